@@ -1,0 +1,67 @@
+# Everything a person does with chatproxy. `make` alone lists it; Python 3.11 or later is all it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+UV_VERSION := 0.13.9
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test demo dev lint format requirements clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-14s%s\n' "$$name" "$$text"; done
+
+run: $(VENV)/base.stamp  ## start the server on port 3002
+	@$(BIN)/python manage.py serve
+
+test: $(VENV)/dev.stamp  ## run all tests; make test ARGS="-k name"
+	@$(BIN)/python -m pytest $(ARGS)
+
+demo: $(VENV)/base.stamp  ## start the server against a simulated OpenAI: no key, no network
+	@$(BIN)/python -m tests.simulator.demo
+
+dev: $(VENV)/base.stamp  ## start the server with reload on change
+	@DEBUG=true $(BIN)/python manage.py serve --reload
+
+lint: $(VENV)/dev.stamp  ## check style, types, settings and migrations
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@DJANGO_SETTINGS_MODULE=tests.settings_without_database $(BIN)/python manage.py makemigrations --check --dry-run
+	@DJANGO_SETTINGS_MODULE=tests.settings_without_database $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+format: $(VENV)/dev.stamp  ## put the code in order
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+requirements: $(BIN)/python  ## pin requirements/*.in anew, with hashes
+	@$(PIP) install uv==$(UV_VERSION)
+	@for name in base dev; do $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-config \
+		--python-version 3.11 --custom-compile-command "make requirements" $(ARGS) \
+		--output-file requirements/$$name.txt requirements/$$name.in || exit 1; done
+
+clean:  ## remove what make made; var/, the data, stays
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "chatproxy: needs Python 3.11 or later; make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "chatproxy: this Python cannot make a venv; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@echo "making $(VENV) …"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/base.stamp: requirements/base.txt $(BIN)/python
+	@echo "installing requirements …"
+	@$(PIP) install --require-hashes -r requirements/base.txt
+	@touch $@
+
+# dev.txt has all of base.txt in it.
+$(VENV)/dev.stamp: requirements/dev.txt $(BIN)/python
+	@echo "installing requirements for development …"
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $(VENV)/base.stamp $@

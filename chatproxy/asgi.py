@@ -1,0 +1,47 @@
+"""Owns the ASGI entry: the admin and the docs go to Django's own handler, all else is a call.
+
+The lifespan starts and ends what runs beside the calls: the ledger's thread and upstream's pool.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatproxy.settings")
+django_application = get_asgi_application()  # sets Django up: what follows may import models
+
+from proxyapi import upstream  # noqa: E402
+from proxyapi.capacity import capacity  # noqa: E402
+from proxyapi.handler import CallHandler, Receive, Send  # noqa: E402
+from usage.ledger import ledger  # noqa: E402
+
+call_handler = CallHandler()
+DJANGO_PATHS = ("/admin", "/static", "/docs", "/openapi.json")
+
+
+async def application(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        await run_lifespan(receive, send)
+    elif scope["path"].startswith(DJANGO_PATHS):
+        await django_application(scope, receive, send)  # type: ignore[arg-type]  # the same messages, typed otherwise
+    else:
+        await call_handler(scope, receive, send)
+
+
+async def run_lifespan(receive: Receive, send: Send) -> None:
+    await receive()
+    ledger.start()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await upstream.close()
+    ledger.stop()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+def begin_drain() -> None:
+    """Called by the worker when it is told to stop: calls upstream go on, no new one starts."""
+    capacity.draining = True

@@ -1,0 +1,198 @@
+"""Owns every setting a person can set: its name, default, type and meaning.
+
+Sources, the first that has a non-empty value wins: the environment, `.env.local`, `.env`,
+then `DATA_DIR/secrets.env` (what the first start generated). An empty value counts as unset.
+A bad value raises `ImproperlyConfigured` with one line that names the variable, the fault and
+what is allowed.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+SECRETS_FILE = "secrets.env"
+NO_ENV_FILES = "CHATPROXY_NO_ENV_FILES"  # set by tests: a developer's own files must not reach them
+
+
+class Setting(NamedTuple):
+    """One environment variable; `parse` raises `ValueError("fault; what is allowed")`."""
+
+    name: str
+    default: Any
+    parse: Callable[[str], Any]
+    meaning: str
+
+
+def text(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("contains control characters; printable characters only")
+    return value
+
+
+def header_value(value: str) -> str:
+    if not re.fullmatch(r"[\x21-\x7e]+", value):
+        raise ValueError("contains spaces or non-ASCII characters; printable ASCII only")
+    return value
+
+
+def secret(value: str) -> str:
+    if len(header_value(value)) < 8:
+        raise ValueError("is too short; at least 8 printable ASCII characters")
+    return value
+
+
+def django_secret(value: str) -> str:
+    if len(value) < 50:
+        raise ValueError("is too short; at least 50 characters")
+    return text(value)
+
+
+def switch(value: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if value.lower() not in words:
+        raise ValueError(f"{value!r} is not a switch; true or false")
+    return words[value.lower()]
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,18}", value) or not low <= int(value) <= high:
+            raise ValueError(f"{value!r} is out of range; a whole number from {low} to {high}")
+        return int(value)
+
+    return parse
+
+
+def seconds(low: float, high: float) -> Callable[[str], float]:
+    def parse(value: str) -> float:
+        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", value) or not low <= float(value) <= high:
+            raise ValueError(f"{value!r} is out of range; seconds from {low:g} to {high:g}")
+        return float(value)
+
+    return parse
+
+
+def http_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.query or parts.fragment or not value.isprintable() or " " in value:
+        raise ValueError(f"{value!r} is not a base URL; http://host[:port][/path] or https://…, without query")
+    return value.rstrip("/")
+
+
+def database_url(value: str) -> str:
+    if not re.match(r"postgres(ql)?://", value):
+        raise ValueError("is not a PostgreSQL URL; postgresql://user:password@host:port/name")
+    return value
+
+
+def words(value: str) -> list[str]:
+    return [word.strip() for word in value.split(",") if word.strip()]
+
+
+def origins(value: str) -> list[str]:
+    for origin in words(value):
+        if not re.match(r"https?://[^/]+$", origin):
+            raise ValueError(f"{origin!r} is not an origin; a comma-separated list of https://host[:port]")
+    return words(value)
+
+
+def networks(value: str) -> list[str]:
+    for network in words(value):
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise ValueError(
+                f"{network!r} is not a network; a comma-separated list of IP addresses or CIDR networks"
+            ) from None
+    return words(value)
+
+
+MIB = 1024 * 1024
+
+SETTINGS = (
+    Setting("OPENAI_API_KEY", None, header_value, "The upstream key. Without one, calls must bring their own."),
+    Setting("OPENAI_PROJECT_KEY", None, header_value, "Default `OpenAI-Project`."),
+    Setting("OPENAI_ORGANIZATION", None, header_value, "Default `OpenAI-Organization`."),
+    Setting("OPENAI_BASE_URL", "https://api.openai.com/v1", http_url, "The upstream: any OpenAI-compatible server."),
+    Setting("SECURITY_KEY", None, secret, "The built-in key of callers. Generated at the first start."),
+    Setting("ACCESS_TOKEN", None, secret, "For the health, log and runtime pages. Generated at the first start."),
+    Setting("DEFAULT_MODEL", "gpt-4o-mini", text, "The model of `/chatgpt` and the health checks."),
+    Setting("HOST", "127.0.0.1", text, "The address to listen on."),
+    Setting("PORT", 3002, whole_number(1, 65535), "The port to listen on."),
+    Setting("WEB_CONCURRENCY", 1, whole_number(1, 64), "Worker processes."),
+    Setting("DATABASE_URL", None, database_url, "PostgreSQL. Unset: the bundled server, kept in `DATA_DIR`."),
+    Setting("DATA_DIR", "./var", text, "Generated secrets and the bundled PostgreSQL."),
+    Setting("REQUEST_TIMEOUT", 900.0, seconds(1, 86400), "Seconds for one upstream call in all."),
+    Setting("MAX_PARALLEL_REQUESTS", 1000, whole_number(1, 100_000), "Calls at once per process; beyond it 503."),
+    Setting("MAX_BODY_BYTES", 50 * MIB, whole_number(1024, 1024 * MIB), "Largest request body; beyond it 413."),
+    Setting("MAX_UPLOAD_BYTES", 25 * MIB, whole_number(1024, 1024 * MIB), "Largest uploaded file; beyond it 413."),
+    Setting("SSE_KEEPALIVE_SECONDS", 15.0, seconds(0, 3600), "A comment when a stream is silent that long; 0: never."),
+    Setting("DJANGO_SECRET_KEY", None, django_secret, "Signs admin sessions. Generated at the first start."),
+    Setting("DEBUG", False, switch, "Django's debug pages in the admin. Never in production."),
+    Setting("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"], words, "Host names the admin answers to."),
+    Setting("CSRF_TRUSTED_ORIGINS", [], origins, "Origins of the admin behind a TLS proxy."),
+    Setting("TRUSTED_PROXIES", [], networks, "Proxies whose `X-Forwarded-For` and `-Proto` are believed."),
+    Setting("ADMIN_USERNAME", "admin", text, "The first admin's name."),
+    Setting("ADMIN_PASSWORD", None, secret, "The first admin's password. Generated at the first start."),
+)
+
+
+def read(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The typed value of every setting, by name.
+
+    Raises:
+        ImproperlyConfigured: a value is bad; one line.
+    """
+    values = {}
+    for setting in SETTINGS:
+        raw = environment.get(setting.name, "").strip()
+        try:
+            values[setting.name] = setting.parse(raw) if raw else setting.default
+        except ValueError as fault:
+            raise ImproperlyConfigured(f"{setting.name} {fault}") from None
+    return values
+
+
+def data_dir(environment: Mapping[str, str]) -> Path:
+    """Where the server keeps its data; a relative path counts from the project's folder."""
+    default = next(setting.default for setting in SETTINGS if setting.name == "DATA_DIR")
+    return (BASE_DIR / (environment.get("DATA_DIR", "").strip() or default)).resolve()
+
+
+def load() -> dict[str, Any]:
+    """Reads the sources in their order and returns what `read` makes of them."""
+    known = {setting.name for setting in SETTINGS}
+    merged = {name: value for name, value in os.environ.items() if name in known and value.strip()}
+    if not os.environ.get(NO_ENV_FILES):
+        for path in (BASE_DIR / ".env.local", BASE_DIR / ".env"):
+            merged = {**read_file(path, known), **merged}
+    return read({**read_file(data_dir(merged) / SECRETS_FILE, known), **merged})
+
+
+def read_file(path: Path, names: set[str]) -> dict[str, str]:
+    """The known, non-empty variables of one `.env` file; a missing file has none."""
+    if not path.exists():
+        return {}
+    if not os.access(path, os.R_OK):
+        raise ImproperlyConfigured(f"{path} cannot be read; check its owner and mode")
+    found: dict[str, str] = {}
+
+    class FileScope(environ.Env):  # type: ignore[misc]  # django-environ has no types
+        ENVIRON = found
+
+    FileScope.read_env(path)
+    return {name: value for name, value in found.items() if name in names and value.strip()}

@@ -1,0 +1,82 @@
+"""Owns what only a first start makes: the generated secrets, and the first admin account."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from django.contrib.auth import get_user_model
+
+from chatproxy import environment
+
+HEADER = "# Generated at the first start. The environment, .env.local and .env come before this file.\n"
+
+# URL-safe characters: they need no quoting in a .env file, a header or a shell.
+GENERATORS: dict[str, Callable[[], str]] = {
+    "SECURITY_KEY": lambda: secrets.token_urlsafe(32),
+    "ACCESS_TOKEN": lambda: secrets.token_urlsafe(32),
+    "DJANGO_SECRET_KEY": lambda: secrets.token_urlsafe(50),
+    "ADMIN_PASSWORD": lambda: secrets.token_urlsafe(12),
+}
+
+
+def generate_secrets(data_dir: Path) -> dict[str, str]:
+    """Writes what no source has to `DATA_DIR/secrets.env`, and returns what was written."""
+    path = data_dir / environment.SECRETS_FILE
+    with _locked(data_dir):
+        values = environment.load()
+        made = {name: make() for name, make in GENERATORS.items() if values[name] is None}
+        if made:
+            kept = path.read_text() if path.exists() else HEADER
+            lines = "".join(f"{name}={value}\n" for name, value in made.items())
+            _write_private(path, kept + ("" if kept.endswith("\n") or not kept else "\n") + lines)
+    return made
+
+
+def create_first_admin(values: dict[str, Any]) -> bool:
+    """Makes the account `ADMIN_USERNAME` when there is no active superuser; whether it did.
+
+    An account of that name that is no superuser is left alone: its owner did not ask for more rights.
+
+    Raises:
+        ValueError: the name is taken so; one line.
+    """
+    users = get_user_model().objects
+    if users.filter(is_superuser=True, is_active=True).exists():
+        return False
+    name = values["ADMIN_USERNAME"]
+    if users.filter(username=name).exists():
+        raise ValueError(f"ADMIN_USERNAME {name!r} is the name of an account that is no active superuser; another name")
+    users.create_superuser(username=name, password=values["ADMIN_PASSWORD"])
+    return True
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """One at a time: containers that share a DATA_DIR start at once, and must end with the same secrets."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write_private(path: Path, text: str) -> None:
+    """All or nothing, mode 0600 from its first byte, on the disk before it has its name."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink()
+        raise

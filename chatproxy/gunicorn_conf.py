@@ -1,0 +1,90 @@
+"""Owns gunicorn's settings, and what its master process does at start and end.
+
+The master has no Django in it and reads the environment by itself, so that `--reload` gives new workers new code
+and new settings. gunicorn takes every name of this module that is one of its settings.
+"""
+
+from __future__ import annotations
+
+import atexit
+import math
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from chatproxy import environment
+from chatproxy.bundled_postgres import BundledPostgres
+
+_values = environment.load()
+_master = os.getpid()
+
+proc_name = "chatproxy"
+worker_class = "chatproxy.worker.Worker"
+workers = _values["WEB_CONCURRENCY"]
+_host = _values["HOST"]
+bind = f"[{_host}]:{_values['PORT']}" if ":" in _host else f"{_host}:{_values['PORT']}"
+keepalive = 900  # seconds a client may keep an idle connection
+forwarded_allow_ips = ",".join(_values["TRUSTED_PROXIES"])
+
+# A draining worker does not beat, and may have a call that has just begun.
+graceful_timeout = math.ceil(_values["REQUEST_TIMEOUT"]) + 30
+timeout = graceful_timeout + 30
+max_requests = 0
+preload_app = False
+control_socket_disable = True
+# Its heartbeat is a file, which should not wait for a disk.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  (the kernel's own)
+
+reload_extra_files = [str(environment.BASE_DIR / "templates" / "**" / "*")]
+
+logconfig_dict = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"json": {"()": "chatproxy.logs.JsonFormatter"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+    "loggers": {"gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True}},
+}
+
+
+def when_ready(server: Any) -> None:
+    """Ctrl-C and SIGTERM mean the same: the first drains, the next one cancels what is still in flight."""
+    asked = False
+
+    def stop(_signal: int, _frame: object) -> None:
+        nonlocal asked
+        server.SIG_QUEUE.put_nowait(signal.SIGQUIT if asked else signal.SIGTERM)
+        asked = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    # `serve` blocked them before it became gunicorn, lest one be lost, or leave PostgreSQL running.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """A signal that came between the fork and this line is in a queue that nobody reads here."""
+    for number in worker.SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while not server.SIG_QUEUE.empty():
+        if server.SIG_QUEUE.get_nowait() in {signal.SIGTERM, signal.SIGQUIT}:
+            sys.exit(0)
+
+
+def worker_int(_worker: Any) -> None:
+    """The reloader has seen a change; its own way of ending a worker does not end uvicorn."""
+    os.kill(os.getpid(), signal.SIGQUIT)
+
+
+@atexit.register
+def _stop_postgres() -> None:
+    """Whatever ended the master, but never a worker's end: a worker inherits what was registered here."""
+    if os.getpid() == _master and _values["DATABASE_URL"] is None:
+        BundledPostgres(_data_dir()).stop()
+
+
+def _data_dir() -> Path:
+    return environment.data_dir(_values)

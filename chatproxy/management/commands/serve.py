@@ -1,0 +1,97 @@
+"""`python manage.py serve`: makes everything ready, then becomes gunicorn.
+
+In this order, each failing with one line: the data directory, the port, the secrets, the database, its
+migrations, the first admin. Then the banner, and `exec`: the server's master process has no Django in it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+from argparse import ArgumentParser
+from contextlib import ExitStack
+from typing import Any, NoReturn
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand
+
+from chatproxy import environment
+from chatproxy.bundled_postgres import BundledPostgres
+from chatproxy.first_start import create_first_admin, generate_secrets
+from chatproxy.postgres_binaries import BundledPostgresError
+from chatproxy.startup import StartError, check_port, migrated_database, wait_for_database
+
+STOPS = {signal.SIGINT, signal.SIGTERM}
+
+
+class Command(BaseCommand):
+    help = "Starts the server, with the bundled PostgreSQL when DATABASE_URL is unset."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--reload", action="store_true", help="restart the worker when the code changes")
+
+    def handle(self, *_args: Any, **options: Any) -> NoReturn:
+        for number in STOPS:
+            signal.signal(number, lambda *_: sys.exit(0))
+        # A failure, and a stop while starting, undo what the stack has; `exec` does not return.
+        try:
+            with ExitStack() as undo:
+                self.prepare(undo)
+                signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # until gunicorn handles them
+                become_gunicorn(reload=options["reload"])
+        except (StartError, BundledPostgresError, ImproperlyConfigured) as error:
+            sys.exit(f"chatproxy: {error}")
+
+    def prepare(self, undo: ExitStack) -> None:
+        make_data_dir()
+        check_port(settings.HOST, settings.PORT)
+        generated = generate_secrets(settings.DATA_DIR)
+        values = environment.load()
+        if settings.DATABASE_IS_BUNDLED:
+            postgres = BundledPostgres(settings.DATA_DIR)
+            postgres.start()
+            undo.callback(postgres.stop)
+            postgres.keep_lock_through_exec()
+        wait_for_database(self.stderr)
+        with migrated_database():
+            try:
+                admin_made = create_first_admin(values)
+            except ValueError as fault:
+                raise StartError(str(fault)) from None
+        self.stdout.write(banner(values, generated, admin_made=admin_made))
+        self.stdout.flush()
+
+
+def make_data_dir() -> None:
+    try:
+        settings.DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=settings.DATA_DIR) as probe:
+            probe.write(b"x")
+    except OSError as error:
+        raise StartError(f"DATA_DIR {settings.DATA_DIR} cannot be written: {error.strerror}") from None
+
+
+def banner(values: dict[str, Any], generated: dict[str, str], *, admin_made: bool) -> str:
+    """What a person needs to begin; secrets only when they have just been generated."""
+    host = {"0.0.0.0": "localhost", "::": "localhost"}.get(values["HOST"], values["HOST"])  # noqa: S104  (compared)
+    url = f"http://[{host}]:{values['PORT']}" if ":" in host else f"http://{host}:{values['PORT']}"
+    has_key = "configured" if values["OPENAI_API_KEY"] else "not configured; set OPENAI_API_KEY, or send one with calls"
+    lines = [("URL", url), ("OpenAI key", has_key), ("upstream", values["OPENAI_BASE_URL"])]
+    shown = {"SECURITY_KEY": "security key", "ACCESS_TOKEN": "access token"}
+    lines += [(label, generated[name]) for name, label in shown.items() if name in generated]
+    if admin_made:
+        password = generated.get("ADMIN_PASSWORD", "as set in ADMIN_PASSWORD")
+        lines += [("admin", f"{url}/admin/"), ("  name", values["ADMIN_USERNAME"]), ("  password", password)]
+    if generated:
+        lines.append(("kept in", str(settings.DATA_DIR / environment.SECRETS_FILE)))
+    return f"\nchatproxy {settings.VERSION}\n" + "".join(f"  {label:<14}{value}\n" for label, value in lines)
+
+
+def become_gunicorn(*, reload: bool) -> NoReturn:
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:chatproxy.gunicorn_conf", "chatproxy.asgi:application"]
+    os.chdir(environment.BASE_DIR)
+    os.execv(sys.executable, [*command, *(["--reload"] if reload else [])])  # noqa: S606  (no shell is the point)

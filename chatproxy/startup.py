@@ -1,0 +1,86 @@
+"""Owns what `serve` waits for and changes outside its directory: the port, the database, its schema."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import psycopg
+from django.core.management import call_command
+from django.db import connection, connections
+from django.db.utils import Error
+
+PORT_FREE_WITHIN = 3.0  # seconds; the workers of a killed master need a moment to see it
+DATABASE_UP_WITHIN = 60.0
+MIGRATION_LOCK = 0x63686174  # any number that all our processes share
+
+
+class StartError(Exception):
+    """The server cannot start; the message is one line for a person."""
+
+
+class Output(Protocol):
+    def write(self, msg: str) -> Any: ...
+
+
+def check_port(host: str, port: int) -> None:
+    """Finds out before anything is started; gunicorn would say it after, and at length."""
+    deadline = time.monotonic() + PORT_FREE_WITHIN
+    while True:
+        try:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, port))
+                probe.listen()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise StartError(f"HOST {host} port {port} cannot be listened on: {error.strerror}") from None
+            if time.monotonic() > deadline:
+                raise StartError(f"port {port} is in use; stop its owner, or set PORT to another") from None
+            time.sleep(0.1)
+        else:
+            return
+
+
+def wait_for_database(output: Output) -> None:
+    """An external database may start after us: compose and Kubernetes keep no order."""
+    deadline = time.monotonic() + DATABASE_UP_WITHIN
+    said = False
+    while True:
+        try:
+            _connect().close()
+        except psycopg.Error as error:
+            reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+            if time.monotonic() > deadline:
+                raise StartError(f"the database cannot be reached: {reason}") from None
+            if not said:
+                output.write(f"chatproxy: waiting for the database, up to {DATABASE_UP_WITHIN:.0f} s: {reason}")
+                said = True
+            time.sleep(0.5)
+        else:
+            return
+
+
+@contextmanager
+def migrated_database() -> Iterator[None]:
+    """The schema is this version's; until the end of the block, no other server that starts now passes here."""
+    try:
+        with _connect() as lock:
+            lock.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
+            call_command("migrate", interactive=False, verbosity=0)
+            yield
+    except (Error, psycopg.Error) as error:
+        raise StartError(f"the database cannot be migrated: {str(error).strip().splitlines()[0]}") from error
+    finally:
+        connections.close_all()
+        connection.close_pool()  # type: ignore[attr-defined]  # the PostgreSQL backend's
+
+
+def _connect() -> psycopg.Connection[Any]:
+    """A connection outside Django's pool, whose time-out would hide the reason."""
+    return psycopg.connect(**connection.get_connection_params(), autocommit=True)

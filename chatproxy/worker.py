@@ -1,0 +1,93 @@
+"""Owns one worker process: uvicorn inside gunicorn, and how it stops.
+
+SIGTERM (the master's, and a supervisor's to all processes at once) and the master's death drain: no new
+connections, calls in flight are finished, the lifespan is shut down, the process exits with 0. SIGQUIT cancels
+calls in flight instead. SIGINT is ignored: Ctrl-C reaches the whole process group, and the master decides what
+it means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from gunicorn.arbiter import Arbiter
+from uvicorn.server import Server
+from uvicorn_worker import UvicornWorker
+
+logger = logging.getLogger(__name__)
+
+
+class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no types
+    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
+        "loop": "uvloop",
+        "http": "httptools",
+        "ws": "none",
+        "lifespan": "on",
+        "access_log": False,  # it would have the keys of query strings in it
+        "server_header": False,
+    }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # The base class keeps uvicorn's log from the root logger, and so from Django's LOGGING. The access log
+        # stays without a handler, which is how uvicorn knows that there is to be none.
+        log = logging.getLogger("uvicorn.error")
+        log.handlers = []
+        log.propagate = True
+        log.setLevel(logging.WARNING)
+
+    def init_signals(self) -> None:
+        super().init_signals()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    async def _serve(self) -> None:
+        self.config.app = self.wsgi
+        server = DrainingServer(self.config, parent=self.ppid)
+        # Plain sockets: gunicorn's wrappers complain when uvicorn closes them once more.
+        await server.serve(sockets=[listener.sock for listener in self.sockets])
+        if not server.started:
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+
+class DrainingServer(Server):
+    """uvicorn's server, stopped as this module says; uvicorn's own handlers would end the process by the signal."""
+
+    def __init__(self, config: Any, parent: int) -> None:
+        super().__init__(config)
+        self._parent = parent
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.drain)
+        loop.add_signal_handler(signal.SIGQUIT, self.force)
+        yield
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second, until draining begins."""
+        if os.getppid() != self._parent:
+            logger.warning("the master process is gone")
+            self.drain()
+        return await super().on_tick(counter)
+
+    def drain(self) -> None:
+        if self.should_exit:
+            return
+        self.should_exit = True
+        logger.info("draining", extra={"calls_in_flight": len(self.server_state.tasks)})
+        begin_drain = getattr(sys.modules.get("chatproxy.asgi"), "begin_drain", None)
+        if begin_drain is not None:
+            begin_drain()
+
+    def force(self) -> None:
+        """The lifespan is still shut down, so the calls that end here are shipped too."""
+        self.drain()
+        for task in self.server_state.tasks:
+            task.cancel("the server was told to stop at once")

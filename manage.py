@@ -1,0 +1,22 @@
+#!/usr/bin/env python
+"""The command line of chatproxy: `python manage.py serve`, and Django's own commands."""
+
+import os
+import sys
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import execute_from_command_line
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatproxy.settings")
+    try:
+        settings.INSTALLED_APPS  # noqa: B018  (reading one setting loads, and so checks, them all)
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as error:
+        sys.exit(f"chatproxy: {error}")
+
+
+if __name__ == "__main__":
+    main()

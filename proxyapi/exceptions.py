@@ -1,0 +1,188 @@
+"""Owns every error of ours: its status, its words in OpenAI's shape, and its rendering.
+
+    ProxyError
+    ├── BadRequest            400  bad_request, and the codes given
+    │   └── BadJSON           400  bad_json
+    ├── InvalidKey            403  invalid_key (the same for missing and wrong)
+    ├── NotFound              404  not_found
+    ├── MethodNotAllowed      405  method_not_allowed
+    ├── RequestTimeout        408  request_timeout
+    ├── BodyTooLarge          413  body_too_large
+    ├── UnsupportedMediaType  415  unsupported_media_type
+    ├── RateLimited           429  rate_limited
+    ├── InternalError         500  internal_error
+    ├── Unavailable           503  with Retry-After
+    │   ├── Overloaded             overloaded
+    │   ├── ShuttingDown           shutting_down
+    │   ├── UpstreamKeyMissing     upstream_key_missing
+    │   └── DatabaseUnavailable    database_unavailable
+    └── UpstreamFailure
+        ├── UpstreamUnreachable    502  upstream_unreachable
+        └── UpstreamTimeout        504  upstream_timeout
+
+Upstream's own errors are not here: they pass untouched.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any, ClassVar
+
+from django.http import HttpRequest, HttpResponse
+from rest_framework import exceptions
+
+from usage.models import Outcome
+
+logger = logging.getLogger(__name__)
+
+
+class ProxyError(exceptions.APIException):
+    """An error of ours. `headers` go out with the answer; `outcome` is the ledger's word for it."""
+
+    status_code = 500
+    type: ClassVar[str] = "server_error"
+    code: str = "internal_error"
+    message: ClassVar[str] = "The gateway failed on this request."
+    outcome: ClassVar[Outcome] = Outcome.REJECTED
+
+    def __init__(self, message: str = "", *, param: str | None = None, code: str = "", retry_after: int = 0) -> None:
+        super().__init__(message or self.message)
+        self.words = message or self.message
+        self.param = param
+        self.code = code or type(self).code
+        self.headers = {"Retry-After": str(retry_after)} if retry_after else {}
+
+    def body(self, request_id: str) -> dict[str, Any]:
+        """OpenAI's error object, plus `request_id`."""
+        error = {"message": self.words, "type": self.type, "param": self.param, "code": self.code}
+        return {"error": {**error, "request_id": request_id}}
+
+
+class InternalError(ProxyError):
+    outcome = Outcome.INTERRUPTED
+
+
+class BadRequest(ProxyError):
+    status_code = 400
+    type = "invalid_request_error"
+    code = "bad_request"
+    message = "The request is not valid."
+
+
+class BadJSON(BadRequest):
+    code = "bad_json"
+    message = "The request body is not valid JSON."
+
+
+class InvalidKey(ProxyError):
+    status_code = 403
+    type = "authentication_error"
+    code = "invalid_key"
+    message = "Missing or invalid key."
+
+
+class NotFound(ProxyError):
+    status_code = 404
+    type = "invalid_request_error"
+    code = "not_found"
+    message = "There is nothing here."
+
+
+class MethodNotAllowed(ProxyError):
+    status_code = 405
+    type = "invalid_request_error"
+    code = "method_not_allowed"
+    message = "This method is not allowed here."
+
+    def __init__(self, allowed: list[str]) -> None:
+        super().__init__(f"This method is not allowed here; allowed: {', '.join(allowed)}.")
+        self.headers = {"Allow": ", ".join(allowed)}
+
+
+class RequestTimeout(ProxyError):
+    status_code = 408
+    type = "invalid_request_error"
+    code = "request_timeout"
+    message = "The request body did not arrive in time."
+
+
+class BodyTooLarge(ProxyError):
+    status_code = 413
+    type = "invalid_request_error"
+    code = "body_too_large"
+    message = "The request body is too large."
+
+
+class UnsupportedMediaType(ProxyError):
+    status_code = 415
+    type = "invalid_request_error"
+    code = "unsupported_media_type"
+    message = "This content type is not supported here."
+
+
+class RateLimited(ProxyError):
+    status_code = 429
+    type = "rate_limit_error"
+    code = "rate_limited"
+    message = "Too many requests."
+
+
+class Unavailable(ProxyError):
+    status_code = 503
+
+    def __init__(self) -> None:
+        super().__init__(retry_after=1)
+
+
+class Overloaded(Unavailable):
+    code = "overloaded"
+    message = "The gateway has as many calls in flight as it may have."
+
+
+class ShuttingDown(Unavailable):
+    code = "shutting_down"
+    message = "The gateway is shutting down."
+
+
+class UpstreamKeyMissing(Unavailable):
+    code = "upstream_key_missing"
+    message = "No upstream key: the gateway has no OPENAI_API_KEY and the call brought no openai_api_key."
+
+
+class DatabaseUnavailable(Unavailable):
+    code = "database_unavailable"
+    message = "The database is away. Calls go on; this page needs it."
+
+
+class UpstreamFailure(ProxyError):
+    type = "upstream_error"
+
+
+class UpstreamUnreachable(UpstreamFailure):
+    status_code = 502
+    code = "upstream_unreachable"
+    outcome = Outcome.UNREACHABLE
+
+
+class UpstreamTimeout(UpstreamFailure):
+    status_code = 504
+    code = "upstream_timeout"
+    outcome = Outcome.TIMEOUT
+
+
+def from_framework(error: Exception) -> ProxyError:
+    """Our error for one that DRF raised; `InternalError` for any other exception."""
+    if isinstance(error, ProxyError):
+        return error
+    if isinstance(error, exceptions.UnsupportedMediaType):
+        return UnsupportedMediaType(str(error.detail))
+    if isinstance(error, exceptions.ParseError):
+        return BadRequest(str(error.detail))
+    return InternalError()
+
+
+def render(error: ProxyError, request: HttpRequest) -> HttpResponse:
+    """The answer to a call that failed with an error of ours: JSON, always."""
+    body = json.dumps(error.body(str(getattr(request, "request_id", ""))))
+    return HttpResponse(body, status=error.status_code, content_type="application/json", headers=error.headers)

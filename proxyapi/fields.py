@@ -1,0 +1,119 @@
+"""Owns the fields that are ours in a simple-face call, and the checks on the rest.
+
+`security_key`, `openai_api_key`, `project`, `organization` and `timeout` are taken out of the
+body, the form or the query, and never go upstream in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.http import QueryDict
+
+from proxyapi.exceptions import BadRequest, UpstreamKeyMissing
+from proxyapi.upstream import Credentials
+
+OURS = frozenset({"security_key", "openai_api_key", "project", "organization", "timeout", "access_token"})
+HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
+
+
+def upstream_body(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The body without our fields."""
+    return {name: value for name, value in data.items() if name not in OURS}
+
+
+def upstream_query(query: QueryDict) -> str:
+    """The query without our fields, in the caller's order, encoded."""
+    pairs = [(name, value) for name, values in query.lists() if name not in OURS for value in values]
+    return urlencode(pairs)
+
+
+def credentials(data: Mapping[str, Any], query: QueryDict) -> Credentials:
+    """Whose account pays. The configured project and organization go with the configured key only:
+    they are not those of another key's owner.
+
+    Raises:
+        BadRequest: a field is not printable ASCII text.
+        UpstreamKeyMissing: neither the call nor the configuration has a key.
+    """
+    api_key = _header_field(data, query, "openai_api_key")
+    project = _header_field(data, query, "project")
+    organization = _header_field(data, query, "organization")
+    if api_key:
+        return Credentials(api_key, project, organization)
+    if not settings.OPENAI_API_KEY:
+        raise UpstreamKeyMissing
+    return Credentials(
+        settings.OPENAI_API_KEY,
+        project or settings.OPENAI_PROJECT_KEY,
+        organization or settings.OPENAI_ORGANIZATION,
+    )
+
+
+def deadline(data: Mapping[str, Any], query: QueryDict) -> float:
+    """When the call must be over, on the event loop's clock, from `timeout` in milliseconds.
+
+    Raises:
+        BadRequest: `timeout` is not a positive number.
+    """
+    given = _given(data, query, "timeout")
+    seconds = settings.REQUEST_TIMEOUT
+    if given not in (None, ""):
+        try:
+            wanted = math.nan if isinstance(given, bool) else float(given) / 1000
+        except (TypeError, ValueError, OverflowError):
+            wanted = math.nan
+        if not wanted > 0:
+            raise BadRequest("timeout must be a positive number of milliseconds.", param="timeout")
+        seconds = min(wanted, seconds)
+    return asyncio.get_running_loop().time() + seconds
+
+
+def require(data: Mapping[str, Any], name: str, kind: type | tuple[type, ...], words: str) -> Any:
+    """The field `name`, which must be there, be of `kind` and not be empty.
+
+    Raises:
+        BadRequest: it is not; `param` names it.
+    """
+    value = data.get(name)
+    if value is None:
+        raise BadRequest(f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
+    if not isinstance(value, kind) or isinstance(value, bool) or not value:
+        raise BadRequest(f"Invalid '{name}': expected {words}.", param=name, code="invalid_type")
+    return value
+
+
+def check_number(data: Mapping[str, Any], name: str, low: float, high: float, *, whole: bool = False) -> None:
+    """Checks an optional number.
+
+    Raises:
+        BadRequest: it is there and is not a number from `low` to `high`; `param` names it.
+    """
+    value = data.get(name)
+    if value is None:
+        return
+    kinds = int if whole else (int, float)
+    if not isinstance(value, kinds) or isinstance(value, bool) or not low <= value <= high:
+        bounds = f"from {low:g} to {high:g}" if high < math.inf else f"of at least {low:g}"
+        words = "a whole number" if whole else "a number"
+        raise BadRequest(f"Invalid '{name}': expected {words} {bounds}.", param=name, code="invalid_value")
+
+
+def _given(data: Mapping[str, Any], query: QueryDict, name: str) -> Any:
+    value = data.get(name)
+    return query.get(name) if value is None else value
+
+
+def _header_field(data: Mapping[str, Any], query: QueryDict, name: str) -> str | None:
+    value = _given(data, query, name)
+    if value in (None, ""):
+        return None
+    if not isinstance(value, str) or not HEADER_VALUE.fullmatch(value):
+        raise BadRequest(f"Invalid '{name}': expected printable ASCII text without spaces.", param=name)
+    return value

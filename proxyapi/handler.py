@@ -1,0 +1,203 @@
+"""Owns the ASGI side of an API call: the lean counterpart of Django's stock handler.
+
+In order: ids, route, a place in `capacity`, the body under its cap, the view, the answer. Django's
+stock handler costs four times as much per call and keeps a thread for each (ARCHITECTURE.md has
+the figures). What it does for a call is done here: the caller's departure cancels the call at
+once, an answer is closed exactly once, and a fault becomes a 500, never a hung connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import ExitStack, aclosing, asynccontextmanager
+from io import BytesIO
+from typing import Any
+from urllib.parse import quote_from_bytes
+
+from corsheaders.middleware import CorsMiddleware
+from django.conf import settings
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import get_resolver
+from uuid_utils.compat import uuid7
+
+from proxyapi import sse
+from proxyapi.capacity import capacity
+from proxyapi.exceptions import BodyTooLarge, InternalError, ProxyError, RequestTimeout, render
+from proxyapi.relay import Relay, RelayResponse
+
+logger = logging.getLogger(__name__)
+
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+# A form's fields and part headers, beside the file that MAX_UPLOAD_BYTES allows.
+FORM_ALLOWANCE = 1024 * 1024
+NO_BODY_STATUSES = {204, 304}
+INCOMING_ID = re.compile(r"[\x20-\x7e]{1,128}")
+
+
+class CallerGone(Exception):
+    """The caller hung up before its request was complete."""
+
+
+class CallRequest(ASGIRequest):
+    """Django's request, its body in memory, with the ids and the clock readings of one call.
+
+    `arrived_at` is Unix time; `started` and `received` (the body is complete) are
+    `time.perf_counter()` seconds. `refusal` is an error found before the view could run.
+    """
+
+    def __init__(self, scope: Mapping[str, Any]) -> None:
+        self.arrived_at = time.time()
+        self.started = self.received = time.perf_counter()
+        self.request_id = uuid7()
+        self.refusal: ProxyError | None = None
+        self.body_size = 0
+        # A query with raw non-ASCII bytes is not a URL (RFC 3986); encoded, it is one.
+        query = quote_from_bytes(scope["query_string"], safe=bytes(range(0x21, 0x7F)))
+        super().__init__({**scope, "query_string": query.encode()}, BytesIO())
+        offered = (self.META.get("HTTP_X_REQUEST_ID", ""), self.META.get("HTTP_X_CLIENT_REQUEST_ID", ""))
+        self.incoming_request_id: str = next(filter(INCOMING_ID.fullmatch, offered), "")
+
+    def set_body(self, body: bytes) -> None:
+        self.received = time.perf_counter()
+        self.body_size = len(body)
+        self._stream = BytesIO(body)
+        self.META["CONTENT_LENGTH"] = str(len(body))  # a chunked body has none of its own
+
+
+class CallHandler:
+    """An ASGI application for the paths of `proxyapi.urls`."""
+
+    def __init__(self) -> None:
+        self._resolver = get_resolver("proxyapi.urls")
+        self._respond = CorsMiddleware(self._call_view)
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        request = CallRequest(scope)
+        match = self._resolver.resolve(request.path_info.rstrip("/") or "/")
+        request.resolver_match = match
+        with ExitStack() as place:
+            try:
+                if getattr(match.func, "cls").takes_capacity:
+                    place.enter_context(capacity.slot())
+                request.set_body(await self._read_body(request, receive))
+            except CallerGone:
+                return
+            except ProxyError as refusal:
+                request.refusal = refusal
+            await self._exchange(request, receive, send)
+
+    async def _read_body(self, request: CallRequest, receive: Receive) -> bytes:
+        is_form = request.META.get("CONTENT_TYPE", "").lower().startswith("multipart/")
+        limit = settings.MAX_UPLOAD_BYTES + FORM_ALLOWANCE if is_form else settings.MAX_BODY_BYTES
+        too_large = BodyTooLarge(f"The request body is larger than {limit} bytes.")
+        if int(request.META.get("CONTENT_LENGTH") or 0) > limit:
+            raise too_large
+        pieces = []
+        size = 0
+        more = True
+        try:
+            async with asyncio.timeout(settings.REQUEST_TIMEOUT):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise CallerGone
+                    pieces.append(message["body"])
+                    size += len(message["body"])
+                    if size > limit:
+                        raise too_large
+                    more = message["more_body"]
+        except TimeoutError:
+            raise RequestTimeout from None
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _exchange(self, request: CallRequest, receive: Receive, send: Send) -> None:
+        this_task = asyncio.current_task()
+        assert this_task is not None  # noqa: S101  (an ASGI server always runs a task)
+        departure = asyncio.create_task(self._watch_departure(receive, this_task))
+        response: HttpResponseBase | None = None
+        try:
+            try:
+                response = await self._respond(request)
+            except Exception:  # the last border: the view has one of its own
+                logger.exception("no answer was made", extra={"request_id": str(request.request_id)})
+                response = render(InternalError(), request)
+            await self._send(request, response, send)
+        except asyncio.CancelledError:
+            if not (departure.done() and not departure.cancelled()):
+                raise  # not the caller's doing: the server is ending
+            this_task.uncancel()
+        finally:
+            departure.cancel()
+            if response is not None:
+                response.close()
+
+    @staticmethod
+    async def _watch_departure(receive: Receive, call: asyncio.Task[Any]) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        call.cancel()
+
+    async def _call_view(self, request: CallRequest) -> HttpResponseBase:
+        match = request.resolver_match
+        return await match.func(request, *match.args, **match.kwargs)
+
+    async def _send(self, request: CallRequest, response: HttpResponseBase, send: Send) -> None:
+        headers = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
+        headers.append((b"x-proxy-request-id", str(request.request_id).encode()))
+        if request.incoming_request_id:
+            headers.append((b"x-incoming-request-id", request.incoming_request_id.encode()))
+        start = {"type": "http.response.start", "status": response.status_code, "headers": headers}
+        if isinstance(response, RelayResponse):
+            await self._send_relay(response.relay, start, send)
+        elif isinstance(response, HttpResponse):
+            if response.status_code not in NO_BODY_STATUSES and not response.has_header("content-length"):
+                headers.append((b"content-length", str(len(response.content)).encode()))
+            await send(start)
+            await send({"type": "http.response.body", "body": response.content})
+
+    @staticmethod
+    async def _send_relay(relay: Relay, start: Mapping[str, Any], send: Send) -> None:
+        """Returning before the last message makes the server cut the connection: no clean end."""
+        try:
+            async with asyncio.timeout_at(relay.deadline + 1), keep_alive(relay, send), aclosing(relay.chunks()) as chunks:
+                await send(start)
+                async for chunk in chunks:
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except TimeoutError:  # the caller does not take what it is sent
+            return
+        finally:
+            await relay.aclose()
+        if not relay.broken:
+            await send({"type": "http.response.body", "body": b""})
+
+
+@asynccontextmanager
+async def keep_alive(relay: Relay, send: Send) -> AsyncIterator[None]:
+    """Sends a comment whenever `relay` has had nothing for `SSE_KEEPALIVE_SECONDS`; 0 sends none."""
+    comments = asyncio.create_task(_send_comments(relay, send)) if settings.SSE_KEEPALIVE_SECONDS else None
+    try:
+        yield
+    finally:
+        if comments is not None:
+            comments.cancel()
+
+
+async def _send_comments(relay: Relay, send: Send) -> None:
+    pause = settings.SSE_KEEPALIVE_SECONDS
+    while True:
+        await asyncio.sleep(pause)
+        quiet = time.perf_counter() - relay.last_sent
+        if quiet < settings.SSE_KEEPALIVE_SECONDS:
+            pause = settings.SSE_KEEPALIVE_SECONDS - quiet
+            continue
+        if relay.between_events:
+            await send({"type": "http.response.body", "body": sse.KEEP_ALIVE, "more_body": True})
+        pause = settings.SSE_KEEPALIVE_SECONDS

@@ -1,0 +1,93 @@
+"""Owns the reading of request bodies: bytes to a JSON object or to a form, or a clear error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import IO, Any, NoReturn
+
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.core.files.uploadhandler import MemoryFileUploadHandler
+from django.http import QueryDict
+from django.http.multipartparser import MultiPartParser, MultiPartParserError
+from django.utils.datastructures import MultiValueDict
+from rest_framework.parsers import BaseParser, DataAndFiles
+
+from proxyapi.exceptions import BadJSON, BadRequest, BodyTooLarge
+
+
+class JSONObjectParser(BaseParser):
+    """`application/json`, one object."""
+
+    media_type = "application/json"
+
+    def parse(self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        return parse_object(stream.read())
+
+
+class FormParser(BaseParser):
+    """`multipart/form-data`, files kept in memory (the body is, already)."""
+
+    media_type = "multipart/form-data"
+
+    def parse(self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> DataAndFiles[QueryDict, MultiValueDict[str, Any]]:
+        assert parser_context is not None  # noqa: S101  (DRF always gives one)
+        meta = parser_context["request"].META
+        try:
+            fields, files = MultiPartParser(meta, stream, [InMemory()]).parse()
+        except RequestDataTooBig as error:
+            raise BodyTooLarge("The form's fields, beside the file, are too large.") from error
+        except (MultiPartParserError, SuspiciousOperation) as error:
+            raise BadRequest(f"The form is not valid: {error}") from error
+        for upload in files.values():
+            if upload.size > settings.MAX_UPLOAD_BYTES:
+                raise BodyTooLarge(f"The file is larger than {settings.MAX_UPLOAD_BYTES} bytes.", param="file")
+        return DataAndFiles(fields, files)
+
+
+class InMemory(MemoryFileUploadHandler):
+    """Keeps every file in memory, whatever its size."""
+
+    def handle_raw_input(self, input_data: IO[bytes], META: Mapping[str, Any], content_length: int, boundary: bytes, encoding: str | None = None) -> None:
+        self.activated = True
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in `body`; an empty body is an empty object.
+
+    Raises:
+        BadJSON: not JSON (RFC 8259), not an object, nested too deep, or with a number that no
+            double or 4,300-digit integer can hold.
+    """
+    if not body.strip():
+        return {}
+    try:
+        parsed = json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
+    except RecursionError as error:
+        raise BadJSON("The request body is nested too deep.") from error
+    except ValueError as error:  # also UnicodeDecodeError and JSONDecodeError
+        raise BadJSON(f"The request body is not valid JSON: {_short(error)}") from error
+    if not isinstance(parsed, dict):
+        raise BadJSON("The request body must be a JSON object.")
+    return parsed
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError("a number is out of range")
+    return value
+
+
+def _short(error: ValueError) -> str:
+    """The fault without the body: a decode error's text would quote the caller's bytes."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at line {error.lineno} column {error.colno}"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    return str(error)

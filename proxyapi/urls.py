@@ -1,0 +1,32 @@
+"""The routes of the API; everything here is served by `proxyapi.handler`."""
+
+from __future__ import annotations
+
+from django.urls import path, re_path
+
+from proxyapi.views import audio, chat, monitoring, pages, responses
+
+# OpenAI's ids are letters, digits, `_` and `-`; nothing else may become part of an upstream path.
+RESPONSE_ID = r"(?P<response_id>[A-Za-z0-9_-]{1,256})"
+
+urlpatterns = [
+    path("", pages.IndexView.as_view()),
+    path("healthz", pages.LivenessView.as_view()),
+    path("readyz", pages.ReadinessView.as_view()),
+    path("openai", chat.OpenAIView.as_view()),
+    path("openai2", responses.ResponsesView.as_view()),
+    path("openai2/compact", responses.CompactView.as_view()),
+    path("openai2/input_tokens", responses.InputTokensView.as_view()),
+    re_path(rf"^openai2/{RESPONSE_ID}$", responses.ResponseView.as_view()),
+    re_path(rf"^openai2/{RESPONSE_ID}/cancel$", responses.CancelView.as_view()),
+    re_path(rf"^openai2/{RESPONSE_ID}/input_items$", responses.InputItemsView.as_view()),
+    path("chatgpt", chat.ChatGPTView.as_view()),
+    path("openai/audio/transcriptions", audio.TranscriptionsView.as_view()),
+    path("embeddings", chat.EmbeddingsView.as_view()),
+    path("health", monitoring.HealthView.as_view()),
+    path("health2", monitoring.Health2View.as_view()),
+    path("log", monitoring.LogView.as_view()),
+    path("log_errors", monitoring.LogErrorsView.as_view()),
+    path("debug/runtime", monitoring.RuntimeView.as_view()),
+    re_path(r"^(?P<path>.*)$", pages.NotFoundView.as_view()),
+]

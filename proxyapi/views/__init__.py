@@ -1,0 +1,1 @@
+"""One small class per endpoint; `base` has what they share."""

@@ -1,0 +1,52 @@
+"""`POST /openai/audio/transcriptions`: a form up; text, subtitles, JSON or a stream down."""
+
+from __future__ import annotations
+
+import asyncio
+
+from django.core.files.uploadedfile import UploadedFile
+from django.http.response import HttpResponseBase
+from rest_framework.request import Request
+
+from proxyapi import fields
+from proxyapi.exceptions import BadRequest
+from proxyapi.parsers import FormParser
+from proxyapi.relay import TRANSCRIPT
+from proxyapi.upstream import FormPart, UpstreamRequest
+from proxyapi.views.base import CallView
+
+DEFAULT_MODEL = "whisper-1"
+
+
+class TranscriptionsView(CallView):
+    route = "/openai/audio/transcriptions"
+    parser_classes = (FormParser,)
+
+    async def parse(self, request: Request) -> None:
+        await asyncio.to_thread(lambda: request.data)  # 25 MiB are too many for the event loop
+
+    async def post(self, request: Request) -> HttpResponseBase:
+        assert self.call is not None  # noqa: S101  (`authenticated` made it)
+        upload = request.data.get("file")
+        if not isinstance(upload, UploadedFile):
+            raise BadRequest("Missing required parameter: 'file'.", param="file", code="missing_required_parameter")
+        self.call.model = request.data.get("model") or DEFAULT_MODEL
+        self.call.stream = request.data.get("stream", "").lower() == "true"
+        upstream_request = UpstreamRequest(
+            "POST",
+            "/audio/transcriptions",
+            credentials=fields.credentials(request.data, request.query_params),
+            deadline=fields.deadline(request.data, request.query_params),
+            form=form_parts(request, upload, self.call.model),
+        )
+        return await self.forward(upstream_request, TRANSCRIPT)
+
+
+def form_parts(request: Request, upload: UploadedFile, model: str) -> list[FormPart]:
+    """The caller's form without our fields, with its model, in its order; the file last."""
+    texts = [(name, value) for name, values in request.POST.lists() for value in values]
+    parts: list[FormPart] = [
+        (name, (None, value.encode(), None)) for name, value in texts if name not in fields.OURS and name != "model"
+    ]
+    file = (upload.name, upload.read(), upload.content_type)
+    return [("model", (None, model.encode(), None)), *parts, ("file", file)]

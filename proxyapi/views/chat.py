@@ -1,0 +1,72 @@
+"""`POST /openai`, `POST /chatgpt` and `POST /embeddings`: one JSON body up, one down."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar
+
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from rest_framework.request import Request
+
+from proxyapi import chat, fields
+from proxyapi.upstream import UpstreamRequest
+from proxyapi.views.base import CallView
+
+DEFAULT_EMBEDDING_MODEL = "text-embedding-3-large"
+
+
+class JSONCallView(CallView):
+    """A call whose upstream body is a JSON object made from the caller's."""
+
+    upstream_path: ClassVar[str]
+
+    def upstream_request(self, request: Request, body: dict[str, Any]) -> UpstreamRequest:
+        assert self.call is not None  # noqa: S101  (`authenticated` made it)
+        model = body.get("model")
+        self.call.model = model if isinstance(model, str) else ""
+        self.call.stream = body.get("stream") is True
+        return UpstreamRequest(
+            "POST",
+            self.upstream_path,
+            credentials=fields.credentials(request.data, request.query_params),
+            deadline=fields.deadline(request.data, request.query_params),
+            content=json.dumps(body, separators=(",", ":")).encode(),
+        )
+
+
+class OpenAIView(JSONCallView):
+    route = "/openai"
+    upstream_path = "/chat/completions"
+
+    async def post(self, request: Request) -> HttpResponseBase:
+        body = fields.upstream_body(request.data)
+        chat.refuse_stream(body)
+        fields.require(body, "model", str, "a non-empty string")
+        messages = fields.require(body, "messages", list, "a non-empty array")
+        image = body.pop("image", None)
+        if image is not None:
+            body["messages"] = chat.join_image(messages, image)
+        return await self.forward(self.upstream_request(request, body))
+
+
+class ChatGPTView(JSONCallView):
+    route = "/chatgpt"
+    upstream_path = "/chat/completions"
+
+    async def post(self, request: Request) -> HttpResponseBase:
+        response = await self.forward(self.upstream_request(request, chat.chatgpt_body(request.data)))
+        if isinstance(response, HttpResponse) and response.status_code == 200:
+            response.content = chat.chatgpt_answer(response.content) or response.content
+        return response
+
+
+class EmbeddingsView(JSONCallView):
+    route = "/embeddings"
+    upstream_path = "/embeddings"
+
+    async def post(self, request: Request) -> HttpResponseBase:
+        body = {"model": DEFAULT_EMBEDDING_MODEL, **fields.upstream_body(request.data)}
+        body["model"] = fields.require(body, "model", str, "a non-empty string")
+        fields.require(body, "input", (str, list), "a non-empty string or array")
+        return await self.forward(self.upstream_request(request, body))

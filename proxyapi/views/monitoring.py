@@ -1,0 +1,112 @@
+"""The pages behind `ACCESS_TOKEN`: is upstream well, what happened, what runs here."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from importlib.metadata import version
+from typing import Any, ClassVar
+
+import django
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import connection
+from django.http import HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from django.template.loader import render_to_string
+from rest_framework.request import Request
+
+from proxyapi import chat
+from proxyapi.authentication import AccessTokenAuthentication
+from proxyapi.capacity import capacity
+from proxyapi.exceptions import DatabaseUnavailable
+from proxyapi.throttling import OncePerTenSeconds
+from proxyapi.views.base import ProxyView
+from proxyapi.views.chat import JSONCallView
+from usage import log
+from usage.ledger import ledger
+
+PROMPT = "Answer with the one word: ok"
+
+
+class HealthView(JSONCallView):
+    """`GET /health`: one real, minimal call through the `/chatgpt` path."""
+
+    authentication_classes = (AccessTokenAuthentication,)
+    throttle_classes = (OncePerTenSeconds,)
+    route = "/health"
+    upstream_path = "/chat/completions"
+
+    async def get(self, request: Request) -> HttpResponseBase:
+        response = await self.forward(self.upstream_request(request, self.body()))
+        if isinstance(response, HttpResponse) and response.status_code == 200:
+            response.content = chat.chatgpt_answer(response.content) or response.content
+        return response
+
+    def body(self) -> dict[str, Any]:
+        return chat.chatgpt_body({"prompt": PROMPT})
+
+
+class Health2View(HealthView):
+    """`GET /health2`: the same through the `/openai` path."""
+
+    route = "/health2"
+
+    async def get(self, request: Request) -> HttpResponseBase:
+        return await self.forward(self.upstream_request(request, self.body()))
+
+    def body(self) -> dict[str, Any]:
+        return {"model": settings.DEFAULT_MODEL, "messages": [{"role": "user", "content": PROMPT}]}
+
+
+class LogView(ProxyView):
+    """`GET /log`: the counters and the newest calls, as one plain page."""
+
+    authentication_classes = (AccessTokenAuthentication,)
+    throttle_classes = (OncePerTenSeconds,)
+    failed_only: ClassVar[bool] = False
+
+    async def get(self, request: Request) -> HttpResponse:
+        return HttpResponse(await asyncio.to_thread(self.render))
+
+    def render(self) -> str:
+        try:
+            facts = {
+                "failed_only": self.failed_only,
+                "counters": log.read_counters(),
+                "calls": log.read_newest(failed_only=self.failed_only),
+                "parallel": capacity.in_flight,
+                "max_parallel": capacity.peak,
+                "waiting": ledger.waiting,
+            }
+        except DatabaseError as error:
+            raise DatabaseUnavailable from error
+        finally:
+            connection.close()
+        return render_to_string("log.html", facts)
+
+
+class LogErrorsView(LogView):
+    """`GET /log_errors`: the same, of failed calls only."""
+
+    failed_only = True
+
+
+class RuntimeView(ProxyView):
+    """`GET /debug/runtime`: versions and effective limits; no secret."""
+
+    authentication_classes = (AccessTokenAuthentication,)
+    throttle_classes = (OncePerTenSeconds,)
+
+    async def get(self, request: Request) -> HttpResponse:
+        limits = ("REQUEST_TIMEOUT", "MAX_PARALLEL_REQUESTS", "MAX_BODY_BYTES", "MAX_UPLOAD_BYTES")
+        others = ("SSE_KEEPALIVE_SECONDS", "WEB_CONCURRENCY", "DEFAULT_MODEL", "OPENAI_BASE_URL")
+        packages = ("djangorestframework", "openai", "aiohttp", "gunicorn", "uvicorn", "psycopg")
+        facts = {
+            "version": settings.VERSION,
+            "python": platform.python_version(),
+            "packages": {"django": django.get_version(), **{name: version(name) for name in packages}},
+            "limits": {name: getattr(settings, name) for name in (*limits, *others)},
+            "calls_in_flight": capacity.in_flight,
+        }
+        return JsonResponse(facts)

@@ -1,0 +1,55 @@
+"""The pages that need no key: the index, and whether the process is up and ready."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.http import HttpResponse, JsonResponse
+from django.template.loader import render_to_string
+from rest_framework.request import Request
+
+from proxyapi.capacity import capacity
+from proxyapi.exceptions import NotFound
+from proxyapi.views.base import ProxyView
+from usage.ledger import ledger
+
+
+class IndexView(ProxyView):
+    async def get(self, request: Request) -> HttpResponse:
+        facts = {"version": settings.VERSION, "upstream_key": bool(settings.OPENAI_API_KEY)}
+        return HttpResponse(render_to_string("index.html", facts))
+
+
+class LivenessView(ProxyView):
+    """`GET /healthz`: the process answers. Touches neither the database nor upstream."""
+
+    async def get(self, request: Request) -> HttpResponse:
+        return JsonResponse({"status": "ok", "version": settings.VERSION})
+
+
+class ReadinessView(ProxyView):
+    """`GET /readyz`: may calls be sent here? A database outage degrades, it does not stop calls."""
+
+    async def get(self, request: Request) -> HttpResponse:
+        ready = bool(settings.SECURITY_KEY) and not capacity.draining
+        facts = {
+            "status": "unavailable" if not ready else "degraded" if ledger.database_error else "ok",
+            "keys": "loaded" if settings.SECURITY_KEY else "missing",
+            "draining": capacity.draining,
+            "database": ledger.database_error or "ok",
+            "calls_waiting_for_the_database": ledger.waiting,
+        }
+        return JsonResponse(facts, status=200 if ready else 503, headers={} if ready else {"Retry-After": "1"})
+
+
+class NotFoundView(ProxyView):
+    """Every path that is nothing else, whatever the method."""
+
+    http_method_names = ["get", "post", "put", "patch", "delete", "head", "options", "trace"]  # noqa: RUF012  (Django's attribute)
+
+    async def get(self, request: Request, path: str) -> HttpResponse:
+        raise NotFound(f"Unknown endpoint: {request.method} /{path}")
+
+    post = put = patch = delete = trace = get
+
+    async def parse(self, request: Request) -> None:
+        """Whatever the body is, the answer is 404."""

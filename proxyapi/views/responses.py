@@ -1,0 +1,90 @@
+"""`/openai2` and everything under it: the Responses API."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.http.response import HttpResponseBase
+from rest_framework.request import Request
+
+from proxyapi import fields
+from proxyapi.exceptions import BadRequest
+from proxyapi.relay import RESPONSES_WITH_DONE
+from proxyapi.upstream import UpstreamRequest
+from proxyapi.views.base import CallView
+from proxyapi.views.chat import JSONCallView
+
+# With one of these, upstream needs no `input`; with a prompt template, no `model` either.
+INPUT_SOURCES = ("prompt", "previous_response_id", "conversation")
+
+
+class ResponsesView(JSONCallView):
+    route = "/openai2"
+    upstream_path = "/responses"
+
+    async def post(self, request: Request) -> HttpResponseBase:
+        body = fields.upstream_body(request.data)
+        if body.get("prompt") is None:
+            fields.require(body, "model", str, "a non-empty string")
+        if not any(body.get(source) is not None for source in INPUT_SOURCES):
+            fields.require(body, "input", (str, list), "a non-empty string or array")
+        if body.get("stream") is not None and not isinstance(body["stream"], bool):
+            raise BadRequest("Invalid 'stream': expected true or false.", param="stream", code="invalid_type")
+        return await self.forward(self.upstream_request(request, body), RESPONSES_WITH_DONE)
+
+
+class CompactView(JSONCallView):
+    route = "/openai2/compact"
+    upstream_path = "/responses/compact"
+
+    async def post(self, request: Request) -> HttpResponseBase:
+        return await self.forward(self.upstream_request(request, fields.upstream_body(request.data)))
+
+
+class InputTokensView(CompactView):
+    route = "/openai2/input_tokens"
+    upstream_path = "/responses/input_tokens"
+
+
+class StoredResponseView(CallView):
+    """A call about one stored response: everything but our fields is in its URL."""
+
+    suffix: ClassVar[str] = ""
+
+    async def forward_about(self, request: Request, response_id: str) -> HttpResponseBase:
+        assert self.call is not None  # noqa: S101  (`authenticated` made it)
+        self.call.stream = request.query_params.get("stream", "").lower() in {"true", "1"}
+        upstream_request = UpstreamRequest(
+            request.method or "GET",
+            f"/responses/{response_id}{self.suffix}",
+            credentials=fields.credentials(request.data, request.query_params),
+            deadline=fields.deadline(request.data, request.query_params),
+            query=fields.upstream_query(request.query_params),
+        )
+        return await self.forward(upstream_request, RESPONSES_WITH_DONE)
+
+
+class ResponseView(StoredResponseView):
+    route = "/openai2/{id}"
+
+    async def get(self, request: Request, response_id: str) -> HttpResponseBase:
+        return await self.forward_about(request, response_id)
+
+    async def delete(self, request: Request, response_id: str) -> HttpResponseBase:
+        return await self.forward_about(request, response_id)
+
+
+class CancelView(StoredResponseView):
+    route = "/openai2/{id}/cancel"
+    suffix = "/cancel"
+
+    async def post(self, request: Request, response_id: str) -> HttpResponseBase:
+        return await self.forward_about(request, response_id)
+
+
+class InputItemsView(StoredResponseView):
+    route = "/openai2/{id}/input_items"
+    suffix = "/input_items"
+
+    async def get(self, request: Request, response_id: str) -> HttpResponseBase:
+        return await self.forward_about(request, response_id)

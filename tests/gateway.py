@@ -1,0 +1,149 @@
+"""Owns a running chatproxy as the tests see it: a real `manage.py serve` on a free port."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import openai
+import psycopg
+from psycopg.rows import dict_row
+
+from chatproxy import environment
+
+SECURITY_KEY = "test-security-key"
+ACCESS_TOKEN = "test-access-token"
+UPSTREAM_KEY = "sk-test-upstream"
+PATIENCE = 20.0
+
+
+class Gateway:
+    """`url` is the server's; `http` is a plain client of it; `log` is what it has printed so far."""
+
+    def __init__(self, url: str, database_url: str, process: subprocess.Popen[str]) -> None:
+        self.url = url
+        self.process = process
+        self.http = httpx2.Client(base_url=url, timeout=PATIENCE)
+        self._database_url = database_url
+        self._lines: list[str] = []
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
+
+    @property
+    def log(self) -> str:
+        return "".join(self._lines)
+
+    @property
+    def worker_pids(self) -> list[int]:
+        return [int(pid) for pid in re.findall(r"Booting worker with pid: (\d+)", self.log)]
+
+    def sdk(self, path: str = "", **options: Any) -> openai.OpenAI:
+        """The official SDK with nothing changed but its base URL and key (and no retries)."""
+        return openai.OpenAI(
+            base_url=self.url + path, api_key=SECURITY_KEY, **{"max_retries": 0, "timeout": PATIENCE, **options}
+        )
+
+    def post(self, path: str, body: dict[str, Any], **options: Any) -> httpx2.Response:
+        """A simple-face call: `body` with the security key in it."""
+        return self.http.post(path, json={"security_key": SECURITY_KEY, **body}, **options)
+
+    def get(self, path: str, **query: str) -> httpx2.Response:
+        return self.http.get(path, params={"security_key": SECURITY_KEY, **query})
+
+    def row(self, answer: httpx2.Response | str) -> dict[str, Any]:
+        """The ledger's row of a call, by its answer or by its request id; waits until it is there."""
+        request_id = answer if isinstance(answer, str) else answer.headers["x-proxy-request-id"]
+        return self.rows("WHERE request_id = %s", [request_id], at_least=1)[0]
+
+    def rows(self, where: str = "", values: list[Any] | None = None, *, at_least: int = 0) -> list[dict[str, Any]]:
+        """The ledger's rows, oldest first; waits until there are `at_least` so many."""
+        deadline = time.monotonic() + PATIENCE
+        query = f"SELECT * FROM usage_request {where} ORDER BY request_id"  # noqa: S608  (the test's own text)
+        with psycopg.connect(self._database_url, autocommit=True, row_factory=dict_row) as connection:
+            while True:
+                rows = connection.execute(query, values).fetchall()  # type: ignore[arg-type]  # a str, as above
+                if len(rows) >= at_least:
+                    return rows
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"{len(rows)} rows where at least {at_least} were expected")
+                threading.Event().wait(0.02)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Stops the server and returns its exit code."""
+        self.http.close()
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        code = self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        return code
+
+    def wait_for_log(self, pattern: str) -> re.Match[str]:
+        """The first match of `pattern` in what the server prints; waits for it."""
+        deadline = time.monotonic() + PATIENCE
+        while not (match := re.search(pattern, self.log)):
+            if time.monotonic() > deadline or (self.process.poll() is not None and not self._reader.is_alive()):
+                raise AssertionError(f"{pattern!r} is not in the log:\n{self.log}")
+            threading.Event().wait(0.01)
+        return match
+
+    def wait_until_up(self) -> None:
+        """Waits for the worker's first answer; until then the listener only queues."""
+        self.http.get("/healthz").raise_for_status()
+
+    def _read_log(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.append(line)
+
+
+@contextmanager
+def run_gateway(upstream: str, database_url: str, data_dir: Path, **settings: str) -> Iterator[Gateway]:
+    """A server with its own `data_dir`, set up by `settings` on top of the usual ones for tests."""
+    port = free_port()
+    variables = {
+        "SECURITY_KEY": SECURITY_KEY,
+        "ACCESS_TOKEN": ACCESS_TOKEN,
+        "OPENAI_API_KEY": UPSTREAM_KEY,
+        "OPENAI_BASE_URL": upstream,
+        "DATABASE_URL": database_url,
+        "DATA_DIR": str(data_dir),
+        "PORT": str(port),
+        "PYTHONUNBUFFERED": "1",
+        environment.NO_ENV_FILES: "1",
+        **settings,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "serve"],
+        cwd=environment.BASE_DIR,
+        env={**os.environ, **{name: value for name, value in variables.items() if value}},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    gateway = Gateway(f"http://127.0.0.1:{port}", database_url, process)
+    try:
+        gateway.wait_for_log("Booting worker")
+        gateway.wait_until_up()
+        yield gateway
+    finally:
+        gateway.stop()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

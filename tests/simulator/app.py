@@ -1,0 +1,147 @@
+"""The ASGI app: receives, records, routes and answers; owns the order of an exchange.
+
+read the body -> record -> key -> fault -> (wait, hang or cut) -> handler -> send, while watching for the hang-up
+"""
+
+import asyncio
+import logging
+from collections import deque
+from typing import Any
+
+from tests.simulator import errors
+from tests.simulator.answers import Answer, Stream, json_answer
+from tests.simulator.call import Call
+from tests.simulator.connection import Connection, Receive, Scope, Send
+from tests.simulator.control import control_answer
+from tests.simulator.delivery import Delivery, replaced
+from tests.simulator.faults import NO_FAULT, Fault, own_fault, requested_model
+from tests.simulator.gate import Gate
+from tests.simulator.recording import ReceivedRequest, Recorder
+from tests.simulator.routes import find_route
+from tests.simulator.world import World
+
+_logger = logging.getLogger(__name__)
+
+
+def _check_key(request: ReceivedRequest) -> None:
+    scheme, _, key = (request.header("authorization") or "").partition(" ")
+    key = key.strip()
+    if scheme.lower() != "bearer" or not key:
+        raise errors.missing_key()
+    if key.startswith("sk-invalid"):
+        raise errors.invalid_key(key)
+
+
+def _response_id(path: str) -> str | None:
+    parts = path.split("/")
+    return parts[3] if parts[:3] == ["", "v1", "responses"] and len(parts) > 3 else None
+
+
+class SimulatorApp:
+    def __init__(self) -> None:
+        self.recorder = Recorder()
+        self.gate = Gate(self.recorder.changed)
+        self.queue: deque[Fault] = deque()
+        self._world = World()
+        self._exchanges: set[asyncio.Task[Any]] = set()
+
+    def reset(self) -> None:
+        """Forget requests, queued faults and everything stored; let go who waits at the gate."""
+        self.queue.clear()
+        self.gate.release()
+        self._world = World()
+        self.recorder.clear()
+
+    def stop_answers(self) -> None:
+        """Cancel every answer that isn't finished, so that a server can stop while some hang."""
+        for exchange in self._exchanges:
+            exchange.cancel()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise ValueError(f"the simulator speaks HTTP only, not {scope['type']}")
+        connection = Connection(receive, send)
+        request = ReceivedRequest(
+            method=scope["method"],
+            path=scope["path"],
+            query=scope["query_string"].decode("latin-1"),
+            headers=[(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]],
+        )
+        if request.path.startswith("/_simulator/"):
+            request.body, _ = await connection.read_body()
+            await self._deliver(connection, request, NO_FAULT, control_answer(self, request))
+            return
+        self.recorder.began()
+        try:
+            request.body, whole = await connection.read_body()
+            self.recorder.received(request)
+            if whole:
+                await self._exchange(connection, request)
+        finally:
+            self.recorder.ended(request, "cut" if connection.was_cut else self._outcome(connection, request))
+
+    def _outcome(self, connection: Connection, request: ReceivedRequest) -> Any:
+        if request.outcome == "completed":
+            return "completed"
+        return "disconnected" if connection.gone else "cut"
+
+    async def _exchange(self, connection: Connection, request: ReceivedRequest) -> None:
+        """Answer while watching for the client's hang-up; whichever comes first ends the other."""
+        answering = asyncio.create_task(self._answer(connection, request))
+        watching = asyncio.create_task(connection.watch())
+        both = {answering, watching}
+        self._exchanges |= both
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if connection.was_cut:
+                await asyncio.wait(both)
+        finally:
+            for task in both:
+                task.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+            self._exchanges -= both
+        if answering.done() and not answering.cancelled():
+            answering.result()
+
+    async def _answer(self, connection: Connection, request: ReceivedRequest) -> None:
+        try:
+            _check_key(request)
+            fault = self._fault(request)
+        except errors.ApiError as error:
+            await self._deliver(connection, request, NO_FAULT, self._refusal(error))
+            return
+        delivery = Delivery(connection, request, fault, self.recorder, self.gate)
+        if not await delivery.before_the_head():
+            return
+        await delivery.send(replaced(fault, request) or self._handled(request, fault))
+        if not connection.was_cut:
+            request.outcome = "completed"
+
+    async def _deliver(self, connection: Connection, request: ReceivedRequest, fault: Fault, answer: Answer) -> None:
+        await Delivery(connection, request, fault, self.recorder, self.gate).send(answer)
+        request.outcome = "completed"
+
+    def _fault(self, request: ReceivedRequest) -> Fault:
+        try:
+            fault = own_fault(request, requested_model(request), _response_id(request.path))
+        except ValueError as error:
+            raise errors.ApiError(400, str(error), code="unknown_fault") from None
+        if fault is None and self.queue:
+            fault = self.queue.popleft()
+        return fault or NO_FAULT
+
+    def _handled(self, request: ReceivedRequest, fault: Fault) -> Answer | Stream:
+        """The handler's answer. This is the border where a bug in a handler becomes a 500 and a line in the log."""
+        try:
+            if fault.status is not None:
+                raise errors.of_status(fault.status)
+            handler, parameters = find_route(request.method, request.path)
+            return handler(Call(request, self._world, fault, parameters))
+        except errors.ApiError as error:
+            return self._refusal(error)
+        except Exception:
+            _logger.exception("simulator bug in %s %s", request.method, request.path)
+            return self._refusal(errors.of_status(500))
+
+    def _refusal(self, error: errors.ApiError) -> Answer:
+        return json_answer(error.body, error.status, error.headers)

@@ -1,0 +1,57 @@
+"""`python -m tests.simulator.demo`: the server against a simulated OpenAI; no key, no network, no bill."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import FrameType
+
+from chatproxy.environment import NO_ENV_FILES
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+ANNOUNCEMENT = "simulator listening on "
+
+
+def main() -> int:
+    # In a session of its own, Ctrl-C does not reach it: calls in flight drain first.
+    command = [sys.executable, "-m", "tests.simulator", "--port", "0"]
+    simulator = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        return serve(announced_url(simulator))
+    finally:
+        simulator.terminate()
+        simulator.wait()
+
+
+def announced_url(simulator: subprocess.Popen[str]) -> str:
+    assert simulator.stdout is not None
+    for line in simulator.stdout:
+        if line.startswith(ANNOUNCEMENT):
+            return line.removeprefix(ANNOUNCEMENT).strip()
+    sys.exit("chatproxy: the simulated OpenAI did not start")
+
+
+def serve(upstream: str) -> int:
+    print(
+        "\nDEMO: every answer is made up by a simulated OpenAI on this machine. No model is asked, nothing is billed."
+    )
+    environment = {
+        **os.environ,
+        NO_ENV_FILES: "1",  # made-up calls must not reach the database of a real server
+        "OPENAI_BASE_URL": upstream,
+        "OPENAI_API_KEY": "sk-demo-simulated",
+        "DATA_DIR": os.environ.get("DATA_DIR") or str(ROOT / "var" / "demo"),
+    }
+    server = subprocess.Popen([sys.executable, "manage.py", "serve"], cwd=ROOT, env=environment, start_new_session=True)
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        server.send_signal(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, pass_on)
+    return server.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

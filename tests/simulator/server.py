@@ -1,0 +1,135 @@
+"""Running the simulator under uvicorn: in a thread for tests (`run_simulator`), or in the foreground (`serve`)."""
+
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from tests.simulator.app import SimulatorApp
+from tests.simulator.faults import parse_fault
+from tests.simulator.recording import ReceivedRequest
+
+_START_TIMEOUT = 10.0
+
+
+class _Server(uvicorn.Server):
+    """Says when it is up, and ends hanging answers when it stops."""
+
+    def __init__(self, app: SimulatorApp) -> None:
+        config = uvicorn.Config(
+            app,
+            lifespan="off",
+            ws="none",
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=2,
+            backlog=2048,
+        )
+        super().__init__(config)
+        self._app = app
+        self.up = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.stop_answers()
+        await super().shutdown(sockets)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.create_server(
+        (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
+    )
+    listener.setblocking(False)
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
+
+
+class Simulator:
+    """A running simulator as a test sees it; every method may be called from any thread."""
+
+    def __init__(self, base_url: str, app: SimulatorApp) -> None:
+        self.base_url = base_url
+        self._app = app
+
+    @property
+    def requests(self) -> list[ReceivedRequest]:
+        """Everything received since the start or the last `clear`, oldest first."""
+        return self._app.recorder.requests
+
+    @property
+    def last(self) -> ReceivedRequest:
+        """The newest request; raises IndexError when there is none."""
+        return self._app.recorder.requests[-1]
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests have an answer that isn't finished."""
+        return self._app.recorder.in_flight
+
+    @property
+    def open_connections(self) -> int:
+        """The connections busy with a request: the same as `in_flight`, HTTP/1.1 having one request for each."""
+        return self.in_flight
+
+    @property
+    def waiting(self) -> int:
+        """How many answers stand at the gate."""
+        return self._app.gate.waiting
+
+    def clear(self) -> None:
+        """Forget requests, queued faults and everything stored; let go who waits at the gate."""
+        self._app.reset()
+
+    def fail_next(self, fault: str, times: int = 1) -> None:
+        """Give the next `times` requests this fault; raises ValueError for one that isn't in the table."""
+        self._app.queue.extend([parse_fault(fault)] * times)
+
+    def hold(self) -> None:
+        """From now on every answer waits before its head, until `release`."""
+        self._app.gate.hold()
+
+    def release(self, waiting: int = 0, timeout: float = 5) -> None:
+        """Let go every answer at the gate and end a `hold`; first wait until `waiting` of them are there."""
+        self.wait_until(lambda: self.waiting >= waiting, timeout)
+        self._app.gate.release()
+
+    def wait_until(self, condition: Callable[[], object], timeout: float = 5) -> None:
+        """Wait until the condition holds, woken by every change here; raises TimeoutError after `timeout` seconds."""
+        self._app.recorder.wait_until(condition, timeout)
+
+
+@contextmanager
+def run_simulator(host: str = "127.0.0.1", port: int = 0) -> Iterator[Simulator]:
+    """A simulator in a thread of this process, on a free port unless one is given."""
+    app = SimulatorApp()
+    server = _Server(app)
+    with _listen(host, port) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="simulator", daemon=True)
+        thread.start()
+        try:
+            if not server.up.wait(_START_TIMEOUT):
+                raise RuntimeError("the simulator didn't start")
+            yield Simulator(_url(listener), app)
+        finally:
+            server.should_exit = True
+            thread.join(_START_TIMEOUT)
+
+
+def serve(host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT; the first line of standard output says where."""
+    with _listen(host, port) as listener:
+        sys.stdout.write(f"simulator listening on {_url(listener)}\n")
+        sys.stdout.flush()
+        _Server(SimulatorApp()).run(sockets=[listener])

@@ -1,0 +1,73 @@
+"""Token counts: a simple estimate that is the same for the same input, and that tests can call.
+
+One token is up to six non-blank characters with the blanks before them. A streamed answer sends one
+token per delta, so `count_tokens(text)` is also the number of its deltas.
+"""
+
+import math
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+_TOKEN = re.compile(r"\s*\S{1,6}|\s+")
+_TOKENS_PER_IMAGE = 85
+_TOKENS_PER_MESSAGE = 4
+_TOKENS_PRIMING_THE_ANSWER = 3
+_CACHEABLE_PROMPT = 1024
+_CACHE_STEP = 128
+
+
+def split_tokens(text: str) -> list[str]:
+    """The tokens of a text; joined again they are the text."""
+    return _TOKEN.findall(text)
+
+
+def count_tokens(text: str) -> int:
+    return len(split_tokens(text))
+
+
+def _count_content(content: object) -> int:
+    """Tokens of a message's content: a string, or the parts of either API."""
+    if isinstance(content, str):
+        return count_tokens(content)
+    if not isinstance(content, list):
+        return 0
+    total = 0
+    for part in content:
+        if not isinstance(part, dict):
+            continue
+        if part.get("type") in {"image_url", "input_image"}:
+            total += _TOKENS_PER_IMAGE
+        total += count_tokens(str(part.get("text") or ""))
+    return total
+
+
+def _count_tools(tools: object) -> int:
+    return math.ceil(len(orjson.dumps(tools)) / 6) if tools else 0
+
+
+def estimate_chat_prompt_tokens(messages: Iterable[dict[str, Any]], tools: object = None) -> int:
+    """`usage.prompt_tokens` of a chat completion with these messages and tools."""
+    total = _TOKENS_PRIMING_THE_ANSWER + _count_tools(tools)
+    for message in messages:
+        total += _TOKENS_PER_MESSAGE + _count_content(message.get("content"))
+    return total
+
+
+def estimate_input_tokens(items: Iterable[dict[str, Any]], instructions: object = None, tools: object = None) -> int:
+    """`usage.input_tokens` of a response with these (normalised) input items."""
+    total = _TOKENS_PRIMING_THE_ANSWER + _count_tools(tools)
+    if isinstance(instructions, str):
+        total += _TOKENS_PER_MESSAGE + count_tokens(instructions)
+    for item in items:
+        words = item.get("output") or item.get("arguments") or ""
+        total += _TOKENS_PER_MESSAGE + _count_content(item.get("content"))
+        total += count_tokens(words) if isinstance(words, str) else _count_content(words)
+    return total
+
+
+def cached_tokens(prompt_tokens: int) -> int:
+    """What counts as read from the cache: from 1024 tokens on, in steps of 128 (OpenAI's prompt caching guide)."""
+    return prompt_tokens // _CACHE_STEP * _CACHE_STEP if prompt_tokens >= _CACHEABLE_PROMPT else 0

@@ -1,0 +1,56 @@
+"""What the simulator remembers between requests: stored completions, responses and conversations.
+
+Each shelf is bounded, oldest out first, so that a long benchmark doesn't fill the memory.
+"""
+
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from tests.simulator.answers import Json
+
+_KEPT = 5_000
+Thing = TypeVar("Thing")
+
+
+def new_id(prefix: str) -> str:
+    return f"{prefix}{secrets.token_hex(24)}"
+
+
+class Shelf(OrderedDict[str, Thing], Generic[Thing]):
+    def put(self, key: str, thing: Thing) -> None:
+        self[key] = thing
+        while len(self) > _KEPT:
+            self.popitem(last=False)
+
+
+@dataclass
+class StoredCompletion:
+    completion: Json
+    messages: list[Json]
+
+
+@dataclass
+class StoredResponse:
+    """`final` is what the response comes to; `phases` are the states still to be shown before it (background only)."""
+
+    final: Json
+    input_items: list[Json]
+    context: list[Json]
+    events: list[bytes]
+    phases: list[str] = field(default_factory=list)
+    cancelled: bool = False
+
+
+@dataclass
+class StoredConversation:
+    resource: Json
+    items: list[Json]
+
+
+@dataclass
+class World:
+    completions: Shelf[StoredCompletion] = field(default_factory=Shelf)
+    responses: Shelf[StoredResponse] = field(default_factory=Shelf)
+    conversations: Shelf[StoredConversation] = field(default_factory=Shelf)

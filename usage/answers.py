@@ -1,0 +1,97 @@
+"""Owns what the ledger wants to know of upstream's answer, whole or streamed.
+
+`Answer` reads a copy of the bytes; it never changes them and never raises on odd ones: what
+cannot be read stays unknown.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from usage.tokens import read_counts
+
+# The last events of each dialect. After one of them nothing that counts is to come.
+FINAL_EVENT_TYPES = {
+    "response.completed",
+    "response.incomplete",
+    "response.failed",
+    "transcript.text.done",
+    "error",
+}
+
+
+class Answer:
+    """What upstream said of itself: ids, model, tier, usage, error.
+
+    `finished` becomes true with the event that ends a stream in its dialect.
+    """
+
+    def __init__(self) -> None:
+        self.model = ""
+        self.response_id = ""
+        self.service_tier = ""
+        self.usage: dict[str, Any] | None = None
+        self.counts: dict[str, int | float] = {}
+        self.error: dict[str, str] | None = None
+        self.finished = False
+        self._events = 0
+
+    def read_body(self, body: bytes) -> None:
+        """Reads a whole JSON body; anything else is left alone."""
+        if body[:1].isspace():
+            body = body.lstrip()
+        if body[:1] == b"{":
+            self._read(_parse(body))
+
+    def read_events(self, events: bytes) -> None:
+        """Reads whole SSE events (one or more, each with its blank line)."""
+        for line in events.splitlines():
+            if line.startswith(b"data:"):
+                self._read_data(line[5:].strip())
+
+    def _read_data(self, data: bytes) -> None:
+        self._events += 1
+        if data == b"[DONE]":
+            self.finished = True
+        # A quote inside a JSON string is escaped, so these bytes can only be names of fields.
+        elif self._events == 1 or b'"usage"' in data or b'"error"' in data or b".done" in data:
+            event = _parse(data)
+            kind = event.get("type")
+            inner = event.get("response")
+            self._read(inner if isinstance(inner, dict) else event)
+            if kind == "error" and self.error is None:
+                self._read_error(event)
+            if kind in FINAL_EVENT_TYPES:
+                self.finished = True
+
+    def _read(self, answer: dict[str, Any]) -> None:
+        self.model = _text(answer, "model") or self.model
+        self.service_tier = _text(answer, "service_tier") or self.service_tier
+        if _text(answer, "object") in {"chat.completion", "chat.completion.chunk", "response"}:
+            self.response_id = _text(answer, "id") or self.response_id
+        if isinstance(answer.get("usage"), dict):
+            self.usage = answer["usage"]
+            self.counts.update(read_counts(answer["usage"]))
+        if isinstance(answer.get("output"), list):
+            searches = [item for item in answer["output"] if _text(item, "type") == "web_search_call"]
+            self.counts["web_searches"] = len(searches)
+        if isinstance(answer.get("error"), dict):
+            self._read_error(answer["error"])
+
+    def _read_error(self, error: dict[str, Any]) -> None:
+        self.error = {name: str(error.get(name) or "") for name in ("type", "code", "message")}
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    try:
+        parsed = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _text(value: Any, name: str) -> str:
+    found = value.get(name) if isinstance(value, dict) else None
+    return found if isinstance(found, str) else ""

@@ -1,0 +1,43 @@
+"""Owns the reading of usage: from upstream's usage object to the ledger's counts.
+
+Shapes, from the OpenAI API reference and the SDK's types: chat completions and embeddings say
+`prompt_tokens`/`completion_tokens`, Responses, images and transcriptions say
+`input_tokens`/`output_tokens`; whisper-1 says `{"type": "duration", "seconds": 12.3}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def read_counts(usage: Mapping[str, Any]) -> dict[str, int | float]:
+    """The counts that `usage` states, by the ledger's column; what it does not state is absent.
+
+    Tokens are whole numbers, `audio_seconds` is seconds. A stated zero is kept.
+    """
+    into = _details(usage, "prompt_tokens_details", "input_tokens_details", "input_token_details")
+    out = _details(usage, "completion_tokens_details", "output_tokens_details", "output_token_details")
+    found = {
+        "input_tokens": _first(usage, "prompt_tokens", "input_tokens"),
+        "output_tokens": _first(usage, "completion_tokens", "output_tokens"),
+        "cached_tokens": _first(into, "cached_tokens"),
+        "cache_write_tokens": _first(into, "cache_write_tokens"),
+        "reasoning_tokens": _first(out, "reasoning_tokens"),
+        "audio_input_tokens": _first(into, "audio_tokens"),
+        "audio_output_tokens": _first(out, "audio_tokens"),
+        "audio_seconds": usage.get("seconds") if usage.get("type") == "duration" else None,
+    }
+    return {column: count for column, count in found.items() if _is_count(count)}
+
+
+def _details(usage: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    return next((usage[name] for name in names if isinstance(usage.get(name), dict)), {})
+
+
+def _first(counts: Mapping[str, Any], *names: str) -> Any:
+    return next((counts[name] for name in names if counts.get(name) is not None), None)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53
