@@ -29,6 +29,7 @@ from chatproxy.postgres_binaries import ROOT_HOME, Account, BundledPostgresError
 DATABASE = "chatproxy"
 LONGEST_SOCKET_PATH = 107  # bytes, sun_path in unix(7)
 SOCKET_NAME = ".s.PGSQL.5432"
+NO_PID = 4_194_305  # one more than Linux ever gives
 READY_WITHIN = 120.0  # seconds; recovery after a power cut takes longer than a start
 
 # What is not here is PostgreSQL's default: fsync on, 100 connections, 128 MB of shared buffers.
@@ -43,6 +44,10 @@ OPTIONS = {
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
 }
+
+
+class _StillInUse(BundledPostgresError):
+    """Processes of a killed server are still about; they end by themselves."""
 
 
 class BundledPostgres:
@@ -181,13 +186,15 @@ class BundledPostgres:
         deadline = time.monotonic() + READY_WITHIN
         fault = "it does not answer"
         while time.monotonic() < deadline:
-            if not self.running:
-                self._launch(postgres)
             try:
+                if not self.running:
+                    self._launch(postgres)
                 return self._create_database()
             except psycopg.OperationalError as error:  # an adopted server may be starting or stopping
                 fault = str(error).splitlines()[0]
-                time.sleep(0.05)
+            except _StillInUse as error:
+                fault = str(error)
+            time.sleep(0.05)
         raise BundledPostgresError(f"the bundled PostgreSQL in {self.cluster} did not become ready: {fault}")
 
     def _launch(self, postgres: Postgres) -> None:
@@ -195,16 +202,32 @@ class BundledPostgres:
 
         Its shell sees only the relative names given here, so no name of a directory needs quoting.
         """
-        (self.cluster / "postmaster.pid").unlink(missing_ok=True)  # of a dead server, whose id may be taken again
+        self._disown_pid_file()
         socket_dir = "." if self._socket_dir == self.cluster else str(self._socket_dir)
         settings = {**OPTIONS, "unix_socket_directories": socket_dir}
         options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
         start = ("start", "--silent", "-D", ".", "-l", "start.log", "-o", options, "-t", str(int(READY_WITHIN)))
-        (self.cluster / "start.log").unlink(missing_ok=True)
+        log = self.cluster / "start.log"
+        log.unlink(missing_ok=True)
         try:
             postgres.call("pg_ctl", *start, cwd=self.cluster)
         except BundledPostgresError as error:
-            raise BundledPostgresError(f"{error} ({self.cluster}/start.log says more)") from None
+            lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+            said = next((line.partition("FATAL:")[2].strip() for line in lines if "FATAL:" in line), str(error))
+            fault = _StillInUse if "still in use" in said else BundledPostgresError
+            raise fault(f"the bundled PostgreSQL in {self.cluster} does not start: {said}") from None
+
+    def _disown_pid_file(self) -> None:
+        """A dead server's file may name a process that is somebody else's by now, and PostgreSQL would believe it.
+
+        Only the number is changed: the file also says which shared memory to look at, and that is how PostgreSQL
+        knows that processes of the dead server still write to the cluster.
+        """
+        with suppress(FileNotFoundError):
+            path = self.cluster / "postmaster.pid"
+            _, *rest = path.read_text().splitlines(keepends=True) or [""]
+            path.write_text("".join([f"{NO_PID}\n", *rest]))
+        (self._socket_dir / f"{SOCKET_NAME}.lock").unlink(missing_ok=True)
 
     def _create_database(self) -> None:
         host = str(self._socket_dir)

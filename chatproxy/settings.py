@@ -64,6 +64,7 @@ INSTALLED_APPS = [
     "corsheaders",
     "rest_framework",
     "drf_spectacular",
+    "drf_spectacular_sidecar",
     "chatproxy",
     "proxyapi",
     "usage",
@@ -72,6 +73,7 @@ INSTALLED_APPS = [
 # The admin's middleware. Calls of the API do not pass it: see proxyapi.handler.
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "corsheaders.middleware.CorsMiddleware",  # for /docs and /openapi.json
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -140,6 +142,7 @@ STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
 
 # Every origin, never credentials; `*` does not cover Authorization (Fetch standard), so it is named.
+CORS_URLS_REGEX = r"^/(?!admin(/|$))"
 CORS_ALLOW_ALL_ORIGINS = True
 CORS_ALLOW_HEADERS = ["*", "authorization"]
 CORS_EXPOSE_HEADERS = ["*"]
@@ -151,9 +154,21 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": [],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "proxyapi.negotiation.IgnoreAccept",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "proxyapi.exceptions.render",
     "UNAUTHENTICATED_USER": None,
     "UNAUTHENTICATED_TOKEN": None,
+}
+
+SPECTACULAR_SETTINGS = {
+    "OAS_VERSION": "3.1.0",
+    "TITLE": "chatproxy",
+    "VERSION": VERSION,
+    "DESCRIPTION": "A self-hosted gateway for the OpenAI APIs.",
+    "SERVE_URLCONF": "proxyapi.urls",
+    "SERVE_INCLUDE_SCHEMA": False,
+    # The page's own files, not a CDN's.
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"persistAuthorization": False, "displayRequestDuration": True, "tryItOutEnabled": True},
 }
 
 LOGGING = {

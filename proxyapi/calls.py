@@ -17,17 +17,17 @@ from usage.models import Outcome, UsageSource
 
 if TYPE_CHECKING:
     from proxyapi.exceptions import ProxyError
-    from proxyapi.handler import CallRequest
+    from proxyapi.requests import CallRequest
     from proxyapi.upstream import UpstreamAnswer
 
 
 class Call:
-    """One call that a valid key let in. Times are `time.perf_counter()` seconds."""
+    """One call; without a `key_name` it was not let in and has no row. Times are `time.perf_counter()` seconds."""
 
-    def __init__(self, request: CallRequest, *, route: str, key_name: str) -> None:
+    def __init__(self, request: CallRequest, *, route: str) -> None:
         self.request = request
         self.route = route
-        self.key_name = key_name
+        self.key_name = ""
         self.model = ""
         self.stream = False
         self.answer = Answer()
@@ -63,8 +63,8 @@ class Call:
         self.end(error.outcome, status)
 
     def end(self, outcome: Outcome, status: int | None) -> None:
-        """Writes the row. Only the first call of this method counts."""
-        if self.ended:
+        """Writes the row, unless no valid key let the call in. Only the first call of this method counts."""
+        if self.ended or not self.key_name:
             return
         self.ended = True
         ledger.end(str(self.request.request_id), self._row(outcome, status))

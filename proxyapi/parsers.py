@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import IO, Any, NoReturn
+from typing import IO, Any, NoReturn, cast
 
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
@@ -22,7 +22,9 @@ class JSONObjectParser(BaseParser):
 
     media_type = "application/json"
 
-    def parse(self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def parse(
+        self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         return parse_object(stream.read())
 
 
@@ -31,25 +33,26 @@ class FormParser(BaseParser):
 
     media_type = "multipart/form-data"
 
-    def parse(self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> DataAndFiles[QueryDict, MultiValueDict[str, Any]]:
+    def parse(
+        self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> DataAndFiles[QueryDict, MultiValueDict[str, Any]]:
         assert parser_context is not None  # noqa: S101  (DRF always gives one)
         meta = parser_context["request"].META
         try:
-            fields, files = MultiPartParser(meta, stream, [InMemory()]).parse()
+            fields, files = MultiPartParser(meta, cast(Any, stream), [InMemory()]).parse()
         except RequestDataTooBig as error:
             raise BodyTooLarge("The form's fields, beside the file, are too large.") from error
         except (MultiPartParserError, SuspiciousOperation) as error:
             raise BadRequest(f"The form is not valid: {error}") from error
-        for upload in files.values():
-            if upload.size > settings.MAX_UPLOAD_BYTES:
-                raise BodyTooLarge(f"The file is larger than {settings.MAX_UPLOAD_BYTES} bytes.", param="file")
+        if any(upload.size > settings.MAX_UPLOAD_BYTES for _, uploads in files.lists() for upload in uploads):
+            raise BodyTooLarge(f"The file is larger than {settings.MAX_UPLOAD_BYTES} bytes.", param="file")
         return DataAndFiles(fields, files)
 
 
 class InMemory(MemoryFileUploadHandler):
     """Keeps every file in memory, whatever its size."""
 
-    def handle_raw_input(self, input_data: IO[bytes], META: Mapping[str, Any], content_length: int, boundary: bytes, encoding: str | None = None) -> None:
+    def handle_raw_input(self, *_args: Any, **_options: Any) -> None:
         self.activated = True
 
 

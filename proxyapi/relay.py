@@ -8,7 +8,7 @@ bytes that finish the stream leave; `aclose` ends whatever has not ended, once.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from django.http.response import HttpResponseBase
@@ -50,7 +50,7 @@ class Relay:
     def between_events(self) -> bool:
         return not self._framer.inside_event
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """What goes to the caller, piece by piece."""
         try:
             async for chunk in self._answer.chunks():
@@ -94,8 +94,6 @@ class RelayResponse(HttpResponseBase):
 
     streaming = True
 
-    def __init__(self, relay: Relay, *, status: int, headers: list[tuple[str, str]]) -> None:
-        super().__init__(status=status)
+    def __init__(self, relay: Relay, status: int, headers: dict[str, str]) -> None:
+        super().__init__(status=status, headers=headers)
         self.relay = relay
-        for name, value in headers:
-            self[name] = value

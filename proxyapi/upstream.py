@@ -8,9 +8,10 @@ itself is passed explicitly.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import httpx2
 import openai
@@ -79,13 +80,10 @@ class UpstreamAnswer:
     def request_id(self) -> str:
         return self._response.headers.get("x-request-id", "")
 
-    def passed_headers(self) -> list[tuple[str, str]]:
-        """The headers that the caller may see, in upstream's order."""
-        return [
-            (name, value)
-            for name, value in self._response.headers.multi_items()
-            if name.lower() in PASSED_HEADERS or name.lower().startswith(PASSED_PREFIXES)
-        ]
+    def passed_headers(self) -> dict[str, str]:
+        """The headers that the caller may see; a repeated one is joined (RFC 9110, 5.3)."""
+        headers = self._response.headers
+        return {name: headers[name] for name in headers if name in PASSED_HEADERS or name.startswith(PASSED_PREFIXES)}
 
     async def read(self) -> bytes:
         """The whole body.
@@ -96,7 +94,7 @@ class UpstreamAnswer:
         """
         return b"".join([chunk async for chunk in self.chunks()])
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body in the pieces in which it arrives; raises as `read`."""
         if self._response.is_stream_consumed:  # an error status: the SDK has read it
             yield self._response.content
@@ -189,24 +187,19 @@ async def _through_sdk(request: UpstreamRequest) -> httpx2.Response:
     if request.form:
         headers["Content-Type"] = "multipart/form-data"
     path = f"{request.path}?{request.query}" if request.query else request.path
-    options = {"headers": headers}
+    # A raw response, its body not read: an overload that the SDK has but does not declare.
+    sdk: Any = client()
+    raw = {"cast_to": httpx2.Response, "options": {"headers": headers}}
+    unread = {"stream": True, "stream_cls": AsyncStream[object]}
+    response: httpx2.Response
     match request.method:
         case "GET":
-            return await client().get(
-                path, cast_to=httpx2.Response, options=options, stream=True, stream_cls=AsyncStream[object]
-            )
+            response = await sdk.get(path, **raw, **unread)
         case "DELETE":
-            return await client().delete(path, cast_to=httpx2.Response, options=options)
+            response = await sdk.delete(path, **raw)
         case _:
-            return await client().post(
-                path,
-                cast_to=httpx2.Response,
-                content=request.content,
-                files=request.form or None,
-                options=options,
-                stream=True,
-                stream_cls=AsyncStream[object],
-            )
+            response = await sdk.post(path, content=request.content, files=request.form or None, **raw, **unread)
+    return response
 
 
 def _failure(cause: BaseException) -> ProxyError:

@@ -28,5 +28,5 @@ urlpatterns = [
     path("log", monitoring.LogView.as_view()),
     path("log_errors", monitoring.LogErrorsView.as_view()),
     path("debug/runtime", monitoring.RuntimeView.as_view()),
-    re_path(r"^(?P<path>.*)$", pages.NotFoundView.as_view()),
+    re_path(r"^(?P<path>(?s:.*))$", pages.NotFoundView.as_view()),
 ]

@@ -13,7 +13,7 @@ from usage.models import Request
 
 
 @admin.register(Request)
-class RequestAdmin(ModelAdmin):
+class RequestAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     list_display = (
         "started_at", "key_name", "route", "model", "status", "outcome", "total_ms", "input_tokens", "output_tokens",
         "error_code",

@@ -79,14 +79,14 @@ class Request(models.Model):
     tags = ArrayField(models.CharField(max_length=100), default=list, blank=True)
 
     class Meta:
-        ordering = ["-request_id"]
-        indexes = [
+        ordering = ("-request_id",)
+        indexes = (
             models.Index(fields=["-started_at"], name="usage_request_started"),
             models.Index(
                 fields=["-started_at"], name="usage_request_failed", condition=~models.Q(outcome=Outcome.SUCCESS)
             ),
             models.Index(fields=["response_id"], name="usage_request_response", condition=~models.Q(response_id="")),
-        ]
+        )
 
     def __str__(self) -> str:
         return f"{self.request_id} {self.route} {self.outcome}"

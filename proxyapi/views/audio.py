@@ -6,12 +6,12 @@ import asyncio
 
 from django.core.files.uploadedfile import UploadedFile
 from django.http.response import HttpResponseBase
-from rest_framework.request import Request
 
-from proxyapi import fields
+from proxyapi import fields, openapi
 from proxyapi.exceptions import BadRequest
 from proxyapi.parsers import FormParser
 from proxyapi.relay import TRANSCRIPT
+from proxyapi.requests import ProxyRequest
 from proxyapi.upstream import FormPart, UpstreamRequest
 from proxyapi.views.base import CallView
 
@@ -22,11 +22,11 @@ class TranscriptionsView(CallView):
     route = "/openai/audio/transcriptions"
     parser_classes = (FormParser,)
 
-    async def parse(self, request: Request) -> None:
+    async def parse(self, request: ProxyRequest) -> None:
         await asyncio.to_thread(lambda: request.data)  # 25 MiB are too many for the event loop
 
-    async def post(self, request: Request) -> HttpResponseBase:
-        assert self.call is not None  # noqa: S101  (`authenticated` made it)
+    @openapi.transcribe
+    async def post(self, request: ProxyRequest) -> HttpResponseBase:
         upload = request.data.get("file")
         if not isinstance(upload, UploadedFile):
             raise BadRequest("Missing required parameter: 'file'.", param="file", code="missing_required_parameter")
@@ -42,7 +42,7 @@ class TranscriptionsView(CallView):
         return await self.forward(upstream_request, TRANSCRIPT)
 
 
-def form_parts(request: Request, upload: UploadedFile, model: str) -> list[FormPart]:
+def form_parts(request: ProxyRequest, upload: UploadedFile[bytes], model: str) -> list[FormPart]:
     """The caller's form without our fields, with its model, in its order; the file last."""
     texts = [(name, value) for name, values in request.POST.lists() for value in values]
     parts: list[FormPart] = [

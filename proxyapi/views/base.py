@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn, cast
 
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -19,10 +21,10 @@ from proxyapi import upstream
 from proxyapi.authentication import SecurityKeyAuthentication
 from proxyapi.calls import Call
 from proxyapi.capacity import capacity
-from proxyapi.exceptions import MethodNotAllowed, ProxyError, RateLimited, from_framework, render
-from proxyapi.handler import CallRequest
+from proxyapi.exceptions import InternalError, MethodNotAllowed, ProxyError, RateLimited, from_framework, render
 from proxyapi.parsers import JSONObjectParser
 from proxyapi.relay import Dialect, Relay, RelayResponse
+from proxyapi.requests import CallRequest, ProxyRequest
 from proxyapi.upstream import UpstreamRequest
 from usage.models import Outcome
 
@@ -32,32 +34,42 @@ logger = logging.getLogger(__name__)
 class ProxyView(APIView):
     """DRF's view with an async `dispatch`: the same policies, no thread, no negotiation."""
 
-    parser_classes = (JSONObjectParser,)
+    parser_classes: tuple[type[BaseParser], ...] = (JSONObjectParser,)
+    authentication_classes: tuple[type[BaseAuthentication], ...] = ()
     # Whether a request of this view counts against MAX_PARALLEL_REQUESTS.
     takes_capacity: ClassVar[bool] = False
 
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> ProxyRequest:
+        return ProxyRequest(
+            request,
+            parsers=self.get_parsers(),
+            authenticators=self.get_authenticators(),
+            negotiator=self.get_content_negotiator(),
+            parser_context=self.get_parser_context(request),
+        )
+
     async def dispatch(self, request: CallRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]  # async, as Django allows
         self.args, self.kwargs = args, kwargs
-        self.request = self.initialize_request(request, *args, **kwargs)
+        self.request = proxy_request = self.initialize_request(request, *args, **kwargs)
         try:
-            return await self._handle(self.request, request, **kwargs)
+            return await self._handle(proxy_request, **kwargs)
         except asyncio.CancelledError:
             self.abandoned()
             raise
         except Exception as fault:  # the border: whatever went wrong becomes an answer
             error = from_framework(fault)
-            if error.status_code == 500:
+            if isinstance(error, InternalError):
                 logger.exception("a view failed", extra={"request_id": str(request.request_id)})
             self.refused(error)
             return render(error, request)
 
-    async def _handle(self, request: Request, call_request: CallRequest, **kwargs: Any) -> HttpResponseBase:
-        if call_request.refusal is not None:
-            raise call_request.refusal
+    async def _handle(self, request: ProxyRequest, **kwargs: Any) -> HttpResponseBase:
+        if request.call_request.refusal is not None:
+            raise request.call_request.refusal
         method = (request.method or "").lower()
-        handler = getattr(self, method, None) if method in self.http_method_names else None
         if method == "options":
             return HttpResponse(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
+        handler = getattr(self, method, None) if method in self.http_method_names else None
         if handler is None:
             raise MethodNotAllowed(self.allowed_methods)
         await self.parse(request)
@@ -65,13 +77,14 @@ class ProxyView(APIView):
         self.authenticated(request)
         self.check_permissions(request)
         self.check_throttles(request)
-        return await handler(request, **kwargs)
+        response: HttpResponseBase = await handler(request, **kwargs)
+        return response
 
-    async def parse(self, request: Request) -> None:
+    async def parse(self, request: ProxyRequest) -> None:
         """Reads the body into `request.data`."""
         request.data  # noqa: B018  (reading it parses)
 
-    def authenticated(self, request: Request) -> None:
+    def authenticated(self, request: ProxyRequest) -> None:
         """The key is good."""
 
     def refused(self, error: ProxyError) -> None:
@@ -80,7 +93,7 @@ class ProxyView(APIView):
     def abandoned(self) -> None:
         """The caller left before there was an answer."""
 
-    def throttled(self, request: Request, wait: float | None) -> None:
+    def throttled(self, request: Request, wait: float | None) -> NoReturn:
         seconds = int(wait or 1)
         raise RateLimited(f"Once in ten seconds; try again in {seconds} s.", retry_after=seconds)
 
@@ -88,21 +101,22 @@ class ProxyView(APIView):
 class CallView(ProxyView):
     """A view whose requests go upstream and into the ledger."""
 
-    authentication_classes = (SecurityKeyAuthentication,)
+    authentication_classes: tuple[type[BaseAuthentication], ...] = (SecurityKeyAuthentication,)
     takes_capacity = True
     route: ClassVar[str]
-    call: Call | None = None
 
-    def authenticated(self, request: Request) -> None:
-        self.call = Call(request._request, route=self.route, key_name=request.user.name)
+    def setup(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        super().setup(request, *args, **kwargs)
+        self.call = Call(cast(CallRequest, request), route=self.route)
+
+    def authenticated(self, request: ProxyRequest) -> None:
+        self.call.key_name = request.caller.name
 
     def refused(self, error: ProxyError) -> None:
-        if self.call is not None:
-            self.call.fail(error, status=error.status_code)
+        self.call.fail(error, status=error.status_code)
 
     def abandoned(self) -> None:
-        if self.call is not None:
-            self.call.end(Outcome.CLIENT_CANCELLED, None)
+        self.call.end(Outcome.CLIENT_CANCELLED, None)
 
     async def forward(self, request: UpstreamRequest, dialect: Dialect | None = None) -> HttpResponseBase:
         """Sends `request` upstream and answers with what comes back, unchanged.
@@ -110,24 +124,18 @@ class CallView(ProxyView):
         With a `dialect` a stream of events is relayed as it arrives; everything else is read
         whole first.
         """
-        call = self.call
-        assert call is not None  # noqa: S101  (`authenticated` made it)
         capacity.check_open()
-        call.begin()
+        self.call.begin()
         answer = await upstream.send(request)
-        call.answered(answer)
+        self.call.answered(answer)
         if dialect is not None and answer.content_type.startswith("text/event-stream"):
-            return RelayResponse(Relay(call, answer, dialect), status=answer.status, headers=answer.passed_headers())
+            return RelayResponse(Relay(self.call, answer, dialect), answer.status, answer.passed_headers())
         try:
             body = await answer.read()
         finally:
             await answer.aclose()
-        call.upstream_ended()
-        call.relayed(len(body))
-        call.answer.read_body(body)
-        call.end(Outcome.UPSTREAM_ERROR if answer.status >= 400 else Outcome.SUCCESS, answer.status)
-        response = HttpResponse(body, status=answer.status)
-        del response["content-type"]
-        for name, value in answer.passed_headers():
-            response[name] = value
-        return response
+        self.call.upstream_ended()
+        self.call.relayed(len(body))
+        self.call.answer.read_body(body)
+        self.call.end(Outcome.UPSTREAM_ERROR if answer.status >= 400 else Outcome.SUCCESS, answer.status)
+        return HttpResponse(body, status=answer.status, headers=answer.passed_headers())

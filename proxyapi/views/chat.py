@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
-from rest_framework.request import Request
 
-from proxyapi import chat, fields
+from proxyapi import chat, fields, openapi
+from proxyapi.requests import ProxyRequest
 from proxyapi.upstream import UpstreamRequest
 from proxyapi.views.base import CallView
 
@@ -21,8 +21,7 @@ class JSONCallView(CallView):
 
     upstream_path: ClassVar[str]
 
-    def upstream_request(self, request: Request, body: dict[str, Any]) -> UpstreamRequest:
-        assert self.call is not None  # noqa: S101  (`authenticated` made it)
+    def upstream_request(self, request: ProxyRequest, body: dict[str, Any]) -> UpstreamRequest:
         model = body.get("model")
         self.call.model = model if isinstance(model, str) else ""
         self.call.stream = body.get("stream") is True
@@ -39,7 +38,8 @@ class OpenAIView(JSONCallView):
     route = "/openai"
     upstream_path = "/chat/completions"
 
-    async def post(self, request: Request) -> HttpResponseBase:
+    @openapi.chat_completion
+    async def post(self, request: ProxyRequest) -> HttpResponseBase:
         body = fields.upstream_body(request.data)
         chat.refuse_stream(body)
         fields.require(body, "model", str, "a non-empty string")
@@ -54,7 +54,8 @@ class ChatGPTView(JSONCallView):
     route = "/chatgpt"
     upstream_path = "/chat/completions"
 
-    async def post(self, request: Request) -> HttpResponseBase:
+    @openapi.chatgpt
+    async def post(self, request: ProxyRequest) -> HttpResponseBase:
         response = await self.forward(self.upstream_request(request, chat.chatgpt_body(request.data)))
         if isinstance(response, HttpResponse) and response.status_code == 200:
             response.content = chat.chatgpt_answer(response.content) or response.content
@@ -65,7 +66,8 @@ class EmbeddingsView(JSONCallView):
     route = "/embeddings"
     upstream_path = "/embeddings"
 
-    async def post(self, request: Request) -> HttpResponseBase:
+    @openapi.embeddings
+    async def post(self, request: ProxyRequest) -> HttpResponseBase:
         body = {"model": DEFAULT_EMBEDDING_MODEL, **fields.upstream_body(request.data)}
         body["model"] = fields.require(body, "model", str, "a non-empty string")
         fields.require(body, "input", (str, list), "a non-empty string or array")

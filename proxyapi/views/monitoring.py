@@ -14,12 +14,12 @@ from django.db import connection
 from django.http import HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
-from rest_framework.request import Request
 
-from proxyapi import chat
+from proxyapi import chat, openapi
 from proxyapi.authentication import AccessTokenAuthentication
 from proxyapi.capacity import capacity
 from proxyapi.exceptions import DatabaseUnavailable
+from proxyapi.requests import ProxyRequest
 from proxyapi.throttling import OncePerTenSeconds
 from proxyapi.views.base import ProxyView
 from proxyapi.views.chat import JSONCallView
@@ -37,7 +37,8 @@ class HealthView(JSONCallView):
     route = "/health"
     upstream_path = "/chat/completions"
 
-    async def get(self, request: Request) -> HttpResponseBase:
+    @openapi.health
+    async def get(self, request: ProxyRequest) -> HttpResponseBase:
         response = await self.forward(self.upstream_request(request, self.body()))
         if isinstance(response, HttpResponse) and response.status_code == 200:
             response.content = chat.chatgpt_answer(response.content) or response.content
@@ -52,7 +53,8 @@ class Health2View(HealthView):
 
     route = "/health2"
 
-    async def get(self, request: Request) -> HttpResponseBase:
+    @openapi.health2
+    async def get(self, request: ProxyRequest) -> HttpResponseBase:
         return await self.forward(self.upstream_request(request, self.body()))
 
     def body(self) -> dict[str, Any]:
@@ -66,7 +68,8 @@ class LogView(ProxyView):
     throttle_classes = (OncePerTenSeconds,)
     failed_only: ClassVar[bool] = False
 
-    async def get(self, request: Request) -> HttpResponse:
+    @openapi.log
+    async def get(self, request: ProxyRequest) -> HttpResponse:
         return HttpResponse(await asyncio.to_thread(self.render))
 
     def render(self) -> str:
@@ -91,6 +94,10 @@ class LogErrorsView(LogView):
 
     failed_only = True
 
+    @openapi.log_errors
+    async def get(self, request: ProxyRequest) -> HttpResponse:
+        return await super().get(request)
+
 
 class RuntimeView(ProxyView):
     """`GET /debug/runtime`: versions and effective limits; no secret."""
@@ -98,7 +105,8 @@ class RuntimeView(ProxyView):
     authentication_classes = (AccessTokenAuthentication,)
     throttle_classes = (OncePerTenSeconds,)
 
-    async def get(self, request: Request) -> HttpResponse:
+    @openapi.runtime
+    async def get(self, request: ProxyRequest) -> HttpResponse:
         limits = ("REQUEST_TIMEOUT", "MAX_PARALLEL_REQUESTS", "MAX_BODY_BYTES", "MAX_UPLOAD_BYTES")
         others = ("SSE_KEEPALIVE_SECONDS", "WEB_CONCURRENCY", "DEFAULT_MODEL", "OPENAI_BASE_URL")
         packages = ("djangorestframework", "openai", "aiohttp", "gunicorn", "uvicorn", "psycopg")

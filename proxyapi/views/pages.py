@@ -5,16 +5,18 @@ from __future__ import annotations
 from django.conf import settings
 from django.http import HttpResponse, JsonResponse
 from django.template.loader import render_to_string
-from rest_framework.request import Request
 
+from proxyapi import openapi
 from proxyapi.capacity import capacity
 from proxyapi.exceptions import NotFound
+from proxyapi.requests import ProxyRequest
 from proxyapi.views.base import ProxyView
 from usage.ledger import ledger
 
 
 class IndexView(ProxyView):
-    async def get(self, request: Request) -> HttpResponse:
+    @openapi.index
+    async def get(self, request: ProxyRequest) -> HttpResponse:
         facts = {"version": settings.VERSION, "upstream_key": bool(settings.OPENAI_API_KEY)}
         return HttpResponse(render_to_string("index.html", facts))
 
@@ -22,14 +24,16 @@ class IndexView(ProxyView):
 class LivenessView(ProxyView):
     """`GET /healthz`: the process answers. Touches neither the database nor upstream."""
 
-    async def get(self, request: Request) -> HttpResponse:
+    @openapi.liveness
+    async def get(self, request: ProxyRequest) -> HttpResponse:
         return JsonResponse({"status": "ok", "version": settings.VERSION})
 
 
 class ReadinessView(ProxyView):
     """`GET /readyz`: may calls be sent here? A database outage degrades, it does not stop calls."""
 
-    async def get(self, request: Request) -> HttpResponse:
+    @openapi.readiness
+    async def get(self, request: ProxyRequest) -> HttpResponse:
         ready = bool(settings.SECURITY_KEY) and not capacity.draining
         facts = {
             "status": "unavailable" if not ready else "degraded" if ledger.database_error else "ok",
@@ -46,10 +50,11 @@ class NotFoundView(ProxyView):
 
     http_method_names = ["get", "post", "put", "patch", "delete", "head", "options", "trace"]  # noqa: RUF012  (Django's attribute)
 
-    async def get(self, request: Request, path: str) -> HttpResponse:
+    @openapi.unlisted
+    async def get(self, request: ProxyRequest, path: str) -> HttpResponse:
         raise NotFound(f"Unknown endpoint: {request.method} /{path}")
 
     post = put = patch = delete = trace = get
 
-    async def parse(self, request: Request) -> None:
+    async def parse(self, request: ProxyRequest) -> None:
         """Whatever the body is, the answer is 404."""

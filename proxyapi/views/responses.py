@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.http.response import HttpResponseBase
-from rest_framework.request import Request
 
-from proxyapi import fields
+from proxyapi import fields, openapi
 from proxyapi.exceptions import BadRequest
 from proxyapi.relay import RESPONSES_WITH_DONE
+from proxyapi.requests import ProxyRequest
 from proxyapi.upstream import UpstreamRequest
 from proxyapi.views.base import CallView
 from proxyapi.views.chat import JSONCallView
@@ -22,7 +22,8 @@ class ResponsesView(JSONCallView):
     route = "/openai2"
     upstream_path = "/responses"
 
-    async def post(self, request: Request) -> HttpResponseBase:
+    @openapi.create_response
+    async def post(self, request: ProxyRequest) -> HttpResponseBase:
         body = fields.upstream_body(request.data)
         if body.get("prompt") is None:
             fields.require(body, "model", str, "a non-empty string")
@@ -37,7 +38,8 @@ class CompactView(JSONCallView):
     route = "/openai2/compact"
     upstream_path = "/responses/compact"
 
-    async def post(self, request: Request) -> HttpResponseBase:
+    @openapi.compact_response
+    async def post(self, request: ProxyRequest) -> HttpResponseBase:
         return await self.forward(self.upstream_request(request, fields.upstream_body(request.data)))
 
 
@@ -45,14 +47,17 @@ class InputTokensView(CompactView):
     route = "/openai2/input_tokens"
     upstream_path = "/responses/input_tokens"
 
+    @openapi.count_input_tokens
+    async def post(self, request: ProxyRequest) -> HttpResponseBase:
+        return await super().post(request)
+
 
 class StoredResponseView(CallView):
     """A call about one stored response: everything but our fields is in its URL."""
 
     suffix: ClassVar[str] = ""
 
-    async def forward_about(self, request: Request, response_id: str) -> HttpResponseBase:
-        assert self.call is not None  # noqa: S101  (`authenticated` made it)
+    async def forward_about(self, request: ProxyRequest, response_id: str) -> HttpResponseBase:
         self.call.stream = request.query_params.get("stream", "").lower() in {"true", "1"}
         upstream_request = UpstreamRequest(
             request.method or "GET",
@@ -67,10 +72,12 @@ class StoredResponseView(CallView):
 class ResponseView(StoredResponseView):
     route = "/openai2/{id}"
 
-    async def get(self, request: Request, response_id: str) -> HttpResponseBase:
+    @openapi.retrieve_response
+    async def get(self, request: ProxyRequest, response_id: str) -> HttpResponseBase:
         return await self.forward_about(request, response_id)
 
-    async def delete(self, request: Request, response_id: str) -> HttpResponseBase:
+    @openapi.delete_response
+    async def delete(self, request: ProxyRequest, response_id: str) -> HttpResponseBase:
         return await self.forward_about(request, response_id)
 
 
@@ -78,7 +85,8 @@ class CancelView(StoredResponseView):
     route = "/openai2/{id}/cancel"
     suffix = "/cancel"
 
-    async def post(self, request: Request, response_id: str) -> HttpResponseBase:
+    @openapi.cancel_response
+    async def post(self, request: ProxyRequest, response_id: str) -> HttpResponseBase:
         return await self.forward_about(request, response_id)
 
 
@@ -86,5 +94,6 @@ class InputItemsView(StoredResponseView):
     route = "/openai2/{id}/input_items"
     suffix = "/input_items"
 
-    async def get(self, request: Request, response_id: str) -> HttpResponseBase:
+    @openapi.list_input_items
+    async def get(self, request: ProxyRequest, response_id: str) -> HttpResponseBase:
         return await self.forward_about(request, response_id)

@@ -49,22 +49,3 @@ def typed_stream(events: Iterable[Json]) -> Stream:
 
 
 DONE = b"data: [DONE]\n\n"
-
-
-def page(items: Sequence[Json], query: dict[str, list[str]], *, default_order: str = "desc") -> Json:
-    """One page of a list that is stored oldest first, by `after`, `limit` and `order`."""
-    order = query.get("order", [default_order])[0]
-    limit = int(query.get("limit", ["20"])[0])
-    after = query.get("after", [None])[0]
-    ordered = list(items) if order == "asc" else list(reversed(items))
-    if after is not None:
-        places = [place for place, item in enumerate(ordered) if item["id"] == after]
-        ordered = ordered[places[0] + 1 :] if places else []
-    shown = ordered[:limit]
-    return {
-        "object": "list",
-        "data": shown,
-        "first_id": shown[0]["id"] if shown else "",
-        "last_id": shown[-1]["id"] if shown else "",
-        "has_more": len(ordered) > limit,
-    }

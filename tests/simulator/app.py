@@ -6,7 +6,6 @@ read the body -> record -> key -> fault -> (wait, hang or cut) -> handler -> sen
 import asyncio
 import logging
 from collections import deque
-from typing import Any
 
 from tests.simulator import errors
 from tests.simulator.answers import Answer, Stream, json_answer
@@ -16,7 +15,7 @@ from tests.simulator.control import control_answer
 from tests.simulator.delivery import Delivery, replaced
 from tests.simulator.faults import NO_FAULT, Fault, own_fault, requested_model
 from tests.simulator.gate import Gate
-from tests.simulator.recording import ReceivedRequest, Recorder
+from tests.simulator.recording import Outcome, ReceivedRequest, Recorder
 from tests.simulator.routes import find_route
 from tests.simulator.world import World
 
@@ -43,7 +42,7 @@ class SimulatorApp:
         self.gate = Gate(self.recorder.changed)
         self.queue: deque[Fault] = deque()
         self._world = World()
-        self._exchanges: set[asyncio.Task[Any]] = set()
+        self._answering: set[asyncio.Task[None]] = set()
 
     def reset(self) -> None:
         """Forget requests, queued faults and everything stored; let go who waits at the gate."""
@@ -53,9 +52,9 @@ class SimulatorApp:
         self.recorder.clear()
 
     def stop_answers(self) -> None:
-        """Cancel every answer that isn't finished, so that a server can stop while some hang."""
-        for exchange in self._exchanges:
-            exchange.cancel()
+        """Cut off every answer that isn't finished, so that a server can stop while some hang."""
+        for answering in self._answering:
+            answering.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -71,37 +70,38 @@ class SimulatorApp:
             request.body, _ = await connection.read_body()
             await self._deliver(connection, request, NO_FAULT, control_answer(self, request))
             return
-        self.recorder.began()
+        self.recorder.began(request)
+        outcome: Outcome = "cut"
         try:
             request.body, whole = await connection.read_body()
             self.recorder.received(request)
-            if whole:
-                await self._exchange(connection, request)
+            answered = whole and await self._exchange(connection, request)
+            if not connection.was_cut:
+                outcome = "completed" if answered else "disconnected"
         finally:
-            self.recorder.ended(request, "cut" if connection.was_cut else self._outcome(connection, request))
+            self.recorder.ended(request, outcome)
 
-    def _outcome(self, connection: Connection, request: ReceivedRequest) -> Any:
-        if request.outcome == "completed":
-            return "completed"
-        return "disconnected" if connection.gone else "cut"
-
-    async def _exchange(self, connection: Connection, request: ReceivedRequest) -> None:
-        """Answer while watching for the client's hang-up; whichever comes first ends the other."""
+    async def _exchange(self, connection: Connection, request: ReceivedRequest) -> bool:
+        """Answer while watching for the client's hang-up, and end one with the other; True when all was answered."""
         answering = asyncio.create_task(self._answer(connection, request))
         watching = asyncio.create_task(connection.watch())
         both = {answering, watching}
-        self._exchanges |= both
+        self._answering.add(answering)
         try:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if connection.was_cut:
                 await asyncio.wait(both)
+            elif answering.cancelled():
+                await connection.cut(flush=False)
         finally:
             for task in both:
                 task.cancel()
             await asyncio.gather(*both, return_exceptions=True)
-            self._exchanges -= both
-        if answering.done() and not answering.cancelled():
-            answering.result()
+            self._answering.discard(answering)
+        if answering.cancelled():
+            return False
+        answering.result()
+        return True
 
     async def _answer(self, connection: Connection, request: ReceivedRequest) -> None:
         try:
@@ -114,12 +114,9 @@ class SimulatorApp:
         if not await delivery.before_the_head():
             return
         await delivery.send(replaced(fault, request) or self._handled(request, fault))
-        if not connection.was_cut:
-            request.outcome = "completed"
 
     async def _deliver(self, connection: Connection, request: ReceivedRequest, fault: Fault, answer: Answer) -> None:
         await Delivery(connection, request, fault, self.recorder, self.gate).send(answer)
-        request.outcome = "completed"
 
     def _fault(self, request: ReceivedRequest) -> Fault:
         try:

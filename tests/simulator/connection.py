@@ -57,4 +57,4 @@ class Connection:
             transport.close()
         else:
             transport.abort()
-        await self._gone.wait()  # the watcher sees connection_lost; only then does uvicorn know not to answer
+        await self.watch()  # until connection_lost: only then does uvicorn know that no answer is to come

@@ -4,8 +4,9 @@ import time
 
 from tests.simulator import errors
 from tests.simulator import validation as rules
-from tests.simulator.answers import Answer, Json, json_answer, page
+from tests.simulator.answers import Answer, Json, json_answer
 from tests.simulator.call import Call
+from tests.simulator.paging import page
 from tests.simulator.response_request import input_items
 from tests.simulator.world import StoredConversation, World, new_id
 

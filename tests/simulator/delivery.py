@@ -150,13 +150,17 @@ class Delivery:
             await self._connection.write(body[: len(body) // 2], more=True)
             await self._connection.cut(flush=True)
             return
-        step = self._fault.chunk_bytes
-        if step:
-            for start in range(0, len(body), step):
-                await self._connection.write(body[start : start + step], more=True)
-                await asyncio.sleep(0)
-            body = b""
-        await self._connection.write(body, more=False)
+        step = self._fault.chunk_bytes or max(len(body), 1)
+        *pieces, last = [body[start : start + step] for start in range(0, len(body), step)] or [b""]
+        for piece in pieces:
+            await self._connection.write(piece, more=True)
+            await asyncio.sleep(0)
+        self._say_completed()
+        await self._connection.write(last, more=False)
+
+    def _say_completed(self) -> None:
+        """Before the last bytes leave, so that a client that has them all finds its request completed."""
+        self._recorder.ended(self._request, "completed")
 
     async def _send_stream(self, stream: Stream) -> None:
         fault, connection = self._fault, self._connection
@@ -165,19 +169,24 @@ class Delivery:
         await connection.start(200, _head(stream, self._started, extra))
         # An empty chunk sends the head at once: uvicorn keeps it back until the first body message.
         await connection.write(b"", more=True)
-        sent = 0
-        for chunk, number in _chunks(events, fault):
-            await connection.write(chunk, more=True)
+        sent, paused = 0, False
+        chunks = list(_chunks(events, fault))
+        for index, (chunk, number) in enumerate(chunks):
+            await asyncio.sleep(fault.pace if index else 0)
+            if not paused and sent >= _EVENTS_BEFORE_SILENCE:
+                paused = True
+                await self._pause_after_two_events()
             if number != sent:
-                self._recorder.progressed(self._request, number)
-                if sent < _EVENTS_BEFORE_SILENCE <= number:
-                    await self._pause_after_two_events()
                 sent = number
-            await asyncio.sleep(fault.pace)
+                self._recorder.progressed(self._request, sent)
+            if index == len(chunks) - 1 and not dies:
+                self._say_completed()
+            await connection.write(chunk, more=True)
         if dies:
             await connection.cut(flush=True)
-        else:
-            await connection.write(b"", more=False)
+            return
+        self._say_completed()
+        await connection.write(b"", more=False)
 
     async def _pause_after_two_events(self) -> None:
         if self._fault.silent:

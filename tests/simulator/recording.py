@@ -81,7 +81,7 @@ class Recorder:
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self._requests: deque[ReceivedRequest] = deque(maxlen=_KEPT_REQUESTS)
-        self._in_flight = 0
+        self._in_flight: set[int] = set()
 
     @property
     def requests(self) -> list[ReceivedRequest]:
@@ -91,16 +91,16 @@ class Recorder:
     @property
     def in_flight(self) -> int:
         with self.changed:
-            return self._in_flight
+            return len(self._in_flight)
 
     def clear(self) -> None:
         with self.changed:
             self._requests.clear()
             self.changed.notify_all()
 
-    def began(self) -> None:
+    def began(self, request: ReceivedRequest) -> None:
         with self.changed:
-            self._in_flight += 1
+            self._in_flight.add(id(request))
             self.changed.notify_all()
 
     def received(self, request: ReceivedRequest) -> None:
@@ -114,9 +114,10 @@ class Recorder:
             self.changed.notify_all()
 
     def ended(self, request: ReceivedRequest, outcome: Outcome) -> None:
+        """May be said twice: `completed` is said before the last byte leaves, and taken back if it couldn't."""
         with self.changed:
             request.outcome = outcome
-            self._in_flight -= 1
+            self._in_flight.discard(id(request))
             self.changed.notify_all()
 
     def wait_until(self, condition: Callable[[], object], timeout: float) -> None:
@@ -124,4 +125,4 @@ class Recorder:
         with self.changed:
             if not self.changed.wait_for(lambda: bool(condition()), timeout):
                 seen = [(request.method, request.path, request.outcome) for request in list(self._requests)[-5:]]
-                raise TimeoutError(f"not within {timeout} s; {self._in_flight} in flight, last requests: {seen}")
+                raise TimeoutError(f"not within {timeout} s; {len(self._in_flight)} in flight, last requests: {seen}")

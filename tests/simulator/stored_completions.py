@@ -1,8 +1,9 @@
 """Chat completions kept with `store: true`: list, retrieve, update, delete, and their messages."""
 
 from tests.simulator import errors, validation
-from tests.simulator.answers import Answer, Json, json_answer, page
+from tests.simulator.answers import Answer, Json, json_answer
 from tests.simulator.call import Call
+from tests.simulator.paging import page
 from tests.simulator.world import StoredCompletion
 
 

@@ -5,9 +5,10 @@ A background response shows one phase per look: created `queued`, then `in_progr
 """
 
 from tests.simulator import errors
-from tests.simulator.answers import Answer, Json, Stream, json_answer, page, typed_event
+from tests.simulator.answers import Answer, Json, Stream, json_answer, typed_event
 from tests.simulator.call import Call
 from tests.simulator.faults import RESPONSE_PREFIX
+from tests.simulator.paging import page
 from tests.simulator.response_events import response_events
 from tests.simulator.response_request import INCLUDABLE
 from tests.simulator.tokens import split_tokens

@@ -1,0 +1,223 @@
+"""Owns the API's description: what each operation takes and answers, for `/openapi.json` and `/docs`.
+
+Each name is a decorator for the view method it describes. Fields that are OpenAI's are described
+as far as the simple face checks them; every other one passes as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+
+JSON = "application/json"
+EVENTS = "text/event-stream"
+FORM = "multipart/form-data"
+Schema = dict[str, Any]
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+TEXT: Schema = {"type": "string"}
+NUMBER: Schema = {"type": "number"}
+COUNT: Schema = {"type": "integer", "minimum": 1}
+SWITCH: Schema = {"type": "boolean"}
+ANY: Schema = {"type": "object", "additionalProperties": True}
+LIST: Schema = {"type": "array", "items": {}}
+
+
+def described(schema: Schema, description: str) -> Schema:
+    return {**schema, "description": description}
+
+
+# What every simple-face call may carry, in its body, its form or its query; never forwarded.
+OURS: dict[str, Schema] = {
+    "security_key": described(TEXT, "The key. Also as `Authorization: Bearer …` or `X-Security-Key`."),
+    "openai_api_key": described(TEXT, "Another upstream key for this call."),
+    "project": described(TEXT, "OpenAI project for this call."),
+    "organization": described(TEXT, "OpenAI organization for this call."),
+    "timeout": described(NUMBER, "Milliseconds for this call, at most the server's REQUEST_TIMEOUT."),
+}
+SAMPLING: dict[str, Schema] = {
+    "temperature": {"type": "number", "minimum": 0, "maximum": 2},
+    "top_p": {"type": "number", "minimum": 0, "maximum": 1},
+    "max_tokens": COUNT,
+    "max_completion_tokens": COUNT,
+}
+ERROR: Schema = {
+    "type": "object",
+    "properties": {
+        "error": {
+            "type": "object",
+            "properties": {
+                "message": TEXT,
+                "type": TEXT,
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+                "request_id": TEXT,
+            },
+        }
+    },
+}
+
+
+def body(required: list[str], **properties: Schema) -> Schema:
+    return {"type": "object", "required": required, "properties": {**OURS, **properties}, "additionalProperties": True}
+
+
+def operation(
+    summary: str,
+    *,
+    request: dict[str, Schema] | None = None,
+    answers: dict[str, Any] | None = None,
+    query: dict[str, str] | None = None,
+    example: dict[str, Any] | None = None,
+    tags: tuple[str, ...] = ("simple face",),
+    errors: tuple[int, ...] = (400, 403, 413, 429, 502, 503, 504),
+) -> Callable[[Method], Method]:
+    """A decorator that describes one view method. `query` maps names to what they mean."""
+    responses = {(200, media_type): schema for media_type, schema in (answers or {JSON: ANY}).items()}
+    decorator: Callable[[Method], Method] = extend_schema(
+        summary=summary,
+        description=f"{summary}.",
+        tags=list(tags),
+        request=request,
+        responses={**responses, **{(status, JSON): ERROR for status in errors}},
+        parameters=[
+            OpenApiParameter(name, OpenApiTypes.STR, description=words) for name, words in (query or {}).items()
+        ],
+        examples=[OpenApiExample(summary, value=example, request_only=True)] if example else [],
+    )
+    return decorator
+
+
+IMAGE = described(
+    {"type": "object", "properties": {"url": TEXT, "base64": TEXT}},
+    "Joins the last user message. `base64` may be a data: URL.",
+)
+chat_completion = operation(
+    "Chat completion",
+    request={JSON: body(["model", "messages"], model=TEXT, messages=LIST, image=IMAGE, **SAMPLING)},
+    example={"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "What is TypeScript?"}]},
+)
+chatgpt = operation(
+    "One prompt, one answer",
+    request={JSON: body(["prompt"], prompt=TEXT, model=TEXT, systemMessage=TEXT, parentMessageId=TEXT, **SAMPLING)},
+    answers={
+        JSON: {
+            "type": "object",
+            "properties": {"role": TEXT, "id": TEXT, "parentMessageId": TEXT, "text": TEXT, "detail": ANY},
+        }
+    },
+    example={"prompt": "Explain quantum computing in simple terms"},
+)
+embeddings = operation(
+    "Embeddings",
+    request={
+        JSON: body(
+            ["input"],
+            input={"anyOf": [TEXT, LIST]},
+            model=described(TEXT, "Default: text-embedding-3-large."),
+            dimensions=COUNT,
+            encoding_format={"type": "string", "enum": ["float", "base64"]},
+        )
+    },
+    example={"input": "The quick brown fox", "model": "text-embedding-3-small"},
+)
+create_response = operation(
+    "Create a response",
+    request={
+        JSON: body(
+            ["model", "input"],
+            model=TEXT,
+            input={"anyOf": [TEXT, LIST]},
+            instructions=TEXT,
+            stream=SWITCH,
+            tools=LIST,
+            previous_response_id=TEXT,
+            background=SWITCH,
+        )
+    },
+    answers={JSON: ANY, EVENTS: TEXT},
+    example={"model": "gpt-4o", "input": "Tell me a three sentence bedtime story about a unicorn."},
+)
+compact_response = operation("Compact a conversation", request={JSON: body(["model"], model=TEXT, input=LIST)})
+count_input_tokens = operation(
+    "Count input tokens", request={JSON: body([], model=TEXT, input={"anyOf": [TEXT, LIST]})}
+)
+
+QUERY = {name: schema["description"] for name, schema in OURS.items()}
+retrieve_response = operation(
+    "Retrieve a response",
+    answers={JSON: ANY, EVENTS: TEXT},
+    query={
+        **QUERY,
+        "stream": "`true`: the response as a stream of events.",
+        "starting_after": "With `stream`: only events after this sequence number.",
+        "include[]": "Additional output data; may be repeated.",
+        "include_obfuscation": "With `stream`: whether deltas are padded.",
+    },
+)
+delete_response = operation("Delete a response", query=QUERY)
+cancel_response = operation("Cancel a background response", request={JSON: body([])})
+list_input_items = operation(
+    "List a response's input items",
+    query={
+        **QUERY,
+        "after": "Items after this id.",
+        "limit": "1 to 100.",
+        "order": "`asc` or `desc`.",
+        "include[]": "Additional data; may be repeated.",
+    },
+)
+FORMATS = ["json", "text", "srt", "verbose_json", "vtt", "diarized_json"]
+transcribe = operation(
+    "Transcribe audio",
+    request={
+        FORM: body(
+            ["file"],
+            file={"type": "string", "format": "binary"},
+            model=described(TEXT, "Default: whisper-1."),
+            language=TEXT,
+            prompt=TEXT,
+            temperature=NUMBER,
+            response_format={"type": "string", "enum": FORMATS},
+            stream=SWITCH,
+            **{
+                "timestamp_granularities[]": {"type": "array", "items": {"type": "string", "enum": ["word", "segment"]}}
+            },
+        )
+    },
+    answers={JSON: ANY, "text/plain": TEXT, EVENTS: TEXT},
+)
+
+PAGE_QUERY = {"access_token": "The access token. Also as `Authorization: Bearer …`."}
+unlisted: Callable[[Method], Method] = extend_schema(exclude=True)
+index = operation("The index page", answers={"text/html": TEXT}, tags=("server",), errors=())
+liveness = operation("Is the process up?", tags=("server",), errors=())
+readiness = operation("May calls be sent here?", tags=("server",), errors=(503,))
+health = operation("One real call, through /chatgpt", query=PAGE_QUERY, tags=("server",), errors=(403, 429, 502, 504))
+health2 = operation("One real call, through /openai", query=PAGE_QUERY, tags=("server",), errors=(403, 429, 502, 504))
+log = operation("The newest calls", answers={"text/html": TEXT}, query=PAGE_QUERY, tags=("server",), errors=(403, 429))
+log_errors = operation(
+    "The newest failed calls", answers={"text/html": TEXT}, query=PAGE_QUERY, tags=("server",), errors=(403, 429)
+)
+runtime = operation("Versions and limits", query=PAGE_QUERY, tags=("server",), errors=(403, 429))
+
+
+class SecurityKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # its base has no types
+    target_class = "proxyapi.authentication.SecurityKeyAuthentication"
+    name = "SecurityKey"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> Schema:
+        return {"type": "http", "scheme": "bearer", "description": "The security key."}
+
+
+class AccessTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # its base has no types
+    target_class = "proxyapi.authentication.AccessTokenAuthentication"
+    name = "AccessToken"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> Schema:
+        return {"type": "http", "scheme": "bearer", "description": "The access token."}

@@ -1,0 +1,145 @@
+"""Settings: where they come from, what is refused, and that their documentation is complete."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from chatproxy import environment, settings
+
+NAMES = [setting.name for setting in environment.SETTINGS]
+KNOWN = set(NAMES)
+
+BAD_VALUES = [
+    ("OPENAI_API_KEY", "sk with spaces", "spaces or non-ASCII", "printable ASCII only"),
+    ("OPENAI_ORGANIZATION", "größe", "spaces or non-ASCII", "printable ASCII only"),
+    ("OPENAI_BASE_URL", "api.openai.com/v1", "not a base URL", "http://host[:port][/path]"),
+    ("OPENAI_BASE_URL", "http://host:99999/v1", "not a base URL", "http://host[:port][/path]"),
+    ("OPENAI_BASE_URL", "https://host/v1?a=b", "not a base URL", "without query"),
+    ("SECURITY_KEY", "short", "too short", "at least 8"),
+    ("DEFAULT_MODEL", "a\x07b", "control characters", "printable"),
+    ("PORT", "0", "out of range", "from 1 to 65535"),
+    ("PORT", "\uff13\uff10\uff10\uff12", "out of range", "from 1 to 65535"),
+    ("PORT", "3002.5", "out of range", "a whole number"),
+    ("WEB_CONCURRENCY", "-1", "out of range", "from 1 to 64"),
+    ("REQUEST_TIMEOUT", "nan", "out of range", "seconds from 1 to 86400"),
+    ("REQUEST_TIMEOUT", "0", "out of range", "seconds from 1 to 86400"),
+    ("DATABASE_URL", "mysql://host/name", "not a PostgreSQL URL", "postgresql://user:password@host:port/name"),
+    ("DJANGO_SECRET_KEY", "x" * 49, "too short", "at least 50"),
+    ("DEBUG", "maybe", "not a switch", "true or false"),
+    ("CSRF_TRUSTED_ORIGINS", "https://a.example/admin", "not an origin", "https://host[:port]"),
+    ("TRUSTED_PROXIES", "10.0.0.0/8, *", "not a network", "CIDR networks"),
+]
+
+
+@pytest.fixture
+def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project folder: `.env`, `.env.local` and `var/secrets.env` count from here, nothing else is set."""
+    for name in (*NAMES, environment.NO_ENV_FILES):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(environment, "BASE_DIR", tmp_path)
+    (tmp_path / "var").mkdir()
+    return tmp_path
+
+
+def test_defaults_without_any_source(sources: Path) -> None:
+    assert environment.load() == {setting.name: setting.default for setting in environment.SETTINGS}
+
+
+def test_every_default_is_a_value_that_would_be_accepted() -> None:
+    for setting in environment.SETTINGS:
+        if setting.default is not None:
+            default = setting.default
+            raw = ",".join(default) if isinstance(default, list) else str(default)
+            assert not raw or setting.parse(raw) == default, setting.name
+
+
+def test_the_first_source_wins(sources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = [environment.load()["DEFAULT_MODEL"]]
+    for path in ("var/secrets.env", ".env", ".env.local"):
+        (sources / path).write_text(f"DEFAULT_MODEL=of-{Path(path).name}\n")
+        read.append(environment.load()["DEFAULT_MODEL"])
+    monkeypatch.setenv("DEFAULT_MODEL", "of-environment")
+    read.append(environment.load()["DEFAULT_MODEL"])
+    assert read == ["gpt-4o-mini", "of-secrets.env", "of-.env", "of-.env.local", "of-environment"]
+
+
+def test_an_empty_value_lets_the_next_source_speak(sources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (sources / ".env").write_text("PORT=4000\nHOST=\n")
+    (sources / ".env.local").write_text('PORT=""\n')
+    monkeypatch.setenv("PORT", " ")
+    values = environment.load()
+    assert (values["PORT"], values["HOST"]) == (4000, "127.0.0.1")
+
+
+def test_data_dir_of_a_file_says_where_the_secrets_are(sources: Path) -> None:
+    (sources / "elsewhere").mkdir()
+    (sources / ".env").write_text("DATA_DIR=elsewhere\n")
+    (sources / "elsewhere" / environment.SECRETS_FILE).write_text("SECURITY_KEY=from-elsewhere\n")
+    assert environment.load()["SECURITY_KEY"] == "from-elsewhere"
+
+
+def test_files_do_not_change_the_environment_of_others(sources: Path) -> None:
+    (sources / ".env").write_text("PATH=/nowhere\nPORT=4000\n")
+    before = dict(environment.os.environ)
+    environment.load()
+    assert dict(environment.os.environ) == before
+
+
+@pytest.mark.parametrize(("name", "value", "fault", "allowed"), BAD_VALUES)
+def test_a_bad_value_is_one_line_with_name_fault_and_what_is_allowed(
+    name: str, value: str, fault: str, allowed: str
+) -> None:
+    with pytest.raises(ImproperlyConfigured) as caught:
+        environment.read({name: value})
+    line = str(caught.value)
+    assert line.startswith(f"{name} ")
+    assert fault in line
+    assert allowed in line
+    assert "\n" not in line
+
+
+def test_a_secret_is_not_repeated_in_its_error() -> None:
+    with pytest.raises(ImproperlyConfigured) as caught:
+        environment.read({"OPENAI_API_KEY": "sk-not for logs"})
+    assert "sk-not" not in str(caught.value)
+
+
+def test_a_database_url_with_a_bad_port_is_one_line() -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"^DATABASE_URL .*postgresql://user:password@host:port/name$"):
+        settings._database("postgresql://user:password@host:99999/name")
+
+
+def test_a_socket_directory_becomes_the_host() -> None:
+    config = settings._database("postgresql://postgres@/chatproxy?host=/some/where%20else&sslmode=disable")
+    assert (config["HOST"], config["NAME"], config["USER"]) == ("/some/where else", "chatproxy", "postgres")
+    assert config["OPTIONS"]["sslmode"] == "disable"
+    assert "host" not in config["OPTIONS"]
+
+
+def test_the_command_line_says_a_bad_setting_in_one_line() -> None:
+    command = [sys.executable, "manage.py", "serve"]
+    environ = {**environment.os.environ, "PORT": "high"}
+    done = subprocess.run(command, cwd=environment.BASE_DIR, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "chatproxy: PORT 'high' is out of range; a whole number from 1 to 65535\n"
+
+
+@pytest.mark.parametrize("document", ["README.md", ".env.example"])
+def test_every_setting_is_documented(document: str) -> None:
+    text = (environment.BASE_DIR / document).read_text()
+    assert [name for name in NAMES if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_the_example_changes_nothing_until_it_is_edited(tmp_path: Path) -> None:
+    assert environment.read_file(environment.BASE_DIR / ".env.example", KNOWN) == {}
+
+
+def test_the_example_has_the_defaults(tmp_path: Path) -> None:
+    example = tmp_path / ".env"
+    example.write_text(re.sub(r"(?m)^#(?=[A-Z_]+=)", "", (environment.BASE_DIR / ".env.example").read_text()))
+    found = environment.read_file(example, KNOWN)
+    assert environment.read(found) == {setting.name: setting.default for setting in environment.SETTINGS}
