@@ -6,6 +6,7 @@ The lifespan starts and ends what runs beside the calls: the ledger's thread and
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,14 +20,18 @@ from proxyapi.capacity import capacity  # noqa: E402
 from proxyapi.handler import CallHandler, Receive, Send  # noqa: E402
 from usage.ledger import ledger  # noqa: E402
 
+# WhiteNoise answers with a plain iterator; Django reads a small file whole, which is what we want.
+warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
+
 call_handler = CallHandler()
-DJANGO_PATHS = ("/admin", "/static", "/docs", "/openapi.json")
+DJANGO_PATHS = {"/admin", "/docs", "/openapi.json"}
+DJANGO_FOLDERS = ("/admin/", "/docs/", "/static/")
 
 
 async def application(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         await run_lifespan(receive, send)
-    elif scope["path"].startswith(DJANGO_PATHS):
+    elif scope["path"] in DJANGO_PATHS or scope["path"].startswith(DJANGO_FOLDERS):
         await django_application(scope, receive, send)  # type: ignore[arg-type]  # the same messages, typed otherwise
     else:
         await call_handler(scope, receive, send)

@@ -165,11 +165,14 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "A self-hosted gateway for the OpenAI APIs.",
     "SERVE_URLCONF": "proxyapi.urls",
     "SERVE_INCLUDE_SCHEMA": False,
+    "TAGS": [{"name": "simple face"}, {"name": "server"}],
     # The page's own files, not a CDN's.
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SWAGGER_UI_SETTINGS": {"persistAuthorization": False, "displayRequestDuration": True, "tryItOutEnabled": True},
 }
+
+UNFOLD = {"SITE_TITLE": "chatproxy", "SITE_HEADER": "chatproxy", "SITE_URL": "/", "SHOW_HISTORY": False}
 
 LOGGING = {
     "version": 1,

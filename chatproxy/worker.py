@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no types
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
         "loop": "uvloop",
-        "http": "httptools",
+        "http": "chatproxy.protocol:Protocol",
         "ws": "none",
         "lifespan": "on",
         "access_log": False,  # it would have the keys of query strings in it

@@ -102,15 +102,19 @@ class Call:
 
     def _timings(self) -> dict[str, float | None]:
         now = time.perf_counter()
-        timings: dict[str, float | None] = {"duration_ms": (now - self.request.started) * 1000}
+        timings: dict[str, float | None] = {"duration_ms": _ms(now - self.request.started)}
         if self.first_chunk_at is not None:
-            timings["time_to_first_chunk_ms"] = (self.first_chunk_at - self.request.started) * 1000
+            timings["time_to_first_chunk_ms"] = _ms(self.first_chunk_at - self.request.started)
         if self.sent_upstream_at is not None:
             upstream_ended = self.upstream_ended_at or now
-            timings["upstream_ms"] = (upstream_ended - self.sent_upstream_at) * 1000
+            timings["upstream_ms"] = _ms(upstream_ended - self.sent_upstream_at)
             ours = (self.sent_upstream_at - self.request.received) + (now - upstream_ended)
-            timings["overhead_ms"] = ours * 1000
+            timings["overhead_ms"] = _ms(ours)
         return timings
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)
 
 
 def _clip(value: str, length: int) -> str:

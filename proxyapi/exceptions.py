@@ -29,6 +29,7 @@ import json
 import logging
 from typing import Any, ClassVar
 
+from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponse
 from rest_framework import exceptions
 
@@ -172,13 +173,15 @@ class UpstreamTimeout(UpstreamFailure):
 
 
 def from_framework(error: Exception) -> ProxyError:
-    """Our error for one that DRF raised; `InternalError` for any other exception."""
+    """Our error for one that DRF or Django raised; `InternalError` for any other exception."""
     if isinstance(error, ProxyError):
         return error
     if isinstance(error, exceptions.UnsupportedMediaType):
         return UnsupportedMediaType(str(error.detail))
     if isinstance(error, exceptions.ParseError):
         return BadRequest(str(error.detail))
+    if isinstance(error, SuspiciousOperation):  # a query of more fields than Django takes
+        return BadRequest(str(error))
     return InternalError()
 
 

@@ -50,7 +50,7 @@ class CallHandler:
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         request = CallRequest(scope)
-        match = self._resolver.resolve(request.path_info.rstrip("/") or "/")
+        match = self._resolver.resolve("/" + request.path_info.removeprefix("/").rstrip("/"))  # `OPTIONS *` has none
         request.resolver_match = match
         with ExitStack() as place:
             try:

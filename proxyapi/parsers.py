@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import IO, Any, NoReturn, cast
+from io import BytesIO
+from typing import IO, Any, NoReturn
 
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
@@ -12,6 +13,7 @@ from django.core.files.uploadhandler import MemoryFileUploadHandler
 from django.http import QueryDict
 from django.http.multipartparser import MultiPartParser, MultiPartParserError
 from django.utils.datastructures import MultiValueDict
+from django.utils.http import parse_header_parameters
 from rest_framework.parsers import BaseParser, DataAndFiles
 
 from proxyapi.exceptions import BadJSON, BadRequest, BodyTooLarge
@@ -38,12 +40,16 @@ class FormParser(BaseParser):
     ) -> DataAndFiles[QueryDict, MultiValueDict[str, Any]]:
         assert parser_context is not None  # noqa: S101  (DRF always gives one)
         meta = parser_context["request"].META
+        body = stream.read()
         try:
-            fields, files = MultiPartParser(meta, cast(Any, stream), [InMemory()]).parse()
+            fields, files = MultiPartParser(meta, BytesIO(body), [InMemory()]).parse()
         except RequestDataTooBig as error:
             raise BodyTooLarge("The form's fields, beside the file, are too large.") from error
         except (MultiPartParserError, SuspiciousOperation) as error:
             raise BadRequest(f"The form is not valid: {error}") from error
+        _, options = parse_header_parameters(meta["CONTENT_TYPE"])
+        if f"--{options['boundary']}--".encode() not in body:  # Django takes half a file for a whole one
+            raise BadRequest("The form is not valid: it ends before its last boundary.")
         if any(upload.size > settings.MAX_UPLOAD_BYTES for _, uploads in files.lists() for upload in uploads):
             raise BodyTooLarge(f"The file is larger than {settings.MAX_UPLOAD_BYTES} bytes.", param="file")
         return DataAndFiles(fields, files)

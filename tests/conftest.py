@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import django
 import pytest
 
 from chatproxy import environment
@@ -28,6 +29,10 @@ os.environ["SECURITY_KEY"] = "test-security-key"
 os.environ["ACCESS_TOKEN"] = "test-access-token"
 
 _postgres = BundledPostgres(Path(os.environ["DATA_DIR"]))
+
+
+def pytest_configure() -> None:
+    django.setup()  # pytest-django does it by itself only when its own options name the settings
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

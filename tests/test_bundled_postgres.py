@@ -1,21 +1,26 @@
 """The bundled PostgreSQL: what it leaves where, for whom it can be opened, and how it survives accidents."""
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import pytest
 from django.db.utils import load_backend
 
-from chatproxy import settings
+from chatproxy import postgres_binaries, settings
 from chatproxy.bundled_postgres import LONGEST_SOCKET_PATH, BundledPostgres
 from chatproxy.environment import BASE_DIR
-from chatproxy.postgres_binaries import BundledPostgresError
+from chatproxy.postgres_binaries import PACKAGE, BundledPostgresError
+
+NOBODY = os.geteuid() or 65534
 
 
 @pytest.fixture
@@ -26,15 +31,15 @@ def postgres(tmp_path: Path) -> Iterator[BundledPostgres]:
     postgres.delete()
 
 
-def ask(postgres: BundledPostgres, query: str) -> object:
+def ask(postgres: BundledPostgres, query: LiteralString) -> object:
     with psycopg.connect(postgres.url, autocommit=True) as connection:
-        row = connection.execute(query).fetchone()  # type: ignore[call-overload]  # queries are literals below
+        row = connection.execute(query).fetchone()
         return row[0] if row else None
 
 
-def run(postgres: BundledPostgres, statement: str) -> None:
+def run(postgres: BundledPostgres, statement: LiteralString) -> None:
     with psycopg.connect(postgres.url, autocommit=True) as connection:
-        connection.execute(statement)  # type: ignore[call-overload]  # as above
+        connection.execute(statement)
 
 
 def server_pid(postgres: BundledPostgres) -> int:
@@ -151,47 +156,59 @@ def test_what_an_interrupted_start_left_is_made_anew(postgres: BundledPostgres) 
 
 
 @pytest.mark.parametrize("name", ["x" * LONGEST_SOCKET_PATH, "a,b", "a'b c$(d)ü"])
-def test_any_name_of_a_directory_will_do(tmp_path: Path, name: str) -> None:
-    data_dir = tmp_path / name
-    data_dir.mkdir()
-    owner = as_ordinary_user(data_dir)
-    done = in_other_process(data_dir, "postgres.start(); postgres.stop(); postgres.delete()", uid=owner)
+def test_any_name_of_a_directory_will_do(home_of_nobody: Path, name: str) -> None:
+    program = "postgres.start(); postgres.stop(); postgres.delete()"
+    done = in_other_process(home_of_nobody / name, program, uid=NOBODY)
     assert done.stderr == ""
     assert done.returncode == 0
 
 
-def test_a_planted_socket_directory_is_refused(tmp_path: Path) -> None:
-    data_dir = tmp_path / ("x" * LONGEST_SOCKET_PATH)
-    data_dir.mkdir()
-    owner = as_ordinary_user(data_dir)
-    plant = "d = postgres._socket_dir; d.mkdir(); d.chmod(0o777)\ntry: postgres.start()\nfinally: d.rmdir()"
-    done = in_other_process(data_dir, plant, uid=owner)
+def test_a_planted_socket_directory_is_refused(home_of_nobody: Path) -> None:
+    program = "d = postgres._socket_dir; d.mkdir(); d.chmod(0o777)\ntry: postgres.start()\nfinally: d.rmdir()"
+    done = in_other_process(home_of_nobody / ("x" * LONGEST_SOCKET_PATH), program, uid=NOBODY)
     assert "is not a directory of ours with mode 0700" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root is somebody else at will")
-def test_root_runs_an_ordinary_users_cluster_as_that_user(tmp_path: Path) -> None:
-    owner = as_ordinary_user(tmp_path)
-    done = in_other_process(tmp_path, "postgres.start(); postgres.stop()", uid=owner)
+def test_root_runs_an_ordinary_users_cluster_as_that_user(home_of_nobody: Path) -> None:
+    done = in_other_process(home_of_nobody, "postgres.start(); postgres.stop()", uid=NOBODY)
     assert done.returncode == 0, done.stderr
-    postgres = BundledPostgres(tmp_path)
+    postgres = BundledPostgres(home_of_nobody)
     postgres.start()
     try:
-        assert postgres.cluster == tmp_path / "postgres"
-        assert Path(f"/proc/{server_pid(postgres)}").stat().st_uid == owner
+        assert postgres.cluster == home_of_nobody / "postgres"
+        assert Path(f"/proc/{server_pid(postgres)}").stat().st_uid == NOBODY
     finally:
         postgres.stop()
 
 
-def as_ordinary_user(directory: Path) -> int:
-    """An account that is not root and owns `directory`, reachable: this process's own, if it is one."""
-    if os.geteuid() != 0:
-        return os.geteuid()
-    os.chown(directory, 65534, 65534)
-    for parent in directory.parents:
-        if parent.stat().st_uid == 0 and parent.name.startswith(("pytest-", "test_")):
-            parent.chmod(0o755)  # pytest's own directories of this run
-    return 65534
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's server is run by somebody else")
+def test_programs_in_a_closed_directory_are_copied_once(home_of_nobody: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed, open_ = home_of_nobody / "closed", home_of_nobody / "open"
+    closed.mkdir(mode=0o700)
+    for package in (PACKAGE, PACKAGE.with_name(PACKAGE.name + ".libs")):
+        shutil.copytree(package, closed / package.name)
+    monkeypatch.setattr(postgres_binaries, "PACKAGE", closed / PACKAGE.name)
+    monkeypatch.setattr(postgres_binaries, "ROOT_HOME", open_)
+    nobody = postgres_binaries.Account(NOBODY, NOBODY)
+    programs = postgres_binaries.Postgres.for_account(nobody).programs
+    assert programs.is_relative_to(open_)
+    assert postgres_binaries.Postgres.for_account(nobody).programs == programs
+    assert len(list(open_.iterdir())) == 1
+    postgres_binaries.Postgres.for_account(nobody).call("initdb", "--version", cwd=Path("/"))
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+
+
+@pytest.fixture
+def home_of_nobody() -> Iterator[Path]:
+    """A directory that belongs to, and can be reached by, somebody who is not root."""
+    if os.geteuid() == 0 and not all(path.stat().st_mode & stat.S_IXOTH for path in PACKAGE.parents):
+        pytest.skip("only root can reach this environment's programs")
+    directory = Path(tempfile.mkdtemp(prefix="chatproxy-tests-"))
+    os.chown(directory, NOBODY, -1)
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
 
 
 def start_and_die(data_dir: Path) -> None:
@@ -199,15 +216,11 @@ def start_and_die(data_dir: Path) -> None:
 
 
 def in_other_process(data_dir: Path, code: str, uid: int | None = None) -> subprocess.CompletedProcess[str]:
+    # After the imports: the interpreter may be in a directory of root's.
+    become = "" if uid in {None, os.geteuid()} else f"os.setgroups([]); os.setgid({uid}); os.setuid({uid})\n"
     program = (
         "import os, sys\nfrom pathlib import Path\nfrom chatproxy.bundled_postgres import BundledPostgres\n"
-        f"postgres = BundledPostgres(Path(sys.argv[1]))\n{code}\n"
+        f"{become}postgres = BundledPostgres(Path(sys.argv[1]))\n{code}\n"
     )
-    other = uid is not None and uid != os.geteuid()
-    if other:
-        # Only the imports need root's eyes: the interpreter may be in a directory of root's.
-        program = program.replace(
-            "postgres = ", f"os.setgroups([]); os.setgid({uid}); os.setuid({uid})\npostgres = ", 1
-        )
     command = [sys.executable, "-B", "-c", program, str(data_dir)]
     return subprocess.run(command, cwd=BASE_DIR, capture_output=True, text=True, check=False)

@@ -1,5 +1,6 @@
 """Settings: where they come from, what is refused, and that their documentation is complete."""
 
+import os
 import re
 import subprocess
 import sys
@@ -84,9 +85,9 @@ def test_data_dir_of_a_file_says_where_the_secrets_are(sources: Path) -> None:
 
 def test_files_do_not_change_the_environment_of_others(sources: Path) -> None:
     (sources / ".env").write_text("PATH=/nowhere\nPORT=4000\n")
-    before = dict(environment.os.environ)
+    before = dict(os.environ)
     environment.load()
-    assert dict(environment.os.environ) == before
+    assert dict(os.environ) == before
 
 
 @pytest.mark.parametrize(("name", "value", "fault", "allowed"), BAD_VALUES)
@@ -122,7 +123,7 @@ def test_a_socket_directory_becomes_the_host() -> None:
 
 def test_the_command_line_says_a_bad_setting_in_one_line() -> None:
     command = [sys.executable, "manage.py", "serve"]
-    environ = {**environment.os.environ, "PORT": "high"}
+    environ = {**os.environ, "PORT": "high"}
     done = subprocess.run(command, cwd=environment.BASE_DIR, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "chatproxy: PORT 'high' is out of range; a whole number from 1 to 65535\n"

@@ -659,6 +659,59 @@ def test_translations_speech_models_moderations_and_images(client: OpenAI) -> No
     assert client.images.edit(model="gpt-image-1", prompt="A dog", image=("a.png", b"x", "image/png")).data
 
 
+def test_the_rarer_ways_of_asking(client: OpenAI, http: httpx2.Client) -> None:
+    spoken = http.post(
+        "/audio/speech", json={"model": "gpt-4o-mini-tts", "voice": "alloy", "input": "Hello", "stream_format": "sse"}
+    )
+    assert [event["type"] for event in events_of(spoken)] == ["speech.audio.delta"] * 2 + ["speech.audio.done"]
+    assert http.post("/audio/speech", json={"model": "tts-1", "voice": "alloy"}).status_code == 400
+    drawn = client.images.generate(model="dall-e-3", prompt="A cat").data
+    assert drawn
+    assert drawn[0].url
+    assert drawn[0].revised_prompt
+    assert len(client.moderations.create(input=[{"type": "text", "text": "tea"}]).results) == 1
+    streamed = client.audio.transcriptions.create(model="fault:events-7", file=AUDIO, stream=True)
+    assert len(list(streamed)) == 8
+    made = client.responses.create(model="gpt-4o", input="Hello")
+    again: Any = [{"type": "item_reference", "id": made.output[0].id}, {"role": "user", "content": "Go on"}]
+    assert client.responses.create(model="gpt-4o", input=again).status == "completed"
+    parts: Any = [
+        {"role": "assistant", "content": "Hi"},
+        {"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]},
+    ]
+    filed = client.responses.create(model="gpt-4o", input=parts)
+    assert len(client.responses.input_items.list(filed.id).data) == 2
+    form: Any = {"format": {"type": "json_schema", "name": "person", "schema": PERSON}}
+    person = client.responses.create(model="gpt-4o", input="Extract: John is 30 years old.", text=form)
+    assert json.loads(person.output_text) == {"name": "John", "age": 30}
+    required: Any = [{"type": "function", **WEATHER}]
+    called = client.responses.create(model="gpt-4o", input="Hi", tools=required, tool_choice="required")
+    assert called.output[0].type == "function_call"
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "messages[0].content[0].type"),
+        ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
+        ({"messages": ["hi"]}, "messages[0]"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id"),
+        ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function.name"),
+        ({"tool_choice": "auto"}, "tool_choice"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        ({"response_format": {"type": "json_object"}}, "messages"),
+        ({"metadata": {"a": 1}}, "metadata.a"),
+        ({"metadata": {str(number): "" for number in range(17)}}, "metadata"),
+        ({"model": "gpt-5", "temperature": 0.5}, "temperature"),
+    ],
+)
+def test_what_a_chat_request_says_is_checked(http: httpx2.Client, change: dict[str, Any], param: str) -> None:
+    response = http.post("/chat/completions", json={**ASK, **change})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, param)
+
+
 # --- faults
 
 
@@ -866,6 +919,14 @@ def test_the_pages_for_other_processes(simulator: Simulator, http: httpx2.Client
     assert httpx2.post(f"{root}/faults", json={"fault": "status-500"}).json()["queued_faults"] == 1
     assert http.get("/models").status_code == 500
     assert httpx2.get(f"{root}/state").json()["in_flight"] == 0
+    assert httpx2.post(f"{root}/hold").json()["held"] is True
+    thread = threading.Thread(target=http.get, args=("/models",))
+    thread.start()
+    simulator.wait_until(lambda: simulator.waiting == 1)
+    assert httpx2.post(f"{root}/release").json()["waiting"] == 0
+    thread.join(5)
+    assert httpx2.get(f"{root}/nothing").status_code == 404
+    assert httpx2.post(f"{root}/faults", json={"fault": "nonsense"}).status_code == 400
     httpx2.delete(f"{root}/requests")
     assert httpx2.get(f"{root}/requests").json() == []
 

@@ -15,7 +15,7 @@ from usage.models import Request
 @admin.register(Request)
 class RequestAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     list_display = (
-        "started_at", "key_name", "route", "model", "status", "outcome", "total_ms", "input_tokens", "output_tokens",
+        "started", "key_name", "route", "model_name", "status", "outcome", "total_ms", "input_tokens", "output_tokens",
         "error_code",
     )  # fmt: skip
     list_filter = ("outcome", "route", "stream", "key_name", "status", ("started_at", admin.DateFieldListFilter))
@@ -30,8 +30,25 @@ class RequestAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     show_full_result_count = False
     list_filter_sheet = False
 
-    @admin.display(ordering="response_model")
-    def model(self, call: Request) -> str:
+    fieldsets = (
+        ("Call", {"fields": ("started", "key_name", "method", "route", "request_model", "response_model", "stream", "service_tier")}),
+        ("Outcome", {"fields": ("status", "outcome", "error_type", "error_code", "error_message")}),
+        ("Usage", {"fields": (
+            "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
+            "audio_input_tokens", "audio_output_tokens", "audio_seconds", "web_searches", "usage_source", "usage",
+            "cost", "price",
+        )}),
+        ("Time", {"fields": ("duration_ms", "time_to_first_chunk_ms", "upstream_ms", "overhead_ms")}),
+        ("Caller", {"fields": ("client_address", "user_agent", "request_bytes", "response_bytes", "tags")}),
+        ("Ids", {"fields": ("request_id", "incoming_request_id", "upstream_request_id", "response_id")}),
+    )  # fmt: skip
+
+    @admin.display(description="started (UTC)", ordering="started_at")
+    def started(self, call: Request) -> str:
+        return f"{call.started_at:%Y-%m-%d %H:%M:%S}"
+
+    @admin.display(description="model", ordering="response_model")
+    def model_name(self, call: Request) -> str:
         return call.response_model or call.request_model
 
     @admin.display(description="total ms", ordering="duration_ms")

@@ -54,8 +54,10 @@ class Request(models.Model):
     started_at = models.DateTimeField()
     duration_ms = models.FloatField("total ms")
     time_to_first_chunk_ms = models.FloatField("first chunk ms", null=True)
-    upstream_ms = models.FloatField(null=True, help_text="Waiting for upstream.")
-    overhead_ms = models.FloatField(null=True, help_text="Our own share of the wait for the first chunk.")
+    upstream_ms = models.FloatField(null=True, help_text="From asking upstream to its end.")
+    overhead_ms = models.FloatField(
+        null=True, help_text="Our own share: before upstream was asked, and after it had ended."
+    )
 
     request_bytes = models.PositiveBigIntegerField(default=0)
     response_bytes = models.PositiveBigIntegerField(default=0)

@@ -30,6 +30,9 @@ class TranscriptionsView(CallView):
         upload = request.data.get("file")
         if not isinstance(upload, UploadedFile):
             raise BadRequest("Missing required parameter: 'file'.", param="file", code="missing_required_parameter")
+        for name in request.FILES:
+            if name != "file":
+                raise BadRequest(f"Invalid '{name}': expected a field, not a file.", param=name, code="invalid_type")
         self.call.model = request.data.get("model") or DEFAULT_MODEL
         self.call.stream = request.data.get("stream", "").lower() == "true"
         upstream_request = UpstreamRequest(

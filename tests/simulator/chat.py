@@ -11,7 +11,7 @@ from tests.simulator import models, prose
 from tests.simulator.answers import DONE, Answer, Json, Stream, bare_event, json_answer
 from tests.simulator.call import Call
 from tests.simulator.chat_request import Asked, check_chat
-from tests.simulator.samples import sample, wanted_function
+from tests.simulator.samples import instance, wanted_function
 from tests.simulator.tokens import cached_tokens, count_tokens, estimate_chat_prompt_tokens, split_tokens
 from tests.simulator.world import StoredCompletion, new_id
 
@@ -44,11 +44,11 @@ def _choose(asked: Asked, call: Call, variant: int) -> Choice:
     function = wanted_function(names, asked.body.get("tool_choice"), question)
     if function:
         schema = next(tool for tool in asked.tools if tool["name"] == function).get("parameters") or {}
-        arguments = orjson.dumps(sample({"type": "object", **schema}, asked.question)).decode()
+        arguments = instance({"type": "object", **schema}, asked.question)
         return Choice(prose.text_draft(arguments), function, new_id("call_")[:29])
     if asked.format["type"] == "json_schema":
-        value = sample(asked.format["json_schema"].get("schema") or {}, asked.question)
-        draft = prose.text_draft(orjson.dumps(value).decode())
+        schema = asked.format["json_schema"].get("schema") or {}
+        draft = prose.text_draft(instance(schema, asked.question))
     elif asked.format["type"] == "json_object":
         draft = prose.text_draft(orjson.dumps({"answer": f"You asked: “{asked.question}”"}).decode())
     else:

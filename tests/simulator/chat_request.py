@@ -120,7 +120,7 @@ def _check_message(name: str, message: Any) -> None:
 
 def _check_tools(body: Json) -> None:
     for number, tool in enumerate(body.get("tools") or []):
-        kind = tool.get("type") if isinstance(tool, dict) else None
+        kind = rules.kind_of(tool)
         if kind not in {"function", "custom"}:
             raise errors.invalid_value(f"tools[{number}].type", kind, ["function", "custom"])
         if not isinstance((tool.get(kind) or {}).get("name"), str):
@@ -136,7 +136,7 @@ def _check_tools(body: Json) -> None:
 
 def _check_format(body: Json) -> None:
     form = body.get("response_format") or {"type": "text"}
-    if form.get("type") not in {"text", "json_object", "json_schema"}:
+    if rules.kind_of(form) not in {"text", "json_object", "json_schema"}:
         raise errors.invalid_value("response_format.type", form.get("type"), ["json_object", "json_schema", "text"])
     if form["type"] == "json_schema" and not isinstance(form.get("json_schema"), dict):
         raise errors.missing("response_format.json_schema")

@@ -167,8 +167,6 @@ class Delivery:
         extra = [("content-encoding", "gzip")] if fault.gzip else []
         events, dies = _altered(stream, fault)
         await connection.start(200, _head(stream, self._started, extra))
-        # An empty chunk sends the head at once: uvicorn keeps it back until the first body message.
-        await connection.write(b"", more=True)
         sent, paused = 0, False
         chunks = list(_chunks(events, fault))
         for index, (chunk, number) in enumerate(chunks):

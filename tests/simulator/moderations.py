@@ -47,8 +47,8 @@ def _texts(given: Any) -> list[str]:
     if all(isinstance(one, str) for one in given):
         return list(given)
     for number, part in enumerate(given):
-        if not isinstance(part, dict) or part.get("type") not in {"text", "image_url"}:
-            kind = part.get("type") if isinstance(part, dict) else part
+        kind = rules.kind_of(part)
+        if kind not in {"text", "image_url"}:
             raise errors.invalid_value(f"input[{number}].type", kind, ["text", "image_url"])
     return [" ".join(part.get("text", "") for part in given)]
 

@@ -8,7 +8,7 @@ import orjson
 from tests.simulator import models, prose
 from tests.simulator.answers import Json
 from tests.simulator.faults import Fault
-from tests.simulator.samples import sample, wanted_function
+from tests.simulator.samples import instance, wanted_function
 from tests.simulator.world import new_id
 
 _PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -145,12 +145,12 @@ def _function_call(asked: Asked) -> Json | None:
     name = wanted_function(list(functions), asked.body.get("tool_choice"), question)
     if name is None:
         return None
-    arguments = sample({"type": "object", **(functions[name].get("parameters") or {})}, asked.question)
+    schema = {"type": "object", **(functions[name].get("parameters") or {})}
     return {
         "id": new_id("fc_"),
         "type": "function_call",
         "status": "completed",
-        "arguments": orjson.dumps(arguments).decode(),
+        "arguments": instance(schema, asked.question),
         "call_id": new_id("call_")[:29],
         "name": name,
     }
@@ -159,7 +159,7 @@ def _function_call(asked: Asked) -> Json | None:
 def _draft(asked: Asked) -> prose.Draft:
     form = (asked.body.get("text") or {}).get("format") or {"type": "text"}
     if form["type"] == "json_schema":
-        return prose.text_draft(orjson.dumps(sample(form["schema"], asked.question)).decode())
+        return prose.text_draft(instance(form["schema"], asked.question))
     if form["type"] == "json_object":
         return prose.text_draft(orjson.dumps({"answer": f"You asked: “{asked.question}”"}).decode())
     earlier = sum(item.get("type") == "message" for item in asked.context + asked.items) - 1

@@ -87,6 +87,14 @@ _NEEDED_BY_TOOLS = {
     "mcp": ("server_label",),
     "code_interpreter": ("container",),
 }
+_TOOL_RULES = {
+    "name": rules.TEXT,
+    "parameters": rules.OBJECT,
+    "vector_store_ids": rules.LIST,
+    "server_label": rules.TEXT,
+    "allowed_tools": rules.Rule((list, dict), "one of an array of strings or object"),
+    "container": rules.TEXT_OR_OBJECT,
+}
 _TOOLS = [
     "function",
     "file_search",
@@ -149,12 +157,14 @@ def check_tools(tools: list[Any]) -> None:
         for name in _NEEDED_BY_TOOLS.get(kind, ()):
             if not tool.get(name):
                 raise errors.missing(f"tools[{number}].{name}")
+        for name, rule in _TOOL_RULES.items():
+            rule.check(f"tools[{number}].{name}", tool.get(name))
 
 
 def _check_format(form: Any) -> None:
     if form is None:
         return
-    kind = form.get("type") if isinstance(form, dict) else None
+    kind = rules.kind_of(form)
     if kind not in {"text", "json_object", "json_schema"}:
         raise errors.invalid_value("text.format.type", kind, ["json_object", "json_schema", "text"])
     for name in ("name", "schema") if kind == "json_schema" else ():
@@ -215,7 +225,7 @@ def input_items(given: Any, known: Callable[[str], Json | None], name: str = "in
         here = f"{name}[{number}]"
         if not isinstance(item, dict):
             raise rules.wrong_type(here, "an object", item)
-        kind = item.get("type", "message")
+        kind = rules.kind_of(item) if "type" in item else "message"
         if kind in _BARE_PARTS:
             if bare is None:
                 items.append(_message(here, {"role": "user", "content": []}))
@@ -223,8 +233,8 @@ def input_items(given: Any, known: Callable[[str], Json | None], name: str = "in
             bare.extend(_content(here, "user", [item]))
             continue
         bare = None
-        if kind not in _ITEM_PREFIXES:
-            raise errors.invalid_value(f"{here}.type", kind, sorted(_ITEM_PREFIXES))
+        if kind is None or kind not in _ITEM_PREFIXES:
+            raise errors.invalid_value(f"{here}.type", item["type"], sorted(_ITEM_PREFIXES))
         items.append(_item(here, kind, item, known))
     return items
 

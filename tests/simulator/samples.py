@@ -3,6 +3,9 @@
 import re
 from typing import Any
 
+import orjson
+
+from tests.simulator import errors
 from tests.simulator.answers import Json
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
@@ -70,6 +73,14 @@ def sample(schema: Json, question: str, name: str = "", root: Json | None = None
     if kind in {"integer", "number"}:
         return _number(schema, question, whole=kind == "integer")
     return {"boolean": True, "null": None}.get(kind, _text(schema, name, question))
+
+
+def instance(schema: Any, question: str) -> str:
+    """A sample as JSON text; a schema that isn't one is refused."""
+    try:
+        return orjson.dumps(sample(schema, question)).decode()
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        errors.refuse(f"Invalid schema: {schema} is not a valid JSON schema.", code="invalid_json_schema")
 
 
 def wanted_function(names: list[str], choice: object, question: str | None) -> str | None:

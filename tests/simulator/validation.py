@@ -68,6 +68,12 @@ class Rule:
             )
 
 
+def kind_of(thing: object) -> str | None:
+    """The `type` of an object, when it is one and has one."""
+    kind = thing.get("type") if isinstance(thing, dict) else None
+    return kind if isinstance(kind, str) else None
+
+
 ANYTHING = Rule()
 TEXT = Rule((str,), "a string")
 FLAG = Rule((bool,), "a boolean")

@@ -1,0 +1,74 @@
+"""What a first start makes: secrets in a private file, and one admin; never twice, never over what is there."""
+
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+
+from chatproxy import environment
+from chatproxy.first_start import GENERATORS, create_first_admin, generate_secrets
+
+ADMIN = {"ADMIN_USERNAME": "admin", "ADMIN_PASSWORD": "a-password"}
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in GENERATORS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_it_works(data_dir: Path) -> None:
+    made = generate_secrets(data_dir)
+    path = data_dir / environment.SECRETS_FILE
+    assert made.keys() == GENERATORS.keys()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    values = environment.load()
+    assert {name: values[name] for name in made} == made
+    assert generate_secrets(data_dir) == {}
+
+
+def test_what_a_source_has_is_not_generated(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECURITY_KEY", "a-key-of-mine")
+    assert "SECURITY_KEY" not in generate_secrets(data_dir)
+    assert "SECURITY_KEY" not in (data_dir / environment.SECRETS_FILE).read_text()
+
+
+def test_what_is_missing_is_appended(data_dir: Path) -> None:
+    path = data_dir / environment.SECRETS_FILE
+    path.write_text("# mine\nSECURITY_KEY=kept-as-it-is\nACCESS_TOKEN=")
+    assert generate_secrets(data_dir).keys() == GENERATORS.keys() - {"SECURITY_KEY"}
+    assert path.read_text().startswith("# mine\nSECURITY_KEY=kept-as-it-is\nACCESS_TOKEN=\n")
+    assert environment.load()["SECURITY_KEY"] == "kept-as-it-is"
+    assert len(environment.load()["ACCESS_TOKEN"]) > 40
+
+
+def test_starts_at_once_end_with_the_same_secrets(data_dir: Path) -> None:
+    made: list[dict[str, str]] = []
+    threads = [threading.Thread(target=lambda: made.append(generate_secrets(data_dir))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(len, made)) == [0] * 7 + [len(GENERATORS)]
+
+
+@pytest.mark.django_db
+def test_the_first_admin_is_made_once() -> None:
+    assert create_first_admin(ADMIN)
+    admin = User.objects.get()
+    assert admin.is_superuser
+    assert admin.check_password("a-password")
+    assert not create_first_admin({**ADMIN, "ADMIN_USERNAME": "other"})
+    assert User.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_an_account_of_that_name_gets_no_rights() -> None:
+    User.objects.create_user("admin", password="its-own-password")
+    with pytest.raises(ValueError, match="'admin' is the name of an account that is no active superuser"):
+        create_first_admin(ADMIN)
+    assert not User.objects.get().is_superuser
