@@ -22,8 +22,9 @@ test: $(VENV)/dev.stamp  ## run all tests; make test ARGS="-k name"
 demo: $(VENV)/base.stamp  ## start the server against a simulated OpenAI: no key, no network
 	@$(BIN)/python -m tests.simulator.demo
 
+dev: export DEBUG = true
 dev: $(VENV)/base.stamp  ## start the server with reload on change
-	@DEBUG=true $(BIN)/python manage.py serve --reload
+	@$(BIN)/python manage.py serve --reload
 
 lint: $(VENV)/dev.stamp  ## check style, types, settings and migrations
 	@$(BIN)/ruff check .

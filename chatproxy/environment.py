@@ -88,6 +88,8 @@ def http_url(value: str) -> str:
         usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError:
         usable = False
+    if usable and "@" in parts.netloc:  # calls have an Authorization of their own; and it is not said, being a secret
+        raise ValueError("has a user or a password in it; http://host[:port][/path] or https://…, without either")
     if not usable or parts.query or parts.fragment or not value.isprintable() or " " in value:
         raise ValueError(f"{value!r} is not a base URL; http://host[:port][/path] or https://…, without query")
     return value.rstrip("/")

@@ -73,7 +73,7 @@ class Cluster(NamedTuple):
                     self._launch(postgres)
                 return self._create_database(database)
             except psycopg.OperationalError as error:  # an adopted server may be starting or stopping
-                fault = str(error).splitlines()[0]
+                fault = str(error).partition("\n")[0]
             except _StillInUse as error:
                 fault = str(error)
             time.sleep(0.05)

@@ -31,6 +31,8 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        # ASGI has no word for it: `close` waits for the client to take what is left, `abort` does not.
+        self.scope["extensions"] = {"chatproxy.abort": {"abort": self.transport.abort}}
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:

@@ -55,7 +55,7 @@ def wait_for_database(output: Output) -> None:
         try:
             _connect().close()
         except psycopg.Error as error:
-            reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+            reason = str(error).strip().rpartition("\n")[2].strip() or type(error).__name__
             if time.monotonic() > deadline:
                 raise StartError(f"the database cannot be reached: {reason}") from None
             if not said:
@@ -75,7 +75,8 @@ def migrated_database() -> Iterator[None]:
             call_command("migrate", interactive=False, verbosity=0)
             yield
     except (Error, psycopg.Error) as error:
-        raise StartError(f"the database cannot be migrated: {str(error).strip().splitlines()[0]}") from error
+        reason = str(error).strip().partition("\n")[0]
+        raise StartError(f"the database cannot be migrated: {reason}") from None
     finally:
         connections.close_all()
         connection.close_pool()  # type: ignore[attr-defined]  # the PostgreSQL backend's

@@ -122,7 +122,7 @@ class CallHandler:
             headers.append((b"x-incoming-request-id", request.incoming_request_id.encode()))
         start = {"type": "http.response.start", "status": response.status_code, "headers": headers}
         if isinstance(response, RelayResponse):
-            await self._send_relay(response.relay, start, send)
+            await self._send_relay(request, response.relay, start, send)
         elif isinstance(response, HttpResponse):
             if response.status_code not in NO_BODY_STATUSES and not response.has_header("content-length"):
                 headers.append((b"content-length", str(len(response.content)).encode()))
@@ -130,7 +130,7 @@ class CallHandler:
             await send({"type": "http.response.body", "body": response.content})
 
     @staticmethod
-    async def _send_relay(relay: Relay, start: Mapping[str, Any], send: Send) -> None:
+    async def _send_relay(request: CallRequest, relay: Relay, start: Mapping[str, Any], send: Send) -> None:
         """Returning before the last message makes the server cut the connection: no clean end."""
         try:
             async with (
@@ -141,7 +141,8 @@ class CallHandler:
                 await send(start)
                 async for chunk in chunks:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        except TimeoutError:  # the caller does not take what it is sent
+        except TimeoutError:  # the caller does not take what it is sent, and would not take an end
+            request.scope["extensions"]["chatproxy.abort"]["abort"]()
             return
         finally:
             await relay.aclose()

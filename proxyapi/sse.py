@@ -39,7 +39,7 @@ class EventFramer:
         if end:
             self.inside_event = False
         elif len(self._held) > LONGEST_HELD:
-            end = len(self._held)
+            end = len(self._held) - 2  # what stays may be half of a blank line
             self.inside_event = True
         ready = bytes(self._held[:end])
         del self._held[:end]

@@ -8,9 +8,11 @@ itself is passed explicitly.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx2
@@ -122,9 +124,15 @@ class UpstreamAnswer:
 @cache
 def client() -> AsyncOpenAI:
     """The process's SDK client. Its key is a stand-in: each call brings its own."""
+    # No argument says "none" to this one, which could add a header to every call.
+    os.environ.pop("OPENAI_CUSTOM_HEADERS", None)
     timeout = httpx2.Timeout(settings.REQUEST_TIMEOUT, connect=CONNECT_TIMEOUT)
     http_client = httpx2.AsyncClient(
-        transport=AiohttpTransport(settings.OPENAI_BASE_URL), timeout=timeout, follow_redirects=False
+        transport=AiohttpTransport(settings.OPENAI_BASE_URL),
+        timeout=timeout,
+        follow_redirects=False,
+        # One caller's cookie must not go up with the next caller's call.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
     )
     return AsyncOpenAI(
         api_key="sk-set-per-call",

@@ -66,7 +66,9 @@ def gateway_database() -> str:
 
 
 @pytest.fixture(scope="session")
-def gateway(_simulator: Simulator, gateway_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gateway(
+    _simulator: Simulator, gateway_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
     """The server that most tests share: one worker, the usual settings."""
     with run_gateway(_simulator.base_url, gateway_database, tmp_path_factory.mktemp("gateway")) as gateway:
         yield gateway

@@ -180,7 +180,6 @@ PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.mp3"\r\
     [
         pytest.param("multipart/form-data", PART + b"\r\n--b--\r\n", id="no-boundary"),
         pytest.param("multipart/form-data; boundary=", PART + b"\r\n--b--\r\n", id="empty-boundary"),
-        pytest.param("multipart/form-data; boundary=" + "b" * 300, PART + b"\r\n--b--\r\n", id="long-boundary"),
         pytest.param("multipart/form-data; boundary=b", b"\x00\xff garbage" * 50, id="garbage"),
         pytest.param("multipart/form-data; boundary=b", PART, id="cut-off-in-the-file"),
         pytest.param("multipart/form-data; boundary=b", PART + b"\r\n--b\r\n", id="cut-off-after-the-file"),
@@ -575,5 +574,4 @@ def test_headers_without_end_are_refused(gateway: Gateway, piece: bytes) -> None
     with connect(gateway) as wire:
         wire.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Bomb: ")
         with pytest.raises(ConnectionError):
-            for _ in range(4096):  # 32 MiB
-                wire.send(piece)
+            wire.send(piece * 4096)  # 32 MiB

@@ -398,7 +398,10 @@ def test_a_stream_is_refused_in_words_the_sdk_understands(gateway: Gateway, simu
 
 @pytest.mark.parametrize(
     "content",
-    [b"{", b"[]", b'"text"', b"null", b'{"model": NaN}', b'{"n": 1e999}', b"[" * 100_000, b'{"n": ' + b"9" * 5000 + b"}", b"\xff"],
+    [
+        b"{", b"[]", b'"text"', b"null", b'{"model": NaN}', b'{"n": 1e999}', b"[" * 100_000,
+        b'{"n": ' + b"9" * 5000 + b"}", b"\xff",
+    ],
     ids=["cut", "array", "string", "null", "nan", "infinite", "deep", "long-number", "not-utf-8"],
 )  # fmt: skip
 def test_a_body_that_is_no_json_object_is_refused(gateway: Gateway, simulator: Simulator, content: bytes) -> None:

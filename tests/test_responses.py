@@ -376,13 +376,13 @@ def test_a_response_can_be_deleted(gateway: Gateway, simulator: Simulator) -> No
 
 @pytest.mark.parametrize("place", ["body", "query", "bearer", "empty-body"])
 def test_a_response_can_be_cancelled(gateway: Gateway, simulator: Simulator, place: str) -> None:
-    options: dict[str, Any] = {
+    options: dict[str, dict[str, Any]] = {
         "body": {"json": KEY},
         "query": {"params": KEY},
         "bearer": {"headers": {"authorization": f"Bearer {SECURITY_KEY}"}},
         "empty-body": {"params": KEY, "content": b"", "headers": {"content-type": "application/json"}},
-    }[place]
-    answer = gateway.http.post(f"/openai2/{EXAMPLE}/cancel", **options)
+    }
+    answer = gateway.http.post(f"/openai2/{EXAMPLE}/cancel", **options[place])
 
     assert answer.status_code == 200
     assert answer.json()["status"] == "cancelled"

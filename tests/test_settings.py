@@ -20,6 +20,7 @@ BAD_VALUES = [
     ("OPENAI_BASE_URL", "api.openai.com/v1", "not a base URL", "http://host[:port][/path]"),
     ("OPENAI_BASE_URL", "http://host:99999/v1", "not a base URL", "http://host[:port][/path]"),
     ("OPENAI_BASE_URL", "https://host/v1?a=b", "not a base URL", "without query"),
+    ("OPENAI_BASE_URL", "https://user:secret@host/v1", "has a user or a password in it", "without either"),
     ("SECURITY_KEY", "short", "too short", "at least 8"),
     ("DEFAULT_MODEL", "a\x07b", "control characters", "printable"),
     ("PORT", "0", "out of range", "from 1 to 65535"),

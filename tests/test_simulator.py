@@ -529,6 +529,23 @@ def test_conversations_keep_their_items(client: OpenAI) -> None:
         client.conversations.retrieve(conversation.id)
 
 
+@pytest.mark.parametrize(
+    ("path", "change"),
+    [
+        ("/chat/completions", {"tools": [{"type": []}]}),
+        ("/chat/completions", {"response_format": {"type": []}}),
+        ("/responses", {"input": [{"type": []}]}),
+        ("/responses", {"text": {"format": {"type": []}}}),
+        ("/responses", {"text": {"format": {"type": "json_schema", "name": "x", "schema": {"enum": 5}}}}),
+        ("/responses", {"tools": [{"type": "mcp", "server_label": "x", "allowed_tools": 5}]}),
+        ("/responses", {"tools": [{"type": "function", "name": "call", "parameters": 5}]}),
+    ],
+)
+def test_nonsense_is_refused_and_never_a_server_error(http: httpx2.Client, path: str, change: dict[str, Any]) -> None:
+    good = ASK if path == "/chat/completions" else {"model": "gpt-4o", "input": "call it"}
+    assert http.post(path, json={**good, **change}).status_code == 400
+
+
 # --- the other endpoints
 
 
@@ -669,7 +686,8 @@ def test_the_rarer_ways_of_asking(client: OpenAI, http: httpx2.Client) -> None:
     assert drawn
     assert drawn[0].url
     assert drawn[0].revised_prompt
-    assert len(client.moderations.create(input=[{"type": "text", "text": "tea"}]).results) == 1
+    judged: Any = [{"type": "text", "text": "tea"}]
+    assert len(client.moderations.create(input=judged).results) == 1
     streamed = client.audio.transcriptions.create(model="fault:events-7", file=AUDIO, stream=True)
     assert len(list(streamed)) == 8
     made = client.responses.create(model="gpt-4o", input="Hello")

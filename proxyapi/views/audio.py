@@ -51,5 +51,12 @@ def form_parts(request: ProxyRequest, upload: UploadedFile[bytes], model: str) -
     parts: list[FormPart] = [
         (name, (None, value.encode(), None)) for name, value in texts if name not in fields.OURS and name != "model"
     ]
-    file = (upload.name, upload.read(), upload.content_type)
+    file = (upload.name, upload.read(), content_type(upload))
     return [("model", (None, model.encode(), None)), *parts, ("file", file)]
+
+
+def content_type(upload: UploadedFile[bytes]) -> str | None:
+    """As the caller gave it, parameters too: a browser's recording is `audio/webm;codecs=opus`. None if none."""
+    given = [(name, value.decode("utf-8", "replace")) for name, value in (upload.content_type_extra or {}).items()]
+    parameters = [f"{name}={value}" for name, value in given if fields.HEADER_VALUE.fullmatch(value)]
+    return "; ".join([upload.content_type or "", *parameters]) or None

@@ -137,5 +137,5 @@ class CallView(ProxyView):
         self.call.upstream_ended()
         self.call.relayed(len(body))
         self.call.answer.read_body(body)
-        self.call.end(Outcome.UPSTREAM_ERROR if answer.status >= 400 else Outcome.SUCCESS, answer.status)
+        self.call.end(Outcome.UPSTREAM_ERROR if answer.status >= 300 else Outcome.SUCCESS, answer.status)
         return HttpResponse(body, status=answer.status, headers=answer.passed_headers())

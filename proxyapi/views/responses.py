@@ -57,10 +57,10 @@ class StoredResponseView(CallView):
 
     suffix: ClassVar[str] = ""
 
-    async def forward_about(self, request: ProxyRequest, response_id: str) -> HttpResponseBase:
+    async def forward_about(self, request: ProxyRequest, response_id: str, method: str) -> HttpResponseBase:
         self.call.stream = request.query_params.get("stream", "").lower() in {"true", "1"}
         upstream_request = UpstreamRequest(
-            request.method or "GET",
+            method,
             f"/responses/{response_id}{self.suffix}",
             credentials=fields.credentials(request.data, request.query_params),
             deadline=fields.deadline(request.data, request.query_params),
@@ -74,11 +74,11 @@ class ResponseView(StoredResponseView):
 
     @openapi.retrieve_response
     async def get(self, request: ProxyRequest, response_id: str) -> HttpResponseBase:
-        return await self.forward_about(request, response_id)
+        return await self.forward_about(request, response_id, "GET")
 
     @openapi.delete_response
     async def delete(self, request: ProxyRequest, response_id: str) -> HttpResponseBase:
-        return await self.forward_about(request, response_id)
+        return await self.forward_about(request, response_id, "DELETE")
 
 
 class CancelView(StoredResponseView):
@@ -87,7 +87,7 @@ class CancelView(StoredResponseView):
 
     @openapi.cancel_response
     async def post(self, request: ProxyRequest, response_id: str) -> HttpResponseBase:
-        return await self.forward_about(request, response_id)
+        return await self.forward_about(request, response_id, "POST")
 
 
 class InputItemsView(StoredResponseView):
@@ -96,4 +96,4 @@ class InputItemsView(StoredResponseView):
 
     @openapi.list_input_items
     async def get(self, request: ProxyRequest, response_id: str) -> HttpResponseBase:
-        return await self.forward_about(request, response_id)
+        return await self.forward_about(request, response_id, "GET")

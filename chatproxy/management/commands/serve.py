@@ -94,4 +94,7 @@ def banner(values: dict[str, Any], generated: dict[str, str], *, admin_made: boo
 def become_gunicorn(*, reload: bool) -> NoReturn:
     command = [sys.executable, "-m", "gunicorn", "-c", "python:chatproxy.gunicorn_conf", "chatproxy.asgi:application"]
     os.chdir(environment.BASE_DIR)
-    os.execv(sys.executable, [*command, *(["--reload"] if reload else [])])  # noqa: S606  (no shell is the point)
+    try:
+        os.execv(sys.executable, [*command, *(["--reload"] if reload else [])])  # noqa: S606  (no shell is the point)
+    except OSError as error:
+        raise StartError(f"{sys.executable} cannot be run: {error.strerror}") from None
