@@ -1,4 +1,4 @@
-"""Owns the ASGI entry: the admin and the docs go to Django's own handler, all else is a call.
+"""Owns the ASGI entry: the admin and its static files go to Django's own handler, all else is a call.
 
 The lifespan starts and ends what runs beside the calls: the ledger's thread and upstream's pool.
 """
@@ -24,14 +24,13 @@ from usage.ledger import ledger  # noqa: E402
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 
 call_handler = CallHandler()
-DJANGO_PATHS = {"/admin", "/docs", "/openapi.json"}
-DJANGO_FOLDERS = ("/admin/", "/docs/", "/static/")
+DJANGO_FOLDERS = ("/admin/", "/static/")
 
 
 async def application(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         await run_lifespan(receive, send)
-    elif scope["path"] in DJANGO_PATHS or scope["path"].startswith(DJANGO_FOLDERS):
+    elif f"{scope['path']}/".startswith(DJANGO_FOLDERS):
         await django_application(scope, receive, send)  # type: ignore[arg-type]  # the same messages, typed otherwise
     else:
         await call_handler(scope, receive, send)

@@ -73,7 +73,6 @@ INSTALLED_APPS = [
 # The admin's middleware. Calls of the API do not pass it: see proxyapi.handler.
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "corsheaders.middleware.CorsMiddleware",  # for /docs and /openapi.json
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -128,6 +127,10 @@ PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.ScryptPasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
+# The admin's cookies stay on TLS where it is reached by TLS, that is where its origins are named as https.
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = bool(CSRF_TRUSTED_ORIGINS) and all(
+    origin.startswith("https:") for origin in CSRF_TRUSTED_ORIGINS
+)
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SECURE_CONTENT_TYPE_NOSNIFF = True
@@ -142,7 +145,6 @@ STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
 
 # Every origin, never credentials; `*` does not cover Authorization (Fetch standard), so it is named.
-CORS_URLS_REGEX = r"^/(?!admin(/|$))"
 CORS_ALLOW_ALL_ORIGINS = True
 CORS_ALLOW_HEADERS = ["*", "authorization"]
 CORS_EXPOSE_HEADERS = ["*"]
@@ -163,13 +165,7 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "chatproxy",
     "VERSION": VERSION,
     "DESCRIPTION": "A self-hosted gateway for the OpenAI APIs.",
-    "SERVE_URLCONF": "proxyapi.urls",
-    "SERVE_INCLUDE_SCHEMA": False,
     "TAGS": [{"name": "simple face"}, {"name": "server"}],
-    # The page's own files, not a CDN's.
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "SWAGGER_UI_SETTINGS": {"persistAuthorization": False, "displayRequestDuration": True, "tryItOutEnabled": True},
 }
 
 UNFOLD = {"SITE_TITLE": "chatproxy", "SITE_HEADER": "chatproxy", "SITE_URL": "/", "SHOW_HISTORY": False}

@@ -21,6 +21,8 @@ from gunicorn.arbiter import Arbiter
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
+from chatproxy.logs import CutConnections
+
 logger = logging.getLogger(__name__)
 
 
@@ -42,6 +44,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
         log.handlers = []
         log.propagate = True
         log.setLevel(logging.WARNING)
+        log.addFilter(CutConnections())
 
     def init_signals(self) -> None:
         super().init_signals()

@@ -99,4 +99,4 @@ def _short(error: ValueError) -> str:
         return f"{error.msg} at line {error.lineno} column {error.colno}"
     if isinstance(error, UnicodeDecodeError):
         return "it is not UTF-8"
-    return str(error)
+    return "a number is out of range" if "digits" in str(error) else str(error)

@@ -90,7 +90,6 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             )
             # aiohttp's own, hidden repetition of GET and DELETE; ours are in `upstream.send`. It has no public switch.
             self._session._retry_connection = False
-            self._session._retry_connection = False  # retries are `upstream.send`'s; there is no public switch
         return self._session
 
     async def aclose(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from proxyapi.views import audio, chat, monitoring, pages, responses
+from proxyapi.views import audio, chat, docs, monitoring, pages, responses
 
 # OpenAI's ids are letters, digits, `_` and `-`; nothing else may become part of an upstream path.
 RESPONSE_ID = r"(?P<response_id>[A-Za-z0-9_-]{1,256})"
@@ -13,6 +13,8 @@ urlpatterns = [
     path("", pages.IndexView.as_view()),
     path("healthz", pages.LivenessView.as_view()),
     path("readyz", pages.ReadinessView.as_view()),
+    path("docs", docs.DocsView.as_view()),
+    path("openapi.json", docs.OpenAPIView.as_view()),
     path("openai", chat.OpenAIView.as_view()),
     path("openai2", responses.ResponsesView.as_view()),
     path("openai2/compact", responses.CompactView.as_view()),

@@ -92,7 +92,9 @@ def test_a_call_is_found_by_a_part_of_its_model_or_error(admin: Client) -> None:
     assert shown(admin, q="5-pro") == shown(admin, q="limit reached") == {str(call.pk)}
 
 
-@pytest.mark.parametrize("query", ["nothing-like-it", "'; DROP TABLE usage_request; --", HOSTILE, "%", "\\", "x" * 5000])
+@pytest.mark.parametrize(
+    "query", ["nothing-like-it", "'; DROP TABLE usage_request; --", HOSTILE, "%", "\\", "x" * 5000]
+)
 def test_a_search_for_nothing_finds_nothing(admin: Client, query: str) -> None:
     make_call()
 

@@ -66,7 +66,10 @@ TRANSCRIPT = {
     },
 }
 WHISPER = {"text": "hi", "usage": {"type": "duration", "seconds": 12.5}}
-IMAGE = {"created": 1, "usage": {"input_tokens": 50, "output_tokens": 4160, "input_tokens_details": {"image_tokens": 40}}}
+IMAGE = {
+    "created": 1,
+    "usage": {"input_tokens": 50, "output_tokens": 4160, "input_tokens_details": {"image_tokens": 40}},
+}
 
 
 def read(body: Any) -> Answer:
@@ -76,7 +79,9 @@ def read(body: Any) -> Answer:
 
 
 def streamed(*events: Any) -> bytes:
-    return b"".join(b"data: " + (event if isinstance(event, bytes) else orjson.dumps(event)) + b"\n\n" for event in events)
+    return b"".join(
+        b"data: " + (event if isinstance(event, bytes) else orjson.dumps(event)) + b"\n\n" for event in events
+    )
 
 
 def read_stream(stream: bytes) -> Answer:

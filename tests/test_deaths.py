@@ -189,9 +189,7 @@ def test_a_caller_gone_between_chunks(
     assert simulator.requests[0].outcome == "disconnected"
 
 
-def test_a_caller_that_has_the_last_event_has_had_it_all(
-    single: Gateway, simulator: Simulator, call_id: str
-) -> None:
+def test_a_caller_that_has_the_last_event_has_had_it_all(single: Gateway, simulator: Simulator, call_id: str) -> None:
     with connect(single) as wire:
         wire.send(streamed(call_id, "events-3"))
         wire.read_head()

@@ -188,5 +188,3 @@ def test_a_bad_row_does_not_stop_the_others(
 
     assert written() == ids(rows)
     assert str(broken["request_id"]) in caplog.text
-
-

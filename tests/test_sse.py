@@ -111,9 +111,15 @@ def test_an_overlong_event_whose_blank_line_is_cut_ends_too() -> None:
 @pytest.mark.parametrize("error", [UpstreamTimeout("Upstream “slow”\n\ndata: x"), UpstreamUnreachable()])
 @pytest.mark.parametrize(
     ("last_events", "number"),
-    [(b"", 0), (b'data: {"sequence_number":7}\n\n', 8), (b'data: {"sequence_number": 7}\n\ndata: {"sequence_number":8}', 9)],
+    [
+        (b"", 0),
+        (b'data: {"sequence_number":7}\n\n', 8),
+        (b'data: {"sequence_number": 7}\n\ndata: {"sequence_number":8}', 9),
+    ],
 )
-def test_our_error_event_is_the_sdks(error: UpstreamTimeout | UpstreamUnreachable, last_events: bytes, number: int) -> None:
+def test_our_error_event_is_the_sdks(
+    error: UpstreamTimeout | UpstreamUnreachable, last_events: bytes, number: int
+) -> None:
     (event,) = SSEDecoder().iter_bytes(iter([sse.responses_error(error, "id", last_events)]))
 
     assert event.event == "error"
