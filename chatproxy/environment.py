@@ -64,6 +64,15 @@ def switch(value: str) -> bool:
     return words[value.lower()]
 
 
+def one_of(*choices: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"{value!r} is not one of the choices; {', '.join(choices)}")
+        return value
+
+    return parse
+
+
 def whole_number(low: int, high: int) -> Callable[[str], int]:
     def parse(value: str) -> int:
         if not re.fullmatch(r"[0-9]{1,18}", value) or not low <= int(value) <= high:
@@ -137,12 +146,18 @@ SETTINGS = (
     Setting("PORT", 3002, whole_number(1, 65535), "The port to listen on."),
     Setting("WEB_CONCURRENCY", 1, whole_number(1, 64), "Worker processes."),
     Setting("DATABASE_URL", None, database_url, "PostgreSQL. Unset: the bundled server, kept in `DATA_DIR`."),
-    Setting("DATA_DIR", "./var", text, "Generated secrets and the bundled PostgreSQL."),
+    Setting("DATA_DIR", "./var", text, "Generated secrets, the journal and the bundled PostgreSQL."),
     Setting("REQUEST_TIMEOUT", 900.0, seconds(1, 86400), "Seconds for one upstream call in all."),
     Setting("MAX_PARALLEL_REQUESTS", 1000, whole_number(1, 100_000), "Calls at once per process; beyond it 503."),
     Setting("MAX_BODY_BYTES", 50 * MIB, whole_number(1024, 1024 * MIB), "Largest request body; beyond it 413."),
     Setting("MAX_UPLOAD_BYTES", 25 * MIB, whole_number(1024, 1024 * MIB), "Largest uploaded file; beyond it 413."),
     Setting("SSE_KEEPALIVE_SECONDS", 15.0, seconds(0, 3600), "A comment when a stream is silent that long; 0: never."),
+    Setting("LOG_BODIES", "all", one_of("all", "errors", "none"), "Whose bodies the ledger keeps, redacted."),
+    Setting("LOG_BODY_BYTES", 16384, whole_number(0, MIB), "How much is kept of each body."),
+    Setting("RETENTION_DAYS", 365, whole_number(0, 36500), "Days that a call's row is kept; 0: for ever."),
+    Setting("BODY_RETENTION_DAYS", 30, whole_number(0, 36500), "Days that its bodies are kept; 0: for ever."),
+    Setting("JOURNAL_SYNC", "interval", one_of("interval", "always", "off"), "When the journal is synced to disk."),
+    Setting("JOURNAL_RESERVE_BYTES", 64 * MIB, whole_number(0, 1024 * MIB), "Free disk below which calls get 503."),
     Setting("DJANGO_SECRET_KEY", None, django_secret, "Signs admin sessions. Generated at the first start."),
     Setting("DEBUG", False, switch, "Django's debug pages in the admin. Never in production."),
     Setting("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"], words, "Host names the admin answers to."),

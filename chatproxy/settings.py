@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -29,6 +29,12 @@ MAX_PARALLEL_REQUESTS: int = _values["MAX_PARALLEL_REQUESTS"]
 MAX_BODY_BYTES: int = _values["MAX_BODY_BYTES"]
 MAX_UPLOAD_BYTES: int = _values["MAX_UPLOAD_BYTES"]
 SSE_KEEPALIVE_SECONDS: float = _values["SSE_KEEPALIVE_SECONDS"]
+LOG_BODIES: str = _values["LOG_BODIES"]
+LOG_BODY_BYTES: int = _values["LOG_BODY_BYTES"]
+RETENTION_DAYS: int = _values["RETENTION_DAYS"]
+BODY_RETENTION_DAYS: int = _values["BODY_RETENTION_DAYS"]
+JOURNAL_SYNC: Literal["interval", "always", "off"] = _values["JOURNAL_SYNC"]
+JOURNAL_RESERVE_BYTES: int = _values["JOURNAL_RESERVE_BYTES"]
 
 # The server.
 HOST: str = _values["HOST"]

@@ -11,6 +11,8 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from proxyapi.exceptions import StorageFull
+from usage import journal
 from usage.answers import Answer
 from usage.ledger import ledger
 from usage.models import Outcome, UsageSource
@@ -39,9 +41,16 @@ class Call:
         self.ended = False
 
     def begin(self) -> None:
-        """Admits the call: from here on it will have a row, whatever happens."""
+        """Admits the call: from here on it will have a row, whatever happens.
+
+        Raises:
+            StorageFull: that cannot be promised.
+        """
         self.sent_upstream_at = time.perf_counter()
-        ledger.begin(str(self.request.request_id), {"route": self.route, "model": self.model})
+        try:
+            ledger.begin(str(self.request.request_id), self._facts())
+        except journal.StorageFull:
+            raise StorageFull from None
 
     def answered(self, answer: UpstreamAnswer) -> None:
         """Upstream's head is here."""
@@ -69,32 +78,38 @@ class Call:
         self.ended = True
         ledger.end(str(self.request.request_id), self._row(outcome, status))
 
-    def _row(self, outcome: Outcome, status: int | None) -> dict[str, Any]:
-        request, answer = self.request, self.answer
-        error = answer.error or {}
+    def _facts(self) -> dict[str, Any]:
+        """What is known before upstream answers."""
+        request = self.request
         return {
-            "request_id": request.request_id,
             "incoming_request_id": request.incoming_request_id,
-            "upstream_request_id": _clip(self.upstream_request_id, 200),
-            "response_id": _clip(answer.response_id, 200),
             "key_name": self.key_name,
             "method": request.method,
             "route": self.route,
             "request_model": _clip(self.model, 200),
-            "response_model": _clip(answer.model, 200),
             "stream": self.stream,
+            "started_at": datetime.fromtimestamp(request.arrived_at, UTC),
+            "request_bytes": request.body_size,
+            "client_address": _address(request.META.get("REMOTE_ADDR")),
+            "user_agent": _clip(request.META.get("HTTP_USER_AGENT", ""), 300),
+        }
+
+    def _row(self, outcome: Outcome, status: int | None) -> dict[str, Any]:
+        answer = self.answer
+        error = answer.error or {}
+        return {
+            **self._facts(),
+            "upstream_request_id": _clip(self.upstream_request_id, 200),
+            "response_id": _clip(answer.response_id, 200),
+            "response_model": _clip(answer.model, 200),
             "service_tier": _clip(answer.service_tier, 50),
             "status": status,
             "outcome": outcome,
             "error_type": _clip(error.get("type", ""), 200),
             "error_code": _clip(error.get("code", ""), 200),
             "error_message": _clip(error.get("message", ""), 2000),
-            "started_at": datetime.fromtimestamp(request.arrived_at, UTC),
             **self._timings(),
-            "request_bytes": request.body_size,
             "response_bytes": self.response_bytes,
-            "client_address": _address(request.META.get("REMOTE_ADDR")),
-            "user_agent": _clip(request.META.get("HTTP_USER_AGENT", ""), 300),
             **answer.counts,
             "usage": answer.usage,
             "usage_source": UsageSource.EXACT if answer.usage is not None else UsageSource.UNKNOWN,

@@ -15,6 +15,7 @@
     │   ├── Overloaded             overloaded
     │   ├── ShuttingDown           shutting_down
     │   ├── UpstreamKeyMissing     upstream_key_missing
+    │   ├── StorageFull            storage_full
     │   └── DatabaseUnavailable    database_unavailable
     └── UpstreamFailure
         ├── UpstreamUnreachable    502  upstream_unreachable
@@ -149,6 +150,11 @@ class ShuttingDown(Unavailable):
 class UpstreamKeyMissing(Unavailable):
     code = "upstream_key_missing"
     message = "No upstream key: the gateway has no OPENAI_API_KEY and the call brought no openai_api_key."
+
+
+class StorageFull(Unavailable):
+    code = "storage_full"
+    message = "The disk of the ledger is full, so no new call is let in."
 
 
 class DatabaseUnavailable(Unavailable):

@@ -17,6 +17,7 @@ from proxyapi import sse
 from proxyapi.calls import Call
 from proxyapi.exceptions import ProxyError, UpstreamFailure
 from proxyapi.upstream import UpstreamAnswer
+from usage.ledger import ledger
 from usage.models import Outcome
 
 
@@ -55,7 +56,7 @@ class Relay:
         try:
             async for chunk in self._answer.chunks():
                 if events := self._framer.feed(chunk):
-                    yield self._passed(events)
+                    yield await self._passed(events)
         except UpstreamFailure as error:
             if not self._call.answer.finished:
                 self.broken = True
@@ -64,24 +65,25 @@ class Relay:
                     yield self._dialect.error_event(error, str(self._call.request.request_id), self._last_events)
                 return
         if rest := self._framer.flush():
-            yield self._passed(rest)
-        self._end()
+            yield await self._passed(rest)
+        await self._end()
         if not self._last_events.rstrip().endswith(b"data: [DONE]"):
             yield self._dialect.trailer
 
-    def _passed(self, events: bytes) -> bytes:
+    async def _passed(self, events: bytes) -> bytes:
         self._last_events = events
         self.last_sent = time.perf_counter()
         self._call.relayed(len(events))
         self._call.answer.read_events(events)
         if self._call.answer.finished:
-            self._end()
+            await self._end()
         return events
 
-    def _end(self) -> None:
+    async def _end(self) -> None:
         self._call.upstream_ended()
         failed = self._call.answer.error is not None
         self._call.end(Outcome.UPSTREAM_ERROR if failed else Outcome.SUCCESS, self._answer.status)
+        await ledger.durable()
 
     async def aclose(self) -> None:
         """Stops upstream. A call that has not ended by now was left by its caller."""

@@ -1,115 +1,66 @@
-"""Owns the way of a call into the database, off the event loop: `begin`, then `end`.
+"""Owns a process's ledger: the journal that calls write to, and the shipper that empties it.
 
-Invariants: neither ever waits for the database; a row is written once, under its request id; a
-database that is away is waited for, and what could not be written is said in the log.
+This is all that the rest of the project knows of how calls get into the tables.
 """
 
 from __future__ import annotations
 
-import logging
-import queue
-import threading
-import time
+from collections.abc import Mapping
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connections
+from django.conf import settings
 
-from usage.models import Request
+from usage.journal import Journal
+from usage.shipper import Shipper
 
-logger = logging.getLogger(__name__)
-
-BATCH_SIZE = 500
-LONGEST_BACKOFF = 5.0
 DRAIN_SECONDS = 20.0
 
 
 class Ledger:
-    """One background thread that writes rows in batches."""
+    """`start` in each worker, after the fork; the two have their own threads."""
 
     def __init__(self) -> None:
-        self.open_calls: dict[str, dict[str, Any]] = {}
-        self.database_error = ""
-        self._rows: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._journal: Journal | None = None
+        self._shipper: Shipper | None = None
 
     def start(self) -> None:
-        self._stopping.clear()
-        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
-        self._thread.start()
+        """Raises OSError if the journal cannot be written."""
+        self._journal = Journal(
+            settings.DATA_DIR / "journal", reserve_bytes=settings.JOURNAL_RESERVE_BYTES, sync=settings.JOURNAL_SYNC
+        )
+        self._journal.open()
+        self._shipper = Shipper(self._journal)
+        self._shipper.start()
 
     def stop(self) -> None:
-        """Writes what is waiting, for `DRAIN_SECONDS` at most."""
-        self._stopping.set()
-        self._rows.put(None)
-        if self._thread is not None:
-            self._thread.join(DRAIN_SECONDS)
-        if self._rows.qsize():
-            logger.error("stopped with %d calls not written to the ledger", self._rows.qsize())
-
-    def begin(self, request_id: str, facts: dict[str, Any]) -> None:
-        """Notes that a call is about to go upstream."""
-        self.open_calls[request_id] = facts
-
-    def end(self, request_id: str, row: dict[str, Any]) -> None:
-        """Hands over the finished call: the columns of one `Request`."""
-        self.open_calls.pop(request_id, None)
-        self._rows.put(row)
+        """Ships what is waiting, for `DRAIN_SECONDS` at most; what is left stays on disk."""
+        self.journal.close()
+        self.shipper.stop(DRAIN_SECONDS)
+        self.journal.release()
 
     @property
-    def waiting(self) -> int:
-        return self._rows.qsize()
+    def journal(self) -> Journal:
+        if self._journal is None:
+            raise RuntimeError("the ledger has not been started in this process")
+        return self._journal
 
-    def _run(self) -> None:
-        while True:
-            batch, last = self._next_batch()
-            if batch:
-                self._write(batch)
-            if last:
-                connections.close_all()
-                return
+    @property
+    def shipper(self) -> Shipper:
+        if self._shipper is None:
+            raise RuntimeError("the ledger has not been started in this process")
+        return self._shipper
 
-    def _next_batch(self) -> tuple[list[dict[str, Any]], bool]:
-        batch: list[dict[str, Any]] = []
-        row = self._rows.get()
-        while row is not None:
-            batch.append(row)
-            if len(batch) == BATCH_SIZE or self._rows.empty():
-                return batch, False
-            row = self._rows.get()
-        return batch, True
+    def begin(self, request_id: str, facts: Mapping[str, Any]) -> None:
+        """Before upstream hears of the call. Raises `usage.journal.StorageFull`: then it must not."""
+        self.journal.begin(request_id, facts)
 
-    def _write(self, batch: list[dict[str, Any]]) -> None:
-        backoff = 0.1
-        deadline: float | None = None
-        while True:
-            try:
-                Request.objects.bulk_create([Request(**row) for row in batch], ignore_conflicts=True)
-            except (OperationalError, InterfaceError) as error:
-                self.database_error = type(error).__name__
-                logger.warning("the database is away (%s); %d calls wait", self.database_error, len(batch))
-            except (DatabaseError, ValueError) as error:
-                self._write_one_by_one(batch, error)
-                return
-            else:
-                self.database_error = ""
-                return
-            finally:
-                connections.close_all()
-            if self._stopping.is_set():
-                deadline = deadline or time.monotonic() + DRAIN_SECONDS
-                if time.monotonic() > deadline:
-                    logger.error("gave up on the database; %d calls not written", len(batch))
-                    return
-            self._stopping.wait(backoff) if not self._stopping.is_set() else time.sleep(backoff)
-            backoff = min(backoff * 2, LONGEST_BACKOFF)
+    def end(self, request_id: str, row: Mapping[str, Any]) -> None:
+        """Before the last byte leaves. Never fails."""
+        self.journal.end(request_id, row)
 
-    def _write_one_by_one(self, batch: list[dict[str, Any]], error: Exception) -> None:
-        if len(batch) == 1:
-            logger.error("call %s cannot be written: %s", batch[0]["request_id"], error)
-            return
-        for row in batch:
-            self._write([row])
+    async def durable(self) -> None:
+        """Waits until this task's records survive a power cut, if `JOURNAL_SYNC` is `always`."""
+        await self.journal.durable()
 
 
 ledger = Ledger()

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Any
+
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+
+from usage.prices import OwnPrice
+
+_PRICE: dict[str, Any] = {"max_digits": 14, "decimal_places": 6, "null": True, "blank": True}
 
 
 class Outcome(models.TextChoices):
@@ -79,6 +86,7 @@ class Request(models.Model):
     cost = models.DecimalField("dollars", max_digits=16, decimal_places=8, null=True)
     price = models.JSONField(null=True, help_text="The price the cost was computed from.")
     tags = ArrayField(models.CharField(max_length=100), default=list, blank=True)
+    digest = models.CharField(max_length=32, editable=False, help_text="Of the row as it was written (usage.rows).")
 
     class Meta:
         ordering = ("-request_id",)
@@ -92,3 +100,109 @@ class Request(models.Model):
 
     def __str__(self) -> str:
         return f"{self.request_id} {self.route} {self.outcome}"
+
+
+class RequestBody(models.Model):
+    """What is kept of a call's bodies: redacted, binary data elided, cut at LOG_BODY_BYTES."""
+
+    request = models.OneToOneField(Request, on_delete=models.CASCADE, primary_key=True, related_name="body")
+    request_body = models.TextField(blank=True)
+    response_body = models.TextField(blank=True, help_text="A streamed answer is its text, put together.")
+
+    class Meta:
+        verbose_name_plural = "request bodies"
+
+    def __str__(self) -> str:
+        return str(self.request_id)
+
+
+class UsageHour(models.Model):
+    """What the calls of one hour, key, model, route and outcome add up to. Written by `usage.rollups` only.
+
+    Histograms count calls by latency bucket (`usage.histogram`).
+    """
+
+    pk = models.CompositePrimaryKey("hour", "key_name", "model", "route", "outcome")
+    hour = models.DateTimeField()
+    key_name = models.CharField(max_length=200)
+    model = models.CharField(max_length=200)
+    route = models.CharField(max_length=100)
+    outcome = models.CharField(max_length=20, choices=Outcome)
+
+    calls = models.BigIntegerField()
+    unpriced_calls = models.BigIntegerField()
+    input_tokens = models.BigIntegerField()
+    cached_tokens = models.BigIntegerField()
+    cache_write_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    reasoning_tokens = models.BigIntegerField()
+    audio_input_tokens = models.BigIntegerField()
+    audio_output_tokens = models.BigIntegerField()
+    audio_seconds = models.FloatField()
+    web_searches = models.BigIntegerField()
+    request_bytes = models.BigIntegerField()
+    response_bytes = models.BigIntegerField()
+    cost = models.DecimalField(max_digits=20, decimal_places=8)
+    duration_ms = models.FloatField()
+    duration_ms_histogram = ArrayField(models.BigIntegerField())
+    upstream_ms_histogram = ArrayField(models.BigIntegerField())
+    overhead_ms_histogram = ArrayField(models.BigIntegerField())
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H} {self.key_name} {self.model} {self.route} {self.outcome}"
+
+
+class UsageDay(models.Model):
+    """What a key used on one day (UTC): the totals that budgets are compared with."""
+
+    pk = models.CompositePrimaryKey("day", "key_name")
+    day = models.DateField()
+    key_name = models.CharField(max_length=200)
+    calls = models.BigIntegerField()
+    unpriced_calls = models.BigIntegerField()
+    input_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    cost = models.DecimalField(max_digits=20, decimal_places=8)
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.key_name}"
+
+
+class ModelPrice(models.Model):
+    """A price of one's own, in dollars; it wins over the published one. `ledger reprice` applies it backwards."""
+
+    model = models.CharField(max_length=200, help_text="A name, or a pattern such as gpt-4o-*.")
+    service_tier = models.CharField(max_length=50, blank=True, help_text="Empty: every tier.")
+    valid_from = models.DateTimeField()
+    valid_until = models.DateTimeField(null=True, blank=True, help_text="Empty: until further notice.")
+    input = models.DecimalField("input, per million tokens", **_PRICE)
+    cached_input = models.DecimalField("cached input, per million tokens", **_PRICE)
+    cache_write = models.DecimalField("cache write, per million tokens", **_PRICE)
+    output = models.DecimalField("output, per million tokens", **_PRICE)
+    audio_input = models.DecimalField("audio input, per million tokens", **_PRICE)
+    audio_output = models.DecimalField("audio output, per million tokens", **_PRICE)
+    per_minute = models.DecimalField("audio, per minute", **_PRICE)
+    per_web_search = models.DecimalField("web search, each", **_PRICE)
+
+    class Meta:
+        ordering = ("model", "-valid_from")
+
+    def __str__(self) -> str:
+        return f"{self.model} from {self.valid_from:%Y-%m-%d}"
+
+    def as_own_price(self) -> OwnPrice:
+        return OwnPrice(**{field.name: getattr(self, field.name) for field in fields(OwnPrice)})
+
+
+class LedgerState(models.Model):
+    """One row: what the ledger has to remember of itself."""
+
+    pruned_at = models.DateTimeField(null=True)
+    pruned_before = models.DateTimeField(null=True, help_text="Before it, rows are gone and only sums are left.")
+
+    def __str__(self) -> str:
+        return f"pruned at {self.pruned_at}"
+
+    @classmethod
+    def load(cls) -> LedgerState:
+        return cls.objects.get_or_create(pk=1)[0]

@@ -26,6 +26,7 @@ from proxyapi.parsers import JSONObjectParser
 from proxyapi.relay import Dialect, Relay, RelayResponse
 from proxyapi.requests import CallRequest, ProxyRequest
 from proxyapi.upstream import UpstreamRequest
+from usage.ledger import ledger
 from usage.models import Outcome
 
 logger = logging.getLogger(__name__)
@@ -126,6 +127,7 @@ class CallView(ProxyView):
         """
         capacity.check_open()
         self.call.begin()
+        await ledger.durable()
         answer = await upstream.send(request)
         self.call.answered(answer)
         if dialect is not None and answer.content_type.startswith("text/event-stream"):
@@ -138,4 +140,5 @@ class CallView(ProxyView):
         self.call.relayed(len(body))
         self.call.answer.read_body(body)
         self.call.end(Outcome.UPSTREAM_ERROR if answer.status >= 300 else Outcome.SUCCESS, answer.status)
+        await ledger.durable()
         return HttpResponse(body, status=answer.status, headers=answer.passed_headers())

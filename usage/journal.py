@@ -1,0 +1,238 @@
+"""Owns the journal's writing: append-only segments in one directory, one writer each.
+
+Invariants: a record is one `os.write`, all of it or none; `begin` fails with `StorageFull` while
+the reserve is touched, `end` never fails: what the disk refuses is kept and tried again; a segment
+is deleted only by who has shipped it. The writer holds a lock on `<writer>.lock` for its life, so
+whoever gets that lock knows that the writer is dead (`usage.segments`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from uuid_utils import uuid7
+
+from usage.records import frame
+
+logger = logging.getLogger(__name__)
+
+SEGMENT_BYTES = 16 * 1024 * 1024
+SEGMENT_SECONDS = 60.0
+SYNC_SECONDS = 0.2
+ROOM_CHECK_SECONDS = 1.0
+Sync = Literal["interval", "always", "off"]
+
+
+class StorageFull(Exception):
+    """There is no room to promise that a new call will be in the ledger."""
+
+
+@dataclass
+class Segment:
+    """One file of the journal. `written` bytes of it are whole records."""
+
+    path: Path
+    written: int = 0
+    closed: bool = False
+
+
+class Journal:
+    """The writer of one process. Its methods may be called from any thread."""
+
+    def __init__(self, directory: Path, *, reserve_bytes: int, sync: Sync = "interval") -> None:
+        self.directory = directory
+        self.writer = str(uuid7())
+        self.segments: list[Segment] = []
+        self.full = False
+        self._reserve_bytes = reserve_bytes
+        self._sync: Sync = sync
+        self._lock = threading.Lock()
+        self._open_begins: dict[str, bytes] = {}
+        self._refused: list[bytes] = []  # ends that the disk did not take
+        self._lock_fd = -1
+        self._fd = -1
+        self._next_number = 1
+        self._opened_at = 0.0
+        self._dirty = False
+        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._sync_wanted = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._keep, name="journal", daemon=True)
+
+    def open(self) -> None:
+        """Takes the writer's lock and starts the first segment.
+
+        Raises:
+            OSError: the directory cannot be written.
+        """
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Locked before it has its name: nobody may find it unlocked and think its writer dead.
+        unnamed = self.directory / f".{self.writer}.new"
+        self._lock_fd = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        unnamed.rename(self.directory / f"{self.writer}.lock")
+        with self._lock:
+            self._open_segment()
+            self._check_room()
+        self._thread.start()
+
+    def begin(self, request_id: str, record: Mapping[str, Any]) -> None:
+        """Promises that the call will be in the ledger.
+
+        Raises:
+            StorageFull: the promise cannot be made.
+        """
+        line = frame({"kind": "begin", "request_id": request_id, **record})
+        with self._lock:
+            if self.full or not self._write(line):
+                self.full = True
+                raise StorageFull
+            self._open_begins[request_id] = line
+
+    def end(self, request_id: str, record: Mapping[str, Any]) -> None:
+        """Keeps the promise: the columns of the row. A call that never began is written if there is room."""
+        line = frame({"kind": "end", "request_id": request_id, **record})
+        with self._lock:
+            if self._open_begins.pop(request_id, None) is None and self.full:
+                return
+            if self._refused or not self._write(line):
+                self.full = True
+                self._refused.append(line)
+
+    async def durable(self) -> None:
+        """Returns when what this task has written survives a power cut; at once unless `sync` is `always`."""
+        if self._sync != "always":
+            return
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        with self._lock:
+            self._waiters.append((loop, waiter))
+        self._sync_wanted.set()
+        await waiter
+
+    def shipped(self, segment: Segment) -> None:
+        """Deletes a closed segment, all of whose records are in the database."""
+        with self._lock:
+            self.segments.remove(segment)
+        segment.path.unlink(missing_ok=True)
+
+    def rotate(self) -> None:
+        """Closes the current segment and opens the next."""
+        with self._lock:
+            self._rotate()
+
+    def close(self) -> None:
+        """Closes the last segment; the lock stays, so that this process can still ship it."""
+        self._stopping = True
+        self._sync_wanted.set()
+        self._thread.join()
+        with self._lock:
+            self._retry_refused()
+            self.segments[-1].closed = True
+            os.close(self._fd)
+
+    def release(self) -> None:
+        """Gives the lock up: what has not been shipped is the next process's to ship."""
+        os.close(self._lock_fd)
+        if not self.segments:
+            (self.directory / f"{self.writer}.lock").unlink(missing_ok=True)
+
+    # Below, the caller holds the lock.
+
+    def _write(self, line: bytes) -> bool:
+        segment = self.segments[-1]
+        try:
+            count = os.write(self._fd, line)
+        except OSError as error:
+            logger.error("the journal cannot be written: %s", error.strerror)
+            count = 0
+        if count != len(line):
+            os.ftruncate(self._fd, segment.written)  # a full disk writes short without an error
+            return False
+        segment.written += count
+        self._dirty = True
+        if segment.written >= SEGMENT_BYTES:
+            self._rotate()
+        return True
+
+    def _rotate(self) -> None:
+        last = self.segments[-1]
+        old = self._fd
+        try:
+            self._open_segment()
+        except OSError as error:
+            logger.error("the journal cannot start a new segment: %s", error.strerror)
+            self.full = True
+            return
+        last.closed = True
+        if self._sync != "off":
+            os.fdatasync(old)
+        os.close(old)
+        # The old segment may be deleted while these calls are still open.
+        carried = b"".join(self._open_begins.values())
+        if carried:
+            self._write(carried)
+
+    def _open_segment(self) -> None:
+        path = self.directory / f"{self.writer}.{self._next_number:08d}.journal"
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+        self._next_number += 1
+        self.segments.append(Segment(path))
+        self._opened_at = time.monotonic()
+
+    def _retry_refused(self) -> None:
+        while self._refused and self._write(self._refused[0]):
+            self._refused.pop(0)
+
+    def _check_room(self) -> None:
+        disk = os.statvfs(self.directory)
+        full = disk.f_bavail * disk.f_frsize < self._reserve_bytes
+        if full and not self.full:
+            logger.error("the disk of %s is full: new calls are refused", self.directory)
+        self._retry_refused()
+        self.full = full or bool(self._refused)
+
+    # The journal's own thread.
+
+    def _keep(self) -> None:
+        """Syncs, looks at the disk, rotates what is old."""
+        checked = 0.0
+        while not self._stopping:
+            self._sync_wanted.wait(SYNC_SECONDS)
+            self._sync_wanted.clear()
+            self._sync_now()
+            now = time.monotonic()
+            if now - checked >= ROOM_CHECK_SECONDS:
+                checked = now
+                with self._lock:
+                    self._check_room()
+                    if self.segments[-1].written and now - self._opened_at >= SEGMENT_SECONDS:
+                        self._rotate()
+        self._sync_now()
+
+    def _sync_now(self) -> None:
+        """Syncs outside the lock: a slow disk must not hold up a call's write."""
+        with self._lock:
+            waiters, self._waiters = self._waiters, []
+            wanted = self._dirty and self._sync != "off"
+            self._dirty = False
+            fd = os.dup(self._fd) if wanted else -1
+        if wanted:
+            os.fdatasync(fd)
+            os.close(fd)
+        for loop, waiter in waiters:
+            loop.call_soon_threadsafe(_release, waiter)
+
+
+def _release(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

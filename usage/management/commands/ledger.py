@@ -1,0 +1,87 @@
+"""`python manage.py ledger …`: how the ledger is, and what to do when it is not well."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from usage import retention, segments
+from usage.models import LedgerState, Request
+from usage.repricing import reprice
+from usage.shipper import DAMAGED, DEAD_LETTERS, replay
+from usage.verify import find_faults
+
+
+class Command(BaseCommand):
+    help = "Shows, proves and mends the ledger."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True)
+        actions.add_parser("status", help="what waits in the journal, and what could not be written")
+        actions.add_parser("verify", help="prove that rows, sums and journal agree; exit code 1 if not")
+        actions.add_parser("replay", help="ship what dead processes left, and try the dead letters again")
+        actions.add_parser("deadletter", help="list the calls that the database refused")
+        actions.add_parser("prune", help="forget what is past RETENTION_DAYS and BODY_RETENTION_DAYS, now")
+        repricing = actions.add_parser("reprice", help="compute the dollars of calls again, with today's price table")
+        repricing.add_argument("--since", type=_day, required=True, help="first day, YYYY-MM-DD (UTC)")
+        repricing.add_argument("--all", action="store_true", help="also calls that have a price already")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        self.journal = settings.DATA_DIR / "journal"
+        getattr(self, options["action"])(options)
+
+    def status(self, _options: dict[str, Any]) -> None:
+        waiting = sum(path.stat().st_size for path in self.journal.glob("*.journal"))
+        newest = Request.objects.order_by("-request_id").values_list("started_at", flat=True).first()
+        lines = {
+            "journal": self.journal,
+            "journals of processes": len(segments.writers(self.journal)),
+            "bytes in the journal": f"{waiting:,}",
+            "damaged records set aside": _count_lines(self.journal / DAMAGED),
+            "dead letters": _count_lines(self.journal / DEAD_LETTERS),
+            "newest call in the table": newest or "none",
+            "last pruned": LedgerState.load().pruned_at or "never",
+        }
+        for name, value in lines.items():
+            self.stdout.write(f"{name:<28}{value}")
+
+    def verify(self, _options: dict[str, Any]) -> None:
+        faults = list(find_faults(self.journal))
+        for fault in faults:
+            self.stdout.write(fault)
+        self.stdout.write("the ledger is whole" if not faults else f"{len(faults)} faults")
+        if faults:
+            sys.exit(1)
+
+    def replay(self, _options: dict[str, Any]) -> None:
+        result = replay(self.journal)
+        self.stdout.write(f"shipped {result.shipped} records; {result.dead_letters} dead letters remain")
+
+    def deadletter(self, _options: dict[str, Any]) -> None:
+        path = self.journal / DEAD_LETTERS
+        for line in path.read_bytes().splitlines() if path.exists() else []:
+            letter = orjson.loads(line)
+            self.stdout.write(f"{letter['request_id']}  {letter.get('started_at', '')}  {letter['fault'].splitlines()[0]}")
+
+    def prune(self, _options: dict[str, Any]) -> None:
+        rows, bodies = retention.prune()
+        self.stdout.write(f"pruned {rows} rows and {bodies} bodies")
+
+    def reprice(self, options: dict[str, Any]) -> None:
+        changed = reprice(options["since"], unpriced_only=not options["all"])
+        self.stdout.write(f"repriced {changed} calls")
+
+
+def _day(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+
+
+def _count_lines(path: Path) -> int:
+    return len(path.read_bytes().splitlines()) if path.exists() else 0

@@ -1,0 +1,107 @@
+"""Owns forgetting: rows and bodies past their time go, in small batches; sums stay for ever.
+
+A request id is a UUIDv7, so "older than" is a range of the primary key and needs no other index.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import Error, connection, connections, transaction
+
+from usage.models import LedgerState
+
+logger = logging.getLogger(__name__)
+
+BATCH_SIZE = 2000
+PAUSE_SECONDS = 0.05
+HOUR_SECONDS = 3600.0
+LOCK = 0x7072756E  # any number that all our processes share
+
+
+def prune(now: datetime | None = None) -> tuple[int, int]:
+    """Deletes what is older than RETENTION_DAYS and BODY_RETENTION_DAYS (0: for ever).
+
+    Returns how many rows and how many bodies went.
+    """
+    now = now or datetime.now(UTC)
+    bodies = rows = 0
+    if settings.BODY_RETENTION_DAYS:
+        bodies = _delete("usage_requestbody", first_id(now - timedelta(days=settings.BODY_RETENTION_DAYS)))
+    if settings.RETENTION_DAYS:
+        oldest = now - timedelta(days=settings.RETENTION_DAYS)
+        # Sums of an hour or a day that is partly pruned can no longer be compared with their rows.
+        state = LedgerState.load()
+        state.pruned_before = max(state.pruned_before or oldest, oldest) + timedelta(days=1)
+        state.save(update_fields=["pruned_before"])
+        _delete("usage_requestbody", first_id(oldest))
+        rows = _delete("usage_request", first_id(oldest))
+    return rows, bodies
+
+
+def first_id(moment: datetime) -> UUID:
+    """The lowest UUIDv7 of a moment."""
+    return UUID(int=int(moment.timestamp() * 1000) << 80)
+
+
+def _delete(table: str, before: UUID) -> int:
+    total = 0
+    while True:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(
+                f"DELETE FROM {table} WHERE request_id IN"  # noqa: S608  (our own table names)
+                f" (SELECT request_id FROM {table} WHERE request_id < %s ORDER BY request_id LIMIT {BATCH_SIZE})",
+                [before],
+            )
+            count = cursor.rowcount
+        total += count
+        if count < BATCH_SIZE:
+            return total
+        time.sleep(PAUSE_SECONDS)
+
+
+class DailyPruning:
+    """A thread that prunes once a day, in one of all processes: whoever has the advisory lock."""
+
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(HOUR_SECONDS):
+            try:
+                prune_if_due()
+            except Error as error:
+                logger.warning("pruning failed and is tried again in an hour: %s", type(error).__name__)
+            finally:
+                connections.close_all()
+
+
+def prune_if_due() -> bool:
+    """Prunes unless some process has done so in the last day, or is doing it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
+        if not cursor.fetchone()[0]:
+            return False
+        try:
+            state = LedgerState.load()
+            if state.pruned_at and datetime.now(UTC) - state.pruned_at < timedelta(days=1):
+                return False
+            rows, bodies = prune()
+            LedgerState.objects.filter(pk=state.pk).update(pruned_at=datetime.now(UTC))
+            logger.info("pruned %d rows and %d bodies", rows, bodies)
+            return True
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])

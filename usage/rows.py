@@ -1,0 +1,147 @@
+"""Owns the way of finished calls into the tables: rows, bodies, hours and days, in one transaction.
+
+Exactly once: a row's primary key is its request id; what is added to `UsageHour` and `UsageDay`
+comes only from rows that this transaction really inserted. A row `interrupted` is a guess: the
+call's real end replaces it, and takes back what the guess had added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
+
+from usage.models import Outcome, Request, RequestBody
+from usage.rollups import SUMS, Rollup
+
+COLUMNS = [field.column for field in Request._meta.concrete_fields if field.column != "digest"]
+COLUMN_SET = frozenset(COLUMNS)
+NAMES = ", ".join(COLUMNS)
+# PostgreSQL computes it when a row is written and when it is verified, from the same stored values. A column that is
+# added later changes the digest: its migration must compute the digests anew.
+DIGEST = f"md5(ROW({NAMES})::text)"
+# What a record may leave out of a row and the table does not.
+DEFAULTS = {field.column: field.get_default() for field in Request._meta.concrete_fields if not field.null}
+STUB = "dead_letter"
+BODY_NAMES = ("request_body", "response_body")
+
+INSERT_ROWS = (
+    f"INSERT INTO usage_request ({NAMES}, digest)"  # noqa: S608  (our own column names)
+    f" SELECT {NAMES}, {DIGEST} FROM jsonb_populate_recordset(NULL::usage_request, %s::jsonb)"
+    f" ON CONFLICT (request_id) DO NOTHING RETURNING {NAMES}"
+)
+DELETE_GUESSES = (
+    "DELETE FROM usage_request WHERE request_id = ANY(%s::uuid[])"  # noqa: S608  (our own column names)
+    f" AND (outcome = %s OR error_code = %s) RETURNING {NAMES}"
+)
+UPDATE_PRICES = (
+    "UPDATE usage_request SET cost = new.cost, price = new.price"  # noqa: S608  (our own column names)
+    " FROM jsonb_populate_recordset(NULL::usage_request, %s::jsonb) AS new"
+    f" WHERE usage_request.request_id = new.request_id RETURNING {', '.join(f'usage_request.{name}' for name in COLUMNS)}"
+)
+UPDATE_DIGESTS = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id = ANY(%s::uuid[])"  # noqa: S608  (our own column names)
+
+
+def write_rows(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Writes what is not there yet, and returns how many rows that was.
+
+    Each row has columns of `Request`, and may have `request_body` and `response_body`.
+
+    Raises:
+        django.db.Error: nothing of it was written.
+    """
+    # Of two rows of one call, the real end counts and not the guess.
+    by_id = {str(row["request_id"]): row for row in sorted(rows, key=lambda row: not is_guess(row))}
+    final = [request_id for request_id, row in by_id.items() if not is_guess(row)]
+    rollup = Rollup()
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(DELETE_GUESSES, [final, Outcome.INTERRUPTED, STUB])
+        rollup.add(_dictionaries(cursor), sign=-1)
+        cursor.execute(INSERT_ROWS, [orjson.dumps([_columns(row) for row in by_id.values()]).decode()])
+        inserted = _dictionaries(cursor)
+        rollup.add(inserted)
+        _insert_bodies(by_id[str(row["request_id"])] for row in inserted)
+        rollup.write(cursor)
+    return len(inserted)
+
+
+def is_guess(row: Mapping[str, Any]) -> bool:
+    """Whether a later record of the same call knows better."""
+    return row["outcome"] == Outcome.INTERRUPTED or row.get("error_code") == STUB
+
+
+def update_prices(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Sets `cost` and `price`, and returns the rows as they are now. Call it in a transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute(UPDATE_PRICES, [orjson.dumps([_priced_columns(row) for row in rows]).decode()])
+        updated = _dictionaries(cursor)
+        cursor.execute(UPDATE_DIGESTS, [[row["request_id"] for row in rows]])
+    return updated
+
+
+def _insert_bodies(rows: Iterable[Mapping[str, Any]]) -> None:
+    bodies = [
+        RequestBody(request_id=row["request_id"], **{name: row.get(name, "") for name in BODY_NAMES})
+        for row in rows
+        if any(row.get(name) for name in BODY_NAMES)
+    ]
+    RequestBody.objects.bulk_create(bodies)
+
+
+def _columns(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**DEFAULTS, **{name: value for name, value in row.items() if name in COLUMN_SET}}
+
+
+def _priced_columns(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("request_id", "cost", "price")}
+
+
+def _dictionaries(cursor: CursorWrapper) -> list[dict[str, Any]]:
+    return [dict(zip(COLUMNS, values, strict=True)) for values in cursor.fetchall()]
+
+
+def interrupted(begin: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of a call whose end nobody has seen, from its begin record, or from its id alone."""
+    return {
+        "started_at": started_at(begin["request_id"]),
+        **begin,
+        "outcome": Outcome.INTERRUPTED,
+        "duration_ms": 0.0,
+        "error_code": "interrupted",
+        "error_message": "The server ended in the middle of this call. It may have been billed.",
+    }
+
+
+def stub(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What is safe to keep of a row that the database refuses: its id and its numbers."""
+    counts = {name: row[name] for name in SUMS if _is_count(row.get(name))}
+    texts = {name: str(row.get(name, ""))[:100] for name in ("key_name", "method", "route") if _is_plain(row.get(name))}
+    return {
+        "request_id": row["request_id"],
+        "started_at": started_at(row["request_id"]),
+        "duration_ms": 0.0,
+        **counts,
+        **texts,
+        "outcome": row["outcome"] if row.get("outcome") in Outcome.values else Outcome.INTERRUPTED,
+        "error_code": STUB,
+        "error_message": "The database refused this call's row; the whole of it is in the dead-letter file.",
+    }
+
+
+def started_at(request_id: str) -> str:
+    """When the call began, to the millisecond: a UUIDv7 says it (RFC 9562, 5.7)."""
+    milliseconds = UUID(request_id).int >> 80
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat()
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable()

@@ -1,0 +1,96 @@
+"""Owns the proof that the ledger is whole: rows as they were written, sums as the rows, journal in the rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from django.db import connection
+
+from usage import segments
+from usage.models import LedgerState
+from usage.rollups import DAY_KEYS, DAY_SUMS, HISTOGRAMS, HOUR_KEYS, SUMS
+from usage.rows import DIGEST
+
+MODEL = "COALESCE(NULLIF(response_model, ''), request_model)"
+HOUR = "date_trunc('hour', started_at, 'UTC')"
+DAY = "(started_at AT TIME ZONE 'UTC')::date"
+# Sums of doubles depend on their order.
+CLOSE = "abs(a.{0} - b.{0}) > 1e-6 * greatest(1, abs(a.{0}))"
+SHIPPING_SECONDS = 15.0
+
+
+def find_faults(journal: Path) -> Iterator[str]:
+    """One line for each fault; none when the ledger is whole."""
+    yield from changed_rows()
+    since = LedgerState.load().pruned_before
+    hour_groups = f"{HOUR} AS hour, key_name, {MODEL} AS model, route, outcome"
+    yield from wrong_sums("usage_usagehour", HOUR_KEYS, hour_groups, SUMS, since)
+    yield from wrong_sums("usage_usageday", DAY_KEYS, f"{DAY} AS day, key_name", DAY_SUMS, since)
+    yield from wrong_histograms()
+    yield from missing_records(journal)
+
+
+def changed_rows() -> Iterator[str]:
+    """Rows that are not as the shipper wrote them."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT request_id FROM usage_request WHERE digest <> {DIGEST} ORDER BY request_id LIMIT 100")  # noqa: S608  (our own column names)
+        for (request_id,) in cursor.fetchall():
+            yield f"row {request_id} was changed after it was written"
+
+
+def wrong_sums(table: str, keys: tuple[str, ...], groups: str, sums: tuple[str, ...], since: object) -> Iterator[str]:
+    """Groups of `table` that are not the sum of their rows. `since`: where rows have been pruned, sums stay."""
+    counters = ", ".join(f"COALESCE(sum({name}), 0) AS {name}" for name in sums)
+    same = " AND ".join(f"a.{key} = b.{key}" for key in keys)
+    differs = " OR ".join(["a.calls <> b.calls", "a.unpriced_calls <> b.unpriced_calls", *map(CLOSE.format, sums)])
+    query = f"""
+        WITH a AS (
+            SELECT {groups}, count(*) AS calls, count(*) FILTER (WHERE cost IS NULL) AS unpriced_calls, {counters}
+            FROM usage_request GROUP BY {", ".join(str(number + 1) for number in range(len(keys)))}
+        ), b AS (SELECT * FROM {table} WHERE calls <> 0)
+        SELECT {", ".join(f"COALESCE(a.{key}::text, b.{key}::text)" for key in keys)}
+        FROM a FULL JOIN b ON {same}
+        WHERE COALESCE(a.{keys[0]}, b.{keys[0]}) >= COALESCE(%s, '-infinity'::timestamptz)
+          AND (a.calls IS NULL OR b.calls IS NULL OR {differs})
+        LIMIT 100
+    """  # noqa: S608  (our own table and column names)
+    with connection.cursor() as cursor:
+        cursor.execute(query, [since])
+        for group in cursor.fetchall():
+            yield f"{table} is not the sum of its rows for {' / '.join(group)}"
+
+
+def wrong_histograms() -> Iterator[str]:
+    """Hours whose total-time histogram does not count each call once."""
+    column = f"{HISTOGRAMS[0]}_histogram"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT hour, key_name, model, route, outcome FROM usage_usagehour"  # noqa: S608  (our own names)
+            f" WHERE calls <> COALESCE((SELECT sum(count) FROM unnest({column}) AS count), 0) LIMIT 100"
+        )
+        for group in cursor.fetchall():
+            yield f"usage_usagehour's histogram is off for {' / '.join(map(str, group))}"
+
+
+def missing_records(journal: Path) -> Iterator[str]:
+    """Damaged journal records, and ends that are in the journal and do not get into the table."""
+    wanted: set[str] = set()
+    for path in sorted(journal.glob("*.journal")):
+        try:
+            for found in segments.read_all(path):
+                wanted.update(record["request_id"] for record in found.records if record["kind"] == "end")
+                yield from (f"{path.name} has a damaged record" for _ in found.damaged)
+        except FileNotFoundError:  # shipped while we looked
+            continue
+    deadline = time.monotonic() + SHIPPING_SECONDS
+    while wanted:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT request_id FROM usage_request WHERE request_id = ANY(%s::uuid[])", [list(wanted)])
+            wanted -= {str(request_id) for (request_id,) in cursor.fetchall()}
+        if not wanted or time.monotonic() > deadline:
+            break
+        time.sleep(0.5)  # a running server ships them
+    for request_id in sorted(wanted)[:100]:
+        yield f"call {request_id} is in the journal and not in the table"
