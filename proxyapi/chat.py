@@ -93,13 +93,13 @@ def chatgpt_body(data: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def chatgpt_answer(completion: bytes) -> bytes | None:
-    """The npm `chatgpt` library's message for a completion; None if `completion` is not one."""
+def chatgpt_answer(completion: bytes) -> bytes:
+    """The npm `chatgpt` library's message for a completion; what is not one stays as it is."""
     try:
         detail = json.loads(completion)
         message = detail["choices"][0]["message"]
     except (ValueError, LookupError, TypeError):
-        return None
+        return completion
     answer = {
         "role": message.get("role") or "assistant",
         "id": detail.get("id"),

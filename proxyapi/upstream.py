@@ -71,12 +71,13 @@ class UpstreamAnswer:
 
     def __init__(self, response: httpx2.Response, deadline: float) -> None:
         self._response = response
+        self._body: bytes | None = None
         self.deadline = deadline
         self.status = response.status_code
 
     @property
-    def content_type(self) -> str:
-        return self._response.headers.get("content-type", "")
+    def is_event_stream(self) -> bool:
+        return self._response.headers.get("content-type", "").startswith("text/event-stream")
 
     @property
     def request_id(self) -> str:
@@ -94,7 +95,9 @@ class UpstreamAnswer:
             UpstreamUnreachable: the connection died before the end.
             UpstreamTimeout: the deadline passed.
         """
-        return b"".join([chunk async for chunk in self.chunks()])
+        if self._body is None:
+            self._body = b"".join([chunk async for chunk in self.chunks()])
+        return self._body
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body in the pieces in which it arrives; raises as `read`."""
@@ -162,7 +165,10 @@ async def send(request: UpstreamRequest) -> UpstreamAnswer:
     attempts = 1 + (RETRIES if request.method in SAFE_METHODS else 0)
     for attempt in range(1, attempts + 1):
         try:
-            return await _send_once(request)
+            answer = await _send_once(request)
+            if attempts > 1 and not answer.is_event_stream:
+                await answer.read()  # a body that breaks off is a connection fault too
+            return answer
         except UpstreamUnreachable:
             if attempt == attempts:
                 raise

@@ -72,7 +72,7 @@ class Gateway:
         query = f"SELECT * FROM usage_request {where} ORDER BY request_id"  # noqa: S608  (the test's own text)
         with psycopg.connect(self._database_url, autocommit=True, row_factory=dict_row) as connection:
             while True:
-                rows = connection.execute(query, values).fetchall()  # type: ignore[arg-type]  # a str, as above
+                rows = connection.execute(query, values).fetchall()
                 if len(rows) >= at_least:
                     return rows
                 if time.monotonic() > deadline:
@@ -83,7 +83,7 @@ class Gateway:
         """How many rows the ledger has now."""
         query = f"SELECT count(*) FROM usage_request {where}"  # noqa: S608  (the test's own text)
         with psycopg.connect(self._database_url, autocommit=True) as connection:
-            ((count,),) = connection.execute(query).fetchall()  # type: ignore[arg-type]  # a str, as above
+            ((count,),) = connection.execute(query).fetchall()
         return int(count)
 
     def stop(self, number: int = signal.SIGTERM) -> int:

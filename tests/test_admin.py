@@ -186,7 +186,7 @@ def test_nobody_else_sees_calls(staff: bool) -> None:
 def test_hostile_text_is_shown_as_text(admin: Client) -> None:
     columns = ("key_name", "route", "request_model", "response_model", "error_code", "error_type", "error_message",
                "user_agent", "incoming_request_id", "upstream_request_id", "response_id", "service_tier")  # fmt: skip
-    call = make_call(**{name: HOSTILE[:40] for name in columns}, usage={HOSTILE: HOSTILE}, tags=[HOSTILE])
+    call = make_call(**dict.fromkeys(columns, HOSTILE[:40]), usage={HOSTILE: HOSTILE}, tags=[HOSTILE])
 
     for page in (LIST, page_of(call), f"{LIST}?q={HOSTILE}"):
         text = admin.get(page).content.decode()

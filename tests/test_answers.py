@@ -246,20 +246,13 @@ def test_a_delta_that_talks_of_errors_is_none() -> None:
 
 # Garbage
 
+NAMES = ["usage", "error", "type", "response", "model", "output", "object", "id", "seconds", "prompt_tokens",
+         "prompt_tokens_details", "cached_tokens", "service_tier", "code", "message"]  # fmt: skip
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(
-                ["usage", "error", "type", "response", "model", "output", "object", "id", "seconds", "prompt_tokens",
-                 "prompt_tokens_details", "cached_tokens", "service_tier", "code", "message"]
-            ),  # fmt: skip
-            inner,
-        )
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner),
     max_leaves=20,
-)  # fmt: skip
+)
 
 
 @given(values)

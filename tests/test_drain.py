@@ -1,4 +1,4 @@
-"""How a server stops: calls in flight are finished, rows are written, nothing is left; and a dead worker's successor."""
+"""How a server stops: calls in flight are finished, rows written, nothing is left. And what follows a dead worker."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx2
@@ -22,6 +22,7 @@ FILE = ("speech.mp3", b"sound", "audio/mpeg")
 DONE = b"data: [DONE]\n\n"
 COMMENT = b": keep-alive\n\n"
 TRANSCRIPTIONS = "/openai/audio/transcriptions"
+EVENT: Any = ResponseStreamEvent  # a union of types; the SDK's own code passes it so
 
 
 @pytest.fixture(scope="module")
@@ -246,12 +247,9 @@ def test_no_comment_comes_where_there_is_no_silence(lively: Gateway, simulator: 
     assert COMMENT not in answer.content
 
 
-def test_zero_seconds_means_no_comments(
-    _simulator: Simulator, gateway_database: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder = tmp_path_factory.mktemp("silent")
-    with run_gateway(_simulator.base_url, gateway_database, folder, SSE_KEEPALIVE_SECONDS="0") as gateway:
-        answer = gateway.post("/openai2", {**CALL, "model": "fault:silent-0.5"})
+def test_zero_seconds_means_no_comments(start_gateway: Callable[..., Gateway]) -> None:
+    gateway = start_gateway(SSE_KEEPALIVE_SECONDS="0")
+    answer = gateway.post("/openai2", {**CALL, "model": "fault:silent-0.5"})
 
     assert b": keep-alive" not in answer.content
     assert answer.content.endswith(DONE)
@@ -261,13 +259,14 @@ def test_zero_seconds_means_no_comments(
 
 
 def sdk_stream(client: openai.OpenAI, model: str) -> Stream[ResponseStreamEvent]:
-    return client.post(
+    stream: Stream[ResponseStreamEvent] = client.post(
         "/openai2",
-        cast_to=ResponseStreamEvent,  # type: ignore[arg-type]  # a union; the SDK's own code passes it so
+        cast_to=EVENT,
         body={**CALL, "model": model},
         stream=True,
         stream_cls=Stream[ResponseStreamEvent],
     )
+    return stream
 
 
 @pytest.mark.parametrize("model", ["gpt-4o-mini", "fault:events-100+split-3", "fault:silent-0.5"])
@@ -288,7 +287,7 @@ def test_the_sdk_retrieves_a_stream(gateway: Gateway, simulator: Simulator) -> N
     with gateway.sdk() as client:
         stream: Stream[ResponseStreamEvent] = client.get(
             "/openai2/resp_abc123?stream=true&starting_after=1",
-            cast_to=ResponseStreamEvent,  # type: ignore[arg-type]  # as above
+            cast_to=EVENT,
             stream=True,
             stream_cls=Stream[ResponseStreamEvent],
         )

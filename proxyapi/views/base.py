@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn, cast
 
 from django.http import HttpRequest, HttpResponse
@@ -119,26 +120,33 @@ class CallView(ProxyView):
     def abandoned(self) -> None:
         self.call.end(Outcome.CLIENT_CANCELLED, None)
 
-    async def forward(self, request: UpstreamRequest, dialect: Dialect | None = None) -> HttpResponseBase:
+    async def forward(
+        self,
+        request: UpstreamRequest,
+        dialect: Dialect | None = None,
+        rewrite: Callable[[bytes], bytes] = lambda body: body,
+    ) -> HttpResponseBase:
         """Sends `request` upstream and answers with what comes back, unchanged.
 
         With a `dialect` a stream of events is relayed as it arrives; everything else is read
-        whole first.
+        whole first, and goes through `rewrite` if upstream's status is 200.
         """
         capacity.check_open()
         self.call.begin()
         await ledger.durable()
         answer = await upstream.send(request)
         self.call.answered(answer)
-        if dialect is not None and answer.content_type.startswith("text/event-stream"):
+        if dialect is not None and answer.is_event_stream:
             return RelayResponse(Relay(self.call, answer, dialect), answer.status, answer.passed_headers())
         try:
             body = await answer.read()
         finally:
             await answer.aclose()
         self.call.upstream_ended()
-        self.call.relayed(len(body))
         self.call.answer.read_body(body)
+        if answer.status == 200:
+            body = rewrite(body)
+        self.call.relayed(len(body))
         self.call.end(Outcome.UPSTREAM_ERROR if answer.status >= 300 else Outcome.SUCCESS, answer.status)
         await ledger.durable()
         return HttpResponse(body, status=answer.status, headers=answer.passed_headers())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any, ClassVar
 
-from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
 from proxyapi import chat, fields, openapi
@@ -56,10 +55,8 @@ class ChatGPTView(JSONCallView):
 
     @openapi.chatgpt
     async def post(self, request: ProxyRequest) -> HttpResponseBase:
-        response = await self.forward(self.upstream_request(request, chat.chatgpt_body(request.data)))
-        if isinstance(response, HttpResponse) and response.status_code == 200:
-            response.content = chat.chatgpt_answer(response.content) or response.content
-        return response
+        upstream_request = self.upstream_request(request, chat.chatgpt_body(request.data))
+        return await self.forward(upstream_request, rewrite=chat.chatgpt_answer)
 
 
 class EmbeddingsView(JSONCallView):
@@ -68,7 +65,9 @@ class EmbeddingsView(JSONCallView):
 
     @openapi.embeddings
     async def post(self, request: ProxyRequest) -> HttpResponseBase:
-        body = {"model": DEFAULT_EMBEDDING_MODEL, **fields.upstream_body(request.data)}
-        body["model"] = fields.require(body, "model", str, "a non-empty string")
+        body = fields.upstream_body(request.data)
+        if body.get("model") is None:
+            body["model"] = DEFAULT_EMBEDDING_MODEL
+        fields.require(body, "model", str, "a non-empty string")
         fields.require(body, "input", (str, list), "a non-empty string or array")
         return await self.forward(self.upstream_request(request, body))

@@ -34,15 +34,13 @@ class HealthView(JSONCallView):
 
     authentication_classes = (AccessTokenAuthentication,)
     throttle_classes = (OncePerTenSeconds,)
+    http_method_names = ("get", "options")  # a HEAD would be billed and show nothing
     route = "/health"
     upstream_path = "/chat/completions"
 
     @openapi.health
     async def get(self, request: ProxyRequest) -> HttpResponseBase:
-        response = await self.forward(self.upstream_request(request, self.body()))
-        if isinstance(response, HttpResponse) and response.status_code == 200:
-            response.content = chat.chatgpt_answer(response.content) or response.content
-        return response
+        return await self.forward(self.upstream_request(request, self.body()), rewrite=chat.chatgpt_answer)
 
     def body(self) -> dict[str, Any]:
         return chat.chatgpt_body({"prompt": PROMPT})

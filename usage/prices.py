@@ -1,0 +1,364 @@
+"""Owns the price of a call: from the ledger's columns to dollars, and the price they were computed from.
+
+Nothing is read at call time: an administrator's own prices come as an argument, all others are the
+installed genai-prices package's (list prices in its `data` module; a new release brings new ones).
+
+A wrong price is worse than none, so a call has no price (None), rather than a guessed one, when
+
+* its counts are unknown, contradict each other (more cached than input tokens), or hold something the
+  price says nothing of (audio tokens of a model without a published audio price);
+* the model prices audio or images apart, and upstream did not say how many of the tokens they are;
+* the tier answered has no published price at that time. genai-prices knows flex, priority and fast of most
+  models from 2026-10-12 on, batch from 2026-10-14 on; `scale` is bought in advance, not by the token. No tier
+  falls back to the default one, which costs about twice what flex does and half of what priority does;
+* the name is not OpenAI's. Weights that anyone may serve (gpt-oss, Llama, DeepSeek, ...) cost what the
+  server's owner says: that is an own price. Only names that one vendor alone sells are looked up there
+  (`SOLE_SELLERS`), and only while input and output are all of the total that the vendor states: some
+  leave reasoning out of the output. A dated name that is not listed is not taken for its family: the
+  input of gpt-4o-2024-05-13 costs twice that of gpt-4o.
+
+Known, and not in the numbers: file search and container fees, the surcharge of regional processing,
+12-hour cache retention. A web search costs what the model's entry says ($10 per 1,000 calls); left out are
+the fee of models without one (gpt-4o-search-preview and the like, which search in every call), the $25 of
+the older `web_search_preview` tool (a row does not say which tool searched), and the fixed 8,000 input tokens
+per search of gpt-4o-mini and gpt-4.1-mini. Sources: developers.openai.com/api/docs/pricing and
+/guides/tools-web-search. Fine-tuned models have no published cached price there: cached tokens cost what others do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+import genai_prices
+from genai_prices.data import providers
+from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
+
+SOURCE = f"genai-prices {genai_prices.__version__}"
+OPENAI = next(provider for provider in providers if provider.id == "openai")
+SOLE_SELLERS = {"anthropic", "google", "x-ai"}
+OPEN_WEIGHTS = "gpt-oss-"
+# genai-prices takes any name with "moderation" in it, a fine-tuned model's suffix too.
+MODERATIONS = ("omni-moderation-", "text-moderation-")
+
+# A unit of ours, and genai-prices' name of its price per million tokens.
+TOKEN_PRICES = {
+    "input": "input_mtok",
+    "cached_input": "cache_read_mtok",
+    "cache_write": "cache_write_mtok",
+    "audio_input": "input_audio_mtok",
+    "cached_audio_input": "cache_audio_read_mtok",
+    "image_input": "input_image_mtok",
+    "cached_image_input": "cache_image_read_mtok",
+    "output": "output_mtok",
+    "audio_output": "output_audio_mtok",
+    "image_output": "output_image_mtok",
+}
+# No price for the left one means the right one's: no discount is published, so there is none.
+UNDISCOUNTED = {
+    "cached_input": "input",
+    "cache_write": "input",
+    "cached_audio_input": "audio_input",
+    "cached_image_input": "image_input",
+}
+
+SMALLEST = Decimal("0.00000001")
+TOO_MUCH = Decimal(10**8)  # what the ledger's column cannot hold is no real count
+
+# What `per_million` does not hold: the name of the price, and how many of the unit it is for.
+FEES = {"audio_seconds": ("per_minute", 60), "web_search": ("per_web_search", 1)}
+
+Priced: TypeAlias = tuple[Decimal | None, dict[str, Any] | None]
+NO_PRICE: Priced = (None, None)
+
+
+@dataclass(frozen=True)
+class OwnPrice:
+    """An administrator's price, in dollars, never negative. `model` is a name or a glob, of the model *answered*.
+
+    Valid from `valid_from` (aware) until just before `valid_until`. No cached or cache-write price means the
+    input price, no audio price the text price; the rest is not billed by this price, and a call
+    that needs it has no price. Only a web search without a price is left out.
+    """
+
+    model: str
+    valid_from: datetime
+    valid_until: datetime | None = None
+    service_tier: str = ""
+    input: Decimal | None = None
+    cached_input: Decimal | None = None
+    cache_write: Decimal | None = None
+    output: Decimal | None = None
+    audio_input: Decimal | None = None
+    audio_output: Decimal | None = None
+    per_minute: Decimal | None = None
+    per_web_search: Decimal | None = None
+
+    def applies(self, model: str, tier: str, at: datetime) -> bool:
+        """Whether this price is one for `model` (in lower case)."""
+        return (
+            self.service_tier in ("", tier)
+            and self.valid_from <= at
+            and (self.valid_until is None or at < self.valid_until)
+            and (self.model.lower() == model or fnmatchcase(model, self.model.lower()))
+        )
+
+    def rank(self, model: str) -> tuple[bool, int, bool, datetime]:
+        """Of several prices that apply, the highest is the one meant."""
+        return self.model.lower() == model, len(self.model), self.service_tier != "", self.valid_from
+
+
+@dataclass(frozen=True)
+class _Price:
+    """What one model costs at one time in one tier; `rates` are dollars per million tokens, by unit."""
+
+    source: str
+    model: str
+    tier: str
+    rates: Mapping[str, Decimal | TieredPrices]
+    per_minute: Decimal | None = None
+    per_web_search: Decimal | None = None
+    is_free: bool = False
+    states_total: bool = False  # the total stated must be input and output
+
+    def rate(self, unit: str, input_tokens: int) -> Decimal | None:
+        """A long prompt has its own price, for all of its tokens."""
+        rate = self.rates.get(unit)
+        if rate is None and unit in UNDISCOUNTED:
+            rate = self.rates.get(UNDISCOUNTED[unit])
+        if isinstance(rate, TieredPrices):
+            return next((tier.price for tier in reversed(rate.tiers) if input_tokens > tier.start), rate.base)
+        return rate
+
+
+def price_call(row: Mapping[str, Any], own_prices: Sequence[OwnPrice]) -> Priced:
+    """The dollars of the call in `row` (columns of `Request`, `started_at` aware) and their price, as JSON.
+
+    Dollars have 8 decimals, half up. Items add up to them exactly, so an item may be off by the last
+    digit. `per_million` is in dollars, at the length of this prompt; `per_minute` and
+    `per_web_search` are there when they were used. Both are None when no price is honest.
+
+    What is priced is what the row counts: of a stored response that is retrieved, the counts are its
+    creation's, and the caller must know that it has billed them before.
+    """
+    tier = _tier(row.get("service_tier"))
+    if (row.get("route") or "").endswith("/input_tokens"):  # counting tokens is free, whatever the model
+        return _bill(_Price("free", "", tier, {}, is_free=True), 0, [])
+    model = (row.get("response_model") or row.get("request_model") or "").lower()
+    at: datetime = row["started_at"]
+    price = _own(own_prices, model, tier, at)
+    if price is None:
+        # To the minute, for the cache; no price begins within one.
+        price = _published(model, tier, at.astimezone(UTC).replace(second=0, microsecond=0))
+    if price is None:
+        return NO_PRICE
+    if price.is_free:
+        return _bill(price, 0, [])
+    counts = _counts(row, price)
+    return NO_PRICE if counts is None else _bill(price, row.get("input_tokens") or 0, counts)
+
+
+def _tier(answered: str | None) -> str:
+    tier = (answered or "").lower()
+    return "default" if tier in ("", "auto", "standard") else tier
+
+
+def _own(own_prices: Sequence[OwnPrice], model: str, tier: str, at: datetime) -> _Price | None:
+    fitting = [price for price in own_prices if price.applies(model, tier, at)]
+    if not fitting:
+        return None
+    own = max(fitting, key=lambda price: price.rank(model))
+    rates = {
+        "input": own.input,
+        "cached_input": own.cached_input,
+        "cache_write": own.cache_write,
+        "output": own.output,
+        "audio_input": own.input if own.audio_input is None else own.audio_input,
+        "audio_output": own.output if own.audio_output is None else own.audio_output,
+    }
+    stated = {unit: rate for unit, rate in rates.items() if rate is not None}
+    return _Price("own", own.model, tier, stated, own.per_minute, own.per_web_search)
+
+
+@lru_cache(maxsize=4096)
+def _published(model: str, tier: str, at: datetime) -> _Price | None:
+    found = _find(model)
+    if found is None:
+        return None
+    provider, info = found
+    name = info.id if provider is OPENAI else f"{provider.id}/{info.id}"
+    if model.startswith(MODERATIONS):
+        return _Price(SOURCE, name, tier, {}, is_free=True)
+    prices = _prices_in_tier(info, tier, at)
+    if prices is None:
+        return None
+    rates = {unit: rate for unit, key in TOKEN_PRICES.items() if (rate := getattr(prices, key)) is not None}
+    hour = prices.input_audio_hours if prices.audio_hours is None else prices.audio_hours
+    searches = prices.web_searches_kcount
+    if not rates and hour is None:
+        return None  # priced by something that the ledger does not count: characters of speech
+    return _Price(
+        SOURCE,
+        name,
+        tier,
+        rates,
+        hour / 60 if isinstance(hour, Decimal) else None,
+        searches / 1000 if isinstance(searches, Decimal) else None,
+        states_total=provider is not OPENAI,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _find(model: str) -> tuple[Provider, ModelInfo] | None:
+    """OpenAI's model of that name, or that of the one other vendor who sells it."""
+    info = OPENAI.find_model(model)
+    if info is not None and info.id == "moderation" and not model.startswith(MODERATIONS):
+        info = None
+    if info is not None:
+        return None if model.startswith(OPEN_WEIGHTS) else (OPENAI, info)
+    if "/" in model or ":" in model:  # a reseller's name, or a local server's
+        return None
+    vendors = [vendor for vendor in providers if vendor.model_match and vendor.model_match.is_match(model)]
+    if len(vendors) != 1 or vendors[0].id not in SOLE_SELLERS:
+        return None
+    info = vendors[0].find_model(model)
+    return None if info is None else (vendors[0], info)
+
+
+def _prices_in_tier(info: ModelInfo, tier: str, at: datetime) -> ModelPrice | None:
+    """genai-prices silently answers with the default tier's price where it knows no other; that is None here."""
+    context = {"processing": "batch"} if tier == "batch" else {"service_tier": tier}
+    known = any(
+        variant.when.items() <= context.items() and (variant.constraint is None or variant.constraint.active(at))
+        for variant in info.price_variants or ()
+    )
+    return info.get_prices(at, context) if known or tier == "default" else None
+
+
+def _counts(row: Mapping[str, Any], price: _Price) -> list[tuple[str, int | float]] | None:
+    """How much of each unit, without overlap; None if that is unknown or contradicts itself."""
+    stated_input, seconds = row.get("input_tokens"), row.get("audio_seconds")
+    if stated_input is None and seconds is None:
+        return None
+    input_tokens, output_tokens = stated_input or 0, row.get("output_tokens") or 0
+    if price.states_total and (row.get("usage") or {}).get("total_tokens") not in (None, input_tokens + output_tokens):
+        return None
+    into = _input_counts(row, price, input_tokens)
+    out = _output_counts(row, price, output_tokens)
+    if into is None or out is None:
+        return None
+    counts: list[tuple[str, int | float]] = [*into, *out]
+    if seconds and (price.per_minute is not None or stated_input is None):
+        counts.append(("audio_seconds", seconds))
+    if price.per_web_search is not None:
+        counts.append(("web_search", row.get("web_searches") or 0))
+    return [(unit, count) for unit, count in counts if count]
+
+
+def _input_counts(row: Mapping[str, Any], price: _Price, total: int) -> list[tuple[str, int]] | None:
+    """Cached tokens whose kind is not stated are text first, the kind that a cache makes least cheaper."""
+    details = _details(row, "prompt_tokens_details", "input_tokens_details", "input_token_details")
+    split = _audio_and_image(row, price, "input", details, total)
+    cached, written = row.get("cached_tokens") or 0, row.get("cache_write_tokens") or 0
+    if split is None or cached + written > total:
+        return None
+    audio, image = split
+    text = total - audio - image
+    by_kind = details.get("cached_tokens_details")
+    if isinstance(by_kind, dict):
+        cached_audio = min(_count(by_kind, "audio_tokens"), audio)
+        cached_image = min(_count(by_kind, "image_tokens"), image)
+        cached_text = cached - cached_audio - cached_image
+    else:
+        cached_text = min(cached, text)
+        cached_audio = min(cached - cached_text, audio)
+        cached_image = cached - cached_text - cached_audio
+    if not 0 <= cached_text <= text:
+        return None
+    written = min(written, text - cached_text)
+    return [
+        ("input", text - cached_text - written),
+        ("cached_input", cached_text),
+        ("cache_write", written),
+        ("audio_input", audio - cached_audio),
+        ("cached_audio_input", cached_audio),
+        ("image_input", image - cached_image),
+        ("cached_image_input", cached_image),
+    ]
+
+
+def _output_counts(row: Mapping[str, Any], price: _Price, total: int) -> list[tuple[str, int]] | None:
+    """Reasoning is output and costs the same."""
+    details = _details(row, "completion_tokens_details", "output_tokens_details", "output_token_details")
+    split = _audio_and_image(row, price, "output", details, total)
+    if split is None or (row.get("reasoning_tokens") or 0) > total:
+        return None
+    audio, image = split
+    return [("output", total - audio - image), ("audio_output", audio), ("image_output", image)]
+
+
+def _audio_and_image(
+    row: Mapping[str, Any], price: _Price, direction: str, details: Mapping[str, Any], total: int
+) -> tuple[int, int] | None:
+    """The tokens of `total` that are not text to `price`. An image is text to most: its tokens cost the same."""
+    audio = row.get(f"audio_{direction}_tokens")
+    text_rate = price.rates.get(direction)
+    audio_apart = price.rates.get(f"audio_{direction}", text_rate) != text_rate
+    image_apart = f"image_{direction}" in price.rates
+    is_stated = audio is not None or "text_tokens" in details or "image_tokens" in details
+    if total and (audio_apart or image_apart) and not is_stated:
+        return None
+    image = _count(details, "image_tokens") if image_apart else 0
+    audio = audio or 0
+    return (audio, image) if audio + image <= total else None
+
+
+def _details(row: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    usage = row.get("usage") or {}
+    return next((usage[name] for name in names if isinstance(usage.get(name), dict)), {})
+
+
+def _count(details: Mapping[str, Any], name: str) -> int:
+    """A count out of upstream's own words, which may be anything."""
+    value = details.get(name)
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def _bill(price: _Price, input_tokens: int, counts: Sequence[tuple[str, int | float]]) -> Priced:
+    """Rounds the running total, not each item, so that neither the items nor their sum drift."""
+    per_million = {unit: price.rate(unit, input_tokens) for unit in price.rates}
+    fees: dict[str, Decimal | None] = {}
+    items = []
+    exact, cost = Decimal(0), Decimal(0).quantize(SMALLEST)
+    for unit, count in counts:
+        name, per = FEES.get(unit, ("", 1_000_000))
+        rate: Decimal | None = getattr(price, name) if name else price.rate(unit, input_tokens)
+        if rate is None:
+            return NO_PRICE
+        exact += rate * Decimal(str(count)) / per
+        if exact >= TOO_MUCH:
+            return NO_PRICE
+        total = exact.quantize(SMALLEST, ROUND_HALF_UP)
+        items.append({"unit": unit, "count": count, "dollars": f"{total - cost:f}"})
+        cost = total
+        if name:
+            fees[name] = rate
+        else:
+            per_million[unit] = rate
+    return cost, {
+        "source": price.source,
+        "model": price.model,
+        "tier": price.tier,
+        "per_million": _texts(per_million),
+        **_texts(fees),
+        "items": items,
+    }
+
+
+def _texts(prices: Mapping[str, Decimal | None]) -> dict[str, str]:
+    return {unit: f"{rate.normalize():f}" for unit, rate in prices.items() if rate is not None}
