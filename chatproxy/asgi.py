@@ -38,7 +38,11 @@ async def application(scope: Mapping[str, Any], receive: Receive, send: Send) ->
 
 async def run_lifespan(receive: Receive, send: Send) -> None:
     await receive()
-    ledger.start()
+    try:
+        ledger.start()
+    except OSError as error:
+        await send({"type": "lifespan.startup.failed", "message": f"the journal cannot be written: {error}"})
+        return
     await send({"type": "lifespan.startup.complete"})
     await receive()
     await upstream.close()

@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 
 from usage.journal import Journal
+from usage.retention import DailyPruning
 from usage.shipper import Shipper
 
 DRAIN_SECONDS = 20.0
@@ -22,6 +23,7 @@ class Ledger:
     def __init__(self) -> None:
         self._journal: Journal | None = None
         self._shipper: Shipper | None = None
+        self._pruning = DailyPruning()
 
     def start(self) -> None:
         """Raises OSError if the journal cannot be written."""
@@ -31,9 +33,11 @@ class Ledger:
         self._journal.open()
         self._shipper = Shipper(self._journal)
         self._shipper.start()
+        self._pruning.start()
 
     def stop(self) -> None:
         """Ships what is waiting, for `DRAIN_SECONDS` at most; what is left stays on disk."""
+        self._pruning.stop()
         self.journal.close()
         self.shipper.stop(DRAIN_SECONDS)
         self.journal.release()
@@ -49,6 +53,16 @@ class Ledger:
         if self._shipper is None:
             raise RuntimeError("the ledger has not been started in this process")
         return self._shipper
+
+    @property
+    def database_error(self) -> str:
+        """What keeps calls from the tables; empty when nothing does."""
+        return self.shipper.delivery.database_error
+
+    @property
+    def lag_bytes(self) -> int:
+        """How much of the journal is not in the tables yet."""
+        return self.shipper.lag_bytes
 
     def begin(self, request_id: str, facts: Mapping[str, Any]) -> None:
         """Before upstream hears of the call. Raises `usage.journal.StorageFull`: then it must not."""

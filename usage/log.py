@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Avg, Count, Max, Q, Sum
+from django.db.models import Max, Q, Sum
 
-from usage.models import Outcome, Request
+from usage.models import Outcome, Request, UsageHour
 
 NEWEST = 50
 FAILED = ~Q(outcome=Outcome.SUCCESS)
 
 
 def read_counters() -> dict[str, Any]:
-    """Counts and times in milliseconds over all calls in the ledger; None where there are none."""
-    return Request.objects.aggregate(
-        requests=Count("pk"),
-        errors=Count("pk", filter=FAILED),
+    """Counts and times in milliseconds over all calls ever; None where there are none."""
+    counters = UsageHour.objects.aggregate(
+        requests=Sum("calls", default=0),
+        errors=Sum("calls", filter=FAILED, default=0),
         total_ms=Sum("duration_ms"),
-        average_ms=Avg("duration_ms"),
-        max_ms=Max("duration_ms"),
-        max_prompt_tokens=Max("input_tokens"),
-        max_cached_tokens=Max("cached_tokens"),
-        max_completion_tokens=Max("output_tokens"),
+        max_ms=Max("max_duration_ms"),
+        max_prompt_tokens=Max("max_input_tokens"),
+        max_cached_tokens=Max("max_cached_tokens"),
+        max_completion_tokens=Max("max_output_tokens"),
     )
+    return {**counters, "average_ms": counters["total_ms"] / counters["requests"] if counters["requests"] else None}
 
 
 def read_newest(*, failed_only: bool) -> list[Request]:

@@ -54,11 +54,11 @@ def _delete(table: str, before: UUID) -> int:
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(
-                f"DELETE FROM {table} WHERE request_id IN"  # noqa: S608  (our own table names)
+                f"DELETE FROM {table} WHERE request_id IN"
                 f" (SELECT request_id FROM {table} WHERE request_id < %s ORDER BY request_id LIMIT {BATCH_SIZE})",
                 [before],
             )
-            count = cursor.rowcount
+            count: int = cursor.rowcount
         total += count
         if count < BATCH_SIZE:
             return total

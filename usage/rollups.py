@@ -23,17 +23,19 @@ SUMS = (
     "audio_input_tokens", "audio_output_tokens", "audio_seconds", "web_searches", "request_bytes", "response_bytes",
     "cost", "duration_ms",
 )  # fmt: skip
+MAXES = ("duration_ms", "input_tokens", "cached_tokens", "output_tokens")
 DAY_SUMS = ("input_tokens", "output_tokens", "cost")
 HISTOGRAMS = ("duration_ms", "upstream_ms", "overhead_ms")
 
 
 @dataclass
 class Sums:
-    """What a group of rows adds up to. `histograms` maps a column to bucket → count."""
+    """What a group of rows adds up to. `histograms` maps a column to bucket → count. Maxima only ever grow."""
 
     calls: int = 0
     unpriced: int = 0
     totals: dict[str, Any] = field(default_factory=lambda: defaultdict(int))
+    maxima: dict[str, Any] = field(default_factory=lambda: defaultdict(int))
     histograms: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
 
     def add(self, row: Mapping[str, Any], sign: int) -> None:
@@ -42,6 +44,8 @@ class Sums:
         for name in SUMS:
             if row[name]:
                 self.totals[name] += sign * row[name]
+        for name in MAXES:
+            self.maxima[name] = max(self.maxima[name], row[name] or 0)
         for name in HISTOGRAMS:
             if row[name] is not None:
                 self.histograms[name][bucket(row[name])] += sign
@@ -65,7 +69,12 @@ class Rollup:
     def write(self, cursor: CursorWrapper) -> None:
         """Adds the sums to the tables."""
         hours = [
-            {**dict(zip(HOUR_KEYS, key, strict=True)), **_columns(sums, SUMS), **_histogram_columns(sums)}
+            {
+                **dict(zip(HOUR_KEYS, key, strict=True)),
+                **_columns(sums, SUMS),
+                **{f"max_{name}": sums.maxima[name] for name in MAXES},
+                **_histogram_columns(sums),
+            }
             for key, sums in sorted(self.hours.items())
         ]
         days = [
@@ -93,10 +102,17 @@ def _histogram_columns(sums: Sums) -> dict[str, list[int]]:
     return columns
 
 
-def _adding(table: str, keys: Iterable[str], counters: Iterable[str], histograms: Iterable[str]) -> str:
+def _adding(
+    table: str,
+    keys: Iterable[str],
+    counters: Iterable[str],
+    maxima: Iterable[str] = (),
+    histograms: Iterable[str] = (),
+) -> str:
     """The statement that inserts groups from JSON, or adds them to those that are there."""
-    columns = [*keys, *counters, *histograms]
+    columns = [*keys, *counters, *maxima, *histograms]
     sums = [f"{name} = {table}.{name} + EXCLUDED.{name}" for name in counters]
+    sums += [f"{name} = greatest({table}.{name}, EXCLUDED.{name})" for name in maxima]
     sums += [
         f"{name} = ARRAY(SELECT COALESCE(a, 0) + COALESCE(b, 0) FROM unnest({table}.{name}, EXCLUDED.{name})"
         " WITH ORDINALITY AS pairs(a, b, number) ORDER BY number)"
@@ -110,9 +126,13 @@ def _adding(table: str, keys: Iterable[str], counters: Iterable[str], histograms
 
 
 ADD_HOURS = _adding(
-    "usage_usagehour", HOUR_KEYS, ("calls", "unpriced_calls", *SUMS), [f"{name}_histogram" for name in HISTOGRAMS]
+    "usage_usagehour",
+    HOUR_KEYS,
+    ("calls", "unpriced_calls", *SUMS),
+    [f"max_{name}" for name in MAXES],
+    [f"{name}_histogram" for name in HISTOGRAMS],
 )
-ADD_DAYS = _adding("usage_usageday", DAY_KEYS, ("calls", "unpriced_calls", *DAY_SUMS), [])
+ADD_DAYS = _adding("usage_usageday", DAY_KEYS, ("calls", "unpriced_calls", *DAY_SUMS))
 
 
 def _json(groups: list[dict[str, Any]]) -> str:

@@ -19,32 +19,36 @@ from django.db.backends.utils import CursorWrapper
 from usage.models import Outcome, Request, RequestBody
 from usage.rollups import SUMS, Rollup
 
-COLUMNS = [field.column for field in Request._meta.concrete_fields if field.column != "digest"]
+COLUMNS = [field.name for field in Request._meta.concrete_fields if field.name != "digest"]
 COLUMN_SET = frozenset(COLUMNS)
 NAMES = ", ".join(COLUMNS)
 # PostgreSQL computes it when a row is written and when it is verified, from the same stored values. A column that is
 # added later changes the digest: its migration must compute the digests anew.
 DIGEST = f"md5(ROW({NAMES})::text)"
 # What a record may leave out of a row and the table does not.
-DEFAULTS = {field.column: field.get_default() for field in Request._meta.concrete_fields if not field.null}
+DEFAULTS = {
+    field.name: field.get_default()
+    for field in Request._meta.concrete_fields
+    if not field.null and field.name != "digest"
+}
 STUB = "dead_letter"
 BODY_NAMES = ("request_body", "response_body")
 
 INSERT_ROWS = (
-    f"INSERT INTO usage_request ({NAMES}, digest)"  # noqa: S608  (our own column names)
+    f"INSERT INTO usage_request ({NAMES}, digest)"
     f" SELECT {NAMES}, {DIGEST} FROM jsonb_populate_recordset(NULL::usage_request, %s::jsonb)"
     f" ON CONFLICT (request_id) DO NOTHING RETURNING {NAMES}"
 )
 DELETE_GUESSES = (
-    "DELETE FROM usage_request WHERE request_id = ANY(%s::uuid[])"  # noqa: S608  (our own column names)
+    "DELETE FROM usage_request WHERE request_id = ANY(%s::uuid[])"
     f" AND (outcome = %s OR error_code = %s) RETURNING {NAMES}"
 )
 UPDATE_PRICES = (
-    "UPDATE usage_request SET cost = new.cost, price = new.price"  # noqa: S608  (our own column names)
-    " FROM jsonb_populate_recordset(NULL::usage_request, %s::jsonb) AS new"
-    f" WHERE usage_request.request_id = new.request_id RETURNING {', '.join(f'usage_request.{name}' for name in COLUMNS)}"
+    "UPDATE usage_request AS old SET cost = new.cost, price = new.price"
+    " FROM jsonb_populate_recordset(NULL::usage_request, %s::jsonb) AS new WHERE old.request_id = new.request_id"
+    f" RETURNING {', '.join(f'old.{name}' for name in COLUMNS)}"
 )
-UPDATE_DIGESTS = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id = ANY(%s::uuid[])"  # noqa: S608  (our own column names)
+UPDATE_DIGESTS = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id = ANY(%s::uuid[])"
 
 
 def write_rows(rows: Sequence[Mapping[str, Any]]) -> int:
@@ -72,7 +76,12 @@ def write_rows(rows: Sequence[Mapping[str, Any]]) -> int:
 
 def is_guess(row: Mapping[str, Any]) -> bool:
     """Whether a later record of the same call knows better."""
-    return row["outcome"] == Outcome.INTERRUPTED or row.get("error_code") == STUB
+    return row["outcome"] == Outcome.INTERRUPTED or is_stub(row)
+
+
+def is_stub(row: Mapping[str, Any]) -> bool:
+    """Whether only the id and the numbers of the call are in the row."""
+    return row.get("error_code") == STUB
 
 
 def update_prices(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -112,6 +121,7 @@ def interrupted(begin: Mapping[str, Any]) -> dict[str, Any]:
         **begin,
         "outcome": Outcome.INTERRUPTED,
         "duration_ms": 0.0,
+        "error_type": "server_error",
         "error_code": "interrupted",
         "error_message": "The server ended in the middle of this call. It may have been billed.",
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from django.db import connection
@@ -35,12 +36,14 @@ def find_faults(journal: Path) -> Iterator[str]:
 def changed_rows() -> Iterator[str]:
     """Rows that are not as the shipper wrote them."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT request_id FROM usage_request WHERE digest <> {DIGEST} ORDER BY request_id LIMIT 100")  # noqa: S608  (our own column names)
+        cursor.execute(f"SELECT request_id FROM usage_request WHERE digest <> {DIGEST} ORDER BY request_id LIMIT 100")
         for (request_id,) in cursor.fetchall():
             yield f"row {request_id} was changed after it was written"
 
 
-def wrong_sums(table: str, keys: tuple[str, ...], groups: str, sums: tuple[str, ...], since: object) -> Iterator[str]:
+def wrong_sums(
+    table: str, keys: tuple[str, ...], groups: str, sums: tuple[str, ...], since: datetime | None
+) -> Iterator[str]:
     """Groups of `table` that are not the sum of their rows. `since`: where rows have been pruned, sums stay."""
     counters = ", ".join(f"COALESCE(sum({name}), 0) AS {name}" for name in sums)
     same = " AND ".join(f"a.{key} = b.{key}" for key in keys)
@@ -55,7 +58,7 @@ def wrong_sums(table: str, keys: tuple[str, ...], groups: str, sums: tuple[str, 
         WHERE COALESCE(a.{keys[0]}, b.{keys[0]}) >= COALESCE(%s, '-infinity'::timestamptz)
           AND (a.calls IS NULL OR b.calls IS NULL OR {differs})
         LIMIT 100
-    """  # noqa: S608  (our own table and column names)
+    """
     with connection.cursor() as cursor:
         cursor.execute(query, [since])
         for group in cursor.fetchall():
@@ -67,7 +70,7 @@ def wrong_histograms() -> Iterator[str]:
     column = f"{HISTOGRAMS[0]}_histogram"
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT hour, key_name, model, route, outcome FROM usage_usagehour"  # noqa: S608  (our own names)
+            f"SELECT hour, key_name, model, route, outcome FROM usage_usagehour"
             f" WHERE calls <> COALESCE((SELECT sum(count) FROM unnest({column}) AS count), 0) LIMIT 100"
         )
         for group in cursor.fetchall():

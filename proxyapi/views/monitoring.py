@@ -78,7 +78,7 @@ class LogView(ProxyView):
                 "calls": log.read_newest(failed_only=self.failed_only),
                 "parallel": capacity.in_flight,
                 "max_parallel": capacity.peak,
-                "waiting": ledger.waiting,
+                "lag_bytes": ledger.lag_bytes,
             }
         except DatabaseError as error:
             raise DatabaseUnavailable from error

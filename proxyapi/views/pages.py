@@ -34,13 +34,14 @@ class ReadinessView(ProxyView):
 
     @openapi.readiness
     async def get(self, request: ProxyRequest) -> HttpResponse:
-        ready = bool(settings.SECURITY_KEY) and not capacity.draining
+        ready = bool(settings.SECURITY_KEY) and not capacity.draining and not ledger.journal.full
         facts = {
             "status": "unavailable" if not ready else "degraded" if ledger.database_error else "ok",
             "keys": "loaded" if settings.SECURITY_KEY else "missing",
             "draining": capacity.draining,
+            "journal": "full" if ledger.journal.full else "ok",
+            "journal_lag_bytes": ledger.lag_bytes,
             "database": ledger.database_error or "ok",
-            "calls_waiting_for_the_database": ledger.waiting,
         }
         return JsonResponse(facts, status=200 if ready else 503, headers={} if ready else {"Retry-After": "1"})
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import orjson
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from usage import retention, segments
+from usage.delivery import DAMAGED, DEAD_LETTERS, GaveUp
 from usage.models import LedgerState, Request
 from usage.repricing import reprice
-from usage.shipper import DAMAGED, DEAD_LETTERS, replay
+from usage.shipper import replay
 from usage.verify import find_faults
 
 
@@ -61,14 +62,19 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def replay(self, _options: dict[str, Any]) -> None:
-        result = replay(self.journal)
-        self.stdout.write(f"shipped {result.shipped} records; {result.dead_letters} dead letters remain")
+        try:
+            delivery = replay(self.journal)
+        except GaveUp:
+            raise CommandError("the database is away") from None
+        self.stdout.write(f"delivered {delivery.delivered} records; {delivery.dead_letters} dead letters remain")
 
     def deadletter(self, _options: dict[str, Any]) -> None:
         path = self.journal / DEAD_LETTERS
         for line in path.read_bytes().splitlines() if path.exists() else []:
             letter = orjson.loads(line)
-            self.stdout.write(f"{letter['request_id']}  {letter.get('started_at', '')}  {letter['fault'].splitlines()[0]}")
+            self.stdout.write(
+                f"{letter['request_id']}  {letter.get('started_at', '')}  {letter['fault'].splitlines()[0]}"
+            )
 
     def prune(self, _options: dict[str, Any]) -> None:
         rows, bodies = retention.prune()
