@@ -75,8 +75,7 @@ class Answer:
             self.usage = answer["usage"]
             self.counts.update(read_counts(answer["usage"]))
         if isinstance(answer.get("output"), list):
-            searches = [item for item in answer["output"] if _text(item, "type") == "web_search_call"]
-            self.counts["web_searches"] = len(searches)
+            self.counts["web_searches"] = sum(map(_is_billed_search, answer["output"]))
         if isinstance(answer.get("error"), dict):
             self._read_error(answer["error"])
 
@@ -90,6 +89,13 @@ def _parse(data: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     return parsed if isinstance(parsed, dict) else {}
+
+
+def _is_billed_search(item: Any) -> bool:
+    """Opening a page and looking in it are web search calls too, but cost nothing (OpenAI's pricing page)."""
+    if _text(item, "type") != "web_search_call":
+        return False
+    return _text(item.get("action"), "type") in {"", "search"}
 
 
 def _text(value: Any, name: str) -> str:
