@@ -31,7 +31,9 @@ class RequestAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     list_filter_sheet = False
 
     fieldsets = (
-        ("Call", {"fields": ("started", "key_name", "method", "route", "request_model", "response_model", "stream", "service_tier")}),
+        ("Call", {"fields": (
+            "started", "key_name", "method", "route", "request_model", "response_model", "stream", "service_tier",
+        )}),
         ("Outcome", {"fields": ("status", "outcome", "error_type", "error_code", "error_message")}),
         ("Usage", {"fields": (
             "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
