@@ -17,7 +17,8 @@ django_application = get_asgi_application()  # sets Django up: what follows may 
 
 from proxyapi import upstream  # noqa: E402
 from proxyapi.capacity import capacity  # noqa: E402
-from proxyapi.handler import CallHandler, Receive, Send  # noqa: E402
+from proxyapi.handler import CallHandler, Receive  # noqa: E402
+from proxyapi.streaming import Send  # noqa: E402
 from usage.ledger import ledger  # noqa: E402
 
 # WhiteNoise answers with a plain iterator; Django reads a small file whole, which is what we want.

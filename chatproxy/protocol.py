@@ -5,28 +5,42 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 # Request line and headers; uvicorn alone takes as many as a client likes to send. A read may add 256 KiB to it.
 MAX_HEAD_BYTES = 64 * 1024
 
 
 class Protocol(HttpToolsProtocol):
-    """Counts what arrives before the head of a request is complete."""
+    """Counts what arrives before the head of a request is complete, and tells the running call of a hang-up."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._in_head = False
         self._head_bytes = 0
+        self._running: RequestResponseCycle | None = None
 
     def data_received(self, data: bytes) -> None:
+        if self._in_head:  # since an earlier read: the one in which a head begins may have a body before it
+            self._head_bytes += len(data)
         super().data_received(data)
-        self._head_bytes = self._head_bytes + len(data) if self._in_head else 0
-        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+        if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response("The request's head is too large.")
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """uvicorn tells the newest request only: one that runs, with others pipelined behind it, would go on."""
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+        super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
         self._in_head = True
+        self._head_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import ExitStack, aclosing, asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from typing import Any, cast
 
 from corsheaders.middleware import CorsMiddleware
@@ -21,16 +20,15 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import get_resolver
 
-from proxyapi import sse
 from proxyapi.capacity import capacity
 from proxyapi.exceptions import BodyTooLarge, InternalError, ProxyError, RequestTimeout, render
-from proxyapi.relay import Relay, RelayResponse
+from proxyapi.relay import RelayResponse
 from proxyapi.requests import CallRequest
+from proxyapi.streaming import EventStream, Send
 
 logger = logging.getLogger(__name__)
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 # A form's fields and part headers, beside the file that MAX_UPLOAD_BYTES allows.
 FORM_ALLOWANCE = 1024 * 1024
@@ -122,32 +120,13 @@ class CallHandler:
             headers.append((b"x-incoming-request-id", request.incoming_request_id.encode()))
         start = {"type": "http.response.start", "status": response.status_code, "headers": headers}
         if isinstance(response, RelayResponse):
-            await self._send_relay(request, response.relay, start, send)
+            abort = request.scope["extensions"]["chatproxy.abort"]["abort"]  # chatproxy.protocol
+            await EventStream(response.relay, send, abort).run(start)
         elif isinstance(response, HttpResponse):
             if response.status_code not in NO_BODY_STATUSES and not response.has_header("content-length"):
                 headers.append((b"content-length", str(len(response.content)).encode()))
             await send(start)
             await send({"type": "http.response.body", "body": response.content})
-
-    @staticmethod
-    async def _send_relay(request: CallRequest, relay: Relay, start: Mapping[str, Any], send: Send) -> None:
-        """Returning before the last message makes the server cut the connection: no clean end."""
-        try:
-            async with (
-                asyncio.timeout_at(relay.deadline + 1),
-                keep_alive(relay, send),
-                aclosing(relay.chunks()) as chunks,
-            ):
-                await send(start)
-                async for chunk in chunks:
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        except TimeoutError:  # the caller does not take what it is sent, and would not take an end
-            request.scope["extensions"]["chatproxy.abort"]["abort"]()
-            return
-        finally:
-            await relay.aclose()
-        if not relay.broken:
-            await send({"type": "http.response.body", "body": b""})
 
 
 async def call_view(request: HttpRequest) -> HttpResponseBase:
@@ -155,27 +134,3 @@ async def call_view(request: HttpRequest) -> HttpResponseBase:
     assert match is not None  # noqa: S101  (the handler set it: the last route matches everything)
     response: HttpResponseBase = await match.func(request, *match.args, **match.kwargs)
     return response
-
-
-@asynccontextmanager
-async def keep_alive(relay: Relay, send: Send) -> AsyncIterator[None]:
-    """Sends a comment whenever `relay` has had nothing for `SSE_KEEPALIVE_SECONDS`; 0 sends none."""
-    comments = asyncio.create_task(_send_comments(relay, send)) if settings.SSE_KEEPALIVE_SECONDS else None
-    try:
-        yield
-    finally:
-        if comments is not None:
-            comments.cancel()
-
-
-async def _send_comments(relay: Relay, send: Send) -> None:
-    pause = settings.SSE_KEEPALIVE_SECONDS
-    while True:
-        await asyncio.sleep(pause)
-        quiet = time.perf_counter() - relay.last_sent
-        if quiet < settings.SSE_KEEPALIVE_SECONDS:
-            pause = settings.SSE_KEEPALIVE_SECONDS - quiet
-            continue
-        if relay.between_events:
-            await send({"type": "http.response.body", "body": sse.KEEP_ALIVE, "more_body": True})
-        pause = settings.SSE_KEEPALIVE_SECONDS

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import quote_from_bytes
 
 from django.core.handlers.asgi import ASGIRequest
 from rest_framework.request import Request
@@ -33,9 +32,7 @@ class CallRequest(ASGIRequest):
         self.request_id = uuid7()
         self.refusal: ProxyError | None = None
         self.body_size = 0
-        # A query with raw non-ASCII bytes is not a URL (RFC 3986); encoded, it is one.
-        query = quote_from_bytes(scope["query_string"], safe=bytes(range(0x21, 0x7F)))
-        super().__init__({**scope, "query_string": query.encode()}, BytesIO())
+        super().__init__(scope, BytesIO())
         offered = (self.META.get("HTTP_X_REQUEST_ID", ""), self.META.get("HTTP_X_CLIENT_REQUEST_ID", ""))
         self.incoming_request_id: str = next(filter(INCOMING_ID.fullmatch, offered), "")
 

@@ -81,6 +81,8 @@ def streamed_upload(call_id: str, fault: str) -> bytes:
 
 WHOLE = [plain, retrieved, upload]
 STREAMS = [streamed, streamed_upload]
+# The text's bytes; a transcript is streamed word by word, which makes fifteen times as many of them.
+MORE_THAN_BUFFERS_HOLD = {streamed: "huge-8000000", streamed_upload: "huge-1000000"}
 
 
 def the_row(gateway: Gateway, simulator: Simulator, call_id: str) -> dict[str, Any]:
@@ -145,6 +147,15 @@ def test_a_caller_gone_frees_an_upstream_that_would_never_answer(
         simulator.wait_until(lambda: simulator.in_flight == 1)
 
     assert the_row(single, simulator, call_id)["outcome"] == "client_cancelled"
+
+
+def test_a_caller_gone_with_another_call_pipelined(single: Gateway, simulator: Simulator, call_id: str) -> None:
+    with connect(single) as wire:
+        wire.send(plain(call_id, "gate") + plain("never-begun", "gate"))
+        simulator.wait_until(lambda: simulator.waiting == 1)
+
+    assert the_row(single, simulator, call_id)["outcome"] == "client_cancelled"
+    assert len(simulator.requests) == 2  # it, and the one after: who has gone is not served
 
 
 def test_a_caller_gone_while_a_body_comes(single: Gateway, simulator: Simulator, call_id: str) -> None:
@@ -217,7 +228,7 @@ def test_a_caller_gone_inside_a_blocked_send(
     single: Gateway, simulator: Simulator, call_id: str, call: Any, manner: str
 ) -> None:
     with connect(single, receive_buffer=4096) as wire:
-        wire.send(call(call_id, "huge-8000000"))
+        wire.send(call(call_id, MORE_THAN_BUFFERS_HOLD[call]))
         simulator.wait_until(lambda: bool(simulator.requests) and simulator.last.events_sent > 0)
         wait_until_blocked(simulator)
         leave(wire, manner)
@@ -232,7 +243,7 @@ def test_a_caller_that_never_reads_is_ended_by_the_timeout(
     hasty: Gateway, simulator: Simulator, call_id: str, call: Any
 ) -> None:
     with connect(hasty, receive_buffer=4096) as wire:
-        wire.send(call(call_id, "huge-8000000"))
+        wire.send(call(call_id, MORE_THAN_BUFFERS_HOLD[call]))
         simulator.wait_until(lambda: bool(simulator.requests) and simulator.last.events_sent > 0)
         assert is_held_by_server(wire)
         simulator.wait_until(lambda: simulator.in_flight == 0, timeout=2 + 1 + AT_ONCE)

@@ -149,4 +149,8 @@ class CallView(ProxyView):
         self.call.relayed(len(body))
         self.call.end(Outcome.UPSTREAM_ERROR if answer.status >= 300 else Outcome.SUCCESS, answer.status)
         await ledger.durable()
-        return HttpResponse(body, status=answer.status, headers=answer.passed_headers())
+        response = HttpResponse(body, status=answer.status)
+        del response["content-type"]  # upstream's, or none
+        for name, value in answer.passed_headers().items():
+            response[name] = value
+        return response

@@ -1,0 +1,73 @@
+"""Owns the sending of a streamed answer: its chunks, the comments between them, and how it ends.
+
+A stream ends cleanly or by a cut connection, never in between: a message withheld makes the
+server cut, and a caller that no longer takes what it is sent is dropped with its buffer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+from django.conf import settings
+
+from proxyapi import sse
+from proxyapi.relay import Relay
+
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+# What a stream may last beyond its call's deadline: time for our own error event to leave.
+GRACE = 1.0
+
+
+class EventStream:
+    """One `relay` on its way to one caller."""
+
+    def __init__(self, relay: Relay, send: Send, abort: Callable[[], None]) -> None:
+        self._relay = relay
+        self._send = send
+        self._abort = abort
+        self._turn = asyncio.Lock()  # a comment that waits for the socket must not end up inside an event
+
+    async def run(self, start: Mapping[str, Any]) -> None:
+        """Sends the head `start`, then everything; closes the relay however this ends."""
+        relay = self._relay
+        try:
+            async with asyncio.timeout_at(relay.deadline + GRACE), self._comments(), aclosing(relay.chunks()) as chunks:
+                await self._send(start)
+                async for chunk in chunks:
+                    async with self._turn:
+                        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except TimeoutError:
+            self._abort()
+            return
+        finally:
+            await relay.aclose()
+        if not relay.broken:
+            await self._send({"type": "http.response.body", "body": b""})
+
+    @asynccontextmanager
+    async def _comments(self) -> AsyncIterator[None]:
+        comments = asyncio.create_task(self._send_comments()) if settings.SSE_KEEPALIVE_SECONDS else None
+        try:
+            yield
+        finally:
+            if comments is not None:
+                comments.cancel()
+
+    async def _send_comments(self) -> None:
+        """A comment whenever the relay has had nothing for `SSE_KEEPALIVE_SECONDS`."""
+        pause = settings.SSE_KEEPALIVE_SECONDS
+        while True:
+            await asyncio.sleep(pause)
+            quiet = time.perf_counter() - self._relay.last_sent
+            pause = settings.SSE_KEEPALIVE_SECONDS
+            if quiet < pause:
+                pause -= quiet
+                continue
+            async with self._turn:
+                if self._relay.between_events:
+                    await self._send({"type": "http.response.body", "body": sse.KEEP_ALIVE, "more_body": True})
