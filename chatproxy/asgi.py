@@ -5,6 +5,7 @@ The lifespan starts and ends what runs beside the calls: the ledger's thread and
 
 from __future__ import annotations
 
+import asyncio
 import os
 import warnings
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatproxy.settings")
 django_application = get_asgi_application()  # sets Django up: what follows may import models
 
 from proxyapi import upstream  # noqa: E402
+from proxyapi.background import watch_pending  # noqa: E402
 from proxyapi.capacity import capacity  # noqa: E402
 from proxyapi.handler import CallHandler, Receive  # noqa: E402
 from proxyapi.streaming import Send  # noqa: E402
@@ -44,8 +46,11 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
     except OSError as error:
         await send({"type": "lifespan.startup.failed", "message": f"the journal cannot be written: {error}"})
         return
+    watching = asyncio.create_task(watch_pending())
     await send({"type": "lifespan.startup.complete"})
     await receive()
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
     await upstream.close()
     ledger.stop()
     await send({"type": "lifespan.shutdown.complete"})

@@ -32,6 +32,7 @@ class Call:
         self.key_name = ""
         self.model = ""
         self.stream = False
+        self.pollable = False  # whether we may ask upstream about it later: not with a key that is the caller's own
         self.answer = Answer()
         self.upstream_request_id = ""
         self.response_bytes = 0
@@ -101,6 +102,8 @@ class Call:
             **self._facts(),
             "upstream_request_id": _clip(self.upstream_request_id, 200),
             "response_id": _clip(answer.response_id, 200),
+            "response_status": answer.response_status,
+            "pollable": self.pollable,
             "response_model": _clip(answer.model, 200),
             "service_tier": _clip(answer.service_tier, 50),
             "status": status,

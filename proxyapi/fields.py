@@ -47,13 +47,15 @@ def credentials(data: Mapping[str, Any], query: QueryDict) -> Credentials:
     organization = _header_field(data, query, "organization")
     if api_key:
         return Credentials(api_key, project, organization)
+    ours = configured_credentials()
+    return Credentials(ours.api_key, project or ours.project, organization or ours.organization)
+
+
+def configured_credentials() -> Credentials:
+    """The team's own account. Raises `UpstreamKeyMissing` if it has none."""
     if not settings.OPENAI_API_KEY:
         raise UpstreamKeyMissing
-    return Credentials(
-        settings.OPENAI_API_KEY,
-        project or settings.OPENAI_PROJECT_KEY,
-        organization or settings.OPENAI_ORGANIZATION,
-    )
+    return Credentials(settings.OPENAI_API_KEY, settings.OPENAI_PROJECT_KEY, settings.OPENAI_ORGANIZATION)
 
 
 def deadline(data: Mapping[str, Any], query: QueryDict) -> float:

@@ -32,6 +32,7 @@ class Answer:
         self.model = ""
         self.response_id = ""
         self.service_tier = ""
+        self.response_status = ""
         self.usage: dict[str, Any] | None = None
         self.counts: dict[str, int | float] = {}
         self.error: dict[str, str] | None = None
@@ -58,7 +59,7 @@ class Answer:
         # A quote inside a JSON string is escaped, so these bytes can only be names of fields.
         elif self._events == 1 or b'"usage"' in data or b'"error"' in data or b".done" in data:
             event = _parse(data)
-            kind = event.get("type")
+            kind = _text(event, "type")
             inner = event.get("response")
             self._read(inner if isinstance(inner, dict) else event)
             if kind == "error" and self.error is None:
@@ -71,6 +72,7 @@ class Answer:
         self.service_tier = _text(answer, "service_tier") or self.service_tier
         if _text(answer, "object") in {"chat.completion", "chat.completion.chunk", "response"}:
             self.response_id = _text(answer, "id") or self.response_id
+            self.response_status = _text(answer, "status") or self.response_status
         if isinstance(answer.get("usage"), dict):
             self.usage = answer["usage"]
             self.counts.update(read_counts(answer["usage"]))

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.utils import timezone
 
 from usage.prices import OwnPrice
 
@@ -210,3 +211,26 @@ class LedgerState(models.Model):
     @classmethod
     def load(cls) -> LedgerState:
         return cls.objects.get_or_create(pk=1)[0]
+
+
+class CountedResponse(models.Model):
+    """Which row owns the usage of a stored response; `usage.responses` says why."""
+
+    response_id = models.CharField(max_length=200, primary_key=True)
+    request_id = models.UUIDField(db_index=True)
+
+    def __str__(self) -> str:
+        return self.response_id
+
+
+class PendingResponse(models.Model):
+    """A background response whose end nobody has seen yet."""
+
+    response_id = models.CharField(max_length=200, primary_key=True)
+    request_id = models.UUIDField(help_text="The call that made it.")
+    key_name = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+    ask_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    def __str__(self) -> str:
+        return self.response_id

@@ -40,6 +40,7 @@ def prune(now: datetime | None = None) -> tuple[int, int]:
         state.pruned_before = max(state.pruned_before or oldest, oldest) + timedelta(days=1)
         state.save(update_fields=["pruned_before"])
         _delete("usage_requestbody", first_id(oldest))
+        _delete("usage_countedresponse", first_id(oldest))
         rows = _delete("usage_request", first_id(oldest))
     return rows, bodies
 

@@ -17,12 +17,9 @@ import orjson
 from django.db.backends.utils import CursorWrapper
 
 from usage.histogram import bucket
+from usage.tokens import COUNTS
 
-SUMS = (
-    "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
-    "audio_input_tokens", "audio_output_tokens", "audio_seconds", "web_searches", "request_bytes", "response_bytes",
-    "cost", "duration_ms",
-)  # fmt: skip
+SUMS = (*COUNTS, "request_bytes", "response_bytes", "cost", "duration_ms")
 MAXES = ("duration_ms", "input_tokens", "cached_tokens", "output_tokens")
 DAY_SUMS = ("input_tokens", "output_tokens", "cost")
 HISTOGRAMS = ("duration_ms", "upstream_ms", "overhead_ms")

@@ -17,6 +17,7 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from usage.models import Outcome, Request, RequestBody
+from usage.responses import settle_responses
 from usage.rollups import SUMS, Rollup
 
 COLUMNS = [field.name for field in Request._meta.concrete_fields if field.name != "digest"]
@@ -66,7 +67,8 @@ def write_rows(rows: Sequence[Mapping[str, Any]]) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(DELETE_GUESSES, [final, Outcome.INTERRUPTED, STUB])
         rollup.add(_dictionaries(cursor), sign=-1)
-        cursor.execute(INSERT_ROWS, [orjson.dumps([_columns(row) for row in by_id.values()]).decode()])
+        settled = settle_responses(by_id.values())
+        cursor.execute(INSERT_ROWS, [orjson.dumps([_columns(row) for row in settled]).decode()])
         inserted = _dictionaries(cursor)
         rollup.add(inserted)
         _insert_bodies(by_id[str(row["request_id"])] for row in inserted)

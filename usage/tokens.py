@@ -10,6 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+COUNTS = (
+    "input_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "audio_input_tokens",
+    "audio_output_tokens",
+    "audio_seconds",
+    "web_searches",
+)
+
 
 def read_counts(usage: Mapping[str, Any]) -> dict[str, int | float]:
     """The counts that `usage` states, by the ledger's column; what it does not state is absent.

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn, cast
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.authentication import BaseAuthentication
@@ -132,6 +133,7 @@ class CallView(ProxyView):
         whole first, and goes through `rewrite` if upstream's status is 200.
         """
         capacity.check_open()
+        self.call.pollable = request.credentials.api_key == settings.OPENAI_API_KEY
         self.call.begin()
         await ledger.durable()
         answer = await upstream.send(request)

@@ -1,0 +1,105 @@
+"""Owns asking upstream about background responses that nobody has fetched, so that their usage is counted.
+
+Only those made with the configured key: a caller's own key is not kept. Each look is a row of its
+own, tagged `background`; only the one that sees the end states usage, and is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from datetime import UTC, datetime
+
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import connection
+from uuid_utils.compat import uuid7
+
+from proxyapi import upstream
+from proxyapi.exceptions import UpstreamFailure
+from proxyapi.fields import configured_credentials
+from proxyapi.upstream import UpstreamRequest
+from usage.answers import Answer
+from usage.ledger import ledger
+from usage.models import Outcome, PendingResponse, UsageSource
+from usage.responses import UNFINISHED, lease_pending
+
+logger = logging.getLogger(__name__)
+
+PAUSE = 5.0
+AT_ONCE = 20
+PATIENCE = 30.0
+
+
+async def watch_pending() -> None:
+    """Runs beside the calls of one process until it is cancelled; processes share the work by leases."""
+    while True:
+        await asyncio.sleep(PAUSE)
+        if settings.OPENAI_API_KEY:
+            for response in await asyncio.to_thread(_lease):
+                try:
+                    await ask(response)
+                except Exception:  # the border: one response must not end the watching
+                    logger.exception("a background response could not be asked for")
+
+
+async def ask(response: PendingResponse) -> None:
+    """Looks at one response, and writes a row if it has ended."""
+    started, started_at = time.perf_counter(), datetime.now(UTC)
+    deadline = asyncio.get_running_loop().time() + PATIENCE
+    request = UpstreamRequest("GET", f"/responses/{response.response_id}", configured_credentials(), deadline)
+    try:
+        looked = await upstream.send(request)
+        body = await looked.read()
+        await looked.aclose()
+    except UpstreamFailure as failure:
+        logger.info("background response not seen: %s", failure.code)
+        return
+    if looked.status == 404:
+        await asyncio.to_thread(_forget, response)
+    if looked.status != 200:
+        return
+    answer = Answer()
+    answer.read_body(body)
+    if answer.response_status in UNFINISHED:
+        return
+    row = {
+        "incoming_request_id": str(response.request_id),
+        "upstream_request_id": looked.request_id[:200],
+        "response_id": response.response_id,
+        "key_name": response.key_name,
+        "method": "GET",
+        "route": "/openai2/{id}",
+        "response_model": answer.model[:200],
+        "service_tier": answer.service_tier[:50],
+        "status": looked.status,
+        "outcome": Outcome.SUCCESS,
+        "started_at": started_at,
+        "duration_ms": round((time.perf_counter() - started) * 1000, 3),
+        "response_bytes": len(body),
+        **answer.counts,
+        "usage": answer.usage,
+        "usage_source": UsageSource.EXACT if answer.usage is not None else UsageSource.UNKNOWN,
+        "tags": ["background"],
+    }
+    ledger.end(str(uuid7()), row)
+    if answer.usage is None:  # it failed or was cancelled before it cost anything; nothing will settle it
+        await asyncio.to_thread(_forget, response)
+
+
+def _lease() -> list[PendingResponse]:
+    try:
+        return lease_pending(AT_ONCE)
+    except DatabaseError as error:
+        logger.info("background responses wait for the database: %s", type(error).__name__)
+        return []
+    finally:
+        connection.close()
+
+
+def _forget(response: PendingResponse) -> None:
+    try:
+        response.delete()
+    finally:
+        connection.close()
