@@ -23,7 +23,7 @@ from proxyapi.upstream import UpstreamRequest
 from usage.answers import Answer
 from usage.ledger import ledger
 from usage.models import Outcome, PendingResponse, UsageSource
-from usage.responses import UNFINISHED, lease_pending
+from usage.responses import UNFINISHED, lease_pending, postpone
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ async def ask(response: PendingResponse) -> None:
     answer = Answer()
     answer.read_body(body)
     if answer.response_status in UNFINISHED:
+        await asyncio.to_thread(_postpone, response)
         return
     row = {
         "incoming_request_id": str(response.request_id),
@@ -94,6 +95,13 @@ def _lease() -> list[PendingResponse]:
     except DatabaseError as error:
         logger.info("background responses wait for the database: %s", type(error).__name__)
         return []
+    finally:
+        connection.close()
+
+
+def _postpone(response: PendingResponse) -> None:
+    try:
+        postpone(response)
     finally:
         connection.close()
 

@@ -76,3 +76,10 @@ def lease_pending(limit: int) -> list[PendingResponse]:
         responses = list(due[:limit])
         PendingResponse.objects.filter(pk__in=[response.pk for response in responses]).update(ask_at=now + LEASE)
     return responses
+
+
+def postpone(response: PendingResponse) -> None:
+    """Not yet: ask again when it is half as old again, in at most a minute."""
+    now = datetime.now(UTC)
+    response.ask_at = now + min(LEASE, (now - response.created_at) / 2)
+    response.save(update_fields=["ask_at"])
