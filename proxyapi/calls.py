@@ -1,7 +1,7 @@
 """Owns one call's life: what is known of it, from admission to its row in the ledger.
 
 Invariants: `begin` comes before upstream hears of the call; `end` writes exactly once, whoever
-calls it first; no key, no header and no body is in a row.
+calls it first; nothing goes into it that has not been redacted and cut.
 """
 
 from __future__ import annotations
@@ -11,16 +11,24 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
+
 from proxyapi.exceptions import StorageFull
 from usage import journal
 from usage.answers import Answer
+from usage.bodies import AnswerText, keep_body
 from usage.ledger import ledger
 from usage.models import Outcome, UsageSource
+from usage.redaction import redact
+from usage.tokens import estimate_counts
 
 if TYPE_CHECKING:
     from proxyapi.exceptions import ProxyError
     from proxyapi.requests import CallRequest
-    from proxyapi.upstream import UpstreamAnswer
+    from proxyapi.upstream import Credentials, UpstreamAnswer
+
+# Of a request, this much is looked at for an estimate of its tokens.
+ESTIMATED_BYTES = 1024 * 1024
 
 
 class Call:
@@ -32,6 +40,9 @@ class Call:
         self.key_name = ""
         self.model = ""
         self.stream = False
+        self.secrets = tuple(filter(None, (settings.SECURITY_KEY, settings.ACCESS_TOKEN, settings.OPENAI_API_KEY)))
+        self.response_body = b""
+        self.response_type = ""
         self.pollable = False  # whether we may ask upstream about it later: not with a key that is the caller's own
         self.answer = Answer()
         self.upstream_request_id = ""
@@ -53,9 +64,25 @@ class Call:
         except journal.StorageFull:
             raise StorageFull from None
 
+    def sent_with(self, credentials: Credentials) -> None:
+        """Whose account pays: its key must be in no row, and decides whether we may ask again later."""
+        self.secrets = (*self.secrets, credentials.api_key)
+        self.pollable = credentials.api_key == settings.OPENAI_API_KEY
+
     def answered(self, answer: UpstreamAnswer) -> None:
         """Upstream's head is here."""
         self.upstream_request_id = answer.request_id
+        self.response_type = answer.content_type
+
+    def streams(self) -> None:
+        """The answer is a stream of events: its text is put together as they pass."""
+        limit = settings.LOG_BODY_BYTES if settings.LOG_BODIES != "none" else 0
+        self.answer.text = AnswerText(limit, self.secrets)
+
+    def read_answer(self, body: bytes) -> None:
+        """The answer is this body."""
+        self.response_body = body
+        self.answer.read_body(body)
 
     def upstream_ended(self) -> None:
         """Upstream has said all it has to say."""
@@ -77,27 +104,31 @@ class Call:
         if self.ended or not self.key_name:
             return
         self.ended = True
-        ledger.end(str(self.request.request_id), self._row(outcome, status))
+        row = self._row(outcome, status)
+        if settings.LOG_BODIES == "all" or (settings.LOG_BODIES == "errors" and outcome != Outcome.SUCCESS):
+            row |= self._bodies()
+        ledger.end(str(self.request.request_id), row)
 
     def _facts(self) -> dict[str, Any]:
         """What is known before upstream answers."""
         request = self.request
         return {
-            "incoming_request_id": request.incoming_request_id,
+            "incoming_request_id": redact(request.incoming_request_id, self.secrets),
             "key_name": self.key_name,
             "method": request.method,
             "route": self.route,
-            "request_model": _clip(self.model, 200),
+            "request_model": self._text(self.model, 200),
             "stream": self.stream,
             "started_at": datetime.fromtimestamp(request.arrived_at, UTC),
-            "request_bytes": request.body_size,
+            "request_bytes": len(request.raw_body),
             "client_address": _address(request.META.get("REMOTE_ADDR")),
-            "user_agent": _clip(request.META.get("HTTP_USER_AGENT", ""), 300),
+            "user_agent": self._text(request.META.get("HTTP_USER_AGENT", ""), 300),
         }
 
     def _row(self, outcome: Outcome, status: int | None) -> dict[str, Any]:
         answer = self.answer
         error = answer.error or {}
+        counts, source = self._usage()
         return {
             **self._facts(),
             "upstream_request_id": _clip(self.upstream_request_id, 200),
@@ -108,15 +139,40 @@ class Call:
             "service_tier": _clip(answer.service_tier, 50),
             "status": status,
             "outcome": outcome,
-            "error_type": _clip(error.get("type", ""), 200),
-            "error_code": _clip(error.get("code", ""), 200),
-            "error_message": _clip(error.get("message", ""), 2000),
+            "error_type": self._text(error.get("type", ""), 200),
+            "error_code": self._text(error.get("code", ""), 200),
+            "error_message": self._text(error.get("message", ""), 2000),
             **self._timings(),
             "response_bytes": self.response_bytes,
-            **answer.counts,
+            **counts,
             "usage": answer.usage,
-            "usage_source": UsageSource.EXACT if answer.usage is not None else UsageSource.UNKNOWN,
+            "usage_source": source,
         }
+
+    def _usage(self) -> tuple[dict[str, int | float], UsageSource]:
+        """Upstream's counts; for a stream that ended without any, an estimate from what was relayed."""
+        answer = self.answer
+        if answer.usage is not None:
+            return answer.counts, UsageSource.EXACT
+        if answer.text is not None and answer.text.size:
+            asked = keep_body(self.request.raw_body, self._content_type(), ESTIMATED_BYTES)
+            return {**answer.counts, **estimate_counts(len(asked.encode()), answer.text.size)}, UsageSource.ESTIMATED
+        return answer.counts, UsageSource.UNKNOWN
+
+    def _bodies(self) -> dict[str, str]:
+        limit = settings.LOG_BODY_BYTES
+        if self.answer.text is not None:
+            answer = self.answer.text.text()
+        else:
+            answer = keep_body(self.response_body, self.response_type, limit, self.secrets)
+        asked = keep_body(self.request.raw_body, self._content_type(), limit, self.secrets)
+        return {"request_body": asked, "response_body": answer}
+
+    def _content_type(self) -> str:
+        return str(self.request.META.get("CONTENT_TYPE", ""))
+
+    def _text(self, value: str, length: int) -> str:
+        return _clip(redact(value, self.secrets), length)
 
     def _timings(self) -> dict[str, float | None]:
         now = time.perf_counter()

@@ -39,6 +39,7 @@ class Relay:
 
     def __init__(self, call: Call, answer: UpstreamAnswer, dialect: Dialect) -> None:
         self._call = call
+        call.streams()
         self._answer = answer
         self._dialect = dialect
         self._framer = sse.EventFramer()

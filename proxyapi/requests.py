@@ -31,14 +31,14 @@ class CallRequest(ASGIRequest):
         self.started = self.received = time.perf_counter()
         self.request_id = uuid7()
         self.refusal: ProxyError | None = None
-        self.body_size = 0
+        self.raw_body = b""
         super().__init__(scope, BytesIO())
         offered = (self.META.get("HTTP_X_REQUEST_ID", ""), self.META.get("HTTP_X_CLIENT_REQUEST_ID", ""))
         self.incoming_request_id: str = next(filter(INCOMING_ID.fullmatch, offered), "")
 
     def set_body(self, body: bytes) -> None:
         self.received = time.perf_counter()
-        self.body_size = len(body)
+        self.raw_body = body
         self._stream = BytesIO(body)
         self.META["CONTENT_LENGTH"] = str(len(body))  # a chunked body has none of its own
 

@@ -76,8 +76,12 @@ class UpstreamAnswer:
         self.status = response.status_code
 
     @property
+    def content_type(self) -> str:
+        return self._response.headers.get("content-type", "")
+
+    @property
     def is_event_stream(self) -> bool:
-        return self._response.headers.get("content-type", "").startswith("text/event-stream")
+        return self.content_type.startswith("text/event-stream")
 
     @property
     def request_id(self) -> str:

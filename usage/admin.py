@@ -7,9 +7,10 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
+from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 
-from usage.models import Request
+from usage.models import ModelPrice, Request, RequestBody
 
 
 @admin.register(Request)
@@ -42,6 +43,7 @@ class RequestAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         )}),
         ("Time", {"fields": ("duration_ms", "time_to_first_chunk_ms", "upstream_ms", "overhead_ms")}),
         ("Caller", {"fields": ("client_address", "user_agent", "request_bytes", "response_bytes", "tags")}),
+        ("Bodies", {"fields": ("request_body", "response_body")}),
         ("Ids", {"fields": ("request_id", "incoming_request_id", "upstream_request_id", "response_id")}),
     )  # fmt: skip
 
@@ -57,6 +59,14 @@ class RequestAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     def total_ms(self, call: Request) -> str:
         return f"{call.duration_ms:,.0f}"
 
+    @admin.display(description="request")
+    def request_body(self, call: Request) -> str:
+        return _shown(call, "request_body")
+
+    @admin.display(description="answer")
+    def response_body(self, call: Request) -> str:
+        return _shown(call, "response_body")
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
@@ -65,3 +75,15 @@ class RequestAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 
     def has_delete_permission(self, request: HttpRequest, obj: Any | None = None) -> bool:
         return False
+
+
+@admin.register(ModelPrice)
+class ModelPriceAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
+    list_display = ("model", "service_tier", "valid_from", "valid_until", "input", "cached_input", "output")
+    search_fields = ("model",)
+
+
+def _shown(call: Request, name: str) -> str:
+    """A body as it was kept: text, never markup."""
+    body = RequestBody.objects.filter(pk=call.pk).first()
+    return format_html('<pre style="white-space: pre-wrap; overflow-wrap: anywhere">{}</pre>', getattr(body, name, ""))

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from usage.bodies import AnswerText
 from usage.tokens import read_counts
 
 # The last events of each dialect. After one of them nothing that counts is to come.
@@ -25,7 +26,8 @@ FINAL_EVENT_TYPES = {
 class Answer:
     """What upstream said of itself: ids, model, tier, usage, error.
 
-    `finished` becomes true with the event that ends a stream in its dialect.
+    `finished` becomes true with the event that ends a stream in its dialect. A `text`, if there is one,
+    is fed with every event.
     """
 
     def __init__(self) -> None:
@@ -37,6 +39,7 @@ class Answer:
         self.counts: dict[str, int | float] = {}
         self.error: dict[str, str] | None = None
         self.finished = False
+        self.text: AnswerText | None = None
         self._events = 0
 
     def read_body(self, body: bytes) -> None:
@@ -54,6 +57,8 @@ class Answer:
 
     def _read_data(self, data: bytes) -> None:
         self._events += 1
+        if self.text is not None:
+            self.text.feed(data)
         if data == b"[DONE]":
             self.finished = True
         # A quote inside a JSON string is escaped, so these bytes can only be names of fields.

@@ -26,10 +26,11 @@ logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 500
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 5.0
+SILENCE_SECONDS = 5.0  # a database that takes longer for a batch counts as away
 DAMAGED = "damaged.log"
 DEAD_LETTERS = "deadletter.log"
 # What a row itself can be blamed for; every other database error is the database's and is waited out.
-POISON = (DataError, IntegrityError, ValueError, TypeError, LookupError)
+POISON = (DataError, IntegrityError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 
 Row = dict[str, Any]
 
@@ -49,6 +50,7 @@ class Delivery:
         self.damaged = 0
         self.hurry = threading.Event()
         self._directory = directory
+        self._asked_at: float | None = None
         self._pricer = Pricer()
 
     def deliver(self, rows: Sequence[Row]) -> None:
@@ -59,6 +61,13 @@ class Delivery:
         """
         for start in range(0, len(rows), BATCH_SIZE):
             self._deliver(rows[start : start + BATCH_SIZE])
+
+    @property
+    def database_fault(self) -> str:
+        """What is wrong with the database; empty when nothing is. One that hangs raises no error."""
+        asked_at = self._asked_at
+        silent = asked_at is not None and time.monotonic() - asked_at > SILENCE_SECONDS
+        return self.database_error or ("NoAnswer" if silent else "")
 
     def set_aside(self, damaged: Sequence[bytes]) -> list[Row]:
         """Keeps damaged lines; returns a row `interrupted` for each call that they name."""
@@ -96,6 +105,7 @@ class Delivery:
     def _when_database_is_there(self, write: Callable[[], int]) -> None:
         backoff = FIRST_BACKOFF
         while True:
+            self._asked_at = time.monotonic()
             try:
                 write()
             except POISON:
@@ -110,6 +120,8 @@ class Delivery:
                     logger.info("the database is back")
                 self.database_error = ""
                 return
+            finally:
+                self._asked_at = None
             if self.deadline is not None and time.monotonic() + backoff > self.deadline:
                 raise GaveUp
             self.hurry.wait(backoff)

@@ -9,6 +9,7 @@ whoever gets that lock knows that the writer is dead (`usage.segments`).
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import logging
 import os
@@ -57,11 +58,12 @@ class Journal:
         self._sync: Sync = sync
         self._lock = threading.Lock()
         self._open_begins: dict[str, bytes] = {}
-        self._refused: list[bytes] = []  # ends that the disk did not take
+        self._refused: dict[str, bytes] = {}  # ends that the disk did not take
         self._lock_fd = -1
         self._fd = -1
         self._next_number = 1
         self._opened_at = 0.0
+        self._carried = 0  # bytes of the current segment that repeat the last one's
         self._dirty = False
         self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._sync_wanted = threading.Event()
@@ -97,16 +99,20 @@ class Journal:
                 self.full = True
                 raise StorageFull
             self._open_begins[request_id] = line
+            self._rotate_if_large()
 
     def end(self, request_id: str, record: Mapping[str, Any]) -> None:
         """Keeps the promise: the columns of the row. A call that never began is written if there is room."""
         line = frame({"kind": "end", "request_id": request_id, **record})
         with self._lock:
-            if self._open_begins.pop(request_id, None) is None and self.full:
+            if request_id not in self._open_begins and self.full:
                 return
             if self._refused or not self._write(line):
                 self.full = True
-                self._refused.append(line)
+                self._refused[request_id] = line  # its begin stays open, and is carried, until this is on disk
+                return
+            self._open_begins.pop(request_id, None)
+            self._rotate_if_large()
 
     async def durable(self) -> None:
         """Returns when what this task has written survives a power cut; at once unless `sync` is `always`."""
@@ -160,13 +166,14 @@ class Journal:
             return False
         segment.written += count
         self._dirty = True
-        if segment.written >= SEGMENT_BYTES:
-            self._rotate()
         return True
 
+    def _rotate_if_large(self) -> None:
+        if self.segments[-1].written - self._carried >= SEGMENT_BYTES:
+            self._rotate()
+
     def _rotate(self) -> None:
-        last = self.segments[-1]
-        old = self._fd
+        last, old = self.segments[-1], self._fd
         try:
             self._open_segment()
         except OSError as error:
@@ -175,23 +182,34 @@ class Journal:
             return
         last.closed = True
         if self._sync != "off":
-            os.fdatasync(old)
+            _sync_file(old)
         os.close(old)
-        # The old segment may be deleted while these calls are still open.
-        carried = b"".join(self._open_begins.values())
-        if carried:
-            self._write(carried)
 
     def _open_segment(self) -> None:
+        """The next segment begins with the calls that are still open: the last one may be deleted before they end."""
+        carried = b"".join(self._open_begins.values())
         path = self.directory / f"{self.writer}.{self._next_number:08d}.journal"
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            if os.write(fd, carried) != len(carried):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            os.close(fd)
+            path.unlink()
+            raise
+        self._fd = fd
+        self._carried = len(carried)
+        self._dirty = True
         self._next_number += 1
-        self.segments.append(Segment(path))
+        self.segments.append(Segment(path, written=len(carried)))
         self._opened_at = time.monotonic()
 
     def _retry_refused(self) -> None:
-        while self._refused and self._write(self._refused[0]):
-            self._refused.pop(0)
+        for request_id, line in list(self._refused.items()):
+            if not self._write(line):
+                return
+            del self._refused[request_id]
+            self._open_begins.pop(request_id, None)
 
     def _check_room(self) -> None:
         disk = os.statvfs(self.directory)
@@ -209,14 +227,17 @@ class Journal:
         while not self._stopping:
             self._sync_wanted.wait(SYNC_SECONDS)
             self._sync_wanted.clear()
-            self._sync_now()
-            now = time.monotonic()
-            if now - checked >= ROOM_CHECK_SECONDS:
-                checked = now
-                with self._lock:
-                    self._check_room()
-                    if self.segments[-1].written and now - self._opened_at >= SEGMENT_SECONDS:
-                        self._rotate()
+            try:
+                self._sync_now()
+                now = time.monotonic()
+                if now - checked >= ROOM_CHECK_SECONDS:
+                    checked = now
+                    with self._lock:
+                        self._check_room()
+                        if self.segments[-1].written and now - self._opened_at >= SEGMENT_SECONDS:
+                            self._rotate()
+            except Exception:  # the border: without this thread nothing would be synced, and a full disk stay full
+                logger.exception("the journal's thread failed and goes on")
         self._sync_now()
 
     def _sync_now(self) -> None:
@@ -227,10 +248,17 @@ class Journal:
             self._dirty = False
             fd = os.dup(self._fd) if wanted else -1
         if wanted:
-            os.fdatasync(fd)
+            _sync_file(fd)
             os.close(fd)
         for loop, waiter in waiters:
             loop.call_soon_threadsafe(_release, waiter)
+
+
+def _sync_file(fd: int) -> None:
+    try:
+        os.fdatasync(fd)
+    except OSError as error:
+        logger.error("the journal cannot be synced: %s", error.strerror)
 
 
 def _release(waiter: asyncio.Future[None]) -> None:

@@ -39,8 +39,8 @@ class Ledger:
         """Ships what is waiting, for `DRAIN_SECONDS` at most; what is left stays on disk."""
         self._pruning.stop()
         self.journal.close()
-        self.shipper.stop(DRAIN_SECONDS)
-        self.journal.release()
+        if self.shipper.stop(DRAIN_SECONDS):
+            self.journal.release()  # else the lock goes with the process: its thread may still delete what it ships
 
     @property
     def journal(self) -> Journal:
@@ -56,8 +56,13 @@ class Ledger:
 
     @property
     def database_error(self) -> str:
-        """What keeps calls from the tables; empty when nothing does."""
-        return self.shipper.delivery.database_error
+        """What is wrong with the database; empty when nothing is."""
+        return self.shipper.delivery.database_fault
+
+    @property
+    def shipper_error(self) -> str:
+        """What the shipper failed of and tries again; empty when nothing."""
+        return self.shipper.fault
 
     @property
     def lag_bytes(self) -> int:

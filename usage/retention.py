@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -21,27 +20,30 @@ logger = logging.getLogger(__name__)
 BATCH_SIZE = 2000
 PAUSE_SECONDS = 0.05
 HOUR_SECONDS = 3600.0
+STOP_SECONDS = 2.0
 LOCK = 0x7072756E  # any number that all our processes share
 
 
-def prune(now: datetime | None = None) -> tuple[int, int]:
-    """Deletes what is older than RETENTION_DAYS and BODY_RETENTION_DAYS (0: for ever).
+def prune(now: datetime | None = None, stopping: threading.Event | None = None) -> tuple[int, int]:
+    """Deletes what is older than RETENTION_DAYS and BODY_RETENTION_DAYS (0: for ever), until `stopping` is set.
 
     Returns how many rows and how many bodies went.
     """
     now = now or datetime.now(UTC)
+    stopping = stopping or threading.Event()
     bodies = rows = 0
     if settings.BODY_RETENTION_DAYS:
-        bodies = _delete("usage_requestbody", first_id(now - timedelta(days=settings.BODY_RETENTION_DAYS)))
+        bodies = _delete("usage_requestbody", now - timedelta(days=settings.BODY_RETENTION_DAYS), stopping)
     if settings.RETENTION_DAYS:
         oldest = now - timedelta(days=settings.RETENTION_DAYS)
         # Sums of an hour or a day that is partly pruned can no longer be compared with their rows.
         state = LedgerState.load()
-        state.pruned_before = max(state.pruned_before or oldest, oldest) + timedelta(days=1)
+        comparable = oldest + timedelta(days=1)
+        state.pruned_before = max(state.pruned_before or comparable, comparable)
         state.save(update_fields=["pruned_before"])
-        _delete("usage_requestbody", first_id(oldest))
-        _delete("usage_countedresponse", first_id(oldest))
-        rows = _delete("usage_request", first_id(oldest))
+        bodies += _delete("usage_requestbody", oldest, stopping)
+        _delete("usage_countedresponse", oldest, stopping)
+        rows = _delete("usage_request", oldest, stopping)
     return rows, bodies
 
 
@@ -50,20 +52,19 @@ def first_id(moment: datetime) -> UUID:
     return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
-def _delete(table: str, before: UUID) -> int:
+def _delete(table: str, before: datetime, stopping: threading.Event) -> int:
     total = 0
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(
                 f"DELETE FROM {table} WHERE request_id IN"
                 f" (SELECT request_id FROM {table} WHERE request_id < %s ORDER BY request_id LIMIT {BATCH_SIZE})",
-                [before],
+                [first_id(before)],
             )
             count: int = cursor.rowcount
         total += count
-        if count < BATCH_SIZE:
+        if count < BATCH_SIZE or stopping.wait(PAUSE_SECONDS):
             return total
-        time.sleep(PAUSE_SECONDS)
 
 
 class DailyPruning:
@@ -77,20 +78,21 @@ class DailyPruning:
         self._thread.start()
 
     def stop(self) -> None:
+        """Returns in seconds: what is being deleted rolls back, and a database that hangs holds nobody up."""
         self._stopping.set()
-        self._thread.join()
+        self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
         while not self._stopping.wait(HOUR_SECONDS):
             try:
-                prune_if_due()
+                prune_if_due(self._stopping)
             except Error as error:
                 logger.warning("pruning failed and is tried again in an hour: %s", type(error).__name__)
             finally:
                 connections.close_all()
 
 
-def prune_if_due() -> bool:
+def prune_if_due(stopping: threading.Event | None = None) -> bool:
     """Prunes unless some process has done so in the last day, or is doing it."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
@@ -100,7 +102,9 @@ def prune_if_due() -> bool:
             state = LedgerState.load()
             if state.pruned_at and datetime.now(UTC) - state.pruned_at < timedelta(days=1):
                 return False
-            rows, bodies = prune()
+            rows, bodies = prune(stopping=stopping)
+            if stopping and stopping.is_set():
+                return False
             LedgerState.objects.filter(pk=state.pk).update(pruned_at=datetime.now(UTC))
             logger.info("pruned %d rows and %d bodies", rows, bodies)
             return True

@@ -1,8 +1,8 @@
 """Owns the way of finished calls into the tables: rows, bodies, hours and days, in one transaction.
 
 Exactly once: a row's primary key is its request id; what is added to `UsageHour` and `UsageDay`
-comes only from rows that this transaction really inserted. A row `interrupted` is a guess: the
-call's real end replaces it, and takes back what the guess had added.
+comes only from rows that this transaction really inserted. A row that knows more of its call (`RANK`)
+replaces one that knows less, and takes back what that had added.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
@@ -33,6 +34,7 @@ DEFAULTS = {
     if not field.null and field.name != "digest"
 }
 STUB = "dead_letter"
+GUESS = "interrupted"
 BODY_NAMES = ("request_body", "response_body")
 
 INSERT_ROWS = (
@@ -40,15 +42,22 @@ INSERT_ROWS = (
     f" SELECT {NAMES}, {DIGEST} FROM jsonb_populate_recordset(NULL::usage_request, %s::jsonb)"
     f" ON CONFLICT (request_id) DO NOTHING RETURNING {NAMES}"
 )
-DELETE_GUESSES = (
-    "DELETE FROM usage_request WHERE request_id = ANY(%s::uuid[])"
-    f" AND (outcome = %s OR error_code = %s) RETURNING {NAMES}"
+# The guess that a call was interrupted, a stub in its place (0), a stub of the real end, the real end (3): `_rank`.
+RANK = (
+    f"CASE WHEN error_code = '{STUB}' THEN 2 * (outcome <> '{Outcome.INTERRUPTED}')::int"
+    f" WHEN error_code = '{GUESS}' THEN 1 ELSE 3 END"
+)
+DELETE_LESSER = (
+    "DELETE FROM usage_request USING unnest(%s::uuid[], %s::int[]) AS new(id, rank)"
+    f" WHERE request_id = new.id AND {RANK} < new.rank RETURNING {NAMES}"
 )
 UPDATE_PRICES = (
-    "UPDATE usage_request AS old SET cost = new.cost, price = new.price"
-    " FROM jsonb_populate_recordset(NULL::usage_request, %s::jsonb) AS new WHERE old.request_id = new.request_id"
-    f" RETURNING {', '.join(f'old.{name}' for name in COLUMNS)}"
+    "UPDATE usage_request SET cost = priced.cost, price = priced.price"
+    " FROM jsonb_populate_recordset(NULL::usage_request, %s::jsonb) AS priced"
+    " WHERE usage_request.request_id = priced.request_id"
+    f" RETURNING {', '.join(f'usage_request.{name}' for name in COLUMNS)}"
 )
+DELETE_BODIES = "DELETE FROM usage_requestbody WHERE request_id = ANY(%s::uuid[])"
 UPDATE_DIGESTS = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id = ANY(%s::uuid[])"
 
 
@@ -60,13 +69,13 @@ def write_rows(rows: Sequence[Mapping[str, Any]]) -> int:
     Raises:
         django.db.Error: nothing of it was written.
     """
-    # Of two rows of one call, the real end counts and not the guess.
-    by_id = {str(row["request_id"]): row for row in sorted(rows, key=lambda row: not is_guess(row))}
-    final = [request_id for request_id, row in by_id.items() if not is_guess(row)]
+    by_id = {str(row["request_id"]): row for row in sorted(rows, key=_rank)}  # of two rows of one call, the better one
     rollup = Rollup()
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(DELETE_GUESSES, [final, Outcome.INTERRUPTED, STUB])
-        rollup.add(_dictionaries(cursor), sign=-1)
+        cursor.execute(DELETE_LESSER, [list(by_id), [_rank(row) for row in by_id.values()]])
+        if lesser := _dictionaries(cursor):
+            rollup.add(lesser, sign=-1)
+            cursor.execute(DELETE_BODIES, [[row["request_id"] for row in lesser]])
         settled = settle_responses(by_id.values())
         cursor.execute(INSERT_ROWS, [orjson.dumps([_columns(row) for row in settled]).decode()])
         inserted = _dictionaries(cursor)
@@ -74,11 +83,6 @@ def write_rows(rows: Sequence[Mapping[str, Any]]) -> int:
         _insert_bodies(by_id[str(row["request_id"])] for row in inserted)
         rollup.write(cursor)
     return len(inserted)
-
-
-def is_guess(row: Mapping[str, Any]) -> bool:
-    """Whether a later record of the same call knows better."""
-    return row["outcome"] == Outcome.INTERRUPTED or is_stub(row)
 
 
 def is_stub(row: Mapping[str, Any]) -> bool:
@@ -93,6 +97,13 @@ def update_prices(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         updated = _dictionaries(cursor)
         cursor.execute(UPDATE_DIGESTS, [[row["request_id"] for row in rows]])
     return updated
+
+
+def _rank(row: Mapping[str, Any]) -> int:
+    """How much is known of the call; in SQL it is `RANK`."""
+    if is_stub(row):
+        return 2 * (row["outcome"] != Outcome.INTERRUPTED)
+    return 1 if row.get("error_code") == GUESS else 3
 
 
 def _insert_bodies(rows: Iterable[Mapping[str, Any]]) -> None:
@@ -124,14 +135,14 @@ def interrupted(begin: Mapping[str, Any]) -> dict[str, Any]:
         "outcome": Outcome.INTERRUPTED,
         "duration_ms": 0.0,
         "error_type": "server_error",
-        "error_code": "interrupted",
+        "error_code": GUESS,
         "error_message": "The server ended in the middle of this call. It may have been billed.",
     }
 
 
 def stub(row: Mapping[str, Any]) -> dict[str, Any]:
     """What is safe to keep of a row that the database refuses: its id and its numbers."""
-    counts = {name: row[name] for name in SUMS if _is_count(row.get(name))}
+    counts = {name: row[name] for name in SUMS if _is_count(name, row.get(name))}
     texts = {name: str(row.get(name, ""))[:100] for name in ("key_name", "method", "route") if _is_plain(row.get(name))}
     return {
         "request_id": row["request_id"],
@@ -146,13 +157,22 @@ def stub(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def started_at(request_id: str) -> str:
-    """When the call began, to the millisecond: a UUIDv7 says it (RFC 9562, 5.7)."""
-    milliseconds = UUID(request_id).int >> 80
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat()
+    """When the call began, to the millisecond: a UUIDv7 says it (RFC 9562, 5.7); 1970 if it is none."""
+    try:
+        milliseconds = UUID(request_id).int >> 80
+        return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat()
+    except ValueError:
+        return datetime.fromtimestamp(0, UTC).isoformat()
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53
+def _is_count(name: str, value: Any) -> bool:
+    """Whether the column takes it as it is."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 2**53:
+        return False
+    try:
+        return bool(Request._meta.get_field(name).clean(value, None) == value)
+    except ValidationError:
+        return False
 
 
 def _is_plain(value: Any) -> bool:

@@ -18,15 +18,18 @@ READ_BYTES = 1024 * 1024
 
 
 def read_from(path: Path, offset: int, limit: int | None = None) -> Scan:
-    """About a MiB of whole records from `offset`; at most up to byte `limit`."""
+    """About a MiB of whole records from `offset`; at most up to byte `limit`, where a record is known to end."""
     size = READ_BYTES
     while True:
         with path.open("rb") as segment:
             segment.seek(offset)
             data = segment.read(size if limit is None else min(size, limit - offset))
         found = scan(data)
-        if found.size or len(data) < size:
+        if found.size:
             return found
+        if len(data) < size:
+            # Without a limit a torn tail; with one, the disk has not kept what was written.
+            return found if limit is None else Scan([], [data], limit - offset)
         size *= 2  # a record longer than what was read
 
 
@@ -40,8 +43,7 @@ def read_all(path: Path) -> Iterator[Scan]:
 
 def writers(directory: Path) -> list[str]:
     """Every writer that has left a lock or a segment, the oldest first (their ids are UUIDv7)."""
-    names = {path.name.partition(".")[0] for path in directory.glob("[0-9a-f]*.*")}
-    return sorted(names)
+    return sorted({path.name.partition(".")[0] for kind in ("lock", "journal") for path in directory.glob(f"*.{kind}")})
 
 
 def segments_of(directory: Path, writer: str) -> list[Path]:

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 0.2
 ADOPT_SECONDS = 5.0
+LONGEST_BACKOFF = 30.0
 
 
 class Shipper:
@@ -32,20 +33,28 @@ class Shipper:
 
     def __init__(self, journal: Journal) -> None:
         self.delivery = Delivery(journal.directory)
+        self.fault = ""  # what the last round failed of, unexpectedly
         self._journal = journal
         self._offsets: dict[Path, int] = {}
+        self._adopted_at = 0.0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self, seconds: float) -> None:
-        """Ships what the closed journal still has, for `seconds` at most; the rest is the next process's."""
+    def stop(self, seconds: float) -> bool:
+        """Ships what the closed journal still has, for `seconds` at most; the rest is the next process's.
+
+        Returns whether the thread has ended: a database that does not answer may still hold it.
+        """
         self.delivery.deadline = time.monotonic() + seconds
         self._stopping.set()
         self.delivery.hurry.set()
-        self._thread.join()
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            logger.warning("the database does not answer; %d bytes stay in the journal", self.lag_bytes)
+        return not self._thread.is_alive()
 
     @property
     def lag_bytes(self) -> int:
@@ -53,22 +62,38 @@ class Shipper:
         return sum(segment.written - self._offsets.get(segment.path, 0) for segment in list(self._journal.segments))
 
     def _run(self) -> None:
-        adopted_at = 0.0
         try:
-            while True:
-                stopping = self._stopping.is_set()
-                for segment in list(self._journal.segments):
-                    self._ship(segment)
-                if stopping:
-                    return
-                if time.monotonic() - adopted_at >= ADOPT_SECONDS:
-                    adopt_dead(self._journal.directory, self.delivery, besides=self._journal.writer)
-                    adopted_at = time.monotonic()
-                self._stopping.wait(IDLE_SECONDS)
-        except GaveUp:
-            logger.warning("the database is away; %d bytes stay in the journal", self.lag_bytes)
+            self._ship_until_stopped()
         finally:
             connections.close_all()
+
+    def _ship_until_stopped(self) -> None:
+        backoff = IDLE_SECONDS
+        while True:
+            stopping = self._stopping.is_set()
+            try:
+                self._ship_once(adopting=not stopping)
+                self.fault = ""
+                backoff = IDLE_SECONDS
+            except GaveUp:
+                logger.warning("the database is away; %d bytes stay in the journal", self.lag_bytes)
+                return
+            except Exception as fault:  # the border: everything is still in the journal, so it is tried again
+                logger.exception("the shipper failed and tries again")
+                self.fault = type(fault).__name__
+                backoff = min(backoff * 2, LONGEST_BACKOFF)
+            if stopping:
+                return
+            self._stopping.wait(backoff)
+
+    def _ship_once(self, *, adopting: bool) -> None:
+        if self.fault:
+            connections.close_all()
+        for segment in list(self._journal.segments):
+            self._ship(segment)
+        if adopting and time.monotonic() - self._adopted_at >= ADOPT_SECONDS:
+            adopt_dead(self._journal.directory, self.delivery, besides=self._journal.writer)
+            self._adopted_at = time.monotonic()
 
     def _ship(self, segment: Segment) -> None:
         offset = self._offsets.get(segment.path, 0)
@@ -92,7 +117,7 @@ def adopt_dead(directory: Path, delivery: Delivery, besides: str = "") -> None:
             if paths:
                 _ship_dead(paths, delivery)
                 for path in paths:
-                    path.unlink()
+                    path.unlink(missing_ok=True)
 
 
 def _ship_dead(paths: Iterable[Path], delivery: Delivery) -> None:

@@ -11,14 +11,20 @@ from django.db import connection
 
 from usage import segments
 from usage.models import LedgerState
+from usage.histogram import ENDS
 from usage.rollups import DAY_KEYS, DAY_SUMS, HISTOGRAMS, HOUR_KEYS, SUMS
 from usage.rows import DIGEST
 
 MODEL = "COALESCE(NULLIF(response_model, ''), request_model)"
 HOUR = "date_trunc('hour', started_at, 'UTC')"
 DAY = "(started_at AT TIME ZONE 'UTC')::date"
+HOUR_GROUPS = f"{HOUR} AS hour, key_name, {MODEL} AS model, route, outcome"
+DAY_GROUPS = f"{DAY} AS day, key_name"
+DIFFERS = "a.{0} <> b.{0}"
 # Sums of doubles depend on their order.
-CLOSE = "abs(a.{0} - b.{0}) > 1e-6 * greatest(1, abs(a.{0}))"
+DOUBLES = {
+    name: "abs(a.{0} - b.{0}) > 1e-6 * greatest(1, abs(a.{0}))".format(name) for name in ("audio_seconds", "duration_ms")
+}
 SHIPPING_SECONDS = 15.0
 
 
@@ -26,10 +32,10 @@ def find_faults(journal: Path) -> Iterator[str]:
     """One line for each fault; none when the ledger is whole."""
     yield from changed_rows()
     since = LedgerState.load().pruned_before
-    hour_groups = f"{HOUR} AS hour, key_name, {MODEL} AS model, route, outcome"
-    yield from wrong_sums("usage_usagehour", HOUR_KEYS, hour_groups, SUMS, since)
-    yield from wrong_sums("usage_usageday", DAY_KEYS, f"{DAY} AS day, key_name", DAY_SUMS, since)
-    yield from wrong_histograms()
+    yield from wrong_sums("usage_usagehour", HOUR_KEYS, HOUR_GROUPS, SUMS, since)
+    yield from wrong_sums("usage_usageday", DAY_KEYS, DAY_GROUPS, DAY_SUMS, since)
+    for name in HISTOGRAMS:
+        yield from wrong_histograms(name, since)
     yield from missing_records(journal)
 
 
@@ -47,7 +53,7 @@ def wrong_sums(
     """Groups of `table` that are not the sum of their rows. `since`: where rows have been pruned, sums stay."""
     counters = ", ".join(f"COALESCE(sum({name}), 0) AS {name}" for name in sums)
     same = " AND ".join(f"a.{key} = b.{key}" for key in keys)
-    differs = " OR ".join(["a.calls <> b.calls", "a.unpriced_calls <> b.unpriced_calls", *map(CLOSE.format, sums)])
+    differs = " OR ".join(DOUBLES.get(name, DIFFERS.format(name)) for name in ("calls", "unpriced_calls", *sums))
     query = f"""
         WITH a AS (
             SELECT {groups}, count(*) AS calls, count(*) FILTER (WHERE cost IS NULL) AS unpriced_calls, {counters}
@@ -65,16 +71,25 @@ def wrong_sums(
             yield f"{table} is not the sum of its rows for {' / '.join(group)}"
 
 
-def wrong_histograms() -> Iterator[str]:
-    """Hours whose total-time histogram does not count each call once."""
-    column = f"{HISTOGRAMS[0]}_histogram"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT hour, key_name, model, route, outcome FROM usage_usagehour"
-            f" WHERE calls <> COALESCE((SELECT sum(count) FROM unnest({column}) AS count), 0) LIMIT 100"
+def wrong_histograms(name: str, since: datetime | None) -> Iterator[str]:
+    """Hours whose histogram of `name` does not count each call in its bucket."""
+    keys = ", ".join(HOUR_KEYS)
+    query = f"""
+        WITH a AS (
+            SELECT {HOUR_GROUPS}, width_bucket({name}, %s::float8[]) AS bucket, count(*) AS count
+            FROM usage_request WHERE {name} IS NOT NULL GROUP BY {", ".join(str(n + 1) for n in range(len(HOUR_KEYS) + 1))}
+        ), b AS (
+            SELECT {keys}, number - 1 AS bucket, count
+            FROM usage_usagehour, unnest({name}_histogram) WITH ORDINALITY AS counts(count, number) WHERE count <> 0
         )
+        SELECT DISTINCT {", ".join(f"{key}::text" for key in HOUR_KEYS)} FROM a FULL JOIN b USING ({keys}, bucket)
+        WHERE hour >= COALESCE(%s, '-infinity'::timestamptz) AND a.count IS DISTINCT FROM b.count
+        LIMIT 100
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(query, [ENDS, since])
         for group in cursor.fetchall():
-            yield f"usage_usagehour's histogram is off for {' / '.join(map(str, group))}"
+            yield f"usage_usagehour's histogram of {name} is off for {' / '.join(group)}"
 
 
 def missing_records(journal: Path) -> Iterator[str]:

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn, cast
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.authentication import BaseAuthentication
@@ -133,7 +132,7 @@ class CallView(ProxyView):
         whole first, and goes through `rewrite` if upstream's status is 200.
         """
         capacity.check_open()
-        self.call.pollable = request.credentials.api_key == settings.OPENAI_API_KEY
+        self.call.sent_with(request.credentials)
         self.call.begin()
         await ledger.durable()
         answer = await upstream.send(request)
@@ -145,7 +144,7 @@ class CallView(ProxyView):
         finally:
             await answer.aclose()
         self.call.upstream_ended()
-        self.call.answer.read_body(body)
+        self.call.read_answer(body)
         if answer.status == 200:
             body = rewrite(body)
         self.call.relayed(len(body))

@@ -35,13 +35,15 @@ class ReadinessView(ProxyView):
     @openapi.readiness
     async def get(self, request: ProxyRequest) -> HttpResponse:
         ready = bool(settings.SECURITY_KEY) and not capacity.draining and not ledger.journal.full
+        degraded = ledger.database_error or ledger.shipper_error
         facts = {
-            "status": "unavailable" if not ready else "degraded" if ledger.database_error else "ok",
+            "status": "unavailable" if not ready else "degraded" if degraded else "ok",
             "keys": "loaded" if settings.SECURITY_KEY else "missing",
             "draining": capacity.draining,
             "journal": "full" if ledger.journal.full else "ok",
             "journal_lag_bytes": ledger.lag_bytes,
             "database": ledger.database_error or "ok",
+            "shipper": ledger.shipper_error or "ok",
         }
         return JsonResponse(facts, status=200 if ready else 503, headers={} if ready else {"Retry-After": "1"})
 

@@ -90,4 +90,4 @@ def _day(text: str) -> datetime:
 
 
 def _count_lines(path: Path) -> int:
-    return len(path.read_bytes().splitlines()) if path.exists() else 0
+    return path.read_bytes().count(b"\n") if path.exists() else 0
