@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError
 
 from usage import retention, segments
 from usage.delivery import DAMAGED, DEAD_LETTERS, GaveUp
@@ -36,7 +37,11 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **options: Any) -> None:
         self.journal = settings.DATA_DIR / "journal"
-        getattr(self, options["action"])(options)
+        try:
+            getattr(self, options["action"])(options)
+        except OperationalError as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
 
     def status(self, _options: dict[str, Any]) -> None:
         waiting = sum(path.stat().st_size for path in self.journal.glob("*.journal"))
