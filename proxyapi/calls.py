@@ -135,7 +135,7 @@ class Call:
             "response_id": _clip(answer.response_id, 200),
             "response_status": answer.response_status,
             "pollable": self.pollable,
-            "response_model": _clip(answer.model, 200),
+            "response_model": self._text(answer.model, 200),
             "service_tier": _clip(answer.service_tier, 50),
             "status": status,
             "outcome": outcome,

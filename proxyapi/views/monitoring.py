@@ -34,7 +34,7 @@ DATABASE_PATIENCE = 10.0  # seconds
 
 
 async def in_own_thread(function: Callable[[], str]) -> str:
-    """As `asyncio.to_thread`, but what hangs takes no thread from the calls, and does not keep the process from ending."""
+    """As `asyncio.to_thread`, but one that hangs takes no thread from calls and does not keep the process alive."""
     future: Future[str] = Future()
 
     def run() -> None:
