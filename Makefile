@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test demo dev lint format requirements clean
+.PHONY: help run test chaos demo dev lint format requirements clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -18,6 +18,9 @@ run: $(VENV)/base.stamp  ## start the server on port 3002
 
 test: $(VENV)/dev.stamp  ## run all tests; make test ARGS="-k name"
 	@$(BIN)/python -m pytest $(ARGS)
+
+chaos: $(VENV)/dev.stamp  ## kill, stop, fill and damage everything under load; then compare the books
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 demo: $(VENV)/base.stamp  ## start the server against a simulated OpenAI: no key, no network
 	@$(BIN)/python -m tests.simulator.demo

@@ -58,4 +58,4 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
 
 def begin_drain() -> None:
     """Called by the worker when it is told to stop: calls upstream go on, no new one starts."""
-    capacity.draining = True
+    capacity.drain()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 # Request line and headers; uvicorn alone takes as many as a client likes to send. A read may add 256 KiB to it.
 MAX_HEAD_BYTES = 64 * 1024
+HEAD_SECONDS = 30.0
 
 
 class Protocol(HttpToolsProtocol):
@@ -19,6 +22,11 @@ class Protocol(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._running: RequestResponseCycle | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._expect_head()
 
     def data_received(self, data: bytes) -> None:
         if self._in_head:  # since an earlier read: the one in which a head begins may have a body before it
@@ -36,21 +44,47 @@ class Protocol(HttpToolsProtocol):
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
+        self._cancel_head_timer()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
         self._in_head = True
         self._head_bytes = 0
+        self._expect_head()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        # ASGI has no word for it: `close` waits for the client to take what is left, `abort` does not.
-        self.scope["extensions"] = {"chatproxy.abort": {"abort": self.transport.abort}}
+        self._cancel_head_timer()
+        # ASGI has no words for these. `close` waits for the client to take what is left, `abort` does not.
+        self.scope["extensions"] = {
+            "chatproxy.abort": {"abort": self.transport.abort},
+            "chatproxy.until_close": {"until_close": self._answer_until_close},
+        }
         super().on_headers_complete()
 
+    def _answer_until_close(self) -> None:
+        """The running answer has no length and no chunks: it ends with the connection (RFC 9112, 6.3)."""
+        assert self._running is not None  # noqa: S101  (an answer is being made)
+        self._running.keep_alive = False
+        self._running.chunked_encoding = False
+        self._running.expected_content_length = sys.maxsize
+
+    def _expect_head(self) -> None:
+        """A connection that does not say what it wants is closed."""
+        self._cancel_head_timer()
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _cancel_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
     def send_400_response(self, msg: str) -> None:
-        """The answer to what is not HTTP; there is no request, so no request id."""
+        """The answer to what is not HTTP; there is no request, so no request id. Never inside another's answer."""
+        if self._running is not None and self._running.response_started and not self._running.response_complete:
+            self.transport.close()
+            return
         error = {"message": msg, "type": "invalid_request_error", "param": None, "code": "bad_request"}
         body = json.dumps({"error": {**error, "request_id": None}}).encode()
         head = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"

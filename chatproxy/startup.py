@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -25,6 +26,16 @@ class StartError(Exception):
 
 class Output(Protocol):
     def write(self, msg: str) -> Any: ...
+
+
+def raise_open_files(calls: int) -> str:
+    """A call needs two sockets. Takes what the hard limit allows; returns a warning if that is too few, or nothing."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    needed = 2 * calls + 200
+    if hard == resource.RLIM_INFINITY or hard >= needed:
+        return ""
+    return f"{calls} calls at once need {needed} open files, and {hard} are allowed; raise `ulimit -n`"
 
 
 def check_port(host: str, port: int) -> None:

@@ -19,6 +19,7 @@ from uuid_utils.compat import uuid7
 from proxyapi import upstream
 from proxyapi.exceptions import UpstreamFailure
 from proxyapi.fields import configured_credentials
+from proxyapi.threads import in_own_thread
 from proxyapi.upstream import UpstreamRequest
 from usage.answers import Answer
 from usage.ledger import ledger
@@ -37,7 +38,7 @@ async def watch_pending() -> None:
     while True:
         await asyncio.sleep(PAUSE)
         if settings.OPENAI_API_KEY:
-            for response in await asyncio.to_thread(_lease):
+            for response in await in_own_thread(_lease):
                 try:
                     await ask(response)
                 except Exception:  # the border: one response must not end the watching
@@ -57,13 +58,13 @@ async def ask(response: PendingResponse) -> None:
         logger.info("background response not seen: %s", failure.code)
         return
     if looked.status == 404:
-        await asyncio.to_thread(_forget, response)
+        await in_own_thread(lambda: _forget(response))
     if looked.status != 200:
         return
     answer = Answer()
     answer.read_body(body)
     if answer.response_status in UNFINISHED:
-        await asyncio.to_thread(_postpone, response)
+        await in_own_thread(lambda: _postpone(response))
         return
     row = {
         "incoming_request_id": str(response.request_id),
@@ -86,7 +87,7 @@ async def ask(response: PendingResponse) -> None:
     }
     ledger.end(str(uuid7()), row)
     if answer.usage is None:  # it failed or was cancelled before it cost anything; nothing will settle it
-        await asyncio.to_thread(_forget, response)
+        await in_own_thread(lambda: _forget(response))
 
 
 def _lease() -> list[PendingResponse]:

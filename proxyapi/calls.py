@@ -11,12 +11,14 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from django.conf import settings
 
 from proxyapi.exceptions import StorageFull
 from usage import journal
+from usage.answer_text import AnswerText
 from usage.answers import Answer
-from usage.bodies import AnswerText, keep_body
+from usage.bodies import keep_body
 from usage.ledger import ledger
 from usage.models import Outcome, UsageSource
 from usage.redaction import redact
@@ -145,7 +147,7 @@ class Call:
             **self._timings(),
             "response_bytes": self.response_bytes,
             **counts,
-            "usage": answer.usage,
+            "usage": _without_nul(answer.usage),
             "usage_source": source,
         }
 
@@ -194,6 +196,15 @@ def _ms(seconds: float) -> float:
 def _clip(value: str, length: int) -> str:
     """PostgreSQL's text takes no NUL and no lone surrogate; a column takes `length` characters."""
     return value.replace("\0", "").encode("utf-8", "replace").decode()[:length]
+
+
+def _without_nul(usage: dict[str, Any] | None) -> Any:
+    """PostgreSQL's JSON takes no NUL; one would cost the whole row. What is nested too deep is no usage."""
+    try:
+        encoded = orjson.dumps(usage)
+    except orjson.JSONEncodeError:
+        return None
+    return orjson.loads(encoded.replace(b"\\u0000", b"")) if b"\\u0000" in encoded else usage
 
 
 def _address(value: str | None) -> str | None:

@@ -43,6 +43,7 @@ def image_url(image: Any) -> str:
     """The URL of a seed image object: its `url`, or a `data:` URL of its `base64`."""
     fields = image if isinstance(image, dict) else {}
     url, encoded = fields.get("url"), fields.get("base64")
+    encoded = encoded.strip() if isinstance(encoded, str) else encoded
     if isinstance(url, str) and url:
         return url
     if isinstance(encoded, str) and encoded:
@@ -53,7 +54,7 @@ def image_url(image: Any) -> str:
 def media_type(encoded: str) -> str:
     """The media type that the first bytes of base64 text say; PNG when they say nothing."""
     try:
-        start = base64.b64decode(encoded[:64].strip()[:16])
+        start = base64.b64decode(encoded[:16])
     except (binascii.Error, ValueError):
         start = b""
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
@@ -98,13 +99,13 @@ def chatgpt_answer(completion: bytes) -> bytes:
     try:
         detail = json.loads(completion)
         message = detail["choices"][0]["message"]
-    except (ValueError, LookupError, TypeError):
+        answer = {
+            "role": message.get("role") or "assistant",
+            "id": detail.get("id"),
+            "parentMessageId": str(uuid4()),
+            "text": message.get("content") or "",
+            "detail": detail,
+        }
+        return json.dumps(answer).encode()
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return completion
-    answer = {
-        "role": message.get("role") or "assistant",
-        "id": detail.get("id"),
-        "parentMessageId": str(uuid4()),
-        "text": message.get("content") or "",
-        "detail": detail,
-    }
-    return json.dumps(answer).encode()

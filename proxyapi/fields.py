@@ -20,6 +20,7 @@ from proxyapi.exceptions import BadRequest, UpstreamKeyMissing
 from proxyapi.upstream import Credentials
 
 OURS = frozenset({"security_key", "openai_api_key", "project", "organization", "timeout", "access_token"})
+PLAIN_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?(e[+-]?[0-9]{1,3})?", re.ASCII | re.IGNORECASE)
 HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
 
 
@@ -68,7 +69,7 @@ def deadline(data: Mapping[str, Any], query: QueryDict) -> float:
     seconds = settings.REQUEST_TIMEOUT
     if given not in (None, ""):
         try:
-            wanted = math.nan if isinstance(given, bool) else float(given) / 1000
+            wanted = float(given) / 1000 if PLAIN_NUMBER.fullmatch(str(given)) else math.nan
         except (TypeError, ValueError, OverflowError):
             wanted = math.nan
         if not wanted > 0:

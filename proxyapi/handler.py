@@ -1,6 +1,6 @@
 """Owns the ASGI side of an API call: the lean counterpart of Django's stock handler.
 
-In order: ids, route, a place in `capacity`, the body under its cap, the view, the answer. Django's
+In order: ids, route, the body under its cap, the view, the answer. Django's
 stock handler costs four times as much per call and keeps a thread for each (ARCHITECTURE.md has
 the figures). What it does for a call is done here: the caller's departure cancels the call at
 once, an answer is closed exactly once, and a fault becomes a 500, never a hung connection.
@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import ExitStack
 from typing import Any, cast
 
 from corsheaders.middleware import CorsMiddleware
@@ -21,7 +20,7 @@ from django.http.response import HttpResponseBase
 from django.urls import get_resolver
 
 from proxyapi.capacity import capacity
-from proxyapi.exceptions import BodyTooLarge, InternalError, ProxyError, RequestTimeout, render
+from proxyapi.exceptions import BodyTooLarge, InternalError, ProxyError, RequestTimeout, ShuttingDown, render
 from proxyapi.relay import RelayResponse
 from proxyapi.requests import CallRequest
 from proxyapi.streaming import EventStream, Send
@@ -50,10 +49,10 @@ class CallHandler:
         request = CallRequest(scope)
         match = self._resolver.resolve("/" + request.path_info.removeprefix("/").rstrip("/"))  # `OPTIONS *` has none
         request.resolver_match = match
-        with ExitStack() as place:
+        with request.place:
             try:
                 if cast(Any, match.func).cls.takes_capacity:  # DRF's `as_view` names the class
-                    place.enter_context(capacity.slot())
+                    capacity.check_room()  # said before the body is sent; a stranger takes no place
                 request.set_body(await self._read_body(request, receive))
             except CallerGone:
                 return
@@ -68,22 +67,27 @@ class CallHandler:
         announced = request.META.get("CONTENT_LENGTH", "")
         if announced.isdecimal() and int(announced) > limit:
             raise too_large
-        pieces = []
+        try:
+            async with asyncio.timeout(settings.REQUEST_TIMEOUT) as patience:
+                with capacity.receiving(patience):
+                    return await self._join_body(receive, limit, too_large)
+        except TimeoutError:
+            raise (ShuttingDown() if capacity.draining else RequestTimeout()) from None
+
+    @staticmethod
+    async def _join_body(receive: Receive, limit: int, too_large: BodyTooLarge) -> bytes:
+        pieces: list[bytes] = []
         size = 0
         more = True
-        try:
-            async with asyncio.timeout(settings.REQUEST_TIMEOUT):
-                while more:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise CallerGone
-                    pieces.append(message["body"])
-                    size += len(message["body"])
-                    if size > limit:
-                        raise too_large
-                    more = message["more_body"]
-        except TimeoutError:
-            raise RequestTimeout from None
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise CallerGone
+            pieces.append(message["body"])
+            size += len(message["body"])
+            if size > limit:
+                raise too_large
+            more = message["more_body"]
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _exchange(self, request: CallRequest, receive: Receive, send: Send) -> None:
@@ -120,8 +124,7 @@ class CallHandler:
             headers.append((b"x-incoming-request-id", request.incoming_request_id.encode()))
         start = {"type": "http.response.start", "status": response.status_code, "headers": headers}
         if isinstance(response, RelayResponse):
-            abort = request.scope["extensions"]["chatproxy.abort"]["abort"]  # chatproxy.protocol
-            await EventStream(response.relay, send, abort).run(start)
+            await EventStream(response.relay, send, request.scope).run(start)
         elif isinstance(response, HttpResponse):
             if response.status_code not in NO_BODY_STATUSES and not response.has_header("content-length"):
                 headers.append((b"content-length", str(len(response.content)).encode()))

@@ -67,6 +67,11 @@ def body(required: list[str], **properties: Schema) -> Schema:
     return {"type": "object", "required": required, "properties": {**OURS, **properties}, "additionalProperties": True}
 
 
+def form(required: list[str], **properties: Schema) -> Schema:
+    """Without our fields: the page would fill them in, and a wrong `security_key` wins over a right header."""
+    return {"type": "object", "required": required, "properties": properties}
+
+
 def operation(
     summary: str,
     *,
@@ -88,7 +93,7 @@ def operation(
         parameters=[
             OpenApiParameter(name, OpenApiTypes.STR, description=words) for name, words in (query or {}).items()
         ],
-        examples=[OpenApiExample(summary, value=example, request_only=True)] if example else [],
+        examples=[OpenApiExample(summary, value=example, request_only=True)] if example is not None else [],
     )
     return decorator
 
@@ -130,7 +135,7 @@ create_response = operation(
     "Create a response",
     request={
         JSON: body(
-            ["model", "input"],
+            [],
             model=TEXT,
             input={"anyOf": [TEXT, LIST]},
             instructions=TEXT,
@@ -161,7 +166,7 @@ retrieve_response = operation(
     },
 )
 delete_response = operation("Delete a response", query=QUERY)
-cancel_response = operation("Cancel a background response", request={JSON: body([])})
+cancel_response = operation("Cancel a background response", request={JSON: body([])}, example={})
 list_input_items = operation(
     "List a response's input items",
     query={
@@ -176,7 +181,7 @@ FORMATS = ["json", "text", "srt", "verbose_json", "vtt", "diarized_json"]
 transcribe = operation(
     "Transcribe audio",
     request={
-        FORM: body(
+        FORM: form(
             ["file"],
             file={"type": "string", "format": "binary"},
             model=described(TEXT, "Default: whisper-1."),

@@ -68,8 +68,9 @@ class Relay:
         if rest := self._framer.flush():
             yield await self._passed(rest)
         await self._end()
-        if not self._last_events.rstrip().endswith(b"data: [DONE]"):
-            yield self._dialect.trailer
+        if self._dialect.trailer and not self._last_events.rstrip().endswith(b"data: [DONE]"):
+            separated = not self._last_events or self._last_events.endswith(sse.BLANK_LINES)
+            yield self._dialect.trailer if separated else b"\n\n" + self._dialect.trailer
 
     async def _passed(self, events: bytes) -> bytes:
         self._last_events = events

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
 
@@ -32,6 +33,7 @@ class CallRequest(ASGIRequest):
         self.request_id = uuid7()
         self.refusal: ProxyError | None = None
         self.raw_body = b""
+        self.place = ExitStack()  # what the call occupies until its answer has been sent
         super().__init__(scope, BytesIO())
         offered = (self.META.get("HTTP_X_REQUEST_ID", ""), self.META.get("HTTP_X_CLIENT_REQUEST_ID", ""))
         self.incoming_request_id: str = next(filter(INCOMING_ID.fullmatch, offered), "")

@@ -26,15 +26,19 @@ GRACE = 1.0
 class EventStream:
     """One `relay` on its way to one caller."""
 
-    def __init__(self, relay: Relay, send: Send, abort: Callable[[], None]) -> None:
+    def __init__(self, relay: Relay, send: Send, scope: Mapping[str, Any]) -> None:
         self._relay = relay
         self._send = send
-        self._abort = abort
+        self._abort: Callable[[], None] = scope["extensions"]["chatproxy.abort"]["abort"]  # chatproxy.protocol
+        self._until_close: Callable[[], None] = scope["extensions"]["chatproxy.until_close"]["until_close"]
+        self._has_chunks = scope["http_version"] != "1.0"
         self._turn = asyncio.Lock()  # a comment that waits for the socket must not end up inside an event
 
     async def run(self, start: Mapping[str, Any]) -> None:
         """Sends the head `start`, then everything; closes the relay however this ends."""
         relay = self._relay
+        if not self._has_chunks:
+            self._until_close()
         try:
             async with asyncio.timeout_at(relay.deadline + GRACE), self._comments(), aclosing(relay.chunks()) as chunks:
                 await self._send(start)
@@ -46,8 +50,10 @@ class EventStream:
             return
         finally:
             await relay.aclose()
-        if not relay.broken:
+        if self._has_chunks and not relay.broken:
             await self._send({"type": "http.response.body", "body": b""})
+        elif relay.broken and not self._has_chunks:
+            self._abort()  # a mere close would be a clean end
 
     @asynccontextmanager
     async def _comments(self) -> AsyncIterator[None]:

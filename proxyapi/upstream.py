@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from functools import cache
@@ -31,6 +32,8 @@ RETRY_PAUSE = 0.1
 # What passes from upstream's answer to the caller, besides the two prefixes.
 PASSED_HEADERS = {"content-type", "cache-control", "x-request-id", "retry-after", "retry-after-ms", "x-should-retry"}
 PASSED_PREFIXES = ("openai-", "x-ratelimit-")
+# RFC 9110, 5.5; without the bytes that only old software sends, which have no one meaning.
+HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 
 NOT_BILLED = "Upstream was not reached, so the call was not billed."
 MAYBE_BILLED = "The call may have reached upstream and may have been billed."
@@ -81,7 +84,7 @@ class UpstreamAnswer:
 
     @property
     def is_event_stream(self) -> bool:
-        return self.content_type.startswith("text/event-stream")
+        return self.content_type.lower().startswith("text/event-stream")
 
     @property
     def request_id(self) -> str:
@@ -90,7 +93,11 @@ class UpstreamAnswer:
     def passed_headers(self) -> dict[str, str]:
         """The headers that the caller may see; a repeated one is joined (RFC 9110, 5.3)."""
         headers = self._response.headers
-        return {name: headers[name] for name in headers if name in PASSED_HEADERS or name.startswith(PASSED_PREFIXES)}
+        return {
+            name: headers[name]
+            for name in headers
+            if (name in PASSED_HEADERS or name.startswith(PASSED_PREFIXES)) and HEADER_VALUE.fullmatch(headers[name])
+        }
 
     async def read(self) -> bytes:
         """The whole body.
@@ -171,7 +178,11 @@ async def send(request: UpstreamRequest) -> UpstreamAnswer:
         try:
             answer = await _send_once(request)
             if attempts > 1 and not answer.is_event_stream:
-                await answer.read()  # a body that breaks off is a connection fault too
+                try:
+                    await answer.read()  # a body that breaks off is a connection fault too
+                except BaseException:
+                    await answer.aclose()
+                    raise
             return answer
         except UpstreamUnreachable:
             if attempt == attempts:
@@ -190,7 +201,11 @@ async def _send_once(request: UpstreamRequest) -> UpstreamAnswer:
         raise _failure(error.__cause__ or error) from error
     except (TimeoutError, httpx2.RequestError) as error:  # our deadline; the body of an error answer
         raise _failure(error) from error
-    return UpstreamAnswer(response, request.deadline)
+    answer = UpstreamAnswer(response, request.deadline)
+    if not 200 <= answer.status < 600:
+        await answer.aclose()
+        raise UpstreamUnreachable(f"Upstream answered with status {answer.status}, which is none. {MAYBE_BILLED}")
+    return answer
 
 
 async def _through_sdk(request: UpstreamRequest) -> httpx2.Response:

@@ -13,7 +13,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from tests import ledgers
 from usage.models import Outcome, Request
+from usage.rows import write_rows
 
 pytestmark = pytest.mark.django_db
 
@@ -105,7 +107,6 @@ def test_a_search_for_nothing_finds_nothing(admin: Client, query: str) -> None:
     ("column", "value", "query"),
     [
         ("outcome", Outcome.TIMEOUT, {"outcome__exact": "timeout"}),
-        ("route", "/openai2", {"route": "/openai2"}),
         ("stream", True, {"stream__exact": "1"}),
         ("key_name", "another", {"key_name": "another"}),
         ("status", 504, {"status": "504"}),
@@ -116,6 +117,22 @@ def test_the_list_is_filtered(admin: Client, column: str, value: Any, query: dic
     make_call()
 
     assert shown(admin, **query) == {str(call.pk)}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "query"),
+    [
+        ("route", "/openai2", {"route": "/openai2"}),
+        ("key_name", "another", {"key": "another"}),
+        ("response_model", "gpt-5-pro", {"model": "gpt-5-pro"}),
+    ],
+)
+def test_the_filters_offer_what_the_sums_know(admin: Client, column: str, value: str, query: dict[str, str]) -> None:
+    wanted = {**ledgers.call(), column: value}
+    write_rows([wanted, ledgers.call()])
+
+    assert shown(admin, **query) == {wanted["request_id"]}
+    assert value in admin.get(LIST).content.decode()
 
 
 def test_the_list_is_filtered_by_time(admin: Client) -> None:

@@ -10,6 +10,7 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletion
 
+from proxyapi.chat import chatgpt_answer
 from tests.gateway import UPSTREAM_KEY, Gateway
 from tests.simulator.server import Simulator
 
@@ -193,3 +194,17 @@ def test_the_default_model_is_a_setting(start_gateway: Callable[..., Gateway], s
     assert simulator.last.json["model"] == "gpt-4.1-mini"
     assert gateway.http.get("/health2", headers={"authorization": "Bearer test-access-token"}).status_code == 200
     assert simulator.last.json["model"] == "gpt-4.1-mini"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b'{"choices": [{"message": null}]}',
+        b'{"choices": [{"message": "text"}]}',
+        b'{"choices": 5}',
+        b"[]",
+        b'{"choices": ' + b"[" * 100_000,
+    ],
+)
+def test_an_answer_that_is_no_completion_stays_as_it_is(odd: bytes) -> None:
+    assert chatgpt_answer(odd) == odd

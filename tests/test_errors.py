@@ -575,3 +575,27 @@ def test_headers_without_end_are_refused(gateway: Gateway, piece: bytes) -> None
         wire.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Bomb: ")
         with pytest.raises(ConnectionError):
             wire.send(piece * 4096)  # 32 MiB
+
+
+def test_a_strangers_large_body_is_not_parsed(gateway: Gateway) -> None:
+    """Parsed, it would be `bad_json`; and 50 MB of it would hold up every call for seconds."""
+    body = b'{"security_key": "wrong", "messages": [' + b"[]," * 100_000
+
+    answer = gateway.http.post("/openai", content=body, headers={"Content-Type": "application/json"})
+
+    assert answer.status_code == 403
+    assert answer.json()["error"]["code"] == "invalid_key"
+
+
+@pytest.mark.parametrize("place", ["body", "query", "header"])
+def test_a_large_body_is_parsed_for_who_has_the_key(gateway: Gateway, place: str) -> None:
+    start = b'{"security_key": "' + SECURITY_KEY.encode() + b'",' if place == "body" else b"{"
+    answer = gateway.http.post(
+        "/openai",
+        content=start + b'"messages": [' + b"[]," * 30_000,
+        headers={"Content-Type": "application/json", **({"X-Security-Key": SECURITY_KEY} if place == "header" else {})},
+        params={"security_key": SECURITY_KEY} if place == "query" else {},
+    )
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "bad_json"

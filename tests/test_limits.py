@@ -241,8 +241,8 @@ def leave_a_stream(gateway: Gateway, simulator: Simulator) -> None:
 def leave_in_the_middle_of_the_body(gateway: Gateway, simulator: Simulator) -> None:
     with connect(gateway) as wire:
         wire.send(json_call("/openai", CALL, "Expect: 100-continue")[:-10])
-        assert wire.read_head().status == 100  # the server has a place for it, and reads
-        assert gateway.post("/openai", CALL).status_code == 503
+        assert wire.read_head().status == 100  # the server reads
+        assert gateway.post("/openai", CALL).status_code == 200  # what is not all here yet takes no place
     wait_for_a_place(gateway)
 
 

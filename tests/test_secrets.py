@@ -100,7 +100,7 @@ def dump_tables(database_url: str) -> str:
             "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
         ).fetchall()
         rows = [
-            connection.execute(f"SELECT row_to_json(t)::text FROM {table} AS t").fetchall()  # type: ignore[arg-type]  # noqa: S608  (a name from the catalogue)
+            connection.execute(f"SELECT row_to_json(t)::text FROM {table} AS t").fetchall()  # noqa: S608  (a name from the catalogue)
             for (table,) in tables
         ]
     return "\n".join(text for table in rows for (text,) in table)

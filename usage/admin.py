@@ -2,15 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 from django.contrib import admin
-from django.db.models import Model
+from django.core.paginator import Paginator
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
+from django.utils.functional import cached_property
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 
-from usage.models import ModelPrice, Request, RequestBody
+from usage.models import ModelPrice, Request, RequestBody, UsageHour
+
+
+class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # not subscriptable when it runs
+    """Counts to `MOST` and no further: counting millions of rows takes seconds."""
+
+    MOST = 10_000
+
+    @cached_property
+    def count(self) -> int:
+        return len(cast(QuerySet[Any], self.object_list).values_list("pk")[: self.MOST])
+
+
+class SummedFilter(admin.SimpleListFilter):
+    """The values of a column, from the hourly sums: looking through the rows would take seconds."""
+
+    column: str
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        values = UsageHour.objects.order_by(self.column).values_list(self.column, flat=True).distinct()
+        return [(value, value or "none") for value in values]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Request]) -> QuerySet[Request]:
+        return self.narrow(queryset, self.value()) if self.value() is not None else queryset
+
+    def narrow(self, queryset: QuerySet[Request], value: str | None) -> QuerySet[Request]:
+        return queryset.filter(**{self.column: value})
+
+
+class KeyFilter(SummedFilter):
+    title, parameter_name, column = "key", "key", "key_name"
+
+
+class RouteFilter(SummedFilter):
+    title, parameter_name, column = "route", "route", "route"
+
+
+class ModelFilter(SummedFilter):
+    title, parameter_name, column = "model", "model", "model"
+
+    def narrow(self, queryset: QuerySet[Request], value: str | None) -> QuerySet[Request]:
+        return queryset.filter(Q(response_model=value) | Q(response_model="", request_model=value))
 
 
 @admin.register(Request)
@@ -19,7 +63,10 @@ class RequestAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         "started", "key_name", "route", "model_name", "status", "outcome", "total_ms", "input_tokens", "output_tokens",
         "error_code",
     )  # fmt: skip
-    list_filter = ("outcome", "route", "stream", "key_name", "status", ("started_at", admin.DateFieldListFilter))
+    list_filter = (
+        "outcome", KeyFilter, ModelFilter, RouteFilter, "stream", ("started_at", admin.DateFieldListFilter)
+    )  # fmt: skip
+    paginator = BoundedPaginator
     search_fields = (
         "=request_id", "=incoming_request_id", "=upstream_request_id", "=response_id", "request_model",
         "response_model", "error_message",
@@ -27,7 +74,6 @@ class RequestAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     search_help_text = "A whole id, or a part of a model's name or of an error's text."
     ordering = ("-started_at",)
     list_per_page = 50
-    # Counting all rows takes seconds once there are millions.
     show_full_result_count = False
     list_filter_sheet = False
 
@@ -46,6 +92,19 @@ class RequestAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         ("Bodies", {"fields": ("request_body", "response_body")}),
         ("Ids", {"fields": ("request_id", "incoming_request_id", "upstream_request_id", "response_id")}),
     )  # fmt: skip
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Request], search_term: str
+    ) -> tuple[QuerySet[Request], bool]:
+        """A request id is looked up by the primary key, whatever else there is."""
+        try:
+            call = queryset.filter(pk=UUID(search_term.strip()))
+        except ValueError:
+            call = queryset.none()
+        if call.exists():
+            return call, False
+        found: tuple[QuerySet[Request], bool] = super().get_search_results(request, queryset, search_term)
+        return found
 
     @admin.display(description="started (UTC)", ordering="started_at")
     def started(self, call: Request) -> str:

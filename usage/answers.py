@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from usage.bodies import AnswerText
+from usage.answer_text import AnswerText
 from usage.tokens import read_counts
 
 # The last events of each dialect. After one of them nothing that counts is to come.

@@ -16,6 +16,7 @@ SHORTEST_VECTOR = 17
 _BLOCK = 256  # a run of 512 covers at least one such block whole, wherever the blocks start
 _STEP = 4096
 _LONGEST_HEAD = 512
+_MOST_READ = 131_072
 _LONGEST_COUNTED = 65536  # where the letters of something longer are escaped, its size is an estimate
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-"
 
@@ -29,8 +30,9 @@ _BASE64 = re.compile(
     rb"|(?:\\{1,15}r)?\\{1,15}n(?=[A-Za-z0-9+/=_-]{57}))*+"  # wrapped lines
 )
 _BASE64_BLOCK = re.compile(rb"[A-Za-z0-9+/=_\\-]{%d}" % _BLOCK)
-_BASE64_SAMPLE = re.compile(rb"(?:[A-Za-z0-9+/=_-]|\\(?!u)){32}")
-_QUOTE = re.compile(rb'\\{0,15}"')
+_BASE64_SAMPLE = re.compile(rb"(?:[A-Za-z0-9+/=_-]|\\(?!u)|\\u00[23]){32}")
+# The last, shorter line of wrapped base64, and the quote after it.
+_LAST_LINE = re.compile(rb'((?:[A-Za-z0-9+/=_-]|\\{1,15}[rn]){0,90})\\{0,15}"')
 _NUMBERS = re.compile(rb"[0-9eE+\-.,\s]{1,64}+")
 
 _SIGNATURES = (
@@ -63,6 +65,7 @@ class _Elision:
         self._head: re.Match[bytes] | None = None
         self._no_head_before = 0
         self._next: dict[bytes, int] = {}
+        self._readable = _MOST_READ
 
     def run(self) -> tuple[bytes, int]:
         body = self._body
@@ -128,8 +131,10 @@ class _Elision:
         least = 1
         if name == b"data" and b"input_audio" not in body[max(0, head.start() - 64) : head.start()]:
             least = SHORTEST_DATA
-        if end - start < least or not _QUOTE.match(body, end):
+        last_line = _LAST_LINE.match(body, end)
+        if end - start < least or last_line is None:
             return None, start
+        end = last_line.end(1)
         # The name stays, and its quote.
         return body[self._at : start] + _describe(body, start, end), end
 
@@ -148,12 +153,15 @@ class _Elision:
         return body[self._at : start] + b"<%d numbers>" % count, end
 
     def _base64_end(self, start: int) -> int:
-        """Where the base64 from `start` on ends. A long one is sampled up to the next quote, not read."""
+        """Where the base64 from `start` on ends. Once much was read, it is sampled up to the next quote, not read."""
         body = self._body
         end = _BASE64.match(body, start, start + _STEP).end()  # type: ignore[union-attr]  # matches the empty too
         if end < start + _STEP - 128:
             return end
         stop = self._find(b'"', start)
+        if stop - end <= self._readable:
+            self._readable -= stop - end
+            return _BASE64.match(body, end, stop).end()  # type: ignore[union-attr]
         step = max(_STEP, (stop - start) // 256)
         at = end
         while at + step < stop and _BASE64_SAMPLE.match(body, at + step):

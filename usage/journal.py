@@ -61,6 +61,7 @@ class Journal:
         self._refused: dict[str, bytes] = {}  # ends that the disk did not take
         self._lock_fd = -1
         self._fd = -1
+        self._retired: list[int] = []  # descriptors of closed segments, to be synced
         self._next_number = 1
         self._opened_at = 0.0
         self._carried = 0  # bytes of the current segment that repeat the last one's
@@ -116,7 +117,7 @@ class Journal:
 
     async def durable(self) -> None:
         """Returns when what this task has written survives a power cut; at once unless `sync` is `always`."""
-        if self._sync != "always":
+        if self._sync != "always" or self._stopping:
             return
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
@@ -144,7 +145,9 @@ class Journal:
         with self._lock:
             self._retry_refused()
             self.segments[-1].closed = True
-            os.close(self._fd)
+            self._retired.append(self._fd)
+            self._fd = -1
+        self._sync_now()
 
     def release(self) -> None:
         """Gives the lock up: what has not been shipped is the next process's to ship."""
@@ -162,7 +165,8 @@ class Journal:
             logger.error("the journal cannot be written: %s", error.strerror)
             count = 0
         if count != len(line):
-            os.ftruncate(self._fd, segment.written)  # a full disk writes short without an error
+            if count:
+                os.ftruncate(self._fd, segment.written)  # a full disk writes short without an error
             return False
         segment.written += count
         self._dirty = True
@@ -181,9 +185,7 @@ class Journal:
             self.full = True
             return
         last.closed = True
-        if self._sync != "off":
-            _sync_file(old)
-        os.close(old)
+        self._retired.append(old)  # synced and closed by the journal's thread: here a call would wait for it
 
     def _open_segment(self) -> None:
         """The next segment begins with the calls that are still open: the last one may be deleted before they end."""
@@ -246,9 +248,12 @@ class Journal:
             waiters, self._waiters = self._waiters, []
             wanted = self._dirty and self._sync != "off"
             self._dirty = False
-            fd = os.dup(self._fd) if wanted else -1
-        if wanted:
-            _sync_file(fd)
+            fds, self._retired = self._retired, []
+            if wanted and self._fd >= 0:
+                fds.append(os.dup(self._fd))
+        for fd in fds:
+            if self._sync != "off":
+                _sync_file(fd)
             os.close(fd)
         for loop, waiter in waiters:
             loop.call_soon_threadsafe(_release, waiter)

@@ -17,13 +17,13 @@ _PRICE: dict[str, Any] = {"max_digits": 14, "decimal_places": 6, "null": True, "
 class Outcome(models.TextChoices):
     """How a call ended, whatever its HTTP status was."""
 
-    SUCCESS = "success"
+    SUCCESS = "success", "success"
     UPSTREAM_ERROR = "upstream_error", "upstream error"
-    TIMEOUT = "timeout"
-    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout", "timeout"
+    UNREACHABLE = "unreachable", "unreachable"
     CLIENT_CANCELLED = "client_cancelled", "client cancelled"
-    REJECTED = "rejected"
-    INTERRUPTED = "interrupted"
+    REJECTED = "rejected", "rejected"
+    INTERRUPTED = "interrupted", "interrupted"
 
 
 class UsageSource(models.TextChoices):

@@ -17,6 +17,7 @@ from usage.models import CountedResponse, PendingResponse
 from usage.tokens import COUNTS
 
 ROUTE = "/openai2"
+COUNTED_BEFORE = {"source": "counted before"}  # the price of a look at what another row owns
 UNFINISHED = {"queued", "in_progress"}
 LEASE = timedelta(seconds=60)  # one process asks; another may when this has passed
 GIVE_UP_AFTER = timedelta(days=30)  # upstream keeps a response no longer
@@ -64,7 +65,7 @@ def _is_repeated(row: Row, owners: dict[str, str]) -> bool:
 
 def _without_usage(row: Row) -> Row:
     """What upstream said stays in `usage`; nothing of it is counted or paid again."""
-    return {**row, **dict.fromkeys(COUNTS), "cost": "0", "price": {"source": "counted before"}}
+    return {**row, **dict.fromkeys(COUNTS), "cost": "0", "price": COUNTED_BEFORE}
 
 
 def lease_pending(limit: int) -> list[PendingResponse]:

@@ -83,6 +83,11 @@ class Rollup:
             cursor.execute(ADD_DAYS, [_json(days)])
 
 
+# What of a row is summed up, and by what.
+ROW_COLUMNS = (
+    "request_id", "started_at", "key_name", "request_model", "response_model", "route", "outcome",
+    *dict.fromkeys((*SUMS, *MAXES, *HISTOGRAMS)),
+)  # fmt: skip
 HOUR_KEYS = ("hour", "key_name", "model", "route", "outcome")
 DAY_KEYS = ("day", "key_name")
 
@@ -95,7 +100,9 @@ def _histogram_columns(sums: Sums) -> dict[str, list[int]]:
     columns = {}
     for name in HISTOGRAMS:
         counts = sums.histograms[name]
-        columns[f"{name}_histogram"] = [counts.get(number, 0) for number in range(max(counts, default=-1) + 1)]
+        histogram = columns[f"{name}_histogram"] = [0] * (max(counts, default=-1) + 1)
+        for number, count in counts.items():
+            histogram[number] = count
     return columns
 
 

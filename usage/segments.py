@@ -14,11 +14,11 @@ from pathlib import Path
 
 from usage.records import Scan, scan
 
-READ_BYTES = 1024 * 1024
+READ_BYTES = 4 * 1024 * 1024
 
 
 def read_from(path: Path, offset: int, limit: int | None = None) -> Scan:
-    """About a MiB of whole records from `offset`; at most up to byte `limit`, where a record is known to end."""
+    """Some MiB of whole records from `offset`; at most up to byte `limit`, where a record is known to end."""
     size = READ_BYTES
     while True:
         with path.open("rb") as segment:

@@ -10,8 +10,8 @@ from pathlib import Path
 from django.db import connection
 
 from usage import segments
-from usage.models import LedgerState
 from usage.histogram import ENDS
+from usage.models import LedgerState
 from usage.rollups import DAY_KEYS, DAY_SUMS, HISTOGRAMS, HOUR_KEYS, SUMS
 from usage.rows import DIGEST
 
@@ -22,9 +22,8 @@ HOUR_GROUPS = f"{HOUR} AS hour, key_name, {MODEL} AS model, route, outcome"
 DAY_GROUPS = f"{DAY} AS day, key_name"
 DIFFERS = "a.{0} <> b.{0}"
 # Sums of doubles depend on their order.
-DOUBLES = {
-    name: "abs(a.{0} - b.{0}) > 1e-6 * greatest(1, abs(a.{0}))".format(name) for name in ("audio_seconds", "duration_ms")
-}
+DOUBLES = {"audio_seconds", "duration_ms"}
+CLOSE = "abs(a.{0} - b.{0}) > 1e-6 * greatest(1, abs(a.{0}))"
 SHIPPING_SECONDS = 15.0
 
 
@@ -53,7 +52,9 @@ def wrong_sums(
     """Groups of `table` that are not the sum of their rows. `since`: where rows have been pruned, sums stay."""
     counters = ", ".join(f"COALESCE(sum({name}), 0) AS {name}" for name in sums)
     same = " AND ".join(f"a.{key} = b.{key}" for key in keys)
-    differs = " OR ".join(DOUBLES.get(name, DIFFERS.format(name)) for name in ("calls", "unpriced_calls", *sums))
+    differs = " OR ".join(
+        (CLOSE if name in DOUBLES else DIFFERS).format(name) for name in ("calls", "unpriced_calls", *sums)
+    )
     query = f"""
         WITH a AS (
             SELECT {groups}, count(*) AS calls, count(*) FILTER (WHERE cost IS NULL) AS unpriced_calls, {counters}
@@ -74,10 +75,11 @@ def wrong_sums(
 def wrong_histograms(name: str, since: datetime | None) -> Iterator[str]:
     """Hours whose histogram of `name` does not count each call in its bucket."""
     keys = ", ".join(HOUR_KEYS)
+    numbers = ", ".join(str(number + 1) for number in range(len(HOUR_KEYS) + 1))
     query = f"""
         WITH a AS (
             SELECT {HOUR_GROUPS}, width_bucket({name}, %s::float8[]) AS bucket, count(*) AS count
-            FROM usage_request WHERE {name} IS NOT NULL GROUP BY {", ".join(str(n + 1) for n in range(len(HOUR_KEYS) + 1))}
+            FROM usage_request WHERE {name} IS NOT NULL GROUP BY {numbers}
         ), b AS (
             SELECT {keys}, number - 1 AS bucket, count
             FROM usage_usagehour, unnest({name}_histogram) WITH ORDINALITY AS counts(count, number) WHERE count <> 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 from django.core.files.uploadedfile import UploadedFile
 from django.http.response import HttpResponseBase
@@ -16,6 +17,7 @@ from proxyapi.upstream import FormPart, UpstreamRequest
 from proxyapi.views.base import CallView
 
 DEFAULT_MODEL = "whisper-1"
+PRINTABLE = re.compile(r"[\x20-\x7e]*")
 
 
 class TranscriptionsView(CallView):
@@ -59,4 +61,7 @@ def content_type(upload: UploadedFile[bytes]) -> str | None:
     """As the caller gave it, parameters too: a browser's recording is `audio/webm;codecs=opus`. None if none."""
     given = [(name, value.decode("utf-8", "replace")) for name, value in (upload.content_type_extra or {}).items()]
     parameters = [f"{name}={value}" for name, value in given if fields.HEADER_VALUE.fullmatch(value)]
-    return "; ".join([upload.content_type or "", *parameters]) or None
+    joined = "; ".join([upload.content_type or "", *parameters])
+    if not PRINTABLE.fullmatch(joined):
+        raise BadRequest("Invalid 'file': its content type has control characters.", param="file")
+    return joined or None

@@ -19,7 +19,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from proxyapi import upstream
-from proxyapi.authentication import SecurityKeyAuthentication
+from proxyapi.authentication import SecurityKeyAuthentication, refuse_stranger
 from proxyapi.calls import Call
 from proxyapi.capacity import capacity
 from proxyapi.exceptions import InternalError, MethodNotAllowed, ProxyError, RateLimited, from_framework, render
@@ -74,6 +74,7 @@ class ProxyView(APIView):
         handler = getattr(self, method, None) if method in self.http_method_names else None
         if handler is None:
             raise MethodNotAllowed(self.allowed_methods)
+        self.check_stranger(request)
         await self.parse(request)
         self.perform_authentication(request)
         self.authenticated(request)
@@ -81,6 +82,9 @@ class ProxyView(APIView):
         self.check_throttles(request)
         response: HttpResponseBase = await handler(request, **kwargs)
         return response
+
+    def check_stranger(self, request: ProxyRequest) -> None:
+        """The last check before the body is parsed."""
 
     async def parse(self, request: ProxyRequest) -> None:
         """Reads the body into `request.data`."""
@@ -111,8 +115,12 @@ class CallView(ProxyView):
         super().setup(request, *args, **kwargs)
         self.call = Call(cast(CallRequest, request), route=self.route)
 
+    def check_stranger(self, request: ProxyRequest) -> None:
+        refuse_stranger(request)
+
     def authenticated(self, request: ProxyRequest) -> None:
         self.call.key_name = request.caller.name
+        request.call_request.place.enter_context(capacity.slot())
 
     def refused(self, error: ProxyError) -> None:
         self.call.fail(error, status=error.status_code)
@@ -137,7 +145,7 @@ class CallView(ProxyView):
         await ledger.durable()
         answer = await upstream.send(request)
         self.call.answered(answer)
-        if dialect is not None and answer.is_event_stream:
+        if dialect is not None and answer.status == 200 and answer.is_event_stream:
             return RelayResponse(Relay(self.call, answer, dialect), answer.status, answer.passed_headers())
         try:
             body = await answer.read()
@@ -147,11 +155,11 @@ class CallView(ProxyView):
         self.call.read_answer(body)
         if answer.status == 200:
             body = rewrite(body)
-        self.call.relayed(len(body))
-        self.call.end(Outcome.UPSTREAM_ERROR if answer.status >= 300 else Outcome.SUCCESS, answer.status)
-        await ledger.durable()
         response = HttpResponse(body, status=answer.status)
         del response["content-type"]  # upstream's, or none
         for name, value in answer.passed_headers().items():
             response[name] = value
+        self.call.relayed(len(body))
+        self.call.end(Outcome.UPSTREAM_ERROR if answer.status >= 300 else Outcome.SUCCESS, answer.status)
+        await ledger.durable()
         return response

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import platform
-import threading
-from collections.abc import Callable
-from concurrent.futures import Future
 from importlib.metadata import version
 from typing import Any, ClassVar
 
@@ -23,6 +20,7 @@ from proxyapi.authentication import AccessTokenAuthentication
 from proxyapi.capacity import capacity
 from proxyapi.exceptions import DatabaseUnavailable
 from proxyapi.requests import ProxyRequest
+from proxyapi.threads import in_own_thread
 from proxyapi.throttling import OncePerTenSeconds
 from proxyapi.views.base import ProxyView
 from proxyapi.views.chat import JSONCallView
@@ -31,20 +29,6 @@ from usage.ledger import ledger
 
 PROMPT = "Answer with the one word: ok"
 DATABASE_PATIENCE = 10.0  # seconds
-
-
-async def in_own_thread(function: Callable[[], str]) -> str:
-    """As `asyncio.to_thread`, but one that hangs takes no thread from calls and does not keep the process alive."""
-    future: Future[str] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(function())
-        except Exception as error:  # raised again where it is awaited
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="log page", daemon=True).start()
-    return await asyncio.shield(asyncio.wrap_future(future))
 
 
 class HealthView(JSONCallView):

@@ -41,6 +41,7 @@ def serve(upstream: str) -> int:
         NO_ENV_FILES: "1",  # made-up calls must not reach the database of a real server
         "OPENAI_BASE_URL": upstream,
         "OPENAI_API_KEY": "sk-demo-simulated",
+        "DATABASE_URL": "",
         "DATA_DIR": os.environ.get("DATA_DIR") or str(ROOT / "var" / "demo"),
     }
     server = subprocess.Popen([sys.executable, "manage.py", "serve"], cwd=ROOT, env=environment, start_new_session=True)

@@ -22,7 +22,7 @@ from chatproxy import environment
 from chatproxy.bundled_postgres import BundledPostgres
 from chatproxy.first_start import create_first_admin, generate_secrets
 from chatproxy.postgres_binaries import BundledPostgresError
-from chatproxy.startup import StartError, check_port, migrated_database, wait_for_database
+from chatproxy.startup import StartError, check_port, migrated_database, raise_open_files, wait_for_database
 
 STOPS = {signal.SIGINT, signal.SIGTERM}
 
@@ -49,6 +49,8 @@ class Command(BaseCommand):
     def prepare(self, undo: ExitStack) -> None:
         make_data_dir()
         check_port(settings.HOST, settings.PORT)
+        if warning := raise_open_files(settings.MAX_PARALLEL_REQUESTS):
+            self.stderr.write(f"chatproxy: {warning}")
         generated = generate_secrets(settings.DATA_DIR)
         values = environment.load()
         if settings.DATABASE_IS_BUNDLED:

@@ -1,0 +1,203 @@
+"""How fast journals get into PostgreSQL: `taskset -c 0 python -m bench.shipper [--calls 100000]`.
+
+It needs nothing but this project's requirements: PostgreSQL is the bundled one, in a directory of its own that is
+removed afterwards. Each call is a begin and an end record with 2 KB of bodies; the shipping is the product's own, from
+the reading of the segments to the commit, pricing, digests, bodies and rollups included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import resource
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+from chatproxy import environment
+from chatproxy.bundled_postgres import BundledPostgres
+
+SEGMENT_CALLS = 4000
+MODELS = ("gpt-4o-mini-2024-07-18", "gpt-4.1-2025-04-14", "gpt-5-2025-08-07", "o4-mini-2025-04-16")
+ROUTES = ("/openai", "/openai2", "/v1/chat/completions", "/v1/responses", "/v1/embeddings")
+WORDS = (
+    "quick",
+    "brown",
+    "foxes",
+    "jump",
+    "over",
+    "lazy",
+    "dogs",
+    "while",
+    "seven",
+    "wizards",
+    "judge",
+    "their",
+    "vows",
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.shipper", description=__doc__.partition("\n")[0])
+    parser.add_argument("--calls", type=int, default=100_000)
+    parser.add_argument("--profile", action="store_true", help="print where Python's time goes")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as name:
+        run(Path(name), arguments.calls, profile=arguments.profile)
+
+
+def run(directory: Path, calls: int, *, profile: bool) -> None:
+    postgres = BundledPostgres(directory)
+    postgres.start()
+    try:
+        set_up(directory, postgres.url)
+        journal = directory / "journal"
+        size = write_journal(journal, calls)
+        print(f"{calls:,} calls, {size / 1e6:.0f} MB of journal, cores: {len(os.sched_getaffinity(0))}")
+        server = int((postgres.cluster / "postmaster.pid").read_text().splitlines()[0])
+        before, started, ours = cpu_of_tree(server), time.perf_counter(), cpu_of_us()
+        ship(journal, profile=profile)
+        seconds, ours = time.perf_counter() - started, cpu_of_us() - ours
+        theirs = cpu_of_tree(server) - before
+        assert_whole(calls)
+    finally:
+        postgres.stop()
+        postgres.delete()
+    print(f"{calls / seconds:,.0f} rows/s: {seconds:.1f} s; CPU of Python {ours:.1f} s, of PostgreSQL {theirs:.1f} s")
+
+
+def set_up(directory: Path, url: str) -> None:
+    for setting in environment.SETTINGS:
+        os.environ.pop(setting.name, None)
+    os.environ |= {environment.NO_ENV_FILES: "1", "DATA_DIR": str(directory), "DATABASE_URL": url}
+    os.environ["DJANGO_SETTINGS_MODULE"] = "chatproxy.settings"
+    import django
+    from django.core.management import call_command
+
+    django.setup()
+    call_command("migrate", verbosity=0)
+
+
+def write_journal(journal: Path, calls: int) -> int:
+    """The segments of a dead writer; returns their size in bytes."""
+    from uuid_utils import uuid7
+
+    from usage.records import frame
+
+    journal.mkdir(mode=0o700)
+    writer, chance = uuid7(), random.Random(1)
+    start = datetime.now(UTC) - timedelta(hours=3)
+    for number in range(0, calls, SEGMENT_CALLS):
+        lines: list[bytes] = []
+        for nth in range(number, min(number + SEGMENT_CALLS, calls)):
+            begin, end = records(str(uuid7()), start + timedelta(hours=3) * nth / calls, chance)
+            lines += [frame(begin), frame(end)]
+        (journal / f"{writer}.{number // SEGMENT_CALLS + 1:08d}.journal").write_bytes(b"".join(lines))
+    return sum(path.stat().st_size for path in journal.iterdir())
+
+
+def records(request_id: str, moment: datetime, chance: random.Random) -> tuple[dict[str, Any], dict[str, Any]]:
+    team = chance.randrange(20)
+    model, route = MODELS[(team + (chance.random() < 0.2)) % len(MODELS)], ROUTES[team % len(ROUTES)]  # habits
+    tokens = {"prompt_tokens": chance.randrange(20, 4000), "completion_tokens": chance.randrange(1, 1500)}
+    duration = round(chance.lognormvariate(7, 1), 3)
+    facts = {
+        "request_id": request_id,
+        "incoming_request_id": "",
+        "key_name": f"team-{team}",
+        "method": "POST",
+        "route": route,
+        "request_model": model[:-11],
+        "stream": chance.random() < 0.5,
+        "started_at": moment,
+        "request_bytes": chance.randrange(200, 20_000),
+        "client_address": f"10.0.{chance.randrange(256)}.{chance.randrange(256)}",
+        "user_agent": "OpenAI/Python 2.9.0",
+    }
+    failed = chance.random() < 0.02
+    end = {
+        **facts,
+        "upstream_request_id": f"req_{chance.getrandbits(128):032x}",
+        "response_id": "" if failed else f"chatcmpl-{chance.getrandbits(128):032x}",
+        "response_model": "" if failed else model,
+        "service_tier": "default",
+        "status": 429 if failed else 200,
+        "outcome": "upstream_error" if failed else "success",
+        "error_type": "rate_limit_error" if failed else "",
+        "error_code": "rate_limit_exceeded" if failed else "",
+        "error_message": "Rate limit reached." if failed else "",
+        "duration_ms": duration,
+        "time_to_first_chunk_ms": round(duration / 3, 3),
+        "upstream_ms": round(duration - 2, 3),
+        "overhead_ms": 2.0,
+        "response_bytes": chance.randrange(500, 8000),
+        "input_tokens": tokens["prompt_tokens"],
+        "output_tokens": tokens["completion_tokens"],
+        "cached_tokens": 0,
+        "usage": {**tokens, "total_tokens": sum(tokens.values()), "prompt_tokens_details": {"cached_tokens": 0}},
+        "usage_source": "exact",
+        "request_body": text(chance, 1024),
+        "response_body": text(chance, 1024),
+    }
+    return {"kind": "begin", **facts}, {"kind": "end", **end}
+
+
+def text(chance: random.Random, size: int) -> str:
+    return " ".join(chance.choices(WORDS, k=size // 5))[:size]
+
+
+def ship(journal: Path, *, profile: bool) -> None:
+    from usage.delivery import Delivery
+    from usage.shipper import adopt_dead
+
+    if not profile:
+        adopt_dead(journal, Delivery(journal))
+        return
+    import cProfile
+
+    profiler = cProfile.Profile()
+    profiler.runcall(adopt_dead, journal, Delivery(journal))
+    profiler.print_stats("tottime")
+
+
+def assert_whole(calls: int) -> None:
+    """No figure for a ledger that is wrong."""
+    from django.db import connection, connections
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT (SELECT count(*) FROM usage_request), (SELECT count(*) FROM usage_requestbody),"
+            " (SELECT sum(calls) FROM usage_usagehour), (SELECT sum(calls) FROM usage_usageday)"
+        )
+        found = set(cursor.fetchone())
+    connections.close_all()
+    cast(Any, connections["default"]).pool.close()
+    if found != {calls}:
+        raise SystemExit(f"the ledger is not whole: {found} where {calls} were expected")
+
+
+def cpu_of_us() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def cpu_of_tree(pid: int) -> float:
+    """CPU seconds of a process and of all its children, the dead ones too (proc(5))."""
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if path.parent.name == str(pid):
+            ticks += sum(map(int, fields[11:15]))
+        elif fields[1] == str(pid):
+            ticks += sum(map(int, fields[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+if __name__ == "__main__":
+    main()

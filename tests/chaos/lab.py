@@ -1,0 +1,229 @@
+"""Owns what is broken: a PostgreSQL, a simulated OpenAI, the server, and the file system of its journal."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from chatproxy import environment
+from chatproxy.bundled_postgres import BundledPostgres
+from tests.chaos.damage import Damage
+from tests.chaos.processes import children, is_alive, kill, send, wait_for
+from tests.gateway import SECURITY_KEY, UPSTREAM_KEY, free_port
+
+WORKERS = 2
+TMPFS_BYTES = 64 * 1024 * 1024
+RESERVE_BYTES = 4 * 1024 * 1024
+PATIENCE = 60.0
+
+
+class Postgres:
+    """The bundled server in a directory of its own; its processes can be frozen and killed."""
+
+    def __init__(self, home: Path) -> None:
+        home.mkdir()
+        self._bundled = BundledPostgres(home)
+        self.start()
+        self.url = self._bundled.url
+
+    def start(self) -> None:
+        self._bundled.start()
+        pid_file = self._bundled.cluster / "postmaster.pid"
+        self.postmaster = int(pid_file.read_text().splitlines()[0])
+
+    def stop(self) -> None:
+        self._bundled.stop()
+
+    def kill(self) -> None:
+        """The postmaster first: it would start its children anew."""
+        with self._frozen() as pids:
+            send(signal.SIGKILL, pids)
+        wait_for(lambda: not any(map(is_alive, pids)), 10)
+        self._bundled.stop()  # gives its lock back
+
+    def freeze(self) -> None:
+        send(signal.SIGSTOP, self._processes())
+
+    def thaw(self) -> None:
+        send(signal.SIGCONT, self._processes())
+
+    def delete(self) -> None:
+        self.thaw()
+        self._bundled.stop()
+        self._bundled.delete()
+
+    @contextmanager
+    def _frozen(self) -> Iterator[list[int]]:
+        """No process is born while its id is looked for."""
+        send(signal.SIGSTOP, [self.postmaster])
+        yield self._processes()
+
+    def _processes(self) -> list[int]:
+        return [self.postmaster, *children(self.postmaster)] if is_alive(self.postmaster) else []
+
+
+class Server:
+    """`manage.py serve` on one port and one DATA_DIR, however often it is killed."""
+
+    def __init__(self, variables: dict[str, str], log: Path) -> None:
+        self.url = f"http://127.0.0.1:{variables['PORT']}"
+        self.log = log
+        ours = {setting.name for setting in environment.SETTINGS}
+        self._variables = {**{name: value for name, value in os.environ.items() if name not in ours}, **variables}
+        self._ever: set[int] = set()  # every worker that was seen: one may outlive its master
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.master = subprocess.Popen(
+                [sys.executable, "manage.py", "serve"],
+                cwd=environment.BASE_DIR,
+                env=self._variables,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        wait_for(self.answers, PATIENCE, f"an answer of the server; its log:\n{self.log.read_text()[-3000:]}")
+
+    @property
+    def workers(self) -> list[int]:
+        """Those that the master has now."""
+        found = children(self.master.pid)
+        self._ever.update(found)
+        return found
+
+    def stop(self) -> float:
+        """Asks it to drain, and returns how many seconds that took, its orphans included."""
+        began = time.monotonic()
+        _ = self.workers
+        if self.master.poll() is None:
+            self.master.terminate()
+        self.master.wait(PATIENCE)
+        self.wait_for_orphans()
+        return time.monotonic() - began
+
+    def kill_master(self) -> None:
+        _ = self.workers
+        self.master.kill()
+        self.master.wait()
+
+    def wait_for_orphans(self) -> None:
+        """Workers whose master was killed end by themselves."""
+        mine = set(self.workers) if self.master.poll() is None else set()
+        wait_for(lambda: not any(is_alive(pid) for pid in self._ever - mine), PATIENCE, "the end of orphaned workers")
+        self._ever = mine
+
+    def kill_workers(self) -> None:
+        """Also those whose master is gone."""
+        kill(*(pid for pid in self._ever if is_alive(pid)))
+
+    def answers(self) -> bool:
+        try:
+            return httpx2.get(f"{self.url}/healthz", timeout=5).status_code == 200
+        except httpx2.RequestError:
+            if self.master.poll() is not None:
+                raise RuntimeError(f"the server ended:\n{self.log.read_text()[-3000:]}") from None
+            return False
+
+    def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "manage.py", *arguments]
+        return subprocess.run(
+            command, cwd=environment.BASE_DIR, env=self._variables, capture_output=True, text=True, check=False
+        )
+
+    def tracebacks(self) -> list[str]:
+        """The last line of each exception that nobody expected."""
+        found = re.findall(r'"exception": "((?:[^"\\]|\\.)*)"', self.log.read_text(errors="replace"))
+        return [trace.strip().rpartition("\\n")[2] for trace in found]
+
+
+@dataclass
+class Lab:
+    """All of it, and what was done to it. Times are `time.time()`."""
+
+    postgres: Postgres
+    server: Server
+    upstream: str
+    journal: Path
+    has_tmpfs: bool
+    deaths: list[float] = field(default_factory=list)  # when a worker was killed
+    damaged: dict[str, Damage] = field(default_factory=dict)  # by request id
+
+    def kill_worker(self, pid: int) -> None:
+        self.deaths.append(time.time())
+        kill(pid)
+
+    def simulator(self, page: str) -> Any:
+        return httpx2.get(self.upstream.replace("/v1", f"/_simulator/{page}"), timeout=PATIENCE).json()
+
+
+@contextmanager
+def running_lab() -> Iterator[Lab]:
+    """Everything up, and in the end everything gone."""
+    with ExitStack() as undo:
+        home = Path(tempfile.mkdtemp(prefix="chatproxy-chaos-"))
+        undo.callback(shutil.rmtree, home, ignore_errors=True)
+        postgres = Postgres(home / "database")
+        undo.callback(postgres.delete)
+        upstream = undo.enter_context(_simulator())
+        journal = home / "data" / "journal"
+        journal.mkdir(parents=True, mode=0o700)
+        has_tmpfs = _mount(journal)
+        if has_tmpfs:
+            undo.callback(subprocess.run, ["umount", "--lazy", str(journal)], check=True)
+        variables = {
+            "SECURITY_KEY": SECURITY_KEY,
+            "OPENAI_API_KEY": UPSTREAM_KEY,
+            "OPENAI_BASE_URL": upstream,
+            "DATABASE_URL": postgres.url,
+            "DATA_DIR": str(home / "data"),
+            "PORT": str(free_port()),
+            "WEB_CONCURRENCY": str(WORKERS),
+            "REQUEST_TIMEOUT": "30",
+            "JOURNAL_RESERVE_BYTES": str(RESERVE_BYTES if has_tmpfs else 0),
+            environment.NO_ENV_FILES: "1",
+        }
+        server = Server(variables, home / "serve.log")
+        undo.callback(_end, server)
+        server.start()
+        yield Lab(postgres, server, upstream, journal, has_tmpfs)
+
+
+def _end(server: Server) -> None:
+    server.kill_master()
+    server.kill_workers()
+
+
+@contextmanager
+def _simulator() -> Iterator[str]:
+    """A process of its own: in the runner's it would wait for the callers."""
+    command = [sys.executable, "-m", "tests.simulator"]
+    with subprocess.Popen(command, cwd=environment.BASE_DIR, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        found = re.search(r"http://\S+", process.stdout.readline())
+        assert found
+        try:
+            yield found[0]
+        finally:
+            process.terminate()
+
+
+def _mount(directory: Path) -> bool:
+    """A small file system for the journal; only root may, and in most containers not even root."""
+    command = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_BYTES},mode=700", "chaos", str(directory)]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False

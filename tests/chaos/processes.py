@@ -1,0 +1,58 @@
+"""Owns what the runner knows of processes: whose child is whose, and which journal a process writes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+
+def children(pid: int) -> list[int]:
+    """The direct children of a process, oldest first; none if it is gone."""
+    with suppress(OSError):
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+def is_alive(pid: int) -> bool:
+    """Whether it runs; a zombie does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def send(number: int, pids: Iterable[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def kill(*pids: int) -> None:
+    """Returns when they are gone."""
+    send(signal.SIGKILL, pids)
+    wait_for(lambda: not any(map(is_alive, pids)), 10)
+
+
+def wait_for(condition: Callable[[], object], seconds: float, what: str = "") -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {seconds:g} s: {what or 'the end of a process'}")
+        time.sleep(0.005)
+
+
+def open_journals(pid: int, suffix: str) -> list[Path]:
+    """The journal's files that a process has open and that end in `suffix`."""
+    found = []
+    with suppress(OSError):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                path = link.readlink()
+                if path.name.endswith(suffix) and path.parent.name == "journal":
+                    found.append(path)
+    return found

@@ -1,0 +1,98 @@
+"""Owns the disks that tests fill: a real small one, and a pretended one under the journal."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+PATIENCE = 20.0
+
+
+@contextmanager
+def small_disk(directory: Path, size: int) -> Iterator[None]:
+    """A tmpfs of `size` bytes on `directory`; without the right to mount one, the test is skipped."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(directory)]
+    try:
+        mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no mount command")
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs can be mounted: {mounted.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(directory)], check=True)  # noqa: S607  (the system's own)
+
+
+def fill(directory: Path, leave: int = 0) -> Path:
+    """A file that leaves `leave` bytes of the disk free; delete it to make room."""
+    ballast = directory / "ballast"
+    with ballast.open("ab", buffering=0) as file:
+        while (free := free_bytes(directory) - leave) > 0:
+            file.write(b"\0" * min(free, 1024 * 1024))
+    return ballast
+
+
+def free_bytes(directory: Path) -> int:
+    disk = os.statvfs(directory)
+    return disk.f_bavail * disk.f_frsize
+
+
+def wait_until(condition: Callable[[], object], patience: float = PATIENCE) -> None:
+    """Returns when another thread or process has made it so."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        threading.Event().wait(0.005)
+
+
+class PretendedOS:
+    """`os` for the journal: counts its writes and syncs, and refuses what it is told to.
+
+    `room` is how many more bytes are taken (None: all), then writes are short, then ENOSPC.
+    """
+
+    def __init__(self) -> None:
+        self.room: int | None = None
+        self.free = 2**40
+        self.writes: list[bytes] = []
+        self.synced = 0
+        self.fail_sync = False
+        self.sync_entered = threading.Semaphore(0)
+        self.sync_may_go = threading.Event()
+        self.sync_may_go.set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def write(self, fd: int, data: bytes) -> int:
+        taken = len(data) if self.room is None else min(len(data), self.room)
+        if data and not taken:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if self.room is not None:
+            self.room -= taken
+        if data:
+            self.writes.append(data)
+        return os.write(fd, data[:taken])
+
+    def statvfs(self, _path: Path) -> SimpleNamespace:
+        return SimpleNamespace(f_bavail=self.free, f_frsize=1)
+
+    def fdatasync(self, fd: int) -> None:
+        self.sync_entered.release()
+        assert self.sync_may_go.wait(PATIENCE)
+        if self.fail_sync:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        os.fdatasync(fd)
+        self.synced += 1

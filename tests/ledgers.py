@@ -1,0 +1,186 @@
+"""Owns what tests put into the ledger and how they look at it."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from usage.delivery import Delivery
+from usage.histogram import bucket
+from usage.journal import Journal
+from usage.models import Request, UsageDay, UsageHour
+from usage.records import frame
+from usage.rollups import DAY_SUMS, HISTOGRAMS, MAXES, SUMS
+from usage.shipper import adopt_dead
+from usage.verify import find_faults
+
+Row = dict[str, Any]
+NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
+MODELS = {"gpt-4o-mini": "gpt-4o-mini-2024-07-18", "gpt-4.1": "gpt-4.1-2025-04-14", "nobody-knows": ""}
+
+
+def call_id(moment: datetime = NOON, number: int | None = None) -> str:
+    """A UUIDv7 of that moment."""
+    tail = random.getrandbits(62) if number is None else number
+    return str(UUID(int=(int(moment.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | tail))
+
+
+def call(moment: datetime = NOON, **columns: Any) -> Row:
+    """The row of a successful call, as `proxyapi.calls` makes it; the journal adds what a record has more."""
+    return {
+        "request_id": columns.pop("request_id") if "request_id" in columns else call_id(moment),
+        "key_name": "default",
+        "method": "POST",
+        "route": "/openai",
+        "request_model": "gpt-4o-mini",
+        "response_model": "gpt-4o-mini-2024-07-18",
+        "started_at": moment,
+        "status": 200,
+        "outcome": "success",
+        "duration_ms": 812.345,
+        "upstream_ms": 800.25,
+        "overhead_ms": 12.095,
+        "request_bytes": 321,
+        "response_bytes": 4321,
+        "input_tokens": 1000,
+        "cached_tokens": 200,
+        "output_tokens": 500,
+        "usage": {"prompt_tokens": 1000, "completion_tokens": 500},
+        "usage_source": "exact",
+        **columns,
+    }
+
+
+def random_call(chance: random.Random, moment: datetime = NOON) -> Row:
+    """One of every kind: priced and not, with bodies and without, with what upstream never said."""
+    asked, answered = chance.choice(list(MODELS.items()))
+    counts = {name: chance.choice([None, 0, chance.randrange(10**6)]) for name in ("input_tokens", "output_tokens")}
+    row = call(
+        moment,
+        key_name=chance.choice(["default", "größe", "a' b"]),
+        route=chance.choice(["/openai", "/v1/chat/completions"]),
+        request_model=asked,
+        response_model=answered,
+        outcome=chance.choice(["success", "success", "upstream_error", "timeout"]),
+        stream=chance.random() < 0.5,
+        status=chance.choice([200, 502, None]),
+        duration_ms=round(chance.lognormvariate(5, 3), 3),
+        upstream_ms=chance.choice([None, round(chance.lognormvariate(5, 3), 3)]),
+        overhead_ms=chance.choice([None, round(chance.random(), 3)]),
+        cached_tokens=None,
+        client_address=chance.choice([None, "127.0.0.1", "::1"]),
+        tags=chance.choice([[], ["a", "b c", '"']]),
+        user_agent=chance.choice(["", "curl/8 (ä)"]),
+        **counts,
+    )
+    if chance.random() < 0.5:
+        row |= {"request_body": '{"messages": []}', "response_body": "ü" * chance.randrange(100)}
+    return row
+
+
+def end(row: Row) -> Row:
+    return {"kind": "end", **row}
+
+
+def begin(row: Row) -> Row:
+    names = ("request_id", "key_name", "method", "route", "request_model", "started_at", "request_bytes")
+    return {"kind": "begin", **{name: row[name] for name in names}}
+
+
+def leave(directory: Path, *records: Row | bytes, writer: str = "") -> Path:
+    """A dead writer's segment with these records (bytes: as they are)."""
+    directory.mkdir(mode=0o700, exist_ok=True)
+    path = directory / f"{writer or call_id()}.00000001.journal"
+    path.write_bytes(b"".join(record if isinstance(record, bytes) else frame(record) for record in records))
+    return path
+
+
+def ship(directory: Path, *records: Row | bytes) -> Delivery:
+    """The records, through a dead writer's journal, into the tables."""
+    if records:
+        leave(directory, *records)
+    delivery = Delivery(directory)
+    adopt_dead(directory, delivery)
+    return delivery
+
+
+def write(journal: Journal, rows: Iterable[Row]) -> None:
+    """The rows as a process writes them, begin and end."""
+    for row in rows:
+        journal.begin(row["request_id"], {name: value for name, value in begin(row).items() if name != "kind"})
+        journal.end(row["request_id"], row)
+
+
+def stored(*ids: str) -> list[Request]:
+    found = {str(request.request_id): request for request in Request.objects.filter(pk__in=ids)}
+    return [found[request_id] for request_id in ids]
+
+
+def sums_of(rows: Sequence[Request]) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    """What the rows add up to, by hour and by day: worked out here, in the plainest way."""
+    hours: dict[Any, Any] = defaultdict(list)
+    days: dict[Any, Any] = defaultdict(list)
+    for row in rows:
+        moment = row.started_at.astimezone(UTC)
+        model = row.response_model or row.request_model
+        hours[moment.replace(minute=0, second=0, microsecond=0), row.key_name, model, row.route, row.outcome].append(
+            row
+        )
+        days[moment.date(), row.key_name].append(row)
+    return {key: _hour(rows) for key, rows in hours.items()}, {key: _sums(rows, DAY_SUMS) for key, rows in days.items()}
+
+
+def stored_sums() -> tuple[dict[Any, Any], dict[Any, Any]]:
+    """The tables' sums, in the form of `sums_of`; groups without calls are left out."""
+    hours = {
+        (hour.hour, hour.key_name, hour.model, hour.route, hour.outcome): {
+            **{name: _plain(getattr(hour, name)) for name in ("calls", "unpriced_calls", *SUMS)},
+            **{f"max_{name}": getattr(hour, f"max_{name}") for name in MAXES},
+            **{name: _trimmed(getattr(hour, f"{name}_histogram")) for name in HISTOGRAMS},
+        }
+        for hour in UsageHour.objects.exclude(calls=0)
+    }
+    days = {
+        (day.day, day.key_name): {name: _plain(getattr(day, name)) for name in ("calls", "unpriced_calls", *DAY_SUMS)}
+        for day in UsageDay.objects.exclude(calls=0)
+    }
+    return hours, days
+
+
+def assert_sums_are_right() -> None:
+    """By the tests' own arithmetic, and by the ledger's own proof."""
+    assert stored_sums() == sums_of(list(Request.objects.all()))
+    assert list(find_faults(Path("/nonexistent"))) == []
+
+
+def _hour(rows: Sequence[Request]) -> dict[str, Any]:
+    sums = _sums(rows, SUMS)
+    for name in MAXES:
+        sums[f"max_{name}"] = max(getattr(row, name) or 0 for row in rows)
+    for name in HISTOGRAMS:
+        latencies = [getattr(row, name) for row in rows if getattr(row, name) is not None]
+        buckets = list(map(bucket, latencies))
+        sums[name] = [buckets.count(number) for number in range(max(buckets, default=-1) + 1)]
+    return sums
+
+
+def _sums(rows: Sequence[Request], names: Sequence[str]) -> dict[str, Any]:
+    sums = {name: _plain(sum(getattr(row, name) or 0 for row in rows)) for name in names}
+    return {"calls": len(rows), "unpriced_calls": sum(row.cost is None for row in rows), **sums}
+
+
+def _plain(value: Any) -> Any:
+    """Sums of doubles depend on their order."""
+    return round(value, 4) if isinstance(value, float) else Decimal(value) if isinstance(value, Decimal) else value
+
+
+def _trimmed(histogram: list[int]) -> list[int]:
+    while histogram and histogram[-1] == 0:
+        histogram = histogram[:-1]
+    return histogram

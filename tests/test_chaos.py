@@ -1,0 +1,26 @@
+"""Workers, the master and PostgreSQL are killed, stopped and frozen, the disk fills, journals are damaged: in short.
+
+`make chaos` is the long form. What must hold is in `tests.chaos.books`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from chatproxy import environment
+
+LONGEST = 180  # seconds; it takes less than 60
+
+
+def test_the_callers_upstream_and_the_ledger_agree() -> None:
+    chaos = subprocess.run(
+        [sys.executable, "-m", "tests.chaos", "--short"],
+        cwd=environment.BASE_DIR,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST,
+        check=False,
+    )
+
+    assert chaos.returncode == 0, chaos.stdout + chaos.stderr

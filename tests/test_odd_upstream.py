@@ -1,0 +1,112 @@
+"""An upstream that breaks HTTP's rules: the caller gets an answer, and the ledger says what the caller saw."""
+
+from __future__ import annotations
+
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.gateway import PATIENCE, Gateway
+from tests.simulator.server import Simulator
+from tests.wire import connect, json_call
+
+CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
+STREAM = {"model": "gpt-4o", "input": "hi", "stream": True}
+
+
+class RawUpstream(socketserver.ThreadingTCPServer):
+    """Answers every request with the bytes in `answer`, and closes."""
+
+    answer = b""
+    allow_reuse_address = True
+    daemon_threads = True
+
+
+class Raw(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        length = 0
+        while (line := self.rfile.readline().strip()) != b"":
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.split(b":")[1])
+        self.rfile.read(length)
+        assert isinstance(self.server, RawUpstream)
+        self.wfile.write(self.server.answer)
+
+
+@pytest.fixture
+def upstream() -> Iterator[RawUpstream]:
+    with RawUpstream(("127.0.0.1", 0), Raw) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def odd(upstream: RawUpstream, start_gateway: Callable[..., Gateway]) -> Gateway:
+    return start_gateway(OPENAI_BASE_URL=f"http://127.0.0.1:{upstream.server_address[1]}/v1")
+
+
+def answer(status: bytes, headers: bytes = b"", body: bytes = b"{}") -> bytes:
+    return b"HTTP/1.1 %b\r\n%bconnection: close\r\ncontent-length: %d\r\n\r\n%b" % (status, headers, len(body), body)
+
+
+def test_a_header_that_is_none_is_left_out(odd: Gateway, upstream: RawUpstream) -> None:
+    upstream.answer = answer(b"200 OK", b"openai-version: caf\xc3\xa9\r\nx-ratelimit-limit-requests: 5\r\n")
+
+    seen = odd.post("/openai", CALL)
+
+    assert seen.status_code == 200
+    assert "openai-version" not in seen.headers
+    assert seen.headers["x-ratelimit-limit-requests"] == "5"
+    assert odd.row(seen)["outcome"] == "success"
+
+
+@pytest.mark.parametrize("status", [b"600 What", b"999 No"])
+def test_a_status_that_is_none_is_502(odd: Gateway, upstream: RawUpstream, status: bytes) -> None:
+    upstream.answer = answer(status)
+
+    seen = odd.post("/openai", CALL)
+
+    assert seen.status_code == 502
+    assert "may have been billed" in seen.json()["error"]["message"]
+    row = odd.row(seen)
+    assert (row["status"], row["outcome"]) == (502, "unreachable")
+
+
+def test_an_error_that_calls_itself_a_stream_is_an_error(odd: Gateway, upstream: RawUpstream) -> None:
+    upstream.answer = answer(b"500 Oops", b"content-type: text/event-stream\r\n", b'data: {"error": {}}\n\n')
+
+    seen = odd.post("/openai2", STREAM)
+
+    assert (seen.status_code, seen.content) == (500, b'data: {"error": {}}\n\n')
+    assert odd.row(seen)["outcome"] == "upstream_error"
+
+
+def test_a_stream_without_its_last_blank_line_still_ends_with_done(odd: Gateway, upstream: RawUpstream) -> None:
+    upstream.answer = answer(b"200 OK", b"content-type: Text/Event-Stream\r\n", b'data: {"type":"x"}')
+
+    assert odd.post("/openai2", STREAM).content == b'data: {"type":"x"}\n\ndata: [DONE]\n\n'
+
+
+def test_a_nul_in_the_usage_costs_no_row(odd: Gateway, upstream: RawUpstream) -> None:
+    upstream.answer = answer(b"200 OK", b"", b'{"usage": {"prompt_tokens": 3, "note": "a\\u0000b"}}')
+
+    row = odd.row(odd.post("/openai", CALL))
+
+    assert (row["input_tokens"], row["usage"]["note"]) == (3, "ab")
+
+
+def test_a_caller_of_http_1_0_gets_a_stream_without_chunks(gateway: Gateway, simulator: Simulator) -> None:
+    with connect(gateway) as wire:
+        wire.send(json_call("/openai2", STREAM).replace(b"HTTP/1.1", b"HTTP/1.0", 1))
+        wire.connection.settimeout(PATIENCE)
+        received = b""
+        while piece := wire.connection.recv(65536):
+            received += piece
+    head, _, body = received.partition(b"\r\n\r\n")
+
+    assert b"transfer-encoding" not in head.lower()
+    assert body.startswith(b"event: response.created\n")
+    assert body.endswith(b"data: [DONE]\n\n")

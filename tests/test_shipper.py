@@ -1,0 +1,578 @@
+"""The shipper: every call is in the tables once, with its sums, whatever happens on the way there."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection, connections
+from django.db.backends.utils import CursorWrapper
+
+from chatproxy.bundled_postgres import BundledPostgres
+from tests.disks import PATIENCE, wait_until
+from tests.gateway import run_gateway
+from tests.ledgers import (
+    NOON,
+    assert_sums_are_right,
+    begin,
+    call,
+    call_id,
+    end,
+    leave,
+    random_call,
+    ship,
+    stored,
+    stored_sums,
+    write,
+)  # fmt: skip
+from tests.simulator.server import Simulator
+from usage import delivery as delivery_module
+from usage import shipper as shipper_module
+from usage.delivery import DAMAGED, DEAD_LETTERS, Delivery, GaveUp
+from usage.journal import Journal
+from usage.models import Request, RequestBody, UsageHour
+from usage.records import frame
+from usage.rollups import Rollup
+from usage.shipper import Shipper, adopt_dead, replay
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery_module, "FIRST_BACKOFF", 0.001)
+    monkeypatch.setattr(delivery_module, "LONGEST_BACKOFF", 0.01)
+    monkeypatch.setattr(shipper_module, "IDLE_SECONDS", 0.005)
+    monkeypatch.setattr(shipper_module, "ADOPT_SECONDS", 0.01)
+
+
+@contextmanager
+def shipping(directory: Path) -> Iterator[tuple[Journal, Shipper]]:
+    """A process's journal and shipper, as `usage.ledger` runs them."""
+    journal = Journal(directory, reserve_bytes=0)
+    journal.open()
+    shipper = Shipper(journal)
+    shipper.start()
+    try:
+        yield journal, shipper
+    finally:
+        journal.close()
+        shipper.stop(10)
+        journal.release()
+
+
+def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:
+    """`work` with its thread's connections closed at the end."""
+
+    def run() -> Any:
+        try:
+            return work()
+        finally:
+            connections.close_all()
+
+    return run
+
+
+def letter(row: dict[str, Any]) -> bytes:
+    """A line of the dead-letter file."""
+    return json.dumps({**row, "started_at": NOON.isoformat(), "fault": "x"}).encode() + b"\n"
+
+
+def letters(directory: Path) -> list[dict[str, Any]]:
+    path = directory / DEAD_LETTERS
+    return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+
+
+def test_it_works(tmp_path: Path) -> None:
+    row = call(request_body="asked", response_body="answered", tags=["a", "b"], client_address="::1")
+    ship(tmp_path, begin(row), end(row))
+    (request,) = Request.objects.all()
+    for name, value in row.items():
+        if name not in {"request_id", "request_body", "response_body"}:
+            assert getattr(request, name) == value, name
+    assert str(request.pk) == row["request_id"]
+    assert request.cost is not None
+    assert request.price
+    assert request.price["source"].startswith("genai-prices")
+    body = RequestBody.objects.get()
+    assert (body.pk, body.request_body, body.response_body) == (request.pk, "asked", "answered")
+    assert_sums_are_right()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_running_process_ships_what_it_writes(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    rows = [random_call(chance) for _ in range(1200)]
+    with shipping(tmp_path) as (journal, shipper):
+        write(journal, rows[:700])
+        journal.rotate()
+        write(journal, rows[700:])
+        wait_until(lambda: shipper.lag_bytes == 0)
+        wait_until(lambda: len(journal.segments) == 1)  # the closed one is gone
+        assert Request.objects.count() == 1200
+    assert list(tmp_path.iterdir()) == []
+    assert RequestBody.objects.count() == sum("request_body" in row for row in rows)
+    assert_sums_are_right()
+
+
+def test_a_running_process_adopts_a_dead_ones_journal(tmp_path: Path) -> None:
+    row = call()
+    with shipping(tmp_path):
+        leave(tmp_path, end(row))
+        wait_until(lambda: Request.objects.filter(pk=row["request_id"]).exists())
+    assert_sums_are_right()
+
+
+def test_a_journal_shipped_again_changes_nothing(tmp_path: Path) -> None:
+    chance = random.Random(2)
+    rows = [random_call(chance) for _ in range(300)]
+    records = [record for row in rows for record in (begin(row), end(row))]
+    ship(tmp_path, *records)
+    before = (list(Request.objects.values()), list(RequestBody.objects.values()), stored_sums())
+    for _ in range(3):
+        ship(tmp_path, *records)
+    ship(tmp_path, *records[150:], *records[:200])
+    assert (list(Request.objects.values()), list(RequestBody.objects.values()), stored_sums()) == before
+    assert len(before[0]) == 300
+    assert_sums_are_right()
+
+
+def test_a_record_twice_in_one_batch_counts_once(tmp_path: Path) -> None:
+    row = call(response_body="once")
+    ship(tmp_path, end(row), end(row))
+    assert_sums_are_right()
+    assert Request.objects.count() == RequestBody.objects.count() == 1
+
+
+class Died(BaseException):
+    """The process is gone: nobody catches this."""
+
+
+def test_a_death_between_the_commit_and_the_unlink_counts_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row, orphan = call(), call()
+
+    def die(*_: Any, **__: Any) -> None:
+        raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", die)
+        with pytest.raises(Died):
+            ship(tmp_path, begin(row), end(row), begin(orphan))
+    assert Request.objects.count() == 2
+    assert len(list(tmp_path.glob("*.journal"))) == 1
+    ship(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert Request.objects.count() == 2
+    assert_sums_are_right()
+
+
+def test_a_death_before_the_commit_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = call(response_body="kept")
+
+    def die(*_: Any) -> None:
+        raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Rollup, "write", die)
+        with pytest.raises(Died):
+            ship(tmp_path, end(row))
+    assert not Request.objects.exists()
+    ship(tmp_path)
+    assert Request.objects.count() == RequestBody.objects.count() == 1
+    assert_sums_are_right()
+
+
+def test_two_adopters_at_once_ship_everything_once(tmp_path: Path) -> None:
+    chance = random.Random(3)
+    for _ in range(12):
+        rows = [random_call(chance) for _ in range(40)]
+        leave(tmp_path, *(record for row in rows for record in (begin(row), end(row))), begin(call()))
+    start = threading.Barrier(3)
+
+    def adopt() -> None:
+        start.wait()
+        adopt_dead(tmp_path, Delivery(tmp_path))
+
+    with ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(in_thread(adopt)) for _ in range(3)]:
+            done.result()
+    ship(tmp_path)
+    assert Request.objects.count() == 12 * 41
+    assert list(tmp_path.iterdir()) == []
+    assert_sums_are_right()
+
+
+def test_two_copies_of_a_journal_shipped_at_once_count_once(tmp_path: Path) -> None:
+    chance = random.Random(4)
+    records = [end(random_call(chance)) for _ in range(400)]
+    directories = [tmp_path / name for name in "abc"]
+    for directory in directories:
+        leave(directory, *chance.sample(records, len(records)))  # each in another order
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda directory: in_thread(lambda: ship(directory))(), directories))
+    assert Request.objects.count() == 400
+    assert_sums_are_right()
+
+
+# Calls that nobody saw end.
+
+
+def test_a_begin_without_an_end_is_interrupted(tmp_path: Path) -> None:
+    row = call()
+    ship(tmp_path, begin(row))
+    (request,) = Request.objects.all()
+    assert (request.outcome, request.error_code, request.status) == ("interrupted", "interrupted", None)
+    assert (request.key_name, request.route, request.started_at) == ("default", "/openai", NOON)
+    assert request.cost is None
+    assert_sums_are_right()
+
+
+def test_a_late_end_replaces_the_guess_and_its_sums(tmp_path: Path) -> None:
+    row = call(request_body="asked", response_body="answered")
+    ship(tmp_path, {**begin(row), "request_body": "asked"})
+    assert Request.objects.get().outcome == "interrupted"
+    delivery = ship(tmp_path, end(row))
+    assert delivery.dead_letters == 0
+    assert Request.objects.get().outcome == "success"
+    assert RequestBody.objects.get().response_body == "answered"
+    assert_sums_are_right()
+    ship(tmp_path, begin(row))  # a guess never replaces what is known
+    assert Request.objects.get().outcome == "success"
+    assert_sums_are_right()
+
+
+def test_a_real_end_that_is_an_internal_error_replaces_the_guess(tmp_path: Path) -> None:
+    row = call(outcome="interrupted", error_code="internal_error", status=500)
+    ship(tmp_path, begin(row))
+    ship(tmp_path, end(row))
+    assert Request.objects.get().status == 500
+    assert_sums_are_right()
+
+
+@pytest.mark.parametrize("end_first", [True, False])
+def test_an_end_in_another_segment_than_its_begin_is_found(tmp_path: Path, end_first: bool) -> None:
+    row, writer = call(), call_id()
+    first, second = (end(row), begin(row)) if end_first else (begin(row), end(row))
+    (tmp_path / f"{writer}.00000001.journal").write_bytes(frame(first))
+    (tmp_path / f"{writer}.00000002.journal").write_bytes(frame(second) + frame(begin(row)))
+    ship(tmp_path)
+    assert Request.objects.get().outcome == "success"
+    assert_sums_are_right()
+
+
+def test_a_torn_tail_ends_quietly(tmp_path: Path) -> None:
+    row, torn = call(), call()
+    delivery = ship(tmp_path, begin(row), begin(torn), end(row), frame(end(torn))[:-1])
+    assert delivery.damaged == 0
+    assert [request.outcome for request in stored(row["request_id"], torn["request_id"])] == ["success", "interrupted"]
+    assert_sums_are_right()
+
+
+# Rows that the database refuses.
+
+POISON: dict[str, dict[str, Any]] = {
+    "NUL in usage": {"usage": {"a": "b\0c"}},
+    "NUL in a text": {"error_message": "a\0b"},
+    "NUL in a body": {"response_body": "a\0b"},
+    "too long": {"response_id": "x" * 201},
+    "a number that is none": {"input_tokens": "many"},
+    "a fraction of a token": {"output_tokens": 1.5},
+    "below zero": {"input_tokens": -1},
+    "past bigint": {"input_tokens": 2**63},
+    "past integer": {"web_searches": 2**40},
+    "past smallint": {"status": 40_000},
+    "no address": {"client_address": "not an address"},
+    "no list": {"tags": 5},
+    "a tag too long": {"tags": ["x" * 101]},
+    "no time": {"started_at": "yesterday"},
+    "a model that is none": {"response_model": 5},
+    "no time at all": {"started_at": None},
+    "a null where none may be": {"key_name": None},
+}
+
+
+@pytest.mark.parametrize("fault", POISON)
+def test_one_poison_row_costs_nobody_else_his(tmp_path: Path, fault: str) -> None:
+    rows = [call() for _ in range(21)]
+    poison = call(**POISON[fault])
+    delivery = ship(tmp_path, *map(end, rows[:13]), end(poison), *map(end, rows[13:]))
+    assert delivery.dead_letters == 1
+    assert Request.objects.filter(outcome="success").exclude(error_code="dead_letter").count() == 21
+
+    stub = Request.objects.get(pk=poison["request_id"])
+    assert (stub.error_code, stub.outcome, stub.duration_ms) == ("dead_letter", "success", 812.345)
+    assert stub.started_at == NOON
+    assert stub.cached_tokens == 200
+    assert stub.key_name == ("" if fault == "a null where none may be" else "default")
+    (kept,) = letters(tmp_path)
+    assert kept["request_id"] == poison["request_id"]
+    assert kept["fault"]
+    assert all(kept[name] == value for name, value in POISON[fault].items())
+    assert (tmp_path / DEAD_LETTERS).stat().st_mode & 0o777 == 0o600
+    assert_sums_are_right()
+
+
+def test_many_poison_rows_are_each_found(tmp_path: Path) -> None:
+    chance = random.Random(5)
+    rows = [call(**(POISON["below zero"] if chance.random() < 0.1 else {})) for _ in range(600)]
+    bad = [row for row in rows if row["input_tokens"] < 0]
+    ship(tmp_path, *map(end, rows))
+    assert Request.objects.count() == 600
+    assert {kept["request_id"] for kept in letters(tmp_path)} == {row["request_id"] for row in bad}
+    assert Request.objects.filter(error_code="dead_letter").count() == len(bad)
+    assert_sums_are_right()
+
+
+@pytest.mark.parametrize("request_id", ["not-a-uuid", "", "01997000-0000-7000-8000-00000000000g", "f" * 36])
+def test_a_row_without_a_uuid_is_a_dead_letter_without_a_stub(tmp_path: Path, request_id: str) -> None:
+    rows = [call(), call()]
+    delivery = ship(tmp_path, end(rows[0]), end(call(request_id=request_id)), end(rows[1]))
+    assert Request.objects.count() == 2
+    assert delivery.dead_letters == len(letters(tmp_path)) == 1
+    assert list(tmp_path.glob("*.journal")) == []
+
+
+def test_a_poison_begin_is_a_stub_too(tmp_path: Path) -> None:
+    row = call(route="/" + "x" * 100)
+    ship(tmp_path, begin(row))
+    stub = Request.objects.get()
+    assert (stub.error_code, stub.outcome, len(letters(tmp_path))) == ("dead_letter", "interrupted", 1)
+    assert_sums_are_right()
+
+
+def widen(column: str, sql_type: str) -> None:
+    with connection.cursor() as cursor:
+        for table in ("usage_request", "usage_usagehour"):
+            cursor.execute(f"ALTER TABLE {table} ALTER COLUMN {column} TYPE {sql_type}")
+
+
+@pytest.mark.parametrize("record", [begin, end])
+def test_a_replay_after_the_cause_is_gone_replaces_the_stub(tmp_path: Path, record: Callable[..., Any]) -> None:
+    row = call(route="/" + "x" * 100, response_body="kept")
+    poison = call(**POISON["below zero"])
+    ship(tmp_path, record(row), end(poison))
+    assert len(letters(tmp_path)) == 2
+    delivery = replay(tmp_path)
+    assert (delivery.delivered, delivery.dead_letters) == (2, 2)  # the stubs, again
+    widen("route", "varchar(101)")
+    try:
+        delivery = replay(tmp_path)
+        assert delivery.dead_letters == 1, [kept["fault"] for kept in letters(tmp_path)]
+        assert [kept["request_id"] for kept in letters(tmp_path)] == [poison["request_id"]]
+        replaced, stub = stored(row["request_id"], poison["request_id"])
+        assert replaced.route == row["route"]
+        assert replaced.error_code == ("interrupted" if record is begin else "")
+        assert stub.error_code == "dead_letter"
+        assert not (tmp_path / "deadletter.retried").exists()
+    finally:
+        Request.objects.all().delete()
+        UsageHour.objects.all().delete()
+        widen("route", "varchar(100)")
+
+
+def test_a_replay_keeps_the_sums_right(tmp_path: Path) -> None:
+    row = call(response_body="a")
+    (tmp_path / DEAD_LETTERS).write_bytes(
+        json.dumps({**row, "started_at": NOON.isoformat(), "fault": "x"}).encode() + b"\n"
+    )
+    ship(tmp_path, end({**row, "error_message": "a\0"}))
+    assert Request.objects.get().error_code == "dead_letter"
+    replay(tmp_path)
+    assert Request.objects.get().error_code == ""
+    assert_sums_are_right()
+
+
+def test_a_replay_that_was_killed_is_taken_up_again(tmp_path: Path) -> None:
+    old, new = call(), call()
+    for name, row in (("deadletter.retried", old), (DEAD_LETTERS, new)):
+        (tmp_path / name).write_bytes(
+            json.dumps({**row, "started_at": NOON.isoformat(), "fault": "x"}).encode() + b"\n"
+        )
+    replay(tmp_path)
+    replay(tmp_path)
+    assert {str(request.pk) for request in Request.objects.all()} == {old["request_id"], new["request_id"]}
+    assert letters(tmp_path) == []
+
+
+# Damaged lines.
+
+
+def test_a_damaged_line_is_set_aside_and_its_call_has_a_row(tmp_path: Path) -> None:
+    rows = [call() for _ in range(3)]
+    lines = [frame(end(row)) for row in rows]
+    lines[1] = lines[1].replace(b'"success"', b'"sXccess"')
+    delivery = ship(tmp_path, *lines, b"not a record at all\n")
+    assert delivery.damaged == 2
+    outcomes = [request.outcome for request in stored(*(row["request_id"] for row in rows))]
+    assert outcomes == ["success", "interrupted", "success"]
+    assert (tmp_path / DAMAGED).read_bytes() == lines[1] + b"not a record at all\n"
+    assert_sums_are_right()
+
+
+def test_a_damaged_begin_does_not_hide_the_end(tmp_path: Path) -> None:
+    row = call()
+    ship(tmp_path, frame(begin(row)).replace(b"/openai", b"/opXnai"), end(row))
+    assert Request.objects.get().outcome == "success"
+    assert_sums_are_right()
+
+
+def test_a_damaged_end_of_a_running_process_is_a_guess(tmp_path: Path) -> None:
+    rows = [call(), call()]
+    with shipping(tmp_path) as (journal, shipper):
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE usage_request RENAME TO away")  # holds the shipper back
+        write(journal, rows)
+        segment = journal.segments[0].path
+        data = segment.read_bytes()
+        segment.write_bytes(data[:-20] + b"\xff" * 20)  # the newline, too
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE away RENAME TO usage_request")
+        wait_until(lambda: shipper.lag_bytes == 0)
+    assert {str(request.pk): request.outcome for request in Request.objects.all()} in (
+        {rows[0]["request_id"]: "success", rows[1]["request_id"]: "interrupted"},
+        {rows[0]["request_id"]: "success", rows[1]["request_id"]: "success"},  # it had been read already
+    )
+    assert_sums_are_right()
+
+
+# A database that is away.
+
+
+def killing_itself(times: int) -> Callable[[Rollup, CursorWrapper], None]:
+    """In place of `Rollup.write`: the first `times` transactions lose their connection just before the commit."""
+    real = Rollup.write
+    left = [times]
+
+    def write(self: Rollup, cursor: CursorWrapper) -> None:
+        real(self, cursor)
+        if left[0]:
+            left[0] -= 1
+            cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    return write
+
+
+def test_a_lost_connection_is_waited_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Rollup, "write", killing_itself(3))
+    rows = [call() for _ in range(20)]
+    delivery = ship(tmp_path, *map(end, rows))
+    assert delivery.dead_letters == 0
+    assert delivery.database_error == ""
+    assert Request.objects.count() == 20
+    assert_sums_are_right()
+
+
+def test_connections_cut_all_the_time_lose_and_double_nothing(tmp_path: Path) -> None:
+    chance = random.Random(6)
+    rows = [random_call(chance) for _ in range(4000)]
+    leave(tmp_path, *map(end, rows))
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(in_thread(lambda: ship(tmp_path)))
+        cut = 0
+        while not done.done():
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE 'INSERT%%'"
+                )
+                cut += cursor.fetchone()[0]
+            if cut >= 5:
+                break
+        delivery = done.result()
+    assert cut
+    assert delivery.dead_letters == 0
+    assert Request.objects.count() == 4000
+    assert_sums_are_right()
+
+
+def test_a_table_that_is_missing_for_a_moment_is_waited_for(tmp_path: Path) -> None:
+    row = call()
+    delivery = Delivery(tmp_path)
+    leave(tmp_path, end(row))
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE usage_usageday RENAME TO away")
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(in_thread(lambda: adopt_dead(tmp_path, delivery)))
+            wait_until(lambda: delivery.database_error)
+            assert delivery.database_error == "ProgrammingError"
+            with connection.cursor() as cursor:
+                cursor.execute("ALTER TABLE away RENAME TO usage_usageday")
+            done.result()
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE IF EXISTS away RENAME TO usage_usageday")
+    assert delivery.dead_letters == 0
+    assert delivery.database_error == ""
+    assert not (tmp_path / DEAD_LETTERS).exists()
+    assert_sums_are_right()
+
+
+def test_a_stop_during_an_outage_leaves_the_journal_to_the_next_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [call() for _ in range(10)]
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE usage_request RENAME TO away")
+    try:
+        journal = Journal(tmp_path, reserve_bytes=0)
+        journal.open()
+        shipper = Shipper(journal)
+        shipper.start()
+        write(journal, rows)
+        wait_until(lambda: shipper.delivery.database_error)
+        journal.close()
+        shipper.stop(0.1)
+        shipper._thread.join(PATIENCE)
+        assert not shipper._thread.is_alive()
+        journal.release()
+        with pytest.raises(GaveUp):
+            adopt_dead(tmp_path, Delivery(tmp_path, deadline=0))
+        assert len(list(tmp_path.glob("*.journal"))) == 1
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE away RENAME TO usage_request")
+    ship(tmp_path)
+    assert Request.objects.filter(outcome="success").count() == 10
+    assert list(tmp_path.iterdir()) == []
+    assert_sums_are_right()
+
+
+def test_a_postgresql_that_is_stopped_and_started_again_gets_every_call_once(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    postgres = BundledPostgres(tmp_path / "away")
+    (tmp_path / "away").mkdir()
+    postgres.start()
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
+    try:
+        with run_gateway(simulator.base_url, postgres.url, tmp_path / "data") as gateway:
+            answers = [gateway.post("/openai", body)]
+            gateway.row(answers[0])
+            postgres.stop()
+            answers += [gateway.post("/openai", body) for _ in range(20)]
+            gateway.wait_for_log("the database is away")
+            answers += [gateway.post("/openai", body) for _ in range(5)]
+            assert {answer.status_code for answer in answers} == {200}
+            postgres.start()
+            rows = gateway.rows(at_least=26)
+            assert {str(row["request_id"]) for row in rows} == {
+                answer.headers["x-proxy-request-id"] for answer in answers
+            }
+            with psycopg.connect(postgres.url) as check:
+                assert check.execute("SELECT sum(calls) FROM usage_usagehour").fetchone() == (26,)
+                assert check.execute("SELECT sum(calls) FROM usage_usageday").fetchone() == (26,)
+        assert not (tmp_path / "data" / "journal" / DEAD_LETTERS).exists()
+    finally:
+        postgres.stop()
+        postgres.delete()
