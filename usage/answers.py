@@ -58,7 +58,7 @@ class Answer:
         # A quote inside a JSON string is escaped, so these bytes can only be names of fields.
         elif self._events == 1 or b'"usage"' in data or b'"error"' in data or b".done" in data:
             event = _parse(data)
-            kind = event.get("type")
+            kind = _text(event, "type")
             inner = event.get("response")
             self._read(inner if isinstance(inner, dict) else event)
             if kind == "error" and self.error is None:
