@@ -1,0 +1,607 @@
+"""What is kept of a body or of a stream: its text, small, without secrets, without base64, fit for PostgreSQL."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.test_redaction import EXTRA, SECURITY_KEY, TOKENS, as_unicode_escapes, surroundings
+from usage.bodies import LONGEST_MARK, MARGIN, SLACK, AnswerText, keep_body
+from usage.redaction import REDACTED, redact
+
+JSON = "application/json"
+FORM = "multipart/form-data; boundary=XbX"
+LIMIT = 16384
+PNG = b"\x89PNG\r\n\x1a\n" + random.Random(1).randbytes(34_552)  # noqa: S311  # the same in every run
+PNG_BASE64 = base64.b64encode(PNG).decode()
+PNG_KEPT = "<base64 image/png, 34,560 bytes>"
+
+
+def form(*parts: tuple[str, bytes], end: bytes = b"\r\n--XbX--\r\n") -> bytes:
+    heads = ((f"--XbX\r\nContent-Disposition: form-data; {about}\r\n\r\n").encode() + data for about, data in parts)
+    return b"\r\n".join(heads) + end
+
+
+def keep(body: object, limit: int = LIMIT) -> str:
+    return keep_body(json.dumps(body).encode(), JSON, limit, EXTRA)
+
+
+# As it came
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b'{"model": "gpt-4o",  "temperature":1.0, "a":1e400, "b":NaN, "a":2}', JSON),
+        (b'{"a":"\\ud83d\\ude00 \\ud800 \\u0000 \\u00e9"}', JSON),
+        ('{"a":"ключ 日本"}'.encode(), "application/json; charset=utf-8"),
+        (b"{not json", JSON),
+        (b"1\n00:00:01,000 --> 00:00:02,000\nHello\n", "text/plain; charset=utf-8"),
+        (b"hello", ""),
+        (b"hello", "what is this"),
+        (b"hello", "image/svg+xml"),
+        (b"a=b&c=%20d", "application/x-www-form-urlencoded"),
+        (b'{"data":"' + b"A" * 100 + b'","embedding":[1,2,3],"base64":"no, not", "b64_json":null}', JSON),
+        (b"-" * 600 + b"\n" + b"=" * 600 + b"_" * 600, "text/plain"),
+        (b'{"a":"' + b"\\u4e2d\\u6587" * 200 + b"\\n" * 600 + b'"}', JSON),
+        (b"A" * 511, "text/plain"),
+        (b'{"embedding":[' + b'"a",' * 30 + b'"b"]}', JSON),
+        (b'{"embedding":[' + b"1," * 30, JSON),
+    ],
+)
+def test_it_is_kept_as_it_came(body: bytes, content_type: str) -> None:
+    assert keep_body(body, content_type, LIMIT, EXTRA) == body.decode()
+
+
+@pytest.mark.parametrize(("body", "limit"), [(b"", LIMIT), (b"abc", 0), (b"abc", -1)])
+def test_nothing_is_kept_of_nothing(body: bytes, limit: int) -> None:
+    assert keep_body(body, JSON, limit) == ""
+
+
+def test_nul_and_bad_utf8_do_not_reach_postgresql() -> None:
+    body = b"a long enough text with \0 and \xff and \xed\xa0\x80 in it"
+
+    kept = keep_body(body, "text/plain", LIMIT)
+    assert kept == "a long enough text with \ufffd and \ufffd and \ufffd\ufffd\ufffd in it"
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "kept"),
+    [
+        (b"x" * 123, "audio/mpeg", "<audio/mpeg, 123 bytes>"),
+        (b"x" * 123, "Image/PNG; a=b", "<image/png, 123 bytes>"),
+        (b"x" * 1234, "application/octet-stream", "<application/octet-stream, 1,234 bytes>"),
+        (b"\x1f\x8b\x08\0\0\0\0\0" * 9, JSON, "<application/json, 72 bytes>"),
+        ("api_key=abc".encode("utf-16"), "text/plain", "<text/plain, 24 bytes>"),
+        (bytes(range(256)), "", "<binary, 256 bytes>"),
+        (b"x", f"audio/{TOKENS[0]}", "<audio/[redacted], 1 bytes>"),
+    ],
+)
+def test_binary_is_told_by_type_and_size(body: bytes, content_type: str, kept: str) -> None:
+    assert keep_body(body, content_type, LIMIT) == kept
+
+
+# Base64 and vectors
+
+
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [
+        ({"url": f"data:image/png;base64,{PNG_BASE64}"}, {"url": PNG_KEPT}),
+        ({"url": f"data:image/png;charset=x;base64,{PNG_BASE64}", "z": 1}, {"url": PNG_KEPT, "z": 1}),
+        ({"text": f"See data:image/png;base64,{PNG_BASE64} there"}, {"text": f"See {PNG_KEPT} there"}),
+        ({"text": f"![x](data:image/png;base64,{PNG_BASE64})"}, {"text": f"![x]({PNG_KEPT})"}),
+        ({"url": "data:text/plain;base64,aGVsbG8="}, {"url": "<base64 text/plain, 5 bytes>"}),
+        ({"url": "data:;base64,aGVsbG8="}, {"url": "<base64, 5 bytes>"}),
+        ({"data": [{"b64_json": PNG_BASE64}] * 2}, {"data": [{"b64_json": PNG_KEPT}] * 2}),
+        ({"image": {"base64": PNG_BASE64}}, {"image": {"base64": PNG_KEPT}}),
+        ({"image": {"base64": "aGVsbG8="}}, {"image": {"base64": "<base64, 5 bytes>"}}),
+        (
+            {"input_audio": {"data": "UklGRg==", "format": "wav"}},
+            {"input_audio": {"data": "<base64, 4 bytes>", "format": "wav"}},
+        ),
+        (
+            {"input_audio": {"format": "wav", "data": "UklGRg=="}},
+            {"input_audio": {"format": "wav", "data": "<base64, 4 bytes>"}},
+        ),
+        ({"audio": {"data": "A" * 128}}, {"audio": {"data": "<base64, 96 bytes>"}}),
+        ({"embedding": "AACAPwAAgD8="}, {"embedding": "<base64, 8 bytes>"}),
+        ({"result": PNG_BASE64}, {"result": PNG_KEPT}),
+        ({"result": [PNG_BASE64, PNG_BASE64]}, {"result": [PNG_KEPT, PNG_KEPT]}),
+        ({"x": base64.urlsafe_b64encode(PNG).decode()}, {"x": PNG_KEPT}),
+        ({"x": "A" * 512}, {"x": "<base64, 384 bytes>"}),
+        ({"a": "b" * 300, "x": "C" * 700}, {"a": "b" * 300, "x": "<base64, 525 bytes>"}),
+        ({"embedding": [0.1, -2e-5] * 768, "index": 0}, {"embedding": ["<1536 numbers>"], "index": 0}),
+        ([{"embedding": [1.5] * 20}] * 3, [{"embedding": ["<20 numbers>"]}] * 3),
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 2])
+def test_base64_and_vectors_are_told_by_type_and_size(body: Any, kept: Any, indent: int | None) -> None:
+    told = keep_body(json.dumps(body, indent=indent).encode(), JSON, LIMIT)
+
+    told = told.replace("numbers>]", 'numbers>"]').replace("[<", '["<')
+    assert json.loads(told) == kept
+
+
+def test_base64_in_nested_json() -> None:
+    body = {"arguments": json.dumps({"b64_json": PNG_BASE64, "url": "data:image/png;base64," + PNG_BASE64})}
+
+    assert json.loads(json.loads(keep(body))["arguments"]) == {"b64_json": PNG_KEPT, "url": PNG_KEPT}
+
+
+@pytest.mark.parametrize(("slash", "plus"), [(r"\/", "+"), (r"\/", r"\u002B")])
+@pytest.mark.parametrize("before", ['{"b64_json":"', '{"url":"data:image\\/png;base64,'])
+def test_base64_with_escapes(before: str, slash: str, plus: str) -> None:
+    body = before + PNG_BASE64.replace("/", slash).replace("+", plus) + '","model":"x"}'
+
+    kept = keep_body(body.encode(), JSON, LIMIT)
+    assert kept.replace("data:", "").startswith(before.partition("data:")[0] + "<base64 image/png, 34,5")
+    assert kept.endswith('bytes>","model":"x"}')
+    assert len(kept) < 100
+
+
+def test_base64_in_lines() -> None:
+    body = json.dumps({"base64": base64.encodebytes(PNG).decode(), "model": "x"})
+
+    kept = keep_body(body.encode(), JSON, LIMIT)
+    assert kept.startswith('{"base64": "<base64 image/png, 34,')
+    assert kept.endswith('", "model": "x"}')
+    assert len(kept) < 140
+
+
+@given(st.integers(512, 40_000), surroundings, surroundings)
+def test_long_base64_never_stays(size: int, before: str, after: str) -> None:
+    body = f"{before} {'Ab1+' * 10_000}"[: len(before) + 1 + size] + f" {after}"
+
+    assert "Ab1+" * 128 not in keep_body(body.encode("utf-8", "replace"), "text/plain", LIMIT)
+
+
+def test_text_around_base64_stays() -> None:
+    texts = ["first ", " second ", " third, the last"]
+    body = PNG_BASE64.join(texts)
+
+    assert keep_body(body.encode(), "text/plain", LIMIT) == PNG_KEPT.join(texts)
+
+
+# The cut
+
+
+def test_a_long_body_is_cut_and_says_so() -> None:
+    assert keep_body(b"a b " * 10_000, "text/plain", 100) == "a b " * 25 + "… <39,900 bytes cut>"
+
+
+def test_it_is_cut_between_characters() -> None:
+    kept = keep_body("日本".encode() * 5000, "text/plain", 100)
+
+    assert kept.startswith("日本" * 16 + "日… <")
+    assert "\ufffd" not in kept
+
+
+def test_the_limit_counts_what_is_kept_not_what_came() -> None:
+    assert "whole" in keep([{"b64_json": PNG_BASE64}, "the text is whole"], 100)
+
+
+@pytest.mark.parametrize("secret", [*TOKENS, SECURITY_KEY])
+@pytest.mark.parametrize("where", [0, 1, 3, 10, 30])
+@pytest.mark.parametrize("after", ["", " and more" * 5, " and more" * 5000])
+def test_a_secret_at_the_cut_is_taken_out_whole(secret: str, where: int, after: str) -> None:
+    before = "some words " * 50
+    kept = keep_body(f"{before}{secret}{after}".encode(), "text/plain", len(before) + where, EXTRA)
+
+    assert kept.startswith(before)
+    assert secret[:6] not in kept
+
+
+def test_nothing_of_a_secret_that_the_margin_halves_comes_out() -> None:
+    """Redaction shortens: what was far behind the cut must not move before it."""
+    body = f'{{"api_key":"{"x" * (1000 + MARGIN - 20)}","a":"{SECURITY_KEY}", "b":"{"y " * 5000}"}}'
+    for size in range(1000 - 30, 1000 + 30):
+        assert SECURITY_KEY[:6] not in keep_body(body.encode(), JSON, size, EXTRA)
+
+
+@given(st.binary(max_size=300) | surroundings.map(lambda text: text.encode("utf-8", "replace")), st.integers(0, 400))
+@pytest.mark.parametrize("content_type", [JSON, FORM, "text/plain", "", "application/x-www-form-urlencoded"])
+def test_anything_is_kept_bounded_and_storable(content_type: str, body: bytes, limit: int) -> None:
+    kept = keep_body(body, content_type, limit, EXTRA)
+
+    assert "\0" not in kept
+    assert len(kept.encode()) <= limit + LONGEST_MARK
+
+
+@given(st.text(), st.binary(), st.integers(-1, 100))
+def test_any_content_type_will_do(content_type: str, body: bytes, limit: int) -> None:
+    keep_body(body, content_type, limit)
+    keep_body(b"--XbX\r\n" + body, f"{FORM}; {content_type}", limit)
+
+
+# Secrets
+
+PLACES = [
+    lambda secret: {"prompt": f"My key is {secret}."},
+    lambda secret: {"prompt": f"See https://x.test/?security_key={secret}&a=b"},
+    lambda secret: {"prompt": f"line\n{secret}\tline"},
+    lambda secret: {"a": [{"b": {"c": secret}}]},
+    lambda secret: {"arguments": json.dumps({"arguments": json.dumps({"key": secret})})},
+    lambda secret: {"url": f"data:image/png;base64,{PNG_BASE64} {secret}"},
+    lambda secret: {"text": f"{PNG_BASE64}{secret}{PNG_BASE64}"},
+    lambda secret: {"text": f"{PNG_BASE64}\n{secret}\n{PNG_BASE64}"},
+    lambda secret: {secret: 1},
+]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("secret", [*TOKENS, SECURITY_KEY])
+@pytest.mark.parametrize("escape", [str, as_unicode_escapes, quote])
+def test_no_secret_is_kept_in_json(secret: str, place: Any, escape: Any) -> None:
+    body = json.dumps(place("SECRET")).replace("SECRET", escape(secret))
+    kept = keep_body(body.encode(), JSON, LIMIT, EXTRA)
+
+    assert escape(secret) not in kept
+    assert secret[-12:] not in kept
+
+
+@pytest.mark.parametrize("name", ["security_key", "openai_api_key", "API_KEY", "x[access_token]", "security%5Fkey"])
+@pytest.mark.parametrize("value", ["hunter2", 'a "b" c', "a\r\nb"])
+def test_no_secret_is_kept_of_a_form(name: str, value: str) -> None:
+    body = form(('name="model"', b"whisper-1"), (f'name="{name}"', value.encode()), ('name="a"', b"b"))
+
+    assert keep_body(body, FORM, LIMIT) == f"model: whisper-1\n{name}: {REDACTED}\na: b"
+    fields = urlencode({"model": "x", name: value, "a": "b"}).encode()
+    assert REDACTED in (kept := keep_body(fields, "application/x-www-form-urlencoded", LIMIT))
+    assert value[:3] not in kept
+    raw = f'model=x&security_key={value}"<>&a=b'.encode()
+    kept = keep_body(raw, "application/x-www-form-urlencoded", LIMIT)
+    assert kept == f"model=x&security_key={REDACTED}&a=b"
+
+
+@given(surroundings, st.sampled_from([*TOKENS, SECURITY_KEY]), surroundings, st.integers(1, 600))
+@pytest.mark.parametrize("content_type", [JSON, FORM, "application/x-www-form-urlencoded"])
+def test_a_planted_secret_is_never_kept(content_type: str, before: str, secret: str, after: str, limit: int) -> None:
+    content = f"{before}{secret}{after}".encode("utf-8", "replace")
+    body = form(('name="prompt"', content), ('name="model"', b"x")) if content_type == FORM else content
+
+    assert secret not in keep_body(body, content_type, limit, EXTRA)
+
+
+@given(st.text(st.characters(exclude_characters="=:%\\-", exclude_categories=["Cs"]), max_size=200))
+def test_a_prompt_without_secrets_is_kept_whole(prompt: str) -> None:
+    kept = keep({"messages": [{"role": "user", "content": prompt}]})
+
+    if "bearer" not in prompt.lower():
+        assert json.loads(kept)["messages"][0]["content"] == prompt
+
+
+# Forms
+
+
+def test_a_form_is_kept_as_lines() -> None:
+    audio = b"ID3" + bytes(120)
+    body = form(
+        ('name="file"; filename="a b.mp3"\r\nContent-Type: audio/mpeg', audio),
+        ('name="prompt"', "два\r\nlines".encode()),
+        ('name="empty"', b""),
+        ("name=bare", b"x"),
+        ('name="f2"; filename=""', b""),
+    )
+
+    assert keep_body(body, FORM.replace("XbX", '"XbX"'), LIMIT).splitlines() == [
+        "file: <a b.mp3, audio/mpeg, 123 bytes>",
+        "prompt: два",
+        "lines",
+        "empty: ",
+        "bare: x",
+        "f2: <, application/octet-stream, 0 bytes>",
+    ]
+
+
+def test_a_secret_in_a_form_is_found_anywhere() -> None:
+    body = form(
+        (f'name="file"; filename="{TOKENS[0]}.mp3"', b"x"), (f'name="{TOKENS[1]}"', f"a {TOKENS[3]} b".encode())
+    )
+
+    kept = keep_body(body, FORM, LIMIT)
+    assert kept == f"file: <{REDACTED}.mp3, application/octet-stream, 1 bytes>\n{REDACTED}: a {REDACTED} b"
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"--XbX\r\n...security_key=hunter2", "multipart/form-data"),
+        (b"--other\r\n\r\nsecurity_key=hunter2", FORM),
+        (form(('name="security_key"', b"hunter2")), "multipart/form-data; boundary=other"),
+    ],
+)
+def test_a_form_that_cannot_be_read_is_not_kept(body: bytes, content_type: str) -> None:
+    assert keep_body(body, content_type, LIMIT) == f"<multipart/form-data, {len(body)} bytes>"
+
+
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [
+        (form(('name="a"', b"b"), end=b""), "a: b"),
+        (form(('name="a"', b"b"), end=b"\r\n--XbX\r\nhalf a head"), "a: b\n<not a part, 11 bytes>"),
+        (b"--XbX\r\n\r\nno head\r\n--XbX--", "?: no head"),
+        (form(('name="a"', b"b"), end=b"\r\n--XbX\r\nX: y\r\n\r\nc\r\n--XbX--"), "a: b\n?: c"),
+    ],
+)
+def test_an_odd_form_is_kept_as_far_as_it_goes(body: bytes, kept: str) -> None:
+    assert keep_body(body, FORM, LIMIT) == kept
+
+
+def test_a_long_form_is_cut() -> None:
+    body = form(('name="a"', b"x y " * 5000), ('name="security_key"', b"hunter2"), ('name="b"', b"y"))
+
+    kept = keep_body(body, FORM, 100)
+    assert kept.startswith("a: x y x y ")
+    assert kept.endswith(" bytes cut>")
+    assert len(kept.encode()) < 100 + LONGEST_MARK
+    assert keep_body(form(('name="a"', PNG_BASE64.encode()), ('name="b"', b"y")), FORM, 100) == f"a: {PNG_KEPT}\nb: y"
+
+
+# Streams
+
+
+def chat(index: int = 0, **delta: Any) -> bytes:
+    return json.dumps({"object": "chat.completion.chunk", "choices": [{"index": index, "delta": delta}]}).encode()
+
+
+def tool(index: int, name: str | None, arguments: str | None) -> dict[str, Any]:
+    return {"index": index, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def typed(kind: str, **fields: Any) -> bytes:
+    return json.dumps({"type": kind, **fields}).encode()
+
+
+def read(*events: bytes, limit: int = LIMIT) -> str:
+    answer = AnswerText(limit, EXTRA)
+    for event in events:
+        answer.feed(event)
+    return answer.text()
+
+
+def test_the_text_of_a_chat() -> None:
+    usage = b'{"object":"chat.completion.chunk","choices":[],"usage":{"total_tokens":3}}'
+    assert (
+        read(chat(role="assistant", content=""), chat(content="Hel"), chat(content="lo"), chat(), usage, b"[DONE]")
+        == "Hello"
+    )
+
+
+def test_the_text_of_an_older_completion() -> None:
+    assert read(b'{"choices":[{"index":0,"text":"Hel"}]}', b'{"choices":[{"index":0,"text":"lo"}]}') == "Hello"
+
+
+def test_the_tool_calls_of_a_chat() -> None:
+    events = [
+        chat(content="Let me see."),
+        chat(tool_calls=[tool(0, "get_weather", "")]),
+        chat(tool_calls=[tool(0, None, '{"city":')]),
+        chat(tool_calls=[tool(1, "get_time", "{}"), tool(0, None, '"Oslo"}')]),
+        chat(tool_calls=[{"index": 2, "type": "custom", "custom": {"name": "run", "input": "ls"}}]),
+    ]
+
+    assert read(*events).split("\n\n") == [
+        "[text]\nLet me see.",
+        '[tool call get_weather]\n{"city":"Oslo"}',
+        "[tool call get_time]\n{}",
+        "[tool call run]\nls",
+    ]
+
+
+def test_the_choices_of_a_chat_are_kept_apart() -> None:
+    events = [
+        chat(0, content="a"),
+        chat(1, content="x"),
+        chat(0, content="b"),
+        chat(1, refusal="no"),
+        chat(2, audio={"transcript": "t", "data": "AAAA"}),
+    ]
+
+    assert read(*events).split("\n\n") == [
+        "[choice 0: text]\nab",
+        "[choice 1: text]\nx",
+        "[choice 1: refusal]\nno",
+        "[choice 2: audio transcript]\nt",
+    ]
+
+
+def test_the_text_of_a_response() -> None:
+    events = [
+        typed("response.created", response={"output": []}),
+        typed("response.output_text.delta", output_index=0, content_index=0, delta="Hel"),
+        typed("response.output_text.delta", output_index=0, content_index=0, delta="lo"),
+        typed("response.output_text.done", output_index=0, content_index=0, text="Hello"),
+        typed(
+            "response.completed",
+            response={"output": [{"type": "message", "content": [{"type": "output_text", "text": "Hello"}]}]},
+        ),
+    ]
+
+    assert read(*events) == "Hello"
+    assert read(events[-1]) == "Hello"
+
+
+RESPONSE_ITEMS = [
+    {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Think."}]},
+    {"type": "message", "content": [{"type": "output_text", "text": "Hi"}, {"type": "refusal", "refusal": "no"}]},
+    {"type": "function_call", "name": "get_weather", "arguments": '{"city":"Oslo"}'},
+    {"type": "image_generation_call", "result": PNG_BASE64},
+]
+RESPONSE_KEPT = [
+    "[output 0: reasoning summary]\nThink.",
+    "[output 1: text]\nHi",
+    "[output 1: refusal]\nno",
+    '[output 2: function call get_weather]\n{"city":"Oslo"}',
+]
+
+
+def test_the_outputs_of_a_response_are_kept_apart() -> None:
+    events = [
+        typed("response.reasoning_summary_text.delta", output_index=0, summary_index=0, delta="Think."),
+        typed("response.output_text.delta", output_index=1, content_index=0, delta="Hi"),
+        typed("response.refusal.delta", output_index=1, content_index=1, delta="no"),
+        typed("response.output_item.added", output_index=2, item={"type": "function_call", "name": "get_weather"}),
+        typed("response.function_call_arguments.delta", output_index=2, delta='{"city":'),
+        typed("response.function_call_arguments.delta", output_index=2, delta='"Oslo"}'),
+        typed("response.image_generation_call.partial_image", output_index=3, partial_image_b64=PNG_BASE64),
+    ]
+
+    assert read(*events).split("\n\n") == RESPONSE_KEPT
+    completed = typed("response.completed", response={"output": RESPONSE_ITEMS})
+    assert read(*events, completed).split("\n\n") == RESPONSE_KEPT
+    assert read(completed).split("\n\n") == RESPONSE_KEPT
+
+
+def test_the_text_of_a_transcript() -> None:
+    done = typed("transcript.text.done", text="Hello")
+    assert (
+        read(typed("transcript.text.delta", delta="Hel"), typed("transcript.text.delta", delta="lo"), done) == "Hello"
+    )
+    assert read(done) == "Hello"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'{"error":{"message":"Too slow"}}',
+        typed("error", message="Too slow"),
+        typed("response.failed", response={"output": [], "error": {"message": "Too slow"}}),
+    ],
+)
+def test_an_error_ends_the_text(event: bytes) -> None:
+    assert read(event) == "[error]\nToo slow"
+    assert read(chat(content="Hel"), event) == "[choice 0: text]\nHel\n\n[error]\nToo slow"
+
+
+def test_a_long_answer_is_cut_and_takes_little_memory() -> None:
+    answer = AnswerText(100)
+    for _ in range(10_000):
+        answer.feed(chat(content="a b "))
+
+    assert answer.text() == "a b " * 25 + "… <39,900 bytes cut>"
+    assert answer.text(8) == "a b a b … <39,992 bytes cut>"
+    assert sum(len(piece) for part in answer._parts.values() for piece in part.pieces) <= 100 + SLACK + MARGIN
+
+
+def test_many_parts_take_little_memory() -> None:
+    answer = AnswerText(100)
+    for index in range(1000):
+        answer.feed(chat(index, content="a b " * 1000))
+        answer.feed(typed("response.output_item.added", output_index=index, item={"name": "x" * 1000}))
+
+    assert len(answer._parts) == 64
+    assert len(answer._names) == 64
+    assert len(answer.text().encode()) <= 100 + LONGEST_MARK
+    assert sum(len(piece) for part in answer._parts.values() for piece in part.pieces) <= 100 + SLACK + 64 * MARGIN
+
+
+@pytest.mark.parametrize("secret", [*TOKENS, SECURITY_KEY])
+@pytest.mark.parametrize("size", [1, 5, 1000])
+def test_a_secret_in_pieces_is_taken_out(secret: str, size: int) -> None:
+    text = f"The key: {secret} it is"
+    events = [chat(content=text[at : at + size]) for at in range(0, len(text), size)]
+
+    assert read(*events) == f"The key: {REDACTED} it is"
+    for limit in range(10, 30):
+        assert secret[:6] not in read(*events, *[chat(content="and more ")] * 2000, limit=limit)
+
+
+def test_a_secret_that_stops_being_collected_is_taken_out() -> None:
+    room = 100 + SLACK + max(MARGIN, 16 * max(map(len, EXTRA)))
+    for before in range(room - 30, room + 5):
+        text = read(chat(content="a" * before), chat(content=SECURITY_KEY), chat(content=" b" * 100), limit=100)
+        assert SECURITY_KEY[:4] not in text
+
+
+def test_a_lone_surrogate_does_not_reach_postgresql() -> None:
+    assert read(b'{"choices":[{"index":0,"delta":{"content":"a\\ud83d\\u0000"}}]}') == "a\ufffd\ufffd"
+
+
+@pytest.mark.parametrize("size", [0, 5000])
+def test_large_events_that_say_nothing_are_not_read(size: int) -> None:
+    assert read(typed("response.output_text.done", text="x" * size), chat(content="y" * 5000)) == "y" * 5000
+    assert read(chat(content="a"), typed("response.completed", response={"output": ["x" * size]})) == "a"
+    assert read(b'{"choices":[{"delta":{"content":"' + b"a" * 5_000_000 + b'"}}]}') == ""
+
+
+FIELDS = [
+    "type",
+    "choices",
+    "delta",
+    "content",
+    "index",
+    "text",
+    "tool_calls",
+    "function",
+    "name",
+    "arguments",
+    "custom",
+    "input",
+    "audio",
+    "transcript",
+    "output_index",
+    "content_index",
+    "item",
+    "response",
+    "output",
+    "error",
+    "message",
+    "summary",
+    "code",
+]
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda values: (
+        st.lists(values, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(FIELDS) | st.text(max_size=3),
+            values,
+            max_size=4,
+        )
+    ),
+    max_leaves=20,
+)
+KINDS = st.sampled_from(
+    ["response.output_text.delta", "response.completed", "response.failed", "response.output_item.added", "error"]
+)
+
+
+@given(
+    st.lists(st.binary(max_size=50) | VALUES.map(lambda value: json.dumps(value).encode()), max_size=5), KINDS, VALUES
+)
+def test_no_event_is_too_odd(events: list[bytes], kind: str, value: Any) -> None:
+    odd = [typed(kind, delta=value, response=value, item=value, output_index=value, content_index=value)]
+    odd += [typed(kind, response={"output": value, "error": value}), json.dumps({"choices": value}).encode()]
+    odd += [json.dumps({"choices": [{"index": value, "delta": {"tool_calls": value, "content": value}}]}).encode()]
+
+    text = read(*events, *odd, b"[" * 100_000, b'{"a":"\\ud800"' + b"[" * 100_000, limit=50)
+    assert "\0" not in text
+    assert len(text.encode()) <= 50 + LONGEST_MARK
+
+
+@given(
+    surroundings,
+    st.sampled_from([*TOKENS, SECURITY_KEY]),
+    surroundings,
+    st.lists(st.integers(0, 300)),
+    st.integers(1, 300),
+)
+def test_a_planted_secret_is_never_in_an_answers_text(
+    before: str, secret: str, after: str, places: list[int], limit: int
+) -> None:
+    text = before + secret + after
+    cuts = sorted({min(place, len(text)) for place in places})
+    pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+
+    kept = read(*(chat(content=piece) for piece in pieces), limit=limit)
+    assert secret not in kept
+    if len(text) * 4 < limit:
+        assert kept == redact(text, EXTRA).replace("\0", "\ufffd").replace("\ud800", "\ufffd")

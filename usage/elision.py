@@ -1,0 +1,209 @@
+"""Owns what a log does not want to read: inline base64 and vectors, replaced by what they are and how big.
+
+`elide` looks at no more of a body than it needs to fill its budget: 5 MB of base64 are stepped over,
+not read. Invariants: never raises; linear in the body, and far below that for long base64.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+
+SHORTEST_RUN = 512  # base64 characters; shorter runs are elided only where a name or `data:` says what they are
+SHORTEST_DATA = 128  # `"data"` says little
+SHORTEST_VECTOR = 17
+
+_BLOCK = 256  # a run of 512 covers at least one such block whole, wherever the blocks start
+_STEP = 4096
+_LONGEST_HEAD = 512
+_MOST_READ = 131_072
+_LONGEST_COUNTED = 65536  # where the letters of something longer are escaped, its size is an estimate
+_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-"
+
+_HEAD = re.compile(
+    rb"data:(?P<type>[\w.+-]{1,60}\\{0,15}/[\w.+-]{1,60})?(?:;[\w.=+-]{1,60}){0,5};base64,"
+    rb'|"(?P<name>b64_json|base64|partial_image_b64|embedding|data)\\{0,15}"\s*+:\s*+(?:\\{0,15}"|(?P<vector>\[))'
+)
+_HEAD_MARKS = (b";base64,", b"b64_json", b'"base64', b"_image_b64", b'"embedding', b'"data')
+_BASE64 = re.compile(
+    rb"(?:[A-Za-z0-9+/=_-]++|\\{1,15}/|\\{1,15}u00(?:2[bBfF]|3[dD])"
+    rb"|(?:\\{1,15}r)?\\{1,15}n(?=[A-Za-z0-9+/=_-]{57}))*+"  # wrapped lines
+)
+_BASE64_BLOCK = re.compile(rb"[A-Za-z0-9+/=_\\-]{%d}" % _BLOCK)
+_BASE64_SAMPLE = re.compile(rb"(?:[A-Za-z0-9+/=_-]|\\(?!u)|\\u00[23]){32}")
+# The last, shorter line of wrapped base64, and the quote after it.
+_LAST_LINE = re.compile(rb'((?:[A-Za-z0-9+/=_-]|\\{1,15}[rn]){0,90})\\{0,15}"')
+_NUMBERS = re.compile(rb"[0-9eE+\-.,\s]{1,64}+")
+
+_SIGNATURES = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"%PDF-", "application/pdf"),
+    (b"OggS", "audio/ogg"),
+    (b"fLaC", "audio/flac"),
+    (b"ID3", "audio/mpeg"),
+    (b"\xff\xfb", "audio/mpeg"),
+    (b"\xff\xf3", "audio/mpeg"),
+    (b"\x1aE\xdf\xa3", "video/webm"),
+    (b"PK\x03\x04", "application/zip"),
+)
+
+
+def elide(body: bytes, budget: int) -> tuple[bytes, int]:
+    """The start of `body`, elided, in at most `budget` bytes or one placeholder more; and how much of `body` it is."""
+    return _Elision(body, budget).run()
+
+
+class _Elision:
+    def __init__(self, body: bytes, budget: int) -> None:
+        self._body = body
+        self._room = budget
+        self._kept: list[bytes] = []
+        self._at = 0
+        # Each of these only moves on, so that no part of the body is searched twice.
+        self._head: re.Match[bytes] | None = None
+        self._no_head_before = 0
+        self._next: dict[bytes, int] = {}
+        self._readable = _MOST_READ
+
+    def run(self) -> tuple[bytes, int]:
+        body = self._body
+        first = body[: self._room]
+        has_heads = len(body) > len(first) or any(mark in first for mark in _HEAD_MARKS)
+        while self._room > 0 and self._at < len(body):
+            window = min(self._at + self._room, len(body))
+            head = self._find_head(window) if has_heads else None
+            stop = window if head is None else head.start()
+            if self._keep_to(stop) or head is None:
+                continue
+            placeholder, end = self._read_head(head)
+            if placeholder is None:
+                self._keep(head.end())
+            else:
+                self._skip(placeholder, end)
+        return b"".join(self._kept), self._at
+
+    def _find_head(self, window: int) -> re.Match[bytes] | None:
+        if self._head is None or self._head.start() < self._at:
+            self._head = None
+            if self._no_head_before < window:
+                start = max(self._at, self._no_head_before - _LONGEST_HEAD)
+                self._head = _HEAD.search(self._body, start, window)
+                self._no_head_before = window if self._head is None else self._head.start()
+        return self._head if self._head is not None and self._head.start() < window else None
+
+    def _keep_to(self, stop: int) -> bool:
+        """Keeps up to `stop`, or up to and without a run of base64 before it: then true."""
+        body, start = self._body, self._at
+        for at in range(start, stop - _BLOCK + 1, _BLOCK):
+            if not _BASE64_BLOCK.match(body, at) or not _is_base64(body[at : at + _BLOCK]):
+                continue
+            before = body[max(self._at, at - _BLOCK) : at]
+            run = at - len(before) + len(before.rstrip(_LETTERS))
+            end = self._base64_end(run)
+            if end - run >= SHORTEST_RUN:
+                self._keep(run)
+                self._skip(_describe(body, run, end), end)
+                return True
+        self._keep(stop)
+        return False
+
+    def _keep(self, stop: int) -> None:
+        self._kept.append(self._body[self._at : stop])
+        self._room -= stop - self._at
+        self._at = stop
+
+    def _skip(self, placeholder: bytes, stop: int) -> None:
+        self._kept.append(placeholder)
+        self._room -= len(placeholder)
+        self._at = stop
+
+    def _read_head(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
+        """The placeholder for what the head is of, and its end; None if it is not what the head says."""
+        body, name, start = self._body, head["name"], head.end()
+        if name is None:
+            end = self._base64_end(start)
+            return _describe(body, start, end, head["type"] or b""), end
+        if head["vector"]:
+            return self._read_vector(head)
+        end = self._base64_end(start)
+        least = 1
+        if name == b"data" and b"input_audio" not in body[max(0, head.start() - 64) : head.start()]:
+            least = SHORTEST_DATA
+        last_line = _LAST_LINE.match(body, end)
+        if end - start < least or last_line is None:
+            return None, start
+        end = last_line.end(1)
+        # The name stays, and its quote.
+        return body[self._at : start] + _describe(body, start, end), end
+
+    def _read_vector(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
+        body, start = self._body, head.end()
+        sample = _NUMBERS.match(body, start)
+        end = self._find(b"]", start)
+        if head["name"] != b"embedding" or sample is None or end == len(body):
+            return None, start
+        middle = (start + end) // 2
+        if sample.end() - start < min(64, end - start) or (middle < end and not _NUMBERS.match(body, middle)):
+            return None, start
+        count = body.count(b",", start, end) + 1
+        if count < SHORTEST_VECTOR:
+            return None, start
+        return body[self._at : start] + b"<%d numbers>" % count, end
+
+    def _base64_end(self, start: int) -> int:
+        """Where the base64 from `start` on ends. Once much was read, it is sampled up to the next quote, not read."""
+        body = self._body
+        end = _BASE64.match(body, start, start + _STEP).end()  # type: ignore[union-attr]  # matches the empty too
+        if end < start + _STEP - 128:
+            return end
+        stop = self._find(b'"', start)
+        if stop - end <= self._readable:
+            self._readable -= stop - end
+            return _BASE64.match(body, end, stop).end()  # type: ignore[union-attr]
+        step = max(_STEP, (stop - start) // 256)
+        at = end
+        while at + step < stop and _BASE64_SAMPLE.match(body, at + step):
+            at += step
+        return _BASE64.match(body, at, min(at + step + _STEP, stop)).end()  # type: ignore[union-attr]
+
+    def _find(self, byte: bytes, start: int) -> int:
+        """The next such byte, or the end. `start` never goes back, so all of these together read the body once."""
+        if self._next.get(byte, -1) < start:
+            found = self._body.find(byte, start)
+            self._next[byte] = len(self._body) if found < 0 else found
+        return self._next[byte]
+
+
+def _is_base64(block: bytes) -> bool:
+    if b"\\" in block and b"\\" in block.replace(b"\\/", b"").rstrip(b"\\"):
+        return False  # letters as \u4e2d
+    return bool(block.strip(b"-_=+/\\"))  # no ruled line
+
+
+def _describe(body: bytes, start: int, end: int, media_type: bytes = b"") -> bytes:
+    """`<base64 image/png, 34,560 bytes>`: as it says, or as its first bytes say; the size is the decoded one."""
+    sampled = min(end, start + _LONGEST_COUNTED)
+    escapes = body.count(b"\\/", start, sampled)
+    if b"\\" in body[start : start + 128] or escapes:
+        escapes += 2 * body.count(b"\\n", start, sampled) + 2 * body.count(b"\\r", start, sampled)
+        escapes += 5 * body.count(b"\\u00", start, sampled)
+    size = (end - start) - escapes * (end - start) // max(1, sampled - start)
+    tail = body[max(start, end - 2) : end]
+    size = (size - len(tail) + len(tail.rstrip(b"="))) * 3 // 4
+    name = media_type.replace(b"\\", b"").decode("ascii", "replace") or _sniff(body[start : min(start + 64, end)])
+    return f"<base64 {name}, {size:,} bytes>".replace(" ,", ",").encode()
+
+
+def _sniff(letters: bytes) -> str:
+    letters = letters.replace(b"\\", b"").replace(b"-", b"+").replace(b"_", b"/").rstrip(b"=")
+    try:
+        data = binascii.a2b_base64(letters[: len(letters) // 4 * 4])
+    except binascii.Error:
+        return ""
+    if data[:4] == b"RIFF":
+        return {b"WAVE": "audio/wav", b"WEBP": "image/webp"}.get(data[8:12], "")
+    if data[4:8] == b"ftyp":
+        return "video/mp4"
+    return next((name for signature, name in _SIGNATURES if data.startswith(signature)), "")
