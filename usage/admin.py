@@ -61,7 +61,7 @@ class ModelFilter(SummedFilter):
 class RequestAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     list_display = (
         "started", "key_name", "route", "model_name", "status", "outcome", "total_ms", "input_tokens", "output_tokens",
-        "error_code",
+        "dollars", "error_code",
     )  # fmt: skip
     list_filter = (
         "outcome", KeyFilter, ModelFilter, RouteFilter, "stream", ("started_at", admin.DateFieldListFilter)
@@ -113,6 +113,10 @@ class RequestAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     @admin.display(description="model", ordering="response_model")
     def model_name(self, call: Request) -> str:
         return call.response_model or call.request_model
+
+    @admin.display(description="dollars", ordering="cost")
+    def dollars(self, call: Request) -> str:
+        return "–" if call.cost is None else f"{call.cost:.6f}"
 
     @admin.display(description="total ms", ordering="duration_ms")
     def total_ms(self, call: Request) -> str:

@@ -29,9 +29,9 @@ class Outcome(models.TextChoices):
 class UsageSource(models.TextChoices):
     """Where the token counts come from; a real zero is `exact`, not `unknown`."""
 
-    EXACT = "exact"
-    ESTIMATED = "estimated"
-    UNKNOWN = "unknown"
+    EXACT = "exact", "exact"
+    ESTIMATED = "estimated", "estimated"
+    UNKNOWN = "unknown", "unknown"
 
 
 class Request(models.Model):
