@@ -28,21 +28,19 @@ from usage.responses import UNFINISHED, lease_pending, postpone
 
 logger = logging.getLogger(__name__)
 
-PAUSE = 5.0
 AT_ONCE = 20
 PATIENCE = 30.0
 
 
 async def watch_pending() -> None:
     """Runs beside the calls of one process until it is cancelled; processes share the work by leases."""
-    while True:
-        await asyncio.sleep(PAUSE)
-        if settings.OPENAI_API_KEY:
+    while settings.BACKGROUND_POLL_SECONDS and settings.OPENAI_API_KEY:
+        await asyncio.sleep(settings.BACKGROUND_POLL_SECONDS)
+        try:
             for response in await in_own_thread(_lease):
-                try:
-                    await ask(response)
-                except Exception:  # the border: one response must not end the watching
-                    logger.exception("a background response could not be asked for")
+                await ask(response)
+        except Exception:  # the border: whatever one look meets must not end the watching
+            logger.exception("background responses could not be asked for")
 
 
 async def ask(response: PendingResponse) -> None:

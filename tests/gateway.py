@@ -128,6 +128,7 @@ def run_gateway(upstream: str, database_url: str, data_dir: Path, **settings: st
         "DATABASE_URL": database_url,
         "DATA_DIR": str(data_dir),
         "PORT": str(port),
+        "BACKGROUND_POLL_SECONDS": "0",  # its calls would be counted by tests that count upstream's requests
         "PYTHONUNBUFFERED": "1",
         environment.NO_ENV_FILES: "1",
         **settings,

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 from tests.gateway import Gateway
 from tests.simulator.server import Simulator
+
+
+@pytest.fixture
+def gateway(start_gateway: Callable[..., Gateway]) -> Gateway:
+    return start_gateway(BACKGROUND_POLL_SECONDS="0.2")
 
 
 def create(gateway: Gateway, **options: Any) -> Any:

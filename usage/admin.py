@@ -116,7 +116,7 @@ class RequestAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 
     @admin.display(description="dollars", ordering="cost")
     def dollars(self, call: Request) -> str:
-        return "–" if call.cost is None else f"{call.cost:.6f}"
+        return "-" if call.cost is None else f"{call.cost:.6f}"
 
     @admin.display(description="total ms", ordering="duration_ms")
     def total_ms(self, call: Request) -> str:
