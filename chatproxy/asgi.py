@@ -16,12 +16,12 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatproxy.settings")
 django_application = get_asgi_application()  # sets Django up: what follows may import models
 
-from proxyapi import upstream  # noqa: E402
-from proxyapi.background import watch_pending  # noqa: E402
-from proxyapi.capacity import capacity  # noqa: E402
-from proxyapi.handler import CallHandler, Receive  # noqa: E402
-from proxyapi.streaming import Send  # noqa: E402
-from usage.ledger import ledger  # noqa: E402
+from proxyapi import upstream  # noqa: E402  (after Django is set up)
+from proxyapi.background import watch_pending  # noqa: E402  (after Django is set up)
+from proxyapi.capacity import capacity  # noqa: E402  (after Django is set up)
+from proxyapi.handler import CallHandler, Receive  # noqa: E402  (after Django is set up)
+from proxyapi.streaming import Send  # noqa: E402  (after Django is set up)
+from usage.ledger import ledger  # noqa: E402  (after Django is set up)
 
 # WhiteNoise answers with a plain iterator; Django reads a small file whole, which is what we want.
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
