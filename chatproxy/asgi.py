@@ -1,6 +1,6 @@
 """Owns the ASGI entry: the admin and its static files go to Django's own handler, all else is a call.
 
-The lifespan starts and ends what runs beside the calls: the ledger's thread and upstream's pool.
+The lifespan starts and ends what runs beside the calls: the ledger's threads, the keyring's, and upstream's pool.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from proxyapi import upstream  # noqa: E402  (after Django is set up)
 from proxyapi.background import watch_pending  # noqa: E402  (after Django is set up)
 from proxyapi.capacity import capacity  # noqa: E402  (after Django is set up)
 from proxyapi.handler import CallHandler, Receive  # noqa: E402  (after Django is set up)
+from proxyapi.keyring import keyring  # noqa: E402  (after Django is set up)
 from proxyapi.streaming import Send  # noqa: E402  (after Django is set up)
 from usage.ledger import ledger  # noqa: E402  (after Django is set up)
 
@@ -46,12 +47,14 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
     except OSError as error:
         await send({"type": "lifespan.startup.failed", "message": f"the journal cannot be written: {error}"})
         return
+    keyring.start()
     watching = asyncio.create_task(watch_pending())
     await send({"type": "lifespan.startup.complete"})
     await receive()
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
     await upstream.close()
+    keyring.stop()
     ledger.stop()
     await send({"type": "lifespan.shutdown.complete"})
 

@@ -50,6 +50,8 @@ ADMIN_PASSWORD: str | None = _values["ADMIN_PASSWORD"]
 DEBUG: bool = _values["DEBUG"]
 # A process that `serve` did not prepare gets a key of its own: safe, but sessions end with it.
 SECRET_KEY: str = _values["DJANGO_SECRET_KEY"] or secrets.token_urlsafe(50)
+# What callers' keys are digested and sealed with (proxyapi.sealing). None: no key can be made in this process.
+KEY_SECRET: str | None = _values["KEY_ENCRYPTION_KEY"] or _values["DJANGO_SECRET_KEY"]
 ALLOWED_HOSTS: list[str] = _values["ALLOWED_HOSTS"]
 CSRF_TRUSTED_ORIGINS: list[str] = _values["CSRF_TRUSTED_ORIGINS"]
 ROOT_URLCONF = "chatproxy.urls"

@@ -26,6 +26,7 @@ from usage.tokens import estimate_counts
 
 if TYPE_CHECKING:
     from proxyapi.exceptions import ProxyError
+    from proxyapi.keyring import Caller
     from proxyapi.requests import CallRequest
     from proxyapi.upstream import Credentials, UpstreamAnswer
 
@@ -40,6 +41,8 @@ class Call:
         self.request = request
         self.route = route
         self.key_name = ""
+        self.tags: tuple[str, ...] = ()
+        self.log_bodies: str = settings.LOG_BODIES
         self.model = ""
         self.stream = False
         self.secrets = tuple(filter(None, (settings.SECURITY_KEY, settings.ACCESS_TOKEN, settings.OPENAI_API_KEY)))
@@ -53,6 +56,14 @@ class Call:
         self.upstream_ended_at: float | None = None
         self.first_chunk_at: float | None = None
         self.ended = False
+
+    def let_in(self, caller: Caller) -> None:
+        """The key is good: it says what the row is called, and what is kept of the bodies."""
+        self.key_name, self.tags = caller.name, caller.tags
+        if caller.log_bodies != "inherit":
+            self.log_bodies = caller.log_bodies
+        if caller.upstream_key:
+            self.secrets = (*self.secrets, caller.upstream_key)
 
     def begin(self) -> None:
         """Admits the call: from here on it will have a row, whatever happens.
@@ -78,7 +89,7 @@ class Call:
 
     def streams(self) -> None:
         """The answer is a stream of events: its text is put together as they pass."""
-        limit = settings.LOG_BODY_BYTES if settings.LOG_BODIES != "none" else 0
+        limit = settings.LOG_BODY_BYTES if self.log_bodies != "none" else 0
         self.answer.text = AnswerText(limit, self.secrets)
 
     def read_answer(self, body: bytes) -> None:
@@ -107,7 +118,7 @@ class Call:
             return
         self.ended = True
         row = self._row(outcome, status)
-        if settings.LOG_BODIES == "all" or (settings.LOG_BODIES == "errors" and outcome != Outcome.SUCCESS):
+        if self.log_bodies == "all" or (self.log_bodies == "errors" and outcome != Outcome.SUCCESS):
             row |= self._bodies()
         ledger.end(str(self.request.request_id), row)
 
@@ -125,6 +136,7 @@ class Call:
             "request_bytes": len(request.raw_body),
             "client_address": _address(request.META.get("REMOTE_ADDR")),
             "user_agent": self._text(request.META.get("HTTP_USER_AGENT", ""), 300),
+            "tags": list(self.tags),
         }
 
     def _row(self, outcome: Outcome, status: int | None) -> dict[str, Any]:

@@ -3,7 +3,9 @@
     ProxyError
     ├── BadRequest            400  bad_request, and the codes given
     │   └── BadJSON           400  bad_json
-    ├── InvalidKey            403  invalid_key (the same for missing and wrong)
+    ├── InvalidKey            403  invalid_key (the same for missing, unknown, expired and revoked)
+    ├── RouteNotAllowed       403  route_not_allowed
+    ├── ModelNotAllowed       403  model_not_allowed
     ├── NotFound              404  not_found
     ├── MethodNotAllowed      405  method_not_allowed
     ├── RequestTimeout        408  request_timeout
@@ -82,6 +84,20 @@ class InvalidKey(ProxyError):
     type = "authentication_error"
     code = "invalid_key"
     message = "Missing or invalid key."
+
+
+class RouteNotAllowed(ProxyError):
+    status_code = 403
+    type = "permission_error"
+    code = "route_not_allowed"
+    message = "This key may not use this endpoint."
+
+
+class ModelNotAllowed(ProxyError):
+    status_code = 403
+    type = "permission_error"
+    code = "model_not_allowed"
+    message = "This key may not use this model."
 
 
 class NotFound(ProxyError):

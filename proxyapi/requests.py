@@ -14,8 +14,8 @@ from rest_framework.request import Request
 from uuid_utils.compat import uuid7
 
 if TYPE_CHECKING:
-    from proxyapi.authentication import Caller
     from proxyapi.exceptions import ProxyError
+    from proxyapi.keyring import Caller
 
 INCOMING_ID = re.compile(r"[\x20-\x7e]{1,128}")
 

@@ -62,7 +62,7 @@ class StoredResponseView(CallView):
         upstream_request = UpstreamRequest(
             method,
             f"/responses/{response_id}{self.suffix}",
-            credentials=fields.credentials(request.data, request.query_params),
+            credentials=fields.credentials(request.data, request.query_params, request.caller),
             deadline=fields.deadline(request.data, request.query_params),
             query=fields.upstream_query(request.query_params),
         )
