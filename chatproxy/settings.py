@@ -82,6 +82,7 @@ INSTALLED_APPS = [
 # The admin's middleware. Calls of the API do not pass it: see proxyapi.handler.
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "chatproxy.response_headers.AdminHeaders",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -89,6 +90,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "chatproxy.login_throttle.LoginThrottle",
 ]
 
 TEMPLATES = [
@@ -136,7 +138,8 @@ PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.ScryptPasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
-# The admin's cookies stay on TLS where it is reached by TLS, that is where its origins are named as https.
+# The admin's cookies stay on TLS where it is reached by TLS, that is where its origins are named as https. Besides,
+# each that is set over TLS does (chatproxy.response_headers).
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = bool(CSRF_TRUSTED_ORIGINS) and all(
     origin.startswith("https:") for origin in CSRF_TRUSTED_ORIGINS
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, cast
 
@@ -28,7 +28,7 @@ class RouteAllowed(BasePermission):
 
 def check_route(caller: Caller, route: str) -> None:
     """Raises `RouteNotAllowed`."""
-    if caller.allowed_routes and not _matches(route, caller.allowed_routes):
+    if not is_allowed(route, caller.allowed_routes):
         raise RouteNotAllowed(f"This key may not use {route}.")
 
 
@@ -40,10 +40,11 @@ def check_model(caller: Caller, model: str) -> None:
     Raises:
         ModelNotAllowed: it may not; `param` is `model`.
     """
-    if caller.allowed_models and not _matches(model, caller.allowed_models):
+    if not is_allowed(model, caller.allowed_models):
         words = f"This key may not use the model '{model[:200]}'."
         raise ModelNotAllowed(words if model else "This key must name a model that it may use.", param="model")
 
 
-def _matches(name: str, globs: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, glob) for glob in globs)
+def is_allowed(name: str, globs: Collection[str]) -> bool:
+    """Whether one of the globs matches; without any, everything is allowed."""
+    return not globs or any(fnmatchcase(name, glob) for glob in globs)
