@@ -84,7 +84,7 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     )  # fmt: skip
 
     def get_fieldsets(self, request: HttpRequest, obj: AccessKey | None = None) -> Any:
-        account = ("upstream_key",)
+        account: tuple[str, ...] = ("upstream_key",)
         validity: tuple[str, ...] = ("expires_at",)
         facts: tuple[Any, ...] = ()
         if obj is not None:
@@ -134,7 +134,7 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 
     # Rotating and revoking one
 
-    @action(description="Rotate", url_path="rotate", permissions=["change"])
+    @action(description="Rotate", url_path="rotate", permissions=["change"])  # type: ignore[untyped-decorator]  # unfold's
     def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
         key = get_object_or_404(AccessKey, pk=object_id)
         form = RotateForm(request.POST or None)
@@ -153,7 +153,7 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
                 return self._show(request, key, text, f"This is the new key. {old}")
         return self._ask(request, key, "Rotate", "rotate_key.html", form=form)
 
-    @action(description="Revoke", url_path="revoke", permissions=["change"], variant=ActionVariant.DANGER)
+    @action(description="Revoke", url_path="revoke", permissions=["change"], variant=ActionVariant.DANGER)  # type: ignore[untyped-decorator]  # unfold's
     def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
         key = get_object_or_404(AccessKey, pk=object_id)
         if request.method == "POST":
@@ -181,33 +181,33 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 
     # Columns
 
-    @display(description="key")
+    @admin.display(description="key")
     def key_text(self, key: AccessKey) -> str:
         return format_html("<code>{}</code>", key.shown)
 
-    @display(description="state", label=STATE_LABELS)
+    @display(description="state", label=STATE_LABELS)  # type: ignore[untyped-decorator]  # unfold's
     def key_state(self, key: AccessKey) -> str:
         return key.state()
 
-    @display(description="created (UTC)", ordering="created_at")
+    @admin.display(description="created (UTC)", ordering="created_at")
     def created(self, key: AccessKey) -> str:
         return f"{key.created_at:%Y-%m-%d %H:%M}"
 
-    @display(description="changed (UTC)")
+    @admin.display(description="changed (UTC)")
     def changed(self, key: AccessKey) -> str:
         return f"{key.changed_at:%Y-%m-%d %H:%M}"
 
-    @display(description="last used (UTC)")
+    @admin.display(description="last used (UTC)")
     def last_used(self, key: AccessKey) -> str:
         day = getattr(key, "last_used_day", None)
         return f"{day:%Y-%m-%d}" if day else "-"
 
-    @display(description="Key before the rotation")
+    @admin.display(description="Key before the rotation")
     def previous_key(self, key: AccessKey) -> str:
         until = key.previous_valid_until
         return f"works until {until:%Y-%m-%d %H:%M} UTC" if until and until > timezone.now() else "-"
 
-    @display(description="Own upstream key")
+    @admin.display(description="Own upstream key")
     def own_account(self, key: AccessKey) -> str:
         return "set" if key.sealed_upstream_key else "none: the configured one is used"
 

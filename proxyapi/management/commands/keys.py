@@ -87,9 +87,8 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(keys, indent=2))
             return
         for key in keys:
-            self.stdout.write(
-                f"{key['key']:<14}{key['state']:<9}{key['created_at'][:10]}  {key['name']}  {key['owner']}"
-            )
+            head = f"{key['key']:<14}{key['state']:<9}{key['created_at'][:10]}"
+            self.stdout.write(f"{head}  {key['name']}  {key['owner']}".rstrip())
 
     def _get(self, name: str) -> AccessKey:
         key = AccessKey.objects.select_for_update().filter(name=name).first()
@@ -148,9 +147,10 @@ def _span(text: str) -> timedelta:
 
 def _moment(text: str) -> datetime:
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         return datetime.now(UTC) + _span(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _dollars(text: str) -> Decimal:
