@@ -15,6 +15,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from django.contrib import admin
 from django.db.models import F
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -53,7 +54,8 @@ class LoginThrottle:
             request.login_subjects = (name, address)  # type: ignore[attr-defined]  # for the way back
             return None
         minutes = math.ceil(seconds / 60)
-        answer = render(request, "login_throttled.html", {"minutes": minutes}, status=429)
+        facts = {**admin.site.each_context(request), "minutes": minutes}
+        answer = render(request, "login_throttled.html", facts, status=429)
         answer["Retry-After"] = str(math.ceil(seconds))
         return answer
 

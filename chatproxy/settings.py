@@ -179,7 +179,13 @@ SPECTACULAR_SETTINGS = {
     "TAGS": [{"name": "simple face"}, {"name": "server"}],
 }
 
-UNFOLD = {"SITE_TITLE": "chatproxy", "SITE_HEADER": "chatproxy", "SITE_URL": "/", "SHOW_HISTORY": False}
+UNFOLD = {
+    "SITE_TITLE": "chatproxy",
+    "SITE_HEADER": "chatproxy",
+    "SITE_URL": "/",
+    "SHOW_HISTORY": False,
+    "SITE_FAVICONS": [{"rel": "icon", "href": "data:,"}],
+}
 
 LOGGING = {
     "version": 1,

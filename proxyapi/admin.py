@@ -13,7 +13,7 @@ from django.contrib import admin, messages
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Max, Q, QuerySet
+from django.db.models import Max, Q, QuerySet, TextField
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
@@ -73,14 +73,17 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     search_fields = ("name", "owner", "note", "=last_four")
     search_help_text = "A part of the name, the owner or the note, or the last four characters."
     list_per_page = 50
-    formfield_overrides = {ArrayField: {"form_class": LinesField, "widget": UnfoldAdminTextareaWidget({"rows": 3})}}  # noqa: RUF012  (Django's attribute)
+    formfield_overrides = {  # noqa: RUF012  (Django's attribute)
+        ArrayField: {"form_class": LinesField, "widget": UnfoldAdminTextareaWidget({"rows": 3})},
+        TextField: {"widget": UnfoldAdminTextareaWidget({"rows": 3})},
+    }
     readonly_fields = ("key_text", "key_state", "previous_key", "own_account", "created", "changed")
     actions_detail = ("rotate", "revoke")
 
     about = ("name", "owner", "note", "tags")
     rules = ("allowed_models", "allowed_routes", "log_bodies")
     limits = (
-        ("requests_per_minute", "tokens_per_minute", "parallel_calls"), ("budget_day", "budget_month", "budget_total")
+        "requests_per_minute", "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total"
     )  # fmt: skip
 
     def get_fieldsets(self, request: HttpRequest, obj: AccessKey | None = None) -> Any:
@@ -161,7 +164,9 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
                 key = AccessKey.objects.select_for_update().get(pk=object_id)
                 key.revoke()
                 self.log_change(request, key, "Revoked.")
-            self.message_user(request, f"The key {key} is revoked: no worker takes it any more.", messages.SUCCESS)
+            self.message_user(
+                request, f"The key {key} is revoked: every worker refuses it within two seconds.", messages.SUCCESS
+            )
             return redirect("admin:proxyapi_accesskey_change", key.pk)
         return self._ask(request, key, "Revoke", "revoke_key.html")
 

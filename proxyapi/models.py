@@ -50,9 +50,11 @@ def check_name(name: str) -> None:
         raise ValidationError("A name has printable characters only, and no space at its ends.")
 
 
-def check_route(glob: str) -> None:
-    if not glob.startswith(("/", "*")):
-        raise ValidationError("A route starts with '/', for example /v1/responses* or /openai.")
+def check_routes(globs: list[str]) -> None:
+    for glob in globs:
+        if not glob.startswith(("/", "*")):
+            words = "A route starts with '/', as /openai or /v1/responses*; '%(glob)s' does not."
+            raise ValidationError(words, params={"glob": glob})
 
 
 def check_upstream_key(text: str) -> None:
@@ -97,7 +99,7 @@ class AccessKey(models.Model):
         help_text="Names or patterns such as gpt-4o*. Upper and lower case differ. Empty: all models.",
     )  # fmt: skip
     allowed_routes = ArrayField(
-        models.CharField(max_length=100, validators=[check_route]), default=list, blank=True,
+        models.CharField(max_length=100), default=list, blank=True, validators=[check_routes],
         help_text="As the ledger names them, or patterns: /openai, /v1/responses*. Empty: all routes.",
     )  # fmt: skip
     requests_per_minute = models.PositiveIntegerField(**_LIMIT)

@@ -30,7 +30,7 @@ class Migration(migrations.Migration):
                 ('expires_at', models.DateTimeField(blank=True, help_text='UTC. Empty: never.', null=True)),
                 ('revoked_at', models.DateTimeField(blank=True, editable=False, null=True)),
                 ('allowed_models', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=200), blank=True, default=list, help_text='Names or patterns such as gpt-4o*. Upper and lower case differ. Empty: all models.', size=None)),
-                ('allowed_routes', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=100, validators=[proxyapi.models.check_route]), blank=True, default=list, help_text='As the ledger names them, or patterns: /openai, /v1/responses*. Empty: all routes.', size=None)),
+                ('allowed_routes', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=100), blank=True, default=list, help_text='As the ledger names them, or patterns: /openai, /v1/responses*. Empty: all routes.', size=None, validators=[proxyapi.models.check_routes])),
                 ('requests_per_minute', models.PositiveIntegerField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)])),
                 ('tokens_per_minute', models.PositiveBigIntegerField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)])),
                 ('parallel_calls', models.PositiveIntegerField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)])),
