@@ -11,7 +11,7 @@ from django.conf import settings
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from proxyapi.exceptions import InvalidKey
+from proxyapi.exceptions import InvalidBearer, InvalidKey
 from proxyapi.requests import ProxyRequest
 
 # A body of this size is parsed for whoever sends it, so that a mistake in it gets the error that names it.
@@ -36,6 +36,17 @@ class SecurityKeyAuthentication(BaseAuthentication):
             _bearer(request),
         )
         check_secret(candidates, settings.SECURITY_KEY)
+        return Caller("default"), None
+
+
+class BearerAuthentication(BaseAuthentication):
+    """`/v1`, where a client of OpenAI's sends it: as a bearer token, and nowhere else."""
+
+    def authenticate(self, request: Request) -> tuple[Caller, None]:
+        try:
+            check_secret((_bearer(request),), settings.SECURITY_KEY)
+        except InvalidKey:
+            raise InvalidBearer from None
         return Caller("default"), None
 
 
