@@ -173,6 +173,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": VERSION,
     "DESCRIPTION": "A self-hosted gateway for the OpenAI APIs.",
     "TAGS": [{"name": "simple face"}, {"name": "server"}],
+    "POSTPROCESSING_HOOKS": ["proxyapi.openapi_v1.add_paths"],
 }
 
 UNFOLD = {"SITE_TITLE": "chatproxy", "SITE_HEADER": "chatproxy", "SITE_URL": "/", "SHOW_HISTORY": False}
