@@ -19,8 +19,9 @@ django_application = get_asgi_application()  # sets Django up: what follows may 
 from proxyapi import upstream  # noqa: E402  (after Django is set up)
 from proxyapi.background import watch_pending  # noqa: E402  (after Django is set up)
 from proxyapi.capacity import capacity  # noqa: E402  (after Django is set up)
-from proxyapi.handler import CallHandler, Receive  # noqa: E402  (after Django is set up)
+from proxyapi.handler import CallHandler  # noqa: E402  (after Django is set up)
 from proxyapi.keyring import keyring  # noqa: E402  (after Django is set up)
+from proxyapi.receiving import Receive  # noqa: E402  (after Django is set up)
 from proxyapi.streaming import Send  # noqa: E402  (after Django is set up)
 from usage.ledger import ledger  # noqa: E402  (after Django is set up)
 

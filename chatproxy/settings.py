@@ -30,6 +30,7 @@ MAX_BODY_BYTES: int = _values["MAX_BODY_BYTES"]
 MAX_UPLOAD_BYTES: int = _values["MAX_UPLOAD_BYTES"]
 SSE_KEEPALIVE_SECONDS: float = _values["SSE_KEEPALIVE_SECONDS"]
 BACKGROUND_POLL_SECONDS: float = _values["BACKGROUND_POLL_SECONDS"]
+V1_ROUTES: list[str] = _values["V1_ROUTES"]
 LOG_BODIES: str = _values["LOG_BODIES"]
 LOG_BODY_BYTES: int = _values["LOG_BODY_BYTES"]
 RETENTION_DAYS: int = _values["RETENTION_DAYS"]
@@ -177,6 +178,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": VERSION,
     "DESCRIPTION": "A self-hosted gateway for the OpenAI APIs.",
     "TAGS": [{"name": "simple face"}, {"name": "server"}],
+    "POSTPROCESSING_HOOKS": ["proxyapi.openapi_v1.add_paths"],
 }
 
 UNFOLD = {

@@ -10,7 +10,7 @@ from django.conf import settings
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from proxyapi.exceptions import InvalidKey
+from proxyapi.exceptions import InvalidBearer, InvalidKey
 from proxyapi.keyring import Caller, keyring
 from proxyapi.models import KEY_LENGTH, PREFIX
 from proxyapi.requests import ProxyRequest
@@ -32,6 +32,16 @@ class SecurityKeyAuthentication(BaseAuthentication):
             _bearer(request),
         )
         return find_caller(candidates), None
+
+
+class BearerAuthentication(BaseAuthentication):
+    """`/v1`, where a client of OpenAI's sends it: as a bearer token, and nowhere else."""
+
+    def authenticate(self, request: Request) -> tuple[Caller, None]:
+        try:
+            return find_caller((_bearer(request),)), None
+        except InvalidKey:
+            raise InvalidBearer from None
 
 
 class AccessTokenAuthentication(BaseAuthentication):

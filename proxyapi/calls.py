@@ -18,7 +18,7 @@ from proxyapi.exceptions import StorageFull
 from usage import journal
 from usage.answer_text import AnswerText
 from usage.answers import Answer
-from usage.bodies import keep_body
+from usage.bodies import keep_body, keep_parts
 from usage.ledger import ledger
 from usage.models import Outcome, UsageSource
 from usage.redaction import redact
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from proxyapi.exceptions import ProxyError
     from proxyapi.keyring import Caller
     from proxyapi.requests import CallRequest
+    from proxyapi.uploads import FormUpload
     from proxyapi.upstream import Credentials, UpstreamAnswer
 
 # Of a request, this much is looked at for an estimate of its tokens.
@@ -46,7 +47,9 @@ class Call:
         self.model = ""
         self.stream = False
         self.secrets = tuple(filter(None, (settings.SECURITY_KEY, settings.ACCESS_TOKEN, settings.OPENAI_API_KEY)))
-        self.response_body = b""
+        self.form: FormUpload | None = None  # the body, if it passes in pieces
+        self.response_body = b""  # or its start
+        self.response_size = 0
         self.response_type = ""
         self.pollable = False  # whether we may ask upstream about it later: not with a key that is the caller's own
         self.answer = Answer()
@@ -94,8 +97,14 @@ class Call:
 
     def read_answer(self, body: bytes) -> None:
         """The answer is this body."""
-        self.response_body = body
+        self.response_body, self.response_size = body, len(body)
         self.answer.read_body(body)
+
+    def keep_start(self, chunk: bytes) -> None:
+        """More of an answer that is not read: enough to keep of it what the ledger keeps."""
+        self.response_size += len(chunk)
+        if len(self.response_body) <= settings.LOG_BODY_BYTES:
+            self.response_body += chunk
 
     def upstream_ended(self) -> None:
         """Upstream has said all it has to say."""
@@ -133,7 +142,7 @@ class Call:
             "request_model": self._text(self.model, 200),
             "stream": self.stream,
             "started_at": datetime.fromtimestamp(request.arrived_at, UTC),
-            "request_bytes": len(request.raw_body),
+            "request_bytes": request.incoming_body.size,
             "client_address": _address(request.META.get("REMOTE_ADDR")),
             "user_agent": self._text(request.META.get("HTTP_USER_AGENT", ""), 300),
             "tags": list(self.tags),
@@ -169,7 +178,7 @@ class Call:
         if answer.usage is not None:
             return answer.counts, UsageSource.EXACT
         if answer.text is not None and answer.text.size:
-            asked = keep_body(self.request.raw_body, self._content_type(), ESTIMATED_BYTES)
+            asked = self._asked(ESTIMATED_BYTES)
             return {**answer.counts, **estimate_counts(len(asked.encode()), answer.text.size)}, UsageSource.ESTIMATED
         return answer.counts, UsageSource.UNKNOWN
 
@@ -178,12 +187,13 @@ class Call:
         if self.answer.text is not None:
             answer = self.answer.text.text()
         else:
-            answer = keep_body(self.response_body, self.response_type, limit, self.secrets)
-        asked = keep_body(self.request.raw_body, self._content_type(), limit, self.secrets)
-        return {"request_body": asked, "response_body": answer}
+            answer = keep_body(self.response_body, self.response_type, limit, self.secrets, size=self.response_size)
+        return {"request_body": self._asked(limit, self.secrets), "response_body": answer}
 
-    def _content_type(self) -> str:
-        return str(self.request.META.get("CONTENT_TYPE", ""))
+    def _asked(self, limit: int, secrets: tuple[str, ...] = ()) -> str:
+        if self.form is not None:
+            return keep_parts(self.form.parts, limit, secrets)
+        return keep_body(self.request.raw_body, str(self.request.META.get("CONTENT_TYPE", "")), limit, secrets)
 
     def _text(self, value: str, length: int) -> str:
         return _clip(redact(value, self.secrets), length)
@@ -196,7 +206,8 @@ class Call:
         if self.sent_upstream_at is not None:
             upstream_ended = self.upstream_ended_at or now
             timings["upstream_ms"] = _ms(upstream_ended - self.sent_upstream_at)
-            ours = (self.sent_upstream_at - self.request.received) + (now - upstream_ended)
+            before = self.request.received if self.form is None else self.request.started  # a form goes as it comes
+            ours = (self.sent_upstream_at - before) + (now - upstream_ended)
             timings["overhead_ms"] = _ms(ours)
         return timings
 

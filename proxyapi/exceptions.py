@@ -4,10 +4,12 @@
     ├── BadRequest            400  bad_request, and the codes given
     │   └── BadJSON           400  bad_json
     ├── InvalidKey            403  invalid_key (the same for missing, unknown, expired and revoked)
+    │   └── InvalidBearer     401  the same on /v1, as OpenAI has it
     ├── RouteNotAllowed       403  route_not_allowed
     ├── ModelNotAllowed       403  model_not_allowed
     ├── NotFound              404  not_found
     ├── MethodNotAllowed      405  method_not_allowed
+    ├── WebSocketRefused      426  websocket_not_supported
     ├── RequestTimeout        408  request_timeout
     ├── BodyTooLarge          413  body_too_large
     ├── UnsupportedMediaType  415  unsupported_media_type
@@ -23,7 +25,7 @@
         ├── UpstreamUnreachable    502  upstream_unreachable
         └── UpstreamTimeout        504  upstream_timeout
 
-Upstream's own errors are not here: they pass untouched.
+Upstream's own errors are not here: they pass untouched. `CallerGone` is no error: there is nobody to tell.
 """
 
 from __future__ import annotations
@@ -100,6 +102,14 @@ class ModelNotAllowed(ProxyError):
     message = "This key may not use this model."
 
 
+class InvalidBearer(InvalidKey):
+    status_code = 401
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.headers = {"WWW-Authenticate": "Bearer"}
+
+
 class NotFound(ProxyError):
     status_code = 404
     type = "invalid_request_error"
@@ -116,6 +126,15 @@ class MethodNotAllowed(ProxyError):
     def __init__(self, allowed: list[str]) -> None:
         super().__init__(f"This method is not allowed here; allowed: {', '.join(allowed)}.")
         self.headers = {"Allow": ", ".join(allowed)}
+
+
+class WebSocketRefused(ProxyError):
+    """426 is what makes Codex go on over HTTP (its `responses_websocket` client)."""
+
+    status_code = 426
+    type = "invalid_request_error"
+    code = "websocket_not_supported"
+    message = "This gateway relays no WebSockets; use the same endpoint over HTTP, with stream set to true."
 
 
 class RequestTimeout(ProxyError):
@@ -192,6 +211,10 @@ class UpstreamTimeout(UpstreamFailure):
     status_code = 504
     code = "upstream_timeout"
     outcome = Outcome.TIMEOUT
+
+
+class CallerGone(Exception):
+    """The caller hung up before its request was complete."""
 
 
 def from_framework(error: Exception) -> ProxyError:

@@ -12,7 +12,7 @@ from proxyapi import fields, openapi
 from proxyapi.exceptions import BadRequest
 from proxyapi.parsers import FormParser
 from proxyapi.permissions import check_model
-from proxyapi.relay import TRANSCRIPT
+from proxyapi.relay import ERROR_OBJECT
 from proxyapi.requests import ProxyRequest
 from proxyapi.upstream import FormPart, UpstreamRequest
 from proxyapi.views.base import CallView
@@ -46,7 +46,7 @@ class TranscriptionsView(CallView):
             deadline=fields.deadline(request.data, request.query_params),
             form=form_parts(request, upload, self.call.model),
         )
-        return await self.forward(upstream_request, TRANSCRIPT)
+        return await self.forward(upstream_request, ERROR_OBJECT)
 
 
 def form_parts(request: ProxyRequest, upload: UploadedFile[bytes], model: str) -> list[FormPart]:

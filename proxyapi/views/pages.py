@@ -60,5 +60,5 @@ class NotFoundView(ProxyView):
 
     post = put = patch = delete = trace = get
 
-    async def parse(self, request: ProxyRequest) -> None:
-        """Whatever the body is, the answer is 404."""
+    async def admit(self, request: ProxyRequest) -> None:
+        """Whoever it is and whatever the body is, the answer is 404."""
