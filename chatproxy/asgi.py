@@ -16,7 +16,7 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatproxy.settings")
 django_application = get_asgi_application()  # sets Django up: what follows may import models
 
-from proxyapi import upstream  # noqa: E402  (after Django is set up)
+from proxyapi import ownership, upstream  # noqa: E402  (after Django is set up)
 from proxyapi.background import watch_pending  # noqa: E402  (after Django is set up)
 from proxyapi.capacity import capacity  # noqa: E402  (after Django is set up)
 from proxyapi.handler import CallHandler  # noqa: E402  (after Django is set up)
@@ -49,11 +49,12 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
         await send({"type": "lifespan.startup.failed", "message": f"the journal cannot be written: {error}"})
         return
     keyring.start()
-    watching = asyncio.create_task(watch_pending())
+    tasks = [asyncio.create_task(watch_pending()), asyncio.create_task(ownership.sweep_forever())]
     await send({"type": "lifespan.startup.complete"})
     await receive()
-    watching.cancel()
-    await asyncio.gather(watching, return_exceptions=True)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
     await upstream.close()
     keyring.stop()
     ledger.stop()

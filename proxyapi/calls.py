@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from django.conf import settings
 
+from proxyapi import ownership
 from proxyapi.exceptions import StorageFull
 from usage import journal
 from usage.answer_text import AnswerText
@@ -47,6 +48,7 @@ class Call:
         self.model = ""
         self.stream = False
         self.secrets = tuple(filter(None, (settings.SECURITY_KEY, settings.ACCESS_TOKEN, settings.OPENAI_API_KEY)))
+        self.makes_stored = False  # whether upstream keeps what this call makes, for its key to ask for
         self.form: FormUpload | None = None  # the body, if it passes in pieces
         self.response_body = b""  # or its start
         self.response_size = 0
@@ -92,6 +94,7 @@ class Call:
 
     def streams(self) -> None:
         """The answer is a stream of events: its text is put together as they pass."""
+        self.stream = True
         limit = settings.LOG_BODY_BYTES if self.log_bodies != "none" else 0
         self.answer.text = AnswerText(limit, self.secrets)
 
@@ -99,6 +102,18 @@ class Call:
         """The answer is this body."""
         self.response_body, self.response_size = body, len(body)
         self.answer.read_body(body)
+        self._own()
+
+    def read_events(self, events: bytes) -> None:
+        """These events of the answer are about to leave."""
+        self.answer.read_events(events)
+        self._own()
+
+    def _own(self) -> None:
+        """What is made is its key's before anybody hears of it."""
+        if self.makes_stored and self.answer.response_id:
+            self.makes_stored = False
+            ownership.remember(self.answer.response_id, self.key_name)
 
     def keep_start(self, chunk: bytes) -> None:
         """More of an answer that is not read: enough to keep of it what the ledger keeps."""

@@ -30,6 +30,9 @@ START_SECONDS = 3.0  # that a start waits for the database
 STOP_SECONDS = 2.0
 
 
+BUILT_IN = "default"  # the name of SECURITY_KEY
+
+
 @dataclass(frozen=True)
 class Budgets:
     """Dollars; None: no limit."""

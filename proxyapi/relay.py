@@ -122,7 +122,7 @@ class EventRelay(Relay):
         self._last_events = events
         shown = self._dialect.shown(events)
         self._sent(len(shown))
-        self._call.answer.read_events(events)
+        self._call.read_events(events)
         if self._call.answer.finished:
             await self._end()
         return shown
