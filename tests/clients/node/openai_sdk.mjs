@@ -108,7 +108,7 @@ assert.match(heard.text, /transcription of the audio file/);
 const stranger = new OpenAI({ baseURL, apiKey: "wrong" });
 await assert.rejects(stranger.chat.completions.create({ model, messages: [question] }), (error) => {
   assert.ok(error instanceof OpenAI.AuthenticationError);
-  return error.status === 401 && error.code === "invalid_api_key";
+  return error.status === 401 && error.code === "invalid_key";
 });
 
 await assert.rejects(client.files.list(), (error) => {

@@ -9,7 +9,7 @@ from llama_index.core.llms import ChatMessage
 from llama_index.llms.openai import OpenAI, OpenAIResponses
 
 OPTIONS: dict[str, Any] = {"api_base": os.environ["BASE_URL"], "api_key": os.environ["KEY"]}
-CITIES = []
+CITIES: list[str] = []
 
 
 def get_weather(city: str) -> str:
