@@ -133,6 +133,12 @@ class BodyRelay(Relay):
 
     takes_comments = False
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """With its length, if upstream says it: so that the caller can tell the whole from a part."""
+        length = self._answer.length
+        return super().headers | ({} if length is None else {"content-length": str(length)})
+
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         try:
             async for chunk in self._answer.chunks():
