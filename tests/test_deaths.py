@@ -112,9 +112,13 @@ READS = [retrieved, v1_retrieved]
 WHOLE = [*CREATES, *READS]
 RESPONSES = [streamed, v1_streamed]
 STREAMS = [*RESPONSES, streamed_upload, v1_streamed_upload, v1_streamed_chat]
-# The text's bytes; a transcript is streamed word by word, which makes fifteen times as many of them.
-TRANSCRIPTS = [streamed_upload, v1_streamed_upload]
-MORE_THAN_BUFFERS_HOLD = {call: "huge-1000000" if call in TRANSCRIPTS else "huge-8000000" for call in STREAMS}
+# The text's bytes. A transcript is streamed word by word, which makes fifteen times as many of them; a response
+# says its text three times, a chat once.
+MORE_THAN_BUFFERS_HOLD = {
+    **dict.fromkeys(RESPONSES, "huge-8000000"),
+    **dict.fromkeys((streamed_upload, v1_streamed_upload), "huge-1000000"),
+    v1_streamed_chat: "huge-24000000",
+}
 
 
 def the_row(gateway: Gateway, simulator: Simulator, call_id: str) -> dict[str, Any]:
