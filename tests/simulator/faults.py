@@ -11,6 +11,7 @@ goes first and leaves the queue of `fail_next` alone. Several are joined with `+
 | `html`           | 502 with an HTML page, as a load balancer gives                                    | any      |
 | `redirect`       | 307 to `/v1/redirected`                                                            | any      |
 | `hang`           | never answers                                                                      | any      |
+| `early`          | answers without waiting for the request's body; by header only                     | any      |
 | `slow-S`         | S seconds before the head                                                          | any      |
 | `gate`           | waits for `release()` before the head                                              | any      |
 | `cut`            | the connection closes before any byte of the answer                                | any      |
@@ -52,6 +53,7 @@ class Fault:
     html: bool = False
     redirect: bool = False
     hang: bool = False
+    early: bool = False
     slow: float = 0.0
     gate: bool = False
     cut: bool = False
@@ -124,3 +126,12 @@ def own_fault(request: ReceivedRequest, model: str | None, response_id: str | No
     if response_id and response_id.startswith(RESPONSE_PREFIX):
         return parse_fault(response_id.removeprefix(RESPONSE_PREFIX))
     return None
+
+
+def answers_early(request: ReceivedRequest) -> bool:
+    """Asked of a request whose body is still to come."""
+    try:
+        fault = own_fault(request, None, None)
+    except ValueError:
+        return False
+    return fault is not None and fault.early
