@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from urllib.parse import unquote
 
@@ -23,6 +24,10 @@ class Family:
     states_usage: bool = True
     # The paths on which a POST makes a model work.
     model_paths: tuple[str, ...] = ()
+
+    @cached_property
+    def segments(self) -> list[str]:
+        return self.name.split("/")
 
 
 FAMILIES = (
@@ -129,20 +134,21 @@ class Route:
 def find_route(raw_path: str) -> Route | None:
     """The route of a path below `/v1`, as it came over the wire; None if no family has it.
 
-    What could be read as another path (`..`, also as `%2e%2e`) has none.
+    What could be read as another path (`..`, also as `%2e%2e`, and `//`) has none. Upstream gets the path as it came;
+    the name is of what upstream may read in it: letters that need no `%61` have one name, with a `/` at the end or not.
     """
-    segments = raw_path.strip("/").split("/")
+    segments = raw_path.removeprefix("/").removesuffix("/").split("/")
     if len(raw_path) > LONGEST_PATH or not all(map(_is_safe, segments)):
         return None
-    path = "/" + "/".join(segments)
+    segments = list(map(unquote, segments))
     node: dict[str, Any] = _TREE
     for segment in segments:
         node = node.get(segment) or node.get("{id}") or {}
     if "" in node:
         family, name = node[""]
-        return Route(family, name, path)
-    parent = next((family for family in FAMILIES if f"{path}/".startswith(f"/{family.name}/")), None)
-    return None if parent is None else Route(parent, f"/v1/{parent.name}/*", path)
+        return Route(family, name, raw_path)
+    parent = next((family for family in FAMILIES if segments[: len(family.segments)] == family.segments), None)
+    return None if parent is None else Route(parent, f"/v1/{parent.name}/*", raw_path)
 
 
 def _is_safe(segment: str) -> bool:
