@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any, ClassVar
+from urllib.parse import parse_qsl
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -104,8 +105,7 @@ class PassThroughView(CallView):
         models = [member.value for member in members if member.name == "model"]
         self.call.model = models[-1] if models and isinstance(models[-1], str) else ""
         streams = [member.value for member in members if member.name == "stream"]
-        asked_in_query = request.query_params.get("stream", "").lower() in {"true", "1"}
-        self.call.stream = streams[-1] is True if streams else asked_in_query
+        self.call.stream = streams[-1] is True if streams else asks_for_stream(request.call_request.raw_query)
 
     def read_form_fields(self, form: FormUpload) -> None:
         self.call.model = next(iter(form.field("model")), "")
@@ -119,6 +119,12 @@ class PassThroughView(CallView):
         if answer.is_text or answer.status >= 300:
             return await self.whole(answer)
         return RelayResponse(BodyRelay(self.call, answer))
+
+
+def asks_for_stream(query: bytes) -> bool:
+    """Whether a GET is for a stream. (Django would refuse a query of many fields, which is upstream's to judge.)"""
+    given = [value for name, value in parse_qsl(query, keep_blank_values=True) if name == b"stream"]
+    return bool(given) and given[-1].lower() in {b"true", b"1"}
 
 
 def passed_query(request: ProxyRequest) -> str:
