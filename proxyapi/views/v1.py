@@ -123,8 +123,8 @@ class PassThroughView(CallView):
 
 def asks_for_stream(query: bytes) -> bool:
     """Whether a GET is for a stream. (Django would refuse a query of many fields, which is upstream's to judge.)"""
-    given = [value for name, value in parse_qsl(query, keep_blank_values=True) if name == b"stream"]
-    return bool(given) and given[-1].lower() in {b"true", b"1"}
+    given = [value for name, value in parse_qsl(query.decode("latin-1")) if name == "stream"]
+    return bool(given) and given[-1].lower() in {"true", "1"}
 
 
 def passed_query(request: ProxyRequest) -> str:
