@@ -6,6 +6,7 @@ Forms are in `varied_forms`. An exchange is one request or a few that build on e
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -92,49 +93,45 @@ def raw_stream(body: str | bytes, asks: tuple[bytes, bytes] | None) -> Sent:
     return post("/chat/completions", body, asks=asks)
 
 
-CHAT: dict[str, Exchange] = {
-    name: (chat(**fields),)
-    for name, fields in {
-        "plain": {},
-        "parameters": {"temperature": 0.2, "top_p": 1, "n": 2, "stop": ["a", "b"], "seed": 7, "user": "ü"},
-        "developer message": {"messages": [{"role": "developer", "content": "Be short."}, *HI]},
-        "tools": {"tools": TOOLS, "messages": [{"role": "user", "content": "What is the weather in Paris?"}]},
-        "tool chosen": {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "get_weather"}}},
-        "tool's answer": {
-            "tools": TOOLS,
-            "messages": [
-                *HI,
-                {"role": "assistant", "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "x"}}]},
-                {"role": "tool", "tool_call_id": "c1", "content": "{}"},
-            ],
-        },
-        "json schema": {"response_format": {"type": "json_schema", "json_schema": {"name": "p", "schema": PERSON}}},
-        "json object": {"response_format": {"type": "json_object"}, "messages": [{"role": "user", "content": "json"}]},
-        "image": {
-            "messages": [
-                {"role": "user", "content": [{"type": "image_url", "image_url": {"url": PNG, "detail": "low"}}]}
-            ]
-        },
-        "logprobs": {"logprobs": True, "top_logprobs": 2},
-        "cut short": {"max_completion_tokens": 3},
-        "reasoning model": {"model": "gpt-5-mini", "reasoning_effort": "low", "verbosity": "high"},
-        "service tier": {"service_tier": "flex", "metadata": {"a": "b"}, "store": True},
-        "stream false": {"stream": False},
-        "stream null": {"stream": None},
-        "stream options without a stream": {"stream_options": {"include_usage": True}},
-        "no messages": {"messages": []},
-        "unknown model": {"model": "gpt-nope"},
-        "not a chat model": {"model": "whisper-1"},
-        "model null": {"model": None},
-        "model not a string": {"model": {"name": ["x"]}},
-        "unknown field": {"x_unknown": {"deep": [1, {"er": None}]}},
-        "our own field names": {"security_key": "x", "openai_api_key": "sk-x", "timeout": 5, "project": "p"},
-        "wrong type": {"temperature": "hot"},
-        "empty name": {"": 1},
-        "long name": {"n" * 70_000: 1},
-        "huge answer": {"model": "fault:huge-300000"},
-    }.items()
+CHAT_FIELDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "parameters": {"temperature": 0.2, "top_p": 1, "n": 2, "stop": ["a", "b"], "seed": 7, "user": "ü"},
+    "developer message": {"messages": [{"role": "developer", "content": "Be short."}, *HI]},
+    "tools": {"tools": TOOLS, "messages": [{"role": "user", "content": "What is the weather in Paris?"}]},
+    "tool chosen": {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "get_weather"}}},
+    "tool's answer": {
+        "tools": TOOLS,
+        "messages": [
+            *HI,
+            {"role": "assistant", "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "x"}}]},
+            {"role": "tool", "tool_call_id": "c1", "content": "{}"},
+        ],
+    },
+    "json schema": {"response_format": {"type": "json_schema", "json_schema": {"name": "p", "schema": PERSON}}},
+    "json object": {"response_format": {"type": "json_object"}, "messages": [{"role": "user", "content": "json"}]},
+    "image": {
+        "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": PNG, "detail": "low"}}]}]
+    },
+    "logprobs": {"logprobs": True, "top_logprobs": 2},
+    "cut short": {"max_completion_tokens": 3},
+    "reasoning model": {"model": "gpt-5-mini", "reasoning_effort": "low", "verbosity": "high"},
+    "service tier": {"service_tier": "flex", "metadata": {"a": "b"}, "store": True},
+    "stream false": {"stream": False},
+    "stream null": {"stream": None},
+    "stream options without a stream": {"stream_options": {"include_usage": True}},
+    "no messages": {"messages": []},
+    "unknown model": {"model": "gpt-nope"},
+    "not a chat model": {"model": "whisper-1"},
+    "model null": {"model": None},
+    "model not a string": {"model": {"name": ["x"]}},
+    "unknown field": {"x_unknown": {"deep": [1, {"er": None}]}},
+    "our own field names": {"security_key": "x", "openai_api_key": "sk-x", "timeout": 5, "project": "p"},
+    "wrong type": {"temperature": "hot"},
+    "empty name": {"": 1},
+    "long name": {"n" * 70_000: 1},
+    "huge answer": {"model": "fault:huge-300000"},
 }
+CHAT: dict[str, Exchange] = {name: (chat(**fields),) for name, fields in CHAT_FIELDS.items()}
 
 # Each: the fields beside model and messages, and what upstream gets instead of what (None: nothing).
 OPTIONS: dict[str, tuple[str, tuple[bytes, bytes] | None]] = {
@@ -292,7 +289,7 @@ QUERY: dict[str, Exchange] = {
     "many": (get("/models?" + "&".join(f"q{number}={number}" for number in range(1500))),),
 }
 
-PATHS = {
+PATHS: dict[str, Exchange] = {
     path: (get(path),)
     for path in (
         "/models/gpt-4o-mini", "/models/ft:gpt-4o-mini:org:name:id", "/models/org%2Fmodel", "/models/org%2fmodel",
@@ -461,7 +458,7 @@ FAULTS: dict[str, Exchange] = {
 }
 FAULTS |= {f"get {fault}": (get("/models", b"X-Simulator-Fault: " + fault.encode()),) for fault in ("html", "split-9")}
 
-GROUPS: dict[str, dict[str, Exchange]] = {
+GROUPS: dict[str, Mapping[str, Exchange]] = {
     "chat": CHAT,
     "stream_options": STREAM_OPTIONS,
     "chat stream": STREAMS,

@@ -146,6 +146,10 @@ class Delivery:
         extra = [("content-encoding", "gzip")] if self._fault.gzip else []
         extra.append(("content-length", str(len(body))))
         await self._connection.start(answer.status, _head(answer, self._started, extra))
+        if self._fault.gate_body:
+            await self._connection.write(body[: len(body) // 2], more=True)
+            await self._gate.wait()
+            body = body[len(body) // 2 :]
         if self._fault.cut_body:
             await self._connection.write(body[: len(body) // 2], more=True)
             await self._connection.cut(flush=True)

@@ -12,9 +12,11 @@ goes first and leaves the queue of `fail_next` alone. Several are joined with `+
 | `redirect`       | 307 to `/v1/redirected`                                                            | any      |
 | `hang`           | never answers                                                                      | any      |
 | `early`          | answers without waiting for the request's body; by header only                     | any      |
+| `discard`        | the request's body is counted and not kept; by header only                         | any      |
 | `slow-S`         | S seconds before the head                                                          | any      |
 | `gate`           | waits for `release()` before the head                                              | any      |
 | `cut`            | the connection closes before any byte of the answer                                | any      |
+| `gate-body`      | half a body comes, then waits for `release()`                                      | not SSE  |
 | `cut-body`       | a content length is promised, half a body comes, the connection closes             | not SSE  |
 | `bad-json`       | 200 with a JSON body that breaks off                                               | any      |
 | `gzip`           | the answer is gzip-encoded                                                         | any      |
@@ -54,9 +56,11 @@ class Fault:
     redirect: bool = False
     hang: bool = False
     early: bool = False
+    discard: bool = False
     slow: float = 0.0
     gate: bool = False
     cut: bool = False
+    gate_body: bool = False
     cut_body: bool = False
     bad_json: bool = False
     gzip: bool = False
@@ -128,10 +132,9 @@ def own_fault(request: ReceivedRequest, model: str | None, response_id: str | No
     return None
 
 
-def answers_early(request: ReceivedRequest) -> bool:
-    """Asked of a request whose body is still to come."""
+def fault_of_head(request: ReceivedRequest) -> Fault:
+    """What a request's head says of its body, which is still to come."""
     try:
-        fault = own_fault(request, None, None)
+        return own_fault(request, None, None) or NO_FAULT
     except ValueError:
-        return False
-    return fault is not None and fault.early
+        return NO_FAULT

@@ -24,7 +24,8 @@ _KEPT_REQUESTS = 20_000
 class ReceivedRequest:
     """One request as it came in: header names in lower case, in order, duplicates kept; `body` untouched.
 
-    `path` is decoded, `raw_path` and `query` are as they were on the wire.
+    `path` is decoded, `raw_path` and `query` are as they were on the wire. `discarded` bytes of
+    a body were not kept.
     """
 
     method: str
@@ -33,6 +34,7 @@ class ReceivedRequest:
     headers: list[tuple[str, str]]
     body: bytes = b""
     raw_path: str = ""
+    discarded: int = 0
     outcome: Outcome = "pending"
     events_sent: int = 0
     status: int | None = None
