@@ -118,6 +118,8 @@ class FormUpload:
         )
 
     def _read_content(self, data: bytes, start: int, end: int) -> None:
+        if not self.readable:
+            return
         part = self.parts[-1]
         part.size += end - start
         if part.file_name is None and (room := KEPT_OF_A_FIELD - len(part.content)) > 0:
