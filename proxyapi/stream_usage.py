@@ -33,7 +33,10 @@ def ask(text: str, members: Sequence[Member]) -> str | None:
     wanted = last.value.get("include_usage")
     if wanted is not None and wanted is not False:
         return None
-    inner = read_members(text, last.value_start)
+    try:
+        inner = read_members(text, last.value_start)
+    except ValueError:  # too many members
+        return None
     given = [member for member in inner if member.name == "include_usage"]
     if given:
         return f"{text[: given[-1].value_start]}true{text[given[-1].end :]}"
