@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxyapi.json_members import decode, encode, read_members, read_object
+from proxyapi.json_members import MOST_MEMBERS, decode, encode, read_members, read_object
 from tests.json_texts import Pairs, documents, write
 
 chances = st.randoms(use_true_random=False)
@@ -94,6 +94,14 @@ def test_what_is_too_deep_or_too_long_is_said() -> None:
         read_object('{"a":' + "[" * 100_000)
     with pytest.raises(ValueError, match="digits"):
         read_object('{"a":%s}' % ("7" * 5000))
+
+
+def test_only_so_many_members_are_looked_for() -> None:
+    text = "{" + ",".join(['"a":1'] * MOST_MEMBERS) + "}"
+
+    assert len(read_object(text)) == MOST_MEMBERS
+    with pytest.raises(ValueError, match="it has more than 10,000 members"):
+        read_object(text[:-1] + ',"a":1}')
 
 
 def test_numbers_are_read_as_any_server_may() -> None:

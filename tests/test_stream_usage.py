@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyapi.json_members import read_object
+from proxyapi.json_members import MOST_MEMBERS, read_object
 from proxyapi.sse import DONE, EventFramer
 from proxyapi.stream_usage import ask, take_out
 from tests.json_texts import Pairs, documents, scalars, values, write
@@ -59,6 +59,12 @@ def test_every_other_byte_of_the_body_stays(text: str) -> None:
     end = common_start(text[start:][::-1], longer[start:][::-1])
 
     assert text[start : len(text) - end] in {"", "null", "fals"}  # `false` and `true` have a letter in common
+
+
+def test_options_with_too_many_members_stay() -> None:
+    members = ",".join(['"a":1'] * (MOST_MEMBERS + 1))
+
+    assert asked('{"stream_options":{%s}}' % members) is None
 
 
 def common_start(one: str, other: str) -> int:

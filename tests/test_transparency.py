@@ -189,6 +189,31 @@ def test_a_path_of_two_meanings_is_refused(gateway: Gateway, simulator: Simulato
     assert simulator.requests == []
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("Content-Length: 2", "Transfer-Encoding: chunked"),
+        ("Content-Length: 2", "Content-Length: 12"),
+        ("Content-Length: 2, 12",),
+        ("Content-Length: +2",),
+        ("Content-Length: -2",),
+        ("Transfer-Encoding: chunked, identity",),
+        ("Transfer-Encoding: xchunked",),
+        ("Transfer-Encoding : chunked",),
+        ("X-Folded: a", " b", "Content-Length: 2"),
+    ],
+    ids=repr,
+)
+def test_a_body_of_two_lengths_is_refused(gateway: Gateway, simulator: Simulator, lines: tuple[str, ...]) -> None:
+    """RFC 9112, 6.3: whoever stands behind us must not see another request in it."""
+    with connect(gateway) as wire:
+        wire.send(head("POST", "/v1/conversations", "Content-Type: application/json", *lines))
+        wire.send(b"2\r\n{}\r\n0\r\n\r\nGET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert wire.read_answer().status == 400
+
+    assert simulator.requests == []
+
+
 @pytest.mark.parametrize("target", ["http://other.example/v1/models", "http://127.0.0.1:1/v1/models"])
 def test_a_target_with_a_host_reaches_our_upstream_only(gateway: Gateway, simulator: Simulator, target: str) -> None:
     """RFC 9112, 3.2.2: a server must accept the absolute form."""

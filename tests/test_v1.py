@@ -209,6 +209,7 @@ BAD_BODIES = {
     "UTF-16": '{"a":1}'.encode("utf-16"),
     "5,000 digits": b'{"a":%b}' % (b"7" * 5000),
     "100,000 levels": b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "10,001 members": json.dumps(dict.fromkeys(map(str, range(10_001)))).encode(),
     "a form without its type": write([MODEL, FILE]),
     "a query": b"model=gpt-4o-mini&messages=hi",
 }

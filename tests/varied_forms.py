@@ -128,5 +128,5 @@ FORMS: dict[str, Exchange] = {
     ),
     "image variation": raw(b"/images/variations", write([image(b'name="image"; filename="a.png"'), field(b"n", b"2")])),
     "on a route without forms": raw(b"/embeddings", WHOLE),
-    "urlencoded is JSON's business": (Sent("GET", b"/models", (b"Content-Type: multipart/form-data; boundary=x",)),),
+    "on a get": (Sent("GET", b"/models", (b"Content-Type: multipart/form-data; boundary=x",)),),
 }  # fmt: skip

@@ -258,7 +258,7 @@ ODD_JSON: dict[str, str | bytes] = {
     "empty object": "{}",
     "empty object, with space": "{ }",
     "5 MB": json.dumps({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": [IMAGE_OF_5_MB, *BIG_TEXT]}]}),
-    "100,000 members": json.dumps({"model": "gpt-4o-mini", **{f"member{number}": number for number in range(100_000)}}),
+    "9,990 members": json.dumps({"model": "gpt-4o-mini", **{f"member{number}": number for number in range(9_989)}}),
 }
 JSON_BODIES: dict[str, Exchange] = {name: (raw_chat(body),) for name, body in ODD_JSON.items()}
 
