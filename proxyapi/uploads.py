@@ -1,7 +1,8 @@
 """Owns a multipart form on its way to upstream: it passes as it arrives, and is read as it passes.
 
-Never more than one piece of a file is in memory. The last piece is held back until the whole form has been
-seen, so that upstream cannot act on a form that the caller's key may not send.
+Never more than one piece of a file is in memory. The form is checked before its end goes up, which is the piece
+with the last boundary in it, and in any case the last byte: so upstream cannot act on a form that the caller's key
+may not send.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class FormUpload:
         self.readable = True
         self._body = body
         self._check = check
+        self._checked = False
         self._head: dict[bytes, bytes] = {}
         self._name, self._value = b"", b""
         self._parser = self._make_parser(content_type)
@@ -44,10 +46,10 @@ class FormUpload:
         held = b""
         async for piece in self._body.pieces():
             self._read(piece)
-            if held:
-                yield held
-            held = piece
-        self._check(self)
+            if going := held + piece[:-1]:
+                yield going
+            held = piece[-1:]
+        self._check_once()
         yield held
 
     def _read(self, piece: bytes) -> None:
@@ -58,9 +60,16 @@ class FormUpload:
         except FormParserError:
             self._give_up()
 
+    def _check_once(self) -> None:
+        """Now that all is known of the form that ever will be."""
+        if not self._checked:
+            self._checked = True
+            self._check(self)
+
     def _give_up(self) -> None:
         self.readable = False
         self._parser = None
+        self._check_once()
 
     def _make_parser(self, content_type: str) -> MultipartParser | None:
         _, options = parse_options_header(content_type)
@@ -71,6 +80,7 @@ class FormUpload:
             "on_header_end": self._end_header,
             "on_headers_finished": self._end_head,
             "on_part_data": self._read_content,
+            "on_end": self._check_once,
         }
         try:
             return MultipartParser(options[b"boundary"], callbacks)
@@ -108,6 +118,8 @@ class FormUpload:
         )
 
     def _read_content(self, data: bytes, start: int, end: int) -> None:
+        if not self.readable:
+            return
         part = self.parts[-1]
         part.size += end - start
         if part.file_name is None and (room := KEPT_OF_A_FIELD - len(part.content)) > 0:

@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, cast
+from urllib.parse import parse_qsl
 
-import orjson
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -26,6 +26,7 @@ from proxyapi.families import Route, find_route
 from proxyapi.headers import pass_up
 from proxyapi.json_members import Member
 from proxyapi.keyring import BUILT_IN
+from proxyapi.listings import item_ids, keep_items
 from proxyapi.parsers import short_fault
 from proxyapi.permissions import check_model, is_allowed
 from proxyapi.relay import (
@@ -125,8 +126,7 @@ class PassThroughView(CallView):
     def read_policy_fields(self, members: list[Member], request: ProxyRequest) -> None:
         models, streams = values(members, "model"), values(members, "stream")
         self.call.model = models[-1] if models and isinstance(models[-1], str) else ""
-        asked_in_query = request.query_params.get("stream", "").lower() in {"true", "1"}
-        self.call.stream = streams[-1] is True if streams else asked_in_query
+        self.call.stream = streams[-1] is True if streams else asks_for_stream(request.call_request.raw_query)
         makes = self.call.route if request.method == "POST" else ""
         kept = values(members, "store")[-1:]
         self.call.makes_stored = (
@@ -181,9 +181,9 @@ class PassThroughView(CallView):
         if self.request.method != "GET" or answer.status != 200:
             return unchanged
         if self.call.route == "/v1/models" and caller.allowed_models:
-            return partial(keep_listed, lambda model_id: is_allowed(model_id, caller.allowed_models))
+            return partial(keep_items, lambda model_id: is_allowed(model_id, caller.allowed_models))
         if self.call.route == "/v1/chat/completions" and caller.name != BUILT_IN:
-            return partial(keep_listed, (await ownership.theirs(listed_ids(await answer.read()), caller)).__contains__)
+            return partial(keep_items, (await ownership.theirs(item_ids(await answer.read()), caller)).__contains__)
         return unchanged
 
 
@@ -192,21 +192,10 @@ def values(members: list[Member], name: str) -> list[Any]:
     return [member.value for member in members if member.name == name]
 
 
-def listed_ids(body: bytes) -> list[str]:
-    try:
-        return [str(item["id"]) for item in orjson.loads(body)["data"]]
-    except (ValueError, LookupError, TypeError):
-        return []
-
-
-def keep_listed(keeps: Callable[[str], bool], body: bytes) -> bytes:
-    """A list of OpenAI's (`{"data": [{"id": …}]}`) with the items that `keeps` takes; anything else as it is."""
-    try:
-        listed = orjson.loads(body)
-        listed["data"] = [item for item in listed["data"] if keeps(str(item["id"]))]
-    except (ValueError, LookupError, TypeError):
-        return body
-    return orjson.dumps(listed)
+def asks_for_stream(query: bytes) -> bool:
+    """Whether a GET is for a stream. (Django would refuse a query of many fields, which is upstream's to judge.)"""
+    given = [value for name, value in parse_qsl(query.decode("latin-1")) if name == "stream"]
+    return bool(given) and given[-1].lower() in {"true", "1"}
 
 
 def passed_query(request: ProxyRequest) -> str:
