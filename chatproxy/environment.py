@@ -56,6 +56,14 @@ def secret(value: str) -> str:
 def django_secret(value: str) -> str:
     if len(value) < 50:
         raise ValueError("is too short; at least 50 characters")
+    if len(set(value)) < 10 or value.startswith("django-insecure-"):
+        raise ValueError("is easily guessed; at least 50 random characters")
+    return text(value)
+
+
+def key_secret(value: str) -> str:
+    if len(value) < 32 or len(set(value)) < 10:
+        raise ValueError("is too short or easily guessed; at least 32 random characters")
     return text(value)
 
 
@@ -174,7 +182,8 @@ SETTINGS = (
     Setting("JOURNAL_SYNC", "interval", one_of("interval", "always", "off"), "When the journal is synced to disk."),
     Setting("JOURNAL_RESERVE_BYTES", 64 * MIB, whole_number(0, 1024 * MIB), "Free disk below which calls get 503."),
     Setting("DJANGO_SECRET_KEY", None, django_secret, "Signs admin sessions. Generated at the first start."),
-    Setting("DEBUG", False, switch, "Django's debug pages in the admin. Never in production."),
+    Setting("KEY_ENCRYPTION_KEY", None, key_secret, "Digests and seals keys. Unset: `DJANGO_SECRET_KEY` does."),
+    Setting("DEBUG", False, switch, "Django's debug pages in the admin. `make dev` and `make demo` only."),
     Setting("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"], words, "Host names the admin answers to."),
     Setting("CSRF_TRUSTED_ORIGINS", [], origins, "Origins of the admin behind a TLS proxy."),
     Setting("TRUSTED_PROXIES", [], networks, "Proxies whose `X-Forwarded-For` and `-Proto` are believed."),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from django.conf import settings
 
+from proxyapi import ownership
 from proxyapi.exceptions import StorageFull
 from usage import journal
 from usage.answer_text import AnswerText
@@ -26,6 +27,7 @@ from usage.tokens import estimate_counts
 
 if TYPE_CHECKING:
     from proxyapi.exceptions import ProxyError
+    from proxyapi.keyring import Caller
     from proxyapi.requests import CallRequest
     from proxyapi.uploads import FormUpload
     from proxyapi.upstream import Credentials, UpstreamAnswer
@@ -41,9 +43,12 @@ class Call:
         self.request = request
         self.route = route
         self.key_name = ""
+        self.tags: tuple[str, ...] = ()
+        self.log_bodies: str = settings.LOG_BODIES
         self.model = ""
         self.stream = False
         self.secrets = tuple(filter(None, (settings.SECURITY_KEY, settings.ACCESS_TOKEN, settings.OPENAI_API_KEY)))
+        self.makes_stored = False  # whether upstream keeps what this call makes, for its key to ask for
         self.form: FormUpload | None = None  # the body, if it passes in pieces
         self.response_body = b""  # or its start
         self.response_size = 0
@@ -56,6 +61,14 @@ class Call:
         self.upstream_ended_at: float | None = None
         self.first_chunk_at: float | None = None
         self.ended = False
+
+    def let_in(self, caller: Caller) -> None:
+        """The key is good: it says what the row is called, and what is kept of the bodies."""
+        self.key_name, self.tags = caller.name, caller.tags
+        if caller.log_bodies != "inherit":
+            self.log_bodies = caller.log_bodies
+        if caller.upstream_key:
+            self.secrets = (*self.secrets, caller.upstream_key)
 
     def begin(self) -> None:
         """Admits the call: from here on it will have a row, whatever happens.
@@ -81,13 +94,26 @@ class Call:
 
     def streams(self) -> None:
         """The answer is a stream of events: its text is put together as they pass."""
-        limit = settings.LOG_BODY_BYTES if settings.LOG_BODIES != "none" else 0
+        self.stream = True
+        limit = settings.LOG_BODY_BYTES if self.log_bodies != "none" else 0
         self.answer.text = AnswerText(limit, self.secrets)
 
     def read_answer(self, body: bytes) -> None:
         """The answer is this body."""
         self.response_body, self.response_size = body, len(body)
         self.answer.read_body(body)
+        self._own()
+
+    def read_events(self, events: bytes) -> None:
+        """These events of the answer are about to leave."""
+        self.answer.read_events(events)
+        self._own()
+
+    def _own(self) -> None:
+        """What is made is its key's before anybody hears of it."""
+        if self.makes_stored and self.answer.response_id:
+            self.makes_stored = False
+            ownership.remember(self.answer.response_id, self.key_name)
 
     def keep_start(self, chunk: bytes) -> None:
         """More of an answer that is not read: enough to keep of it what the ledger keeps."""
@@ -116,7 +142,7 @@ class Call:
             return
         self.ended = True
         row = self._row(outcome, status)
-        if settings.LOG_BODIES == "all" or (settings.LOG_BODIES == "errors" and outcome != Outcome.SUCCESS):
+        if self.log_bodies == "all" or (self.log_bodies == "errors" and outcome != Outcome.SUCCESS):
             row |= self._bodies()
         ledger.end(str(self.request.request_id), row)
 
@@ -134,6 +160,7 @@ class Call:
             "request_bytes": request.incoming_body.size,
             "client_address": _address(request.META.get("REMOTE_ADDR")),
             "user_agent": self._text(request.META.get("HTTP_USER_AGENT", ""), 300),
+            "tags": list(self.tags),
         }
 
     def _row(self, outcome: Outcome, status: int | None) -> dict[str, Any]:

@@ -3,8 +3,10 @@
     ProxyError
     ├── BadRequest            400  bad_request, and the codes given
     │   └── BadJSON           400  bad_json
-    ├── InvalidKey            403  invalid_key (the same for missing and wrong)
+    ├── InvalidKey            403  invalid_key (the same for missing, unknown, expired and revoked)
     │   └── InvalidBearer     401  the same on /v1, as OpenAI has it
+    ├── RouteNotAllowed       403  route_not_allowed
+    ├── ModelNotAllowed       403  model_not_allowed
     ├── NotFound              404  not_found
     ├── MethodNotAllowed      405  method_not_allowed
     ├── WebSocketRefused      426  websocket_not_supported
@@ -84,6 +86,20 @@ class InvalidKey(ProxyError):
     type = "authentication_error"
     code = "invalid_key"
     message = "Missing or invalid key."
+
+
+class RouteNotAllowed(ProxyError):
+    status_code = 403
+    type = "permission_error"
+    code = "route_not_allowed"
+    message = "This key may not use this endpoint."
+
+
+class ModelNotAllowed(ProxyError):
+    status_code = 403
+    type = "permission_error"
+    code = "model_not_allowed"
+    message = "This key may not use this model."
 
 
 class InvalidBearer(InvalidKey):

@@ -107,6 +107,9 @@ FAMILIES = (
 DEFAULT = tuple(family.name for family in FAMILIES if family.open_by_default)
 ALL = tuple(family.name for family in FAMILIES)
 
+# Families whose objects belong to the key that made them.
+OWNED = ("chat/completions", "responses", "conversations")
+
 LONGEST_PATH = 1024
 # RFC 3986, 3.3: what a segment of a path may be on the wire.
 _SEGMENT = re.compile(r"(?:[A-Za-z0-9._~:@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
@@ -120,6 +123,19 @@ class Route:
     family: Family
     name: str
     path: str
+
+    @property
+    def last_id(self) -> str:
+        """The last segment of the path, decoded."""
+        return unquote(self.path.rpartition("/")[2])
+
+    @property
+    def stored_id(self) -> str:
+        """The id of the stored object that the path is about; empty if it is about none that has an owner."""
+        below = self.path.removeprefix(f"/{self.family.name}").strip("/")
+        if self.family.name not in OWNED or not ("{id}" in self.name or self.name.endswith("/*")):
+            return ""
+        return unquote(below.partition("/")[0])
 
     @property
     def makes_a_model_work(self) -> bool:

@@ -16,7 +16,7 @@ from uuid_utils.compat import uuid7
 from proxyapi.receiving import Receive, RequestBody
 
 if TYPE_CHECKING:
-    from proxyapi.authentication import Caller
+    from proxyapi.keyring import Caller
 
 INCOMING_ID = re.compile(r"[\x20-\x7e]{1,128}")
 

@@ -27,6 +27,7 @@ os.environ[environment.NO_ENV_FILES] = "1"
 os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="chatproxy-tests-")
 os.environ["SECURITY_KEY"] = "test-security-key"
 os.environ["ACCESS_TOKEN"] = "test-access-token"
+os.environ["DJANGO_SECRET_KEY"] = "test-secret-of-sessions-and-keys-0123456789-abcdefghij"
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -11,6 +11,7 @@ from django.http.response import HttpResponseBase
 from proxyapi import fields, openapi
 from proxyapi.exceptions import BadRequest
 from proxyapi.parsers import FormParser
+from proxyapi.permissions import check_model
 from proxyapi.relay import ERROR_OBJECT
 from proxyapi.requests import ProxyRequest
 from proxyapi.upstream import FormPart, UpstreamRequest
@@ -37,10 +38,11 @@ class TranscriptionsView(CallView):
                 raise BadRequest(f"Invalid '{name}': expected a field, not a file.", param=name, code="invalid_type")
         self.call.model = request.data.get("model") or DEFAULT_MODEL
         self.call.stream = request.data.get("stream", "").lower() == "true"
+        check_model(request.caller, self.call.model)
         upstream_request = UpstreamRequest(
             "POST",
             "/audio/transcriptions",
-            credentials=fields.credentials(request.data, request.query_params),
+            credentials=fields.credentials(request.data, request.query_params, request.caller),
             deadline=fields.deadline(request.data, request.query_params),
             form=form_parts(request, upload, self.call.model),
         )

@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.parsers import BaseParser
+from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -33,6 +34,7 @@ from proxyapi.exceptions import (
     render,
 )
 from proxyapi.parsers import JSONObjectParser
+from proxyapi.permissions import RouteAllowed
 from proxyapi.relay import Dialect, EventRelay, RelayResponse
 from proxyapi.requests import CallRequest, ProxyRequest
 from proxyapi.upstream import UpstreamAnswer, UpstreamRequest
@@ -126,6 +128,7 @@ class CallView(ProxyView):
     """A view whose requests go upstream and into the ledger."""
 
     authentication_classes: tuple[type[BaseAuthentication], ...] = (SecurityKeyAuthentication,)
+    permission_classes: tuple[type[BasePermission], ...] = (RouteAllowed,)
     takes_capacity = True
     route: ClassVar[str]
 
@@ -137,7 +140,7 @@ class CallView(ProxyView):
         refuse_stranger(request)
 
     def authenticated(self, request: ProxyRequest) -> None:
-        self.call.key_name = request.caller.name
+        self.call.let_in(request.caller)
         request.call_request.place.enter_context(capacity.slot())
 
     def refused(self, error: ProxyError) -> None:
