@@ -13,6 +13,7 @@ from pathlib import Path
 
 import django
 import pytest
+from hypothesis import HealthCheck, settings
 
 from chatproxy import environment
 from chatproxy.bundled_postgres import BundledPostgres
@@ -28,6 +29,15 @@ os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="chatproxy-tests-")
 os.environ["SECURITY_KEY"] = "test-security-key"
 os.environ["ACCESS_TOKEN"] = "test-access-token"
 os.environ["DJANGO_SECRET_KEY"] = "test-secret-of-sessions-and-keys-0123456789-abcdefghij"
+
+# Examples are not timed: their time is that of everything else that runs on the machine.
+settings.register_profile("tests", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: one of them always waits for a process to start or for time to pass."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_configure(config: pytest.Config) -> None:
