@@ -18,8 +18,8 @@ help:  ## this list
 run: $(VENV)/base.stamp  ## start the server on port 3002
 	@$(BIN)/python manage.py serve
 
-test: $(VENV)/dev.stamp  ## run all tests; make test ARGS="-k name"
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/dev.stamp  ## run all tests, on all cores; make test ARGS="-k name"
+	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 chaos: $(VENV)/dev.stamp  ## kill, stop, fill and damage everything under load; then compare the books
 	@$(BIN)/python -m tests.chaos $(ARGS)

@@ -9,7 +9,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.utils import timezone
 
-from usage.prices import OwnPrice
+from usage.own_prices import OwnPrice
 
 _PRICE: dict[str, Any] = {"max_digits": 14, "decimal_places": 6, "null": True, "blank": True}
 
