@@ -82,7 +82,7 @@ class Limiter:
         if self._keeper is not None and self._link is not None:
             self._keeper.cancel()
             await asyncio.wait({self._keeper})
-            await self._link.close()
+            await self._link.client.stop()
 
     @property
     def degraded(self) -> bool:

@@ -1,4 +1,4 @@
-"""Owns the connections to Redis: how long an answer is waited for, and when none is asked for.
+"""Owns the connection to Redis: what is asked at the same time goes together, and an answer is waited for only so long.
 
 Invariant: whatever Redis does, or does not do, costs a call `PATIENCE` at most, and then, until Redis has answered a
 probe, nothing at all.
@@ -20,8 +20,8 @@ from redis.backoff import NoBackoff
 logger = logging.getLogger(__name__)
 
 PATIENCE = 0.4  # seconds
+SLICES = 8
 REST_SECONDS = 3.0  # that a Redis which failed is left alone
-QUESTIONS_AT_ONCE = 16
 
 T = TypeVar("T")
 
@@ -34,19 +34,9 @@ class RedisLink:
     """The Redis of one process. `away_since` is None while it answers."""
 
     def __init__(self, url: str) -> None:
-        pool = ConnectionPool.from_url(
-            url,
-            max_connections=4 * QUESTIONS_AT_ONCE,
-            socket_connect_timeout=PATIENCE,
-            socket_timeout=None,  # `_patiently` is the clock: one that runs while the event loop does not is no measure
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-        )
-        self.client = Redis(connection_pool=pool)
+        self.client = PipelinedRedis(url)
         self.away_since: datetime | None = None
         self._rested_at = 0.0
-        # Whoever waits for a turn waits for us, not for Redis.
-        self._turns = asyncio.Semaphore(QUESTIONS_AT_ONCE)
 
     @property
     def rested(self) -> bool:
@@ -59,28 +49,24 @@ class RedisLink:
         Raises:
             Away: there is none in time, or none is asked for.
         """
-        async with self._turns:
-            if self.away_since is not None:
-                raise Away
-            try:
-                return await _patiently(question())
-            except Exception as fault:  # the border: no call fails for what Redis does
-                self._lost(fault)
-                raise Away from fault
+        if self.away_since is not None:
+            raise Away
+        try:
+            return await question()
+        except Exception as fault:  # the border: no call fails for what Redis does
+            self._lost(fault)
+            raise Away from fault
 
     async def probe(self, question: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Asks, also while it is away, and so finds out whether it still is."""
         try:
-            await _patiently(question())
+            await question()
         except Exception as fault:  # the border, as above
             self._lost(fault)
         else:
             if self.away_since is not None:
                 logger.info("Redis is back: limits are shared again")
             self.away_since = None
-
-    async def close(self) -> None:
-        await self.client.aclose(close_connection_pool=True)
 
     def _lost(self, fault: Exception) -> None:
         self._rested_at = time.monotonic() + REST_SECONDS
@@ -90,18 +76,70 @@ class RedisLink:
             logger.warning("Redis is away, so each process counts limits for itself: %s", type(fault).__name__)
 
 
+class PipelinedRedis(Redis):
+    """A client on one connection: commands that come while others are on their way leave together, after them.
+
+    So a thousand calls at once cost a few exchanges, and none of them waits for a connection.
+    """
+
+    def __init__(self, url: str) -> None:
+        # Without retries, and without a time-out of its own: `_patiently` has the better clock.
+        options: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "socket_timeout": None, "protocol": 2}
+        super().__init__(connection_pool=ConnectionPool.from_url(url, max_connections=2, **options))
+        self._waiting: list[tuple[Any, Any, asyncio.Future[Any]]] = []
+        self._sending: asyncio.Task[None] | None = None
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Raises `redis.exceptions.RedisError`, OSError or TimeoutError."""
+        answer = asyncio.get_running_loop().create_future()
+        self._waiting.append((args, options, answer))
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.create_task(self._send_all())
+        return await answer
+
+    async def stop(self) -> None:
+        """Nobody asks any more."""
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.wait({self._sending})
+        await self.aclose(close_connection_pool=True)
+
+    async def _send_all(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            pipe = self.pipeline(transaction=False)
+            for args, options, _ in batch:
+                pipe.execute_command(*args, **options)
+            try:
+                answers = await _patiently(pipe.execute(raise_on_error=False))
+            except Exception as fault:  # the border: whoever asked is told
+                batch, self._waiting = batch + self._waiting, []
+                answers = [fault] * len(batch)
+            for (_, _, answer), value in zip(batch, answers, strict=True):
+                if answer.done():  # its caller has gone
+                    continue
+                if isinstance(value, Exception):
+                    answer.set_exception(value)
+                else:
+                    answer.set_result(value)
+
+
 async def _patiently(question: Coroutine[Any, Any, T]) -> T:
-    """The answer, if it comes in time; twice half of it, because after a standstill of ours the time is over before
-    anybody has looked at the socket.
+    """The answer, if it comes in time.
+
+    In slices: while this process stands still the time passes too, but nobody looks at the socket.
+
+    Raises:
+        TimeoutError: it does not.
     """
     asking = asyncio.create_task(question)
     try:
-        for _ in range(2):
-            await asyncio.wait({asking}, timeout=PATIENCE / 2)
+        for _ in range(SLICES):
+            await asyncio.wait({asking}, timeout=PATIENCE / SLICES)
             if asking.done():
                 return asking.result()
         raise TimeoutError
     finally:
         if not asking.done():
             asking.cancel()
-            await asyncio.wait({asking}, timeout=PATIENCE / 2)
+            await asyncio.wait({asking}, timeout=PATIENCE)

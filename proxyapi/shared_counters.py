@@ -6,10 +6,14 @@ A place among the parallel calls is a lease, by Redis' clock: a set of lease ids
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Set
+from typing import cast
 
 from limits.aio.storage import RedisStorage
+from limits.aio.storage.redis.redispy import RedispyBridge
+from limits.typing import AsyncRedisClient
 from redis.asyncio import Redis
 
 from proxyapi.counters import Counters
@@ -63,20 +67,14 @@ class SharedCounters(Counters):
     async def renew(self) -> None:
         """Keeps the places that are held, and takes back those that are not; a Redis that has lost all learns them."""
         held = {name: list(leases) for name, leases in self._places.items() if leases}
-        async with self._client.pipeline(transaction=False) as pipe:
-            for name, leases in held.items():
-                await self._renew(keys=[_key(name)], args=[LEASE_SECONDS, *leases], client=pipe)
-            pipe.ping()
-            await pipe.execute()
+        renewals = (self._renew(keys=[_key(name)], args=[LEASE_SECONDS, *held[name]]) for name in held)
+        await asyncio.gather(self._client.ping(), *renewals)
         # A place that was given back meanwhile may have been taken again by the lines above.
         dropped = {
             (name, lease) for name, leases in held.items() for lease in leases if lease not in self._places[name]
         }
         gone = dropped | self._leaving.keys()
-        async with self._client.pipeline(transaction=False) as pipe:
-            for name, lease in gone:
-                pipe.zrem(_key(name), lease)
-            await pipe.execute()
+        await asyncio.gather(*(self._client.zrem(_key(name), lease) for name, lease in gone))
         for place in gone:
             self._leaving.pop(place, None)
 
@@ -87,14 +85,18 @@ class SharedCounters(Counters):
 
 
 class PreciseRedisStorage(RedisStorage):
-    """Where `limits` counts in Redis; its own storage knows the end of a window to the second only."""
+    """Where `limits` counts in Redis: with our client; and it knows the end of a window to the millisecond."""
 
     STORAGE_SCHEME = None  # type: ignore[assignment]  # no URL leads here
 
     def __init__(self, client: Redis) -> None:
-        pool = client.connection_pool
-        super().__init__("async+redis://", implementation="redispy", key_prefix=PREFIX, connection_pool=pool)  # type: ignore[arg-type]
         self._client = client
+        super().__init__("async+redis://", implementation="redispy", key_prefix=PREFIX)
+
+    def configure_bridge(self) -> None:
+        bridge = cast(RedispyBridge, self.bridge)
+        bridge.storage = self._client
+        bridge.connection_getter = lambda _: cast(AsyncRedisClient, self._client)
 
     async def get_expiry(self, key: str) -> float:
         milliseconds: int = await self._client.pttl(self.bridge.prefixed_key(key))
