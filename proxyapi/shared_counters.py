@@ -68,7 +68,8 @@ class SharedCounters(Counters):
         """Keeps the places that are held, and takes back those that are not; a Redis that has lost all learns them."""
         held = {name: list(leases) for name, leases in self._places.items() if leases}
         renewals = (self._renew(keys=[_key(name)], args=[LEASE_SECONDS, *held[name]]) for name in held)
-        await asyncio.gather(self._client.ping(), *renewals)
+        # A write, whatever is held: one that Redis refuses (full, or a replica) means that it cannot count.
+        await asyncio.gather(self._client.set(f"{PREFIX}:probe", "", ex=60), *renewals)
         # A place that was given back meanwhile may have been taken again by the lines above.
         dropped = {
             (name, lease) for name, leases in held.items() for lease in leases if lease not in self._places[name]

@@ -328,7 +328,8 @@ def test_a_redis_that_refuses_is_one_that_is_away(
     store.config_set("maxmemory", "1")
     try:
         assert [ask(gateway, key).status_code for _ in range(3)] == [200] * 3
-        assert gateway.http.get("/readyz").json()["limits"].startswith(AWAY)
+        wait_until(lambda: gateway.http.get("/readyz").json()["limits"].startswith(AWAY))
     finally:
         store.config_set("maxmemory", "0")
     wait_for_state(gateway, "shared")
+    assert gateway.log.count("Redis is away") == 1
