@@ -1,6 +1,7 @@
 """Owns the ASGI entry: the admin and its static files go to Django's own handler, all else is a call.
 
-The lifespan starts and ends what runs beside the calls: the ledger's threads, the keyring's, and upstream's pool.
+The lifespan starts and ends what runs beside the calls: the ledger's threads, the keyring's, the limiter's task, and
+upstream's pool.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from proxyapi.background import watch_pending  # noqa: E402  (after Django is se
 from proxyapi.capacity import capacity  # noqa: E402  (after Django is set up)
 from proxyapi.handler import CallHandler  # noqa: E402  (after Django is set up)
 from proxyapi.keyring import keyring  # noqa: E402  (after Django is set up)
+from proxyapi.limiter import limiter  # noqa: E402  (after Django is set up)
 from proxyapi.receiving import Receive  # noqa: E402  (after Django is set up)
 from proxyapi.streaming import Send  # noqa: E402  (after Django is set up)
 from usage.ledger import ledger  # noqa: E402  (after Django is set up)
@@ -49,6 +51,7 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
         await send({"type": "lifespan.startup.failed", "message": f"the journal cannot be written: {error}"})
         return
     keyring.start()
+    await limiter.start()
     tasks = [asyncio.create_task(watch_pending()), asyncio.create_task(ownership.sweep_forever())]
     await send({"type": "lifespan.startup.complete"})
     await receive()
@@ -56,6 +59,7 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await upstream.close()
+    await limiter.stop()
     keyring.stop()
     ledger.stop()
     await send({"type": "lifespan.shutdown.complete"})

@@ -37,6 +37,7 @@ RETENTION_DAYS: int = _values["RETENTION_DAYS"]
 BODY_RETENTION_DAYS: int = _values["BODY_RETENTION_DAYS"]
 JOURNAL_SYNC: Literal["interval", "always", "off"] = _values["JOURNAL_SYNC"]
 JOURNAL_RESERVE_BYTES: int = _values["JOURNAL_RESERVE_BYTES"]
+REDIS_URL: str | None = _values["REDIS_URL"]
 
 # The server.
 HOST: str = _values["HOST"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from django.conf import settings
 
-from proxyapi import ownership
+from proxyapi import limit_headers, ownership
 from proxyapi.exceptions import StorageFull
 from usage import journal
 from usage.answer_text import AnswerText
@@ -28,6 +28,7 @@ from usage.tokens import estimate_counts
 if TYPE_CHECKING:
     from proxyapi.exceptions import ProxyError
     from proxyapi.keyring import Caller
+    from proxyapi.limiter import Ticket
     from proxyapi.requests import CallRequest
     from proxyapi.uploads import FormUpload
     from proxyapi.upstream import Credentials, UpstreamAnswer
@@ -60,6 +61,7 @@ class Call:
         self.sent_upstream_at: float | None = None
         self.upstream_ended_at: float | None = None
         self.first_chunk_at: float | None = None
+        self.ticket: Ticket | None = None  # if the key is limited
         self.ended = False
 
     def let_in(self, caller: Caller) -> None:
@@ -145,6 +147,23 @@ class Call:
         if self.log_bodies == "all" or (self.log_bodies == "errors" and outcome != Outcome.SUCCESS):
             row |= self._bodies()
         ledger.end(str(self.request.request_id), row)
+        if self.ticket is not None:
+            self.ticket.settle(self._tokens(row))
+
+    async def recorded(self) -> None:
+        """Waits, once the call has ended, until the last byte may leave: its row is safe, its key's counters know."""
+        await ledger.durable()
+        if self.ticket is not None:
+            await self.ticket.settled()
+
+    def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
+        """Upstream's headers that the caller may see; of two limits, the tighter one."""
+        passed = answer.passed_headers()
+        return passed if self.ticket is None else limit_headers.tightened(passed, self.ticket.standings)
+
+    def _tokens(self, row: dict[str, Any]) -> int:
+        """What the call costs of the key's tokens. A later look at a response repeats its usage, and costs none."""
+        return int(row.get("input_tokens", 0) + row.get("output_tokens", 0)) if self.request.method == "POST" else 0
 
     def _facts(self) -> dict[str, Any]:
         """What is known before upstream answers."""

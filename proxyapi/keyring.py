@@ -57,6 +57,12 @@ class Caller:
     tags: tuple[str, ...] = ()
     upstream_key: str | None = field(default=None, repr=False)
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether its calls are counted before they go on."""
+        limits = (self.requests_per_minute, self.tokens_per_minute, self.parallel_calls)
+        return any(limit is not None for limit in limits)
+
 
 @dataclass(frozen=True)
 class Entry:

@@ -18,7 +18,6 @@ from proxyapi import sse, stream_usage
 from proxyapi.calls import Call
 from proxyapi.exceptions import ProxyError, UpstreamFailure
 from proxyapi.upstream import UpstreamAnswer
-from usage.ledger import ledger
 from usage.models import Outcome
 
 
@@ -57,7 +56,7 @@ class Relay(ABC):
 
     @property
     def headers(self) -> dict[str, str]:
-        return self._answer.passed_headers()
+        return self._call.headers_down(self._answer)
 
     @property
     @abstractmethod
@@ -76,7 +75,7 @@ class Relay(ABC):
         self._call.upstream_ended()
         failed = self._call.answer.error is not None
         self._call.end(Outcome.UPSTREAM_ERROR if failed else Outcome.SUCCESS, self._answer.status)
-        await ledger.durable()
+        await self._call.recorded()
 
     def close(self) -> None:
         """Stops upstream. A call that has not ended by now was left by its caller."""

@@ -1,8 +1,8 @@
 """`/v1`: OpenAI's own API, passed through; a client needs to change its base URL and its key only.
 
-The order of a call: key checked → route open? → body received (a form: on its way up already) → policy reads a
-copy → `Call.begin` → upstream → the answer passes → `Call.end`. Bytes pass unchanged; `proxyapi.stream_usage` has the
-one exception.
+The order of a call: key checked, its limits counted → route open? → body received (a form: on its way up already) →
+policy reads a copy → `Call.begin` → upstream → the answer passes → `Call.end`. Bytes pass unchanged;
+`proxyapi.stream_usage` has the one exception.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class PassThroughView(CallView):
     async def admit(self, request: ProxyRequest) -> None:
         """The key is in the head, so a stranger's body is not received at all."""
         capacity.check_room()
-        self.let_in(request)
+        await self.let_in(request)
 
     @openapi.unlisted
     async def handle(self, request: ProxyRequest, path: str) -> HttpResponseBase:
