@@ -174,7 +174,14 @@ SPECTACULAR_SETTINGS = {
     "TAGS": [{"name": "simple face"}, {"name": "server"}],
 }
 
-UNFOLD = {"SITE_TITLE": "chatproxy", "SITE_HEADER": "chatproxy", "SITE_URL": "/", "SHOW_HISTORY": False}
+UNFOLD = {
+    "SITE_TITLE": "chatproxy",
+    "SITE_HEADER": "chatproxy",
+    "SITE_URL": "/",
+    "SHOW_HISTORY": False,
+    "DASHBOARD_CALLBACK": "usage.pages.dashboard.show",
+    "SIDEBAR": {"show_search": False, "show_all_applications": False, "navigation": "usage.pages.navigation.sections"},
+}
 
 LOGGING = {
     "version": 1,

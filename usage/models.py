@@ -104,10 +104,14 @@ class Request(models.Model):
         indexes = (
             models.Index(fields=["response_id"], name="usage_request_response", condition=~models.Q(response_id="")),
             HashIndex(
-                fields=["upstream_request_id"], name="usage_request_upstream", condition=~models.Q(upstream_request_id="")
+                fields=["upstream_request_id"],
+                name="usage_request_upstream",
+                condition=~models.Q(upstream_request_id=""),
             ),
             HashIndex(
-                fields=["incoming_request_id"], name="usage_request_incoming", condition=~models.Q(incoming_request_id="")
+                fields=["incoming_request_id"],
+                name="usage_request_incoming",
+                condition=~models.Q(incoming_request_id=""),
             ),
             # What `usage.search` walks along, newest first.
             models.Index(fields=["key_name", "request_id"], name="usage_request_key"),

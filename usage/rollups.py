@@ -151,9 +151,7 @@ def _hour_columns(hours: _Groups) -> list[dict[str, Any]]:
 
 
 def _day_columns(days: _Groups) -> list[dict[str, Any]]:
-    return [
-        {**dict(zip(DAY_KEYS, key, strict=True)), **_columns(sums, DAY_SUMS)} for key, sums in sorted(days.items())
-    ]
+    return [{**dict(zip(DAY_KEYS, key, strict=True)), **_columns(sums, DAY_SUMS)} for key, sums in sorted(days.items())]
 
 
 def _total_columns(totals: _Groups) -> list[dict[str, Any]]:

@@ -124,13 +124,14 @@ def wrong_totals(since: datetime | None) -> Iterator[str]:
     yield from _wrong_totals((Span.MINUTE,), rows, [minutes_since, first_id(minutes_since)], minutes_since)
 
 
-def _wrong_totals(
-    spans: tuple[Span, ...], source: str, values: list[Any], since: datetime | None
-) -> Iterator[str]:
+def _wrong_totals(spans: tuple[Span, ...], source: str, values: list[Any], since: datetime | None) -> Iterator[str]:
     starts = ", ".join(f"('{span}', date_trunc('{span}', hour, 'UTC'))" for span in spans)
-    groups = ", ".join(f"('{dimension}', {column})" for dimension, column in zip(DIMENSIONS, HOUR_KEYS[1:], strict=True))
+    groups = ", ".join(
+        f"('{dimension}', {column})" for dimension, column in zip(DIMENSIONS, HOUR_KEYS[1:], strict=True)
+    )
     differs = " OR ".join(
-        (CLOSE if name in DOUBLES else DIFFERS).format(name) for name in ("calls", "errors", "unpriced_calls", *TOTAL_SUMS)
+        (CLOSE if name in DOUBLES else DIFFERS).format(name)
+        for name in ("calls", "errors", "unpriced_calls", *TOTAL_SUMS)
     )
     columns = ", ".join(("hour", *HOUR_KEYS[1:], "calls", "unpriced_calls", *TOTAL_SUMS))
     query = f"""
