@@ -115,7 +115,9 @@ def test_rows_taken_back_leave_nothing_behind() -> None:
 
 
 def test_totals_are_of_all_calls_and_of_what_tells_them_apart() -> None:
-    write_anew([[call(), call(key_name="other", outcome="timeout", duration_ms=50.0)], [call(NOON + timedelta(hours=1))]])
+    write_anew(
+        [[call(), call(key_name="other", outcome="timeout", duration_ms=50.0)], [call(NOON + timedelta(hours=1))]]
+    )
     totals = {(total.span, total.dimension, total.start, total.value): total for total in UsageTotal.objects.all()}
     day = NOON.replace(hour=0)
 
@@ -161,7 +163,9 @@ def test_sums_made_anew_are_the_same() -> None:
 
 def sums_beside_the_rows() -> dict[str, list[tuple[Any, ...]]]:
     return {
-        model.__name__: sorted(model.objects.values_list(*(field.name for field in model._meta.concrete_fields)), key=str)
+        model.__name__: sorted(
+            model.objects.values_list(*(field.name for field in model._meta.concrete_fields)), key=str
+        )
         for model in (UsageTotal, ErrorHour)
     }
 

@@ -137,6 +137,7 @@ def test_a_changed_count_of_failures_is_noticed(tmp_path: Path, change: dict[str
     group = "2026-11-01 12:00:00+00 / timeout / 504 / slow / gpt-4o-mini-2024-07-18 / /openai / default"
     assert f"usage_errorhour does not count its rows for {group}" in faults(tmp_path)
 
+
 @pytest.mark.parametrize("column", ["calls", "unpriced_calls", *DAY_SUMS])
 def test_a_changed_day_is_noticed(tmp_path: Path, row: str, column: str) -> None:
     UsageDay.objects.filter(day=NOON.date()).update(**{column: F(column) + 1})

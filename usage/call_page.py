@@ -173,7 +173,8 @@ def as_python(call: Request, base_url: str) -> str:
         for argument in arguments
     )
     method, url = ascii(call.method), ascii(base_url + _path(call))
-    return f"import os\n\nimport httpx\n\nanswer = httpx.request(\n    {method},\n    {url},\n{listed})\nprint(answer.text)"
+    call_it = f"answer = httpx.request(\n    {method},\n    {url},\n{listed})"
+    return f"import os\n\nimport httpx\n\n{call_it}\nprint(answer.text)"
 
 
 def _as_literal(body: Any) -> str:

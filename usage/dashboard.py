@@ -78,7 +78,7 @@ class Dashboard:
 def read_dashboard(time_range: TimeRange, live: Live, now: datetime) -> Dashboard:
     totals = read_totals(time_range.start, time_range.end, now)
     before = read_totals(time_range.before.start, time_range.before.end, now)
-    used = read_by_value((Dimension.KEY, Dimension.MODEL, Dimension.ROUTE), time_range.start, time_range.end, now)
+    used = read_by_value((Dimension.KEY, Dimension.ROUTE, Dimension.MODEL), time_range.start, time_range.end, now)
     return Dashboard(
         time_range=time_range,
         tiles=_tiles(totals, before, live, time_range),
@@ -109,7 +109,7 @@ def _tiles(now: Totals, before: Totals, live: Live, time_range: TimeRange) -> li
         Tile(
             "calls",
             _figure("Calls", now.calls, before.calls, shown.count),
-            (_figure("a minute", now.calls / minutes, before.calls / minutes, lambda rate: f"{rate:,.1f}", quiet=True),),
+            (Figure("a minute", f"{now.calls / minutes:,.1f}"),),
         ),
         Tile(
             "errors",
@@ -130,7 +130,10 @@ def _tiles(now: Totals, before: Totals, live: Live, time_range: TimeRange) -> li
         Tile(
             "in_flight",
             Figure("In flight now", shown.count(live.in_flight)),
-            (Figure("workers", shown.count(live.workers)), *([Figure("draining", str(live.draining))] if live.draining else [])),
+            (
+                Figure("workers", shown.count(live.workers)),
+                *([Figure("draining", str(live.draining))] if live.draining else []),
+            ),
         ),
         Tile(
             "input_tokens",

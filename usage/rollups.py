@@ -67,6 +67,8 @@ class Sums:
                 mine[number] += count
 
 
+LATEST, EARLIEST = datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)
+NO_ID = UUID(int=0)
 _Groups = defaultdict[tuple[Any, ...], Sums]
 
 
@@ -75,9 +77,9 @@ class Failures:
     """The failed calls of one group. All but the count only ever grow, as maxima do."""
 
     calls: int = 0
-    first_at: datetime = datetime.max.replace(tzinfo=UTC)
-    last_at: datetime = datetime.min.replace(tzinfo=UTC)
-    sample_id: UUID = UUID(int=0)
+    first_at: datetime = LATEST
+    last_at: datetime = EARLIEST
+    sample_id: UUID = NO_ID
 
     def add(self, row: Mapping[str, Any], sign: int) -> None:
         self.calls += sign
@@ -172,7 +174,8 @@ def _failure_columns(failures: Mapping[tuple[Any, ...], Failures]) -> list[dict[
 
 # What of a row is summed up, and by what.
 ROW_COLUMNS = (
-    "request_id", "started_at", "key_name", "request_model", "response_model", "route", "outcome", "status", "error_code",
+    "request_id", "started_at", "key_name", "request_model", "response_model", "route", "outcome", "status",
+    "error_code",
     *dict.fromkeys((*SUMS, *MAXES, *HISTOGRAMS)),
 )  # fmt: skip
 HOUR_KEYS = ("hour", "key_name", "model", "route", "outcome")

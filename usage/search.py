@@ -121,9 +121,11 @@ class Walk:
         wanted -= len(self.found)
         query = f"""
             WITH slice AS MATERIALIZED (
-                SELECT {LOOKED_AT} FROM usage_request WHERE {_joined(bounds)} ORDER BY request_id DESC LIMIT {self.size}
+                SELECT {LOOKED_AT} FROM usage_request WHERE {_joined(bounds)}
+                ORDER BY request_id DESC LIMIT {self.size}
             )
-            SELECT ARRAY(SELECT request_id FROM slice WHERE {_joined(self.rest)} ORDER BY request_id DESC LIMIT {wanted}),
+            SELECT ARRAY(SELECT request_id FROM slice WHERE {_joined(self.rest)}
+                         ORDER BY request_id DESC LIMIT {wanted}),
                    (SELECT request_id FROM slice ORDER BY request_id LIMIT 1), (SELECT count(*) FROM slice)
         """
         values = [value for condition in (*bounds, *self.rest) for value in condition.values]

@@ -117,7 +117,8 @@ def wrong_totals(since: datetime | None) -> Iterator[str]:
     row_columns = ", ".join(f"COALESCE({name}, 0)" for name in TOTAL_SUMS)
     hours = f"SELECT {hour_columns} FROM usage_usagehour"
     rows = f"""
-        SELECT started_at AS hour, key_name, {MODEL} AS model, route, outcome, 1 AS calls, (cost IS NULL)::int, {row_columns}
+        SELECT started_at AS hour, key_name, {MODEL} AS model, route, outcome, 1 AS calls, (cost IS NULL)::int,
+               {row_columns}
         FROM usage_request WHERE started_at >= %s AND request_id >= %s
     """
     yield from _wrong_totals((Span.HOUR, Span.DAY), hours, [], None)
@@ -184,8 +185,8 @@ def wrong_failures(since: datetime | None) -> Iterator[str]:
     keys = ", ".join(FAILURE_KEYS)
     query = f"""
         WITH a AS (
-            SELECT {HOUR} AS hour, outcome, COALESCE(status, 0) AS status, error_code, {MODEL} AS model, route, key_name,
-                   count(*) AS calls
+            SELECT {HOUR} AS hour, outcome, COALESCE(status, 0) AS status, error_code, {MODEL} AS model, route,
+                   key_name, count(*) AS calls
             FROM usage_request WHERE outcome <> 'success' GROUP BY 1, 2, 3, 4, 5, 6, 7
         ), b AS (SELECT {keys}, calls FROM usage_errorhour WHERE calls <> 0)
         SELECT {", ".join(f"{key}::text" for key in FAILURE_KEYS)} FROM a FULL JOIN b USING ({keys})

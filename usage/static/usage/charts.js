@@ -6,6 +6,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 200, LEFT = 52, RIGHT = 8, TOP = 8, BOTTOM = 24;
 const PATTERNS = ["", "M0 8 L8 0", "M4 0 V8", "M0 0 L8 8 M0 8 L8 0", "M0 4 H8", "M2 2 h1 v1 h-1 z M6 6 h1 v1 h-1 z"];
 const DASHES = ["", "6 3", "2 3", "9 3 2 3", "1 4"];
+const SPACINGS = [60, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 345600, 604800]; // of the labels, in seconds
 const NUMBER = new Intl.NumberFormat("en-US");
 
 function element(name, attributes = {}, parent = null, text = "") {
@@ -92,10 +93,11 @@ function drawChart(figure, times, step, series) {
     element("line", { x1: LEFT, x2: width - RIGHT, y1: y(mark), y2: y(mark), class: mark ? "cp-grid" : "cp-axis" }, svg);
     element("text", { x: LEFT - 8, y: y(mark) + 4, class: "cp-tick", "text-anchor": "end" }, svg, shown(mark, unit));
   }
-  const every = Math.max(1, Math.ceil(moments.length / Math.max(2, Math.floor(inner / (step >= 10800 && step < 86400 ? 84 : 60)))));
+  const room = Math.max(2, Math.floor(inner / (step >= 10800 && step < 86400 ? 84 : 60)));
+  const spacing = SPACINGS.find((seconds) => seconds >= step && (moments.length * step) / seconds <= room) || step * Math.ceil(moments.length / room);
   moments.forEach((moment, number) => {
-    if (number % every) return;
-    element("text", { x: x(number) + (stacked ? bin / 2 : bin / 2), y: HEIGHT - 6, class: "cp-tick", "text-anchor": "middle" }, svg, timeLabel(moment, step));
+    if ((moment.getTime() / 1000) % spacing) return;
+    element("text", { x: x(number) + bin / 2, y: HEIGHT - 6, class: "cp-tick", "text-anchor": "middle" }, svg, timeLabel(moment, step));
   });
 
   if (stacked) {
@@ -119,7 +121,7 @@ function drawChart(figure, times, step, series) {
         if (value === null) { open = false; return; }
         path += `${open ? "L" : "M"}${(x(number) + bin / 2).toFixed(1)} ${y(value).toFixed(1)}`;
         const alone = line.values[number - 1] == null && line.values[number + 1] == null;
-        if (alone) element("circle", { cx: x(number) + bin / 2, cy: y(value), r: 2.5, class: `cp-fill s${index}` }, svg);
+        if (alone) element("circle", { cx: x(number) + bin / 2, cy: y(value), r: 2.5, class: `cp-point s${index}` }, svg);
         open = true;
       });
       element("path", { d: path || "M0 0", class: `cp-line s${index}`, "stroke-dasharray": DASHES[index % DASHES.length] }, svg);
