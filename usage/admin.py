@@ -1,4 +1,4 @@
-"""Owns what the admin knows of tables: requests, to read and never to change; own prices; users; the admin's own log."""
+"""Owns what the admin knows of tables: requests, never to be changed; own prices; users; the admin's own log."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+from urllib.parse import quote
 
 from usage import shown
 from usage.inert import inert
@@ -178,12 +179,15 @@ def as_python(call: Request, base_url: str) -> str:
 
 
 def _as_literal(body: Any) -> str:
+    whole = ascii(body)
+    if len(whole) > OPEN_BODY:  # breaking its lines would take seconds
+        return whole
     text = pprint.pformat(body, width=100, sort_dicts=False)
-    return ascii(body) if not text.isascii() else text.replace("\n", "\n    ")
+    return text.replace("\n", "\n    ") if text.isascii() else whole
 
 
 def _path(call: Request) -> str:
-    return call.route.replace("{id}", re.sub(r"[^\w-]", "", call.response_id) or "RESPONSE_ID")
+    return quote(call.route.replace("{id}", re.sub(r"[^\w-]", "", call.response_id) or "RESPONSE_ID"))
 
 
 def _kept(call: Request) -> str:

@@ -18,7 +18,8 @@ from usage.search import Filters, find_all
 
 COLUMNS = (
     "started_at", "request_id", "incoming_request_id", "upstream_request_id", "response_id", "key_name", "method",
-    "route", "request_model", "response_model", "stream", "service_tier", "status", "outcome", "error_type", "error_code",
+    "route", "request_model", "response_model", "stream", "service_tier", "status", "outcome", "error_type",
+    "error_code",
     "error_message", "duration_ms", "time_to_first_chunk_ms", "upstream_ms", "overhead_ms", "request_bytes",
     "response_bytes", "client_address", "user_agent", "input_tokens", "cached_tokens", "cache_write_tokens",
     "output_tokens", "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "audio_seconds", "web_searches",

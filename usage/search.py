@@ -87,15 +87,17 @@ class Page:
 
 @dataclass(frozen=True)
 class Condition:
-    """`is_threshold`: its index is of a size, not of ids in their order."""
+    """`is_threshold`: its index is of a size, not of ids in their order. `in_slice`: how it is said of `LOOKED_AT`."""
 
     sql: str
     values: tuple[Any, ...] = ()
     has_index: bool = False
     is_threshold: bool = False
+    in_slice: str = ""
 
 
 FAILED = Condition("outcome <> 'success'", has_index=True)
+IN_SLICE = {"key": "key_name", "model": "model", "route": "route"}
 FAILURES = frozenset(Outcome.values) - {Outcome.SUCCESS}
 
 
@@ -107,7 +109,7 @@ class Walk:
     rest: list[Condition]
     at: UUID | None
     floor: UUID | None
-    size: int = FIRST_SLICE
+    size: int = field(default_factory=lambda: FIRST_SLICE)
     found: list[UUID] = field(default_factory=list)
     is_done: bool = False
 
@@ -119,12 +121,13 @@ class Walk:
         if self.floor is not None:
             bounds.append(Condition("request_id >= %s", (self.floor,)))
         wanted -= len(self.found)
+        rest = " AND ".join(condition.in_slice or condition.sql for condition in self.rest) or "TRUE"
         query = f"""
             WITH slice AS MATERIALIZED (
                 SELECT {LOOKED_AT} FROM usage_request WHERE {_joined(bounds)}
                 ORDER BY request_id DESC LIMIT {self.size}
             )
-            SELECT ARRAY(SELECT request_id FROM slice WHERE {_joined(self.rest)}
+            SELECT ARRAY(SELECT request_id FROM slice WHERE {rest}
                          ORDER BY request_id DESC LIMIT {wanted}),
                    (SELECT request_id FROM slice ORDER BY request_id LIMIT 1), (SELECT count(*) FROM slice)
         """
@@ -269,7 +272,7 @@ def _conditions(filters: Filters) -> list[Condition]:
         found.append(Condition("outcome = %s", (filters.outcome,)))
     for name, column in (("model", MODEL), ("key", "key_name"), ("route", "route")):
         if (value := getattr(filters, name)) is not None:
-            found.append(Condition(f"{column} = %s", (value,), has_index=True))
+            found.append(Condition(f"{column} = %s", (value,), has_index=True, in_slice=f"{IN_SLICE[name]} = %s"))
     if filters.stream:
         found.append(Condition("stream" if filters.stream == "yes" else "NOT stream"))
     if filters.caller:

@@ -1,8 +1,8 @@
 """Owns what each worker says of itself once a second, in a file of its own, and the reading of what all of them say.
 
 `DATA_DIR/workers/<id>.json` is whole or not there (a rename). A worker holds a lock on `<id>.lock` for its life:
-whoever gets that lock knows that it is dead, adds what it had counted to `departed.json`, once, and removes its files. So
-counters go on through restarts and `kill -9`, and nobody counts the calls in flight of the dead.
+whoever gets that lock knows that it is dead, adds what it had counted to `departed.json`, once, and removes its
+files. So counters go on through restarts and `kill -9`, and nobody counts the calls in flight of the dead.
 """
 
 from __future__ import annotations
