@@ -156,11 +156,11 @@ def test_a_megabyte_is_folded_and_fast(admin: Client) -> None:
     request_id = make_call(
         request_body=body, response_body="x" * 10**6, user_agent="u" * 300, error_message="m" * 10**5
     )
-    started = time.perf_counter()
+    started = time.process_time()
     page = admin.get(page_of(request_id))
 
     assert page.status_code == 200
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 1.5
     assert not any(body.is_open for body in page.context["bodies"])
     assert len(admin.get("/admin/usage/request/").content) < 100_000
 
