@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos demo dev lint format requirements clean
+.PHONY: help run test chaos screens demo dev lint format requirements clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -21,6 +21,9 @@ test: $(VENV)/dev.stamp  ## run all tests; make test ARGS="-k name"
 
 chaos: $(VENV)/dev.stamp  ## kill, stop, fill and damage everything under load; then compare the books
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+screens: $(VENV)/dev.stamp  ## take the pictures in docs/screens anew; needs Chromium
+	@SCREENS=docs/screens $(BIN)/python -m pytest -q tests/browser/test_screens.py
 
 demo: $(VENV)/base.stamp  ## start the server against a simulated OpenAI: no key, no network
 	@$(BIN)/python -m tests.simulator.demo

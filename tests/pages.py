@@ -20,7 +20,7 @@ OVERRIDE, ISOLATE, ZERO_WIDTH = "\u202e", "\u2067", "\u200b"
 HOSTILE = "<script>alert(1)</script>{{ 7*7 }}\"'&"
 
 
-def make_call(minutes_ago: float = 0.0, **columns: Any) -> str:
+def make_call(minutes_ago: float = 0.0, /, **columns: Any) -> str:
     """A call in the ledger, with its sums; returns its id."""
     moment = columns.pop("started_at", datetime.now(UTC) - timedelta(minutes=minutes_ago))
     row = call(moment, request_id=columns.pop("request_id", call_id(moment)), **columns)
@@ -28,7 +28,7 @@ def make_call(minutes_ago: float = 0.0, **columns: Any) -> str:
     return str(row["request_id"])
 
 
-def make_failure(minutes_ago: float = 0.0, **columns: Any) -> str:
+def make_failure(minutes_ago: float = 0.0, /, **columns: Any) -> str:
     failure = {
         "outcome": "timeout",
         "status": 504,

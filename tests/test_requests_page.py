@@ -145,7 +145,8 @@ def test_a_walk_that_runs_out_of_time_says_how_far_it_came_and_goes_on(
     now = datetime.now(UTC)
     write_rows([call(now, request_id=call_id(now, number), stream=number == 0) for number in range(25)])
     filters = search.read_filters({"stream": "yes"}, now)
-    pages, before = [], None
+    pages: list[search.Page] = []
+    before = None
     while not pages or before:
         page = search.find(filters, before, patience=0)
         pages.append(page)

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from usage.models import FAILED, KnownError, Outcome, Request
 from usage.ranges import TimeRange
+from usage.search import NO_NAME, NO_STATUS
 
 MOST_GROUPS = 100
 MOST_KEYS = 5  # of a group, by name
@@ -55,10 +56,10 @@ class Group:
         """Of the calls' list, for just these calls."""
         return {
             "outcome": self.kind.outcome,
-            "status": str(self.kind.status or "none"),
-            "code": self.kind.error_code,
-            "model": self.kind.model,
-            "route": self.kind.route,
+            "status": str(self.kind.status or NO_STATUS),
+            "code": self.kind.error_code or NO_NAME,
+            "model": self.kind.model or NO_NAME,
+            "route": self.kind.route or NO_NAME,
         }
 
     @property
