@@ -233,7 +233,8 @@ def test_the_dashboard_reads_few_rows_in_few_queries(admin: Client) -> None:
 def test_live_numbers_are_of_all_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     state = {
         "in_flight": 3, "draining": False, "gauges": {"keyring_age_seconds": 1.0}, "journal_bytes": 10,
-        "shipped_until": 0.0, "journal_full": False, "database": "", "shipper": "", "upstream_answered_at": 1.0, "upstream_failed_at": None,
+        "shipped_until": 0.0, "journal_full": False, "database": "", "shipper": "",
+        "upstream_answered_at": 1.0, "upstream_failed_at": None,
     }  # fmt: skip
     other = {**state, "in_flight": 4, "database": "OperationalError", "gauges": {"keyring_age_seconds": 9.0}}
     workers = type("Workers", (), {"alive": [state, other], "counted": Sum()})()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import threading
 import time
@@ -13,6 +15,7 @@ import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from chatproxy import environment
 from tests.gateway import ACCESS_TOKEN, PATIENCE, SECURITY_KEY, Gateway
 from tests.simulator.server import Simulator
 
@@ -139,3 +142,14 @@ def test_it_may_be_asked_as_often_as_one_likes_while_the_database_is_away(
     assert answers[0].headers["content-type"].startswith("text/plain")
     assert SECURITY_KEY not in answers[0].text
     assert gateway.http.post("/metrics", headers=bearer).status_code == 405
+
+
+def test_the_grafana_dashboard_asks_for_what_there_is(gateway: Gateway, simulator: Simulator) -> None:
+    gateway.row(gateway.post("/openai", HI))
+    samples = wait_until(gateway, lambda found: value(found, "chatproxy_cost_dollars_total") > 0)
+    dashboard = json.loads((environment.BASE_DIR / "docs" / "grafana-dashboard.json").read_text())
+    asked = {name for panel in dashboard["panels"] for target in panel["targets"]
+             for name in re.findall(r"chatproxy_\w+", target["expr"])}  # fmt: skip
+
+    assert len(asked) > 12
+    assert asked <= {name for name, _ in samples}

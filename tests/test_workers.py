@@ -1,4 +1,4 @@
-"""What workers say of themselves: counted once through restarts, kill -9 and crashes; the dead have nothing in flight."""
+"""What workers say of themselves: counted once through restarts and crashes; the dead have nothing in flight."""
 
 from __future__ import annotations
 
