@@ -56,9 +56,12 @@ def test_it_works(start_gateway: Callable[..., Gateway], simulator: Simulator) -
     gateway = start_gateway()
     rows = [gateway.row(gateway.post("/openai", HI)) for _ in range(3)]
     gateway.post("/openai", {"model": "gpt-nope", "messages": HI["messages"]})
+    told = sum(row["output_tokens"] for row in rows)
     samples = wait_until(
         gateway,
-        lambda found: value(found, "chatproxy_calls_total") == 4 and value(found, "chatproxy_cost_dollars_total") > 0,
+        lambda found: (
+            value(found, "chatproxy_calls_total") == 4 and value(found, "chatproxy_tokens_total", kind="output") == told
+        ),
     )
 
     assert value(samples, "chatproxy_calls_total", route="/openai", model=CHAT, outcome="success") == 3

@@ -131,7 +131,7 @@ def test_before_any_worker_has_started_there_is_nothing() -> None:
 def test_a_call_is_counted_with_its_tokens_and_its_latency() -> None:
     counted = Counters()
     counted.count_call(call(time_to_first_chunk_ms=100.0))
-    counted.count_cost([{**call(), "cost": 0.5}, {**call(), "cost": None}])
+    counted.count_usage([{**call(reasoning_tokens=None), "cost": 0.5}])
     label = "/openai", "gpt-4o-mini-2024-07-18"
 
     assert counted.values == {

@@ -1,7 +1,7 @@
 """Owns what this process counts of its calls for `/metrics`: numbers that only ever grow.
 
-A call is counted when it ends, its dollars when they are known, which is when its row is in the tables. It runs on the
-event loop for every call. Labels are bounded: a caller can name any model, but only one that answered gets a
+A call is counted when it ends; its tokens and dollars when its row is in the tables, because only then is it known whether
+they have been counted before (`usage.responses`). It runs on the event loop for every call. Labels are bounded: a caller can name any model, but only one that answered gets a
 label of its own, and only `MOST_MODELS` of them.
 """
 
@@ -61,9 +61,6 @@ class Counters:
         with self._lock:
             model = self._label(row)
             self._add(("calls", route, model, outcome), 1)
-            for kind, column in TOKENS.items():
-                if count := row.get(column):
-                    self._add(("tokens", route, model, kind), count)
             for name, column in LATENCIES.items():
                 if (milliseconds := row.get(column)) is not None:
                     self._observe((name, route), milliseconds / 1000)
@@ -72,12 +69,16 @@ class Counters:
             elif row.get("upstream_ms") is not None and outcome != Outcome.CLIENT_CANCELLED:
                 self.upstream_answered_at = time.time()
 
-    def count_cost(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """These rows are new in the tables, with their dollars."""
+    def count_usage(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """These rows are new in the tables."""
         with self._lock:
             for row in rows:
+                route, model = row["route"], self._label(row)
+                for kind, column in TOKENS.items():
+                    if count := row[column]:
+                        self._add(("tokens", route, model, kind), count)
                 if row["cost"]:
-                    self._add(("cost_dollars", row["route"], self._label(row)), float(row["cost"]))
+                    self._add(("cost_dollars", route, model), float(row["cost"]))
 
     def snapshot(self) -> dict[str, Any]:
         """As JSON takes it; `Totals` reads it."""

@@ -18,7 +18,7 @@ from usage.live import Live, read_live
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 MEANINGS = {
     "calls": "Calls that have ended.",
-    "tokens": "Tokens of calls that have ended; cached ones are among the input, reasoning among the output.",
+    "tokens": "Tokens of calls in the ledger's tables; cached ones are among the input, reasoning among the output.",
     "cost_dollars": "Dollars of calls that are in the ledger's tables.",
     "call_duration_seconds": "From the first byte of a call to the last byte of its answer.",
     "first_chunk_seconds": "From the first byte of a call to the first of its answer.",

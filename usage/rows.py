@@ -82,7 +82,7 @@ def write_rows(rows: Sequence[Mapping[str, Any]]) -> int:
         rollup.add(inserted)
         _insert_bodies(cursor, (by_id[str(row["request_id"])] for row in inserted))
         rollup.write(cursor)
-    counters.count_cost(inserted)
+    counters.count_usage(inserted)
     return len(inserted)
 
 

@@ -73,7 +73,7 @@ def fill_ledger(url: str, directory: Path, count: int) -> None:
 
 @pytest.fixture
 def sign_in(chromium: Browser) -> Iterator[SignIn]:
-    """Opens pages of somebody who is signed in. At the end nothing may have been complained of, nor fetched elsewhere."""
+    """Opens pages of somebody who is signed in. At the end nothing may be complained of, nor fetched elsewhere."""
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
 

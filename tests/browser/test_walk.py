@@ -182,7 +182,7 @@ def test_hostile_calls_are_only_text(site: Gateway, sign_in: SignIn) -> None:
             }
         },
     ]
-    agent = {"user-agent": HOSTILE.encode(), "x-request-id": HOSTILE}
+    agent = {"user-agent": HOSTILE, "x-request-id": HOSTILE}
     ids = [site.http.post("/openai", headers=agent, **call).headers["x-proxy-request-id"] for call in calls]
     file = {"file": (f"{HOSTILE}\u202e.mp3", b"ID3" + b"\0" * 2000, "audio/mpeg")}
     form = site.http.post(
