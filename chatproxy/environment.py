@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from proxyapi import families
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 SECRETS_FILE = "secrets.env"
 NO_ENV_FILES = "CHATPROXY_NO_ENV_FILES"  # set by tests: a developer's own files must not reach them
@@ -54,6 +56,14 @@ def secret(value: str) -> str:
 def django_secret(value: str) -> str:
     if len(value) < 50:
         raise ValueError("is too short; at least 50 characters")
+    if len(set(value)) < 10 or value.startswith("django-insecure-"):
+        raise ValueError("is easily guessed; at least 50 random characters")
+    return text(value)
+
+
+def key_secret(value: str) -> str:
+    if len(value) < 32 or len(set(value)) < 10:
+        raise ValueError("is too short or easily guessed; at least 32 random characters")
     return text(value)
 
 
@@ -132,6 +142,17 @@ def networks(value: str) -> list[str]:
     return words(value)
 
 
+def route_families(value: str) -> list[str]:
+    """`default` and `all` stand for several."""
+    several = {"default": families.DEFAULT, "all": families.ALL}
+    names = [name for word in words(value) for name in several.get(word, (word,))]
+    for name in names:
+        if name not in families.ALL:
+            allowed = ", ".join((*several, *families.ALL))
+            raise ValueError(f"{name!r} is not a family of routes; a comma-separated list of {allowed}")
+    return list(dict.fromkeys(names))
+
+
 MIB = 1024 * 1024
 
 SETTINGS = (
@@ -153,6 +174,7 @@ SETTINGS = (
     Setting("MAX_UPLOAD_BYTES", 25 * MIB, whole_number(1024, 1024 * MIB), "Largest uploaded file; beyond it 413."),
     Setting("SSE_KEEPALIVE_SECONDS", 15.0, seconds(0, 3600), "A comment when a stream is silent that long; 0: never."),
     Setting("BACKGROUND_POLL_SECONDS", 5.0, seconds(0, 3600), "How often unfetched background responses are sought."),
+    Setting("V1_ROUTES", list(families.DEFAULT), route_families, "Open families of `/v1`: names, `default`, `all`."),
     Setting("LOG_BODIES", "all", one_of("all", "errors", "none"), "Whose bodies the ledger keeps, redacted."),
     Setting("LOG_BODY_BYTES", 16384, whole_number(0, MIB), "How much is kept of each body."),
     Setting("RETENTION_DAYS", 365, whole_number(0, 36500), "Days that a call's row is kept; 0: for ever."),
@@ -160,7 +182,8 @@ SETTINGS = (
     Setting("JOURNAL_SYNC", "interval", one_of("interval", "always", "off"), "When the journal is synced to disk."),
     Setting("JOURNAL_RESERVE_BYTES", 64 * MIB, whole_number(0, 1024 * MIB), "Free disk below which calls get 503."),
     Setting("DJANGO_SECRET_KEY", None, django_secret, "Signs admin sessions. Generated at the first start."),
-    Setting("DEBUG", False, switch, "Django's debug pages in the admin. Never in production."),
+    Setting("KEY_ENCRYPTION_KEY", None, key_secret, "Digests and seals keys. Unset: `DJANGO_SECRET_KEY` does."),
+    Setting("DEBUG", False, switch, "Django's debug pages in the admin. `make dev` and `make demo` only."),
     Setting("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"], words, "Host names the admin answers to."),
     Setting("CSRF_TRUSTED_ORIGINS", [], origins, "Origins of the admin behind a TLS proxy."),
     Setting("TRUSTED_PROXIES", [], networks, "Proxies whose `X-Forwarded-For` and `-Proto` are believed."),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 
 from chatproxy import environment
+from proxyapi.private_file import write_private
 
 HEADER = "# Generated at the first start. The environment, .env.local and .env come before this file.\n"
 
@@ -35,7 +35,7 @@ def generate_secrets(data_dir: Path) -> dict[str, str]:
         if made:
             kept = path.read_text() if path.exists() else HEADER
             lines = "".join(f"{name}={value}\n" for name, value in made.items())
-            _write_private(path, kept + ("" if kept.endswith("\n") or not kept else "\n") + lines)
+            write_private(path, kept + ("" if kept.endswith("\n") or not kept else "\n") + lines)
     return made
 
 
@@ -66,17 +66,3 @@ def _locked(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _write_private(path: Path, text: str) -> None:
-    """All or nothing, mode 0600 from its first byte, on the disk before it has its name."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink()
-        raise

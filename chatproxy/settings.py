@@ -30,6 +30,7 @@ MAX_BODY_BYTES: int = _values["MAX_BODY_BYTES"]
 MAX_UPLOAD_BYTES: int = _values["MAX_UPLOAD_BYTES"]
 SSE_KEEPALIVE_SECONDS: float = _values["SSE_KEEPALIVE_SECONDS"]
 BACKGROUND_POLL_SECONDS: float = _values["BACKGROUND_POLL_SECONDS"]
+V1_ROUTES: list[str] = _values["V1_ROUTES"]
 LOG_BODIES: str = _values["LOG_BODIES"]
 LOG_BODY_BYTES: int = _values["LOG_BODY_BYTES"]
 RETENTION_DAYS: int = _values["RETENTION_DAYS"]
@@ -50,6 +51,8 @@ ADMIN_PASSWORD: str | None = _values["ADMIN_PASSWORD"]
 DEBUG: bool = _values["DEBUG"]
 # A process that `serve` did not prepare gets a key of its own: safe, but sessions end with it.
 SECRET_KEY: str = _values["DJANGO_SECRET_KEY"] or secrets.token_urlsafe(50)
+# What callers' keys are digested and sealed with (proxyapi.sealing). None: no key can be made in this process.
+KEY_SECRET: str | None = _values["KEY_ENCRYPTION_KEY"] or _values["DJANGO_SECRET_KEY"]
 ALLOWED_HOSTS: list[str] = _values["ALLOWED_HOSTS"]
 CSRF_TRUSTED_ORIGINS: list[str] = _values["CSRF_TRUSTED_ORIGINS"]
 ROOT_URLCONF = "chatproxy.urls"
@@ -80,6 +83,7 @@ INSTALLED_APPS = [
 # The admin's middleware. Calls of the API do not pass it: see proxyapi.handler.
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "chatproxy.response_headers.AdminHeaders",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -87,6 +91,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "chatproxy.login_throttle.LoginThrottle",
 ]
 
 TEMPLATES = [
@@ -134,7 +139,8 @@ PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.ScryptPasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
-# The admin's cookies stay on TLS where it is reached by TLS, that is where its origins are named as https.
+# The admin's cookies stay on TLS where it is reached by TLS, that is where its origins are named as https. Besides,
+# each that is set over TLS does (chatproxy.response_headers).
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = bool(CSRF_TRUSTED_ORIGINS) and all(
     origin.startswith("https:") for origin in CSRF_TRUSTED_ORIGINS
 )
@@ -172,6 +178,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": VERSION,
     "DESCRIPTION": "A self-hosted gateway for the OpenAI APIs.",
     "TAGS": [{"name": "simple face"}, {"name": "server"}],
+    "POSTPROCESSING_HOOKS": ["proxyapi.openapi_v1.add_paths"],
 }
 
 UNFOLD = {

@@ -1,28 +1,24 @@
-"""Owns who may call: the key in a call, compared in constant time, in memory."""
+"""Owns who may call: where a call has its key; whose it is, says the keyring, in memory and in constant time."""
 
 from __future__ import annotations
 
 import hmac
 import json
-from dataclasses import dataclass
 from typing import Any, cast
 
 from django.conf import settings
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from proxyapi.exceptions import InvalidKey
+from proxyapi.exceptions import InvalidBearer, InvalidKey
+from proxyapi.keyring import Caller, keyring
+from proxyapi.models import KEY_LENGTH, PREFIX
 from proxyapi.requests import ProxyRequest
 
 # A body of this size is parsed for whoever sends it, so that a mistake in it gets the error that names it.
 PARSED_FOR_STRANGERS = 64 * 1024
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who calls: the name of the key that was given."""
-
-    name: str
+# In a larger one, a key is looked for at so many places that look like the beginning of one.
+PLACES_LOOKED_AT = 10_000
 
 
 class SecurityKeyAuthentication(BaseAuthentication):
@@ -35,8 +31,17 @@ class SecurityKeyAuthentication(BaseAuthentication):
             request.META.get("HTTP_X_SECURITY_KEY"),
             _bearer(request),
         )
-        check_secret(candidates, settings.SECURITY_KEY)
-        return Caller("default"), None
+        return find_caller(candidates), None
+
+
+class BearerAuthentication(BaseAuthentication):
+    """`/v1`, where a client of OpenAI's sends it: as a bearer token, and nowhere else."""
+
+    def authenticate(self, request: Request) -> tuple[Caller, None]:
+        try:
+            return find_caller((_bearer(request),)), None
+        except InvalidKey:
+            raise InvalidBearer from None
 
 
 class AccessTokenAuthentication(BaseAuthentication):
@@ -45,6 +50,19 @@ class AccessTokenAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[Caller, None]:
         check_secret((request.query_params.get("access_token"), _bearer(request)), settings.ACCESS_TOKEN)
         return Caller("access token"), None
+
+
+def find_caller(candidates: tuple[Any, ...]) -> Caller:
+    """Whose key the first candidate that is there is.
+
+    Raises:
+        InvalidKey: the same for missing, unknown, expired and revoked.
+    """
+    given = next((candidate for candidate in candidates if candidate is not None), "")
+    caller = keyring.find(given if isinstance(given, str) else "")
+    if caller is None:
+        raise InvalidKey
+    return caller
 
 
 def check_secret(candidates: tuple[Any, ...], secret: str | None) -> None:
@@ -72,11 +90,25 @@ def refuse_stranger(request: ProxyRequest) -> None:
     if len(body) <= PARSED_FOR_STRANGERS:
         return
     elsewhere = (request.query_params.get("security_key"), request.META.get("HTTP_X_SECURITY_KEY"), _bearer(request))
+    if not any(keyring.find(text or "") for text in elsewhere) and not _has_key(body):
+        raise InvalidKey
+
+
+def _has_key(body: bytes) -> bool:
+    """Whether a valid key is anywhere in it."""
     key = settings.SECURITY_KEY or ""
     # As JSON writers may spell it: some escape the slash, and all escape quotes and backslashes.
     spellings = {key, json.dumps(key)[1:-1], json.dumps(key)[1:-1].replace("/", "\\/")}
-    if key not in elsewhere and not any(spelling.encode() in body for spelling in spellings):
-        raise InvalidKey
+    if key and any(spelling.encode() in body for spelling in spellings):
+        return True
+    at = -1
+    for _ in range(PLACES_LOOKED_AT):
+        at = body.find(PREFIX.encode(), at + 1)
+        if at < 0:
+            break
+        if keyring.find(body[at : at + KEY_LENGTH].decode("latin-1")) is not None:
+            return True
+    return False
 
 
 def _bearer(request: Request) -> str | None:

@@ -51,7 +51,7 @@ async def ask(response: PendingResponse) -> None:
     try:
         looked = await upstream.send(request)
         body = await looked.read()
-        await looked.aclose()
+        looked.close()
     except UpstreamFailure as failure:
         logger.info("background response not seen: %s", failure.code)
         return

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from django.conf import settings
 
+from proxyapi import ownership
 from proxyapi.exceptions import StorageFull
 from usage import journal
 from usage.answer_text import AnswerText
 from usage.answers import Answer
-from usage.bodies import keep_body
+from usage.bodies import keep_body, keep_parts
 from usage.ledger import ledger
 from usage.models import Outcome, UsageSource
 from usage.redaction import redact
@@ -26,7 +27,9 @@ from usage.tokens import estimate_counts
 
 if TYPE_CHECKING:
     from proxyapi.exceptions import ProxyError
+    from proxyapi.keyring import Caller
     from proxyapi.requests import CallRequest
+    from proxyapi.uploads import FormUpload
     from proxyapi.upstream import Credentials, UpstreamAnswer
 
 # Of a request, this much is looked at for an estimate of its tokens.
@@ -40,10 +43,15 @@ class Call:
         self.request = request
         self.route = route
         self.key_name = ""
+        self.tags: tuple[str, ...] = ()
+        self.log_bodies: str = settings.LOG_BODIES
         self.model = ""
         self.stream = False
         self.secrets = tuple(filter(None, (settings.SECURITY_KEY, settings.ACCESS_TOKEN, settings.OPENAI_API_KEY)))
-        self.response_body = b""
+        self.makes_stored = False  # whether upstream keeps what this call makes, for its key to ask for
+        self.form: FormUpload | None = None  # the body, if it passes in pieces
+        self.response_body = b""  # or its start
+        self.response_size = 0
         self.response_type = ""
         self.pollable = False  # whether we may ask upstream about it later: not with a key that is the caller's own
         self.answer = Answer()
@@ -53,6 +61,14 @@ class Call:
         self.upstream_ended_at: float | None = None
         self.first_chunk_at: float | None = None
         self.ended = False
+
+    def let_in(self, caller: Caller) -> None:
+        """The key is good: it says what the row is called, and what is kept of the bodies."""
+        self.key_name, self.tags = caller.name, caller.tags
+        if caller.log_bodies != "inherit":
+            self.log_bodies = caller.log_bodies
+        if caller.upstream_key:
+            self.secrets = (*self.secrets, caller.upstream_key)
 
     def begin(self) -> None:
         """Admits the call: from here on it will have a row, whatever happens.
@@ -78,13 +94,32 @@ class Call:
 
     def streams(self) -> None:
         """The answer is a stream of events: its text is put together as they pass."""
-        limit = settings.LOG_BODY_BYTES if settings.LOG_BODIES != "none" else 0
+        self.stream = True
+        limit = settings.LOG_BODY_BYTES if self.log_bodies != "none" else 0
         self.answer.text = AnswerText(limit, self.secrets)
 
     def read_answer(self, body: bytes) -> None:
         """The answer is this body."""
-        self.response_body = body
+        self.response_body, self.response_size = body, len(body)
         self.answer.read_body(body)
+        self._own()
+
+    def read_events(self, events: bytes) -> None:
+        """These events of the answer are about to leave."""
+        self.answer.read_events(events)
+        self._own()
+
+    def _own(self) -> None:
+        """What is made is its key's before anybody hears of it."""
+        if self.makes_stored and self.answer.response_id:
+            self.makes_stored = False
+            ownership.remember(self.answer.response_id, self.key_name)
+
+    def keep_start(self, chunk: bytes) -> None:
+        """More of an answer that is not read: enough to keep of it what the ledger keeps."""
+        self.response_size += len(chunk)
+        if len(self.response_body) <= settings.LOG_BODY_BYTES:
+            self.response_body += chunk
 
     def upstream_ended(self) -> None:
         """Upstream has said all it has to say."""
@@ -107,7 +142,7 @@ class Call:
             return
         self.ended = True
         row = self._row(outcome, status)
-        if settings.LOG_BODIES == "all" or (settings.LOG_BODIES == "errors" and outcome != Outcome.SUCCESS):
+        if self.log_bodies == "all" or (self.log_bodies == "errors" and outcome != Outcome.SUCCESS):
             row |= self._bodies()
         ledger.end(str(self.request.request_id), row)
 
@@ -122,9 +157,10 @@ class Call:
             "request_model": self._text(self.model, 200),
             "stream": self.stream,
             "started_at": datetime.fromtimestamp(request.arrived_at, UTC),
-            "request_bytes": len(request.raw_body),
+            "request_bytes": request.incoming_body.size,
             "client_address": _address(request.META.get("REMOTE_ADDR")),
             "user_agent": self._text(request.META.get("HTTP_USER_AGENT", ""), 300),
+            "tags": list(self.tags),
         }
 
     def _row(self, outcome: Outcome, status: int | None) -> dict[str, Any]:
@@ -157,7 +193,7 @@ class Call:
         if answer.usage is not None:
             return answer.counts, UsageSource.EXACT
         if answer.text is not None and answer.text.size:
-            asked = keep_body(self.request.raw_body, self._content_type(), ESTIMATED_BYTES)
+            asked = self._asked(ESTIMATED_BYTES)
             return {**answer.counts, **estimate_counts(len(asked.encode()), answer.text.size)}, UsageSource.ESTIMATED
         return answer.counts, UsageSource.UNKNOWN
 
@@ -166,12 +202,13 @@ class Call:
         if self.answer.text is not None:
             answer = self.answer.text.text()
         else:
-            answer = keep_body(self.response_body, self.response_type, limit, self.secrets)
-        asked = keep_body(self.request.raw_body, self._content_type(), limit, self.secrets)
-        return {"request_body": asked, "response_body": answer}
+            answer = keep_body(self.response_body, self.response_type, limit, self.secrets, size=self.response_size)
+        return {"request_body": self._asked(limit, self.secrets), "response_body": answer}
 
-    def _content_type(self) -> str:
-        return str(self.request.META.get("CONTENT_TYPE", ""))
+    def _asked(self, limit: int, secrets: tuple[str, ...] = ()) -> str:
+        if self.form is not None:
+            return keep_parts(self.form.parts, limit, secrets)
+        return keep_body(self.request.raw_body, str(self.request.META.get("CONTENT_TYPE", "")), limit, secrets)
 
     def _text(self, value: str, length: int) -> str:
         return _clip(redact(value, self.secrets), length)
@@ -184,7 +221,8 @@ class Call:
         if self.sent_upstream_at is not None:
             upstream_ended = self.upstream_ended_at or now
             timings["upstream_ms"] = _ms(upstream_ended - self.sent_upstream_at)
-            ours = (self.sent_upstream_at - self.request.received) + (now - upstream_ended)
+            before = self.request.received if self.form is None else self.request.started  # a form goes as it comes
+            ours = (self.sent_upstream_at - before) + (now - upstream_ended)
             timings["overhead_ms"] = _ms(ours)
         return timings
 

@@ -3,9 +3,13 @@
     ProxyError
     ├── BadRequest            400  bad_request, and the codes given
     │   └── BadJSON           400  bad_json
-    ├── InvalidKey            403  invalid_key (the same for missing and wrong)
+    ├── InvalidKey            403  invalid_key (the same for missing, unknown, expired and revoked)
+    │   └── InvalidBearer     401  the same on /v1, as OpenAI has it
+    ├── RouteNotAllowed       403  route_not_allowed
+    ├── ModelNotAllowed       403  model_not_allowed
     ├── NotFound              404  not_found
     ├── MethodNotAllowed      405  method_not_allowed
+    ├── WebSocketRefused      426  websocket_not_supported
     ├── RequestTimeout        408  request_timeout
     ├── BodyTooLarge          413  body_too_large
     ├── UnsupportedMediaType  415  unsupported_media_type
@@ -21,7 +25,7 @@
         ├── UpstreamUnreachable    502  upstream_unreachable
         └── UpstreamTimeout        504  upstream_timeout
 
-Upstream's own errors are not here: they pass untouched.
+Upstream's own errors are not here: they pass untouched. `CallerGone` is no error: there is nobody to tell.
 """
 
 from __future__ import annotations
@@ -84,6 +88,28 @@ class InvalidKey(ProxyError):
     message = "Missing or invalid key."
 
 
+class RouteNotAllowed(ProxyError):
+    status_code = 403
+    type = "permission_error"
+    code = "route_not_allowed"
+    message = "This key may not use this endpoint."
+
+
+class ModelNotAllowed(ProxyError):
+    status_code = 403
+    type = "permission_error"
+    code = "model_not_allowed"
+    message = "This key may not use this model."
+
+
+class InvalidBearer(InvalidKey):
+    status_code = 401
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.headers = {"WWW-Authenticate": "Bearer"}
+
+
 class NotFound(ProxyError):
     status_code = 404
     type = "invalid_request_error"
@@ -100,6 +126,15 @@ class MethodNotAllowed(ProxyError):
     def __init__(self, allowed: list[str]) -> None:
         super().__init__(f"This method is not allowed here; allowed: {', '.join(allowed)}.")
         self.headers = {"Allow": ", ".join(allowed)}
+
+
+class WebSocketRefused(ProxyError):
+    """426 is what makes Codex go on over HTTP (its `responses_websocket` client)."""
+
+    status_code = 426
+    type = "invalid_request_error"
+    code = "websocket_not_supported"
+    message = "This gateway relays no WebSockets; use the same endpoint over HTTP, with stream set to true."
 
 
 class RequestTimeout(ProxyError):
@@ -178,6 +213,10 @@ class UpstreamTimeout(UpstreamFailure):
     outcome = Outcome.TIMEOUT
 
 
+class CallerGone(Exception):
+    """The caller hung up before its request was complete."""
+
+
 def from_framework(error: Exception) -> ProxyError:
     """Our error for one that DRF or Django raised; `InternalError` for any other exception."""
     if isinstance(error, ProxyError):
@@ -192,6 +231,11 @@ def from_framework(error: Exception) -> ProxyError:
 
 
 def render(error: ProxyError, request: HttpRequest) -> HttpResponse:
-    """The answer to a call that failed with an error of ours: JSON, always."""
-    body = json.dumps(error.body(str(getattr(request, "request_id", ""))))
-    return HttpResponse(body, status=error.status_code, content_type="application/json", headers=error.headers)
+    """The answer to a call that failed with an error of ours: JSON, always.
+
+    `x-request-id` is where OpenAI's SDKs look for the id of a failed call.
+    """
+    request_id = str(getattr(request, "request_id", ""))
+    body = json.dumps(error.body(request_id))
+    headers = {"x-request-id": request_id, **error.headers}
+    return HttpResponse(body, status=error.status_code, content_type="application/json", headers=headers)

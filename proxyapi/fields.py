@@ -17,6 +17,7 @@ from django.conf import settings
 from django.http import QueryDict
 
 from proxyapi.exceptions import BadRequest, UpstreamKeyMissing
+from proxyapi.keyring import Caller
 from proxyapi.upstream import Credentials
 
 OURS = frozenset({"security_key", "openai_api_key", "project", "organization", "timeout", "access_token"})
@@ -35,21 +36,26 @@ def upstream_query(query: QueryDict) -> str:
     return urlencode(pairs)
 
 
-def credentials(data: Mapping[str, Any], query: QueryDict) -> Credentials:
-    """Whose account pays. The configured project and organization go with the configured key only:
-    they are not those of another key's owner.
+def credentials(data: Mapping[str, Any], query: QueryDict, caller: Caller) -> Credentials:
+    """Whose account pays: the call's own key's, else the caller's. The configured project and organization go with
+    the configured key only: they are not those of another key's owner.
 
     Raises:
         BadRequest: a field is not printable ASCII text.
-        UpstreamKeyMissing: neither the call nor the configuration has a key.
+        UpstreamKeyMissing: neither the call nor the caller nor the configuration has a key.
     """
     api_key = _header_field(data, query, "openai_api_key")
     project = _header_field(data, query, "project")
     organization = _header_field(data, query, "organization")
     if api_key:
         return Credentials(api_key, project, organization)
-    ours = configured_credentials()
-    return Credentials(ours.api_key, project or ours.project, organization or ours.organization)
+    account = caller_credentials(caller)
+    return Credentials(account.api_key, project or account.project, organization or account.organization)
+
+
+def caller_credentials(caller: Caller) -> Credentials:
+    """The account of the caller's key, or else the team's. Raises `UpstreamKeyMissing` if there is neither."""
+    return Credentials(caller.upstream_key) if caller.upstream_key else configured_credentials()
 
 
 def configured_credentials() -> Credentials:

@@ -76,7 +76,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise BadJSON("The request body is nested too deep.") from error
     except ValueError as error:  # also UnicodeDecodeError and JSONDecodeError
-        raise BadJSON(f"The request body is not valid JSON: {_short(error)}") from error
+        raise BadJSON(f"The request body is not valid JSON: {short_fault(error)}") from error
     if not isinstance(parsed, dict):
         raise BadJSON("The request body must be a JSON object.")
     return parsed
@@ -93,7 +93,7 @@ def _finite(digits: str) -> float:
     return value
 
 
-def _short(error: ValueError) -> str:
+def short_fault(error: ValueError) -> str:
     """The fault without the body: a decode error's text would quote the caller's bytes."""
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at line {error.lineno} column {error.colno}"

@@ -1,19 +1,20 @@
-"""Owns a streamed answer on its way down: bytes from upstream, a copy read for the ledger.
+"""Owns an answer on its way down as it arrives: bytes from upstream, a copy read for the ledger.
 
-Invariants: bytes pass unchanged and in order; what goes out ends with a whole event wherever it
-can, so a keep-alive or an error of ours never lands inside one; the row is written before the
-bytes that finish the stream leave; `aclose` ends whatever has not ended, once.
+Invariants: bytes pass unchanged and in order; what goes out of a stream of events ends with a whole event
+wherever it can, so a keep-alive or an error of ours never lands inside one; the row is written before the
+bytes that finish the answer leave; `close` ends whatever has not ended, once.
 """
 
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from django.http.response import HttpResponseBase
 
-from proxyapi import sse
+from proxyapi import sse, stream_usage
 from proxyapi.calls import Call
 from proxyapi.exceptions import ProxyError, UpstreamFailure
 from proxyapi.upstream import UpstreamAnswer
@@ -21,65 +22,55 @@ from usage.ledger import ledger
 from usage.models import Outcome
 
 
+def unchanged(events: bytes) -> bytes:
+    return events
+
+
 @dataclass(frozen=True)
 class Dialect:
-    """How one family of streams says that it failed, and what we add after its end."""
+    """How one family of streams says that it failed, what we add after its end, and what the caller sees of it."""
 
     error_event: Callable[[ProxyError, str, bytes], bytes]
     trailer: bytes = b""
+    shown: Callable[[bytes], bytes] = unchanged
 
 
 RESPONSES = Dialect(sse.responses_error)
 RESPONSES_WITH_DONE = Dialect(sse.responses_error, trailer=sse.DONE)
-TRANSCRIPT = Dialect(sse.error_object)
+ERROR_OBJECT = Dialect(sse.error_object)  # chat chunks, transcripts, speech, images
+CHAT_WITHOUT_USAGE = Dialect(sse.error_object, shown=stream_usage.take_out)
 
 
-class Relay:
-    """One stream of events. `broken` tells the handler to cut the connection instead of ending it."""
+class Relay(ABC):
+    """One answer that passes as it arrives. `broken` tells the handler to cut the connection instead of ending it."""
 
-    def __init__(self, call: Call, answer: UpstreamAnswer, dialect: Dialect) -> None:
+    def __init__(self, call: Call, answer: UpstreamAnswer) -> None:
         self._call = call
-        call.streams()
         self._answer = answer
-        self._dialect = dialect
-        self._framer = sse.EventFramer()
-        self._last_events = b""
         self.deadline = answer.deadline
         self.broken = False
         self.last_sent = time.perf_counter()
 
     @property
-    def between_events(self) -> bool:
-        return not self._framer.inside_event
+    def status(self) -> int:
+        return self._answer.status
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
+    @property
+    def headers(self) -> dict[str, str]:
+        return self._answer.passed_headers()
+
+    @property
+    @abstractmethod
+    def takes_comments(self) -> bool:
+        """Whether a comment may go out now."""
+
+    @abstractmethod
+    def chunks(self) -> AsyncGenerator[bytes, None]:
         """What goes to the caller, piece by piece."""
-        try:
-            async for chunk in self._answer.chunks():
-                if events := self._framer.feed(chunk):
-                    yield await self._passed(events)
-        except UpstreamFailure as error:
-            if not self._call.answer.finished:
-                self.broken = True
-                self._call.fail(error, status=self._answer.status)
-                if self.between_events:
-                    yield self._dialect.error_event(error, str(self._call.request.request_id), self._last_events)
-                return
-        if rest := self._framer.flush():
-            yield await self._passed(rest)
-        await self._end()
-        if self._dialect.trailer and not self._last_events.rstrip().endswith(b"data: [DONE]"):
-            separated = not self._last_events or self._last_events.endswith(sse.BLANK_LINES)
-            yield self._dialect.trailer if separated else b"\n\n" + self._dialect.trailer
 
-    async def _passed(self, events: bytes) -> bytes:
-        self._last_events = events
+    def _sent(self, size: int) -> None:
         self.last_sent = time.perf_counter()
-        self._call.relayed(len(events))
-        self._call.answer.read_events(events)
-        if self._call.answer.finished:
-            await self._end()
-        return events
+        self._call.relayed(size)
 
     async def _end(self) -> None:
         self._call.upstream_ended()
@@ -87,10 +78,80 @@ class Relay:
         self._call.end(Outcome.UPSTREAM_ERROR if failed else Outcome.SUCCESS, self._answer.status)
         await ledger.durable()
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Stops upstream. A call that has not ended by now was left by its caller."""
         self._call.end(Outcome.CLIENT_CANCELLED, self._answer.status)
-        await self._answer.aclose()
+        self._answer.close()
+
+
+class EventRelay(Relay):
+    """A stream of server-sent events."""
+
+    def __init__(self, call: Call, answer: UpstreamAnswer, dialect: Dialect) -> None:
+        super().__init__(call, answer)
+        call.streams()
+        self._dialect = dialect
+        self._framer = sse.EventFramer()
+        self._last_events = b""
+
+    @property
+    def takes_comments(self) -> bool:
+        return not self._framer.inside_event
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        try:
+            async for chunk in self._answer.chunks():
+                if (events := self._framer.feed(chunk)) and (shown := await self._passed(events)):
+                    yield shown
+        except UpstreamFailure as error:
+            if not self._call.answer.finished:
+                self.broken = True
+                self._call.fail(error, status=self._answer.status)
+                if self.takes_comments:
+                    yield self._dialect.error_event(error, str(self._call.request.request_id), self._last_events)
+                return
+        if (rest := self._framer.flush()) and (shown := await self._passed(rest)):
+            yield shown
+        await self._end()
+        if self._dialect.trailer and not self._last_events.rstrip().endswith(b"data: [DONE]"):
+            separated = not self._last_events or self._last_events.endswith(sse.BLANK_LINES)
+            yield self._dialect.trailer if separated else b"\n\n" + self._dialect.trailer
+
+    async def _passed(self, events: bytes) -> bytes:
+        """What the caller sees of these events, once they have been read for the ledger."""
+        self._last_events = events
+        shown = self._dialect.shown(events)
+        self._sent(len(shown))
+        self._call.read_events(events)
+        if self._call.answer.finished:
+            await self._end()
+        return shown
+
+
+class BodyRelay(Relay):
+    """Bytes that are not ours to read: sound, images, files."""
+
+    takes_comments = False
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """With its length, if upstream says it: so that the caller can tell the whole from a part."""
+        length = self._answer.length
+        return super().headers | ({} if length is None else {"content-length": str(length)})
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        try:
+            async for chunk in self._answer.chunks():
+                self._sent(len(chunk))
+                self._call.keep_start(chunk)
+                if self._call.response_bytes == self._answer.length:
+                    await self._end()
+                yield chunk
+        except UpstreamFailure as error:
+            self.broken = True
+            self._call.fail(error, status=self._answer.status)
+            return
+        await self._end()
 
 
 class RelayResponse(HttpResponseBase):
@@ -98,6 +159,6 @@ class RelayResponse(HttpResponseBase):
 
     streaming = True
 
-    def __init__(self, relay: Relay, status: int, headers: dict[str, str]) -> None:
-        super().__init__(status=status, headers=headers)
+    def __init__(self, relay: Relay) -> None:
+        super().__init__(status=relay.status, headers=relay.headers)
         self.relay = relay

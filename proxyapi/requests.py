@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
@@ -13,9 +13,10 @@ from django.core.handlers.asgi import ASGIRequest
 from rest_framework.request import Request
 from uuid_utils.compat import uuid7
 
+from proxyapi.receiving import Receive, RequestBody
+
 if TYPE_CHECKING:
-    from proxyapi.authentication import Caller
-    from proxyapi.exceptions import ProxyError
+    from proxyapi.keyring import Caller
 
 INCOMING_ID = re.compile(r"[\x20-\x7e]{1,128}")
 
@@ -23,26 +24,38 @@ INCOMING_ID = re.compile(r"[\x20-\x7e]{1,128}")
 class CallRequest(ASGIRequest):
     """Django's request, its body in memory, with the ids and the clock readings of one call.
 
-    `arrived_at` is Unix time; `started` and `received` (the body is complete) are
-    `time.perf_counter()` seconds. `refusal` is an error found before the view could run.
+    `arrived_at` is Unix time; `started` and `received` (the body is complete) are `time.perf_counter()`
+    seconds. `raw_path` and `raw_query` are as they came over the wire. `raw_body` is the body, once a view
+    has asked for it.
     """
 
-    def __init__(self, scope: Mapping[str, Any]) -> None:
+    def __init__(self, scope: Mapping[str, Any], receive: Receive) -> None:
         self.arrived_at = time.time()
         self.started = self.received = time.perf_counter()
         self.request_id = uuid7()
-        self.refusal: ProxyError | None = None
+        self.raw_path: bytes = scope["raw_path"]
+        self.raw_query: bytes = scope["query_string"]
+        self.raw_headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
         self.raw_body = b""
         self.place = ExitStack()  # what the call occupies until its answer has been sent
         super().__init__(scope, BytesIO())
+        self.incoming_body = RequestBody(receive, is_form=self.is_form, announced=self.META.get("CONTENT_LENGTH", ""))
         offered = (self.META.get("HTTP_X_REQUEST_ID", ""), self.META.get("HTTP_X_CLIENT_REQUEST_ID", ""))
         self.incoming_request_id: str = next(filter(INCOMING_ID.fullmatch, offered), "")
 
-    def set_body(self, body: bytes) -> None:
+    @property
+    def is_form(self) -> bool:
+        return str(self.META.get("CONTENT_TYPE", "")).lower().startswith("multipart/")
+
+    def body_received(self) -> None:
         self.received = time.perf_counter()
-        self.raw_body = body
-        self._stream = BytesIO(body)
-        self.META["CONTENT_LENGTH"] = str(len(body))  # a chunked body has none of its own
+
+    async def read_body(self) -> None:
+        """Waits for the whole body; raises as `RequestBody.read`."""
+        self.raw_body = await self.incoming_body.read()
+        self.body_received()
+        self._stream = BytesIO(self.raw_body)
+        self.META["CONTENT_LENGTH"] = str(len(self.raw_body))  # a chunked body has none of its own
 
 
 class ProxyRequest(Request):

@@ -49,7 +49,7 @@ class EventStream:
             self._abort()
             return
         finally:
-            await relay.aclose()
+            relay.close()
         if self._has_chunks and not relay.broken:
             await self._send({"type": "http.response.body", "body": b""})
         elif relay.broken and not self._has_chunks:
@@ -75,5 +75,5 @@ class EventStream:
                 pause -= quiet
                 continue
             async with self._turn:
-                if self._relay.between_events:
+                if self._relay.takes_comments:
                     await self._send({"type": "http.response.body", "body": sse.KEEP_ALIVE, "more_body": True})

@@ -1,8 +1,13 @@
-"""Owns the sockets to upstream: an aiohttp session behind httpx2's transport interface.
+"""Owns the sockets to upstream: one aiohttp session per process, and what its faults mean.
 
-The SDK's own aiohttp transport is close, but it reports "upstream hung up" as a connect timeout
-and keeps cookies; here every fault has the name that says whether upstream may have seen the
-call, no cookie is stored, and closing an unfinished answer closes its connection at once.
+    TransportFault
+    ├── NotConnected      no connection: upstream never heard of the call
+    │   └── ConnectTimeout    in time
+    ├── ReadTimeout       connected, and no byte for too long
+    └── Broken            connected, and then cut, or not HTTP
+
+No cookie is stored, nothing is repeated, no redirect is followed. An exception that a body raises while it is
+sent is raised as it is. Closing an unfinished exchange closes its connection at once.
 """
 
 from __future__ import annotations
@@ -14,70 +19,109 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx2
+from yarl import URL
+
+from proxyapi.exceptions import CallerGone, ProxyError
+from proxyapi.headers import Headers
+
+Body = bytes | AsyncIterator[bytes] | None
+
+
+class TransportFault(Exception):
+    """The exchange with upstream failed."""
+
+
+class NotConnected(TransportFault):
+    pass
+
+
+class ConnectTimeout(NotConnected):
+    pass
+
+
+class ReadTimeout(TransportFault):
+    pass
+
+
+class Broken(TransportFault):
+    pass
+
 
 # Most specific first: a certificate fault is a connect fault, a reset is any other.
-FAULTS: tuple[tuple[type[Exception], type[httpx2.RequestError]], ...] = (
-    (aiohttp.ConnectionTimeoutError, httpx2.ConnectTimeout),
-    (aiohttp.ServerTimeoutError, httpx2.ReadTimeout),
-    (TimeoutError, httpx2.ReadTimeout),
-    (aiohttp.ClientConnectorError, httpx2.ConnectError),
-    (aiohttp.InvalidURL, httpx2.ConnectError),
-    (aiohttp.ClientError, httpx2.ReadError),
-    (OSError, httpx2.ReadError),
+FAULTS: tuple[tuple[type[Exception], type[TransportFault]], ...] = (
+    (aiohttp.ConnectionTimeoutError, ConnectTimeout),
+    (aiohttp.ServerTimeoutError, ReadTimeout),
+    (TimeoutError, ReadTimeout),
+    (aiohttp.ClientConnectorError, NotConnected),
+    (aiohttp.InvalidURL, NotConnected),
+    (aiohttp.ClientError, Broken),
+    (OSError, Broken),
 )
 
 
 @contextmanager
-def translated_faults() -> Iterator[None]:
-    """Raises aiohttp's faults as httpx2's, which the SDK knows."""
+def named_faults() -> Iterator[None]:
+    """Raises aiohttp's faults by the names of this module."""
     try:
         yield
     except (aiohttp.ClientError, OSError) as fault:  # a TimeoutError is an OSError
-        for foreign, ours in FAULTS:
-            if isinstance(fault, foreign):
-                raise ours(str(fault)) from fault
-        raise
+        if isinstance(fault.__cause__, ProxyError | CallerGone):
+            raise fault.__cause__ from None
+        raise next(ours for foreign, ours in FAULTS if isinstance(fault, foreign))(str(fault)) from fault
 
 
-class AnswerStream(httpx2.AsyncByteStream):
-    """The body of one answer, in the pieces in which it arrives."""
+class Exchange:
+    """One request sent and the head of its answer; the body is still to come."""
 
     def __init__(self, answer: aiohttp.ClientResponse) -> None:
         self._answer = answer
+        self.status = answer.status
+        self.headers = answer.headers
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        with translated_faults():
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body, decoded if it was encoded, in the pieces in which it arrives.
+
+        Raises:
+            TransportFault: it did not arrive whole.
+        """
+        with named_faults():
             async for chunk in self._answer.content.iter_any():
                 yield chunk
 
-    async def aclose(self) -> None:
-        if self._answer.content.at_eof():
+    def close(self, *, reusable: bool = True) -> None:
+        """Gives the connection back, or closes it if the exchange has not ended."""
+        if reusable and self._answer.content.at_eof():
             self._answer.release()
         else:
             self._answer.close()
 
 
-class AiohttpTransport(httpx2.AsyncBaseTransport):
-    """One session per process, to one upstream; calls are limited by `capacity`, not by a pool."""
+class Transport:
+    """One session to one upstream; calls are limited by `capacity`, not by a pool."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, *, connect_timeout: float, read_timeout: float) -> None:
         self._base_url = base_url
         self._proxy = environment_proxy(base_url)
+        self._timeout = aiohttp.ClientTimeout(sock_connect=connect_timeout, sock_read=read_timeout)
         self._session: aiohttp.ClientSession | None = None
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        timeout = request.extensions.get("timeout", {})
-        with translated_faults():
+    async def open(self, method: str, target: str, headers: Headers, body: Body) -> Exchange:
+        """Sends a request; `target` is a path and query below the base URL, as they go on the wire.
+
+        Raises:
+            TransportFault: there is no answer.
+        """
+        with named_faults():
             answer = await self._open_session().request(
-                request.method,
-                str(request.url),
-                headers=request.headers.multi_items(),
-                data=request_body(request),
+                method,
+                URL(self._base_url + target, encoded=True),
+                headers=headers,
+                data=body,
                 allow_redirects=False,
                 proxy=self._proxy,
-                timeout=aiohttp.ClientTimeout(sock_connect=timeout.get("connect"), sock_read=timeout.get("read")),
+                timeout=self._timeout,
             )
-        return httpx2.Response(answer.status, headers=answer.raw_headers, stream=AnswerStream(answer), request=request)
+        return Exchange(answer)
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -85,24 +129,15 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, ssl=tls),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
                 skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
             )
             # aiohttp's own, hidden repetition of GET and DELETE; ours are in `upstream.send`. It has no public switch.
             self._session._retry_connection = False
         return self._session
 
-    async def aclose(self) -> None:
+    async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
-
-
-def request_body(request: httpx2.Request) -> bytes | httpx2.AsyncByteStream | None:
-    """The body as bytes, or, for a multipart form, as a stream sent piece by piece."""
-    try:
-        return request.content or None
-    except httpx2.RequestNotRead:
-        return request.stream if isinstance(request.stream, httpx2.AsyncByteStream) else None
 
 
 def environment_proxy(url: str) -> str | None:

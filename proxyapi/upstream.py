@@ -1,39 +1,43 @@
-"""Owns the calls to upstream, through the official SDK; the only module that imports it.
+"""Owns the calls to upstream: as whom they go, what passes either way, and what their failures mean.
 
-Invariants: one client and one pool per process; the host never comes from a caller; a call that
-creates something is sent once; every setting that the SDK would read from the environment by
-itself is passed explicitly.
+The official SDK says where upstream is and how a client of an account introduces itself, once for each account;
+`proxyapi.transport` moves the bytes. (The SDK's own machinery costs four times as much CPU a call, and would parse
+what is to pass unchanged.)
+
+Invariants: one client and one pool per process; the host never comes from a caller; a call that creates something
+is sent once; every setting that the SDK would read from the environment by itself is passed explicitly.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
-from functools import cache
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any
+from functools import cache, lru_cache
+from typing import Protocol
 
 import httpx2
-import openai
 from django.conf import settings
-from openai import AsyncOpenAI, AsyncStream
+from openai import AsyncOpenAI
 
-from proxyapi.exceptions import ProxyError, UpstreamTimeout, UpstreamUnreachable
-from proxyapi.transport import AiohttpTransport
+from proxyapi.exceptions import ProxyError, RequestTimeout, UpstreamTimeout, UpstreamUnreachable
+from proxyapi.headers import Headers, pass_down
+from proxyapi.transport import (
+    Body,
+    Broken,
+    ConnectTimeout,
+    Exchange,
+    NotConnected,
+    ReadTimeout,
+    Transport,
+    TransportFault,
+)
 
 CONNECT_TIMEOUT = 5.0
 SAFE_METHODS = {"GET", "DELETE"}
 RETRIES = 2
 RETRY_PAUSE = 0.1
-
-# What passes from upstream's answer to the caller, besides the two prefixes.
-PASSED_HEADERS = {"content-type", "cache-control", "x-request-id", "retry-after", "retry-after-ms", "x-should-retry"}
-PASSED_PREFIXES = ("openai-", "x-ratelimit-")
-# RFC 9110, 5.5; without the bytes that only old software sends, which have no one meaning.
-HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 
 NOT_BILLED = "Upstream was not reached, so the call was not billed."
 MAYBE_BILLED = "The call may have reached upstream and may have been billed."
@@ -47,9 +51,20 @@ FormPart = tuple[str, tuple[str | None, bytes, str | None]]
 class Credentials:
     """Whose account pays upstream."""
 
-    api_key: str
+    api_key: str = field(repr=False)
     project: str | None = None
     organization: str | None = None
+
+
+class Upload(Protocol):
+    """A body that is sent on while it is still arriving (`proxyapi.uploads`)."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether its sender has sent all of it."""
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """What there is of it, as it comes; may raise a `ProxyError` or `CallerGone`, which then ends the call."""
 
 
 @dataclass
@@ -57,7 +72,8 @@ class UpstreamRequest:
     """One HTTP request to upstream. `path` is below the base URL, `query` is already encoded.
 
     `deadline` is on the event loop's clock, in seconds; it bounds the whole call.
-    A call has `content` or a `form`, or neither.
+    A call has `content`, a `form` or an `upload`, or none of them. With `headers` it goes with these
+    and the account's credentials; without, as the SDK would send it.
     """
 
     method: str
@@ -67,37 +83,48 @@ class UpstreamRequest:
     query: str = ""
     content: bytes | None = None
     form: list[FormPart] = field(default_factory=list)
+    upload: Upload | None = None
+    headers: Headers | None = None
 
 
 class UpstreamAnswer:
     """Upstream's answer, its head read, its body not yet."""
 
-    def __init__(self, response: httpx2.Response, deadline: float) -> None:
-        self._response = response
+    def __init__(self, exchange: Exchange, request: UpstreamRequest) -> None:
+        self._exchange = exchange
+        self._upload = request.upload
         self._body: bytes | None = None
-        self.deadline = deadline
-        self.status = response.status_code
+        self.deadline = request.deadline
+        self.status = exchange.status
 
     @property
     def content_type(self) -> str:
-        return self._response.headers.get("content-type", "")
+        return self._exchange.headers.get("content-type", "")
 
     @property
     def is_event_stream(self) -> bool:
         return self.content_type.lower().startswith("text/event-stream")
 
     @property
+    def is_text(self) -> bool:
+        """Whether it is worth reading whole: JSON and words are, sound and files are not."""
+        kind = self.content_type.lower()
+        return not kind or (kind.startswith(("application/json", "text/")) and not self.is_event_stream)
+
+    @property
+    def length(self) -> int | None:
+        """How many bytes the body will have, if upstream says so."""
+        stated = self._exchange.headers.get("content-length", "")
+        encoded = "content-encoding" in self._exchange.headers
+        return int(stated) if stated.isdecimal() and not encoded else None
+
+    @property
     def request_id(self) -> str:
-        return self._response.headers.get("x-request-id", "")
+        return self._exchange.headers.get("x-request-id", "")
 
     def passed_headers(self) -> dict[str, str]:
-        """The headers that the caller may see; a repeated one is joined (RFC 9110, 5.3)."""
-        headers = self._response.headers
-        return {
-            name: headers[name]
-            for name in headers
-            if (name in PASSED_HEADERS or name.startswith(PASSED_PREFIXES)) and HEADER_VALUE.fullmatch(headers[name])
-        }
+        """The headers that the caller may see."""
+        return pass_down(self._exchange.headers.items())
 
     async def read(self) -> bytes:
         """The whole body.
@@ -112,17 +139,14 @@ class UpstreamAnswer:
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body in the pieces in which it arrives; raises as `read`."""
-        if self._response.is_stream_consumed:  # an error status: the SDK has read it
-            yield self._response.content
-            return
-        pieces = self._response.aiter_bytes()
+        pieces = self._exchange.chunks()
         while True:
             try:
                 async with asyncio.timeout_at(self.deadline):
                     chunk = await anext(pieces, None)
-            except (TimeoutError, httpx2.TimeoutException) as fault:
+            except (TimeoutError, ReadTimeout) as fault:
                 raise UpstreamTimeout(f"Upstream did not finish in time. {MAYBE_BILLED}") from fault
-            except (httpx2.RequestError, httpx2.StreamError) as fault:
+            except TransportFault as fault:
                 raise UpstreamUnreachable(
                     f"The connection to upstream broke during the answer. {MAYBE_BILLED}", code="upstream_disconnected"
                 ) from fault
@@ -130,40 +154,51 @@ class UpstreamAnswer:
                 return
             yield chunk
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Ends the exchange; a body not read to its end costs the connection, so upstream stops."""
-        await self._response.aclose()
+        self._exchange.close(reusable=self._upload is None or self._upload.complete)
 
 
 @cache
 def client() -> AsyncOpenAI:
-    """The process's SDK client. Its key is a stand-in: each call brings its own."""
+    """The process's SDK client. Its key is a stand-in: each account has its own."""
     # No argument says "none" to this one, which could add a header to every call.
     os.environ.pop("OPENAI_CUSTOM_HEADERS", None)
-    timeout = httpx2.Timeout(settings.REQUEST_TIMEOUT, connect=CONNECT_TIMEOUT)
-    http_client = httpx2.AsyncClient(
-        transport=AiohttpTransport(settings.OPENAI_BASE_URL),
-        timeout=timeout,
-        follow_redirects=False,
-        # One caller's cookie must not go up with the next caller's call.
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-    )
     return AsyncOpenAI(
-        api_key="sk-set-per-call",
+        api_key="sk-set-per-account",
         admin_api_key="",
         organization="",
         project="",
         webhook_secret="",
         base_url=settings.OPENAI_BASE_URL,
         max_retries=0,
-        timeout=timeout,
-        http_client=http_client,
+        http_client=httpx2.AsyncClient(transport=httpx2.MockTransport(refuse)),
     )
 
 
+def refuse(request: httpx2.Request) -> httpx2.Response:
+    raise RuntimeError("calls go through proxyapi.transport")
+
+
+@cache
+def transport() -> Transport:
+    base_url = str(client().base_url).rstrip("/")
+    return Transport(base_url, connect_timeout=CONNECT_TIMEOUT, read_timeout=settings.REQUEST_TIMEOUT)
+
+
 async def close() -> None:
-    await client().close()
-    client.cache_clear()
+    await transport().close()
+    transport.cache_clear()
+
+
+@lru_cache(maxsize=256)
+def account_headers(credentials: Credentials) -> Headers:
+    """What the SDK sends with every call on this account."""
+    account = client().copy(
+        api_key=credentials.api_key, organization=credentials.organization, project=credentials.project
+    )
+    headers = {**account.default_headers, **account.auth_headers}
+    return Headers({name: value for name, value in headers.items() if isinstance(value, str) and value})
 
 
 async def send(request: UpstreamRequest) -> UpstreamAnswer:
@@ -173,15 +208,15 @@ async def send(request: UpstreamRequest) -> UpstreamAnswer:
         UpstreamUnreachable: no connection, or it died before the head of an answer.
         UpstreamTimeout: no connection or no head of an answer in time.
     """
-    attempts = 1 + (RETRIES if request.method in SAFE_METHODS else 0)
+    attempts = 1 + (RETRIES if request.method in SAFE_METHODS and request.upload is None else 0)  # it comes once only
     for attempt in range(1, attempts + 1):
         try:
             answer = await _send_once(request)
-            if attempts > 1 and not answer.is_event_stream:
+            if attempts > 1 and answer.is_text:
                 try:
                     await answer.read()  # a body that breaks off is a connection fault too
                 except BaseException:
-                    await answer.aclose()
+                    answer.close()
                     raise
             return answer
         except UpstreamUnreachable:
@@ -192,56 +227,52 @@ async def send(request: UpstreamRequest) -> UpstreamAnswer:
 
 
 async def _send_once(request: UpstreamRequest) -> UpstreamAnswer:
+    headers, body = _head_and_body(request)
+    target = f"{request.path}?{request.query}" if request.query else request.path
     try:
         async with asyncio.timeout_at(request.deadline):
-            response = await _through_sdk(request)
-    except openai.APIStatusError as error:
-        response = error.response
-    except openai.APIConnectionError as error:
-        raise _failure(error.__cause__ or error) from error
-    except (TimeoutError, httpx2.RequestError) as error:  # our deadline; the body of an error answer
-        raise _failure(error) from error
-    answer = UpstreamAnswer(response, request.deadline)
+            exchange = await transport().open(request.method, target, headers, body)
+    except (TransportFault, TimeoutError) as fault:
+        raise _failure(fault, request) from fault
+    answer = UpstreamAnswer(exchange, request)
     if not 200 <= answer.status < 600:
-        await answer.aclose()
+        answer.close()
         raise UpstreamUnreachable(f"Upstream answered with status {answer.status}, which is none. {MAYBE_BILLED}")
     return answer
 
 
-async def _through_sdk(request: UpstreamRequest) -> httpx2.Response:
+def _head_and_body(request: UpstreamRequest) -> tuple[Headers, Body]:
     credentials = request.credentials
-    headers: dict[str, str | openai.Omit] = {
-        "Authorization": f"Bearer {credentials.api_key}",
-        "OpenAI-Organization": credentials.organization or openai.Omit(),
-        "OpenAI-Project": credentials.project or openai.Omit(),
-        # The bytes are read on the way; a stream that is compressed arrives late.
-        "Accept-Encoding": "identity",
-    }
+    headers = account_headers(credentials).copy() if request.headers is None else request.headers.copy()
+    headers["Authorization"] = f"Bearer {credentials.api_key}"
+    if credentials.organization:
+        headers.setdefault("OpenAI-Organization", credentials.organization)
+    if credentials.project:
+        headers.setdefault("OpenAI-Project", credentials.project)
+    # The bytes are read on the way; a stream that is compressed arrives late.
+    headers["Accept-Encoding"] = "identity"
+    if request.upload is not None:
+        return headers, request.upload.pieces()
     if request.form:
-        headers["Content-Type"] = "multipart/form-data"
-    path = f"{request.path}?{request.query}" if request.query else request.path
-    # A raw response, its body not read: an overload that the SDK has but does not declare.
-    sdk: Any = client()
-    raw = {"cast_to": httpx2.Response, "options": {"headers": headers}}
-    unread = {"stream": True, "stream_cls": AsyncStream[object]}
-    response: httpx2.Response
-    match request.method:
-        case "GET":
-            response = await sdk.get(path, **raw, **unread)
-        case "DELETE":
-            response = await sdk.delete(path, **raw)
-        case _:
-            response = await sdk.post(path, content=request.content, files=request.form or None, **raw, **unread)
-    return response
+        encoded = httpx2.Request("POST", client().base_url, files=request.form)
+        headers["Content-Type"] = encoded.headers["content-type"]
+        headers["Content-Length"] = encoded.headers["content-length"]
+        assert isinstance(encoded.stream, httpx2.AsyncByteStream)  # noqa: S101  (a form is one)
+        return headers, aiter(encoded.stream)
+    if request.method == "GET" and request.headers is None:
+        headers.pop("Content-Type", None)
+    return headers, request.content
 
 
-def _failure(cause: BaseException) -> ProxyError:
-    match cause:
-        case httpx2.ConnectTimeout():
+def _failure(fault: BaseException, request: UpstreamRequest) -> ProxyError:
+    match fault:
+        case ConnectTimeout():
             return UpstreamTimeout(f"No connection to upstream in {CONNECT_TIMEOUT:g} seconds. {NOT_BILLED}")
-        case httpx2.TimeoutException() | TimeoutError():
-            return UpstreamTimeout(f"Upstream did not answer in time. {MAYBE_BILLED}")
-        case httpx2.ConnectError():
+        case NotConnected():
             return UpstreamUnreachable(f"No connection to upstream. {NOT_BILLED}")
-        case _:
+        case Broken():
             return UpstreamUnreachable(f"The connection to upstream broke before an answer. {MAYBE_BILLED}")
+        case _ if request.upload is not None and not request.upload.complete:
+            return RequestTimeout()
+        case _:
+            return UpstreamTimeout(f"Upstream did not answer in time. {MAYBE_BILLED}")

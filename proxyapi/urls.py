@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from proxyapi.views import audio, chat, docs, monitoring, pages, reports, responses
+from proxyapi.views import audio, chat, docs, monitoring, pages, reports, responses, v1
 
 # OpenAI's ids are letters, digits, `_` and `-`; nothing else may become part of an upstream path.
 RESPONSE_ID = r"(?P<response_id>[A-Za-z0-9_-]{1,256})"
 
 urlpatterns = [
+    re_path(r"^v1/(?P<path>(?s:.*))$", v1.PassThroughView.as_view()),
     path("", pages.IndexView.as_view()),
     path("healthz", pages.LivenessView.as_view()),
     path("readyz", pages.ReadinessView.as_view()),

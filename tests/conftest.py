@@ -28,6 +28,7 @@ os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="chatproxy-tests-")
 os.environ["DJANGO_SETTINGS_MODULE"] = "chatproxy.settings"
 os.environ["SECURITY_KEY"] = "test-security-key"
 os.environ["ACCESS_TOKEN"] = "test-access-token"
+os.environ["DJANGO_SECRET_KEY"] = "test-secret-of-sessions-and-keys-0123456789-abcdefghij"
 
 _postgres = BundledPostgres(Path(os.environ["DATA_DIR"]))
 

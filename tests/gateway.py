@@ -36,6 +36,7 @@ class Gateway:
         self.process = process
         self.http = httpx2.Client(base_url=url, timeout=PATIENCE)
         self._database_url = database_url
+        self.variables: dict[str, str] = {}  # the environment that it was started with
         self._lines: list[str] = []
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
@@ -60,6 +61,39 @@ class Gateway:
 
     def get(self, path: str, **query: str) -> httpx2.Response:
         return self.http.get(path, params={"security_key": SECURITY_KEY, **query})
+
+    def manage(self, *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
+        """A command of `manage.py` beside the server, with `said` on its standard input."""
+        return subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=environment.BASE_DIR,
+            env=self.variables,
+            input=said,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE * 2,
+            check=False,
+        )
+
+    def make_key(self, name: str, *options: str, said: str = "") -> str:
+        """A new key's text, when the server knows it."""
+        made = self.manage("keys", "create", name, *options, said=said)
+        assert made.returncode == 0, made.stderr
+        text = made.stdout.strip()
+        self.wait_until_known(text)
+        return text
+
+    def wait_until_known(self, text: str, *, known: bool = True) -> None:
+        """Asks with the key, without reaching upstream, until it is accepted (or no longer)."""
+        deadline = time.monotonic() + PATIENCE
+        while (self.ask(text).status_code != 403) != known:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"the key is {'not accepted' if known else 'still accepted'}")
+            threading.Event().wait(0.02)
+
+    def ask(self, text: str, http: httpx2.Client | None = None) -> httpx2.Response:
+        """A call that ends with 400 if the key is good, and 403 if it is not."""
+        return (http or self.http).post("/openai", json={"timeout": "x"}, headers={"Authorization": f"Bearer {text}"})
 
     def row(self, answer: httpx2.Response | str) -> dict[str, Any]:
         """The ledger's row of a call, by its answer or by its request id; waits until it is there."""
@@ -133,16 +167,18 @@ def run_gateway(upstream: str, database_url: str, data_dir: Path, **settings: st
         environment.NO_ENV_FILES: "1",
         **settings,
     }
+    variables = {**os.environ, **{name: value for name, value in variables.items() if value}}
     process = subprocess.Popen(
         [sys.executable, "manage.py", "serve"],
         cwd=environment.BASE_DIR,
-        env={**os.environ, **{name: value for name, value in variables.items() if value}},
+        env=variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
     )
     gateway = Gateway(f"http://127.0.0.1:{port}", database_url, process)
+    gateway.variables = variables
     try:
         gateway.wait_for_log("Booting worker")
         gateway.wait_until_up()

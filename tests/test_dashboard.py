@@ -236,7 +236,12 @@ def test_live_numbers_are_of_all_workers(monkeypatch: pytest.MonkeyPatch) -> Non
         "shipped_until": 0.0, "journal_full": False, "database": "", "shipper": "",
         "upstream_answered_at": 1.0, "upstream_failed_at": None,
     }  # fmt: skip
-    other = {**state, "in_flight": 4, "database": "OperationalError", "gauges": {"keyring_age_seconds": 9.0}}
+    other = {
+        **state,
+        "in_flight": 4,
+        "database": "OperationalError",
+        "gauges": {"keyring_age_seconds": 9.0, "new": None},
+    }
     workers = type("Workers", (), {"alive": [state, other], "counted": Sum()})()
     monkeypatch.setattr(live_module, "read_workers", lambda: workers)
     live = live_module.read_live()

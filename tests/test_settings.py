@@ -30,6 +30,7 @@ BAD_VALUES = [
     ("REQUEST_TIMEOUT", "nan", "out of range", "seconds from 1 to 86400"),
     ("REQUEST_TIMEOUT", "0", "out of range", "seconds from 1 to 86400"),
     ("DATABASE_URL", "mysql://host/name", "not a PostgreSQL URL", "postgresql://user:password@host:port/name"),
+    ("V1_ROUTES", "responses, video", "not a family", "default, all, chat/completions"),
     ("DJANGO_SECRET_KEY", "x" * 49, "too short", "at least 50"),
     ("DEBUG", "maybe", "not a switch", "true or false"),
     ("CSRF_TRUSTED_ORIGINS", "https://a.example/admin", "not an origin", "https://host[:port]"),

@@ -19,6 +19,9 @@ FINAL_EVENT_TYPES = {
     "response.incomplete",
     "response.failed",
     "transcript.text.done",
+    "speech.audio.done",
+    "image_generation.completed",
+    "image_edit.completed",
     "error",
 }
 
@@ -26,6 +29,7 @@ FINAL_EVENT_TYPES = {
 class Answer:
     """What upstream said of itself: ids, model, tier, usage, error.
 
+    Without `states_usage` what it calls usage is not what this call consumed, and is not read.
     `finished` becomes true with the event that ends a stream in its dialect. A `text`, if there is one,
     is fed with every event.
     """
@@ -35,6 +39,7 @@ class Answer:
         self.response_id = ""
         self.service_tier = ""
         self.response_status = ""
+        self.states_usage = True
         self.usage: dict[str, Any] | None = None
         self.counts: dict[str, int | float] = {}
         self.error: dict[str, str] | None = None
@@ -62,7 +67,7 @@ class Answer:
         if data == b"[DONE]":
             self.finished = True
         # A quote inside a JSON string is escaped, so these bytes can only be names of fields.
-        elif self._events == 1 or b'"usage"' in data or b'"error"' in data or b".done" in data:
+        elif self._events == 1 or b'"usage"' in data or b'"error"' in data or b".done" in data or b".completed" in data:
             event = _parse(data)
             kind = _text(event, "type")
             inner = event.get("response")
@@ -75,10 +80,10 @@ class Answer:
     def _read(self, answer: dict[str, Any]) -> None:
         self.model = _text(answer, "model") or self.model
         self.service_tier = _text(answer, "service_tier") or self.service_tier
-        if _text(answer, "object") in {"chat.completion", "chat.completion.chunk", "response"}:
+        if _text(answer, "object") in {"chat.completion", "chat.completion.chunk", "response", "conversation"}:
             self.response_id = _text(answer, "id") or self.response_id
             self.response_status = _text(answer, "status") or self.response_status
-        if isinstance(answer.get("usage"), dict):
+        if self.states_usage and isinstance(answer.get("usage"), dict):
             self.usage = answer["usage"]
             self.counts.update(read_counts(answer["usage"]))
         if isinstance(answer.get("output"), list):

@@ -9,7 +9,8 @@ away: so a secret that the cut would have halved is seen whole.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from usage.elision import elide
 from usage.redaction import REDACTED, is_secret_name, redact
@@ -30,12 +31,13 @@ _LONGEST_PART_HEAD = 4096
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def keep_body(body: bytes, content_type: str, limit: int, extra: Sequence[str] = ()) -> str:
+def keep_body(body: bytes, content_type: str, limit: int, extra: Sequence[str] = (), *, size: int | None = None) -> str:
     """What is kept of a request's or an answer's body: its start, elided, redacted, at most `limit` bytes.
 
     JSON and text as they came; a form as lines of `name: value`; anything else as `<audio/mpeg, 123 bytes>`.
-    `extra` are the configured secrets.
+    `extra` are the configured secrets; `size` is the whole body's, where `body` is only its start.
     """
+    size = len(body) if size is None else size
     if not body or limit <= 0:
         return ""
     budget = limit + margin_for(extra) + SLACK
@@ -43,12 +45,39 @@ def keep_body(body: bytes, content_type: str, limit: int, extra: Sequence[str] =
     if media_type == "multipart/form-data":
         kept, seen = _read_form(body, content_type, budget)
     elif _is_binary(body, media_type):
-        kept, seen = _size(media_type or "binary", len(body)), len(body)
+        kept, seen = _size(media_type or "binary", size), size
     elif media_type == "application/x-www-form-urlencoded":
         kept, seen = _read_query(body, budget)
     else:
         kept, seen = elide(body, budget)
-    return _finish(kept.decode("utf-8", "replace"), limit, len(body) - seen, extra)
+    return _finish(kept.decode("utf-8", "replace"), limit, size - seen, extra)
+
+
+@dataclass
+class Part:
+    """One part of a form. `content` is the start of a field's, and nothing of a file's; `size` is the whole's."""
+
+    name: bytes
+    file_name: bytes | None = None
+    media_type: bytes = b"application/octet-stream"
+    content: bytes = b""
+    size: int = 0
+
+
+def keep_parts(parts: Iterable[Part], limit: int, extra: Sequence[str] = ()) -> str:
+    """What is kept of a form that passed in pieces: the same lines as `keep_body` keeps of a whole one."""
+    budget = limit + margin_for(extra) + SLACK
+    lines: list[bytes] = []
+    left_out = 0
+    for part in parts if limit > 0 else ():
+        if budget <= 0:
+            left_out += part.size
+            continue
+        line, seen = _line(part, budget)
+        lines.append(line)
+        budget -= len(line)
+        left_out += part.size - seen
+    return _finish(b"\n".join(lines).decode("utf-8", "replace"), limit, left_out, extra)
 
 
 def _finish(text: str, limit: int, left_out: int, extra: Sequence[str]) -> str:
@@ -138,21 +167,25 @@ def _read_part(head: bytes, body: bytes, start: int, end: int, budget: int) -> t
     """The part as a line, and how much of its content that is."""
     disposition = _DISPOSITION.search(head)
     about = disposition[1] if disposition else b""
-    name = _first_group(_FIELD_NAME.search(about)) or b"?"
-    if is_secret_name(name.decode("utf-8", "replace")):
-        return name + b": " + REDACTED.encode(), end - start
-    file_name = _FILE_NAME.search(about)
-    if file_name:
-        part_type = _PART_TYPE.search(head)
-        kind = part_type[1] if part_type else b"application/octet-stream"
-        return b"%s: <%s, %s, %s bytes>" % (
-            name,
-            _first_group(file_name),
-            kind,
-            f"{end - start:,}".encode(),
-        ), end - start
-    value, seen = elide(body[start:end], budget)
-    return name + b": " + value, seen
+    file_name, part_type = _FILE_NAME.search(about), _PART_TYPE.search(head)
+    part = Part(
+        name=_first_group(_FIELD_NAME.search(about)) or b"?",
+        file_name=_first_group(file_name) if file_name else None,
+        media_type=part_type[1] if part_type else b"application/octet-stream",
+        content=body[start:end] if file_name is None else b"",
+        size=end - start,
+    )
+    return _line(part, budget)
+
+
+def _line(part: Part, budget: int) -> tuple[bytes, int]:
+    if is_secret_name(part.name.decode("utf-8", "replace")):
+        return part.name + b": " + REDACTED.encode(), part.size
+    if part.file_name is not None:
+        size = f"{part.size:,}".encode()
+        return b"%s: <%s, %s, %s bytes>" % (part.name, part.file_name, part.media_type[:100], size), part.size
+    value, seen = elide(part.content, budget)
+    return part.name + b": " + value, seen
 
 
 def _first_group(match: re.Match[bytes] | None) -> bytes:

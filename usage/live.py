@@ -43,8 +43,9 @@ def read_live() -> Live:
     now = time.time()
     extra: dict[str, float] = {}
     for state in alive:
-        for name, value in state.get("gauges", {}).items():
-            extra[name] = max(extra.get(name, value), value)
+        for name, value in state["gauges"].items():
+            if value is not None:  # JSON has no infinity: never yet
+                extra[name] = max(extra.get(name, value), value)
     return Live(
         workers=len(alive),
         in_flight=sum(state["in_flight"] for state in alive),

@@ -147,7 +147,7 @@ def price_call(row: Mapping[str, Any], own_prices: Sequence[OwnPrice]) -> Priced
     creation's, and the caller must know that it has billed them before.
     """
     tier = _tier(row.get("service_tier"))
-    if (row.get("route") or "").endswith("/input_tokens"):  # counting tokens is free, whatever the model
+    if _is_free(row):
         return _bill(_Price("free", "", tier, {}, is_free=True), 0, [])
     model = (row.get("response_model") or row.get("request_model") or "").lower()
     at: datetime = row["started_at"]
@@ -161,6 +161,13 @@ def price_call(row: Mapping[str, Any], own_prices: Sequence[OwnPrice]) -> Priced
         return _bill(price, 0, [])
     counts = _counts(row, price)
     return NO_PRICE if counts is None else _bill(price, row.get("input_tokens") or 0, counts)
+
+
+def _is_free(row: Mapping[str, Any]) -> bool:
+    """Whether no model worked, whatever its price: looking at what there is, deleting it, counting tokens."""
+    route = row.get("route") or ""
+    looks = row.get("method") in {"GET", "DELETE"} and row.get("usage") is None and not route.startswith("/health")
+    return looks or route.endswith("/input_tokens") or route.startswith("/v1/conversations")
 
 
 def _tier(answered: str | None) -> str:

@@ -13,10 +13,11 @@ from typing import Any
 
 from django.db import transaction
 
-from usage.models import CountedResponse, PendingResponse
+from usage.models import CountedResponse, PendingResponse, Request
 from usage.tokens import COUNTS
 
-ROUTE = "/openai2"
+ROUTES = ("/openai2", "/v1/responses")
+STORED_COMPLETION = "/v1/chat/completions/"  # and its id: its usage was counted when it was made
 COUNTED_BEFORE = {"source": "counted before"}  # the price of a look at what another row owns
 UNFINISHED = {"queued", "in_progress"}
 LEASE = timedelta(seconds=60)  # one process asks; another may when this has passed
@@ -56,16 +57,24 @@ def _remember_pending(rows: Sequence[Row]) -> None:
 
 
 def _states_usage(row: Row) -> bool:
-    return bool(row.get("usage") is not None and row.get("response_id") and row.get("route", "").startswith(ROUTE))
+    return bool(row.get("usage") is not None and row.get("response_id") and row.get("route", "").startswith(ROUTES))
 
 
 def _is_repeated(row: Row, owners: dict[str, str]) -> bool:
+    if str(row.get("route", "")).startswith(STORED_COMPLETION):
+        return row.get("usage") is not None
     return _states_usage(row) and owners[row["response_id"]] != str(row["request_id"])
 
 
 def _without_usage(row: Row) -> Row:
     """What upstream said stays in `usage`; nothing of it is counted or paid again."""
     return {**row, **dict.fromkeys(COUNTS), "cost": "0", "price": COUNTED_BEFORE}
+
+
+def makers(object_ids: Iterable[str]) -> dict[str, str]:
+    """By which key each of these stored objects was made, as far as the rows say: an id's first row is its maker's."""
+    rows = Request.objects.filter(response_id__in=list(object_ids)).order_by("-request_id")
+    return dict(rows.values_list("response_id", "key_name"))
 
 
 def lease_pending(limit: int) -> list[PendingResponse]:

@@ -11,7 +11,8 @@ from django.http.response import HttpResponseBase
 from proxyapi import fields, openapi
 from proxyapi.exceptions import BadRequest
 from proxyapi.parsers import FormParser
-from proxyapi.relay import TRANSCRIPT
+from proxyapi.permissions import check_model
+from proxyapi.relay import ERROR_OBJECT
 from proxyapi.requests import ProxyRequest
 from proxyapi.upstream import FormPart, UpstreamRequest
 from proxyapi.views.base import CallView
@@ -37,14 +38,15 @@ class TranscriptionsView(CallView):
                 raise BadRequest(f"Invalid '{name}': expected a field, not a file.", param=name, code="invalid_type")
         self.call.model = request.data.get("model") or DEFAULT_MODEL
         self.call.stream = request.data.get("stream", "").lower() == "true"
+        check_model(request.caller, self.call.model)
         upstream_request = UpstreamRequest(
             "POST",
             "/audio/transcriptions",
-            credentials=fields.credentials(request.data, request.query_params),
+            credentials=fields.credentials(request.data, request.query_params, request.caller),
             deadline=fields.deadline(request.data, request.query_params),
             form=form_parts(request, upload, self.call.model),
         )
-        return await self.forward(upstream_request, TRANSCRIPT)
+        return await self.forward(upstream_request, ERROR_OBJECT)
 
 
 def form_parts(request: ProxyRequest, upload: UploadedFile[bytes], model: str) -> list[FormPart]:

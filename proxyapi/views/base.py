@@ -1,7 +1,8 @@
-"""Owns what every endpoint does: parse, authenticate, throttle, handle, answer errors.
+"""Owns what every endpoint does: admit, handle, answer errors.
 
-The order of a call, for `CallView`: body parsed → key checked → view's own checks → `Call.begin`
-→ upstream → answer read or relayed → `Call.end`, before the last byte leaves.
+The order of a call, for `CallView`: body received and parsed → key checked → view's own checks →
+`Call.begin` → upstream → answer read or relayed → `Call.end`, before the last byte leaves. On `/v1`
+(`proxyapi.views.v1`) the key is checked first: there it is never in the body.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.parsers import BaseParser
+from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -22,11 +24,20 @@ from proxyapi import upstream
 from proxyapi.authentication import SecurityKeyAuthentication, refuse_stranger
 from proxyapi.calls import Call
 from proxyapi.capacity import capacity
-from proxyapi.exceptions import InternalError, MethodNotAllowed, ProxyError, RateLimited, from_framework, render
+from proxyapi.exceptions import (
+    CallerGone,
+    InternalError,
+    MethodNotAllowed,
+    ProxyError,
+    RateLimited,
+    from_framework,
+    render,
+)
 from proxyapi.parsers import JSONObjectParser
-from proxyapi.relay import Dialect, Relay, RelayResponse
+from proxyapi.permissions import RouteAllowed
+from proxyapi.relay import Dialect, EventRelay, RelayResponse
 from proxyapi.requests import CallRequest, ProxyRequest
-from proxyapi.upstream import UpstreamRequest
+from proxyapi.upstream import UpstreamAnswer, UpstreamRequest
 from usage.ledger import ledger
 from usage.models import Outcome
 
@@ -55,7 +66,7 @@ class ProxyView(APIView):
         self.request = proxy_request = self.initialize_request(request, *args, **kwargs)
         try:
             return await self._handle(proxy_request, **kwargs)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, CallerGone):
             self.abandoned()
             raise
         except Exception as fault:  # the border: whatever went wrong becomes an answer
@@ -66,22 +77,31 @@ class ProxyView(APIView):
             return render(error, request)
 
     async def _handle(self, request: ProxyRequest, **kwargs: Any) -> HttpResponseBase:
-        if request.call_request.refusal is not None:
-            raise request.call_request.refusal
         method = (request.method or "").lower()
         if method == "options":
             return HttpResponse(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
         handler = getattr(self, method, None) if method in self.http_method_names else None
         if handler is None:
             raise MethodNotAllowed(self.allowed_methods)
+        await self.admit(request)
+        response: HttpResponseBase = await handler(request, **kwargs)
+        return response
+
+    async def admit(self, request: ProxyRequest) -> None:
+        """Receives the body, in which the key may be, and lets the caller in; or raises why not."""
+        if self.takes_capacity:
+            capacity.check_room()  # said before the body is sent; a stranger takes no place
+        await request.call_request.read_body()
         self.check_stranger(request)
         await self.parse(request)
+        self.let_in(request)
+
+    def let_in(self, request: ProxyRequest) -> None:
+        """DRF's policies: all in memory, none of them waits."""
         self.perform_authentication(request)
         self.authenticated(request)
         self.check_permissions(request)
         self.check_throttles(request)
-        response: HttpResponseBase = await handler(request, **kwargs)
-        return response
 
     def check_stranger(self, request: ProxyRequest) -> None:
         """The last check before the body is parsed."""
@@ -108,6 +128,7 @@ class CallView(ProxyView):
     """A view whose requests go upstream and into the ledger."""
 
     authentication_classes: tuple[type[BaseAuthentication], ...] = (SecurityKeyAuthentication,)
+    permission_classes: tuple[type[BasePermission], ...] = (RouteAllowed,)
     takes_capacity = True
     route: ClassVar[str]
 
@@ -119,7 +140,7 @@ class CallView(ProxyView):
         refuse_stranger(request)
 
     def authenticated(self, request: ProxyRequest) -> None:
-        self.call.key_name = request.caller.name
+        self.call.let_in(request.caller)
         request.call_request.place.enter_context(capacity.slot())
 
     def refused(self, error: ProxyError) -> None:
@@ -139,18 +160,29 @@ class CallView(ProxyView):
         With a `dialect` a stream of events is relayed as it arrives; everything else is read
         whole first, and goes through `rewrite` if upstream's status is 200.
         """
+        answer = await self.ask(request)
+        if dialect is not None and answer.status == 200 and answer.is_event_stream:
+            return RelayResponse(EventRelay(self.call, answer, dialect))
+        return await self.whole(answer, rewrite)
+
+    async def ask(self, request: UpstreamRequest) -> UpstreamAnswer:
+        """The head of upstream's answer; from here on the call is in the ledger."""
         capacity.check_open()
         self.call.sent_with(request.credentials)
         self.call.begin()
         await ledger.durable()
         answer = await upstream.send(request)
         self.call.answered(answer)
-        if dialect is not None and answer.status == 200 and answer.is_event_stream:
-            return RelayResponse(Relay(self.call, answer, dialect), answer.status, answer.passed_headers())
+        return answer
+
+    async def whole(
+        self, answer: UpstreamAnswer, rewrite: Callable[[bytes], bytes] = lambda body: body
+    ) -> HttpResponse:
+        """The answer, read to its end; its row is written."""
         try:
             body = await answer.read()
         finally:
-            await answer.aclose()
+            answer.close()
         self.call.upstream_ended()
         self.call.read_answer(body)
         if answer.status == 200:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from django.http.response import HttpResponseBase
 
 from proxyapi import chat, fields, openapi
+from proxyapi.permissions import check_model
 from proxyapi.requests import ProxyRequest
 from proxyapi.upstream import UpstreamRequest
 from proxyapi.views.base import CallView
@@ -24,10 +25,11 @@ class JSONCallView(CallView):
         model = body.get("model")
         self.call.model = model if isinstance(model, str) else ""
         self.call.stream = body.get("stream") is True
+        check_model(request.caller, self.call.model)
         return UpstreamRequest(
             "POST",
             self.upstream_path,
-            credentials=fields.credentials(request.data, request.query_params),
+            credentials=fields.credentials(request.data, request.query_params, request.caller),
             deadline=fields.deadline(request.data, request.query_params),
             content=json.dumps(body, separators=(",", ":")).encode(),
         )

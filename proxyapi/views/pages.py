@@ -9,6 +9,7 @@ from django.template.loader import render_to_string
 from proxyapi import openapi
 from proxyapi.capacity import capacity
 from proxyapi.exceptions import NotFound
+from proxyapi.keyring import keyring
 from proxyapi.requests import ProxyRequest
 from proxyapi.views.base import ProxyView
 from usage.ledger import ledger
@@ -34,11 +35,11 @@ class ReadinessView(ProxyView):
 
     @openapi.readiness
     async def get(self, request: ProxyRequest) -> HttpResponse:
-        ready = bool(settings.SECURITY_KEY) and not capacity.draining and not ledger.journal.full
-        degraded = ledger.database_error or ledger.shipper_error
+        ready = keyring.loaded and not capacity.draining and not ledger.journal.full
+        degraded = keyring.state != "loaded" or ledger.database_error or ledger.shipper_error
         facts = {
             "status": "unavailable" if not ready else "degraded" if degraded else "ok",
-            "keys": "loaded" if settings.SECURITY_KEY else "missing",
+            "keys": keyring.state,
             "draining": capacity.draining,
             "journal": "full" if ledger.journal.full else "ok",
             "journal_lag_bytes": ledger.lag_bytes,
@@ -59,5 +60,5 @@ class NotFoundView(ProxyView):
 
     post = put = patch = delete = trace = get
 
-    async def parse(self, request: ProxyRequest) -> None:
-        """Whatever the body is, the answer is 404."""
+    async def admit(self, request: ProxyRequest) -> None:
+        """Whoever it is and whatever the body is, the answer is 404."""

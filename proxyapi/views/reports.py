@@ -14,8 +14,9 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from proxyapi import openapi
-from proxyapi.authentication import AccessTokenAuthentication, Caller, SecurityKeyAuthentication
+from proxyapi.authentication import AccessTokenAuthentication, SecurityKeyAuthentication
 from proxyapi.exceptions import BadRequest, DatabaseUnavailable, InvalidKey
+from proxyapi.keyring import Caller
 from proxyapi.requests import ProxyRequest
 from proxyapi.threads import in_own_thread
 from proxyapi.views.base import ProxyView

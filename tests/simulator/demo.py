@@ -44,7 +44,9 @@ def serve(upstream: str) -> int:
         "DATABASE_URL": "",
         "DATA_DIR": os.environ.get("DATA_DIR") or str(ROOT / "var" / "demo"),
     }
-    server = subprocess.Popen([sys.executable, "manage.py", "serve"], cwd=ROOT, env=environment, start_new_session=True)
+    server = subprocess.Popen(
+        [sys.executable, "manage.py", "serve", "--demo"], cwd=ROOT, env=environment, start_new_session=True
+    )
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
         server.send_signal(number)

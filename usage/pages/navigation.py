@@ -24,6 +24,7 @@ def sections(_request: HttpRequest) -> list[dict[str, Any]]:
         {
             "title": "How it is set up",
             "items": [
+                _entry("Keys", "key", "admin:proxyapi_accesskey_changelist", "proxyapi.view_accesskey"),
                 _entry("Own prices", "sell", "admin:usage_modelprice_changelist", "usage.view_modelprice"),
                 _entry("Users", "person", "admin:auth_user_changelist", "auth.view_user"),
                 _entry("Groups", "group", "admin:auth_group_changelist", "auth.view_group"),

@@ -32,13 +32,15 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--reload", action="store_true", help="restart the worker when the code changes")
+        parser.add_argument("--reload", action="store_true", help="restart the worker when the code changes (make dev)")
+        parser.add_argument("--demo", action="store_true", help="the upstream is a simulated one (make demo)")
 
     def handle(self, *_args: Any, **options: Any) -> NoReturn:
         for number in STOPS:
             signal.signal(number, lambda *_: sys.exit(0))
         # A failure, and a stop while starting, undo what the stack has; `exec` does not return.
         try:
+            check_debug(allowed=options["reload"] or options["demo"])
             with ExitStack() as undo:
                 self.prepare(undo)
                 signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # until gunicorn handles them
@@ -66,6 +68,12 @@ class Command(BaseCommand):
                 raise StartError(str(fault)) from None
         self.stdout.write(banner(values, generated, admin_made=admin_made))
         self.stdout.flush()
+
+
+def check_debug(*, allowed: bool) -> None:
+    """A debug page shows settings and the values of variables to whoever makes a page fail."""
+    if settings.DEBUG and not allowed:
+        raise StartError("DEBUG is true, which only `make dev` and `make demo` start with; unset it")
 
 
 def make_data_dir() -> None:

@@ -1,0 +1,232 @@
+"""Owns the keys' pages in the admin: made, rotated and revoked there. The text of a key is shown once.
+
+That page is the answer to the form itself, not one that it leads to: between the two, the text would have to be kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import Max, Q, QuerySet, TextField
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.html import format_html
+from unfold.admin import ModelAdmin
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.views import ChangeList
+from unfold.widgets import UnfoldAdminTextareaWidget
+
+from proxyapi.admin_forms import GRACES, AccessKeyForm, LinesField, RotateForm
+from proxyapi.models import AccessKey
+from proxyapi.permissions import is_allowed
+from usage.models import UsageDay
+
+STATE_LABELS = {"active": "success", "off": "warning", "expired": "warning", "revoked": "danger"}
+# What a ready-made curl calls: the first that the key may.
+EXAMPLES = ("/openai", "/v1/chat/completions")
+EXAMPLE_BODY = '{"model": "%s", "messages": [{"role": "user", "content": "Hello"}]}'
+
+
+class KeyChangeList(ChangeList):  # type: ignore[misc]  # unfold has no types
+    def get_results(self, request: HttpRequest) -> None:
+        """When each key of the page was last used: from the sums of days, in one query."""
+        super().get_results(request)
+        names = [key.name for key in self.result_list]
+        days = UsageDay.objects.filter(key_name__in=names).values_list("key_name").annotate(Max("day"))
+        last_days = dict(days)
+        for key in self.result_list:
+            key.last_used_day = last_days.get(key.name)
+
+
+class StateFilter(admin.SimpleListFilter):
+    title, parameter_name = "state", "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state, state) for state in STATE_LABELS]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[AccessKey]) -> QuerySet[AccessKey]:
+        revoked, expired = Q(revoked_at__isnull=False), Q(expires_at__lte=timezone.now())
+        conditions = {
+            "revoked": revoked,
+            "expired": expired & ~revoked,
+            "off": Q(active=False) & ~expired & ~revoked,
+            "active": Q(active=True) & ~revoked & (Q(expires_at__isnull=True) | ~expired),
+        }
+        return queryset.filter(conditions[value]) if (value := self.value()) in conditions else queryset
+
+
+@admin.register(AccessKey)
+class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
+    form = AccessKeyForm
+    list_display = ("name", "key_text", "owner", "key_state", "created", "last_used")
+    list_filter = (StateFilter,)
+    list_filter_sheet = False
+    search_fields = ("name", "owner", "note", "=last_four")
+    search_help_text = "A part of the name, the owner or the note, or the last four characters."
+    list_per_page = 50
+    formfield_overrides = {  # noqa: RUF012  (Django's attribute)
+        ArrayField: {"form_class": LinesField, "widget": UnfoldAdminTextareaWidget({"rows": 3})},
+        TextField: {"widget": UnfoldAdminTextareaWidget({"rows": 3})},
+    }
+    readonly_fields = ("key_text", "key_state", "previous_key", "own_account", "created", "changed")
+    actions_detail = ("rotate", "revoke")
+
+    about = ("name", "owner", "note", "tags")
+    rules = ("allowed_models", "allowed_routes", "log_bodies")
+    limits = (
+        "requests_per_minute", "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total"
+    )  # fmt: skip
+
+    def get_fieldsets(self, request: HttpRequest, obj: AccessKey | None = None) -> Any:
+        account: tuple[str, ...] = ("upstream_key",)
+        validity: tuple[str, ...] = ("expires_at",)
+        facts: tuple[Any, ...] = ()
+        if obj is not None:
+            account = ("own_account", "upstream_key", "forget_upstream_key")
+            validity = ("active", "expires_at")
+            seen = ("key_text", "key_state", "previous_key", "created", "changed")
+            facts = (("Key", {"fields": seen}),)
+        return (
+            *facts,
+            ("About", {"fields": self.about}),
+            ("Validity", {"fields": validity}),
+            ("What it may do", {"fields": self.rules}),
+            ("Limits", {"fields": self.limits, "description": "Empty: none."}),
+            ("Account", {"fields": account}),
+        )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: AccessKey | None = None) -> Any:
+        fixed = () if obj is None else ("name",) if obj.revoked_at is None else ("name", "active", "expires_at")
+        return (*self.readonly_fields, *fixed)
+
+    def get_changelist(self, request: HttpRequest, **options: Any) -> type[KeyChangeList]:
+        return KeyChangeList
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any | None = None) -> bool:
+        return False
+
+    # Making one
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Mapping[str, Any] | None = None
+    ) -> HttpResponse:
+        """One button: the page that follows has the key, and is not to be passed by."""
+        context = {"show_save_and_continue": False, "show_save_and_add_another": False, **(extra_context or {})}
+        answer: HttpResponse = super().add_view(request, form_url, context)
+        return answer
+
+    def save_model(self, request: HttpRequest, obj: AccessKey, form: AccessKeyForm, change: bool) -> None:
+        account_set = form.set_upstream_key(obj)
+        if change:
+            obj.save(update_fields=[*form.changed_columns, *(["sealed_upstream_key"] if account_set else [])])
+        else:
+            request.key_text = obj.renew()  # type: ignore[attr-defined]  # for `response_add`, in the same request
+            obj.save(force_insert=True)
+
+    def response_add(self, request: HttpRequest, obj: AccessKey, post_url_continue: Any = None) -> HttpResponse:
+        return self._show(request, obj, request.key_text, "This is the new key.")  # type: ignore[attr-defined]
+
+    # Rotating and revoking one
+
+    @action(description="Rotate", url_path="rotate", permissions=["change"])  # type: ignore[untyped-decorator]  # unfold's
+    def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        key = get_object_or_404(AccessKey, pk=object_id)
+        form = RotateForm(request.POST or None)
+        if form.is_valid():
+            try:
+                with transaction.atomic():
+                    key = AccessKey.objects.select_for_update().get(pk=object_id)
+                    text = key.rotate(form.chosen)
+                    words = GRACES[form.cleaned_data["grace"]].partition(":")[0]
+                    self.log_change(request, key, f"Rotated; grace for the old key: {words}.")
+            except ValidationError as error:
+                form.add_error(None, error)
+            else:
+                end = key.previous_valid_until
+                old = f"The old one works until {end:%Y-%m-%d %H:%M} UTC." if end else "The old one is refused."
+                return self._show(request, key, text, f"This is the new key. {old}")
+        return self._ask(request, key, "Rotate", "rotate_key.html", form=form)
+
+    @action(description="Revoke", url_path="revoke", permissions=["change"], variant=ActionVariant.DANGER)  # type: ignore[untyped-decorator]  # unfold's
+    def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        key = get_object_or_404(AccessKey, pk=object_id)
+        if request.method == "POST":
+            with transaction.atomic():
+                key = AccessKey.objects.select_for_update().get(pk=object_id)
+                key.revoke()
+                self.log_change(request, key, "Revoked.")
+            self.message_user(
+                request, f"The key {key} is revoked: every worker refuses it within two seconds.", messages.SUCCESS
+            )
+            return redirect("admin:proxyapi_accesskey_change", key.pk)
+        return self._ask(request, key, "Revoke", "revoke_key.html")
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
+        """None for a revoked key."""
+        live = AccessKey.objects.filter(pk=object_id, revoked_at=None).exists()
+        return super().get_actions_detail(request, object_id) if live else []
+
+    def _ask(self, request: HttpRequest, key: AccessKey, verb: str, template: str, **more: Any) -> HttpResponse:
+        context = {**self.admin_site.each_context(request), "opts": self.opts, "key": key, **more}
+        return TemplateResponse(
+            request, f"admin/proxyapi/accesskey/{template}", {**context, "title": f"{verb} key {key}"}
+        )
+
+    def _show(self, request: HttpRequest, key: AccessKey, text: str, words: str) -> HttpResponse:
+        return self._ask(request, key, "Key", "show_key.html", text=text, words=words, curl=_curl(request, key, text))
+
+    # Columns
+
+    @admin.display(description="key")
+    def key_text(self, key: AccessKey) -> str:
+        return format_html("<code>{}</code>", key.shown)
+
+    @display(description="state", label=STATE_LABELS)  # type: ignore[untyped-decorator]  # unfold's
+    def key_state(self, key: AccessKey) -> str:
+        return key.state()
+
+    @admin.display(description="created (UTC)", ordering="created_at")
+    def created(self, key: AccessKey) -> str:
+        return f"{key.created_at:%Y-%m-%d %H:%M}"
+
+    @admin.display(description="changed (UTC)")
+    def changed(self, key: AccessKey) -> str:
+        return f"{key.changed_at:%Y-%m-%d %H:%M}"
+
+    @admin.display(description="last used (UTC)")
+    def last_used(self, key: AccessKey) -> str:
+        day = getattr(key, "last_used_day", None)
+        return f"{day:%Y-%m-%d}" if day else "-"
+
+    @admin.display(description="Key before the rotation")
+    def previous_key(self, key: AccessKey) -> str:
+        until = key.previous_valid_until
+        return f"works until {until:%Y-%m-%d %H:%M} UTC" if until and until > timezone.now() else "-"
+
+    @admin.display(description="Own upstream key")
+    def own_account(self, key: AccessKey) -> str:
+        return "set" if key.sealed_upstream_key else "none: the configured one is used"
+
+
+def _curl(request: HttpRequest, key: AccessKey, text: str) -> str:
+    """A first call, ready to run."""
+    route = next((route for route in EXAMPLES if is_allowed(route, key.allowed_routes)), EXAMPLES[0])
+    named = (name for name in key.allowed_models if not set(name) & set("*?[]'\"\\"))
+    may_default = is_allowed(settings.DEFAULT_MODEL, key.allowed_models)
+    model = settings.DEFAULT_MODEL if may_default else next(named, settings.DEFAULT_MODEL)
+    lines = (
+        f"curl {request.build_absolute_uri(route)}",
+        f'-H "Authorization: Bearer {text}"',
+        '-H "Content-Type: application/json"',
+        f"-d '{EXAMPLE_BODY % model}'",
+    )
+    return " \\\n  ".join(lines)

@@ -1,0 +1,82 @@
+"""Owns the forms of keys in the admin."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib.postgres.forms import SimpleArrayField
+from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminSelectWidget, UnfoldBooleanSwitchWidget
+
+from proxyapi.models import AccessKey, check_upstream_key
+
+GRACES = {
+    "0": "none: the old key is refused at once",
+    "3600": "an hour",
+    "86400": "a day",
+    "604800": "a week",
+    "2592000": "30 days",
+}
+
+
+class LinesField(SimpleArrayField):
+    """A list, one item a line; commas do as well, and empty lines are nothing."""
+
+    def __init__(self, base_field: forms.Field, **options: Any) -> None:
+        super().__init__(base_field, delimiter="\n", **options)
+
+    def clean(self, value: Any) -> Any:
+        items = (item.strip() for item in re.split(r"[\n,]", value or ""))
+        return super().clean("\n".join(filter(None, items)))
+
+
+class AccessKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable when it runs
+    upstream_key = forms.CharField(
+        required=False,
+        validators=[check_upstream_key],
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+        help_text="Pays for its calls, instead of the configured one. Kept encrypted, never shown again.",
+    )
+    forget_upstream_key = forms.BooleanField(
+        required=False, widget=UnfoldBooleanSwitchWidget, help_text="Take the key's own upstream key away."
+    )
+
+    class Meta:
+        model = AccessKey
+        fields = "__all__"  # noqa: DJ007  (the admin's fieldsets say which)
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        if cleaned.get("upstream_key") and cleaned.get("forget_upstream_key"):
+            self.add_error("forget_upstream_key", "Either a new upstream key, or none.")
+        return cleaned
+
+    @property
+    def changed_columns(self) -> list[str]:
+        """Of the model's, those that the form has changed."""
+        columns = {field.name for field in AccessKey._meta.concrete_fields}
+        return [name for name in self.changed_data if name in columns]
+
+    def set_upstream_key(self, key: AccessKey) -> bool:
+        """Whether there was anything to set, or to take away."""
+        text = self.cleaned_data.get("upstream_key", "")
+        if text or self.cleaned_data.get("forget_upstream_key"):
+            key.set_upstream_key(text)
+            return True
+        return False
+
+
+class RotateForm(forms.Form):
+    grace = forms.ChoiceField(
+        label="How long the old key goes on",
+        choices=list(GRACES.items()),
+        initial="86400",
+        widget=UnfoldAdminSelectWidget,
+        help_text="In this time both work.",
+    )
+
+    @property
+    def chosen(self) -> timedelta:
+        return timedelta(seconds=int(self.cleaned_data["grace"]))

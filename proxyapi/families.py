@@ -1,0 +1,186 @@
+"""Owns which paths of OpenAI's API there are on `/v1`: families of routes, open or closed, and each path's name.
+
+A name is the path as OpenAI's reference writes it, with `{id}` for each id: there are few of them, so they can be
+counted by. Anything else below an open family goes to upstream as well, under the name `/v1/<family>/*`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from urllib.parse import unquote
+
+
+@dataclass(frozen=True)
+class Family:
+    """Routes that are opened together. `paths` are those of the API reference, as of the SDK's resources."""
+
+    name: str
+    paths: tuple[str, ...]
+    open_by_default: bool = True
+    # Whether an answer's `usage` is what the call consumed; elsewhere it repeats another call's, or means other things.
+    states_usage: bool = True
+    # The paths on which a POST makes a model work.
+    model_paths: tuple[str, ...] = ()
+
+    @cached_property
+    def segments(self) -> list[str]:
+        return self.name.split("/")
+
+
+FAMILIES = (
+    Family(
+        "chat/completions",
+        ("/chat/completions", "/chat/completions/{id}", "/chat/completions/{id}/messages"),
+        model_paths=("/chat/completions",),
+    ),
+    Family(
+        "responses",
+        (
+            "/responses", "/responses/compact", "/responses/input_tokens", "/responses/{id}", "/responses/{id}/cancel",
+            "/responses/{id}/input_items",
+        ),
+        model_paths=("/responses", "/responses/compact", "/responses/input_tokens"),
+    ),
+    Family(
+        "conversations",
+        ("/conversations", "/conversations/{id}", "/conversations/{id}/items", "/conversations/{id}/items/{id}"),
+        states_usage=False,
+    ),
+    Family("embeddings", ("/embeddings",), model_paths=("/embeddings",)),
+    Family(
+        "audio",
+        (
+            "/audio/speech", "/audio/transcriptions", "/audio/translations", "/audio/voices", "/audio/voice_consents",
+            "/audio/voice_consents/{id}",
+        ),
+        model_paths=("/audio/speech", "/audio/transcriptions", "/audio/translations"),
+    ),
+    Family(
+        "images",
+        ("/images/generations", "/images/edits", "/images/variations"),
+        model_paths=("/images/generations", "/images/edits", "/images/variations"),
+    ),
+    Family("moderations", ("/moderations",), model_paths=("/moderations",)),
+    Family("models", ("/models", "/models/{id}"), states_usage=False),
+    Family("files", ("/files", "/files/{id}", "/files/{id}/content"), open_by_default=False, states_usage=False),
+    Family(
+        "vector_stores",
+        (
+            "/vector_stores", "/vector_stores/{id}", "/vector_stores/{id}/search", "/vector_stores/{id}/files",
+            "/vector_stores/{id}/files/{id}", "/vector_stores/{id}/files/{id}/content",
+            "/vector_stores/{id}/file_batches", "/vector_stores/{id}/file_batches/{id}",
+            "/vector_stores/{id}/file_batches/{id}/cancel", "/vector_stores/{id}/file_batches/{id}/files",
+        ),
+        open_by_default=False,
+        states_usage=False,
+    ),
+    Family("batches", ("/batches", "/batches/{id}", "/batches/{id}/cancel"), open_by_default=False, states_usage=False),
+    Family(
+        "uploads",
+        ("/uploads", "/uploads/{id}/parts", "/uploads/{id}/complete", "/uploads/{id}/cancel"),
+        open_by_default=False,
+        states_usage=False,
+    ),
+    Family(
+        "fine_tuning",
+        (
+            "/fine_tuning/jobs", "/fine_tuning/jobs/{id}", "/fine_tuning/jobs/{id}/cancel",
+            "/fine_tuning/jobs/{id}/pause", "/fine_tuning/jobs/{id}/resume", "/fine_tuning/jobs/{id}/events",
+            "/fine_tuning/jobs/{id}/checkpoints", "/fine_tuning/checkpoints/{id}/permissions",
+            "/fine_tuning/checkpoints/{id}/permissions/{id}", "/fine_tuning/alpha/graders/run",
+            "/fine_tuning/alpha/graders/validate",
+        ),
+        open_by_default=False,
+        states_usage=False,
+    ),
+    Family("assistants", ("/assistants", "/assistants/{id}"), open_by_default=False, states_usage=False),
+    Family(
+        "threads",
+        (
+            "/threads", "/threads/{id}", "/threads/runs", "/threads/{id}/messages", "/threads/{id}/messages/{id}",
+            "/threads/{id}/runs", "/threads/{id}/runs/{id}", "/threads/{id}/runs/{id}/cancel",
+            "/threads/{id}/runs/{id}/submit_tool_outputs", "/threads/{id}/runs/{id}/steps",
+            "/threads/{id}/runs/{id}/steps/{id}",
+        ),
+        open_by_default=False,
+        states_usage=False,
+    ),
+)  # fmt: skip
+DEFAULT = tuple(family.name for family in FAMILIES if family.open_by_default)
+ALL = tuple(family.name for family in FAMILIES)
+
+# Families whose objects belong to the key that made them.
+OWNED = ("chat/completions", "responses", "conversations")
+
+LONGEST_PATH = 1024
+# RFC 3986, 3.3: what a segment of a path may be on the wire.
+_SEGMENT = re.compile(r"(?:[A-Za-z0-9._~:@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
+_UNSAFE = re.compile(r"(?:^|[/\\])\.{0,2}(?:$|[/\\])|[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where a call goes. `name` is the ledger's word for it, `path` is what upstream gets below its base URL."""
+
+    family: Family
+    name: str
+    path: str
+    segments: list[str]  # of the path, decoded
+
+    @property
+    def last_id(self) -> str:
+        """The last segment of the path, decoded."""
+        return self.segments[-1]
+
+    @property
+    def stored_id(self) -> str:
+        """The id of the stored object that the path is about; empty if it is about none that has an owner."""
+        below = self.segments[len(self.family.segments) :]
+        is_about_one = "{id}" in self.name or self.name.endswith("/*")
+        return below[0] if below and is_about_one and self.family.name in OWNED else ""
+
+    @property
+    def makes_a_model_work(self) -> bool:
+        return self.name.removeprefix("/v1") in self.family.model_paths
+
+
+def find_route(raw_path: str) -> Route | None:
+    """The route of a path below `/v1`, as it came over the wire; None if no family has it.
+
+    What could be read as another path (`..`, also as `%2e%2e`, and `//`) has none. Upstream gets the path as it came;
+    the name is of what upstream may read in it: letters that need no `%61` have one name, with a `/` at the end or not.
+    """
+    segments = raw_path.removeprefix("/").removesuffix("/").split("/")
+    if len(raw_path) > LONGEST_PATH or not all(map(_is_safe, segments)):
+        return None
+    segments = list(map(unquote, segments))
+    node: dict[str, Any] = _TREE
+    for segment in segments:
+        node = node.get(segment) or node.get("{id}") or {}
+    if "" in node:
+        family, name = node[""]
+        return Route(family, name, raw_path, segments)
+    parent = next((family for family in FAMILIES if segments[: len(family.segments)] == family.segments), None)
+    return None if parent is None else Route(parent, f"/v1/{parent.name}/*", raw_path, segments)
+
+
+def _is_safe(segment: str) -> bool:
+    return bool(_SEGMENT.fullmatch(segment)) and not _UNSAFE.search(unquote(segment))
+
+
+def _tree() -> dict[str, Any]:
+    """The paths by their segments; under `""` the family and the name of a path that ends there."""
+    tree: dict[str, Any] = {}
+    for family in FAMILIES:
+        for path in family.paths:
+            node = tree
+            for segment in path.strip("/").split("/"):
+                node = node.setdefault(segment, {})
+            node[""] = (family, f"/v1{path}")
+    return tree
+
+
+_TREE = _tree()

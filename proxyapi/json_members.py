@@ -1,0 +1,84 @@
+"""Owns the members of a JSON object with their places in its text, so that one can change and every other byte stay.
+
+JSON is read as generously as any server may: `NaN`, numbers of any size a double or 4,300 digits can hold, control
+characters in strings, names given twice, bytes that are not UTF-8. What upstream makes of them is upstream's to say.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NamedTuple
+
+# Finding a member's place costs fifty times what reading it does; an API has a few dozen names.
+MOST_MEMBERS = 10_000
+_SPACE = re.compile(r"[ \t\n\r]*")
+_DECODER = json.JSONDecoder(strict=False)
+
+
+class Member(NamedTuple):
+    """`text[start:end]` is the member from its name on, `text[value_start:end]` its value."""
+
+    name: str
+    value: Any
+    start: int
+    value_start: int
+    end: int
+
+
+def decode(data: bytes) -> str:
+    """The text of these bytes; `encode` gives exactly these bytes back, whatever they are."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def read_members(text: str, at: int = 0) -> list[Member]:
+    """The members of the object that begins at `at`, in their order.
+
+    Raises:
+        ValueError: it is no JSON object, or has more than `MOST_MEMBERS`; the words quote nothing of it.
+        RecursionError: it is nested too deep.
+    """
+    at = _past_space(text, at)
+    if text[at : at + 1] != "{":
+        raise ValueError("it is not an object")
+    members: list[Member] = []
+    at = _past_space(text, at + 1)
+    while text[at : at + 1] != "}":
+        if members:
+            if text[at : at + 1] != ",":
+                raise _fault("Expecting ',' delimiter", text, at)
+            at = _past_space(text, at + 1)
+        if text[at : at + 1] != '"':
+            raise _fault("Expecting property name enclosed in double quotes", text, at)
+        name, colon = _DECODER.raw_decode(text, at)
+        colon = _past_space(text, colon)
+        if text[colon : colon + 1] != ":":
+            raise _fault("Expecting ':' delimiter", text, colon)
+        value_start = _past_space(text, colon + 1)
+        value, end = _DECODER.raw_decode(text, value_start)
+        members.append(Member(name, value, at, value_start, end))
+        if len(members) > MOST_MEMBERS:
+            raise ValueError(f"it has more than {MOST_MEMBERS:,} members")
+        at = _past_space(text, end)
+    return members
+
+
+def read_object(text: str) -> list[Member]:
+    """The members of the object that is all of `text`; raises as `read_members`."""
+    members = read_members(text)
+    end = text.index("}", members[-1].end if members else 0) + 1
+    if _past_space(text, end) != len(text):
+        raise _fault("Extra data", text, end)
+    return members
+
+
+def _past_space(text: str, at: int) -> int:
+    return _SPACE.match(text, at).end()  # type: ignore[union-attr]  # it matches nothing, too
+
+
+def _fault(words: str, text: str, at: int) -> json.JSONDecodeError:
+    return json.JSONDecodeError(words, text, at)

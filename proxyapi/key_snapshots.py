@@ -1,0 +1,102 @@
+"""Owns how the keys come out of the database, and their copy in `DATA_DIR/keyring.json` for when it is away.
+
+A record is one key as JSON has it: digests, and upstream keys sealed; no text of a key. Keys that are off or revoked
+are not in it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.db import connection, connections
+
+from proxyapi.models import AccessKey
+from proxyapi.private_file import write_private
+
+logger = logging.getLogger(__name__)
+
+FIELDS = (
+    "name", "tags", "expires_at", "allowed_models", "allowed_routes", "requests_per_minute", "tokens_per_minute",
+    "parallel_calls", "budget_day", "budget_month", "budget_total", "log_bodies", "sealed_upstream_key", "digest",
+    "previous_digest", "previous_valid_until",
+)  # fmt: skip
+# Every write of a row gives it another xmin, whoever writes it; and no commit can hide behind a later one, as with
+# the highest of the times of change.
+MARKER = "SELECT count(*), coalesce(sum(hashtextextended(id || ' ' || xmin, 0)), 0) FROM proxyapi_accesskey"
+VERSION = 1
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All keys in force. `marker` tells two states of the table apart; `loaded_at` is Unix time."""
+
+    marker: str
+    loaded_at: float
+    records: list[Record]
+    version: int = VERSION
+
+
+def marker() -> str:
+    """Raises `django.db.Error`."""
+    with connection.cursor() as cursor:
+        cursor.execute(MARKER)
+        return " ".join(map(str, cursor.fetchone()))
+
+
+def load(marker: str) -> Snapshot:
+    """The keys as they are, after `marker` was read: if they change in between, the next marker differs.
+
+    Raises:
+        django.db.Error: they cannot be read.
+    """
+    rows = AccessKey.objects.filter(active=True, revoked_at=None).values(*FIELDS)
+    return Snapshot(marker, time.time(), [{name: _plain(value) for name, value in row.items()} for row in rows])
+
+
+def leave_pool() -> None:
+    """From now on this thread has a connection of its own: the pool waits longer and longer after an outage.
+
+    A server that vanished without a word is given up after ten seconds.
+    """
+    own = connections["default"].copy()
+    options = own.settings_dict["OPTIONS"]
+    options.pop("pool", None)
+    options.update(tcp_user_timeout=10_000, keepalives_idle=5, keepalives_interval=5, keepalives_count=1)
+    connections["default"] = own
+
+
+def write(snapshot: Snapshot) -> None:
+    """Raises OSError."""
+    write_private(_path(), orjson.dumps(asdict(snapshot)).decode())
+
+
+def read() -> Snapshot | None:
+    """What was written last; None if nothing can be read."""
+    try:
+        snapshot = Snapshot(**orjson.loads(_path().read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        logger.warning("%s cannot be read: %s", _path(), type(error).__name__)
+        return None
+    return snapshot if snapshot.version == VERSION else None
+
+
+def _path() -> Path:
+    return Path(settings.DATA_DIR) / "keyring.json"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.timestamp()
+    return str(value) if isinstance(value, Decimal) else value

@@ -1,0 +1,160 @@
+"""`python manage.py keys …`: makes, lists, rotates and revokes keys, for scripts."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from argparse import ArgumentParser, ArgumentTypeError
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError, transaction
+
+from proxyapi.models import AccessKey, LogBodies
+
+UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+SHOWN_ONCE = "It is shown once, and is kept nowhere. Every worker knows it within two seconds."
+
+
+class Command(BaseCommand):
+    help = "Makes, lists, rotates and revokes the keys of callers."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True)
+        create = actions.add_parser("create", help="make a key, and print it, once")
+        create.add_argument("name")
+        create.add_argument("--owner", default="")
+        create.add_argument("--note", default="")
+        create.add_argument("--tag", dest="tags", action="append", default=[], help="may be repeated")
+        create.add_argument("--expires", dest="expires_at", type=_moment, help="YYYY-MM-DD[THH:MM] (UTC), or 90d, 12h")
+        create.add_argument("--model", dest="allowed_models", action="append", default=[], help="a name or a pattern")
+        create.add_argument("--route", dest="allowed_routes", action="append", default=[], help="a route or a pattern")
+        for name in ("requests-per-minute", "tokens-per-minute", "parallel-calls"):
+            create.add_argument(f"--{name}", type=int)
+        for name in ("budget-day", "budget-month", "budget-total"):
+            create.add_argument(f"--{name}", type=_dollars, help="dollars")
+        create.add_argument("--log-bodies", choices=LogBodies.values, default=LogBodies.INHERIT.value)
+        create.add_argument("--upstream-key-file", metavar="FILE", help="its own upstream key; - reads standard input")
+        rotate = actions.add_parser("rotate", help="give a key a new text, and print it, once")
+        rotate.add_argument("name")
+        rotate.add_argument(
+            "--grace", type=_span, default=timedelta(0), help="how long the old one goes on: 30m, 24h, 7d"
+        )
+        listing = actions.add_parser("list", help="all keys, without their texts")
+        for action in (create, rotate, listing):
+            action.add_argument("--json", action="store_true", help="print JSON")
+        actions.add_parser("revoke", help="refuse a key for ever").add_argument("name")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        try:
+            getattr(self, options["action"])(options)
+        except ValidationError as error:
+            raise CommandError(" ".join(_faults(error))) from None
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from None
+        except OperationalError as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
+
+    def create(self, options: dict[str, Any]) -> None:
+        names = (
+            "owner", "note", "tags", "expires_at", "allowed_models", "allowed_routes", "requests_per_minute",
+            "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total", "log_bodies",
+        )  # fmt: skip
+        upstream_key = _read(options["upstream_key_file"])
+        fields = {name: options[name] for name in names}
+        self._print_text(*AccessKey.objects.issue(options["name"], upstream_key=upstream_key, **fields), options)
+
+    def rotate(self, options: dict[str, Any]) -> None:
+        with transaction.atomic():
+            key = self._get(options["name"])
+            text = key.rotate(options["grace"])
+        self._print_text(key, text, options)
+
+    def revoke(self, options: dict[str, Any]) -> None:
+        with transaction.atomic():
+            self._get(options["name"]).revoke()
+        self.stdout.write(f"{options['name']} is revoked; every worker refuses it within two seconds")
+
+    def list(self, options: dict[str, Any]) -> None:
+        keys = [_facts(key) for key in AccessKey.objects.all()]
+        if options["json"]:
+            self.stdout.write(json.dumps(keys, indent=2))
+            return
+        for key in keys:
+            head = f"{key['key']:<14}{key['state']:<9}{key['created_at'][:10]}"
+            self.stdout.write(f"{head}  {key['name']}  {key['owner']}".rstrip())
+
+    def _get(self, name: str) -> AccessKey:
+        key = AccessKey.objects.select_for_update().filter(name=name).first()
+        if key is None:
+            raise CommandError(f"there is no key {name!r}")
+        return key
+
+    def _print_text(self, key: AccessKey, text: str, options: dict[str, Any]) -> None:
+        """The text alone on standard output, so that a script may take it."""
+        if options["json"]:
+            self.stdout.write(json.dumps({"text": text, **_facts(key)}, indent=2))
+        else:
+            self.stdout.write(text)
+            self.stderr.write(SHOWN_ONCE)
+
+
+def _facts(key: AccessKey) -> dict[str, Any]:
+    until = key.previous_valid_until
+    return {
+        "name": key.name,
+        "key": key.shown,
+        "state": key.state(),
+        "owner": key.owner,
+        "tags": key.tags,
+        "allowed_models": key.allowed_models,
+        "allowed_routes": key.allowed_routes,
+        "created_at": key.created_at.isoformat(),
+        "expires_at": key.expires_at.isoformat() if key.expires_at else None,
+        "previous_valid_until": until.isoformat() if until else None,
+        "own_upstream_key": bool(key.sealed_upstream_key),
+    }
+
+
+def _faults(error: ValidationError) -> list[str]:
+    if not hasattr(error, "error_dict"):
+        return error.messages
+    return [f"{name}: {words}" for name, faults in error.message_dict.items() for words in faults]
+
+
+def _read(path: str | None) -> str:
+    """From a file, never from the command line, where others of the machine could see it."""
+    if path is None:
+        return ""
+    try:
+        return (sys.stdin.read() if path == "-" else Path(path).read_text()).strip()
+    except (OSError, UnicodeError) as error:
+        raise CommandError(f"{path} cannot be read: {error}") from None
+
+
+def _span(text: str) -> timedelta:
+    match = re.fullmatch(r"([0-9]{1,6})([mhdw])", text)
+    if not match:
+        raise ArgumentTypeError(f"{text!r} is no span; 30m, 24h, 7d or 4w")
+    return timedelta(**{UNITS[match[2]]: int(match[1])})
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return datetime.now(UTC) + _span(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _dollars(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ArgumentTypeError(f"{text!r} is no number") from None

@@ -1,0 +1,83 @@
+"""Owns a request's body on its way in: whole or piece by piece, under its cap, and the caller's departure.
+
+Nobody else calls ASGI's `receive`. While the body arrives a departure raises `CallerGone`; from then on a task
+watches for it and cancels the call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+from django.conf import settings
+
+from proxyapi.capacity import capacity
+from proxyapi.exceptions import BodyTooLarge, CallerGone, RequestTimeout, ShuttingDown
+
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+
+# A form's fields and part headers, beside the file that MAX_UPLOAD_BYTES allows.
+FORM_ALLOWANCE = 1024 * 1024
+
+
+class RequestBody:
+    """The body of one request. `size` is how much of it has come, `complete` whether that is all."""
+
+    def __init__(self, receive: Receive, *, is_form: bool, announced: str) -> None:
+        self.size = 0
+        self.complete = False
+        self.caller_gone = False
+        self.announced = int(announced) if announced.isdecimal() else None
+        self._receive = receive
+        self._limit = settings.MAX_UPLOAD_BYTES + FORM_ALLOWANCE if is_form else settings.MAX_BODY_BYTES
+        self._call = asyncio.current_task()
+        self._watch: asyncio.Task[None] | None = None
+
+    async def read(self) -> bytes:
+        """The whole of it.
+
+        Raises:
+            BodyTooLarge: it is, or says that it will be.
+            RequestTimeout: it was not there within REQUEST_TIMEOUT.
+            ShuttingDown: the server stops, and it is still not there.
+            CallerGone: it will never be.
+        """
+        try:
+            async with asyncio.timeout(settings.REQUEST_TIMEOUT) as patience:
+                with capacity.receiving(patience):
+                    pieces = [piece async for piece in self.pieces()]
+        except TimeoutError:
+            raise (ShuttingDown() if capacity.draining else RequestTimeout()) from None
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """As it comes, without empty pieces. Raises `BodyTooLarge` and `CallerGone`, as `read` does."""
+        too_large = BodyTooLarge(f"The request body is larger than {self._limit} bytes.")
+        if self.announced is not None and self.announced > self._limit:
+            raise too_large
+        while not self.complete:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self.caller_gone = True
+                raise CallerGone
+            self.size += len(message["body"])
+            if self.size > self._limit:
+                raise too_large
+            if not message["more_body"]:
+                self.complete = True
+                self._watch = asyncio.create_task(self._watch_departure())
+            if message["body"]:
+                yield message["body"]
+
+    def close(self) -> None:
+        """The call has ended: nobody cares any more whether its caller leaves."""
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def _watch_departure(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.caller_gone = True
+        if self._call is not None:
+            self._call.cancel()

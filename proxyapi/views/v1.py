@@ -1,0 +1,226 @@
+"""`/v1`: OpenAI's own API, passed through; a client needs to change its base URL and its key only.
+
+The order of a call: key checked → route open? → body received (a form: on its way up already) → policy reads a
+copy → `Call.begin` → upstream → the answer passes → `Call.end`. Bytes pass unchanged; `proxyapi.stream_usage` has the
+one exception.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar, cast
+from urllib.parse import parse_qsl
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from rest_framework.authentication import BaseAuthentication
+
+from proxyapi import fields, json_members, openapi, ownership, stream_usage
+from proxyapi.authentication import BearerAuthentication
+from proxyapi.capacity import capacity
+from proxyapi.exceptions import BadJSON, NotFound, UnsupportedMediaType, WebSocketRefused
+from proxyapi.families import Route, find_route
+from proxyapi.headers import pass_up
+from proxyapi.json_members import Member
+from proxyapi.keyring import BUILT_IN
+from proxyapi.listings import item_ids, keep_items
+from proxyapi.parsers import short_fault
+from proxyapi.permissions import check_model, is_allowed
+from proxyapi.relay import (
+    CHAT_WITHOUT_USAGE,
+    ERROR_OBJECT,
+    RESPONSES,
+    BodyRelay,
+    Dialect,
+    EventRelay,
+    RelayResponse,
+    unchanged,
+)
+from proxyapi.requests import ProxyRequest
+from proxyapi.uploads import FormUpload
+from proxyapi.upstream import UpstreamAnswer, UpstreamRequest
+from proxyapi.views.base import CallView
+from proxyapi.views.responses import check_previous
+
+NOT_FOUND_WORDS = {
+    "responses": "Response with id '{}' not found.",
+    "conversations": "Conversation with id '{}' not found.",
+    "chat/completions": "No chat completion found with id '{}'.",
+}
+OUR_QUERY_SECRETS = (b"security_key=", b"access_token=")
+
+
+class PassThroughView(CallView):
+    """Every route of every open family."""
+
+    authentication_classes: tuple[type[BaseAuthentication], ...] = (BearerAuthentication,)
+    http_method_names: ClassVar[list[str]] = ["get", "post", "delete", "options"]  # type: ignore[misc]  # Django's attribute
+    route = "/v1/*"
+
+    def setup(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        super().setup(request, *args, **kwargs)
+        raw_path = self.call.request.raw_path.decode("ascii", "replace")
+        self.found = find_route(raw_path.removeprefix("/v1"))
+        if self.found is not None:
+            self.call.route = self.found.name
+            self.call.answer.states_usage = self.found.family.states_usage
+
+    async def admit(self, request: ProxyRequest) -> None:
+        """The key is in the head, so a stranger's body is not received at all."""
+        capacity.check_room()
+        self.let_in(request)
+
+    @openapi.unlisted
+    async def handle(self, request: ProxyRequest, path: str) -> HttpResponseBase:
+        route = self.open_route(request)
+        call = request.call_request
+        upstream_request = UpstreamRequest(
+            request.method or "",
+            route.path,
+            credentials=fields.caller_credentials(request.caller),
+            deadline=asyncio.get_running_loop().time() + settings.REQUEST_TIMEOUT,
+            query=passed_query(request),
+            headers=pass_up(call.raw_headers),
+        )
+        dialect = RESPONSES if route.family.name == "responses" else ERROR_OBJECT
+        if call.is_form:
+            self.send_form(upstream_request)
+        else:
+            await call.read_body()
+            members = read_json(call.raw_body, call.META.get("CONTENT_TYPE", ""))
+            self.read_policy_fields(members, request)
+            self.check_models(values(members, "model"))
+            await self.check_owners(members)
+            upstream_request.content = call.raw_body or None
+            if route.name == "/v1/chat/completions" and self.call.stream:
+                asked = stream_usage.ask(json_members.decode(call.raw_body), members)
+                if asked is not None:
+                    upstream_request.content, dialect = json_members.encode(asked), CHAT_WITHOUT_USAGE
+        return await self.relayed(upstream_request, dialect)
+
+    get = post = delete = handle
+
+    def open_route(self, request: ProxyRequest) -> Route:
+        if request.META.get("HTTP_UPGRADE", "").lower() == "websocket":
+            raise WebSocketRefused
+        route = self.found
+        if route is None:
+            raise NotFound(f"Unknown endpoint: {request.method} {request.path}")
+        if route.family.name not in settings.V1_ROUTES:
+            raise NotFound(f"/v1/{route.family.name} is closed on this gateway; its setting V1_ROUTES can open it.")
+        return route
+
+    def send_form(self, upstream_request: UpstreamRequest) -> None:
+        """The form goes up as it arrives."""
+        call = self.call.request
+        self.call.form = upstream_request.upload = FormUpload(
+            call.incoming_body, call.META["CONTENT_TYPE"], self.read_form_fields
+        )
+        assert upstream_request.headers is not None  # noqa: S101  (a call that passes through has its own)
+        if call.incoming_body.announced is not None:
+            upstream_request.headers["Content-Length"] = str(call.incoming_body.announced)
+
+    def read_policy_fields(self, members: list[Member], request: ProxyRequest) -> None:
+        models, streams = values(members, "model"), values(members, "stream")
+        self.call.model = models[-1] if models and isinstance(models[-1], str) else ""
+        self.call.stream = streams[-1] is True if streams else asks_for_stream(request.call_request.raw_query)
+        makes = self.call.route if request.method == "POST" else ""
+        kept = values(members, "store")[-1:]
+        self.call.makes_stored = (
+            makes == "/v1/conversations"
+            or (makes == "/v1/responses" and kept != [False])
+            or (makes == "/v1/chat/completions" and kept == [True])
+        )
+
+    def read_form_fields(self, form: FormUpload) -> None:
+        self.call.model = next(iter(form.field("model")), "")
+        self.call.stream = "true" in map(str.lower, form.field("stream"))
+        self.call.request.body_received()
+        self.check_models(form.field("model"))
+
+    def check_models(self, models: list[Any]) -> None:
+        """All of them, where a name is given twice: which one counts is upstream's to say."""
+        route, caller = self.found, cast(ProxyRequest, self.request).caller
+        assert route is not None  # noqa: S101  (it is open)
+        if self.request.method == "POST" and route.makes_a_model_work:
+            for model in models or [""]:
+                check_model(caller, model if isinstance(model, str) else "")
+        elif route.name == "/v1/models/{id}" and not is_allowed(route.last_id, caller.allowed_models):
+            words = f"The model '{route.last_id[:200]}' does not exist or this key may not use it."
+            raise NotFound(words, param="model", code="model_not_found")
+
+    async def check_owners(self, members: list[Member]) -> None:
+        """What the path or the body refers to must be the caller's own; OpenAI's words for what is not there."""
+        route, caller = self.found, cast(ProxyRequest, self.request).caller
+        assert route is not None  # noqa: S101  (it is open)
+        if stored_id := route.stored_id:
+            words = NOT_FOUND_WORDS[route.family.name].format(stored_id[:200])
+            await ownership.check(stored_id, caller, NotFound(words))
+        for previous in values(members, "previous_response_id"):
+            await check_previous(previous, caller)
+        for conversation in values(members, "conversation"):
+            conversation_id = conversation.get("id") if isinstance(conversation, dict) else conversation
+            if isinstance(conversation_id, str):
+                words = NOT_FOUND_WORDS["conversations"].format(conversation_id[:200])
+                await ownership.check(conversation_id, caller, NotFound(words, param="conversation"))
+
+    async def relayed(self, request: UpstreamRequest, dialect: Dialect) -> HttpResponseBase:
+        answer = await self.ask(request)
+        if answer.status == 200 and answer.is_event_stream:
+            return RelayResponse(EventRelay(self.call, answer, dialect))
+        if answer.is_text or answer.status >= 300:
+            return await self.whole(answer, await self.shown(answer))
+        return RelayResponse(BodyRelay(self.call, answer))
+
+    async def shown(self, answer: UpstreamAnswer) -> Callable[[bytes], bytes]:
+        """What the caller sees of an answer: of a list, what its key may use or has made; all else as it is."""
+        caller = cast(ProxyRequest, self.request).caller
+        if self.request.method != "GET" or answer.status != 200:
+            return unchanged
+        if self.call.route == "/v1/models" and caller.allowed_models:
+            return partial(keep_items, lambda model_id: is_allowed(model_id, caller.allowed_models))
+        if self.call.route == "/v1/chat/completions" and caller.name != BUILT_IN:
+            return partial(keep_items, (await ownership.theirs(item_ids(await answer.read()), caller)).__contains__)
+        return unchanged
+
+
+def values(members: list[Member], name: str) -> list[Any]:
+    """All of them, where a name is given twice."""
+    return [member.value for member in members if member.name == name]
+
+
+def asks_for_stream(query: bytes) -> bool:
+    """Whether a GET is for a stream. (Django would refuse a query of many fields, which is upstream's to judge.)"""
+    given = [value for name, value in parse_qsl(query.decode("latin-1")) if name == "stream"]
+    return bool(given) and given[-1].lower() in {"true", "1"}
+
+
+def passed_query(request: ProxyRequest) -> str:
+    """The query as it came; but a key of ours that somebody put there stays here."""
+    raw = request.call_request.raw_query
+    if any(secret in raw for secret in OUR_QUERY_SECRETS):
+        return fields.upstream_query(request.query_params)
+    return raw.decode("ascii", "replace")
+
+
+def read_json(body: bytes, content_type: str) -> list[Member]:
+    """The members of a JSON body, for policy to look at; no body has none.
+
+    Raises:
+        UnsupportedMediaType: it does not say that it is JSON.
+        BadJSON: it is none, or not an object.
+    """
+    if not body:
+        return []
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type not in {"", "application/json"} and not media_type.endswith("+json"):
+        raise UnsupportedMediaType(f"Unsupported media type '{media_type}': send application/json or a form.")
+    try:
+        return json_members.read_object(json_members.decode(body))
+    except RecursionError as error:
+        raise BadJSON("The request body is nested too deep.") from error
+    except ValueError as error:
+        raise BadJSON(f"The request body is not valid JSON: {short_fault(error)}") from error
