@@ -9,7 +9,7 @@ UV_VERSION := 0.13.9
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos clients demo dev lint format requirements clean
+.PHONY: help run test chaos clients screens demo dev lint format requirements clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -26,6 +26,9 @@ chaos: $(VENV)/dev.stamp  ## kill, stop, fill and damage everything under load; 
 
 clients: $(VENV)/dev.stamp $(NODE)/node_modules/stamp  ## let the Node SDK, Vercel's, LangChain and LlamaIndex talk to /v1
 	@$(BIN)/python -m pytest tests/clients $(ARGS)
+
+screens: $(VENV)/dev.stamp  ## take the pictures in docs/screens anew; needs Chromium
+	@SCREENS=docs/screens $(BIN)/python -m pytest -q tests/browser/test_screens.py
 
 demo: $(VENV)/base.stamp  ## start the server against a simulated OpenAI: no key, no network
 	@$(BIN)/python -m tests.simulator.demo

@@ -26,6 +26,8 @@ from proxyapi.limiter import limiter  # noqa: E402  (after Django is set up)
 from proxyapi.receiving import Receive  # noqa: E402  (after Django is set up)
 from proxyapi.streaming import Send  # noqa: E402  (after Django is set up)
 from usage.ledger import ledger  # noqa: E402  (after Django is set up)
+from usage.live import worker_state  # noqa: E402  (after Django is set up)
+from usage.workers import Worker  # noqa: E402  (after Django is set up)
 
 # WhiteNoise answers with a plain iterator; Django reads a small file whole, which is what we want.
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
@@ -45,8 +47,10 @@ async def application(scope: Mapping[str, Any], receive: Receive, send: Send) ->
 
 async def run_lifespan(receive: Receive, send: Send) -> None:
     await receive()
+    worker = Worker(say_how_we_are)
     try:
         ledger.start()
+        worker.start()
     except OSError as error:
         await send({"type": "lifespan.startup.failed", "message": f"the journal cannot be written: {error}"})
         return
@@ -62,7 +66,15 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
     await limiter.stop()
     keyring.stop()
     ledger.stop()
+    worker.stop()
     await send({"type": "lifespan.shutdown.complete"})
+
+
+def say_how_we_are() -> dict[str, Any]:
+    """For the dashboard and `/metrics`, once a second."""
+    return worker_state(
+        in_flight=capacity.in_flight, draining=capacity.draining, gauges={"keyring_age_seconds": keyring.age}
+    )
 
 
 def begin_drain() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import django
 import pytest
+from django.test import Client
 from hypothesis import HealthCheck, settings
 
 from chatproxy import environment
@@ -54,6 +55,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(os.environ["DATA_DIR"], ignore_errors=True)
+
+
+@pytest.fixture
+def admin(db: None) -> Client:
+    """Somebody who is signed in and may do everything."""
+    from django.contrib.auth.models import User  # models can be imported once Django is set up
+
+    client = Client()
+    client.force_login(User.objects.create_superuser("root", password=None))
+    return client
 
 
 @pytest.fixture(scope="session")

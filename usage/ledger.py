@@ -10,6 +10,7 @@ from typing import Any
 
 from django.conf import settings
 
+from usage.counters import counters
 from usage.journal import Journal
 from usage.retention import DailyPruning
 from usage.shipper import Shipper
@@ -76,6 +77,7 @@ class Ledger:
     def end(self, request_id: str, row: Mapping[str, Any]) -> None:
         """Before the last byte leaves. Never fails."""
         self.journal.end(request_id, row)
+        counters.count_call(row)
 
     async def durable(self) -> None:
         """Waits until this task's records survive a power cut, if `JOURNAL_SYNC` is `always`."""

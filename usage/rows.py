@@ -17,6 +17,7 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
+from usage.counters import counters
 from usage.models import Outcome, Request
 from usage.responses import settle_responses
 from usage.rollups import ROW_COLUMNS, SUMS, Rollup
@@ -81,6 +82,7 @@ def write_rows(rows: Sequence[Mapping[str, Any]]) -> int:
         rollup.add(inserted)
         _insert_bodies(cursor, (by_id[str(row["request_id"])] for row in inserted))
         rollup.write(cursor)
+    counters.count_usage(inserted)
     return len(inserted)
 
 
