@@ -24,7 +24,7 @@ from bench.shipper import set_up
 from chatproxy.bundled_postgres import BundledPostgres
 from tests.gateway import ACCESS_TOKEN, run_gateway
 
-PASSWORD = "bench-password"
+PASSWORD = "bench-password"  # noqa: S105  (of a throw-away server)
 REQUESTS = "/admin/usage/request/"
 
 
