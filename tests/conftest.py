@@ -12,6 +12,7 @@ from pathlib import Path
 
 import django
 import pytest
+from hypothesis import settings
 
 from chatproxy import environment
 from chatproxy.bundled_postgres import BundledPostgres
@@ -27,6 +28,9 @@ os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="chatproxy-tests-")
 os.environ["DJANGO_SETTINGS_MODULE"] = "chatproxy.settings"
 os.environ["SECURITY_KEY"] = "test-security-key"
 os.environ["ACCESS_TOKEN"] = "test-access-token"
+
+settings.register_profile("chatproxy", deadline=None)  # it would measure how busy the machine is
+settings.load_profile("chatproxy")
 
 _postgres = BundledPostgres(Path(os.environ["DATA_DIR"]))
 
