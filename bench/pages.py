@@ -24,7 +24,7 @@ from bench.shipper import set_up
 from chatproxy.bundled_postgres import BundledPostgres
 from tests.gateway import ACCESS_TOKEN, run_gateway
 
-PASSWORD = "bench-password"  # noqa: S105  (of a throw-away server)
+PASSWORD = "bench-password"
 REQUESTS = "/admin/usage/request/"
 
 
