@@ -1,6 +1,6 @@
 """Owns the ASGI entry: the admin and its static files go to Django's own handler, all else is a call.
 
-The lifespan starts and ends what runs beside the calls: the ledger's threads, the keyring's, and upstream's pool.
+The lifespan starts and ends what runs beside the calls: the threads of the ledger and the keyring, the pools of upstream and of budgets.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from proxyapi.keyring import keyring  # noqa: E402  (after Django is set up)
 from proxyapi.receiving import Receive  # noqa: E402  (after Django is set up)
 from proxyapi.streaming import Send  # noqa: E402  (after Django is set up)
 from usage.ledger import ledger  # noqa: E402  (after Django is set up)
+from usage.reservations import reservations  # noqa: E402  (after Django is set up)
 
 # WhiteNoise answers with a plain iterator; Django reads a small file whole, which is what we want.
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
@@ -49,12 +50,14 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
         await send({"type": "lifespan.startup.failed", "message": f"the journal cannot be written: {error}"})
         return
     keyring.start()
+    await reservations.open()
     watching = asyncio.create_task(watch_pending())
     await send({"type": "lifespan.startup.complete"})
     await receive()
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
     await upstream.close()
+    await reservations.close()
     keyring.stop()
     ledger.stop()
     await send({"type": "lifespan.shutdown.complete"})

@@ -25,6 +25,7 @@ from usage.redaction import redact
 from usage.tokens import estimate_counts
 
 if TYPE_CHECKING:
+    from proxyapi.budgets import Hold
     from proxyapi.exceptions import ProxyError
     from proxyapi.keyring import Caller
     from proxyapi.requests import CallRequest
@@ -58,6 +59,7 @@ class Call:
         self.sent_upstream_at: float | None = None
         self.upstream_ended_at: float | None = None
         self.first_chunk_at: float | None = None
+        self.hold: Hold | None = None  # of its key's budget
         self.ended = False
 
     def let_in(self, caller: Caller) -> None:
@@ -130,6 +132,8 @@ class Call:
         if self.log_bodies == "all" or (self.log_bodies == "errors" and outcome != Outcome.SUCCESS):
             row |= self._bodies()
         ledger.end(str(self.request.request_id), row)
+        if self.hold is not None:
+            self.hold.settle(row)
 
     def _facts(self) -> dict[str, Any]:
         """What is known before upstream answers."""

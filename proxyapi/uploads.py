@@ -6,13 +6,14 @@ seen, so that upstream cannot act on a form that the caller's key may not send.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
+from proxyapi.cost_ceiling import Form
 from proxyapi.receiving import RequestBody
 from usage.bodies import Part
 
@@ -23,7 +24,7 @@ KEPT_OF_A_FIELD = 64 * 1024
 class FormUpload:
     """One form. `parts` are those seen so far; `readable` is false once it is no form that we understand."""
 
-    def __init__(self, body: RequestBody, content_type: str, check: Callable[[FormUpload], None]) -> None:
+    def __init__(self, body: RequestBody, content_type: str, check: Callable[[FormUpload], Awaitable[None]]) -> None:
         self.parts: list[Part] = []
         self.readable = True
         self._body = body
@@ -40,6 +41,12 @@ class FormUpload:
         """The values of a field, in their order."""
         return [part.content.decode("utf-8", "replace") for part in self.parts if part.name == name.encode()]
 
+    def sizes(self) -> Form:
+        """What its price depends on."""
+        names = {part.name.decode("utf-8", "replace") for part in self.parts if part.file_name is None}
+        fields = {name: self.field(name) for name in names}
+        return Form(fields, [part.size for part in self.parts if part.file_name is not None])
+
     async def pieces(self) -> AsyncIterator[bytes]:
         held = b""
         async for piece in self._body.pieces():
@@ -47,7 +54,7 @@ class FormUpload:
             if held:
                 yield held
             held = piece
-        self._check(self)
+        await self._check(self)
         yield held
 
     def _read(self, piece: bytes) -> None:

@@ -89,6 +89,8 @@ class Shipper:
     def _ship_once(self, *, adopting: bool) -> None:
         if self.fault:
             connections.close_all()
+        if adopting:
+            self.delivery.refresh_prices()
         for segment in list(self._journal.segments):
             self._ship(segment)
         if adopting and time.monotonic() - self._adopted_at >= ADOPT_SECONDS:

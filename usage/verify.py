@@ -11,6 +11,7 @@ from django.db import connection
 
 from usage import segments
 from usage.histogram import ENDS
+from usage.holds import find_strays
 from usage.models import LedgerState
 from usage.rollups import DAY_KEYS, DAY_SUMS, HISTOGRAMS, HOUR_KEYS, SUMS
 from usage.rows import DIGEST
@@ -35,6 +36,7 @@ def find_faults(journal: Path) -> Iterator[str]:
     yield from wrong_sums("usage_usageday", DAY_KEYS, DAY_GROUPS, DAY_SUMS, since)
     for name in HISTOGRAMS:
         yield from wrong_histograms(name, since)
+    yield from stray_holds()
     yield from missing_records(journal)
 
 
@@ -92,6 +94,12 @@ def wrong_histograms(name: str, since: datetime | None) -> Iterator[str]:
         cursor.execute(query, [ENDS, since])
         for group in cursor.fetchall():
             yield f"usage_usagehour's histogram of {name} is off for {' / '.join(group)}"
+
+
+def stray_holds() -> Iterator[str]:
+    """Money that is held for a call beside its row: it would count twice."""
+    for request_id in find_strays():
+        yield f"money is still held for call {request_id}, whose row is in the table"
 
 
 def missing_records(journal: Path) -> Iterator[str]:

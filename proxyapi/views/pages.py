@@ -13,6 +13,7 @@ from proxyapi.keyring import keyring
 from proxyapi.requests import ProxyRequest
 from proxyapi.views.base import ProxyView
 from usage.ledger import ledger
+from usage.reservations import reservations
 
 
 class IndexView(ProxyView):
@@ -36,7 +37,7 @@ class ReadinessView(ProxyView):
     @openapi.readiness
     async def get(self, request: ProxyRequest) -> HttpResponse:
         ready = keyring.loaded and not capacity.draining and not ledger.journal.full
-        degraded = keyring.state != "loaded" or ledger.database_error or ledger.shipper_error
+        degraded = keyring.state != "loaded" or ledger.database_error or ledger.shipper_error or reservations.fault
         facts = {
             "status": "unavailable" if not ready else "degraded" if degraded else "ok",
             "keys": keyring.state,
@@ -45,6 +46,7 @@ class ReadinessView(ProxyView):
             "journal_lag_bytes": ledger.lag_bytes,
             "database": ledger.database_error or "ok",
             "shipper": ledger.shipper_error or "ok",
+            "budgets": reservations.fault or "ok",
         }
         return JsonResponse(facts, status=200 if ready else 503, headers={} if ready else {"Retry-After": "1"})
 

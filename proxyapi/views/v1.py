@@ -1,8 +1,8 @@
 """`/v1`: OpenAI's own API, passed through; a client needs to change its base URL and its key only.
 
 The order of a call: key checked → route open? → body received (a form: on its way up already) → policy reads a
-copy → `Call.begin` → upstream → the answer passes → `Call.end`. Bytes pass unchanged; `proxyapi.stream_usage` has the
-one exception.
+copy → budget (of a form: when all of it is here but its last piece) → `Call.begin` → upstream → the answer passes →
+`Call.end`. Bytes pass unchanged; `proxyapi.stream_usage` has the one exception.
 """
 
 from __future__ import annotations
@@ -110,11 +110,14 @@ class PassThroughView(CallView):
         asked_in_query = request.query_params.get("stream", "").lower() in {"true", "1"}
         self.call.stream = streams[-1] is True if streams else asked_in_query
 
-    def read_form_fields(self, form: FormUpload) -> None:
+    async def read_form_fields(self, form: FormUpload) -> None:
+        """All of it is here but its last piece: upstream cannot act on it yet, so policy is in time."""
         self.call.model = next(iter(form.field("model")), "")
         self.call.stream = "true" in map(str.lower, form.field("stream"))
         self.call.request.body_received()
         self.check_models(form.field("model"))
+        assert self.found is not None  # noqa: S101  (it is open)
+        await self.hold("POST", self.found.path, form.sizes())
 
     def check_models(self, models: list[Any]) -> None:
         """All of them, where a name is given twice: which one counts is upstream's to say."""
