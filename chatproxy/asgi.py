@@ -1,6 +1,7 @@
 """Owns the ASGI entry: the admin and its static files go to Django's own handler, all else is a call.
 
-The lifespan starts and ends what runs beside the calls: the threads of the ledger and the keyring, the pools of upstream and of budgets.
+The lifespan starts and ends what runs beside the calls: the threads of the ledger and the keyring, the pools of
+upstream and of budgets.
 """
 
 from __future__ import annotations

@@ -34,7 +34,6 @@ HELD_SECONDS = 5  # calls in flight end, and cost less than they could have
 class Hold:
     """What one call holds, or may hold: the database may have been away."""
 
-    key_name: str
     request_id: str
 
     def settle(self, row: Mapping[str, Any]) -> None:
@@ -42,7 +41,7 @@ class Hold:
         if row["response_status"] in UNFINISHED and row["pollable"]:
             return
         cost, _ = price_call(row, ledger.own_prices or ())
-        reservations.settle(self.key_name, self.request_id, cost or Decimal(0))
+        reservations.settle(self.request_id, cost or Decimal(0))
 
 
 class Allowances:
@@ -80,7 +79,7 @@ async def reserve(call: Call, caller: Caller, method: str, path: str, body: byte
     dollars = price_of(ceiling)
     if not dollars:
         return
-    call.hold = Hold(caller.name, str(call.request.request_id))
+    call.hold = Hold(str(call.request.request_id))
     day = datetime.fromtimestamp(call.request.arrived_at, UTC).date()  # as in its row
     budgets = caller.budgets
     wanted = Wanted(call.hold.request_id, caller.name, day, dollars, budgets.day, budgets.month, budgets.total)
@@ -139,7 +138,7 @@ def refusal(budgets: Budgets, standing: Standing, day: date, dollars: Decimal) -
     ends_by_itself = all(spent + dollars <= amount for _, amount, spent, _ in full)
     words = (
         f"{_NAMES[span]} is {_shown(amount)}; {_shown(spent + held)} of it are spent or held for calls in flight,"
-        f" and this call may cost {_shown(dollars)}. A lower limit of its output tokens makes that less."
+        f" and this call may cost {_shown(dollars)}; less, if its output tokens are limited."
     )
     return BudgetExceeded(
         words,

@@ -1,11 +1,13 @@
 """Owns the taking of holds: in PostgreSQL, atomically across workers and hosts, from the event loop.
 
 One transaction takes the key's advisory lock and then, in a statement of its own and so with a snapshot that has every
-hold of before, inserts the hold only if what is spent, what is held and this hold are within each budget. It is one
-round trip, and needs no durability of its own: what a crash of PostgreSQL forgets, the ledger will count.
+hold of before, inserts the hold only if what is spent, what is held and this hold are within each budget. It needs no
+durability of its own: what a crash of PostgreSQL forgets, the ledger will count.
 
-Nothing here waits longer than `PATIENCE`. When the database does not answer, `fault` says so and `take` fails at once,
-until it has answered a look in the background.
+One task does it in rounds, each one transaction and one round trip for all calls of this process that wait by then,
+and for all that have ended: many calls at once do not queue for connections, and who calls again after a call has ended
+finds its hold shrunk. A round takes `PATIENCE` at most. If it fails, `fault` says so, and `take` fails at once until
+the database has answered a look.
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
-from dataclasses import dataclass, field
-from datetime import date
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
 from decimal import Decimal
 from math import inf
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
 from django.db import connections
@@ -27,19 +30,20 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-PATIENCE = 1.0  # seconds, for everything that a call waits for
+PATIENCE = 1.0  # seconds, for a round; a call waits for the one that goes on, and for its own
+CALLS_AT_ONCE = 200
 LOOK_SECONDS = 1.0
 CONNECTIONS = 4
+SPANS = ("day", "month", "total")
 APPLICATION = "chatproxy budgets"
 ONE_OUTAGE_SECONDS = 60.0  # a database that fails again within a minute of coming back has not been back
 
-TAKE = """
+BEGIN = """
 BEGIN ISOLATION LEVEL READ COMMITTED;
 SET LOCAL statement_timeout = 900;
-SET LOCAL synchronous_commit = off;
-SELECT pg_advisory_xact_lock(hashtextextended('chatproxy budget ' || %(key_name)s, 0));
+SET LOCAL synchronous_commit = off"""
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('chatproxy budget ' || %s, 0))"
+TAKE = """
 WITH spent AS (
     SELECT
         COALESCE(sum(cost) FILTER (WHERE day = %(day)s), 0) AS day,
@@ -61,14 +65,9 @@ WITH spent AS (
         AND NOT EXISTS (SELECT FROM usage_request WHERE request_id = %(request_id)s)
     RETURNING request_id
 )
-SELECT spent.*, held.*, EXISTS (SELECT FROM taken) FROM spent, held;
-COMMIT
-"""
+SELECT spent.*, held.*, EXISTS (SELECT FROM taken) AS taken FROM spent, held"""
 # Rows that the shipper is about to delete are left to it: waiting for several of them could be a deadlock.
 SETTLE = """
-BEGIN;
-SET LOCAL statement_timeout = 900;
-SET LOCAL synchronous_commit = off;
 WITH settled AS (
     SELECT request_id, actual.dollars
     FROM usage_hold JOIN unnest(%(ids)s::uuid[], %(dollars)s::numeric[]) AS actual(id, dollars) ON request_id = id
@@ -77,9 +76,7 @@ WITH settled AS (
     DELETE FROM usage_hold USING settled WHERE usage_hold.request_id = settled.request_id AND settled.dollars = 0
 )
 UPDATE usage_hold SET dollars = settled.dollars FROM settled
-WHERE usage_hold.request_id = settled.request_id AND settled.dollars <> 0;
-COMMIT
-"""
+WHERE usage_hold.request_id = settled.request_id AND settled.dollars <> 0"""
 
 
 class Away(Exception):
@@ -98,6 +95,14 @@ class Wanted:
     month_budget: Decimal | None
     total_budget: Decimal | None
 
+    def values(self) -> dict[str, Any]:
+        """What `TAKE` asks for. Days that no budget is about are not read."""
+        month_start = self.day.replace(day=1)
+        month_end = (month_start + timedelta(days=31)).replace(day=1)
+        since = self.day if self.month_budget is None else month_start
+        bounds = {"month_start": month_start, "month_end": month_end, "since": since}
+        return {**vars(self), **bounds, "since": since if self.total_budget is None else None}
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -108,26 +113,18 @@ class Standing:
     held: dict[str, Decimal]
 
 
-@dataclass
-class Batch:
-    """What ended calls have really cost, on its way into their holds."""
-
-    dollars: dict[str, Decimal] = field(default_factory=dict)
-    keys: set[str] = field(default_factory=set)
-    written: asyncio.Event = field(default_factory=asyncio.Event)
-
-
 class Reservations:
     """`open` in each worker's event loop; there is no connection before the first hold is wanted."""
 
     def __init__(self) -> None:
         self.fault = ""
         self.outages = 0  # the number of the one that goes on, or was the last
-        self._back_at = self._answered_at = -inf
+        self._back_at = -inf
         self._pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._batch = Batch()
-        self._in_flight = Batch()
+        self._keeper: asyncio.Task[None] | None = None
+        self._rounds: set[asyncio.Task[list[Standing]]] = set()  # one, and those that a database holds up
+        self._waiting: list[tuple[Wanted, asyncio.Future[Standing]]] = []
+        self._ended: dict[str, Decimal] = {}
         self._work = asyncio.Event()
 
     async def open(self) -> None:
@@ -149,11 +146,11 @@ class Reservations:
             open=False,
         )
         await self._pool.open()
-        self._own(self._keep())
+        self._keeper = asyncio.create_task(self._keep())
 
     async def close(self) -> None:
         """What is still to be settled is settled by the rows."""
-        tasks = list(self._tasks)
+        tasks = [task for task in (self._keeper, *self._rounds) if task is not None]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -169,69 +166,93 @@ class Reservations:
         """
         if self.fault:
             raise Away
-        return await self._in_time(self._take(wanted))
+        future: asyncio.Future[Standing] = asyncio.get_running_loop().create_future()
+        self._waiting.append((wanted, future))
+        self._work.set()
+        return await future
 
-    def settle(self, key_name: str, request_id: str, dollars: Decimal) -> None:
+    def settle(self, request_id: str, dollars: Decimal) -> None:
         """The call has ended and has cost so much: the next one need not wait for its row. Best effort."""
-        self._batch.dollars[request_id] = dollars
-        self._batch.keys.add(key_name)
+        self._ended[request_id] = dollars
         self._work.set()
 
-    async def _take(self, wanted: Wanted) -> Standing:
-        for batch in (self._in_flight, self._batch):
-            if wanted.key_name in batch.keys:
-                await batch.written.wait()
-        month_start = wanted.day.replace(day=1)
-        month_end = date(wanted.day.year + wanted.day.month // 12, wanted.day.month % 12 + 1, 1)
-        month_or_day = wanted.day if wanted.month_budget is None else month_start
-        since = month_or_day if wanted.total_budget is None else None
-        bounds = {"month_start": month_start, "month_end": month_end, "since": since}
-        *sums, taken = (await self._run(TAKE, {**vars(wanted), **bounds}))[0]
-        spans = ("day", "month", "total")
-        return Standing(taken, dict(zip(spans, sums[:3], strict=True)), dict(zip(spans, sums[3:], strict=True)))
-
-    async def _run(self, statements: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-        """The rows of the last statement that has some."""
-        assert self._pool is not None  # noqa: S101  (it is open while calls are served)
-        rows: list[tuple[Any, ...]] = []
-        async with self._pool.connection() as lent, lent.cursor() as cursor:
-            await cursor.execute(statements, values)
+    async def _keep(self) -> None:
+        try:
             while True:
-                if cursor.description is not None:
-                    rows = await cursor.fetchall()
-                if not cursor.nextset():
-                    return rows
+                await self._work.wait()
+                self._work.clear()
+                if self.fault:
+                    await asyncio.sleep(LOOK_SECONDS)
+                await self._round()
+        finally:
+            self._fail(self._waiting)
 
-    async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
-        """Whoever waits for it may leave. To end a connection that says nothing takes psycopg ten seconds more."""
-        task = self._own(_bounded(work))
+    async def _round(self) -> None:
+        calls = [(wanted, future) for wanted, future in self._waiting[:CALLS_AT_ONCE] if not future.done()]
+        self._waiting = self._waiting[CALLS_AT_ONCE:]
+        if self._waiting:
+            self._work.set()
+        ended, self._ended = self._ended, {}
+        try:
+            standings = await self._in_time(ended, [wanted for wanted, _ in calls])
+        except Exception as error:  # the border: whatever it is, calls need an answer, and the next ones a round
+            if not isinstance(error, psycopg.Error | PoolTimeout | OSError):
+                logger.exception("a round of reservations failed")
+            self._gone(type(error).__name__)
+            self._fail(calls)
+            return
+        if self.fault:
+            logger.info("budgets are reserved again")
+            self.fault, self._back_at = "", time.monotonic()
+        for (_, future), standing in zip(calls, standings, strict=True):
+            if not future.done():  # else its caller has left: the row of the call settles the hold
+                future.set_result(standing)
+
+    async def _in_time(self, ended: Mapping[str, Decimal], wanted: Sequence[Wanted]) -> list[Standing]:
+        """A connection that says nothing takes psycopg ten seconds to give up; nobody waits for that."""
+        task = asyncio.create_task(self._write(ended, wanted))
+        self._rounds.add(task)
+        task.add_done_callback(self._round_ended)
         done, _ = await asyncio.wait({task}, timeout=PATIENCE)
         if not done:
-            self._gone("NoAnswer")
-            raise Away
-        try:
-            found = task.result()
-        except (psycopg.Error, PoolTimeout, OSError) as error:
-            self._gone(type(error).__name__)
-            raise Away from error
-        self._answered_at = time.monotonic()
-        return found
+            task.cancel()
+            raise TimeoutError
+        return task.result()
 
-    def _own(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
+    def _round_ended(self, task: asyncio.Task[list[Standing]]) -> None:
+        self._rounds.discard(task)
         if not task.cancelled():
-            task.exception()  # it was raised where somebody waited, if anybody did
+            task.exception()  # raised where it was awaited, if it still was
+
+    async def _write(self, ended: Mapping[str, Decimal], wanted: Sequence[Wanted]) -> list[Standing]:
+        """What each wanted hold has come to, in their order."""
+        assert self._pool is not None  # noqa: S101  (it is open while calls are served)
+        by_key: dict[str, list[int]] = defaultdict(list)
+        for number, one in enumerate(wanted):
+            by_key[one.key_name].append(number)
+        order: list[int] = []
+        async with self._pool.connection() as connection, connection.cursor() as cursor:
+            assert isinstance(cursor, AsyncClientCursor)  # noqa: S101  (it was asked for)
+            statements = [BEGIN]
+            if ended:
+                values = {"ids": list(ended), "dollars": list(ended.values())}
+                statements.append(cursor.mogrify(SETTLE, values))
+            for key_name in sorted(by_key):  # in one order, so that two processes never deadlock
+                statements.append(cursor.mogrify(LOCK, [key_name]))
+                statements += [cursor.mogrify(TAKE, wanted[number].values()) for number in by_key[key_name]]
+                order += by_key[key_name]
+            await cursor.execute("; ".join([*statements, "COMMIT"]).encode())
+            found: dict[int, Standing] = {}
+            numbers = iter(order)
+            while True:
+                if cursor.description is not None and cursor.description[-1].name == "taken":
+                    [[*sums, taken]] = await cursor.fetchall()
+                    spent, held = (dict(zip(SPANS, three, strict=True)) for three in (sums[:3], sums[3:]))
+                    found[next(numbers)] = Standing(taken, spent, held)
+                if not cursor.nextset():
+                    return [found[number] for number in range(len(wanted))]
 
     def _gone(self, fault: str) -> None:
-        """Not if it answers others: then it is only busy."""
-        if time.monotonic() - self._answered_at < PATIENCE:
-            return
         if not self.fault:
             logger.warning("budgets cannot be reserved: %s", fault)
             if time.monotonic() - self._back_at > ONE_OUTAGE_SECONDS:
@@ -239,34 +260,10 @@ class Reservations:
         self.fault = fault
         self._work.set()
 
-    async def _keep(self) -> None:
-        """Settles what has ended, and looks for the database while it is away."""
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            if self.fault:
-                await asyncio.sleep(LOOK_SECONDS)
-            self._in_flight, self._batch = self._batch, Batch()
-            ended = self._in_flight
-            values = {"ids": list(ended.dollars), "dollars": list(ended.dollars.values())}
-            try:
-                await self._in_time(self._run(SETTLE, values))
-            except Away:
-                continue  # the rows will settle them
-            except Exception:  # the border: nothing may end this task
-                logger.exception("holds could not be settled before their rows")
-                continue
-            finally:
-                ended.written.set()
-                ended.keys.clear()
-            if self.fault:
-                logger.info("budgets are reserved again")
-                self.fault, self._back_at = "", time.monotonic()
-
-
-async def _bounded(work: Coroutine[Any, Any, T]) -> T:
-    async with asyncio.timeout(PATIENCE):
-        return await work
+    def _fail(self, calls: Sequence[tuple[Wanted, asyncio.Future[Standing]]]) -> None:
+        for _, future in calls:
+            if not future.done():
+                future.set_exception(Away())
 
 
 reservations = Reservations()
