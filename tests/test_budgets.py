@@ -302,7 +302,7 @@ def test_the_sdk_raises_a_rate_limit_error_and_does_not_repeat(
     gateway: Gateway, gateway_database: str, simulator: Simulator
 ) -> None:
     key = make_key(gateway, gateway_database, "sdk", total="0.0001")
-    with gateway.sdk("/v1", api_key=key, max_retries=2) as client, pytest.raises(openai.RateLimitError) as refused:
+    with gateway.sdk("/v1", max_retries=2).copy(api_key=key) as client, pytest.raises(openai.RateLimitError) as refused:
         client.chat.completions.create(**CHAT)  # type: ignore[call-overload]
     assert (refused.value.code, refused.value.type) == ("budget_exceeded", "insufficient_quota")
     assert refused.value.status_code == 429

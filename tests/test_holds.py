@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.utils import timezone
@@ -24,6 +25,10 @@ from usage.verify import find_faults
 pytestmark = pytest.mark.django_db
 
 TODAY = NOON.date()
+UNFINISHED: dict[str, Any] = {
+    "route": "/v1/responses", "response_id": "resp_1", "response_status": "queued", "pollable": True,
+    "usage": None, "input_tokens": None, "cached_tokens": None, "output_tokens": None,
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +38,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def hold(row: dict[str, Any], dollars: str = "1", **columns: Any) -> Hold:
     columns = {"key_name": row["key_name"], "day": TODAY, **columns}
-    return Hold.objects.create(pk=row["request_id"], dollars=Decimal(dollars), **columns)
+    return Hold.objects.create(pk=UUID(row["request_id"]), dollars=Decimal(dollars), **columns)
 
 
 def cost_of_today() -> Decimal:
@@ -54,9 +59,11 @@ def test_it_works(tmp_path: Path) -> None:
 def test_a_guess_and_the_real_end_settle_once(tmp_path: Path) -> None:
     hold(row := call())
     ship(tmp_path, begin(row))
-    assert (Hold.objects.count(), cost_of_today()) == (0, 0)
+    assert Hold.objects.count() == 0
+    assert cost_of_today() == 0
     ship(tmp_path, end(row))
-    assert (Hold.objects.count(), cost_of_today()) == (0, Decimal("0.000435"))
+    assert Hold.objects.count() == 0
+    assert cost_of_today() == Decimal("0.000435")
 
 
 def test_a_stub_settles(tmp_path: Path) -> None:
@@ -71,13 +78,12 @@ def test_a_row_that_was_there_before_settles() -> None:
     write_rows(Pricer().priced([row]))
     hold(row)
     write_rows(Pricer().priced([row]))
-    assert (Hold.objects.count(), cost_of_today()) == (0, Decimal("0.000435"))
+    assert Hold.objects.count() == 0
+    assert cost_of_today() == Decimal("0.000435")
 
 
 def test_an_unfinished_response_is_held_until_its_usage_is_counted(tmp_path: Path) -> None:
-    nothing = dict.fromkeys(("usage", "input_tokens", "cached_tokens", "output_tokens"))
-    response = {"route": "/v1/responses", "response_id": "resp_1"}
-    made = call(**response, **nothing, response_status="queued", pollable=True)
+    made = call(**UNFINISHED)
     hold(made)
     ship(tmp_path, end(made))
     ship(tmp_path, end(made))
@@ -85,16 +91,13 @@ def test_an_unfinished_response_is_held_until_its_usage_is_counted(tmp_path: Pat
     assert list(find_faults(tmp_path)) == []
     assert drop_orphans(timezone.now() + timedelta(days=29)) == 0
 
-    ship(tmp_path, end(call(**response, response_status="completed")))
+    ship(tmp_path, end(call(route="/v1/responses", response_id="resp_1", response_status="completed")))
     assert Hold.objects.count() == PendingResponse.objects.count() == 0
     assert cost_of_today() == Decimal("0.000435")
 
 
 def test_a_response_that_will_never_be_counted_gives_its_hold_back(tmp_path: Path) -> None:
-    made = call(
-        route="/v1/responses", response_id="resp_1", response_status="in_progress", pollable=True, usage=None,
-        input_tokens=None, cached_tokens=None, output_tokens=None,
-    )  # fmt: skip
+    made = call(**UNFINISHED)
     hold(made)
     ship(tmp_path, end(made))
     forget_pending(PendingResponse.objects.get())
