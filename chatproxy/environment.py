@@ -120,6 +120,21 @@ def database_url(value: str) -> str:
     return value
 
 
+def redis_url(value: str) -> str:
+    """It is not repeated: there may be a password in it."""
+    try:
+        parts = urlsplit(value)
+        usable = bool(parts.hostname and parts.port != 0) if parts.scheme in {"redis", "rediss"} else bool(parts.path)
+        usable = usable and parts.scheme in {"redis", "rediss", "unix"} and value.isprintable() and " " not in value
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError(
+            "is not a Redis URL; redis[s]://[user:password@]host[:port][/number] or unix:///path/to/socket"
+        )
+    return value
+
+
 def words(value: str) -> list[str]:
     return [word.strip() for word in value.split(",") if word.strip()]
 
@@ -167,6 +182,7 @@ SETTINGS = (
     Setting("PORT", 3002, whole_number(1, 65535), "The port to listen on."),
     Setting("WEB_CONCURRENCY", 1, whole_number(1, 64), "Worker processes."),
     Setting("DATABASE_URL", None, database_url, "PostgreSQL. Unset: the bundled server, kept in `DATA_DIR`."),
+    Setting("REDIS_URL", None, redis_url, "Counts the limits of keys for all processes. Unset: each for itself."),
     Setting("DATA_DIR", "./var", text, "Generated secrets, the journal and the bundled PostgreSQL."),
     Setting("REQUEST_TIMEOUT", 900.0, seconds(1, 86400), "Seconds for one upstream call in all."),
     Setting("MAX_PARALLEL_REQUESTS", 1000, whole_number(1, 100_000), "Calls at once per process; beyond it 503."),

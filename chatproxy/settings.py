@@ -37,6 +37,7 @@ RETENTION_DAYS: int = _values["RETENTION_DAYS"]
 BODY_RETENTION_DAYS: int = _values["BODY_RETENTION_DAYS"]
 JOURNAL_SYNC: Literal["interval", "always", "off"] = _values["JOURNAL_SYNC"]
 JOURNAL_RESERVE_BYTES: int = _values["JOURNAL_RESERVE_BYTES"]
+REDIS_URL: str | None = _values["REDIS_URL"]
 
 # The server.
 HOST: str = _values["HOST"]
@@ -185,8 +186,27 @@ UNFOLD = {
     "SITE_TITLE": "chatproxy",
     "SITE_HEADER": "chatproxy",
     "SITE_URL": "/",
+    "SITE_SYMBOL": "hub",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/static/usage/icon.svg"}],
     "SHOW_HISTORY": False,
-    "SITE_FAVICONS": [{"rel": "icon", "href": "data:,"}],
+    # Blue, as the pages' own colours are (usage/static/usage/pages.css).
+    "COLORS": {
+        "primary": {
+            "50": "#eff5fc",
+            "100": "#dbe8f8",
+            "200": "#bcd4f2",
+            "300": "#8fb8e9",
+            "400": "#7fb2ff",
+            "500": "#3d7cc9",
+            "600": "#2563b8",
+            "700": "#1f5297",
+            "800": "#1e467c",
+            "900": "#1d3c67",
+            "950": "#142744",
+        },
+    },
+    "DASHBOARD_CALLBACK": "usage.pages.dashboard.show",
+    "SIDEBAR": {"show_search": False, "show_all_applications": False, "navigation": "usage.pages.navigation.sections"},
 }
 
 LOGGING = {

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from django.conf import settings
 
+from proxyapi import limit_headers, ownership
 from proxyapi.exceptions import StorageFull
 from usage import journal
 from usage.answer_text import AnswerText
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from proxyapi.budgets import Hold
     from proxyapi.exceptions import ProxyError
     from proxyapi.keyring import Caller
+    from proxyapi.limiter import Ticket
     from proxyapi.requests import CallRequest
     from proxyapi.uploads import FormUpload
     from proxyapi.upstream import Credentials, UpstreamAnswer
@@ -48,6 +50,7 @@ class Call:
         self.model = ""
         self.stream = False
         self.secrets = tuple(filter(None, (settings.SECURITY_KEY, settings.ACCESS_TOKEN, settings.OPENAI_API_KEY)))
+        self.makes_stored = False  # whether upstream keeps what this call makes, for its key to ask for
         self.form: FormUpload | None = None  # the body, if it passes in pieces
         self.response_body = b""  # or its start
         self.response_size = 0
@@ -60,6 +63,7 @@ class Call:
         self.upstream_ended_at: float | None = None
         self.first_chunk_at: float | None = None
         self.hold: Hold | None = None  # of its key's budget
+        self.ticket: Ticket | None = None  # if the key is limited
         self.ended = False
 
     def let_in(self, caller: Caller) -> None:
@@ -94,6 +98,7 @@ class Call:
 
     def streams(self) -> None:
         """The answer is a stream of events: its text is put together as they pass."""
+        self.stream = True
         limit = settings.LOG_BODY_BYTES if self.log_bodies != "none" else 0
         self.answer.text = AnswerText(limit, self.secrets)
 
@@ -101,6 +106,18 @@ class Call:
         """The answer is this body."""
         self.response_body, self.response_size = body, len(body)
         self.answer.read_body(body)
+        self._own()
+
+    def read_events(self, events: bytes) -> None:
+        """These events of the answer are about to leave."""
+        self.answer.read_events(events)
+        self._own()
+
+    def _own(self) -> None:
+        """What is made is its key's before anybody hears of it."""
+        if self.makes_stored and self.answer.response_id:
+            self.makes_stored = False
+            ownership.remember(self.answer.response_id, self.key_name)
 
     def keep_start(self, chunk: bytes) -> None:
         """More of an answer that is not read: enough to keep of it what the ledger keeps."""
@@ -134,6 +151,23 @@ class Call:
         ledger.end(str(self.request.request_id), row)
         if self.hold is not None:
             self.hold.settle(row)
+        if self.ticket is not None:
+            self.ticket.settle(self._tokens(row))
+
+    async def recorded(self) -> None:
+        """Waits, once the call has ended, until the last byte may leave: its row is safe, its key's counters know."""
+        await ledger.durable()
+        if self.ticket is not None:
+            await self.ticket.settled()
+
+    def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
+        """Upstream's headers that the caller may see; of two limits, the tighter one."""
+        passed = answer.passed_headers()
+        return passed if self.ticket is None else limit_headers.tightened(passed, self.ticket.standings)
+
+    def _tokens(self, row: dict[str, Any]) -> int:
+        """What the call costs of the key's tokens. A later look at a response repeats its usage, and costs none."""
+        return int(row.get("input_tokens", 0) + row.get("output_tokens", 0)) if self.request.method == "POST" else 0
 
     def _facts(self) -> dict[str, Any]:
         """What is known before upstream answers."""

@@ -265,6 +265,11 @@ def from_framework(error: Exception) -> ProxyError:
 
 
 def render(error: ProxyError, request: HttpRequest) -> HttpResponse:
-    """The answer to a call that failed with an error of ours: JSON, always."""
-    body = json.dumps(error.body(str(getattr(request, "request_id", ""))))
-    return HttpResponse(body, status=error.status_code, content_type="application/json", headers=error.headers)
+    """The answer to a call that failed with an error of ours: JSON, always.
+
+    `x-request-id` is where OpenAI's SDKs look for the id of a failed call.
+    """
+    request_id = str(getattr(request, "request_id", ""))
+    body = json.dumps(error.body(request_id))
+    headers = {"x-request-id": request_id, **error.headers}
+    return HttpResponse(body, status=error.status_code, content_type="application/json", headers=headers)

@@ -30,6 +30,9 @@ START_SECONDS = 3.0  # that a start waits for the database
 STOP_SECONDS = 2.0
 
 
+BUILT_IN = "default"  # the name of SECURITY_KEY
+
+
 @dataclass(frozen=True)
 class Budgets:
     """Dollars; None: no limit."""
@@ -61,6 +64,12 @@ class Caller:
     log_bodies: str = "inherit"
     tags: tuple[str, ...] = ()
     upstream_key: str | None = field(default=None, repr=False)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether its calls are counted before they go on."""
+        limits = (self.requests_per_minute, self.tokens_per_minute, self.parallel_calls)
+        return any(limit is not None for limit in limits)
 
 
 @dataclass(frozen=True)

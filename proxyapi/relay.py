@@ -18,7 +18,6 @@ from proxyapi import sse, stream_usage
 from proxyapi.calls import Call
 from proxyapi.exceptions import ProxyError, UpstreamFailure
 from proxyapi.upstream import UpstreamAnswer
-from usage.ledger import ledger
 from usage.models import Outcome
 
 
@@ -57,7 +56,7 @@ class Relay(ABC):
 
     @property
     def headers(self) -> dict[str, str]:
-        return self._answer.passed_headers()
+        return self._call.headers_down(self._answer)
 
     @property
     @abstractmethod
@@ -76,7 +75,7 @@ class Relay(ABC):
         self._call.upstream_ended()
         failed = self._call.answer.error is not None
         self._call.end(Outcome.UPSTREAM_ERROR if failed else Outcome.SUCCESS, self._answer.status)
-        await ledger.durable()
+        await self._call.recorded()
 
     def close(self) -> None:
         """Stops upstream. A call that has not ended by now was left by its caller."""
@@ -122,7 +121,7 @@ class EventRelay(Relay):
         self._last_events = events
         shown = self._dialect.shown(events)
         self._sent(len(shown))
-        self._call.answer.read_events(events)
+        self._call.read_events(events)
         if self._call.answer.finished:
             await self._end()
         return shown
@@ -132,6 +131,12 @@ class BodyRelay(Relay):
     """Bytes that are not ours to read: sound, images, files."""
 
     takes_comments = False
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """With its length, if upstream says it: so that the caller can tell the whole from a part."""
+        length = self._answer.length
+        return super().headers | ({} if length is None else {"content-length": str(length)})
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         try:

@@ -1,30 +1,45 @@
-"""Owns the pace of the pages that cost something: one call per page in ten seconds."""
+"""Owns which requests are counted before they go on: calls of limited keys, and the pages that cost something."""
 
 from __future__ import annotations
 
 import math
-import time
+from abc import abstractmethod
+from typing import TYPE_CHECKING, cast
 
-from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
-SECONDS_BETWEEN_CALLS = 10.0
+from proxyapi.exceptions import RateLimited
+from proxyapi.limiter import limiter
+from proxyapi.requests import ProxyRequest
+
+if TYPE_CHECKING:
+    from proxyapi.views.base import CallView
+
+SECONDS_BETWEEN_CALLS = 10
 
 
-class OncePerTenSeconds(BaseThrottle):
-    """Per page and per process. A refused call does not push the next one back."""
+class Throttle(BaseThrottle):
+    """DRF's policy, but one that may wait for counters which processes share."""
 
-    _allowed_again: dict[str, float] = {}  # noqa: RUF012  (one clock per page for the whole process)
+    @abstractmethod
+    async def check(self, request: ProxyRequest, view: APIView) -> None:
+        """Raises `RateLimited`."""
 
-    def allow_request(self, request: Request, view: APIView) -> bool:
-        now = time.monotonic()
-        page = type(view).__name__
-        self._remaining = self._allowed_again.get(page, 0.0) - now
-        if self._remaining > 0:
-            return False
-        self._allowed_again[page] = now + SECONDS_BETWEEN_CALLS
-        return True
 
-    def wait(self) -> float:
-        return math.ceil(self._remaining)
+class KeyLimits(Throttle):
+    """What the key may do in a minute, and at once. A key without limits costs nothing here."""
+
+    async def check(self, request: ProxyRequest, view: APIView) -> None:
+        if request.caller.is_limited:
+            call = cast("CallView", view).call
+            call.ticket = await limiter.admit(request.caller, request.call_request.place)
+
+
+class OncePerTenSeconds(Throttle):
+    """Per page; per process unless counters are shared. A refused call does not push the next one back."""
+
+    async def check(self, request: ProxyRequest, view: APIView) -> None:
+        if remaining := await limiter.pace(type(view).__name__, SECONDS_BETWEEN_CALLS):
+            seconds = math.ceil(remaining)
+            raise RateLimited(f"Once in ten seconds; try again in {seconds} s.", retry_after=seconds)

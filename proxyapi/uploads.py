@@ -1,7 +1,8 @@
 """Owns a multipart form on its way to upstream: it passes as it arrives, and is read as it passes.
 
-Never more than one piece of a file is in memory. The last piece is held back until the whole form has been
-seen, so that upstream cannot act on a form that the caller's key may not send.
+Never more than one piece of a file is in memory. The form is checked before its end goes up, which is the piece
+with the last boundary in it, and in any case the last byte: so upstream cannot act on a form that the caller's key
+may not send.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class FormUpload:
         self.readable = True
         self._body = body
         self._check = check
+        self._checked = False
         self._head: dict[bytes, bytes] = {}
         self._name, self._value = b"", b""
         self._parser = self._make_parser(content_type)
@@ -42,7 +44,9 @@ class FormUpload:
         return [part.content.decode("utf-8", "replace") for part in self.parts if part.name == name.encode()]
 
     def sizes(self) -> Form:
-        """What its price depends on."""
+        """What its price depends on; nothing, if it is no form that we understand."""
+        if not self.readable:
+            return Form({}, [])
         names = {part.name.decode("utf-8", "replace") for part in self.parts if part.file_name is None}
         fields = {name: self.field(name) for name in names}
         return Form(fields, [part.size for part in self.parts if part.file_name is not None])
@@ -51,10 +55,12 @@ class FormUpload:
         held = b""
         async for piece in self._body.pieces():
             self._read(piece)
-            if held:
-                yield held
-            held = piece
-        await self._check(self)
+            if not self.readable:
+                await self._check_once()
+            if going := held + piece[:-1]:
+                yield going
+            held = piece[-1:]
+        await self._check_once()
         yield held
 
     def _read(self, piece: bytes) -> None:
@@ -64,6 +70,12 @@ class FormUpload:
             self._parser.write(piece)
         except FormParserError:
             self._give_up()
+
+    async def _check_once(self) -> None:
+        """Now that all is known of the form that ever will be."""
+        if not self._checked:
+            self._checked = True
+            await self._check(self)
 
     def _give_up(self) -> None:
         self.readable = False
@@ -78,6 +90,7 @@ class FormUpload:
             "on_header_end": self._end_header,
             "on_headers_finished": self._end_head,
             "on_part_data": self._read_content,
+            "on_end": self._check_once,
         }
         try:
             return MultipartParser(options[b"boundary"], callbacks)
@@ -115,6 +128,8 @@ class FormUpload:
         )
 
     def _read_content(self, data: bytes, start: int, end: int) -> None:
+        if not self.readable:
+            return
         part = self.parts[-1]
         part.size += end - start
         if part.file_name is None and (room := KEPT_OF_A_FIELD - len(part.content)) > 0:

@@ -20,10 +20,10 @@ import psycopg
 import pytest
 
 from proxyapi.cost_ceiling import ceiling_of
-from proxyapi.models import AccessKey
 from tests.chaos.lab import Postgres
 from tests.disks import wait_until
 from tests.gateway import Gateway, run_gateway
+from tests.key_box import insert, wait_until_known
 from tests.simulator.server import Simulator
 from usage.prices import highest_cost
 
@@ -49,15 +49,11 @@ def two_workers(
         yield gateway
 
 
-def make_key(gateway: Gateway, url: str, name: str, **budgets: str) -> str:
-    """As `manage.py keys create` does, which takes seconds."""
-    key = AccessKey(name=name, changed_at=datetime.now(UTC), **{f"budget_{span}": sum for span, sum in budgets.items()})
-    text = key.renew()
-    columns = [field.attname for field in AccessKey._meta.concrete_fields if not field.primary_key]
-    query = f"INSERT INTO proxyapi_accesskey ({', '.join(columns)}) VALUES ({', '.join(['%s'] * len(columns))})"  # noqa: S608  (our own columns)
-    with database(url) as connection:
-        connection.execute(query, [getattr(key, column) for column in columns])
-    gateway.wait_until_known(text)
+def make_key(gateway: Gateway, name: str, **budgets: str) -> str:
+    """The text of a key with these budgets, known to every worker."""
+    with database(gateway.variables["DATABASE_URL"]) as connection:
+        _, text = insert(connection, {f"budget_{span}": dollars for span, dollars in budgets.items()}, name)
+    wait_until_known(gateway, text)
     return text
 
 
@@ -123,7 +119,7 @@ def settled(url: str, key_name: str) -> Decimal:
 @pytest.mark.parametrize("face", FACES)
 def test_it_works(gateway: Gateway, gateway_database: str, simulator: Simulator, face: str) -> None:
     path, body = FACES[face]
-    key = make_key(gateway, gateway_database, f"one {face}", day="1", month="5", total="9")
+    key = make_key(gateway, f"one {face}", day="1", month="5", total="9")
     simulator.hold()
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(ask, gateway, key, path, body)
@@ -141,7 +137,7 @@ def test_it_works(gateway: Gateway, gateway_database: str, simulator: Simulator,
 def test_a_hold_shrinks_to_the_cost_before_the_row_is_in_the_table(
     gateway: Gateway, gateway_database: str, simulator: Simulator
 ) -> None:
-    key = make_key(gateway, gateway_database, "shrinks", total="1")
+    key = make_key(gateway, "shrinks", total="1")
     with database(gateway_database) as connection, connection.transaction():
         connection.execute("LOCK TABLE usage_request IN SHARE MODE")  # no row gets in
         chat(gateway, key)
@@ -155,7 +151,7 @@ def test_calls_in_a_row_do_not_wait_for_the_ledger(
     gateway: Gateway, gateway_database: str, simulator: Simulator
 ) -> None:
     """A budget of two ceilings lasts for many calls that cost a tenth of one, one after the other."""
-    key = make_key(gateway, gateway_database, "in a row", day="0.0003")
+    key = make_key(gateway, "in a row", day="0.0003")
     with database(gateway_database) as connection, connection.transaction():
         connection.execute("LOCK TABLE usage_request IN SHARE MODE")
         statuses = [chat(gateway, key).status_code for _ in range(8)]
@@ -166,7 +162,7 @@ def test_calls_in_a_row_do_not_wait_for_the_ledger(
 def test_a_call_that_is_cut_short_gives_the_rest_back(
     gateway: Gateway, gateway_database: str, simulator: Simulator
 ) -> None:
-    key = make_key(gateway, gateway_database, "cut short", day="0.0002")
+    key = make_key(gateway, "cut short", day="0.0002")
     simulator.fail_next("gate-stream")
     headers = {"Authorization": f"Bearer {key}"}
     body = {**CHAT, "stream": True}
@@ -181,7 +177,7 @@ def test_a_call_that_is_cut_short_gives_the_rest_back(
 
 
 def test_calls_that_fail_give_everything_back(gateway: Gateway, gateway_database: str, simulator: Simulator) -> None:
-    key = make_key(gateway, gateway_database, "fails", day="0.0002")
+    key = make_key(gateway, "fails", day="0.0002")
     for fault in ("status-500", "cut", "status-429"):
         simulator.fail_next(fault)
         assert chat(gateway, key).status_code in {429, 500, 502}
@@ -193,7 +189,7 @@ def test_calls_that_fail_give_everything_back(gateway: Gateway, gateway_database
 def test_a_background_response_is_held_until_its_usage_is_counted(
     gateway: Gateway, gateway_database: str, simulator: Simulator
 ) -> None:
-    key = make_key(gateway, gateway_database, "background", total="1")
+    key = make_key(gateway, "background", total="1")
     made = ask(gateway, key, "/v1/responses", {**RESPONSE, "background": True})
     gateway.row(made)
     assert holds(gateway_database, "background") == [most_of(simulator)]
@@ -212,7 +208,7 @@ def test_of_twenty_calls_with_money_for_one_one_is_let_in(
     two_workers: Gateway, gateway_database: str, simulator: Simulator, face: str
 ) -> None:
     path, body = FACES[face]
-    key = make_key(two_workers, gateway_database, f"twenty {face}", day="0.0002")  # a call's ceiling is 0.00014
+    key = make_key(two_workers, f"twenty {face}", day="0.0002")  # a call's ceiling is 0.00014
     simulator.hold()
     with ThreadPoolExecutor(20) as pool:
         calls = [pool.submit(ask, two_workers, key, path, body) for _ in range(20)]
@@ -235,7 +231,7 @@ def test_fifty_at_once_never_pass_a_budget(
 ) -> None:
     """Answers as long as they may be, so that each costs nearly what is held for it."""
     name, budget = f"fifty {stream}", Decimal("0.004")
-    key = make_key(two_workers, gateway_database, name, day=str(budget))
+    key = make_key(two_workers, name, day=str(budget))
     simulator.fail_next("events-400", times=1000)
     answered: list[int] = []
 
@@ -277,7 +273,7 @@ def history(url: str, key_name: str, day: date, dollars: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("span", ["day", "month", "total"])
 def test_a_budget_is_of_its_span(gateway: Gateway, gateway_database: str, simulator: Simulator, span: str) -> None:
-    key = make_key(gateway, gateway_database, f"span {span}", **{span: "2"})
+    key = make_key(gateway, f"span {span}", **{span: "2"})
     today = datetime.now(UTC).date()
     month_start = today.replace(day=1)
     inside = {"day": today, "month": month_start, "total": date(2020, 2, 29)}[span]
@@ -298,10 +294,8 @@ def test_a_budget_is_of_its_span(gateway: Gateway, gateway_database: str, simula
             assert chat(gateway, key).status_code == 200
 
 
-def test_the_sdk_raises_a_rate_limit_error_and_does_not_repeat(
-    gateway: Gateway, gateway_database: str, simulator: Simulator
-) -> None:
-    key = make_key(gateway, gateway_database, "sdk", total="0.0001")
+def test_the_sdk_raises_a_rate_limit_error_and_does_not_repeat(gateway: Gateway, simulator: Simulator) -> None:
+    key = make_key(gateway, "sdk", total="0.0001")
     with gateway.sdk("/v1", max_retries=2).copy(api_key=key) as client, pytest.raises(openai.RateLimitError) as refused:
         client.chat.completions.create(**CHAT)  # type: ignore[call-overload]
     assert (refused.value.code, refused.value.type) == ("budget_exceeded", "insufficient_quota")
@@ -310,8 +304,8 @@ def test_the_sdk_raises_a_rate_limit_error_and_does_not_repeat(
     assert len(gateway.rows("WHERE key_name = 'sdk' AND status = 429", at_least=1)) == 1
 
 
-def test_a_model_without_a_price_is_refused(gateway: Gateway, gateway_database: str, simulator: Simulator) -> None:
-    key = make_key(gateway, gateway_database, "unpriced", month="100")
+def test_a_model_without_a_price_is_refused(gateway: Gateway, simulator: Simulator) -> None:
+    key = make_key(gateway, "unpriced", month="100")
     refused = chat(gateway, key, model="nobody-knows")
     assert error_of(refused) == (403, "permission_error", "model_not_priced")
     assert refused.json()["error"]["param"] == "model"
@@ -330,7 +324,7 @@ def test_a_price_of_ones_own_is_known_before_any_row(
         connection.execute(add, ["our-own", datetime(2020, 1, 1, tzinfo=UTC)])
         try:
             gateway = start_gateway()
-            key = make_key(gateway, gateway_database, "own price", month="100")
+            key = make_key(gateway, "own price", month="100")
             answer = chat(gateway, key, model="our-own")
             assert answer.status_code == 200
             assert gateway.row(answer)["cost"] > 0
@@ -338,12 +332,11 @@ def test_a_price_of_ones_own_is_known_before_any_row(
             connection.execute("DELETE FROM usage_modelprice WHERE model = 'our-own'")
 
 
-def test_what_costs_nothing_needs_no_budget(gateway: Gateway, gateway_database: str, simulator: Simulator) -> None:
-    key = make_key(gateway, gateway_database, "nothing left", total="0")
+def test_what_costs_nothing_needs_no_budget(gateway: Gateway, simulator: Simulator) -> None:
+    key = make_key(gateway, "nothing left", total="0")
     assert error_of(chat(gateway, key))[2] == "budget_exceeded"
     headers = {"Authorization": f"Bearer {key}"}
     assert gateway.http.get("/v1/models", headers=headers).status_code == 200
-    assert gateway.http.get("/v1/responses/resp_abc123", headers=headers).status_code == 200
     for path, body in {
         "/v1/moderations": {"input": "hi", "model": "omni-moderation-latest"},
         "/v1/responses/input_tokens": {"model": "gpt-4o", "input": "hi"},
@@ -358,7 +351,7 @@ def test_a_form_is_held_for_by_its_fields(
     gateway: Gateway, gateway_database: str, simulator: Simulator, path: str
 ) -> None:
     name = f"form {path}"
-    key = make_key(gateway, gateway_database, name, day="0.01")
+    key = make_key(gateway, name, day="0.01")
     headers = {"Authorization": f"Bearer {key}"}
 
     def transcribe(model: str, sound: bytes = SOUND) -> httpx2.Response:
@@ -389,9 +382,9 @@ def test_a_key_without_a_budget_needs_no_connection(
             return int(connection.execute(query).fetchall()[0][0])
 
     gateway = start_gateway()
-    with_one = make_key(gateway, gateway_database, "with a budget", day="1")
+    with_one = make_key(gateway, "with a budget", day="1")
     before = connections()  # of the servers that other tests share
-    without = make_key(gateway, gateway_database, "without")
+    without = make_key(gateway, "without")
     for path, body in FACES.values():
         assert ask(gateway, without, path, body).status_code == 200
         assert gateway.post(path, body).status_code == 200 or path.startswith("/v1")
@@ -419,7 +412,7 @@ def test_without_a_database_a_small_allowance_goes_on(
     simulator: Simulator, postgres: Postgres, tmp_path: Path, way: str
 ) -> None:
     with run_gateway(simulator.base_url, postgres.url, tmp_path / "data") as gateway:
-        key = make_key(gateway, postgres.url, "allowed", day="0.02", total="1")
+        key = make_key(gateway, "allowed", day="0.02", total="1")
         assert chat(gateway, key).status_code == 200
         most = most_of(simulator)
         allowed = int(Decimal("0.001") / most)  # 5 % of the tightest
@@ -452,7 +445,7 @@ def test_an_allowance_has_an_end_however_cheap_the_calls_are(
     simulator: Simulator, postgres: Postgres, tmp_path: Path
 ) -> None:
     with run_gateway(simulator.base_url, postgres.url, tmp_path / "data") as gateway:
-        key = make_key(gateway, postgres.url, "rich", day="1000")
+        key = make_key(gateway, "rich", day="1000")
         assert chat(gateway, key).status_code == 200
         postgres.stop()
         statuses = [chat(gateway, key).status_code for _ in range(22)]
@@ -462,7 +455,7 @@ def test_an_allowance_has_an_end_however_cheap_the_calls_are(
 
 def test_of_a_killed_worker_no_hold_stays(simulator: Simulator, postgres: Postgres, tmp_path: Path) -> None:
     with run_gateway(simulator.base_url, postgres.url, tmp_path / "data") as gateway:
-        key = make_key(gateway, postgres.url, "killed", day="0.0002")
+        key = make_key(gateway, "killed", day="0.0002")
         simulator.hold()
         with ThreadPoolExecutor(1) as pool:
             call = pool.submit(chat, gateway, key)

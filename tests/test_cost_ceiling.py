@@ -27,7 +27,8 @@ from proxyapi.exceptions import RouteNotAllowed
 from tests.gateway import Gateway
 from tests.simulator.server import Simulator
 from tests.simulator.tokens import estimate_chat_prompt_tokens
-from usage.prices import Most, OwnPrice, highest_cost
+from usage.own_prices import OwnPrice
+from usage.prices import Most, highest_cost
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 HI = [{"role": "user", "content": "hi"}]

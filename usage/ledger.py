@@ -10,8 +10,9 @@ from typing import Any
 
 from django.conf import settings
 
+from usage.counters import counters
 from usage.journal import Journal
-from usage.prices import OwnPrice
+from usage.own_prices import OwnPrice
 from usage.retention import DailyPruning
 from usage.shipper import Shipper
 
@@ -82,6 +83,7 @@ class Ledger:
     def end(self, request_id: str, row: Mapping[str, Any]) -> None:
         """Before the last byte leaves. Never fails."""
         self.journal.end(request_id, row)
+        counters.count_call(row)
 
     async def durable(self) -> None:
         """Waits until this task's records survive a power cut, if `JOURNAL_SYNC` is `always`."""

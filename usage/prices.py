@@ -31,13 +31,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
-from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 import genai_prices
 from genai_prices.data import providers
 from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
+
+from usage.own_prices import OwnPrice
 
 SOURCE = f"genai-prices {genai_prices.__version__}"
 OPENAI = next(provider for provider in providers if provider.id == "openai")
@@ -79,42 +80,6 @@ FEES = {"audio_seconds": ("per_minute", 60), "web_search": ("per_web_search", 1)
 
 Priced: TypeAlias = tuple[Decimal | None, dict[str, Any] | None]
 NO_PRICE: Priced = (None, None)
-
-
-@dataclass(frozen=True)
-class OwnPrice:
-    """An administrator's price, in dollars, never negative. `model` is a name or a glob, of the model *answered*.
-
-    Valid from `valid_from` (aware) until just before `valid_until`. No cached or cache-write price means the
-    input price, no audio price the text price; the rest is not billed by this price, and a call
-    that needs it has no price. Only a web search without a price is left out.
-    """
-
-    model: str
-    valid_from: datetime
-    valid_until: datetime | None = None
-    service_tier: str = ""
-    input: Decimal | None = None
-    cached_input: Decimal | None = None
-    cache_write: Decimal | None = None
-    output: Decimal | None = None
-    audio_input: Decimal | None = None
-    audio_output: Decimal | None = None
-    per_minute: Decimal | None = None
-    per_web_search: Decimal | None = None
-
-    def applies(self, model: str, tier: str, at: datetime) -> bool:
-        """Whether this price is one for `model` (in lower case)."""
-        return (
-            self.service_tier in ("", tier)
-            and self.valid_from <= at
-            and (self.valid_until is None or at < self.valid_until)
-            and (self.model.lower() == model or fnmatchcase(model, self.model.lower()))
-        )
-
-    def rank(self, model: str) -> tuple[bool, int, bool, datetime]:
-        """Of several prices that apply, the highest is the one meant."""
-        return self.model.lower() == model, len(self.model), self.service_tier != "", self.valid_from
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from usage.models import ModelPrice
-from usage.prices import OwnPrice, price_call
+from usage.own_prices import OwnPrice
+from usage.prices import price_call
 
 REFRESH_SECONDS = 30.0
 

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import Error, connection, connections, transaction
 
 from usage.holds import drop_orphans
-from usage.models import LedgerState
+from usage.models import LedgerState, Span, UsageTotal
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +22,7 @@ BATCH_SIZE = 2000
 PAUSE_SECONDS = 0.05
 HOUR_SECONDS = 3600.0
 STOP_SECONDS = 2.0
+MINUTES_KEPT = timedelta(days=3)  # the totals of minutes, which only the dashboard's shortest times need
 LOCK = 0x7072756E  # any number that all our processes share
 
 
@@ -33,6 +34,7 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None) 
     now = now or datetime.now(UTC)
     stopping = stopping or threading.Event()
     bodies = rows = 0
+    UsageTotal.objects.filter(span=Span.MINUTE, start__lt=now - MINUTES_KEPT).delete()
     if settings.BODY_RETENTION_DAYS:
         bodies = _delete("usage_requestbody", now - timedelta(days=settings.BODY_RETENTION_DAYS), stopping)
     if settings.RETENTION_DAYS:

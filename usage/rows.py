@@ -17,6 +17,7 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
+from usage.counters import counters
 from usage.holds import settle_holds
 from usage.models import Outcome, Request
 from usage.responses import settle_responses
@@ -83,6 +84,7 @@ def write_rows(rows: Sequence[Mapping[str, Any]]) -> int:
         _insert_bodies(cursor, (by_id[str(row["request_id"])] for row in inserted))
         rollup.write(cursor)
         settle_holds(cursor, list(by_id))
+    counters.count_usage(inserted)
     return len(inserted)
 
 

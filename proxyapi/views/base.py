@@ -1,7 +1,7 @@
 """Owns what every endpoint does: admit, handle, answer errors.
 
-The order of a call, for `CallView`: body received and parsed → key checked → view's own checks →
-the key's budget (`proxyapi.budgets`) → `Call.begin` → upstream → answer read or relayed → `Call.end`, before the last
+The order of a call, for `CallView`: body received and parsed → key checked, its limits counted → view's own checks →
+its budget held of (`proxyapi.budgets`) → `Call.begin` → upstream → answer read or relayed → `Call.end`, before the last
 byte leaves. On `/v1` (`proxyapi.views.v1`) the key is checked first: there it is never in the body.
 """
 
@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, ClassVar, NoReturn, cast
+from typing import Any, ClassVar, cast
 
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.parsers import BaseParser
 from rest_framework.permissions import BasePermission
-from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from proxyapi import budgets, upstream
@@ -30,7 +29,6 @@ from proxyapi.exceptions import (
     InternalError,
     MethodNotAllowed,
     ProxyError,
-    RateLimited,
     from_framework,
     render,
 )
@@ -39,6 +37,7 @@ from proxyapi.parsers import JSONObjectParser
 from proxyapi.permissions import RouteAllowed
 from proxyapi.relay import Dialect, EventRelay, RelayResponse
 from proxyapi.requests import CallRequest, ProxyRequest
+from proxyapi.throttling import KeyLimits, Throttle
 from proxyapi.upstream import UpstreamAnswer, UpstreamRequest
 from usage.ledger import ledger
 from usage.models import Outcome
@@ -96,14 +95,15 @@ class ProxyView(APIView):
         await request.call_request.read_body()
         self.check_stranger(request)
         await self.parse(request)
-        self.let_in(request)
+        await self.let_in(request)
 
-    def let_in(self, request: ProxyRequest) -> None:
-        """DRF's policies: all in memory, none of them waits."""
+    async def let_in(self, request: ProxyRequest) -> None:
+        """DRF's policies, in memory; only what processes share is waited for, and only if the key is counted."""
         self.perform_authentication(request)
         self.authenticated(request)
         self.check_permissions(request)
-        self.check_throttles(request)
+        for throttle in cast(list[Throttle], self.get_throttles()):
+            await throttle.check(request, self)
 
     def check_stranger(self, request: ProxyRequest) -> None:
         """The last check before the body is parsed."""
@@ -121,16 +121,13 @@ class ProxyView(APIView):
     def abandoned(self) -> None:
         """The caller left before there was an answer."""
 
-    def throttled(self, request: Request, wait: float | None) -> NoReturn:
-        seconds = int(wait or 1)
-        raise RateLimited(f"Once in ten seconds; try again in {seconds} s.", retry_after=seconds)
-
 
 class CallView(ProxyView):
     """A view whose requests go upstream and into the ledger."""
 
     authentication_classes: tuple[type[BaseAuthentication], ...] = (SecurityKeyAuthentication,)
     permission_classes: tuple[type[BasePermission], ...] = (RouteAllowed,)
+    throttle_classes: tuple[type[Throttle], ...] = (KeyLimits,)
     takes_capacity = True
     route: ClassVar[str]
 
@@ -203,11 +200,11 @@ class CallView(ProxyView):
             body = rewrite(body)
         response = HttpResponse(body, status=answer.status)
         del response["content-type"]  # upstream's, or none
-        for name, value in answer.passed_headers().items():
-            response[name] = value
         self.call.relayed(len(body))
         self.call.end(Outcome.UPSTREAM_ERROR if answer.status >= 300 else Outcome.SUCCESS, answer.status)
-        await ledger.durable()
+        for name, value in self.call.headers_down(answer).items():
+            response[name] = value
+        await self.call.recorded()
         return response
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from tests.simulator.app import SimulatorApp
+from tests.simulator.chance import chance
 from tests.simulator.faults import parse_fault
 from tests.simulator.recording import ReceivedRequest
 
@@ -89,8 +90,16 @@ class Simulator:
         return self._app.gate.waiting
 
     def clear(self) -> None:
-        """Forget requests, queued faults and everything stored; let go who waits at the gate."""
+        """Forget requests, queued faults and everything stored; let go who waits at the gate; thaw."""
         self._app.reset()
+
+    def freeze(self, seed: str = "") -> None:
+        """Clear, and then answer the same requests with the same bytes after every such call, until the next `clear`.
+
+        All simulators of this process stand still together.
+        """
+        self.clear()
+        chance.freeze(seed)
 
     def fail_next(self, fault: str, times: int = 1) -> None:
         """Give the next `times` requests this fault; raises ValueError for one that isn't in the table."""

@@ -5,7 +5,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('usage', '0001_ledger'),
+        ('usage', '0004_search'),
     ]
 
     operations = [

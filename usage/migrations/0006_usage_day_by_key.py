@@ -1,18 +1,18 @@
-from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
+
+from usage.concurrent_indexes import AddIndex
 
 
 class Migration(migrations.Migration):
-    """Concurrently: shippers go on adding to the table."""
 
     atomic = False
 
     dependencies = [
-        ('usage', '0002_hold'),
+        ('usage', '0005_hold'),
     ]
 
     operations = [
-        AddIndexConcurrently(
+        AddIndex(
             model_name='usageday',
             index=models.Index(fields=['key_name', 'day'], name='usage_usageday_key'),
         ),
