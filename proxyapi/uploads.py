@@ -7,13 +7,14 @@ may not send.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
+from proxyapi.cost_ceiling import Form
 from proxyapi.receiving import RequestBody
 from usage.bodies import Part
 
@@ -24,7 +25,7 @@ KEPT_OF_A_FIELD = 64 * 1024
 class FormUpload:
     """One form. `parts` are those seen so far; `readable` is false once it is no form that we understand."""
 
-    def __init__(self, body: RequestBody, content_type: str, check: Callable[[FormUpload], None]) -> None:
+    def __init__(self, body: RequestBody, content_type: str, check: Callable[[FormUpload], Awaitable[None]]) -> None:
         self.parts: list[Part] = []
         self.readable = True
         self._body = body
@@ -42,14 +43,24 @@ class FormUpload:
         """The values of a field, in their order."""
         return [part.content.decode("utf-8", "replace") for part in self.parts if part.name == name.encode()]
 
+    def sizes(self) -> Form:
+        """What its price depends on; nothing, if it is no form that we understand."""
+        if not self.readable:
+            return Form({}, [])
+        names = {part.name.decode("utf-8", "replace") for part in self.parts if part.file_name is None}
+        fields = {name: self.field(name) for name in names}
+        return Form(fields, [part.size for part in self.parts if part.file_name is not None])
+
     async def pieces(self) -> AsyncIterator[bytes]:
         held = b""
         async for piece in self._body.pieces():
             self._read(piece)
+            if not self.readable:
+                await self._check_once()
             if going := held + piece[:-1]:
                 yield going
             held = piece[-1:]
-        self._check_once()
+        await self._check_once()
         yield held
 
     def _read(self, piece: bytes) -> None:
@@ -60,16 +71,15 @@ class FormUpload:
         except FormParserError:
             self._give_up()
 
-    def _check_once(self) -> None:
+    async def _check_once(self) -> None:
         """Now that all is known of the form that ever will be."""
         if not self._checked:
             self._checked = True
-            self._check(self)
+            await self._check(self)
 
     def _give_up(self) -> None:
         self.readable = False
         self._parser = None
-        self._check_once()
 
     def _make_parser(self, content_type: str) -> MultipartParser | None:
         _, options = parse_options_header(content_type)

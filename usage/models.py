@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import HashIndex
 from django.db import models
-from django.db.models.functions import Coalesce, NullIf
+from django.db.models.functions import Coalesce, Now, NullIf
 from django.utils import timezone
 
 from usage.own_prices import OwnPrice
@@ -287,8 +287,27 @@ class UsageDay(models.Model):
     output_tokens = models.BigIntegerField()
     cost = models.DecimalField(max_digits=20, decimal_places=8)
 
+    class Meta:
+        indexes = (models.Index(fields=["key_name", "day"], name="usage_usageday_key"),)
+
     def __str__(self) -> str:
         return f"{self.day} {self.key_name}"
+
+
+class Hold(models.Model):
+    """What a call in flight can still cost, reserved of its key's budget; `usage.holds` says when it goes."""
+
+    request_id = models.UUIDField(primary_key=True)
+    key_name = models.CharField(max_length=200)
+    day = models.DateField(help_text="Of the call's start (UTC): the day whose budget it is held of.")
+    dollars = models.DecimalField(max_digits=20, decimal_places=8)
+    made_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = (models.Index(fields=["key_name"], name="usage_hold_key"),)
+
+    def __str__(self) -> str:
+        return f"{self.request_id} {self.key_name} {self.dollars}"
 
 
 class ModelPrice(models.Model):

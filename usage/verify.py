@@ -12,6 +12,7 @@ from django.db import connection
 
 from usage import segments
 from usage.histogram import ENDS
+from usage.holds import find_strays
 from usage.models import LedgerState, Span
 from usage.retention import first_id
 from usage.rollups import (
@@ -50,6 +51,7 @@ def find_faults(journal: Path) -> Iterator[str]:
         yield from wrong_total_histograms(name)
     yield from wrong_totals(since)
     yield from wrong_failures(since)
+    yield from stray_holds()
     yield from missing_records(journal)
 
 
@@ -197,6 +199,12 @@ def wrong_failures(since: datetime | None) -> Iterator[str]:
         cursor.execute(query, [since])
         for group in cursor.fetchall():
             yield f"usage_errorhour does not count its rows for {' / '.join(group)}"
+
+
+def stray_holds() -> Iterator[str]:
+    """Money that is held for a call beside its row: it would count twice."""
+    for request_id in find_strays():
+        yield f"money is still held for call {request_id}, whose row is in the table"
 
 
 def missing_records(journal: Path) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """`/v1`: OpenAI's own API, passed through; a client needs to change its base URL and its key only.
 
 The order of a call: key checked, its limits counted → route open? → body received (a form: on its way up already) →
-policy reads a copy → `Call.begin` → upstream → the answer passes → `Call.end`. Bytes pass unchanged;
-`proxyapi.stream_usage` has the one exception.
+policy reads a copy → budget (of a form: before its last byte goes) → `Call.begin` → upstream → the answer passes →
+`Call.end`. Bytes pass unchanged; `proxyapi.stream_usage` has the one exception.
 """
 
 from __future__ import annotations
@@ -135,11 +135,14 @@ class PassThroughView(CallView):
             or (makes == "/v1/chat/completions" and kept == [True])
         )
 
-    def read_form_fields(self, form: FormUpload) -> None:
+    async def read_form_fields(self, form: FormUpload) -> None:
+        """All of it is here but its last piece: upstream cannot act on it yet, so policy is in time."""
         self.call.model = next(iter(form.field("model")), "")
         self.call.stream = "true" in map(str.lower, form.field("stream"))
         self.call.request.body_received()
         self.check_models(form.field("model"))
+        assert self.found is not None  # noqa: S101  (it is open)
+        await self.hold("POST", self.found.path, form.sizes())
 
     def check_models(self, models: list[Any]) -> None:
         """All of them, where a name is given twice: which one counts is upstream's to say."""
