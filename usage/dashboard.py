@@ -131,7 +131,7 @@ def _tiles(now: Totals, before: Totals, live: Live, time_range: TimeRange) -> li
             "in_flight",
             Figure("In flight now", shown.count(live.in_flight)),
             (
-                Figure("workers", shown.count(live.workers)),
+                Figure("worker" if live.workers == 1 else "workers", shown.count(live.workers)),
                 *([Figure("draining", str(live.draining))] if live.draining else []),
             ),
         ),
