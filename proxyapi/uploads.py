@@ -30,7 +30,7 @@ class FormUpload:
         self.readable = True
         self._body = body
         self._check = check
-        self._checked = False
+        self._known = self._checked = False  # whether all is known of it that ever will be, and has been checked
         self._head: dict[bytes, bytes] = {}
         self._name, self._value = b"", b""
         self._parser = self._make_parser(content_type)
@@ -55,7 +55,7 @@ class FormUpload:
         held = b""
         async for piece in self._body.pieces():
             self._read(piece)
-            if not self.readable:
+            if self._known:
                 await self._check_once()
             if going := held + piece[:-1]:
                 yield going
@@ -72,7 +72,6 @@ class FormUpload:
             self._give_up()
 
     async def _check_once(self) -> None:
-        """Now that all is known of the form that ever will be."""
         if not self._checked:
             self._checked = True
             await self._check(self)
@@ -80,6 +79,10 @@ class FormUpload:
     def _give_up(self) -> None:
         self.readable = False
         self._parser = None
+        self._end()
+
+    def _end(self) -> None:
+        self._known = True
 
     def _make_parser(self, content_type: str) -> MultipartParser | None:
         _, options = parse_options_header(content_type)
@@ -90,7 +93,7 @@ class FormUpload:
             "on_header_end": self._end_header,
             "on_headers_finished": self._end_head,
             "on_part_data": self._read_content,
-            "on_end": self._check_once,
+            "on_end": self._end,
         }
         try:
             return MultipartParser(options[b"boundary"], callbacks)

@@ -158,7 +158,7 @@ def test_what_is_free(method: str, path: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/batches", "/fine_tuning/jobs", "/threads/runs", "/threads/t/runs", "/vector_stores", "/responses/%63ompact",
+        "/batches", "/fine_tuning/jobs", "/threads/runs", "/threads/t/runs", "/vector_stores",
         "/responses/resp_1", "/audio/something-new", "/nothing", "/audio/speech",
     ],
 )  # fmt: skip
