@@ -31,6 +31,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 logger = logging.getLogger(__name__)
 
 PATIENCE = 1.0  # seconds, for a round; a call waits for the one that goes on, and for its own
+SLICES = 10
 CALLS_AT_ONCE = 200
 LOOK_SECONDS = 1.0
 CONNECTIONS = 4
@@ -209,15 +210,19 @@ class Reservations:
                 future.set_result(standing)
 
     async def _in_time(self, ended: Mapping[str, Decimal], wanted: Sequence[Wanted]) -> list[Standing]:
-        """A connection that says nothing takes psycopg ten seconds to give up; nobody waits for that."""
+        """A connection that says nothing takes psycopg ten seconds to give up; nobody waits for that.
+
+        Patience comes in slices: a process that stood still has looked at no socket meanwhile, and has used up one.
+        """
         task = asyncio.create_task(self._write(ended, wanted))
         self._rounds.add(task)
         task.add_done_callback(self._round_ended)
-        done, _ = await asyncio.wait({task}, timeout=PATIENCE)
-        if not done:
-            task.cancel()
-            raise TimeoutError
-        return task.result()
+        for _ in range(SLICES):
+            await asyncio.wait({task}, timeout=PATIENCE / SLICES)
+            if task.done():
+                return task.result()
+        task.cancel()
+        raise TimeoutError
 
     def _round_ended(self, task: asyncio.Task[list[Standing]]) -> None:
         self._rounds.discard(task)
