@@ -18,13 +18,14 @@ from typing import Any, cast
 from urllib.parse import urlencode
 
 import httpx2
+import psycopg
 
 from bench.ledger_rows import RARE_KEY, RARE_MODEL, fill
 from bench.shipper import set_up
 from chatproxy.bundled_postgres import BundledPostgres
 from tests.gateway import ACCESS_TOKEN, run_gateway
 
-PASSWORD = "bench-password"  # noqa: S105  (of a throw-away server)
+PASSWORD = "bench-password"
 REQUESTS = "/admin/usage/request/"
 
 
@@ -58,7 +59,9 @@ def run(directory: Path, rows: int, rounds: int, *, keep: bool) -> None:
 
 def prepare(directory: Path, url: str, rows: int) -> None:
     """The tables first, then the rows, then the indexes of the search: as an update of a full database makes them."""
-    set_up(directory, url, "usage", "0003")
+    with psycopg.connect(url) as probe:
+        is_new = probe.execute("SELECT to_regclass('usage_request') IS NULL").fetchone() == (True,)
+    set_up(directory, url, *(("usage", "0003") if is_new else ()))
     from django.core.management import call_command
     from django.db import connection, connections
 

@@ -1,7 +1,7 @@
 """Owns the ASGI entry: the admin and its static files go to Django's own handler, all else is a call.
 
-The lifespan starts and ends what runs beside the calls: the ledger's threads, the keyring's, the limiter's task, and
-upstream's pool.
+The lifespan starts and ends what runs beside the calls: the threads of the ledger and the keyring, the limiter's and
+budgets' tasks, and upstream's pool.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from proxyapi.receiving import Receive  # noqa: E402  (after Django is set up)
 from proxyapi.streaming import Send  # noqa: E402  (after Django is set up)
 from usage.ledger import ledger  # noqa: E402  (after Django is set up)
 from usage.live import worker_state  # noqa: E402  (after Django is set up)
+from usage.reservations import reservations  # noqa: E402  (after Django is set up)
 from usage.workers import Worker  # noqa: E402  (after Django is set up)
 
 # WhiteNoise answers with a plain iterator; Django reads a small file whole, which is what we want.
@@ -56,6 +57,7 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
         return
     keyring.start()
     await limiter.start()
+    await reservations.open()
     tasks = [asyncio.create_task(watch_pending()), asyncio.create_task(ownership.sweep_forever())]
     await send({"type": "lifespan.startup.complete"})
     await receive()
@@ -64,6 +66,7 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
     await upstream.close()
     await limiter.stop()
+    await reservations.close()
     keyring.stop()
     ledger.stop()
     worker.stop()

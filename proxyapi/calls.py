@@ -26,6 +26,7 @@ from usage.redaction import redact
 from usage.tokens import estimate_counts
 
 if TYPE_CHECKING:
+    from proxyapi.budgets import Hold
     from proxyapi.exceptions import ProxyError
     from proxyapi.keyring import Caller
     from proxyapi.limiter import Ticket
@@ -61,6 +62,7 @@ class Call:
         self.sent_upstream_at: float | None = None
         self.upstream_ended_at: float | None = None
         self.first_chunk_at: float | None = None
+        self.hold: Hold | None = None  # of its key's budget
         self.ticket: Ticket | None = None  # if the key is limited
         self.ended = False
 
@@ -147,6 +149,8 @@ class Call:
         if self.log_bodies == "all" or (self.log_bodies == "errors" and outcome != Outcome.SUCCESS):
             row |= self._bodies()
         ledger.end(str(self.request.request_id), row)
+        if self.hold is not None:
+            self.hold.settle(row)
         if self.ticket is not None:
             self.ticket.settle(self._tokens(row))
 

@@ -24,6 +24,7 @@ class Family:
     states_usage: bool = True
     # The paths on which a POST makes a model work.
     model_paths: tuple[str, ...] = ()
+    takes_forms: bool = False
 
     @cached_property
     def segments(self) -> list[str]:
@@ -57,15 +58,23 @@ FAMILIES = (
             "/audio/voice_consents/{id}",
         ),
         model_paths=("/audio/speech", "/audio/transcriptions", "/audio/translations"),
+        takes_forms=True,
     ),
     Family(
         "images",
         ("/images/generations", "/images/edits", "/images/variations"),
         model_paths=("/images/generations", "/images/edits", "/images/variations"),
+        takes_forms=True,
     ),
     Family("moderations", ("/moderations",), model_paths=("/moderations",)),
     Family("models", ("/models", "/models/{id}"), states_usage=False),
-    Family("files", ("/files", "/files/{id}", "/files/{id}/content"), open_by_default=False, states_usage=False),
+    Family(
+        "files",
+        ("/files", "/files/{id}", "/files/{id}/content"),
+        open_by_default=False,
+        states_usage=False,
+        takes_forms=True,
+    ),
     Family(
         "vector_stores",
         (
@@ -83,6 +92,7 @@ FAMILIES = (
         ("/uploads", "/uploads/{id}/parts", "/uploads/{id}/complete", "/uploads/{id}/cancel"),
         open_by_default=False,
         states_usage=False,
+        takes_forms=True,
     ),
     Family(
         "fine_tuning",

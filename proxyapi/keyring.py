@@ -41,6 +41,14 @@ class Budgets:
     month: Decimal | None = None
     total: Decimal | None = None
 
+    @property
+    def tightest(self) -> Decimal | None:
+        """The smallest of them; None: there is none."""
+        return min((dollars for dollars in (self.day, self.month, self.total) if dollars is not None), default=None)
+
+
+UNLIMITED = Budgets()
+
 
 @dataclass(frozen=True)
 class Caller:
@@ -52,7 +60,7 @@ class Caller:
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     parallel_calls: int | None = None
-    budgets: Budgets = field(default_factory=Budgets)
+    budgets: Budgets = UNLIMITED
     log_bodies: str = "inherit"
     tags: tuple[str, ...] = ()
     upstream_key: str | None = field(default=None, repr=False)

@@ -7,13 +7,14 @@ may not send.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
+from proxyapi.cost_ceiling import Form
 from proxyapi.receiving import RequestBody
 from usage.bodies import Part
 
@@ -24,12 +25,12 @@ KEPT_OF_A_FIELD = 64 * 1024
 class FormUpload:
     """One form. `parts` are those seen so far; `readable` is false once it is no form that we understand."""
 
-    def __init__(self, body: RequestBody, content_type: str, check: Callable[[FormUpload], None]) -> None:
+    def __init__(self, body: RequestBody, content_type: str, check: Callable[[FormUpload], Awaitable[None]]) -> None:
         self.parts: list[Part] = []
         self.readable = True
         self._body = body
         self._check = check
-        self._checked = False
+        self._known = self._checked = False  # whether all is known of it that ever will be, and has been checked
         self._head: dict[bytes, bytes] = {}
         self._name, self._value = b"", b""
         self._parser = self._make_parser(content_type)
@@ -42,14 +43,24 @@ class FormUpload:
         """The values of a field, in their order."""
         return [part.content.decode("utf-8", "replace") for part in self.parts if part.name == name.encode()]
 
+    def sizes(self) -> Form:
+        """What its price depends on; nothing, if it is no form that we understand."""
+        if not self.readable:
+            return Form({}, [])
+        names = {part.name.decode("utf-8", "replace") for part in self.parts if part.file_name is None}
+        fields = {name: self.field(name) for name in names}
+        return Form(fields, [part.size for part in self.parts if part.file_name is not None])
+
     async def pieces(self) -> AsyncIterator[bytes]:
         held = b""
         async for piece in self._body.pieces():
             self._read(piece)
+            if self._known:
+                await self._check_once()
             if going := held + piece[:-1]:
                 yield going
             held = piece[-1:]
-        self._check_once()
+        await self._check_once()
         yield held
 
     def _read(self, piece: bytes) -> None:
@@ -60,16 +71,18 @@ class FormUpload:
         except FormParserError:
             self._give_up()
 
-    def _check_once(self) -> None:
-        """Now that all is known of the form that ever will be."""
+    async def _check_once(self) -> None:
         if not self._checked:
             self._checked = True
-            self._check(self)
+            await self._check(self)
 
     def _give_up(self) -> None:
         self.readable = False
         self._parser = None
-        self._check_once()
+        self._end()
+
+    def _end(self) -> None:
+        self._known = True
 
     def _make_parser(self, content_type: str) -> MultipartParser | None:
         _, options = parse_options_header(content_type)
@@ -80,7 +93,7 @@ class FormUpload:
             "on_header_end": self._end_header,
             "on_headers_finished": self._end_head,
             "on_part_data": self._read_content,
-            "on_end": self._check_once,
+            "on_end": self._end,
         }
         try:
             return MultipartParser(options[b"boundary"], callbacks)

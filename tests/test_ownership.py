@@ -18,6 +18,7 @@ from tests.simulator.server import Simulator
 
 CALL = {"model": "gpt-4o-mini", "input": "hi"}
 HELLO = [{"role": "user", "content": "hi"}]
+AS_FORM = {"content-type": "multipart/form-data; boundary=x"}
 Ask = Callable[[httpx2.Client, str], httpx2.Response]
 
 # The five routes, on both faces.
@@ -27,6 +28,10 @@ ROUTES: dict[str, Ask] = {
     "delete": lambda http, made: http.delete(f"/v1/responses/{made}"),
     "cancel": lambda http, made: http.post(f"/v1/responses/{made}/cancel"),
     "input items": lambda http, made: http.get(f"/v1/responses/{made}/input_items"),
+    "retrieve as a form": lambda http, made: http.get(f"/v1/responses/{made}", headers=AS_FORM),
+    "delete as a form": lambda http, made: http.request("DELETE", f"/v1/responses/{made}", headers=AS_FORM),
+    "cancel as a form": lambda http, made: http.post(f"/v1/responses/{made}/cancel", headers=AS_FORM),
+    "spelled otherwise": lambda http, made: http.get(f"/v1/%72esponses/{made.replace('_', '%5F')}"),
     "something new": lambda http, made: http.get(f"/v1/responses/{made}/something_new"),
     "previous": lambda http, made: http.post("/v1/responses", json={**CALL, "previous_response_id": made}),
     "simple retrieve": lambda http, made: http.get(f"/openai2/{made}"),

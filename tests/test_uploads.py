@@ -39,7 +39,7 @@ class Passed:
         body: Any = Body(*pieces)
         self.form = FormUpload(body, content_type, self._check)
 
-    def _check(self, form: FormUpload) -> None:
+    async def _check(self, form: FormUpload) -> None:
         self.gone_when_checked.append(b"".join(self.gone))
 
     async def run(self) -> Passed:
@@ -101,7 +101,7 @@ async def test_an_end_with_more_behind_it_is_an_end() -> None:
 
 
 async def test_a_form_that_is_refused_does_not_go() -> None:
-    def refuse(form: FormUpload) -> None:
+    async def refuse(form: FormUpload) -> None:
         raise NotFound
 
     body: Any = Body(write([FILE]), write([MODEL]))

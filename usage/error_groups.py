@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
 from django.db import connection
 from django.utils import timezone
 
-from usage.models import FAILED, KnownError, Outcome, Request
+from usage.models import FAILED, KnownError, Outcome, Request, Span
 from usage.ranges import TimeRange
 from usage.search import NO_NAME, NO_STATUS
+from usage.totals import ceiling, floor, pieces
 
-MOST_GROUPS = 100
+MOST_GROUPS = 60
 MOST_KEYS = 5  # of a group, by name
 TREND_BINS = 24
 
@@ -73,23 +74,26 @@ class Group:
 KINDS = ", ".join(Kind._fields)
 # Groups first, then what their keys add: a caller that invents models makes groups, and only so many are looked at.
 READ = f"""
-    WITH hours AS (
-        SELECT *, width_bucket(extract(epoch FROM hour), %s, %s, {TREND_BINS}) - 1 AS bin
-        FROM usage_errorhour WHERE hour > %s AND hour < %s AND calls > 0
+    WITH totals AS (
+        SELECT *, width_bucket(extract(epoch FROM start), %s, %s, {TREND_BINS}) - 1 AS bin
+        FROM usage_errortotal WHERE calls > 0 AND ({{within}})
     ), groups AS (
-        SELECT {KINDS} FROM hours GROUP BY {KINDS} ORDER BY sum(calls) DESC, max(last_at) DESC LIMIT {MOST_GROUPS}
+        SELECT {KINDS} FROM totals GROUP BY {KINDS} ORDER BY sum(calls) DESC, max(last_at) DESC LIMIT {MOST_GROUPS}
     )
     SELECT {KINDS}, key_name, bin, sum(calls)::bigint, min(first_at), max(last_at),
-           (array_agg(sample_id ORDER BY hour DESC))[1]
-    FROM hours JOIN groups USING ({KINDS}) GROUP BY {KINDS}, key_name, bin
+           (array_agg(sample_id ORDER BY start DESC))[1]
+    FROM totals JOIN groups USING ({KINDS}) GROUP BY {KINDS}, key_name, bin
 """
 
 
 def read_groups(time_range: TimeRange) -> list[Group]:
     """The groups with the most calls, those first. The hours at the ends of the time count as a whole."""
-    start, end = time_range.start.timestamp(), time_range.end.timestamp()
+    start, end = floor(time_range.start, Span.HOUR), ceiling(time_range.end, Span.HOUR)
+    stretches = list(pieces(start, end, end))
+    within = " OR ".join("(span = %s AND start >= %s AND start < %s)" for _ in stretches)
+    ends = [value for span, first, last in stretches for value in (span.value, first, last)]
     with connection.cursor() as cursor:
-        cursor.execute(READ, [start, end, time_range.start - timedelta(hours=1), time_range.end])
+        cursor.execute(READ.format(within=within), [start.timestamp(), end.timestamp(), *ends])
         rows = cursor.fetchall()
     groups: dict[Kind, Group] = {}
     keys: dict[Kind, Counter[str]] = defaultdict(Counter)

@@ -5,13 +5,14 @@ This is all that the rest of the project knows of how calls get into the tables.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
 
 from usage.counters import counters
 from usage.journal import Journal
+from usage.own_prices import OwnPrice
 from usage.retention import DailyPruning
 from usage.shipper import Shipper
 
@@ -69,6 +70,11 @@ class Ledger:
     def lag_bytes(self) -> int:
         """How much of the journal is not in the tables yet."""
         return self.shipper.lag_bytes
+
+    @property
+    def own_prices(self) -> Sequence[OwnPrice] | None:
+        """The administrator's prices as rows are priced by them; None until the database has said them once."""
+        return self.shipper.delivery.pricer.own
 
     def begin(self, request_id: str, facts: Mapping[str, Any]) -> None:
         """Before upstream hears of the call. Raises `usage.journal.StorageFull`: then it must not."""

@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import HashIndex
 from django.db import models
-from django.db.models.functions import Coalesce, NullIf
+from django.db.models.functions import Coalesce, Now, NullIf
 from django.utils import timezone
 
 from usage.own_prices import OwnPrice
@@ -229,14 +229,15 @@ class UsageTotal(models.Model):
         return f"{self.span} {self.start:%Y-%m-%d %H:%M} {self.dimension} {self.value}"
 
 
-class ErrorHour(models.Model):
-    """The calls of one hour and key that failed in one way. Written by `usage.rollups` only.
+class ErrorTotal(models.Model):
+    """The calls of one hour or day, and key, that failed in one way. Written by `usage.rollups` only.
 
     The moments and the sample only ever grow: of a row that is taken back they may stay.
     """
 
-    pk = models.CompositePrimaryKey("hour", "outcome", "status", "error_code", "model", "route", "key_name")
-    hour = models.DateTimeField()
+    pk = models.CompositePrimaryKey("span", "start", "outcome", "status", "error_code", "model", "route", "key_name")
+    span = models.CharField(max_length=6, choices=Span)
+    start = models.DateTimeField()
     outcome = models.CharField(max_length=20, choices=Outcome)
     status = models.PositiveSmallIntegerField(help_text="0: the caller had left.")
     error_code = models.CharField(max_length=200)
@@ -249,7 +250,7 @@ class ErrorHour(models.Model):
     sample_id = models.UUIDField(help_text="The newest of the calls.")
 
     def __str__(self) -> str:
-        return f"{self.hour:%Y-%m-%d %H} {self.outcome} {self.status} {self.error_code} {self.key_name}"
+        return f"{self.span} {self.start:%Y-%m-%d %H} {self.outcome} {self.status} {self.error_code} {self.key_name}"
 
 
 class KnownError(models.Model):
@@ -287,8 +288,27 @@ class UsageDay(models.Model):
     output_tokens = models.BigIntegerField()
     cost = models.DecimalField(max_digits=20, decimal_places=8)
 
+    class Meta:
+        indexes = (models.Index(fields=["key_name", "day"], name="usage_usageday_key"),)
+
     def __str__(self) -> str:
         return f"{self.day} {self.key_name}"
+
+
+class Hold(models.Model):
+    """What a call in flight can still cost, reserved of its key's budget; `usage.holds` says when it goes."""
+
+    request_id = models.UUIDField(primary_key=True)
+    key_name = models.CharField(max_length=200)
+    day = models.DateField(help_text="Of the call's start (UTC): the day whose budget it is held of.")
+    dollars = models.DecimalField(max_digits=20, decimal_places=8)
+    made_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = (models.Index(fields=["key_name"], name="usage_hold_key"),)
+
+    def __str__(self) -> str:
+        return f"{self.request_id} {self.key_name} {self.dollars}"
 
 
 class ModelPrice(models.Model):

@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 
-from usage.models import CountedResponse, PendingResponse, Request
+from usage.models import CountedResponse, Hold, PendingResponse, Request
 from usage.tokens import COUNTS
 
 ROUTES = ("/openai2", "/v1/responses")
@@ -40,9 +41,21 @@ def _claim(stated: dict[str, str]) -> dict[str, str]:
         return {}
     claims = [CountedResponse(response_id=key, request_id=value) for key, value in sorted(stated.items())]
     CountedResponse.objects.bulk_create(claims, ignore_conflicts=True)
-    PendingResponse.objects.filter(pk__in=stated).delete()
+    _settle_pending(PendingResponse.objects.filter(pk__in=stated))
     owners = CountedResponse.objects.filter(pk__in=stated).values_list("response_id", "request_id")
     return {response_id: str(request_id) for response_id, request_id in owners}
+
+
+def forget_pending(response: PendingResponse) -> None:
+    """It will never state a usage."""
+    with transaction.atomic():
+        _settle_pending(PendingResponse.objects.filter(pk=response.pk))
+
+
+def _settle_pending(pending: QuerySet[PendingResponse]) -> None:
+    """What was held for them goes with them."""
+    Hold.objects.filter(pk__in=pending.values("request_id")).delete()
+    pending.delete()
 
 
 def _remember_pending(rows: Sequence[Row]) -> None:

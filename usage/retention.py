@@ -1,4 +1,4 @@
-"""Owns forgetting: rows and bodies past their time go, in small batches; sums stay for ever.
+"""Owns forgetting: rows and bodies past their time go, in small batches; sums stay for ever. Orphaned holds go too.
 
 A request id is a UUIDv7, so "older than" is a range of the primary key and needs no other index.
 """
@@ -13,6 +13,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import Error, connection, connections, transaction
 
+from usage.holds import drop_orphans
 from usage.models import LedgerState, Span, UsageTotal
 
 logger = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ class DailyPruning:
     def _run(self) -> None:
         while not self._stopping.wait(HOUR_SECONDS):
             try:
+                drop_orphans()
                 prune_if_due(self._stopping)
             except Error as error:
                 logger.warning("pruning failed and is tried again in an hour: %s", type(error).__name__)

@@ -90,6 +90,8 @@ class Shipper:
     def _ship_once(self, *, adopting: bool) -> None:
         if self.fault:
             connections.close_all()
+        if adopting:
+            self.delivery.refresh_prices()
         began = time.time()
         for segment in list(self._journal.segments):
             self._ship(segment)

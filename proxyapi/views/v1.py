@@ -1,8 +1,8 @@
 """`/v1`: OpenAI's own API, passed through; a client needs to change its base URL and its key only.
 
 The order of a call: key checked, its limits counted → route open? → body received (a form: on its way up already) →
-policy reads a copy → `Call.begin` → upstream → the answer passes → `Call.end`. Bytes pass unchanged;
-`proxyapi.stream_usage` has the one exception.
+policy reads a copy → budget (of a form: before its last byte goes) → `Call.begin` → upstream → the answer passes →
+`Call.end`. Bytes pass unchanged; `proxyapi.stream_usage` has the one exception.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from proxyapi.exceptions import BadJSON, NotFound, UnsupportedMediaType, WebSock
 from proxyapi.families import Route, find_route
 from proxyapi.headers import pass_up
 from proxyapi.json_members import Member
-from proxyapi.keyring import BUILT_IN
+from proxyapi.keyring import BUILT_IN, Caller
 from proxyapi.listings import item_ids, keep_items
 from proxyapi.parsers import short_fault
 from proxyapi.permissions import check_model, is_allowed
@@ -86,14 +86,16 @@ class PassThroughView(CallView):
             headers=pass_up(call.raw_headers),
         )
         dialect = RESPONSES if route.family.name == "responses" else ERROR_OBJECT
-        if call.is_form:
+        await self.check_path_owner(route, request.caller)
+        if call.is_form and route.family.takes_forms:
             self.send_form(upstream_request)
         else:
             await call.read_body()
             members = read_json(call.raw_body, call.META.get("CONTENT_TYPE", ""))
             self.read_policy_fields(members, request)
-            self.check_models(values(members, "model"))
-            await self.check_owners(members)
+            # Servers written in Go read `Model` as `model`.
+            self.check_models([member.value for member in members if member.name.casefold() == "model"])
+            await self.check_body_owners(members, request.caller)
             upstream_request.content = call.raw_body or None
             if route.name == "/v1/chat/completions" and self.call.stream:
                 asked = stream_usage.ask(json_members.decode(call.raw_body), members)
@@ -135,11 +137,14 @@ class PassThroughView(CallView):
             or (makes == "/v1/chat/completions" and kept == [True])
         )
 
-    def read_form_fields(self, form: FormUpload) -> None:
+    async def read_form_fields(self, form: FormUpload) -> None:
+        """All of it is here but its last piece: upstream cannot act on it yet, so policy is in time."""
         self.call.model = next(iter(form.field("model")), "")
         self.call.stream = "true" in map(str.lower, form.field("stream"))
         self.call.request.body_received()
         self.check_models(form.field("model"))
+        assert self.found is not None  # noqa: S101  (it is open)
+        await self.hold("POST", self.found.path, form.sizes())
 
     def check_models(self, models: list[Any]) -> None:
         """All of them, where a name is given twice: which one counts is upstream's to say."""
@@ -152,13 +157,14 @@ class PassThroughView(CallView):
             words = f"The model '{route.last_id[:200]}' does not exist or this key may not use it."
             raise NotFound(words, param="model", code="model_not_found")
 
-    async def check_owners(self, members: list[Member]) -> None:
-        """What the path or the body refers to must be the caller's own; OpenAI's words for what is not there."""
-        route, caller = self.found, cast(ProxyRequest, self.request).caller
-        assert route is not None  # noqa: S101  (it is open)
+    async def check_path_owner(self, route: Route, caller: Caller) -> None:
+        """What the path is about must be the caller's own; OpenAI's words for what is not there."""
         if stored_id := route.stored_id:
             words = NOT_FOUND_WORDS[route.family.name].format(stored_id[:200])
             await ownership.check(stored_id, caller, NotFound(words))
+
+    async def check_body_owners(self, members: list[Member], caller: Caller) -> None:
+        """So must be what the body goes on from."""
         for previous in values(members, "previous_response_id"):
             await check_previous(previous, caller)
         for conversation in values(members, "conversation"):
