@@ -2,12 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CLIENTS := .venv-clients
+NODE := tests/clients/node
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 UV_VERSION := 0.13.9
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos demo dev lint format requirements clean
+.PHONY: help run test chaos clients screens demo dev lint format requirements clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -16,11 +18,17 @@ help:  ## this list
 run: $(VENV)/base.stamp  ## start the server on port 3002
 	@$(BIN)/python manage.py serve
 
-test: $(VENV)/dev.stamp  ## run all tests; make test ARGS="-k name"
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/dev.stamp  ## run all tests, on all cores; make test ARGS="-k name"
+	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 chaos: $(VENV)/dev.stamp  ## kill, stop, fill and damage everything under load; then compare the books
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+clients: $(VENV)/dev.stamp $(NODE)/node_modules/stamp  ## let the Node SDK, Vercel's, LangChain and LlamaIndex talk to /v1
+	@$(BIN)/python -m pytest tests/clients $(ARGS)
+
+screens: $(VENV)/dev.stamp  ## take the pictures in docs/screens anew; needs Chromium
+	@SCREENS=docs/screens $(BIN)/python -m pytest -q tests/browser/test_screens.py
 
 demo: $(VENV)/base.stamp  ## start the server against a simulated OpenAI: no key, no network
 	@$(BIN)/python -m tests.simulator.demo
@@ -42,12 +50,12 @@ format: $(VENV)/dev.stamp  ## put the code in order
 
 requirements: $(BIN)/python  ## pin requirements/*.in anew, with hashes
 	@$(PIP) install uv==$(UV_VERSION)
-	@for name in base dev; do $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-config \
+	@for name in base dev clients; do $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-config \
 		--python-version 3.11 --custom-compile-command "make requirements" $(ARGS) \
 		--output-file requirements/$$name.txt requirements/$$name.in || exit 1; done
 
 clean:  ## remove what make made; var/, the data, stays
-	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	@rm -rf $(VENV) $(CLIENTS) $(NODE)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -69,3 +77,17 @@ $(VENV)/dev.stamp: requirements/dev.txt $(BIN)/python
 	@echo "installing requirements for development …"
 	@$(PIP) install --require-hashes -r requirements/dev.txt
 	@touch $(VENV)/base.stamp $@
+
+# A venv of their own: they pin the SDK to another version than the server's. It has node and npm in it, too.
+$(CLIENTS)/stamp: requirements/clients.txt $(BIN)/python
+	@echo "installing the clients …"
+	@$(PIP) install uv==$(UV_VERSION)
+	@rm -rf $(CLIENTS)
+	@$(BIN)/uv venv --quiet --no-config --python $(BIN)/python $(CLIENTS)
+	@$(BIN)/uv pip install --quiet --no-config --system-certs --require-hashes --python $(CLIENTS) \
+		-r requirements/clients.txt
+	@touch $@
+
+$(NODE)/node_modules/stamp: $(NODE)/package-lock.json $(CLIENTS)/stamp
+	@cd $(NODE) && PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" npm ci --loglevel error
+	@touch $@

@@ -69,7 +69,8 @@ def run(directory: Path, calls: int, *, profile: bool) -> None:
     print(f"{calls / seconds:,.0f} rows/s: {seconds:.1f} s; CPU of Python {ours:.1f} s, of PostgreSQL {theirs:.1f} s")
 
 
-def set_up(directory: Path, url: str) -> None:
+def set_up(directory: Path, url: str, *migrations: str) -> None:
+    """Django, and the tables: all of them, or up to `migrations` (an app and a name)."""
     for setting in environment.SETTINGS:
         os.environ.pop(setting.name, None)
     os.environ |= {environment.NO_ENV_FILES: "1", "DATA_DIR": str(directory), "DATABASE_URL": url}
@@ -78,7 +79,7 @@ def set_up(directory: Path, url: str) -> None:
     from django.core.management import call_command
 
     django.setup()
-    call_command("migrate", verbosity=0)
+    call_command("migrate", *migrations, verbosity=0)
 
 
 def write_journal(journal: Path, calls: int) -> int:

@@ -1,7 +1,7 @@
 """Owns the ASGI entry: the admin and its static files go to Django's own handler, all else is a call.
 
-The lifespan starts and ends what runs beside the calls: the ledger's threads, the keyring's, the limiter's task, and
-upstream's pool.
+The lifespan starts and ends what runs beside the calls: the threads of the ledger and the keyring, the limiter's and
+budgets' tasks, and upstream's pool.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatproxy.settings")
 django_application = get_asgi_application()  # sets Django up: what follows may import models
 
-from proxyapi import upstream  # noqa: E402  (after Django is set up)
+from proxyapi import ownership, upstream  # noqa: E402  (after Django is set up)
 from proxyapi.background import watch_pending  # noqa: E402  (after Django is set up)
 from proxyapi.capacity import capacity  # noqa: E402  (after Django is set up)
 from proxyapi.handler import CallHandler  # noqa: E402  (after Django is set up)
@@ -26,6 +26,9 @@ from proxyapi.limiter import limiter  # noqa: E402  (after Django is set up)
 from proxyapi.receiving import Receive  # noqa: E402  (after Django is set up)
 from proxyapi.streaming import Send  # noqa: E402  (after Django is set up)
 from usage.ledger import ledger  # noqa: E402  (after Django is set up)
+from usage.live import worker_state  # noqa: E402  (after Django is set up)
+from usage.reservations import reservations  # noqa: E402  (after Django is set up)
+from usage.workers import Worker  # noqa: E402  (after Django is set up)
 
 # WhiteNoise answers with a plain iterator; Django reads a small file whole, which is what we want.
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
@@ -45,23 +48,36 @@ async def application(scope: Mapping[str, Any], receive: Receive, send: Send) ->
 
 async def run_lifespan(receive: Receive, send: Send) -> None:
     await receive()
+    worker = Worker(say_how_we_are)
     try:
         ledger.start()
+        worker.start()
     except OSError as error:
         await send({"type": "lifespan.startup.failed", "message": f"the journal cannot be written: {error}"})
         return
     keyring.start()
     await limiter.start()
-    watching = asyncio.create_task(watch_pending())
+    await reservations.open()
+    tasks = [asyncio.create_task(watch_pending()), asyncio.create_task(ownership.sweep_forever())]
     await send({"type": "lifespan.startup.complete"})
     await receive()
-    watching.cancel()
-    await asyncio.gather(watching, return_exceptions=True)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
     await upstream.close()
     await limiter.stop()
+    await reservations.close()
     keyring.stop()
     ledger.stop()
+    worker.stop()
     await send({"type": "lifespan.shutdown.complete"})
+
+
+def say_how_we_are() -> dict[str, Any]:
+    """For the dashboard and `/metrics`, once a second."""
+    return worker_state(
+        in_flight=capacity.in_flight, draining=capacity.draining, gauges={"keyring_age_seconds": keyring.age}
+    )
 
 
 def begin_drain() -> None:

@@ -11,11 +11,9 @@ import math
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 from chatproxy import environment
-from chatproxy.bundled_postgres import BundledPostgres
 
 _values = environment.load()
 _master = os.getpid()
@@ -79,12 +77,12 @@ def worker_int(_worker: Any) -> None:
     os.kill(os.getpid(), signal.SIGQUIT)
 
 
-@atexit.register
-def _stop_postgres() -> None:
-    """Whatever ended the master, but never a worker's end: a worker inherits what was registered here."""
-    if os.getpid() == _master and _values["DATABASE_URL"] is None:
-        BundledPostgres(_data_dir()).stop()
+if _values["DATABASE_URL"] is None:
+    # Only then: psycopg, which comes with it, is half of what the master would load.
+    from chatproxy.bundled_postgres import BundledPostgres
 
-
-def _data_dir() -> Path:
-    return environment.data_dir(_values)
+    @atexit.register
+    def _stop_postgres() -> None:
+        """Whatever ended the master, but never a worker's end: a worker inherits what was registered here."""
+        if os.getpid() == _master:
+            BundledPostgres(environment.data_dir(_values)).stop()

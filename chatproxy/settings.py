@@ -186,8 +186,27 @@ UNFOLD = {
     "SITE_TITLE": "chatproxy",
     "SITE_HEADER": "chatproxy",
     "SITE_URL": "/",
+    "SITE_SYMBOL": "hub",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/static/usage/icon.svg"}],
     "SHOW_HISTORY": False,
-    "SITE_FAVICONS": [{"rel": "icon", "href": "data:,"}],
+    # Blue, as the pages' own colours are (usage/static/usage/pages.css).
+    "COLORS": {
+        "primary": {
+            "50": "#eff5fc",
+            "100": "#dbe8f8",
+            "200": "#bcd4f2",
+            "300": "#8fb8e9",
+            "400": "#7fb2ff",
+            "500": "#4f8fdd",
+            "600": "#2563b8",
+            "700": "#1f5297",
+            "800": "#1e467c",
+            "900": "#1d3c67",
+            "950": "#142744",
+        },
+    },
+    "DASHBOARD_CALLBACK": "usage.pages.dashboard.show",
+    "SIDEBAR": {"show_search": False, "show_all_applications": False, "navigation": "usage.pages.navigation.sections"},
 }
 
 LOGGING = {

@@ -24,7 +24,7 @@ from proxyapi.upstream import UpstreamRequest
 from usage.answers import Answer
 from usage.ledger import ledger
 from usage.models import Outcome, PendingResponse, UsageSource
-from usage.responses import UNFINISHED, lease_pending, postpone
+from usage.responses import UNFINISHED, forget_pending, lease_pending, postpone
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +107,6 @@ def _postpone(response: PendingResponse) -> None:
 
 def _forget(response: PendingResponse) -> None:
     try:
-        response.delete()
+        forget_pending(response)
     finally:
         connection.close()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from django.conf import settings
 
-from proxyapi import limit_headers
+from proxyapi import limit_headers, ownership
 from proxyapi.exceptions import StorageFull
 from usage import journal
 from usage.answer_text import AnswerText
@@ -26,6 +26,7 @@ from usage.redaction import redact
 from usage.tokens import estimate_counts
 
 if TYPE_CHECKING:
+    from proxyapi.budgets import Hold
     from proxyapi.exceptions import ProxyError
     from proxyapi.keyring import Caller
     from proxyapi.limiter import Ticket
@@ -49,6 +50,7 @@ class Call:
         self.model = ""
         self.stream = False
         self.secrets = tuple(filter(None, (settings.SECURITY_KEY, settings.ACCESS_TOKEN, settings.OPENAI_API_KEY)))
+        self.makes_stored = False  # whether upstream keeps what this call makes, for its key to ask for
         self.form: FormUpload | None = None  # the body, if it passes in pieces
         self.response_body = b""  # or its start
         self.response_size = 0
@@ -60,6 +62,7 @@ class Call:
         self.sent_upstream_at: float | None = None
         self.upstream_ended_at: float | None = None
         self.first_chunk_at: float | None = None
+        self.hold: Hold | None = None  # of its key's budget
         self.ticket: Ticket | None = None  # if the key is limited
         self.ended = False
 
@@ -95,6 +98,7 @@ class Call:
 
     def streams(self) -> None:
         """The answer is a stream of events: its text is put together as they pass."""
+        self.stream = True
         limit = settings.LOG_BODY_BYTES if self.log_bodies != "none" else 0
         self.answer.text = AnswerText(limit, self.secrets)
 
@@ -102,6 +106,18 @@ class Call:
         """The answer is this body."""
         self.response_body, self.response_size = body, len(body)
         self.answer.read_body(body)
+        self._own()
+
+    def read_events(self, events: bytes) -> None:
+        """These events of the answer are about to leave."""
+        self.answer.read_events(events)
+        self._own()
+
+    def _own(self) -> None:
+        """What is made is its key's before anybody hears of it."""
+        if self.makes_stored and self.answer.response_id:
+            self.makes_stored = False
+            ownership.remember(self.answer.response_id, self.key_name)
 
     def keep_start(self, chunk: bytes) -> None:
         """More of an answer that is not read: enough to keep of it what the ledger keeps."""
@@ -133,6 +149,8 @@ class Call:
         if self.log_bodies == "all" or (self.log_bodies == "errors" and outcome != Outcome.SUCCESS):
             row |= self._bodies()
         ledger.end(str(self.request.request_id), row)
+        if self.hold is not None:
+            self.hold.settle(row)
         if self.ticket is not None:
             self.ticket.settle(self._tokens(row))
 

@@ -7,6 +7,7 @@
     │   └── InvalidBearer     401  the same on /v1, as OpenAI has it
     ├── RouteNotAllowed       403  route_not_allowed
     ├── ModelNotAllowed       403  model_not_allowed
+    ├── ModelNotPriced        403  model_not_priced
     ├── NotFound              404  not_found
     ├── MethodNotAllowed      405  method_not_allowed
     ├── WebSocketRefused      426  websocket_not_supported
@@ -14,13 +15,15 @@
     ├── BodyTooLarge          413  body_too_large
     ├── UnsupportedMediaType  415  unsupported_media_type
     ├── RateLimited           429  rate_limited
+    ├── BudgetExceeded        429  budget_exceeded
     ├── InternalError         500  internal_error
     ├── Unavailable           503  with Retry-After
     │   ├── Overloaded             overloaded
     │   ├── ShuttingDown           shutting_down
     │   ├── UpstreamKeyMissing     upstream_key_missing
     │   ├── StorageFull            storage_full
-    │   └── DatabaseUnavailable    database_unavailable
+    │   ├── DatabaseUnavailable    database_unavailable
+    │   └── BudgetUnavailable      budget_unavailable
     └── UpstreamFailure
         ├── UpstreamUnreachable    502  upstream_unreachable
         └── UpstreamTimeout        504  upstream_timeout
@@ -102,6 +105,15 @@ class ModelNotAllowed(ProxyError):
     message = "This key may not use this model."
 
 
+class ModelNotPriced(ProxyError):
+    """Only keys with a budget get it."""
+
+    status_code = 403
+    type = "permission_error"
+    code = "model_not_priced"
+    message = "This key has a budget, and this model has no price."
+
+
 class InvalidBearer(InvalidKey):
     status_code = 401
 
@@ -165,6 +177,20 @@ class RateLimited(ProxyError):
     message = "Too many requests."
 
 
+class BudgetExceeded(ProxyError):
+    """The SDK repeats a 429 by itself; `is_final` tells it (by a header of OpenAI's) that this would be in vain."""
+
+    status_code = 429
+    type = "insufficient_quota"
+    code = "budget_exceeded"
+    message = "The budget of this key is used up."
+
+    def __init__(self, message: str, *, retry_after: int, is_final: bool) -> None:
+        super().__init__(message, retry_after=retry_after)
+        if is_final:
+            self.headers["X-Should-Retry"] = "false"
+
+
 class Unavailable(ProxyError):
     status_code = 503
 
@@ -195,6 +221,14 @@ class StorageFull(Unavailable):
 class DatabaseUnavailable(Unavailable):
     code = "database_unavailable"
     message = "The database is away. Calls go on; this page needs it."
+
+
+class BudgetUnavailable(Unavailable):
+    code = "budget_unavailable"
+    message = (
+        "This key has a budget, the database that keeps it is away, and what may go on meanwhile is used up."
+        " Calls go on when it is back."
+    )
 
 
 class UpstreamFailure(ProxyError):
@@ -231,6 +265,11 @@ def from_framework(error: Exception) -> ProxyError:
 
 
 def render(error: ProxyError, request: HttpRequest) -> HttpResponse:
-    """The answer to a call that failed with an error of ours: JSON, always."""
-    body = json.dumps(error.body(str(getattr(request, "request_id", ""))))
-    return HttpResponse(body, status=error.status_code, content_type="application/json", headers=error.headers)
+    """The answer to a call that failed with an error of ours: JSON, always.
+
+    `x-request-id` is where OpenAI's SDKs look for the id of a failed call.
+    """
+    request_id = str(getattr(request, "request_id", ""))
+    body = json.dumps(error.body(request_id))
+    headers = {"x-request-id": request_id, **error.headers}
+    return HttpResponse(body, status=error.status_code, content_type="application/json", headers=headers)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from urllib.parse import unquote
 
@@ -23,6 +24,11 @@ class Family:
     states_usage: bool = True
     # The paths on which a POST makes a model work.
     model_paths: tuple[str, ...] = ()
+    takes_forms: bool = False
+
+    @cached_property
+    def segments(self) -> list[str]:
+        return self.name.split("/")
 
 
 FAMILIES = (
@@ -52,15 +58,23 @@ FAMILIES = (
             "/audio/voice_consents/{id}",
         ),
         model_paths=("/audio/speech", "/audio/transcriptions", "/audio/translations"),
+        takes_forms=True,
     ),
     Family(
         "images",
         ("/images/generations", "/images/edits", "/images/variations"),
         model_paths=("/images/generations", "/images/edits", "/images/variations"),
+        takes_forms=True,
     ),
     Family("moderations", ("/moderations",), model_paths=("/moderations",)),
     Family("models", ("/models", "/models/{id}"), states_usage=False),
-    Family("files", ("/files", "/files/{id}", "/files/{id}/content"), open_by_default=False, states_usage=False),
+    Family(
+        "files",
+        ("/files", "/files/{id}", "/files/{id}/content"),
+        open_by_default=False,
+        states_usage=False,
+        takes_forms=True,
+    ),
     Family(
         "vector_stores",
         (
@@ -78,6 +92,7 @@ FAMILIES = (
         ("/uploads", "/uploads/{id}/parts", "/uploads/{id}/complete", "/uploads/{id}/cancel"),
         open_by_default=False,
         states_usage=False,
+        takes_forms=True,
     ),
     Family(
         "fine_tuning",
@@ -107,6 +122,9 @@ FAMILIES = (
 DEFAULT = tuple(family.name for family in FAMILIES if family.open_by_default)
 ALL = tuple(family.name for family in FAMILIES)
 
+# Families whose objects belong to the key that made them.
+OWNED = ("chat/completions", "responses", "conversations")
+
 LONGEST_PATH = 1024
 # RFC 3986, 3.3: what a segment of a path may be on the wire.
 _SEGMENT = re.compile(r"(?:[A-Za-z0-9._~:@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
@@ -120,11 +138,19 @@ class Route:
     family: Family
     name: str
     path: str
+    segments: list[str]  # of the path, decoded
 
     @property
     def last_id(self) -> str:
         """The last segment of the path, decoded."""
-        return unquote(self.path.rpartition("/")[2])
+        return self.segments[-1]
+
+    @property
+    def stored_id(self) -> str:
+        """The id of the stored object that the path is about; empty if it is about none that has an owner."""
+        below = self.segments[len(self.family.segments) :]
+        is_about_one = "{id}" in self.name or self.name.endswith("/*")
+        return below[0] if below and is_about_one and self.family.name in OWNED else ""
 
     @property
     def makes_a_model_work(self) -> bool:
@@ -134,20 +160,21 @@ class Route:
 def find_route(raw_path: str) -> Route | None:
     """The route of a path below `/v1`, as it came over the wire; None if no family has it.
 
-    What could be read as another path (`..`, also as `%2e%2e`) has none.
+    What could be read as another path (`..`, also as `%2e%2e`, and `//`) has none. Upstream gets the path as it came;
+    the name is of what upstream may read in it: letters that need no `%61` have one name, with a `/` at the end or not.
     """
-    segments = raw_path.strip("/").split("/")
+    segments = raw_path.removeprefix("/").removesuffix("/").split("/")
     if len(raw_path) > LONGEST_PATH or not all(map(_is_safe, segments)):
         return None
-    path = "/" + "/".join(segments)
+    segments = list(map(unquote, segments))
     node: dict[str, Any] = _TREE
     for segment in segments:
         node = node.get(segment) or node.get("{id}") or {}
     if "" in node:
         family, name = node[""]
-        return Route(family, name, path)
-    parent = next((family for family in FAMILIES if f"{path}/".startswith(f"/{family.name}/")), None)
-    return None if parent is None else Route(parent, f"/v1/{parent.name}/*", path)
+        return Route(family, name, raw_path, segments)
+    parent = next((family for family in FAMILIES if segments[: len(family.segments)] == family.segments), None)
+    return None if parent is None else Route(parent, f"/v1/{parent.name}/*", raw_path, segments)
 
 
 def _is_safe(segment: str) -> bool:

@@ -30,6 +30,9 @@ START_SECONDS = 3.0  # that a start waits for the database
 STOP_SECONDS = 2.0
 
 
+BUILT_IN = "default"  # the name of SECURITY_KEY
+
+
 @dataclass(frozen=True)
 class Budgets:
     """Dollars; None: no limit."""
@@ -37,6 +40,14 @@ class Budgets:
     day: Decimal | None = None
     month: Decimal | None = None
     total: Decimal | None = None
+
+    @property
+    def tightest(self) -> Decimal | None:
+        """The smallest of them; None: there is none."""
+        return min((dollars for dollars in (self.day, self.month, self.total) if dollars is not None), default=None)
+
+
+UNLIMITED = Budgets()
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,7 @@ class Caller:
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     parallel_calls: int | None = None
-    budgets: Budgets = field(default_factory=Budgets)
+    budgets: Budgets = UNLIMITED
     log_bodies: str = "inherit"
     tags: tuple[str, ...] = ()
     upstream_key: str | None = field(default=None, repr=False)

@@ -211,6 +211,46 @@ log_errors = operation(
 )
 runtime = operation("Versions and limits", query=PAGE_QUERY, tags=("server",), errors=(403, 429))
 
+metrics = operation(
+    "Counters for Prometheus",
+    answers={"text/plain": TEXT},
+    query=PAGE_QUERY,
+    tags=("server",),
+    errors=(403,),
+)
+USAGE: Schema = {
+    "type": "object",
+    "properties": {
+        "object": TEXT,
+        "key": described({"type": ["string", "null"]}, "Whose usage it is; null: everybody's."),
+        "start": TEXT,
+        "end": TEXT,
+        "total": described(
+            ANY, "`calls`, `errors`, `unpriced_calls`, tokens by kind, `audio_seconds`, `cost` in dollars."
+        ),
+        "group_by": LIST,
+        "groups": described(LIST, "The same numbers for each group, with the group's `key`, `model`, `hour`, …"),
+    },
+}
+usage = operation(
+    "Calls, tokens and dollars: a key's own, or with the access token everybody's",
+    answers={JSON: USAGE},
+    query={
+        "security_key": "The key whose usage is asked for. Also as `Authorization: Bearer …` or `X-Security-Key`.",
+        "access_token": "Instead of a key: everybody's usage. Also as `Authorization: Bearer …`.",
+        "range": "`hour`, `day` (default), `week` or `month`, up to now.",
+        "from": "Instead of `range`: ISO 8601, UTC unless it says otherwise. Rounded down to the hour.",
+        "to": "With `from`; default: now. Rounded up to the hour.",
+        "group_by": "`key`, `model`, `route`, `outcome`, `hour`, `day`; several with commas between.",
+        "key": "Only this key.",
+        "model": "Only this model.",
+        "route": "Only this route.",
+        "outcome": "Only this outcome, such as `success` or `timeout`.",
+    },
+    tags=("server",),
+    errors=(400, 403, 503),
+)
+
 
 class SecurityKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # its base has no types
     target_class = "proxyapi.authentication.SecurityKeyAuthentication"
@@ -226,3 +266,11 @@ class AccessTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unty
 
     def get_security_definition(self, auto_schema: AutoSchema) -> Schema:
         return {"type": "http", "scheme": "bearer", "description": "The access token."}
+
+
+class AccessTokenOrKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # its base has no types
+    target_class = "proxyapi.views.reports.AccessTokenOrKey"
+    name = "AccessTokenOrKey"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> Schema:
+        return {"type": "http", "scheme": "bearer", "description": "A key, or the access token."}

@@ -114,7 +114,7 @@ def add_paths(result: dict[str, Any], **_: Any) -> dict[str, Any]:
         route = find_route(operation.path.replace("{", "").replace("}", ""))
         if route is not None and route.family.name in settings.V1_ROUTES:
             result["paths"].setdefault(f"/v1{operation.path}", {})[operation.method] = describe(operation)
-    result["components"]["securitySchemes"]["Bearer"] = {
+    result["components"].setdefault("securitySchemes", {})["Bearer"] = {  # none of `check`, which sees the admin only
         "type": "http",
         "scheme": "bearer",
         "description": "A key of this gateway, where OpenAI's would be.",

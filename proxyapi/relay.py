@@ -121,7 +121,7 @@ class EventRelay(Relay):
         self._last_events = events
         shown = self._dialect.shown(events)
         self._sent(len(shown))
-        self._call.answer.read_events(events)
+        self._call.read_events(events)
         if self._call.answer.finished:
             await self._end()
         return shown
@@ -131,6 +131,12 @@ class BodyRelay(Relay):
     """Bytes that are not ours to read: sound, images, files."""
 
     takes_comments = False
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """With its length, if upstream says it: so that the caller can tell the whole from a part."""
+        length = self._answer.length
+        return super().headers | ({} if length is None else {"content-length": str(length)})
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         try:

@@ -28,9 +28,15 @@ def ask(text: str, members: Sequence[Member]) -> str | None:
     last = options[-1]
     if last.value is None:
         return f"{text[: last.value_start]}{{{ASKED}}}{text[last.end :]}"
-    if not isinstance(last.value, dict) or last.value.get("include_usage") is True:
+    if not isinstance(last.value, dict):
         return None
-    inner = read_members(text, last.value_start)
+    wanted = last.value.get("include_usage")
+    if wanted is not None and wanted is not False:
+        return None
+    try:
+        inner = read_members(text, last.value_start)
+    except ValueError:  # too many members
+        return None
     given = [member for member in inner if member.name == "include_usage"]
     if given:
         return f"{text[: given[-1].value_start]}true{text[given[-1].end :]}"

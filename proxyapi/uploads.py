@@ -1,18 +1,20 @@
 """Owns a multipart form on its way to upstream: it passes as it arrives, and is read as it passes.
 
-Never more than one piece of a file is in memory. The last piece is held back until the whole form has been
-seen, so that upstream cannot act on a form that the caller's key may not send.
+Never more than one piece of a file is in memory. The form is checked before its end goes up, which is the piece
+with the last boundary in it, and in any case the last byte: so upstream cannot act on a form that the caller's key
+may not send.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
+from proxyapi.cost_ceiling import Form
 from proxyapi.receiving import RequestBody
 from usage.bodies import Part
 
@@ -23,11 +25,12 @@ KEPT_OF_A_FIELD = 64 * 1024
 class FormUpload:
     """One form. `parts` are those seen so far; `readable` is false once it is no form that we understand."""
 
-    def __init__(self, body: RequestBody, content_type: str, check: Callable[[FormUpload], None]) -> None:
+    def __init__(self, body: RequestBody, content_type: str, check: Callable[[FormUpload], Awaitable[None]]) -> None:
         self.parts: list[Part] = []
         self.readable = True
         self._body = body
         self._check = check
+        self._known = self._checked = False  # whether all is known of it that ever will be, and has been checked
         self._head: dict[bytes, bytes] = {}
         self._name, self._value = b"", b""
         self._parser = self._make_parser(content_type)
@@ -40,14 +43,24 @@ class FormUpload:
         """The values of a field, in their order."""
         return [part.content.decode("utf-8", "replace") for part in self.parts if part.name == name.encode()]
 
+    def sizes(self) -> Form:
+        """What its price depends on; nothing, if it is no form that we understand."""
+        if not self.readable:
+            return Form({}, [])
+        names = {part.name.decode("utf-8", "replace") for part in self.parts if part.file_name is None}
+        fields = {name: self.field(name) for name in names}
+        return Form(fields, [part.size for part in self.parts if part.file_name is not None])
+
     async def pieces(self) -> AsyncIterator[bytes]:
         held = b""
         async for piece in self._body.pieces():
             self._read(piece)
-            if held:
-                yield held
-            held = piece
-        self._check(self)
+            if self._known:
+                await self._check_once()
+            if going := held + piece[:-1]:
+                yield going
+            held = piece[-1:]
+        await self._check_once()
         yield held
 
     def _read(self, piece: bytes) -> None:
@@ -58,9 +71,18 @@ class FormUpload:
         except FormParserError:
             self._give_up()
 
+    async def _check_once(self) -> None:
+        if not self._checked:
+            self._checked = True
+            await self._check(self)
+
     def _give_up(self) -> None:
         self.readable = False
         self._parser = None
+        self._end()
+
+    def _end(self) -> None:
+        self._known = True
 
     def _make_parser(self, content_type: str) -> MultipartParser | None:
         _, options = parse_options_header(content_type)
@@ -71,6 +93,7 @@ class FormUpload:
             "on_header_end": self._end_header,
             "on_headers_finished": self._end_head,
             "on_part_data": self._read_content,
+            "on_end": self._end,
         }
         try:
             return MultipartParser(options[b"boundary"], callbacks)
@@ -108,6 +131,8 @@ class FormUpload:
         )
 
     def _read_content(self, data: bytes, start: int, end: int) -> None:
+        if not self.readable:
+            return
         part = self.parts[-1]
         part.size += end - start
         if part.file_name is None and (room := KEPT_OF_A_FIELD - len(part.content)) > 0:

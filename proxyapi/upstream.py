@@ -208,7 +208,7 @@ async def send(request: UpstreamRequest) -> UpstreamAnswer:
         UpstreamUnreachable: no connection, or it died before the head of an answer.
         UpstreamTimeout: no connection or no head of an answer in time.
     """
-    attempts = 1 + (RETRIES if request.method in SAFE_METHODS else 0)
+    attempts = 1 + (RETRIES if request.method in SAFE_METHODS and request.upload is None else 0)  # it comes once only
     for attempt in range(1, attempts + 1):
         try:
             answer = await _send_once(request)

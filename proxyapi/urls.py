@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from proxyapi.views import audio, chat, docs, monitoring, pages, responses, v1
+from proxyapi.views import audio, chat, docs, monitoring, pages, reports, responses, v1
 
 # OpenAI's ids are letters, digits, `_` and `-`; nothing else may become part of an upstream path.
 RESPONSE_ID = r"(?P<response_id>[A-Za-z0-9_-]{1,256})"
@@ -30,6 +30,8 @@ urlpatterns = [
     path("health2", monitoring.Health2View.as_view()),
     path("log", monitoring.LogView.as_view()),
     path("log_errors", monitoring.LogErrorsView.as_view()),
+    path("metrics", reports.MetricsView.as_view()),
+    path("usage", reports.UsageView.as_view()),
     path("debug/runtime", monitoring.RuntimeView.as_view()),
     re_path(r"^(?P<path>(?s:.*))$", pages.NotFoundView.as_view()),
 ]

@@ -1,6 +1,7 @@
 """Owns the environment of all tests: a throw-away PostgreSQL and DATA_DIR, and nothing of the developer's.
 
-It is set here, at the import, because Django's settings are read right after.
+It is set here, at the import, because Django's settings are read right after. Each process of pytest-xdist imports
+this anew: its DATA_DIR, PostgreSQL, simulator and servers are its own.
 """
 
 import os
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import django
 import pytest
+from django.test import Client
+from hypothesis import HealthCheck, settings
 
 from chatproxy import environment
 from chatproxy.bundled_postgres import BundledPostgres
@@ -24,27 +27,60 @@ for setting in environment.SETTINGS:
     os.environ.pop(setting.name, None)
 os.environ[environment.NO_ENV_FILES] = "1"
 os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="chatproxy-tests-")
-os.environ["DJANGO_SETTINGS_MODULE"] = "chatproxy.settings"
 os.environ["SECURITY_KEY"] = "test-security-key"
 os.environ["ACCESS_TOKEN"] = "test-access-token"
 os.environ["DJANGO_SECRET_KEY"] = "test-secret-of-sessions-and-keys-0123456789-abcdefghij"
 
-_postgres = BundledPostgres(Path(os.environ["DATA_DIR"]))
+# Examples are not timed: their time is that of everything else that runs on the machine.
+settings.register_profile("tests", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
-def pytest_configure() -> None:
-    django.setup()  # pytest-django does it by itself only when its own options name the settings
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: one of them always waits for a process to start or for time to pass."""
+    return (os.cpu_count() or 1) + 1
 
 
-def pytest_sessionstart(session: pytest.Session) -> None:
-    if not session.config.option.collectonly:
-        _postgres.start()
+def pytest_configure(config: pytest.Config) -> None:
+    """pytest-django sets Django up by itself only when its own options name the settings.
+
+    A process that only distributes tests must not: those that run them would inherit the name, and pytest-django
+    would read their settings before this file has set their environment.
+    """
+    distributes = config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
+    if not distributes:
+        os.environ["DJANGO_SETTINGS_MODULE"] = "chatproxy.settings"
+        django.setup()
 
 
 def pytest_unconfigure() -> None:
-    _postgres.stop()
-    _postgres.delete()
     shutil.rmtree(os.environ["DATA_DIR"], ignore_errors=True)
+
+
+@pytest.fixture
+def admin(db: None) -> Client:
+    """Somebody who is signed in and may do everything."""
+    from django.contrib.auth.models import User  # models can be imported once Django is set up
+
+    client = Client()
+    client.force_login(User.objects.create_superuser("root", password=None))
+    return client
+
+
+@pytest.fixture(scope="session")
+def _postgres() -> Iterator[BundledPostgres]:
+    postgres = BundledPostgres(Path(os.environ["DATA_DIR"]))
+    try:
+        postgres.start()
+        yield postgres
+    finally:
+        postgres.stop()
+        postgres.delete()
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(_postgres: BundledPostgres) -> None:
+    """pytest-django asks for this before it makes its test database."""
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +97,7 @@ def simulator(_simulator: Simulator) -> Simulator:
 
 
 @pytest.fixture(scope="session")
-def gateway_database() -> str:
+def gateway_database(_postgres: BundledPostgres) -> str:
     """The URL of an empty database for the servers that tests start."""
     return _postgres.url
 

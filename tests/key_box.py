@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -37,15 +38,20 @@ class KeyBox:
             with psycopg.connect(self._gateway.variables["DATABASE_URL"], autocommit=True) as connection:
                 made += [insert(connection, rules) for _ in range(AT_ONCE)]
                 _, last = insert(connection, {})
-            with crowd(self._gateway, len(self._gateway.worker_pids)) as wires:
-                for wire in wires:  # each worker
-                    wait_until(partial(is_known, wire, last))  # asking with one of the others would count
+            wait_until_known(self._gateway, last)  # asking with one of the others would count
         return made.pop()
 
 
-def insert(connection: psycopg.Connection[Any], rules: dict[str, int]) -> tuple[str, str]:
+def wait_until_known(gateway: Gateway, text: str) -> None:
+    """To each worker."""
+    with crowd(gateway, len(gateway.worker_pids)) as wires:
+        for wire in wires:
+            wait_until(partial(is_known, wire, text))
+
+
+def insert(connection: psycopg.Connection[Any], rules: Mapping[str, int | str], name: str = "") -> tuple[str, str]:
     """As `AccessKey.objects.issue`, but into the server's database, which is not that of the tests."""
-    key = AccessKey(name=f"limited {uuid4()}", **rules)
+    key = AccessKey(name=name or f"limited {uuid4()}", **rules)
     text = key.renew()
     values = {
         field.column or field.name: field.pre_save(key, add=True)

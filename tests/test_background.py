@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.gateway import Gateway
+from tests.gateway import Gateway, run_gateway
 from tests.simulator.server import Simulator
 
 
-@pytest.fixture
-def gateway(start_gateway: Callable[..., Gateway]) -> Gateway:
-    return start_gateway(BACKGROUND_POLL_SECONDS="0.2")
+@pytest.fixture(scope="module")
+def gateway(
+    _simulator: Simulator, gateway_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("background")
+    with run_gateway(_simulator.base_url, gateway_database, folder, BACKGROUND_POLL_SECONDS="0.2") as gateway:
+        yield gateway
 
 
 def create(gateway: Gateway, **options: Any) -> Any:

@@ -29,7 +29,8 @@ from tests.wire import Wire, WireAnswer, connect, head, json_call
 MESSAGES = [{"role": "user", "content": "hi"}]
 TRANSCRIPTIONS = "/openai/audio/transcriptions"
 EVENT: Any = ResponseStreamEvent  # a union of types; the SDK's own code passes it so
-AT_ONCE = 2.0  # seconds; a call that nobody ended would hang for REQUEST_TIMEOUT
+AT_ONCE = 10.0  # seconds, on a busy machine; a call that nobody ended would hang for REQUEST_TIMEOUT
+HASTY = 4  # seconds
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +43,8 @@ def single(_simulator: Simulator, gateway_database: str, tmp_path_factory: pytes
 
 @pytest.fixture(scope="module")
 def hasty(_simulator: Simulator, gateway_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """One call at a time, of two seconds."""
-    limits = {"MAX_PARALLEL_REQUESTS": "1", "REQUEST_TIMEOUT": "2"}
+    """One call at a time, of four seconds."""
+    limits = {"MAX_PARALLEL_REQUESTS": "1", "REQUEST_TIMEOUT": str(HASTY)}
     with run_gateway(_simulator.base_url, gateway_database, tmp_path_factory.mktemp("hasty"), **limits) as gateway:
         yield gateway
 
@@ -54,35 +55,71 @@ def call_id() -> str:
     return f"death-{uuid.uuid4()}"
 
 
-def plain(call_id: str, fault: str) -> bytes:
-    return json_call("/openai", {"model": f"fault:{fault}", "messages": MESSAGES}, f"X-Request-Id: {call_id}")
+def plain(call_id: str, fault: str, path: str = "/openai") -> bytes:
+    return json_call(path, {"model": f"fault:{fault}", "messages": MESSAGES}, f"X-Request-Id: {call_id}")
 
 
-def streamed(call_id: str, fault: str) -> bytes:
-    return json_call("/openai2", {"model": f"fault:{fault}", "input": "hi", "stream": True}, f"X-Request-Id: {call_id}")
+def streamed(call_id: str, fault: str, path: str = "/openai2") -> bytes:
+    return json_call(path, {"model": f"fault:{fault}", "input": "hi", "stream": True}, f"X-Request-Id: {call_id}")
 
 
-def retrieved(call_id: str, fault: str) -> bytes:
-    return head("GET", f"/openai2/resp_fault-{fault}", f"X-Request-Id: {call_id}")
+def retrieved(call_id: str, fault: str, path: str = "/openai2") -> bytes:
+    return head("GET", f"{path}/resp_fault-{fault}", f"X-Request-Id: {call_id}")
 
 
-def upload(call_id: str, fault: str, stream: str = "false") -> bytes:
+def upload(call_id: str, fault: str, stream: str = "false", path: str = TRANSCRIPTIONS) -> bytes:
     fields = {"model": f"fault:{fault}", "stream": stream}
     parts = [f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{fields[name]}\r\n' for name in fields]
     file = '--b\r\nContent-Disposition: form-data; name="file"; filename="a.mp3"\r\n\r\nsound\r\n--b--\r\n'
     body = "".join([*parts, file]).encode()
     headers = (f"X-Request-Id: {call_id}", "Content-Type: multipart/form-data; boundary=b")
-    return head("POST", TRANSCRIPTIONS, *headers, length=len(body)) + body
+    return head("POST", path, *headers, length=len(body)) + body
 
 
 def streamed_upload(call_id: str, fault: str) -> bytes:
     return upload(call_id, fault, stream="true")
 
 
-WHOLE = [plain, retrieved, upload]
-STREAMS = [streamed, streamed_upload]
-# The text's bytes; a transcript is streamed word by word, which makes fifteen times as many of them.
-MORE_THAN_BUFFERS_HOLD = {streamed: "huge-8000000", streamed_upload: "huge-1000000"}
+# The same on `/v1`.
+
+
+def v1_plain(call_id: str, fault: str) -> bytes:
+    return plain(call_id, fault, "/v1/chat/completions")
+
+
+def v1_streamed(call_id: str, fault: str) -> bytes:
+    return streamed(call_id, fault, "/v1/responses")
+
+
+def v1_streamed_chat(call_id: str, fault: str) -> bytes:
+    call = {"model": f"fault:{fault}", "messages": MESSAGES, "stream": True}
+    return json_call("/v1/chat/completions", call, f"X-Request-Id: {call_id}")
+
+
+def v1_retrieved(call_id: str, fault: str) -> bytes:
+    return retrieved(call_id, fault, "/v1/responses")
+
+
+def v1_upload(call_id: str, fault: str) -> bytes:
+    return upload(call_id, fault, path="/v1/audio/transcriptions")
+
+
+def v1_streamed_upload(call_id: str, fault: str) -> bytes:
+    return upload(call_id, fault, "true", "/v1/audio/transcriptions")
+
+
+CREATES = [plain, upload, v1_plain, v1_upload]
+READS = [retrieved, v1_retrieved]
+WHOLE = [*CREATES, *READS]
+RESPONSES = [streamed, v1_streamed]
+STREAMS = [*RESPONSES, streamed_upload, v1_streamed_upload, v1_streamed_chat]
+# The text's bytes. A transcript is streamed word by word, which makes fifteen times as many of them; a response
+# says its text three times, a chat once.
+MORE_THAN_BUFFERS_HOLD = {
+    **dict.fromkeys(RESPONSES, "huge-8000000"),
+    **dict.fromkeys((streamed_upload, v1_streamed_upload), "huge-1000000"),
+    v1_streamed_chat: "huge-24000000",
+}
 
 
 def the_row(gateway: Gateway, simulator: Simulator, call_id: str) -> dict[str, Any]:
@@ -139,19 +176,23 @@ def test_a_caller_gone_before_the_head(
 
 
 @pytest.mark.parametrize("fault", ["hang", "slow-30"])
+@pytest.mark.parametrize("call", CREATES)
 def test_a_caller_gone_frees_an_upstream_that_would_never_answer(
-    single: Gateway, simulator: Simulator, call_id: str, fault: str
+    single: Gateway, simulator: Simulator, call_id: str, call: Any, fault: str
 ) -> None:
     with connect(single) as wire:
-        wire.send(plain(call_id, fault))
+        wire.send(call(call_id, fault))
         simulator.wait_until(lambda: simulator.in_flight == 1)
 
     assert the_row(single, simulator, call_id)["outcome"] == "client_cancelled"
 
 
-def test_a_caller_gone_with_another_call_pipelined(single: Gateway, simulator: Simulator, call_id: str) -> None:
+@pytest.mark.parametrize("call", CREATES)
+def test_a_caller_gone_with_another_call_pipelined(
+    single: Gateway, simulator: Simulator, call_id: str, call: Any
+) -> None:
     with connect(single) as wire:
-        wire.send(plain(call_id, "gate") + plain("never-begun", "gate"))
+        wire.send(call(call_id, "gate") + call("never-begun", "gate"))
         simulator.wait_until(lambda: simulator.waiting == 1)
 
     assert the_row(single, simulator, call_id)["outcome"] == "client_cancelled"
@@ -246,7 +287,7 @@ def test_a_caller_that_never_reads_is_ended_by_the_timeout(
         wire.send(call(call_id, MORE_THAN_BUFFERS_HOLD[call]))
         simulator.wait_until(lambda: bool(simulator.requests) and simulator.last.events_sent > 0)
         assert is_held_by_server(wire)
-        simulator.wait_until(lambda: simulator.in_flight == 0, timeout=2 + 1 + AT_ONCE)
+        simulator.wait_until(lambda: simulator.in_flight == 0, timeout=HASTY + 1 + AT_ONCE)
         row = the_row(hasty, simulator, call_id)
 
         # A timeout, when the limit came while an event was not whole and so nothing was to be sent.
@@ -281,9 +322,10 @@ def test_an_error_of_upstream(
     assert len(simulator.requests) == 2  # one, and the one after it: nothing was sent twice
 
 
-def test_an_html_error_of_upstream(single: Gateway, simulator: Simulator, call_id: str) -> None:
+@pytest.mark.parametrize("call", WHOLE)
+def test_an_html_error_of_upstream(single: Gateway, simulator: Simulator, call_id: str, call: Any) -> None:
     with connect(single) as wire:
-        wire.send(plain(call_id, "html"))
+        wire.send(call(call_id, "html"))
         answer = wire.read_answer()
 
     assert answer.status == 502
@@ -296,7 +338,7 @@ def test_an_html_error_of_upstream(single: Gateway, simulator: Simulator, call_i
 # 5. Upstream is cut.
 
 
-@pytest.mark.parametrize("call", [plain, upload, *STREAMS])
+@pytest.mark.parametrize("call", [*CREATES, *STREAMS])
 def test_upstream_cut_before_the_head(single: Gateway, simulator: Simulator, call_id: str, call: Any) -> None:
     with connect(single) as wire:
         wire.send(call(call_id, "cut"))
@@ -309,9 +351,12 @@ def test_upstream_cut_before_the_head(single: Gateway, simulator: Simulator, cal
     assert len(simulator.requests) == 2
 
 
-def test_a_get_is_tried_three_times_and_has_one_row(single: Gateway, simulator: Simulator, call_id: str) -> None:
+@pytest.mark.parametrize("call", READS)
+def test_a_get_is_tried_three_times_and_has_one_row(
+    single: Gateway, simulator: Simulator, call_id: str, call: Any
+) -> None:
     with connect(single) as wire:
-        wire.send(retrieved(call_id, "cut"))
+        wire.send(call(call_id, "cut"))
         assert wire.read_answer().status == 502
 
     row = the_row(single, simulator, call_id)
@@ -346,7 +391,7 @@ def test_upstream_cut_in_the_middle_of_a_stream(
     assert not ended_well
     assert len(events) == int(fault.split("-")[2].partition("+")[0]) + 1  # upstream's whole ones, and ours
     told = json.loads(events[-1].partition(b"data: ")[2])
-    if call is streamed:
+    if call in RESPONSES:
         assert events[-1].startswith(b"event: error\n")
         error = ResponseErrorEvent.model_validate(told)
         assert error.sequence_number == len(events) - 1
@@ -391,7 +436,7 @@ def test_the_sdk_is_told_of_a_cut_and_does_not_take_it_for_the_end(single: Gatew
 # 6. The normal end.
 
 
-@pytest.mark.parametrize("call", [plain, upload, *STREAMS])
+@pytest.mark.parametrize("call", [*CREATES, *STREAMS])
 def test_the_normal_end(single: Gateway, simulator: Simulator, call_id: str, call: Any) -> None:
     with connect(single) as wire:
         wire.send(call(call_id, "events-5"))

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
+from tests.disks import wait_until
 from tests.gateway import PATIENCE, SECURITY_KEY, Gateway
 from tests.simulator.server import Simulator
 from tests.wire import connect, json_call
@@ -108,6 +109,8 @@ def test_a_second_signal_ends_calls_in_flight(start_gateway: Callable[..., Gatew
     gateway.process.wait(PATIENCE)
     simulator.wait_until(lambda: simulator.in_flight == 0)
     assert len(gateway.rows("WHERE incoming_request_id = 'second'", at_least=1)) == 1
+    # A worker that takes more than two seconds is killed by gunicorn, which does not wait for its end.
+    wait_until(lambda: not any(map(is_running, gateway.worker_pids)))
     assert_nothing_is_left(gateway)
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_it_works(start_keyring: Callable[[], Keyring]) -> None:
     assert caller is not None
     assert (caller.name, caller.allowed_models, caller.tags) == ("one", ("gpt-4o*",), ("a",))
     assert (caller.parallel_calls, caller.requests_per_minute) == (3, None)
-    assert caller.budgets == Budgets(day=keyring_module.Decimal("1.5"))
+    assert caller.budgets == Budgets(day=Decimal("1.5"))
     assert caller.upstream_key == "sk-of-its-own"
     assert "sk-of-its-own" not in repr(caller)
     assert (keyring.state, keyring.loaded) == ("loaded", True)
@@ -129,7 +130,7 @@ def test_expiry_and_grace_end_by_the_clock_not_by_a_change(
     now = time.time()
 
     def known(hours: float) -> list[bool]:
-        monkeypatch.setattr(keyring_module.time, "time", lambda: now + hours * 3600)
+        monkeypatch.setattr("time.time", lambda: now + hours * 3600)
         return [keyring.find(text) is not None for text in (old, new)]
 
     assert [known(0), known(0.9), known(1.1), known(2.1)] == [[True, True], [True, True], [False, True], [False, False]]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import socketserver
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from tests.gateway import PATIENCE, Gateway
+from tests.gateway import PATIENCE, Gateway, run_gateway
 from tests.simulator.server import Simulator
 from tests.wire import connect, json_call
 
@@ -35,7 +35,7 @@ class Raw(socketserver.StreamRequestHandler):
         self.wfile.write(self.server.answer)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def upstream() -> Iterator[RawUpstream]:
     with RawUpstream(("127.0.0.1", 0), Raw) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -43,9 +43,11 @@ def upstream() -> Iterator[RawUpstream]:
         server.shutdown()
 
 
-@pytest.fixture
-def odd(upstream: RawUpstream, start_gateway: Callable[..., Gateway]) -> Gateway:
-    return start_gateway(OPENAI_BASE_URL=f"http://127.0.0.1:{upstream.server_address[1]}/v1")
+@pytest.fixture(scope="module")
+def odd(upstream: RawUpstream, gateway_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    url = f"http://127.0.0.1:{upstream.server_address[1]}/v1"
+    with run_gateway(url, gateway_database, tmp_path_factory.mktemp("odd")) as gateway:
+        yield gateway
 
 
 def answer(status: bytes, headers: bytes = b"", body: bytes = b"{}") -> bytes:

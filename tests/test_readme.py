@@ -140,6 +140,7 @@ def operations() -> Iterator[str]:
     """`METHOD /path` of everything that the server answers."""
     for route in proxyapi.urls.urlpatterns:
         path = re.sub(r"\(\?P<response_id>.*?\)", "{id}", str(route.pattern).strip("^$"))
+        path = re.sub(r"^v1/.*", "v1/...", path)
         view = getattr(route.callback, "cls")  # noqa: B009  (Django's stubs do not know it)
         if view.__name__ != "NotFoundView":
             yield from (f"{method.upper()} /{path}" for method in ("get", "post", "delete") if hasattr(view, method))
@@ -151,7 +152,7 @@ def test_the_endpoint_table_has_every_operation_and_no_other() -> None:
     assert {row[0].strip("`") for row in rows_of("method and path")} == set(operations())
 
 
-@pytest.mark.parametrize("operation", [name for name in operations() if not name.startswith("GET")])
+@pytest.mark.parametrize("operation", [name for name in operations() if not re.match("GET|.*/v1/", name)])
 def test_an_operation_has_a_section_with_both_examples(operation: str) -> None:
     section = README.partition(f"\n### {operation}\n")[2].partition("\n### ")[0]
     assert "```bash\n" in section

@@ -12,11 +12,12 @@ from django.db import connection, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.ledgers import Row, assert_sums_are_right, call, call_id, random_call, stored_sums
-from usage.models import Request, UsageDay, UsageHour
+from tests.ledgers import NOON, Row, assert_sums_are_right, call, call_id, random_call, stored_sums
+from usage.models import ErrorTotal, Request, UsageDay, UsageHour, UsageTotal
 from usage.pricing import Pricer
 from usage.rollups import Rollup
-from usage.rows import write_rows
+from usage.rows import interrupted, write_rows
+from usage.summing import sum_anew
 
 pytestmark = pytest.mark.django_db
 
@@ -46,7 +47,7 @@ SLOW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthChe
 
 def write_anew(batches: Sequence[Sequence[Row]]) -> None:
     """The tables have these rows, and no others."""
-    for model in (Request, UsageHour, UsageDay):
+    for model in (Request, UsageHour, UsageDay, UsageTotal, ErrorTotal):
         model.objects.all().delete()
     pricer = Pricer()
     for batch in batches:
@@ -89,8 +90,8 @@ def rounded(value: Any) -> Any:
     """Sums of doubles depend on their order, in the last digits."""
     if isinstance(value, dict):
         return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return tuple(map(rounded, value))
+    if isinstance(value, tuple | list):
+        return type(value)(map(rounded, value))
     return pytest.approx(value, rel=1e-9) if isinstance(value, float) else value
 
 
@@ -111,6 +112,63 @@ def test_rows_taken_back_leave_nothing_behind() -> None:
     for key, hour in hours.items():
         without_maxima = {name: value for name, value in hour.items() if not name.startswith("max_")}
         assert without_maxima.items() <= before[0][key].items()
+
+
+def test_totals_are_of_all_calls_and_of_what_tells_them_apart() -> None:
+    write_anew(
+        [[call(), call(key_name="other", outcome="timeout", duration_ms=50.0)], [call(NOON + timedelta(hours=1))]]
+    )
+    totals = {(total.span, total.dimension, total.start, total.value): total for total in UsageTotal.objects.all()}
+    day = NOON.replace(hour=0)
+
+    assert (totals["day", "all", day, ""].calls, totals["day", "all", day, ""].errors) == (3, 1)
+    assert (totals["hour", "all", NOON, ""].calls, totals["minute", "all", NOON, ""].input_tokens) == (2, 2000)
+    assert sum(totals["day", "all", day, ""].duration_ms_histogram) == 3
+    assert (totals["hour", "key", NOON, "other"].errors, totals["hour", "outcome", NOON, "timeout"].calls) == (1, 1)
+    assert totals["day", "model", day, "gpt-4o-mini-2024-07-18"].cost == totals["day", "route", day, "/openai"].cost > 0
+    assert totals["hour", "key", NOON, "other"].duration_ms_histogram == []
+
+
+def test_failures_are_counted_with_their_moments_and_a_sample() -> None:
+    later = NOON + timedelta(minutes=59)
+    failed = [call(moment, outcome="timeout", status=504, error_code="slow") for moment in (NOON, later)]
+    write_anew([[failed[0], call()], [failed[1]], [call(outcome="client_cancelled", status=None)]])
+    slow, gone = ErrorTotal.objects.filter(span="hour").order_by("-status")
+
+    assert (slow.calls, slow.first_at, slow.last_at, str(slow.sample_id)) == (2, NOON, later, failed[1]["request_id"])
+    assert (slow.outcome, slow.status, slow.error_code, slow.key_name) == ("timeout", 504, "slow", "default")
+    assert (gone.outcome, gone.status, gone.error_code, gone.calls) == ("client_cancelled", 0, "", 1)
+    assert ErrorTotal.objects.get(span="day", status=504).calls == 2
+
+
+def test_a_guess_that_is_replaced_is_no_failure_any_more() -> None:
+    real = call()
+    write_anew([[interrupted(real)], [real]])
+
+    assert {group.calls for group in ErrorTotal.objects.all()} == {0}
+    assert UsageTotal.objects.get(span="day", dimension="all").errors == 0
+    assert_sums_are_right()
+
+
+def test_sums_made_anew_are_the_same() -> None:
+    chance = random.Random(2)
+    write_anew([[random_call(chance, NOON + timedelta(minutes=chance.randrange(4000))) for _ in range(200)]])
+    before = sums_beside_the_rows()
+    UsageTotal.objects.update(calls=7)
+    ErrorTotal.objects.all().delete()
+    sum_anew(NOON + timedelta(days=1))
+
+    assert rounded(sums_beside_the_rows()) == rounded(before)
+    assert_sums_are_right()
+
+
+def sums_beside_the_rows() -> dict[str, list[tuple[Any, ...]]]:
+    return {
+        model.__name__: sorted(
+            model.objects.values_list(*(field.name for field in model._meta.concrete_fields)), key=str
+        )
+        for model in (UsageTotal, ErrorTotal)
+    }
 
 
 def test_a_batch_of_nothing_writes_nothing() -> None:

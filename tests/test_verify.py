@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from django.db.models import F
 from tests.ledgers import NOON, begin, call, end, leave, random_call, ship
 from usage import verify
 from usage.delivery import Delivery
-from usage.models import Request, UsageDay, UsageHour
+from usage.models import ErrorTotal, Request, UsageDay, UsageHour, UsageTotal
 from usage.records import frame
-from usage.rollups import DAY_SUMS, HISTOGRAMS, SUMS
+from usage.rollups import DAY_SUMS, HISTOGRAMS, SUMS, TOTAL_SUMS
 from usage.rows import COLUMNS
 from usage.shipper import adopt_dead
 from usage.verify import find_faults
@@ -94,7 +94,7 @@ def test_a_deleted_row_is_noticed(tmp_path: Path, row: str) -> None:
 def test_a_deleted_last_row_of_an_hour_is_noticed(tmp_path: Path) -> None:
     ship(tmp_path, end(row := call()))
     Request.objects.filter(pk=row["request_id"]).delete()
-    assert len(faults(tmp_path)) == 5
+    assert len(faults(tmp_path)) == 5  # the hour, the day, and the three histograms
 
 
 def test_an_inserted_row_is_noticed(tmp_path: Path, row: str) -> None:
@@ -109,7 +109,33 @@ def test_an_inserted_row_is_noticed(tmp_path: Path, row: str) -> None:
 @pytest.mark.parametrize("column", ["calls", "unpriced_calls", *SUMS])
 def test_a_changed_hour_is_noticed(tmp_path: Path, row: str, column: str) -> None:
     UsageHour.objects.filter(hour=NOON).update(**{column: F(column) + 1})
-    assert [fault.partition(" for ")[0] for fault in faults(tmp_path)] == ["usage_usagehour is not the sum of its rows"]
+    first, *others = (fault.partition(" for ")[0] for fault in faults(tmp_path))
+    assert first == "usage_usagehour is not the sum of its rows"
+    assert set(others) <= {"usage_usagetotal is not the sum of its calls"}
+
+
+@pytest.mark.parametrize("span", ["minute", "hour", "day"])
+@pytest.mark.parametrize("column", ["calls", "errors", "unpriced_calls", *TOTAL_SUMS])
+def test_a_changed_total_is_noticed(tmp_path: Path, span: str, column: str) -> None:
+    ship(tmp_path, end(call(datetime.now(UTC) - timedelta(minutes=5))))
+    assert faults(tmp_path) == []
+    UsageTotal.objects.filter(span=span, dimension="key").update(**{column: F(column) + 1})
+    [fault] = faults(tmp_path)
+    assert fault.startswith(f"usage_usagetotal is not the sum of its calls for {span} / key / ")
+
+
+def test_a_changed_histogram_of_a_total_is_noticed(tmp_path: Path, row: str) -> None:
+    UsageTotal.objects.filter(span="day", dimension="all", start__lt=NOON).update(overhead_ms_histogram=[5])
+    assert faults(tmp_path) == ["usage_usagetotal's histogram of overhead_ms is off for day / 2026-11-01 00:00:00+00"]
+
+
+@pytest.mark.parametrize("change", [{"calls": 2}, {"error_code": "another"}])
+def test_a_changed_count_of_failures_is_noticed(tmp_path: Path, change: dict[str, Any]) -> None:
+    ship(tmp_path, end(call(outcome="timeout", status=504, error_code="slow")))
+    assert faults(tmp_path) == []
+    ErrorTotal.objects.update(**change)
+    group = "hour / 2026-11-01 12:00:00+00 / timeout / 504 / slow / gpt-4o-mini-2024-07-18 / /openai / default"
+    assert f"usage_errortotal does not count its rows for {group}" in faults(tmp_path)
 
 
 @pytest.mark.parametrize("column", ["calls", "unpriced_calls", *DAY_SUMS])
@@ -134,7 +160,9 @@ def test_a_changed_histogram_is_noticed(tmp_path: Path, row: str, name: str, cha
     changed = {"moved": [0, *counts], "more": [1, *counts[1:]], "gone": []}[change]
     UsageHour.objects.filter(hour=NOON).update(**{column: changed})
     assert [fault.partition(" for ")[0] for fault in faults(tmp_path)] == [
-        f"usage_usagehour's histogram of {name} is off"
+        f"usage_usagehour's histogram of {name} is off",
+        f"usage_usagetotal's histogram of {name} is off",  # of the hour
+        f"usage_usagetotal's histogram of {name} is off",  # of the day
     ]
 
 

@@ -6,7 +6,7 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,11 +15,12 @@ from tests.gateway import PATIENCE, SECURITY_KEY, Gateway
 
 @dataclass
 class WireAnswer:
-    """One answer as it came over the wire; header names in lower case."""
+    """One answer as it came over the wire; header names in lower case. `pairs` has repeated ones, too."""
 
     status: int
     headers: dict[str, str]
     body: bytes = b""
+    pairs: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def error(self) -> dict[str, Any]:
@@ -43,8 +44,9 @@ class Wire:
             self._receive()
         head, self._received = self._received.split(b"\r\n\r\n", 1)
         first, *lines = head.decode("latin-1").split("\r\n")
-        pairs = (line.split(": ", 1) for line in lines)
-        return WireAnswer(int(first.split(" ")[1]), {name.lower(): value for name, value in pairs})
+        split = (line.partition(": ") for line in lines)
+        pairs = [(name.lower(), value) for name, _, value in split]
+        return WireAnswer(int(first.split(" ")[1]), dict(pairs), pairs=pairs)
 
     def read_answer(self) -> WireAnswer:
         """The next whole answer."""
@@ -88,7 +90,13 @@ class Wire:
 @contextmanager
 def connect(gateway: Gateway, *, receive_buffer: int | None = None) -> Iterator[Wire]:
     """A connection to the gateway; `receive_buffer` bytes make it slow to take what it is sent."""
-    parts = urlsplit(gateway.url)
+    with connect_to(gateway.url, receive_buffer=receive_buffer) as wire:
+        yield wire
+
+
+@contextmanager
+def connect_to(url: str, *, receive_buffer: int | None = None) -> Iterator[Wire]:
+    parts = urlsplit(url)
     with socket.socket() as connection:
         if receive_buffer is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)

@@ -80,7 +80,7 @@ class Answer:
     def _read(self, answer: dict[str, Any]) -> None:
         self.model = _text(answer, "model") or self.model
         self.service_tier = _text(answer, "service_tier") or self.service_tier
-        if _text(answer, "object") in {"chat.completion", "chat.completion.chunk", "response"}:
+        if _text(answer, "object") in {"chat.completion", "chat.completion.chunk", "response", "conversation"}:
             self.response_id = _text(answer, "id") or self.response_id
             self.response_status = _text(answer, "status") or self.response_status
         if self.states_usage and isinstance(answer.get("usage"), dict):

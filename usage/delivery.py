@@ -51,7 +51,7 @@ class Delivery:
         self.hurry = threading.Event()
         self._directory = directory
         self._asked_at: float | None = None
-        self._pricer = Pricer()
+        self.pricer = Pricer()
 
     def deliver(self, rows: Sequence[Row]) -> None:
         """Returns when every row is in the tables or in the dead-letter file.
@@ -61,6 +61,16 @@ class Delivery:
         """
         for start in range(0, len(rows), BATCH_SIZE):
             self._deliver(rows[start : start + BATCH_SIZE])
+
+    def refresh_prices(self) -> None:
+        """Own prices are known before the first row; that the database is away is for the rows to notice."""
+        self._asked_at = time.monotonic()
+        try:
+            self.pricer.refresh()
+        except Error:
+            connections.close_all()
+        finally:
+            self._asked_at = None
 
     @property
     def database_fault(self) -> str:
@@ -81,7 +91,7 @@ class Delivery:
 
     def _deliver(self, rows: Sequence[Row]) -> None:
         try:
-            self._when_database_is_there(lambda: write_rows(self._pricer.priced(rows)))
+            self._when_database_is_there(lambda: write_rows(self.pricer.priced(rows)))
         except POISON as error:
             self._bisect(rows, error)
         else:

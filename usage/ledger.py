@@ -5,12 +5,14 @@ This is all that the rest of the project knows of how calls get into the tables.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
 
+from usage.counters import counters
 from usage.journal import Journal
+from usage.own_prices import OwnPrice
 from usage.retention import DailyPruning
 from usage.shipper import Shipper
 
@@ -69,6 +71,11 @@ class Ledger:
         """How much of the journal is not in the tables yet."""
         return self.shipper.lag_bytes
 
+    @property
+    def own_prices(self) -> Sequence[OwnPrice] | None:
+        """The administrator's prices as rows are priced by them; None until the database has said them once."""
+        return self.shipper.delivery.pricer.own
+
     def begin(self, request_id: str, facts: Mapping[str, Any]) -> None:
         """Before upstream hears of the call. Raises `usage.journal.StorageFull`: then it must not."""
         self.journal.begin(request_id, facts)
@@ -76,6 +83,7 @@ class Ledger:
     def end(self, request_id: str, row: Mapping[str, Any]) -> None:
         """Before the last byte leaves. Never fails."""
         self.journal.end(request_id, row)
+        counters.count_call(row)
 
     async def durable(self) -> None:
         """Waits until this task's records survive a power cut, if `JOURNAL_SYNC` is `always`."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Max, Q, Sum
+from django.db.models import Max, Sum
 
-from usage.models import Outcome, Request, UsageHour
+from usage.models import FAILED, Request, UsageHour
 
 NEWEST = 50
-FAILED = ~Q(outcome=Outcome.SUCCESS)
 
 
 def read_counters() -> dict[str, Any]:
@@ -29,4 +28,4 @@ def read_counters() -> dict[str, Any]:
 def read_newest(*, failed_only: bool) -> list[Request]:
     """The newest calls, the latest first."""
     calls = Request.objects.filter(FAILED) if failed_only else Request.objects.all()
-    return list(calls.order_by("-started_at")[:NEWEST])
+    return list(calls.order_by("-request_id")[:NEWEST])

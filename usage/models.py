@@ -6,10 +6,12 @@ from dataclasses import fields
 from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import HashIndex
 from django.db import models
+from django.db.models.functions import Coalesce, Now, NullIf
 from django.utils import timezone
 
-from usage.prices import OwnPrice
+from usage.own_prices import OwnPrice
 
 _PRICE: dict[str, Any] = {"max_digits": 14, "decimal_places": 6, "null": True, "blank": True}
 
@@ -32,6 +34,12 @@ class UsageSource(models.TextChoices):
     EXACT = "exact", "exact"
     ESTIMATED = "estimated", "estimated"
     UNKNOWN = "unknown", "unknown"
+
+
+FAILED = ~models.Q(outcome=Outcome.SUCCESS)
+FAILED_STATUS = models.Q(status__gte=300)
+# The model that answered; the one that was asked for, if none did.
+CALLED_MODEL = Coalesce(NullIf("response_model", models.Value("")), "request_model")
 
 
 class Request(models.Model):
@@ -91,12 +99,29 @@ class Request(models.Model):
 
     class Meta:
         ordering = ("-request_id",)
+        # A request id is a UUIDv7, so the order of ids is the order of time: no index of `started_at` is needed.
+        # Other ids are only ever looked up whole: a hash is a third of the size of a tree.
         indexes = (
-            models.Index(fields=["-started_at"], name="usage_request_started"),
-            models.Index(
-                fields=["-started_at"], name="usage_request_failed", condition=~models.Q(outcome=Outcome.SUCCESS)
-            ),
             models.Index(fields=["response_id"], name="usage_request_response", condition=~models.Q(response_id="")),
+            HashIndex(
+                fields=["upstream_request_id"],
+                name="usage_request_upstream",
+                condition=~models.Q(upstream_request_id=""),
+            ),
+            HashIndex(
+                fields=["incoming_request_id"],
+                name="usage_request_incoming",
+                condition=~models.Q(incoming_request_id=""),
+            ),
+            # What `usage.search` walks along, newest first.
+            models.Index(fields=["key_name", "request_id"], name="usage_request_key"),
+            models.Index(CALLED_MODEL, "request_id", name="usage_request_model"),
+            models.Index(fields=["route", "request_id"], name="usage_request_route"),
+            models.Index(fields=["status", "request_id"], name="usage_request_status", condition=FAILED_STATUS),
+            models.Index(fields=["error_code", "request_id"], name="usage_request_code", condition=FAILED),
+            models.Index(fields=["request_id"], name="usage_request_failures", condition=FAILED),
+            models.Index(fields=["cost"], include=["request_id"], name="usage_request_cost"),
+            models.Index(fields=["duration_ms"], include=["request_id"], name="usage_request_duration"),
         )
 
     def __str__(self) -> str:
@@ -157,6 +182,100 @@ class UsageHour(models.Model):
         return f"{self.hour:%Y-%m-%d %H} {self.key_name} {self.model} {self.route} {self.outcome}"
 
 
+class Span(models.TextChoices):
+    """How long the time is that a total is of."""
+
+    MINUTE = "minute"
+    HOUR = "hour"
+    DAY = "day"
+
+
+class Dimension(models.TextChoices):
+    """What the calls of a total have in common."""
+
+    ALL = "all"
+    KEY = "key"
+    MODEL = "model"
+    ROUTE = "route"
+    OUTCOME = "outcome"
+
+
+class UsageTotal(models.Model):
+    """What all calls of one minute, hour or day (UTC) add up to, or those of one key, model, route or outcome.
+
+    For the dashboard: reading a month costs as little as reading an hour, however many keys and models there are.
+    Written by `usage.rollups` only. Only the totals of all calls have histograms. Minutes are forgotten after days.
+    """
+
+    pk = models.CompositePrimaryKey("span", "dimension", "start", "value")
+    span = models.CharField(max_length=6, choices=Span)
+    dimension = models.CharField(max_length=7, choices=Dimension)
+    start = models.DateTimeField()
+    value = models.CharField(max_length=200, help_text="Empty for all calls.")
+
+    calls = models.BigIntegerField()
+    errors = models.BigIntegerField()
+    unpriced_calls = models.BigIntegerField()
+    input_tokens = models.BigIntegerField()
+    cached_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    cost = models.DecimalField(max_digits=20, decimal_places=8)
+    duration_ms = models.FloatField()
+    duration_ms_histogram = ArrayField(models.BigIntegerField())
+    upstream_ms_histogram = ArrayField(models.BigIntegerField())
+    overhead_ms_histogram = ArrayField(models.BigIntegerField())
+
+    def __str__(self) -> str:
+        return f"{self.span} {self.start:%Y-%m-%d %H:%M} {self.dimension} {self.value}"
+
+
+class ErrorTotal(models.Model):
+    """The calls of one hour or day, and key, that failed in one way. Written by `usage.rollups` only.
+
+    The moments and the sample only ever grow: of a row that is taken back they may stay.
+    """
+
+    pk = models.CompositePrimaryKey("span", "start", "outcome", "status", "error_code", "model", "route", "key_name")
+    span = models.CharField(max_length=6, choices=Span)
+    start = models.DateTimeField()
+    outcome = models.CharField(max_length=20, choices=Outcome)
+    status = models.PositiveSmallIntegerField(help_text="0: the caller had left.")
+    error_code = models.CharField(max_length=200)
+    model = models.CharField(max_length=200)
+    route = models.CharField(max_length=100)
+    key_name = models.CharField(max_length=200)
+    calls = models.BigIntegerField()
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+    sample_id = models.UUIDField(help_text="The newest of the calls.")
+
+    def __str__(self) -> str:
+        return f"{self.span} {self.start:%Y-%m-%d %H} {self.outcome} {self.status} {self.error_code} {self.key_name}"
+
+
+class KnownError(models.Model):
+    """A way of failing that somebody has looked into. The five columns are those of a group on the errors page."""
+
+    outcome = models.CharField(max_length=20, choices=Outcome)
+    status = models.PositiveSmallIntegerField()
+    error_code = models.CharField(max_length=200, blank=True)
+    model = models.CharField(max_length=200, blank=True)
+    route = models.CharField(max_length=100)
+    note = models.CharField(max_length=500, blank=True)
+    marked_by = models.CharField(max_length=150)
+    marked_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                fields=["outcome", "status", "error_code", "model", "route"], name="usage_knownerror_once"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.error_code} {self.route}"
+
+
 class UsageDay(models.Model):
     """What a key used on one day (UTC): the totals that budgets are compared with."""
 
@@ -169,8 +288,27 @@ class UsageDay(models.Model):
     output_tokens = models.BigIntegerField()
     cost = models.DecimalField(max_digits=20, decimal_places=8)
 
+    class Meta:
+        indexes = (models.Index(fields=["key_name", "day"], name="usage_usageday_key"),)
+
     def __str__(self) -> str:
         return f"{self.day} {self.key_name}"
+
+
+class Hold(models.Model):
+    """What a call in flight can still cost, reserved of its key's budget; `usage.holds` says when it goes."""
+
+    request_id = models.UUIDField(primary_key=True)
+    key_name = models.CharField(max_length=200)
+    day = models.DateField(help_text="Of the call's start (UTC): the day whose budget it is held of.")
+    dollars = models.DecimalField(max_digits=20, decimal_places=8)
+    made_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = (models.Index(fields=["key_name"], name="usage_hold_key"),)
+
+    def __str__(self) -> str:
+        return f"{self.request_id} {self.key_name} {self.dollars}"
 
 
 class ModelPrice(models.Model):

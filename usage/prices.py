@@ -30,14 +30,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_UP, Decimal
-from fnmatch import fnmatchcase
+from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 import genai_prices
 from genai_prices.data import providers
 from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
+
+from usage.own_prices import OwnPrice
 
 SOURCE = f"genai-prices {genai_prices.__version__}"
 OPENAI = next(provider for provider in providers if provider.id == "openai")
@@ -67,6 +68,10 @@ UNDISCOUNTED = {
     "cached_image_input": "image_input",
 }
 
+# Units that only calls of that kind have.
+INPUT_KINDS = frozenset({"audio_input", "image_input"})
+OUTPUT_KINDS = frozenset({"audio_output", "image_output"})
+
 SMALLEST = Decimal("0.00000001")
 TOO_MUCH = Decimal(10**8)  # what the ledger's column cannot hold is no real count
 
@@ -75,42 +80,6 @@ FEES = {"audio_seconds": ("per_minute", 60), "web_search": ("per_web_search", 1)
 
 Priced: TypeAlias = tuple[Decimal | None, dict[str, Any] | None]
 NO_PRICE: Priced = (None, None)
-
-
-@dataclass(frozen=True)
-class OwnPrice:
-    """An administrator's price, in dollars, never negative. `model` is a name or a glob, of the model *answered*.
-
-    Valid from `valid_from` (aware) until just before `valid_until`. No cached or cache-write price means the
-    input price, no audio price the text price; the rest is not billed by this price, and a call
-    that needs it has no price. Only a web search without a price is left out.
-    """
-
-    model: str
-    valid_from: datetime
-    valid_until: datetime | None = None
-    service_tier: str = ""
-    input: Decimal | None = None
-    cached_input: Decimal | None = None
-    cache_write: Decimal | None = None
-    output: Decimal | None = None
-    audio_input: Decimal | None = None
-    audio_output: Decimal | None = None
-    per_minute: Decimal | None = None
-    per_web_search: Decimal | None = None
-
-    def applies(self, model: str, tier: str, at: datetime) -> bool:
-        """Whether this price is one for `model` (in lower case)."""
-        return (
-            self.service_tier in ("", tier)
-            and self.valid_from <= at
-            and (self.valid_until is None or at < self.valid_until)
-            and (self.model.lower() == model or fnmatchcase(model, self.model.lower()))
-        )
-
-    def rank(self, model: str) -> tuple[bool, int, bool, datetime]:
-        """Of several prices that apply, the highest is the one meant."""
-        return self.model.lower() == model, len(self.model), self.service_tier != "", self.valid_from
 
 
 @dataclass(frozen=True)
@@ -136,6 +105,53 @@ class _Price:
         return rate
 
 
+@dataclass(frozen=True)
+class Most:
+    """What one call can consume at most. `kinds`: which of its tokens may be priced apart, besides text."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    audio_seconds: float = 0.0
+    web_searches: int = 0
+    kinds: frozenset[str] = frozenset()
+
+
+def highest_cost(model: str, tier: str, at: datetime, most: Most, own_prices: Sequence[OwnPrice]) -> Decimal | None:
+    """The most that a call of `most` can cost, in dollars, whatever of it is sound, image or written to a cache.
+
+    A tier that is asked for may be answered with the default one. None: there is no price by which the ledger could
+    tell what the call has cost.
+    """
+    asked = _tier(tier)
+    prices = {one: _price(model.lower(), one, at, own_prices) for one in (asked, "default")}
+    if prices[asked] is None:
+        return None
+    costs = [_highest(price, most) for price in prices.values() if price is not None]
+    known = [cost for cost in costs if cost is not None]
+    return min(max(known), TOO_MUCH) if len(known) == len(costs) else None
+
+
+def _highest(price: _Price, most: Most) -> Decimal | None:
+    if price.is_free:
+        return Decimal(0)
+    by_minute = price.per_minute is not None and most.audio_seconds > 0
+    exact = Decimal(0)
+    for count, units in (
+        (most.input_tokens, ["input", "cached_input", "cache_write", *most.kinds & INPUT_KINDS]),
+        (most.output_tokens, ["output", *most.kinds & OUTPUT_KINDS]),
+    ):
+        rates = [rate for unit in units if (rate := price.rate(unit, most.input_tokens)) is not None]
+        if rates:
+            exact += max(rates) * count / 1_000_000
+        elif count and not by_minute:
+            return None
+    if price.per_minute is not None:
+        exact += price.per_minute * Decimal(str(most.audio_seconds)) / 60
+    if price.per_web_search is not None:
+        exact += price.per_web_search * most.web_searches
+    return min(exact, TOO_MUCH).quantize(SMALLEST, ROUND_CEILING)
+
+
 def price_call(row: Mapping[str, Any], own_prices: Sequence[OwnPrice]) -> Priced:
     """The dollars of the call in `row` (columns of `Request`, `started_at` aware) and their price, as JSON.
 
@@ -150,11 +166,7 @@ def price_call(row: Mapping[str, Any], own_prices: Sequence[OwnPrice]) -> Priced
     if _is_free(row):
         return _bill(_Price("free", "", tier, {}, is_free=True), 0, [])
     model = (row.get("response_model") or row.get("request_model") or "").lower()
-    at: datetime = row["started_at"]
-    price = _own(own_prices, model, tier, at)
-    if price is None:
-        # To the minute, for the cache; no price begins within one.
-        price = _published(model, tier, at.astimezone(UTC).replace(second=0, microsecond=0))
+    price = _price(model, tier, row["started_at"], own_prices)
     if price is None:
         return NO_PRICE
     if price.is_free:
@@ -173,6 +185,13 @@ def _is_free(row: Mapping[str, Any]) -> bool:
 def _tier(answered: str | None) -> str:
     tier = (answered or "").lower()
     return "default" if tier in ("", "auto", "standard") else tier
+
+
+def _price(model: str, tier: str, at: datetime, own_prices: Sequence[OwnPrice]) -> _Price | None:
+    """The own price for `model` (in lower case) if there is one, else the published one."""
+    price = _own(own_prices, model, tier, at)
+    # To the minute, for the cache; no price begins within one.
+    return price or _published(model, tier, at.astimezone(UTC).replace(second=0, microsecond=0))
 
 
 def _own(own_prices: Sequence[OwnPrice], model: str, tier: str, at: datetime) -> _Price | None:

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from usage.models import ModelPrice
-from usage.prices import OwnPrice, price_call
+from usage.own_prices import OwnPrice
+from usage.prices import price_call
 
 REFRESH_SECONDS = 30.0
 
 
 class Pricer:
-    """Prices rows with the own prices in the database, read again every half minute."""
+    """Prices rows with the own prices in the database, read again every half minute.
+
+    `own` may be read from any thread; it is None until they have been read once.
+    """
 
     def __init__(self) -> None:
-        self._own: list[OwnPrice] = []
+        self.own: Sequence[OwnPrice] | None = None
         self._read_at = -REFRESH_SECONDS
+
+    def refresh(self) -> None:
+        """Reads them again if it is time to. Raises `django.db.Error`."""
+        if time.monotonic() - self._read_at >= REFRESH_SECONDS:
+            self.own = [price.as_own_price() for price in ModelPrice.objects.all()]
+            self._read_at = time.monotonic()
 
     def priced(self, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The rows, each with its `cost` in dollars and the `price` it was computed from.
@@ -26,13 +36,11 @@ class Pricer:
         Raises:
             django.db.Error: the own prices cannot be read.
         """
-        if time.monotonic() - self._read_at >= REFRESH_SECONDS:
-            self._own = [price.as_own_price() for price in ModelPrice.objects.all()]
-            self._read_at = time.monotonic()
+        self.refresh()
         return [self._priced(row) for row in rows]
 
     def _priced(self, row: Mapping[str, Any]) -> dict[str, Any]:
         started_at = row["started_at"]
         moment = started_at if isinstance(started_at, datetime) else datetime.fromisoformat(started_at)
-        cost, price = price_call({**row, "started_at": moment}, self._own)
+        cost, price = price_call({**row, "started_at": moment}, self.own or ())
         return {**row, "cost": None if cost is None else str(cost), "price": price}

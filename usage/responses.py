@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 
-from usage.models import CountedResponse, PendingResponse
+from usage.models import CountedResponse, Hold, PendingResponse, Request
 from usage.tokens import COUNTS
 
 ROUTES = ("/openai2", "/v1/responses")
@@ -40,9 +41,21 @@ def _claim(stated: dict[str, str]) -> dict[str, str]:
         return {}
     claims = [CountedResponse(response_id=key, request_id=value) for key, value in sorted(stated.items())]
     CountedResponse.objects.bulk_create(claims, ignore_conflicts=True)
-    PendingResponse.objects.filter(pk__in=stated).delete()
+    _settle_pending(PendingResponse.objects.filter(pk__in=stated))
     owners = CountedResponse.objects.filter(pk__in=stated).values_list("response_id", "request_id")
     return {response_id: str(request_id) for response_id, request_id in owners}
+
+
+def forget_pending(response: PendingResponse) -> None:
+    """It will never state a usage."""
+    with transaction.atomic():
+        _settle_pending(PendingResponse.objects.filter(pk=response.pk))
+
+
+def _settle_pending(pending: QuerySet[PendingResponse]) -> None:
+    """What was held for them goes with them."""
+    Hold.objects.filter(pk__in=pending.values("request_id")).delete()
+    pending.delete()
 
 
 def _remember_pending(rows: Sequence[Row]) -> None:
@@ -69,6 +82,12 @@ def _is_repeated(row: Row, owners: dict[str, str]) -> bool:
 def _without_usage(row: Row) -> Row:
     """What upstream said stays in `usage`; nothing of it is counted or paid again."""
     return {**row, **dict.fromkeys(COUNTS), "cost": "0", "price": COUNTED_BEFORE}
+
+
+def makers(object_ids: Iterable[str]) -> dict[str, str]:
+    """By which key each of these stored objects was made, as far as the rows say: an id's first row is its maker's."""
+    rows = Request.objects.filter(response_id__in=list(object_ids)).order_by("-request_id")
+    return dict(rows.values_list("response_id", "key_name"))
 
 
 def lease_pending(limit: int) -> list[PendingResponse]:

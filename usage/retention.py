@@ -1,4 +1,4 @@
-"""Owns forgetting: rows and bodies past their time go, in small batches; sums stay for ever.
+"""Owns forgetting: rows and bodies past their time go, in small batches; sums stay for ever. Orphaned holds go too.
 
 A request id is a UUIDv7, so "older than" is a range of the primary key and needs no other index.
 """
@@ -13,7 +13,8 @@ from uuid import UUID
 from django.conf import settings
 from django.db import Error, connection, connections, transaction
 
-from usage.models import LedgerState
+from usage.holds import drop_orphans
+from usage.models import LedgerState, Span, UsageTotal
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +22,7 @@ BATCH_SIZE = 2000
 PAUSE_SECONDS = 0.05
 HOUR_SECONDS = 3600.0
 STOP_SECONDS = 2.0
+MINUTES_KEPT = timedelta(days=3)  # the totals of minutes, which only the dashboard's shortest times need
 LOCK = 0x7072756E  # any number that all our processes share
 
 
@@ -32,6 +34,7 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None) 
     now = now or datetime.now(UTC)
     stopping = stopping or threading.Event()
     bodies = rows = 0
+    UsageTotal.objects.filter(span=Span.MINUTE, start__lt=now - MINUTES_KEPT).delete()
     if settings.BODY_RETENTION_DAYS:
         bodies = _delete("usage_requestbody", now - timedelta(days=settings.BODY_RETENTION_DAYS), stopping)
     if settings.RETENTION_DAYS:
@@ -85,6 +88,7 @@ class DailyPruning:
     def _run(self) -> None:
         while not self._stopping.wait(HOUR_SECONDS):
             try:
+                drop_orphans()
                 prune_if_due(self._stopping)
             except Error as error:
                 logger.warning("pruning failed and is tried again in an hour: %s", type(error).__name__)

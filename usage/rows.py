@@ -2,7 +2,7 @@
 
 Exactly once: a row's primary key is its request id; what is added to `UsageHour` and `UsageDay`
 comes only from rows that this transaction really inserted. A row that knows more of its call (`RANK`)
-replaces one that knows less, and takes back what that had added.
+replaces one that knows less, and takes back what that had added. What was held for the calls (`usage.holds`) goes here.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
+from usage.counters import counters
+from usage.holds import settle_holds
 from usage.models import Outcome, Request
 from usage.responses import settle_responses
 from usage.rollups import ROW_COLUMNS, SUMS, Rollup
@@ -81,6 +83,8 @@ def write_rows(rows: Sequence[Mapping[str, Any]]) -> int:
         rollup.add(inserted)
         _insert_bodies(cursor, (by_id[str(row["request_id"])] for row in inserted))
         rollup.write(cursor)
+        settle_holds(cursor, list(by_id))
+    counters.count_usage(inserted)
     return len(inserted)
 
 

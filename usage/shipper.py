@@ -33,6 +33,7 @@ class Shipper:
 
     def __init__(self, journal: Journal) -> None:
         self.delivery = Delivery(journal.directory)
+        self.complete_at = time.time()  # all that was written before it is in the tables
         self.fault = ""  # what the last round failed of, unexpectedly
         self._journal = journal
         self._offsets: dict[Path, int] = {}
@@ -89,8 +90,12 @@ class Shipper:
     def _ship_once(self, *, adopting: bool) -> None:
         if self.fault:
             connections.close_all()
+        if adopting:
+            self.delivery.refresh_prices()
+        began = time.time()
         for segment in list(self._journal.segments):
             self._ship(segment)
+        self.complete_at = began
         if adopting and time.monotonic() - self._adopted_at >= ADOPT_SECONDS:
             adopt_dead(self._journal.directory, self.delivery, besides=self._journal.writer)
             self._adopted_at = time.monotonic()

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from django.db import connection
 
 from usage import segments
 from usage.histogram import ENDS
-from usage.models import LedgerState
-from usage.rollups import DAY_KEYS, DAY_SUMS, HISTOGRAMS, HOUR_KEYS, SUMS
+from usage.holds import find_strays
+from usage.models import LedgerState, Span
+from usage.retention import first_id
+from usage.rollups import (
+    DAY_KEYS,
+    DAY_SUMS,
+    DIMENSIONS,
+    FAILURE_KEYS,
+    HISTOGRAMS,
+    HOUR_KEYS,
+    SUMS,
+    TOTAL_KEYS,
+    TOTAL_SUMS,
+)
 from usage.rows import DIGEST
 
 MODEL = "COALESCE(NULLIF(response_model, ''), request_model)"
@@ -35,6 +48,10 @@ def find_faults(journal: Path) -> Iterator[str]:
     yield from wrong_sums("usage_usageday", DAY_KEYS, DAY_GROUPS, DAY_SUMS, since)
     for name in HISTOGRAMS:
         yield from wrong_histograms(name, since)
+        yield from wrong_total_histograms(name)
+    yield from wrong_totals(since)
+    yield from wrong_failures(since)
+    yield from stray_holds()
     yield from missing_records(journal)
 
 
@@ -92,6 +109,105 @@ def wrong_histograms(name: str, since: datetime | None) -> Iterator[str]:
         cursor.execute(query, [ENDS, since])
         for group in cursor.fetchall():
             yield f"usage_usagehour's histogram of {name} is off for {' / '.join(group)}"
+
+
+def wrong_totals(since: datetime | None) -> Iterator[str]:
+    """Totals that are not the sum of the hours; those of minutes, of the rows of the last day."""
+    day_ago = datetime.now(UTC) - timedelta(days=1)
+    minutes_since = max(day_ago, since) if since else day_ago
+    hour_columns = ", ".join((*HOUR_KEYS, "calls", "unpriced_calls", *TOTAL_SUMS))
+    row_columns = ", ".join(f"COALESCE({name}, 0)" for name in TOTAL_SUMS)
+    hours = f"SELECT {hour_columns} FROM usage_usagehour"
+    rows = f"""
+        SELECT started_at AS hour, key_name, {MODEL} AS model, route, outcome, 1 AS calls, (cost IS NULL)::int,
+               {row_columns}
+        FROM usage_request WHERE started_at >= %s AND request_id >= %s
+    """
+    yield from _wrong_totals((Span.HOUR, Span.DAY), hours, [], None)
+    yield from _wrong_totals((Span.MINUTE,), rows, [minutes_since, first_id(minutes_since)], minutes_since)
+
+
+def _wrong_totals(spans: tuple[Span, ...], source: str, values: list[Any], since: datetime | None) -> Iterator[str]:
+    starts = ", ".join(f"('{span}', date_trunc('{span}', hour, 'UTC'))" for span in spans)
+    groups = ", ".join(
+        f"('{dimension}', {column})" for dimension, column in zip(DIMENSIONS, HOUR_KEYS[1:], strict=True)
+    )
+    differs = " OR ".join(
+        (CLOSE if name in DOUBLES else DIFFERS).format(name)
+        for name in ("calls", "errors", "unpriced_calls", *TOTAL_SUMS)
+    )
+    columns = ", ".join(("hour", *HOUR_KEYS[1:], "calls", "unpriced_calls", *TOTAL_SUMS))
+    query = f"""
+        WITH a AS (
+            SELECT span, dimension, start, value, sum(calls) AS calls,
+                   COALESCE(sum(calls) FILTER (WHERE outcome <> 'success'), 0) AS errors,
+                   {", ".join(f"sum({name}) AS {name}" for name in ("unpriced_calls", *TOTAL_SUMS))}
+            FROM ({source}) AS source ({columns}),
+                 LATERAL (VALUES {starts}) AS spans (span, start),
+                 LATERAL (VALUES ('all', ''), {groups}) AS groups (dimension, value)
+            GROUP BY 1, 2, 3, 4 HAVING sum(calls) <> 0
+        ), b AS (SELECT * FROM usage_usagetotal WHERE calls <> 0 AND span = ANY(%s))
+        SELECT COALESCE(a.span, b.span), COALESCE(a.dimension, b.dimension), COALESCE(a.start, b.start)::text,
+               COALESCE(a.value, b.value)
+        FROM a FULL JOIN b ON {" AND ".join(f"a.{key} = b.{key}" for key in TOTAL_KEYS)}
+        WHERE COALESCE(a.start, b.start) > COALESCE(%s, '-infinity'::timestamptz)
+          AND (a.calls IS NULL OR b.calls IS NULL OR {differs})
+        LIMIT 100
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(query, [*values, [span.value for span in spans], since])
+        for group in cursor.fetchall():
+            yield f"usage_usagetotal is not the sum of its calls for {' / '.join(group)}"
+
+
+def wrong_total_histograms(name: str) -> Iterator[str]:
+    """Totals of all calls whose histogram of `name` is not the sum of the hours'."""
+    query = f"""
+        WITH a AS (
+            SELECT span, start, number, sum(count) AS count
+            FROM usage_usagehour, unnest({name}_histogram) WITH ORDINALITY AS counts (count, number),
+                 LATERAL (VALUES ('hour', hour), ('day', date_trunc('day', hour, 'UTC'))) AS spans (span, start)
+            GROUP BY 1, 2, 3 HAVING sum(count) <> 0
+        ), b AS (
+            SELECT span, start, number, count
+            FROM usage_usagetotal, unnest({name}_histogram) WITH ORDINALITY AS counts (count, number)
+            WHERE dimension = 'all' AND span <> 'minute' AND count <> 0
+        )
+        SELECT DISTINCT span, start::text FROM a FULL JOIN b USING (span, start, number)
+        WHERE a.count IS DISTINCT FROM b.count LIMIT 100
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        for group in cursor.fetchall():
+            yield f"usage_usagetotal's histogram of {name} is off for {' / '.join(group)}"
+
+
+def wrong_failures(since: datetime | None) -> Iterator[str]:
+    """Groups of failed calls that do not count their rows."""
+    keys = ", ".join(FAILURE_KEYS)
+    query = f"""
+        WITH a AS (
+            SELECT span, start, outcome, COALESCE(status, 0) AS status, error_code, {MODEL} AS model, route,
+                   key_name, count(*) AS calls
+            FROM usage_request, LATERAL (
+                VALUES ('hour', {HOUR}), ('day', date_trunc('day', started_at, 'UTC'))
+            ) AS spans (span, start)
+            WHERE outcome <> 'success' GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+        ), b AS (SELECT {keys}, calls FROM usage_errortotal WHERE calls <> 0)
+        SELECT {", ".join(f"{key}::text" for key in FAILURE_KEYS)} FROM a FULL JOIN b USING ({keys})
+        WHERE start >= COALESCE(%s, '-infinity'::timestamptz) AND a.calls IS DISTINCT FROM b.calls
+        LIMIT 100
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(query, [since])
+        for group in cursor.fetchall():
+            yield f"usage_errortotal does not count its rows for {' / '.join(group)}"
+
+
+def stray_holds() -> Iterator[str]:
+    """Money that is held for a call beside its row: it would count twice."""
+    for request_id in find_strays():
+        yield f"money is still held for call {request_id}, whose row is in the table"
 
 
 def missing_records(journal: Path) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """Owns what every endpoint does: admit, handle, answer errors.
 
 The order of a call, for `CallView`: body received and parsed → key checked, its limits counted → view's own checks →
-`Call.begin` → upstream → answer read or relayed → `Call.end`, before the last byte leaves. On `/v1`
-(`proxyapi.views.v1`) the key is checked first: there it is never in the body.
+its budget held of (`proxyapi.budgets`) → `Call.begin` → upstream → answer read or relayed → `Call.end`, before the last
+byte leaves. On `/v1` (`proxyapi.views.v1`) the key is checked first: there it is never in the body.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from rest_framework.parsers import BaseParser
 from rest_framework.permissions import BasePermission
 from rest_framework.views import APIView
 
-from proxyapi import upstream
+from proxyapi import budgets, upstream
 from proxyapi.authentication import SecurityKeyAuthentication, refuse_stranger
 from proxyapi.calls import Call
 from proxyapi.capacity import capacity
+from proxyapi.cost_ceiling import Form
 from proxyapi.exceptions import (
     CallerGone,
     InternalError,
@@ -31,6 +32,7 @@ from proxyapi.exceptions import (
     from_framework,
     render,
 )
+from proxyapi.keyring import UNLIMITED
 from proxyapi.parsers import JSONObjectParser
 from proxyapi.permissions import RouteAllowed
 from proxyapi.relay import Dialect, EventRelay, RelayResponse
@@ -166,11 +168,23 @@ class CallView(ProxyView):
         """The head of upstream's answer; from here on the call is in the ledger."""
         capacity.check_open()
         self.call.sent_with(request.credentials)
+        if request.upload is None:
+            await self.hold(request.method, request.path, request.content or form_of(request))
         self.call.begin()
         await ledger.durable()
         answer = await upstream.send(request)
         self.call.answered(answer)
         return answer
+
+    async def hold(self, method: str, path: str, body: bytes | Form | None) -> None:
+        """Reserves what the call can cost, if its key has a budget; one without pays nothing for it.
+
+        Raises:
+            BudgetExceeded, BudgetUnavailable, ModelNotPriced, RouteNotAllowed: then upstream must not hear of it.
+        """
+        caller = cast(ProxyRequest, self.request).caller
+        if caller.budgets != UNLIMITED:
+            await budgets.reserve(self.call, caller, method, path, body)
 
     async def whole(
         self, answer: UpstreamAnswer, rewrite: Callable[[bytes], bytes] = lambda body: body
@@ -192,3 +206,14 @@ class CallView(ProxyView):
             response[name] = value
         await self.call.recorded()
         return response
+
+
+def form_of(request: UpstreamRequest) -> Form | None:
+    """The form of a request that has one, for its budget."""
+    if not request.form:
+        return None
+    texts: dict[str, list[str]] = {}
+    for name, (file_name, content, _) in request.form:
+        if file_name is None:
+            texts.setdefault(name, []).append(content.decode("utf-8", "replace"))
+    return Form(texts, [len(content) for _, (file_name, content, _) in request.form if file_name is not None])

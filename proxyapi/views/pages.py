@@ -14,6 +14,7 @@ from proxyapi.limiter import limiter
 from proxyapi.requests import ProxyRequest
 from proxyapi.views.base import ProxyView
 from usage.ledger import ledger
+from usage.reservations import reservations
 
 
 class IndexView(ProxyView):
@@ -37,7 +38,8 @@ class ReadinessView(ProxyView):
     @openapi.readiness
     async def get(self, request: ProxyRequest) -> HttpResponse:
         ready = keyring.loaded and not capacity.draining and not ledger.journal.full
-        degraded = keyring.state != "loaded" or ledger.database_error or ledger.shipper_error or limiter.degraded
+        faults = (ledger.database_error, ledger.shipper_error, limiter.degraded, reservations.fault)
+        degraded = keyring.state != "loaded" or any(faults)
         facts = {
             "status": "unavailable" if not ready else "degraded" if degraded else "ok",
             "keys": keyring.state,
@@ -47,6 +49,7 @@ class ReadinessView(ProxyView):
             "database": ledger.database_error or "ok",
             "shipper": ledger.shipper_error or "ok",
             "limits": limiter.state,
+            "budgets": reservations.fault or "ok",
         }
         return JsonResponse(facts, status=200 if ready else 503, headers={} if ready else {"Retry-After": "1"})
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.http.response import HttpResponseBase
 
-from proxyapi import fields, openapi
-from proxyapi.exceptions import BadRequest
+from proxyapi import fields, openapi, ownership
+from proxyapi.exceptions import BadRequest, NotFound
+from proxyapi.keyring import Caller
 from proxyapi.relay import RESPONSES_WITH_DONE
 from proxyapi.requests import ProxyRequest
 from proxyapi.upstream import UpstreamRequest
@@ -31,7 +32,10 @@ class ResponsesView(JSONCallView):
             fields.require(body, "input", (str, list), "a non-empty string or array")
         if body.get("stream") is not None and not isinstance(body["stream"], bool):
             raise BadRequest("Invalid 'stream': expected true or false.", param="stream", code="invalid_type")
-        return await self.forward(self.upstream_request(request, body), RESPONSES_WITH_DONE)
+        upstream_request = self.upstream_request(request, body)
+        await check_previous(body.get("previous_response_id"), request.caller)
+        self.call.makes_stored = body.get("store") is not False
+        return await self.forward(upstream_request, RESPONSES_WITH_DONE)
 
 
 class CompactView(JSONCallView):
@@ -40,7 +44,10 @@ class CompactView(JSONCallView):
 
     @openapi.compact_response
     async def post(self, request: ProxyRequest) -> HttpResponseBase:
-        return await self.forward(self.upstream_request(request, fields.upstream_body(request.data)))
+        body = fields.upstream_body(request.data)
+        upstream_request = self.upstream_request(request, body)
+        await check_previous(body.get("previous_response_id"), request.caller)
+        return await self.forward(upstream_request)
 
 
 class InputTokensView(CompactView):
@@ -66,7 +73,16 @@ class StoredResponseView(CallView):
             deadline=fields.deadline(request.data, request.query_params),
             query=fields.upstream_query(request.query_params),
         )
+        await ownership.check(response_id, request.caller, NotFound(f"Response with id '{response_id}' not found."))
         return await self.forward(upstream_request, RESPONSES_WITH_DONE)
+
+
+async def check_previous(response_id: Any, caller: Caller) -> None:
+    """A response may go on from its own key's only. Raises `NotFound`, with OpenAI's words and code."""
+    if isinstance(response_id, str):
+        words = f"Previous response with id '{response_id[:200]}' not found."
+        missing = NotFound(words, param="previous_response_id", code="previous_response_not_found")
+        await ownership.check(response_id, caller, missing)
 
 
 class ResponseView(StoredResponseView):

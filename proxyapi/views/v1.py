@@ -1,36 +1,55 @@
 """`/v1`: OpenAI's own API, passed through; a client needs to change its base URL and its key only.
 
 The order of a call: key checked, its limits counted → route open? → body received (a form: on its way up already) →
-policy reads a copy → `Call.begin` → upstream → the answer passes → `Call.end`. Bytes pass unchanged;
-`proxyapi.stream_usage` has the one exception.
+policy reads a copy → budget (of a form: before its last byte goes) → `Call.begin` → upstream → the answer passes →
+`Call.end`. Bytes pass unchanged; `proxyapi.stream_usage` has the one exception.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, cast
+from urllib.parse import parse_qsl
 
-import orjson
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from rest_framework.authentication import BaseAuthentication
 
-from proxyapi import fields, json_members, openapi, stream_usage
+from proxyapi import fields, json_members, openapi, ownership, stream_usage
 from proxyapi.authentication import BearerAuthentication
 from proxyapi.capacity import capacity
 from proxyapi.exceptions import BadJSON, NotFound, UnsupportedMediaType, WebSocketRefused
 from proxyapi.families import Route, find_route
 from proxyapi.headers import pass_up
 from proxyapi.json_members import Member
+from proxyapi.keyring import BUILT_IN, Caller
+from proxyapi.listings import item_ids, keep_items
 from proxyapi.parsers import short_fault
 from proxyapi.permissions import check_model, is_allowed
-from proxyapi.relay import CHAT_WITHOUT_USAGE, ERROR_OBJECT, RESPONSES, BodyRelay, Dialect, EventRelay, RelayResponse
+from proxyapi.relay import (
+    CHAT_WITHOUT_USAGE,
+    ERROR_OBJECT,
+    RESPONSES,
+    BodyRelay,
+    Dialect,
+    EventRelay,
+    RelayResponse,
+    unchanged,
+)
 from proxyapi.requests import ProxyRequest
 from proxyapi.uploads import FormUpload
-from proxyapi.upstream import UpstreamRequest
+from proxyapi.upstream import UpstreamAnswer, UpstreamRequest
 from proxyapi.views.base import CallView
+from proxyapi.views.responses import check_previous
 
+NOT_FOUND_WORDS = {
+    "responses": "Response with id '{}' not found.",
+    "conversations": "Conversation with id '{}' not found.",
+    "chat/completions": "No chat completion found with id '{}'.",
+}
 OUR_QUERY_SECRETS = (b"security_key=", b"access_token=")
 
 
@@ -67,13 +86,16 @@ class PassThroughView(CallView):
             headers=pass_up(call.raw_headers),
         )
         dialect = RESPONSES if route.family.name == "responses" else ERROR_OBJECT
-        if call.is_form:
+        await self.check_path_owner(route, request.caller)
+        if call.is_form and route.family.takes_forms:
             self.send_form(upstream_request)
         else:
             await call.read_body()
             members = read_json(call.raw_body, call.META.get("CONTENT_TYPE", ""))
             self.read_policy_fields(members, request)
-            self.check_models([member.value for member in members if member.name == "model"])
+            # Servers written in Go read `Model` as `model`.
+            self.check_models([member.value for member in members if member.name.casefold() == "model"])
+            await self.check_body_owners(members, request.caller)
             upstream_request.content = call.raw_body or None
             if route.name == "/v1/chat/completions" and self.call.stream:
                 asked = stream_usage.ask(json_members.decode(call.raw_body), members)
@@ -104,17 +126,25 @@ class PassThroughView(CallView):
             upstream_request.headers["Content-Length"] = str(call.incoming_body.announced)
 
     def read_policy_fields(self, members: list[Member], request: ProxyRequest) -> None:
-        models = [member.value for member in members if member.name == "model"]
+        models, streams = values(members, "model"), values(members, "stream")
         self.call.model = models[-1] if models and isinstance(models[-1], str) else ""
-        streams = [member.value for member in members if member.name == "stream"]
-        asked_in_query = request.query_params.get("stream", "").lower() in {"true", "1"}
-        self.call.stream = streams[-1] is True if streams else asked_in_query
+        self.call.stream = streams[-1] is True if streams else asks_for_stream(request.call_request.raw_query)
+        makes = self.call.route if request.method == "POST" else ""
+        kept = values(members, "store")[-1:]
+        self.call.makes_stored = (
+            makes == "/v1/conversations"
+            or (makes == "/v1/responses" and kept != [False])
+            or (makes == "/v1/chat/completions" and kept == [True])
+        )
 
-    def read_form_fields(self, form: FormUpload) -> None:
+    async def read_form_fields(self, form: FormUpload) -> None:
+        """All of it is here but its last piece: upstream cannot act on it yet, so policy is in time."""
         self.call.model = next(iter(form.field("model")), "")
         self.call.stream = "true" in map(str.lower, form.field("stream"))
         self.call.request.body_received()
         self.check_models(form.field("model"))
+        assert self.found is not None  # noqa: S101  (it is open)
+        await self.hold("POST", self.found.path, form.sizes())
 
     def check_models(self, models: list[Any]) -> None:
         """All of them, where a name is given twice: which one counts is upstream's to say."""
@@ -127,22 +157,51 @@ class PassThroughView(CallView):
             words = f"The model '{route.last_id[:200]}' does not exist or this key may not use it."
             raise NotFound(words, param="model", code="model_not_found")
 
+    async def check_path_owner(self, route: Route, caller: Caller) -> None:
+        """What the path is about must be the caller's own; OpenAI's words for what is not there."""
+        if stored_id := route.stored_id:
+            words = NOT_FOUND_WORDS[route.family.name].format(stored_id[:200])
+            await ownership.check(stored_id, caller, NotFound(words))
+
+    async def check_body_owners(self, members: list[Member], caller: Caller) -> None:
+        """So must be what the body goes on from."""
+        for previous in values(members, "previous_response_id"):
+            await check_previous(previous, caller)
+        for conversation in values(members, "conversation"):
+            conversation_id = conversation.get("id") if isinstance(conversation, dict) else conversation
+            if isinstance(conversation_id, str):
+                words = NOT_FOUND_WORDS["conversations"].format(conversation_id[:200])
+                await ownership.check(conversation_id, caller, NotFound(words, param="conversation"))
+
     async def relayed(self, request: UpstreamRequest, dialect: Dialect) -> HttpResponseBase:
         answer = await self.ask(request)
         if answer.status == 200 and answer.is_event_stream:
             return RelayResponse(EventRelay(self.call, answer, dialect))
         if answer.is_text or answer.status >= 300:
-            return await self.whole(answer, self.shown_models)
+            return await self.whole(answer, await self.shown(answer))
         return RelayResponse(BodyRelay(self.call, answer))
 
-    def shown_models(self, body: bytes) -> bytes:
-        """A list of models is shown to a key that is limited to some as the list of these; all else as it is."""
-        allowed = cast(ProxyRequest, self.request).caller.allowed_models
-        if self.call.route != "/v1/models" or not allowed:
-            return body
-        listed = orjson.loads(body)
-        listed["data"] = [model for model in listed["data"] if is_allowed(model["id"], allowed)]
-        return orjson.dumps(listed)
+    async def shown(self, answer: UpstreamAnswer) -> Callable[[bytes], bytes]:
+        """What the caller sees of an answer: of a list, what its key may use or has made; all else as it is."""
+        caller = cast(ProxyRequest, self.request).caller
+        if self.request.method != "GET" or answer.status != 200:
+            return unchanged
+        if self.call.route == "/v1/models" and caller.allowed_models:
+            return partial(keep_items, lambda model_id: is_allowed(model_id, caller.allowed_models))
+        if self.call.route == "/v1/chat/completions" and caller.name != BUILT_IN:
+            return partial(keep_items, (await ownership.theirs(item_ids(await answer.read()), caller)).__contains__)
+        return unchanged
+
+
+def values(members: list[Member], name: str) -> list[Any]:
+    """All of them, where a name is given twice."""
+    return [member.value for member in members if member.name == name]
+
+
+def asks_for_stream(query: bytes) -> bool:
+    """Whether a GET is for a stream. (Django would refuse a query of many fields, which is upstream's to judge.)"""
+    given = [value for name, value in parse_qsl(query.decode("latin-1")) if name == "stream"]
+    return bool(given) and given[-1].lower() in {"true", "1"}
 
 
 def passed_query(request: ProxyRequest) -> str:

@@ -20,7 +20,7 @@ from tests.chaos.faults import FAULTS, ON_A_SMALL_DISK, Fault
 from tests.chaos.lab import Lab, running_lab
 from tests.chaos.load import Load
 
-LONGEST = {True: 120.0, False: 1200.0}  # seconds; then it is given up
+LONGEST = {True: 300.0, False: 1200.0}  # seconds; then it is given up
 SHOWN = 10  # offenders
 KEPT_LOG = Path(tempfile.gettempdir()) / "chatproxy-chaos.log"
 

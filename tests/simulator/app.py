@@ -10,10 +10,11 @@ from collections import deque
 from tests.simulator import errors
 from tests.simulator.answers import Answer, Stream, json_answer
 from tests.simulator.call import Call
+from tests.simulator.chance import chance
 from tests.simulator.connection import Connection, Receive, Scope, Send
 from tests.simulator.control import control_answer
 from tests.simulator.delivery import Delivery, replaced
-from tests.simulator.faults import NO_FAULT, Fault, own_fault, requested_model
+from tests.simulator.faults import NO_FAULT, Fault, fault_of_head, own_fault, requested_model
 from tests.simulator.gate import Gate
 from tests.simulator.recording import Outcome, ReceivedRequest, Recorder
 from tests.simulator.routes import find_route
@@ -45,9 +46,10 @@ class SimulatorApp:
         self._answering: set[asyncio.Task[None]] = set()
 
     def reset(self) -> None:
-        """Forget requests, queued faults and everything stored; let go who waits at the gate."""
+        """Forget requests, queued faults and everything stored; let go who waits at the gate; thaw."""
         self.queue.clear()
         self.gate.release()
+        chance.thaw()
         self._world = World()
         self.recorder.clear()
 
@@ -63,6 +65,7 @@ class SimulatorApp:
         request = ReceivedRequest(
             method=scope["method"],
             path=scope["path"],
+            raw_path=scope["raw_path"].decode("latin-1"),
             query=scope["query_string"].decode("latin-1"),
             headers=[(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]],
         )
@@ -73,13 +76,24 @@ class SimulatorApp:
         self.recorder.began(request)
         outcome: Outcome = "cut"
         try:
-            request.body, whole = await connection.read_body()
+            whole = await self._receive(connection, request)
             self.recorder.received(request)
             answered = whole and await self._exchange(connection, request)
             if not connection.was_cut:
                 outcome = "completed" if answered else "disconnected"
         finally:
             self.recorder.ended(request, outcome)
+
+    async def _receive(self, connection: Connection, request: ReceivedRequest) -> bool:
+        """The body, unless a fault has it otherwise; True when it is whole."""
+        fault = fault_of_head(request)
+        if fault.early:
+            return True
+        if fault.discard:
+            request.discarded, whole = await connection.count_body()
+        else:
+            request.body, whole = await connection.read_body()
+        return whole
 
     async def _exchange(self, connection: Connection, request: ReceivedRequest) -> bool:
         """Answer while watching for the client's hang-up, and end one with the other; True when all was answered."""

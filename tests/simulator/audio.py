@@ -136,7 +136,10 @@ def create_transcription(call: Call) -> Answer | Stream:
 
 def _is_streamed_fault(call: Call) -> bool:
     """A `fault:` model that asks for a stream stands for one that can give it."""
-    return call.request.form.get("stream", [""])[0].lower() == "true"
+    try:
+        return call.request.form.get("stream", [""])[0].lower() == "true"
+    except ValueError:
+        return False
 
 
 def _logprob(piece: str) -> Json:

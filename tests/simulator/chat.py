@@ -1,6 +1,5 @@
 """`POST /chat/completions`, whole and streamed."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ import orjson
 from tests.simulator import models, prose
 from tests.simulator.answers import DONE, Answer, Json, Stream, bare_event, json_answer
 from tests.simulator.call import Call
+from tests.simulator.chance import chance
 from tests.simulator.chat_request import Asked, check_chat
 from tests.simulator.samples import instance, wanted_function
 from tests.simulator.tokens import cached_tokens, count_tokens, estimate_chat_prompt_tokens, split_tokens
@@ -103,7 +103,7 @@ def create_chat_completion(call: Call) -> Answer | Stream:
     frame: Json = {
         "id": new_id("chatcmpl-")[:38],
         "object": "chat.completion",
-        "created": int(time.time()),
+        "created": chance.now(),
         "model": models.dated_name(asked.model),
         "service_tier": "default" if tier in {None, "auto"} else tier,
         "system_fingerprint": _FINGERPRINT,
@@ -153,7 +153,7 @@ def _events(asked: Asked, frame: Json, choices: list[Choice], usage: Json) -> It
             yield chunk(index, delta, None, _logprobs(asked, [piece]) if piece else None)
         yield chunk(index, {}, choice.finish_reason)
     if options.get("include_usage"):
-        yield bare_event({**head, "choices": [], "usage": usage})
+        yield bare_event({**head, "choices": [], "usage": usage, **({"obfuscation": "xK8sQ2v"} if obfuscated else {})})
     yield DONE
 
 

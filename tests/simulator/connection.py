@@ -20,14 +20,29 @@ class Connection:
     async def read_body(self) -> tuple[bytes, bool]:
         """The body, and whether it is whole; it isn't when the client hung up while sending."""
         chunks: list[bytes] = []
+        whole = await self._each_chunk(chunks.append)
+        return b"".join(chunks), whole
+
+    async def count_body(self) -> tuple[int, bool]:
+        """The body's size, and whether it is whole; nothing of it is kept."""
+        size = 0
+
+        def count(chunk: bytes) -> None:
+            nonlocal size
+            size += len(chunk)
+
+        whole = await self._each_chunk(count)
+        return size, whole
+
+    async def _each_chunk(self, take: Callable[[bytes], None]) -> bool:
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 self._gone.set()
-                return b"".join(chunks), False
-            chunks.append(message.get("body", b""))
+                return False
+            take(message.get("body", b""))
             if not message.get("more_body", False):
-                return b"".join(chunks), True
+                return True
 
     async def watch(self) -> None:
         """Return when the client is gone (or the answer is complete: ASGI says the same for both)."""

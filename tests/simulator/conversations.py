@@ -1,11 +1,10 @@
 """`/conversations` and their items."""
 
-import time
-
 from tests.simulator import errors
 from tests.simulator import validation as rules
 from tests.simulator.answers import Answer, Json, json_answer
 from tests.simulator.call import Call
+from tests.simulator.chance import chance
 from tests.simulator.paging import page
 from tests.simulator.response_request import input_items
 from tests.simulator.world import StoredConversation, World, new_id
@@ -44,7 +43,7 @@ def create_conversation(call: Call) -> Answer:
     resource = {
         "id": new_id("conv_"),
         "object": "conversation",
-        "created_at": int(time.time()),
+        "created_at": chance.now(),
         "metadata": body.get("metadata") or {},
     }
     call.world.conversations.put(str(resource["id"]), StoredConversation(resource, _new_items(call, body)))

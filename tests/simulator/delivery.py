@@ -2,12 +2,12 @@
 
 import asyncio
 import gzip
-import secrets
 import time
 import zlib
 from collections.abc import Iterator
 
 from tests.simulator.answers import Answer, Stream, bare_event, typed_event
+from tests.simulator.chance import chance
 from tests.simulator.connection import Connection
 from tests.simulator.faults import Fault
 from tests.simulator.gate import Gate
@@ -37,7 +37,7 @@ def _head(answer: Answer | Stream, started: float, extra: list[tuple[str, str]])
         ("cache-control", "no-cache, must-revalidate") if isinstance(answer, Stream) else ("vary", "Origin"),
         ("access-control-expose-headers", "X-Request-ID"),
         ("openai-organization", "org-simulated"),
-        ("openai-processing-ms", str(int((time.monotonic() - started) * 1000) + 1)),
+        ("openai-processing-ms", str(chance.milliseconds_since(started))),
         ("openai-project", "proj_simulated"),
         ("openai-version", "2020-10-01"),
         ("x-ratelimit-limit-requests", "10000"),
@@ -46,13 +46,13 @@ def _head(answer: Answer | Stream, started: float, extra: list[tuple[str, str]])
         ("x-ratelimit-remaining-tokens", "199968"),
         ("x-ratelimit-reset-requests", "8.64s"),
         ("x-ratelimit-reset-tokens", "9ms"),
-        ("x-request-id", f"req_{secrets.token_hex(16)}"),
+        ("x-request-id", f"req_{chance.token(16)}"),
         ("cf-cache-status", "DYNAMIC"),
-        ("set-cookie", f"__cf_bm={secrets.token_urlsafe(24)}; path=/; HttpOnly; Secure; SameSite=None"),
-        ("set-cookie", f"_cfuvid={secrets.token_urlsafe(24)}; path=/; HttpOnly; Secure; SameSite=None"),
+        ("set-cookie", f"__cf_bm={chance.token(24)}; path=/; HttpOnly; Secure; SameSite=None"),
+        ("set-cookie", f"_cfuvid={chance.token(24)}; path=/; HttpOnly; Secure; SameSite=None"),
         ("x-content-type-options", "nosniff"),
         ("server", "cloudflare"),
-        ("cf-ray", f"{secrets.token_hex(8)}-FRA"),
+        ("cf-ray", f"{chance.token(8)}-FRA"),
         ("alt-svc", 'h3=":443"; ma=86400'),
         *answer.headers,
     ]
@@ -146,6 +146,10 @@ class Delivery:
         extra = [("content-encoding", "gzip")] if self._fault.gzip else []
         extra.append(("content-length", str(len(body))))
         await self._connection.start(answer.status, _head(answer, self._started, extra))
+        if self._fault.gate_body:
+            await self._connection.write(body[: len(body) // 2], more=True)
+            await self._gate.wait()
+            body = body[len(body) // 2 :]
         if self._fault.cut_body:
             await self._connection.write(body[: len(body) // 2], more=True)
             await self._connection.cut(flush=True)

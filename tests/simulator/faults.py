@@ -11,9 +11,12 @@ goes first and leaves the queue of `fail_next` alone. Several are joined with `+
 | `html`           | 502 with an HTML page, as a load balancer gives                                    | any      |
 | `redirect`       | 307 to `/v1/redirected`                                                            | any      |
 | `hang`           | never answers                                                                      | any      |
+| `early`          | answers without waiting for the request's body; by header only                     | any      |
+| `discard`        | the request's body is counted and not kept; by header only                         | any      |
 | `slow-S`         | S seconds before the head                                                          | any      |
 | `gate`           | waits for `release()` before the head                                              | any      |
 | `cut`            | the connection closes before any byte of the answer                                | any      |
+| `gate-body`      | half a body comes, then waits for `release()`                                      | not SSE  |
 | `cut-body`       | a content length is promised, half a body comes, the connection closes             | not SSE  |
 | `bad-json`       | 200 with a JSON body that breaks off                                               | any      |
 | `gzip`           | the answer is gzip-encoded                                                         | any      |
@@ -52,9 +55,12 @@ class Fault:
     html: bool = False
     redirect: bool = False
     hang: bool = False
+    early: bool = False
+    discard: bool = False
     slow: float = 0.0
     gate: bool = False
     cut: bool = False
+    gate_body: bool = False
     cut_body: bool = False
     bad_json: bool = False
     gzip: bool = False
@@ -124,3 +130,11 @@ def own_fault(request: ReceivedRequest, model: str | None, response_id: str | No
     if response_id and response_id.startswith(RESPONSE_PREFIX):
         return parse_fault(response_id.removeprefix(RESPONSE_PREFIX))
     return None
+
+
+def fault_of_head(request: ReceivedRequest) -> Fault:
+    """What a request's head says of its body, which is still to come."""
+    try:
+        return own_fault(request, None, None) or NO_FAULT
+    except ValueError:
+        return NO_FAULT

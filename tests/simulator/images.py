@@ -1,11 +1,10 @@
-"""`/images/generations` and `/images/edits`: always the same one-pixel PNG."""
-
-import time
+"""`/images/*`: always the same one-pixel PNG."""
 
 from tests.simulator import errors, models
 from tests.simulator import validation as rules
 from tests.simulator.answers import Answer, Json, Stream, json_answer, typed_event
 from tests.simulator.call import Call
+from tests.simulator.chance import chance
 from tests.simulator.tokens import count_tokens
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -31,6 +30,7 @@ PARAMETERS: dict[str, rules.Rule] = {
     "user": rules.TEXT,
 }
 _EDIT_FIELDS = {"input_fidelity", *PARAMETERS} - {"style", "moderation"}
+_VARIATION_FIELDS = {"model", "n", "response_format", "size", "user"}
 _OUTPUT_TOKENS = {"low": 272, "medium": 1056, "high": 4160}
 
 
@@ -55,7 +55,7 @@ def _look(body: Json) -> Json:
 def _answer(body: Json, kind: str, images_in: int) -> Answer | Stream:
     look, count = _look(body), int(body.get("n") or 1)
     usage = _usage(body["prompt"], look["quality"], images_in, count)
-    now = int(time.time())
+    now = chance.now()
     if not body.get("stream"):
         return json_answer({"created": now, **look, "data": [{"b64_json": PNG}] * count, "usage": usage})
     image = {"created_at": now, **look, "b64_json": PNG}
@@ -77,7 +77,7 @@ def generate_images(call: Call) -> Answer | Stream:
     one: Json = {"url": "https://example.com/image.png"} if linked else {"b64_json": PNG}
     if model == "dall-e-3":
         one["revised_prompt"] = f"{body['prompt']} — in detail"
-    return json_answer({"created": int(time.time()), "data": [one] * int(body.get("n") or 1)})
+    return json_answer({"created": chance.now(), "data": [one] * int(body.get("n") or 1)})
 
 
 def edit_images(call: Call) -> Answer | Stream:
@@ -93,3 +93,15 @@ def edit_images(call: Call) -> Answer | Stream:
         raise errors.missing("prompt")
     models.check_model(body.get("model") or "gpt-image-1")
     return _answer({**body, "stream": body.get("stream") == "true"}, "image_edit", len(images))
+
+
+def vary_image(call: Call) -> Answer:
+    """dall-e-2 only (API reference), which says no usage."""
+    form = call.form("dall-e-2")
+    unknown = [name for name in form.fields if name not in _VARIATION_FIELDS]
+    if unknown:
+        errors.refuse(f"Unknown parameter: '{unknown[0]}'.", unknown[0], "unknown_parameter")
+    if not any(file.name == "image" for file in form.files):
+        raise errors.missing("image")
+    one = {"b64_json": PNG} if form.first("response_format") == "b64_json" else {"url": "https://example.com/image.png"}
+    return json_answer({"created": chance.now(), "data": [one] * int(form.first("n", "1"))})

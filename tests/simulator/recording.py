@@ -22,13 +22,19 @@ _KEPT_REQUESTS = 20_000
 
 @dataclass
 class ReceivedRequest:
-    """One request as it came in: header names in lower case, in order, duplicates kept; `body` untouched."""
+    """One request as it came in: header names in lower case, in order, duplicates kept; `body` untouched.
+
+    `path` is decoded, `raw_path` and `query` are as they were on the wire. `discarded` bytes of
+    a body were not kept.
+    """
 
     method: str
     path: str
     query: str
     headers: list[tuple[str, str]]
     body: bytes = b""
+    raw_path: str = ""
+    discarded: int = 0
     outcome: Outcome = "pending"
     events_sent: int = 0
     status: int | None = None

@@ -1,11 +1,10 @@
 """`POST /responses`, `/responses/compact` and `/responses/input_tokens`: making responses and counting them."""
 
-import time
-
 from tests.simulator import errors, models
 from tests.simulator import validation as rules
 from tests.simulator.answers import Answer, Json, Stream, json_answer, typed_event
 from tests.simulator.call import Call
+from tests.simulator.chance import chance
 from tests.simulator.conversations import find_conversation
 from tests.simulator.response_events import response_events
 from tests.simulator.response_output import Asked, Output, make_output
@@ -95,7 +94,7 @@ def _echoed_reasoning(asked: Asked) -> Json:
 
 def _final(asked: Asked, output: Output) -> Json:
     """The response when it is done, with every field OpenAI puts there."""
-    body, now = asked.body, int(time.time())
+    body, now = asked.body, chance.now()
     tier = body.get("service_tier")
     text = body.get("text") or {}
     return {
@@ -172,7 +171,7 @@ def compact_response(call: Call) -> Answer:
         {
             "id": new_id("resp_"),
             "object": "response.compaction",
-            "created_at": int(time.time()),
+            "created_at": chance.now(),
             "output": output.items,
             "usage": _usage(asked, output),
         }

@@ -49,6 +49,7 @@ _ROUTES: dict[str, dict[str, Handler]] = {
     "/audio/speech": {"POST": audio.create_speech},
     "/images/generations": {"POST": images.generate_images},
     "/images/edits": {"POST": images.edit_images},
+    "/images/variations": {"POST": images.vary_image},
     "/moderations": {"POST": moderations.create_moderation},
     "/models": {"GET": models.list_models},
     "/models/{model}": {"GET": models.retrieve_model},

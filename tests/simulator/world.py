@@ -3,19 +3,19 @@
 Each shelf is bounded, oldest out first, so that a long benchmark doesn't fill the memory.
 """
 
-import secrets
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from tests.simulator.answers import Json
+from tests.simulator.chance import chance
 
 _KEPT = 5_000
 Thing = TypeVar("Thing")
 
 
 def new_id(prefix: str) -> str:
-    return f"{prefix}{secrets.token_hex(24)}"
+    return f"{prefix}{chance.token(24)}"
 
 
 class Shelf(OrderedDict[str, Thing], Generic[Thing]):

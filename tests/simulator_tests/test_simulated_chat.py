@@ -62,6 +62,7 @@ def test_a_streamed_chat_completion_says_the_same_as_a_whole_one(client: OpenAI,
         assert chunks[-1].choices == []
         assert chunks[-1].usage == whole.usage
         assert all(chunk.usage is None for chunk in chunks[:-1])
+        assert chunks[-1].choices == []
     assert chunks[-1 - include_usage].choices[0].finish_reason == "stop"
 
 

@@ -141,6 +141,9 @@ def test_translations_speech_models_moderations_and_images(client: OpenAI) -> No
     events = list(client.images.generate(model="gpt-image-1", prompt="A cat", stream=True, partial_images=2))
     assert [event.type for event in events] == ["image_generation.partial_image"] * 2 + ["image_generation.completed"]
     assert client.images.edit(model="gpt-image-1", prompt="A dog", image=("a.png", b"x", "image/png")).data
+    with pytest.deprecated_call():
+        varied = client.images.create_variation(image=("a.png", b"x", "image/png"), n=2, response_format="b64_json")
+    assert [one.b64_json for one in varied.data or []] == [image.data[0].b64_json] * 2
 
 
 def test_the_rarer_ways_of_asking(client: OpenAI, http: httpx2.Client) -> None:

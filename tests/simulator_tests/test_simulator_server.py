@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -92,3 +93,27 @@ def _swallow(client: httpx2.Client, url: str) -> None:
 def test_an_unknown_fault_is_said_to_be_one(fault: str) -> None:
     with pytest.raises(ValueError, match=r"knows no fault|out of range"):
         parse_fault(fault)
+
+
+def test_a_frozen_simulator_says_the_same_again(simulator: Simulator, http: httpx2.Client) -> None:
+    def answers(seed: str) -> list[tuple[bytes, list[tuple[str, str]]]]:
+        simulator.freeze(seed)
+        given = [http.post("/chat/completions", json={**ASK, "stream": stream}) for stream in (True, False)]
+        given.append(http.post("/conversations", json={}))
+        return [(one.content, [pair for pair in one.headers.items() if pair[0] != "date"]) for one in given]
+
+    first = answers("a")
+    assert answers("a") == first
+    assert answers("b") != first
+    simulator.clear()
+    assert http.post("/conversations", json={}).content != first[2][0]
+
+
+def test_an_early_answer_does_not_wait_for_the_body(simulator: Simulator) -> None:
+    host, port = simulator.base_url.removeprefix("http://").removesuffix("/v1").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: s\r\nAuthorization: Bearer sk-test\r\n"
+            b"X-Simulator-Fault: early+status-429\r\nContent-Length: 100\r\n\r\n"
+        )
+        assert connection.recv(65536).startswith(b"HTTP/1.1 429 ")

@@ -18,6 +18,7 @@ from usage.delivery import DAMAGED, DEAD_LETTERS, GaveUp
 from usage.models import LedgerState, Request
 from usage.repricing import reprice
 from usage.shipper import replay
+from usage.summing import sum_anew
 from usage.verify import find_faults
 
 
@@ -30,6 +31,7 @@ class Command(BaseCommand):
         actions.add_parser("verify", help="prove that rows, sums and journal agree; exit code 1 if not")
         actions.add_parser("replay", help="ship what dead processes left, and try the dead letters again")
         actions.add_parser("deadletter", help="list the calls that the database refused")
+        actions.add_parser("sum", help="add the dashboard's totals up anew: after an update, once no old code runs")
         actions.add_parser("prune", help="forget what is past RETENTION_DAYS and BODY_RETENTION_DAYS, now")
         repricing = actions.add_parser("reprice", help="compute the dollars of calls again, with today's price table")
         repricing.add_argument("--since", type=_day, required=True, help="first day, YYYY-MM-DD (UTC)")
@@ -80,6 +82,10 @@ class Command(BaseCommand):
             self.stdout.write(
                 f"{letter['request_id']}  {letter.get('started_at', '')}  {letter['fault'].splitlines()[0]}"
             )
+
+    def sum(self, _options: dict[str, Any]) -> None:
+        sum_anew()
+        self.stdout.write("added up")
 
     def prune(self, _options: dict[str, Any]) -> None:
         rows, bodies = retention.prune()

@@ -1,0 +1,108 @@
+"""Fills an empty database with millions of calls of a month, through COPY, with all sums beside them.
+
+Rows come in the order of time, twenty keys, habits and two failures in a hundred calls. Digests are left out: `ledger
+verify` would say so, pages do not look.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from bench.shipper import records
+
+DAYS = 30
+POOL = 20_000  # distinct calls; each comes again and again, at another time and with another id
+BODIES_OF_LAST = timedelta(hours=3)  # older bodies would only take room: no list reads them
+RARE_KEY, RARE_MODEL = "team-rare", "gpt-4.5-preview-2025-02-27"
+
+
+def fill(count: int) -> None:
+    """Raises whatever the database raises. The tables are there, the indexes of `usage.search` are better not."""
+    from django.db import connection
+
+    from usage.models import Span
+    from usage.retention import MINUTES_KEPT
+    from usage.rollups import Rollup
+    from usage.rows import COLUMNS
+
+    chance = random.Random(1)
+    pool = list(_pool(chance))
+    end = datetime.now(UTC)
+    start = end - timedelta(days=DAYS)
+    hours = DAYS * 24
+    began = time.perf_counter()
+    copying = f"COPY usage_request ({', '.join(COLUMNS)}, digest) FROM STDIN"
+    made = 0
+    for hour in range(hours):
+        first = start + timedelta(hours=hour)
+        wanted = count * (hour + 1) // hours - made
+        rollup, rows = Rollup(), []
+        for number in range(wanted):
+            moment = first + timedelta(hours=1) * (number / wanted)
+            row = {**pool[chance.randrange(POOL)], "started_at": moment, "request_id": _id(moment, chance)}
+            if made + number in (count // 2, count // 5):  # one in millions, to look for
+                row |= {"key_name": RARE_KEY, "response_model": RARE_MODEL, "incoming_request_id": "needle-in-the-hay"}
+            rows.append(row)
+        made += wanted
+        # Minutes only where the product would still have them; before, an hour's calls are as of its first minute.
+        has_minutes = first > end - MINUTES_KEPT
+        rollup.add(rows if has_minutes else [{**row, "started_at": first.replace(minute=0)} for row in rows])
+        with connection.cursor() as cursor:
+            with cursor.copy(copying) as copy:
+                for row in rows:
+                    copy.write_row([*(_value(row[name]) for name in COLUMNS), ""])
+            rollup.write_hours(cursor)
+            rollup.write_totals(cursor, set(Span) if has_minutes else {Span.HOUR, Span.DAY})
+            rollup.write_failures(cursor)
+            if first > end - BODIES_OF_LAST:
+                with cursor.copy("COPY usage_requestbody (request_id, request_body, response_body) FROM STDIN") as copy:
+                    for row in rows:
+                        copy.write_row([row["request_id"], row["request_body"], row["response_body"]])
+        if hour % 72 == 71:
+            print(f"{made:>12,} rows, {made / (time.perf_counter() - began):,.0f} a second", flush=True)
+
+
+def _pool(chance: random.Random) -> Iterator[dict[str, Any]]:
+    from usage.pricing import Pricer
+    from usage.rows import FIELDS
+
+    pricer = Pricer()
+    defaults = {name: None if field.null else field.get_default() for name, field in FIELDS.items()}
+    errors = (
+        ("upstream_error", 429, "rate_limit_exceeded", "Rate limit reached for requests per min (RPM): Limit 500."),
+        ("upstream_error", 500, "server_error", "The server had an error while processing your request."),
+        ("timeout", 504, "upstream_timeout", "Upstream took longer than REQUEST_TIMEOUT."),
+        ("rejected", 400, "invalid_type", "Invalid 'messages': expected a non-empty array."),
+        ("client_cancelled", None, "", ""),
+    )
+    for number in range(POOL):
+        _, row = records(str(UUID(int=number)), datetime.now(UTC), chance)
+        row = {**defaults, **pricer.priced([row])[0]}
+        if row["outcome"] != "success":
+            outcome, status, code, message = chance.choice(errors)
+            row |= {"outcome": outcome, "status": status, "error_code": code, "error_message": message}
+        if number % 1000 == 0:
+            row |= {"duration_ms": 120_000.0 + number, "cost": "1.5"}
+        row["cost"] = None if row["cost"] is None else Decimal(row["cost"])
+        row["usage"], row["price"] = _json(row["usage"]), _json(row["price"])
+        yield row
+
+
+def _json(value: Any) -> Any:
+    from psycopg.types.json import Jsonb
+
+    return None if value is None else Jsonb(value)
+
+
+def _value(value: Any) -> Any:
+    return str(value) if value.__class__.__name__ == "Outcome" else value
+
+
+def _id(moment: datetime, chance: random.Random) -> UUID:
+    return UUID(int=(int(moment.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | chance.getrandbits(62))

@@ -1,0 +1,160 @@
+"""How fast the admin's pages are over a full ledger: `python -m bench.pages [--rows 5000000] [--rounds 40]`.
+
+It needs nothing but the development requirements: PostgreSQL is the bundled one, in a directory of its own that is
+removed afterwards (with `--directory` it is kept, and used again). Each page is asked for over HTTP from the real
+server, one at a time, three times to warm up, and then in `--rounds` rounds of all pages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlencode
+
+import httpx2
+import psycopg
+
+from bench.ledger_rows import RARE_KEY, RARE_MODEL, fill
+from bench.shipper import set_up
+from chatproxy.bundled_postgres import BundledPostgres
+from tests.gateway import ACCESS_TOKEN, run_gateway
+
+PASSWORD = "bench-password"
+REQUESTS = "/admin/usage/request/"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.pages", description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", type=int, default=5_000_000)
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--directory", type=Path, help="where the database is kept between runs")
+    arguments = parser.parse_args()
+    with ExitStack() as stack:
+        directory = arguments.directory or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="chatproxy-bench-"))
+        )
+        directory.mkdir(parents=True, exist_ok=True)
+        run(directory, arguments.rows, arguments.rounds, keep=arguments.directory is not None)
+
+
+def run(directory: Path, rows: int, rounds: int, *, keep: bool) -> None:
+    postgres = BundledPostgres(directory)
+    postgres.start()
+    try:
+        prepare(directory, postgres.url, rows)
+        with run_gateway("http://127.0.0.1:9", postgres.url, directory / "data", ADMIN_PASSWORD=PASSWORD) as gateway:
+            client = sign_in(gateway.url)
+            measure(client, pages(client), rounds)
+    finally:
+        postgres.stop()
+        if not keep:
+            postgres.delete()
+
+
+def prepare(directory: Path, url: str, rows: int) -> None:
+    """The tables first, then the rows, then the indexes of the search: as an update of a full database makes them."""
+    with psycopg.connect(url) as probe:
+        is_new = probe.execute("SELECT to_regclass('usage_request') IS NULL").fetchone() == (True,)
+    set_up(directory, url, *(("usage", "0003") if is_new else ()))
+    from django.core.management import call_command
+    from django.db import connection, connections
+
+    from usage.models import Request
+
+    if not Request.objects.exists():
+        fill(rows)
+    started = time.perf_counter()
+    call_command("migrate", verbosity=0)
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE")
+        cursor.execute(
+            "SELECT reltuples::bigint, pg_size_pretty(pg_table_size(oid)), pg_size_pretty(pg_indexes_size(oid))"
+            " FROM pg_class WHERE relname = 'usage_request'"
+        )
+        count, table, indexes = cursor.fetchone()
+    print(f"{count:,} rows: {table}, indexes {indexes}; migrated and vacuumed in {time.perf_counter() - started:.0f} s")
+    connections.close_all()
+    cast(Any, connections["default"]).pool.close()
+
+
+def sign_in(url: str) -> httpx2.Client:
+    client = httpx2.Client(base_url=url, timeout=120, follow_redirects=True)
+    page = client.get("/admin/login/").text
+    found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
+    assert found
+    answer = client.post(
+        "/admin/login/?next=/admin/",
+        data={"username": "admin", "password": PASSWORD, "csrfmiddlewaretoken": found[1]},
+        headers={"referer": f"{url}/admin/login/"},
+    )
+    answer.raise_for_status()
+    return client
+
+
+def pages(client: httpx2.Client) -> dict[str, str]:
+    """Every page, by what is told of it."""
+    listing = client.get(REQUESTS).text
+    one = re.search(r"request/([0-9a-f-]{36})/change", listing)
+    older = re.search(r'href="\?([^"]*before=[^"]*)"', client.get(f"{REQUESTS}?to=2999-01-01T00:00&key=team-3").text)
+    assert one
+    assert older
+    lists = {
+        "newest": {},
+        "a key": {"key": "team-3"},
+        "a rare key": {"key": RARE_KEY},
+        "a rare model": {"model": RARE_MODEL},
+        "a model": {"model": "gpt-4.1-2025-04-14"},
+        "a key that never had that model": {"key": "team-3", "model": RARE_MODEL},
+        "a route": {"route": "/v1/embeddings"},
+        "failed": {"outcome": "failed"},
+        "timeouts": {"outcome": "timeout"},
+        "status 429": {"status": "429"},
+        "status 418, none": {"status": "418"},
+        "streamed": {"stream": "yes"},
+        "cost above $1": {"cost": "1"},
+        "cost above $100, none": {"cost": "100"},
+        "slower than a minute": {"slower": "60"},
+        "last hour": {"range": "hour"},
+        "a key's failures, streamed": {"key": "team-3", "outcome": "failed", "stream": "yes"},
+        "text: an error": {"q": "took longer"},
+        "text: nobody": {"q": "nobody-has-said-this"},
+        "text: a key": {"q": "team-rar"},
+        "an incoming id": {"q": "needle-in-the-hay"},
+        "a request id": {"q": one[1]},
+    }
+    return {
+        **{f"dashboard, {name}": f"/admin/?range={name}" for name in ("hour", "day", "week", "month")},
+        "dashboard's JSON, day": "/admin/usage/dashboard.json?range=day",
+        **{f"requests, {name}": f"{REQUESTS}?{urlencode(query)}" for name, query in lists.items()},
+        "requests, second page of a key": f"{REQUESTS}?{older[1].replace('&amp;', '&')}",
+        "one request": f"{REQUESTS}{one[1]}/change/",
+        **{f"errors, {name}": f"/admin/usage/errors/?range={name}" for name in ("hour", "day", "week", "month")},
+        "/usage, month by day and model": f"/usage?range=month&group_by=day,model&access_token={ACCESS_TOKEN}",
+        "/metrics": f"/metrics?access_token={ACCESS_TOKEN}",
+        "/": "/",
+    }
+
+
+def measure(client: httpx2.Client, addresses: dict[str, str], rounds: int) -> None:
+    times: dict[str, list[float]] = {name: [] for name in addresses}
+    for number in range(rounds + 3):
+        for name, address in addresses.items():
+            started = time.perf_counter()
+            answer = client.get(address)
+            milliseconds = 1000 * (time.perf_counter() - started)
+            answer.raise_for_status()
+            if number >= 3:
+                times[name].append(milliseconds)
+    print(f"{'':44}{'median':>10}{'p95':>10}  ms")
+    for name, taken in times.items():
+        print(f"{name:44}{statistics.median(taken):>10.0f}{sorted(taken)[int(len(taken) * 0.95)]:>10.0f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Owns the browser of these tests, the server that they walk through, and what must hold on every page."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.gateway import Gateway, run_gateway
+from tests.simulator.server import Simulator
+
+PASSWORD = "browser-password"
+ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+             "--disable-component-update", "--disable-sync")  # fmt: skip
+FILLING = """
+import pathlib, sys
+from bench.shipper import set_up
+set_up(pathlib.Path(sys.argv[1]), sys.argv[2])
+from bench.ledger_rows import fill
+fill(int(sys.argv[3]))
+"""
+
+SignIn = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("there is no Chromium; on Debian and Ubuntu: apt install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+def new_database(url: str, name: str) -> str:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
+
+
+@pytest.fixture(scope="module")
+def site(_simulator: Simulator, gateway_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A server without any call yet."""
+    url = new_database(gateway_database, "browser")
+    with run_gateway(_simulator.base_url, url, tmp_path_factory.mktemp("site"), ADMIN_PASSWORD=PASSWORD) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="session")
+def busy_site(
+    _simulator: Simulator, gateway_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    """A server whose ledger has calls of a month."""
+    url = new_database(gateway_database, "busy")
+    fill_ledger(url, tmp_path_factory.mktemp("filling"), 6000)
+    with run_gateway(_simulator.base_url, url, tmp_path_factory.mktemp("busy"), ADMIN_PASSWORD=PASSWORD) as gateway:
+        yield gateway
+
+
+def fill_ledger(url: str, directory: Path, count: int) -> None:
+    subprocess.run([sys.executable, "-c", FILLING, str(directory), url, str(count)], check=True, capture_output=True)
+
+
+@pytest.fixture
+def sign_in(chromium: Browser) -> Iterator[SignIn]:
+    """Opens pages of somebody who is signed in. At the end nothing may be complained of, nor fetched elsewhere."""
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
+
+    def open_page(site: Gateway, **options: Any) -> Page:
+        context = chromium.new_context(**options)
+        contexts.append(context)
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page = context.new_page()
+        watch(page, site.url, complaints)
+        page.goto(f"{site.url}/admin/")
+        page.fill("[name=username]", "admin")
+        page.fill("[name=password]", PASSWORD)
+        page.click("[type=submit]")
+        page.wait_for_selector(".cp")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def watch(page: Page, home: str, complaints: list[str]) -> None:
+    page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("dialog", lambda dialog: complaints.append(f"a dialog: {dialog.message}"))
+    page.on(
+        "request",
+        lambda request: None if request.url.startswith((home, "data:", "blob:")) else complaints.append(request.url),
+    )

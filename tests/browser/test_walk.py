@@ -1,0 +1,220 @@
+"""A person's way through the admin, in a browser: the numbers of a known load, found, filtered, copied, exported."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import SignIn
+from tests.gateway import SECURITY_KEY, Gateway
+
+ASKED = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "it's a question"}]}
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}"
+# What the keyboard does not get to, and fields that nobody says the name of.
+UNREACHABLE = """
+    [...document.querySelectorAll('.cp [data-copy], .cp a, .cp input:not([type=hidden]), .cp select, .cp summary')]
+        .filter(one => one.tabIndex < 0 || (one.matches('input, select') && !one.labels.length))
+        .map(one => one.outerHTML)
+"""
+PATHS = ("/admin/", "/admin/?range=hour", "/admin/usage/request/", "/admin/usage/errors/")
+
+
+@pytest.fixture(scope="module")
+def loaded(site: Gateway) -> Gateway:
+    """Seven calls: four good, one streamed, two failed."""
+    for _ in range(4):
+        site.post("/openai", ASKED)
+    with site.http.stream(
+        "POST", "/openai2", json={"security_key": SECURITY_KEY, "model": "gpt-4.1", "input": "Tell me.", "stream": True}
+    ) as answer:
+        answer.read()
+    for _ in range(2):
+        site.post("/openai", {**ASKED, "model": "gpt-nope"})
+    site.rows(at_least=7)
+    return site
+
+
+def tile(page: Page, name: str) -> str:
+    return re.sub(r"\s+", " ", page.locator(f"[data-tile={name}]").inner_text())
+
+
+def follow(page: Page, name: str) -> None:
+    page.locator("#nav-sidebar, nav, aside").get_by_role("link", name=name).first.click()
+    page.wait_for_load_state()
+
+
+def test_a_newcomer_copies_the_first_call_and_sees_it(site: Gateway, sign_in: SignIn) -> None:
+    page = sign_in(site)
+    expect(page.locator("#start")).to_contain_text("No call yet")
+    page.get_by_role("button", name="Copy").click()
+    copied = page.evaluate("navigator.clipboard.readText()")
+
+    assert json.loads(run(copied))["object"] == "chat.completion"
+    expect(page.locator("[data-tile=calls] .cp-main")).to_have_text(re.compile("^1"), timeout=30_000)
+
+
+def run(command: str) -> str:
+    environment = {"SECURITY_KEY": SECURITY_KEY, "PATH": "/usr/bin:/bin"}
+    return subprocess.run(
+        ["/bin/sh", "-c", command], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_the_numbers_of_a_known_load(loaded: Gateway, sign_in: SignIn) -> None:
+    rows = loaded.rows()
+    page = sign_in(loaded)
+    page.get_by_role("link", name="Hour", exact=True).click()
+    failed = sum(row["outcome"] != "success" for row in rows)
+
+    assert tile(page, "calls").startswith(f"Calls {len(rows)}")
+    assert f"{failed} failed" in tile(page, "errors")
+    assert tile(page, "input_tokens").startswith(f"Tokens in {sum(row['input_tokens'] or 0 for row in rows)}")
+    assert tile(page, "output_tokens").startswith(f"Tokens out {sum(row['output_tokens'] or 0 for row in rows)}")
+    assert f"${sum(row['cost'] or 0 for row in rows):.6f}"[:7] in tile(page, "dollars")
+    for chart in page.locator("[data-chart]").all():
+        assert chart.locator(".cp-plot svg rect[fill], .cp-plot svg path.cp-line").count() > 0
+    calls = page.locator("[data-chart=calls]")
+    calls.locator("summary").click()
+    shown = [
+        int(text) for text in calls.locator("table tbody td").all_inner_texts() if text not in ("0", "\N{EN DASH}")
+    ]
+    assert sum(shown) == len(rows)
+
+
+def test_a_chart_is_read_with_the_keyboard(loaded: Gateway, sign_in: SignIn) -> None:
+    page = sign_in(loaded)
+    plot = page.locator("[data-chart=calls] .cp-plot")
+    plot.focus()
+    page.keyboard.press("End")
+
+    expect(page.locator("[data-chart=calls] .cp-readout")).to_contain_text(re.compile(r"\d{4}-\d\d-\d\d .*Success \d+"))
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("[data-chart=calls] .cp-readout")).to_contain_text("nothing")
+
+
+def test_the_dashboard_is_live_and_can_be_paused(loaded: Gateway, sign_in: SignIn) -> None:
+    page = sign_in(loaded)
+    page.goto(f"{loaded.url}/admin/?range=hour")
+    before = loaded.count()
+    loaded.row(loaded.post("/openai", ASKED))
+
+    expect(page.locator("[data-tile=calls] .cp-main")).to_have_text(re.compile(f"^{before + 1}"), timeout=20_000)
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_role("button", name="Go on")).to_be_visible()
+
+
+def test_from_the_list_to_a_call_and_its_curl(loaded: Gateway, sign_in: SignIn) -> None:
+    page = sign_in(loaded)
+    follow(page, "Requests")
+    page.get_by_label("Outcome").select_option("success")
+    page.wait_for_url("**outcome=success**")
+    assert set(page.locator(".cp-list .cp-badge:not(.plain)").all_inner_texts()) == {"200 success"}
+    page.get_by_label("Route").select_option("/openai")
+    page.wait_for_url("**route=%2Fopenai**")
+    page.locator(".cp-list tbody a").first.click()
+
+    expect(page.locator("#bill")).to_be_visible()
+    expect(page.locator(".cp-timeline rect").first).to_be_visible()
+    expect(page.locator("#body-1")).to_contain_text('"content": "it\'s a question"')
+    page.get_by_role("button", name="Copy as curl").click()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert SECURITY_KEY not in copied
+    assert json.loads(run(copied))["object"] == "chat.completion"
+    assert page.content().count(SECURITY_KEY) == 0
+
+
+def test_a_search_is_typed_and_entered(loaded: Gateway, sign_in: SignIn) -> None:
+    row = loaded.rows("WHERE outcome <> 'success'")[0]
+    page = sign_in(loaded)
+    follow(page, "Requests")
+    search = page.get_by_role("searchbox")
+    search.fill(str(row["request_id"]))
+    search.press("Enter")
+    expect(page.locator(".cp-list tbody tr")).to_have_count(1)
+    search.fill("does not exist or")
+    search.press("Enter")
+    expect(page.locator(".cp-list tbody tr")).to_have_count(2)
+
+
+def test_the_list_is_exported(loaded: Gateway, sign_in: SignIn, tmp_path: Path) -> None:
+    page = sign_in(loaded)
+    page.goto(f"{loaded.url}/admin/usage/request/?outcome=failed")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").click()
+    download.value.save_as(tmp_path / "calls.csv")
+    found = list(csv.DictReader(StringIO((tmp_path / "calls.csv").read_text())))
+
+    assert [row["error_code"] for row in found] == ["model_not_found"] * 2
+
+
+def test_an_error_is_marked_as_known(loaded: Gateway, sign_in: SignIn) -> None:
+    page = sign_in(loaded)
+    follow(page, "Errors")
+    group = page.locator(".cp-group").filter(has_text="model_not_found")
+    group.get_by_text("Mark as known").click()
+    group.get_by_label("Note").fill("A typo in the nightly job.")
+    group.get_by_role("button", name="Save").click()
+    expect(page.locator(".cp-note")).to_contain_text("A typo in the nightly job.")
+    page.get_by_role("link", name="New", exact=True).click()
+    expect(page.locator(".cp-group")).to_have_count(0)
+    page.get_by_role("link", name="Known", exact=True).click()
+    page.locator(".cp-count").click()
+    expect(page.locator(".cp-list tbody tr")).to_have_count(2)
+
+
+def test_hostile_calls_are_only_text(site: Gateway, sign_in: SignIn) -> None:
+    words = f"{HOSTILE} \u202e\u2067=cmd() \0 " + "long" * 250_000
+    calls: list[dict[str, Any]] = [
+        {"json": {"security_key": SECURITY_KEY, "model": HOSTILE, "messages": [{"role": "user", "content": words}]}},
+        {
+            "json": {
+                "security_key": SECURITY_KEY,
+                "model": "gpt-4o-mini",
+                "messages": [{"role": "user", "content": words}],
+            }
+        },
+    ]
+    agent = {"user-agent": HOSTILE, "x-request-id": HOSTILE}
+    ids = [site.http.post("/openai", headers=agent, **call).headers["x-proxy-request-id"] for call in calls]
+    file = {"file": (f"{HOSTILE}\u202e.mp3", b"ID3" + b"\0" * 2000, "audio/mpeg")}
+    form = site.http.post(
+        "/openai/audio/transcriptions",
+        data={"security_key": SECURITY_KEY, "model": "whisper-1"},
+        files=file,
+        headers=agent,
+    )
+    ids.append(form.headers["x-proxy-request-id"])
+    for request_id in ids:
+        site.row(request_id)
+    page = sign_in(site)
+    for path in (*PATHS, *(f"/admin/usage/request/{request_id}/change/" for request_id in ids)):
+        page.goto(site.url + path)
+        page.evaluate("document.querySelectorAll('.cp details').forEach(details => { details.open = true })")
+        assert page.locator("img[src=x]").count() == 0
+        assert "\u202e" not in page.locator(".cp").inner_text()
+    assert "49" not in page.locator("pre#curl").inner_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_has_room_for_every_page(busy_site: Gateway, sign_in: SignIn, scheme: str) -> None:
+    page = sign_in(busy_site, viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    one = busy_site.rows("WHERE outcome <> 'success'")[-1]["request_id"]
+    for path in (*PATHS, f"/admin/usage/request/{one}/change/"):
+        page.goto(busy_site.url + path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+
+
+def test_every_page_can_be_used_with_the_keyboard_alone(busy_site: Gateway, sign_in: SignIn) -> None:
+    page = sign_in(busy_site)
+    for path in PATHS:
+        page.goto(busy_site.url + path)
+        unreachable = page.evaluate(UNREACHABLE)
+        assert unreachable == []

@@ -1,0 +1,56 @@
+"""Which headers pass up and down, whatever they are."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxyapi.headers import pass_down, pass_up
+
+PASSING = ["content-type", "x-a", "x-b", "openai-beta", "user-agent", "accept", "connectionx", "xcookie"]
+STAYING = [
+    "authorization", "cookie", "x-security-key", "api-key", "host", "content-length", "transfer-encoding", "connection",
+    "keep-alive", "te", "upgrade", "expect", "accept-encoding", "x-forwarded-for", "x-forwarded-anything", "forwarded",
+    "via", "sec-fetch-mode", "cf-ray", "origin",
+]  # fmt: skip
+values = st.one_of(st.binary(max_size=12), st.text(max_size=6).map(str.encode)).filter(
+    lambda value: not set(value) & set(b"\r\n\0")
+)
+up = st.lists(st.tuples(st.sampled_from(PASSING + STAYING), values))
+DOWN = [
+    "OpenAI-Version", "x-request-id", "X-RateLimit-Limit-Tokens", "Retry-After-Ms", "Set-Cookie", "server",
+    "Connection", "x-openai", "CF-Ray", "location",
+]  # fmt: skip
+
+
+@given(up)
+def test_what_passes_up_passes_in_its_order_and_whole(pairs: list[tuple[str, bytes]]) -> None:
+    sent = [(name.encode(), value) for name, value in pairs if name != "connection"]
+    passed = list(pass_up(sent).items())
+
+    assert [name for name, _ in passed] == [name for name, _ in pairs if name in PASSING]
+    for (_, text), (_, value) in zip(passed, [pair for pair in pairs if pair[0] in PASSING], strict=True):
+        written = text.encode()  # as aiohttp writes it: a lone surrogate would raise
+        assert written == value or b"?" in written
+
+
+@given(up, st.sets(st.sampled_from(PASSING)))
+def test_what_a_connection_lists_stays(pairs: list[tuple[str, bytes]], listed: set[str]) -> None:
+    line = (b"connection", ", ".join(name.title() for name in listed).encode())
+    passed = pass_up([*((name.encode(), value) for name, value in pairs if name != "connection"), line])
+
+    assert not {name.lower() for name in passed} & (listed | set(STAYING))
+
+
+@given(st.lists(st.tuples(st.sampled_from(DOWN), st.text(max_size=8))))
+def test_only_what_is_listed_passes_down(pairs: list[tuple[str, str]]) -> None:
+    passed = pass_down(pairs)
+
+    assert passed.keys() <= {"openai-version", "x-request-id", "x-ratelimit-limit-tokens", "retry-after-ms"}
+    assert all(value.isascii() and (value.isprintable() or "\t" in value) for value in passed.values())
+
+
+def test_a_repeated_one_is_joined() -> None:
+    assert pass_down([("Cache-Control", "no-cache"), ("cache-control", "no-store")]) == {
+        "cache-control": "no-cache, no-store"
+    }

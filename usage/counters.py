@@ -1,0 +1,133 @@
+"""Owns what this process counts of its calls for `/metrics`: numbers that only ever grow.
+
+A call is counted when it ends; its tokens and dollars when its row is in the tables, because only then is it known
+whether they have been counted before (`usage.responses`). It runs on the event loop for every call. Labels are bounded:
+a caller can name any model, but only one that answered gets a label of its own, and only `MOST_MODELS` of them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from usage.models import Outcome
+
+# The names in /metrics, and their labels.
+COUNTERS = {
+    "calls": ("route", "model", "outcome"),
+    "tokens": ("route", "model", "kind"),
+    "cost_dollars": ("route", "model"),
+}
+LATENCIES = {
+    "call_duration_seconds": "duration_ms",
+    "first_chunk_seconds": "time_to_first_chunk_ms",
+    "upstream_seconds": "upstream_ms",
+    "overhead_seconds": "overhead_ms",
+}
+# Seconds; a last bucket has no end.
+ENDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+TOKENS = {
+    "input": "input_tokens",
+    "cached": "cached_tokens",
+    "output": "output_tokens",
+    "reasoning": "reasoning_tokens",
+}
+MOST_MODELS = 100
+OTHER = "other"
+UNREACHED = {Outcome.TIMEOUT, Outcome.UNREACHABLE}
+
+# Counter and labels → its value; histogram and route → the counts of its buckets and, last, the sum of its values.
+Values = dict[tuple[str, ...], float]
+Histograms = dict[tuple[str, str], list[float]]
+
+
+class Counters:
+    """Its methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self.values: Values = {}
+        self.histograms: Histograms = {}
+        self.upstream_answered_at: float | None = None  # Unix time
+        self.upstream_failed_at: float | None = None
+        self._models: set[str] = set()
+        self._lock = threading.Lock()
+
+    def count_call(self, row: Mapping[str, Any]) -> None:
+        """A call has ended with this row."""
+        route, outcome = row["route"], str(row["outcome"])
+        with self._lock:
+            model = self._label(row)
+            self._add(("calls", route, model, outcome), 1)
+            for name, column in LATENCIES.items():
+                if (milliseconds := row.get(column)) is not None:
+                    self._observe((name, route), milliseconds / 1000)
+            if outcome in UNREACHED:
+                self.upstream_failed_at = time.time()
+            elif row.get("upstream_ms") is not None and outcome != Outcome.CLIENT_CANCELLED:
+                self.upstream_answered_at = time.time()
+
+    def count_usage(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """These rows are new in the tables."""
+        with self._lock:
+            for row in rows:
+                route, model = row["route"], self._label(row)
+                for kind, column in TOKENS.items():
+                    if count := row[column]:
+                        self._add(("tokens", route, model, kind), count)
+                if row["cost"]:
+                    self._add(("cost_dollars", route, model), float(row["cost"]))
+
+    def snapshot(self) -> dict[str, Any]:
+        """As JSON takes it; `Totals` reads it."""
+        with self._lock:
+            return {
+                "values": [[*key, value] for key, value in self.values.items()],
+                "histograms": [[*key, counts.copy()] for key, counts in self.histograms.items()],
+            }
+
+    def _label(self, row: Mapping[str, Any]) -> str:
+        answered, asked = row.get("response_model") or "", row.get("request_model") or ""
+        if row["outcome"] == Outcome.SUCCESS:
+            for name in filter(None, (answered, asked)):
+                if len(self._models) < MOST_MODELS:
+                    self._models.add(name)
+        name = answered or asked
+        return name if not name or name in self._models else OTHER
+
+    def _add(self, key: tuple[str, ...], amount: float) -> None:
+        self.values[key] = self.values.get(key, 0) + amount
+
+    def _observe(self, key: tuple[str, str], seconds: float) -> None:
+        counts = self.histograms.get(key)
+        if counts is None:
+            counts = self.histograms[key] = [0] * (len(ENDS) + 2)
+        counts[bisect_left(ENDS, seconds)] += 1
+        counts[-1] += seconds
+
+
+class Sum:
+    """What several processes have counted, put together."""
+
+    def __init__(self) -> None:
+        self.values: Values = {}
+        self.histograms: Histograms = {}
+
+    def add(self, snapshot: Mapping[str, Any]) -> None:
+        for *key, value in snapshot["values"]:
+            self.values[tuple(key)] = self.values.get(tuple(key), 0) + value
+        for name, route, counts in snapshot["histograms"]:
+            mine = self.histograms.get((name, route), [0] * len(counts))
+            if len(mine) == len(counts):  # else another version's buckets
+                self.histograms[name, route] = [a + b for a, b in zip(mine, counts, strict=True)]
+
+    def snapshot(self) -> dict[str, Any]:
+        return {
+            "values": [[*key, value] for key, value in self.values.items()],
+            "histograms": [[*key, counts] for key, counts in self.histograms.items()],
+        }
+
+
+counters = Counters()

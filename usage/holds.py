@@ -1,0 +1,80 @@
+"""Owns what is held of budgets: how much a key has spent and holds, and when a hold goes.
+
+A hold is the most that one call can still cost, taken before it goes upstream (`usage.reservations`). It goes in the
+transaction that writes the call's row and adds its cost to `UsageDay`: each call is in exactly one of the two, for
+whoever looks. The hold of a background response stays as long as its `PendingResponse`: until its usage is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+from django.conf import settings
+from django.db import connection
+from django.db.backends.utils import CursorWrapper
+
+# A worker may die between its hold and the journal's `begin`: then no row will ever come. A call takes no longer than
+# REQUEST_TIMEOUT and what its caller needs to read the rest of the answer.
+ORPHANED_AFTER = timedelta(hours=1)
+FORGOTTEN_AFTER = timedelta(days=31)  # upstream keeps a background response for 30
+
+IS_PENDING = "EXISTS (SELECT FROM usage_pendingresponse AS pending WHERE pending.request_id = usage_hold.request_id)"
+HAS_ROW = "EXISTS (SELECT FROM usage_request AS call WHERE call.request_id = usage_hold.request_id)"
+SETTLE = f"DELETE FROM usage_hold WHERE request_id = ANY(%s::uuid[]) AND NOT {IS_PENDING}"
+DROP_ORPHANS = f"DELETE FROM usage_hold WHERE made_at < %s OR (made_at < %s OR {HAS_ROW}) AND NOT {IS_PENDING}"
+FIND_STRAYS = f"SELECT request_id FROM usage_hold WHERE {HAS_ROW} AND NOT {IS_PENDING} ORDER BY request_id LIMIT 100"
+SPENT = """
+    SELECT key_name,
+        sum(dollars) FILTER (WHERE day = %(today)s),
+        sum(dollars) FILTER (WHERE date_trunc('month', day) = date_trunc('month', %(today)s::date)),
+        sum(dollars),
+        sum(dollars) FILTER (WHERE is_held)
+    FROM (
+        SELECT key_name, day, cost AS dollars, false AS is_held FROM usage_usageday WHERE key_name = ANY(%(keys)s)
+        UNION ALL
+        SELECT key_name, day, dollars, true FROM usage_hold WHERE key_name = ANY(%(keys)s)
+    ) AS spent
+    GROUP BY key_name
+"""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Dollars of one key, those held by calls in flight included; `held` are these alone."""
+
+    day: Decimal = Decimal(0)
+    month: Decimal = Decimal(0)
+    total: Decimal = Decimal(0)
+    held: Decimal = Decimal(0)
+
+
+def spent_by(keys: Collection[str], today: date) -> dict[str, Spent]:
+    """What each key has spent on the UTC day `today`, in its month and in all; one query, keys without calls too."""
+    with connection.cursor() as cursor:
+        cursor.execute(SPENT, {"keys": list(keys), "today": today})
+        found = {name: Spent(*(dollars or Decimal(0) for dollars in sums)) for name, *sums in cursor.fetchall()}
+    return {name: found.get(name, Spent()) for name in keys}
+
+
+def settle_holds(cursor: CursorWrapper, ids: Iterable[str]) -> None:
+    """For calls whose rows are in the table, in the transaction that has written them."""
+    cursor.execute(SETTLE, [list(ids)])
+
+
+def drop_orphans(now: datetime | None = None) -> int:
+    """Deletes the holds that nothing will settle, and returns how many those were."""
+    now = now or datetime.now(UTC)
+    with connection.cursor() as cursor:
+        orphaned = now - ORPHANED_AFTER - timedelta(seconds=settings.REQUEST_TIMEOUT)
+        cursor.execute(DROP_ORPHANS, [now - FORGOTTEN_AFTER, orphaned])
+        return int(cursor.rowcount)
+
+
+def find_strays() -> list[str]:
+    """Ids of calls, at most 100, that are in both places."""
+    with connection.cursor() as cursor:
+        cursor.execute(FIND_STRAYS)
+        return [str(request_id) for (request_id,) in cursor.fetchall()]

@@ -1,0 +1,19 @@
+from django.db import migrations, models
+
+from usage.concurrent_indexes import AddIndex
+
+
+class Migration(migrations.Migration):
+
+    atomic = False
+
+    dependencies = [
+        ('usage', '0005_hold'),
+    ]
+
+    operations = [
+        AddIndex(
+            model_name='usageday',
+            index=models.Index(fields=['key_name', 'day'], name='usage_usageday_key'),
+        ),
+    ]

@@ -1,0 +1,75 @@
+"""The errors, by kind, and the marking of those that somebody has looked into."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.urls import reverse
+from django.views.decorators.http import require_POST
+
+from usage.error_groups import MOST_GROUPS, Kind, mark_known, read_groups, unmark
+from usage.models import Outcome
+from usage.pages.access import admin_page, render_page
+from usage.pages.dashboard import range_query
+from usage.ranges import NAMED, read_range
+
+STATES = ("all", "new", "known")
+
+
+@admin_page
+def show(request: HttpRequest) -> HttpResponseBase:
+    now = datetime.now(UTC)
+    fault = ""
+    try:
+        time_range = read_range(request.GET, now)
+    except ValueError as error:
+        fault = str(error)
+        time_range = read_range({}, now)
+    groups = read_groups(time_range)
+    state = request.GET.get("state", "all")
+    shown = [group for group in groups if state not in ("new", "known") or bool(group.known) == (state == "known")]
+    query = range_query(time_range)
+    times = {"range": time_range.name} if time_range.name in NAMED else {
+        "from": f"{time_range.start:%Y-%m-%dT%H:%M}", "to": f"{time_range.end:%Y-%m-%dT%H:%M}"
+    }  # fmt: skip
+    return render_page(
+        request,
+        "admin/usage/errors.html",
+        "Errors",
+        fault=fault,
+        groups=[(group, urlencode({**group.filters, **times})) for group in shown],
+        calls=sum(group.calls for group in shown),
+        is_cut=len(groups) >= MOST_GROUPS,
+        most=MOST_GROUPS,
+        states=STATES,
+        state=state,
+        ranges=NAMED,
+        time_range=time_range,
+        query=query,
+        may_mark=request.user.has_perm("usage.change_knownerror"),
+        now=now,
+    )
+
+
+@require_POST
+@admin_page
+def mark(request: HttpRequest) -> HttpResponseBase:
+    """Marks a kind of error as known, with a note, or takes the mark away."""
+    back = HttpResponseRedirect(f"{reverse('pages:errors')}?{request.POST.get('query', '')}")
+    if not request.user.has_perm("usage.change_knownerror"):
+        messages.error(request, "You may not mark errors.")
+        return back
+    status = request.POST.get("status", "")
+    texts = {name: request.POST.get(name, "")[:200] for name in ("outcome", "error_code", "model", "route")}
+    if texts["outcome"] not in Outcome.values or not (status.isascii() and status.isdigit() and len(status) < 5):
+        messages.error(request, "There is no such kind of error.")
+        return back
+    kind = Kind(status=int(status), **texts)
+    if request.POST.get("do") == "forget":
+        unmark(kind)
+    else:
+        mark_known(kind, request.POST.get("note", "").replace("\0", "").strip()[:500], request.user.get_username())
+    return back

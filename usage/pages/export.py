@@ -1,0 +1,46 @@
+"""The downloads of what the lists show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from django.http import Http404, HttpRequest, HttpResponseBase, StreamingHttpResponse
+
+from usage.error_groups import read_groups
+from usage.exports import CONTENT_TYPES, export_calls, export_groups
+from usage.pages.access import admin_page
+from usage.ranges import read_range
+from usage.search import read_filters
+
+
+@admin_page
+def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
+    _check(kind)
+    now = datetime.now(UTC)
+    filters = read_filters(request.GET, now)
+    return _download(export_calls(filters, kind), kind, f"requests-{now:%Y%m%d-%H%M}")
+
+
+@admin_page
+def errors(request: HttpRequest, kind: str) -> HttpResponseBase:
+    _check(kind)
+    now = datetime.now(UTC)
+    try:
+        time_range = read_range(request.GET, now)
+    except ValueError:
+        time_range = read_range({}, now)
+    return _download(export_groups(read_groups(time_range), kind), kind, f"errors-{now:%Y%m%d-%H%M}")
+
+
+def _check(kind: str) -> None:
+    if kind not in CONTENT_TYPES:
+        raise Http404
+
+
+def _download(pieces: Iterator[bytes], kind: str, name: str) -> HttpResponseBase:
+    return StreamingHttpResponse(
+        pieces,
+        content_type=CONTENT_TYPES[kind],
+        headers={"Content-Disposition": f'attachment; filename="{name}.{kind}"', "Cache-Control": "no-store"},
+    )

@@ -1,0 +1,84 @@
+"""The list of requests, and one request whole; `usage.admin` serves them as the admin's own pages of `Request`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponseBase
+
+from usage import call_page
+from usage.models import Dimension, Outcome, Request
+from usage.pages.access import may_see, render_page
+from usage.ranges import NAMED
+from usage.search import ANY_FAILURE, Filters, find, names_of, read_filters
+
+
+def show_list(request: HttpRequest) -> HttpResponseBase:
+    if not may_see(request):
+        raise PermissionDenied
+    filters = read_filters(request.GET, datetime.now(UTC))
+    page = find(filters, _cursor(request))
+    query = filters.as_query() | ({"range": request.GET["range"]} if request.GET.get("range") in NAMED else {})
+    if "range" in query:
+        query.pop("from", None)
+    return render_page(
+        request,
+        "admin/usage/requests.html",
+        "Requests",
+        page=page,
+        calls=page.calls,
+        filters=filters,
+        choices=names_of((Dimension.KEY, Dimension.MODEL, Dimension.ROUTE)),
+        outcomes=[(ANY_FAILURE, "any failure"), *Outcome.choices],
+        ranges=NAMED,
+        chosen_range=query.get("range", ""),
+        query=urlencode(query),
+        older=urlencode({**query, "before": str(page.before)}) if page.before else "",
+        is_first="before" not in request.GET,
+        is_filtered=bool(query),
+    )
+
+
+def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
+    if not may_see(request):
+        raise PermissionDenied
+    try:
+        call = Request.objects.select_related("body").get(pk=UUID(object_id.replace("_2D", "-")))
+    except (ValueError, Request.DoesNotExist):
+        raise Http404("There is no such call; it may have been pruned.") from None
+    base_url = request.build_absolute_uri("/").rstrip("/")
+    return render_page(
+        request,
+        "admin/usage/request.html",
+        "Request",
+        call=call,
+        phases=call_page.timeline(call),
+        bill=call_page.bill(call),
+        bill_words=call_page.bill_words(call),
+        bodies=call_page.bodies(call),
+        curl=call_page.as_curl(call, base_url),
+        python=call_page.as_python(call, base_url),
+        same_key=urlencode({"key": call.key_name}),
+        same_caller=urlencode({"key": call.key_name, "caller": call.client_address or ""}),
+        same_error=urlencode(_same_error(call).as_query()),
+    )
+
+
+def _same_error(call: Request) -> Filters:
+    return Filters(
+        outcome=call.outcome,
+        status=str(call.status or "none"),
+        code=call.error_code,
+        model=call.response_model or call.request_model,
+        route=call.route,
+    )
+
+
+def _cursor(request: HttpRequest) -> UUID | None:
+    try:
+        return UUID(request.GET["before"])
+    except (KeyError, ValueError):
+        return None

@@ -1,0 +1,274 @@
+"""Owns the taking of holds: in PostgreSQL, atomically across workers and hosts, from the event loop.
+
+One transaction takes the key's advisory lock and then, in a statement of its own and so with a snapshot that has every
+hold of before, inserts the hold only if what is spent, what is held and this hold are within each budget. It needs no
+durability of its own: what a crash of PostgreSQL forgets, the ledger will count.
+
+One task does it in rounds, each one transaction and one round trip for all calls of this process that wait by then,
+and for all that have ended: many calls at once do not queue for connections, and who calls again after a call has ended
+finds its hold shrunk. A round takes `PATIENCE` at most. If it fails, `fault` says so, and `take` fails at once until
+the database has answered a look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from math import inf
+from typing import Any
+
+import psycopg
+from django.db import connections
+from psycopg import AsyncClientCursor, AsyncConnection
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 1.0  # seconds, for a round; a call waits for the one that goes on, and for its own
+SLICES = 10
+CALLS_AT_ONCE = 200
+LOOK_SECONDS = 1.0
+CONNECTIONS = 4
+SPANS = ("day", "month", "total")
+APPLICATION = "chatproxy budgets"
+ONE_OUTAGE_SECONDS = 60.0  # a database that fails again within a minute of coming back has not been back
+
+BEGIN = """
+BEGIN ISOLATION LEVEL READ COMMITTED;
+SET LOCAL statement_timeout = 900;
+SET LOCAL synchronous_commit = off"""
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('chatproxy budget ' || %s, 0))"
+TAKE = """
+WITH spent AS (
+    SELECT
+        COALESCE(sum(cost) FILTER (WHERE day = %(day)s), 0) AS day,
+        COALESCE(sum(cost) FILTER (WHERE day >= %(month_start)s AND day < %(month_end)s), 0) AS month,
+        COALESCE(sum(cost), 0) AS total
+    FROM usage_usageday WHERE key_name = %(key_name)s AND day >= COALESCE(%(since)s::date, '-infinity')
+), held AS (
+    SELECT
+        COALESCE(sum(dollars) FILTER (WHERE day = %(day)s), 0) AS day,
+        COALESCE(sum(dollars) FILTER (WHERE day >= %(month_start)s AND day < %(month_end)s), 0) AS month,
+        COALESCE(sum(dollars), 0) AS total
+    FROM usage_hold WHERE key_name = %(key_name)s
+), taken AS (
+    INSERT INTO usage_hold (request_id, key_name, day, dollars)
+    SELECT %(request_id)s, %(key_name)s, %(day)s, %(dollars)s FROM spent, held
+    WHERE (spent.day + held.day + %(dollars)s <= %(day_budget)s::numeric) IS NOT FALSE
+        AND (spent.month + held.month + %(dollars)s <= %(month_budget)s::numeric) IS NOT FALSE
+        AND (spent.total + held.total + %(dollars)s <= %(total_budget)s::numeric) IS NOT FALSE
+        AND NOT EXISTS (SELECT FROM usage_request WHERE request_id = %(request_id)s)
+    RETURNING request_id
+)
+SELECT spent.*, held.*, EXISTS (SELECT FROM taken) AS taken FROM spent, held"""
+# Rows that the shipper is about to delete are left to it: waiting for several of them could be a deadlock.
+SETTLE = """
+WITH settled AS (
+    SELECT request_id, actual.dollars
+    FROM usage_hold JOIN unnest(%(ids)s::uuid[], %(dollars)s::numeric[]) AS actual(id, dollars) ON request_id = id
+    FOR UPDATE OF usage_hold SKIP LOCKED
+), gone AS (
+    DELETE FROM usage_hold USING settled WHERE usage_hold.request_id = settled.request_id AND settled.dollars = 0
+)
+UPDATE usage_hold SET dollars = settled.dollars FROM settled
+WHERE usage_hold.request_id = settled.request_id AND settled.dollars <> 0"""
+
+
+class Away(Exception):
+    """The database does not answer, or not in time; whether it has taken the hold is not known."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One hold. `day` is that of the call's start, in UTC; budgets are dollars, None: no limit."""
+
+    request_id: str
+    key_name: str
+    day: date
+    dollars: Decimal
+    day_budget: Decimal | None
+    month_budget: Decimal | None
+    total_budget: Decimal | None
+
+    def values(self) -> dict[str, Any]:
+        """What `TAKE` asks for. Days that no budget is about are not read."""
+        month_start = self.day.replace(day=1)
+        month_end = (month_start + timedelta(days=31)).replace(day=1)
+        since = self.day if self.month_budget is None else month_start
+        bounds = {"month_start": month_start, "month_end": month_end, "since": since}
+        return {**vars(self), **bounds, "since": since if self.total_budget is None else None}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Dollars by span (`day`, `month`, `total`); of spans longer than every budget, a part."""
+
+    taken: bool
+    spent: dict[str, Decimal]
+    held: dict[str, Decimal]
+
+
+class Reservations:
+    """`open` in each worker's event loop; there is no connection before the first hold is wanted."""
+
+    def __init__(self) -> None:
+        self.fault = ""
+        self.outages = 0  # the number of the one that goes on, or was the last
+        self._back_at = -inf
+        self._pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._rounds: set[asyncio.Task[list[Standing]]] = set()  # one, and those that a database holds up
+        self._waiting: list[tuple[Wanted, asyncio.Future[Standing]]] = []
+        self._ended: dict[str, Decimal] = {}
+        self._work = asyncio.Event()
+
+    async def open(self) -> None:
+        parameters = connections["default"].get_connection_params()
+        del parameters["context"]  # Django's own ways with times
+        parameters |= {
+            "application_name": APPLICATION, "autocommit": True, "cursor_factory": AsyncClientCursor,
+            "connect_timeout": 2, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3,
+        }  # fmt: skip
+        self._pool = AsyncConnectionPool(
+            kwargs=parameters,
+            min_size=0,
+            max_size=CONNECTIONS,
+            num_workers=1,
+            timeout=PATIENCE,
+            reconnect_timeout=PATIENCE,
+            check=AsyncConnectionPool.check_connection,
+            name=APPLICATION,
+            open=False,
+        )
+        await self._pool.open()
+        self._keeper = asyncio.create_task(self._keep())
+
+    async def close(self) -> None:
+        """What is still to be settled is settled by the rows."""
+        tasks = [task for task in (self._keeper, *self._rounds) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=PATIENCE)
+        if self._pool is not None:
+            await self._pool.close(timeout=PATIENCE)
+
+    async def take(self, wanted: Wanted) -> Standing:
+        """Takes the hold if every budget has room for it.
+
+        Raises:
+            Away: nobody knows.
+        """
+        if self.fault:
+            raise Away
+        future: asyncio.Future[Standing] = asyncio.get_running_loop().create_future()
+        self._waiting.append((wanted, future))
+        self._work.set()
+        return await future
+
+    def settle(self, request_id: str, dollars: Decimal) -> None:
+        """The call has ended and has cost so much: the next one need not wait for its row. Best effort."""
+        self._ended[request_id] = dollars
+        self._work.set()
+
+    async def _keep(self) -> None:
+        try:
+            while True:
+                await self._work.wait()
+                self._work.clear()
+                if self.fault:
+                    await asyncio.sleep(LOOK_SECONDS)
+                await self._round()
+        finally:
+            self._fail(self._waiting)
+
+    async def _round(self) -> None:
+        calls = [(wanted, future) for wanted, future in self._waiting[:CALLS_AT_ONCE] if not future.done()]
+        self._waiting = self._waiting[CALLS_AT_ONCE:]
+        if self._waiting:
+            self._work.set()
+        ended, self._ended = self._ended, {}
+        try:
+            standings = await self._in_time(ended, [wanted for wanted, _ in calls])
+        except Exception as error:  # the border: whatever it is, calls need an answer, and the next ones a round
+            if not isinstance(error, psycopg.Error | PoolTimeout | OSError):
+                logger.exception("a round of reservations failed")
+            self._gone(type(error).__name__)
+            self._fail(calls)
+            return
+        if self.fault:
+            logger.info("budgets are reserved again")
+            self.fault, self._back_at = "", time.monotonic()
+        for (_, future), standing in zip(calls, standings, strict=True):
+            if not future.done():  # else its caller has left: the row of the call settles the hold
+                future.set_result(standing)
+
+    async def _in_time(self, ended: Mapping[str, Decimal], wanted: Sequence[Wanted]) -> list[Standing]:
+        """A connection that says nothing takes psycopg ten seconds to give up; nobody waits for that.
+
+        Patience comes in slices: a process that stood still has looked at no socket meanwhile, and has used up one.
+        """
+        task = asyncio.create_task(self._write(ended, wanted))
+        self._rounds.add(task)
+        task.add_done_callback(self._round_ended)
+        for _ in range(SLICES):
+            await asyncio.wait({task}, timeout=PATIENCE / SLICES)
+            if task.done():
+                return task.result()
+        task.cancel()
+        raise TimeoutError
+
+    def _round_ended(self, task: asyncio.Task[list[Standing]]) -> None:
+        self._rounds.discard(task)
+        if not task.cancelled():
+            task.exception()  # raised where it was awaited, if it still was
+
+    async def _write(self, ended: Mapping[str, Decimal], wanted: Sequence[Wanted]) -> list[Standing]:
+        """What each wanted hold has come to, in their order."""
+        assert self._pool is not None  # noqa: S101  (it is open while calls are served)
+        by_key: dict[str, list[int]] = defaultdict(list)
+        for number, one in enumerate(wanted):
+            by_key[one.key_name].append(number)
+        order: list[int] = []
+        async with self._pool.connection() as connection, connection.cursor() as cursor:
+            assert isinstance(cursor, AsyncClientCursor)  # noqa: S101  (it was asked for)
+            statements = [BEGIN]
+            if ended:
+                values = {"ids": list(ended), "dollars": list(ended.values())}
+                statements.append(cursor.mogrify(SETTLE, values))
+            for key_name in sorted(by_key):  # in one order, so that two processes never deadlock
+                statements.append(cursor.mogrify(LOCK, [key_name]))
+                statements += [cursor.mogrify(TAKE, wanted[number].values()) for number in by_key[key_name]]
+                order += by_key[key_name]
+            await cursor.execute("; ".join([*statements, "COMMIT"]).encode())
+            found: dict[int, Standing] = {}
+            numbers = iter(order)
+            while True:
+                if cursor.description is not None and cursor.description[-1].name == "taken":
+                    [[*sums, taken]] = await cursor.fetchall()
+                    spent, held = (dict(zip(SPANS, three, strict=True)) for three in (sums[:3], sums[3:]))
+                    found[next(numbers)] = Standing(taken, spent, held)
+                if not cursor.nextset():
+                    return [found[number] for number in range(len(wanted))]
+
+    def _gone(self, fault: str) -> None:
+        if not self.fault:
+            logger.warning("budgets cannot be reserved: %s", fault)
+            if time.monotonic() - self._back_at > ONE_OUTAGE_SECONDS:
+                self.outages += 1
+        self.fault = fault
+        self._work.set()
+
+    def _fail(self, calls: Sequence[tuple[Wanted, asyncio.Future[Standing]]]) -> None:
+        for _, future in calls:
+            if not future.done():
+                future.set_exception(Away())
+
+
+reservations = Reservations()

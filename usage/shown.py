@@ -1,0 +1,81 @@
+"""Owns how numbers are written on pages: short, with their unit, a dash for what is not known."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+UNKNOWN = "\N{EN DASH}"
+THIN = "\N{NARROW NO-BREAK SPACE}"
+
+
+def count(value: float | None) -> str:
+    """12,345 as it is; millions and more in three digits."""
+    if value is None:
+        return UNKNOWN
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if abs(value) >= size:
+            return f"{_three_digits(value / size)}{THIN}{unit}"
+    return f"{value:,.0f}"
+
+
+def dollars(value: Decimal | None) -> str:
+    """Cents from a dollar on; below, as many decimals as it takes to see two digits, six at most."""
+    if value is None:
+        return UNKNOWN
+    size = abs(value)
+    if size >= 100_000:
+        return f"${count(float(value))}"
+    places = 2 if size >= 1 or not size else 4 if size >= Decimal("0.01") else 6
+    return f"${value:,.{places}f}"
+
+
+def duration(milliseconds: float | None) -> str:
+    if milliseconds is None:
+        return UNKNOWN
+    if milliseconds < 1:
+        return f"{milliseconds:.2f}{THIN}ms"
+    if milliseconds < 10:
+        return f"{milliseconds:.1f}{THIN}ms"
+    if milliseconds < 1000:
+        return f"{milliseconds:.0f}{THIN}ms"
+    if milliseconds < 60_000:
+        return f"{milliseconds / 1000:.{2 if milliseconds < 10_000 else 1}f}{THIN}s"
+    minutes, seconds = divmod(round(milliseconds / 1000), 60)
+    if minutes < 60:
+        return f"{minutes}{THIN}min {seconds:02}{THIN}s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}{THIN}h {minutes:02}{THIN}min"
+
+
+def share(part: float, whole: float) -> str:
+    if not whole:
+        return UNKNOWN
+    percent = 100 * part / whole
+    return f"{percent:.{0 if percent >= 10 or percent == 0 else 1 if percent >= 1 else 2}f}{THIN}%"
+
+
+def size(number: float | None) -> str:
+    """Bytes."""
+    if number is None:
+        return UNKNOWN
+    for power, unit in ((3, "GB"), (2, "MB"), (1, "kB")):
+        if number >= 1000**power:
+            return f"{_three_digits(number / 1000**power)}{THIN}{unit}"
+    return f"{number:.0f}{THIN}bytes"
+
+
+def change(value: float, before: float) -> str:
+    """How much more or less than before, in percent; empty where that says nothing."""
+    if not before:
+        return ""
+    percent = 100 * (value - before) / before
+    if abs(percent) < 0.5:
+        return f"±0{THIN}%"
+    if percent >= 1000:
+        return f"\N{MULTIPLICATION SIGN}{value / before:,.0f}"
+    return f"{percent:+.0f}{THIN}%".replace("-", "\N{MINUS SIGN}")
+
+
+def _three_digits(value: float) -> str:
+    size = abs(value)
+    return f"{value:,.{0 if size >= 100 else 1 if size >= 10 else 2}f}"

@@ -1,0 +1,186 @@
+// Draws the dashboard's charts as SVG: stacked bars or lines, read by pattern and dash as well as by colour, by arrow
+// keys as well as by pointer, and as a table.
+"use strict";
+
+const SVG = "http://www.w3.org/2000/svg";
+const HEIGHT = 200, LEFT = 52, RIGHT = 8, TOP = 8, BOTTOM = 24;
+const PATTERNS = ["", "M0 8 L8 0", "M4 0 V8", "M0 0 L8 8 M0 8 L8 0", "M0 4 H8", "M2 2 h1 v1 h-1 z M6 6 h1 v1 h-1 z"];
+const DASHES = ["", "6 3", "2 3", "9 3 2 3", "1 4"];
+const SPACINGS = [60, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 345600, 604800]; // of the labels, in seconds
+const NUMBER = new Intl.NumberFormat("en-US");
+
+function element(name, attributes = {}, parent = null, text = "") {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  if (text) made.textContent = text;
+  if (parent) parent.append(made);
+  return made;
+}
+
+function html(name, parent, text = "", attributes = {}) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.textContent = text;
+  parent.append(made);
+  return made;
+}
+
+function shown(value, unit) {
+  if (value === null || value === undefined) return "–";
+  if (unit === "ms") {
+    if (value >= 60000) return `${Math.round(value / 6000) / 10} min`;
+    if (value >= 1000) return `${Number((value / 1000).toPrecision(3))} s`;
+    return `${Number(value.toPrecision(value < 10 ? 2 : 3))} ms`;
+  }
+  if (unit === "$") return value >= 1000 ? `$${short(value)}` : `$${value >= 1 || !value ? value.toFixed(2) : Number(value.toPrecision(2))}`;
+  return value >= 100000 ? short(value) : NUMBER.format(Number(value.toFixed(2)));
+}
+
+function short(value) {
+  for (const [size, unit] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
+    if (value >= size) return `${Number((value / size).toPrecision(3))} ${unit}`;
+  }
+  return String(Number(value.toPrecision(3)));
+}
+
+// The top of the axis and its steps: 1, 2 or 5 times a power of ten.
+function ticks(most, unit) {
+  if (!(most > 0)) return [0, unit === "$" ? 0.01 : 1];
+  const rough = most / 4;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  let step = [1, 2, 2.5, 5, 10].map((times) => times * power).find((size) => size >= rough);
+  if (unit === "") step = Math.max(1, Math.ceil(step));
+  const marks = [];
+  for (let mark = 0; mark < most + step; mark += step) marks.push(mark);
+  return marks;
+}
+
+function timeLabel(moment, step) {
+  const text = moment.toISOString();
+  const day = moment.toLocaleDateString("en-US", { month: "short", day: "numeric", timeZone: "UTC" });
+  if (step >= 86400) return day;
+  return step >= 10800 ? `${day} ${text.slice(11, 13)}h` : text.slice(11, 16);
+}
+
+function fullTime(moment, step) {
+  const text = moment.toISOString();
+  return step >= 86400 ? text.slice(0, 10) : `${text.slice(0, 10)} ${text.slice(11, 16)}`;
+}
+
+function drawChart(figure, times, step, series) {
+  const plot = figure.querySelector(".cp-plot");
+  const { kind, unit, chart: name } = figure.dataset;
+  const moments = times.map((time) => new Date(time));
+  const width = Math.max(260, plot.clientWidth);
+  const inner = width - LEFT - RIGHT, tall = HEIGHT - TOP - BOTTOM;
+  const stacked = kind === "bars";
+  const sums = moments.map((_, bin) => series.reduce((sum, line) => sum + (line.values[bin] || 0), 0));
+  const most = stacked ? Math.max(0, ...sums) : Math.max(0, ...series.flatMap((line) => line.values.map((value) => value || 0)));
+  const marks = ticks(most, unit);
+  const top = marks[marks.length - 1];
+  const y = (value) => TOP + tall * (1 - value / top);
+  const bin = inner / Math.max(1, moments.length);
+  const x = (number) => LEFT + bin * number;
+
+  const svg = element("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, "aria-hidden": "true" });
+  const defs = element("defs", {}, svg);
+  series.forEach((_, number) => {
+    const pattern = element("pattern", { id: `${name}-${number}`, width: 8, height: 8, patternUnits: "userSpaceOnUse" }, defs);
+    element("rect", { width: 8, height: 8, class: `cp-fill s${number % 6}` }, pattern);
+    if (PATTERNS[number % 6]) element("path", { d: PATTERNS[number % 6], class: "cp-hatch" }, pattern);
+  });
+  for (const mark of marks) {
+    element("line", { x1: LEFT, x2: width - RIGHT, y1: y(mark), y2: y(mark), class: mark ? "cp-grid" : "cp-axis" }, svg);
+    element("text", { x: LEFT - 8, y: y(mark) + 4, class: "cp-tick", "text-anchor": "end" }, svg, shown(mark, unit));
+  }
+  const room = Math.max(2, Math.floor(inner / (step >= 10800 && step < 86400 ? 84 : 60)));
+  const spacing = SPACINGS.find((seconds) => seconds >= step && (moments.length * step) / seconds <= room) || step * Math.ceil(moments.length / room);
+  moments.forEach((moment, number) => {
+    if ((moment.getTime() / 1000) % spacing) return;
+    element("text", { x: x(number) + bin / 2, y: HEIGHT - 6, class: "cp-tick", "text-anchor": "middle" }, svg, timeLabel(moment, step));
+  });
+
+  if (stacked) {
+    const gap = bin > 6 ? Math.min(4, bin * 0.2) : bin > 3 ? 0.5 : 0;
+    moments.forEach((_, number) => {
+      let base = 0;
+      series.forEach((line, index) => {
+        const value = line.values[number] || 0;
+        if (!value) return;
+        element("rect", {
+          x: x(number) + gap / 2, width: Math.max(0.5, bin - gap), y: y(base + value), height: Math.max(0.5, y(base) - y(base + value)),
+          fill: `url(#${name}-${index})`,
+        }, svg);
+        base += value;
+      });
+    });
+  } else {
+    series.forEach((line, index) => {
+      let path = "", open = false;
+      line.values.forEach((value, number) => {
+        if (value === null) { open = false; return; }
+        path += `${open ? "L" : "M"}${(x(number) + bin / 2).toFixed(1)} ${y(value).toFixed(1)}`;
+        const alone = line.values[number - 1] == null && line.values[number + 1] == null;
+        if (alone) element("circle", { cx: x(number) + bin / 2, cy: y(value), r: 2.5, class: `cp-point s${index}` }, svg);
+        open = true;
+      });
+      element("path", { d: path || "M0 0", class: `cp-line s${index}`, "stroke-dasharray": DASHES[index % DASHES.length] }, svg);
+    });
+  }
+  const cursor = element("rect", { y: TOP, height: tall, width: Math.max(1, bin), class: "cp-cursor", visibility: "hidden" }, svg);
+  plot.replaceChildren(svg);
+  if (!(most > 0)) html("p", plot, "Nothing in this time.", { class: "cp-nothing" });
+
+  const readout = figure.querySelector(".cp-readout");
+  const read = (number) => {
+    figure.dataset.at = number;
+    if (number < 0 || number >= moments.length) {
+      cursor.setAttribute("visibility", "hidden");
+      readout.textContent = "";
+      return;
+    }
+    cursor.setAttribute("visibility", "visible");
+    cursor.setAttribute("x", x(number));
+    const parts = series.filter((line) => line.values[number]).map((line) => `${line.name} ${shown(line.values[number], unit)}`);
+    const whole = stacked && parts.length > 1 ? [`all ${shown(sums[number], unit)}`] : [];
+    readout.textContent = `${fullTime(moments[number], step)} · ${[...parts, ...whole].join(" · ") || "nothing"}`;
+  };
+  const at = (event) => Math.floor((event.clientX - svg.getBoundingClientRect().left - LEFT) / bin);
+  plot.onpointermove = (event) => read(Math.min(moments.length - 1, Math.max(0, at(event))));
+  plot.onpointerleave = plot.onblur = () => read(-1);
+  plot.onkeydown = (event) => {
+    const move = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
+    if (!move) return;
+    event.preventDefault();
+    const here = Number(figure.dataset.at ?? -1);
+    const from = here < 0 && move < 0 ? moments.length : here;
+    read(Math.min(moments.length - 1, Math.max(0, from + move)));
+  };
+
+  const legend = figure.querySelector(".cp-legend");
+  legend.replaceChildren();
+  series.forEach((line, index) => {
+    const item = html("li", legend);
+    const swatch = element("svg", { width: 18, height: 10, "aria-hidden": "true" });
+    if (stacked) element("rect", { width: 18, height: 10, rx: 2, fill: `url(#${name}-${index})` }, swatch);
+    else element("path", { d: "M0 5H18", class: `cp-line s${index}`, "stroke-dasharray": DASHES[index % DASHES.length] }, swatch);
+    item.append(swatch, document.createTextNode(line.name));
+  });
+  fillTable(figure.querySelector("details > div"), moments, step, series, unit);
+}
+
+function fillTable(place, moments, step, series, unit) {
+  const table = document.createElement("table");
+  table.className = "cp-table";
+  const head = html("tr", html("thead", table));
+  html("th", head, "Time (UTC)", { scope: "col" });
+  series.forEach((line) => html("th", head, line.name, { scope: "col", class: "n" }));
+  const body = html("tbody", table);
+  moments.forEach((moment, number) => {
+    if (!series.some((line) => line.values[number])) return;
+    const row = html("tr", body);
+    html("th", row, fullTime(moment, step), { scope: "row" });
+    series.forEach((line) => html("td", row, shown(line.values[number], unit), { class: "n" }));
+  });
+  place.replaceChildren(table);
+}

@@ -1,0 +1,52 @@
+// Keeps the dashboard up to date: asks for its parts and its charts again while the page is seen.
+"use strict";
+
+(() => {
+  const live = document.getElementById("live");
+  if (!live) return;
+  const pause = document.getElementById("pause");
+  const figures = [...document.querySelectorAll("[data-chart]")];
+  let charts = JSON.parse(document.getElementById("charts").textContent);
+  let timer = 0;
+
+  const draw = () => figures.forEach((figure) => drawChart(figure, charts.times, charts.step, charts[figure.dataset.chart]));
+
+  const refresh = async () => {
+    try {
+      const answer = await fetch(live.dataset.url, { headers: { Accept: "application/json" } });
+      if (answer.redirected || !answer.ok) throw new Error(answer.statusText);
+      const fresh = await answer.json();
+      for (const [name, html] of Object.entries(fresh.fragments)) {
+        const part = document.getElementById(`part-${name}`);
+        if (!part.contains(document.activeElement) || document.activeElement === document.body) part.innerHTML = html;
+      }
+      if (JSON.stringify(fresh.charts) !== JSON.stringify(charts)) {
+        charts = fresh.charts;
+        draw();
+      }
+      document.getElementById("live-at").textContent = fresh.at;
+      live.classList.remove("stale");
+    } catch {
+      live.classList.add("stale"); // the server is away, or the session has ended: what is shown is old
+    }
+  };
+
+  const schedule = () => {
+    clearInterval(timer);
+    const paused = pause.getAttribute("aria-pressed") === "true";
+    if (!paused && !document.hidden) timer = setInterval(refresh, 1000 * live.dataset.seconds);
+  };
+
+  pause.addEventListener("click", () => {
+    const paused = pause.getAttribute("aria-pressed") !== "true";
+    pause.setAttribute("aria-pressed", paused);
+    pause.textContent = paused ? "Go on" : "Pause";
+    schedule();
+  });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); schedule(); });
+  let width = 0;
+  new ResizeObserver(([entry]) => {
+    if (Math.abs(entry.contentRect.width - width) > 1) { width = entry.contentRect.width; draw(); }
+  }).observe(figures[0].parentElement);
+  schedule();
+})();
