@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,7 +17,7 @@ from usage.ranges import TimeRange
 from usage.search import NO_NAME, NO_STATUS
 from usage.totals import ceiling, floor, pieces
 
-MOST_GROUPS = 60
+MOST_GROUPS = 50
 MOST_KEYS = 5  # of a group, by name
 TREND_BINS = 24
 
@@ -49,8 +50,9 @@ class Group:
         return Outcome(self.kind.outcome).label if self.kind.outcome in Outcome.values else self.kind.outcome
 
     @property
-    def kind_fields(self) -> list[tuple[str, str | int]]:
-        return list(self.kind._asdict().items())
+    def kind_text(self) -> str:
+        """As a form sends it."""
+        return json.dumps(self.kind)
 
     @property
     def filters(self) -> dict[str, str]:
@@ -64,11 +66,13 @@ class Group:
         }
 
     @property
-    def bars(self) -> list[tuple[int, float, float]]:
-        """The trend, drawn: the place, the top and the height of each bar, of 20."""
+    def trend_path(self) -> str:
+        """The trend as an SVG path: a bar for each bin, 3 wide, 20 high at most."""
         most = max(self.trend, default=0) or 1
         heights = [max(1.5, 20 * count / most) if count else 0 for count in self.trend]
-        return [(number * 4, 20 - height, height) for number, height in enumerate(heights) if height]
+        return "".join(
+            f"M{number * 4} 20v-{height:.1f}h3v{height:.1f}z" for number, height in enumerate(heights) if height
+        )
 
 
 KINDS = ", ".join(Kind._fields)
@@ -114,6 +118,24 @@ def read_groups(time_range: TimeRange) -> list[Group]:
     _add_samples(found)
     _add_known(found)
     return found
+
+
+def read_kind(text: str) -> Kind:
+    """What `Group.kind_text` says.
+
+    Raises:
+        ValueError: it is no kind.
+    """
+    try:
+        values = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    if not isinstance(values, list) or [type(value) for value in values] != [str, int, str, str, str]:
+        raise ValueError("a kind has a text, a number and three texts")
+    kind = Kind(*values)
+    if kind.outcome not in Outcome.values or not 0 <= kind.status < 1000 or any(len(str(one)) > 200 for one in kind):
+        raise ValueError("there is no such kind")
+    return kind
 
 
 def mark_known(kind: Kind, note: str, who: str) -> None:
