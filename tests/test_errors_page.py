@@ -149,7 +149,7 @@ def test_the_pages_own_form_marks_its_group(admin: Client) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    ["", "{", "[]", '["timeout", "504", "", "", ""]', '["timeout", 99999, "", "", ""]', '["x", 504, "", "", ""]', 
+    ["", "{", "[]", '["timeout", "504", "", "", ""]', '["timeout", 99999, "", "", ""]', '["x", 504, "", "", ""]',
      "[" * 10**5, '["timeout", 504, "a", "b", "c", "d"]', '["timeout", true, "", "", ""]'],
 )  # fmt: skip
 def test_what_is_no_kind_of_error_is_not_marked(admin: Client, kind: str) -> None:
