@@ -25,6 +25,7 @@ from usage.retention import first_id
 
 PAGE = 50
 PATIENCE = 0.1  # seconds; a slice more may follow
+SLICE_SECONDS = 0.02  # how long one should take
 FIRST_SLICE, LONGEST_SLICE = 1000, 8000
 RARE = 10_000  # so few calls beyond a threshold are walked one by one
 MOST_CHOICES = 300
@@ -125,6 +126,7 @@ class Walk:
         if self.floor is not None:
             bounds.append(Condition("request_id >= %s", (self.floor,)))
         wanted -= len(self.found)
+        started = time.monotonic()
         rest = " AND ".join(condition.in_slice or condition.sql for condition in self.rest) or "TRUE"
         query = f"""
             WITH slice AS MATERIALIZED (
@@ -146,7 +148,8 @@ class Walk:
             self.is_done = True
         else:
             self.at = last
-            self.size = min(self.size * 2, LONGEST_SLICE)
+            is_quick = time.monotonic() - started < SLICE_SECONDS
+            self.size = min(self.size * 2, LONGEST_SLICE) if is_quick else max(self.size // 2, FIRST_SLICE)
 
 
 def read_filters(query: Mapping[str, str], now: datetime) -> Filters:
