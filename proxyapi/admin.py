@@ -13,9 +13,11 @@ from django.contrib import admin, messages
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Max, Q, QuerySet, TextField
+from django.db.models import Q, QuerySet, TextField
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
+from django.template.defaultfilters import pluralize
+from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -28,7 +30,9 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 from proxyapi.admin_forms import GRACES, AccessKeyForm, LinesField, RotateForm
 from proxyapi.models import AccessKey
 from proxyapi.permissions import is_allowed
-from usage.models import UsageDay
+from usage.key_summary import Summary, bars, last_used, read_summaries
+from usage.pages.access import may_see
+from usage.shown import count
 
 STATE_LABELS = {"active": "success", "off": "warning", "expired": "warning", "revoked": "danger"}
 # What a ready-made curl calls: the first that the key may.
@@ -38,13 +42,12 @@ EXAMPLE_BODY = '{"model": "%s", "messages": [{"role": "user", "content": "Hello"
 
 class KeyChangeList(ChangeList):  # type: ignore[misc]  # unfold has no types
     def get_results(self, request: HttpRequest) -> None:
-        """When each key of the page was last used: from the sums of days, in one query."""
+        """What the keys of the page have done: from sums, in two queries."""
         super().get_results(request)
-        names = [key.name for key in self.result_list]
-        days = UsageDay.objects.filter(key_name__in=names).values_list("key_name").annotate(Max("day"))
-        last_days = dict(days)
-        for key in self.result_list:
-            key.last_used_day = last_days.get(key.name)
+        if may_see(request):
+            summaries = read_summaries([key.name for key in self.result_list], timezone.now())
+            for key in self.result_list:
+                key.summary = summaries[key.name]
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -66,8 +69,12 @@ class StateFilter(admin.SimpleListFilter):
 
 @admin.register(AccessKey)
 class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
+    class Media:
+        css = {"all": ["usage/pages.css"]}  # noqa: RUF012  (Django's attribute)
+
     form = AccessKeyForm
-    list_display = ("name", "key_text", "owner", "key_state", "created", "last_used")
+    list_display = ("name", "key_text", "owner", "key_state", "spending", "week", "last_used", "created")
+    seen_with_requests = ("spending", "week", "last_used")  # by those who may view requests
     list_filter = (StateFilter,)
     list_filter_sheet = False
     search_fields = ("name", "owner", "note", "=last_four")
@@ -107,6 +114,9 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     def get_readonly_fields(self, request: HttpRequest, obj: AccessKey | None = None) -> Any:
         fixed = () if obj is None else ("name",) if obj.revoked_at is None else ("name", "active", "expires_at")
         return (*self.readonly_fields, *fixed)
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return [column for column in self.list_display if may_see(request) or column not in self.seen_with_requests]
 
     def get_changelist(self, request: HttpRequest, **options: Any) -> type[KeyChangeList]:
         return KeyChangeList
@@ -202,10 +212,30 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     def changed(self, key: AccessKey) -> str:
         return f"{key.changed_at:%Y-%m-%d %H:%M}"
 
-    @admin.display(description="last used (UTC)")
+    @admin.display(description="spent")
+    def spending(self, key: AccessKey) -> str:
+        """Against each budget; of a key that has none, in this month."""
+        found = bars(self._summary(key).spent, key.budgets)
+        shown_bars = [bar for bar in found if bar.budget] or [bar for bar in found if bar.span == "month"]
+        return render_to_string("admin/usage/bars.html", {"bars": shown_bars})
+
+    @admin.display(description="last 7 days")
+    def week(self, key: AccessKey) -> str:
+        summary = self._summary(key)
+        if not summary.calls:
+            return "no calls"
+        calls = f"{count(summary.calls)} call{pluralize(summary.calls)}"
+        return format_html("{}<br>{} failed", calls, summary.error_rate)
+
+    @admin.display(description="last used")
     def last_used(self, key: AccessKey) -> str:
-        day = getattr(key, "last_used_day", None)
-        return f"{day:%Y-%m-%d}" if day else "-"
+        day = self._summary(key).spent.last_day
+        words = last_used(day, timezone.now().date())
+        return format_html('<time datetime="{}" title="{}">{}</time>', day, day, words) if day else words
+
+    def _summary(self, key: AccessKey) -> Summary:
+        found: Summary = key.summary  # type: ignore[attr-defined]  # of the list alone: see KeyChangeList
+        return found
 
     @admin.display(description="Key before the rotation")
     def previous_key(self, key: AccessKey) -> str:
