@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.postgres.fields import ArrayField
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.db.models import Q, QuerySet, TextField
 from django.http import HttpRequest, HttpResponse
@@ -19,6 +19,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.template.defaultfilters import pluralize
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
+from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin
@@ -27,13 +28,18 @@ from unfold.enums import ActionVariant
 from unfold.views import ChangeList
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from proxyapi import key_usage
 from proxyapi.admin_forms import GRACES, AccessKeyForm, LinesField, RotateForm
+from proxyapi.key_usage import KeyFacts
 from proxyapi.models import AccessKey
 from proxyapi.permissions import is_allowed
+from usage.inert import inert
 from usage.key_summary import Summary, bars, last_used, read_summaries
-from usage.pages.access import may_see
+from usage.pages.access import PERMISSION, may_see
 from usage.shown import count
 
+USAGE = "proxyapi_accesskey_usage"
+USAGE_DATA = f"{USAGE}_data"
 STATE_LABELS = {"active": "success", "off": "warning", "expired": "warning", "revoked": "danger"}
 # What a ready-made curl calls: the first that the key may.
 EXAMPLES = ("/openai", "/v1/chat/completions")
@@ -73,8 +79,8 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         css = {"all": ["usage/pages.css"]}  # noqa: RUF012  (Django's attribute)
 
     form = AccessKeyForm
-    list_display = ("name", "key_text", "owner", "key_state", "spending", "week", "last_used", "created")
-    seen_with_requests = ("spending", "week", "last_used")  # by those who may view requests
+    list_display = ("name", "key_text", "owner", "key_state", "spending", "week", "usage_link", "last_used", "created")
+    seen_with_requests = ("spending", "week", "usage_link", "last_used")  # by those who may view requests
     list_filter = (StateFilter,)
     list_filter_sheet = False
     search_fields = ("name", "owner", "note", "=last_four")
@@ -85,7 +91,7 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         TextField: {"widget": UnfoldAdminTextareaWidget({"rows": 3})},
     }
     readonly_fields = ("key_text", "key_state", "previous_key", "own_account", "created", "changed")
-    actions_detail = ("rotate", "revoke")
+    actions_detail = ("usage", "rotate", "revoke")
 
     about = ("name", "owner", "note", "tags")
     rules = ("allowed_models", "allowed_routes", "log_bodies")
@@ -145,6 +151,23 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     def response_add(self, request: HttpRequest, obj: AccessKey, post_url_continue: Any = None) -> HttpResponse:
         return self._show(request, obj, request.key_text, "This is the new key.")  # type: ignore[attr-defined]
 
+    # What one has done
+
+    def get_urls(self) -> list[Any]:
+        data = self.admin_site.admin_view(self.usage_data)
+        return [path("<path:object_id>/usage.json", data, name=USAGE_DATA), *super().get_urls()]
+
+    @action(description="Usage", url_path="usage", permissions=["view", PERMISSION])  # type: ignore[untyped-decorator]  # unfold's
+    def usage(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        key = get_object_or_404(AccessKey, pk=object_id)
+        facts = key_usage.page(request, KeyFacts.of(key), reverse(f"admin:{USAGE_DATA}", args=[key.pk]))
+        return self._ask(request, key, "Usage of", "usage.html", **facts)
+
+    def usage_data(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        if not (may_see(request) and self.has_view_permission(request)):
+            raise PermissionDenied
+        return key_usage.data(request, KeyFacts.of(get_object_or_404(AccessKey, pk=object_id)))
+
     # Rotating and revoking one
 
     @action(description="Rotate", url_path="rotate", permissions=["change"])  # type: ignore[untyped-decorator]  # unfold's
@@ -181,14 +204,16 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         return self._ask(request, key, "Revoke", "revoke_key.html")
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
-        """None for a revoked key."""
-        live = AccessKey.objects.filter(pk=object_id, revoked_at=None).exists()
-        return super().get_actions_detail(request, object_id) if live else []
+        """A revoked key is only looked at."""
+        actions = super().get_actions_detail(request, object_id)
+        if AccessKey.objects.filter(pk=object_id, revoked_at=None).exists():
+            return actions
+        return [one for one in actions if one.action_name == USAGE]
 
     def _ask(self, request: HttpRequest, key: AccessKey, verb: str, template: str, **more: Any) -> HttpResponse:
         context = {**self.admin_site.each_context(request), "opts": self.opts, "key": key, **more}
         return TemplateResponse(
-            request, f"admin/proxyapi/accesskey/{template}", {**context, "title": f"{verb} key {key}"}
+            request, f"admin/proxyapi/accesskey/{template}", {**context, "title": f"{verb} key {inert(key.name, 60)}"}
         )
 
     def _show(self, request: HttpRequest, key: AccessKey, text: str, words: str) -> HttpResponse:
@@ -226,6 +251,11 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
             return "no calls"
         calls = f"{count(summary.calls)} call{pluralize(summary.calls)}"
         return format_html("{}<br>{} failed", calls, summary.error_rate)
+
+    @admin.display(description="usage")
+    def usage_link(self, key: AccessKey) -> str:
+        url = reverse(f"admin:{USAGE}", args=[key.pk])
+        return format_html('<a class="cp-link" href="{}" aria-label="Usage of {}">Usage</a>', url, inert(key.name))
 
     @admin.display(description="last used")
     def last_used(self, key: AccessKey) -> str:

@@ -58,11 +58,12 @@ class Spent:
 
 def spent_by(keys: Collection[str], today: date) -> dict[str, Spent]:
     """What each key has spent on the UTC day `today`, in its month and in all; one query, keys without calls too."""
+    none = Decimal(0)
     with connection.cursor() as cursor:
         cursor.execute(SPENT, {"keys": list(keys), "today": today})
         found = {
-            name: Spent(*(dollars or Decimal(0) for dollars in sums), last_day)
-            for name, *sums, last_day in cursor.fetchall()
+            name: Spent(day or none, month or none, total or none, held or none, last_day)
+            for name, day, month, total, held, last_day in cursor.fetchall()
         }
     return {name: found.get(name, Spent()) for name in keys}
 

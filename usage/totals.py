@@ -47,7 +47,10 @@ class Totals:
             setattr(self, name, getattr(self, name) + row[name])
         for name in HISTOGRAMS:
             if counts := row.get(f"{name}_histogram"):
-                self.histograms[name] = _added(self.histograms.get(name, []), counts)
+                self.add_histogram(name, counts)
+
+    def add_histogram(self, name: str, counts: Sequence[int]) -> None:
+        self.histograms[name] = _added(self.histograms.get(name, []), counts)
 
     def percentile(self, name: str, share: float) -> float | None:
         return percentile(self.histograms.get(name, []), share)
@@ -83,8 +86,8 @@ def read_series(
 
     Bins are `step` long, a multiple of `span`; the first is the one that `start` is in.
     """
-    first = EPOCH + (start - EPOCH) // step * step
-    bins = [first + number * step for number in range(-((first - end) // step))]
+    bins = bins_of(start, end, step)
+    first = bins[0]
     series: dict[tuple[str, str], list[Totals | None]] = {}
     rows = UsageTotal.objects.filter(span=span, dimension__in=list(dimensions), start__gte=first, start__lt=end)
     names = ("dimension", "value", "start", *COUNTERS, "duration_ms_histogram", "overhead_ms_histogram")
@@ -94,6 +97,12 @@ def read_series(
         totals = line[number] = line[number] or Totals()
         totals.add(row)
     return bins, series
+
+
+def bins_of(start: datetime, end: datetime, step: timedelta) -> list[datetime]:
+    """Where the bins of a stretch of time begin."""
+    first = EPOCH + (start - EPOCH) // step * step
+    return [first + number * step for number in range(-((first - end) // step))]
 
 
 def pieces(start: datetime, end: datetime, now: datetime) -> Iterator[tuple[Span, datetime, datetime]]:
