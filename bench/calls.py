@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -26,8 +27,8 @@ from bench.stand import stand
 from tests.gateway import SECURITY_KEY, free_port
 
 CONNECTIONS = 16
-CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "What is TypeScript? " * 5}]}
-BODIES: dict[str, dict[str, object]] = {
+CHAT: Any = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "What is TypeScript? " * 5}]}
+BODIES: dict[str, Any] = {
     "/v1/chat/completions": CHAT,
     "/openai": CHAT,
     "/embeddings": {"model": "text-embedding-3-small", "input": "What is TypeScript?"},

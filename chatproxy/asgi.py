@@ -1,4 +1,4 @@
-"""Owns the ASGI entry: the admin and its static files go to Django's own handler, all else is a call.
+"""Owns the ASGI entry: the admin, "My usage" and static files go to Django's own handler, all else is a call.
 
 The lifespan starts and ends what runs beside the calls: the threads of the ledger and the keyring, the limiter's and
 budgets' tasks, and upstream's pool.
@@ -34,7 +34,7 @@ from usage.workers import Worker  # noqa: E402  (after Django is set up)
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 
 call_handler = CallHandler()
-DJANGO_FOLDERS = ("/admin/", "/static/")
+DJANGO_FOLDERS = ("/admin/", "/my-usage/", "/static/")
 
 
 async def application(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:

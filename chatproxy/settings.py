@@ -81,10 +81,11 @@ INSTALLED_APPS = [
     "usage",
 ]
 
-# The admin's middleware. Calls of the API do not pass it: see proxyapi.handler.
+# The middleware of the admin and of "My usage". Calls of the API do not pass it: see proxyapi.handler.
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "chatproxy.response_headers.AdminHeaders",
+    "chatproxy.database_away.DatabaseAway",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -1,8 +1,12 @@
-"""The routes of Django's own handler: the admin. All others are `proxyapi.urls`."""
+"""The routes of Django's own handler: the admin, and what keys see of themselves. All others are `proxyapi.urls`."""
 
 from __future__ import annotations
 
 from django.contrib import admin
 from django.urls import include, path
 
-urlpatterns = [path("admin/", include("usage.pages.urls")), path("admin/", admin.site.urls)]
+urlpatterns = [
+    path("admin/", include("usage.pages.urls")),
+    path("admin/", admin.site.urls),
+    path("my-usage/", include("proxyapi.my_usage")),
+]

@@ -11,12 +11,15 @@ from typing import Any
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.postgres.fields import ArrayField
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
-from django.db.models import Max, Q, QuerySet, TextField
+from django.db.models import Q, QuerySet, TextField
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
+from django.template.defaultfilters import pluralize
+from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
+from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin
@@ -25,11 +28,18 @@ from unfold.enums import ActionVariant
 from unfold.views import ChangeList
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from proxyapi import key_usage
 from proxyapi.admin_forms import GRACES, AccessKeyForm, LinesField, RotateForm
+from proxyapi.key_usage import KeyFacts
 from proxyapi.models import AccessKey
 from proxyapi.permissions import is_allowed
-from usage.models import UsageDay
+from usage.inert import inert
+from usage.key_summary import Summary, bars, last_used, read_summaries
+from usage.pages.access import PERMISSION, may_see
+from usage.shown import count
 
+USAGE = "proxyapi_accesskey_usage"
+USAGE_DATA = f"{USAGE}_data"
 STATE_LABELS = {"active": "success", "off": "warning", "expired": "warning", "revoked": "danger"}
 # What a ready-made curl calls: the first that the key may.
 EXAMPLES = ("/openai", "/v1/chat/completions")
@@ -38,13 +48,12 @@ EXAMPLE_BODY = '{"model": "%s", "messages": [{"role": "user", "content": "Hello"
 
 class KeyChangeList(ChangeList):  # type: ignore[misc]  # unfold has no types
     def get_results(self, request: HttpRequest) -> None:
-        """When each key of the page was last used: from the sums of days, in one query."""
+        """What the keys of the page have done: from sums, in two queries."""
         super().get_results(request)
-        names = [key.name for key in self.result_list]
-        days = UsageDay.objects.filter(key_name__in=names).values_list("key_name").annotate(Max("day"))
-        last_days = dict(days)
-        for key in self.result_list:
-            key.last_used_day = last_days.get(key.name)
+        if may_see(request):
+            summaries = read_summaries([key.name for key in self.result_list], timezone.now())
+            for key in self.result_list:
+                key.summary = summaries[key.name]
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -66,8 +75,12 @@ class StateFilter(admin.SimpleListFilter):
 
 @admin.register(AccessKey)
 class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
+    class Media:
+        css = {"all": ["usage/pages.css"]}  # noqa: RUF012  (Django's attribute)
+
     form = AccessKeyForm
-    list_display = ("name", "key_text", "owner", "key_state", "created", "last_used")
+    list_display = ("name", "key_text", "owner", "key_state", "spending", "week", "usage_link", "last_used", "created")
+    seen_with_requests = ("spending", "week", "usage_link", "last_used")  # by those who may view requests
     list_filter = (StateFilter,)
     list_filter_sheet = False
     search_fields = ("name", "owner", "note", "=last_four")
@@ -78,7 +91,7 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         TextField: {"widget": UnfoldAdminTextareaWidget({"rows": 3})},
     }
     readonly_fields = ("key_text", "key_state", "previous_key", "own_account", "created", "changed")
-    actions_detail = ("rotate", "revoke")
+    actions_detail = ("usage", "rotate", "revoke")
 
     about = ("name", "owner", "note", "tags")
     rules = ("allowed_models", "allowed_routes", "log_bodies")
@@ -108,6 +121,9 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         fixed = () if obj is None else ("name",) if obj.revoked_at is None else ("name", "active", "expires_at")
         return (*self.readonly_fields, *fixed)
 
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return [column for column in self.list_display if may_see(request) or column not in self.seen_with_requests]
+
     def get_changelist(self, request: HttpRequest, **options: Any) -> type[KeyChangeList]:
         return KeyChangeList
 
@@ -134,6 +150,23 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 
     def response_add(self, request: HttpRequest, obj: AccessKey, post_url_continue: Any = None) -> HttpResponse:
         return self._show(request, obj, request.key_text, "This is the new key.")  # type: ignore[attr-defined]
+
+    # What one has done
+
+    def get_urls(self) -> list[Any]:
+        data = self.admin_site.admin_view(self.usage_data)
+        return [path("<path:object_id>/usage.json", data, name=USAGE_DATA), *super().get_urls()]
+
+    @action(description="Usage", url_path="usage", permissions=["view", PERMISSION])  # type: ignore[untyped-decorator]  # unfold's
+    def usage(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        key = get_object_or_404(AccessKey, pk=object_id)
+        facts = key_usage.page(request, KeyFacts.of(key), reverse(f"admin:{USAGE_DATA}", args=[key.pk]))
+        return self._ask(request, key, "Usage of", "usage.html", **facts)
+
+    def usage_data(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        if not (may_see(request) and self.has_view_permission(request)):
+            raise PermissionDenied
+        return key_usage.data(request, KeyFacts.of(get_object_or_404(AccessKey, pk=object_id)))
 
     # Rotating and revoking one
 
@@ -171,14 +204,16 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         return self._ask(request, key, "Revoke", "revoke_key.html")
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
-        """None for a revoked key."""
-        live = AccessKey.objects.filter(pk=object_id, revoked_at=None).exists()
-        return super().get_actions_detail(request, object_id) if live else []
+        """A revoked key is only looked at."""
+        actions = super().get_actions_detail(request, object_id)
+        if AccessKey.objects.filter(pk=object_id, revoked_at=None).exists():
+            return actions
+        return [one for one in actions if one.action_name == USAGE]
 
     def _ask(self, request: HttpRequest, key: AccessKey, verb: str, template: str, **more: Any) -> HttpResponse:
         context = {**self.admin_site.each_context(request), "opts": self.opts, "key": key, **more}
         return TemplateResponse(
-            request, f"admin/proxyapi/accesskey/{template}", {**context, "title": f"{verb} key {key}"}
+            request, f"admin/proxyapi/accesskey/{template}", {**context, "title": f"{verb} key {inert(key.name, 60)}"}
         )
 
     def _show(self, request: HttpRequest, key: AccessKey, text: str, words: str) -> HttpResponse:
@@ -202,10 +237,35 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     def changed(self, key: AccessKey) -> str:
         return f"{key.changed_at:%Y-%m-%d %H:%M}"
 
-    @admin.display(description="last used (UTC)")
+    @admin.display(description="spent")
+    def spending(self, key: AccessKey) -> str:
+        """Against each budget; of a key that has none, in this month."""
+        found = bars(self._summary(key).spent, key.budgets)
+        shown_bars = [bar for bar in found if bar.budget] or [bar for bar in found if bar.span == "month"]
+        return render_to_string("admin/usage/bars.html", {"bars": shown_bars})
+
+    @admin.display(description="last 7 days")
+    def week(self, key: AccessKey) -> str:
+        summary = self._summary(key)
+        if not summary.calls:
+            return "no calls"
+        calls = f"{count(summary.calls)} call{pluralize(summary.calls)}"
+        return format_html("{}<br>{} failed", calls, summary.error_rate)
+
+    @admin.display(description="usage")
+    def usage_link(self, key: AccessKey) -> str:
+        url = reverse(f"admin:{USAGE}", args=[key.pk])
+        return format_html('<a class="cp-link" href="{}" aria-label="Usage of {}">Usage</a>', url, inert(key.name))
+
+    @admin.display(description="last used")
     def last_used(self, key: AccessKey) -> str:
-        day = getattr(key, "last_used_day", None)
-        return f"{day:%Y-%m-%d}" if day else "-"
+        day = self._summary(key).spent.last_day
+        words = last_used(day, timezone.now().date())
+        return format_html('<time datetime="{}" title="{}">{}</time>', day, day, words) if day else words
+
+    def _summary(self, key: AccessKey) -> Summary:
+        found: Summary = key.summary  # type: ignore[attr-defined]  # of the list alone: see KeyChangeList
+        return found
 
     @admin.display(description="Key before the rotation")
     def previous_key(self, key: AccessKey) -> str:

@@ -79,6 +79,11 @@ class Entry:
     caller: Caller | None
     valid_until: float
 
+    @property
+    def ends_at(self) -> datetime | None:
+        """None: it has no end."""
+        return None if self.valid_until == inf else datetime.fromtimestamp(self.valid_until, UTC)
+
 
 NOBODY = Entry(None, -inf)
 
@@ -88,6 +93,7 @@ class Keyring:
 
     def __init__(self) -> None:
         self._entries: Mapping[str, Entry] = MappingProxyType({})
+        self._digests: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # of each key's name
         self._snapshot: Snapshot | None = None
         self._confirmed_at = -inf
         self._unwritten = False
@@ -100,6 +106,12 @@ class Keyring:
         """Whose key this is; None for one that is missing (an empty text), unknown, expired or revoked."""
         entry = self._entries.get(sealing.digest(text), NOBODY)
         return entry.caller if time.time() < entry.valid_until else None
+
+    def named(self, name: str) -> dict[str, Entry]:
+        """The texts of this key that are in force, by their digests: none, one, or after a rotation two."""
+        now = time.time()
+        found = ((digest, self._entries.get(digest, NOBODY)) for digest in self._digests.get(name, ()))
+        return {digest: entry for digest, entry in found if now < entry.valid_until}
 
     def start(self) -> None:
         """Returns when the keys are there, or when the database has had `START_SECONDS` to say them."""
@@ -178,7 +190,12 @@ class Keyring:
 
     def _take(self, snapshot: Snapshot | None) -> None:
         records = snapshot.records if snapshot else []
-        self._entries = MappingProxyType(dict(_entries(records)))
+        entries = dict(_entries(records))
+        digests: dict[str, tuple[str, ...]] = {}
+        for digest, entry in entries.items():
+            if entry.caller is not None:
+                digests[entry.caller.name] = (*digests.get(entry.caller.name, ()), digest)
+        self._entries, self._digests = MappingProxyType(entries), MappingProxyType(digests)
         self._snapshot = snapshot
         self._confirmed_at = snapshot.loaded_at if snapshot else -inf
 

@@ -193,6 +193,11 @@ class AccessKey(models.Model):
         return "active" if self.active else "off"
 
     @property
+    def budgets(self) -> dict[str, Decimal | None]:
+        """By span, in dollars; None: no limit."""
+        return {"day": self.budget_day, "month": self.budget_month, "total": self.budget_total}
+
+    @property
     def shown(self) -> str:
         """As much of the text as may be seen."""
         return f"{self.prefix}…{self.last_four}"

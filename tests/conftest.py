@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 
 from chatproxy import environment
 from chatproxy.bundled_postgres import BundledPostgres
+from tests.chaos.lab import Postgres
 from tests.gateway import Gateway, run_gateway
 from tests.simulator.server import Simulator, run_simulator
 
@@ -121,3 +122,15 @@ def start_gateway(_simulator: Simulator, gateway_database: str, tmp_path: Path) 
             return running.enter_context(run_gateway(upstream, gateway_database, tmp_path, **settings))
 
         yield start
+
+
+@pytest.fixture
+def outage(_simulator: Simulator, tmp_path: Path) -> Iterator[tuple[Gateway, Postgres]]:
+    """A server whose database is its own, to be stopped."""
+    postgres = Postgres(tmp_path / "postgres")
+    try:
+        (tmp_path / "data").mkdir()
+        with run_gateway(_simulator.base_url, postgres.url, tmp_path / "data") as gateway:
+            yield gateway, postgres
+    finally:
+        postgres.delete()

@@ -24,7 +24,7 @@ from proxyapi.keyring import Budgets, Keyring
 from proxyapi.models import AccessKey
 from tests.chaos.lab import Postgres
 from tests.disks import wait_until
-from tests.gateway import PATIENCE, SECURITY_KEY, Gateway, run_gateway
+from tests.gateway import PATIENCE, SECURITY_KEY, Gateway
 from tests.simulator.server import Simulator
 
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
@@ -246,18 +246,6 @@ def test_every_worker_knows_a_new_key_and_refuses_a_revoked_one_in_two_seconds(
     assert time.monotonic() - revoked_at < FRESH_SECONDS
     for client in clients:
         client.close()
-
-
-@pytest.fixture
-def outage(_simulator: Simulator, tmp_path: Path) -> Iterator[tuple[Gateway, Postgres]]:
-    """A server whose database is its own, to be stopped."""
-    postgres = Postgres(tmp_path / "postgres")
-    try:
-        (tmp_path / "data").mkdir()
-        with run_gateway(_simulator.base_url, postgres.url, tmp_path / "data") as gateway:
-            yield gateway, postgres
-    finally:
-        postgres.delete()
 
 
 def test_without_the_database_known_keys_work_and_unknown_ones_are_refused(

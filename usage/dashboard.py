@@ -12,10 +12,11 @@ from typing import Any
 
 from usage import shown
 from usage.live import Live
-from usage.log import read_newest
+from usage.log import read_newest, read_newest_failures_of
 from usage.models import Dimension, Outcome, Request, UsageTotal
 from usage.ranges import TimeRange
-from usage.totals import Totals, read_by_value, read_series, read_totals
+from usage.readings import Reading, read_all, read_key
+from usage.totals import Totals
 
 MOST_ROWS = 8  # of a table
 MOST_SERIES = 5  # of a chart; the rest are put together
@@ -76,24 +77,38 @@ class Dashboard:
 
 
 def read_dashboard(time_range: TimeRange, live: Live, now: datetime) -> Dashboard:
-    totals = read_totals(time_range.start, time_range.end, now)
-    before = read_totals(time_range.before.start, time_range.before.end, now)
-    used = read_by_value((Dimension.KEY, Dimension.ROUTE, Dimension.MODEL), time_range.start, time_range.end, now)
+    reading = read_all(time_range, now)
     return Dashboard(
         time_range=time_range,
-        tiles=_tiles(totals, before, live, time_range),
-        charts=_charts(time_range, now),
-        used={dimension: _used(groups, totals.calls) for dimension, groups in used.items()},
+        tiles=_tiles(reading, live, time_range),
+        charts=_charts(reading, with_ours=True),
+        used=_used(reading),
         errors=read_newest(failed_only=True)[:NEWEST_ERRORS],
         statuses=_statuses(live),
-        is_empty=not totals.calls and not UsageTotal.objects.exists(),
+        is_empty=not reading.totals.calls and not UsageTotal.objects.exists(),
+    )
+
+
+def read_key_dashboard(key: str, time_range: TimeRange, now: datetime) -> Dashboard:
+    """The same of one key, without what is no key's own: the server's state, and our share of the latency."""
+    reading = read_key(key, time_range, now)
+    return Dashboard(
+        time_range=time_range,
+        tiles=_tiles(reading, None, time_range),
+        charts=_charts(reading),
+        used=_used(reading),
+        errors=read_newest_failures_of(key, time_range)[:NEWEST_ERRORS],
+        statuses=[],
+        is_empty=False,
     )
 
 
 # Tiles
 
 
-def _tiles(now: Totals, before: Totals, live: Live, time_range: TimeRange) -> list[Tile]:
+def _tiles(reading: Reading, live: Live | None, time_range: TimeRange) -> list[Tile]:
+    """Without `live`, of a key."""
+    now, before = reading.totals, reading.before
     minutes = time_range.length.total_seconds() / 60
     per_call = now.cost / now.calls if now.calls else None, before.cost / before.calls if before.calls else None
     latency = {
@@ -105,7 +120,7 @@ def _tiles(now: Totals, before: Totals, live: Live, time_range: TimeRange) -> li
         key: _figure(f"p{key[1] * 100:.0f}", *values, shown.duration, bad="up") for key, values in latency.items()
     }
     upstream = _figure("upstream p95", *latency["upstream_ms", 0.95], shown.duration, bad="up")
-    return [
+    tiles = [
         Tile(
             "calls",
             _figure("Calls", now.calls, before.calls, shown.count),
@@ -127,14 +142,7 @@ def _tiles(now: Totals, before: Totals, live: Live, time_range: TimeRange) -> li
                 *([Figure("without a price", shown.count(now.unpriced_calls))] if now.unpriced_calls else []),
             ),
         ),
-        Tile(
-            "in_flight",
-            Figure("In flight now", shown.count(live.in_flight)),
-            (
-                Figure("worker" if live.workers == 1 else "workers", shown.count(live.workers)),
-                *([Figure("draining", str(live.draining))] if live.draining else []),
-            ),
-        ),
+        *([_in_flight(live)] if live else []),
         Tile(
             "input_tokens",
             _figure("Tokens in", now.input_tokens, before.input_tokens, shown.count),
@@ -151,14 +159,19 @@ def _tiles(now: Totals, before: Totals, live: Live, time_range: TimeRange) -> li
         Tile(
             "latency",
             _figure("Latency, median", *latency["duration_ms", 0.5], shown.duration, bad="up"),
-            (slower["duration_ms", 0.95], slower["duration_ms", 0.99], upstream),
-        ),
-        Tile(
-            "overhead",
-            _figure("Our own overhead, median", *latency["overhead_ms", 0.5], shown.duration, bad="up"),
-            (slower["overhead_ms", 0.95], slower["overhead_ms", 0.99]),
+            (slower["duration_ms", 0.95], slower["duration_ms", 0.99], *([upstream] if live else [])),
         ),
     ]  # fmt: skip
+    if live:
+        overhead = _figure("Our own overhead, median", *latency["overhead_ms", 0.5], shown.duration, bad="up")
+        tiles.append(Tile("overhead", overhead, (slower["overhead_ms", 0.95], slower["overhead_ms", 0.99])))
+    return tiles
+
+
+def _in_flight(live: Live) -> Tile:
+    draining = [Figure("draining", str(live.draining))] if live.draining else []
+    workers = Figure("worker" if live.workers == 1 else "workers", shown.count(live.workers))
+    return Tile("in_flight", Figure("In flight now", shown.count(live.in_flight)), (workers, *draining))
 
 
 def _figure(
@@ -187,15 +200,14 @@ def _ratio(part: float, whole: float) -> float | None:
 # Charts
 
 
-def _charts(time_range: TimeRange, now: datetime) -> dict[str, Any]:
-    span, step = time_range.bins(now)
-    columns = {Dimension.OUTCOME: "calls", Dimension.MODEL: "cost"}
-    series = read_series(time_range.start, time_range.end, span, step, columns)
+def _charts(reading: Reading, *, with_ours: bool = False) -> dict[str, Any]:
+    series = reading.series
     everything = series.everything
     outcomes = [(label, series.by_value[Dimension.OUTCOME].get(value)) for value, label in Outcome.choices]
+    ours = {"name": "Our own, p95", "values": _percentiles(everything, "overhead_ms", 0.95)}
     return {
         "times": [moment.isoformat() for moment in series.bins],
-        "step": step.total_seconds(),
+        "step": reading.step.total_seconds(),
         "calls": [{"name": label.capitalize(), "values": line} for label, line in outcomes if line is not None],
         "dollars": _by_model(series.by_value[Dimension.MODEL]),
         "tokens": [
@@ -210,7 +222,7 @@ def _charts(time_range: TimeRange, now: datetime) -> dict[str, Any]:
             {"name": f"p{share * 100:.0f}", "values": _percentiles(everything, "duration_ms", share)}
             for share in (0.5, 0.95, 0.99)
         ]
-        + [{"name": "Our own, p95", "values": _percentiles(everything, "overhead_ms", 0.95)}],
+        + ([ours] if with_ours else []),
     }
 
 
@@ -239,7 +251,11 @@ def _percentiles(line: Line, name: str, share: float) -> list[float | None]:
 # Tables and states
 
 
-def _used(groups: dict[str, Totals], calls: int) -> list[Used]:
+def _used(reading: Reading) -> dict[str, list[Used]]:
+    return {dimension: _rows(groups, reading.totals.calls) for dimension, groups in reading.by_value.items()}
+
+
+def _rows(groups: dict[str, Totals], calls: int) -> list[Used]:
     return [
         Used(
             name=name,

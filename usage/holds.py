@@ -8,7 +8,7 @@ whoever looks. The hold of a background response stays as long as its `PendingRe
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -31,7 +31,8 @@ SPENT = """
         sum(dollars) FILTER (WHERE day = %(today)s),
         sum(dollars) FILTER (WHERE date_trunc('month', day) = date_trunc('month', %(today)s::date)),
         sum(dollars),
-        sum(dollars) FILTER (WHERE is_held)
+        sum(dollars) FILTER (WHERE is_held),
+        max(day) FILTER (WHERE NOT is_held)
     FROM (
         SELECT key_name, day, cost AS dollars, false AS is_held FROM usage_usageday WHERE key_name = ANY(%(keys)s)
         UNION ALL
@@ -43,19 +44,27 @@ SPENT = """
 
 @dataclass(frozen=True)
 class Spent:
-    """Dollars of one key, those held by calls in flight included; `held` are these alone."""
+    """Dollars of one key, those held by calls in flight included; `held` are these alone.
+
+    `last_day` is the UTC day of its newest call; None: it has made none.
+    """
 
     day: Decimal = Decimal(0)
     month: Decimal = Decimal(0)
     total: Decimal = Decimal(0)
     held: Decimal = Decimal(0)
+    last_day: date | None = field(default=None, compare=False)
 
 
 def spent_by(keys: Collection[str], today: date) -> dict[str, Spent]:
     """What each key has spent on the UTC day `today`, in its month and in all; one query, keys without calls too."""
+    none = Decimal(0)
     with connection.cursor() as cursor:
         cursor.execute(SPENT, {"keys": list(keys), "today": today})
-        found = {name: Spent(*(dollars or Decimal(0) for dollars in sums)) for name, *sums in cursor.fetchall()}
+        found = {
+            name: Spent(day or none, month or none, total or none, held or none, last_day)
+            for name, day, month, total, held, last_day in cursor.fetchall()
+        }
     return {name: found.get(name, Spent()) for name in keys}
 
 

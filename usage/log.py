@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import Max, Sum
 
-from usage.models import FAILED, Request, UsageHour
+from usage.models import FAILED, ErrorTotal, Request, Span, UsageHour
+from usage.ranges import TimeRange
 
 NEWEST = 50
+HOUR = timedelta(hours=1)
 
 
 def read_counters() -> dict[str, Any]:
@@ -29,3 +32,17 @@ def read_newest(*, failed_only: bool) -> list[Request]:
     """The newest calls, the latest first."""
     calls = Request.objects.filter(FAILED) if failed_only else Request.objects.all()
     return list(calls.order_by("-request_id")[:NEWEST])
+
+
+def read_newest_of(key: str, most: int) -> list[Request]:
+    """A key's newest calls, the latest first."""
+    return list(Request.objects.filter(key_name=key).order_by("-request_id")[:most])
+
+
+def read_newest_failures_of(key: str, time_range: TimeRange) -> list[Request]:
+    """A key's newest failed calls of a time, one of each hour and kind: no search through a key's good calls."""
+    hours = ErrorTotal.objects.filter(
+        span=Span.HOUR, start__gt=time_range.start - HOUR, start__lt=time_range.end, key_name=key
+    )
+    samples = hours.filter(calls__gt=0).order_by("-last_at").values_list("sample_id", flat=True)[:NEWEST]
+    return list(Request.objects.filter(FAILED, pk__in=list(samples)).order_by("-request_id"))

@@ -178,6 +178,9 @@ class UsageHour(models.Model):
     upstream_ms_histogram = ArrayField(models.BigIntegerField())
     overhead_ms_histogram = ArrayField(models.BigIntegerField())
 
+    class Meta:
+        indexes = (models.Index(fields=["key_name", "hour"], name="usage_usagehour_key"),)
+
     def __str__(self) -> str:
         return f"{self.hour:%Y-%m-%d %H} {self.key_name} {self.model} {self.route} {self.outcome}"
 

@@ -50,7 +50,10 @@ class Totals:
             setattr(self, name, getattr(self, name) + row[name])
         for name in HISTOGRAMS:
             if counts := row.get(f"{name}_histogram"):
-                self.histograms[name] = _added(self.histograms.get(name, []), counts)
+                self.add_histogram(name, counts)
+
+    def add_histogram(self, name: str, counts: Sequence[int]) -> None:
+        self.histograms[name] = _added(self.histograms.get(name, []), counts)
 
     def percentile(self, name: str, share: float) -> float | None:
         return percentile(self.histograms.get(name, []), share)
@@ -95,8 +98,8 @@ def read_series(
 
     `columns` says which column is summed up by the values of a dimension.
     """
-    first = EPOCH + (start - EPOCH) // step * step
-    bins = [first + number * step for number in range(-((first - end) // step))]
+    bins = bins_of(start, end, step)
+    first = bins[0]
     # The number of the bin, worked out by the database: reading moments costs more than all else here.
     seconds = Extract("start", "epoch", tzinfo=UTC) - int(first.timestamp())
     place = Cast(Floor(seconds / int(step.total_seconds())), IntegerField())
@@ -114,6 +117,12 @@ def read_series(
             lines[value][number] = amount
         by_value[dimension] = dict(lines)
     return Series(bins, everything, by_value)
+
+
+def bins_of(start: datetime, end: datetime, step: timedelta) -> list[datetime]:
+    """Where the bins of a stretch of time begin."""
+    first = EPOCH + (start - EPOCH) // step * step
+    return [first + number * step for number in range(-((first - end) // step))]
 
 
 def pieces(start: datetime, end: datetime, now: datetime) -> Iterator[tuple[Span, datetime, datetime]]:

@@ -14,6 +14,7 @@
   const refresh = async () => {
     try {
       const answer = await fetch(live.dataset.url, { headers: { Accept: "application/json" } });
+      if (answer.status === 401) return location.reload(); // a key's own page asks for the key again
       if (answer.redirected || !answer.ok) throw new Error(answer.statusText);
       const fresh = await answer.json();
       for (const [name, html] of Object.entries(fresh.fragments)) {
