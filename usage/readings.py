@@ -72,7 +72,7 @@ def read_key(key: str, time_range: TimeRange, now: datetime) -> Reading:
         reading.before.add(row)
     if time_range.length <= LONGEST_WITH_LATENCY:
         rows = hours.filter(hour__gte=start, hour__lt=end).values_list("bin", "duration_ms_histogram")
-        for moment, histogram in rows.iterator():
+        for moment, histogram in rows:
             for totals in (reading.totals, _in_bin(reading, _number(reading, moment))):
                 totals.add_histogram("duration_ms", histogram)
     for groups in reading.by_value.values():

@@ -27,6 +27,25 @@ set_up(pathlib.Path(sys.argv[1]), sys.argv[2])
 from bench.ledger_rows import fill
 fill(int(sys.argv[3]))
 """
+# Keys whose calls are in the ledger already, with room in their budgets, little of it, and none; the last text is said.
+ISSUING = """
+from datetime import UTC, datetime
+from decimal import Decimal
+from proxyapi.models import AccessKey
+from usage.holds import spent_by
+names = [f"team-{number}" for number in range(6)]
+spent = spent_by(names, datetime.now(UTC).date())
+parts = {"team-0": (5, 0, 0), "team-1": (2.4, 1.7, 0), "team-2": (0, 1.05, 1.6), "team-3": (3, 1.4, 1.08), "team-4": (0, 0.9, 0)}
+for name in names:
+    day, month, total = (round(Decimal(part) * sum_of, 2) or None for part, sum_of in zip(
+        parts.get(name, (0, 0, 0)), (spent[name].day, spent[name].month, spent[name].total)))
+    key, text = AccessKey.objects.issue(
+        name, owner="Ada" if name == "team-3" else "", budget_day=day, budget_month=month, budget_total=total,
+        requests_per_minute=60 if name == "team-3" else None, allowed_models=["gpt-*", "o4-mini"])
+    if name == "team-3":
+        found = text
+print(found)
+"""  # noqa: E501
 
 SignIn = Callable[..., Page]
 
@@ -67,13 +86,23 @@ def busy_site(
         yield gateway
 
 
+@pytest.fixture(scope="session")
+def key_text(busy_site: Gateway) -> str:
+    """The text of team-3's key, of a few that this makes."""
+    made = busy_site.manage("shell", "--no-imports", "-c", ISSUING)
+    assert made.returncode == 0, made.stderr
+    text = made.stdout.strip()
+    busy_site.wait_until_known(text)
+    return text
+
+
 def fill_ledger(url: str, directory: Path, count: int) -> None:
     subprocess.run([sys.executable, "-c", FILLING, str(directory), url, str(count)], check=True, capture_output=True)
 
 
 @pytest.fixture
-def sign_in(chromium: Browser) -> Iterator[SignIn]:
-    """Opens pages of somebody who is signed in. At the end nothing may be complained of, nor fetched elsewhere."""
+def open_browser(chromium: Browser) -> Iterator[SignIn]:
+    """Opens browsers of nobody. At the end nothing may be complained of, nor fetched elsewhere."""
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
 
@@ -83,6 +112,20 @@ def sign_in(chromium: Browser) -> Iterator[SignIn]:
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         page = context.new_page()
         watch(page, site.url, complaints)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def sign_in(open_browser: SignIn) -> SignIn:
+    """Opens pages of somebody who is signed in to the admin."""
+
+    def open_page(site: Gateway, **options: Any) -> Page:
+        page = open_browser(site, **options)
         page.goto(f"{site.url}/admin/")
         page.fill("[name=username]", "admin")
         page.fill("[name=password]", PASSWORD)
@@ -90,10 +133,22 @@ def sign_in(chromium: Browser) -> Iterator[SignIn]:
         page.wait_for_selector(".cp")
         return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
+    return open_page
+
+
+@pytest.fixture
+def open_my_usage(open_browser: SignIn) -> SignIn:
+    """Opens "My usage" of a key."""
+
+    def open_page(site: Gateway, text: str, **options: Any) -> Page:
+        page = open_browser(site, **options)
+        page.goto(f"{site.url}/my-usage/")
+        page.get_by_label("Your key").fill(text)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_selector(".own-page")
+        return page
+
+    return open_page
 
 
 def watch(page: Page, home: str, complaints: list[str]) -> None:

@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page
 
 from tests.browser.conftest import SignIn
 from tests.gateway import Gateway
 
+KEYS = "/admin/proxyapi/accesskey/"
 LOOKS = {
     "light": {"viewport": {"width": 1280, "height": 860}, "color_scheme": "light"},
     "dark": {"viewport": {"width": 1280, "height": 860}, "color_scheme": "dark"},
@@ -18,8 +20,9 @@ LOOKS = {
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_every_page_is_seen(busy_site: Gateway, sign_in: SignIn, look: str, tmp_path: Path) -> None:
-    kept = Path(os.environ.get("SCREENS", tmp_path))
+def test_every_page_is_seen(
+    busy_site: Gateway, key_text: str, sign_in: SignIn, open_my_usage: SignIn, look: str, tmp_path: Path
+) -> None:
     page = sign_in(busy_site, **LOOKS[look])
     one = busy_site.rows("WHERE stream AND outcome = 'success'")[-1]["request_id"]
     pages = {
@@ -28,10 +31,25 @@ def test_every_page_is_seen(busy_site: Gateway, sign_in: SignIn, look: str, tmp_
         "requests": "/admin/usage/request/",
         "request": f"/admin/usage/request/{one}/change/",
         "errors": "/admin/usage/errors/?range=month",
+        "keys": KEYS,
+        "key": f"{usage_page(page, busy_site.url)}?range=month",
+        "my-usage-door": "/my-usage/",
     }
     for name, path in pages.items():
         page.goto(busy_site.url + path)
-        page.wait_for_load_state("networkidle")
-        picture = kept / f"{name}-{look}.png"
-        page.screenshot(path=picture)
-        assert picture.stat().st_size < 250_000
+        take(page, f"{name}-{look}", tmp_path)
+    page = open_my_usage(busy_site, key_text, **LOOKS[look])
+    page.goto(f"{busy_site.url}/my-usage/?range=month")
+    take(page, f"my-usage-{look}", tmp_path)
+
+
+def usage_page(page: Page, url: str) -> str:
+    page.goto(url + KEYS)
+    return page.get_by_role("link", name="Usage of team-3").get_attribute("href") or ""
+
+
+def take(page: Page, name: str, place: Path) -> None:
+    page.wait_for_load_state("networkidle")
+    picture = Path(os.environ.get("SCREENS", place)) / f"{name}.png"
+    page.screenshot(path=picture)
+    assert picture.stat().st_size < 250_000
