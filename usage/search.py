@@ -24,7 +24,7 @@ from usage.ranges import read_moment, read_range
 from usage.retention import first_id
 
 PAGE = 50
-PATIENCE = 0.1  # seconds; a slice more may follow
+PATIENCE = 0.08  # seconds; a slice more may follow
 SLICE_SECONDS = 0.02  # how long one should take
 FIRST_SLICE, LONGEST_SLICE = 1000, 8000
 RARE = 10_000  # so few calls beyond a threshold are walked one by one
@@ -104,13 +104,13 @@ FAILURES = frozenset(Outcome.values) - {Outcome.SUCCESS}
 
 @dataclass
 class Walk:
-    """Along calls that fulfil `along`, which has an index, or along `ids`, the highest first; `rest` is looked at."""
+    """Along calls that fulfil `along`, which has an index of ids, or `rare`, which few do; `rest` is looked at."""
 
     along: Condition | None
     rest: list[Condition]
     at: UUID | None
     floor: UUID | None
-    ids: list[UUID] | None = None
+    rare: Condition | None = None
     size: int = field(default_factory=lambda: FIRST_SLICE)
     found: list[UUID] = field(default_factory=list)
     is_done: bool = False
@@ -118,13 +118,20 @@ class Walk:
     def step(self, wanted: int) -> None:
         """One slice more."""
         bounds = [self.along] if self.along else []
-        if self.ids is not None:
-            self.ids = [one for one in self.ids if self.at is None or one < self.at]
-            bounds.append(Condition("request_id = ANY(%s)", (self.ids[: self.size],)))
         if self.at is not None:
             bounds.append(Condition("request_id < %s", (self.at,)))
         if self.floor is not None:
             bounds.append(Condition("request_id >= %s", (self.floor,)))
+        if self.rare is not None:
+            # All of them, sorted by the database: the index is of sizes, not of ids.
+            bounds.append(
+                Condition(
+                    "request_id = ANY(ARRAY(SELECT request_id FROM ("
+                    f"SELECT request_id FROM usage_request WHERE {self.rare.sql} LIMIT {RARE}) AS rare"
+                    f" WHERE {_joined(bounds)} ORDER BY request_id DESC LIMIT {self.size}))",
+                    (*self.rare.values, *(value for bound in bounds for value in bound.values)),
+                )
+            )
         wanted -= len(self.found)
         started = time.monotonic()
         rest = " AND ".join(condition.in_slice or condition.sql for condition in self.rest) or "TRUE"
@@ -292,17 +299,16 @@ def _conditions(filters: Filters) -> list[Condition]:
     return found
 
 
-def _if_rare(conditions: Sequence[Condition]) -> list[UUID] | None:
-    """The calls beyond a threshold, if there are few of them at all."""
+def _if_rare(conditions: Sequence[Condition]) -> Condition | None:
+    """A threshold that few calls are beyond, if there is one."""
     for condition in conditions:
         if condition.is_threshold:
             with connection.cursor() as cursor:
-                cursor.execute(
-                    f"SELECT request_id FROM usage_request WHERE {condition.sql} LIMIT {RARE}", condition.values
-                )
-                found = [request_id for (request_id,) in cursor.fetchall()]
-            if len(found) < RARE:
-                return sorted(found, reverse=True)
+                beyond = f"SELECT FROM usage_request WHERE {condition.sql} LIMIT {RARE}"
+                cursor.execute(f"SELECT count(*) FROM ({beyond}) AS beyond", condition.values)
+                (count,) = cursor.fetchone()
+            if count < RARE:
+                return condition
     return None
 
 
