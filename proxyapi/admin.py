@@ -79,7 +79,7 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         css = {"all": ["usage/pages.css"]}  # noqa: RUF012  (Django's attribute)
 
     form = AccessKeyForm
-    list_display = ("name", "key_text", "owner", "key_state", "spending", "week", "usage_link", "last_used", "created")
+    list_display = ("name", "key_text", "owner", "key_state", "spending", "week", "last_used", "usage_link")
     seen_with_requests = ("spending", "week", "usage_link", "last_used")  # by those who may view requests
     list_filter = (StateFilter,)
     list_filter_sheet = False
@@ -227,7 +227,7 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 
     @admin.display(description="key")
     def key_text(self, key: AccessKey) -> str:
-        return format_html("<code>{}</code>", key.shown)
+        return format_html('<code class="cp-nowrap">{}</code>', key.shown)
 
     @display(description="state", label=STATE_LABELS)  # type: ignore[untyped-decorator]  # unfold's
     def key_state(self, key: AccessKey) -> str:
@@ -254,7 +254,7 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         if not summary.calls:
             return "no calls"
         calls = f"{count(summary.calls)} call{pluralize(summary.calls)}"
-        return format_html("{}<br>{} failed", calls, summary.error_rate)
+        return format_html('<span class="cp-nowrap">{}<br>{} failed</span>', calls, summary.error_rate)
 
     @admin.display(description="usage")
     def usage_link(self, key: AccessKey) -> str:

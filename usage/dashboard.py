@@ -124,7 +124,7 @@ def _tiles(reading: Reading, live: Live | None, time_range: TimeRange) -> list[T
         Tile(
             "calls",
             _figure("Calls", now.calls, before.calls, shown.count),
-            (Figure("a minute", f"{now.calls / minutes:,.1f}"),),
+            (_pace(now.calls, minutes),),
         ),
         Tile(
             "errors",
@@ -166,6 +166,11 @@ def _tiles(reading: Reading, live: Live | None, time_range: TimeRange) -> list[T
         overhead = _figure("Our own overhead, median", *latency["overhead_ms", 0.5], shown.duration, bad="up")
         tiles.append(Tile("overhead", overhead, (slower["overhead_ms", 0.95], slower["overhead_ms", 0.99])))
     return tiles
+
+
+def _pace(calls: int, minutes: float) -> Figure:
+    a_minute = calls / minutes
+    return Figure("a minute", f"{a_minute:,.1f}") if a_minute >= 0.1 else Figure("a day", f"{a_minute * 1440:,.1f}")
 
 
 def _in_flight(live: Live) -> Tile:

@@ -203,16 +203,54 @@ def test_hostile_calls_are_only_text(site: Gateway, sign_in: SignIn) -> None:
     assert "49" not in page.locator("pre#curl").inner_text()
 
 
+def test_from_a_key_in_the_list_to_its_own_page(busy_site: Gateway, key_text: str, sign_in: SignIn) -> None:
+    page = sign_in(busy_site)
+    follow(page, "Keys")
+    row = page.locator("tr").filter(has_text="team-3")
+    expect(row.locator(".cp-bars li")).to_have_count(3)
+    expect(row).to_contain_text(re.compile(r"\d+ calls"))
+    row.get_by_role("link", name="Usage of team-3").click()
+    page.get_by_role("link", name="Month", exact=True).click()
+    calls = busy_site.count("WHERE key_name = 'team-3'")
+
+    assert tile(page, "calls").startswith(f"Calls {calls} ")
+    assert page.locator("[data-chart=calls] .cp-plot svg rect[fill]").count() > 0
+    page.get_by_role("link", name="Settings").click()
+    expect(page.locator("[name=owner]")).to_have_value("Ada")
+
+
+def test_the_owner_of_a_key_sees_it_and_signs_out(busy_site: Gateway, key_text: str, open_my_usage: SignIn) -> None:
+    page = open_my_usage(busy_site, key_text)
+    page.get_by_role("link", name="Month", exact=True).click()
+    page.wait_for_url("**range=month")
+    calls = busy_site.count("WHERE key_name = 'team-3'")
+
+    assert tile(page, "calls").startswith(f"Calls {calls} ")
+    assert page.locator("[data-chart=calls] .cp-plot svg rect[fill]").count() > 0
+    assert not set(re.findall(r"team-\d+", page.content())) - {"team-3"}
+    assert key_text not in page.content()
+    assert page.evaluate("document.cookie").count("my_usage") == 0
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("Your key")).to_be_visible()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_has_room_for_every_page(busy_site: Gateway, sign_in: SignIn, scheme: str) -> None:
+def test_a_phone_has_room_for_every_page(
+    busy_site: Gateway, key_text: str, sign_in: SignIn, open_my_usage: SignIn, scheme: str
+) -> None:
     page = sign_in(busy_site, viewport={"width": 390, "height": 844}, color_scheme=scheme)
     one = busy_site.rows("WHERE outcome <> 'success'")[-1]["request_id"]
     for path in (*PATHS, f"/admin/usage/request/{one}/change/"):
         page.goto(busy_site.url + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+    page = open_my_usage(busy_site, key_text, viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_every_page_can_be_used_with_the_keyboard_alone(busy_site: Gateway, sign_in: SignIn) -> None:
+def test_every_page_can_be_used_with_the_keyboard_alone(
+    busy_site: Gateway, key_text: str, sign_in: SignIn, open_my_usage: SignIn
+) -> None:
+    assert open_my_usage(busy_site, key_text).evaluate(UNREACHABLE) == []
     page = sign_in(busy_site)
     for path in PATHS:
         page.goto(busy_site.url + path)
