@@ -26,7 +26,10 @@ from bench.stand import stand
 from tests.gateway import SECURITY_KEY, free_port
 
 CONNECTIONS = 16
-CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "What is TypeScript? " * 5}]}
+CHAT: dict[str, object] = {
+    "model": "gpt-4o-mini",
+    "messages": [{"role": "user", "content": "What is TypeScript? " * 5}],
+}
 BODIES: dict[str, dict[str, object]] = {
     "/v1/chat/completions": CHAT,
     "/openai": CHAT,
