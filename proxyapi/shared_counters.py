@@ -32,12 +32,17 @@ redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[3])
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1
 """
-# KEYS: the set. ARGV: the seconds, the leases.
+# KEYS: one that is only written, then the sets. ARGV: the seconds; for each set the number of its leases, and they.
 RENEW = """
+redis.call('SET', KEYS[1], '', 'EX', 60)
 local time = redis.call('TIME')
 local ends = time[1] + time[2] / 1000000 + ARGV[1]
-for i = 2, #ARGV do redis.call('ZADD', KEYS[1], ends, ARGV[i]) end
-redis.call('EXPIRE', KEYS[1], ARGV[1])
+local at = 2
+for i = 2, #KEYS do
+    for j = at + 1, at + ARGV[at] do redis.call('ZADD', KEYS[i], ends, ARGV[j]) end
+    redis.call('EXPIRE', KEYS[i], ARGV[1])
+    at = at + ARGV[at] + 1
+end
 """
 
 
@@ -69,12 +74,17 @@ class SharedCounters(Counters):
             self._leaving[caller.name, lease] = time.monotonic()
 
     async def renew(self) -> None:
-        """Keeps the places that are held, and takes back those that are not; a Redis that has lost all learns them."""
+        """Keeps the places that are held, and takes back those that are not; a Redis that has lost all learns them.
+
+        It always writes: a Redis that takes no writes (full, or a replica) cannot count.
+        """
         held = {name: list(leases) for name, leases in self._places.items() if leases}
-        renewals = (self._renew(keys=[_key(name)], args=[LEASE_SECONDS, *held[name]]) for name in held)
-        # A write, whatever is held: one that Redis refuses (full, or a replica) means that it cannot count.
-        await asyncio.gather(self._client.set(f"{PREFIX}:probe", "", ex=60), *renewals)
-        # A place that was given back meanwhile may have been taken again by the lines above.
+        arguments: list[str | int] = [LEASE_SECONDS]
+        for leases in held.values():
+            arguments += [len(leases), *leases]
+        # Nothing may come between the look and the command: a place given back in between would be taken again.
+        await self._renew(keys=[f"{PREFIX}:probe", *map(_key, held)], args=arguments)
+        # As it may be all the same where Redis had lost the script, and was told it again first.
         dropped = {
             (name, lease) for name, leases in held.items() for lease in leases if lease not in self._places[name]
         }

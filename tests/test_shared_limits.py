@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -15,7 +16,8 @@ import openai
 import pytest
 import redis
 
-from proxyapi.shared_counters import LEASE_SECONDS
+from proxyapi.redis_link import PipelinedRedis
+from proxyapi.shared_counters import LEASE_SECONDS, SharedCounters
 from tests.crowd import crowd, statuses
 from tests.disks import wait_until
 from tests.gateway import ACCESS_TOKEN, PATIENCE, Gateway, free_port, run_gateway
@@ -119,6 +121,26 @@ def test_one_call_after_the_other_is_not_parallel(shared: Gateway, keys: KeyBox,
         for _ in range(20):
             for wire in wires:
                 assert statuses([wire], key) == [200]
+
+
+async def test_a_place_given_back_is_not_taken_again_by_a_renewal_on_its_way() -> None:
+    sent: list[str] = []
+
+    class Recorder(PipelinedRedis):
+        async def execute_command(self, *args: Any, **options: Any) -> Any:
+            sent.append(args[0])
+
+    places = {"a": {"lease"}}
+    counters = SharedCounters(Recorder("redis://127.0.0.1:1"), places)
+
+    async def end_call() -> None:
+        places["a"].discard("lease")
+        await counters.vacate("a", "lease")
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(counters.renew())
+        tasks.create_task(end_call())
+    assert sent[:2] == ["EVALSHA", "ZREM"]
 
 
 @pytest.mark.parametrize("stream", [False, True])
