@@ -18,13 +18,15 @@ from typing import Any, cast
 from urllib.parse import urlencode
 
 import httpx2
+import psycopg
 
 from bench.ledger_rows import RARE_KEY, RARE_MODEL, fill
-from bench.shipper import set_up
+from bench.shipper import cpu_of_tree, set_up
 from chatproxy.bundled_postgres import BundledPostgres
 from tests.gateway import ACCESS_TOKEN, run_gateway
 
 PASSWORD = "bench-password"
+WARM_UP = 3
 REQUESTS = "/admin/usage/request/"
 
 
@@ -49,7 +51,8 @@ def run(directory: Path, rows: int, rounds: int, *, keep: bool) -> None:
         prepare(directory, postgres.url, rows)
         with run_gateway("http://127.0.0.1:9", postgres.url, directory / "data", ADMIN_PASSWORD=PASSWORD) as gateway:
             client = sign_in(gateway.url)
-            measure(client, pages(client), rounds)
+            server = int((postgres.cluster / "postmaster.pid").read_text().splitlines()[0])
+            measure(client, pages(client), rounds, (gateway.process.pid, gateway.worker_pids[-1], server))
     finally:
         postgres.stop()
         if not keep:
@@ -58,7 +61,9 @@ def run(directory: Path, rows: int, rounds: int, *, keep: bool) -> None:
 
 def prepare(directory: Path, url: str, rows: int) -> None:
     """The tables first, then the rows, then the indexes of the search: as an update of a full database makes them."""
-    set_up(directory, url, "usage", "0003")
+    with psycopg.connect(url) as probe:
+        is_new = probe.execute("SELECT to_regclass('usage_request') IS NULL").fetchone() == (True,)
+    set_up(directory, url, *(("usage", "0003") if is_new else ()))
     from django.core.management import call_command
     from django.db import connection, connections
 
@@ -138,19 +143,23 @@ def pages(client: httpx2.Client) -> dict[str, str]:
     }
 
 
-def measure(client: httpx2.Client, addresses: dict[str, str], rounds: int) -> None:
+def measure(client: httpx2.Client, addresses: dict[str, str], rounds: int, processes: tuple[int, ...]) -> None:
+    """The time, and the CPU that the server and PostgreSQL took: on a busy machine only that can be trusted."""
     times: dict[str, list[float]] = {name: [] for name in addresses}
-    for number in range(rounds + 3):
+    used: dict[str, float] = dict.fromkeys(addresses, 0.0)
+    for number in range(rounds + WARM_UP):
         for name, address in addresses.items():
-            started = time.perf_counter()
+            before, started = sum(map(cpu_of_tree, processes)), time.perf_counter()
             answer = client.get(address)
             milliseconds = 1000 * (time.perf_counter() - started)
             answer.raise_for_status()
-            if number >= 3:
+            if number >= WARM_UP:
                 times[name].append(milliseconds)
-    print(f"{'':44}{'median':>10}{'p95':>10}  ms")
+                used[name] += sum(map(cpu_of_tree, processes)) - before
+    print(f"{'':44}{'median':>10}{'p95':>10}{'CPU':>10}  ms")
     for name, taken in times.items():
-        print(f"{name:44}{statistics.median(taken):>10.0f}{sorted(taken)[int(len(taken) * 0.95)]:>10.0f}")
+        p95 = sorted(taken)[int(len(taken) * 0.95)]
+        print(f"{name:44}{statistics.median(taken):>10.0f}{p95:>10.0f}{1000 * used[name] / rounds:>10.0f}")
 
 
 if __name__ == "__main__":

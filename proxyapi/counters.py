@@ -10,8 +10,9 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from limits import RateLimitItem, RateLimitItemPerMinute, RateLimitItemPerSecond
 from limits.aio.storage import MovingWindowSupport, Storage
@@ -44,6 +45,7 @@ class Counters(ABC):
     """One place that counts. A key's counts are kept under its name, which never changes, and its limit."""
 
     def __init__(self, storage: Storage) -> None:
+        self._storage = storage
         self._moving = MovingWindowRateLimiter(storage)
         self._fixed = FixedWindowRateLimiter(storage)
 
@@ -52,7 +54,9 @@ class Counters(ABC):
         standings: dict[Window, Standing] = {}
         if caller.tokens_per_minute is not None:
             item = tokens_item(caller.tokens_per_minute)
-            standings["tokens"] = _standing(item, *await self._fixed.get_window_stats(item, caller.name))
+            key = item.key_for(caller.name)
+            used, ends_at = await self._in_order(self._storage.get(key), self._storage.get_expiry(key))
+            standings["tokens"] = _standing(item, ends_at, item.amount - used)
             if not standings["tokens"].remaining:
                 return Verdict(standings, "tokens")
         if caller.parallel_calls is not None and not await self.occupy(caller.name, lease, caller.parallel_calls):
@@ -60,8 +64,10 @@ class Counters(ABC):
         # Last, because a request that has been counted cannot be taken back.
         if caller.requests_per_minute is not None:
             item = requests_item(caller.requests_per_minute)
-            counted = await self._moving.hit(item, caller.name)
-            standings["requests"] = _standing(item, *await self._moving.get_window_stats(item, caller.name))
+            counted, stats = await self._in_order(
+                self._moving.hit(item, caller.name), self._moving.get_window_stats(item, caller.name)
+            )
+            standings["requests"] = _standing(item, *stats)
             if not counted:
                 if caller.parallel_calls is not None:
                     await self.vacate(caller.name, lease)
@@ -70,10 +76,12 @@ class Counters(ABC):
 
     async def settle(self, caller: Caller, lease: str, tokens: int) -> None:
         """A call has ended: its place is free, and what it has cost counts, also beyond the limit."""
+        steps: list[Coroutine[Any, Any, Any]] = []
         if caller.parallel_calls is not None:
-            await self.vacate(caller.name, lease)
+            steps.append(self.vacate(caller.name, lease))
         if tokens and caller.tokens_per_minute is not None:
-            await self._fixed.hit(tokens_item(caller.tokens_per_minute), caller.name, cost=tokens)
+            steps.append(self._fixed.hit(tokens_item(caller.tokens_per_minute), caller.name, cost=tokens))
+        await self._in_order(*steps)
 
     async def pace(self, name: str, seconds: int) -> float:
         """Counts one in so many seconds, and returns 0; or how many seconds are left."""
@@ -81,6 +89,10 @@ class Counters(ABC):
         if await self._moving.hit(item, name):
             return 0.0
         return _standing(item, *await self._moving.get_window_stats(item, name)).reset
+
+    async def _in_order(self, *steps: Coroutine[Any, Any, Any]) -> list[Any]:
+        """What the steps return, taken one after the other."""
+        return [await step for step in steps]
 
     @abstractmethod
     async def occupy(self, name: str, lease: str, limit: int) -> bool:

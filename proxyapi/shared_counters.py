@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Set
-from typing import cast
+from collections.abc import Coroutine, Mapping, Set
+from typing import Any, cast
 
 from limits.aio.storage import RedisStorage
 from limits.aio.storage.redis.redispy import RedispyBridge
@@ -51,6 +51,10 @@ class SharedCounters(Counters):
         self._leaving: dict[tuple[str, str], float] = {}  # given back, but Redis has not confirmed it yet; since when
         self._occupy = client.register_script(OCCUPY)
         self._renew = client.register_script(RENEW)
+
+    async def _in_order(self, *steps: Coroutine[Any, Any, Any]) -> list[Any]:
+        """They leave together, and Redis takes them in their order."""
+        return await asyncio.gather(*steps)
 
     async def occupy(self, name: str, lease: str, limit: int) -> bool:
         return bool(await self._occupy(keys=[_key(name)], args=[limit, LEASE_SECONDS, lease]))

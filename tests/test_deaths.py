@@ -29,7 +29,8 @@ from tests.wire import Wire, WireAnswer, connect, head, json_call
 MESSAGES = [{"role": "user", "content": "hi"}]
 TRANSCRIPTIONS = "/openai/audio/transcriptions"
 EVENT: Any = ResponseStreamEvent  # a union of types; the SDK's own code passes it so
-AT_ONCE = 2.0  # seconds; a call that nobody ended would hang for REQUEST_TIMEOUT
+AT_ONCE = 10.0  # seconds, on a busy machine; a call that nobody ended would hang for REQUEST_TIMEOUT
+HASTY = 4  # seconds
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +43,8 @@ def single(_simulator: Simulator, gateway_database: str, tmp_path_factory: pytes
 
 @pytest.fixture(scope="module")
 def hasty(_simulator: Simulator, gateway_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """One call at a time, of two seconds."""
-    limits = {"MAX_PARALLEL_REQUESTS": "1", "REQUEST_TIMEOUT": "2"}
+    """One call at a time, of four seconds."""
+    limits = {"MAX_PARALLEL_REQUESTS": "1", "REQUEST_TIMEOUT": str(HASTY)}
     with run_gateway(_simulator.base_url, gateway_database, tmp_path_factory.mktemp("hasty"), **limits) as gateway:
         yield gateway
 
@@ -286,7 +287,7 @@ def test_a_caller_that_never_reads_is_ended_by_the_timeout(
         wire.send(call(call_id, MORE_THAN_BUFFERS_HOLD[call]))
         simulator.wait_until(lambda: bool(simulator.requests) and simulator.last.events_sent > 0)
         assert is_held_by_server(wire)
-        simulator.wait_until(lambda: simulator.in_flight == 0, timeout=2 + 1 + AT_ONCE)
+        simulator.wait_until(lambda: simulator.in_flight == 0, timeout=HASTY + 1 + AT_ONCE)
         row = the_row(hasty, simulator, call_id)
 
         # A timeout, when the limit came while an event was not whole and so nothing was to be sent.

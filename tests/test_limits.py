@@ -22,14 +22,15 @@ CALL = {"model": "gpt-4o-mini", "messages": MESSAGES}
 STREAM = {"model": "gpt-4o-mini", "input": "hi", "stream": True}
 BEARER = {"authorization": f"Bearer {SECURITY_KEY}"}
 FILE = ("speech.mp3", b"sound", "audio/mpeg")
-SLACK = 1.5  # seconds that a loaded machine may add
+SLACK = 8.0  # seconds that a busy machine may add; a call that nobody ended would take half a minute at the least
+HASTY = 2  # seconds
 
 
 @pytest.fixture(scope="module")
 def hasty(_simulator: Simulator, gateway_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A server whose calls may take one second."""
+    """A server whose calls may take two seconds."""
     with run_gateway(
-        _simulator.base_url, gateway_database, tmp_path_factory.mktemp("hasty"), REQUEST_TIMEOUT="1"
+        _simulator.base_url, gateway_database, tmp_path_factory.mktemp("hasty"), REQUEST_TIMEOUT=str(HASTY)
     ) as gateway:
         yield gateway
 
@@ -78,10 +79,11 @@ def test_a_timeout_ends_the_call_in_its_time(
     assert answer.json()["error"]["code"] == "upstream_timeout"
     assert "may have been billed" in answer.json()["error"]["message"]
     assert 0.4 <= took < 0.4 + SLACK
-    simulator.wait_until(lambda: simulator.in_flight == 0, timeout=1)
+    simulator.wait_until(lambda: simulator.in_flight == 0, timeout=SLACK)
     row = gateway.row(answer)
     assert (row["outcome"], row["status"], row["error_code"]) == ("timeout", 504, "upstream_timeout")
-    assert row["upstream_ms"] >= 390
+    assert row["overhead_ms"] + row["upstream_ms"] >= 390
+    assert row["upstream_ms"] > row["overhead_ms"]
 
 
 @pytest.mark.parametrize("call", PLACES)
@@ -102,7 +104,7 @@ def test_a_timeout_is_at_most_the_servers(
     answer = call(hasty, 3_600_000)
 
     assert answer.status_code == 504
-    assert time.monotonic() - began < 1 + SLACK
+    assert time.monotonic() - began < HASTY + SLACK
 
 
 def test_without_a_timeout_the_servers_stands(hasty: Gateway, simulator: Simulator) -> None:
@@ -110,7 +112,7 @@ def test_without_a_timeout_the_servers_stands(hasty: Gateway, simulator: Simulat
     answer = hasty.post("/openai", {**CALL, "model": "fault:hang"})
 
     assert answer.status_code == 504
-    assert 1 <= time.monotonic() - began < 1 + SLACK
+    assert HASTY <= time.monotonic() - began < HASTY + SLACK
 
 
 @pytest.mark.parametrize("fault", ["drip+huge-100000+pace-0.01", "events-300+pace-0.1"])
@@ -119,15 +121,15 @@ def test_a_stream_that_drips_for_ever_is_ended(hasty: Gateway, simulator: Simula
     with connect(hasty) as wire:
         wire.send(json_call("/openai2", {**STREAM, "model": f"fault:{fault}"}))
         answer = wire.read_head()
+        assert answer.status == 200, "the time was over before the stream began, and this connection stays open"
         rest = wire.read_to_end()
     took = time.monotonic() - began
 
-    assert answer.status == 200
     assert b"event: error\n" in rest
     assert b'"upstream_timeout"' in rest
     assert not rest.endswith(b"0\r\n\r\n")
-    assert 1 <= took < 1 + SLACK
-    simulator.wait_until(lambda: simulator.in_flight == 0, timeout=1)
+    assert HASTY <= took < HASTY + SLACK
+    simulator.wait_until(lambda: simulator.in_flight == 0, timeout=SLACK)
     row = hasty.row(answer.headers["x-proxy-request-id"])
     assert (row["outcome"], row["status"], row["error_code"]) == ("timeout", 200, "upstream_timeout")
 
@@ -137,7 +139,7 @@ def test_a_body_that_drips_for_ever_is_ended(hasty: Gateway, simulator: Simulato
     answer = hasty.post("/openai", {**CALL, "model": "fault:huge-30000000+split-20"})
 
     assert answer.status_code == 504
-    simulator.wait_until(lambda: simulator.in_flight == 0, timeout=1)
+    simulator.wait_until(lambda: simulator.in_flight == 0, timeout=SLACK)
 
 
 def test_no_connection_to_upstream_in_five_seconds_is_504_and_not_billed(start_gateway: Callable[..., Gateway]) -> None:
@@ -169,7 +171,7 @@ def test_a_body_that_never_ends_is_408(hasty: Gateway) -> None:
 
     assert answer.status == 408
     assert answer.error["code"] == "request_timeout"
-    assert 1 <= time.monotonic() - began < 1 + SLACK
+    assert HASTY <= time.monotonic() - began < HASTY + SLACK
 
 
 def test_a_slow_body_holds_up_nobody(gateway: Gateway, simulator: Simulator) -> None:

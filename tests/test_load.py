@@ -70,11 +70,12 @@ async def read_stream(client: httpx2.AsyncClient) -> bytes:
 
 
 async def test_200_streams_of_30_seconds_lose_no_event(gateway: Gateway, upstream: str) -> None:
-    began = time.monotonic()
+    (pid,) = gateway.worker_pids
+    began, was_busy = time.monotonic(), busy_seconds(pid)
     async with client_of(gateway, "load-streams") as client:
         streams = await asyncio.gather(*(read_stream(client) for _ in range(200)))
-    took = time.monotonic() - began
-    print(f"\n200 streams: {took:.1f} s")  # noqa: T201  (a figure, for `pytest -s`)
+    took, busy = time.monotonic() - began, busy_seconds(pid) - was_busy
+    print(f"\n200 streams: {took:.1f} s, {busy:.1f} of them busy")  # noqa: T201  (figures, for `pytest -s`)
 
     for stream in streams:
         numbers = [int(number) for number in re.findall(rb'"sequence_number":(\d+)', stream)]
@@ -82,8 +83,10 @@ async def test_200_streams_of_30_seconds_lose_no_event(gateway: Gateway, upstrea
         deltas = re.findall(r'"delta":"( ö\d+)"', stream.decode())
         assert deltas == [f" ö{number}" for number in range(300)]
         assert stream.endswith(b"data: [DONE]\n\n")
-    # 308 events, 0.1 s apart; a server that cannot follow takes longer.
-    assert 30 < took < 45
+    # 308 events, 0.1 s apart; a server that cannot follow is busy all the time. How long that takes is not its doing
+    # alone: other tests run beside this one.
+    assert took > 30
+    assert busy < 20
     rows = gateway.rows("WHERE user_agent = 'load-streams'", at_least=200)
     assert Counter(row["outcome"] for row in rows) == {"success": 200}
     assert {row["output_tokens"] for row in rows} == {300}
@@ -155,6 +158,12 @@ async def run_calls(gateway: Gateway, upstream: str, count: int) -> None:
 
     async with client_of(gateway, "load-mixed") as client:
         await asyncio.gather(*(work(client) for _ in range(WORKERS)))
+
+
+def busy_seconds(pid: int) -> float:
+    """The CPU time that a process has had."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_bytes(pid: int) -> int:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.ledgers import NOON, Row, assert_sums_are_right, call, call_id, random_call, stored_sums
-from usage.models import ErrorHour, Request, UsageDay, UsageHour, UsageTotal
+from usage.models import ErrorTotal, Request, UsageDay, UsageHour, UsageTotal
 from usage.pricing import Pricer
 from usage.rollups import Rollup
 from usage.rows import interrupted, write_rows
@@ -47,7 +47,7 @@ SLOW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthChe
 
 def write_anew(batches: Sequence[Sequence[Row]]) -> None:
     """The tables have these rows, and no others."""
-    for model in (Request, UsageHour, UsageDay, UsageTotal, ErrorHour):
+    for model in (Request, UsageHour, UsageDay, UsageTotal, ErrorTotal):
         model.objects.all().delete()
     pricer = Pricer()
     for batch in batches:
@@ -133,18 +133,19 @@ def test_failures_are_counted_with_their_moments_and_a_sample() -> None:
     later = NOON + timedelta(minutes=59)
     failed = [call(moment, outcome="timeout", status=504, error_code="slow") for moment in (NOON, later)]
     write_anew([[failed[0], call()], [failed[1]], [call(outcome="client_cancelled", status=None)]])
-    slow, gone = ErrorHour.objects.order_by("-status")
+    slow, gone = ErrorTotal.objects.filter(span="hour").order_by("-status")
 
     assert (slow.calls, slow.first_at, slow.last_at, str(slow.sample_id)) == (2, NOON, later, failed[1]["request_id"])
     assert (slow.outcome, slow.status, slow.error_code, slow.key_name) == ("timeout", 504, "slow", "default")
     assert (gone.outcome, gone.status, gone.error_code, gone.calls) == ("client_cancelled", 0, "", 1)
+    assert ErrorTotal.objects.get(span="day", status=504).calls == 2
 
 
 def test_a_guess_that_is_replaced_is_no_failure_any_more() -> None:
     real = call()
     write_anew([[interrupted(real)], [real]])
 
-    assert {group.calls for group in ErrorHour.objects.all()} == {0}
+    assert {group.calls for group in ErrorTotal.objects.all()} == {0}
     assert UsageTotal.objects.get(span="day", dimension="all").errors == 0
     assert_sums_are_right()
 
@@ -154,7 +155,7 @@ def test_sums_made_anew_are_the_same() -> None:
     write_anew([[random_call(chance, NOON + timedelta(minutes=chance.randrange(4000))) for _ in range(200)]])
     before = sums_beside_the_rows()
     UsageTotal.objects.update(calls=7)
-    ErrorHour.objects.all().delete()
+    ErrorTotal.objects.all().delete()
     sum_anew(NOON + timedelta(days=1))
 
     assert rounded(sums_beside_the_rows()) == rounded(before)
@@ -166,7 +167,7 @@ def sums_beside_the_rows() -> dict[str, list[tuple[Any, ...]]]:
         model.__name__: sorted(
             model.objects.values_list(*(field.name for field in model._meta.concrete_fields)), key=str
         )
-        for model in (UsageTotal, ErrorHour)
+        for model in (UsageTotal, ErrorTotal)
     }
 
 

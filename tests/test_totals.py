@@ -65,15 +65,16 @@ def test_a_charts_bins_have_every_call_of_the_time_once(name: str) -> None:
     moments = [time_range.start + time_range.length * number / 40 for number in range(1, 40)]
     write_rows([call(moment, outcome="timeout" if number % 3 else "success") for number, moment in enumerate(moments)])
     span, step = time_range.bins(NOW)
-    bins, series = read_series([Dimension.ALL, Dimension.OUTCOME], time_range.start, time_range.end, span, step)
+    series = read_series(time_range.start, time_range.end, span, step, {Dimension.OUTCOME: "calls"})
+    bins = series.bins
 
     assert 24 <= len(bins) <= 61
     assert bins[0] <= time_range.start < bins[1]
     assert bins[-1] < time_range.end <= bins[-1] + step
     for moment, following in zip(bins, [*bins[1:], NOW], strict=True):
-        totals = series[Dimension.ALL, ""][bins.index(moment)]
+        totals = series.everything[bins.index(moment)]
         assert (totals.calls if totals else 0) == sum(moment <= one < following for one in moments)
-    assert sum(totals.calls for totals in series[Dimension.OUTCOME, "timeout"] if totals) == 26
+    assert sum(series.by_value[Dimension.OUTCOME]["timeout"]) == 26
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -19,7 +18,6 @@ from tests.simulator.server import Simulator
 from tests.varied_forms import FILE, MODEL, SOUND, WHISPER, write
 from tests.wire import Wire, WireAnswer, connect, head, in_chunks, json_call
 from usage.answers import Answer
-from usage.ledger import ledger
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -416,12 +414,13 @@ def test_sound_passes_as_it_comes(gateway: Gateway, simulator: Simulator, call_i
     with connect(gateway) as wire:
         wire.send(json_call("/v1/audio/speech", SPEECH | {"model": "fault:gate-body"}, f"X-Request-Id: {call_id}"))
         answer = wire.read_head()
-        chunks = wire.read_chunks()
+        assert answer.headers["content-length"] == str(len(whole))
+        pieces = wire.read_pieces(len(whole))
         received = b""
         while len(received) < len(whole) // 2:
-            received += next(chunks)
+            received += next(pieces)
         simulator.release(waiting=1)
-        received += b"".join(chunks)
+        received += b"".join(pieces)
 
     assert (answer.status, answer.headers["content-type"]) == (200, "audio/mpeg")
     assert received == whole
@@ -448,6 +447,8 @@ class Row:
     def end(self, *_facts: Any) -> None:
         self.ended = True
 
+    async def recorded(self) -> None: ...
+
 
 class Sound:
     """An answer of two chunks."""
@@ -464,9 +465,8 @@ class Sound:
 
 
 @pytest.mark.parametrize("length", [9, None])
-async def test_a_caller_that_has_the_last_byte_has_its_row(length: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_caller_that_has_the_last_byte_has_its_row(length: int | None) -> None:
     """Where upstream says which byte is the last; else before the end of the answer. (Over a socket it is a race.)"""
-    monkeypatch.setattr(ledger, "durable", lambda: asyncio.sleep(0))
     row: Any = Row()
     sound: Any = Sound(length)
     chunks = BodyRelay(row, sound).chunks()
@@ -482,9 +482,10 @@ def test_sound_that_breaks_off_is_no_whole_sound(
 ) -> None:
     with connect(gateway) as wire:
         wire.send(json_call("/v1/audio/speech", SPEECH | {"model": f"fault:{fault}"}, f"X-Request-Id: {call_id}"))
-        assert wire.read_head().status == 200
+        answer = wire.read_head()
+        assert answer.status == 200
         with pytest.raises(EOFError):
-            for _ in wire.read_chunks():
+            for _ in wire.read_pieces(int(answer.headers["content-length"])):
                 pass
 
     row = the_row(gateway, call_id)
@@ -496,7 +497,7 @@ def test_a_caller_that_leaves_stops_the_sound(gateway: Gateway, simulator: Simul
     with connect(gateway) as wire:
         wire.send(json_call("/v1/audio/speech", SPEECH | {"model": "fault:gate-body"}, f"X-Request-Id: {call_id}"))
         wire.read_head()
-        next(wire.read_chunks())
+        next(wire.read_pieces(1))
 
     simulator.wait_until(lambda: simulator.in_flight == 0)
     assert simulator.last.outcome == "disconnected"

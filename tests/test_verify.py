@@ -13,7 +13,7 @@ from django.db.models import F
 from tests.ledgers import NOON, begin, call, end, leave, random_call, ship
 from usage import verify
 from usage.delivery import Delivery
-from usage.models import ErrorHour, Request, UsageDay, UsageHour, UsageTotal
+from usage.models import ErrorTotal, Request, UsageDay, UsageHour, UsageTotal
 from usage.records import frame
 from usage.rollups import DAY_SUMS, HISTOGRAMS, SUMS, TOTAL_SUMS
 from usage.rows import COLUMNS
@@ -133,9 +133,9 @@ def test_a_changed_histogram_of_a_total_is_noticed(tmp_path: Path, row: str) -> 
 def test_a_changed_count_of_failures_is_noticed(tmp_path: Path, change: dict[str, Any]) -> None:
     ship(tmp_path, end(call(outcome="timeout", status=504, error_code="slow")))
     assert faults(tmp_path) == []
-    ErrorHour.objects.update(**change)
-    group = "2026-11-01 12:00:00+00 / timeout / 504 / slow / gpt-4o-mini-2024-07-18 / /openai / default"
-    assert f"usage_errorhour does not count its rows for {group}" in faults(tmp_path)
+    ErrorTotal.objects.update(**change)
+    group = "hour / 2026-11-01 12:00:00+00 / timeout / 504 / slow / gpt-4o-mini-2024-07-18 / /openai / default"
+    assert f"usage_errortotal does not count its rows for {group}" in faults(tmp_path)
 
 
 @pytest.mark.parametrize("column", ["calls", "unpriced_calls", *DAY_SUMS])

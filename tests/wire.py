@@ -60,6 +60,15 @@ class Wire:
             answer.body, self._received = self._received[:length], self._received[length:]
         return answer
 
+    def read_pieces(self, size: int) -> Iterator[bytes]:
+        """`size` bytes of a body that says its length, as they come."""
+        while size:
+            while not self._received:
+                self._receive()
+            piece, self._received = self._received[:size], self._received[size:]
+            size -= len(piece)
+            yield piece
+
     def read_chunks(self) -> Iterator[bytes]:
         """The chunks of a chunked body, each as soon as it is whole."""
         while True:

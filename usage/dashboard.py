@@ -189,19 +189,15 @@ def _ratio(part: float, whole: float) -> float | None:
 
 def _charts(time_range: TimeRange, now: datetime) -> dict[str, Any]:
     span, step = time_range.bins(now)
-    dimensions = (Dimension.ALL, Dimension.OUTCOME, Dimension.MODEL)
-    bins, series = read_series(dimensions, time_range.start, time_range.end, span, step)
-    everything: Line = series.get((Dimension.ALL, ""), [None] * len(bins))
-    outcomes = [(label, series.get((Dimension.OUTCOME, value))) for value, label in Outcome.choices]
+    columns = {Dimension.OUTCOME: "calls", Dimension.MODEL: "cost"}
+    series = read_series(time_range.start, time_range.end, span, step, columns)
+    everything = series.everything
+    outcomes = [(label, series.by_value[Dimension.OUTCOME].get(value)) for value, label in Outcome.choices]
     return {
-        "times": [moment.isoformat() for moment in bins],
+        "times": [moment.isoformat() for moment in series.bins],
         "step": step.total_seconds(),
-        "calls": [
-            {"name": label.capitalize(), "values": _values(line, lambda totals: totals.calls)}
-            for label, line in outcomes
-            if line is not None
-        ],
-        "dollars": _by_model(series, len(bins)),
+        "calls": [{"name": label.capitalize(), "values": line} for label, line in outcomes if line is not None],
+        "dollars": _by_model(series.by_value[Dimension.MODEL]),
         "tokens": [
             {
                 "name": "In, not cached",
@@ -218,22 +214,22 @@ def _charts(time_range: TimeRange, now: datetime) -> dict[str, Any]:
     }
 
 
-def _by_model(series: dict[tuple[str, str], list[Totals | None]], length: int) -> list[dict[str, Any]]:
-    lines = {
-        value: _values(line, lambda totals: float(totals.cost))
-        for (dimension, value), line in series.items()
-        if dimension == Dimension.MODEL
-    }
+def _by_model(lines: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """Those that cost the most, and the rest put together."""
     ranked = sorted((name for name, values in lines.items() if any(values)), key=lambda name: -sum(lines[name]))
-    charted = [{"name": name or "no model", "values": lines[name]} for name in ranked[:MOST_SERIES]]
+    charted = [{"name": name or "no model", "values": _dollars(lines[name])} for name in ranked[:MOST_SERIES]]
     if rest := ranked[MOST_SERIES:]:
-        sums = [sum(lines[name][number] for name in rest) for number in range(length)]
-        charted.append({"name": f"{len(rest)} others", "values": sums})
+        sums = [sum(values) for values in zip(*(lines[name] for name in rest), strict=True)]
+        charted.append({"name": f"{len(rest)} others", "values": _dollars(sums)})
     return charted
 
 
+def _dollars(values: Sequence[Any]) -> list[float]:
+    return [round(float(value), 8) for value in values]
+
+
 def _values(line: Line, read: Callable[[Totals], float]) -> list[float]:
-    return [round(read(totals), 8) if totals else 0 for totals in line]
+    return [read(totals) if totals else 0 for totals in line]
 
 
 def _percentiles(line: Line, name: str, share: float) -> list[float | None]:

@@ -229,14 +229,15 @@ class UsageTotal(models.Model):
         return f"{self.span} {self.start:%Y-%m-%d %H:%M} {self.dimension} {self.value}"
 
 
-class ErrorHour(models.Model):
-    """The calls of one hour and key that failed in one way. Written by `usage.rollups` only.
+class ErrorTotal(models.Model):
+    """The calls of one hour or day, and key, that failed in one way. Written by `usage.rollups` only.
 
     The moments and the sample only ever grow: of a row that is taken back they may stay.
     """
 
-    pk = models.CompositePrimaryKey("hour", "outcome", "status", "error_code", "model", "route", "key_name")
-    hour = models.DateTimeField()
+    pk = models.CompositePrimaryKey("span", "start", "outcome", "status", "error_code", "model", "route", "key_name")
+    span = models.CharField(max_length=6, choices=Span)
+    start = models.DateTimeField()
     outcome = models.CharField(max_length=20, choices=Outcome)
     status = models.PositiveSmallIntegerField(help_text="0: the caller had left.")
     error_code = models.CharField(max_length=200)
@@ -249,7 +250,7 @@ class ErrorHour(models.Model):
     sample_id = models.UUIDField(help_text="The newest of the calls.")
 
     def __str__(self) -> str:
-        return f"{self.hour:%Y-%m-%d %H} {self.outcome} {self.status} {self.error_code} {self.key_name}"
+        return f"{self.span} {self.start:%Y-%m-%d %H} {self.outcome} {self.status} {self.error_code} {self.key_name}"
 
 
 class KnownError(models.Model):

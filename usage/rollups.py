@@ -103,8 +103,9 @@ class Rollup:
             self.minutes[minute, key, model, route, outcome].add(row, sign)
             if outcome != Outcome.SUCCESS:
                 hour = minute.replace(minute=0)
-                group = (hour, outcome, row["status"] or 0, row["error_code"], model, route, key)
-                self.failures[group].add(row, sign)
+                for span, start in ((Span.HOUR, hour), (Span.DAY, hour.replace(hour=0))):
+                    group = (span.value, start, outcome, row["status"] or 0, row["error_code"], model, route, key)
+                    self.failures[group].add(row, sign)
 
     def write(self, cursor: CursorWrapper) -> None:
         """Adds the sums to the tables."""
@@ -181,7 +182,7 @@ ROW_COLUMNS = (
 HOUR_KEYS = ("hour", "key_name", "model", "route", "outcome")
 DAY_KEYS = ("day", "key_name")
 TOTAL_KEYS = ("span", "dimension", "start", "value")
-FAILURE_KEYS = ("hour", "outcome", "status", "error_code", "model", "route", "key_name")
+FAILURE_KEYS = ("span", "start", "outcome", "status", "error_code", "model", "route", "key_name")
 DIMENSIONS = ("key", "model", "route", "outcome")  # in the order of HOUR_KEYS
 
 
@@ -239,7 +240,7 @@ ADD_TOTALS = _adding(
     histograms=[f"{name}_histogram" for name in HISTOGRAMS],
 )
 ADD_FAILURES = _adding(
-    "usage_errorhour", FAILURE_KEYS, ("calls",), maxima=("last_at", "sample_id"), minima=("first_at",)
+    "usage_errortotal", FAILURE_KEYS, ("calls",), maxima=("last_at", "sample_id"), minima=("first_at",)
 )
 
 

@@ -24,9 +24,10 @@ from usage.ranges import read_moment, read_range
 from usage.retention import first_id
 
 PAGE = 50
-PATIENCE = 0.15  # seconds; a slice more may follow
-FIRST_SLICE, LONGEST_SLICE = 1000, 16_000
-RARE = 2000  # so few calls beyond a threshold are fetched one by one
+PATIENCE = 0.1  # seconds; a slice more may follow
+SLICE_SECONDS = 0.02  # how long one should take
+FIRST_SLICE, LONGEST_SLICE = 1000, 8000
+RARE = 10_000  # so few calls beyond a threshold are walked one by one
 MOST_CHOICES = 300
 MOST_NAMES = 8  # of keys and of models that a text is part of
 MODEL = "COALESCE(NULLIF(response_model, ''), request_model)"
@@ -103,12 +104,13 @@ FAILURES = frozenset(Outcome.values) - {Outcome.SUCCESS}
 
 @dataclass
 class Walk:
-    """Along calls that fulfil `along`, which has an index; `rest` is looked at on the way."""
+    """Along calls that fulfil `along`, which has an index, or along `ids`, the highest first; `rest` is looked at."""
 
     along: Condition | None
     rest: list[Condition]
     at: UUID | None
     floor: UUID | None
+    ids: list[UUID] | None = None
     size: int = field(default_factory=lambda: FIRST_SLICE)
     found: list[UUID] = field(default_factory=list)
     is_done: bool = False
@@ -116,11 +118,15 @@ class Walk:
     def step(self, wanted: int) -> None:
         """One slice more."""
         bounds = [self.along] if self.along else []
+        if self.ids is not None:
+            self.ids = [one for one in self.ids if self.at is None or one < self.at]
+            bounds.append(Condition("request_id = ANY(%s)", (self.ids[: self.size],)))
         if self.at is not None:
             bounds.append(Condition("request_id < %s", (self.at,)))
         if self.floor is not None:
             bounds.append(Condition("request_id >= %s", (self.floor,)))
         wanted -= len(self.found)
+        started = time.monotonic()
         rest = " AND ".join(condition.in_slice or condition.sql for condition in self.rest) or "TRUE"
         query = f"""
             WITH slice AS MATERIALIZED (
@@ -142,7 +148,8 @@ class Walk:
             self.is_done = True
         else:
             self.at = last
-            self.size = min(self.size * 2, LONGEST_SLICE)
+            is_quick = time.monotonic() - started < SLICE_SECONDS
+            self.size = min(self.size * 2, LONGEST_SLICE) if is_quick else max(self.size // 2, FIRST_SLICE)
 
 
 def read_filters(query: Mapping[str, str], now: datetime) -> Filters:
@@ -239,8 +246,9 @@ def _plan(filters: Filters, before: UUID | None) -> list[Walk]:
     at = min(filter(None, (before, until)), default=None)
     conditions = _conditions(filters)
     if not filters.q:
-        along = _if_rare(conditions) or next((condition for condition in conditions if condition.has_index), None)
-        return [Walk(along, [condition for condition in conditions if condition is not along], at, floor)]
+        rare = _if_rare(conditions)
+        along = next((condition for condition in conditions if condition.has_index), None) if rare is None else None
+        return [Walk(along, [condition for condition in conditions if condition is not along], at, floor, rare)]
     pattern = f"%{_escaped(filters.q)}%"
     names = [
         Condition(f"{column} = %s", (name,))
@@ -284,7 +292,7 @@ def _conditions(filters: Filters) -> list[Condition]:
     return found
 
 
-def _if_rare(conditions: Sequence[Condition]) -> Condition | None:
+def _if_rare(conditions: Sequence[Condition]) -> list[UUID] | None:
     """The calls beyond a threshold, if there are few of them at all."""
     for condition in conditions:
         if condition.is_threshold:
@@ -294,7 +302,7 @@ def _if_rare(conditions: Sequence[Condition]) -> Condition | None:
                 )
                 found = [request_id for (request_id,) in cursor.fetchall()]
             if len(found) < RARE:
-                return Condition("request_id = ANY(%s)", (found,))
+                return sorted(found, reverse=True)
     return None
 
 

@@ -13,9 +13,10 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import TruncDay
 
-from usage.models import FAILED, ErrorHour, LedgerState, Outcome, Request, Span, UsageHour, UsageTotal
+from usage.models import FAILED, ErrorTotal, LedgerState, Outcome, Request, Span, UsageHour, UsageTotal
 from usage.retention import MINUTES_KEPT, first_id
 from usage.rollups import HISTOGRAMS, HOUR_KEYS, ROW_COLUMNS, SUMS, Rollup, Sums
+from usage.totals import ceiling
 
 BATCH_SIZE = 5000
 
@@ -33,9 +34,10 @@ def sum_anew(now: datetime | None = None) -> None:
         minutes = Request.objects.filter(request_id__gte=first_id(now - MINUTES_KEPT))
         for rollup in _sums_of_rows(minutes):
             rollup.write_totals(cursor, {Span.MINUTE})
-        failed, known = Request.objects.filter(FAILED), ErrorHour.objects.all()
+        failed, known = Request.objects.filter(FAILED), ErrorTotal.objects.all()
         if pruned_before := LedgerState.load().pruned_before:
-            failed, known = failed.filter(started_at__gte=pruned_before), known.filter(hour__gte=pruned_before)
+            whole = ceiling(pruned_before, Span.DAY)  # days that have lost rows keep what they had
+            failed, known = failed.filter(started_at__gte=whole), known.filter(start__gte=whole)
         known.delete()
         for rollup in _sums_of_rows(failed):
             rollup.write_failures(cursor)

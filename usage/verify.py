@@ -187,18 +187,21 @@ def wrong_failures(since: datetime | None) -> Iterator[str]:
     keys = ", ".join(FAILURE_KEYS)
     query = f"""
         WITH a AS (
-            SELECT {HOUR} AS hour, outcome, COALESCE(status, 0) AS status, error_code, {MODEL} AS model, route,
+            SELECT span, start, outcome, COALESCE(status, 0) AS status, error_code, {MODEL} AS model, route,
                    key_name, count(*) AS calls
-            FROM usage_request WHERE outcome <> 'success' GROUP BY 1, 2, 3, 4, 5, 6, 7
-        ), b AS (SELECT {keys}, calls FROM usage_errorhour WHERE calls <> 0)
+            FROM usage_request, LATERAL (
+                VALUES ('hour', {HOUR}), ('day', date_trunc('day', started_at, 'UTC'))
+            ) AS spans (span, start)
+            WHERE outcome <> 'success' GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+        ), b AS (SELECT {keys}, calls FROM usage_errortotal WHERE calls <> 0)
         SELECT {", ".join(f"{key}::text" for key in FAILURE_KEYS)} FROM a FULL JOIN b USING ({keys})
-        WHERE hour >= COALESCE(%s, '-infinity'::timestamptz) AND a.calls IS DISTINCT FROM b.calls
+        WHERE start >= COALESCE(%s, '-infinity'::timestamptz) AND a.calls IS DISTINCT FROM b.calls
         LIMIT 100
     """
     with connection.cursor() as cursor:
         cursor.execute(query, [since])
         for group in cursor.fetchall():
-            yield f"usage_errorhour does not count its rows for {' / '.join(group)}"
+            yield f"usage_errortotal does not count its rows for {' / '.join(group)}"
 
 
 def stray_holds() -> Iterator[str]:

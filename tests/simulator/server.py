@@ -13,7 +13,10 @@ from tests.simulator.chance import chance
 from tests.simulator.faults import parse_fault
 from tests.simulator.recording import ReceivedRequest
 
-_START_TIMEOUT = 10.0
+_PATIENCE = 60.0  # seconds; on a busy machine
+# Linux lets the other side's buffer grow to 32 MiB (`tcp_rmem`) with what is on its way at once; so little does not,
+# and a client that stops reading is felt after a few MB.
+_SEND_BUFFER = 32 * 1024
 
 
 class _Server(uvicorn.Server):
@@ -48,6 +51,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener = socket.create_server(
         (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
     )
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # also of those that it accepts
     listener.setblocking(False)
     return listener
 
@@ -109,12 +113,12 @@ class Simulator:
         """From now on every answer waits before its head, until `release`."""
         self._app.gate.hold()
 
-    def release(self, waiting: int = 0, timeout: float = 5) -> None:
+    def release(self, waiting: int = 0, timeout: float = _PATIENCE) -> None:
         """Let go every answer at the gate and end a `hold`; first wait until `waiting` of them are there."""
         self.wait_until(lambda: self.waiting >= waiting, timeout)
         self._app.gate.release()
 
-    def wait_until(self, condition: Callable[[], object], timeout: float = 5) -> None:
+    def wait_until(self, condition: Callable[[], object], timeout: float = _PATIENCE) -> None:
         """Wait until the condition holds, woken by every change here; raises TimeoutError after `timeout` seconds."""
         self._app.recorder.wait_until(condition, timeout)
 
@@ -128,12 +132,12 @@ def run_simulator(host: str = "127.0.0.1", port: int = 0) -> Iterator[Simulator]
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="simulator", daemon=True)
         thread.start()
         try:
-            if not server.up.wait(_START_TIMEOUT):
+            if not server.up.wait(_PATIENCE):
                 raise RuntimeError("the simulator didn't start")
             yield Simulator(_url(listener), app)
         finally:
             server.should_exit = True
-            thread.join(_START_TIMEOUT)
+            thread.join(_PATIENCE)
 
 
 def serve(host: str, port: int) -> None:

@@ -13,10 +13,11 @@ class Migration(migrations.Migration):
     operations = [
         migrations.RunSQL("SET LOCAL lock_timeout = '5s'", ""),
         migrations.CreateModel(
-            name='ErrorHour',
+            name='ErrorTotal',
             fields=[
-                ('pk', models.CompositePrimaryKey('hour', 'outcome', 'status', 'error_code', 'model', 'route', 'key_name', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('hour', models.DateTimeField()),
+                ('pk', models.CompositePrimaryKey('span', 'start', 'outcome', 'status', 'error_code', 'model', 'route', 'key_name', blank=True, editable=False, primary_key=True, serialize=False)),
+                ('span', models.CharField(choices=[('minute', 'Minute'), ('hour', 'Hour'), ('day', 'Day')], max_length=6)),
+                ('start', models.DateTimeField()),
                 ('outcome', models.CharField(choices=[('success', 'success'), ('upstream_error', 'upstream error'), ('timeout', 'timeout'), ('unreachable', 'unreachable'), ('client_cancelled', 'client cancelled'), ('rejected', 'rejected'), ('interrupted', 'interrupted')], max_length=20)),
                 ('status', models.PositiveSmallIntegerField(help_text='0: the caller had left.')),
                 ('error_code', models.CharField(max_length=200)),

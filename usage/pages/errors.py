@@ -10,8 +10,7 @@ from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
-from usage.error_groups import MOST_GROUPS, Kind, mark_known, read_groups, unmark
-from usage.models import Outcome
+from usage.error_groups import MOST_GROUPS, mark_known, read_groups, read_kind, unmark
 from usage.pages.access import admin_page, render_page
 from usage.pages.dashboard import range_query
 from usage.ranges import NAMED, read_range
@@ -62,12 +61,11 @@ def mark(request: HttpRequest) -> HttpResponseBase:
     if not request.user.has_perm("usage.change_knownerror"):
         messages.error(request, "You may not mark errors.")
         return back
-    status = request.POST.get("status", "")
-    texts = {name: request.POST.get(name, "")[:200] for name in ("outcome", "error_code", "model", "route")}
-    if texts["outcome"] not in Outcome.values or not (status.isascii() and status.isdigit() and len(status) < 5):
+    try:
+        kind = read_kind(request.POST.get("kind", ""))
+    except ValueError:
         messages.error(request, "There is no such kind of error.")
         return back
-    kind = Kind(status=int(status), **texts)
     if request.POST.get("do") == "forget":
         unmark(kind)
     else:
