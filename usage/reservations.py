@@ -32,7 +32,9 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = 1.0  # seconds, for a round; a call waits for the one that goes on, and for its own
 SLICES = 10
-CALLS_AT_ONCE = 200
+SETTLE_SECONDS = 0.02
+FRESH_SECONDS = 5.0
+CALLS_AT_ONCE = 50
 LOOK_SECONDS = 1.0
 CONNECTIONS = 4
 SPANS = ("day", "month", "total")
@@ -120,7 +122,7 @@ class Reservations:
     def __init__(self) -> None:
         self.fault = ""
         self.outages = 0  # the number of the one that goes on, or was the last
-        self._back_at = -inf
+        self._back_at = self._answered_at = -inf
         self._pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._rounds: set[asyncio.Task[list[Standing]]] = set()  # one, and those that a database holds up
@@ -142,7 +144,7 @@ class Reservations:
             num_workers=1,
             timeout=PATIENCE,
             reconnect_timeout=PATIENCE,
-            check=AsyncConnectionPool.check_connection,
+            check=self._check,
             name=APPLICATION,
             open=False,
         )
@@ -174,8 +176,9 @@ class Reservations:
 
     def settle(self, request_id: str, dollars: Decimal) -> None:
         """The call has ended and has cost so much: the next one need not wait for its row. Best effort."""
+        if not self._ended:  # the next call of its key, if it comes at once, takes it along
+            asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._work.set)
         self._ended[request_id] = dollars
-        self._work.set()
 
     async def _keep(self) -> None:
         try:
@@ -202,6 +205,7 @@ class Reservations:
             self._gone(type(error).__name__)
             self._fail(calls)
             return
+        self._answered_at = time.monotonic()
         if self.fault:
             logger.info("budgets are reserved again")
             self.fault, self._back_at = "", time.monotonic()
@@ -228,6 +232,11 @@ class Reservations:
         self._rounds.discard(task)
         if not task.cancelled():
             task.exception()  # raised where it was awaited, if it still was
+
+    async def _check(self, connection: AsyncConnection[Any]) -> None:
+        """The server may have closed it; not just after its last word, when asking would only cost a round trip."""
+        if time.monotonic() - self._answered_at > FRESH_SECONDS:
+            await AsyncConnectionPool.check_connection(connection)
 
     async def _write(self, ended: Mapping[str, Decimal], wanted: Sequence[Wanted]) -> list[Standing]:
         """What each wanted hold has come to, in their order."""
