@@ -441,16 +441,6 @@ def test_without_a_database_a_small_allowance_goes_on(
         assert gateway.manage("ledger", "verify").returncode == 0
 
 
-def test_a_call_that_the_ledger_cannot_take_holds_nothing(
-    start_gateway: Callable[..., Gateway], gateway_database: str, simulator: Simulator
-) -> None:
-    gateway = start_gateway(JOURNAL_RESERVE_BYTES=str(2**60))  # a disk that is full
-    key = make_key(gateway, "storage full", day="1")
-    assert error_of(chat(gateway, key))[2] == "storage_full"
-    wait_until(lambda: not holds(gateway_database, "storage full"))
-    assert simulator.requests == []
-
-
 def test_an_allowance_has_an_end_however_cheap_the_calls_are(
     simulator: Simulator, postgres: Postgres, tmp_path: Path
 ) -> None:

@@ -264,6 +264,7 @@ def test_a_cookie_ends_after_an_hour(keys: Keyring, monkeypatch: pytest.MonkeyPa
         signing.dumps({"a": 1}),
         base64.urlsafe_b64encode(b"[" * 6000).decode(),
     ],
+    ids=["empty", "colon", "letter", "not ASCII", "unsalted", "signed", "a list", "an object", "deep"],
 )
 def test_a_forged_cookie_opens_nothing(keys: Keyring, cookie: str) -> None:
     make_key(keys, "mine")

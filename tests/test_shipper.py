@@ -38,7 +38,7 @@ from usage import delivery as delivery_module
 from usage import shipper as shipper_module
 from usage.delivery import DAMAGED, DEAD_LETTERS, Delivery, GaveUp
 from usage.journal import Journal
-from usage.models import Request, RequestBody, UsageHour
+from usage.models import ErrorTotal, Request, RequestBody, UsageHour
 from usage.records import frame
 from usage.rollups import Rollup
 from usage.shipper import Shipper, adopt_dead, replay
@@ -352,7 +352,7 @@ def test_a_poison_begin_is_a_stub_too(tmp_path: Path) -> None:
 
 def widen(column: str, sql_type: str) -> None:
     with connection.cursor() as cursor:
-        for table in ("usage_request", "usage_usagehour"):
+        for table in ("usage_request", "usage_usagehour", "usage_errortotal"):
             cursor.execute(f"ALTER TABLE {table} ALTER COLUMN {column} TYPE {sql_type}")
 
 
@@ -377,6 +377,7 @@ def test_a_replay_after_the_cause_is_gone_replaces_the_stub(tmp_path: Path, reco
     finally:
         Request.objects.all().delete()
         UsageHour.objects.all().delete()
+        ErrorTotal.objects.all().delete()
         widen("route", "varchar(100)")
 
 

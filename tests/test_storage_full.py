@@ -7,11 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import openai
+import psycopg
 import pytest
 from openai.types.chat import ChatCompletion
 
 from tests.disks import fill, small_disk, wait_until
 from tests.gateway import SECURITY_KEY, Gateway, run_gateway
+from tests.key_box import insert, wait_until_known
 from tests.simulator.server import Simulator
 
 MIB = 1024 * 1024
@@ -94,3 +96,17 @@ def test_ends_that_a_disk_without_a_byte_refuses_are_written_when_there_is_room(
     assert server.stop() == 0
     ids = [answer.headers["x-proxy-request-id"] for answer in answers]
     assert not any(request_id in path.read_text() for request_id in ids for path in disk.glob("*.journal"))
+
+
+def test_a_call_that_the_journal_refuses_holds_nothing_of_its_budget(
+    server: Gateway, gateway_database: str, disk: Path
+) -> None:
+    with psycopg.connect(gateway_database, autocommit=True) as connection:
+        name, key = insert(connection, {"budget_day": 1})
+        wait_until_known(server, key)
+        fill(disk, leave=3 * MIB)
+        wait_until(lambda: is_full(server))
+        refused = server.http.post("/openai", json=CALL, headers={"X-Security-Key": key})
+        assert refused.json()["error"]["code"] == "storage_full"
+        held = "SELECT count(*) FROM usage_hold WHERE key_name = %s"
+        wait_until(lambda: connection.execute(held, [name]).fetchall() == [(0,)])
