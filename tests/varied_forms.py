@@ -127,6 +127,5 @@ FORMS: dict[str, Exchange] = {
         field(b"partial_images", b"2"), chunk=50,
     ),
     "image variation": raw(b"/images/variations", write([image(b'name="image"; filename="a.png"'), field(b"n", b"2")])),
-    "on a route without forms": raw(b"/embeddings", WHOLE),
     "on a get": (Sent("GET", b"/models", (b"Content-Type: multipart/form-data; boundary=x",)),),
 }  # fmt: skip
