@@ -144,3 +144,23 @@ def test_the_sdk_sees_its_own_error(gateway: Gateway, simulator: Simulator, key:
 
 def test_the_built_in_key_may_do_everything(gateway: Gateway, simulator: Simulator) -> None:
     assert gateway.post("/embeddings", {"input": "hi"}).status_code == 200
+
+
+def test_on_v1_a_key_limited_to_models_uses_and_sees_only_these(gateway: Gateway, simulator: Simulator) -> None:
+    key = gateway.make_key("models on v1", "--model", "gpt-4o*")
+    with gateway.sdk("/v1").with_options(api_key=key) as client:
+        seen = [model.id for model in client.models.list().data]
+        assert seen
+        assert all(model.startswith("gpt-4o") for model in seen)
+        assert client.models.retrieve("gpt-4o").id == "gpt-4o"
+        with pytest.raises(openai.NotFoundError):
+            client.models.retrieve("gpt-4.1")
+        with pytest.raises(openai.PermissionDeniedError) as refused:
+            client.embeddings.create(model="text-embedding-3-small", input="hi")
+        assert refused.value.code == "model_not_allowed"
+        with pytest.raises(openai.PermissionDeniedError):
+            client.audio.transcriptions.create(model="whisper-1", file=SOUND["file"])
+    assert [request.path for request in simulator.requests if request.outcome == "completed"] == [
+        "/v1/models",
+        "/v1/models/gpt-4o",
+    ]
