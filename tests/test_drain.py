@@ -98,7 +98,7 @@ def test_new_connections_are_refused_while_draining(
 def test_a_second_signal_ends_calls_in_flight(start_gateway: Callable[..., Gateway], simulator: Simulator) -> None:
     gateway = start_gateway()
     with ThreadPoolExecutor(1) as pool:
-        held = pool.submit(gateway.post, "/openai", {**CALL, "model": "fault:hang"}, headers={"x-request-id": "second"})
+        held = pool.submit(gateway.post, "/openai", {**CALL, "model": "fault:hang"}, headers={"x-request-id": "ended-by-a-second-signal"})
         simulator.wait_until(lambda: simulator.in_flight == 1)
         gateway.process.send_signal(signal.SIGTERM)
         gateway.wait_for_log("draining")
@@ -108,7 +108,7 @@ def test_a_second_signal_ends_calls_in_flight(start_gateway: Callable[..., Gatew
 
     gateway.process.wait(PATIENCE)
     simulator.wait_until(lambda: simulator.in_flight == 0)
-    assert len(gateway.rows("WHERE incoming_request_id = 'second'", at_least=1)) == 1
+    assert len(gateway.rows("WHERE incoming_request_id = 'ended-by-a-second-signal'", at_least=1)) == 1
     # A worker that takes more than two seconds is killed by gunicorn, which does not wait for its end.
     wait_until(lambda: not any(map(is_running, gateway.worker_pids)))
     assert_nothing_is_left(gateway)
