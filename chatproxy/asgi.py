@@ -75,9 +75,8 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
 
 def say_how_we_are() -> dict[str, Any]:
     """For the dashboard and `/metrics`, once a second."""
-    return worker_state(
-        in_flight=capacity.in_flight, draining=capacity.draining, gauges={"keyring_age_seconds": keyring.age}
-    )
+    gauges = {"keyring_age_seconds": keyring.age, "redis_away_seconds": limiter.away_seconds}
+    return worker_state(in_flight=capacity.in_flight, draining=capacity.draining, gauges=gauges)
 
 
 def begin_drain() -> None:

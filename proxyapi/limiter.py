@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
 
 from django.conf import settings
 from uuid_utils.compat import uuid4
@@ -88,6 +89,14 @@ class Limiter:
     def degraded(self) -> bool:
         """Whether counts should be shared and are not."""
         return self._link is not None and self._link.away_since is not None
+
+    @property
+    def away_seconds(self) -> float | None:
+        """How long Redis has been away; 0 when it is there, None when there is to be none."""
+        if self._link is None:
+            return None
+        since = self._link.away_since
+        return 0.0 if since is None else (datetime.now(UTC) - since).total_seconds()
 
     @property
     def state(self) -> str:

@@ -172,6 +172,9 @@ def test_a_newcomer_is_told_what_to_do(admin: Client, settings: Any) -> None:
         ({"journal_bytes": 5000, "ledger_lag_seconds": 0.3}, "5.00 kB waiting", "good"),
         ({"shipper_fault": "ValueError"}, "stuck (ValueError)", "bad"),
         ({"journal_full": True}, "new calls are refused", "bad"),
+        ({}, "Redis not configured", ""),
+        ({"extra": {"redis_away_seconds": 0.0}}, "Redis up", "good"),
+        ({"extra": {"redis_away_seconds": 90.0}}, "Redis away for 1 min 30 s; each worker counts alone", "bad"),
     ],
     ids=str,
 )
@@ -180,7 +183,9 @@ def test_what_is_wrong_is_said(
 ) -> None:
     monkeypatch.setattr("usage.pages.dashboard.read_live", lambda: Live(**{**CALM.__dict__, **state}))
     answer = admin.get(DASHBOARD)
-    statuses = {status.text.replace("\u202f", " "): status.mood for status in answer.context["dashboard"].statuses}
+    statuses = {
+        f"{one.label} {one.text}".replace("\u202f", " "): one.mood for one in answer.context["dashboard"].statuses
+    }
 
     [found] = [text for text in statuses if words in text]
     assert statuses[found] == mood

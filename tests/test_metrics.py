@@ -80,6 +80,7 @@ def test_it_works(start_gateway: Callable[..., Gateway], simulator: Simulator) -
     assert value(samples, "chatproxy_upstream_up") == 1
     for name in ("calls_in_flight", "journal_bytes", "ledger_lag_seconds", "journal_full", "shipper_up"):
         assert (f"chatproxy_{name}", ()) in samples
+    assert ("chatproxy_redis_away_seconds", ()) not in samples  # there is none
 
 
 def test_calls_in_flight_are_those_of_all_workers(start_gateway: Callable[..., Gateway], simulator: Simulator) -> None:

@@ -337,6 +337,7 @@ def test_a_start_without_redis_takes_calls_and_says_so(
     assert ready["status"] == "degraded"
     assert ready["limits"].startswith(AWAY)
     assert gateway.log.count("Redis is away") == 1
+    wait_until(lambda: redis_away_seconds(gateway) > 0)
     assert "a-secret-word" not in gateway.log
     with suppress(httpx2.HTTPError):
         assert "a-secret-word" not in gateway.http.get("/debug/runtime?access_token=" + ACCESS_TOKEN).text
@@ -354,4 +355,11 @@ def test_a_redis_that_refuses_is_one_that_is_away(
     finally:
         store.config_set("maxmemory", "0")
     wait_for_state(gateway, "shared")
+    wait_until(lambda: redis_away_seconds(gateway) == 0)
     assert gateway.log.count("Redis is away") == 1
+
+
+def redis_away_seconds(gateway: Gateway) -> float:
+    """As the dashboard and Prometheus are told."""
+    metrics = gateway.http.get("/metrics", headers={"Authorization": f"Bearer {ACCESS_TOKEN}"}).text
+    return float(metrics.partition("\nchatproxy_redis_away_seconds ")[2].partition("\n")[0])

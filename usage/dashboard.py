@@ -285,6 +285,7 @@ def _statuses(live: Live) -> list[Status]:
     return [
         Status("Upstream", *_upstream(live)),
         database,
+        Status("Redis", *_redis(live.redis_away_seconds)),
         Status(
             "Ledger",
             f"stuck ({live.shipper_fault})" if live.shipper_fault else lag,
@@ -296,6 +297,14 @@ def _statuses(live: Live) -> list[Status]:
             "bad" if live.journal_full else "good",
         ),
     ]
+
+
+def _redis(away_seconds: float | None) -> tuple[str, str]:
+    if away_seconds is None:
+        return "not configured", ""
+    if away_seconds:
+        return f"away for {shown.duration(away_seconds * 1000)}; each worker counts alone", "bad"
+    return "up", "good"
 
 
 def _upstream(live: Live) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,11 @@ class Live:
     extra: dict[str, float]
 
     @property
+    def redis_away_seconds(self) -> float | None:
+        """0 when it is there for all workers; None when there is to be none."""
+        return self.extra.get("redis_away_seconds")
+
+    @property
     def upstream(self) -> str:
         """`unknown` before the first call; `unreachable` when the newest call did not get through."""
         if self.upstream_answered_at is None and self.upstream_failed_at is None:
@@ -44,7 +49,7 @@ def read_live() -> Live:
     extra: dict[str, float] = {}
     for state in alive:
         for name, value in state["gauges"].items():
-            if value is not None:  # JSON has no infinity: never yet
+            if value is not None:  # there is none, or it is infinite, which JSON has not: never yet
                 extra[name] = max(extra.get(name, value), value)
     return Live(
         workers=len(alive),
@@ -71,8 +76,8 @@ def _newest(moments: Iterable[float | None]) -> float | None:
     return max((moment for moment in moments if moment is not None), default=None)
 
 
-def worker_state(*, in_flight: int, draining: bool, gauges: dict[str, float]) -> dict[str, Any]:
-    """What this worker has to say. `gauges` are others' numbers; of all workers' the largest counts."""
+def worker_state(*, in_flight: int, draining: bool, gauges: Mapping[str, float | None]) -> dict[str, Any]:
+    """What this worker has to say. `gauges` are others' numbers; of all workers' the largest counts, None does not."""
     lag_bytes = ledger.lag_bytes
     return {
         "in_flight": in_flight,
