@@ -23,9 +23,8 @@ import psycopg
 from bench.ledger_rows import RARE_KEY, RARE_MODEL, fill
 from bench.shipper import cpu_of_tree, set_up
 from chatproxy.bundled_postgres import BundledPostgres
-from tests.gateway import ACCESS_TOKEN, run_gateway
+from tests.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, run_gateway
 
-PASSWORD = "bench-password"
 WARM_UP = 3
 REQUESTS = "/admin/usage/request/"
 
@@ -49,8 +48,9 @@ def run(directory: Path, rows: int, rounds: int, *, keep: bool) -> None:
     postgres.start()
     try:
         prepare(directory, postgres.url, rows)
-        with run_gateway("http://127.0.0.1:9", postgres.url, directory / "data", ADMIN_PASSWORD=PASSWORD) as gateway:
-            client = sign_in(gateway.url)
+        data_dir = directory / "data"
+        with run_gateway("http://127.0.0.1:9", postgres.url, data_dir, ADMIN_PASSWORD=ADMIN_PASSWORD) as gateway:
+            client = gateway.sign_in()
             server = int((postgres.cluster / "postmaster.pid").read_text().splitlines()[0])
             measure(client, pages(client), rounds, (gateway.process.pid, gateway.worker_pids[-1], server))
     finally:
@@ -83,20 +83,6 @@ def prepare(directory: Path, url: str, rows: int) -> None:
     print(f"{count:,} rows: {table}, indexes {indexes}; migrated and vacuumed in {time.perf_counter() - started:.0f} s")
     connections.close_all()
     cast(Any, connections["default"]).pool.close()
-
-
-def sign_in(url: str) -> httpx2.Client:
-    client = httpx2.Client(base_url=url, timeout=120, follow_redirects=True)
-    page = client.get("/admin/login/").text
-    found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
-    assert found
-    answer = client.post(
-        "/admin/login/?next=/admin/",
-        data={"username": "admin", "password": PASSWORD, "csrfmiddlewaretoken": found[1]},
-        headers={"referer": f"{url}/admin/login/"},
-    )
-    answer.raise_for_status()
-    return client
 
 
 def pages(client: httpx2.Client) -> dict[str, str]:

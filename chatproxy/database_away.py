@@ -1,4 +1,7 @@
-"""Owns what a page says while the database does not answer: 503 and a few words, which need none."""
+"""Owns what a page says while the database does not answer: 503 and a few words, which need none.
+
+One that says nothing at all is away too: a page waits for it no longer than `usage.patience` has.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
+
+from usage.patience import limited_patience
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +27,8 @@ class DatabaseAway:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        return self._get_response(request)
+        with limited_patience():
+            return self._get_response(request)
 
     def process_exception(self, _request: HttpRequest, error: Exception) -> HttpResponse | None:
         return say_so(error) if isinstance(error, OperationalError | InterfaceError) else None

@@ -10,6 +10,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from chatproxy import environment
+from usage.patience import ImpatientConnection
 
 VERSION = "0.1.0"
 BASE_DIR = environment.BASE_DIR
@@ -129,7 +130,7 @@ def _database(url: str | None) -> dict[str, Any]:
     config["OPTIONS"] = {
         "connect_timeout": 5,
         **config.get("OPTIONS", {}),
-        "pool": {"min_size": 0, "max_size": 8, "timeout": 5},
+        "pool": {"min_size": 0, "max_size": 8, "timeout": 5, "connection_class": ImpatientConnection},
     }
     return config
 

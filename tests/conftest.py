@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 from chatproxy import environment
 from chatproxy.bundled_postgres import BundledPostgres
 from tests.chaos.lab import Postgres
-from tests.gateway import Gateway, run_gateway
+from tests.gateway import ADMIN_PASSWORD, Gateway, run_gateway
 from tests.simulator.server import Simulator, run_simulator
 
 for name in [name for name in os.environ if name.startswith("OPENAI_")]:
@@ -130,7 +130,8 @@ def outage(_simulator: Simulator, tmp_path: Path) -> Iterator[tuple[Gateway, Pos
     postgres = Postgres(tmp_path / "postgres")
     try:
         (tmp_path / "data").mkdir()
-        with run_gateway(_simulator.base_url, postgres.url, tmp_path / "data") as gateway:
+        data_dir = tmp_path / "data"
+        with run_gateway(_simulator.base_url, postgres.url, data_dir, ADMIN_PASSWORD=ADMIN_PASSWORD) as gateway:
             yield gateway, postgres
     finally:
         postgres.delete()

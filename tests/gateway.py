@@ -25,6 +25,7 @@ from chatproxy import environment
 SECURITY_KEY = "test-security-key"
 ACCESS_TOKEN = "test-access-token"
 UPSTREAM_KEY = "sk-test-upstream"
+ADMIN_PASSWORD = "test-admin-password"
 PATIENCE = 60.0  # seconds; a start takes one, on a busy machine many more
 
 
@@ -35,6 +36,7 @@ class Gateway:
         self.url = url
         self.process = process
         self.http = httpx2.Client(base_url=url, timeout=PATIENCE)
+        self._clients = [self.http]
         self._database_url = database_url
         self.variables: dict[str, str] = {}  # the environment that it was started with
         self._lines: list[str] = []
@@ -95,6 +97,16 @@ class Gateway:
         """A call that ends with 400 if the key is good, and 403 if it is not."""
         return (http or self.http).post("/openai", json={"timeout": "x"}, headers={"Authorization": f"Bearer {text}"})
 
+    def sign_in(self) -> httpx2.Client:
+        """A browser of somebody who is signed in to the admin; the server was started with `ADMIN_PASSWORD`."""
+        browser = httpx2.Client(base_url=self.url, timeout=PATIENCE, follow_redirects=True)
+        self._clients.append(browser)
+        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', browser.get("/admin/login/").text)
+        assert token is not None
+        form = {"username": "admin", "password": ADMIN_PASSWORD, "csrfmiddlewaretoken": token[1]}
+        browser.post("/admin/login/?next=/admin/", data=form).raise_for_status()
+        return browser
+
     def row(self, answer: httpx2.Response | str) -> dict[str, Any]:
         """The ledger's row of a call, by its answer or by its request id; waits until it is there."""
         request_id = answer if isinstance(answer, str) else answer.headers["x-proxy-request-id"]
@@ -122,7 +134,8 @@ class Gateway:
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Stops the server and returns its exit code."""
-        self.http.close()
+        for client in self._clients:
+            client.close()
         if self.process.poll() is None:
             self.process.send_signal(number)
         code = self.process.wait(PATIENCE)

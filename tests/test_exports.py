@@ -10,6 +10,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -20,6 +21,7 @@ from tests.ledgers import call, call_id
 from tests.pages import HOSTILE, ISOLATE, OVERRIDE, make_call, make_failure
 from usage import exports
 from usage.inert import UNSEEN, cell, inert
+from usage.pages.export import _one_by_one
 from usage.rows import write_rows
 
 CALLS = "/admin/usage/request/export.{}"
@@ -43,7 +45,14 @@ def text(admin: Client, address: str, **query: str) -> str:
     answer = admin.get(address, query)
     assert answer.status_code == 200
     assert answer["Content-Disposition"].startswith("attachment; ")
-    return b"".join(answer.streaming_content).decode()  # type: ignore[attr-defined]
+    return b"".join(pieces_of(answer)).decode()
+
+
+def pieces_of(answer: Any) -> list[bytes]:
+    async def read() -> list[bytes]:
+        return [piece async for piece in answer.streaming_content]
+
+    return async_to_sync(read)()
 
 
 def rows(admin: Client, **query: str) -> list[dict[str, str]]:
@@ -86,7 +95,7 @@ def test_all_of_it_comes_piece_by_piece(admin: Client, kind: str) -> None:
     for start in range(0, 2500, 500):
         write_rows([call(now, request_id=call_id(now, start + number)) for number in range(500)])
     with CaptureQueriesContext(connection) as queries:
-        pieces = list(admin.get(CALLS.format(kind)).streaming_content)  # type: ignore[attr-defined]
+        pieces = pieces_of(admin.get(CALLS.format(kind)))
     whole = b"".join(pieces).decode()
 
     assert len(pieces) > 3
@@ -168,3 +177,18 @@ def test_nothing_is_read_before_it_is_asked_for() -> None:
 def test_inert_text_says_what_was_in_it() -> None:
     assert inert("a\0b\u202ec\ud800") == "a<U+0000>b<U+202E>c<U+D800>"
     assert inert("über\n\tall", 4) == "über…"
+
+
+def test_no_piece_is_made_before_the_last_has_left() -> None:
+    made = []
+
+    def make() -> Iterator[bytes]:
+        for number in range(3):
+            made.append(number)
+            yield b"piece"
+
+    async def take_one() -> None:
+        await anext(aiter(_one_by_one(make())))
+
+    async_to_sync(take_one)()
+    assert made == [0]

@@ -20,11 +20,13 @@ from uuid import UUID
 from django.db import connection
 
 from usage.models import Dimension, Outcome, Request, Span, UsageTotal
+from usage.patience import limited_patience
 from usage.ranges import read_moment, read_range
 from usage.retention import first_id
 
 PAGE = 50
 PATIENCE = 0.08  # seconds; a slice more may follow
+BATCH_SECONDS = 1.0  # likewise, for a batch of an export
 SLICE_SECONDS = 0.02  # how long one should take
 FIRST_SLICE, LONGEST_SLICE = 1000, 8000
 RARE = 10_000  # so few calls beyond a threshold are walked one by one
@@ -225,7 +227,8 @@ def find_all(filters: Filters, batch: int = 1000) -> Iterator[list[Request]]:
     """Every call that fulfils the filters, newest first, batch by batch; for exports."""
     before = None
     while True:
-        page = find(filters, before, batch, patience=3600)
+        with limited_patience():
+            page = find(filters, before, batch, patience=BATCH_SECONDS)
         yield page.calls
         if page.before is None:
             return

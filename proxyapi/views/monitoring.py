@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import platform
 from importlib.metadata import version
 from typing import Any, ClassVar
 
 import django
 from django.conf import settings
-from django.db import Error as DatabaseError
-from django.db import connection
 from django.http import HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
@@ -18,17 +15,15 @@ from django.template.loader import render_to_string
 from proxyapi import chat, openapi
 from proxyapi.authentication import AccessTokenAuthentication
 from proxyapi.capacity import capacity
-from proxyapi.exceptions import DatabaseUnavailable
 from proxyapi.requests import ProxyRequest
-from proxyapi.threads import in_own_thread
 from proxyapi.throttling import OncePerTenSeconds
 from proxyapi.views.base import ProxyView
 from proxyapi.views.chat import JSONCallView
+from proxyapi.views.reports import from_database
 from usage import log
 from usage.ledger import ledger
 
 PROMPT = "Answer with the one word: ok"
-DATABASE_PATIENCE = 10.0  # seconds
 
 
 class HealthView(JSONCallView):
@@ -70,26 +65,17 @@ class LogView(ProxyView):
 
     @openapi.log
     async def get(self, request: ProxyRequest) -> HttpResponse:
-        try:
-            async with asyncio.timeout(DATABASE_PATIENCE):
-                return HttpResponse(await in_own_thread(self.render))
-        except TimeoutError:
-            raise DatabaseUnavailable from None
+        return HttpResponse(await from_database(self.render))
 
     def render(self) -> str:
-        try:
-            facts = {
-                "failed_only": self.failed_only,
-                "counters": log.read_counters(),
-                "calls": log.read_newest(failed_only=self.failed_only),
-                "parallel": capacity.in_flight,
-                "max_parallel": capacity.peak,
-                "lag_bytes": ledger.lag_bytes,
-            }
-        except DatabaseError as error:
-            raise DatabaseUnavailable from error
-        finally:
-            connection.close()
+        facts = {
+            "failed_only": self.failed_only,
+            "counters": log.read_counters(),
+            "calls": log.read_newest(failed_only=self.failed_only),
+            "parallel": capacity.in_flight,
+            "max_parallel": capacity.peak,
+            "lag_bytes": ledger.lag_bytes,
+        }
         return render_to_string("log.html", facts)
 
 

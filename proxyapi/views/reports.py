@@ -21,6 +21,7 @@ from proxyapi.requests import ProxyRequest
 from proxyapi.threads import in_own_thread
 from proxyapi.views.base import ProxyView
 from usage import metrics, report
+from usage.patience import limited_patience
 from usage.ranges import read_range
 
 DATABASE_PATIENCE = 10.0  # seconds
@@ -77,7 +78,8 @@ async def from_database(read: Callable[[], Answer]) -> Answer:
 
     def read_and_close() -> Answer:
         try:
-            return read()
+            with limited_patience(DATABASE_PATIENCE):
+                return read()
         except DatabaseError as error:
             raise DatabaseUnavailable from error
         finally:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 
+from asgiref.sync import sync_to_async
 from django.http import Http404, HttpRequest, HttpResponseBase, StreamingHttpResponse
 
 from usage.error_groups import read_groups
@@ -40,7 +41,14 @@ def _check(kind: str) -> None:
 
 def _download(pieces: Iterator[bytes], kind: str, name: str) -> HttpResponseBase:
     return StreamingHttpResponse(
-        pieces,
+        _one_by_one(pieces),
         content_type=CONTENT_TYPES[kind],
         headers={"Content-Disposition": f'attachment; filename="{name}.{kind}"', "Cache-Control": "no-store"},
     )
+
+
+async def _one_by_one(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Each when the one before has left; of an iterator that is not async Django would make a list first."""
+    take = sync_to_async(next)
+    while (piece := await take(pieces, None)) is not None:
+        yield piece
