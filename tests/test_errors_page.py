@@ -48,6 +48,18 @@ def test_it_works(admin: Client) -> None:
         assert words in seen
 
 
+def test_first_seen_is_of_all_time(admin: Client) -> None:
+    first = datetime.now(UTC) - timedelta(days=400)
+    make_failure(started_at=first, key_name="gone")
+    make_failure(started_at=first - timedelta(days=1), error_code="another")
+    make_failure()
+    [group] = groups(admin, range="hour")
+
+    assert group.first_at == first
+    assert (group.calls, group.keys) == (1, ["default"])
+    assert f"{first:%b} {first.day}, {first.year}" in text_of(admin.get(ERRORS, {"range": "hour"}).content.decode())
+
+
 @pytest.mark.parametrize(
     "columns",
     [

@@ -35,7 +35,7 @@ class Kind(NamedTuple):
 @dataclass
 class Group:
     kind: Kind
-    first_at: datetime
+    first_at: datetime  # ever; all else is of the time that was asked for
     last_at: datetime
     sample_id: UUID
     calls: int
@@ -75,7 +75,7 @@ class Group:
         )
 
 
-KINDS = ", ".join(Kind._fields)
+KINDS, OF_DAYS, OF_GROUPS = (", ".join(table + name for name in Kind._fields) for table in ("", "days.", "groups."))
 # Groups first, then what is told of them: a caller that invents models makes groups, and only so many are looked at.
 # Nothing is sorted by its texts, which takes longer than all else.
 READ = f"""
@@ -83,7 +83,7 @@ READ = f"""
         SELECT *, width_bucket(extract(epoch FROM start), %s, %s, {TREND_BINS}) - 1 AS bin
         FROM usage_errortotal WHERE calls > 0 AND ({{within}})
     ), groups AS (
-        SELECT {KINDS}, sum(calls)::bigint AS calls, min(first_at) AS first_at, max(last_at) AS last_at,
+        SELECT {KINDS}, sum(calls)::bigint AS calls, max(last_at) AS last_at,
                max(sample_id::text)::uuid AS sample_id,
                row_number() OVER (ORDER BY sum(calls) DESC, max(last_at) DESC) AS nr
         FROM totals GROUP BY {KINDS} ORDER BY nr LIMIT {MOST_GROUPS}
@@ -96,7 +96,10 @@ READ = f"""
         SELECT nr, count(*) AS key_count, (array_agg(key_name ORDER BY calls DESC, key_name))[:{MOST_KEYS}] AS keys
         FROM (SELECT nr, key_name, sum(calls) AS calls FROM told GROUP BY nr, key_name) AS by_key GROUP BY nr
     )
-    SELECT {KINDS}, first_at, last_at, sample_id, calls, keys, key_count, bins, trend
+    SELECT {KINDS}, (
+        SELECT min(first_at) FROM usage_errortotal AS days
+        WHERE days.span = 'day' AND days.calls > 0 AND ({OF_DAYS}) = ({OF_GROUPS})
+    ), last_at, sample_id, calls, keys, key_count, bins, trend
     FROM groups JOIN bins USING (nr) JOIN keys USING (nr) ORDER BY nr
 """
 

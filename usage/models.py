@@ -252,6 +252,16 @@ class ErrorTotal(models.Model):
     last_at = models.DateTimeField()
     sample_id = models.UUIDField(help_text="The newest of the calls.")
 
+    class Meta:
+        indexes = (
+            # When a kind was seen first, ever.
+            models.Index(
+                fields=["error_code", "outcome", "status", "model", "route", "first_at"],
+                name="usage_errortotal_first",
+                condition=models.Q(span="day"),
+            ),
+        )
+
     def __str__(self) -> str:
         return f"{self.span} {self.start:%Y-%m-%d %H} {self.outcome} {self.status} {self.error_code} {self.key_name}"
 

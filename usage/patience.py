@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psycopg
 from psycopg.abc import PQGen
@@ -37,12 +37,12 @@ def limited_patience(seconds: float = PAGE_SECONDS) -> Iterator[None]:
 class ImpatientConnection(psycopg.Connection[TupleRow]):
     """Looks at the clock of `limited_patience`."""
 
-    def wait(self, gen: PQGen[T], *arguments: Any, **options: Any) -> T:
+    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         deadline = _deadline.get()
         if deadline is None:
-            return super().wait(gen, *arguments, **options)
+            return super().wait(gen, interval, timeout)
         try:
-            return super().wait(gen, *arguments, **options, timeout=max(0.0, deadline - time.monotonic()))
+            return super().wait(gen, interval, max(0.0, deadline - time.monotonic()))
         except psycopg.OperationalError:
             if time.monotonic() < deadline:
                 raise

@@ -49,6 +49,6 @@ def _download(pieces: Iterator[bytes], kind: str, name: str) -> HttpResponseBase
 
 async def _one_by_one(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     """Each when the one before has left; of an iterator that is not async Django would make a list first."""
-    take = sync_to_async(next)
-    while (piece := await take(pieces, None)) is not None:
+    take = sync_to_async(lambda: next(pieces, None))
+    while (piece := await take()) is not None:
         yield piece
