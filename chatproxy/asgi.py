@@ -7,6 +7,7 @@ budgets' tasks, and upstream's pool.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import warnings
 from collections.abc import Mapping
@@ -58,6 +59,9 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
     keyring.start()
     await limiter.start()
     await reservations.open()
+    # What is there by now stays: a collection that looked at all of it would hold up every call.
+    gc.collect()
+    gc.freeze()
     tasks = [asyncio.create_task(watch_pending()), asyncio.create_task(ownership.sweep_forever())]
     await send({"type": "lifespan.startup.complete"})
     await receive()

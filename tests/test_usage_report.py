@@ -155,5 +155,15 @@ def test_it_reads_sums_only() -> None:
     with CaptureQueriesContext(connection) as queries:
         read_report(TimeRange("day", now - timedelta(days=1), now), read_groups("key,model,route,outcome,hour"))
 
-    assert len(queries) == 2
+    assert len(queries) == 1
     assert not any("usage_request" in query["sql"] for query in queries)
+
+
+@pytest.mark.django_db
+def test_the_total_is_of_all_groups_however_many_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("usage.report.MOST_GROUPS", 2)
+    write_rows([call(NOON, key_name=f"k{number}") for number in range(3)])
+    report = read_report(TimeRange("custom", NOON, NOON + timedelta(hours=1)), read_groups("key"))
+
+    assert [group["key"] for group in report["groups"]] == ["k0", "k1"]
+    assert report["total"]["calls"] == 3
