@@ -23,10 +23,27 @@ import psycopg
 from bench.ledger_rows import RARE_KEY, RARE_MODEL, fill
 from bench.shipper import cpu_of_tree, set_up
 from chatproxy.bundled_postgres import BundledPostgres
-from tests.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, run_gateway
+from tests.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, Gateway, run_gateway
 
 WARM_UP = 3
 REQUESTS = "/admin/usage/request/"
+KEYS = "/admin/proxyapi/accesskey/"
+# A key for each team of the ledger, with budgets near what it has spent, and some that were never used: more than a
+# page has. Says the id and the text of team-3's.
+ISSUING = """
+from datetime import UTC, datetime
+from decimal import Decimal
+from proxyapi.models import AccessKey
+from usage.holds import spent_by
+names = [f"team-{number}" for number in range(20)] + ["team-rare"] + [f"new-{number}" for number in range(60)]
+missing = set(names) - set(AccessKey.objects.values_list("name", flat=True))
+for name, spent in spent_by(sorted(missing), datetime.now(UTC).date()).items():
+    part = Decimal(len(name) * 7 % 10 + 6) / 10
+    budgets = {span: round(getattr(spent, span) * part + 1, 2) for span in ("day", "month", "total")}
+    AccessKey.objects.issue(name, owner="Ada", **{f"budget_{span}": budget for span, budget in budgets.items()})
+key = AccessKey.objects.get(name="team-3")
+print(key.pk, key.rotate())
+"""
 
 
 def main() -> None:
@@ -51,8 +68,10 @@ def run(directory: Path, rows: int, rounds: int, *, keep: bool) -> None:
         data_dir = directory / "data"
         with run_gateway("http://127.0.0.1:9", postgres.url, data_dir, ADMIN_PASSWORD=ADMIN_PASSWORD) as gateway:
             client = gateway.sign_in()
+            key_id, key_text = issue_keys(gateway)
+            open_my_usage(client, key_text)
             server = int((postgres.cluster / "postmaster.pid").read_text().splitlines()[0])
-            measure(client, pages(client), rounds, (gateway.process.pid, gateway.worker_pids[-1], server))
+            measure(client, pages(client, key_id), rounds, (gateway.process.pid, server))
     finally:
         postgres.stop()
         if not keep:
@@ -85,7 +104,22 @@ def prepare(directory: Path, url: str, rows: int) -> None:
     cast(Any, connections["default"]).pool.close()
 
 
-def pages(client: httpx2.Client) -> dict[str, str]:
+def issue_keys(gateway: Gateway) -> list[str]:
+    said = gateway.manage("shell", "--no-imports", "-c", ISSUING)
+    assert said.returncode == 0, said.stderr
+    key_id, text = said.stdout.split()
+    gateway.wait_until_known(text)
+    return [key_id, text]
+
+
+def open_my_usage(client: httpx2.Client, text: str) -> None:
+    """The browser of the admin is signed in with a key, too."""
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', client.get("/my-usage/").text)
+    assert token
+    client.post("/my-usage/sign-in", data={"key": text, "csrfmiddlewaretoken": token[1]}).raise_for_status()
+
+
+def pages(client: httpx2.Client, key_id: str) -> dict[str, str]:
     """Every page, by what is told of it."""
     listing = client.get(REQUESTS).text
     one = re.search(r"request/([0-9a-f-]{36})/change", listing)
@@ -123,6 +157,12 @@ def pages(client: httpx2.Client) -> dict[str, str]:
         "requests, second page of a key": f"{REQUESTS}?{older[1].replace('&amp;', '&')}",
         "one request": f"{REQUESTS}{one[1]}/change/",
         **{f"errors, {name}": f"/admin/usage/errors/?range={name}" for name in ("hour", "day", "week", "month")},
+        "keys": KEYS,
+        "keys, searched": f"{KEYS}?q=team",
+        "a key": f"{KEYS}{key_id}/change/",
+        **{f"a key's usage, {name}": f"{KEYS}{key_id}/usage?range={name}" for name in ("day", "week", "month")},
+        **{f"My usage, {name}": f"/my-usage/?range={name}" for name in ("day", "month")},
+        "My usage's JSON, day": "/my-usage/data?range=day",
         "/usage, month by day and model": f"/usage?range=month&group_by=day,model&access_token={ACCESS_TOKEN}",
         "/metrics": f"/metrics?access_token={ACCESS_TOKEN}",
         "/": "/",

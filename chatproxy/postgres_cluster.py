@@ -22,6 +22,7 @@ READY_WITHIN = 120.0  # seconds; recovery after a power cut takes longer than a 
 OPTIONS = {
     "listen_addresses": "",
     "cluster_name": "chatproxy",
+    "work_mem": "16MB",  # the sums of a month are grouped without a file
     # A week of logs, one file a day. Statements and rows stay out of them: they hold what callers sent.
     "logging_collector": "on",
     "log_filename": "%a.log",

@@ -85,7 +85,7 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     list_filter_sheet = False
     search_fields = ("name", "owner", "note", "=last_four")
     search_help_text = "A part of the name, the owner or the note, or the last four characters."
-    list_per_page = 50
+    list_per_page = 25
     formfield_overrides = {  # noqa: RUF012  (Django's attribute)
         ArrayField: {"form_class": LinesField, "widget": UnfoldAdminTextareaWidget({"rows": 3})},
         TextField: {"widget": UnfoldAdminTextareaWidget({"rows": 3})},

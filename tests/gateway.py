@@ -104,7 +104,7 @@ class Gateway:
         token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', browser.get("/admin/login/").text)
         assert token is not None
         form = {"username": "admin", "password": ADMIN_PASSWORD, "csrfmiddlewaretoken": token[1]}
-        browser.post("/admin/login/?next=/admin/", data=form).raise_for_status()
+        assert browser.post("/admin/login/?next=/admin/", data=form).url.path == "/admin/"
         return browser
 
     def row(self, answer: httpx2.Response | str) -> dict[str, Any]:
