@@ -83,7 +83,7 @@ def read_dashboard(time_range: TimeRange, live: Live, now: datetime) -> Dashboar
         tiles=_tiles(reading, live, time_range),
         charts=_charts(reading, with_ours=True),
         used=_used(reading),
-        errors=read_newest(failed_only=True)[:NEWEST_ERRORS],
+        errors=read_newest(NEWEST_ERRORS, failed_only=True),
         statuses=_statuses(live),
         is_empty=not reading.totals.calls and not UsageTotal.objects.exists(),
     )

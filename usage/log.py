@@ -28,10 +28,10 @@ def read_counters() -> dict[str, Any]:
     return {**counters, "average_ms": counters["total_ms"] / counters["requests"] if counters["requests"] else None}
 
 
-def read_newest(*, failed_only: bool) -> list[Request]:
+def read_newest(most: int = NEWEST, *, failed_only: bool) -> list[Request]:
     """The newest calls, the latest first."""
     calls = Request.objects.filter(FAILED) if failed_only else Request.objects.all()
-    return list(calls.order_by("-request_id")[:NEWEST])
+    return list(calls.order_by("-request_id")[:most])
 
 
 def read_newest_of(key: str, most: int) -> list[Request]:
