@@ -8,6 +8,7 @@ server, one at a time, three times to warm up, and then in `--rounds` rounds of 
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import statistics
 import tempfile
@@ -160,7 +161,7 @@ def pages(client: httpx2.Client, key_id: str) -> dict[str, str]:
         "keys": KEYS,
         "keys, searched": f"{KEYS}?q=team",
         "a key": f"{KEYS}{key_id}/change/",
-        **{f"a key's usage, {name}": f"{KEYS}{key_id}/usage?range={name}" for name in ("day", "week", "month")},
+        **{f"a key's usage, {name}": f"{KEYS}{key_id}/usage/?range={name}" for name in ("day", "week", "month")},
         **{f"My usage, {name}": f"/my-usage/?range={name}" for name in ("day", "month")},
         "My usage's JSON, day": "/my-usage/data?range=day",
         "/usage, month by day and model": f"/usage?range=month&group_by=day,model&access_token={ACCESS_TOKEN}",
@@ -184,7 +185,7 @@ def measure(client: httpx2.Client, addresses: dict[str, str], rounds: int, proce
                 used[name] += sum(map(cpu_of_tree, processes)) - before
     print(f"{'':44}{'median':>10}{'p95':>10}{'CPU':>10}  ms")
     for name, taken in times.items():
-        p95 = sorted(taken)[int(len(taken) * 0.95)]
+        p95 = sorted(taken)[math.ceil(len(taken) * 0.95) - 1]
         print(f"{name:44}{statistics.median(taken):>10.0f}{p95:>10.0f}{1000 * used[name] / rounds:>10.0f}")
 
 

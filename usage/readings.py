@@ -37,7 +37,7 @@ USED_BY_KEY = (Dimension.ROUTE, Dimension.MODEL)
 # Added up by the database: thousands of histograms take longer to send than to add.
 LATENCIES = """
     SELECT bin, array_agg(bucket), array_agg(calls) FROM (
-        SELECT date_bin(%s, hour, %s) AS bin, bucket, sum(counts.calls)::bigint AS calls
+        SELECT date_bin(make_interval(secs => %s), hour, %s) AS bin, bucket, sum(counts.calls)::bigint AS calls
         FROM usage_usagehour, unnest(duration_ms_histogram) WITH ORDINALITY AS counts(calls, bucket)
         WHERE key_name = %s AND hour >= %s AND hour < %s AND counts.calls <> 0
         GROUP BY 1, 2
@@ -126,7 +126,7 @@ def _sums(hours: QuerySet[UsageHour]) -> Iterator[dict[str, Any]]:
 def _latencies(key: str, start: datetime, end: datetime, step: timedelta) -> Iterator[tuple[datetime, list[int]]]:
     """One histogram for each bin."""
     with connection.cursor() as cursor:
-        cursor.execute(LATENCIES, [step, EPOCH, key, start, end])
+        cursor.execute(LATENCIES, [step.total_seconds(), EPOCH, key, start, end])
         for moment, buckets, counts in cursor.fetchall():
             histogram = [0] * max(buckets)
             for bucket, count in zip(buckets, counts, strict=True):

@@ -203,6 +203,34 @@ def test_hostile_calls_are_only_text(site: Gateway, sign_in: SignIn) -> None:
     assert "49" not in page.locator("pre#curl").inner_text()
 
 
+def test_a_key_is_made_used_and_revoked(site: Gateway, sign_in: SignIn) -> None:
+    page = sign_in(site)
+    follow(page, "Keys")
+    page.get_by_role("link", name="Add access key").first.click()
+    page.fill("[name=name]", "made here")
+    page.fill("[name=budget_day]", "2")
+    page.get_by_role("button", name="Save").first.click()
+    text = page.locator("#key-text").inner_text()
+    site.wait_until_known(text)
+    page.locator("[data-copy=key-curl]").click()
+    answer = json.loads(run(page.evaluate("navigator.clipboard.readText()")))
+    assert answer["object"] == "chat.completion"
+    site.rows("WHERE key_name = 'made here' AND outcome = 'success'", at_least=1)
+
+    follow(page, "Keys")
+    assert text not in page.content()
+    row = page.locator("tr").filter(has_text="made here")
+    expect(row).to_contain_text("of $2.00")
+    expect(row).to_contain_text("today")
+    row.get_by_role("link", name="made here", exact=True).click()
+    page.get_by_role("link", name="Revoke").first.click()
+    page.get_by_role("button", name="Revoke for ever").click()
+    expect(page.locator("body")).to_contain_text("is revoked")
+    site.wait_until_known(text, known=False)
+    follow(page, "Log of the admin")
+    expect(page.locator("body")).to_contain_text("Revoked.")
+
+
 def test_from_a_key_in_the_list_to_its_own_page(busy_site: Gateway, key_text: str, sign_in: SignIn) -> None:
     page = sign_in(busy_site)
     follow(page, "Keys")
