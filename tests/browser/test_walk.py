@@ -24,6 +24,12 @@ UNREACHABLE = """
         .filter(one => one.tabIndex < 0 || (one.matches('input, select') && !one.labels.length))
         .map(one => one.outerHTML)
 """
+# Tables that are wider than their place, those in closed details aside.
+CUT_OFF = """
+    [...document.querySelectorAll('.cp-wide')].filter(one => one.checkVisibility() && one.scrollWidth > one.clientWidth)
+        .map(one => one.parentElement.innerText.slice(0, 60))
+"""
+KEYS = "/admin/proxyapi/accesskey/"
 PATHS = ("/admin/", "/admin/?range=hour", "/admin/usage/request/", "/admin/usage/errors/")
 
 
@@ -206,7 +212,7 @@ def test_hostile_calls_are_only_text(site: Gateway, sign_in: SignIn) -> None:
 def test_a_key_is_made_used_and_revoked(site: Gateway, sign_in: SignIn) -> None:
     page = sign_in(site)
     follow(page, "Keys")
-    page.get_by_role("link", name="Add access key").first.click()
+    page.get_by_role("link", name="Add key").first.click()
     page.fill("[name=name]", "made here")
     page.fill("[name=budget_day]", "2")
     page.get_by_role("button", name="Save").first.click()
@@ -268,11 +274,30 @@ def test_a_phone_has_room_for_every_page(
 ) -> None:
     page = sign_in(busy_site, viewport={"width": 390, "height": 844}, color_scheme=scheme)
     one = busy_site.rows("WHERE outcome <> 'success'")[-1]["request_id"]
-    for path in (*PATHS, f"/admin/usage/request/{one}/change/"):
+    page.goto(busy_site.url + KEYS)
+    key = page.get_by_role("link", name="Usage of team-3").get_attribute("href") or ""
+    of_keys = [
+        KEYS,
+        f"{KEYS}add/",
+        key,
+        *(key.replace("/usage", f"/{verb}") for verb in ("change", "rotate", "revoke")),
+    ]
+    for path in (*PATHS, f"/admin/usage/request/{one}/change/", *of_keys):
         page.goto(busy_site.url + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
     page = open_my_usage(busy_site, key_text, viewport={"width": 390, "height": 844}, color_scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_what_people_read_is_not_cut_off_on_a_laptop(
+    busy_site: Gateway, key_text: str, sign_in: SignIn, open_my_usage: SignIn
+) -> None:
+    page = sign_in(busy_site, viewport={"width": 1280, "height": 860})
+    for path in ("/admin/?range=month", "/admin/usage/request/"):
+        page.goto(busy_site.url + path)
+        assert page.evaluate(CUT_OFF) == [], path
+    page = open_my_usage(busy_site, key_text, viewport={"width": 1280, "height": 860})
+    assert page.evaluate(CUT_OFF) == []
 
 
 def test_every_page_can_be_used_with_the_keyboard_alone(
