@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import LiteralString
 
 import httpx2
 import psycopg
@@ -22,9 +23,9 @@ SLEEP = "SELECT pg_sleep(600)"
 
 
 @contextmanager
-def locked(url: str, *tables: str) -> Iterator[None]:
+def locked(url: str, statement: LiteralString) -> Iterator[None]:
     with psycopg.connect(url) as connection:
-        connection.execute(f"LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE")
+        connection.execute(statement)
         yield
         connection.rollback()
 
@@ -38,7 +39,7 @@ def test_it_works(outage: tuple[Gateway, Postgres]) -> None:
     browser = gateway.sign_in()
     call = gateway.post("/openai", CALL)
     gateway.row(call)
-    with locked(postgres.url, "usage_usagetotal", "usage_errortotal"):
+    with locked(postgres.url, "LOCK TABLE usage_usagetotal, usage_errortotal IN ACCESS EXCLUSIVE MODE"):
         began = time.monotonic()
         waiting = gateway.post("/openai", CALL)
         answers = [browser.get(page) for page in PAGES]
@@ -50,6 +51,21 @@ def test_it_works(outage: tuple[Gateway, Postgres]) -> None:
     assert gateway.row(waiting)["outcome"] == "success"
     assert "the database is away" not in gateway.log, "the shipper was hurried"
     assert [browser.get(page).status_code for page in PAGES] == [200] * len(PAGES)
+    assert "Traceback" not in gateway.log
+
+
+def test_what_was_not_changed_in_time_is_not_changed(outage: tuple[Gateway, Postgres]) -> None:
+    gateway, postgres = outage
+    text = gateway.make_key("held")
+    browser = gateway.sign_in()
+    address = "/admin/proxyapi/accesskey/1/revoke/"
+    token = {"csrfmiddlewaretoken": browser.cookies["csrftoken"]}
+    with locked(postgres.url, "SELECT * FROM proxyapi_accesskey FOR UPDATE"):
+        assert is_away(browser.post(address, data=token))
+
+    assert gateway.ask(text).status_code == 400
+    assert browser.post(address, data=token).status_code == 200
+    gateway.wait_until_known(text, known=False)
     assert "Traceback" not in gateway.log
 
 
