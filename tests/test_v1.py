@@ -459,9 +459,10 @@ class Sound:
     def __init__(self, length: int | None) -> None:
         self.length = length
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        yield b"first"
-        yield b"last"
+        self._chunks = [b"first", b"last"]
+
+    async def chunk(self) -> bytes:
+        return self._chunks.pop(0) if self._chunks else b""
 
 
 @pytest.mark.parametrize("length", [9, None])

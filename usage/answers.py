@@ -66,8 +66,7 @@ class Answer:
             self.text.feed(data)
         if data == b"[DONE]":
             self.finished = True
-        # A quote inside a JSON string is escaped, so these bytes can only be names of fields.
-        elif self._events == 1 or b'"usage"' in data or b'"error"' in data or b".done" in data or b".completed" in data:
+        elif self._events == 1 or _says_more_than_text(data):
             event = _parse(data)
             kind = _text(event, "type")
             inner = event.get("response")
@@ -93,6 +92,16 @@ class Answer:
 
     def _read_error(self, error: dict[str, Any]) -> None:
         self.error = {name: str(error.get(name) or "") for name in ("type", "code", "message")}
+
+
+def _says_more_than_text(data: bytes) -> bool:
+    """A quote inside a JSON string is escaped, so these bytes can only be names of fields."""
+    return (
+        data.count(b'"usage"') > data.count(b'"usage":null')
+        or b'"error"' in data
+        or b".done" in data
+        or b".completed" in data
+    )
 
 
 def _parse(data: bytes) -> dict[str, Any]:
