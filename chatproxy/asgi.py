@@ -7,6 +7,7 @@ budgets' tasks, and upstream's pool.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import warnings
 from collections.abc import Mapping
@@ -59,6 +60,8 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
     await limiter.start()
     await reservations.open()
     tasks = [asyncio.create_task(watch_pending()), asyncio.create_task(ownership.sweep_forever())]
+    gc.collect()
+    gc.freeze()  # what is here now stays: the collector need not look at it again and again
     await send({"type": "lifespan.startup.complete"})
     await receive()
     for task in tasks:
