@@ -9,13 +9,44 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 # Request line and headers; uvicorn alone takes as many as a client likes to send. A read may add 256 KiB to it.
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 30.0
+
+
+class JoiningTransport:
+    """uvicorn's way to the socket, on which a head can wait for its body: one system call, one packet."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._holding = False
+        self._held = b""
+
+    def hold_next(self) -> None:
+        self._holding = True
+
+    def write(self, data: bytes) -> None:
+        if self._holding:
+            self._holding = False
+            self._held = data
+        elif self._held:
+            self._transport.writelines([self._held, data])
+            self._held = b""
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        if self._held:
+            self._transport.write(self._held)
+            self._held = b""
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class Protocol(HttpToolsProtocol):
@@ -30,7 +61,8 @@ class Protocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+        self._joining = JoiningTransport(transport)
+        super().connection_made(cast(asyncio.Transport, self._joining))
         self._expect_head()
 
     # What a call may ask.
@@ -50,6 +82,9 @@ class Protocol(HttpToolsProtocol):
     def forget_departure(self, departed: Callable[[], None]) -> None:
         if self._departed == departed:
             self._departed = None
+
+    def body_follows(self) -> None:
+        self._joining.hold_next()
 
     def abort(self) -> None:
         self.transport.abort()

@@ -21,6 +21,9 @@ class Connection(Protocol):
     def forget_departure(self, departed: Callable[[], None]) -> None:
         """The call has ended: nobody cares any more."""
 
+    def body_follows(self) -> None:
+        """The head that is sent next may wait for the body, which is sent at once after it."""
+
     def abort(self) -> None:
         """Cuts it at once; what is on its way to the caller is lost."""
 

@@ -85,10 +85,12 @@ class CallHandler:
             headers.append((b"x-incoming-request-id", request.incoming_request_id.encode()))
         start = {"type": "http.response.start", "status": response.status_code, "headers": headers}
         if isinstance(response, RelayResponse):
-            await EventStream(response.relay, send, request.scope).run(start)
+            await EventStream(response.relay, send, request.connection, request.scope["http_version"]).run(start)
         elif isinstance(response, HttpResponse):
             if response.status_code not in NO_BODY_STATUSES and not response.has_header("content-length"):
                 headers.append((b"content-length", str(len(response.content)).encode()))
+            if request.method != "HEAD":
+                request.connection.body_follows()
             await send(start)
             await send({"type": "http.response.body", "body": response.content})
 

@@ -39,10 +39,11 @@ class CallRequest(ASGIRequest):
         self.raw_headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
         self.raw_body = b""
         self.place = ExitStack()  # what the call occupies until its answer has been sent
+        self.connection = connection_of(scope)
         super().__init__(scope, BytesIO())
         self.incoming_body = RequestBody(
             receive,
-            connection_of(scope),
+            self.connection,
             is_form=self.is_form,
             announced=self.META.get("CONTENT_LENGTH", ""),
         )

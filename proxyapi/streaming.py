@@ -15,7 +15,7 @@ from typing import Any
 from django.conf import settings
 
 from proxyapi import sse
-from proxyapi.connection import connection_of
+from proxyapi.connection import Connection
 from proxyapi.relay import Relay
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -27,11 +27,11 @@ GRACE = 1.0
 class EventStream:
     """One `relay` on its way to one caller."""
 
-    def __init__(self, relay: Relay, send: Send, scope: Mapping[str, Any]) -> None:
+    def __init__(self, relay: Relay, send: Send, connection: Connection, http_version: str) -> None:
         self._relay = relay
         self._send = send
-        self._connection = connection_of(scope)
-        self._has_chunks = scope["http_version"] != "1.0"
+        self._connection = connection
+        self._has_chunks = http_version != "1.0"
 
     async def run(self, start: Mapping[str, Any]) -> None:
         """Sends the head `start`, then everything; closes the relay however this ends."""
