@@ -18,9 +18,9 @@ import pytest
 from openai.types.chat import ChatCompletion
 
 from tests.gateway import ACCESS_TOKEN, SECURITY_KEY, UPSTREAM_KEY, Gateway, run_gateway
-from tests.wire import connect, head
 from tests.simulator.recording import ReceivedRequest
 from tests.simulator.server import Simulator
+from tests.wire import connect, head
 
 TOKEN = {"access_token": ACCESS_TOKEN}
 GUARDED = ["/log", "/log_errors", "/debug/runtime", "/health", "/health2"]
