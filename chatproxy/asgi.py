@@ -35,6 +35,7 @@ from usage.workers import Worker  # noqa: E402  (after Django is set up)
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 
 call_handler = CallHandler()
+YOUNG_OBJECTS = 10_000
 DJANGO_FOLDERS = ("/admin/", "/my-usage/", "/static/")
 
 
@@ -63,6 +64,9 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
     gc.collect()
     gc.freeze()
     tasks = [asyncio.create_task(watch_pending()), asyncio.create_task(ownership.sweep_forever())]
+    gc.collect()
+    gc.freeze()  # what is here now stays: the collector need not look at it again and again
+    gc.set_threshold(YOUNG_OBJECTS)  # a call makes hundreds and lets nearly all of them go by itself
     await send({"type": "lifespan.startup.complete"})
     await receive()
     for task in tasks:

@@ -1,17 +1,52 @@
-"""Owns HTTP at the socket: uvicorn's protocol, with a bound on a request's head, and its one error in JSON."""
+"""Owns HTTP at the socket: uvicorn's protocol, with a bound on a request's head, and its one error in JSON.
+
+Each call finds it in its scope, as `proxyapi.connection.Connection`: ASGI has no words for what is asked there.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 # Request line and headers; uvicorn alone takes as many as a client likes to send. A read may add 256 KiB to it.
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 30.0
+
+
+class JoiningTransport:
+    """uvicorn's way to the socket, on which a head can wait for its body: one system call, one packet."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._holding = False
+        self._held = b""
+
+    def hold_next(self) -> None:
+        self._holding = True
+
+    def write(self, data: bytes) -> None:
+        if self._holding:
+            self._holding = False
+            self._held = data
+        elif self._held:
+            self._transport.writelines([self._held, data])
+            self._held = b""
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        if self._held:
+            self._transport.write(self._held)
+            self._held = b""
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class Protocol(HttpToolsProtocol):
@@ -22,18 +57,55 @@ class Protocol(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._running: RequestResponseCycle | None = None
+        self._departed: Callable[[], None] | None = None  # to be told when the running call's client hangs up
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+        self._joining = JoiningTransport(transport)
+        super().connection_made(cast(asyncio.Transport, self._joining))
         self._expect_head()
+
+    # What a call may ask.
+
+    @property
+    def has_whole_body(self) -> bool:
+        return self._running is not None and not self._running.more_body
+
+    @property
+    def takes_bytes(self) -> bool:
+        return not self.flow.write_paused
+
+    def watch_departure(self, departed: Callable[[], None]) -> None:
+        self._departed = departed
+        self.flow.resume_reading()  # a large body has paused it, and whoever does not read sees no end
+
+    def forget_departure(self, departed: Callable[[], None]) -> None:
+        if self._departed == departed:
+            self._departed = None
+
+    def body_follows(self) -> None:
+        self._joining.hold_next()
+
+    def abort(self) -> None:
+        self.transport.abort()
+
+    def answer_until_close(self) -> None:
+        assert self._running is not None  # noqa: S101  (an answer is being made)
+        self._running.keep_alive = False
+        self._running.chunked_encoding = False
+        self._running.expected_content_length = sys.maxsize
+
+    # What uvicorn and the socket say.
 
     def data_received(self, data: bytes) -> None:
         if self._in_head:  # since an earlier read: the one in which a head begins may have a body before it
             self._head_bytes += len(data)
         super().data_received(data)
-        if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response("The request's head is too large.")
+        if self._in_head and not self.transport.is_closing():
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self.send_400_response("The request's head is too large.")
+            elif self._head_timer is None:
+                self._expect_head()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
@@ -44,31 +116,21 @@ class Protocol(HttpToolsProtocol):
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
+            if self._departed is not None:
+                self._departed()
         self._cancel_head_timer()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
         self._in_head = True
         self._head_bytes = 0
-        self._expect_head()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._cancel_head_timer()
-        # ASGI has no words for these. `close` waits for the client to take what is left, `abort` does not.
-        self.scope["extensions"] = {
-            "chatproxy.abort": {"abort": self.transport.abort},
-            "chatproxy.until_close": {"until_close": self._answer_until_close},
-        }
+        self.scope["extensions"] = {"chatproxy": {"connection": self}}
         super().on_headers_complete()
-
-    def _answer_until_close(self) -> None:
-        """The running answer has no length and no chunks: it ends with the connection (RFC 9112, 6.3)."""
-        assert self._running is not None  # noqa: S101  (an answer is being made)
-        self._running.keep_alive = False
-        self._running.chunked_encoding = False
-        self._running.expected_content_length = sys.maxsize
 
     def _expect_head(self) -> None:
         """A connection that does not say what it wants is closed."""

@@ -79,7 +79,7 @@ async def reserve(call: Call, caller: Caller, method: str, path: str, body: byte
     dollars = price_of(ceiling)
     if not dollars:
         return
-    call.hold = Hold(str(call.request.request_id))
+    call.hold = Hold(call.request.request_id)
     day = datetime.fromtimestamp(call.request.arrived_at, UTC).date()  # as in its row
     budgets = caller.budgets
     wanted = Wanted(call.hold.request_id, caller.name, day, dollars, budgets.day, budgets.month, budgets.total)

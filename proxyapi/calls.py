@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -65,6 +66,7 @@ class Call:
         self.hold: Hold | None = None  # of its key's budget
         self.ticket: Ticket | None = None  # if the key is limited
         self.ended = False
+        self._begun: dict[str, Any] | None = None  # what the journal knows of it since `begin`
 
     def let_in(self, caller: Caller) -> None:
         """The key is good: it says what the row is called, and what is kept of the bodies."""
@@ -81,14 +83,16 @@ class Call:
             StorageFull: that cannot be promised.
         """
         self.sent_upstream_at = time.perf_counter()
+        self._begun = self._facts()
         try:
-            ledger.begin(str(self.request.request_id), self._facts())
+            ledger.begin(self.request.request_id, self._begun)
         except journal.StorageFull:
             raise StorageFull from None
 
     def sent_with(self, credentials: Credentials) -> None:
         """Whose account pays: its key must be in no row, and decides whether we may ask again later."""
-        self.secrets = (*self.secrets, credentials.api_key)
+        if credentials.api_key not in self.secrets:
+            self.secrets = (*self.secrets, credentials.api_key)
         self.pollable = credentials.api_key == settings.OPENAI_API_KEY
 
     def answered(self, answer: UpstreamAnswer) -> None:
@@ -148,7 +152,7 @@ class Call:
         row = self._row(outcome, status)
         if self.log_bodies == "all" or (self.log_bodies == "errors" and outcome != Outcome.SUCCESS):
             row |= self._bodies()
-        ledger.end(str(self.request.request_id), row)
+        ledger.end(self.request.request_id, row)
         if self.hold is not None:
             self.hold.settle(row)
         if self.ticket is not None:
@@ -177,13 +181,19 @@ class Call:
             "key_name": self.key_name,
             "method": request.method,
             "route": self.route,
-            "request_model": self._text(self.model, 200),
-            "stream": self.stream,
             "started_at": datetime.fromtimestamp(request.arrived_at, UTC),
-            "request_bytes": request.incoming_body.size,
             "client_address": _address(request.META.get("REMOTE_ADDR")),
-            "user_agent": self._text(request.META.get("HTTP_USER_AGENT", ""), 300),
+            "user_agent": _short(request.META.get("HTTP_USER_AGENT", ""), 300, self.secrets),
             "tags": list(self.tags),
+            **self._learned(),
+        }
+
+    def _learned(self) -> dict[str, Any]:
+        """What may become known only while the call is on its way."""
+        return {
+            "request_model": _short(self.model, 200, self.secrets),
+            "stream": self.stream,
+            "request_bytes": self.request.incoming_body.size,
         }
 
     def _row(self, outcome: Outcome, status: int | None) -> dict[str, Any]:
@@ -191,18 +201,18 @@ class Call:
         error = answer.error or {}
         counts, source = self._usage()
         return {
-            **self._facts(),
+            **(self._facts() if self._begun is None else self._begun | self._learned()),
             "upstream_request_id": _clip(self.upstream_request_id, 200),
             "response_id": _clip(answer.response_id, 200),
             "response_status": answer.response_status,
             "pollable": self.pollable,
-            "response_model": self._text(answer.model, 200),
+            "response_model": _short(answer.model, 200, self.secrets),
             "service_tier": _clip(answer.service_tier, 50),
             "status": status,
             "outcome": outcome,
-            "error_type": self._text(error.get("type", ""), 200),
-            "error_code": self._text(error.get("code", ""), 200),
-            "error_message": self._text(error.get("message", ""), 2000),
+            "error_type": _short(error.get("type", ""), 200, self.secrets),
+            "error_code": _short(error.get("code", ""), 200, self.secrets),
+            "error_message": _clip(redact(error.get("message", ""), self.secrets), 2000),
             **self._timings(),
             "response_bytes": self.response_bytes,
             **counts,
@@ -233,9 +243,6 @@ class Call:
             return keep_parts(self.form.parts, limit, secrets)
         return keep_body(self.request.raw_body, str(self.request.META.get("CONTENT_TYPE", "")), limit, secrets)
 
-    def _text(self, value: str, length: int) -> str:
-        return _clip(redact(value, self.secrets), length)
-
     def _timings(self) -> dict[str, float | None]:
         now = time.perf_counter()
         timings: dict[str, float | None] = {"duration_ms": _ms(now - self.request.started)}
@@ -254,6 +261,16 @@ def _ms(seconds: float) -> float:
     return round(seconds * 1000, 3)
 
 
+def _short(value: str, length: int, secrets: tuple[str, ...]) -> str:
+    """A name, without secrets: of a model, a client, an error. There are few, and they come again and again."""
+    return _kept_short(value, length, secrets) if len(value) <= 1000 else _clip(redact(value, secrets), length)
+
+
+@lru_cache(maxsize=1024)
+def _kept_short(value: str, length: int, secrets: tuple[str, ...]) -> str:
+    return _clip(redact(value, secrets), length)
+
+
 def _clip(value: str, length: int) -> str:
     """PostgreSQL's text takes no NUL and no lone surrogate; a column takes `length` characters."""
     return value.replace("\0", "").encode("utf-8", "replace").decode()[:length]
@@ -268,6 +285,7 @@ def _without_nul(usage: dict[str, Any] | None) -> Any:
     return orjson.loads(encoded.replace(b"\\u0000", b"")) if b"\\u0000" in encoded else usage
 
 
+@lru_cache(maxsize=1024)
 def _address(value: str | None) -> str | None:
     try:
         return str(ipaddress.ip_address(value or ""))

@@ -1,7 +1,7 @@
 """Owns a request's body on its way in: whole or piece by piece, under its cap, and the caller's departure.
 
-Nobody else calls ASGI's `receive`. While the body arrives a departure raises `CallerGone`; from then on a task
-watches for it and cancels the call.
+Nobody else calls ASGI's `receive`. While the body arrives a departure raises `CallerGone`; from then on it
+cancels the call.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from django.conf import settings
 
 from proxyapi.capacity import capacity
+from proxyapi.connection import Connection
 from proxyapi.exceptions import BodyTooLarge, CallerGone, RequestTimeout, ShuttingDown
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -24,15 +25,15 @@ FORM_ALLOWANCE = 1024 * 1024
 class RequestBody:
     """The body of one request. `size` is how much of it has come, `complete` whether that is all."""
 
-    def __init__(self, receive: Receive, *, is_form: bool, announced: str) -> None:
+    def __init__(self, receive: Receive, connection: Connection, *, is_form: bool, announced: str) -> None:
         self.size = 0
         self.complete = False
         self.caller_gone = False
         self.announced = int(announced) if announced.isdecimal() else None
         self._receive = receive
+        self._connection = connection
         self._limit = settings.MAX_UPLOAD_BYTES + FORM_ALLOWANCE if is_form else settings.MAX_BODY_BYTES
         self._call = asyncio.current_task()
-        self._watch: asyncio.Task[None] | None = None
 
     async def read(self) -> bytes:
         """The whole of it.
@@ -43,6 +44,9 @@ class RequestBody:
             ShuttingDown: the server stops, and it is still not there.
             CallerGone: it will never be.
         """
+        self._check_announced()
+        if self._connection.has_whole_body:  # as most are when their call begins: no clock is needed
+            return await self._next_piece()
         try:
             async with asyncio.timeout(settings.REQUEST_TIMEOUT) as patience:
                 with capacity.receiving(patience):
@@ -53,31 +57,37 @@ class RequestBody:
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """As it comes, without empty pieces. Raises `BodyTooLarge` and `CallerGone`, as `read` does."""
-        too_large = BodyTooLarge(f"The request body is larger than {self._limit} bytes.")
-        if self.announced is not None and self.announced > self._limit:
-            raise too_large
+        self._check_announced()
         while not self.complete:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                self.caller_gone = True
-                raise CallerGone
-            self.size += len(message["body"])
-            if self.size > self._limit:
-                raise too_large
-            if not message["more_body"]:
-                self.complete = True
-                self._watch = asyncio.create_task(self._watch_departure())
-            if message["body"]:
-                yield message["body"]
+            if piece := await self._next_piece():
+                yield piece
+
+    async def _next_piece(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self.caller_gone = True
+            raise CallerGone
+        piece: bytes = message["body"]
+        self.size += len(piece)
+        if self.size > self._limit:
+            raise self._too_large()
+        if not message["more_body"]:
+            self.complete = True
+            self._connection.watch_departure(self._departed)
+        return piece
 
     def close(self) -> None:
         """The call has ended: nobody cares any more whether its caller leaves."""
-        if self._watch is not None:
-            self._watch.cancel()
+        self._connection.forget_departure(self._departed)
 
-    async def _watch_departure(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+    def _check_announced(self) -> None:
+        if self.announced is not None and self.announced > self._limit:
+            raise self._too_large()
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(f"The request body is larger than {self._limit} bytes.")
+
+    def _departed(self) -> None:
         self.caller_gone = True
         if self._call is not None:
             self._call.cancel()

@@ -41,7 +41,13 @@ CHAT_WITHOUT_USAGE = Dialect(sse.error_object, shown=stream_usage.take_out)
 
 
 class Relay(ABC):
-    """One answer that passes as it arrives. `broken` tells the handler to cut the connection instead of ending it."""
+    """One answer that passes as it arrives.
+
+    `broken` tells the handler to cut the connection instead of ending it, `takes_comments` whether a comment may go
+    out after what has been sent.
+    """
+
+    takes_comments = False
 
     def __init__(self, call: Call, answer: UpstreamAnswer) -> None:
         self._call = call
@@ -57,11 +63,6 @@ class Relay(ABC):
     @property
     def headers(self) -> dict[str, str]:
         return self._call.headers_down(self._answer)
-
-    @property
-    @abstractmethod
-    def takes_comments(self) -> bool:
-        """Whether a comment may go out now."""
 
     @abstractmethod
     def chunks(self) -> AsyncGenerator[bytes, None]:
@@ -92,22 +93,20 @@ class EventRelay(Relay):
         self._dialect = dialect
         self._framer = sse.EventFramer()
         self._last_events = b""
-
-    @property
-    def takes_comments(self) -> bool:
-        return not self._framer.inside_event
+        self.takes_comments = True
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         try:
-            async for chunk in self._answer.chunks():
+            while chunk := await self._answer.chunk():
                 if (events := self._framer.feed(chunk)) and (shown := await self._passed(events)):
                     yield shown
+                    self.takes_comments = not self._framer.inside_event
         except UpstreamFailure as error:
             if not self._call.answer.finished:
                 self.broken = True
                 self._call.fail(error, status=self._answer.status)
                 if self.takes_comments:
-                    yield self._dialect.error_event(error, str(self._call.request.request_id), self._last_events)
+                    yield self._dialect.error_event(error, self._call.request.request_id, self._last_events)
                 return
         if (rest := self._framer.flush()) and (shown := await self._passed(rest)):
             yield shown
@@ -130,8 +129,6 @@ class EventRelay(Relay):
 class BodyRelay(Relay):
     """Bytes that are not ours to read: sound, images, files."""
 
-    takes_comments = False
-
     @property
     def headers(self) -> dict[str, str]:
         """With its length, if upstream says it: so that the caller can tell the whole from a part."""
@@ -140,7 +137,7 @@ class BodyRelay(Relay):
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         try:
-            async for chunk in self._answer.chunks():
+            while chunk := await self._answer.chunk():
                 self._sent(len(chunk))
                 self._call.keep_start(chunk)
                 if self._call.response_bytes == self._answer.length:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from django.core.handlers.asgi import ASGIRequest
 from rest_framework.request import Request
-from uuid_utils.compat import uuid7
+from uuid_utils import uuid7
 
+from proxyapi.connection import connection_of
 from proxyapi.receiving import Receive, RequestBody
 
 if TYPE_CHECKING:
@@ -32,14 +33,20 @@ class CallRequest(ASGIRequest):
     def __init__(self, scope: Mapping[str, Any], receive: Receive) -> None:
         self.arrived_at = time.time()
         self.started = self.received = time.perf_counter()
-        self.request_id = uuid7()
+        self.request_id = str(uuid7())
         self.raw_path: bytes = scope["raw_path"]
         self.raw_query: bytes = scope["query_string"]
         self.raw_headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
         self.raw_body = b""
         self.place = ExitStack()  # what the call occupies until its answer has been sent
+        self.connection = connection_of(scope)
         super().__init__(scope, BytesIO())
-        self.incoming_body = RequestBody(receive, is_form=self.is_form, announced=self.META.get("CONTENT_LENGTH", ""))
+        self.incoming_body = RequestBody(
+            receive,
+            self.connection,
+            is_form=self.is_form,
+            announced=self.META.get("CONTENT_LENGTH", ""),
+        )
         offered = (self.META.get("HTTP_X_REQUEST_ID", ""), self.META.get("HTTP_X_CLIENT_REQUEST_ID", ""))
         self.incoming_request_id: str = next(filter(INCOMING_ID.fullmatch, offered), "")
 

@@ -33,6 +33,9 @@ class EventFramer:
 
     def feed(self, chunk: bytes) -> bytes:
         """What may go out now: all whole events, and pieces of an overlong one."""
+        if not self._held and chunk.endswith(b"\n\n"):  # as nearly all are
+            self.inside_event = False
+            return chunk
         seen = max(0, len(self._held) - 2)
         self._held += chunk
         end = max(at + len(blank) if (at := self._held.rfind(blank, seen)) >= 0 else 0 for blank in BLANK_LINES)

@@ -48,7 +48,16 @@ def take_out(events: bytes) -> bytes:
     """Whole events as the caller would have seen them, had we not asked."""
     if b'"usage"' not in events:
         return events
-    return b"".join(map(_take_out_of, _AFTER_EVENT.split(events)))
+    return b"".join(map(_take_out_of, _split(events)))
+
+
+def _split(events: bytes) -> list[bytes]:
+    if b"\r" in events:
+        return _AFTER_EVENT.split(events)
+    if events.find(b"\n\n") == len(events) - 2:
+        return [events]
+    *whole, rest = events.split(b"\n\n")
+    return [*(event + b"\n\n" for event in whole), rest]
 
 
 def _take_out_of(event: bytes) -> bytes:

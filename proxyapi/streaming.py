@@ -15,6 +15,7 @@ from typing import Any
 from django.conf import settings
 
 from proxyapi import sse
+from proxyapi.connection import Connection
 from proxyapi.relay import Relay
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -26,34 +27,31 @@ GRACE = 1.0
 class EventStream:
     """One `relay` on its way to one caller."""
 
-    def __init__(self, relay: Relay, send: Send, scope: Mapping[str, Any]) -> None:
+    def __init__(self, relay: Relay, send: Send, connection: Connection, http_version: str) -> None:
         self._relay = relay
         self._send = send
-        self._abort: Callable[[], None] = scope["extensions"]["chatproxy.abort"]["abort"]  # chatproxy.protocol
-        self._until_close: Callable[[], None] = scope["extensions"]["chatproxy.until_close"]["until_close"]
-        self._has_chunks = scope["http_version"] != "1.0"
-        self._turn = asyncio.Lock()  # a comment that waits for the socket must not end up inside an event
+        self._connection = connection
+        self._has_chunks = http_version != "1.0"
 
     async def run(self, start: Mapping[str, Any]) -> None:
         """Sends the head `start`, then everything; closes the relay however this ends."""
         relay = self._relay
         if not self._has_chunks:
-            self._until_close()
+            self._connection.answer_until_close()
         try:
             async with asyncio.timeout_at(relay.deadline + GRACE), self._comments(), aclosing(relay.chunks()) as chunks:
                 await self._send(start)
                 async for chunk in chunks:
-                    async with self._turn:
-                        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         except TimeoutError:
-            self._abort()
+            self._connection.abort()
             return
         finally:
             relay.close()
         if self._has_chunks and not relay.broken:
             await self._send({"type": "http.response.body", "body": b""})
         elif relay.broken and not self._has_chunks:
-            self._abort()  # a mere close would be a clean end
+            self._connection.abort()  # a mere close would be a clean end
 
     @asynccontextmanager
     async def _comments(self) -> AsyncIterator[None]:
@@ -65,7 +63,10 @@ class EventStream:
                 comments.cancel()
 
     async def _send_comments(self) -> None:
-        """A comment whenever the relay has had nothing for `SSE_KEEPALIVE_SECONDS`."""
+        """A comment whenever the relay has had nothing for `SSE_KEEPALIVE_SECONDS`.
+
+        One that had to wait for the socket could end up inside an event; a caller that takes nothing needs none.
+        """
         pause = settings.SSE_KEEPALIVE_SECONDS
         while True:
             await asyncio.sleep(pause)
@@ -74,6 +75,5 @@ class EventStream:
             if quiet < pause:
                 pause -= quiet
                 continue
-            async with self._turn:
-                if self._relay.takes_comments:
-                    await self._send({"type": "http.response.body", "body": sse.KEEP_ALIVE, "more_body": True})
+            if self._relay.takes_comments and self._connection.takes_bytes:
+                await self._send({"type": "http.response.body", "body": sse.KEEP_ALIVE, "more_body": True})

@@ -3,7 +3,7 @@
     TransportFault
     ├── NotConnected      no connection: upstream never heard of the call
     │   └── ConnectTimeout    in time
-    ├── ReadTimeout       connected, and no byte for too long
+    ├── Late              its time was over before its end
     └── Broken            connected, and then cut, or not HTTP
 
 No cookie is stored, nothing is repeated, no redirect is followed. An exception that a body raises while it is
@@ -12,8 +12,9 @@ sent is raised as it is. Closing an unfinished exchange closes its connection at
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+import asyncio
+import math
+from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -39,7 +40,7 @@ class ConnectTimeout(NotConnected):
     pass
 
 
-class ReadTimeout(TransportFault):
+class Late(TransportFault):
     pass
 
 
@@ -50,24 +51,22 @@ class Broken(TransportFault):
 # Most specific first: a certificate fault is a connect fault, a reset is any other.
 FAULTS: tuple[tuple[type[Exception], type[TransportFault]], ...] = (
     (aiohttp.ConnectionTimeoutError, ConnectTimeout),
-    (aiohttp.ServerTimeoutError, ReadTimeout),
-    (TimeoutError, ReadTimeout),
+    (TimeoutError, Late),
     (aiohttp.ClientConnectorError, NotConnected),
     (aiohttp.InvalidURL, NotConnected),
     (aiohttp.ClientError, Broken),
     (OSError, Broken),
 )
+FOREIGN = (aiohttp.ClientError, OSError)  # a TimeoutError is an OSError
 
 
-@contextmanager
-def named_faults() -> Iterator[None]:
-    """Raises aiohttp's faults by the names of this module."""
-    try:
-        yield
-    except (aiohttp.ClientError, OSError) as fault:  # a TimeoutError is an OSError
-        if isinstance(fault.__cause__, ProxyError | CallerGone):
-            raise fault.__cause__ from None
-        raise next(ours for foreign, ours in FAULTS if isinstance(fault, foreign))(str(fault)) from fault
+def named(fault: Exception) -> Exception:
+    """A fault of aiohttp's by its name in this module, or what a body raised while it was sent."""
+    if isinstance(fault.__cause__, ProxyError | CallerGone):
+        return fault.__cause__
+    named = next(ours for foreign, ours in FAULTS if isinstance(fault, foreign))(str(fault))
+    named.__cause__ = fault
+    return named
 
 
 class Exchange:
@@ -78,15 +77,16 @@ class Exchange:
         self.status = answer.status
         self.headers = answer.headers
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body, decoded if it was encoded, in the pieces in which it arrives.
+    async def chunk(self) -> bytes:
+        """What has arrived of the body, decoded if it was encoded; empty at its end.
 
         Raises:
             TransportFault: it did not arrive whole.
         """
-        with named_faults():
-            async for chunk in self._answer.content.iter_any():
-                yield chunk
+        try:
+            return await self._answer.content.readany()
+        except FOREIGN as fault:
+            raise named(fault) from None
 
     def close(self, *, reusable: bool = True) -> None:
         """Gives the connection back, or closes it if the exchange has not ended."""
@@ -99,19 +99,24 @@ class Exchange:
 class Transport:
     """One session to one upstream; calls are limited by `capacity`, not by a pool."""
 
-    def __init__(self, base_url: str, *, connect_timeout: float, read_timeout: float) -> None:
+    def __init__(self, base_url: str, *, connect_timeout: float) -> None:
         self._base_url = base_url
         self._proxy = environment_proxy(base_url)
-        self._timeout = aiohttp.ClientTimeout(sock_connect=connect_timeout, sock_read=read_timeout)
+        self._connect_timeout = connect_timeout
         self._session: aiohttp.ClientSession | None = None
 
-    async def open(self, method: str, target: str, headers: Headers, body: Body) -> Exchange:
+    async def open(self, method: str, target: str, headers: Headers, body: Body, deadline: float) -> Exchange:
         """Sends a request; `target` is a path and query below the base URL, as they go on the wire.
+
+        The whole exchange must be over at `deadline`, on the event loop's clock: one timer, however many pieces.
 
         Raises:
             TransportFault: there is no answer.
         """
-        with named_faults():
+        left = deadline - asyncio.get_running_loop().time()
+        if left <= 0:
+            raise Late
+        try:
             answer = await self._open_session().request(
                 method,
                 URL(self._base_url + target, encoded=True),
@@ -119,8 +124,10 @@ class Transport:
                 data=body,
                 allow_redirects=False,
                 proxy=self._proxy,
-                timeout=self._timeout,
+                timeout=aiohttp.ClientTimeout(left, sock_connect=self._connect_timeout, ceil_threshold=math.inf),
             )
+        except FOREIGN as fault:
+            raise named(fault) from None
         return Exchange(answer)
 
     def _open_session(self) -> aiohttp.ClientSession:

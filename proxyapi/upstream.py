@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Protocol
@@ -28,8 +28,8 @@ from proxyapi.transport import (
     Broken,
     ConnectTimeout,
     Exchange,
+    Late,
     NotConnected,
-    ReadTimeout,
     Transport,
     TransportFault,
 )
@@ -134,25 +134,22 @@ class UpstreamAnswer:
             UpstreamTimeout: the deadline passed.
         """
         if self._body is None:
-            self._body = b"".join([chunk async for chunk in self.chunks()])
+            pieces = []
+            while piece := await self.chunk():
+                pieces.append(piece)
+            self._body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         return self._body
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The body in the pieces in which it arrives; raises as `read`."""
-        pieces = self._exchange.chunks()
-        while True:
-            try:
-                async with asyncio.timeout_at(self.deadline):
-                    chunk = await anext(pieces, None)
-            except (TimeoutError, ReadTimeout) as fault:
-                raise UpstreamTimeout(f"Upstream did not finish in time. {MAYBE_BILLED}") from fault
-            except TransportFault as fault:
-                raise UpstreamUnreachable(
-                    f"The connection to upstream broke during the answer. {MAYBE_BILLED}", code="upstream_disconnected"
-                ) from fault
-            if chunk is None:
-                return
-            yield chunk
+    async def chunk(self) -> bytes:
+        """What has arrived of the body since the last call; empty at its end. Raises as `read`."""
+        try:
+            return await self._exchange.chunk()
+        except Late as fault:
+            raise UpstreamTimeout(f"Upstream did not finish in time. {MAYBE_BILLED}") from fault
+        except TransportFault as fault:
+            raise UpstreamUnreachable(
+                f"The connection to upstream broke during the answer. {MAYBE_BILLED}", code="upstream_disconnected"
+            ) from fault
 
     def close(self) -> None:
         """Ends the exchange; a body not read to its end costs the connection, so upstream stops."""
@@ -183,7 +180,7 @@ def refuse(request: httpx2.Request) -> httpx2.Response:
 @cache
 def transport() -> Transport:
     base_url = str(client().base_url).rstrip("/")
-    return Transport(base_url, connect_timeout=CONNECT_TIMEOUT, read_timeout=settings.REQUEST_TIMEOUT)
+    return Transport(base_url, connect_timeout=CONNECT_TIMEOUT)
 
 
 async def close() -> None:
@@ -230,9 +227,8 @@ async def _send_once(request: UpstreamRequest) -> UpstreamAnswer:
     headers, body = _head_and_body(request)
     target = f"{request.path}?{request.query}" if request.query else request.path
     try:
-        async with asyncio.timeout_at(request.deadline):
-            exchange = await transport().open(request.method, target, headers, body)
-    except (TransportFault, TimeoutError) as fault:
+        exchange = await transport().open(request.method, target, headers, body, request.deadline)
+    except TransportFault as fault:
         raise _failure(fault, request) from fault
     answer = UpstreamAnswer(exchange, request)
     if not 200 <= answer.status < 600:
@@ -264,7 +260,7 @@ def _head_and_body(request: UpstreamRequest) -> tuple[Headers, Body]:
     return headers, request.content
 
 
-def _failure(fault: BaseException, request: UpstreamRequest) -> ProxyError:
+def _failure(fault: TransportFault, request: UpstreamRequest) -> ProxyError:
     match fault:
         case ConnectTimeout():
             return UpstreamTimeout(f"No connection to upstream in {CONNECT_TIMEOUT:g} seconds. {NOT_BILLED}")

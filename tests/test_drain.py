@@ -98,7 +98,12 @@ def test_new_connections_are_refused_while_draining(
 def test_a_second_signal_ends_calls_in_flight(start_gateway: Callable[..., Gateway], simulator: Simulator) -> None:
     gateway = start_gateway()
     with ThreadPoolExecutor(1) as pool:
-        held = pool.submit(gateway.post, "/openai", {**CALL, "model": "fault:hang"}, headers={"x-request-id": "ended-by-a-second-signal"})
+        held = pool.submit(
+            gateway.post,
+            "/openai",
+            {**CALL, "model": "fault:hang"},
+            headers={"x-request-id": "ended-by-a-second-signal"},
+        )
         simulator.wait_until(lambda: simulator.in_flight == 1)
         gateway.process.send_signal(signal.SIGTERM)
         gateway.wait_for_log("draining")

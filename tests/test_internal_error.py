@@ -11,6 +11,7 @@ import openai
 import pytest
 import uvicorn
 
+from chatproxy.protocol import Protocol
 from proxyapi.handler import CallHandler
 from proxyapi.views.pages import IndexView, LivenessView
 
@@ -18,7 +19,7 @@ from proxyapi.views.pages import IndexView, LivenessView
 @pytest.fixture
 def url() -> Iterator[str]:
     """The call handler of this process, whose views a test can break, under a real server."""
-    server = uvicorn.Server(uvicorn.Config(CallHandler(), port=0, lifespan="off", ws="none", log_config=None))
+    server = uvicorn.Server(uvicorn.Config(CallHandler(), port=0, http=Protocol, lifespan="off", ws="none", log_config=None))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

@@ -20,6 +20,7 @@ from openai.types.chat import ChatCompletion
 from tests.gateway import ACCESS_TOKEN, SECURITY_KEY, UPSTREAM_KEY, Gateway, run_gateway
 from tests.simulator.recording import ReceivedRequest
 from tests.simulator.server import Simulator
+from tests.wire import connect, head
 
 TOKEN = {"access_token": ACCESS_TOKEN}
 GUARDED = ["/log", "/log_errors", "/debug/runtime", "/health", "/health2"]
@@ -379,3 +380,12 @@ def test_health_fails_as_upstream_fails(start_gateway: Callable[..., Gateway], s
         answer = gateway.http.head(page, headers=bearer)
         assert (answer.status_code, answer.content) == (200, b"")
         assert int(answer.headers["content-length"]) > 0
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/openai", "/"])
+def test_a_head_request_is_answered_on_a_connection_that_goes_on(gateway: Gateway, path: str) -> None:
+    with connect(gateway) as wire:
+        wire.send(head("HEAD", path))
+        assert wire.read_head().status in {200, 405}
+        wire.send(head("GET", "/healthz"))
+        assert wire.read_answer().status == 200

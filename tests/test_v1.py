@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -459,9 +459,10 @@ class Sound:
     def __init__(self, length: int | None) -> None:
         self.length = length
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        yield b"first"
-        yield b"last"
+        self._chunks = [b"first", b"last"]
+
+    async def chunk(self) -> bytes:
+        return self._chunks.pop(0) if self._chunks else b""
 
 
 @pytest.mark.parametrize("length", [9, None])

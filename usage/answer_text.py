@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,9 +11,6 @@ import orjson
 from usage.bodies import SLACK, cut, margin_for, storable
 from usage.redaction import redact
 
-_SKIPPABLE = re.compile(rb'"type"\s*+:\s*+"((?:response|transcript|image|speech)[._a-z]*+)"')
-_LARGE_EVENT = 4096
-_LARGEST_EVENT = 4 * 1024 * 1024
 _MOST_PARTS = 64
 
 _DELTAS = {
@@ -30,11 +26,12 @@ _DELTAS = {
     "transcript.text.delta": "text",
 }
 _FINAL = {"response.completed", "response.incomplete", "response.failed"}
-_READ = {*_DELTAS, *_FINAL, "response.output_item.added", "transcript.text.done"}
+# The typed events that have text in them.
+READ_TYPES = {*_DELTAS, *_FINAL, "response.output_item.added", "transcript.text.done"}
 
 
 class AnswerText:
-    """The text of a streamed answer, from the data of its events, in memory bounded by `limit`.
+    """The text of a streamed answer, from its events, in memory bounded by `limit`.
 
     Choices of a chat, outputs of a response, tool calls and refusals are kept apart, each under a line such as
     `[choice 1: tool call get_weather]`; an answer that is only one text is that text alone.
@@ -49,16 +46,11 @@ class AnswerText:
         self._names: dict[Any, str] = {}
         self._left_out = 0
 
-    def feed(self, event_data: bytes) -> None:
+    def feed(self, event: dict[str, Any]) -> None:
         """Reads the data of one event; what it does not know it leaves alone."""
-        if len(event_data) > _LARGE_EVENT:
-            kind = _SKIPPABLE.search(event_data, 0, 300)
-            name = kind[1].decode() if kind else ""
-            if len(event_data) > _LARGEST_EVENT or (kind and name not in _READ) or (self._parts and name in _FINAL):
-                return
-        event = _parse(event_data)
-        if isinstance(event.get("choices"), list):
-            for choice in _dicts(event["choices"]):
+        choices = event.get("choices")
+        if isinstance(choices, list):
+            for choice in _dicts(choices):
                 self._read_choice(choice)
         elif isinstance(event.get("type"), str):
             self._read_event(event["type"], event)
@@ -114,6 +106,8 @@ class AnswerText:
             self._add(place, "text", choice.get("text"))  # the older completions
             return
         self._add(place, "text", delta.get("content"))
+        if len(delta) == 1 and "content" in delta:  # as of nearly every chunk
+            return
         self._add(place, "refusal", delta.get("refusal"))
         audio = delta.get("audio")
         if isinstance(audio, dict):
@@ -183,7 +177,8 @@ class _Part:
         return sum(len(piece.encode("utf-8", "replace")) for piece in self.pieces)
 
 
-def _parse(data: bytes) -> dict[str, Any]:
+def parse_event(data: bytes) -> dict[str, Any]:
+    """The JSON object of an event's data; an empty one for anything else."""
     try:
         event = orjson.loads(data)
     except orjson.JSONDecodeError:

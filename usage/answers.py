@@ -6,11 +6,12 @@ cannot be read stays unknown.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
 
-from usage.answer_text import AnswerText
+from usage.answer_text import READ_TYPES, AnswerText, parse_event
 from usage.tokens import read_counts
 
 # The last events of each dialect. After one of them nothing that counts is to come.
@@ -24,6 +25,11 @@ FINAL_EVENT_TYPES = {
     "image_edit.completed",
     "error",
 }
+
+# Of larger events, only those that say something are parsed: some have a picture in them.
+_LARGE_EVENT = 4096
+_LARGEST_EVENT = 4 * 1024 * 1024
+_TYPE = re.compile(rb'"type"\s*+:\s*+"((?:response|transcript|image|speech)[._a-z]*+)"')
 
 
 class Answer:
@@ -62,20 +68,22 @@ class Answer:
 
     def _read_data(self, data: bytes) -> None:
         self._events += 1
-        if self.text is not None:
-            self.text.feed(data)
         if data == b"[DONE]":
             self.finished = True
-        # A quote inside a JSON string is escaped, so these bytes can only be names of fields.
-        elif self._events == 1 or b'"usage"' in data or b'"error"' in data or b".done" in data or b".completed" in data:
-            event = _parse(data)
-            kind = _text(event, "type")
-            inner = event.get("response")
+            return
+        is_first = self._events == 1
+        if len(data) > _LARGE_EVENT and not is_first and not _says_something(data):
+            return
+        event = parse_event(data)
+        if self.text is not None:
+            self.text.feed(event)
+        kind, inner = event.get("type"), event.get("response")
+        if is_first or inner is not None or event.get("usage") is not None or event.get("error") is not None:
             self._read(inner if isinstance(inner, dict) else event)
-            if kind == "error" and self.error is None:
-                self._read_error(event)
-            if kind in FINAL_EVENT_TYPES:
-                self.finished = True
+        if kind == "error" and self.error is None:
+            self._read_error(event)
+        if isinstance(kind, str) and kind in FINAL_EVENT_TYPES:
+            self.finished = True
 
     def _read(self, answer: dict[str, Any]) -> None:
         self.model = _text(answer, "model") or self.model
@@ -93,6 +101,15 @@ class Answer:
 
     def _read_error(self, error: dict[str, Any]) -> None:
         self.error = {name: str(error.get(name) or "") for name in ("type", "code", "message")}
+
+
+def _says_something(data: bytes) -> bool:
+    found = _TYPE.search(data, 0, 300)
+    if found:
+        kind = found[1].decode()
+        return kind in FINAL_EVENT_TYPES or kind in READ_TYPES
+    # A quote inside a JSON string is escaped, so these bytes can only be the name of a field.
+    return len(data) <= _LARGEST_EVENT or b'"usage"' in data
 
 
 def _parse(data: bytes) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from usage.elision import elide
 from usage.redaction import REDACTED, is_secret_name, redact
@@ -102,6 +103,11 @@ def storable(text: str) -> str:
 
 
 def margin_for(extra: Sequence[str]) -> int:
+    return _margin(tuple(extra))
+
+
+@lru_cache(maxsize=64)
+def _margin(extra: tuple[str, ...]) -> int:
     return max(MARGIN, MARGIN_PER_CHARACTER * max(map(len, extra), default=0))
 
 

@@ -15,8 +15,10 @@ from typing import Any, ClassVar, cast
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.authentication import BaseAuthentication
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from proxyapi import budgets, upstream
@@ -44,6 +46,8 @@ from usage.models import Outcome
 
 logger = logging.getLogger(__name__)
 
+NEGOTIATOR = DefaultContentNegotiation()  # it chooses the parser, and knows nothing of a request
+
 
 class ProxyView(APIView):
     """DRF's view with an async `dispatch`: the same policies, no thread, no negotiation."""
@@ -57,8 +61,7 @@ class ProxyView(APIView):
         return ProxyRequest(
             request,
             parsers=self.get_parsers(),
-            authenticators=self.get_authenticators(),
-            negotiator=self.get_content_negotiator(),
+            negotiator=NEGOTIATOR,
             parser_context=self.get_parser_context(request),
         )
 
@@ -73,7 +76,7 @@ class ProxyView(APIView):
         except Exception as fault:  # the border: whatever went wrong becomes an answer
             error = from_framework(fault)
             if isinstance(error, InternalError):
-                logger.exception("a view failed", extra={"request_id": str(request.request_id)})
+                logger.exception("a view failed", extra={"request_id": request.request_id})
             self.refused(error)
             return render(error, request)
 
@@ -96,6 +99,11 @@ class ProxyView(APIView):
         self.check_stranger(request)
         await self.parse(request)
         await self.let_in(request)
+
+    def perform_authentication(self, request: Request) -> None:
+        """DRF's, without its answers for nobody: an authenticator of ours says who it is, or raises."""
+        for authenticator in self.get_authenticators():
+            request.user, request.auth = cast(tuple[Any, None], authenticator.authenticate(request))
 
     async def let_in(self, request: ProxyRequest) -> None:
         """DRF's policies, in memory; only what processes share is waited for, and only if the key is counted."""

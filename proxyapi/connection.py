@@ -1,0 +1,35 @@
+"""Owns what a call may ask of its caller's connection, beyond what ASGI has words for; `chatproxy.protocol` is one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, cast
+
+
+class Connection(Protocol):
+    @property
+    def has_whole_body(self) -> bool:
+        """Whether the request is complete: then receiving it waits for nothing."""
+
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether something can be sent without waiting until the caller has taken more."""
+
+    def watch_departure(self, departed: Callable[[], None]) -> None:
+        """Calls `departed` if the caller hangs up before its answer is complete."""
+
+    def forget_departure(self, departed: Callable[[], None]) -> None:
+        """The call has ended: nobody cares any more."""
+
+    def body_follows(self) -> None:
+        """The head that is sent next may wait for the body, which is sent at once after it."""
+
+    def abort(self) -> None:
+        """Cuts it at once; what is on its way to the caller is lost."""
+
+    def answer_until_close(self) -> None:
+        """The answer will have no length and no chunks: it ends with the connection (RFC 9112, 6.3)."""
+
+
+def connection_of(scope: Mapping[str, Any]) -> Connection:
+    return cast(Connection, scope["extensions"]["chatproxy"]["connection"])
