@@ -60,9 +60,6 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
     keyring.start()
     await limiter.start()
     await reservations.open()
-    # What is there by now stays: a collection that looked at all of it would hold up every call.
-    gc.collect()
-    gc.freeze()
     tasks = [asyncio.create_task(watch_pending()), asyncio.create_task(ownership.sweep_forever())]
     gc.collect()
     gc.freeze()  # what is here now stays: the collector need not look at it again and again
