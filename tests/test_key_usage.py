@@ -17,6 +17,8 @@ from tests.ledgers import call
 from tests.pages import HOSTILE, make_call, make_failure, text_of
 from tests.test_dashboard import charts, tiles
 from usage.pricing import Pricer
+from usage.ranges import TimeRange
+from usage.readings import read_key
 from usage.rows import write_rows
 
 pytestmark = pytest.mark.django_db
@@ -79,12 +81,26 @@ def test_the_charts_have_its_calls(admin: Client, key: AccessKey) -> None:
     assert {line["name"] for line in drawn["dollars"]} >= {"gpt-4o", "gpt-4o-mini-2024-07-18"}
 
 
-def test_a_time_of_years_has_its_calls_without_latency(admin: Client, key: AccessKey) -> None:
+def test_a_time_of_years_has_its_calls_and_their_latency(admin: Client, key: AccessKey) -> None:
     known_load()
     drawn = charts(admin.get(page_of(key), {"from": "2019-01-01T00:00"}).content.decode())
 
     assert sum(drawn["calls"][0]["values"]) == 7
-    assert not any(drawn["latency"][0]["values"])
+    assert any(drawn["latency"][0]["values"])
+
+
+def test_latencies_are_of_the_calls_of_the_time_alone() -> None:
+    """From whole days, and from the hours at both ends."""
+    start, end = datetime(2026, 3, 1, 12, tzinfo=UTC), datetime(2026, 3, 21, 18, tzinfo=UTC)
+    for hours in (-1, 0, 11, 12, 24, 200, 480, 485, 486, 490):
+        make_call(key_name="team a", started_at=start + timedelta(hours=hours))
+        make_call(key_name="other", started_at=start + timedelta(hours=hours))
+    for until, calls in ((end, 7), (start + timedelta(hours=11), 1), (end - timedelta(hours=6), 5)):
+        reading = read_key("team a", TimeRange("custom", start, until), end)
+        counted = [(line.calls, sum(line.histograms["duration_ms"])) for line in reading.series.everything if line]
+
+        assert reading.totals.calls == sum(reading.totals.histograms["duration_ms"]) == calls
+        assert all(one == other for one, other in counted)
 
 
 def test_the_json_says_what_the_page_says(admin: Client, key: AccessKey) -> None:

@@ -127,6 +127,7 @@ def test_totals_are_of_all_calls_and_of_what_tells_them_apart() -> None:
     assert (totals["hour", "key", NOON, "other"].errors, totals["hour", "outcome", NOON, "timeout"].calls) == (1, 1)
     assert totals["day", "model", day, "gpt-4o-mini-2024-07-18"].cost == totals["day", "route", day, "/openai"].cost > 0
     assert totals["hour", "key", NOON, "other"].duration_ms_histogram == []
+    assert sum(totals["day", "key", day, "other"].duration_ms_histogram) == 1
 
 
 def test_failures_are_counted_with_their_moments_and_a_sample() -> None:

@@ -163,6 +163,7 @@ def test_a_changed_histogram_is_noticed(tmp_path: Path, row: str, name: str, cha
         f"usage_usagehour's histogram of {name} is off",
         f"usage_usagetotal's histogram of {name} is off",  # of the hour
         f"usage_usagetotal's histogram of {name} is off",  # of the day
+        f"usage_usagetotal's histogram of {name} is off",  # of the key's day
     ]
 
 

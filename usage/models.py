@@ -207,7 +207,7 @@ class UsageTotal(models.Model):
     """What all calls of one minute, hour or day (UTC) add up to, or those of one key, model, route or outcome.
 
     For the dashboard: reading a month costs as little as reading an hour, however many keys and models there are.
-    Written by `usage.rollups` only. Only the totals of all calls have histograms. Minutes are forgotten after days.
+    Written by `usage.rollups` only. Histograms are of all calls, and of a key's days. Minutes are forgotten after days.
     """
 
     pk = models.CompositePrimaryKey("span", "dimension", "start", "value")

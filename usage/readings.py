@@ -2,7 +2,7 @@
 they have in common, and in the bins of its charts.
 
 Of all keys it comes from the totals, to the minute. Of one key it comes from that key's hours: its times begin at whole
-hours, and its latencies are of times up to `LONGEST_WITH_LATENCY`, because its histograms are of each hour.
+hours. Its latencies come from its days, and from its hours where a day, or a bin, is not whole.
 """
 
 from __future__ import annotations
@@ -20,28 +20,34 @@ from usage.ranges import TimeRange
 from usage.totals import (
     COUNTERS,
     EPOCH,
+    LENGTHS,
     Series,
     Totals,
     bins_of,
+    ceiling,
     floor,
     read_by_value,
     read_series,
     read_totals,
 )
 
-LONGEST_WITH_LATENCY = timedelta(days=32)
 CHARTED = {Dimension.OUTCOME: "calls", Dimension.MODEL: "cost"}
 GROUPS = ("bin", "model", "route", "outcome")
 USED = (Dimension.KEY, Dimension.ROUTE, Dimension.MODEL)
 USED_BY_KEY = (Dimension.ROUTE, Dimension.MODEL)
-# Added up by the database: thousands of histograms take longer to send than to add.
+# Added up by the database: thousands of histograms take longer to send than to add. Whole days have been, already.
 LATENCIES = """
-    SELECT bin, array_agg(bucket), array_agg(calls) FROM (
-        SELECT date_bin(make_interval(secs => %s), hour, %s) AS bin, bucket, sum(counts.calls)::bigint AS calls
-        FROM usage_usagehour, unnest(duration_ms_histogram) WITH ORDINALITY AS counts(calls, bucket)
-        WHERE key_name = %s AND hour >= %s AND hour < %s AND counts.calls <> 0
-        GROUP BY 1, 2
-    ) AS sums GROUP BY bin
+    WITH counted AS (
+        SELECT hour AS start, duration_ms_histogram AS histogram FROM usage_usagehour
+        WHERE key_name = %(key)s AND (hour >= %(start)s AND hour < %(first)s OR hour >= %(last)s AND hour < %(end)s)
+        UNION ALL
+        SELECT start, duration_ms_histogram FROM usage_usagetotal
+        WHERE span = 'day' AND dimension = 'key' AND value = %(key)s AND start >= %(first)s AND start < %(last)s
+    ), sums AS (
+        SELECT date_bin(make_interval(secs => %(step)s), start, %(epoch)s) AS bin, bucket, sum(calls)::bigint AS calls
+        FROM counted, unnest(histogram) WITH ORDINALITY AS counts(calls, bucket) WHERE calls <> 0 GROUP BY 1, 2
+    )
+    SELECT bin, array_agg(bucket), array_agg(calls) FROM sums GROUP BY bin
 """
 
 
@@ -69,7 +75,7 @@ def read_all(time_range: TimeRange, now: datetime) -> Reading:
 
 
 def read_key(key: str, time_range: TimeRange, now: datetime) -> Reading:
-    """Of one key, in two queries or three."""
+    """Of one key, in three queries."""
     start, end = floor(time_range.start, Span.HOUR), time_range.end
     step = max(time_range.bins(now)[1], timedelta(hours=1))
     bins = bins_of(start, end, step)
@@ -80,10 +86,9 @@ def read_key(key: str, time_range: TimeRange, now: datetime) -> Reading:
         _add(reading, row)
     for row in _sums(hours.filter(hour__gte=floor(time_range.before.start, Span.HOUR), hour__lt=start)):
         reading.before.add(row)
-    if time_range.length <= LONGEST_WITH_LATENCY:
-        for moment, histogram in _latencies(key, start, end, step):
-            for totals in (reading.totals, _in_bin(reading, _number(reading, moment))):
-                totals.add_histogram("duration_ms", histogram)
+    for moment, histogram in _latencies(key, start, end, step):
+        for totals in (reading.totals, _in_bin(reading, _number(reading, moment))):
+            totals.add_histogram("duration_ms", histogram)
     for groups in reading.by_value.values():
         ranked = sorted(groups.items(), key=lambda group: (-group[1].calls, group[0]))
         groups.clear()
@@ -125,8 +130,12 @@ def _sums(hours: QuerySet[UsageHour]) -> Iterator[dict[str, Any]]:
 
 def _latencies(key: str, start: datetime, end: datetime, step: timedelta) -> Iterator[tuple[datetime, list[int]]]:
     """One histogram for each bin."""
+    first, last = ceiling(start, Span.DAY), floor(end, Span.DAY)
+    if step < LENGTHS[Span.DAY] or first > last:
+        first = last = end
+    ends = {"start": start, "first": first, "last": last, "end": end}
     with connection.cursor() as cursor:
-        cursor.execute(LATENCIES, [step.total_seconds(), EPOCH, key, start, end])
+        cursor.execute(LATENCIES, {**ends, "key": key, "step": step.total_seconds(), "epoch": EPOCH})
         for moment, buckets, counts in cursor.fetchall():
             histogram = [0] * max(buckets)
             for bucket, count in zip(buckets, counts, strict=True):

@@ -132,7 +132,8 @@ class Rollup:
                     continue
                 totals[span.value, "all", start, ""].merge(sums)
                 for dimension, value in zip(DIMENSIONS, group, strict=True):
-                    totals[span.value, dimension, start, value].merge(sums, histograms=False)
+                    has_histograms = (span, dimension) == (Span.DAY, "key")  # for the key's own page
+                    totals[span.value, dimension, start, value].merge(sums, histograms=has_histograms)
         if totals:
             cursor.execute(ADD_TOTALS, [_json(_total_columns(totals))])
 

@@ -161,25 +161,27 @@ def _wrong_totals(spans: tuple[Span, ...], source: str, values: list[Any], since
 
 
 def wrong_total_histograms(name: str) -> Iterator[str]:
-    """Totals of all calls whose histogram of `name` is not the sum of the hours'."""
+    """Totals of all calls, and of keys' days, whose histogram of `name` is not the sum of the hours'."""
     query = f"""
         WITH a AS (
-            SELECT span, start, number, sum(count) AS count
+            SELECT span, dimension, start, value, number, sum(count) AS count
             FROM usage_usagehour, unnest({name}_histogram) WITH ORDINALITY AS counts (count, number),
-                 LATERAL (VALUES ('hour', hour), ('day', date_trunc('day', hour, 'UTC'))) AS spans (span, start)
-            GROUP BY 1, 2, 3 HAVING sum(count) <> 0
+                 LATERAL (VALUES ('hour', 'all', hour, ''), ('day', 'all', date_trunc('day', hour, 'UTC'), ''),
+                                 ('day', 'key', date_trunc('day', hour, 'UTC'), key_name)
+                 ) AS groups (span, dimension, start, value)
+            GROUP BY 1, 2, 3, 4, 5 HAVING sum(count) <> 0
         ), b AS (
-            SELECT span, start, number, count
+            SELECT span, dimension, start, value, number, count
             FROM usage_usagetotal, unnest({name}_histogram) WITH ORDINALITY AS counts (count, number)
-            WHERE dimension = 'all' AND span <> 'minute' AND count <> 0
+            WHERE span <> 'minute' AND count <> 0
         )
-        SELECT DISTINCT span, start::text FROM a FULL JOIN b USING (span, start, number)
+        SELECT DISTINCT span, start::text, value FROM a FULL JOIN b USING (span, dimension, start, value, number)
         WHERE a.count IS DISTINCT FROM b.count LIMIT 100
     """
     with connection.cursor() as cursor:
         cursor.execute(query)
         for group in cursor.fetchall():
-            yield f"usage_usagetotal's histogram of {name} is off for {' / '.join(group)}"
+            yield f"usage_usagetotal's histogram of {name} is off for {' / '.join(filter(None, group))}"
 
 
 def wrong_failures(since: datetime | None) -> Iterator[str]:
