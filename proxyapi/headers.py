@@ -57,5 +57,5 @@ def pass_down(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _text(value: bytes) -> str:
-    """As aiohttp writes it back: UTF-8; what is not becomes `?`, as nothing else is sure to be let through."""
+    """As it is written back: UTF-8; what is not becomes `?`, as nothing else is sure to be let through."""
     return value.decode("utf-8", "replace").replace("\ufffd", "?")

@@ -19,7 +19,9 @@ from proxyapi.views.pages import IndexView, LivenessView
 @pytest.fixture
 def url() -> Iterator[str]:
     """The call handler of this process, whose views a test can break, under a real server."""
-    server = uvicorn.Server(uvicorn.Config(CallHandler(), port=0, http=Protocol, lifespan="off", ws="none", log_config=None))
+    server = uvicorn.Server(
+        uvicorn.Config(CallHandler(), port=0, http=Protocol, lifespan="off", ws="none", log_config=None)
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
