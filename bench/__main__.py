@@ -1,6 +1,6 @@
 """`make bench`: every measure of a gateway by itself, and of what it is compared with, in a few minutes.
 
-Peers are measured by `bench.peers`, the growth of the ledger by `bench.growth`: both take longer or need more.
+Peers are measured by `bench.peers`; a ledger that grows by `bench.growth`, here only if asked for.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bench import crowd, events, footprint, latency, nginx, results, workers
+from bench import crowd, events, footprint, growth, latency, nginx, results, workers
 from bench.calls import Subject, middle, rounds
 from bench.load import Asked
 from bench.processes import allow_many_sockets
@@ -24,6 +24,9 @@ STREAMS = (CHAT, "/openai2")
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--rows", type=int, help="measure over a ledger of so many calls too; 5000000 take many minutes"
+    )
     arguments = parser.parse_args()
     allow_many_sockets()
     start = results.surroundings()
@@ -33,6 +36,9 @@ def main() -> None:
         scaling = workers.measure(url, arguments.rounds)
     figures["workers"] = {"by_clock": scaling.by_clock, "by_cpu": scaling.by_cpu, "share": scaling.share}
     results.note("bench", start, **figures)
+    if arguments.rows:
+        say("a growing ledger")
+        growth.run(arguments.rows, arguments.rounds)
     say("bench/RESULTS.md is written")
 
 

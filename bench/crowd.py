@@ -13,8 +13,8 @@ from bench.requests import streamed
 from bench.stand import Server
 from bench.streams import quantile, streams
 
-STREAMS, RATE, EVENTS = 2000, 2.0, 30  # events a second on each, and in all
-RAMP = 5.0  # seconds in which they start; each lasts fifteen
+STREAMS, RATE, EVENTS = 2000, 2.0, 40  # events a second on each, and in all
+RAMP = 10.0  # seconds in which they start; each lasts twenty, so for ten all are open
 
 
 class Delays(NamedTuple):

@@ -29,7 +29,7 @@ class Goal(NamedTuple):
 
 
 def line(lines: Iterable[Found], what: str, server: str = "chatproxy") -> Found:
-    return next(one for one in lines if one["server"] == server and one["what"] == what)
+    return {(one["server"], one["what"]): one for one in lines}[server, what]
 
 
 def call_in_b(path: str) -> Callable[[Found], float]:

@@ -1,7 +1,7 @@
 """What a call costs over an empty ledger, and over one with millions of rows.
 
-By itself, `python -m bench.growth [--rows 5000000]`, since filling the ledger takes many minutes. It notes what it
-finds in `bench/results.json`, and writes `bench/RESULTS.md` anew.
+By itself, `python -m bench.growth [--rows 5000000]`, or at the end of `make bench ARGS="--rows 5000000"`: filling the
+ledger takes many minutes. It notes what it finds in `bench/results.json`, and writes `bench/RESULTS.md` anew.
 """
 
 from __future__ import annotations
@@ -36,8 +36,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     allow_many_sockets()
+    run(arguments.rows, arguments.rounds)
+
+
+def run(rows: int, count: int) -> None:
     start = results.surroundings()
-    found = [measure(rows, arguments.rounds) for rows in (0, arguments.rows)]
+    found = [measure(size, count) for size in (0, rows)]
     results.note("growth", start, ledgers=[{"rows": one.rows, "b_ms": one.b_ms, **one.cost._asdict()} for one in found])
 
 

@@ -7,6 +7,7 @@ the way of that (locks, the journal, memory) costs CPU or leaves a core idle, an
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import NamedTuple
 
 from bench.calls import Cost, Subject, middle, rounds
@@ -14,7 +15,7 @@ from bench.processes import CORES, cpu
 from bench.requests import plain
 from bench.stand import stand
 
-CALLS = 6000
+CALLS = 3000
 PATH = "/v1/chat/completions"
 
 
@@ -35,13 +36,16 @@ class Scaling(NamedTuple):
 
 
 def measure(upstream: str, count: int) -> Scaling:
-    """Each in `count` rounds, on both cores alike."""
-    costs, share = [], 1.0
-    for workers in (1, 2):
-        with stand(upstream, cores=(CORES[0], CORES[-1]), WEB_CONCURRENCY=str(workers)) as it:
-            before = [cpu(pid) for pid in it.server.pids]
-            subject = Subject(it.server, PATH, plain(PATH, it.server.key), it, CALLS, connections=32)
-            costs.append(middle(rounds([subject], count)[0]))
-            used = [cpu(pid) - start for pid, start in zip(it.server.pids, before, strict=True)]
-            share = max(used) / sum(used)
-    return Scaling(costs[0], costs[1], share)
+    """Two gateways take turns, in `count` rounds, on both cores alike."""
+    with ExitStack() as stack:
+        one, two = (
+            stack.enter_context(stand(upstream, cores=(CORES[0], CORES[-1]), WEB_CONCURRENCY=workers))
+            for workers in ("1", "2")
+        )
+        before = [cpu(pid) for pid in two.server.pids]
+        subjects = [
+            Subject(it.server, PATH, plain(PATH, it.server.key), it, CALLS, connections=32) for it in (one, two)
+        ]
+        alone, together = (middle(costs) for costs in rounds(subjects, count))
+        used = [cpu(pid) - start for pid, start in zip(two.server.pids, before, strict=True)]
+    return Scaling(alone, together, max(used) / sum(used))
