@@ -18,7 +18,7 @@ PATH = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
 CONFIGURATION = """
 worker_processes 1;
 pid nginx.pid;
-error_log stderr error;
+error_log stderr crit;
 daemon off;
 events {{ worker_connections 16384; }}
 http {{

@@ -13,7 +13,7 @@ from bench.requests import plain
 from bench.stand import Server, stand, yardstick
 
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
-SLOW_CALLS = 200
+CALLS, SLOW_CALLS = 1000, 100
 SLOW_STREAMS = 10  # with 200 it is too slow, and then relays many events at a time
 
 
@@ -28,10 +28,10 @@ def main() -> None:
 
 def calls(count: int) -> dict[str, Any]:
     with nginx.answering() as url, yardstick() as b, litellm(url) as peer, stand(url) as it:
-        subjects = [Subject(b, "empty view", plain(CHAT, ""))]
+        subjects = [Subject(b, "empty view", plain(CHAT, ""), calls=CALLS)]
         for path in (CHAT, EMBEDDINGS):
             subjects.append(Subject(peer, path, plain(path, peer.key), calls=SLOW_CALLS))
-            subjects.append(Subject(it.server, path, plain(path, it.server.key), it))
+            subjects.append(Subject(it.server, path, plain(path, it.server.key), it, CALLS))
         found = [middle(costs) for costs in rounds(subjects, count)]
     lines = [
         {"server": subject.server.name, "what": subject.what, **cost._asdict()}

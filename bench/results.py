@@ -1,6 +1,6 @@
 """Owns `bench/results.json`, what each command found last, and writes `bench/RESULTS.md` from it and `bench/NOTES.md`.
 
-Each section says when, on what machine, with which versions, and how busy the machine was besides.
+`python -m bench.results` writes it anew, after a change of the notes. Each section says when, on what machine, with which versions, and how busy the machine was besides.
 """
 
 from __future__ import annotations
@@ -59,3 +59,7 @@ def processor() -> str:
 def nginx_version() -> str:
     said = subprocess.run([nginx.program(), "-v"], capture_output=True, text=True, check=True).stderr
     return said.strip().rpartition("/")[2]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
