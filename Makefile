@@ -32,7 +32,7 @@ clients: $(VENV)/dev.stamp $(NODE)/node_modules/stamp  ## let the Node SDK, Verc
 screens: $(VENV)/dev.stamp  ## take the pictures in docs/screens anew; needs Chromium
 	@SCREENS=docs/screens $(BIN)/python -m pytest -q tests/browser/test_screens.py
 
-bench: $(VENV)/dev.stamp  ## measure everything, into bench/RESULTS.md: ten minutes on a quiet machine; needs nginx
+bench: $(VENV)/dev.stamp  ## measure everything, into bench/RESULTS.md, in ten minutes or less; needs nginx
 	@$(BIN)/python -m bench $(ARGS)
 
 bench-peers: $(VENV)/dev.stamp $(PEERS)/stamp  ## measure LiteLLM beside chatproxy, into bench/RESULTS.md; installs it

@@ -48,7 +48,7 @@ def bench(found: Found) -> Iterator[str]:
     )
     yield "## Streams\n\n200 streams of 50 events a second, one event a chunk."
     yield table(EVENTS, event_rows(found["events"], b))
-    yield "2,000 streams of 2 events a second, begun within ten seconds. Milliseconds from upstream's write to the read."
+    yield "2,000 streams of 2 events a second, begun within ten seconds; milliseconds from write to read."
     yield table(
         ("server", "complete", "p50", "p99"),
         ([one["server"], f"{one['completed']:,}", f"{one['p50']:.1f}", f"{one['p99']:.1f}"] for one in found["crowds"]),

@@ -1,6 +1,7 @@
 """Owns `bench/results.json`, what each command found last, and writes `bench/RESULTS.md` from it and `bench/NOTES.md`.
 
-`python -m bench.results` writes it anew, after a change of the notes. Each section says when, on what machine, with which versions, and how busy the machine was besides.
+`python -m bench.results` writes it anew, after a change of the notes. Each section says when, on what machine, with
+which versions, and how busy the machine was besides.
 """
 
 from __future__ import annotations
