@@ -31,11 +31,12 @@ PACKAGES = {
 
 
 def note(section: str, start: dict[str, Any], **figures: Any) -> None:
-    """Keeps other sections as they are. `start` are the surroundings before the run, which is a load by itself."""
+    """Keeps other sections as they are, and prints. `start` is before the run, which is a load by itself."""
     found = json.loads(DATA.read_text()) if DATA.exists() else {}
     found[section] = {**start, **figures}
     DATA.write_text(json.dumps(found, indent=1) + "\n")
     PAGE.write_text(page())
+    print(page())
 
 
 def page() -> str:
