@@ -30,10 +30,16 @@ class EventCost(NamedTuple):
 
 
 def measure(
-    server: Server, path: str, seconds: float, slices: int = 1, count: int = STREAMS, rate: float = RATE
+    server: Server,
+    path: str,
+    seconds: float,
+    slices: int = 1,
+    count: int = STREAMS,
+    rate: float = RATE,
+    ramp: float = RAMP,
 ) -> list[EventCost]:
     """Of each slice of `seconds`."""
-    return uvloop.run(_measure(server, path, seconds, slices, count, rate))
+    return uvloop.run(_measure(server, path, seconds, slices, count, rate, ramp))
 
 
 def middle(costs: Sequence[EventCost]) -> EventCost:
@@ -41,10 +47,12 @@ def middle(costs: Sequence[EventCost]) -> EventCost:
     return EventCost(*(statistics.median(figure) for figure in zip(*costs, strict=True)))
 
 
-async def _measure(server: Server, path: str, seconds: float, slices: int, count: int, rate: float) -> list[EventCost]:
+async def _measure(
+    server: Server, path: str, seconds: float, slices: int, count: int, rate: float, ramp: float
+) -> list[EventCost]:
     """The streams are longer than needed, and broken off."""
-    asked = Asked(server.url, streamed(path, server.key, int((seconds * slices + RAMP + 30) * rate), rate))
-    async with streams(asked, count, RAMP) as opened:
+    asked = Asked(server.url, streamed(path, server.key, int((seconds * slices + ramp + 30) * rate), rate))
+    async with streams(asked, count, ramp) as opened:
         await asyncio.sleep(0.5)  # the beginning of the last
         return [await _slice(server, opened, seconds) for _ in range(slices)]
 

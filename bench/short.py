@@ -60,21 +60,25 @@ def too_dear(found: Mapping[str, float], recorded: Mapping[str, float]) -> list[
 def measure() -> Costs:
     """And prints."""
     with yardstick() as b, stand() as it:
-        subjects = [Subject(b, "B", plain(PATHS[0], ""), calls=CALLS)]
-        subjects += [Subject(it.server, path, plain(path, it.server.key), it, CALLS) for path in PATHS]
-        b_costs, *others = ([cost.cpu_ms for cost in costs] for costs in calls.rounds(subjects, ROUNDS))
-        found = {path: ratio(costs, b_costs) for path, costs in zip(PATHS, others, strict=True)}
-        event = events.middle(events.measure(it.server, PATHS[0], seconds=1.0, slices=ROUNDS, count=STREAMS))
-        found[EVENT] = event.cpu_us / 1000 / statistics.median(b_costs)
-    print(f"B = {statistics.median(b_costs):.3f} ms of CPU")
+        empty = Subject(b, "B", plain(PATHS[0], ""), calls=CALLS)
+        subjects = [Subject(it.server, path, plain(path, it.server.key), it, CALLS) for path in PATHS]
+        calls.rounds([empty, *subjects], 1)  # to warm up
+        rounds = [one_round(empty, subjects) for _ in range(ROUNDS)]
+    print(f"B = {statistics.median(b_ms for b_ms, _ in rounds):.3f} ms of CPU")
+    found = {what: statistics.median(costs[what] for _, costs in rounds) for what in (*PATHS, EVENT)}
     for what, cost in found.items():
         print(f"{what:34} {cost:.3f} B")
     return found
 
 
-def ratio(costs: list[float], b_costs: list[float]) -> float:
-    """The median of the rounds', each with its own B."""
-    return statistics.median(cost / b for cost, b in zip(costs, b_costs, strict=True))
+def one_round(empty: Subject, subjects: list[Subject]) -> tuple[float, Costs]:
+    """B in milliseconds, before and after the others; and theirs in B."""
+    before = calls.measure(empty).cpu_ms
+    found = {subject.what: calls.measure(subject).cpu_ms for subject in subjects}
+    (event,) = events.measure(subjects[0].server, PATHS[0], seconds=1.0, count=STREAMS, ramp=0.5)
+    found[EVENT] = event.cpu_us / 1000
+    b_ms = (before + calls.measure(empty).cpu_ms) / 2
+    return b_ms, {what: cost / b_ms for what, cost in found.items()}
 
 
 if __name__ == "__main__":
