@@ -3,16 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CLIENTS := .venv-clients
+PEERS := .venv-peers
 NODE := tests/clients/node
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 UV_VERSION := 0.13.9
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos clients screens demo dev lint format requirements clean
+.PHONY: help run test chaos clients screens bench bench-peers bench-short profile demo dev lint format requirements \
+	clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
 		printf '  make %-14s%s\n' "$$name" "$$text"; done
 
 run: $(VENV)/base.stamp  ## start the server on port 3002
@@ -29,6 +31,18 @@ clients: $(VENV)/dev.stamp $(NODE)/node_modules/stamp  ## let the Node SDK, Verc
 
 screens: $(VENV)/dev.stamp  ## take the pictures in docs/screens anew; needs Chromium
 	@SCREENS=docs/screens $(BIN)/python -m pytest -q tests/browser/test_screens.py
+
+bench: $(VENV)/dev.stamp  ## measure everything, into bench/RESULTS.md, in ten minutes or less; needs nginx
+	@$(BIN)/python -m bench $(ARGS)
+
+bench-peers: $(VENV)/dev.stamp $(PEERS)/stamp  ## measure LiteLLM beside chatproxy, into bench/RESULTS.md; installs it
+	@$(BIN)/python -m bench.peers $(ARGS)
+
+bench-short: $(VENV)/dev.stamp  ## fail if a call costs more CPU than recorded; make bench-short ARGS=--record
+	@$(BIN)/python -m bench.short $(ARGS)
+
+profile: $(VENV)/dev.stamp  ## show where a worker's time goes under load; make profile ARGS=/openai
+	@$(BIN)/python -m bench.profile $(ARGS)
 
 demo: $(VENV)/base.stamp  ## start the server against a simulated OpenAI: no key, no network
 	@$(BIN)/python -m tests.simulator.demo
@@ -50,12 +64,12 @@ format: $(VENV)/dev.stamp  ## put the code in order
 
 requirements: $(BIN)/python  ## pin requirements/*.in anew, with hashes
 	@$(PIP) install uv==$(UV_VERSION)
-	@for name in base dev clients; do $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-config \
+	@for name in base dev clients peers; do $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-config \
 		--python-version 3.11 --custom-compile-command "make requirements" $(ARGS) \
 		--output-file requirements/$$name.txt requirements/$$name.in || exit 1; done
 
 clean:  ## remove what make made; var/, the data, stays
-	@rm -rf $(VENV) $(CLIENTS) $(NODE)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	@rm -rf $(VENV) $(CLIENTS) $(PEERS) $(NODE)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -86,6 +100,15 @@ $(CLIENTS)/stamp: requirements/clients.txt $(BIN)/python
 	@$(BIN)/uv venv --quiet --no-config --python $(BIN)/python $(CLIENTS)
 	@$(BIN)/uv pip install --quiet --no-config --system-certs --require-hashes --python $(CLIENTS) \
 		-r requirements/clients.txt
+	@touch $@
+
+$(PEERS)/stamp: requirements/peers.txt $(BIN)/python
+	@echo "installing the peers …"
+	@$(PIP) install uv==$(UV_VERSION)
+	@rm -rf $(PEERS)
+	@$(BIN)/uv venv --quiet --no-config --python $(BIN)/python $(PEERS)
+	@$(BIN)/uv pip install --quiet --no-config --system-certs --require-hashes --python $(PEERS) \
+		-r requirements/peers.txt
 	@touch $@
 
 $(NODE)/node_modules/stamp: $(NODE)/package-lock.json $(CLIENTS)/stamp

@@ -1,44 +1,105 @@
-"""Owns what every benchmark of calls runs on: PostgreSQL, `bench.upstream` and a gateway, each a process of its own."""
+"""Owns what every benchmark of calls runs on: servers on one core, upstream and load on another.
+
+PostgreSQL is the gateway's, so it is on the server's core. No feature is off: the key has limits, its bodies are kept.
+"""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx2
+import psycopg
+
+from bench.processes import LOAD_CORE, SERVER_CORE, children, family, pinned
 from chatproxy.bundled_postgres import BundledPostgres
 from tests.gateway import Gateway, free_port, run_gateway
 
+LIMITS = ("--requests-per-minute", "--tokens-per-minute", "--parallel-calls")
+NO_LIMIT_REACHED = "1000000000"
+PATIENCE = 120.0
+
+
+class Server(NamedTuple):
+    """What is measured: a base URL without `/v1`, whom it lets in, and the processes that do the work."""
+
+    name: str
+    url: str
+    key: str
+    pids: list[int]
+
 
 class Stand(NamedTuple):
-    """`upstream` and `gateway.url` are base URLs without `/v1`."""
+    """`upstream` is a base URL without `/v1`."""
 
     upstream: str
     gateway: Gateway
+    postmaster: int
+    database: psycopg.Connection
+    server: Server
+
+    @property
+    def postgres(self) -> list[int]:
+        return family(self.postmaster)
+
+    def counted(self) -> int:
+        """Calls in the ledger."""
+        ((count,),) = self.database.execute("SELECT coalesce(sum(calls), 0) FROM usage_usageday").fetchall()
+        return int(count)
+
+    def wait_for(self, calls: int) -> None:
+        """Until the ledger has so many: what is shipped after a measure belongs to it."""
+        wait_for(lambda: self.counted() >= calls, f"the ledger has {self.counted():,} calls of {calls:,}")
 
 
 @contextmanager
-def stand(**settings: str) -> Iterator[Stand]:
-    with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as name, upstream() as url:
+def stand(url: str | None = None, *, cores: tuple[int, ...] = (SERVER_CORE,), **settings: str) -> Iterator[Stand]:
+    """Without a `url`, `bench.upstream` is the upstream."""
+    with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as name, pinned(*cores):
         directory = Path(name)
         postgres = BundledPostgres(directory)
         postgres.start()
         try:
-            with run_gateway(f"{url}/v1", postgres.url, directory, **settings) as gateway:
-                yield Stand(url, gateway)
+            with upstream() as raw, gateway_on(url or raw, directory, postgres, **settings) as made:
+                yield made
         finally:
             postgres.stop()
             postgres.delete()
 
 
 @contextmanager
+def gateway_on(upstream: str, directory: Path, postgres: BundledPostgres, **settings: str) -> Iterator[Stand]:
+    """A gateway on the cores of this thread, which meanwhile runs on the load's."""
+    settings = {"MAX_PARALLEL_REQUESTS": "10000", "BACKGROUND_POLL_SECONDS": "5", **settings}
+    cores = os.sched_getaffinity(0)
+    postmaster = int((postgres.cluster / "postmaster.pid").read_text().splitlines()[0])
+    with (
+        run_gateway(f"{upstream}/v1", postgres.url, directory, **settings) as gateway,
+        psycopg.connect(postgres.url, autocommit=True) as database,
+    ):
+        key = gateway.make_key("bench", *(word for limit in LIMITS for word in (limit, NO_LIMIT_REACHED)))
+        for pid in gateway.worker_pids:
+            assert os.sched_getaffinity(pid) == cores
+        with pinned(LOAD_CORE):
+            yield Stand(
+                upstream, gateway, postmaster, database, Server("chatproxy", gateway.url, key, gateway.worker_pids)
+            )
+
+
+@contextmanager
 def upstream() -> Iterator[str]:
+    """`bench.upstream` and its URL."""
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", "bench.upstream", str(port)], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "bench.upstream", str(port)]
+    with pinned(LOAD_CORE):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         process.stdout.readline()
@@ -46,3 +107,34 @@ def upstream() -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(10)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+@contextmanager
+def yardstick() -> Iterator[Server]:
+    """`bench.yardstick` in the gateway's own kind of worker, on the server's core."""
+    port = free_port()
+    command = [sys.executable, "-m", "gunicorn", "--worker-class", "uvicorn_worker.UvicornWorker"]
+    command += ["--bind", f"127.0.0.1:{port}", "--log-level", "error", "bench.yardstick:application"]
+    with pinned(SERVER_CORE):
+        process = subprocess.Popen(command, env={**os.environ, "DJANGO_SETTINGS_MODULE": ""})
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_for(lambda: httpx2.post(f"{url}/v1/chat/completions").status_code == 200, "the yardstick does not start")
+        yield Server("B", url, "", children(process.pid))
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def wait_for(reached: Callable[[], bool], complaint: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            if reached():
+                return
+        except httpx2.TransportError:
+            pass
+        time.sleep(0.05)  # neither a process that starts nor a ledger says when
+    raise SystemExit(complaint)

@@ -1,7 +1,7 @@
 """An upstream as fast as Python can be, for benchmarks only: `python -m bench.upstream PORT`.
 
-It answers every POST with one chat completion. One whose body asks for a stream gets `events` chunks, `rate` a
-second, by the query (`?events=100&rate=10`), each with the time at which it was written in its `content`.
+It answers every POST, whose body it reads whole, by its path. One whose body asks for a stream gets as many events, and
+as many a second, as its `user` says (`bench.calls.streamed`), each with the time at which it was written in its text.
 """
 
 from __future__ import annotations
@@ -10,22 +10,26 @@ import asyncio
 import re
 import sys
 import time
-from typing import Any
-from urllib.parse import parse_qs
+from typing import Any, NamedTuple
 
 import uvloop
 
 LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
+PACE = re.compile(rb'"user": ?"(\d+) events, ([\d.]+) a second"')
 USAGE = b'{"prompt_tokens":12,"completion_tokens":40,"total_tokens":52}'
 COMPLETION = (
     b'{"id":"chatcmpl-bench","object":"chat.completion","created":1760000000,"model":"gpt-4o-mini-2024-07-18",'
     b'"choices":[{"index":0,"message":{"role":"assistant","content":"' + b"word " * 40 + b'","refusal":null},'
     b'"logprobs":null,"finish_reason":"stop"}],"usage":' + USAGE + b',"service_tier":"default"}'
 )
-ANSWER = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: req_bench\r\n"
-    b"content-length: %d\r\n\r\n%s" % (len(COMPLETION), COMPLETION)
+EMBEDDING = (
+    b'{"object":"list","data":[{"object":"embedding","index":0,"embedding":['
+    + b",".join(b"%.8f" % ((number * 7919 % 2000 - 1000) / 30_000) for number in range(1536))
+    + b']}],"model":"text-embedding-3-small","usage":{"prompt_tokens":8,"total_tokens":8}}'
 )
+TRANSCRIPT = b'{"text":"' + b"word " * 40 + b'","usage":{"type":"duration","seconds":600}}'
+ANSWERS = {b"embeddings": EMBEDDING, b"transcriptions": TRANSCRIPT}  # by the path's last word
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: req_bench\r\ncontent-length: %d\r\n\r\n"
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 CHUNK = (
     b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1760000000,'
@@ -36,7 +40,36 @@ LAST = (
     b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1760000000,'
     b'"model":"gpt-4o-mini-2024-07-18","service_tier":"default","choices":[],"usage":' + USAGE + b"}\n\n"
 )
-DONE = b"data: [DONE]\n\n"
+RESPONSE = (
+    b'"response":{"id":"resp_bench","object":"response","created_at":1760000000,"status":"%s","error":null,'
+    b'"model":"gpt-4o-mini-2024-07-18","output":[],"service_tier":"default","usage":%s}}\n\n'
+)
+CREATED = b'event: response.created\ndata: {"type":"response.created","sequence_number":0,' + RESPONSE % (
+    b"in_progress",
+    b"null",
+)
+DELTA = (
+    b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","sequence_number":1,'
+    b'"item_id":"msg_bench","output_index":0,"content_index":0,"delta":"%d","logprobs":[]}\n\n'
+)
+COMPLETED = b'event: response.completed\ndata: {"type":"response.completed","sequence_number":2,' + RESPONSE % (
+    b"completed",
+    b'{"input_tokens":12,"output_tokens":40,"total_tokens":52}',
+)
+
+
+class Shape(NamedTuple):
+    """A stream's events: before, each with its time, and after."""
+
+    first: tuple[bytes, ...]
+    each: bytes
+    last: tuple[bytes, ...]
+
+
+STREAMS = {
+    b"completions": Shape((), CHUNK, (LAST, b"data: [DONE]\n\n")),
+    b"responses": Shape((CREATED,), DELTA, (COMPLETED,)),
+}
 
 
 class Upstream(asyncio.Protocol):
@@ -55,33 +88,42 @@ class Upstream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.received += data
-        end = self.received.find(b"\r\n\r\n")
+        end = self.received.find(b"\r\n\r\n", 0, 16384)
         while end >= 0:
             head = bytes(self.received[:end])
-            length = LENGTH.search(head)
-            whole = end + 4 + (int(length[1]) if length else 0)
-            if len(self.received) < whole:
-                return
-            body = bytes(self.received[end + 4 : whole])
-            del self.received[:whole]
-            if b'"stream":true' in body:
-                self.streaming = asyncio.create_task(self.stream(head))
+            if b"chunked" in head:  # a form that is passed on while it arrives
+                if not self.received.endswith(b"\r\n0\r\n\r\n"):
+                    return
+                whole = len(self.received)
             else:
-                self.transport.write(ANSWER)
-            end = self.received.find(b"\r\n\r\n")
+                length = LENGTH.search(head)
+                whole = end + 4 + (int(length[1]) if length else 0)
+                if len(self.received) < whole:
+                    return
+            start = bytes(self.received[end + 4 : min(whole, end + 1024)])
+            del self.received[:whole]
+            self.answer(head.split(b" ", 2)[1].rpartition(b"/")[2], start)
+            end = self.received.find(b"\r\n\r\n", 0, 16384)
 
-    async def stream(self, head: bytes) -> None:
-        target = head.split(b" ", 2)[1].decode()
-        query = parse_qs(target.partition("?")[2])
-        events, pause = int(query["events"][0]), 1 / float(query["rate"][0])
+    def answer(self, name: bytes, body: bytes) -> None:
+        pace = PACE.search(body)
+        if pace:
+            self.streaming = asyncio.create_task(self.stream(STREAMS[name], int(pace[1]), 1 / float(pace[2])))
+        else:
+            answer = ANSWERS.get(name, COMPLETION)
+            self.transport.write(HEAD % len(answer) + answer)
+
+    async def stream(self, shape: Shape, events: int, pause: float) -> None:
         self.transport.write(STREAM_HEAD)
+        for event in shape.first:
+            self.write(event)
         loop = asyncio.get_running_loop()
         start = loop.time()
         for number in range(events):
             await asyncio.sleep(start + number * pause - loop.time())
-            self.write(CHUNK % time.monotonic_ns())
-        self.write(LAST)
-        self.write(DONE)
+            self.write(shape.each % time.monotonic_ns())
+        for event in shape.last:
+            self.write(event)
         self.transport.write(b"0\r\n\r\n")
 
     def write(self, event: bytes) -> None:

@@ -30,6 +30,9 @@ OPTIONS = {
     "log_rotation_size": "0",
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
+    # Reading ahead in processes of its own takes 9 MB, and serves much larger tables than pages here read.
+    "io_method": "sync",
+    "max_logical_replication_workers": "0",
 }
 
 

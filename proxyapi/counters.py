@@ -24,6 +24,10 @@ Window = Literal["requests", "tokens"]
 WINDOW_SECONDS = 60
 
 
+class Away(Exception):
+    """Counters that processes share are not to be had now."""
+
+
 @dataclass(frozen=True)
 class Standing:
     """How a key stands with a limit. `reset`: seconds until one more request is free, or the tokens' window ends."""

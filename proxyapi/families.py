@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -27,8 +27,8 @@ class Family:
     takes_forms: bool = False
 
     @cached_property
-    def segments(self) -> list[str]:
-        return self.name.split("/")
+    def segments(self) -> tuple[str, ...]:
+        return tuple(self.name.split("/"))
 
 
 FAMILIES = (
@@ -131,14 +131,14 @@ _SEGMENT = re.compile(r"(?:[A-Za-z0-9._~:@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
 _UNSAFE = re.compile(r"(?:^|[/\\])\.{0,2}(?:$|[/\\])|[\x00-\x1f\x7f]")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Route:
     """Where a call goes. `name` is the ledger's word for it, `path` is what upstream gets below its base URL."""
 
     family: Family
     name: str
     path: str
-    segments: list[str]  # of the path, decoded
+    segments: tuple[str, ...]  # of the path, decoded
 
     @property
     def last_id(self) -> str:
@@ -163,10 +163,15 @@ def find_route(raw_path: str) -> Route | None:
     What could be read as another path (`..`, also as `%2e%2e`, and `//`) has none. Upstream gets the path as it came;
     the name is of what upstream may read in it: letters that need no `%61` have one name, with a `/` at the end or not.
     """
-    segments = raw_path.removeprefix("/").removesuffix("/").split("/")
-    if len(raw_path) > LONGEST_PATH or not all(map(_is_safe, segments)):
+    return _find_route(raw_path) if len(raw_path) <= LONGEST_PATH else None
+
+
+@lru_cache(maxsize=1024)
+def _find_route(raw_path: str) -> Route | None:
+    raw_segments = raw_path.removeprefix("/").removesuffix("/").split("/")
+    if not all(map(_is_safe, raw_segments)):
         return None
-    segments = list(map(unquote, segments))
+    segments = tuple(map(unquote, raw_segments))
     node: dict[str, Any] = _TREE
     for segment in segments:
         node = node.get(segment) or node.get("{id}") or {}

@@ -36,14 +36,10 @@ VALUE = re.compile(r"[\t\x20-\x7e]*")
 
 def pass_up(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     """The caller's headers that upstream gets: in their order, repeated ones too. Names come in lower case."""
-    pairs = [(name.decode("latin-1"), value) for name, value in headers]
-    listed = {word.strip().lower() for name, value in pairs if name == "connection" for word in _text(value).split(",")}
-    kept_back = KEPT_BACK | listed
-    return Headers(
-        (name, _text(value))
-        for name, value in pairs
-        if name not in kept_back and not name.startswith(KEPT_BACK_PREFIXES)
-    )
+    pairs = [(name.decode("latin-1"), _text(value)) for name, value in headers]
+    listed = {word.strip().lower() for name, value in pairs if name == "connection" for word in value.split(",")}
+    kept_back = KEPT_BACK | listed if listed else KEPT_BACK
+    return Headers([pair for pair in pairs if pair[0] not in kept_back and not pair[0].startswith(KEPT_BACK_PREFIXES)])
 
 
 def pass_down(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -57,5 +53,5 @@ def pass_down(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _text(value: bytes) -> str:
-    """As aiohttp writes it back: UTF-8; what is not becomes `?`, as nothing else is sure to be let through."""
-    return value.decode("utf-8", "replace").replace("\ufffd", "?")
+    """As it is written back: UTF-8; what is not becomes `?`, as nothing else is sure to be let through."""
+    return value.decode("ascii") if value.isascii() else value.decode("utf-8", "replace").replace("\ufffd", "?")

@@ -10,16 +10,19 @@ import asyncio
 import math
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from uuid_utils.compat import uuid4
 
 from proxyapi import limit_headers
-from proxyapi.counters import WINDOW_SECONDS, ProcessCounters, Standing, Verdict, Window
+from proxyapi.counters import WINDOW_SECONDS, Away, ProcessCounters, Standing, Verdict, Window
 from proxyapi.exceptions import RateLimited
 from proxyapi.keyring import Caller
-from proxyapi.redis_link import Away, RedisLink
-from proxyapi.shared_counters import SharedCounters
+
+if TYPE_CHECKING:
+    from proxyapi.redis_link import RedisLink
+    from proxyapi.shared_counters import SharedCounters
 
 RENEW_SECONDS = 1.0
 STOP_SECONDS = 2.0
@@ -71,6 +74,10 @@ class Limiter:
     async def start(self) -> None:
         """Returns when Redis has answered, or has had its time."""
         if settings.REDIS_URL:
+            # Only then: Redis' client takes a worker 5 MB.
+            from proxyapi.redis_link import RedisLink
+            from proxyapi.shared_counters import SharedCounters
+
             self._link = RedisLink(settings.REDIS_URL)
             self._shared = SharedCounters(self._link.client, self._process.places)
             await self._link.probe(self._shared.renew)

@@ -17,6 +17,8 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from proxyapi.counters import Away
+
 logger = logging.getLogger(__name__)
 
 PATIENCE = 0.4  # seconds
@@ -24,10 +26,6 @@ SLICES = 8
 REST_SECONDS = 3.0  # that a Redis which failed is left alone
 
 T = TypeVar("T")
-
-
-class Away(Exception):
-    """Redis is not to be had now."""
 
 
 class RedisLink:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from django.core.handlers.asgi import ASGIRequest
 from rest_framework.request import Request
@@ -77,7 +77,8 @@ class ProxyRequest(Request):
     @property
     def caller(self) -> Caller:
         """Whose key it is; DRF calls it the user."""
-        return cast("Caller", self.user)
+        caller: Caller = self.user  # type: ignore[assignment]
+        return caller
 
     @property
     def call_request(self) -> CallRequest:

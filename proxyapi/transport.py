@@ -1,155 +1,163 @@
-"""Owns the sockets to upstream: one aiohttp session per process, and what its faults mean.
+"""Owns the sockets to upstream: where it is, the connections that wait for the next call, and how new ones are made.
 
-    TransportFault
-    ├── NotConnected      no connection: upstream never heard of the call
-    │   └── ConnectTimeout    in time
-    ├── Late              its time was over before its end
-    └── Broken            connected, and then cut, or not HTTP
-
-No cookie is stored, nothing is repeated, no redirect is followed. An exception that a body raises while it is
-sent is raised as it is. Closing an unfinished exchange closes its connection at once.
+No cookie is stored, nothing is repeated, no redirect is followed. (`proxyapi.exchange` has the faults.)
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
+import base64
+import socket
 from collections.abc import AsyncIterator
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import aiohttp
+import aiohappyeyeballs
 import httpx2
-from yarl import URL
 
-from proxyapi.exceptions import CallerGone, ProxyError
+from proxyapi.exchange import Body, Connection, ConnectTimeout, Exchange, Late, NotConnected
 from proxyapi.headers import Headers
 
-Body = bytes | AsyncIterator[bytes] | None
-
-
-class TransportFault(Exception):
-    """The exchange with upstream failed."""
-
-
-class NotConnected(TransportFault):
-    pass
-
-
-class ConnectTimeout(NotConnected):
-    pass
-
-
-class Late(TransportFault):
-    pass
-
-
-class Broken(TransportFault):
-    pass
-
-
-# Most specific first: a certificate fault is a connect fault, a reset is any other.
-FAULTS: tuple[tuple[type[Exception], type[TransportFault]], ...] = (
-    (aiohttp.ConnectionTimeoutError, ConnectTimeout),
-    (TimeoutError, Late),
-    (aiohttp.ClientConnectorError, NotConnected),
-    (aiohttp.InvalidURL, NotConnected),
-    (aiohttp.ClientError, Broken),
-    (OSError, Broken),
-)
-FOREIGN = (aiohttp.ClientError, OSError)  # a TimeoutError is an OSError
-
-
-def named(fault: Exception) -> Exception:
-    """A fault of aiohttp's by its name in this module, or what a body raised while it was sent."""
-    if isinstance(fault.__cause__, ProxyError | CallerGone):
-        return fault.__cause__
-    named = next(ours for foreign, ours in FAULTS if isinstance(fault, foreign))(str(fault))
-    named.__cause__ = fault
-    return named
-
-
-class Exchange:
-    """One request sent and the head of its answer; the body is still to come."""
-
-    def __init__(self, answer: aiohttp.ClientResponse) -> None:
-        self._answer = answer
-        self.status = answer.status
-        self.headers = answer.headers
-
-    async def chunk(self) -> bytes:
-        """What has arrived of the body, decoded if it was encoded; empty at its end.
-
-        Raises:
-            TransportFault: it did not arrive whole.
-        """
-        try:
-            return await self._answer.content.readany()
-        except FOREIGN as fault:
-            raise named(fault) from None
-
-    def close(self, *, reusable: bool = True) -> None:
-        """Gives the connection back, or closes it if the exchange has not ended."""
-        if reusable and self._answer.content.at_eof():
-            self._answer.release()
-        else:
-            self._answer.close()
+PORTS = {"http": 80, "https": 443}
+VACANT_SECONDS = 15.0  # a connection that has waited for longer may be closing at its other end
+SECOND_ADDRESS_AFTER = 0.25  # seconds (RFC 8305)
+LONGEST_PROXY_ANSWER = 16 * 1024
+WITHOUT_BODY = {"GET", "DELETE"}
 
 
 class Transport:
-    """One session to one upstream; calls are limited by `capacity`, not by a pool."""
+    """Connections to one upstream; calls are limited by `capacity`, not by a pool."""
 
     def __init__(self, base_url: str, *, connect_timeout: float) -> None:
-        self._base_url = base_url
+        self._url = urlsplit(base_url)
+        self._host = self._url.netloc.rpartition("@")[2]
         self._proxy = environment_proxy(base_url)
+        self._tls = httpx2.create_ssl_context() if self._url.scheme == "https" else None
         self._connect_timeout = connect_timeout
-        self._session: aiohttp.ClientSession | None = None
+        self._open: set[Connection] = set()
+        self._vacant: list[Connection] = []  # the one used last comes last, and is used first
 
     async def open(self, method: str, target: str, headers: Headers, body: Body, deadline: float) -> Exchange:
         """Sends a request; `target` is a path and query below the base URL, as they go on the wire.
 
-        The whole exchange must be over at `deadline`, on the event loop's clock: one timer, however many pieces.
+        The whole exchange must be over at `deadline`, on the event loop's clock.
 
         Raises:
             TransportFault: there is no answer.
+            ValueError: a header would be read as more than one.
         """
-        left = deadline - asyncio.get_running_loop().time()
-        if left <= 0:
-            raise Late
-        try:
-            answer = await self._open_session().request(
-                method,
-                URL(self._base_url + target, encoded=True),
-                headers=headers,
-                data=body,
-                allow_redirects=False,
-                proxy=self._proxy,
-                timeout=aiohttp.ClientTimeout(left, sock_connect=self._connect_timeout, ceil_threshold=math.inf),
-            )
-        except FOREIGN as fault:
-            raise named(fault) from None
-        return Exchange(answer)
-
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            tls = httpx2.create_ssl_context() if self._base_url.startswith("https:") else True
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ssl=tls),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
-            )
-            # aiohttp's own, hidden repetition of GET and DELETE; ours are in `upstream.send`. It has no public switch.
-            self._session._retry_connection = False
-        return self._session
+        is_piecewise = body is not None and not isinstance(body, bytes)
+        framing = ""
+        if isinstance(body, bytes):
+            framing = f"Content-Length: {len(body)}\r\n"
+        elif is_piecewise and "content-length" not in headers:
+            framing = "Transfer-Encoding: chunked\r\n"
+            assert not isinstance(body, bytes | None)  # noqa: S101  (it comes in pieces)
+            body = in_chunks(body)
+        elif body is None and method not in WITHOUT_BODY:
+            framing = "Content-Length: 0\r\n"
+        head = self._head(method, target, headers, framing)
+        connection = self._take_vacant() or await self._connect(deadline)
+        return await connection.exchange(head, body, deadline)
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for connection in list(self._open):
+            connection.close()
+
+    def _head(self, method: str, target: str, headers: Headers, framing: str) -> bytes:
+        place = f"{self._url.path}{target}"
+        if self._proxy is not None and self._tls is None:
+            place = f"http://{self._host}{place}"
+            framing += proxy_authorization(self._proxy)
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        head = f"{method} {place} HTTP/1.1\r\nHost: {self._host}\r\n{lines}{framing}\r\n"
+        if head.count("\n") != head.count("\r\n") or head.count("\r\n\r\n") > 1 or "\0" in head or " " in place:
+            raise ValueError("a header has a line break in it")
+        return head.encode()
+
+    def _take_vacant(self) -> Connection | None:
+        oldest = asyncio.get_running_loop().time() - VACANT_SECONDS
+        while self._vacant and self._vacant[0].vacant_since < oldest:
+            self._vacant.pop(0).close()
+        return self._vacant.pop() if self._vacant else None
+
+    def _is_vacant(self, connection: Connection) -> None:
+        connection.vacant_since = asyncio.get_running_loop().time()
+        self._vacant.append(connection)
+
+    def _is_lost(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        if connection in self._vacant:
+            self._vacant.remove(connection)
+
+    async def _connect(self, deadline: float) -> Connection:
+        patience = asyncio.get_running_loop().time() + self._connect_timeout
+        try:
+            async with asyncio.timeout_at(min(patience, deadline)):
+                connection = await self._connected()
+        except TimeoutError:
+            raise (Late() if deadline < patience else ConnectTimeout()) from None
+        except OSError as fault:  # what a name server or TLS says is one, too
+            raise NotConnected(str(fault)) from fault
+        self._open.add(connection)
+        return connection
+
+    async def _connected(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        place = self._url if self._proxy is None else self._proxy
+        addresses = await loop.getaddrinfo(
+            place.hostname, place.port or PORTS[place.scheme], type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+        )
+        opened = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=SECOND_ADDRESS_AFTER)
+        try:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._proxy is not None and self._tls is not None:
+                await self._tunnel(opened, self._proxy)
+            name = self._url.hostname if self._tls is not None else None
+            _, connection = await loop.create_connection(
+                lambda: Connection(self._is_vacant, self._is_lost), sock=opened, ssl=self._tls, server_hostname=name
+            )
+        except BaseException:
+            opened.close()
+            raise
+        return connection
+
+    async def _tunnel(self, opened: socket.socket, proxy: SplitResult) -> None:
+        """Through an HTTP proxy (RFC 9110, 9.3.6)."""
+        loop = asyncio.get_running_loop()
+        place = f"{self._url.hostname}:{self._url.port or PORTS[self._url.scheme]}"
+        head = f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n{proxy_authorization(proxy)}\r\n"
+        await loop.sock_sendall(opened, head.encode())
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n"):  # byte by byte: what follows is TLS, and not ours to read
+            if not (byte := await loop.sock_recv(opened, 1)) or len(answer) > LONGEST_PROXY_ANSWER:
+                raise ConnectionError("the proxy did not answer")
+            answer += byte
+        if answer.split(b" ", 2)[1:2] != [b"200"]:
+            raise ConnectionError(f"the proxy answered {answer[:100]!r}")
 
 
-def environment_proxy(url: str) -> str | None:
+async def in_chunks(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """A body without a length (RFC 9112, 7.1)."""
+    async for piece in pieces:
+        if piece:
+            yield b"%x\r\n%b\r\n" % (len(piece), piece)
+    yield b"0\r\n\r\n"
+
+
+def environment_proxy(url: str) -> SplitResult | None:
     """The HTTP proxy that the environment (`HTTPS_PROXY`, `NO_PROXY`, …) names for `url`."""
     parts = urlsplit(url)
-    if proxy_bypass(parts.hostname or ""):
+    named = getproxies().get(parts.scheme)
+    if not named or proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
-    return getproxies().get(parts.scheme)
+    return urlsplit(named if "://" in named else f"http://{named}")
+
+
+def proxy_authorization(proxy: SplitResult) -> str:
+    """The header line for a proxy whose URL names its user."""
+    if not proxy.username:
+        return ""
+    user = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    return f"Proxy-Authorization: Basic {base64.b64encode(user.encode()).decode()}\r\n"

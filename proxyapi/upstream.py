@@ -22,17 +22,9 @@ from django.conf import settings
 from openai import AsyncOpenAI
 
 from proxyapi.exceptions import ProxyError, RequestTimeout, UpstreamTimeout, UpstreamUnreachable
+from proxyapi.exchange import Body, Broken, ConnectTimeout, Exchange, Late, NotConnected, TransportFault
 from proxyapi.headers import Headers, pass_down
-from proxyapi.transport import (
-    Body,
-    Broken,
-    ConnectTimeout,
-    Exchange,
-    Late,
-    NotConnected,
-    Transport,
-    TransportFault,
-)
+from proxyapi.transport import Transport
 
 CONNECT_TIMEOUT = 5.0
 SAFE_METHODS = {"GET", "DELETE"}
@@ -92,7 +84,6 @@ class UpstreamAnswer:
 
     def __init__(self, exchange: Exchange, request: UpstreamRequest) -> None:
         self._exchange = exchange
-        self._upload = request.upload
         self._body: bytes | None = None
         self.deadline = request.deadline
         self.status = exchange.status
@@ -153,7 +144,7 @@ class UpstreamAnswer:
 
     def close(self) -> None:
         """Ends the exchange; a body not read to its end costs the connection, so upstream stops."""
-        self._exchange.close(reusable=self._upload is None or self._upload.complete)
+        self._exchange.close()
 
 
 @cache

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FORBIDDEN = {"usage": {"proxyapi", "chatproxy"}, "proxyapi": {"chatproxy"}}
 UPSTREAM_ONLY = {"openai"}
-TRANSPORT_ONLY = {"aiohttp"}
+TRANSPORT_ONLY = {"aiohappyeyeballs"}
 
 
 def imports(path: Path) -> Iterator[str]:

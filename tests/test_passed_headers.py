@@ -30,7 +30,7 @@ def test_what_passes_up_passes_in_its_order_and_whole(pairs: list[tuple[str, byt
 
     assert [name for name, _ in passed] == [name for name, _ in pairs if name in PASSING]
     for (_, text), (_, value) in zip(passed, [pair for pair in pairs if pair[0] in PASSING], strict=True):
-        written = text.encode()  # as aiohttp writes it: a lone surrogate would raise
+        written = text.encode()  # as it is written: a lone surrogate would raise
         assert written == value or b"?" in written
 
 

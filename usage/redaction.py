@@ -70,6 +70,8 @@ _ESCAPE = re.compile(r"%([2-6][0-9A-Fa-f]|7[0-9A-Ea-e])|(\\{1,15})u00([2-6][0-9A
 
 def redact(text: str, extra: Sequence[str] = ()) -> str:
     """`text` with `[redacted]` in the place of each secret; `extra` are exact secrets, such as the configured ones."""
+    if not text:
+        return text
     spans = list(_find(text, extra))
     view, depth = text, 0
     views: list[_Unescaped] = []

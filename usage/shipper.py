@@ -24,6 +24,8 @@ from usage.rows import interrupted
 logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 0.2
+# A transaction costs as much as thirty rows: under load it is better to wait for more of them.
+BUSY_ROWS, BUSY_SECONDS = 20, 1.0
 ADOPT_SECONDS = 5.0
 LONGEST_BACKOFF = 30.0
 
@@ -72,10 +74,11 @@ class Shipper:
         backoff = IDLE_SECONDS
         while True:
             stopping = self._stopping.is_set()
+            delivered = self.delivery.delivered
             try:
                 self._ship_once(adopting=not stopping)
                 self.fault = ""
-                backoff = IDLE_SECONDS
+                backoff = BUSY_SECONDS if self.delivery.delivered - delivered >= BUSY_ROWS else IDLE_SECONDS
             except GaveUp:
                 logger.warning("the database is away; %d bytes stay in the journal", self.lag_bytes)
                 return

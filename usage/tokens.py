@@ -53,11 +53,17 @@ def estimate_counts(asked_bytes: int, answered_bytes: int) -> dict[str, int | fl
 
 
 def _details(usage: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    return next((usage[name] for name in names if isinstance(usage.get(name), dict)), {})
+    for name in names:
+        if isinstance(details := usage.get(name), dict):
+            return details
+    return {}
 
 
 def _first(counts: Mapping[str, Any], *names: str) -> Any:
-    return next((counts[name] for name in names if counts.get(name) is not None), None)
+    for name in names:
+        if (count := counts.get(name)) is not None:
+            return count
+    return None
 
 
 def _is_count(value: Any) -> bool:

@@ -1,0 +1,126 @@
+"""`make bench`: every measure of a gateway by itself, and of what it is compared with, in a few minutes.
+
+Peers are measured by `bench.peers`; a ledger that grows by `bench.growth`, here only if asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from bench import crowd, events, footprint, growth, latency, nginx, results, workers
+from bench.calls import Subject, middle, rounds
+from bench.load import Asked
+from bench.processes import allow_many_sockets
+from bench.requests import image, plain, upload
+from bench.stand import Server, Stand, stand, yardstick
+
+CHAT, EMBEDDINGS, TRANSCRIPTIONS = "/v1/chat/completions", "/v1/embeddings", "/v1/audio/transcriptions"
+FACES = (CHAT, "/openai", "/embeddings", EMBEDDINGS)
+STREAMS = (CHAT, "/openai2")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--rows", type=int, help="measure over a ledger of so many calls too; 5000000 take many minutes"
+    )
+    arguments = parser.parse_args()
+    allow_many_sockets()
+    start = results.surroundings()
+    figures = {**of_answers(arguments.rounds), **of_streams(arguments.rounds)}
+    say("a second worker")
+    with nginx.answering() as url:
+        scaling = workers.measure(url, arguments.rounds)
+    figures["workers"] = {"by_clock": scaling.by_clock, "by_cpu": scaling.by_cpu, "share": scaling.share}
+    results.note("bench", start, **figures)
+    if arguments.rows:
+        say("a growing ledger")
+        growth.run(arguments.rows, arguments.rounds)
+    say("bench/RESULTS.md is written")
+
+
+def of_answers(count: int) -> dict[str, Any]:
+    """Everything whose answers are whole; nginx is the upstream."""
+    with nginx.answering() as url, nginx.passing_on(url) as (limit, pid), yardstick() as b, stand(url) as it:
+        direct, proxy = Server("direct", url, "", []), Server("nginx", limit, "", [pid])
+        say("an idle server")
+        idle = footprint.idle(it, seconds=20)
+        say("plain calls")
+        subjects = [Subject(server, path, plain(path, "")) for server in (direct, proxy) for path in (CHAT, EMBEDDINGS)]
+        subjects.append(Subject(b, "empty view", plain(CHAT, "")))
+        subjects += [Subject(it.server, path, plain(path, it.server.key), it) for path in FACES]
+        calls = list(costs(subjects, count))
+        say("added latency")
+        late = [line for path in (CHAT, "/openai", "/embeddings") for line in added_latency(path, url, limit, it)]
+        say("an hour of calls")
+        return {
+            "idle": idle._asdict(),
+            "calls": calls,
+            "b_ms": next(line["cpu_ms"] for line in calls if line["server"] == "B"),
+            "latency": late,
+            "after_calls": footprint.after_calls(it)._asdict(),
+        }
+
+
+def of_streams(count: int) -> dict[str, Any]:
+    """Streams, and bodies so large that the upstream must be one that reads them."""
+    with stand() as it, nginx.passing_on(it.upstream) as (limit, pid):
+        direct, proxy = Server("direct", it.upstream, "", []), Server("nginx", limit, "", [pid])
+        say("idle streams")
+        open_streams = footprint.open_streams(it.server, CHAT)
+        say("events")
+        relayed = events_of([(proxy, CHAT), *((it.server, path) for path in STREAMS)], max(count // 2, 1))
+        say("very many streams")
+        crowds = [
+            {"server": server.name, "what": CHAT, **crowd.measure(server, CHAT)._asdict()}
+            for server in (direct, it.server)
+        ]
+        say("large bodies")
+        subjects: list[Subject] = []
+        for server in (direct, proxy, it.server):
+            ledger = it if server is it.server else None
+            subjects += [
+                Subject(server, f"{CHAT}, 5 MB image", image(CHAT, server.key), ledger, calls=40, connections=4),
+                Subject(server, f"{TRANSCRIPTIONS}, 20 MB", upload(TRANSCRIPTIONS, server.key), ledger, 12, 4),
+            ]
+        return {
+            "open_streams": open_streams._asdict(),
+            "events": relayed,
+            "crowds": crowds,
+            "large": list(costs(subjects, count)),
+        }
+
+
+def costs(subjects: list[Subject], count: int) -> Iterator[dict[str, Any]]:
+    for subject, found in zip(subjects, rounds(subjects, count), strict=True):
+        yield {"server": subject.server.name, "what": subject.what, **middle(found)._asdict()}
+
+
+def events_of(subjects: Sequence[tuple[Server, str]], count: int) -> list[dict[str, Any]]:
+    """Medians of `count` rounds."""
+    found = [[events.measure(server, path, seconds=2, slices=2) for server, path in subjects] for _ in range(count)]
+    return [
+        {"server": server.name, "what": path, **events.middle([cost for one in costs for cost in one])._asdict()}
+        for (server, path), costs in zip(subjects, zip(*found, strict=True), strict=True)
+    ]
+
+
+def added_latency(path: str, url: str, limit: str, it: Stand) -> Iterator[dict[str, Any]]:
+    """Without direct's own, which is only subtracted."""
+    upstream_path = CHAT if path == "/openai" else EMBEDDINGS if path == "/embeddings" else path
+    direct = Asked(url, plain(upstream_path, ""))
+    others = [Asked(limit, direct.request), Asked(it.server.url, plain(path, it.server.key))]
+    names = ("direct", "nginx", it.server.name)
+    for name, found in zip(names, latency.measure(direct, others, seconds=20), strict=True):
+        yield {"server": name, "what": path, **found._asdict()}
+
+
+def say(what: str) -> None:
+    print(f"… {what}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Very many streams at once on one worker: whether all end well, and how late their events are."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import chain
+from typing import NamedTuple
+
+import uvloop
+
+from bench.load import PATIENCE, Asked
+from bench.requests import streamed
+from bench.stand import Server
+from bench.streams import quantile, streams
+
+STREAMS, RATE, EVENTS = 2000, 2.0, 40  # events a second on each, and in all
+RAMP = 10.0  # seconds in which they start; each lasts twenty, so for ten all are open
+
+
+class Delays(NamedTuple):
+    """Milliseconds from upstream's write to the client's read."""
+
+    streams: int
+    completed: int
+    p50: float
+    p99: float
+
+
+def measure(server: Server, path: str, count: int = STREAMS, rate: float = RATE, events: int = EVENTS) -> Delays:
+    return uvloop.run(_measure(Asked(server.url, streamed(path, server.key, events, rate)), count, events))
+
+
+async def _measure(asked: Asked, count: int, events: int) -> Delays:
+    async with streams(asked, count, RAMP) as opened:
+        done, _ = await asyncio.wait([stream.ended for stream in opened], timeout=PATIENCE)
+        whole = [stream for stream in opened if stream.ended in done and stream.ended.exception() is None]
+        completed = sum(len(stream.delays) == events for stream in whole)
+        delays = list(chain.from_iterable(stream.delays for stream in opened))
+    return Delays(count, completed, quantile(delays, 0.5), quantile(delays, 0.99))

@@ -1,0 +1,70 @@
+"""What a call costs over an empty ledger, and over one with millions of rows.
+
+By itself, `python -m bench.growth [--rows 5000000]`, or at the end of `make bench ARGS="--rows 5000000"`: filling the
+ledger takes many minutes. It notes what it finds in `bench/results.json`, and writes `bench/RESULTS.md` anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from bench import nginx, results
+from bench.calls import Cost, Subject, middle, rounds
+from bench.pages import prepare
+from bench.processes import SERVER_CORE, allow_many_sockets, pinned
+from bench.requests import plain
+from bench.stand import gateway_on, yardstick
+from chatproxy.bundled_postgres import BundledPostgres
+
+PATH = "/v1/chat/completions"
+
+
+class Ledger(NamedTuple):
+    """`cost` is a call's while the ledger has `rows` rows; `b_ms` is B's, in the same rounds."""
+
+    rows: int
+    cost: Cost
+    b_ms: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.growth", description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", type=int, default=5_000_000)
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    allow_many_sockets()
+    run(arguments.rows, arguments.rounds)
+
+
+def run(rows: int, count: int) -> None:
+    start = results.surroundings()
+    found = [measure(size, count) for size in (0, rows)]
+    results.note("growth", start, ledgers=[{"rows": one.rows, "b_ms": one.b_ms, **one.cost._asdict()} for one in found])
+
+
+def measure(rows: int, count: int) -> Ledger:
+    with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as name, pinned(SERVER_CORE):
+        directory = Path(name)
+        postgres = BundledPostgres(directory)
+        postgres.start()
+        try:
+            if rows:
+                prepare(directory, postgres.url, rows)
+            return over(postgres, directory / "data", rows, count)
+        finally:
+            postgres.stop()
+            postgres.delete()
+
+
+def over(postgres: BundledPostgres, directory: Path, rows: int, count: int) -> Ledger:
+    with nginx.answering() as url, yardstick() as b, gateway_on(url, directory, postgres) as it:
+        subjects = [Subject(b, PATH, plain(PATH, "")), Subject(it.server, PATH, plain(PATH, it.server.key), it)]
+        b_costs, costs = rounds(subjects, count)
+        return Ledger(rows, middle(costs), middle(b_costs).cpu_ms)
+
+
+if __name__ == "__main__":
+    main()

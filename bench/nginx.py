@@ -1,0 +1,110 @@
+"""Owns nginx, the C-speed upstream of whole answers and the reverse proxy that is the limit: one process each."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.processes import LOAD_CORE, SERVER_CORE, children, pinned
+from bench.upstream import COMPLETION, EMBEDDING, TRANSCRIPT
+from tests.gateway import free_port
+
+PATH = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
+CONFIGURATION = """
+worker_processes 1;
+pid nginx.pid;
+error_log stderr crit;
+daemon off;
+events {{ worker_connections 16384; }}
+http {{
+    access_log off;
+    server_tokens off;
+    keepalive_requests 1000000000;
+    client_max_body_size 64m;
+    client_body_buffer_size 64m;
+    default_type application/json;
+    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    {http}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        {server}
+    }}
+}}
+"""
+ANSWERS = {"chat/completions": COMPLETION, "embeddings": EMBEDDING, "audio/transcriptions": TRANSCRIPT}
+# A file is for GET only; what else comes is told so, and then gets it.
+SERVE = """
+location /v1/ {
+    root .;
+    open_file_cache max=16;
+    add_header x-request-id req_bench;
+    error_page 405 =200 $uri;
+}
+"""
+PASS = """
+location / {
+    proxy_pass http://upstream;
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    proxy_buffering off;
+    proxy_request_buffering off;
+}
+"""
+
+
+def program() -> str:
+    """Ends the run if there is none."""
+    found = shutil.which("nginx", path=PATH)
+    if found is None:
+        raise SystemExit(
+            "The benchmarks need nginx: apt install nginx-light (Debian, Ubuntu). Its service need not run."
+        )
+    return found
+
+
+@contextmanager
+def answering() -> Iterator[str]:
+    """Its URL. Small bodies only: it answers before a large one has arrived."""
+    with _running(LOAD_CORE, "", SERVE) as (url, _):
+        yield url
+
+
+@contextmanager
+def passing_on(upstream: str) -> Iterator[tuple[str, int]]:
+    """A reverse proxy's URL and its worker's pid."""
+    host = upstream.removeprefix("http://")
+    pool = f"upstream upstream {{ server {host}; keepalive 4096; keepalive_requests 1000000000; }}"
+    with _running(SERVER_CORE, pool, PASS) as it:
+        yield it
+
+
+@contextmanager
+def _running(core: int, http: str, server: str) -> Iterator[tuple[str, int]]:
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as directory:
+        home = Path(directory)
+        home.chmod(0o755)  # root's nginx works as somebody else
+        for path, answer in ANSWERS.items():
+            file = home / "v1" / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(answer)
+        configuration = home / "nginx.conf"
+        configuration.write_text(CONFIGURATION.format(http=http, server=server, port=port))
+        command = [program(), "-p", directory, "-c", str(configuration), "-e", "stderr"]
+        with pinned(core):
+            process = subprocess.Popen(command)
+        try:
+            while not (workers := children(process.pid)):
+                if process.poll() is not None:
+                    raise SystemExit("nginx does not start")
+                time.sleep(0.02)  # a process that starts says nothing to wait for
+            yield f"http://127.0.0.1:{port}", workers[0]
+        finally:
+            process.terminate()
+            process.wait(10)

@@ -1,0 +1,58 @@
+"""`make bench-peers`: what others spend on a call and on an event, beside B and chatproxy in the same run."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from bench import events, nginx, results
+from bench.calls import Subject, middle, rounds
+from bench.litellm import litellm, versions
+from bench.processes import allow_many_sockets
+from bench.requests import plain
+from bench.stand import Server, stand, yardstick
+
+CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
+CALLS, SLOW_CALLS = 1000, 100
+SLOW_STREAMS = 10  # with 200 it is too slow, and then relays many events at a time
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    allow_many_sockets()
+    start = results.surroundings()
+    results.note("peers", start, peer_versions=versions(), **calls(arguments.rounds), events=streams())
+
+
+def calls(count: int) -> dict[str, Any]:
+    with nginx.answering() as url, yardstick() as b, litellm(url) as peer, stand(url) as it:
+        subjects = [Subject(b, "empty view", plain(CHAT, ""), calls=CALLS)]
+        for path in (CHAT, EMBEDDINGS):
+            subjects.append(Subject(peer, path, plain(path, peer.key), calls=SLOW_CALLS))
+            subjects.append(Subject(it.server, path, plain(path, it.server.key), it, CALLS))
+        found = [middle(costs) for costs in rounds(subjects, count)]
+    lines = [
+        {"server": subject.server.name, "what": subject.what, **cost._asdict()}
+        for subject, cost in zip(subjects, found, strict=True)
+    ]
+    return {"b_ms": found[0].cpu_ms, "calls": lines}
+
+
+def streams() -> list[dict[str, Any]]:
+    with stand() as it, litellm(it.upstream) as peer:
+        return [
+            event_line(peer, SLOW_STREAMS),
+            event_line(it.server, SLOW_STREAMS),
+            event_line(it.server, events.STREAMS),
+        ]
+
+
+def event_line(server: Server, count: int) -> dict[str, Any]:
+    cost = events.middle(events.measure(server, CHAT, seconds=2, slices=5, count=count))
+    return {"server": server.name, "what": f"{CHAT}, {count} streams", **cost._asdict()}
+
+
+if __name__ == "__main__":
+    main()

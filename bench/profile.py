@@ -1,0 +1,86 @@
+"""`make profile ARGS=/openai`: where a worker's time goes while it answers calls of one path, by py-spy.
+
+It prints which functions take most by themselves, and which of ours with all that they call, and keeps the stacks in
+`var/profiles/`: one a line, as speedscope.app and flamegraph.pl read them. With `--streams`, and for paths that have
+nothing else to measure, it is 100 streams of 50 events a second. Only what holds the GIL counts, so waiting does not.
+py-spy needs root, or a kernel that lets a process look into another (`kernel.yama.ptrace_scope=0`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+from bench import events
+from bench.load import Asked, closed_loop
+from bench.processes import LOAD_CORE, allow_many_sockets, pinned
+from bench.requests import BODIES, STREAMS, plain
+from bench.stand import Server, stand
+
+DIRECTORY = Path("var/profiles")
+SHOWN = 25
+OURS = re.compile(r"\((proxyapi|usage|chatproxy)/")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.profile", description=__doc__.partition("\n")[0])
+    parser.add_argument("path", nargs="?", default="/v1/chat/completions", choices=sorted({*BODIES, *STREAMS}))
+    parser.add_argument("--streams", action="store_true")
+    parser.add_argument("--seconds", type=int, default=15)
+    arguments = parser.parse_args()
+    is_streamed = arguments.streams or arguments.path not in BODIES
+    if is_streamed and arguments.path not in STREAMS:
+        parser.error(f"{arguments.path} has no streams")
+    allow_many_sockets()
+    DIRECTORY.mkdir(parents=True, exist_ok=True)
+    file = DIRECTORY / f"{arguments.path.strip('/').replace('/', '-')}{'-streams' * is_streamed}.txt"
+    with stand() as it:
+        if not is_streamed:
+            closed_loop(Asked(it.server.url, plain(arguments.path, it.server.key)), 500)  # to warm up
+        with pinned(LOAD_CORE):
+            spy = record(it.server, arguments.seconds, file)
+        while spy.poll() is None:
+            load(it.server, arguments.path, arguments.seconds, is_streamed=is_streamed)
+        if spy.returncode:
+            raise SystemExit("py-spy could not look into the worker")
+    show(file)
+
+
+def record(server: Server, seconds: int, file: Path) -> subprocess.Popen[bytes]:
+    (pid,) = server.pids
+    command = [".venv/bin/py-spy", "record", "--pid", str(pid), "--duration", str(seconds), "--rate", "200"]
+    return subprocess.Popen(
+        [*command, "--gil", "--function", "--format", "raw", "--output", str(file)], stdout=subprocess.DEVNULL
+    )
+
+
+def load(server: Server, path: str, seconds: int, *, is_streamed: bool) -> None:
+    if is_streamed:
+        events.measure(server, path, seconds=seconds, count=100)
+    else:
+        closed_loop(Asked(server.url, plain(path, server.key)), 1000)
+
+
+def show(file: Path) -> None:
+    """A line is a stack, its outermost function first, and how many samples had it."""
+    own, total = Counter[str](), Counter[str]()
+    for line in file.read_text().splitlines():
+        stack, _, count = line.rpartition(" ")
+        frames = stack.split(";")
+        own[frames[-1]] += int(count)
+        for frame in set(frames):
+            total[frame] += int(count)
+    everything = own.total()
+    ours = Counter({frame: samples for frame, samples in total.items() if OURS.search(frame)})
+    for title, counter in (("by itself", own), ("ours, with all that it calls", ours)):
+        print(f"\n{title}:")
+        for frame, samples in counter.most_common(SHOWN):
+            print(f"{samples / everything:7.1%}  {frame}")
+    print(f"\n{everything:,} samples; the stacks are in {file}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Owns what every measure asks for: whole HTTP/1.1 requests, as bytes."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+MIB = 1024 * 1024
+MODEL, EMBEDDING_MODEL = "gpt-4o-mini", "text-embedding-3-small"
+CHAT: Any = {"model": MODEL, "messages": [{"role": "user", "content": "What is TypeScript? " * 5}]}
+EMBEDDING: Any = {"model": EMBEDDING_MODEL, "input": "What is TypeScript?"}  # upstream answers with 1,536 floats
+BODIES: dict[str, Any] = {
+    "/v1/chat/completions": CHAT,
+    "/openai": CHAT,
+    "/embeddings": EMBEDDING,
+    "/v1/embeddings": EMBEDDING,
+}
+STREAMS: dict[str, Any] = {
+    "/v1/chat/completions": CHAT,
+    "/openai2": {"model": MODEL, "input": "What is TypeScript?"},
+    "/v1/responses": {"model": MODEL, "input": "What is TypeScript?"},
+}
+
+
+def plain(path: str, key: str) -> bytes:
+    return post(path, key, json.dumps(BODIES[path]).encode())
+
+
+def streamed(path: str, key: str, events: int, rate: float) -> bytes:
+    """`events` events, `rate` a second: `bench.upstream` reads `user`, everything between passes it on."""
+    pace = {"user": f"{events} events, {rate:g} a second", "stream": True}
+    return post(path, key, json.dumps({**pace, **STREAMS[path]}).encode())
+
+
+def image(path: str, key: str, size: int = 5 * MIB) -> bytes:
+    """A picture of `size` bytes as a data URL."""
+    url = "data:image/png;base64," + base64.b64encode(bytes(range(256)) * (size // 256)).decode()
+    content = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": url}}]
+    return post(path, key, json.dumps({"model": MODEL, "messages": [{"role": "user", "content": content}]}).encode())
+
+
+def upload(path: str, key: str, size: int = 20 * MIB) -> bytes:
+    """A recording of `size` bytes in a form."""
+    part = b'--bench\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
+    file = bytes(range(256)) * (size // 256)
+    body = part % (b"model", b"", b"whisper-1") + part % (
+        b"file",
+        b'; filename="speech.mp3"\r\nContent-Type: audio/mpeg',
+        file,
+    )
+    return post(path, key, body + b"--bench--\r\n", "multipart/form-data; boundary=bench")
+
+
+def post(path: str, key: str, body: bytes, content_type: str = "application/json") -> bytes:
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {key}\r\nUser-Agent: bench\r\n"
+        f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def address(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    assert parts.hostname
+    assert parts.port
+    return parts.hostname, parts.port

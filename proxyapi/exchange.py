@@ -1,0 +1,277 @@
+"""Owns one exchange with upstream on one connection: a request out, an answer in.
+
+    TransportFault
+    ├── NotConnected      no connection: upstream never heard of the call
+    │   └── ConnectTimeout    in time
+    ├── Late              its time was over before its end
+    └── Broken            connected, and then cut, or not HTTP
+
+httptools (llhttp, Node's parser) reads the answer. Upstream waits for who does not take it: reading pauses above
+`MOST_HELD` bytes. What a body raises while it is sent is raised as it is. One that is closed before its end closes its
+connection, so upstream stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Callable
+
+import httptools
+from multidict import CIMultiDict
+
+from proxyapi.headers import Headers
+
+Body = bytes | AsyncIterator[bytes] | None
+
+MOST_HELD = 256 * 1024
+LONGEST_HEAD = 128 * 1024
+BODILESS = {204, 304}
+
+
+class TransportFault(Exception):
+    """The exchange with upstream failed."""
+
+
+class NotConnected(TransportFault):
+    pass
+
+
+class ConnectTimeout(NotConnected):
+    pass
+
+
+class Late(TransportFault):
+    pass
+
+
+class Broken(TransportFault):
+    pass
+
+
+class Connection(asyncio.Protocol):
+    """A socket to upstream. `vacant` is called when it can be used again, `lost` when it never can."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self, vacant: Callable[[Connection], None], lost: Callable[[Connection], None]) -> None:
+        self.vacant_since = 0.0
+        self._vacant = vacant
+        self._lost = lost
+        self._exchange: Exchange | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
+
+    async def exchange(self, head: bytes, body: Body, deadline: float) -> Exchange:
+        """Sends a request, and returns when the head of its answer is here.
+
+        Raises:
+            TransportFault: there is none.
+        """
+        exchange = self._exchange = Exchange(self, deadline)
+        if isinstance(body, bytes):
+            self._transport.writelines([head, body])
+        else:
+            self._transport.write(head)
+        try:
+            await exchange.begin(body)
+        except BaseException:
+            exchange.close()
+            raise
+        return exchange
+
+    async def write(self, data: bytes) -> None:
+        """Returns when there is room for more."""
+        self._transport.write(data)
+        await self._writable.wait()
+
+    def pause(self) -> None:
+        self._transport.pause_reading()
+
+    def resume(self) -> None:
+        self._transport.resume_reading()
+
+    def close(self) -> None:
+        self._transport.abort()
+
+    def ended(self, *, reusable: bool) -> None:
+        self._exchange = None
+        if reusable and not self._transport.is_closing():
+            self._vacant(self)
+        else:
+            self.close()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # a socket's has both directions
+
+    def data_received(self, data: bytes) -> None:
+        if self._exchange is None:
+            self.close()  # nobody has asked for anything
+        else:
+            self._exchange.data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._writable.set()
+        self._lost(self)
+        if self._exchange is not None:
+            self._exchange.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+
+class Exchange:
+    """`status` and `headers` are upstream's; `chunk` has its body."""
+
+    def __init__(self, connection: Connection, deadline: float) -> None:
+        self.status = 0
+        self.headers: Headers = CIMultiDict()
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_at(deadline, self._fail, Late())
+        self._parser = httptools.HttpResponseParser(self)
+        self._head_size = 0
+        self._pieces: list[bytes] = []
+        self._held = 0  # bytes
+        self._paused = False
+        self._decoder: zlib._Decompress | None = None
+        self._complete = False
+        self._keep_alive = False
+        self._fault: Exception | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._sending: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def begin(self, body: Body) -> None:
+        """Sends a body that comes in pieces, and waits for the answer's head. Raises what ends the exchange first."""
+        if body is not None and not isinstance(body, bytes):
+            self._sending = self._loop.create_task(self._send(body))
+        while not self.status:
+            await self._more()
+
+    async def chunk(self) -> bytes:
+        """What has arrived of the body, decoded if it was encoded; empty at its end.
+
+        Raises:
+            TransportFault: it did not arrive whole.
+        """
+        while not self._pieces:
+            if self._complete:
+                return b""
+            await self._more()
+        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces = []
+        self._held = 0
+        if self._paused:
+            self._paused = False
+            self._connection.resume()
+        return data
+
+    def close(self) -> None:
+        """Gives the connection back, or closes it if the exchange has not ended."""
+        if self._closed:
+            return
+        self._closed = True
+        self._timer.cancel()
+        has_sent = self._sending is None or self._sending.done()
+        if self._sending is not None and not has_sent:
+            self._sending.cancel()
+        whole = self._complete and has_sent and not self._paused and self._fault is None
+        self._connection.ended(reusable=whole and self._keep_alive)
+
+    async def _send(self, body: AsyncIterator[bytes]) -> None:
+        try:
+            async for piece in body:
+                await self._connection.write(piece)
+        except Exception as fault:  # the border: whatever it is, it ends the exchange
+            self._fail(fault)
+
+    async def _more(self) -> None:
+        """Returns when something has happened."""
+        if self._fault is not None:
+            raise self._fault
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _fail(self, fault: Exception) -> None:
+        if self._fault is None and not self._complete:
+            self._fault = fault
+            self._wake()
+
+    # What the connection says.
+
+    def data_received(self, data: bytes) -> None:
+        if not self.status:
+            self._head_size += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade, zlib.error) as fault:
+            self._break(str(fault))
+        if not self.status and self._head_size > LONGEST_HEAD:
+            self._break("the head of its answer is too large")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is None and self.status and self._ends_with_connection():
+            self.on_message_complete()
+        self._fail(Broken(str(exc or "it was closed")))
+
+    def _ends_with_connection(self) -> bool:
+        """RFC 9112, 6.3."""
+        has_length = "content-length" in self.headers or "transfer-encoding" in self.headers
+        return not has_length and self.status not in BODILESS
+
+    def _break(self, words: str) -> None:
+        self._fail(Broken(words))
+        self._connection.close()
+
+    # What the parser says.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.add(name.decode("latin-1"), value.decode("latin-1"))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status < 200:  # an interim answer: another follows
+            self.headers.clear()
+            return
+        self.status = status
+        self._keep_alive = self._parser.should_keep_alive()
+        encoding = self.headers.get("content-encoding", "identity").strip().lower()
+        if encoding in {"gzip", "x-gzip", "deflate"}:
+            self._decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+        elif encoding not in {"", "identity"}:
+            self._break(f"its answer is encoded as {encoding[:50]}")
+        self._wake()
+
+    def on_body(self, data: bytes) -> None:
+        piece = data if self._decoder is None else self._decoder.decompress(data)
+        if not piece:
+            return
+        self._pieces.append(piece)
+        self._held += len(piece)
+        if self._held > MOST_HELD and not self._paused:
+            self._paused = True
+            self._connection.pause()
+        self._wake()
+
+    def on_message_complete(self) -> None:
+        if not self.status:  # of an interim answer
+            return
+        if self._complete:
+            self._connection.close()  # more than was asked for
+        elif self._decoder is not None and not self._decoder.eof:
+            self._break("its encoded answer is not whole")
+        self._complete = self._fault is None
+        self._wake()

@@ -1,0 +1,150 @@
+"""The benchmarks' own parts: what they count, compare and write. What they find is not tested here."""
+
+from __future__ import annotations
+
+import asyncio
+import http.server
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import uvloop
+
+from bench import results, short
+from bench.goals import GOALS, Goal
+from bench.load import Asked, closed_loop, open_loop
+from bench.processes import children, cpu, family, memory
+from bench.requests import BODIES, STREAMS, image, plain, post, streamed, upload
+from bench.stand import upstream
+from bench.streams import count_events, quantile, streams
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with upstream() as found:
+        yield found
+
+
+@pytest.fixture
+def refusing_url() -> Iterator[str]:
+    """Of a server that refuses everything."""
+
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        plain("/v1/chat/completions", "key"),
+        plain("/v1/embeddings", "key"),
+        image("/v1/chat/completions", "key", size=100_096),
+        upload("/v1/audio/transcriptions", "key", size=100_096),
+    ],
+    ids=["chat", "embedding", "image", "upload"],
+)
+def test_closed_loop_ends_with_its_last_answer(url: str, request_bytes: bytes) -> None:
+    assert closed_loop(Asked(url, request_bytes), calls=40, connections=3) > 0
+
+
+def test_open_loop_times_every_call(url: str) -> None:
+    target = Asked(url, plain("/v1/chat/completions", "key"))
+
+    found = open_loop([target, target], rate=100, seconds=0.2)
+
+    assert [len(latencies) for latencies in found] == [20, 20]
+    assert all(latency > 0 for latencies in found for latency in latencies)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+def test_stream_counts_every_event(url: str, path: str) -> None:
+    async def run() -> int:
+        async with streams(Asked(url, streamed(path, "key", events=7, rate=100)), count=5, ramp=0.1) as opened:
+            await asyncio.gather(*(stream.ended for stream in opened))
+            return count_events(opened)
+
+    assert uvloop.run(run()) == 35
+
+
+def test_an_answer_that_is_no_success_ends_the_run(refusing_url: str) -> None:
+    refused = Asked(refusing_url, post("/v1/chat/completions", "key", b"{}"))
+
+    with pytest.raises(SystemExit, match=r"a call failed: answered .* 404 "):
+        closed_loop(refused, calls=1)
+
+
+def test_quantiles() -> None:
+    values = [float(number) for number in range(101)]
+
+    assert [quantile(values, share) for share in (0, 0.5, 0.99, 1)] == [0, 50, 99, 100]
+
+
+def test_the_clock_of_a_process_is_its_cpu_time() -> None:
+    before = time.process_time()
+    found = cpu(os.getpid())
+
+    assert before <= found <= time.process_time()
+
+
+def test_family_is_a_process_and_its_children(url: str) -> None:
+    assert set(children(os.getpid())) < set(family(os.getpid()))
+    assert memory([os.getpid()]) > 1
+
+
+def test_a_goal_is_judged_on_both_sides_and_only_when_measured() -> None:
+    most = Goal("x", "≤ 1", lambda found: found["x"], "{:.1f}", most=1)
+    least = Goal("x", "≥ 1", lambda found: found["x"], "{:.1f}", least=1)
+
+    assert [most.reached({"x": x}) for x in (1, 1.1)] == [("1.0", "yes"), ("1.1", "**no**")]
+    assert [least.reached({"x": x}) for x in (1, 0.9)] == [("1.0", "yes"), ("0.9", "**no**")]
+    assert most.reached({}) == ("not measured yet", "")
+
+
+def test_page_of_results_is_what_its_data_and_notes_say() -> None:
+    assert results.PAGE.read_text() == results.page()
+    assert all(goal.figure in results.page() for goal in GOALS)
+
+
+def test_every_cost_is_recorded() -> None:
+    assert set(json.loads(short.RECORDED.read_text())) == {*short.PATHS, short.EVENT}
+    assert {*short.PATHS} <= {*BODIES}
+    assert short.PATHS[0] in STREAMS
+
+
+@pytest.mark.parametrize(
+    ("runs", "code"),
+    [([1.24], 0), ([1.26, 1.24], 0), ([1.26, 1.27], 1)],
+    ids=["within", "once too dear", "twice too dear"],
+)
+def test_short_form_fails_when_a_cost_is_too_dear_twice(
+    runs: list[float], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded = json.loads(short.RECORDED.read_text())
+    factors = iter(runs)
+    monkeypatch.setattr(sys, "argv", ["short"])
+    monkeypatch.setattr(short, "allow_many_sockets", lambda: None)
+    monkeypatch.setattr(short, "measure", lambda: {**recorded, "/openai": recorded["/openai"] * next(factors)})
+
+    with pytest.raises(SystemExit) as exit_:
+        short.main()
+
+    assert exit_.value.code == code
+    assert list(factors) == []
+    assert ("/openai costs" in capsys.readouterr().err) == bool(code)
