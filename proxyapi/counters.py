@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 from limits import RateLimitItem, RateLimitItemPerMinute, RateLimitItemPerSecond
@@ -197,10 +198,12 @@ class ProcessStorage(Storage, MovingWindowSupport):
         return (total, until) if time.monotonic() < until else (0, 0.0)
 
 
+@lru_cache(maxsize=1024)
 def requests_item(limit: int) -> RateLimitItem:
     return RateLimitItemPerMinute(limit, namespace="requests")
 
 
+@lru_cache(maxsize=1024)
 def tokens_item(limit: int) -> RateLimitItem:
     return RateLimitItemPerMinute(limit, namespace="tokens")
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Coroutine
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from uuid_utils.compat import uuid4
@@ -138,8 +139,11 @@ class Limiter:
                 return await self._link.ask(lambda: shared.pace(name, seconds))
         return await self._process.pace(name, seconds)
 
-    def settle(self, ticket: Ticket, tokens: int) -> asyncio.Task[None]:
-        """Begins to give back what the ticket holds, and to count what the call has cost."""
+    def settle(self, ticket: Ticket, tokens: int) -> asyncio.Task[None] | None:
+        """Begins to give back what the ticket holds, and to count what the call has cost; None: it is done."""
+        if self._link is None:
+            at_once(self._process.settle(ticket.caller, ticket.lease, tokens))
+            return None
         task = asyncio.create_task(self._settle(ticket, tokens))
         self._settlements[task] = ticket.caller.name
         task.add_done_callback(self._settlements.pop)
@@ -157,8 +161,7 @@ class Limiter:
 
     async def _settled(self, caller: Caller) -> None:
         """A caller that has seen its last call's end must not be refused because of it."""
-        pending = {task for task, name in self._settlements.items() if name == caller.name}
-        if pending:
+        if pending := [task for task, name in self._settlements.items() if name == caller.name]:
             await asyncio.wait(pending)
 
     async def _settle(self, ticket: Ticket, tokens: int) -> None:
@@ -176,6 +179,13 @@ class Limiter:
             shared.forget_ended()
             if link.rested:
                 await link.probe(shared.renew)
+
+
+def at_once(steps: Coroutine[Any, Any, None]) -> None:
+    """Runs what waits for nothing, without a task."""
+    with suppress(StopIteration):
+        steps.send(None)
+        raise AssertionError("it waits")
 
 
 def _refusal(caller: Caller, verdict: Verdict) -> RateLimited:
