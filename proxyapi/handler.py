@@ -19,7 +19,6 @@ from corsheaders.middleware import CorsMiddleware
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch, get_resolver
-from django.utils.cache import patch_vary_headers
 
 from proxyapi.exceptions import CallerGone, InternalError, render
 from proxyapi.receiving import Receive
@@ -74,12 +73,12 @@ class CallHandler:
     async def _answer(self, request: CallRequest) -> HttpResponseBase:
         if request.method == "OPTIONS" or "HTTP_ORIGIN" in request.META:
             return await cast(Awaitable[HttpResponseBase], self._cors(request))
-        response = await call_view(request)
-        patch_vary_headers(response, ("origin",))  # all that the middleware would do
-        return response
+        return await call_view(request)
 
     async def _send(self, request: CallRequest, response: HttpResponseBase, send: Send) -> None:
         headers = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
+        if not response.has_header("vary"):
+            headers.append((b"vary", b"origin"))  # as the middleware says, which only sees calls that have one
         headers.append((b"x-proxy-request-id", request.request_id.encode()))
         if request.incoming_request_id:
             headers.append((b"x-incoming-request-id", request.incoming_request_id.encode()))

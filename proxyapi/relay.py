@@ -98,7 +98,12 @@ class EventRelay(Relay):
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         try:
             while chunk := await self._answer.chunk():
-                if (events := self._framer.feed(chunk)) and (shown := await self._passed(events)):
+                if not (events := self._framer.feed(chunk)):
+                    continue
+                shown = self._read(events)
+                if self._call.answer.finished:
+                    await self._end()
+                if shown:
                     yield shown
                     self.takes_comments = not self._framer.inside_event
         except UpstreamFailure as error:
@@ -108,21 +113,20 @@ class EventRelay(Relay):
                 if self.takes_comments:
                     yield self._dialect.error_event(error, self._call.request.request_id, self._last_events)
                 return
-        if (rest := self._framer.flush()) and (shown := await self._passed(rest)):
-            yield shown
+        shown = self._read(rest) if (rest := self._framer.flush()) else b""
         await self._end()
+        if shown:
+            yield shown
         if self._dialect.trailer and not self._last_events.rstrip().endswith(b"data: [DONE]"):
             separated = not self._last_events or self._last_events.endswith(sse.BLANK_LINES)
             yield self._dialect.trailer if separated else b"\n\n" + self._dialect.trailer
 
-    async def _passed(self, events: bytes) -> bytes:
+    def _read(self, events: bytes) -> bytes:
         """What the caller sees of these events, once they have been read for the ledger."""
         self._last_events = events
         shown = self._dialect.shown(events)
         self._sent(len(shown))
         self._call.read_events(events)
-        if self._call.answer.finished:
-            await self._end()
         return shown
 
 

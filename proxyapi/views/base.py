@@ -206,12 +206,12 @@ class CallView(ProxyView):
         self.call.read_answer(body)
         if answer.status == 200:
             body = rewrite(body)
-        response = HttpResponse(body, status=answer.status)
-        del response["content-type"]  # upstream's, or none
         self.call.relayed(len(body))
         self.call.end(Outcome.UPSTREAM_ERROR if answer.status >= 300 else Outcome.SUCCESS, answer.status)
-        for name, value in self.call.headers_down(answer).items():
-            response[name] = value
+        headers = self.call.headers_down(answer)
+        response = HttpResponse(body, status=answer.status, headers=headers)
+        if "content-type" not in headers:
+            del response["content-type"]  # upstream's, or none
         await self.call.recorded()
         return response
 
