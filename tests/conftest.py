@@ -6,6 +6,7 @@ this anew: its DATA_DIR, PostgreSQL, simulator and servers are its own.
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -48,6 +49,8 @@ def pytest_configure(config: pytest.Config) -> None:
     A process that only distributes tests must not: those that run them would inherit the name, and pytest-django
     would read their settings before this file has set their environment.
     """
+    # A run that is terminated unwinds, and takes its servers along.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     distributes = config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
     if not distributes:
         os.environ["DJANGO_SETTINGS_MODULE"] = "chatproxy.settings"
