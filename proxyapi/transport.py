@@ -102,7 +102,7 @@ class Transport:
                 connection = await self._connected()
         except TimeoutError:
             raise (Late() if deadline < patience else ConnectTimeout()) from None
-        except OSError as fault:  # what a name server or TLS says is one, too
+        except (OSError, UnicodeError) as fault:  # what a name server or TLS says is the first; no name, the second
             raise NotConnected(str(fault)) from fault
         if connection.closing:
             raise NotConnected("it was closed at once")
