@@ -34,6 +34,11 @@ class Peer:
         self.reader = reader
         self.writer = writer
 
+    @property
+    def gone(self) -> bool:
+        """Whether the client has closed the connection."""
+        return self.reader.at_eof() or self.writer.is_closing()
+
     async def head(self) -> Received | None:
         """The next request without its body; None if there is no other."""
         try:
@@ -95,10 +100,9 @@ async def raw_upstream(script: Script, *, tls: ssl.SSLContext | None = None) -> 
         scripts.add(task)
         peer = Peer(reader, writer)
         upstream.peers.append(peer)
-        try:
+        with suppress(asyncio.CancelledError):  # by the test's end
             await script(peer)
-        finally:
-            writer.close()
+        writer.close()
 
     server = await asyncio.start_server(accept, sock=listener, ssl=tls)
     try:
@@ -143,10 +147,12 @@ async def transport_to(url: str, *, connect_timeout: float = PATIENCE) -> AsyncI
         await transport.close()
 
 
-async def call(transport: Transport, body: Body = b"{}", *, seconds: float = PATIENCE, **headers: str) -> Exchange:
+async def call(
+    transport: Transport, body: Body = b"{}", *, seconds: float = PATIENCE, headers: dict[str, str] | None = None
+) -> Exchange:
     """A POST, to be over in `seconds`; returns with the head of its answer."""
     deadline = asyncio.get_running_loop().time() + seconds
-    return await transport.open("POST", "/responses", Headers(headers), body, deadline)
+    return await transport.open("POST", "/responses", Headers(headers or {}), body, deadline)
 
 
 async def read(exchange: Exchange) -> bytes:
