@@ -14,12 +14,12 @@ connection, so upstream stops.
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import AsyncIterator, Callable
 
 import httptools
 from multidict import CIMultiDict
 
+from proxyapi.decoding import ENCODINGS, Decoder
 from proxyapi.headers import Headers
 
 Body = bytes | AsyncIterator[bytes] | None
@@ -62,6 +62,10 @@ class Connection(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
 
+    @property
+    def closing(self) -> bool:
+        return self._transport.is_closing()
+
     async def exchange(self, head: bytes, body: Body, deadline: float) -> Exchange:
         """Sends a request, and returns when the head of its answer is here.
 
@@ -69,11 +73,11 @@ class Connection(asyncio.Protocol):
             TransportFault: there is none.
         """
         exchange = self._exchange = Exchange(self, deadline)
-        if isinstance(body, bytes):
-            self._transport.writelines([head, body])
-        else:
-            self._transport.write(head)
         try:
+            if isinstance(body, bytes):
+                self._transport.writelines([head, body])
+            else:
+                self._transport.write(head)
             await exchange.begin(body)
         except BaseException:
             exchange.close()
@@ -96,7 +100,8 @@ class Connection(asyncio.Protocol):
 
     def ended(self, *, reusable: bool) -> None:
         self._exchange = None
-        if reusable and not self._transport.is_closing():
+        # Upstream may not wait for what has not left yet, and close.
+        if reusable and not self.closing and not self._transport.get_write_buffer_size():
             self._vacant(self)
         else:
             self.close()
@@ -111,6 +116,12 @@ class Connection(asyncio.Protocol):
             self.close()  # nobody has asked for anything
         else:
             self._exchange.data_received(data)
+
+    def eof_received(self) -> None:
+        """Upstream says no more; over TLS only if it said so there, too (RFC 9112, 9.8)."""
+        if self._exchange is not None:
+            self._exchange.eof_received()
+        self.close()  # at once: there may be bytes that it does not take
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._writable.set()
@@ -139,17 +150,19 @@ class Exchange:
         self._pieces: list[bytes] = []
         self._held = 0  # bytes
         self._paused = False
-        self._decoder: zlib._Decompress | None = None
+        self._decoder: Decoder | None = None
         self._complete = False
         self._keep_alive = False
         self._fault: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._sending: asyncio.Task[None] | None = None
+        self._sent = True
         self._closed = False
 
     async def begin(self, body: Body) -> None:
         """Sends a body that comes in pieces, and waits for the answer's head. Raises what ends the exchange first."""
         if body is not None and not isinstance(body, bytes):
+            self._sent = False
             self._sending = self._loop.create_task(self._send(body))
         while not self.status:
             await self._more()
@@ -178,16 +191,16 @@ class Exchange:
             return
         self._closed = True
         self._timer.cancel()
-        has_sent = self._sending is None or self._sending.done()
-        if self._sending is not None and not has_sent:
+        if self._sending is not None:
             self._sending.cancel()
-        whole = self._complete and has_sent and not self._paused and self._fault is None
+        whole = self._complete and self._sent and not self._paused
         self._connection.ended(reusable=whole and self._keep_alive)
 
     async def _send(self, body: AsyncIterator[bytes]) -> None:
         try:
             async for piece in body:
                 await self._connection.write(piece)
+            self._sent = True
         except Exception as fault:  # the border: whatever it is, it ends the exchange
             self._fail(fault)
 
@@ -206,8 +219,10 @@ class Exchange:
             self._waiter.set_result(None)
 
     def _fail(self, fault: Exception) -> None:
+        """Nothing more is taken from upstream; what has come is still given."""
         if self._fault is None and not self._complete:
             self._fault = fault
+            self._connection.close()
             self._wake()
 
     # What the connection says.
@@ -217,14 +232,17 @@ class Exchange:
             self._head_size += len(data)
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade, zlib.error) as fault:
-            self._break(str(fault))
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as fault:
+            self._fail(Broken(str(fault.__context__ or fault)))  # what a callback raised
+            self._connection.close()  # even if the answer was whole: more came than was asked for
         if not self.status and self._head_size > LONGEST_HEAD:
-            self._break("the head of its answer is too large")
+            self._fail(Broken("the head of its answer is too large"))
+
+    def eof_received(self) -> None:
+        if self.status and self._ends_with_connection():
+            self.on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if exc is None and self.status and self._ends_with_connection():
-            self.on_message_complete()
         self._fail(Broken(str(exc or "it was closed")))
 
     def _ends_with_connection(self) -> bool:
@@ -232,31 +250,32 @@ class Exchange:
         has_length = "content-length" in self.headers or "transfer-encoding" in self.headers
         return not has_length and self.status not in BODILESS
 
-    def _break(self, words: str) -> None:
-        self._fail(Broken(words))
-        self._connection.close()
+    # What the parser says. It stops at what is raised here, and raises an error of its own.
 
-    # What the parser says.
+    def on_message_begin(self) -> None:
+        if self.status:
+            raise Broken("a second answer follows")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.add(name.decode("latin-1"), value.decode("latin-1"))
+        if not self.status:  # else it is of a trailer, which nobody has asked for (RFC 9110, 6.5.1)
+            self.headers.add(name.decode("latin-1"), value.decode("latin-1"))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if status < 200:  # an interim answer: another follows
             self.headers.clear()
             return
+        encoding = self.headers.get("content-encoding", "identity").strip().lower()
+        if encoding in ENCODINGS:
+            self._decoder = Decoder(encoding)
+        elif encoding not in {"", "identity"}:
+            raise Broken(f"its answer is encoded as {encoding[:50]}")
         self.status = status
         self._keep_alive = self._parser.should_keep_alive()
-        encoding = self.headers.get("content-encoding", "identity").strip().lower()
-        if encoding in {"gzip", "x-gzip", "deflate"}:
-            self._decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
-        elif encoding not in {"", "identity"}:
-            self._break(f"its answer is encoded as {encoding[:50]}")
         self._wake()
 
     def on_body(self, data: bytes) -> None:
-        piece = data if self._decoder is None else self._decoder.decompress(data)
+        piece = data if self._decoder is None else self._decoder.decode(data)
         if not piece:
             return
         self._pieces.append(piece)
@@ -269,9 +288,7 @@ class Exchange:
     def on_message_complete(self) -> None:
         if not self.status:  # of an interim answer
             return
-        if self._complete:
-            self._connection.close()  # more than was asked for
-        elif self._decoder is not None and not self._decoder.eof:
-            self._break("its encoded answer is not whole")
+        if self._decoder is not None and not self._decoder.whole:
+            self._fail(Broken("its encoded answer is not whole"))
         self._complete = self._fault is None
         self._wake()

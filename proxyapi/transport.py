@@ -47,15 +47,15 @@ class Transport:
             ValueError: a header would be read as more than one.
         """
         is_piecewise = body is not None and not isinstance(body, bytes)
-        framing = ""
+        framing = []
         if isinstance(body, bytes):
-            framing = f"Content-Length: {len(body)}\r\n"
+            framing = [f"Content-Length: {len(body)}"]
         elif is_piecewise and "content-length" not in headers:
-            framing = "Transfer-Encoding: chunked\r\n"
+            framing = ["Transfer-Encoding: chunked"]
             assert not isinstance(body, bytes | None)  # noqa: S101  (it comes in pieces)
             body = in_chunks(body)
         elif body is None and method not in WITHOUT_BODY:
-            framing = "Content-Length: 0\r\n"
+            framing = ["Content-Length: 0"]
         head = self._head(method, target, headers, framing)
         connection = self._take_vacant() or await self._connect(deadline)
         return await connection.exchange(head, body, deadline)
@@ -64,14 +64,16 @@ class Transport:
         for connection in list(self._open):
             connection.close()
 
-    def _head(self, method: str, target: str, headers: Headers, framing: str) -> bytes:
+    def _head(self, method: str, target: str, headers: Headers, framing: list[str]) -> bytes:
         place = f"{self._url.path}{target}"
         if self._proxy is not None and self._tls is None:
             place = f"http://{self._host}{place}"
-            framing += proxy_authorization(self._proxy)
-        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        head = f"{method} {place} HTTP/1.1\r\nHost: {self._host}\r\n{lines}{framing}\r\n"
-        if head.count("\n") != head.count("\r\n") or head.count("\r\n\r\n") > 1 or "\0" in head or " " in place:
+            framing = [*framing, *proxy_authorization(self._proxy)]
+        given = [f"{name}: {value}" for name, value in headers.items()]
+        lines = [f"{method} {place} HTTP/1.1", f"Host: {self._host}", *given, *framing]
+        head = "\r\n".join([*lines, "", ""])
+        ends = len(lines) + 1
+        if head.count("\r") != ends or head.count("\n") != ends or "\0" in head or " " in place:
             raise ValueError("a header has a line break in it")
         return head.encode()
 
@@ -79,7 +81,10 @@ class Transport:
         oldest = asyncio.get_running_loop().time() - VACANT_SECONDS
         while self._vacant and self._vacant[0].vacant_since < oldest:
             self._vacant.pop(0).close()
-        return self._vacant.pop() if self._vacant else None
+        while self._vacant:
+            if not (connection := self._vacant.pop()).closing:
+                return connection
+        return None
 
     def _is_vacant(self, connection: Connection) -> None:
         connection.vacant_since = asyncio.get_running_loop().time()
@@ -97,14 +102,18 @@ class Transport:
                 connection = await self._connected()
         except TimeoutError:
             raise (Late() if deadline < patience else ConnectTimeout()) from None
-        except OSError as fault:  # what a name server or TLS says is one, too
+        except (OSError, UnicodeError) as fault:  # what a name server or TLS says is the first; no name, the second
             raise NotConnected(str(fault)) from fault
+        if connection.closing:
+            raise NotConnected("it was closed at once")
         self._open.add(connection)
         return connection
 
     async def _connected(self) -> Connection:
         loop = asyncio.get_running_loop()
         place = self._url if self._proxy is None else self._proxy
+        if self._proxy is not None and self._proxy.scheme != "http":
+            raise ConnectionError("the proxy that the environment names is no http:// one")
         addresses = await loop.getaddrinfo(
             place.hostname, place.port or PORTS[place.scheme], type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
         )
@@ -126,15 +135,15 @@ class Transport:
     async def _tunnel(self, opened: socket.socket, proxy: SplitResult) -> None:
         """Through an HTTP proxy (RFC 9110, 9.3.6)."""
         loop = asyncio.get_running_loop()
-        place = f"{self._url.hostname}:{self._url.port or PORTS[self._url.scheme]}"
-        head = f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n{proxy_authorization(proxy)}\r\n"
-        await loop.sock_sendall(opened, head.encode())
+        place = self._host if self._url.port else f"{self._host.rstrip(':')}:{PORTS[self._url.scheme]}"
+        lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}", *proxy_authorization(proxy), "", ""]
+        await loop.sock_sendall(opened, "\r\n".join(lines).encode())
         answer = b""
         while not answer.endswith(b"\r\n\r\n"):  # byte by byte: what follows is TLS, and not ours to read
             if not (byte := await loop.sock_recv(opened, 1)) or len(answer) > LONGEST_PROXY_ANSWER:
                 raise ConnectionError("the proxy did not answer")
             answer += byte
-        if answer.split(b" ", 2)[1:2] != [b"200"]:
+        if answer.split(maxsplit=2)[1:2] != [b"200"]:
             raise ConnectionError(f"the proxy answered {answer[:100]!r}")
 
 
@@ -155,9 +164,9 @@ def environment_proxy(url: str) -> SplitResult | None:
     return urlsplit(named if "://" in named else f"http://{named}")
 
 
-def proxy_authorization(proxy: SplitResult) -> str:
-    """The header line for a proxy whose URL names its user."""
+def proxy_authorization(proxy: SplitResult) -> list[str]:
+    """The header line for a proxy whose URL names its user; none for others."""
     if not proxy.username:
-        return ""
+        return []
     user = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
-    return f"Proxy-Authorization: Basic {base64.b64encode(user.encode()).decode()}\r\n"
+    return [f"Proxy-Authorization: Basic {base64.b64encode(user.encode()).decode()}"]

@@ -4,6 +4,7 @@ It is set here, at the import, because Django's settings are read right after. E
 this anew: its DATA_DIR, PostgreSQL, simulator and servers are its own.
 """
 
+import asyncio
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import django
 import pytest
+import uvloop
 from django.test import Client
 from hypothesis import HealthCheck, settings
 
@@ -55,6 +57,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if not distributes:
         os.environ["DJANGO_SETTINGS_MODULE"] = "chatproxy.settings"
         django.setup()
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Tests run on the loop that the server runs on: its transports differ from asyncio's own."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 def pytest_unconfigure() -> None:
