@@ -130,10 +130,10 @@ def test_every_cost_is_recorded() -> None:
 
 @pytest.mark.parametrize(
     ("runs", "code"),
-    [([1.24], 0), ([1.26, 1.24], 0), ([1.26, 1.27], 1)],
-    ids=["within", "once too dear", "twice too dear"],
+    [([1.24], 0), ([1.26, 1.24], 0), ([1.26, 1.27, 1.24], 0), ([1.26, 1.27, 1.28], 1)],
+    ids=["within", "once too dear", "twice too dear", "always too dear"],
 )
-def test_short_form_fails_when_a_cost_is_too_dear_twice(
+def test_short_form_fails_when_a_cost_is_always_too_dear(
     runs: list[float], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recorded = json.loads(short.RECORDED.read_text())
