@@ -118,7 +118,7 @@ def surroundings(found: Found) -> Iterator[Sequence[str]]:
     yield ["machine", *(one["machine"] for one in found.values())]
     yield ["load average before", *(str(one["load"]) for one in found.values())]
     for name in next(iter(found.values()))["versions"]:
-        yield [name, *(one["versions"][name] for one in found.values())]
+        yield [name, *(one["versions"].get(name, "") for one in found.values())]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
