@@ -239,7 +239,7 @@ def test_which_event_finishes_a_stream_and_which_fails_it(last: dict[str, Any], 
 
 
 def test_who_answers_may_be_said_after_the_first_event() -> None:
-    """Azure's first is about its filters, and names nobody; the caller may leave before the last, which has the usage."""
+    """Azure's first is of filters, and names nobody; the caller may leave before the last, which has the usage."""
     filters = {"id": "", "object": "", "model": "", "choices": [], "prompt_filter_results": [{"prompt_index": 0}]}
     chunk = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "gpt-4o-2024-08-06", "choices": []}
     answer = read_stream(streamed(filters, chunk))

@@ -105,7 +105,7 @@ def test_a_nul_in_the_usage_costs_no_row(odd: Gateway, upstream: RawUpstream) ->
     assert (row["input_tokens"], row["usage"]["note"]) == (3, "ab")
 
 
-EARLY = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: {\"type\":\"x\"}\n\n"
+EARLY = b'HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: {"type":"x"}\n\n'
 FORM_HEAD = ("POST", "/v1/audio/transcriptions", "Content-Type: multipart/form-data; boundary=x")
 
 

@@ -81,10 +81,10 @@ class ProxyView(APIView):
             vars(self).pop("head", None)
 
     def _refusal(self, fault: Exception, request: CallRequest) -> HttpResponse:
-        """Not in `dispatch`: a frame that has an error and is in its traceback keeps itself, and the body, in memory."""
+        """Not in `dispatch`: a frame that has an error and is in its traceback keeps itself, and the body, alive."""
         error = from_framework(fault)
         if isinstance(error, InternalError):
-            logger.exception("a view failed", extra={"request_id": request.request_id})
+            logger.error("a view failed", exc_info=fault, extra={"request_id": request.request_id})
         self.refused(error)
         return render(error, request)
 
