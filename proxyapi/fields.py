@@ -22,7 +22,8 @@ from proxyapi.upstream import Credentials
 
 OURS = frozenset({"security_key", "openai_api_key", "project", "organization", "timeout", "access_token"})
 PLAIN_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?(e[+-]?[0-9]{1,3})?", re.ASCII | re.IGNORECASE)
-HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
+# Long enough for any token; it is kept in caches, and looked for in what the ledger keeps.
+HEADER_VALUE = re.compile(r"[\x21-\x7e]{1,4096}")
 
 
 def upstream_body(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def credentials(data: Mapping[str, Any], query: QueryDict, caller: Caller) -> Cr
     the configured key only: they are not those of another key's owner.
 
     Raises:
-        BadRequest: a field is not printable ASCII text.
+        BadRequest: a field is not printable ASCII text, or too long to be a header.
         UpstreamKeyMissing: neither the call nor the caller nor the configuration has a key.
     """
     api_key = _header_field(data, query, "openai_api_key")
@@ -124,5 +125,5 @@ def _header_field(data: Mapping[str, Any], query: QueryDict, name: str) -> str |
     if value in (None, ""):
         return None
     if not isinstance(value, str) or not HEADER_VALUE.fullmatch(value):
-        raise BadRequest(f"Invalid '{name}': expected printable ASCII text without spaces.", param=name)
+        raise BadRequest(f"Invalid '{name}': expected at most 4096 printable ASCII characters, no spaces.", param=name)
     return value

@@ -56,11 +56,13 @@ class CallHandler:
             try:
                 response = await self._answer(request)
             except CallerGone:
-                return
+                raise
             except Exception:  # the last border: the view has one of its own
                 logger.exception("no answer was made", extra={"request_id": request.request_id})
                 response = render(InternalError(), request)
             await self._send(request, response, send)
+        except CallerGone:
+            pass  # also while a form was still going up, and its answer came down already
         except asyncio.CancelledError:
             if not request.incoming_body.caller_gone:
                 raise  # not the caller's doing: the server is ending

@@ -44,7 +44,7 @@ class RequestBody:
             ShuttingDown: the server stops, and it is still not there.
             CallerGone: it will never be.
         """
-        self._check_announced()
+        self.check_announced()
         if self._connection.has_whole_body:  # as most are when their call begins: no clock is needed
             return await self._next_piece()
         try:
@@ -57,7 +57,7 @@ class RequestBody:
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """As it comes, without empty pieces. Raises `BodyTooLarge` and `CallerGone`, as `read` does."""
-        self._check_announced()
+        self.check_announced()
         while not self.complete:
             if piece := await self._next_piece():
                 yield piece
@@ -80,7 +80,8 @@ class RequestBody:
         """The call has ended: nobody cares any more whether its caller leaves."""
         self._connection.forget_departure(self._departed)
 
-    def _check_announced(self) -> None:
+    def check_announced(self) -> None:
+        """Raises `BodyTooLarge` if the body says that it will be: `read` and `pieces` ask, too."""
         if self.announced is not None and self.announced > self._limit:
             raise self._too_large()
 

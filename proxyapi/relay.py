@@ -16,7 +16,7 @@ from django.http.response import HttpResponseBase
 
 from proxyapi import sse, stream_usage
 from proxyapi.calls import Call
-from proxyapi.exceptions import ProxyError, UpstreamFailure
+from proxyapi.exceptions import ProxyError
 from proxyapi.upstream import UpstreamAnswer
 from usage.models import Outcome
 
@@ -106,7 +106,7 @@ class EventRelay(Relay):
                 if shown:
                     yield shown
                     self.takes_comments = not self._framer.inside_event
-        except UpstreamFailure as error:
+        except ProxyError as error:  # of upstream, or of a form that is still going up
             if not self._call.answer.finished:
                 self.broken = True
                 self._call.fail(error, status=self._answer.status)
@@ -147,7 +147,7 @@ class BodyRelay(Relay):
                 if self._call.response_bytes == self._answer.length:
                     await self._end()
                 yield chunk
-        except UpstreamFailure as error:
+        except ProxyError as error:  # of upstream, or of a form that is still going up
             self.broken = True
             self._call.fail(error, status=self._answer.status)
             return

@@ -238,6 +238,15 @@ def test_which_event_finishes_a_stream_and_which_fails_it(last: dict[str, Any], 
         assert (answer.error["code"], answer.error["message"]) == ("server_error", "Oh")
 
 
+def test_who_answers_may_be_said_after_the_first_event() -> None:
+    """Azure's first is of filters, and names nobody; the caller may leave before the last, which has the usage."""
+    filters = {"id": "", "object": "", "model": "", "choices": [], "prompt_filter_results": [{"prompt_index": 0}]}
+    chunk = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "gpt-4o-2024-08-06", "choices": []}
+    answer = read_stream(streamed(filters, chunk))
+
+    assert (answer.model, answer.response_id) == ("gpt-4o-2024-08-06", "chatcmpl-1")
+
+
 def test_a_delta_that_talks_of_errors_is_none() -> None:
     answer = read_stream(streamed({"type": "response.output_text.delta", "delta": json.dumps({"error": {"a": 1}})}))
 

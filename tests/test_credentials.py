@@ -277,7 +277,11 @@ def test_an_empty_account_is_none(gateway: Gateway, simulator: Simulator, nothin
 
 
 @pytest.mark.parametrize("name", OWN)
-@pytest.mark.parametrize("value", [5, True, [], ["x"], {}, "a b", "a\r\nx-evil: 1", "é", "\x7f", "\ud83d"], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [5, True, [], ["x"], {}, "a b", "a\r\nx-evil: 1", "é", "\x7f", "\ud83d", "k" * 4097],
+    ids=lambda value: repr(value)[:20],
+)
 def test_an_account_that_is_no_header_value_is_refused(
     gateway: Gateway, simulator: Simulator, name: str, value: Any
 ) -> None:

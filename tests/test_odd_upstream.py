@@ -10,16 +10,17 @@ import pytest
 
 from tests.gateway import PATIENCE, Gateway, run_gateway
 from tests.simulator.server import Simulator
-from tests.wire import connect, json_call
+from tests.wire import connect, head, json_call
 
 CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 STREAM = {"model": "gpt-4o", "input": "hi", "stream": True}
 
 
 class RawUpstream(socketserver.ThreadingTCPServer):
-    """Answers every request with the bytes in `answer`, and closes."""
+    """Answers every request with the bytes in `answer`, and closes; if it `is_early`, when its head is here."""
 
     answer = b""
+    is_early = False
     allow_reuse_address = True
     daemon_threads = True
 
@@ -30,9 +31,13 @@ class Raw(socketserver.StreamRequestHandler):
         while (line := self.rfile.readline().strip()) != b"":
             if line.lower().startswith(b"content-length:"):
                 length = int(line.split(b":")[1])
-        self.rfile.read(length)
         assert isinstance(self.server, RawUpstream)
-        self.wfile.write(self.server.answer)
+        if self.server.is_early:
+            self.wfile.write(self.server.answer)
+            self.rfile.read()
+        else:
+            self.rfile.read(length)
+            self.wfile.write(self.server.answer)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +105,45 @@ def test_a_nul_in_the_usage_costs_no_row(odd: Gateway, upstream: RawUpstream) ->
     assert (row["input_tokens"], row["usage"]["note"]) == (3, "ab")
 
 
+EARLY = b'HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: {"type":"x"}\n\n'
+FORM_HEAD = ("POST", "/v1/audio/transcriptions", "Content-Type: multipart/form-data; boundary=x")
+
+
+@pytest.fixture
+def early(upstream: RawUpstream) -> Iterator[None]:
+    upstream.answer, upstream.is_early = EARLY, True
+    yield
+    upstream.is_early = False
+
+
+@pytest.mark.usefixtures("early")
+def test_a_caller_may_leave_while_its_form_goes_up_and_an_answer_comes_down(odd: Gateway) -> None:
+    with connect(odd) as wire:
+        wire.send(head(*FORM_HEAD, length=1000) + b"--x\r\n")
+        request_id = wire.read_head().headers["x-proxy-request-id"]
+        assert next(wire.read_chunks()) == b'data: {"type":"x"}\n\n'
+
+    assert odd.row(request_id)["outcome"] == "client_cancelled"
+    assert "Exception in ASGI" not in odd.log
+
+
+@pytest.mark.usefixtures("early")
+def test_a_form_that_is_refused_ends_an_answer_that_came_too_early(odd: Gateway) -> None:
+    key = odd.make_key("early", "--model", "gpt-*")
+    with connect(odd) as wire:
+        form = b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--x--\r\n'
+        wire.send(head(*FORM_HEAD, length=len(form), key=key) + form[:5])
+        request_id = wire.read_head().headers["x-proxy-request-id"]
+        wire.send(form[5:])
+        received = wire.read_to_end()
+
+    assert b'"code": "model_not_allowed"' in received
+    assert not received.endswith(b"0\r\n\r\n")
+    row = odd.row(request_id)
+    assert (row["status"], row["outcome"], row["error_code"]) == (200, "rejected", "model_not_allowed")
+    assert "Exception in ASGI" not in odd.log
+
+
 def test_a_caller_of_http_1_0_gets_a_stream_without_chunks(gateway: Gateway, simulator: Simulator) -> None:
     with connect(gateway) as wire:
         wire.send(json_call("/openai2", STREAM).replace(b"HTTP/1.1", b"HTTP/1.0", 1))
@@ -107,8 +151,8 @@ def test_a_caller_of_http_1_0_gets_a_stream_without_chunks(gateway: Gateway, sim
         received = b""
         while piece := wire.connection.recv(65536):
             received += piece
-    head, _, body = received.partition(b"\r\n\r\n")
+    top, _, body = received.partition(b"\r\n\r\n")
 
-    assert b"transfer-encoding" not in head.lower()
+    assert b"transfer-encoding" not in top.lower()
     assert body.startswith(b"event: response.created\n")
     assert body.endswith(b"data: [DONE]\n\n")

@@ -71,14 +71,13 @@ class Answer:
         if data == b"[DONE]":
             self.finished = True
             return
-        is_first = self._events == 1
-        if len(data) > _LARGE_EVENT and not is_first and not _says_something(data):
+        if len(data) > _LARGE_EVENT and self._events > 1 and not _says_something(data):
             return
         event = parse_event(data)
         if self.text is not None:
             self.text.feed(event)
         kind, inner = event.get("type"), event.get("response")
-        if is_first or inner is not None or event.get("usage") is not None or event.get("error") is not None:
+        if not self.model or inner is not None or event.get("usage") is not None or event.get("error") is not None:
             self._read(inner if isinstance(inner, dict) else event)
         if kind == "error" and self.error is None:
             self._read_error(event)

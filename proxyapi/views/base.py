@@ -74,11 +74,19 @@ class ProxyView(APIView):
             self.abandoned()
             raise
         except Exception as fault:  # the border: whatever went wrong becomes an answer
-            error = from_framework(fault)
-            if isinstance(error, InternalError):
-                logger.exception("a view failed", extra={"request_id": request.request_id})
-            self.refused(error)
-            return render(error, request)
+            return self._refusal(fault, request)
+        finally:
+            # What Django and DRF make of circles would keep the body until the collector comes.
+            proxy_request.parser_context.clear()
+            vars(self).pop("head", None)
+
+    def _refusal(self, fault: Exception, request: CallRequest) -> HttpResponse:
+        """Not in `dispatch`: a frame that has an error and is in its traceback keeps itself, and the body, alive."""
+        error = from_framework(fault)
+        if isinstance(error, InternalError):
+            logger.error("a view failed", exc_info=fault, extra={"request_id": request.request_id})
+        self.refused(error)
+        return render(error, request)
 
     async def _handle(self, request: ProxyRequest, **kwargs: Any) -> HttpResponseBase:
         method = (request.method or "").lower()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.http.response import HttpResponseBase
 
-from proxyapi import fields, openapi, ownership
+from proxyapi import fields, openapi, ownership, policy
 from proxyapi.exceptions import BadRequest, NotFound
-from proxyapi.keyring import Caller
 from proxyapi.relay import RESPONSES_WITH_DONE
 from proxyapi.requests import ProxyRequest
 from proxyapi.upstream import UpstreamRequest
@@ -33,7 +32,7 @@ class ResponsesView(JSONCallView):
         if body.get("stream") is not None and not isinstance(body["stream"], bool):
             raise BadRequest("Invalid 'stream': expected true or false.", param="stream", code="invalid_type")
         upstream_request = self.upstream_request(request, body)
-        await check_previous(body.get("previous_response_id"), request.caller)
+        await policy.check_previous(body.get("previous_response_id"), request.caller)
         self.call.makes_stored = body.get("store") is not False
         return await self.forward(upstream_request, RESPONSES_WITH_DONE)
 
@@ -46,7 +45,7 @@ class CompactView(JSONCallView):
     async def post(self, request: ProxyRequest) -> HttpResponseBase:
         body = fields.upstream_body(request.data)
         upstream_request = self.upstream_request(request, body)
-        await check_previous(body.get("previous_response_id"), request.caller)
+        await policy.check_previous(body.get("previous_response_id"), request.caller)
         return await self.forward(upstream_request)
 
 
@@ -75,14 +74,6 @@ class StoredResponseView(CallView):
         )
         await ownership.check(response_id, request.caller, NotFound(f"Response with id '{response_id}' not found."))
         return await self.forward(upstream_request, RESPONSES_WITH_DONE)
-
-
-async def check_previous(response_id: Any, caller: Caller) -> None:
-    """A response may go on from its own key's only. Raises `NotFound`, with OpenAI's words and code."""
-    if isinstance(response_id, str):
-        words = f"Previous response with id '{response_id[:200]}' not found."
-        missing = NotFound(words, param="previous_response_id", code="previous_response_not_found")
-        await ownership.check(response_id, caller, missing)
 
 
 class ResponseView(StoredResponseView):

@@ -1,8 +1,8 @@
 """`/v1`: OpenAI's own API, passed through; a client needs to change its base URL and its key only.
 
 The order of a call: key checked, its limits counted → route open? → body received (a form: on its way up already) →
-policy reads a copy → budget (of a form: before its last byte goes) → `Call.begin` → upstream → the answer passes →
-`Call.end`. Bytes pass unchanged; `proxyapi.stream_usage` has the one exception.
+policy (`proxyapi.policy`) reads a copy → budget (of a form: before its last byte goes) → `Call.begin` → upstream → the
+answer passes → `Call.end`. Bytes pass unchanged; `proxyapi.stream_usage` has the one exception.
 """
 
 from __future__ import annotations
@@ -18,17 +18,16 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from rest_framework.authentication import BaseAuthentication
 
-from proxyapi import fields, json_members, openapi, ownership, stream_usage
+from proxyapi import fields, json_members, openapi, ownership, policy, stream_usage
 from proxyapi.authentication import BearerAuthentication
 from proxyapi.capacity import capacity
-from proxyapi.exceptions import BadJSON, NotFound, UnsupportedMediaType, WebSocketRefused
+from proxyapi.exceptions import NotFound, WebSocketRefused
 from proxyapi.families import Route, find_route
 from proxyapi.headers import pass_up
 from proxyapi.json_members import Member
-from proxyapi.keyring import BUILT_IN, Caller
+from proxyapi.keyring import BUILT_IN
 from proxyapi.listings import item_ids, keep_items
-from proxyapi.parsers import short_fault
-from proxyapi.permissions import check_model, is_allowed
+from proxyapi.permissions import is_allowed
 from proxyapi.relay import (
     CHAT_WITHOUT_USAGE,
     ERROR_OBJECT,
@@ -43,13 +42,7 @@ from proxyapi.requests import ProxyRequest
 from proxyapi.uploads import FormUpload
 from proxyapi.upstream import UpstreamAnswer, UpstreamRequest
 from proxyapi.views.base import CallView
-from proxyapi.views.responses import check_previous
 
-NOT_FOUND_WORDS = {
-    "responses": "Response with id '{}' not found.",
-    "conversations": "Conversation with id '{}' not found.",
-    "chat/completions": "No chat completion found with id '{}'.",
-}
 OUR_QUERY_SECRETS = (b"security_key=", b"access_token=")
 
 
@@ -86,16 +79,15 @@ class PassThroughView(CallView):
             headers=pass_up(call.raw_headers),
         )
         dialect = RESPONSES if route.family.name == "responses" else ERROR_OBJECT
-        await self.check_path_owner(route, request.caller)
+        await policy.check_path_owner(route, request.caller)
         if call.is_form and route.family.takes_forms:
             self.send_form(upstream_request)
         else:
             await call.read_body()
-            members = read_json(call.raw_body, call.META.get("CONTENT_TYPE", ""))
-            self.read_policy_fields(members, request)
-            # Servers written in Go read `Model` as `model`.
-            self.check_models([member.value for member in members if member.name.casefold() == "model"])
-            await self.check_body_owners(members, request.caller)
+            members = policy.read_json(call.raw_body, call.META.get("CONTENT_TYPE", ""))
+            self.read_fields(members, request)
+            policy.check_models(route, call.method, policy.all_models(members), request.caller)
+            await policy.check_body_owners(members, request.caller)
             upstream_request.content = call.raw_body or None
             if route.name == "/v1/chat/completions" and self.call.stream:
                 asked = stream_usage.ask(json_members.decode(call.raw_body), members)
@@ -118,6 +110,7 @@ class PassThroughView(CallView):
     def send_form(self, upstream_request: UpstreamRequest) -> None:
         """The form goes up as it arrives."""
         call = self.call.request
+        call.incoming_body.check_announced()  # before upstream hears of it
         self.call.form = upstream_request.upload = FormUpload(
             call.incoming_body, call.META["CONTENT_TYPE"], self.read_form_fields
         )
@@ -125,53 +118,20 @@ class PassThroughView(CallView):
         if call.incoming_body.announced is not None:
             upstream_request.headers["Content-Length"] = str(call.incoming_body.announced)
 
-    def read_policy_fields(self, members: list[Member], request: ProxyRequest) -> None:
-        models, streams = values(members, "model"), values(members, "stream")
+    def read_fields(self, members: list[Member], request: ProxyRequest) -> None:
+        models, streams = policy.values(members, "model"), policy.values(members, "stream")
         self.call.model = models[-1] if models and isinstance(models[-1], str) else ""
         self.call.stream = streams[-1] is True if streams else asks_for_stream(request.call_request.raw_query)
-        makes = self.call.route if request.method == "POST" else ""
-        kept = values(members, "store")[-1:]
-        self.call.makes_stored = (
-            makes == "/v1/conversations"
-            or (makes == "/v1/responses" and kept != [False])
-            or (makes == "/v1/chat/completions" and kept == [True])
-        )
+        self.call.makes_stored = policy.makes_stored(self.call.route, request.method, members)
 
     async def read_form_fields(self, form: FormUpload) -> None:
         """All of it is here but its last piece: upstream cannot act on it yet, so policy is in time."""
         self.call.model = next(iter(form.field("model")), "")
         self.call.stream = "true" in map(str.lower, form.field("stream"))
         self.call.request.body_received()
-        self.check_models(form.field("model"))
         assert self.found is not None  # noqa: S101  (it is open)
+        policy.check_models(self.found, "POST", form.field("model"), cast(ProxyRequest, self.request).caller)
         await self.hold("POST", self.found.path, form.sizes())
-
-    def check_models(self, models: list[Any]) -> None:
-        """All of them, where a name is given twice: which one counts is upstream's to say."""
-        route, caller = self.found, cast(ProxyRequest, self.request).caller
-        assert route is not None  # noqa: S101  (it is open)
-        if self.request.method == "POST" and route.makes_a_model_work:
-            for model in models or [""]:
-                check_model(caller, model if isinstance(model, str) else "")
-        elif route.name == "/v1/models/{id}" and not is_allowed(route.last_id, caller.allowed_models):
-            words = f"The model '{route.last_id[:200]}' does not exist or this key may not use it."
-            raise NotFound(words, param="model", code="model_not_found")
-
-    async def check_path_owner(self, route: Route, caller: Caller) -> None:
-        """What the path is about must be the caller's own; OpenAI's words for what is not there."""
-        if stored_id := route.stored_id:
-            words = NOT_FOUND_WORDS[route.family.name].format(stored_id[:200])
-            await ownership.check(stored_id, caller, NotFound(words))
-
-    async def check_body_owners(self, members: list[Member], caller: Caller) -> None:
-        """So must be what the body goes on from."""
-        for previous in values(members, "previous_response_id"):
-            await check_previous(previous, caller)
-        for conversation in values(members, "conversation"):
-            conversation_id = conversation.get("id") if isinstance(conversation, dict) else conversation
-            if isinstance(conversation_id, str):
-                words = NOT_FOUND_WORDS["conversations"].format(conversation_id[:200])
-                await ownership.check(conversation_id, caller, NotFound(words, param="conversation"))
 
     async def relayed(self, request: UpstreamRequest, dialect: Dialect) -> HttpResponseBase:
         answer = await self.ask(request)
@@ -193,11 +153,6 @@ class PassThroughView(CallView):
         return unchanged
 
 
-def values(members: list[Member], name: str) -> list[Any]:
-    """All of them, where a name is given twice."""
-    return [member.value for member in members if member.name == name]
-
-
 def asks_for_stream(query: bytes) -> bool:
     """Whether a GET is for a stream. (Django would refuse a query of many fields, which is upstream's to judge.)"""
     given = [value for name, value in parse_qsl(query.decode("latin-1")) if name == "stream"]
@@ -210,23 +165,3 @@ def passed_query(request: ProxyRequest) -> str:
     if any(secret in raw for secret in OUR_QUERY_SECRETS):
         return fields.upstream_query(request.query_params)
     return raw.decode("ascii", "replace")
-
-
-def read_json(body: bytes, content_type: str) -> list[Member]:
-    """The members of a JSON body, for policy to look at; no body has none.
-
-    Raises:
-        UnsupportedMediaType: it does not say that it is JSON.
-        BadJSON: it is none, or not an object.
-    """
-    if not body:
-        return []
-    media_type = content_type.partition(";")[0].strip().lower()
-    if media_type not in {"", "application/json"} and not media_type.endswith("+json"):
-        raise UnsupportedMediaType(f"Unsupported media type '{media_type}': send application/json or a form.")
-    try:
-        return json_members.read_object(json_members.decode(body))
-    except RecursionError as error:
-        raise BadJSON("The request body is nested too deep.") from error
-    except ValueError as error:
-        raise BadJSON(f"The request body is not valid JSON: {short_fault(error)}") from error

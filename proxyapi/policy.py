@@ -1,0 +1,101 @@
+"""Owns what a key may ask of upstream in a body of its own making: which models, and to go on from whose objects.
+
+It looks at a copy; what passes is unchanged. Where a name is given twice all of its values must be allowed: which one
+counts is upstream's to say.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxyapi import json_members, ownership
+from proxyapi.exceptions import BadJSON, NotFound, UnsupportedMediaType
+from proxyapi.families import Route
+from proxyapi.json_members import Member
+from proxyapi.keyring import Caller
+from proxyapi.parsers import short_fault
+from proxyapi.permissions import check_model, is_allowed
+
+# OpenAI's, for what is not there.
+NOT_FOUND_WORDS = {
+    "responses": "Response with id '{}' not found.",
+    "conversations": "Conversation with id '{}' not found.",
+    "chat/completions": "No chat completion found with id '{}'.",
+}
+
+
+def read_json(body: bytes, content_type: str) -> list[Member]:
+    """The members of a JSON body, for policy to look at; no body has none.
+
+    Raises:
+        UnsupportedMediaType: it does not say that it is JSON.
+        BadJSON: it is none, or not an object.
+    """
+    if not body:
+        return []
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type not in {"", "application/json"} and not media_type.endswith("+json"):
+        raise UnsupportedMediaType(f"Unsupported media type '{media_type}': send application/json or a form.")
+    try:
+        return json_members.read_object(json_members.decode(body))
+    except RecursionError as error:
+        raise BadJSON("The request body is nested too deep.") from error
+    except ValueError as error:
+        raise BadJSON(f"The request body is not valid JSON: {short_fault(error)}") from error
+
+
+def values(members: list[Member], name: str) -> list[Any]:
+    """All of them, where a name is given twice."""
+    return [member.value for member in members if member.name == name]
+
+
+def all_models(members: list[Member]) -> list[Any]:
+    """Servers written in Go read `Model` as `model`."""
+    return [member.value for member in members if member.name.casefold() == "model"]
+
+
+def makes_stored(route_name: str, method: str | None, members: list[Member]) -> bool:
+    """Whether upstream keeps what the call makes."""
+    makes = route_name if method == "POST" else ""
+    kept = values(members, "store")[-1:]
+    return (
+        makes == "/v1/conversations"
+        or (makes == "/v1/responses" and kept != [False])
+        or (makes == "/v1/chat/completions" and kept == [True])
+    )
+
+
+def check_models(route: Route, method: str | None, models: list[Any], caller: Caller) -> None:
+    """Raises `ModelNotAllowed` for a model that is to work, `NotFound` for one that is asked about."""
+    if method == "POST" and route.makes_a_model_work:
+        for model in models or [""]:
+            check_model(caller, model if isinstance(model, str) else "")
+    elif route.name == "/v1/models/{id}" and not is_allowed(route.last_id, caller.allowed_models):
+        words = f"The model '{route.last_id[:200]}' does not exist or this key may not use it."
+        raise NotFound(words, param="model", code="model_not_found")
+
+
+async def check_path_owner(route: Route, caller: Caller) -> None:
+    """What the path is about must be the caller's own."""
+    if stored_id := route.stored_id:
+        words = NOT_FOUND_WORDS[route.family.name].format(stored_id[:200])
+        await ownership.check(stored_id, caller, NotFound(words))
+
+
+async def check_body_owners(members: list[Member], caller: Caller) -> None:
+    """So must be what the body goes on from."""
+    for previous in values(members, "previous_response_id"):
+        await check_previous(previous, caller)
+    for conversation in values(members, "conversation"):
+        conversation_id = conversation.get("id") if isinstance(conversation, dict) else conversation
+        if isinstance(conversation_id, str):
+            words = NOT_FOUND_WORDS["conversations"].format(conversation_id[:200])
+            await ownership.check(conversation_id, caller, NotFound(words, param="conversation"))
+
+
+async def check_previous(response_id: Any, caller: Caller) -> None:
+    """A response may go on from its own key's only. Raises `NotFound`, with OpenAI's words and code."""
+    if isinstance(response_id, str):
+        words = f"Previous response with id '{response_id[:200]}' not found."
+        missing = NotFound(words, param="previous_response_id", code="previous_response_not_found")
+        await ownership.check(response_id, caller, missing)
