@@ -34,20 +34,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.growth", description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--directory", type=Path, help="a full ledger that was kept by bench.pages")
     arguments = parser.parse_args()
     allow_many_sockets()
-    run(arguments.rows, arguments.rounds)
+    run(arguments.rows, arguments.rounds, arguments.directory)
 
 
-def run(rows: int, count: int) -> None:
+def run(rows: int, count: int, kept: Path | None = None) -> None:
     start = results.surroundings()
-    found = [measure(size, count) for size in (0, rows)]
+    found = [measure(0, count), measure(rows, count, kept)]
     results.note("growth", start, ledgers=[{"rows": one.rows, "b_ms": one.b_ms, **one.cost._asdict()} for one in found])
 
 
-def measure(rows: int, count: int) -> Ledger:
+def measure(rows: int, count: int, kept: Path | None = None) -> Ledger:
     with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as name, pinned(SERVER_CORE):
-        directory = Path(name)
+        directory = kept or Path(name)
         postgres = BundledPostgres(directory)
         postgres.start()
         try:
@@ -56,7 +57,8 @@ def measure(rows: int, count: int) -> Ledger:
             return over(postgres, directory / "data", rows, count)
         finally:
             postgres.stop()
-            postgres.delete()
+            if kept is None:
+                postgres.delete()
 
 
 def over(postgres: BundledPostgres, directory: Path, rows: int, count: int) -> Ledger:

@@ -155,6 +155,7 @@ class Call:
         ledger.end(self.request.request_id, row)
         if self.hold is not None:
             self.hold.settle(row)
+            ledger.ship_soon()
         if self.ticket is not None:
             self.ticket.settle(self._tokens(row))
 

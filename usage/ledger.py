@@ -85,6 +85,10 @@ class Ledger:
         self.journal.end(request_id, row)
         counters.count_call(row)
 
+    def ship_soon(self) -> None:
+        """Somebody waits until what has ended is in the tables."""
+        self.shipper.awaited = True
+
     async def durable(self) -> None:
         """Waits until this task's records survive a power cut, if `JOURNAL_SYNC` is `always`."""
         await self.journal.durable()

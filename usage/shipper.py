@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 0.2
 # A transaction costs as much as thirty rows: under load it is better to wait for more of them.
-BUSY_ROWS, BUSY_SECONDS = 20, 1.0
+BUSY_ROWS, BUSY_PAUSES = 20, 5
 ADOPT_SECONDS = 5.0
 LONGEST_BACKOFF = 30.0
 
@@ -37,6 +37,7 @@ class Shipper:
         self.delivery = Delivery(journal.directory)
         self.complete_at = time.time()  # all that was written before it is in the tables
         self.fault = ""  # what the last round failed of, unexpectedly
+        self.awaited = False  # whether somebody waits for the next round: a key with a budget, whose hold ends with it
         self._journal = journal
         self._offsets: dict[Path, int] = {}
         self._adopted_at = 0.0
@@ -75,10 +76,12 @@ class Shipper:
         while True:
             stopping = self._stopping.is_set()
             delivered = self.delivery.delivered
+            self.awaited, pauses = False, 1
             try:
                 self._ship_once(adopting=not stopping)
                 self.fault = ""
-                backoff = BUSY_SECONDS if self.delivery.delivered - delivered >= BUSY_ROWS else IDLE_SECONDS
+                backoff = IDLE_SECONDS
+                pauses = BUSY_PAUSES if self.delivery.delivered - delivered >= BUSY_ROWS else 1
             except GaveUp:
                 logger.warning("the database is away; %d bytes stay in the journal", self.lag_bytes)
                 return
@@ -88,7 +91,9 @@ class Shipper:
                 backoff = min(backoff * 2, LONGEST_BACKOFF)
             if stopping:
                 return
-            self._stopping.wait(backoff)
+            for _ in range(pauses):
+                if self._stopping.wait(backoff) or self.awaited:
+                    break
 
     def _ship_once(self, *, adopting: bool) -> None:
         if self.fault:

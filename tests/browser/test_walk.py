@@ -101,9 +101,13 @@ def test_a_chart_is_read_with_the_keyboard(loaded: Gateway, sign_in: SignIn) -> 
     plot.focus()
     page.keyboard.press("End")
 
-    expect(page.locator("[data-chart=calls] .cp-readout")).to_contain_text(re.compile(r"\d{4}-\d\d-\d\d .*Success \d+"))
-    page.keyboard.press("ArrowLeft")
-    expect(page.locator("[data-chart=calls] .cp-readout")).to_contain_text("nothing")
+    readout = page.locator("[data-chart=calls] .cp-readout")
+    expect(readout).to_contain_text(re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d"))
+    if "nothing" in readout.inner_text():  # an hour has begun since the calls
+        page.keyboard.press("ArrowLeft")
+    expect(readout).to_contain_text(re.compile(r"Success \d+"))
+    page.keyboard.press("Home")
+    expect(readout).to_contain_text("nothing")
 
 
 def test_the_dashboard_is_live_and_can_be_paused(loaded: Gateway, sign_in: SignIn) -> None:
