@@ -84,7 +84,9 @@ def gateway_on(upstream: str, directory: Path, postgres: BundledPostgres, **sett
         run_gateway(f"{upstream}/v1", postgres.url, directory, **settings) as gateway,
         psycopg.connect(postgres.url, autocommit=True) as database,
     ):
-        key = gateway.make_key("bench", *(word for limit in LIMITS for word in (limit, NO_LIMIT_REACHED)))
+        key = gateway.make_key(
+            f"bench-{os.getpid()}", *(word for limit in LIMITS for word in (limit, NO_LIMIT_REACHED))
+        )
         for pid in gateway.worker_pids:
             assert os.sched_getaffinity(pid) == cores
         with pinned(LOAD_CORE):
