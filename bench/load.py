@@ -96,10 +96,11 @@ async def _closed_loop(asked: Asked, calls: int, connections: int) -> float:
     start = time.perf_counter()
     for caller in callers:
         send(caller)
-    await _first(done, callers)
-    taken = time.perf_counter() - start
-    _close(callers)
-    return taken
+    try:
+        await _first(done, callers)
+        return time.perf_counter() - start
+    finally:
+        await _close(callers)
 
 
 def open_loop(targets: Sequence[Asked], rate: float, seconds: float) -> list[list[float]]:
@@ -136,15 +137,17 @@ async def _open_loop(targets: Sequence[Asked], rate: float, seconds: float) -> l
         callers += idle[index]
     loop = asyncio.get_running_loop()
     start, pause = loop.time(), 1 / rate / len(targets)
-    for number in range(calls):
-        await asyncio.sleep(start + number * pause - loop.time())
-        index = number % len(targets)
-        if not idle[index]:
-            raise SystemExit(f"{MOST_OPEN} calls are open at {rate:g} a second: {targets[index].url} is too slow")
-        idle[index].pop().send(targets[index].request)
-    await _first(done, callers)
-    _close(callers)
-    return latencies
+    try:
+        for number in range(calls):
+            await asyncio.sleep(start + number * pause - loop.time())
+            index = number % len(targets)
+            if not idle[index]:
+                raise SystemExit(f"{MOST_OPEN} calls are open at {rate:g} a second: {targets[index].url} is too slow")
+            idle[index].pop().send(targets[index].request)
+        await _first(done, callers)
+        return latencies
+    finally:
+        await _close(callers)
 
 
 async def _connect(asked: Asked, answered: Callable[[Caller], None]) -> Caller:
@@ -162,7 +165,8 @@ async def _first(done: asyncio.Future[None], callers: Sequence[Caller]) -> None:
         future.result()
 
 
-def _close(callers: Sequence[Caller]) -> None:
+async def _close(callers: Sequence[Caller]) -> None:
     for caller in callers:
         caller.failed.cancel()
         caller.transport.close()
+    await asyncio.sleep(0)  # the loop's turn, in which it closes them
