@@ -36,7 +36,7 @@ class Growth(NamedTuple):
 def idle(stand: Stand, seconds: float) -> Idle:
     gateway = family(stand.gateway.process.pid)
     cpu, start = cpu_of([*gateway, *stand.postgres]), time.perf_counter()
-    time.sleep(seconds)
+    time.sleep(seconds)  # how long it idles is what is measured
     cpu, taken = cpu_of([*gateway, *stand.postgres]) - cpu, time.perf_counter() - start
     return Idle(memory(gateway), memory(stand.postgres), 100 * cpu / taken)
 

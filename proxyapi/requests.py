@@ -77,7 +77,7 @@ class ProxyRequest(Request):
     @property
     def caller(self) -> Caller:
         """Whose key it is; DRF calls it the user."""
-        caller: Caller = self.user  # type: ignore[assignment]
+        caller: Caller = self.user  # type: ignore[assignment]  # DRF types it as a Django user
         return caller
 
     @property

@@ -45,7 +45,7 @@ for name in names:
     if name == "team-3":
         found = text
 print(found)
-"""  # noqa: E501
+"""  # noqa: E501  (one long line of the script)
 
 SignIn = Callable[..., Page]
 
