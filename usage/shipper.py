@@ -111,8 +111,9 @@ class Shipper:
     def _ship(self, segment: Segment) -> None:
         offset = self._offsets.get(segment.path, 0)
         closed = segment.closed  # read before the size: what is closed does not grow
-        while offset < segment.written:
-            found = segments.read_from(segment.path, offset, segment.written)
+        size = segment.written  # read once: what comes meanwhile is for the next round, with more of its kind
+        while offset < size:
+            found = segments.read_from(segment.path, offset, size)
             ends = [record for record in found.records if record["kind"] == "end"]
             self.delivery.deliver(ends + self.delivery.set_aside(found.damaged))
             offset = self._offsets[segment.path] = offset + found.size
