@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from uuid_utils.compat import uuid4
 
 from proxyapi import limit_headers
 from proxyapi.counters import WINDOW_SECONDS, Away, ProcessCounters, Standing, Verdict, Window
@@ -32,9 +31,9 @@ STOP_SECONDS = 2.0
 class Ticket:
     """What one call of a limited key holds, from its admission to its end."""
 
-    def __init__(self, limiter: Limiter, caller: Caller) -> None:
+    def __init__(self, limiter: Limiter, caller: Caller, lease: str) -> None:
         self.caller = caller
-        self.lease = str(uuid4())
+        self.lease = lease
         self.standings: dict[Window, Standing] = {}
         self._limiter = limiter
         self._ended = False
@@ -115,13 +114,13 @@ class Limiter:
             return "shared"
         return f"per process since {self._link.away_since:%Y-%m-%dT%H:%M:%SZ}"
 
-    async def admit(self, caller: Caller, place: ExitStack) -> Ticket:
+    async def admit(self, caller: Caller, request_id: str, place: ExitStack) -> Ticket:
         """Counts a call of a limited key; it is settled, at the latest, when `place` closes.
 
         Raises:
             RateLimited: one of the limits is reached, and the call is not counted.
         """
-        ticket = Ticket(self, caller)
+        ticket = Ticket(self, caller, request_id)
         place.callback(ticket.settle)  # now: the caller may leave while Redis is asked
         await self._settled(caller)
         verdict = await self._take(caller, ticket.lease)

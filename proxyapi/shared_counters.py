@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping, Set
-from typing import Any, cast
+from collections.abc import Mapping, Set
+from typing import cast
 
+from limits import RateLimitItem, RateLimitItemPerMinute, RateLimitItemPerSecond
 from limits.aio.storage import RedisStorage
 from limits.aio.storage.redis.redispy import RedispyBridge
+from limits.aio.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter
 from limits.typing import AsyncRedisClient
 from redis.asyncio import Redis
 
-from proxyapi.counters import Counters
+from proxyapi.counters import Counters, Standing
 from proxyapi.keyring import Caller
 
 PREFIX = "chatproxy"
@@ -50,16 +52,42 @@ class SharedCounters(Counters):
     """`places` are those that this process holds. A method raises what Redis' client does."""
 
     def __init__(self, client: Redis, places: Mapping[str, Set[str]]) -> None:
-        super().__init__(PreciseRedisStorage(client))
         self._client = client
         self._places = places
         self._leaving: dict[tuple[str, str], float] = {}  # given back, but Redis has not confirmed it yet; since when
         self._occupy = client.register_script(OCCUPY)
         self._renew = client.register_script(RENEW)
+        self._storage = PreciseRedisStorage(client)
+        self._moving = MovingWindowRateLimiter(self._storage)
+        self._fixed = FixedWindowRateLimiter(self._storage)
 
-    async def _in_order(self, *steps: Coroutine[Any, Any, Any]) -> list[Any]:
-        """They leave together, and Redis takes them in their order."""
-        return await asyncio.gather(*steps)
+    # What is gathered leaves together, and Redis takes it in its order.
+
+    async def settle(self, caller: Caller, lease: str, tokens: int) -> None:
+        steps = [self.vacate(caller.name, lease)] if caller.parallel_calls is not None else []
+        if tokens and caller.tokens_per_minute is not None:
+            steps.append(self.spend(caller.name, caller.tokens_per_minute, tokens))
+        await asyncio.gather(*steps)
+
+    async def hit(self, name: str, limit: int) -> tuple[bool, Standing]:
+        item = RateLimitItemPerMinute(limit, namespace="requests")
+        counted, stats = await asyncio.gather(self._moving.hit(item, name), self._moving.get_window_stats(item, name))
+        return counted, _standing(item, stats.reset_time, stats.remaining)
+
+    async def tokens(self, name: str, limit: int) -> Standing:
+        item = RateLimitItemPerMinute(limit, namespace="tokens")
+        key = item.key_for(name)
+        spent, ends_at = await asyncio.gather(self._storage.get(key), self._storage.get_expiry(key))
+        return _standing(item, ends_at, limit - spent)
+
+    async def spend(self, name: str, limit: int, tokens: int) -> None:
+        await self._fixed.hit(RateLimitItemPerMinute(limit, namespace="tokens"), name, cost=tokens)
+
+    async def pace(self, name: str, seconds: int) -> float:
+        item = RateLimitItemPerSecond(1, seconds, namespace="pace")
+        if await self._moving.hit(item, name):
+            return 0.0
+        return max(0.0, (await self._moving.get_window_stats(item, name)).reset_time - time.time())
 
     async def occupy(self, name: str, lease: str, limit: int) -> bool:
         return bool(await self._occupy(keys=[_key(name)], args=[limit, LEASE_SECONDS, lease]))
@@ -120,3 +148,7 @@ class PreciseRedisStorage(RedisStorage):
 
 def _key(name: str) -> str:
     return f"{PREFIX}:calls/{name}"
+
+
+def _standing(item: RateLimitItem, reset_at: float, remaining: int) -> Standing:
+    return Standing(item.amount, max(0, remaining), max(0.0, reset_at - time.time()))

@@ -33,7 +33,8 @@ class KeyLimits(Throttle):
     async def check(self, request: ProxyRequest, view: APIView) -> None:
         if request.caller.is_limited:
             call = cast("CallView", view).call
-            call.ticket = await limiter.admit(request.caller, request.call_request.place)
+            call_request = request.call_request
+            call.ticket = await limiter.admit(request.caller, call_request.request_id, call_request.place)
 
 
 class OncePerTenSeconds(Throttle):

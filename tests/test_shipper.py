@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +36,7 @@ from tests.ledgers import (
 from tests.simulator.server import Simulator
 from usage import delivery as delivery_module
 from usage import shipper as shipper_module
-from usage.delivery import DAMAGED, DEAD_LETTERS, Delivery, GaveUp
+from usage.delivery import DAMAGED, DEAD_LETTERS, Delivery, GaveUp, Row
 from usage.journal import Journal
 from usage.models import ErrorTotal, Request, RequestBody, UsageHour
 from usage.records import frame
@@ -121,6 +121,27 @@ def test_a_running_process_ships_what_it_writes(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     assert RequestBody.objects.count() == sum("request_body" in row for row in rows)
     assert_sums_are_right()
+
+
+def test_what_comes_while_a_round_ships_is_for_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a busy process would ship call by call, each in a transaction of its own."""
+    journal = Journal(tmp_path, reserve_bytes=0)
+    journal.open()
+    shipper = Shipper(journal)
+    delivered: list[int] = []
+
+    def deliver(rows: Sequence[Row]) -> None:
+        delivered.append(len(rows))
+        if len(delivered) < 3:
+            write(journal, [call(), call()])
+
+    monkeypatch.setattr(shipper.delivery, "deliver", deliver)
+    write(journal, [call()])
+    shipper._ship_once(adopting=False)
+    shipper._ship_once(adopting=False)
+    journal.close()
+    journal.release()
+    assert delivered == [1, 2]
 
 
 def test_a_running_process_adopts_a_dead_ones_journal(tmp_path: Path) -> None:
