@@ -55,6 +55,8 @@ def of_answers(count: int) -> dict[str, Any]:
         calls = list(costs(subjects, count))
         say("added latency")
         late = [line for path in (CHAT, "/openai", "/embeddings") for line in added_latency(path, url, limit, it)]
+        # By itself: it would take turns with the others on their core.
+        late += latencies({"direct": Asked(url, plain(CHAT, "")), "B": Asked(b.url, plain(CHAT, ""))}, "empty view")
         say("an hour of calls")
         return {
             "idle": idle._asdict(),
@@ -109,13 +111,17 @@ def events_of(subjects: Sequence[tuple[Server, str]], count: int) -> list[dict[s
 
 
 def added_latency(path: str, url: str, limit: str, it: Stand) -> Iterator[dict[str, Any]]:
-    """Without direct's own, which is only subtracted."""
     upstream_path = CHAT if path == "/openai" else EMBEDDINGS if path == "/embeddings" else path
     direct = Asked(url, plain(upstream_path, ""))
-    others = [Asked(limit, direct.request), Asked(it.server.url, plain(path, it.server.key))]
-    names = ("direct", "nginx", it.server.name)
-    for name, found in zip(names, latency.measure(direct, others, seconds=20), strict=True):
-        yield {"server": name, "what": path, **found._asdict()}
+    through = Asked(it.server.url, plain(path, it.server.key))
+    yield from latencies({"direct": direct, "nginx": Asked(limit, direct.request), it.server.name: through}, path)
+
+
+def latencies(targets: dict[str, Asked], what: str) -> Iterator[dict[str, Any]]:
+    """The first one's own, and what the others add to it."""
+    direct, *others = targets.values()
+    for name, found in zip(targets, latency.measure(direct, others, seconds=20), strict=True):
+        yield {"server": name, "what": what, **found._asdict()}
 
 
 def say(what: str) -> None:

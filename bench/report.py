@@ -38,7 +38,10 @@ def bench(found: Found) -> Iterator[str]:
     b = found["b_ms"]
     yield f"## Whole answers\n\nB = {b:.3f} ms."
     yield table(CALLS, call_rows([*found["calls"], *found["large"]], b))
-    yield "## Latency at 100 calls a second\n\nMilliseconds: direct's own, and what the others add to it."
+    yield (
+        "## Latency at 100 calls a second\n\nMilliseconds: direct's own, and what the others add to it."
+        " B, which asks no upstream, is measured by itself."
+    )
     yield table(
         ("server", "what", "p50", "p95", "p99"),
         (

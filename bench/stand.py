@@ -118,7 +118,8 @@ def yardstick() -> Iterator[Server]:
     """`bench.yardstick` in the gateway's own kind of worker, on the server's core."""
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "--worker-class", "uvicorn_worker.UvicornWorker"]
-    command += ["--bind", f"127.0.0.1:{port}", "--log-level", "error", "bench.yardstick:application"]
+    command += ["--bind", f"127.0.0.1:{port}", "--keep-alive", "900", "--log-level", "error"]  # as the gateway keeps it
+    command += ["bench.yardstick:application"]
     with pinned(SERVER_CORE):
         process = subprocess.Popen(command, env={**os.environ, "DJANGO_SETTINGS_MODULE": ""})
     try:
