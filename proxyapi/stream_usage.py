@@ -14,7 +14,7 @@ from proxyapi.json_members import Member, decode, encode, read_members, read_obj
 
 ASKED = '"include_usage":true'
 # As OpenAI writes it, in compact JSON: the field is the chunk's last but for the padding.
-_USUAL = re.compile(rb',"usage":null(?=(?:,"obfuscation":"[^"\\]*+")?\}\s*+\Z)')
+_USUAL = re.compile(rb',"usage":null(?=(?:,"obfuscation":"[^"\\]*+")?\}(?:\n\n|\r\n\r\n|\r\r))')
 _AFTER_EVENT = re.compile(rb"(?<=\n\n)|(?<=\n\r\n)|(?<=\r\r)")
 _DATA_LINE = re.compile(rb"^data:[ ]?([^\r\n]*)", re.MULTILINE)
 
@@ -46,18 +46,11 @@ def ask(text: str, members: Sequence[Member]) -> str | None:
 
 def take_out(events: bytes) -> bytes:
     """Whole events as the caller would have seen them, had we not asked."""
-    if b'"usage"' not in events:
+    named = events.count(b'"usage"')
+    if not named:
         return events
-    return b"".join(map(_take_out_of, _split(events)))
-
-
-def _split(events: bytes) -> list[bytes]:
-    if b"\r" in events:
-        return _AFTER_EVENT.split(events)
-    if events.find(b"\n\n") == len(events) - 2:
-        return [events]
-    *whole, rest = events.split(b"\n\n")
-    return [*(event + b"\n\n" for event in whole), rest]
+    shorter, found = _USUAL.subn(b"", events)
+    return shorter if found == named else b"".join(map(_take_out_of, _AFTER_EVENT.split(events)))
 
 
 def _take_out_of(event: bytes) -> bytes:
