@@ -60,7 +60,7 @@ class BundledPostgres:
                 self._make_link()
             self._cluster.check_version(postgres)
             self._cluster.run(postgres, DATABASE)
-        except BaseException:
+        except BaseException:  # a border: whatever it is, it is cleaned up and goes on
             self.stop()
             raise
 

@@ -81,7 +81,7 @@ class Connection(asyncio.Protocol):
             else:
                 exchange.send(head, body)
             await exchange.begin()
-        except BaseException:
+        except BaseException:  # a border: whatever it is, it is cleaned up and goes on
             exchange.close()
             raise
         return exchange

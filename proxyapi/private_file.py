@@ -16,6 +16,6 @@ def write_private(path: Path, text: str) -> None:
             file.flush()
             os.fsync(descriptor)
         Path(name).replace(path)
-    except BaseException:
+    except BaseException:  # a border: whatever it is, it is cleaned up and goes on
         Path(name).unlink()
         raise

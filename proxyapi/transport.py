@@ -127,7 +127,7 @@ class Transport:
             _, connection = await loop.create_connection(
                 lambda: Connection(self._is_vacant, self._is_lost), sock=opened, ssl=self._tls, server_hostname=name
             )
-        except BaseException:
+        except BaseException:  # a border: whatever it is, it is cleaned up and goes on
             opened.close()
             raise
         return connection

@@ -203,7 +203,7 @@ async def send(request: UpstreamRequest) -> UpstreamAnswer:
             if attempts > 1 and answer.is_text:
                 try:
                     await answer.read()  # a body that breaks off is a connection fault too
-                except BaseException:
+                except BaseException:  # a border: whatever it is, it is cleaned up and goes on
                     answer.close()
                     raise
             return answer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -101,7 +100,7 @@ class AnswerText:
             part.pieces.append(text)
 
     def _read_choice(self, choice: dict[str, Any]) -> None:
-        place = _choice_place(_number(choice.get("index")))
+        place = f"choice {_number(choice.get('index'))}"
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             self._add(place, "text", choice.get("text"))  # the older completions
@@ -194,12 +193,6 @@ def parse_event(data: bytes) -> dict[str, Any]:
 
 def _dicts(values: Sequence[Any]) -> list[dict[str, Any]]:
     return [value for value in values if isinstance(value, dict)]
-
-
-@lru_cache(maxsize=128)
-def _choice_place(number: int) -> str:
-    """The same text for every event of a choice: its hash is computed once."""
-    return f"choice {number}"
 
 
 def _number(value: object) -> int:
