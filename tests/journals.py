@@ -1,0 +1,61 @@
+"""What tests of the journal share: a running one, its death, and all of its records."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from uuid_utils import uuid7
+
+from usage.journal import Journal, Sync
+from usage.records import scan
+
+Record = dict[str, Any]
+FACTS = {"route": "/openai", "key_name": "default"}
+
+
+def new_id() -> str:
+    return str(uuid7())
+
+
+def read(directory: Path) -> list[Record]:
+    """Every record in the journals of `directory`; none of them may be damaged or torn."""
+    records: list[Record] = []
+    for path in sorted(directory.glob("*.journal")):
+        data = path.read_bytes()
+        found = scan(data)
+        assert not found.damaged, path
+        assert found.size == len(data), f"{path} has a torn tail"
+        records += found.records
+    return records
+
+
+def ids(directory: Path, kind: str) -> list[str]:
+    return [record["request_id"] for record in read(directory) if record["kind"] == kind]
+
+
+def pass_a_second(journal: Journal) -> None:
+    """What the journal's thread does every second, now."""
+    with journal._lock:
+        journal._check_room()
+
+
+def die(journal: Journal) -> None:
+    """As kill -9 would: nothing is written any more, the lock is gone."""
+    journal._stopping = True
+    journal._sync_wanted.set()
+    journal._thread.join()
+    os.close(journal._fd)
+    os.close(journal._lock_fd)
+
+
+@contextmanager
+def running(directory: Path, sync: Sync = "interval", reserve_bytes: int = 0) -> Iterator[Journal]:
+    journal = Journal(directory, reserve_bytes=reserve_bytes, sync=sync)
+    journal.open()
+    yield journal
+    journal.close()
+    journal.release()
