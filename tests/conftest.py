@@ -53,7 +53,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     # A run that is terminated unwinds, and takes its servers along.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    distributes = config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
+    distributes = config.getoption("dist", "no") != "no" and not config.option.collectonly
+    distributes = distributes and not hasattr(config, "workerinput")
     if not distributes:
         os.environ["DJANGO_SETTINGS_MODULE"] = "chatproxy.settings"
         django.setup()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
@@ -21,16 +19,12 @@ def crowd(gateway: Gateway, size: int) -> Iterator[list[Wire]]:
     with ExitStack() as open_wires:
         wires = []
         for pid in pids:
-            others = [other for other in pids if other != pid]
-            for other in others:
-                os.kill(other, signal.SIGSTOP)
-            for _ in range(size // len(pids)):
-                wire = open_wires.enter_context(connect(gateway))
-                wire.send(head("GET", "/healthz"))
-                assert wire.read_answer().status == 200
-                wires.append(wire)
-            for other in others:
-                os.kill(other, signal.SIGCONT)
+            with gateway.only(pid):
+                for _ in range(size // len(pids)):
+                    wire = open_wires.enter_context(connect(gateway))
+                    wire.send(head("GET", "/healthz"))
+                    assert wire.read_answer().status == 200
+                    wires.append(wire)
         yield wires
 
 

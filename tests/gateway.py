@@ -21,6 +21,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from chatproxy import environment
+from tests.chaos.processes import is_alive, send
 
 SECURITY_KEY = "test-security-key"
 ACCESS_TOKEN = "test-access-token"
@@ -78,23 +79,37 @@ class Gateway:
         )
 
     def make_key(self, name: str, *options: str, said: str = "") -> str:
-        """A new key's text, when the server knows it."""
+        """A new key's text, when every worker knows it."""
         made = self.manage("keys", "create", name, *options, said=said)
         assert made.returncode == 0, made.stderr
         text = made.stdout.strip()
         self.wait_until_known(text)
         return text
 
+    @contextmanager
+    def only(self, pid: int) -> Iterator[None]:
+        """New connections are this worker's: the others stand still. It shall accept one before this ends."""
+        others = [other for other in self.worker_pids if other != pid and is_alive(other)]
+        send(signal.SIGSTOP, others)
+        try:
+            yield
+        finally:
+            send(signal.SIGCONT, others)
+
     def wait_until_known(self, text: str, *, known: bool = True) -> None:
-        """Asks with the key, without reaching upstream, until it is accepted (or no longer)."""
+        """Asks each worker with the key, without reaching upstream, until it is accepted (or no longer)."""
         deadline = time.monotonic() + PATIENCE
-        while (self.ask(text).status_code != 403) != known:
-            if time.monotonic() > deadline:
-                raise AssertionError(f"the key is {'not accepted' if known else 'still accepted'}")
-            threading.Event().wait(0.02)
+        for pid in filter(is_alive, self.worker_pids):
+            with httpx2.Client(base_url=self.url, timeout=PATIENCE) as http:
+                with self.only(pid):
+                    http.get("/healthz").raise_for_status()
+                while (self.ask(text, http).status_code != 403) != known:
+                    if time.monotonic() > deadline:
+                        raise AssertionError(f"the key is {'not accepted' if known else 'still accepted'}")
+                    threading.Event().wait(0.02)
 
     def ask(self, text: str, http: httpx2.Client | None = None) -> httpx2.Response:
-        """A call that ends with 400 if the key is good, and 403 if it is not."""
+        """A call that ends with 400 if the key is good, and 403 if it is not; upstream does not hear of it."""
         return (http or self.http).post("/openai", json={"timeout": "x"}, headers={"Authorization": f"Bearer {text}"})
 
     def sign_in(self) -> httpx2.Client:
@@ -193,7 +208,7 @@ def run_gateway(upstream: str, database_url: str, data_dir: Path, **settings: st
     gateway = Gateway(f"http://127.0.0.1:{port}", database_url, process)
     gateway.variables = variables
     try:
-        gateway.wait_for_log("Booting worker")
+        gateway.wait_for_log("(?s)" + ".*".join(["Booting worker"] * int(settings.get("WEB_CONCURRENCY", "1"))))
         gateway.wait_until_up()
         yield gateway
     finally:

@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 
 from proxyapi.models import AccessKey
-from tests.crowd import crowd
-from tests.disks import wait_until
 from tests.gateway import Gateway
-from tests.wire import Wire, head
 
 AT_ONCE = 25
 
@@ -38,15 +34,8 @@ class KeyBox:
             with psycopg.connect(self._gateway.variables["DATABASE_URL"], autocommit=True) as connection:
                 made += [insert(connection, rules) for _ in range(AT_ONCE)]
                 _, last = insert(connection, {})
-            wait_until_known(self._gateway, last)  # asking with one of the others would count
+            self._gateway.wait_until_known(last)  # asking with one of the others would count
         return made.pop()
-
-
-def wait_until_known(gateway: Gateway, text: str) -> None:
-    """To each worker."""
-    with crowd(gateway, len(gateway.worker_pids)) as wires:
-        for wire in wires:
-            wait_until(partial(is_known, wire, text))
 
 
 def insert(connection: psycopg.Connection[Any], rules: Mapping[str, int | str], name: str = "") -> tuple[str, str]:
@@ -62,10 +51,3 @@ def insert(connection: psycopg.Connection[Any], rules: Mapping[str, int | str], 
     query = f"INSERT INTO proxyapi_accesskey ({columns}) VALUES ({places})"  # noqa: S608  (names of our own columns)
     connection.execute(query.encode(), list(values.values()))
     return key.name, text
-
-
-def is_known(wire: Wire, text: str) -> bool:
-    """Asks for what is refused with 400 if the key is good; upstream does not hear of it."""
-    body = b'{"timeout": "x"}'
-    wire.send(head("POST", "/openai", "Content-Type: application/json", length=len(body), key=text) + body)
-    return wire.read_answer().status == 400

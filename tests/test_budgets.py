@@ -23,7 +23,7 @@ from proxyapi.cost_ceiling import ceiling_of
 from tests.chaos.lab import Postgres
 from tests.disks import wait_until
 from tests.gateway import Gateway, run_gateway
-from tests.key_box import insert, wait_until_known
+from tests.key_box import insert
 from tests.simulator.server import Simulator
 from usage.prices import highest_cost
 
@@ -53,7 +53,7 @@ def make_key(gateway: Gateway, name: str, **budgets: str) -> str:
     """The text of a key with these budgets, known to every worker."""
     with database(gateway.variables["DATABASE_URL"]) as connection:
         _, text = insert(connection, {f"budget_{span}": dollars for span, dollars in budgets.items()}, name)
-    wait_until_known(gateway, text)
+    gateway.wait_until_known(text)
     return text
 
 

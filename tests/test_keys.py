@@ -194,10 +194,7 @@ def test_rotating_under_load_refuses_no_call(start_gateway: Callable[..., Gatewa
         rotated = gateway.manage("keys", "rotate", "under load", "--grace", "1h")
         assert rotated.returncode == 0, rotated.stderr
         text = rotated.stdout.strip()
-        known_in_turn = 0
-        while known_in_turn < 20:  # by both workers: each time over a connection of its own
-            with httpx2.Client(base_url=gateway.url, timeout=PATIENCE) as http:
-                known_in_turn = known_in_turn + 1 if gateway.ask(text, http).status_code == 400 else 0
+        gateway.wait_until_known(text)
         current[0] = text
     stopping.set()
     for thread in threads:

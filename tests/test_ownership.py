@@ -14,7 +14,6 @@ import pytest
 
 from tests.chaos.lab import Postgres
 from tests.gateway import SECURITY_KEY, Gateway, run_gateway
-from tests.key_box import wait_until_known
 from tests.simulator.server import Simulator
 
 CALL = {"model": "gpt-4o-mini", "input": "hi"}
@@ -59,26 +58,19 @@ def closing_database(postgres: Postgres) -> Iterator[None]:
         postgres.delete()
 
 
-def new_key(server: Gateway, name: str) -> str:
-    """One that every worker knows."""
-    key = server.make_key(name)
-    wait_until_known(server, key)
-    return key
-
-
 def client(server: Gateway, key: str) -> httpx2.Client:
     return httpx2.Client(base_url=server.url, headers={"authorization": f"Bearer {key}"}, timeout=20)
 
 
 @pytest.fixture(scope="module")
 def alice(server: Gateway) -> Iterator[httpx2.Client]:
-    with client(server, new_key(server, "alice")) as http:
+    with client(server, server.make_key("alice")) as http:
         yield http
 
 
 @pytest.fixture(scope="module")
 def bob(server: Gateway) -> Iterator[httpx2.Client]:
-    with client(server, new_key(server, "bob")) as http:
+    with client(server, server.make_key("bob")) as http:
         yield http
 
 
@@ -180,10 +172,10 @@ def test_a_second_previous_response_id_is_looked_at_too(
 
 
 def test_a_key_that_is_rotated_keeps_what_it_made(server: Gateway) -> None:
-    with client(server, new_key(server, "carol")) as before:
+    with client(server, server.make_key("carol")) as before:
         made = make(before)
     rotated = server.manage("keys", "rotate", "carol").stdout.strip()
-    wait_until_known(server, rotated)
+    server.wait_until_known(rotated)
     with client(server, rotated) as after:
         assert after.get(f"/v1/responses/{made}").status_code == 200
 

@@ -48,7 +48,6 @@ def pair(
     """A server of two workers that share their counters."""
     settings = {"WEB_CONCURRENCY": "2", "REDIS_URL": redis_server.url}
     with run_gateway(_simulator.base_url, gateway_database, tmp_path_factory.mktemp("pair"), **settings) as gateway:
-        wait_until(lambda: len(gateway.worker_pids) == 2)
         yield gateway
 
 

@@ -13,7 +13,7 @@ from openai.types.chat import ChatCompletion
 
 from tests.disks import fill, small_disk, wait_until
 from tests.gateway import SECURITY_KEY, Gateway, run_gateway
-from tests.key_box import insert, wait_until_known
+from tests.key_box import insert
 from tests.simulator.server import Simulator
 
 MIB = 1024 * 1024
@@ -103,7 +103,7 @@ def test_a_call_that_the_journal_refuses_holds_nothing_of_its_budget(
 ) -> None:
     with psycopg.connect(gateway_database, autocommit=True) as connection:
         name, key = insert(connection, {"budget_day": 1})
-        wait_until_known(server, key)
+        server.wait_until_known(key)
         fill(disk, leave=3 * MIB)
         wait_until(lambda: is_full(server))
         refused = server.http.post("/openai", json=CALL, headers={"X-Security-Key": key})
