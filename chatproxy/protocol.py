@@ -86,6 +86,13 @@ class Protocol(HttpToolsProtocol):
     def body_follows(self) -> None:
         self._joining.hold_next()
 
+    def send_now(self, chunk: bytes) -> bool:
+        running = self._running
+        if running is None or running.disconnected or not running.chunked_encoding or self.flow.write_paused:
+            return False
+        self.transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        return True
+
     def abort(self) -> None:
         self.transport.abort()
 

@@ -24,6 +24,9 @@ class Connection(Protocol):
     def body_follows(self) -> None:
         """The head that is sent next may wait for the body, which is sent at once after it."""
 
+    def send_now(self, chunk: bytes) -> bool:
+        """Sends a piece of an answer in chunks that has begun. False, and nothing is sent, if that would wait."""
+
     def abort(self) -> None:
         """Cuts it at once; what is on its way to the caller is lost."""
 

@@ -23,6 +23,7 @@ from proxyapi.decoding import ENCODINGS, Decoder
 from proxyapi.headers import Headers
 
 Body = bytes | AsyncIterator[bytes] | None
+Take = Callable[[bytes], bytes]
 
 MOST_HELD = 256 * 1024
 LONGEST_HEAD = 128 * 1024
@@ -151,6 +152,8 @@ class Exchange:
         self._head_size = 0
         self._pieces: list[bytes] = []
         self._held = 0  # bytes
+        self._take: Take | None = None  # of a reader that waits
+        self._left = b""  # by it
         self._paused = False
         self._decoder: Decoder | None = None
         self._complete = False
@@ -171,23 +174,26 @@ class Exchange:
         while not self.status:
             await self._more()
 
-    async def chunk(self) -> bytes:
+    async def chunk(self, take: Take = bytes) -> bytes:
         """What has arrived of the body, decoded if it was encoded; empty at its end.
+
+        `take` has it first, while this waits at the moment it arrives, and returns what it leaves; it raises nothing.
 
         Raises:
             TransportFault: it did not arrive whole.
         """
-        while not self._pieces:
-            if self._complete:
+        left = b""
+        while not left:
+            if self._pieces:
+                left = take(self._taken())
+            elif self._complete:
                 return b""
-            await self._more()
-        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces = []
-        self._held = 0
-        if self._paused:
-            self._paused = False
-            self._connection.resume()
-        return data
+            else:
+                self._take = take
+                await self._more()
+                self._take = None
+                left, self._left = self._left, b""
+        return left
 
     def close(self) -> None:
         """Gives the connection back, or closes it if the exchange has not ended."""
@@ -224,9 +230,25 @@ class Exchange:
         finally:
             self._waiter = None
 
+    def _taken(self) -> bytes:
+        """What is held, and no longer is."""
+        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces = []
+        self._held = 0
+        if self._paused:
+            self._paused = False
+            self._connection.resume()
+        return data
+
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        """Tells who waits that something has happened, unless that was only bytes and it took them at once."""
+        if self._waiter is None or self._waiter.done():
+            return
+        if self._take is not None and self._pieces:
+            self._left = self._take(self._taken())
+            if not self._left and not self._complete and self._fault is None:
+                return
+        self._waiter.set_result(None)
 
     def _fail(self, fault: Exception) -> None:
         """Nothing more is taken from upstream; what has come is still given."""
@@ -247,10 +269,12 @@ class Exchange:
             self._connection.close()  # even if the answer was whole: more came than was asked for
         if not self.status and self._head_size > LONGEST_HEAD:
             self._fail(Broken("the head of its answer is too large"))
+        self._wake()
 
     def eof_received(self) -> None:
         if self.status and self._ends_with_connection():
             self.on_message_complete()
+            self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail(Broken(str(exc or "it was closed")))
@@ -282,7 +306,6 @@ class Exchange:
             raise Broken(f"its answer is encoded as {encoding[:50]}")
         self.status = status
         self._keep_alive = self._parser.should_keep_alive()
-        self._wake()
 
     def on_body(self, data: bytes) -> None:
         piece = data if self._decoder is None else self._decoder.decode(data)
@@ -293,7 +316,6 @@ class Exchange:
         if self._held > MOST_HELD and not self._paused:
             self._paused = True
             self._connection.pause()
-        self._wake()
 
     def on_message_complete(self) -> None:
         if not self.status:  # of an interim answer
@@ -301,4 +323,3 @@ class Exchange:
         if self._decoder is not None and not self._decoder.whole:
             self._fail(Broken("its encoded answer is not whole"))
         self._complete = self._fault is None
-        self._wake()

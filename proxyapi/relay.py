@@ -1,5 +1,8 @@
 """Owns an answer on its way down as it arrives: bytes from upstream, a copy read for the ledger.
 
+Most pieces leave at the moment they arrive: no task is woken for them. Those that have to wait, for the caller or
+for the row, come out of `chunks`.
+
 Invariants: bytes pass unchanged and in order; what goes out of a stream of events ends with a whole event
 wherever it can, so a keep-alive or an error of ours never lands inside one; the row is written before the
 bytes that finish the answer leave; `close` ends whatever has not ended, once.
@@ -11,6 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from django.http.response import HttpResponseBase
 
@@ -19,6 +23,8 @@ from proxyapi.calls import Call
 from proxyapi.exceptions import ProxyError
 from proxyapi.upstream import UpstreamAnswer
 from usage.models import Outcome
+
+SendNow = Callable[[bytes], bool]
 
 
 def unchanged(events: bytes) -> bytes:
@@ -65,8 +71,8 @@ class Relay(ABC):
         return self._call.headers_down(self._answer)
 
     @abstractmethod
-    def chunks(self) -> AsyncGenerator[bytes, None]:
-        """What goes to the caller, piece by piece."""
+    def chunks(self, send_now: SendNow) -> AsyncGenerator[bytes, None]:
+        """What goes to the caller and was not taken by `send_now`, piece by piece."""
 
     def _sent(self, size: int) -> None:
         self.last_sent = time.perf_counter()
@@ -95,17 +101,14 @@ class EventRelay(Relay):
         self._last_events = b""
         self.takes_comments = True
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
+    async def chunks(self, send_now: SendNow) -> AsyncGenerator[bytes, None]:
+        take = partial(self._take, send_now)
         try:
-            while chunk := await self._answer.chunk():
-                if not (events := self._framer.feed(chunk)):
-                    continue
-                shown = self._read(events)
+            while shown := await self._answer.chunk(take):
                 if self._call.answer.finished:
                     await self._end()
-                if shown:
-                    yield shown
-                    self.takes_comments = not self._framer.inside_event
+                yield shown
+                self.takes_comments = not self._framer.inside_event
         except ProxyError as error:  # of upstream, or of a form that is still going up
             if not self._call.answer.finished:
                 self.broken = True
@@ -120,6 +123,15 @@ class EventRelay(Relay):
         if self._dialect.trailer and not self._last_events.rstrip().endswith(b"data: [DONE]"):
             separated = not self._last_events or self._last_events.endswith(sse.BLANK_LINES)
             yield self._dialect.trailer if separated else b"\n\n" + self._dialect.trailer
+
+    def _take(self, send_now: SendNow, chunk: bytes) -> bytes:
+        """What is left to be sent of what has come."""
+        events = self._framer.feed(chunk)
+        shown = self._read(events) if events else b""
+        if not shown or self._call.answer.finished or not send_now(shown):
+            return shown
+        self.takes_comments = not self._framer.inside_event
+        return b""
 
     def _read(self, events: bytes) -> bytes:
         """What the caller sees of these events, once they have been read for the ledger."""
@@ -139,11 +151,10 @@ class BodyRelay(Relay):
         length = self._answer.length
         return super().headers | ({} if length is None else {"content-length": str(length)})
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
+    async def chunks(self, send_now: SendNow) -> AsyncGenerator[bytes, None]:
+        take = partial(self._take, send_now)
         try:
-            while chunk := await self._answer.chunk():
-                self._sent(len(chunk))
-                self._call.keep_start(chunk)
+            while chunk := await self._answer.chunk(take):
                 if self._call.response_bytes == self._answer.length:
                     await self._end()
                 yield chunk
@@ -152,6 +163,13 @@ class BodyRelay(Relay):
             self._call.fail(error, status=self._answer.status)
             return
         await self._end()
+
+    def _take(self, send_now: SendNow, chunk: bytes) -> bytes:
+        """What is left to be sent of what has come."""
+        self._sent(len(chunk))
+        self._call.keep_start(chunk)
+        is_last = self._call.response_bytes == self._answer.length
+        return chunk if is_last or not send_now(chunk) else b""
 
 
 class RelayResponse(HttpResponseBase):

@@ -35,11 +35,15 @@ class EventStream:
 
     async def run(self, start: Mapping[str, Any]) -> None:
         """Sends the head `start`, then everything; closes the relay however this ends."""
-        relay = self._relay
+        relay, now = self._relay, self._connection.send_now
         if not self._has_chunks:
             self._connection.answer_until_close()
         try:
-            async with asyncio.timeout_at(relay.deadline + GRACE), self._comments(), aclosing(relay.chunks()) as chunks:
+            async with (
+                asyncio.timeout_at(relay.deadline + GRACE),
+                self._comments(),
+                aclosing(relay.chunks(now)) as chunks,
+            ):
                 await self._send(start)
                 async for chunk in chunks:
                     await self._send({"type": "http.response.body", "body": chunk, "more_body": True})

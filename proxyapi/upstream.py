@@ -22,7 +22,7 @@ from django.conf import settings
 from openai import AsyncOpenAI
 
 from proxyapi.exceptions import ProxyError, RequestTimeout, UpstreamTimeout, UpstreamUnreachable
-from proxyapi.exchange import Body, Broken, ConnectTimeout, Exchange, Late, NotConnected, TransportFault
+from proxyapi.exchange import Body, Broken, ConnectTimeout, Exchange, Late, NotConnected, Take, TransportFault
 from proxyapi.headers import Headers, pass_down
 from proxyapi.transport import Transport
 
@@ -131,10 +131,10 @@ class UpstreamAnswer:
             self._body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         return self._body
 
-    async def chunk(self) -> bytes:
-        """What has arrived of the body since the last call; empty at its end. Raises as `read`."""
+    async def chunk(self, take: Take = bytes) -> bytes:
+        """What has arrived of the body since the last call, as `Exchange.chunk` says it. Raises as `read`."""
         try:
-            return await self._exchange.chunk()
+            return await self._exchange.chunk(take)
         except Late as fault:
             raise UpstreamTimeout(f"Upstream did not finish in time. {MAYBE_BILLED}") from fault
         except TransportFault as fault:

@@ -12,12 +12,10 @@ import httpx2
 import pytest
 
 from proxyapi import families
-from proxyapi.relay import BodyRelay
 from tests.gateway import SECURITY_KEY, UPSTREAM_KEY, Gateway, run_gateway
 from tests.simulator.server import Simulator
 from tests.varied_forms import FILE, MODEL, SOUND, WHISPER, write
 from tests.wire import Wire, WireAnswer, connect, head, in_chunks, json_call
-from usage.answers import Answer
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -427,54 +425,6 @@ def test_sound_passes_as_it_comes(gateway: Gateway, simulator: Simulator, call_i
     row = the_row(gateway, call_id)
     assert (row["outcome"], row["status"], row["response_bytes"]) == ("success", 200, len(whole))
     assert (row["route"], row["usage_source"]) == ("/v1/audio/speech", "unknown")
-
-
-class Row:
-    """A call that only remembers when it ended."""
-
-    def __init__(self) -> None:
-        self.answer = Answer()
-        self.response_bytes = 0
-        self.ended = False
-
-    def relayed(self, size: int) -> None:
-        self.response_bytes += size
-
-    def keep_start(self, chunk: bytes) -> None: ...
-
-    def upstream_ended(self) -> None: ...
-
-    def end(self, *_facts: Any) -> None:
-        self.ended = True
-
-    async def recorded(self) -> None: ...
-
-
-class Sound:
-    """An answer of two chunks."""
-
-    status = 200
-    deadline = 0.0
-
-    def __init__(self, length: int | None) -> None:
-        self.length = length
-
-        self._chunks = [b"first", b"last"]
-
-    async def chunk(self) -> bytes:
-        return self._chunks.pop(0) if self._chunks else b""
-
-
-@pytest.mark.parametrize("length", [9, None])
-async def test_a_caller_that_has_the_last_byte_has_its_row(length: int | None) -> None:
-    """Where upstream says which byte is the last; else before the end of the answer. (Over a socket it is a race.)"""
-    row: Any = Row()
-    sound: Any = Sound(length)
-    chunks = BodyRelay(row, sound).chunks()
-
-    assert (await anext(chunks), row.ended) == (b"first", False)
-    assert (await anext(chunks), row.ended) == (b"last", length == 9)
-    assert (await anext(chunks, None), row.ended) == (None, True)
 
 
 @pytest.mark.parametrize("fault", ["cut-body", "cut-body+split-50"])
