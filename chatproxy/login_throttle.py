@@ -27,7 +27,7 @@ from django.utils import timezone
 
 from chatproxy.database_away import say_so
 from chatproxy.models import LoginAttempts
-from proxyapi.my_usage import POLICY
+from proxyapi.html import POLICY
 
 WINDOW = timedelta(minutes=15)
 PER_NAME = 10

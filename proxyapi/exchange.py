@@ -3,7 +3,7 @@
     TransportFault
     ├── NotConnected      no connection: upstream never heard of the call
     │   └── ConnectTimeout    in time
-    ├── Late              its time was over before its end
+    ├── Late              connected, and its time was over before its end
     └── Broken            connected, and then cut, or not HTTP
 
 httptools (llhttp, Node's parser) reads the answer. Upstream waits for who does not take it: reading pauses above

@@ -20,6 +20,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
 
 from proxyapi import key_usage, sealing
+from proxyapi.html import POLICY
 from proxyapi.key_usage import KeyFacts
 from proxyapi.keyring import Entry, keyring
 
@@ -28,11 +29,6 @@ COOKIE_SECONDS = 3600
 FOLDER = "/my-usage/"
 SALT = "proxyapi.my_usage"
 LONGEST_KEY = 500
-# As the admin's, without what its theme needs.
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self';"
-    " base-uri 'none'; frame-ancestors 'none'"
-)
 View = Callable[[HttpRequest], HttpResponse]
 
 

@@ -15,7 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohappyeyeballs
 import httpx2
 
-from proxyapi.exchange import Body, Connection, ConnectTimeout, Exchange, Late, NotConnected
+from proxyapi.exchange import Body, Connection, ConnectTimeout, Exchange, NotConnected
 from proxyapi.headers import Headers
 
 PORTS = {"http": 80, "https": 443}
@@ -100,8 +100,8 @@ class Transport:
         try:
             async with asyncio.timeout_at(min(patience, deadline)):
                 connection = await self._connected()
-        except TimeoutError:
-            raise (Late() if deadline < patience else ConnectTimeout()) from None
+        except TimeoutError:  # its own, or the call's: upstream has heard of nothing
+            raise ConnectTimeout from None
         except (OSError, UnicodeError) as fault:  # what a name server or TLS says is the first; no name, the second
             raise NotConnected(str(fault)) from fault
         if connection.closing:

@@ -254,7 +254,7 @@ def _head_and_body(request: UpstreamRequest) -> tuple[Headers, Body]:
 def _failure(fault: TransportFault, request: UpstreamRequest) -> ProxyError:
     match fault:
         case ConnectTimeout():
-            return UpstreamTimeout(f"No connection to upstream in {CONNECT_TIMEOUT:g} seconds. {NOT_BILLED}")
+            return UpstreamTimeout(f"No connection to upstream in time. {NOT_BILLED}")
         case NotConnected():
             return UpstreamUnreachable(f"No connection to upstream. {NOT_BILLED}")
         case Broken():

@@ -79,6 +79,17 @@ def admin(db: None) -> Client:
     return client
 
 
+@pytest.fixture
+def impatient_shipper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shipper looks, and tries again, at once."""
+    from usage import delivery, shipper  # as above
+
+    monkeypatch.setattr(delivery, "FIRST_BACKOFF", 0.001)
+    monkeypatch.setattr(delivery, "LONGEST_BACKOFF", 0.01)
+    monkeypatch.setattr(shipper, "IDLE_SECONDS", 0.005)
+    monkeypatch.setattr(shipper, "ADOPT_SECONDS", 0.01)
+
+
 @pytest.fixture(scope="session")
 def _postgres() -> Iterator[BundledPostgres]:
     postgres = BundledPostgres(Path(os.environ["DATA_DIR"]))

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from usage.delivery import Delivery
+from usage.delivery import DEAD_LETTERS, Delivery
 from usage.histogram import bucket
 from usage.journal import Journal
 from usage.models import Request, UsageDay, UsageHour
 from usage.records import frame
 from usage.rollups import DAY_SUMS, HISTOGRAMS, MAXES, SUMS
-from usage.shipper import adopt_dead
+from usage.shipper import Shipper, adopt_dead
 from usage.verify import find_faults
 
 Row = dict[str, Any]
@@ -184,3 +186,24 @@ def _trimmed(histogram: list[int]) -> list[int]:
     while histogram and histogram[-1] == 0:
         histogram = histogram[:-1]
     return histogram
+
+
+@contextmanager
+def shipping(directory: Path) -> Iterator[tuple[Journal, Shipper]]:
+    """A process's journal and shipper, as `usage.ledger` runs them."""
+    journal = Journal(directory, reserve_bytes=0)
+    journal.open()
+    shipper = Shipper(journal)
+    shipper.start()
+    try:
+        yield journal, shipper
+    finally:
+        journal.close()
+        shipper.stop(10)
+        journal.release()
+
+
+def letters(directory: Path) -> list[dict[str, Any]]:
+    """What is in the dead-letter file."""
+    path = directory / DEAD_LETTERS
+    return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []

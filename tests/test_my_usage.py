@@ -22,6 +22,7 @@ from django.utils import timezone
 from chatproxy.login_throttle import PER_ADDRESS
 from chatproxy.models import LoginAttempts
 from proxyapi import my_usage
+from proxyapi.html import POLICY
 from proxyapi.keyring import Keyring
 from proxyapi.models import AccessKey
 from tests.chaos.lab import Postgres
@@ -109,7 +110,7 @@ def test_nothing_foreign_runs_and_nothing_is_kept(gateway: Gateway, browse: Brow
     sign_in(browser, SECURITY_KEY)
     for answer in (door, browser.get(HOME), browser.get(DATA), sign_in(browse(gateway), "wrong")):
         policy = answer.headers["content-security-policy"]
-        assert policy == my_usage.POLICY
+        assert policy == POLICY
         assert "unsafe" not in policy
         assert answer.headers["x-frame-options"] == "DENY"
         assert answer.headers["cache-control"] == "no-store"
@@ -294,7 +295,7 @@ def test_attempts_are_counted_by_address(keys: Keyring) -> None:
     assert refused.status_code == 429
     assert 0 < int(refused["Retry-After"]) <= 900
     assert "Try again in 15 minutes." in refused.content.decode()
-    assert refused["Content-Security-Policy"] == my_usage.POLICY
+    assert refused["Content-Security-Policy"] == POLICY
     assert Client().post(SIGN_IN, {"key": text}, REMOTE_ADDR="198.51.100.1").status_code == 302
     assert Client().post("/admin/login/", {"username": "x", "password": "y"}).status_code == 200
     assert text not in str(list(LoginAttempts.objects.values()))

@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from openai.types.chat import ChatCompletion
 
+from proxyapi.html import HEADERS
 from tests.gateway import ACCESS_TOKEN, SECURITY_KEY, UPSTREAM_KEY, Gateway, run_gateway
 from tests.simulator.recording import ReceivedRequest
 from tests.simulator.server import Simulator
@@ -191,6 +192,12 @@ def test_the_api_is_documented(gateway: Gateway) -> None:
     assert page.headers["content-type"].startswith("text/html")
     assert description.json()["openapi"].startswith("3.1")
     assert {"/openai", "/openai2/{response_id}", "/embeddings"} <= set(description.json()["paths"])
+
+
+def test_a_page_loads_nothing_from_elsewhere_and_is_kept_by_nobody(visits: Visits) -> None:
+    for answer in (*map(visits.gateway.http.get, ("/", "/docs")), visits.first["/log"], visits.first["/log_errors"]):
+        assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+        assert not re.search(r"<style|<script(?! src=)| style=", answer.text)
 
 
 # --- behind the access token

@@ -12,6 +12,7 @@ from django.template.loader import render_to_string
 from drf_spectacular.generators import SchemaGenerator
 
 from proxyapi import openapi
+from proxyapi.html import page
 from proxyapi.requests import ProxyRequest
 from proxyapi.views.base import ProxyView
 
@@ -19,7 +20,7 @@ from proxyapi.views.base import ProxyView
 class DocsView(ProxyView):
     @openapi.unlisted
     async def get(self, request: ProxyRequest) -> HttpResponse:
-        return HttpResponse(render_to_string("docs.html"))
+        return page(render_to_string("docs.html"))
 
 
 class OpenAPIView(ProxyView):

@@ -15,6 +15,7 @@ from django.template.loader import render_to_string
 from proxyapi import chat, openapi
 from proxyapi.authentication import AccessTokenAuthentication
 from proxyapi.capacity import capacity
+from proxyapi.html import page
 from proxyapi.requests import ProxyRequest
 from proxyapi.throttling import OncePerTenSeconds
 from proxyapi.views.base import ProxyView
@@ -65,7 +66,7 @@ class LogView(ProxyView):
 
     @openapi.log
     async def get(self, request: ProxyRequest) -> HttpResponse:
-        return HttpResponse(await from_database(self.render))
+        return page(await from_database(self.render))
 
     def render(self) -> str:
         facts = {

@@ -9,6 +9,7 @@ from django.template.loader import render_to_string
 from proxyapi import openapi
 from proxyapi.capacity import capacity
 from proxyapi.exceptions import NotFound
+from proxyapi.html import page
 from proxyapi.keyring import keyring
 from proxyapi.limiter import limiter
 from proxyapi.requests import ProxyRequest
@@ -21,7 +22,7 @@ class IndexView(ProxyView):
     @openapi.index
     async def get(self, request: ProxyRequest) -> HttpResponse:
         facts = {"version": settings.VERSION, "upstream_key": bool(settings.OPENAI_API_KEY)}
-        return HttpResponse(render_to_string("index.html", facts))
+        return page(render_to_string("index.html", facts))
 
 
 class LivenessView(ProxyView):

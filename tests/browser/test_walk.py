@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import SignIn
-from tests.gateway import SECURITY_KEY, Gateway
+from tests.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway
 
 ASKED = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "it's a question"}]}
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}"
@@ -313,3 +313,14 @@ def test_every_page_can_be_used_with_the_keyboard_alone(
         page.goto(busy_site.url + path)
         unreachable = page.evaluate(UNREACHABLE)
         assert unreachable == []
+
+
+def test_the_pages_outside_the_admin(loaded: Gateway, open_browser: SignIn) -> None:
+    page = open_browser(loaded)
+    page.goto(loaded.url)
+    page.get_by_role("link", name="API documentation").click()
+    expect(page.locator("#operations-tag-Calls, .opblock").first).to_be_visible()
+    page.locator(".opblock-summary-control").first.click()
+    page.goto(f"{loaded.url}/log?access_token={ACCESS_TOKEN}")
+    expect(page.locator("tbody tr").first).to_be_visible()
+    assert page.locator("td.number").first.evaluate("cell => getComputedStyle(cell).textAlign") == "right"
