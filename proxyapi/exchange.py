@@ -205,8 +205,9 @@ class Exchange:
             self._sending.cancel()
         whole = self._complete and self._sent and not self._paused
         self._connection.ended(reusable=whole and self._keep_alive)
-        # Circles end here: a fault has frames with the request's body in them, and the collector comes seldom.
-        self._complete, self._fault = True, None
+        # Circles end here, since the collector comes seldom: a fault has frames with the request's body in them, a
+        # reader has the whole call.
+        self._complete, self._fault, self._take = True, None, None
         del self._parser
 
     async def _send(self, head: bytes, body: AsyncIterator[bytes]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+import gc
+import weakref
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -246,3 +248,21 @@ async def test_a_caller_that_has_the_last_byte_has_its_row(length: int | None) -
     assert one.caller.got == 2 * SOUND
     assert one.caller.before_row == (2 * SOUND if length is None else SOUND)
     assert one.row.ended
+
+
+@pytest.mark.parametrize("end", [Wire.end, Wire.die, None], ids=["whole", "broken", "left by its caller"])
+async def test_nothing_of_a_call_waits_for_the_collector(end: Callable[[Wire], None] | None) -> None:
+    gc.disable()
+    try:
+        with suppress(asyncio.CancelledError):
+            async with relaying() as one:
+                alive = weakref.ref(one.relay)
+                one.wire.send(CHUNK % (1, b""))
+                if end is None:
+                    raise asyncio.CancelledError
+                end(one.wire)
+        del one
+        await asyncio.sleep(0)
+        assert alive() is None
+    finally:
+        gc.enable()
