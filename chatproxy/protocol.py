@@ -16,6 +16,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 # Request line and headers; uvicorn alone takes as many as a client likes to send. A read may add 256 KiB to it.
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 30.0
+# Requests that may wait behind the one that is answered, and be read meanwhile.
+MOST_QUEUED = 16
 
 
 class JoiningTransport:
@@ -59,6 +61,7 @@ class Protocol(HttpToolsProtocol):
         self._running: RequestResponseCycle | None = None
         self._departed: Callable[[], None] | None = None  # to be told when the running call's client hangs up
         self._head_timer: asyncio.TimerHandle | None = None
+        self._heard_enough = False  # what comes now is read for the end behind it only
 
     def connection_made(self, transport: Any) -> None:
         self._joining = JoiningTransport(transport)
@@ -90,7 +93,8 @@ class Protocol(HttpToolsProtocol):
         running = self._running
         if running is None or running.disconnected or not running.chunked_encoding or self.flow.write_paused:
             return False
-        self.transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        if chunk:  # an empty one would end the answer
+            self.transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
         return True
 
     def abort(self) -> None:
@@ -105,6 +109,8 @@ class Protocol(HttpToolsProtocol):
     # What uvicorn and the socket say.
 
     def data_received(self, data: bytes) -> None:
+        if self._heard_enough:
+            return
         if self._in_head:  # since an earlier read: the one in which a head begins may have a body before it
             self._head_bytes += len(data)
         super().data_received(data)
@@ -138,6 +144,9 @@ class Protocol(HttpToolsProtocol):
         self._cancel_head_timer()
         self.scope["extensions"] = {"chatproxy": {"connection": self}}
         super().on_headers_complete()
+        # uvicorn reads no more while a request waits for its turn, and then nobody would see a hang-up.
+        if self._departed is not None and len(self.pipeline) < MOST_QUEUED:
+            self.flow.resume_reading()
 
     def _expect_head(self) -> None:
         """A connection that does not say what it wants is closed."""
@@ -150,8 +159,13 @@ class Protocol(HttpToolsProtocol):
             self._head_timer = None
 
     def send_400_response(self, msg: str) -> None:
-        """The answer to what is not HTTP; there is no request, so no request id. Never inside another's answer."""
-        if self._running is not None and self._running.response_started and not self._running.response_complete:
+        """The answer to what is not HTTP; there is no request, so no request id. Never in the place of another's."""
+        newest = self.cycle
+        if newest is not None and not newest.response_complete and not newest.more_body:
+            newest.keep_alive = False  # this came behind it
+            self._heard_enough = True
+            return
+        if newest is not None and not newest.response_complete and newest.response_started:
             self.transport.close()
             return
         error = {"message": msg, "type": "invalid_request_error", "param": None, "code": "bad_request"}

@@ -177,7 +177,8 @@ class Exchange:
     async def chunk(self, take: Take = bytes) -> bytes:
         """What has arrived of the body, decoded if it was encoded; empty at its end.
 
-        `take` has it first, while this waits at the moment it arrives, and returns what it leaves; it raises nothing.
+        `take` is called at the moment a piece arrives, outside of this task, and returns what it did not take: only
+        that is returned here. What it raises ends the exchange.
 
         Raises:
             TransportFault: it did not arrive whole.
@@ -205,8 +206,8 @@ class Exchange:
             self._sending.cancel()
         whole = self._complete and self._sent and not self._paused
         self._connection.ended(reusable=whole and self._keep_alive)
-        # Circles end here, since the collector comes seldom: a fault has frames with the request's body in them, a
-        # reader has the whole call.
+        # Circles end here, since the collector comes seldom: a fault has frames with the request's body in them, and
+        # `_take` has the whole call.
         self._complete, self._fault, self._take = True, None, None
         del self._parser
 
@@ -246,7 +247,12 @@ class Exchange:
         if self._waiter is None or self._waiter.done():
             return
         if self._take is not None and self._pieces:
-            self._left = self._take(self._taken())
+            try:
+                self._left = self._take(self._taken())
+            except Exception as fault:  # the border: it is the reader's, and raised where that waits
+                self._complete = False
+                self._fail(fault)
+                return
             if not self._left and not self._complete and self._fault is None:
                 return
         self._waiter.set_result(None)

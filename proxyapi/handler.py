@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any, cast
 
 from corsheaders.middleware import CorsMiddleware
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch, get_resolver
@@ -63,12 +64,17 @@ class CallHandler:
             await self._send(request, response, send)
         except CallerGone:
             pass  # also while a form was still going up, and its answer came down already
+        except TimeoutError:
+            request.connection.abort()
         except asyncio.CancelledError:
             if not request.incoming_body.caller_gone:
                 raise  # not the caller's doing: the server is ending
             this_task = asyncio.current_task()
             assert this_task is not None  # noqa: S101  (an ASGI server always runs a task)
             this_task.uncancel()
+        except Exception:  # the last border of an answer that has begun: it can only be broken off
+            logger.exception("an answer was broken off", extra={"request_id": request.request_id})
+            request.connection.abort()
         finally:
             request.incoming_body.close()
 
@@ -92,8 +98,10 @@ class CallHandler:
                 headers.append((b"content-length", str(len(response.content)).encode()))
             if request.method != "HEAD":
                 request.connection.body_follows()
-            await send(start)
-            await send({"type": "http.response.body", "body": response.content})
+            # It waits while an earlier answer on this connection is not taken.
+            async with asyncio.timeout(settings.REQUEST_TIMEOUT):
+                await send(start)
+                await send({"type": "http.response.body", "body": response.content})
 
 
 async def call_view(request: HttpRequest) -> HttpResponseBase:

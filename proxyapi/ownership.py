@@ -44,8 +44,8 @@ def remember(object_id: str, key_name: str) -> None:
             link.symlink_to(f"{object_id}/{key_name}")
     except FileExistsError:
         return
-    except OSError as error:
-        logger.warning("an owner could not be remembered: %s", error.strerror)
+    except (OSError, ValueError) as error:  # no room; no name for a file
+        logger.warning("an owner could not be remembered: %s", type(error).__name__)
 
 
 async def check(object_id: str, caller: Caller, missing: NotFound) -> None:

@@ -70,9 +70,65 @@ class Relay(ABC):
     def headers(self) -> dict[str, str]:
         return self._call.headers_down(self._answer)
 
-    @abstractmethod
-    def chunks(self, send_now: SendNow) -> AsyncGenerator[bytes, None]:
+    async def chunks(self, send_now: SendNow) -> AsyncGenerator[bytes, None]:
         """What goes to the caller and was not taken by `send_now`, piece by piece."""
+        take = partial(self._take, send_now)
+        try:
+            while rest := await self._answer.chunk(take):
+                if self._is_over:
+                    await self._end()
+                yield rest
+                self.takes_comments = self._between_events
+        except ProxyError as error:  # of upstream, or of a form that is still going up
+            if not self._is_over:
+                self.fail(error)
+                if words := self._last_words(error):
+                    yield words
+                return
+        last = self._last_pieces()
+        await self._end()
+        for piece in last:
+            yield piece
+
+    def fail(self, error: ProxyError) -> None:
+        """The answer will not be whole."""
+        self.broken = True
+        self._call.fail(error, status=self._answer.status)
+
+    def close(self) -> None:
+        """Stops upstream. A call that has not ended by now was left by its caller."""
+        self._call.end(Outcome.CLIENT_CANCELLED, self._answer.status)
+        self._answer.close()
+
+    @property
+    @abstractmethod
+    def _is_over(self) -> bool:
+        """Whether what has come finishes the answer: it leaves after its row."""
+
+    @abstractmethod
+    def _read(self, chunk: bytes) -> bytes:
+        """What the caller sees of what has come, once it is read for the ledger."""
+
+    @property
+    def _between_events(self) -> bool:
+        """Whether a comment may follow what was read last."""
+        return False
+
+    def _last_words(self, error: ProxyError) -> bytes:
+        """What tells the caller why the answer breaks off."""
+        return b""
+
+    def _last_pieces(self) -> list[bytes]:
+        """What upstream's end adds to the answer."""
+        return []
+
+    def _take(self, send_now: SendNow, chunk: bytes) -> bytes:
+        """What is left to be sent of what has come."""
+        shown = self._read(chunk)
+        if not shown or self._is_over or not send_now(shown):
+            return shown
+        self.takes_comments = self._between_events
+        return b""
 
     def _sent(self, size: int) -> None:
         self.last_sent = time.perf_counter()
@@ -83,11 +139,6 @@ class Relay(ABC):
         failed = self._call.answer.error is not None
         self._call.end(Outcome.UPSTREAM_ERROR if failed else Outcome.SUCCESS, self._answer.status)
         await self._call.recorded()
-
-    def close(self) -> None:
-        """Stops upstream. A call that has not ended by now was left by its caller."""
-        self._call.end(Outcome.CLIENT_CANCELLED, self._answer.status)
-        self._answer.close()
 
 
 class EventRelay(Relay):
@@ -101,45 +152,37 @@ class EventRelay(Relay):
         self._last_events = b""
         self.takes_comments = True
 
-    async def chunks(self, send_now: SendNow) -> AsyncGenerator[bytes, None]:
-        take = partial(self._take, send_now)
-        try:
-            while shown := await self._answer.chunk(take):
-                if self._call.answer.finished:
-                    await self._end()
-                yield shown
-                self.takes_comments = not self._framer.inside_event
-        except ProxyError as error:  # of upstream, or of a form that is still going up
-            if not self._call.answer.finished:
-                self.broken = True
-                self._call.fail(error, status=self._answer.status)
-                if self.takes_comments:
-                    yield self._dialect.error_event(error, self._call.request.request_id, self._last_events)
-                return
-        shown = self._read(rest) if (rest := self._framer.flush()) else b""
-        await self._end()
-        if shown:
-            yield shown
-        if self._dialect.trailer and not self._last_events.rstrip().endswith(b"data: [DONE]"):
-            separated = not self._last_events or self._last_events.endswith(sse.BLANK_LINES)
-            yield self._dialect.trailer if separated else b"\n\n" + self._dialect.trailer
+    @property
+    def _is_over(self) -> bool:
+        return self._call.answer.finished
 
-    def _take(self, send_now: SendNow, chunk: bytes) -> bytes:
-        """What is left to be sent of what has come."""
+    def _read(self, chunk: bytes) -> bytes:
         events = self._framer.feed(chunk)
-        shown = self._read(events) if events else b""
-        if not shown or self._call.answer.finished or not send_now(shown):
-            return shown
-        self.takes_comments = not self._framer.inside_event
-        return b""
+        return self._read_events(events) if events else b""
 
-    def _read(self, events: bytes) -> bytes:
-        """What the caller sees of these events, once they have been read for the ledger."""
+    def _read_events(self, events: bytes) -> bytes:
         self._last_events = events
         shown = self._dialect.shown(events)
         self._sent(len(shown))
         self._call.read_events(events)
         return shown
+
+    @property
+    def _between_events(self) -> bool:
+        return not self._framer.inside_event
+
+    def _last_words(self, error: ProxyError) -> bytes:
+        if not self.takes_comments:
+            return b""
+        return self._dialect.error_event(error, self._call.request.request_id, self._last_events)
+
+    def _last_pieces(self) -> list[bytes]:
+        rest = self._framer.flush()
+        pieces = [self._read_events(rest)] if rest else []
+        if self._dialect.trailer and not self._last_events.rstrip().endswith(b"data: [DONE]"):
+            separated = not self._last_events or self._last_events.endswith(sse.BLANK_LINES)
+            pieces.append(self._dialect.trailer if separated else b"\n\n" + self._dialect.trailer)
+        return [piece for piece in pieces if piece]
 
 
 class BodyRelay(Relay):
@@ -151,25 +194,14 @@ class BodyRelay(Relay):
         length = self._answer.length
         return super().headers | ({} if length is None else {"content-length": str(length)})
 
-    async def chunks(self, send_now: SendNow) -> AsyncGenerator[bytes, None]:
-        take = partial(self._take, send_now)
-        try:
-            while chunk := await self._answer.chunk(take):
-                if self._call.response_bytes == self._answer.length:
-                    await self._end()
-                yield chunk
-        except ProxyError as error:  # of upstream, or of a form that is still going up
-            self.broken = True
-            self._call.fail(error, status=self._answer.status)
-            return
-        await self._end()
+    @property
+    def _is_over(self) -> bool:
+        return self._call.response_bytes == self._answer.length
 
-    def _take(self, send_now: SendNow, chunk: bytes) -> bytes:
-        """What is left to be sent of what has come."""
+    def _read(self, chunk: bytes) -> bytes:
         self._sent(len(chunk))
         self._call.keep_start(chunk)
-        is_last = self._call.response_bytes == self._answer.length
-        return chunk if is_last or not send_now(chunk) else b""
+        return chunk
 
 
 class RelayResponse(HttpResponseBase):

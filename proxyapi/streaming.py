@@ -16,6 +16,7 @@ from django.conf import settings
 
 from proxyapi import sse
 from proxyapi.connection import Connection
+from proxyapi.exceptions import InternalError
 from proxyapi.relay import Relay
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -35,26 +36,27 @@ class EventStream:
 
     async def run(self, start: Mapping[str, Any]) -> None:
         """Sends the head `start`, then everything; closes the relay however this ends."""
-        relay, now = self._relay, self._connection.send_now
+        relay = self._relay
         if not self._has_chunks:
             self._connection.answer_until_close()
         try:
-            async with (
-                asyncio.timeout_at(relay.deadline + GRACE),
-                self._comments(),
-                aclosing(relay.chunks(now)) as chunks,
-            ):
-                await self._send(start)
-                async for chunk in chunks:
-                    await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+            async with asyncio.timeout_at(relay.deadline + GRACE):
+                async with self._comments(), aclosing(relay.chunks(self._connection.send_now)) as chunks:
+                    await self._send(start)
+                    async for chunk in chunks:
+                        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+                relay.close()  # before a wait for a caller that takes nothing more
+                if self._has_chunks and not relay.broken:
+                    await self._send({"type": "http.response.body", "body": b""})
         except TimeoutError:
             self._connection.abort()
             return
+        except Exception:
+            relay.fail(InternalError())
+            raise
         finally:
             relay.close()
-        if self._has_chunks and not relay.broken:
-            await self._send({"type": "http.response.body", "body": b""})
-        elif relay.broken and not self._has_chunks:
+        if relay.broken and not self._has_chunks:
             self._connection.abort()  # a mere close would be a clean end
 
     @asynccontextmanager
@@ -65,6 +67,7 @@ class EventStream:
         finally:
             if comments is not None:
                 comments.cancel()
+                await asyncio.wait({comments})
 
     async def _send_comments(self) -> None:
         """A comment whenever the relay has had nothing for `SSE_KEEPALIVE_SECONDS`.

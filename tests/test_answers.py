@@ -225,7 +225,7 @@ def test_any_line_ending_is_read(ending: bytes) -> None:
             True,
         ),
         ({"type": "error", "code": "server_error", "message": "Oh", "param": None, "sequence_number": 3}, True, True),
-        ({"error": {"message": "Oh", "type": "server_error", "code": "server_error"}}, False, True),
+        ({"error": {"message": "Oh", "type": "server_error", "code": "server_error"}}, True, True),
         ({"type": "response.output_text.delta", "delta": "x"}, False, False),
     ],
 )

@@ -187,13 +187,16 @@ def test_a_caller_gone_frees_an_upstream_that_would_never_answer(
     assert the_row(single, simulator, call_id)["outcome"] == "client_cancelled"
 
 
+@pytest.mark.parametrize("later", [False, True])
 @pytest.mark.parametrize("call", CREATES)
 def test_a_caller_gone_with_another_call_pipelined(
-    single: Gateway, simulator: Simulator, call_id: str, call: Any
+    single: Gateway, simulator: Simulator, call_id: str, call: Any, later: bool
 ) -> None:
     with connect(single) as wire:
-        wire.send(call(call_id, "gate") + call("never-begun", "gate"))
+        following = call("never-begun", "gate")
+        wire.send(call(call_id, "gate") + (b"" if later else following))
         simulator.wait_until(lambda: simulator.waiting == 1)
+        wire.send(following if later else b"")
 
     assert the_row(single, simulator, call_id)["outcome"] == "client_cancelled"
     assert len(simulator.requests) == 2  # it, and the one after: who has gone is not served
@@ -293,6 +296,15 @@ def test_a_caller_that_never_reads_is_ended_by_the_timeout(
         # A timeout, when the limit came while an event was not whole and so nothing was to be sent.
         assert (row["outcome"] in {"client_cancelled", "timeout"}, row["status"]) == (True, 200)
         assert not is_held_by_server(wire)  # though the caller still does not read
+
+
+def test_a_caller_that_never_reads_its_answers_holds_no_place(
+    hasty: Gateway, simulator: Simulator, call_id: str
+) -> None:
+    with connect(hasty, receive_buffer=4096) as wire:
+        wire.send(plain(call_id, "huge-8000000") + plain("the second", "huge-8000000"))
+        simulator.wait_until(lambda: len(simulator.requests) == 2 and simulator.in_flight == 0)
+        the_row(hasty, simulator, "the second")
 
 
 def is_held_by_server(wire: Wire) -> bool:

@@ -12,6 +12,7 @@ import httpx2
 import openai
 import pytest
 
+from proxyapi import ownership
 from tests.chaos.lab import Postgres
 from tests.gateway import SECURITY_KEY, Gateway, run_gateway
 from tests.simulator.server import Simulator
@@ -194,3 +195,10 @@ def test_with_the_database_away_what_is_known_stays_known(simulator: Simulator, 
             assert (unknown.status_code, unknown.json()["error"]["code"]) == (503, "database_unavailable")
             assert server.get("/openai2/resp_abc123").status_code == 200
             postgres.start()  # a stop without it waits until the ledger gives up
+
+
+def test_an_id_that_is_no_file_name_stops_no_answer(settings: Any, tmp_path: Path) -> None:
+    settings.DATA_DIR = tmp_path
+    ownership.remember("resp_\0a", "somebody")
+
+    assert not list(tmp_path.rglob("resp_*"))

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxyapi.exceptions import ProxyError
 from proxyapi.exchange import Connection
 from proxyapi.relay import CHAT_WITHOUT_USAGE, RESPONSES, RESPONSES_WITH_DONE, BodyRelay, Dialect, EventRelay, Relay
 from proxyapi.sse import DONE
@@ -36,6 +37,7 @@ class Row:
         self.response_bytes = 0
         self.read = b""
         self.ended = False
+        self.error: type[ProxyError] | None = None
 
     def streams(self) -> None: ...
 
@@ -51,8 +53,8 @@ class Row:
 
     def upstream_ended(self) -> None: ...
 
-    def fail(self, *_facts: Any, **_more: Any) -> None:
-        self.ended = True
+    def fail(self, error: ProxyError, **_more: Any) -> None:
+        self.error, self.ended = type(error), True  # itself, it would hold all that was on its way
 
     def end(self, *_facts: Any) -> None:
         self.ended = True
@@ -121,8 +123,8 @@ class Caller:
 
 
 @asynccontextmanager
-async def relaying(dialect: Dialect | None = RESPONSES, length: int | None = None) -> AsyncIterator[Any]:
-    """A relay that is being read: of events in this dialect, or of sound. Leaves when it has ended."""
+async def opened(dialect: Dialect | None = RESPONSES, length: int | None = None) -> AsyncIterator[Any]:
+    """A relay of events in this dialect, or of sound: its `wire`, its `row` and itself."""
     wire, row = Wire(), Row()
     deadline = asyncio.get_running_loop().time() + 60
     asking = asyncio.create_task(wire.connection.exchange(b"", None, deadline))
@@ -132,16 +134,25 @@ async def relaying(dialect: Dialect | None = RESPONSES, length: int | None = Non
     request: Any = SimpleNamespace(deadline=deadline)
     answer, call = UpstreamAnswer(await asking, request), row
     relay: Any = BodyRelay(call, answer) if dialect is None else EventRelay(call, answer, dialect)  # type: ignore[arg-type]
-    caller = Caller(row)
-    reading = asyncio.create_task(caller.read(relay))
-    await asyncio.sleep(0)
     try:
-        yield SimpleNamespace(wire=wire, row=row, caller=caller, relay=relay)
-        async with asyncio.timeout(PATIENCE):
-            await reading
+        yield SimpleNamespace(wire=wire, row=row, relay=relay)
     finally:
-        reading.cancel()
         relay.close()
+
+
+@asynccontextmanager
+async def relaying(dialect: Dialect | None = RESPONSES, length: int | None = None) -> AsyncIterator[Any]:
+    """The same, read by a `caller`. Leaves when it has ended."""
+    async with opened(dialect, length) as one:
+        one.caller = Caller(one.row)
+        reading = asyncio.create_task(one.caller.read(one.relay))
+        await asyncio.sleep(0)
+        try:
+            yield one
+            async with asyncio.timeout(PATIENCE):
+                await reading
+        finally:
+            reading.cancel()
 
 
 async def pass_on(pieces: Sequence[bytes], moods: Sequence[tuple[bool, int]], dialect: Dialect | None) -> Any:

@@ -33,6 +33,7 @@ from tests.ledgers import (
     write,
 )  # fmt: skip
 from tests.simulator.server import Simulator
+from usage import segments
 from usage.delivery import DEAD_LETTERS, Delivery, GaveUp, Row
 from usage.journal import Journal
 from usage.models import Request, RequestBody
@@ -106,6 +107,42 @@ def test_what_comes_while_a_round_ships_is_for_the_next(tmp_path: Path, monkeypa
     journal.close()
     journal.release()
     assert delivered == [1, 2]
+
+
+@pytest.mark.parametrize("stopping", [False, True])
+def test_nothing_waits_for_all_that_the_dead_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopping: bool
+) -> None:
+    """Neither what a running process writes meanwhile, nor its stop: then the rest is the next process's."""
+    monkeypatch.setattr(segments, "READ_BYTES", 4096)
+    left = [call() for _ in range(50)]
+    path = leave(tmp_path, *map(end, left))
+    journal = Journal(tmp_path, reserve_bytes=0)
+    journal.open()
+    shipper = Shipper(journal)
+    delivered: list[list[str]] = []
+    own = call()
+
+    def deliver(rows: Sequence[Row]) -> None:
+        delivered.append([row["request_id"] for row in rows])
+        if len(delivered) == 1:
+            write(journal, [own])
+            if stopping:
+                shipper._stopping.set()
+
+    monkeypatch.setattr(shipper.delivery, "deliver", deliver)
+    shipper._ship_once(adopting=True)
+    journal.close()
+    journal.release()
+    expected = {row["request_id"] for row in left}
+    if stopping:
+        assert set(delivered[0]) < expected
+        assert len(delivered) == 1
+        assert path.exists()
+    else:
+        assert delivered[1] == [own["request_id"]]
+        assert {request_id for ids in delivered for request_id in ids} == expected | {own["request_id"]}
+        assert not path.exists()
 
 
 def test_a_running_process_adopts_a_dead_ones_journal(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import orjson
 from usage.answer_text import READ_TYPES, AnswerText, parse_event
 from usage.tokens import read_counts
 
-# The last events of each dialect. After one of them nothing that counts is to come.
+# The last events of each dialect, beside `[DONE]` and an error. After one of them nothing that counts is to come.
 FINAL_EVENT_TYPES = {
     "response.completed",
     "response.incomplete",
@@ -81,7 +81,7 @@ class Answer:
             self._read(inner if isinstance(inner, dict) else event)
         if kind == "error" and self.error is None:
             self._read_error(event)
-        if isinstance(kind, str) and kind in FINAL_EVENT_TYPES:
+        if isinstance(event.get("error"), dict) or (isinstance(kind, str) and kind in FINAL_EVENT_TYPES):
             self.finished = True
 
     def _read(self, answer: dict[str, Any]) -> None:

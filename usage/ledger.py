@@ -87,7 +87,7 @@ class Ledger:
 
     def ship_soon(self) -> None:
         """Somebody waits until what has ended is in the tables."""
-        self.shipper.awaited = True
+        self.shipper.ship_soon()
 
     async def durable(self) -> None:
         """Waits until this task's records survive a power cut, if `JOURNAL_SYNC` is `always`."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
@@ -37,10 +38,10 @@ class Shipper:
         self.delivery = Delivery(journal.directory)
         self.complete_at = time.time()  # all that was written before it is in the tables
         self.fault = ""  # what the last round failed of, unexpectedly
-        self.awaited = False  # whether somebody waits for the next round: a key with a budget, whose hold ends with it
         self._journal = journal
         self._offsets: dict[Path, int] = {}
         self._adopted_at = 0.0
+        self._awaited = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
 
@@ -57,8 +58,12 @@ class Shipper:
         self.delivery.hurry.set()
         self._thread.join(seconds)
         if self._thread.is_alive():
-            logger.warning("the database does not answer; %d bytes stay in the journal", self.lag_bytes)
+            logger.warning("the shipper is not through; %d bytes stay in the journal", self.lag_bytes)
         return not self._thread.is_alive()
+
+    def ship_soon(self) -> None:
+        """Somebody waits for the next round: a key with a budget, whose hold ends with it."""
+        self._awaited = True
 
     @property
     def lag_bytes(self) -> int:
@@ -76,7 +81,7 @@ class Shipper:
         while True:
             stopping = self._stopping.is_set()
             delivered = self.delivery.delivered
-            self.awaited, pauses = False, 1
+            self._awaited, pauses = False, 1
             try:
                 self._ship_once(adopting=not stopping)
                 self.fault = ""
@@ -92,7 +97,7 @@ class Shipper:
             if stopping:
                 return
             for _ in range(pauses):
-                if self._stopping.wait(backoff) or self.awaited:
+                if self._stopping.wait(backoff) or self._awaited:
                     break
 
     def _ship_once(self, *, adopting: bool) -> None:
@@ -100,13 +105,23 @@ class Shipper:
             connections.close_all()
         if adopting:
             self.delivery.refresh_prices()
+        self._ship_own()
+        if adopting and time.monotonic() - self._adopted_at >= ADOPT_SECONDS:
+            with suppress(_Stopping):
+                adopt_dead(self._journal.directory, self.delivery, self._journal.writer, self._ship_between)
+            self._adopted_at = time.monotonic()
+
+    def _ship_between(self) -> None:
+        """The dead left much, maybe: neither this process's own calls nor its stop wait for all of that."""
+        if self._stopping.is_set():
+            raise _Stopping
+        self._ship_own()
+
+    def _ship_own(self) -> None:
         began = time.time()
         for segment in list(self._journal.segments):
             self._ship(segment)
         self.complete_at = began
-        if adopting and time.monotonic() - self._adopted_at >= ADOPT_SECONDS:
-            adopt_dead(self._journal.directory, self.delivery, besides=self._journal.writer)
-            self._adopted_at = time.monotonic()
 
     def _ship(self, segment: Segment) -> None:
         offset = self._offsets.get(segment.path, 0)
@@ -122,19 +137,25 @@ class Shipper:
             self._offsets.pop(segment.path, None)
 
 
-def adopt_dead(directory: Path, delivery: Delivery, besides: str = "") -> None:
-    """Ships and deletes what dead writers left in `directory`."""
+class _Stopping(Exception):
+    """What the dead left stays where it is, for the next process."""
+
+
+def adopt_dead(
+    directory: Path, delivery: Delivery, besides: str = "", between: Callable[[], None] = lambda: None
+) -> None:
+    """Ships and deletes what dead writers left in `directory`; calls `between` after each part of it."""
     for writer in segments.writers(directory):
         if writer == besides:
             continue
         with segments.adopted(directory, writer) as paths:
             if paths:
-                _ship_dead(paths, delivery)
+                _ship_dead(paths, delivery, between)
                 for path in paths:
                     path.unlink(missing_ok=True)
 
 
-def _ship_dead(paths: Iterable[Path], delivery: Delivery) -> None:
+def _ship_dead(paths: Iterable[Path], delivery: Delivery, between: Callable[[], None]) -> None:
     begun: dict[str, Row] = {}
     for path in paths:
         for found in segments.read_all(path):
@@ -145,6 +166,7 @@ def _ship_dead(paths: Iterable[Path], delivery: Delivery) -> None:
             delivery.deliver(ends)
             for record in ends:
                 begun.pop(record["request_id"], None)
+            between()
     if begun:
         logger.warning("%d calls may have been interrupted by the end of their process", len(begun))
     delivery.deliver([interrupted(record) for record in begun.values()])

@@ -1,0 +1,190 @@
+"""HTTP at the socket, without one: what a call may ask of its connection, and what comes behind a request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from chatproxy.protocol import MOST_QUEUED, Protocol
+from proxyapi.connection import Connection, connection_of
+
+ASKED = b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n"
+START: Any = {"type": "http.response.start", "status": 200, "headers": []}
+END: Any = {"type": "http.response.body", "body": b""}
+Step = Callable[[Connection, Any], Awaitable[None]]
+
+
+class Line:
+    """The transport at the server's end; `sent` is what has left."""
+
+    def __init__(self) -> None:
+        self.sent = b""
+        self.closed = self.paused = False
+
+    def write(self, data: bytes) -> None:
+        self.sent += data
+
+    def writelines(self, pieces: list[bytes]) -> None:
+        self.sent += b"".join(pieces)
+
+    def close(self) -> None:
+        self.closed = True
+
+    abort = close
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+    def get_extra_info(self, _: str) -> None: ...
+
+
+@asynccontextmanager
+async def serving(step: Step) -> AsyncIterator[tuple[Protocol, Line]]:
+    """A connection to an application that does `step` with each call."""
+
+    async def application(scope: Any, _: Any, send: Any) -> None:
+        await step(connection_of(scope), send)
+
+    config = uvicorn.Config(application, lifespan="off", log_level="critical")
+    config.load()
+    line, state = Line(), ServerState()
+    protocol = Protocol(config=config, server_state=state, app_state={})
+    protocol.connection_made(line)
+    try:
+        yield protocol, line
+    finally:
+        for task in state.tasks:
+            task.cancel()
+        if not line.closed:
+            protocol.connection_lost(None)
+
+
+async def turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_a_piece_leaves_at_once() -> None:
+    said: list[bool] = []
+
+    async def step(connection: Connection, send: Any) -> None:
+        said.append(connection.send_now(b"too early"))
+        await send(START)
+        said.append(connection.send_now(b"piece of it"))
+        await send(END)
+
+    async with serving(step) as (protocol, line):
+        protocol.data_received(ASKED)
+        await turns()
+        assert said == [False, True]
+        assert line.sent.endswith(b"\r\n\r\nb\r\npiece of it\r\n0\r\n\r\n")
+
+
+async def pause(protocol: Protocol, _: Line) -> None:
+    protocol.pause_writing()
+
+
+async def hang_up(protocol: Protocol, line: Line) -> None:
+    line.closed = True
+    protocol.connection_lost(None)
+
+
+async def nothing(*_: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("asked", "headers", "then"),
+    [
+        pytest.param(ASKED, [], pause, id="the caller takes nothing"),
+        pytest.param(ASKED, [], hang_up, id="the caller has left"),
+        pytest.param(ASKED, [(b"content-length", b"5")], nothing, id="the answer has a length"),
+        pytest.param(ASKED.replace(b"GET", b"HEAD"), [], nothing, id="HEAD"),
+    ],
+)
+async def test_a_piece_that_would_wait_or_needs_more_thought_is_not_sent(asked: bytes, headers: Any, then: Any) -> None:
+    said: list[bool] = []
+    begun, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def step(connection: Connection, send: Any) -> None:
+        await send({**START, "headers": headers})
+        begun.set()
+        await may_go_on.wait()
+        said.append(connection.send_now(b"piece"))
+
+    async with serving(step) as (protocol, line):
+        protocol.data_received(asked)
+        await begun.wait()
+        before = line.sent
+        await then(protocol, line)
+        may_go_on.set()
+        await turns()
+        assert (said, line.sent) == ([False], before)
+
+
+async def test_an_empty_piece_does_not_end_the_answer() -> None:
+    async def step(connection: Connection, send: Any) -> None:
+        await send(START)
+        assert connection.send_now(b"")
+        await send(END)
+
+    async with serving(step) as (protocol, line):
+        protocol.data_received(ASKED)
+        await turns()
+        assert line.sent.count(b"0\r\n\r\n") == 1
+
+
+@pytest.mark.parametrize("queued", [0, 1])
+@pytest.mark.parametrize("begun", [False, True])
+async def test_nonsense_behind_a_request_does_not_take_its_answer(begun: bool, queued: int) -> None:
+    """The requests before it are answered, then the connection ends; nothing that comes later is looked at."""
+    may_go_on = asyncio.Event()
+
+    async def step(_: Connection, send: Any) -> None:
+        if begun:
+            await send(START)
+        await may_go_on.wait()
+        if not begun:
+            await send(START)
+        await send(END)
+
+    async with serving(step) as (protocol, line):
+        protocol.data_received(ASKED * (1 + queued))
+        await turns()
+        for _ in range(3):
+            protocol.data_received(b"nonsense\r\n\r\n")
+        may_go_on.set()
+        await turns()
+        assert line.sent.count(b"HTTP/1.1 200 OK") == line.sent.count(b"0\r\n\r\n") == 1 + queued
+        assert b"HTTP/1.1 400" not in line.sent
+        assert line.closed
+
+
+async def test_a_hang_up_is_seen_though_another_request_waits() -> None:
+    left: list[str] = []
+
+    async def step(connection: Connection, _: Any) -> None:
+        connection.watch_departure(lambda: left.append("gone"))
+        await asyncio.Event().wait()
+
+    async with serving(step) as (protocol, line):
+        protocol.data_received(ASKED)
+        await turns()
+        for _ in range(MOST_QUEUED - 1):
+            protocol.data_received(ASKED)
+            assert not line.paused  # else nobody would see it
+        protocol.data_received(ASKED)
+        assert line.paused  # nobody may ask without end
+        await hang_up(protocol, line)
+        assert left == ["gone"]

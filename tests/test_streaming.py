@@ -1,0 +1,67 @@
+"""A streamed answer to a caller that does not take it: it ends with its deadline, wherever it waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from proxyapi import streaming
+from proxyapi.exceptions import InternalError
+from proxyapi.streaming import EventStream
+from tests.test_relay import CHUNK, opened
+
+START = {"type": "http.response.start", "status": 200, "headers": []}
+
+
+class Caller:
+    """It takes `room` messages, and then no more."""
+
+    takes_bytes = False
+
+    def __init__(self, room: int) -> None:
+        self.aborted = False
+        self._room = room
+
+    def send_now(self, _: bytes) -> bool:
+        return False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    async def send(self, _: Mapping[str, Any]) -> None:
+        if not self._room:
+            await asyncio.Event().wait()
+        self._room -= 1
+
+
+@pytest.mark.parametrize("room", [0, 1, 2])
+async def test_a_caller_that_takes_nothing_holds_nothing(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    """Not before its head, not in the middle, and not before the end of it."""
+    monkeypatch.setattr(streaming, "GRACE", 0.0)
+    caller: Any = Caller(room)
+    async with opened() as one:
+        one.relay.deadline = asyncio.get_running_loop().time() + 0.05
+        one.wire.send(CHUNK % (1, b""))
+        one.wire.end()
+        await EventStream(one.relay, caller.send, caller, "1.1").run(START)
+
+    assert caller.aborted
+    assert one.row.ended
+
+
+async def test_a_fault_of_ours_is_no_departure() -> None:
+    caller: Any = Caller(9)
+    async with opened() as one:
+        one.row.read_events = broken
+        one.wire.send(CHUNK % (1, b""))
+        with pytest.raises(ZeroDivisionError):
+            await EventStream(one.relay, caller.send, caller, "1.1").run(START)
+
+    assert one.row.error is InternalError
+
+
+def broken(_: bytes) -> None:
+    raise ZeroDivisionError
