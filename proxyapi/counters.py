@@ -40,7 +40,7 @@ class Verdict:
 
 
 class Counters(ABC):
-    """One place that counts. A key's counts are kept under its name, which never changes, and its limit."""
+    """One place that counts. A key's counts are kept under its name, which never changes; its limits may."""
 
     async def take(self, caller: Caller, lease: str) -> Verdict:
         """Counts one call, under all of its key's limits or under none. A place that it gets is `lease`'s."""
@@ -95,13 +95,13 @@ class Counters(ABC):
 class ProcessCounters(Counters):
     """In memory, on the event loop: nothing here waits, so nothing comes between a look and a count.
 
-    It holds as much as the limits of the keys allow, so nothing has to be cleared up.
+    Of each key that has called it holds as much as the key's limits allow.
     """
 
     def __init__(self) -> None:
         self.places: defaultdict[str, set[str]] = defaultdict(set)
-        self._hits: defaultdict[tuple[str, int], deque[float]] = defaultdict(deque)  # when, `time.monotonic()`
-        self._spent: dict[tuple[str, int], tuple[int, float]] = {}  # and until when
+        self._hits: defaultdict[str, deque[float]] = defaultdict(deque)  # when, `time.monotonic()`
+        self._spent: dict[str, tuple[int, float]] = {}  # and until when
         self._paced: dict[str, float] = {}  # when the next one is free
 
     async def note(self, caller: Caller, lease: str) -> None:
@@ -111,25 +111,38 @@ class ProcessCounters(Counters):
         if caller.requests_per_minute is not None:
             await self.hit(caller.name, caller.requests_per_minute)
 
+    def settle_now(self, caller: Caller, lease: str, tokens: int) -> None:
+        """As `settle`, for who cannot wait."""
+        if caller.parallel_calls is not None:
+            self.places[caller.name].discard(lease)
+        if tokens and caller.tokens_per_minute is not None:
+            self._spend(caller.name, tokens)
+
+    async def settle(self, caller: Caller, lease: str, tokens: int) -> None:
+        self.settle_now(caller, lease, tokens)
+
     async def hit(self, name: str, limit: int) -> tuple[bool, Standing]:
         now = time.monotonic()
-        hits = self._hits[name, limit]
+        hits = self._hits[name]
         while hits and hits[0] <= now - WINDOW_SECONDS:
             hits.popleft()
         is_free = len(hits) < limit
         if is_free:
             hits.append(now)
-        return is_free, Standing(limit, limit - len(hits), hits[0] + WINDOW_SECONDS - now if hits else 0.0)
+        return is_free, Standing(limit, max(0, limit - len(hits)), _until_free(hits, limit) - now)
 
     async def tokens(self, name: str, limit: int) -> Standing:
-        spent, until = self._spent.get((name, limit), (0, 0.0))
+        spent, until = self._spent.get(name, (0, 0.0))
         left = until - time.monotonic()
         return Standing(limit, max(0, limit - spent), left) if left > 0 else Standing(limit, limit, 0.0)
 
     async def spend(self, name: str, limit: int, tokens: int) -> None:
+        self._spend(name, tokens)
+
+    def _spend(self, name: str, tokens: int) -> None:
         now = time.monotonic()
-        spent, until = self._spent.get((name, limit), (0, 0.0))
-        self._spent[name, limit] = (spent + tokens, until) if now < until else (tokens, now + WINDOW_SECONDS)
+        spent, until = self._spent.get(name, (0, 0.0))
+        self._spent[name] = (spent + tokens, until) if now < until else (tokens, now + WINDOW_SECONDS)
 
     async def pace(self, name: str, seconds: int) -> float:
         now = time.monotonic()
@@ -148,3 +161,8 @@ class ProcessCounters(Counters):
 
     async def vacate(self, name: str, lease: str) -> None:
         self.places[name].discard(lease)
+
+
+def _until_free(hits: deque[float], limit: int) -> float:
+    """When there is room for one more: once so many of the hits have left the window."""
+    return hits[max(0, len(hits) - limit)] + WINDOW_SECONDS if hits else 0.0

@@ -8,6 +8,7 @@ ENCODINGS = {"gzip", "x-gzip", "deflate"}
 WITH_HEADER = zlib.MAX_WBITS | 32  # gzip's or zlib's
 WITHOUT_HEADER = -zlib.MAX_WBITS
 ZLIB = 8  # the low half of its first byte
+MOST_AT_ONCE = 32 * 1024 * 1024  # of what is read at a time; only a bomb has more
 
 
 class Decoder:
@@ -23,13 +24,15 @@ class Decoder:
         return self._member is None
 
     def decode(self, data: bytes) -> bytes:
-        """Raises `zlib.error`."""
+        """Raises `zlib.error`, also where so little would be too much."""
         pieces = []
         while data:
             if self._member is None:
                 is_bare = self._may_be_bare and data[0] & 0x0F != ZLIB
                 self._member = zlib.decompressobj(wbits=WITHOUT_HEADER if is_bare else WITH_HEADER)
-            pieces.append(self._member.decompress(data))
+            pieces.append(self._member.decompress(data, MOST_AT_ONCE))
+            if self._member.unconsumed_tail:
+                raise zlib.error("it becomes too large")
             data = self._member.unused_data
             if self._member.eof:
                 self._member = None

@@ -15,12 +15,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
 import httptools
 from multidict import CIMultiDict
 
 from proxyapi.decoding import ENCODINGS, Decoder
 from proxyapi.headers import Headers
+
+if TYPE_CHECKING:
+    from proxyapi.upstream_connection import Connection
 
 Body = bytes | AsyncIterator[bytes] | None
 Take = Callable[[bytes], bytes]
@@ -50,95 +54,6 @@ class Broken(TransportFault):
     pass
 
 
-class Connection(asyncio.Protocol):
-    """A socket to upstream. `vacant` is called when it can be used again, `lost` when it never can."""
-
-    _transport: asyncio.Transport
-
-    def __init__(self, vacant: Callable[[Connection], None], lost: Callable[[Connection], None]) -> None:
-        self.vacant_since = 0.0
-        self._vacant = vacant
-        self._lost = lost
-        self._exchange: Exchange | None = None
-        self._writable = asyncio.Event()
-        self._writable.set()
-
-    @property
-    def closing(self) -> bool:
-        return self._transport.is_closing()
-
-    async def exchange(self, head: bytes, body: Body, deadline: float) -> Exchange:
-        """Sends a request, and returns when the head of its answer is here.
-
-        Raises:
-            TransportFault: there is none.
-        """
-        exchange = self._exchange = Exchange(self, deadline)
-        try:
-            if body is None:
-                self._transport.write(head)
-            elif isinstance(body, bytes):
-                self._transport.writelines([head, body])
-            else:
-                exchange.send(head, body)
-            await exchange.begin()
-        except BaseException:  # a border: whatever it is, it is cleaned up and goes on
-            exchange.close()
-            raise
-        return exchange
-
-    async def write(self, data: bytes) -> None:
-        """Returns when there is room for more."""
-        self._transport.write(data)
-        await self._writable.wait()
-
-    def pause(self) -> None:
-        self._transport.pause_reading()
-
-    def resume(self) -> None:
-        self._transport.resume_reading()
-
-    def close(self) -> None:
-        self._transport.abort()
-
-    def ended(self, *, reusable: bool) -> None:
-        self._exchange = None
-        # Upstream may not wait for what has not left yet, and close.
-        if reusable and not self.closing and not self._transport.get_write_buffer_size():
-            self._vacant(self)
-        else:
-            self.close()
-
-    # asyncio.Protocol
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]  # a socket's has both directions
-
-    def data_received(self, data: bytes) -> None:
-        if self._exchange is None:
-            self.close()  # nobody has asked for anything
-        else:
-            self._exchange.data_received(data)
-
-    def eof_received(self) -> None:
-        """Upstream says no more; over TLS only if it said so there, too (RFC 9112, 9.8)."""
-        if self._exchange is not None:
-            self._exchange.eof_received()
-        self.close()  # at once: there may be bytes that it does not take
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._writable.set()
-        self._lost(self)
-        if self._exchange is not None:
-            self._exchange.connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        self._writable.clear()
-
-    def resume_writing(self) -> None:
-        self._writable.set()
-
-
 class Exchange:
     """`status` and `headers` are upstream's; `chunk` has its body."""
 
@@ -152,8 +67,8 @@ class Exchange:
         self._head_size = 0
         self._pieces: list[bytes] = []
         self._held = 0  # bytes
-        self._take: Take | None = None  # of a reader that waits
-        self._left = b""  # by it
+        self._taker: Take | None = None  # while somebody waits
+        self._untaken = b""  # what it returned last
         self._paused = False
         self._decoder: Decoder | None = None
         self._complete = False
@@ -186,14 +101,14 @@ class Exchange:
         left = b""
         while not left:
             if self._pieces:
-                left = take(self._taken())
+                left = take(self._pop_held())
             elif self._complete:
                 return b""
             else:
-                self._take = take
+                self._taker = take
                 await self._more()
-                self._take = None
-                left, self._left = self._left, b""
+                self._taker = None
+                left, self._untaken = self._untaken, b""
         return left
 
     def close(self) -> None:
@@ -207,8 +122,8 @@ class Exchange:
         whole = self._complete and self._sent and not self._paused
         self._connection.ended(reusable=whole and self._keep_alive)
         # Circles end here, since the collector comes seldom: a fault has frames with the request's body in them, and
-        # `_take` has the whole call.
-        self._complete, self._fault, self._take = True, None, None
+        # `_taker` has the whole call.
+        self._complete, self._fault, self._taker = True, None, None
         del self._parser
 
     async def _send(self, head: bytes, body: AsyncIterator[bytes]) -> None:
@@ -232,7 +147,7 @@ class Exchange:
         finally:
             self._waiter = None
 
-    def _taken(self) -> bytes:
+    def _pop_held(self) -> bytes:
         """What is held, and no longer is."""
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces = []
@@ -246,14 +161,13 @@ class Exchange:
         """Tells who waits that something has happened, unless that was only bytes and it took them at once."""
         if self._waiter is None or self._waiter.done():
             return
-        if self._take is not None and self._pieces:
+        if self._taker is not None and self._pieces:
             try:
-                self._left = self._take(self._taken())
+                self._untaken = self._taker(self._pop_held())
             except Exception as fault:  # the border: it is the reader's, and raised where that waits
-                self._complete = False
-                self._fail(fault)
-                return
-            if not self._left and not self._complete and self._fault is None:
+                self._complete, self._fault = False, fault
+                self._connection.close()
+            if not self._untaken and not self._complete and self._fault is None:
                 return
         self._waiter.set_result(None)
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 
@@ -69,7 +68,7 @@ class Limiter:
         self._link: RedisLink | None = None
         self._shared: SharedCounters | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._settlements: dict[asyncio.Task[None], str] = {}  # and whose
+        self._settlements: dict[str, set[asyncio.Task[None]]] = {}  # under way, by the key's name
 
     async def start(self) -> None:
         """Returns when Redis has answered, or has had its time."""
@@ -85,8 +84,8 @@ class Limiter:
 
     async def stop(self) -> None:
         """Calls have ended; what they hold is given back, for `STOP_SECONDS` at most."""
-        if self._settlements:
-            await asyncio.wait(self._settlements, timeout=STOP_SECONDS)
+        if pending := set[asyncio.Task[None]]().union(*self._settlements.values()):
+            await asyncio.wait(pending, timeout=STOP_SECONDS)
         if self._keeper is not None and self._link is not None:
             self._keeper.cancel()
             await asyncio.wait({self._keeper})
@@ -141,27 +140,33 @@ class Limiter:
     def settle(self, ticket: Ticket, tokens: int) -> asyncio.Task[None] | None:
         """Begins to give back what the ticket holds, and to count what the call has cost; None: it is done."""
         if self._link is None:
-            at_once(self._process.settle(ticket.caller, ticket.lease, tokens))
+            self._process.settle_now(ticket.caller, ticket.lease, tokens)
             return None
         task = asyncio.create_task(self._settle(ticket, tokens))
-        self._settlements[task] = ticket.caller.name
-        task.add_done_callback(self._settlements.pop)
+        pending = self._settlements.setdefault(ticket.caller.name, set())
+        pending.add(task)
+        task.add_done_callback(pending.discard)
         return task
 
     async def _take(self, caller: Caller, lease: str) -> Verdict:
-        if self._link is not None and self._shared is not None:
-            shared = self._shared
-            with suppress(Away):
-                verdict = await self._link.ask(lambda: shared.take(caller, lease))
-                if not verdict.reached:
-                    await self._process.note(caller, lease)
-                return verdict
-        return await self._process.take(caller, lease)
+        if self._link is None or self._shared is None:
+            return await self._process.take(caller, lease)
+        shared = self._shared
+        try:
+            verdict = await self._link.ask(lambda: shared.take(caller, lease))
+        except Away:
+            verdict = await self._process.take(caller, lease)
+            if verdict.reached:
+                shared.leave(caller, lease)  # Redis may have given the place, and gone then
+        else:
+            if not verdict.reached:
+                await self._process.note(caller, lease)
+        return verdict
 
     async def _settled(self, caller: Caller) -> None:
         """A caller that has seen its last call's end must not be refused because of it."""
-        if pending := [task for task, name in self._settlements.items() if name == caller.name]:
-            await asyncio.wait(pending)
+        if pending := self._settlements.get(caller.name):
+            await asyncio.wait(set(pending))
 
     async def _settle(self, ticket: Ticket, tokens: int) -> None:
         caller, lease = ticket.caller, ticket.lease
@@ -178,13 +183,6 @@ class Limiter:
             shared.forget_ended()
             if link.rested:
                 await link.probe(shared.renew)
-
-
-def at_once(steps: Coroutine[Any, Any, None]) -> None:
-    """Runs what waits for nothing, without a task."""
-    with suppress(StopIteration):
-        steps.send(None)
-        raise AssertionError("it waits")
 
 
 def _refusal(caller: Caller, verdict: Verdict) -> RateLimited:

@@ -113,6 +113,10 @@ class PipelinedRedis(Redis):
             except Exception as fault:  # the border: whoever asked is told
                 batch, self._waiting = batch + self._waiting, []
                 answers = [fault] * len(batch)
+            except asyncio.CancelledError:
+                for _, _, answer in batch + self._waiting:
+                    answer.cancel()
+                raise
             for (_, _, answer), value in zip(batch, answers, strict=True):
                 if answer.done():  # its caller has gone
                     continue

@@ -70,18 +70,18 @@ class SharedCounters(Counters):
         await asyncio.gather(*steps)
 
     async def hit(self, name: str, limit: int) -> tuple[bool, Standing]:
-        item = RateLimitItemPerMinute(limit, namespace="requests")
+        item = PerMinute(limit, namespace="requests")
         counted, stats = await asyncio.gather(self._moving.hit(item, name), self._moving.get_window_stats(item, name))
         return counted, _standing(item, stats.reset_time, stats.remaining)
 
     async def tokens(self, name: str, limit: int) -> Standing:
-        item = RateLimitItemPerMinute(limit, namespace="tokens")
+        item = PerMinute(limit, namespace="tokens")
         key = item.key_for(name)
         spent, ends_at = await asyncio.gather(self._storage.get(key), self._storage.get_expiry(key))
         return _standing(item, ends_at, limit - spent)
 
     async def spend(self, name: str, limit: int, tokens: int) -> None:
-        await self._fixed.hit(RateLimitItemPerMinute(limit, namespace="tokens"), name, cost=tokens)
+        await self._fixed.hit(PerMinute(limit, namespace="tokens"), name, cost=tokens)
 
     async def pace(self, name: str, seconds: int) -> float:
         item = RateLimitItemPerSecond(1, seconds, namespace="pace")
@@ -125,6 +125,13 @@ class SharedCounters(Counters):
         """Leases that have run out by themselves need not be taken back any more."""
         begin = time.monotonic() - LEASE_SECONDS
         self._leaving = {place: since for place, since in self._leaving.items() if since > begin}
+
+
+class PerMinute(RateLimitItemPerMinute):
+    """Counted under the name alone: a limit that is changed does not begin anew."""
+
+    def key_for(self, *identifiers: bytes | str | int | float) -> str:
+        return "/".join((self.namespace, *map(str, identifiers)))
 
 
 class PreciseRedisStorage(RedisStorage):

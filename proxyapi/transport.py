@@ -15,8 +15,9 @@ from urllib.request import getproxies, proxy_bypass
 import aiohappyeyeballs
 import httpx2
 
-from proxyapi.exchange import Body, Connection, ConnectTimeout, Exchange, NotConnected
+from proxyapi.exchange import Body, ConnectTimeout, Exchange, NotConnected
 from proxyapi.headers import Headers
+from proxyapi.upstream_connection import Connection
 
 PORTS = {"http": 80, "https": 443}
 VACANT_SECONDS = 15.0  # a connection that has waited for longer may be closing at its other end

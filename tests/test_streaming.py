@@ -11,7 +11,8 @@ import pytest
 from proxyapi import streaming
 from proxyapi.exceptions import InternalError
 from proxyapi.streaming import EventStream
-from tests.test_relay import CHUNK, opened
+from tests.gateway import PATIENCE
+from tests.test_relay import CHUNK, END, opened
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 
@@ -52,13 +53,17 @@ async def test_a_caller_that_takes_nothing_holds_nothing(monkeypatch: pytest.Mon
     assert one.row.ended
 
 
-async def test_a_fault_of_ours_is_no_departure() -> None:
+@pytest.mark.parametrize("then", [b"", END, b"this is no chunk"], ids=["more may come", "the end", "nonsense"])
+async def test_a_fault_of_ours_is_no_departure(then: bytes) -> None:
     caller: Any = Caller(9)
     async with opened() as one:
         one.row.read_events = broken
-        one.wire.send(CHUNK % (1, b""))
+        stream = asyncio.create_task(EventStream(one.relay, caller.send, caller, "1.1").run(START))
+        await asyncio.sleep(0.01)
+        one.wire.send(CHUNK % (1, b""), then)
         with pytest.raises(ZeroDivisionError):
-            await EventStream(one.relay, caller.send, caller, "1.1").run(START)
+            async with asyncio.timeout(PATIENCE):
+                await stream
 
     assert one.row.error is InternalError
 

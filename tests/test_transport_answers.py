@@ -8,6 +8,7 @@ import zlib
 
 import pytest
 
+from proxyapi.decoding import MOST_AT_ONCE
 from proxyapi.exchange import LONGEST_HEAD, MOST_HELD, Broken, Late
 from tests.raw_upstream import OK, Peer, answering, call, raw_upstream, read, silent, transport_to, until
 
@@ -257,3 +258,11 @@ async def dripping(peer: Peer) -> None:
     while not peer.writer.is_closing():
         peer.send(b"drop")
         await asyncio.sleep(0.001)
+
+
+async def test_a_bomb_is_no_answer() -> None:
+    bomb = gzip.compress(bytes(MOST_AT_ONCE + 1))
+    sent = answer(bomb, b"content-encoding: gzip")
+    async with raw_upstream(answering(sent)) as upstream, transport_to(upstream.url) as transport:
+        with pytest.raises(Broken, match="too large"):
+            await read(await call(transport))

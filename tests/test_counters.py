@@ -1,0 +1,68 @@
+"""Counting for the limits of keys, the same in this process and in Redis: a limit that changes does not begin anew."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from proxyapi import counters as counters_module
+from proxyapi.counters import Counters, ProcessCounters
+from proxyapi.redis_link import PipelinedRedis
+from proxyapi.shared_counters import SharedCounters
+from tests.redis_server import RedisServer
+
+
+@asynccontextmanager
+async def counting(place: str, directory: Path) -> AsyncIterator[Counters]:
+    if place == "in this process":
+        yield ProcessCounters()
+        return
+    server = RedisServer(directory)
+    server.start()
+    client = PipelinedRedis(server.url)
+    try:
+        yield SharedCounters(client, {})
+    finally:
+        await client.stop()
+        server.stop()
+
+
+places = pytest.mark.parametrize("place", ["in this process", "in Redis"])
+
+
+@places
+async def test_a_limit_that_changes_lets_in_no_more_than_the_highest(place: str, tmp_path: Path) -> None:
+    async with counting(place, tmp_path) as counters:
+        let_in = [limit for limit in (3, 5, 4, 2, 6) for _ in range(10) if (await counters.hit("a", limit))[0]]
+        assert let_in == [3, 3, 3, 5, 5, 6]
+        _, standing = await counters.hit("a", 2)
+        assert (standing.limit, standing.remaining) == (2, 0)
+        assert (await counters.hit("b", 1))[0]
+
+
+@places
+async def test_tokens_that_are_spent_stay_spent_when_the_limit_changes(place: str, tmp_path: Path) -> None:
+    async with counting(place, tmp_path) as counters:
+        await counters.spend("a", 10, 8)
+        assert [(await counters.tokens("a", limit)).remaining for limit in (10, 20, 5)] == [2, 12, 0]
+        await counters.spend("a", 20, 4)
+        assert (await counters.tokens("a", 20)).remaining == 8
+
+
+async def test_a_lowered_limit_says_when_there_is_room_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(counters_module, "time", SimpleNamespace(monotonic=lambda: now))
+    counters = ProcessCounters()
+    for now in (0.0, 10.0, 20.0, 30.0):  # noqa: B007  (the clock reads it)
+        assert (await counters.hit("a", 4))[0]
+    now = 40.0
+
+    assert await counters.hit("a", 2) == (False, (2, 0, 40.0))  # the one of 20 has left at 80
+    now = 79.9
+    assert not (await counters.hit("a", 2))[0]
+    now = 80.0
+    assert (await counters.hit("a", 2))[0]
