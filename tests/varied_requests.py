@@ -45,9 +45,6 @@ class Sent:
             lines.append(b"Content-Length: %d" % len(body))
         return b"\r\n".join([*lines, b"", b""]) + body
 
-    def body_upstream(self) -> bytes:
-        return (self.body or b"").replace(*self.asks, 1) if self.asks else self.body or b""
-
 
 Exchange = tuple[Sent, ...]
 

@@ -1,6 +1,6 @@
 """What a handler answers with: a whole `Answer`, or a `Stream` of server-sent events made in advance."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -42,10 +42,6 @@ def bare_event(value: object) -> bytes:
 
 def typed_event(value: Json) -> bytes:
     return b"event: " + str(value["type"]).encode() + b"\n" + bare_event(value)
-
-
-def typed_stream(events: Iterable[Json]) -> Stream:
-    return Stream([typed_event(event) for event in events], "typed")
 
 
 DONE = b"data: [DONE]\n\n"

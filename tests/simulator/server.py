@@ -84,11 +84,6 @@ class Simulator:
         return self._app.recorder.in_flight
 
     @property
-    def open_connections(self) -> int:
-        """The connections busy with a request: the same as `in_flight`, HTTP/1.1 having one request for each."""
-        return self.in_flight
-
-    @property
     def waiting(self) -> int:
         """How many answers stand at the gate."""
         return self._app.gate.waiting
