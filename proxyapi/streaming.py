@@ -16,7 +16,7 @@ from django.conf import settings
 
 from proxyapi import sse
 from proxyapi.connection import Connection
-from proxyapi.exceptions import InternalError
+from proxyapi.exceptions import CallerGone, InternalError
 from proxyapi.relay import Relay
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -51,7 +51,9 @@ class EventStream:
         except TimeoutError:
             self._connection.abort()
             return
-        except Exception:
+        except CallerGone:
+            raise
+        except Exception:  # the border: it is ours, and no departure
             relay.fail(InternalError())
             raise
         finally:

@@ -258,7 +258,7 @@ def test_the_sdk_sees_its_own_error_and_its_retry_succeeds(
         assert caught.value.code == "rate_limited"
         assert caught.value.type == "rate_limit_error"
 
-        second = threads.submit(lambda: client.with_options(max_retries=1).responses.create(**RESPONSE))
+        second = threads.submit(lambda: client.with_options(max_retries=9).responses.create(**RESPONSE))
         gateway.rows("WHERE outcome = 'rejected' AND key_name = %s", [name], at_least=2)
         simulator.release()
         assert first.result().status_code == 200
