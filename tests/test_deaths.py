@@ -298,15 +298,6 @@ def test_a_caller_that_never_reads_is_ended_by_the_timeout(
         assert not is_held_by_server(wire)  # though the caller still does not read
 
 
-def test_a_caller_that_never_reads_its_answers_holds_no_place(
-    hasty: Gateway, simulator: Simulator, call_id: str
-) -> None:
-    with connect(hasty, receive_buffer=4096) as wire:
-        wire.send(plain(call_id, "huge-8000000") + plain("the second", "huge-8000000"))
-        simulator.wait_until(lambda: len(simulator.requests) == 2 and simulator.in_flight == 0)
-        the_row(hasty, simulator, "the second")
-
-
 def is_held_by_server(wire: Wire) -> bool:
     """Whether a process still has the other end open: the kernel may go on alone, with the rest to deliver."""
     ends = [f"0100007F:{port:04X}" for _, port in (wire.connection.getpeername(), wire.connection.getsockname())]

@@ -1,15 +1,19 @@
-"""A streamed answer to a caller that does not take it: it ends with its deadline, wherever it waits."""
+"""An answer to a caller that does not take it: it ends with its deadline, wherever it waits."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
+from django.http import HttpResponse
 
 from proxyapi import streaming
 from proxyapi.exceptions import InternalError
+from proxyapi.handler import CallHandler
 from proxyapi.streaming import EventStream
 from tests.gateway import PATIENCE
 from tests.test_relay import CHUNK, END, opened
@@ -25,6 +29,8 @@ class Caller:
     def __init__(self, room: int) -> None:
         self.aborted = False
         self._room = room
+
+    def body_follows(self) -> None: ...
 
     def send_now(self, _: bytes) -> bool:
         return False
@@ -51,6 +57,24 @@ async def test_a_caller_that_takes_nothing_holds_nothing(monkeypatch: pytest.Mon
 
     assert caller.aborted
     assert one.row.ended
+
+
+@pytest.mark.parametrize("method", ["POST", "HEAD"])
+async def test_a_whole_answer_waits_for_an_earlier_one_no_longer(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    settings.REQUEST_TIMEOUT = 0.05
+    caller: Any = Caller(0)
+    body = SimpleNamespace(close=lambda: None, caller_gone=False)
+    request: Any = SimpleNamespace(
+        method=method, request_id="1", incoming_request_id="", connection=caller, incoming_body=body
+    )
+    handler = CallHandler()
+    monkeypatch.setattr(handler, "_answer", AsyncMock(return_value=HttpResponse(b"whole")))
+    async with asyncio.timeout(PATIENCE):
+        await handler._exchange(request, caller.send)
+
+    assert caller.aborted
 
 
 @pytest.mark.parametrize("then", [b"", END, b"this is no chunk"], ids=["more may come", "the end", "nonsense"])
