@@ -23,7 +23,7 @@ from bench.stand import stand, yardstick
 RECORDED = Path(__file__).with_name("recorded.json")
 TOLERANCE = 1.25
 REPETITIONS = 2
-ROUNDS, CALLS, STREAMS = 7, 400, 100
+ROUNDS, CALLS, STREAMS = 7, 400, 200
 PATHS = ("/v1/chat/completions", "/openai", "/embeddings")
 EVENT = "an event of /v1/chat/completions"
 
