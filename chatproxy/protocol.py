@@ -114,11 +114,13 @@ class Protocol(HttpToolsProtocol):
         if self._in_head:  # since an earlier read: the one in which a head begins may have a body before it
             self._head_bytes += len(data)
         super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self.send_400_response("The request's head is too large.")
-            elif self._head_timer is None:
-                self._expect_head()
+        if self.transport.is_closing():
+            return
+        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
+            self.send_400_response("The request's head is too large.")
+        # An idle one may have sent what is no head yet: empty lines.
+        elif self._head_timer is None and (self._in_head or self.cycle is None or self.cycle.response_complete):
+            self._expect_head()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
@@ -151,7 +153,13 @@ class Protocol(HttpToolsProtocol):
     def _expect_head(self) -> None:
         """A connection that does not say what it wants is closed."""
         self._cancel_head_timer()
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._no_head_came)
+
+    def _no_head_came(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self._expect_head()  # what comes behind a request has time until that is answered
 
     def _cancel_head_timer(self) -> None:
         if self._head_timer is not None:
@@ -160,10 +168,16 @@ class Protocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """The answer to what is not HTTP; there is no request, so no request id. Never in the place of another's."""
-        newest = self.cycle
-        if newest is not None and not newest.response_complete and not newest.more_body:
+        newest, running = self.cycle, self._running
+        before = running if running is not newest and running is not None and not running.response_complete else None
+        if before is not None and newest.more_body:  # the fault is in the body of one that waits
+            self.pipeline.popleft()
+            newest = self.pipeline[0][0] if self.pipeline else before
+        if newest is not None and not newest.response_complete and (before is not None or not newest.more_body):
             newest.keep_alive = False  # this came behind it
             self._heard_enough = True
+            self._in_head = False
+            self._cancel_head_timer()
             return
         if newest is not None and not newest.response_complete and newest.response_started:
             self.transport.close()

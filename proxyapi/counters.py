@@ -129,7 +129,7 @@ class ProcessCounters(Counters):
         is_free = len(hits) < limit
         if is_free:
             hits.append(now)
-        return is_free, Standing(limit, max(0, limit - len(hits)), _until_free(hits, limit) - now)
+        return is_free, Standing(limit, max(0, limit - len(hits)), max(0.0, _until_free(hits, limit) - now))
 
     async def tokens(self, name: str, limit: int) -> Standing:
         spent, until = self._spent.get(name, (0, 0.0))
@@ -165,4 +165,4 @@ class ProcessCounters(Counters):
 
 def _until_free(hits: deque[float], limit: int) -> float:
     """When there is room for one more: once so many of the hits have left the window."""
-    return hits[max(0, len(hits) - limit)] + WINDOW_SECONDS if hits else 0.0
+    return hits[max(0, len(hits) - max(1, limit))] + WINDOW_SECONDS if hits else 0.0

@@ -26,12 +26,14 @@ class Decoder:
     def decode(self, data: bytes) -> bytes:
         """Raises `zlib.error`, also where so little would be too much."""
         pieces = []
+        room = MOST_AT_ONCE
         while data:
             if self._member is None:
                 is_bare = self._may_be_bare and data[0] & 0x0F != ZLIB
                 self._member = zlib.decompressobj(wbits=WITHOUT_HEADER if is_bare else WITH_HEADER)
-            pieces.append(self._member.decompress(data, MOST_AT_ONCE))
-            if self._member.unconsumed_tail:
+            pieces.append(self._member.decompress(data, room))
+            room -= len(pieces[-1])
+            if self._member.unconsumed_tail or room <= 0:
                 raise zlib.error("it becomes too large")
             data = self._member.unused_data
             if self._member.eof:

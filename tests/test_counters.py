@@ -53,6 +53,13 @@ async def test_tokens_that_are_spent_stay_spent_when_the_limit_changes(place: st
         assert (await counters.tokens("a", 20)).remaining == 8
 
 
+async def test_a_limit_of_nothing_lets_nothing_in() -> None:
+    counters = ProcessCounters()
+    assert await counters.hit("a", 0) == (False, (0, 0, 0.0))
+    assert (await counters.hit("a", 1))[0]
+    assert not (await counters.hit("a", 0))[0]
+
+
 async def test_a_lowered_limit_says_when_there_is_room_again(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(counters_module, "time", SimpleNamespace(monotonic=lambda: now))

@@ -11,6 +11,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
+from chatproxy import protocol as protocol_module
 from chatproxy.protocol import MOST_QUEUED, Protocol
 from proxyapi.connection import Connection, connection_of
 
@@ -28,7 +29,8 @@ class Line:
         self.closed = self.paused = False
 
     def write(self, data: bytes) -> None:
-        self.sent += data
+        if not self.closed:
+            self.sent += data
 
     def writelines(self, pieces: list[bytes]) -> None:
         self.sent += b"".join(pieces)
@@ -168,6 +170,75 @@ async def test_nonsense_behind_a_request_does_not_take_its_answer(begun: bool, q
         await turns()
         assert line.sent.count(b"HTTP/1.1 200 OK") == line.sent.count(b"0\r\n\r\n") == 1 + queued
         assert b"HTTP/1.1 400" not in line.sent
+        assert line.closed
+
+
+BAD_CHUNK = b"POST /2 HTTP/1.1\r\nHost: a\r\ntransfer-encoding: chunked\r\n\r\nnonsense\r\n"
+
+
+@pytest.mark.parametrize("queued", [0, 1])
+async def test_a_queued_body_that_is_nonsense_takes_no_answer(queued: int) -> None:
+    may_go_on = asyncio.Event()
+
+    async def step(connection: Connection, send: Any) -> None:
+        await send(START)
+        await may_go_on.wait()
+        assert connection.send_now(b"piece")
+        await send(END)
+
+    async with serving(step) as (protocol, line):
+        protocol.data_received(ASKED * (1 + queued))
+        await turns()
+        protocol.data_received(BAD_CHUNK)
+        may_go_on.set()
+        await turns()
+        assert line.sent.count(b"HTTP/1.1") == line.sent.count(b"piece\r\n0\r\n\r\n") == 1 + queued
+        assert line.closed
+
+
+async def test_a_body_that_is_nonsense_is_refused_at_once() -> None:
+    async with serving(never) as (protocol, line):
+        protocol.data_received(BAD_CHUNK)
+        await turns()
+        assert line.sent.startswith(b"HTTP/1.1 400 ")
+        assert line.closed
+
+
+async def never(*_: object) -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("junk", [b"}", b"nonsense\r\n\r\n", b"GET / HT"])
+async def test_an_answer_that_takes_long_is_not_cut_for_what_came_behind_it(
+    monkeypatch: pytest.MonkeyPatch, junk: bytes
+) -> None:
+    monkeypatch.setattr(protocol_module, "HEAD_SECONDS", 0.02)
+
+    async def step(_: Connection, send: Any) -> None:
+        await send(START)
+        await asyncio.sleep(0.1)
+        await send(END)
+
+    async with serving(step) as (protocol, line):
+        protocol.data_received(ASKED)
+        await turns()
+        protocol.data_received(junk)
+        await asyncio.sleep(0.2)
+        assert line.sent.endswith(b"0\r\n\r\n")
+
+
+async def test_empty_lines_keep_no_connection_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol_module, "HEAD_SECONDS", 0.02)
+
+    async def step(_: Connection, send: Any) -> None:
+        await send(START)
+        await send(END)
+
+    async with serving(step) as (protocol, line):
+        protocol.data_received(ASKED)
+        await turns()
+        protocol.data_received(b"\r\n")
+        await asyncio.sleep(0.1)
         assert line.closed
 
 

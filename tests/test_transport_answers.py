@@ -260,8 +260,9 @@ async def dripping(peer: Peer) -> None:
         await asyncio.sleep(0.001)
 
 
-async def test_a_bomb_is_no_answer() -> None:
-    bomb = gzip.compress(bytes(MOST_AT_ONCE + 1))
+@pytest.mark.parametrize("members", [1, 8])
+async def test_a_bomb_is_no_answer(members: int) -> None:
+    bomb = gzip.compress(bytes(MOST_AT_ONCE // members + 1)) * members
     sent = answer(bomb, b"content-encoding: gzip")
     async with raw_upstream(answering(sent)) as upstream, transport_to(upstream.url) as transport:
         with pytest.raises(Broken, match="too large"):
