@@ -44,8 +44,10 @@ def remember(object_id: str, key_name: str) -> None:
             link.symlink_to(f"{object_id}/{key_name}")
     except FileExistsError:
         return
-    except (OSError, ValueError) as error:  # no room; no name for a file
-        logger.warning("an owner could not be remembered: %s", type(error).__name__)
+    except OSError as error:
+        logger.warning("an owner could not be remembered: %s", error.strerror)
+    except ValueError:
+        logger.warning("an owner could not be remembered: the id is no name for a file")
 
 
 async def check(object_id: str, caller: Caller, missing: NotFound) -> None:

@@ -25,7 +25,7 @@ async def in_own_thread(function: Callable[[], T]) -> T:
         outcome: Future[T] = Future()
         try:
             outcome.set_result(function())
-        except BaseException as error:  # raised again where it is awaited
+        except BaseException as error:  # a border: raised again where it is awaited
             outcome.set_exception(error)
         with suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(finish, outcome)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
 from proxyapi import counters as counters_module
-from proxyapi.counters import Counters, ProcessCounters
+from proxyapi.counters import Counters, ProcessCounters, Standing
 from proxyapi.redis_link import PipelinedRedis
 from proxyapi.shared_counters import SharedCounters
 from tests.redis_server import RedisServer
@@ -61,15 +61,16 @@ async def test_a_limit_of_nothing_lets_nothing_in() -> None:
 
 
 async def test_a_lowered_limit_says_when_there_is_room_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-    monkeypatch.setattr(counters_module, "time", SimpleNamespace(monotonic=lambda: now))
+    clock = Mock()
+    monkeypatch.setattr(counters_module, "time", clock)
     counters = ProcessCounters()
-    for now in (0.0, 10.0, 20.0, 30.0):  # noqa: B007  (the clock reads it)
-        assert (await counters.hit("a", 4))[0]
-    now = 40.0
 
-    assert await counters.hit("a", 2) == (False, (2, 0, 40.0))  # the one of 20 has left at 80
-    now = 79.9
-    assert not (await counters.hit("a", 2))[0]
-    now = 80.0
-    assert (await counters.hit("a", 2))[0]
+    async def hit(now: float, limit: int) -> tuple[bool, Standing]:
+        clock.monotonic.return_value = now
+        return await counters.hit("a", limit)
+
+    for moment in (0.0, 10.0, 20.0, 30.0):
+        assert (await hit(moment, 4))[0]
+    assert await hit(40.0, 2) == (False, (2, 0, 40.0))  # the one of 20 has left at 80
+    assert not (await hit(79.9, 2))[0]
+    assert (await hit(80.0, 2))[0]

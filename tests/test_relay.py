@@ -132,8 +132,9 @@ async def opened(dialect: Dialect | None = RESPONSES, length: int | None = None)
     framing = b"transfer-encoding: chunked" if length is None else b"content-length: %d" % length
     wire.connection.data_received(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n")
     request: Any = SimpleNamespace(deadline=deadline)
-    answer, call = UpstreamAnswer(await asking, request), row
-    relay: Any = BodyRelay(call, answer) if dialect is None else EventRelay(call, answer, dialect)  # type: ignore[arg-type]
+    call: Any = row
+    answer = UpstreamAnswer(await asking, request)
+    relay: Relay = BodyRelay(call, answer) if dialect is None else EventRelay(call, answer, dialect)
     try:
         yield SimpleNamespace(wire=wire, row=row, relay=relay)
     finally:
