@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from chatproxy.secret_strength import SHORTEST, is_easily_guessed
 from proxyapi import families
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -50,6 +51,16 @@ def header_value(value: str) -> str:
 def secret(value: str) -> str:
     if len(header_value(value)) < 8:
         raise ValueError("is too short; at least 8 printable ASCII characters")
+    return value
+
+
+def strong(value: str) -> str:
+    """Checks a secret that strangers may guess at over the network. The fault never has the value in it."""
+    allowed = f"at least {SHORTEST} random printable ASCII characters, for example those of `openssl rand -hex 20`"
+    if len(header_value(value)) < SHORTEST:
+        raise ValueError(f"is too short; {allowed}")
+    if is_easily_guessed(value):
+        raise ValueError(f"is easily guessed; {allowed}")
     return value
 
 
@@ -175,8 +186,8 @@ SETTINGS = (
     Setting("OPENAI_PROJECT_KEY", None, header_value, "Default `OpenAI-Project`."),
     Setting("OPENAI_ORGANIZATION", None, header_value, "Default `OpenAI-Organization`."),
     Setting("OPENAI_BASE_URL", "https://api.openai.com/v1", http_url, "The upstream: any OpenAI-compatible server."),
-    Setting("SECURITY_KEY", None, secret, "The built-in key of callers. Generated at the first start."),
-    Setting("ACCESS_TOKEN", None, secret, "For the health, log and runtime pages. Generated at the first start."),
+    Setting("SECURITY_KEY", None, strong, "The built-in key of callers. Generated at the first start."),
+    Setting("ACCESS_TOKEN", None, strong, "For the health, log and runtime pages. Generated at the first start."),
     Setting("DEFAULT_MODEL", "gpt-4o-mini", text, "The model of `/chatgpt` and the health checks."),
     Setting("HOST", "127.0.0.1", text, "The address to listen on."),
     Setting("PORT", 3002, whole_number(1, 65535), "The port to listen on."),

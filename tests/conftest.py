@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, settings
 from chatproxy import environment
 from chatproxy.bundled_postgres import BundledPostgres
 from tests.chaos.lab import Postgres
-from tests.gateway import ADMIN_PASSWORD, Gateway, run_gateway
+from tests.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, SECURITY_KEY, Gateway, run_gateway
 from tests.simulator.server import Simulator, run_simulator
 
 for name in [name for name in os.environ if name.startswith("OPENAI_")]:
@@ -31,8 +31,8 @@ for setting in environment.SETTINGS:
     os.environ.pop(setting.name, None)
 os.environ[environment.NO_ENV_FILES] = "1"
 os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="chatproxy-tests-")
-os.environ["SECURITY_KEY"] = "test-security-key"
-os.environ["ACCESS_TOKEN"] = "test-access-token"
+os.environ["SECURITY_KEY"] = SECURITY_KEY
+os.environ["ACCESS_TOKEN"] = ACCESS_TOKEN
 os.environ["DJANGO_SECRET_KEY"] = "test-secret-of-sessions-and-keys-0123456789-abcdefghij"
 
 # Examples are not timed: their time is that of everything else that runs on the machine.

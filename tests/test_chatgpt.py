@@ -11,7 +11,7 @@ import pytest
 from openai.types.chat import ChatCompletion
 
 from proxyapi.chat import chatgpt_answer
-from tests.gateway import UPSTREAM_KEY, Gateway
+from tests.gateway import ACCESS_TOKEN, UPSTREAM_KEY, Gateway
 from tests.simulator.server import Simulator
 
 SYSTEM = {"role": "system", "content": "You are an AI assistant."}
@@ -192,7 +192,7 @@ def test_the_default_model_is_a_setting(start_gateway: Callable[..., Gateway], s
 
     assert gateway.post("/chatgpt", {"prompt": "hi"}).status_code == 200
     assert simulator.last.json["model"] == "gpt-4.1-mini"
-    assert gateway.http.get("/health2", headers={"authorization": "Bearer test-access-token"}).status_code == 200
+    assert gateway.http.get("/health2", headers={"authorization": f"Bearer {ACCESS_TOKEN}"}).status_code == 200
     assert simulator.last.json["model"] == "gpt-4.1-mini"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import openai
 import pytest
 
-from tests.gateway import SECURITY_KEY, UPSTREAM_KEY, Gateway, run_gateway
+from tests.gateway import ACCESS_TOKEN, SECURITY_KEY, UPSTREAM_KEY, Gateway, run_gateway
 from tests.simulator.server import Simulator
 
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
@@ -182,10 +182,10 @@ def without_request_id(answer: Any) -> dict[str, Any]:
         {"params": {"security_key": "wrong"}},
         {"params": {"security_key": ""}},
         {"params": {"access_token": SECURITY_KEY}},
-        {"params": {"access_token": "test-access-token"}},
+        {"params": {"access_token": ACCESS_TOKEN}},
         {"headers": {"authorization": "Bearer wrong"}},
         {"headers": {"authorization": "Bearer"}},
-        {"headers": {"authorization": "Bearer test-access-token"}},
+        {"headers": {"authorization": f"Bearer {ACCESS_TOKEN}"}},
         {"headers": {"authorization": f"Basic {SECURITY_KEY}"}},
         {"headers": {"authorization": SECURITY_KEY}},
         {"headers": {"authorization": f"Bearer {UPSTREAM_KEY}"}},

@@ -168,7 +168,7 @@ def test_a_query_of_2000_fields_is_400(gateway: Gateway) -> None:
 # 403
 
 
-@pytest.mark.parametrize("key", [None, "", "wrong", 5, ["test-security-key"], {"a": 1}, "\ud800", "ключ"])
+@pytest.mark.parametrize("key", [None, "", "wrong", 5, [SECURITY_KEY], {"a": 1}, "\ud800", "ключ"])
 def test_a_wrong_key_is_the_same_403(gateway: Gateway, simulator: Simulator, key: Any) -> None:
     body = json.dumps({**CALL, "security_key": key})
     answer = gateway.http.post("/openai", content=body, headers={"content-type": "application/json"})

@@ -32,17 +32,17 @@ def test_it_works(data_dir: Path) -> None:
 
 
 def test_what_a_source_has_is_not_generated(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SECURITY_KEY", "a-key-of-mine")
+    monkeypatch.setenv("SECURITY_KEY", "a-key-of-mine-0123456789")
     assert "SECURITY_KEY" not in generate_secrets(data_dir)
     assert "SECURITY_KEY" not in (data_dir / environment.SECRETS_FILE).read_text()
 
 
 def test_what_is_missing_is_appended(data_dir: Path) -> None:
     path = data_dir / environment.SECRETS_FILE
-    path.write_text("# mine\nSECURITY_KEY=kept-as-it-is\nACCESS_TOKEN=")
+    path.write_text("# mine\nSECURITY_KEY=kept-as-it-is-4d1c7f\nACCESS_TOKEN=")
     assert generate_secrets(data_dir).keys() == GENERATORS.keys() - {"SECURITY_KEY"}
-    assert path.read_text().startswith("# mine\nSECURITY_KEY=kept-as-it-is\nACCESS_TOKEN=\n")
-    assert environment.load()["SECURITY_KEY"] == "kept-as-it-is"
+    assert path.read_text().startswith("# mine\nSECURITY_KEY=kept-as-it-is-4d1c7f\nACCESS_TOKEN=\n")
+    assert environment.load()["SECURITY_KEY"] == "kept-as-it-is-4d1c7f"
     assert len(environment.load()["ACCESS_TOKEN"]) > 40
 
 

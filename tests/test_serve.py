@@ -22,6 +22,7 @@ from chatproxy.bundled_postgres import BundledPostgres
 from tests.gateway import PATIENCE, Gateway, free_port
 
 Start = Callable[..., Gateway]
+CALLERS_KEY = "a-key-of-the-callers-0123456789"
 
 
 @pytest.fixture
@@ -123,7 +124,7 @@ class CallInFlight:
 
     def __init__(self, start: Start) -> None:
         self.upstream = HeldUpstream()
-        self.server = up(start(OPENAI_BASE_URL=self.upstream.url, OPENAI_API_KEY="sk-test", SECURITY_KEY="a-test-key"))
+        self.server = up(start(OPENAI_BASE_URL=self.upstream.url, OPENAI_API_KEY="sk-test", SECURITY_KEY=CALLERS_KEY))
         self.outcome: list[httpx2.Response | httpx2.HTTPError] = []
         self._thread = threading.Thread(target=self._call)
         self._thread.start()
@@ -131,7 +132,7 @@ class CallInFlight:
 
     def _call(self) -> None:
         body = {
-            "security_key": "a-test-key",
+            "security_key": CALLERS_KEY,
             "model": "gpt-4o-mini",
             "messages": [{"role": "user", "content": "hello"}],
         }
@@ -173,9 +174,10 @@ def test_the_first_start_says_everything_once_and_the_second_finds_it(start: Sta
 
 
 def test_a_secret_of_the_environment_is_not_printed(start: Start) -> None:
-    server = up(start(SECURITY_KEY="a-key-of-mine", ADMIN_PASSWORD="a-password-of-mine", OPENAI_API_KEY="sk-of-mine"))
+    server = up(start(SECURITY_KEY=CALLERS_KEY, ADMIN_PASSWORD="a-password-of-mine", OPENAI_API_KEY="sk-of-mine"))
     assert re.search(r"password +as set in ADMIN_PASSWORD\n", server.log)
     assert "of-mine" not in server.log
+    assert CALLERS_KEY not in server.log
 
 
 def test_a_key_in_a_query_does_not_reach_the_log(start: Start) -> None:

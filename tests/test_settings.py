@@ -21,7 +21,10 @@ BAD_VALUES = [
     ("OPENAI_BASE_URL", "http://host:99999/v1", "not a base URL", "http://host[:port][/path]"),
     ("OPENAI_BASE_URL", "https://host/v1?a=b", "not a base URL", "without query"),
     ("OPENAI_BASE_URL", "https://user:secret@host/v1", "has a user or a password in it", "without either"),
-    ("SECURITY_KEY", "short", "too short", "at least 8"),
+    ("SECURITY_KEY", "short", "too short", "at least 20"),
+    ("ACCESS_TOKEN", "0123456789-abcdefgh", "too short", "at least 20"),
+    ("SECURITY_KEY", "correct horse battery staple", "spaces or non-ASCII", "printable ASCII only"),
+    ("SECURITY_KEY", "пароль-пароль-пароль-пароль", "spaces or non-ASCII", "printable ASCII only"),
     ("DEFAULT_MODEL", "a\x07b", "control characters", "printable"),
     ("PORT", "0", "out of range", "from 1 to 65535"),
     ("PORT", "\uff13\uff10\uff10\uff12", "out of range", "from 1 to 65535"),
@@ -85,8 +88,8 @@ def test_an_empty_value_lets_the_next_source_speak(sources: Path, monkeypatch: p
 def test_data_dir_of_a_file_says_where_the_secrets_are(sources: Path) -> None:
     (sources / "elsewhere").mkdir()
     (sources / ".env").write_text("DATA_DIR=elsewhere\n")
-    (sources / "elsewhere" / environment.SECRETS_FILE).write_text("SECURITY_KEY=from-elsewhere\n")
-    assert environment.load()["SECURITY_KEY"] == "from-elsewhere"
+    (sources / "elsewhere" / environment.SECRETS_FILE).write_text("SECURITY_KEY=key-from-elsewhere-77\n")
+    assert environment.load()["SECURITY_KEY"] == "key-from-elsewhere-77"
 
 
 def test_files_do_not_change_the_environment_of_others(sources: Path) -> None:

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from openai.types.chat import ChatCompletion
 
-from tests.gateway import SECURITY_KEY, Gateway, free_port, run_gateway
+from tests.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway, free_port, run_gateway
 from tests.simulator.delivery import _HTML as PAGE
 from tests.simulator.errors import of_status
 from tests.simulator.server import Simulator
@@ -301,7 +301,7 @@ def test_an_upstream_that_is_not_there_is_the_sdks_server_error(lonely: Gateway)
 
 @pytest.mark.parametrize("page", ["/health", "/health2"])
 def test_health_says_that_upstream_is_not_there(lonely: Gateway, page: str) -> None:
-    answer = lonely.http.get(page, params={"access_token": "test-access-token"})
+    answer = lonely.http.get(page, params={"access_token": ACCESS_TOKEN})
 
     assert answer.status_code == 502
     assert answer.json()["error"]["code"] == "upstream_unreachable"

@@ -1,0 +1,73 @@
+"""Secrets that a person sets: which are refused as too short or easily guessed."""
+
+import random
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from chatproxy import environment
+from chatproxy.secret_strength import FEWEST_CHOICES, SHORTEST, count_choices, is_easily_guessed
+
+NAMES = ("SECURITY_KEY", "ACCESS_TOKEN")
+WEAK = [
+    "a" * 20,
+    "ab" * 20,
+    "12345678901234567890",
+    "98765432109876543210",
+    "abcdefghijklmnopqrstuvwxyz",
+    "passwordpasswordpassword",
+    "PasswordPASSWORDpassword",
+    "password1234567890123",
+    "changemechangemechangeme",
+    "xxxxxxxxxx-yyyyyyyyyy-zzzzzzzzzz",
+    "0000000000000000000000001",
+]
+SEEDED = random.Random(20)
+GENERATED: dict[str, Callable[[], str]] = {
+    "hex": lambda: SEEDED.randbytes(10).hex(),
+    "url-safe": lambda: urlsafe_b64encode(SEEDED.randbytes(15)).decode(),
+    "digits": lambda: str(SEEDED.randrange(10**19, 10**20)),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", WEAK)
+def test_an_easily_guessed_secret_is_refused_without_its_value(name: str, value: str) -> None:
+    with pytest.raises(ImproperlyConfigured) as caught:
+        environment.read({name: value})
+    line = str(caught.value)
+    assert line.startswith(f"{name} is easily guessed; at least 20 random printable ASCII characters")
+    assert value[:6] not in line
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("length", [1, 8, 19])
+def test_a_short_secret_is_refused_without_its_value(name: str, length: int) -> None:
+    value = "q8Zr-x0Kd.w7Lm_c3Vb~"[:length]
+    with pytest.raises(ImproperlyConfigured) as caught:
+        environment.read({name: value})
+    line = str(caught.value)
+    assert line.startswith(f"{name} is too short; at least 20 random printable ASCII characters")
+    assert length < 6 or value[:6] not in line
+
+
+@pytest.mark.parametrize("make", GENERATED.values(), ids=GENERATED.keys())
+def test_random_text_of_twenty_characters_is_accepted(make: Callable[[], str]) -> None:
+    for _ in range(500):
+        assert environment.strong(make()) is not None
+
+
+def test_choices_are_single_characters_runs_and_repetitions() -> None:
+    assert count_choices("") == 0
+    assert count_choices("qzm") == 3
+    assert count_choices("abcd") == 1
+    assert count_choices("qzmqzmqzm") == 4
+    assert count_choices("qz111111") == 3
+
+
+def test_a_long_secret_is_judged_quickly_by_its_beginning() -> None:
+    assert is_easily_guessed("ab" * 60_000)
+    assert not is_easily_guessed("q8Zr-x0Kd.w7Lm_c3Vb~" + "a" * 60_000)
+    assert FEWEST_CHOICES < SHORTEST
