@@ -13,9 +13,12 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from proxyapi.headers import INERT
+
 # Request line and headers; uvicorn alone takes as many as a client likes to send. A read may add 256 KiB to it.
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 30.0
+INERT_LINES = b"".join(b"%b: %b\r\n" % pair for pair in INERT)
 # Requests that may wait behind the one that is answered, and be read meanwhile.
 MOST_QUEUED = 16
 
@@ -184,6 +187,6 @@ class Protocol(HttpToolsProtocol):
             return
         error = {"message": msg, "type": "invalid_request_error", "param": None, "code": "bad_request"}
         body = json.dumps({"error": {**error, "request_id": None}}).encode()
-        head = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
-        self.transport.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+        head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n" + INERT_LINES
+        self.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
         self.transport.close()

@@ -23,6 +23,7 @@ from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch, get_resolver
 
 from proxyapi.exceptions import CallerGone, InternalError, render
+from proxyapi.headers import INERT
 from proxyapi.receiving import Receive
 from proxyapi.relay import RelayResponse
 from proxyapi.requests import CallRequest
@@ -89,6 +90,8 @@ class CallHandler:
         headers = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
         if not response.has_header("vary"):
             headers.append((b"vary", b"origin"))  # as the middleware says, which only sees calls that have one
+        if not response.has_header("content-security-policy"):  # a page of ours has its own
+            headers.extend(INERT)
         headers.append((b"x-proxy-request-id", request.request_id.encode()))
         if request.incoming_request_id:
             headers.append((b"x-incoming-request-id", request.incoming_request_id.encode()))

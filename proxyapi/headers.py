@@ -2,6 +2,9 @@
 
 Up, all pass but those that name or admit the caller, belong to one connection only, or would say something
 untrue of the call as we send it. Down, only those listed pass.
+
+Also owns `INERT`, the headers that keep a browser from running an answer as a page of this server's origin, which is
+the admin's origin, too.
 """
 
 from __future__ import annotations
@@ -30,6 +33,15 @@ PASSED_DOWN = {
     "retry-after-ms", "x-request-id", "x-should-retry",
 }  # fmt: skip
 PASSED_DOWN_PREFIXES = ("openai-", "x-ratelimit-")
+# On every answer that is not a page of ours. Upstream's content type passes unchanged, whatever it is: `nosniff` keeps
+# a browser from guessing another one, and the policy makes a document of HTML, XML or SVG have an origin of its own,
+# run no script and load nothing. Pages of other origins read answers with `fetch` as before. There is no
+# Cross-Origin-Resource-Policy, since media elements may load answers, and no Referrer-Policy, since such a document
+# loads nothing.
+INERT = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"sandbox; default-src 'none'"),
+)
 # RFC 9110, 5.5; without the bytes that only old software sends, which have no one meaning.
 VALUE = re.compile(r"[\t\x20-\x7e]*")
 

@@ -142,6 +142,12 @@ def test_readyz_says_that_calls_may_come(gateway: Gateway, simulator: Simulator)
     assert simulator.requests == []
 
 
+def test_a_web_page_elsewhere_reads_the_status_of_readyz_only(gateway: Gateway, simulator: Simulator) -> None:
+    answer = gateway.http.get("/readyz", headers={"origin": "https://elsewhere.example"})
+
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
 @pytest.mark.parametrize("page", OPEN)
 def test_an_open_page_has_no_secret_and_no_limit(gateway: Gateway, page: str) -> None:
     for _ in range(3):

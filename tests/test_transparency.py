@@ -32,7 +32,8 @@ DOWN_TAKEN_OUT = {
     "x-content-type-options",
 }  # fmt: skip
 DOWN_ADDED = {
-    "access-control-allow-origin", "access-control-expose-headers", "vary", "x-incoming-request-id",
+    "access-control-allow-origin", "access-control-expose-headers", "content-security-policy", "vary",
+    "x-content-type-options", "x-incoming-request-id",
     "x-proxy-request-id",
 }  # fmt: skip
 

@@ -34,7 +34,10 @@ class LivenessView(ProxyView):
 
 
 class ReadinessView(ProxyView):
-    """`GET /readyz`: may calls be sent here? A database outage degrades, it does not stop calls."""
+    """`GET /readyz`: may calls be sent here? A database outage degrades, it does not stop calls.
+
+    Web pages of other origins read the status only: the details are for whoever runs the server, and its orchestrator.
+    """
 
     @openapi.readiness
     async def get(self, request: ProxyRequest) -> HttpResponse:
@@ -52,6 +55,8 @@ class ReadinessView(ProxyView):
             "limits": limiter.state,
             "budgets": reservations.fault or "ok",
         }
+        if "HTTP_ORIGIN" in request.META:
+            facts = {"status": facts["status"]}
         return JsonResponse(facts, status=200 if ready else 503, headers={} if ready else {"Retry-After": "1"})
 
 
