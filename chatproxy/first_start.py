@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
 
 from chatproxy import environment
 from proxyapi.private_file import write_private
@@ -45,7 +47,7 @@ def create_first_admin(values: dict[str, Any]) -> bool:
     An account of that name that is no superuser is left alone: its owner did not ask for more rights.
 
     Raises:
-        ValueError: the name is taken so; one line.
+        ValueError: the name is taken so, or the password is weak; one line, without the password.
     """
     users = get_user_model().objects
     if users.filter(is_superuser=True, is_active=True).exists():
@@ -53,8 +55,24 @@ def create_first_admin(values: dict[str, Any]) -> bool:
     name = values["ADMIN_USERNAME"]
     if users.filter(username=name).exists():
         raise ValueError(f"ADMIN_USERNAME {name!r} is the name of an account that is no active superuser; another name")
+    check_password(name, values["ADMIN_PASSWORD"])
     users.create_superuser(username=name, password=values["ADMIN_PASSWORD"])
     return True
+
+
+def check_password(name: str, password: str) -> None:
+    """Applies the validators of all passwords (`AUTH_PASSWORD_VALIDATORS`) to the first admin's.
+
+    Raises:
+        ValueError: which rules the password breaks; one line, without the password.
+    """
+    try:
+        validate_password(password, get_user_model()(username=name))
+    except ValidationError as error:
+        faults = " ".join(error.messages)
+        raise ValueError(
+            f"ADMIN_PASSWORD is refused: {faults} Set another, or unset it to have one generated"
+        ) from None
 
 
 @contextmanager

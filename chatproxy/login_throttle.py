@@ -1,15 +1,27 @@
-"""Owns the pace of logins: attempts at the admin are counted per address and per user name, attempts at "My usage" per
-address, in PostgreSQL.
+"""Owns the pace of logins: how many attempts at the admin and at "My usage" are looked at, counted in PostgreSQL.
 
-An attempt is counted before its password is looked at, so many at once get no further than many in turn. A login takes
-its own count back. Too many are answered with 429 until the window is over: the right password too, else a guesser
-would learn it.
+An attempt is counted before its password is looked at, so many at once get no further than many in turn. Beyond a
+limit the answer is 429 until the window of 15 minutes is over, for the right password too: otherwise a guesser would
+learn it.
+
+What is counted, in this order; an attempt that one limit refuses is counted for none of the limits after it:
+
+* a device that has signed in as this user before (`chatproxy.known_device`): 10 attempts, and nothing else counts. So
+  whatever strangers do, from wherever, somebody who has signed in before can do so again;
+* the /48 of an IPv6 address: 120 attempts. A /48 is what a hosting provider gives a customer, and has 65,536 networks;
+* the network, one IPv4 address or a /64 of IPv6: 30 attempts, since an office may have one address;
+* the user name as tried from this network: 10 attempts;
+* the user name, from everywhere together: 1000 attempts.
+
+A guesser with N networks has the smaller of 10 N and 1000 attempts at one name in 15 minutes, at most 35 million in a
+year. That is little against a password that passes the validators: 12 characters, and none of the common ones. With a
+hundred networks and more he can use up a name; then devices that have never signed in have to wait, and those that have
+need not. A login takes its own attempt back, and ends the count of its name from its network.
 """
 
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import math
 import unicodedata
 from collections.abc import Callable
@@ -18,6 +30,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.auth import get_user_model
 from django.db import InterfaceError, OperationalError
 from django.db.models import F
 from django.http import HttpRequest, HttpResponse
@@ -25,14 +38,23 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils import timezone
 
+from chatproxy import known_device
 from chatproxy.database_away import say_so
-from chatproxy.models import LoginAttempts
+from chatproxy.known_device import ADMIN_DEVICE, KEY_DEVICE
+from chatproxy.models import Limit, LoginAttempts
+from proxyapi import my_usage, sealing
+from proxyapi.client_network import client_network, client_site
 from proxyapi.html import POLICY
 
 WINDOW = timedelta(minutes=15)
-PER_NAME = 10
-PER_ADDRESS = 30  # an office may have one address
+PER_DEVICE = 10
+PER_SITE = 120
+PER_NETWORK = 30
+PER_NAME_AND_NETWORK = 10
+PER_NAME = 1000
 ADMIN_LOGIN, KEY_LOGIN = TRIED = ("admin:login", "my_usage:sign_in")
+# Forms that change a password: the cookie of the device that sent one is made anew.
+PASSWORD_FORMS = ("admin:password_change", "admin:auth_user_password_change")
 
 
 class LoginThrottle:
@@ -43,9 +65,16 @@ class LoginThrottle:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self._get_response(request)
-        if response.status_code == 302 and (subjects := getattr(request, "login_subjects", None)):
-            with suppress(OperationalError, InterfaceError):  # it has come in all the same
-                forgive(*subjects)
+        match = request.resolver_match
+        if request.method != "POST" or response.status_code != 302 or match is None:
+            return response
+        with suppress(OperationalError, InterfaceError):  # the login or the change is done all the same
+            if limits := getattr(request, "login_limits", ()):
+                forgive(limits)
+            if match.view_name in (ADMIN_LOGIN, *PASSWORD_FORMS):
+                remember_user(request, response)
+            elif match.view_name == KEY_LOGIN:
+                remember_key(request, response)
         return response
 
     def process_view(
@@ -55,10 +84,12 @@ class LoginThrottle:
         if request.method != "POST" or match is None or match.view_name not in TRIED:
             return None
         try:
-            seconds = self._count(request, match.view_name)
+            limits = limits_of_admin(request) if match.view_name == ADMIN_LOGIN else limits_of_key(request)
+            seconds = count(limits)
         except (OperationalError, InterfaceError) as error:  # nobody counts, so nobody may try
             return say_so(error)
         if not seconds:
+            request.login_limits = limits  # type: ignore[attr-defined]  # for the way back
             return None
         facts = {"minutes": math.ceil(seconds / 60)}
         if match.view_name == KEY_LOGIN:
@@ -70,46 +101,72 @@ class LoginThrottle:
         answer["Retry-After"] = str(math.ceil(seconds))
         return answer
 
-    def _count(self, request: HttpRequest, view_name: str) -> float:
-        """Seconds to wait; 0: go on."""
-        LoginAttempts.objects.filter(since__lt=timezone.now() - WINDOW).delete()
-        if view_name == ADMIN_LOGIN:
-            name, address = subject_of_name(request.POST.get("username", "")), subject_of_address(request)
-            seconds = max(count(name, PER_NAME), count(address, PER_ADDRESS))
-        else:  # a key has no name to be guessed at
-            name, address = "", subject_of_address(request, "address of a key")
-            seconds = count(address, PER_ADDRESS)
-        if not seconds:
-            request.login_subjects = (name, address)  # type: ignore[attr-defined]  # for the way back
-        return seconds
+
+def limits_of_admin(request: HttpRequest) -> list[Limit]:
+    """What an attempt at the admin counts for; the module says why."""
+    name = normal_name(request.POST.get("username", ""))
+    device = ADMIN_DEVICE.read(request)
+    user = known_device.user_of(device)
+    if device is not None and user is not None and normal_name(user.get_username()) == name:
+        return [Limit(_digest("device", device.device_id), PER_DEVICE, is_own=True)]
+    network = client_network(_address(request))
+    return [
+        *_limits_of_address(request, "address"),
+        Limit(_digest("name from", f"{network} {name}"), PER_NAME_AND_NETWORK, is_own=True),
+        Limit(_digest("name", name), PER_NAME),
+    ]
 
 
-def count(subject: str, most: int) -> float:
+def limits_of_key(request: HttpRequest) -> list[Limit]:
+    """What an attempt at "My usage" counts for; a key has no name to be guessed at."""
+    device = KEY_DEVICE.read(request)
+    if device is not None and known_device.has_valid_key(device):
+        return [Limit(_digest("device of a key", device.device_id), PER_DEVICE, is_own=True)]
+    return _limits_of_address(request, "address of a key")
+
+
+def count(limits: list[Limit]) -> float:
     """Counts an attempt; returns the seconds until the next one is looked at, or 0 for this one."""
     now = timezone.now()
-    known = LoginAttempts.objects.add(subject, now - WINDOW)
-    return max(1.0, (known.since + WINDOW - now).total_seconds()) if known.attempts > most else 0.0
+    LoginAttempts.objects.forget(now - WINDOW)
+    since = LoginAttempts.objects.add(limits, now - WINDOW)
+    return max(1.0, (since + WINDOW - now).total_seconds()) if since else 0.0
 
 
-def forgive(name: str, address: str) -> None:
-    """A login: its name starts anew; its address gets one attempt back, not those that it made for other names."""
-    LoginAttempts.objects.filter(subject=name).delete()
-    LoginAttempts.objects.filter(subject=address, attempts__gt=0).update(attempts=F("attempts") - 1)
+def forgive(limits: list[Limit]) -> None:
+    """Takes a login's attempt back. The count of its device, or of its name from its network, starts anew."""
+    LoginAttempts.objects.filter(subject__in=[one.subject for one in limits if one.is_own]).delete()
+    shared = [one.subject for one in limits if not one.is_own]
+    LoginAttempts.objects.filter(subject__in=shared, attempts__gt=0).update(attempts=F("attempts") - 1)
 
 
-def subject_of_name(name: str) -> str:
-    return _digest("name", unicodedata.normalize("NFKC", name).casefold().strip())
+def remember_user(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Makes the device of somebody who has just signed in, or changed a password, a known one."""
+    users = get_user_model().objects  # asked anew: the password may have changed since the request began
+    if request.user.pk is not None and (user := users.filter(pk=request.user.pk).first()):
+        ADMIN_DEVICE.write(response, str(user.pk), user.password)
 
 
-def subject_of_address(request: HttpRequest, kind: str = "address") -> str:
-    """The client's, as `TRUSTED_PROXIES` let it be known; of IPv6 the network, which one caller has all of."""
-    address = request.META.get("REMOTE_ADDR", "")
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return _digest(kind, address)
-    network = ipaddress.ip_network((parsed, 64 if parsed.version == 6 else 32), strict=False)
-    return _digest(kind, str(network))
+def remember_key(request: HttpRequest, response: HttpResponseBase) -> None:
+    text = request.POST.get("key", "").strip()
+    if caller := my_usage.keyring.find(text):
+        KEY_DEVICE.write(response, caller.name, sealing.digest(text))
+
+
+def normal_name(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold().strip()
+
+
+def _limits_of_address(request: HttpRequest, kind: str) -> list[Limit]:
+    address = _address(request)
+    network, site = client_network(address), client_site(address)
+    limits = [Limit(_digest(kind, network), PER_NETWORK)]
+    return limits if site == network else [Limit(_digest(kind, site), PER_SITE), *limits]
+
+
+def _address(request: HttpRequest) -> str:
+    """The client's, as `TRUSTED_PROXIES` let it be known."""
+    return str(request.META.get("REMOTE_ADDR", ""))
 
 
 def _digest(kind: str, value: str) -> str:

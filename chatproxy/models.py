@@ -2,30 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from django.db import connection, models
 
-UPSERT = (
-    "INSERT INTO chatproxy_loginattempts AS known (subject, attempts, since) VALUES (%(subject)s, 1, now())"
-    " ON CONFLICT (subject) DO UPDATE SET"
-    " attempts = CASE WHEN known.since < %(start)s THEN 1 ELSE known.attempts + 1 END,"
-    " since = CASE WHEN known.since < %(start)s THEN now() ELSE known.since END"
-    " RETURNING attempts, since"
-)
+# One subject's count as a part of a statement: it counts only if the part before it found its subject below its limit.
+COUNT = """step_{n} AS (
+    INSERT INTO chatproxy_loginattempts AS known (subject, attempts, since)
+    SELECT %(subject_{n})s, 1, now() WHERE {is_reached}
+    ON CONFLICT (subject) DO UPDATE SET
+        attempts = CASE WHEN known.since < %(start)s THEN 1 ELSE known.attempts + 1 END,
+        since = CASE WHEN known.since < %(start)s THEN now() ELSE known.since END
+    RETURNING attempts, since)"""
+IS_BELOW = "(SELECT attempts <= %(limit_{n})s FROM step_{n})"
+# Rows that another statement is about to count in are left to it: waiting for each other, both would fail.
+FORGET = """DELETE FROM chatproxy_loginattempts WHERE subject IN (
+    SELECT subject FROM chatproxy_loginattempts WHERE since < %(start)s LIMIT 1000 FOR UPDATE SKIP LOCKED)"""
+
+
+class Limit(NamedTuple):
+    """A subject and the attempts that it has in a window. `is_own`: a login from there starts its count anew."""
+
+    subject: str
+    attempts: int
+    is_own: bool = False
 
 
 class LoginAttemptsManager(models.Manager["LoginAttempts"]):
-    def add(self, subject: str, start: datetime) -> LoginAttempts:
-        """Counts one more, in one statement: of attempts at once, none is missed. Before `start`, all is forgotten."""
+    def add(self, limits: Sequence[Limit], start: datetime) -> datetime | None:
+        """Counts one more attempt of each subject in turn, up to the first whose limit is passed.
+
+        Returns the start of that subject's window, or None if no limit is passed. It is one statement: no attempt is
+        missed among many at once, and a subject behind one that is blocked is not counted. What began before `start`
+        is forgotten.
+        """
+        steps: list[str] = []
+        values: dict[str, str | int | datetime] = {"start": start}
+        for n, limit in enumerate(limits):
+            values |= {f"subject_{n}": limit.subject, f"limit_{n}": limit.attempts}
+            steps.append(COUNT.format(n=n, is_reached=IS_BELOW.format(n=n - 1) if n else "TRUE"))
+        passed = " UNION ALL ".join(
+            f"SELECT since FROM step_{n} WHERE attempts > %(limit_{n})s"  # noqa: S608  (a number of our own)
+            for n in range(len(limits))
+        )
         with connection.cursor() as cursor:
-            cursor.execute(UPSERT, {"subject": subject, "start": start})
-            attempts, since = cursor.fetchone()
-        return LoginAttempts(subject=subject, attempts=attempts, since=since)
+            cursor.execute(f"WITH {', '.join(steps)} {passed}", values)
+            row = cursor.fetchone()
+        return row[0] if row else None
+
+    def forget(self, start: datetime) -> None:
+        """Deletes counts that began before `start`, at most a thousand at a time."""
+        with connection.cursor() as cursor:
+            cursor.execute(FORGET, {"start": start})
 
 
 class LoginAttempts(models.Model):
-    """`subject` is the digest of an address or of a user name: people type their passwords there."""
+    """`subject` is the digest of a network, a user name or a device: people type their passwords as names."""
 
     subject = models.CharField(max_length=64, primary_key=True)
     attempts = models.PositiveIntegerField()

@@ -138,10 +138,22 @@ def _database(url: str | None) -> dict[str, Any]:
 DATABASE_IS_BUNDLED: bool = _values["DATABASE_URL"] is None
 DATABASES = {"default": _database(_values["DATABASE_URL"])}
 
+PASSWORD_MIN_LENGTH = 12
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.ScryptPasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": PASSWORD_MIN_LENGTH},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"  # after a login at an address without `next`
 # The admin's cookies stay on TLS where it is reached by TLS, that is where its origins are named as https. Besides,
 # each that is set over TLS does (chatproxy.response_headers).
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = bool(CSRF_TRUSTED_ORIGINS) and all(

@@ -8,9 +8,9 @@ import pytest
 from django.contrib.auth.models import User
 
 from chatproxy import environment
-from chatproxy.first_start import GENERATORS, create_first_admin, generate_secrets
+from chatproxy.first_start import GENERATORS, check_password, create_first_admin, generate_secrets
 
-ADMIN = {"ADMIN_USERNAME": "admin", "ADMIN_PASSWORD": "a-password"}
+ADMIN = {"ADMIN_USERNAME": "admin", "ADMIN_PASSWORD": "correct horse battery"}
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_the_first_admin_is_made_once() -> None:
     assert create_first_admin(ADMIN)
     admin = User.objects.get()
     assert admin.is_superuser
-    assert admin.check_password("a-password")
+    assert admin.check_password(ADMIN["ADMIN_PASSWORD"])
     assert not create_first_admin({**ADMIN, "ADMIN_USERNAME": "other"})
     assert User.objects.count() == 1
 
@@ -72,3 +72,26 @@ def test_an_account_of_that_name_gets_no_rights() -> None:
     with pytest.raises(ValueError, match="'admin' is the name of an account that is no active superuser"):
         create_first_admin(ADMIN)
     assert not User.objects.get().is_superuser
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("password", "words"),
+    [
+        ("elevenchars", "too short"),
+        ("1qaz2wsx3edc", "too common"),
+        ("982451653497", "entirely numeric"),
+        ("administrator-1", "too similar to the username"),
+    ],
+)
+def test_a_weak_password_makes_no_admin_and_is_not_repeated(password: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words) as refused:
+        create_first_admin({"ADMIN_USERNAME": "administrator", "ADMIN_PASSWORD": password})
+    assert str(refused.value).startswith("ADMIN_PASSWORD is refused: ")
+    assert password not in str(refused.value)
+    assert not User.objects.exists()
+
+
+def test_a_generated_password_is_never_refused() -> None:
+    for _ in range(200):
+        check_password("admin", GENERATORS["ADMIN_PASSWORD"]())

@@ -19,7 +19,8 @@ from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from chatproxy.login_throttle import PER_ADDRESS
+from chatproxy.known_device import KEY_DEVICE
+from chatproxy.login_throttle import PER_NETWORK
 from chatproxy.models import LoginAttempts
 from proxyapi import my_usage
 from proxyapi.html import POLICY
@@ -288,7 +289,7 @@ def test_a_key_that_is_for_another_cookie_opens_nothing(keys: Keyring) -> None:
 
 def test_attempts_are_counted_by_address(keys: Keyring) -> None:
     _, text = make_key(keys, "mine")
-    statuses = {Client().post(SIGN_IN, {"key": f"wrong {number}"}).status_code for number in range(PER_ADDRESS)}
+    statuses = {Client().post(SIGN_IN, {"key": f"wrong {number}"}).status_code for number in range(PER_NETWORK)}
     refused = Client().post(SIGN_IN, {"key": text})
 
     assert statuses == {403}
@@ -301,9 +302,27 @@ def test_attempts_are_counted_by_address(keys: Keyring) -> None:
     assert text not in str(list(LoginAttempts.objects.values()))
 
 
+def test_a_device_that_has_signed_in_is_not_locked_out_by_its_neighbours(keys: Keyring) -> None:
+    key, text = make_key(keys, "mine")
+    client = signed_in(text)
+    for number in range(PER_NETWORK):
+        Client().post(SIGN_IN, {"key": f"wrong {number}"})
+
+    assert Client().post(SIGN_IN, {"key": text}).status_code == 429
+    assert client.post(SIGN_IN, {"key": text}).status_code == 302
+    cookie = client.cookies[KEY_DEVICE.name]
+    assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Strict", "/my-usage/")
+    assert text not in cookie.value
+    assert key.digest not in cookie.value
+
+    new = key.rotate()
+    wait_until(lambda: keys.find(new) and not keys.find(text))
+    assert client.post(SIGN_IN, {"key": new}).status_code == 429
+
+
 def test_who_signs_in_uses_up_no_attempt(keys: Keyring) -> None:
     _, text = make_key(keys, "mine")
-    for _ in range(PER_ADDRESS + 1):
+    for _ in range(PER_NETWORK + 1):
         signed_in(text)
     assert LoginAttempts.objects.get().attempts == 0
 
