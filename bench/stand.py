@@ -19,6 +19,7 @@ import httpx2
 import psycopg
 
 from bench.processes import LOAD_CORE, SERVER_CORE, children, family, pinned
+from chatproxy import environment
 from chatproxy.bundled_postgres import BundledPostgres
 from tests.gateway import Gateway, free_port, run_gateway
 
@@ -60,14 +61,20 @@ class Stand(NamedTuple):
 
 
 @contextmanager
-def stand(url: str | None = None, *, cores: tuple[int, ...] = (SERVER_CORE,), **settings: str) -> Iterator[Stand]:
-    """Without a `url`, `bench.upstream` is the upstream."""
+def stand(
+    url: str | None = None,
+    *,
+    cores: tuple[int, ...] = (SERVER_CORE,),
+    checkout: Path = environment.BASE_DIR,
+    **settings: str,
+) -> Iterator[Stand]:
+    """Without a `url`, `bench.upstream` is the upstream. `checkout` is the directory of the code that serves."""
     with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as name, pinned(*cores):
         directory = Path(name)
         postgres = BundledPostgres(directory)
         postgres.start()
         try:
-            with upstream() as raw, gateway_on(url or raw, directory, postgres, **settings) as made:
+            with upstream() as raw, gateway_on(url or raw, directory, postgres, checkout=checkout, **settings) as made:
                 yield made
         finally:
             postgres.stop()
@@ -75,13 +82,20 @@ def stand(url: str | None = None, *, cores: tuple[int, ...] = (SERVER_CORE,), **
 
 
 @contextmanager
-def gateway_on(upstream: str, directory: Path, postgres: BundledPostgres, **settings: str) -> Iterator[Stand]:
+def gateway_on(
+    upstream: str,
+    directory: Path,
+    postgres: BundledPostgres,
+    *,
+    checkout: Path = environment.BASE_DIR,
+    **settings: str,
+) -> Iterator[Stand]:
     """A gateway on the cores of this thread, which meanwhile runs on the load's."""
     settings = {"MAX_PARALLEL_REQUESTS": "10000", "BACKGROUND_POLL_SECONDS": "5", **settings}
     cores = os.sched_getaffinity(0)
     postmaster = int((postgres.cluster / "postmaster.pid").read_text().splitlines()[0])
     with (
-        run_gateway(f"{upstream}/v1", postgres.url, directory, **settings) as gateway,
+        run_gateway(f"{upstream}/v1", postgres.url, directory, checkout=checkout, **settings) as gateway,
         psycopg.connect(postgres.url, autocommit=True) as database,
     ):
         key = gateway.make_key(

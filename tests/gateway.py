@@ -33,8 +33,11 @@ PATIENCE = 60.0  # seconds; a start takes one, on a busy machine many more
 class Gateway:
     """`url` is the server's; `http` is a plain client of it; `log` is what it has printed so far."""
 
-    def __init__(self, url: str, database_url: str, process: subprocess.Popen[str]) -> None:
+    def __init__(
+        self, url: str, database_url: str, process: subprocess.Popen[str], checkout: Path = environment.BASE_DIR
+    ) -> None:
         self.url = url
+        self.checkout = checkout
         self.process = process
         self.http = httpx2.Client(base_url=url, timeout=PATIENCE)
         self._clients = [self.http]
@@ -68,8 +71,8 @@ class Gateway:
     def manage(self, *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
         """A command of `manage.py` beside the server, with `said` on its standard input."""
         return subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=environment.BASE_DIR,
+            [python_of(self.checkout), "manage.py", *arguments],
+            cwd=self.checkout,
             env=self.variables,
             input=said,
             capture_output=True,
@@ -179,8 +182,13 @@ class Gateway:
 
 
 @contextmanager
-def run_gateway(upstream: str, database_url: str, data_dir: Path, **settings: str) -> Iterator[Gateway]:
-    """A server with its own `data_dir`, set up by `settings` on top of the usual ones for tests."""
+def run_gateway(
+    upstream: str, database_url: str, data_dir: Path, *, checkout: Path = environment.BASE_DIR, **settings: str
+) -> Iterator[Gateway]:
+    """A server with its own `data_dir`, set up by `settings` on top of the usual ones for tests.
+
+    `checkout` is the directory of the code that serves: this one, or another version to compare it with.
+    """
     port = free_port()
     variables = {
         "SECURITY_KEY": SECURITY_KEY,
@@ -197,15 +205,15 @@ def run_gateway(upstream: str, database_url: str, data_dir: Path, **settings: st
     }
     variables = {**os.environ, **{name: value for name, value in variables.items() if value}}
     process = subprocess.Popen(
-        [sys.executable, "manage.py", "serve"],
-        cwd=environment.BASE_DIR,
+        [python_of(checkout), "manage.py", "serve"],
+        cwd=checkout,
         env=variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
     )
-    gateway = Gateway(f"http://127.0.0.1:{port}", database_url, process)
+    gateway = Gateway(f"http://127.0.0.1:{port}", database_url, process, checkout)
     gateway.variables = variables
     try:
         gateway.wait_for_log("(?s)" + ".*".join(["Booting worker"] * int(settings.get("WEB_CONCURRENCY", "1"))))
@@ -213,6 +221,12 @@ def run_gateway(upstream: str, database_url: str, data_dir: Path, **settings: st
         yield gateway
     finally:
         gateway.stop()
+
+
+def python_of(checkout: Path) -> str:
+    """Returns the interpreter that runs a checkout: its own `.venv`, or this one where it has none."""
+    own = checkout / ".venv" / "bin" / "python"
+    return str(own) if checkout != environment.BASE_DIR and own.exists() else sys.executable
 
 
 _kept: list[socket.socket] = []

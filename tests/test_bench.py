@@ -10,17 +10,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import uvloop
 
-from bench import results, short
+from bench import results, short, turns
 from bench.goals import GOALS, Goal
 from bench.load import Asked, closed_loop, open_loop
 from bench.processes import children, cpu, family, memory
 from bench.requests import BODIES, STREAMS, image, plain, post, streamed, upload
 from bench.stand import upstream
 from bench.streams import count_events, quantile, streams
+from bench.turns import Turns
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +150,45 @@ def test_short_form_fails_when_a_cost_is_always_too_dear(
     assert exit_.value.code == code
     assert list(factors) == []
     assert ("/openai costs" in capsys.readouterr().err) == bool(code)
+
+
+def test_turns_compare_the_costs_of_the_same_round() -> None:
+    noisy = Turns("a call", "ms", other=[1.0, 2.0, 4.0], this=[1.1, 2.2, 3.0])
+
+    assert noisy.ratio == pytest.approx(1.1)
+    assert noisy.ratio_of_cheapest == pytest.approx(1.1)
+    assert turns.table([noisy])[1].split() == [
+        "a",
+        "call",
+        "2.000",
+        "ms",
+        "2.200",
+        "ms",
+        *["1.100", "0.750", "to", "1.100", "1.100"],
+    ]
+
+
+@pytest.mark.parametrize(("most", "code"), [("1.2", 0), ("1.05", 1)])
+def test_turns_fail_when_the_ratio_is_above_what_is_allowed(
+    most: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["turns", ".", "--most", most])
+    monkeypatch.setattr(turns, "allow_many_sockets", lambda: None)
+    monkeypatch.setattr(turns, "compare", lambda *_: [Turns("a call", "ms", [1.0], [1.1])])
+
+    with pytest.raises(SystemExit) as exit_:
+        turns.main()
+
+    assert exit_.value.code == code
+
+
+def test_turns_refuse_a_directory_that_is_no_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["turns", str(tmp_path)])
+
+    with pytest.raises(SystemExit) as exit_:
+        turns.main()
+
+    assert exit_.value.code == 2
+    assert "is no checkout" in capsys.readouterr().err

@@ -1,0 +1,117 @@
+"""Compares the CPU of a call in two checkouts, measured in turns: `python -m bench.turns OTHER [--rounds 7]`.
+
+Both servers run at the same time on one core, each with a PostgreSQL, a DATA_DIR and a key of its own, started for this
+run. One load process measures them alternately, and a round begins with the one that came last in the round before, so
+what disturbs the machine, or changes with time, disturbs both alike. A round gives one ratio, this checkout's cost
+divided by the other's; the median of the rounds counts. `--most 1.02` makes the exit code 1 when a median is above it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from bench import calls, events
+from bench.calls import Subject
+from bench.processes import allow_many_sockets
+from bench.requests import plain
+from bench.stand import Stand, stand, upstream
+
+CHAT = "/v1/chat/completions"
+PATHS = (CHAT, "/openai")
+CALLS, STREAMS = 2000, 200
+
+
+class Turns(NamedTuple):
+    """The costs of one measure in two checkouts, one figure a round, in the same unit."""
+
+    what: str
+    unit: str
+    other: list[float]
+    this: list[float]
+
+    @property
+    def ratios(self) -> list[float]:
+        """This checkout's cost divided by the other's, of each round."""
+        return [this / other for other, this in zip(self.other, self.this, strict=True)]
+
+    @property
+    def ratio(self) -> float:
+        return statistics.median(self.ratios)
+
+    @property
+    def ratio_of_cheapest(self) -> float:
+        """The ratio of the two lowest costs: noise only ever adds CPU, so these have the least of it."""
+        return min(self.this) / min(self.other)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.turns", description=__doc__.partition("\n")[0])
+    parser.add_argument("other", type=Path, help="the directory of another checkout")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--calls", type=int, default=CALLS, help="calls of each kind in a turn")
+    parser.add_argument("--most", type=float, help="the highest median ratio that is no failure")
+    arguments = parser.parse_args()
+    other = arguments.other.resolve()
+    if not (other / "manage.py").is_file():
+        parser.error(f"{other} is no checkout: it has no manage.py")
+    allow_many_sockets()
+    found = compare(other, arguments.rounds, arguments.calls)
+    print(*table(found), sep="\n")
+    sys.exit(arguments.most is not None and any(turns.ratio > arguments.most for turns in found))
+
+
+def compare(other: Path, rounds: int, number: int = CALLS) -> list[Turns]:
+    """Measures every kind of call, `rounds` times, on a server of `other` and on one of this checkout."""
+    with ExitStack() as running:
+        url = running.enter_context(upstream())
+        stands = [running.enter_context(stand(url, checkout=other)), running.enter_context(stand(url))]
+        measures: list[tuple[str, str, Callable[[Stand], float]]] = [
+            *((path, "ms", call_cost(path, number)) for path in PATHS),
+            (f"an event of {CHAT}", "µs", event_cost),
+        ]
+        for _, _, measure in measures:
+            for one in stands:
+                measure(one)  # to warm up
+        found = [Turns(what, unit, [], []) for what, unit, _ in measures]
+        for turn in range(rounds):
+            print(f"… round {turn + 1} of {rounds}", flush=True)
+            for turns, (_, _, measure) in zip(found, measures, strict=True):
+                sides = list(zip(stands, (turns.other, turns.this), strict=True))
+                for one, costs in sides if turn % 2 == 0 else reversed(sides):
+                    costs.append(measure(one))
+    return found
+
+
+def call_cost(path: str, number: int) -> Callable[[Stand], float]:
+    """Returns the measure of a plain call: milliseconds of the worker's CPU, its shipping to PostgreSQL included."""
+
+    def measure(one: Stand) -> float:
+        return calls.measure(Subject(one.server, path, plain(path, one.server.key), one, number)).cpu_ms
+
+    return measure
+
+
+def event_cost(one: Stand) -> float:
+    """Microseconds of the worker's CPU for one relayed event, on many streams at once."""
+    (cost,) = events.measure(one.server, CHAT, seconds=2.0, count=STREAMS, ramp=0.5)
+    return cost.cpu_us
+
+
+def table(found: Sequence[Turns]) -> list[str]:
+    """Lines of text: the medians, the lowest and the highest ratio of a round, and the ratio of the cheapest rounds."""
+    lines = [f"{'':34}{'other':>11}{'this':>11}{'ratio':>8}   {'of all rounds':16}of the cheapest rounds"]
+    for turns in found:
+        medians = "".join(f"{statistics.median(costs):>8.3f} {turns.unit}" for costs in (turns.other, turns.this))
+        spread = f"{min(turns.ratios):.3f} to {max(turns.ratios):.3f}"
+        lines.append(f"{turns.what:34}{medians}{turns.ratio:>8.3f}   {spread:16}{turns.ratio_of_cheapest:.3f}")
+    return lines
+
+
+if __name__ == "__main__":
+    main()
