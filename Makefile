@@ -10,7 +10,7 @@ UV_VERSION := 0.13.9
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos clients screens bench bench-peers bench-short profile demo dev lint format requirements \
+.PHONY: help run test chaos clients screens bench bench-peers bench-short fuzz profile demo dev lint format requirements \
 	clean
 
 help:  ## this list
@@ -25,6 +25,11 @@ test: $(VENV)/dev.stamp  ## run all tests, on all cores; make test ARGS="-k name
 
 chaos: $(VENV)/dev.stamp  ## kill, stop, fill and damage everything under load; then compare the books
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+fuzz: export FUZZ_FACTOR ?= 20
+fuzz: export FUZZ_SEED ?= $(shell date +%s)
+fuzz: $(VENV)/dev.stamp  ## send made-up requests for ten minutes; make test sends a few, always the same ones
+	@$(BIN)/python -m pytest --numprocesses auto tests/fuzz $(ARGS)
 
 clients: $(VENV)/dev.stamp $(NODE)/node_modules/stamp  ## let the Node SDK, Vercel's, LangChain and LlamaIndex talk to /v1
 	@$(BIN)/python -m pytest tests/clients $(ARGS)

@@ -63,6 +63,10 @@ ERROR: Schema = {
 }
 
 
+CALL_ERRORS = (400, 403, 413, 429, 502, 503, 504)
+ID_ERRORS = (*CALL_ERRORS, 404)
+
+
 def body(required: list[str], **properties: Schema) -> Schema:
     return {"type": "object", "required": required, "properties": {**OURS, **properties}, "additionalProperties": True}
 
@@ -80,7 +84,7 @@ def operation(
     query: dict[str, str] | None = None,
     example: dict[str, Any] | None = None,
     tags: tuple[str, ...] = ("simple face",),
-    errors: tuple[int, ...] = (400, 403, 413, 429, 502, 503, 504),
+    errors: tuple[int, ...] = CALL_ERRORS,
 ) -> Callable[[Method], Method]:
     """A decorator that describes one view method. `query` maps names to what they mean."""
     responses = {(200, media_type): schema for media_type, schema in (answers or {JSON: ANY}).items()}
@@ -156,6 +160,7 @@ count_input_tokens = operation(
 QUERY = {name: schema["description"] for name, schema in OURS.items()}
 retrieve_response = operation(
     "Retrieve a response",
+    errors=ID_ERRORS,
     answers={JSON: ANY, EVENTS: TEXT},
     query={
         **QUERY,
@@ -165,10 +170,11 @@ retrieve_response = operation(
         "include_obfuscation": "With `stream`: whether deltas are padded.",
     },
 )
-delete_response = operation("Delete a response", query=QUERY)
-cancel_response = operation("Cancel a background response", request={JSON: body([])}, example={})
+delete_response = operation("Delete a response", query=QUERY, errors=ID_ERRORS)
+cancel_response = operation("Cancel a background response", request={JSON: body([])}, example={}, errors=ID_ERRORS)
 list_input_items = operation(
     "List a response's input items",
+    errors=ID_ERRORS,
     query={
         **QUERY,
         "after": "Items after this id.",

@@ -12,7 +12,9 @@ from proxyapi.openapi import ANY, ERROR, EVENTS, FORM, FORMATS, JSON, TEXT, Sche
 TAG = "/v1, as OpenAI has it"
 REFERENCE = "https://platform.openai.com/docs/api-reference"
 ERRORS = {
+    400: "Malformed, or what upstream does not take",
     401: "Missing or invalid key",
+    403: "The key may not use this model or route",
     404: "Unknown, or closed on this gateway",
     413: "Body too large",
     429: "Too many requests",
