@@ -74,7 +74,7 @@ def stand(
         postgres = BundledPostgres(directory)
         postgres.start()
         try:
-            with upstream() as raw, gateway_on(url or raw, directory, postgres, checkout=checkout, **settings) as made:
+            with upstream() as raw, gateway_on(url or raw, directory, postgres, checkout, **settings) as made:
                 yield made
         finally:
             postgres.stop()
@@ -86,8 +86,8 @@ def gateway_on(
     upstream: str,
     directory: Path,
     postgres: BundledPostgres,
-    *,
     checkout: Path = environment.BASE_DIR,
+    /,
     **settings: str,
 ) -> Iterator[Stand]:
     """A gateway on the cores of this thread, which meanwhile runs on the load's."""
@@ -95,7 +95,7 @@ def gateway_on(
     cores = os.sched_getaffinity(0)
     postmaster = int((postgres.cluster / "postmaster.pid").read_text().splitlines()[0])
     with (
-        run_gateway(f"{upstream}/v1", postgres.url, directory, checkout=checkout, **settings) as gateway,
+        run_gateway(f"{upstream}/v1", postgres.url, directory, checkout, **settings) as gateway,
         psycopg.connect(postgres.url, autocommit=True) as database,
     ):
         key = gateway.make_key(

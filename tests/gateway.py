@@ -183,7 +183,7 @@ class Gateway:
 
 @contextmanager
 def run_gateway(
-    upstream: str, database_url: str, data_dir: Path, *, checkout: Path = environment.BASE_DIR, **settings: str
+    upstream: str, database_url: str, data_dir: Path, checkout: Path = environment.BASE_DIR, /, **settings: str
 ) -> Iterator[Gateway]:
     """A server with its own `data_dir`, set up by `settings` on top of the usual ones for tests.
 
