@@ -10,12 +10,12 @@ UV_VERSION := 0.13.9
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos clients screens bench bench-peers bench-short fuzz profile demo dev lint format requirements \
-	clean
+.PHONY: help run test chaos clients screens bench bench-peers bench-short bench-hostility \
+	fuzz profile demo dev lint format requirements clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
-		printf '  make %-14s%s\n' "$$name" "$$text"; done
+		printf '  make %-16s%s\n' "$$name" "$$text"; done
 
 run: $(VENV)/base.stamp  ## start the server on port 3002
 	@$(BIN)/python manage.py serve
@@ -45,6 +45,9 @@ bench-peers: $(VENV)/dev.stamp $(PEERS)/stamp  ## measure LiteLLM beside chatpro
 
 bench-short: $(VENV)/dev.stamp  ## fail if a call costs more CPU than recorded; make bench-short ARGS=--record
 	@$(BIN)/python -m bench.short $(ARGS)
+
+bench-hostility: $(VENV)/dev.stamp  ## attack a server for half an hour: what good calls lose; into bench/RESULTS.md
+	@$(BIN)/python -m bench.hostility $(ARGS)
 
 profile: $(VENV)/dev.stamp  ## show where a worker's time goes under load; make profile ARGS=/openai
 	@$(BIN)/python -m bench.profile $(ARGS)

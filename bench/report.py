@@ -8,9 +8,9 @@ from bench.goals import GOALS, Found
 
 INTRODUCTION = """# Benchmarks
 
-What `make bench`, `make bench-peers` and `python -m bench.growth` found last; the notes at the end are by hand, from
-`bench/NOTES.md`. One core has the server and PostgreSQL, the other the load and upstream. CPU is what the operating
-system accounts to the processes, so it depends less than calls/s on what else runs on the machine.
+What `make bench`, `make bench-peers`, `make bench-hostility` and `python -m bench.growth` found last; the notes at the
+end are by hand, from `bench/NOTES.md`. One core has the server and PostgreSQL, the other the load and upstream. CPU is
+what the operating system accounts to the processes, so it depends less than calls/s on what else runs on the machine.
 
 **B** is the CPU of a call of Django's stock ASGI handler with an empty view (two middlewares, uvicorn-worker), in the
 same run: milliseconds are this machine's, ratios to B hold on others. Ledger, authentication, limits, redaction and
@@ -26,6 +26,8 @@ def render(found: Found, notes: str) -> str:
         parts += ["## A growing ledger", table(("rows", *CALLS[2:], "B"), growth_rows(found["growth"]["ledgers"]))]
     if "peers" in found:
         parts += peers(found["peers"])
+    if "hostility" in found:
+        parts += hostility(found["hostility"])
     parts += ["## Where, when, with what", table(("", *found), surroundings(found)), notes.strip()]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -65,6 +67,44 @@ def peers(found: Found) -> Iterator[str]:
     yield f"## Peers\n\n{versions}, one worker, a master key and no ledger. B = {found['b_ms']:.3f} ms."
     yield table(CALLS, call_rows(found["calls"], found["b_ms"]))
     yield table(EVENTS, event_rows(found["events"], found["b_ms"]))
+
+
+HOSTILITY = (
+    *("attack", "calls/s", "p50 ms", "p99 ms", "failed", "memory, MB", "of it by design", "disk lost, MB"),
+    *("descriptors", "attacker, MB/s", "its CPU", ""),
+)
+
+
+def hostility(found: Found) -> Iterator[str]:
+    yield (
+        "## Hostility\n\nGood calls, quiet → attacked, medians of rounds in turns; memory of the worker, before → at"
+        " its worst. The attacker has a line of 100 Mbit/s, and one core with upstream and the good caller. Held: at"
+        " least 80 % of the calls a second, p99 below four times the quiet one, less than 100 MB of memory more (and"
+        " what STRANGER_BYTES holds by design), the disk as it was, no call failed."
+    )
+    for kind, title in (("strangers", "Strangers"), ("key_holders", "With a valid key that has limits")):
+        yield f"### {title}"
+        yield table(HOSTILITY, hostility_rows(found[kind]))
+
+
+def hostility_rows(lines: Iterable[Found]) -> Iterator[Sequence[str]]:
+    for one in lines:
+        yield [
+            one["name"],
+            *(
+                f"{one[f'quiet_{name}']:{form}} → {one[name]:{form}}"
+                for name, form in (("rate", ",.0f"), ("p50", ".1f"))
+            ),
+            f"{one['quiet_p99']:.1f} → {one['p99']:.1f}",
+            str(one["failed"]),
+            f"{one['before'] / 1e6:.0f} → {one['peak'] / 1e6:.0f}",
+            f"{one['by_design'] / 1e6:.0f}",
+            f"{one['disk'] / 1e6:.0f}",
+            f"{one['descriptors']:,}",
+            f"{one['attacker']['bytes_per_second'] / 1e6:.1f}",
+            f"{one['attacker']['cpu_percent']:.0f} %",
+            f"**missed: {', '.join(one['missed'])}**" if one["missed"] else "held",
+        ]
 
 
 def goal_rows(found: Found) -> Iterator[Sequence[str]]:

@@ -11,16 +11,21 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
 
-from bench import results, short, turns
+from bench import report, results, short, turns
+from bench.attacks import MANY_ADDRESSES, Attack, Pieces, head, key_holders, strangers, with_body
 from bench.goals import GOALS, Goal
+from bench.good_calls import measure
+from bench.hostility import Row
 from bench.load import Asked, closed_loop, open_loop
 from bench.processes import children, cpu, family, memory
 from bench.requests import BODIES, STREAMS, image, plain, post, streamed, upload
 from bench.stand import upstream
+from bench.stranger import Stranger
 from bench.streams import count_events, quantile, streams
 from bench.turns import Turns
 
@@ -192,3 +197,64 @@ def test_turns_refuse_a_directory_that_is_no_checkout(
 
     assert exit_.value.code == 2
     assert "is no checkout" in capsys.readouterr().err
+
+
+SLOWED: dict[str, Any] = {
+    **{"name": "a", "quiet_rate": 100, "rate": 80, "quiet_p50": 1, "p50": 2, "quiet_p99": 3, "p99": 11, "failed": 0},
+    **{"before": 10**8, "peak": 199_999_999, "after": 10**8, "by_design": 0, "disk": 0, "descriptors": 9},
+    "attacker": {"bytes_per_second": 12_500_000, "cpu_percent": 3.0},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "missed"),
+    [
+        ({}, []),
+        ({"rate": 79}, ["rate"]),
+        ({"p99": 12}, ["p99"]),
+        ({"peak": 2 * 10**8}, ["memory"]),
+        ({"peak": 3 * 10**8, "by_design": 128 * 1024 * 1024}, []),
+        ({"disk": 20_000_000}, ["disk"]),
+        ({"failed": 1}, ["failed calls"]),
+    ],
+    ids=["held", "rate", "p99", "memory", "by design", "disk", "failed"],
+)
+def test_an_attack_is_held_when_good_calls_hardly_feel_it(change: dict[str, Any], missed: list[str]) -> None:
+    row = Row(**{**SLOWED, **change})
+
+    assert row.faults() == missed
+    lines = [{**row._asdict(), "missed": missed}]
+    text = "\n".join(report.hostility({"strangers": lines, "key_holders": []}))
+    assert ("held |" in text) == (not missed)
+
+
+@pytest.mark.parametrize("attack", [*strangers(), *key_holders("key")], ids=lambda attack: attack.name)
+def test_an_attack_has_what_its_requests_announce(attack: Attack) -> None:
+    assert 1 <= attack.addresses <= MANY_ADDRESSES
+    for pieces in attack.requests:
+        first, _, rest = b"".join(pieces[:2]).partition(b"\r\n\r\n")
+        announced = [line for line in first.split(b"\r\n") if line.lower().startswith(b"content-length: ")]
+        sent = sum(map(len, pieces)) - len(first) - 4
+        if b"chunked" not in first and announced and attack.then != "hold":
+            assert sent == int(announced[0].split()[1]), rest[:100]
+
+
+@pytest.mark.parametrize("then", ["again", "same", "hold"])
+def test_a_stranger_sends_on_every_connection_until_its_time_is_over(url: str, then: Any) -> None:
+    requests: tuple[Pieces, ...] = (with_body("POST", "/v1/chat/completions", b"{}"), (head("POST", "/"),))
+
+    said = uvloop.run(Stranger(Attack("a", requests, connections=3, then=then, addresses=2), url).run(0.3))
+
+    assert said["connections"] >= 3
+    assert said["answers"]["200"] >= 3
+    assert (said["connections"] > 3) == (then == "again")
+
+
+def test_good_calls_that_fail_are_counted(url: str, refusing_url: str) -> None:
+    good = measure(Asked(url, plain("/v1/chat/completions", "key")), seconds=0.4)
+    refused = measure(Asked(refusing_url, plain("/v1/chat/completions", "key")), seconds=0.4)
+
+    assert (good.failed, refused.calls_per_second) == (0, 0)
+    assert good.calls_per_second > 0
+    assert 0 < good.p50 <= good.p99
+    assert refused.failed >= 20

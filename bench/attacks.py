@@ -1,0 +1,175 @@
+"""Owns what a hostile client sends, as data: whole requests as bytes, made once, and how its connections behave.
+
+Every body is sent in pieces of 64 KiB, and all connections of an attack share one line (`bench.stranger`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from bench.requests import MIB
+
+Pieces = tuple[bytes, ...]
+KIB = 1024
+PIECE = 64 * KIB
+FORM = "multipart/form-data; boundary=b"
+VIEWS = ("/healthz", "/", "/readyz", "/docs", "/log", "/metrics", "/usage")
+MANY_ADDRESSES = 64
+
+
+class Attack(NamedTuple):
+    """What a client does on each of its `connections`, over and over.
+
+    Each takes the next of `requests` in turn. `then` says what follows a request: `again` reads an answer and
+    makes a new connection, `same` reads it and stays on this one, `hold` keeps the connection until the server closes
+    it. `pause` is seconds between two pieces. Without `reads` nothing is ever received. `addresses` is how many
+    addresses the connections come from. `memory` is what the server holds of it by design, in bytes. It has gone on for
+    `lead` seconds when good calls are looked at.
+    """
+
+    name: str
+    requests: tuple[Pieces, ...]
+    connections: int
+    then: Literal["again", "same", "hold"] = "again"
+    pause: float = 0.0
+    reads: bool = True
+    addresses: int = 1
+    memory: int = 0
+    lead: float = 5.0
+
+
+def strangers() -> list[Attack]:
+    """Attacks that need no key."""
+    small_chat = b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"hi"}]}'
+    held = (with_length("POST", "/openai", 48 * MIB, [b"x" * PIECE] * (47 * 16)),)
+    idle = ((head("GET", "/healthz"),),)
+    wrong = with_body("POST", "/v1/chat/completions", small_chat, "Authorization: Bearer cp-" + "x" * 43)
+    return [
+        Attack(
+            "chunked 290 MiB to /admin/login/, /static/x, /my-usage/, foreign Host",
+            tuple(endless(path) for path in ("/admin/login/", "/static/x", "/my-usage/")),
+            connections=3,
+        ),
+        Attack(
+            "50 MB of `[]` to GET " + ", ".join(VIEWS),
+            tuple(with_length("GET", path, *many_lists(50_000_000)) for path in VIEWS),
+            connections=1,
+        ),
+        Attack("70 kB with 10,000 `cp-` to /openai", (many_keys("application/json"),), connections=8),
+        Attack("the same as text/plain, as a web page may", (many_keys("text/plain"),), connections=8),
+        Attack("24 bodies of 47 MiB, held, /openai", held, connections=24, then="hold", memory=128 * MIB, lead=15),
+        Attack(
+            f"the same from {MANY_ADDRESSES} addresses",
+            held,
+            connections=MANY_ADDRESSES,
+            then="hold",
+            addresses=MANY_ADDRESSES,
+            memory=128 * MIB,
+            lead=15,
+        ),
+        Attack(
+            "500 bodies, one byte in 5 s each, /openai",
+            (with_length("POST", "/openai", 10_000, [b"x"] * 10_000),),
+            connections=500,
+            pause=5.0,
+            addresses=MANY_ADDRESSES,
+        ),
+        Attack(
+            "1,000 heads, one byte in 5 s each",
+            (tuple(bytes((byte,)) for byte in head("GET", "/healthz", "X-Padding: " + "x" * 5000)),),
+            connections=1000,
+            pause=5.0,
+            addresses=MANY_ADDRESSES,
+        ),
+        Attack("3,000 idle connections after one GET /healthz", idle, connections=3000, then="hold"),
+        Attack(
+            f"the same from {MANY_ADDRESSES} addresses",
+            idle,
+            connections=3000,
+            then="hold",
+            addresses=MANY_ADDRESSES,
+        ),
+        Attack("wrong keys, 64 connections", (wrong,), connections=64, then="same"),
+        Attack(
+            f"the same from {MANY_ADDRESSES} addresses", (wrong,), connections=64, then="same", addresses=MANY_ADDRESSES
+        ),
+        Attack(
+            "150 readers of static files and /docs that never read",
+            tuple(
+                (head("GET", path) * 50,)
+                for path in ("/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js", "/openapi.json")
+            ),
+            connections=150,
+            then="hold",
+            reads=False,
+            addresses=MANY_ADDRESSES,
+        ),
+        Attack(
+            "Upgrade: h2c with a request in its body",
+            (with_body("POST", "/v1/models", head("GET", "/healthz"), "Connection: Upgrade", "Upgrade: h2c"),),
+            connections=16,
+        ),
+        Attack("heads of 60 kB", (in_pieces(head("GET", "/x", "X-Padding: " + "x" * 60_000)),), 16, "same"),
+        Attack("heads of 1 MB", (in_pieces(head("GET", "/x", "X-Padding: " + "x" * 1_000_000)),), 16),
+        Attack("15,000 names in a query, /usage", (in_pieces(head("GET", "/usage?" + query(15_000))),), 16, "same"),
+    ]
+
+
+def key_holders(key: str) -> list[Attack]:
+    """Attacks with a valid key that has limits."""
+    bearer = f"Authorization: Bearer {key}"
+    members = b"{" + b",".join(b'"m%d":0' % number for number in range(1_000_000)) + b"}"
+    numbers = b"[" + b",".join([b"7" * 4299] * 2000) + b"]"
+    return [
+        Attack(f"50 MB of `[]` to {path}", (with_length("POST", path, *many_lists(50_000_000), bearer),), connections=1)
+        for path in ("/v1/chat/completions", "/openai")
+    ] + [
+        Attack("a million members to /openai", (with_body("POST", "/openai", members, bearer),), connections=1),
+        Attack(
+            "2,000 numbers of 4,299 digits to /openai",
+            (with_body("POST", "/openai", b'{"n":' + numbers + b"}", bearer),),
+            connections=1,
+        ),
+    ]
+
+
+def head(method: str, target: str, *headers: str, host: str = "bench") -> bytes:
+    return "\r\n".join([f"{method} {target} HTTP/1.1", f"Host: {host}", *headers, "", ""]).encode()
+
+
+def with_body(method: str, path: str, body: bytes, *headers: str, content_type: str = "application/json") -> Pieces:
+    """A whole request; a short body is in the piece that has its head."""
+    content = head(method, path, f"Content-Type: {content_type}", f"Content-Length: {len(body)}", *headers) + body
+    return in_pieces(content)
+
+
+def with_length(method: str, path: str, length: int, body: list[bytes], *headers: str) -> Pieces:
+    """A request that announces `length` bytes; `body` may be shorter."""
+    return (head(method, path, "Content-Type: application/json", f"Content-Length: {length}", *headers), *body)
+
+
+def endless(path: str) -> Pieces:
+    """A chunked form of 290 MiB with a Host that nobody has configured."""
+    chunk = b"%x\r\n%b\r\n" % (PIECE, b"x" * PIECE)
+    start = head("POST", path, f"Content-Type: {FORM}", "Transfer-Encoding: chunked", host="evil.example")
+    return (start, *[chunk] * (290 * 16))
+
+
+def many_lists(size: int) -> tuple[int, list[bytes]]:
+    """The length and the pieces of a JSON object with a list of empty lists."""
+    piece = b"[]," * (PIECE // 3)
+    pieces = [b'{"a":[', *[piece] * (size // len(piece)), b"[]]}"]
+    return sum(map(len, pieces)), pieces
+
+
+def many_keys(content_type: str) -> Pieces:
+    body = b'{"security_key":"wrong","x":"' + b"cp-aaaa" * 10_000 + b'"}'
+    return with_body("POST", "/openai", body, content_type=content_type)
+
+
+def query(names: int) -> str:
+    return "&".join(f"{number}=" for number in range(names))
+
+
+def in_pieces(content: bytes) -> Pieces:
+    return tuple(content[at : at + PIECE] for at in range(0, len(content), PIECE))

@@ -1,0 +1,270 @@
+"""How good calls fare while somebody attacks: `python -m bench.hostility [--only WORD] [--rounds 3]`.
+
+One worker with PostgreSQL on a core of its own; upstream, the good caller and the attacker (`bench.stranger`) share the
+other. Each attack takes turns with quiet: good calls are measured without it, then with it, several times. Of each
+figure the median of the rounds counts, of memory and disk the worst. DATA_DIR and TMPDIR are on a tmpfs if we may
+mount one, so that what an attack writes shows at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench import good_calls, results
+from bench.attacks import Attack, key_holders, strangers
+from bench.good_calls import Good
+from bench.load import Asked
+from bench.processes import LOAD_CORE, SERVER_CORE, allow_many_sockets, pinned
+from bench.requests import MIB, plain
+from bench.stand import Stand, gateway_on, upstream
+from chatproxy import environment
+from chatproxy.bundled_postgres import BundledPostgres
+
+CHAT = "/v1/chat/completions"
+DESCRIPTORS = 2200  # what the gateway may open: what README asks for 1,000 parallel calls
+DISK = 900 * MIB
+MEASURED_SECONDS = 6.0
+SETTLING_SECONDS = 1.0
+SAMPLE_SECONDS = 0.05
+LEAST_RATE, MOST_P99, MOST_MEMORY, MOST_DISK = 0.8, 4.0, 100_000_000, 16 * MIB
+LIMITED = ("--requests-per-minute", "60")
+
+
+class Watched(NamedTuple):
+    """The worker's memory in bytes before an attack and at its worst, bytes of disk lost, most descriptors open."""
+
+    before: int
+    peak: int
+    disk: int
+    descriptors: int
+
+
+class Row(NamedTuple):
+    """An attack's figures. Times in milliseconds, rates in calls a second, sizes in bytes."""
+
+    name: str
+    quiet_rate: float
+    rate: float
+    quiet_p50: float
+    p50: float
+    quiet_p99: float
+    p99: float
+    failed: int
+    before: int
+    peak: int
+    after: int
+    by_design: int
+    disk: int
+    descriptors: int
+    attacker: dict[str, Any]
+
+    def faults(self) -> list[str]:
+        """Which goals are missed."""
+        tests = {
+            "rate": self.rate < LEAST_RATE * self.quiet_rate,
+            "p99": self.p99 >= MOST_P99 * self.quiet_p99,
+            "memory": self.peak - self.before >= MOST_MEMORY + self.by_design,
+            "disk": self.disk > MOST_DISK,
+            "failed calls": self.failed > 0,
+        }
+        return [name for name, is_missed in tests.items() if is_missed]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.hostility", description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default="", help="attacks whose name has this word; bench/RESULTS.md stays as it is")
+    parser.add_argument("--checkout", type=Path, default=environment.BASE_DIR, help="of the code that is attacked")
+    arguments = parser.parse_args()
+    allow_many_sockets()
+    start = results.surroundings()
+    found: dict[str, list[dict[str, Any]]] = {}
+    for kind, attacks in (("strangers", strangers()), ("key_holders", key_holders(""))):
+        rows = [
+            on_its_own_gateway(
+                arguments.checkout.resolve(), attack, number, arguments.rounds, has_key=kind == "key_holders"
+            )
+            for number, attack in enumerate(attacks)
+            if arguments.only in attack.name
+        ]
+        found[kind] = [{**row._asdict(), "missed": row.faults()} for row in rows]
+    if not arguments.only and arguments.checkout == environment.BASE_DIR:
+        results.note("hostility", start, **found)
+
+
+def on_its_own_gateway(checkout: Path, attack: Attack, number: int, rounds: int, *, has_key: bool) -> Row:
+    """Measures one attack. What an earlier one has left in memory would hide what this one takes."""
+    with gateway(checkout) as (it, places):
+        key = it.gateway.make_key(f"limited-{number}", *LIMITED) if has_key else ""
+        return measure(it, places, attack, number, key, rounds)
+
+
+@contextmanager
+def gateway(checkout: Path) -> Iterator[tuple[Stand, list[Path]]]:
+    """A gateway with few descriptors, and the directories whose free space is watched."""
+    with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as name, pinned(SERVER_CORE), small_disk(name) as disk:
+        postgres = BundledPostgres(Path(name))
+        postgres.start()
+        (disk / "tmp").mkdir()
+        try:
+            with upstream() as url, ExitStack() as running:
+                with few_descriptors():
+                    it = running.enter_context(
+                        gateway_on(url, disk / "data", postgres, checkout, TMPDIR=str(disk / "tmp"))
+                    )
+                yield it, [disk / "data", disk / "tmp"]
+        finally:
+            postgres.stop()
+            postgres.delete()
+
+
+@contextmanager
+def small_disk(directory: str) -> Iterator[Path]:
+    """A tmpfs, for root; an ordinary directory for anybody else."""
+    disk = Path(directory) / "disk"
+    disk.mkdir()
+    mounted = (
+        os.geteuid() == 0
+        and not subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(disk)],  # noqa: S607  (mount(8), as found)
+            check=False,
+            capture_output=True,
+        ).returncode
+    )
+    try:
+        yield disk
+    finally:
+        if mounted:
+            subprocess.run(["umount", "--lazy", str(disk)], check=True)  # noqa: S607  (umount(8), as found)
+
+
+@contextmanager
+def few_descriptors() -> Iterator[None]:
+    """What starts meanwhile may open as many as the README asks for; only root can lower, and then raise, the bound."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS if os.geteuid() == 0 else most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def measure(it: Stand, places: Sequence[Path], attack: Attack, number: int, key: str, rounds: int) -> Row:
+    """Quiet and attack in turns."""
+    asked = Asked(it.server.url, plain(CHAT, it.server.key))
+    quiet: list[Good] = []
+    attacked: list[Good] = []
+    watched: list[Watched] = []
+    said: list[dict[str, Any]] = []
+    for _ in range(rounds):
+        quiet.append(good_calls.measure(asked, MEASURED_SECONDS))
+        with watching(it.server.pids[0], places) as sampled, stranger(number, it.server.url, attack.lead, key) as words:
+            time.sleep(attack.lead)
+            attacked.append(good_calls.measure(asked, MEASURED_SECONDS))
+        watched.append(sampled[0])
+        said.append(words[0])
+        time.sleep(SETTLING_SECONDS)
+    row = Row(
+        name=attack.name,
+        **{f"quiet_{name}": middle(quiet, field) for name, field in FIELDS.items()},
+        **{name: middle(attacked, field) for name, field in FIELDS.items()},
+        failed=sum(good.failed for good in attacked),
+        before=watched[0].before,
+        peak=watched[0].before + max(one.peak - one.before for one in watched),
+        after=memory(it.server.pids[0]),
+        by_design=attack.memory,
+        disk=max(one.disk for one in watched),
+        descriptors=max(one.descriptors for one in watched),
+        attacker=said[-1],
+    )
+    print(as_text(row), flush=True)
+    return row
+
+
+FIELDS = {"rate": "calls_per_second", "p50": "p50", "p99": "p99"}
+
+
+def middle(found: Sequence[Good], field: str) -> float:
+    return float(statistics.median(getattr(good, field) for good in found))
+
+
+@contextmanager
+def stranger(number: int, url: str, lead: float, key: str) -> Iterator[list[dict[str, Any]]]:
+    """The attacker, in a process of its own; the list has what it says in the end. It ends by itself."""
+    seconds = lead + MEASURED_SECONDS + 1
+    command = [sys.executable, "-m", "bench.stranger", str(number), url, str(seconds), *([key] if key else [])]
+    words: list[dict[str, Any]] = []
+    with pinned(LOAD_CORE), subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield words
+        words.append(json.loads(process.stdout.read()))
+
+
+@contextmanager
+def watching(pid: int, places: Sequence[Path]) -> Iterator[list[Watched]]:
+    """The list has what was seen, once the block has ended."""
+    before, free = memory(pid), free_bytes(places)
+    worst = {"peak": before, "disk": 0, "descriptors": 0}
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(SAMPLE_SECONDS):
+            worst["peak"] = max(worst["peak"], memory(pid))
+            worst["disk"] = max(worst["disk"], free - free_bytes(places))
+            worst["descriptors"] = max(worst["descriptors"], len(os.listdir(f"/proc/{pid}/fd")))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    found: list[Watched] = []
+    try:
+        yield found
+    finally:
+        over.set()
+        thread.join()
+        found.append(Watched(before, **worst))
+
+
+def memory(pid: int) -> int:
+    """Bytes of a process that are in memory (RSS)."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def free_bytes(places: Sequence[Path]) -> int:
+    found = []
+    for place in places:
+        with suppress(FileNotFoundError):
+            disk = os.statvfs(place)
+            found.append(disk.f_bavail * disk.f_frsize)
+    return min(found)
+
+
+def as_text(row: Row) -> str:
+    line = row.attacker["bytes_per_second"] / 1e6
+    return (
+        f"{row.name}\n"
+        f"    calls/s {row.quiet_rate:.0f} → {row.rate:.0f}, p50 {row.quiet_p50:.1f} → {row.p50:.1f} ms,"
+        f" p99 {row.quiet_p99:.1f} → {row.p99:.1f} ms, failed {row.failed}\n"
+        f"    memory {row.before / 1e6:.0f} → {row.peak / 1e6:.0f} → {row.after / 1e6:.0f} MB,"
+        f" disk lost {row.disk / 1e6:.0f} MB, descriptors {row.descriptors}\n"
+        f"    the attacker: {line:.1f} MB/s, {row.attacker['connections']} connections, {row.attacker['requests']}"
+        f" requests, CPU {row.attacker['cpu_percent']:.0f} %, answers {row.attacker['answers']}\n"
+        f"    {'missed: ' + ', '.join(row.faults()) if row.faults() else 'held'}"
+    )
+
+
+if __name__ == "__main__":
+    main()

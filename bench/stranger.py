@@ -1,0 +1,120 @@
+"""A hostile client on a line of 100 Mbit/s: `python -m bench.stranger NUMBER URL SECONDS [KEY]`, started by
+`bench.hostility`.
+
+It runs one attack of `bench.attacks` for so many seconds, on loopback only, then says as JSON what it did: bytes,
+connections, answers by status, and its own CPU, which the server's and the good caller's figures can be judged by. All
+its connections share a token bucket; a new connection is charged what its packets take on a line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+import time
+from collections import Counter
+from itertools import count
+from typing import Any
+
+import uvloop
+
+from bench.attacks import Attack, key_holders, strangers
+from bench.processes import allow_many_sockets
+from bench.requests import address
+
+LINE = 12_500_000  # bytes a second
+BURST_SECONDS = 0.05
+HANDSHAKE = 400  # bytes of the packets that open and close a connection
+SMALL_BUFFER = 4096  # of a connection that never reads
+NICENESS = 5  # it shares a core with upstream and the good caller, whom a real stranger would not slow down
+
+
+class Line:
+    """A token bucket: what `take` returns for may be sent."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self._free_at = 0.0
+
+    async def take(self, size: int) -> None:
+        now = asyncio.get_running_loop().time()
+        self._free_at = max(self._free_at, now - BURST_SECONDS) + size / LINE
+        self.sent += size
+        if self._free_at > now:
+            await asyncio.sleep(self._free_at - now)
+
+
+class Stranger:
+    def __init__(self, attack: Attack, url: str) -> None:
+        self._attack = attack
+        self._server = address(url)
+        self._line = Line()
+        self._answers: Counter[str] = Counter()
+        self._connections = 0
+        self._requests = 0
+
+    async def run(self, seconds: float) -> dict[str, Any]:
+        """Attacks for so long, and returns what was done."""
+        tasks = [asyncio.create_task(self._connection(number)) for number in range(self._attack.connections)]
+        await asyncio.sleep(seconds)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return {
+            "bytes_per_second": self._line.sent / seconds,
+            "connections": self._connections,
+            "requests": self._requests,
+            "answers": dict(self._answers),
+            "cpu_percent": time.process_time() / seconds * 100,
+        }
+
+    async def _connection(self, number: int) -> None:
+        """One connection after the other, each from the same address."""
+        source = f"127.1.0.{number % self._attack.addresses + 1}"
+        for turn in count(number):
+            pieces = self._attack.requests[turn % len(self._attack.requests)]
+            await self._line.take(HANDSHAKE)
+            with socket.socket() as connection:
+                connection.setblocking(False)
+                if not self._attack.reads:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
+                try:
+                    connection.bind((source, 0))
+                    await asyncio.get_running_loop().sock_connect(connection, self._server)
+                    self._connections += 1
+                    await self._requests_on(connection, pieces)
+                except OSError as error:  # the server has had enough of this connection
+                    self._answers[type(error).__name__] += 1
+
+    async def _requests_on(self, connection: socket.socket, pieces: tuple[bytes, ...]) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._requests += 1
+            for piece in pieces:
+                await self._line.take(len(piece))
+                await loop.sock_sendall(connection, piece)
+                if self._attack.pause:
+                    await asyncio.sleep(self._attack.pause)
+            if not self._attack.reads:
+                await asyncio.Event().wait()  # until the attack is over
+            data = await loop.sock_recv(connection, 65536)
+            self._answers[data[9:12].decode("latin-1") or "closed"] += 1
+            while data and self._attack.then == "hold":
+                data = await loop.sock_recv(connection, 65536)
+            if not data or self._attack.then != "same":
+                return
+
+
+def main() -> None:
+    number, url, seconds, *keys = sys.argv[1:]
+    attack = (key_holders(keys[0]) if keys else strangers())[int(number)]
+    allow_many_sockets()
+    os.nice(NICENESS)
+    print("ready", flush=True)
+    print(json.dumps(uvloop.run(Stranger(attack, url).run(float(seconds)))))
+
+
+if __name__ == "__main__":
+    main()
