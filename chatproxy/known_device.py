@@ -91,5 +91,5 @@ def has_valid_key(device: Device | None) -> bool:
     """Whether the text of the key that signed in on this device is in force. Asks no database."""
     if device is None:
         return False
-    digests = my_usage.keyring.named(device.owner)
+    digests = my_usage.digests_in_force(device.owner)
     return any(constant_time_compare(fingerprint_of(digest), device.fingerprint) for digest in digests)

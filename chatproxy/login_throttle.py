@@ -149,7 +149,7 @@ def remember_user(request: HttpRequest, response: HttpResponseBase) -> None:
 
 def remember_key(request: HttpRequest, response: HttpResponseBase) -> None:
     text = request.POST.get("key", "").strip()
-    if caller := my_usage.keyring.find(text):
+    if caller := my_usage.find_caller(text):
         KEY_DEVICE.write(response, caller.name, sealing.digest(text))
 
 

@@ -14,15 +14,14 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.db.models import Q, QuerySet, TextField
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.template.defaultfilters import pluralize
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
-from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.views import ChangeList
@@ -33,6 +32,7 @@ from proxyapi.admin_forms import GRACES, AccessKeyForm, LinesField, RotateForm
 from proxyapi.key_usage import KeyFacts
 from proxyapi.models import AccessKey
 from proxyapi.permissions import is_allowed
+from usage.admin_base import GuardedAdmin
 from usage.inert import inert
 from usage.key_summary import Summary, bars, last_used, read_summaries
 from usage.pages.access import may_see
@@ -74,7 +74,7 @@ class StateFilter(admin.SimpleListFilter):
 
 
 @admin.register(AccessKey)
-class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
+class AccessKeyAdmin(GuardedAdmin):
     class Media:
         css = {"all": ["usage/pages.css"]}  # noqa: RUF012  (Django's attribute)
 
@@ -82,6 +82,7 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     list_display = ("name", "key_text", "owner", "key_state", "spending", "week", "last_used", "usage_link")
     seen_with_requests = ("spending", "week", "usage_link", "last_used")  # by those who may view requests
     list_filter = (StateFilter,)
+    allowed_lookups = (StateFilter.parameter_name,)
     list_filter_sheet = False
     search_fields = ("name", "owner", "note", "=last_four")
     search_help_text = "A part of the name, the owner or the note, or the last four characters."
@@ -163,20 +164,20 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 
     @action(description="Usage", url_path="usage", permissions=["view", "usage"])  # type: ignore[untyped-decorator]  # unfold's
     def usage(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        key = get_object_or_404(AccessKey, pk=object_id)
+        key = _key_or_404(object_id)
         facts = key_usage.page(request, KeyFacts.of(key), reverse(f"admin:{USAGE_DATA}", args=[key.pk]))
         return self._ask(request, key, "Usage of", "usage.html", **facts)
 
     def usage_data(self, request: HttpRequest, object_id: str) -> HttpResponse:
         if not (may_see(request) and self.has_view_permission(request)):
             raise PermissionDenied
-        return key_usage.data(request, KeyFacts.of(get_object_or_404(AccessKey, pk=object_id)))
+        return key_usage.data(request, KeyFacts.of(_key_or_404(object_id)))
 
     # Rotating and revoking one
 
     @action(description="Rotate", url_path="rotate", permissions=["change"])  # type: ignore[untyped-decorator]  # unfold's
     def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        key = get_object_or_404(AccessKey, pk=object_id)
+        key = _key_or_404(object_id)
         form = RotateForm(request.POST or None)
         if form.is_valid():
             try:
@@ -195,7 +196,7 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 
     @action(description="Revoke", url_path="revoke", permissions=["change"], variant=ActionVariant.DANGER)  # type: ignore[untyped-decorator]  # unfold's
     def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        key = get_object_or_404(AccessKey, pk=object_id)
+        key = _key_or_404(object_id)
         if request.method == "POST":
             with transaction.atomic():
                 key = AccessKey.objects.select_for_update().get(pk=object_id)
@@ -210,7 +211,7 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
         """A revoked key is only looked at."""
         actions = super().get_actions_detail(request, object_id)
-        if AccessKey.objects.filter(pk=object_id, revoked_at=None).exists():
+        if _key_or_404(object_id).revoked_at is None:
             return actions
         return [one for one in actions if one.action_name == USAGE]
 
@@ -279,6 +280,18 @@ class AccessKeyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     @admin.display(description="Own upstream key")
     def own_account(self, key: AccessKey) -> str:
         return "set" if key.sealed_upstream_key else "none: the configured one is used"
+
+
+def _key_or_404(object_id: Any) -> AccessKey:
+    """Returns the key of an address, whose last part may be anything.
+
+    Raises:
+        Http404: there is no such key, or it is no id.
+    """
+    try:
+        return AccessKey.objects.get(pk=object_id)
+    except (AccessKey.DoesNotExist, ValueError):
+        raise Http404("There is no such key.") from None
 
 
 def _curl(request: HttpRequest, key: AccessKey, text: str) -> str:

@@ -20,6 +20,7 @@ from usage.holds import spent_by
 from usage.key_summary import bars
 from usage.log import read_newest_of
 from usage.pages import dashboard
+from usage.pages.access import may_see_bodies
 from usage.shown import count, dollars
 
 NEWEST_CALLS = 20
@@ -43,16 +44,16 @@ class KeyFacts:
 def page(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str, Any]:
     """The context of the page; `data_url` answers with `data`."""
     facts = dashboard.page_facts(request, data_url, key.name)
-    for own in _fragments(key).values():
+    for own in _fragments(request, key).values():
         facts |= own
     return facts
 
 
 def data(request: HttpRequest, key: KeyFacts) -> JsonResponse:
-    return dashboard.refreshed(request, _fragments(key), key.name)
+    return dashboard.refreshed(request, _fragments(request, key), key.name)
 
 
-def _fragments(key: KeyFacts) -> dict[str, dict[str, Any]]:
+def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, Any]]:
     """The parts of the page, and what each needs."""
     spent = spent_by([key.name], datetime.now(UTC).date())[key.name]
     held = dollars(spent.held) if spent.held else ""
@@ -63,7 +64,7 @@ def _fragments(key: KeyFacts) -> dict[str, dict[str, Any]]:
     }
     if key.is_own:
         return {**found, "own_calls": {"calls": read_newest_of(key.name, NEWEST_CALLS)}}
-    return {**found, "newest_errors": found["used"]}
+    return {**found, "newest_errors": {**found["used"], "sees_bodies": may_see_bodies(request)}}
 
 
 def _limits(key: AccessKey | Caller) -> list[tuple[str, str]]:

@@ -22,7 +22,7 @@ from django.views.decorators.http import require_POST, require_safe
 from proxyapi import key_usage, sealing
 from proxyapi.html import POLICY
 from proxyapi.key_usage import KeyFacts
-from proxyapi.keyring import Entry, keyring
+from proxyapi.keyring import Caller, Entry, keyring
 
 COOKIE = "chatproxy_my_usage"
 COOKIE_SECONDS = 3600
@@ -93,6 +93,16 @@ def sign_out(request: HttpRequest) -> HttpResponse:
     answer = HttpResponseRedirect(reverse("my_usage:show"))
     answer.delete_cookie(COOKIE, path=FOLDER, samesite="Strict")
     return answer
+
+
+def find_caller(text: str) -> Caller | None:
+    """Returns the key whose text was sent in the form."""
+    return keyring.find(text.strip()[:LONGEST_KEY])
+
+
+def digests_in_force(name: str) -> list[str]:
+    """Returns the digests of a key's texts that open these pages now: none, one, or after a rotation two."""
+    return list(keyring.named(name))
 
 
 def signed_in(request: HttpRequest) -> Entry | None:

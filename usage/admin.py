@@ -1,4 +1,7 @@
-"""Owns what the admin knows of tables: requests, never to be changed; own prices; users; the admin's own log."""
+"""Owns what the admin knows of tables: requests, never to be changed; own prices; the admin's own log.
+
+Users and groups are `usage.accounts_admin`'s.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +9,12 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
-from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.models import Group, User
-from django.db.models import Model
 from django.http import HttpRequest, HttpResponseBase
-from unfold.admin import ModelAdmin
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from usage import accounts_admin  # noqa: F401  (registers users and groups: Django looks for modules named admin)
+from usage.admin_base import GuardedAdmin, ReadOnlyAdmin
 from usage.models import ModelPrice, Request
 from usage.pages import requests
-
-
-class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any | None = None) -> bool:
-        return False
 
 
 @admin.register(Request)
@@ -43,7 +31,7 @@ class RequestAdmin(ReadOnlyAdmin):
 
 
 @admin.register(ModelPrice)
-class ModelPriceAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
+class ModelPriceAdmin(GuardedAdmin):
     list_display = ("model", "service_tier", "valid_from", "valid_until", "input", "cached_input", "output")
     search_fields = ("model",)
 
@@ -54,22 +42,7 @@ class LogEntryAdmin(ReadOnlyAdmin):
 
     list_display = ("action_time", "user", "content_type", "object_repr", "action_flag", "change_message")
     list_filter = ("action_flag", "content_type")
+    allowed_lookups = ("action_flag__exact", "content_type__id__exact", "content_type__isnull")
     search_fields = ("object_repr", "change_message")
     list_select_related = ("user", "content_type")
     show_full_result_count = False
-
-
-admin.site.unregister(User)
-admin.site.unregister(Group)
-
-
-@admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]  # unfold has no types
-    form = UserChangeForm
-    add_form = UserCreationForm
-    change_password_form = AdminPasswordChangeForm
-
-
-@admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, ModelAdmin):  # type: ignore[misc]  # unfold has no types
-    pass

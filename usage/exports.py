@@ -16,11 +16,12 @@ from usage.inert import cell, inert
 from usage.models import Request
 from usage.search import Filters, find_all
 
+MESSAGE = "error_message"  # for those who may see bodies: an upstream may quote the prompt in it
 COLUMNS = (
     "started_at", "request_id", "incoming_request_id", "upstream_request_id", "response_id", "key_name", "method",
     "route", "request_model", "response_model", "stream", "service_tier", "status", "outcome", "error_type",
     "error_code",
-    "error_message", "duration_ms", "time_to_first_chunk_ms", "upstream_ms", "overhead_ms", "request_bytes",
+    MESSAGE, "duration_ms", "time_to_first_chunk_ms", "upstream_ms", "overhead_ms", "request_bytes",
     "response_bytes", "client_address", "user_agent", "input_tokens", "cached_tokens", "cache_write_tokens",
     "output_tokens", "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "audio_seconds", "web_searches",
     "usage_source", "cost", "tags",
@@ -33,17 +34,18 @@ Rows = Iterable[Sequence[dict[str, Any]]]
 
 
 def export_calls(filters: Filters, kind: str) -> Iterator[bytes]:
-    """Every call that fulfils the filters, newest first."""
-    batches = ([_call(call) for call in batch] for batch in find_all(filters))
-    return _written(batches, COLUMNS, kind)
+    """Every call that fulfils the filters, newest first; without `MESSAGE` where the filters leave that out."""
+    columns = [name for name in COLUMNS if name != MESSAGE or filters.with_messages]
+    batches = ([_call(call, columns) for call in batch] for batch in find_all(filters))
+    return _written(batches, columns, kind)
 
 
 def export_groups(groups: Sequence[Group], kind: str) -> Iterator[bytes]:
     return _written([[_group(group) for group in groups]], GROUP_COLUMNS, kind)
 
 
-def _call(call: Request) -> dict[str, Any]:
-    return {name: getattr(call, name) for name in COLUMNS}
+def _call(call: Request, columns: Sequence[str]) -> dict[str, Any]:
+    return {name: getattr(call, name) for name in columns}
 
 
 def _group(group: Group) -> dict[str, Any]:

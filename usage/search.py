@@ -39,13 +39,17 @@ LOOKED_AT = f"""request_id, key_name, {MODEL} AS model, route, outcome, status, 
     error_message, client_address"""
 NO_STATUS = "none"
 ANY_FAILURE = "failed"
+NOT_IN_QUERY = frozenset({"since", "until", "faults", "with_messages"})
 NAMES = ("key", "model", "route", "code")
 NO_NAME = "(none)"  # an empty name, which an address could not tell from no filter
 
 
 @dataclass(frozen=True)
 class Filters:
-    """What is asked for; an empty text asks for nothing. `since` and `until` are moments."""
+    """What is asked for; an empty text asks for nothing. `since` and `until` are moments.
+
+    `with_messages`: `q` is also looked for in the texts of errors, which may quote prompts.
+    """
 
     q: str = ""
     key: str | None = None
@@ -61,13 +65,14 @@ class Filters:
     since: datetime | None = None
     until: datetime | None = None
     faults: tuple[str, ...] = field(default=(), compare=False)
+    with_messages: bool = field(default=False, compare=False)
 
     def as_query(self) -> dict[str, str]:
         """The filters as a page's address has them."""
         query = {
             item.name: value
             for item in fields(self)
-            if item.name not in {"since", "until", "faults"} and (value := getattr(self, item.name)) not in ("", None)
+            if item.name not in NOT_IN_QUERY and (value := getattr(self, item.name)) not in ("", None)
         }
         for name in NAMES:
             if getattr(self, name) == "":
@@ -161,8 +166,11 @@ class Walk:
             self.size = min(self.size * 2, LONGEST_SLICE) if is_quick else max(self.size // 2, FIRST_SLICE)
 
 
-def read_filters(query: Mapping[str, str], now: datetime) -> Filters:
-    """What a page's address asks for; `faults` are what could not be read, and is not filtered by."""
+def read_filters(query: Mapping[str, str], now: datetime, *, with_messages: bool = False) -> Filters:
+    """What a page's address asks for; `faults` are what could not be read, and is not filtered by.
+
+    `with_messages`: whether the reader may see the texts of errors, and so search them.
+    """
     faults: list[str] = []
     read: dict[str, Any] = {
         name: query.get(name, "").replace("\0", "")[:200].strip()
@@ -203,7 +211,7 @@ def read_filters(query: Mapping[str, str], now: datetime) -> Filters:
                      for name, key in (("since", "from"), ("until", "to"))}  # fmt: skip
     except ValueError as fault:
         faults.append(str(fault))
-    return Filters(**read, faults=tuple(faults))
+    return Filters(**read, faults=tuple(faults), with_messages=with_messages)
 
 
 def find(filters: Filters, before: UUID | None = None, wanted: int = PAGE, patience: float = PATIENCE) -> Page:
@@ -265,7 +273,9 @@ def _plan(filters: Filters, before: UUID | None) -> list[Walk]:
         for dimension, column in ((Dimension.KEY, "key_name"), (Dimension.MODEL, MODEL))
         for name in _names_like(dimension, filters.q)
     ]
-    text = Condition("(error_message ILIKE %s OR error_code ILIKE %s)", (pattern, pattern))
+    text = Condition("error_code ILIKE %s", (pattern,))
+    if filters.with_messages:
+        text = Condition("(error_message ILIKE %s OR error_code ILIKE %s)", (pattern, pattern))
     return [
         *(Walk(name, conditions, at, floor) for name in names),
         Walk(FAILED, [text, *conditions], at, floor),

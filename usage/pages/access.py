@@ -1,4 +1,9 @@
-"""Owns who sees the pages: whoever may view requests in the admin."""
+"""Owns who sees the pages, and what of a call.
+
+Whoever may view requests sees numbers: times, sizes, tokens, dollars, names of keys and models, kinds of errors. What
+was said in a call takes one permission more, `BODIES`: prompts, answers, the call to make again, and the texts of
+errors, since an upstream may quote the prompt in them.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +17,16 @@ from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import render
 
 PERMISSION = "usage.view_request"
+BODIES = "usage.view_requestbody"
 View = Callable[..., HttpResponseBase]
 
 
 def may_see(request: HttpRequest) -> bool:
     return request.user.has_perm(PERMISSION)
+
+
+def may_see_bodies(request: HttpRequest) -> bool:
+    return request.user.has_perms((PERMISSION, BODIES))
 
 
 def admin_page(view: View) -> View:
@@ -32,4 +42,5 @@ def admin_page(view: View) -> View:
 
 
 def render_page(request: HttpRequest, template: str, title: str, **facts: Any) -> HttpResponseBase:
-    return render(request, template, {**admin.site.each_context(request), "title": title, **facts})
+    facts = {"title": title, "sees_bodies": may_see_bodies(request), **facts}
+    return render(request, template, {**admin.site.each_context(request), **facts})

@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from usage.dashboard import read_dashboard, read_key_dashboard
 from usage.live import read_live
-from usage.pages.access import admin_page, may_see
+from usage.pages.access import admin_page, may_see, may_see_bodies
 from usage.ranges import NAMED, TimeRange, read_range
 
 # What is filled in anew while the page is open; each is a template of its own.
@@ -39,6 +39,7 @@ def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         **context,
         **page_facts(request, reverse("pages:dashboard_data")),
         "title": "Dashboard",
+        "sees_bodies": may_see_bodies(request),
         "ranges": NAMED,
         "base_url": request.build_absolute_uri("/").rstrip("/"),
         "upstream_key": bool(settings.OPENAI_API_KEY),
@@ -70,7 +71,7 @@ def page_facts(request: HttpRequest, data_url: str, key: str | None = None) -> d
 @admin_page
 def data(request: HttpRequest) -> JsonResponse:
     """What changes while the page is open."""
-    return refreshed(request, {name: {} for name in FRAGMENTS})
+    return refreshed(request, {name: {"sees_bodies": may_see_bodies(request)} for name in FRAGMENTS})
 
 
 def refreshed(request: HttpRequest, fragments: Mapping[str, Mapping[str, Any]], key: str | None = None) -> JsonResponse:

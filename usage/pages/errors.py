@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST
@@ -57,10 +58,9 @@ def show(request: HttpRequest) -> HttpResponseBase:
 @admin_page
 def mark(request: HttpRequest) -> HttpResponseBase:
     """Marks a kind of error as known, with a note, or takes the mark away."""
-    back = HttpResponseRedirect(f"{reverse('pages:errors')}?{request.POST.get('query', '')}")
     if not request.user.has_perm("usage.change_knownerror"):
-        messages.error(request, "You may not mark errors.")
-        return back
+        raise PermissionDenied
+    back = HttpResponseRedirect(f"{reverse('pages:errors')}?{request.POST.get('query', '')}")
     try:
         kind = read_kind(request.POST.get("kind", ""))
     except ValueError:

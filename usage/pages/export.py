@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponseBase, StreamingHttpRes
 
 from usage.error_groups import read_groups
 from usage.exports import CONTENT_TYPES, export_calls, export_groups
-from usage.pages.access import admin_page
+from usage.pages.access import admin_page, may_see_bodies
 from usage.ranges import read_range
 from usage.search import read_filters
 
@@ -19,7 +19,7 @@ from usage.search import read_filters
 def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
     _check(kind)
     now = datetime.now(UTC)
-    filters = read_filters(request.GET, now)
+    filters = read_filters(request.GET, now, with_messages=may_see_bodies(request))
     return _download(export_calls(filters, kind), kind, f"requests-{now:%Y%m%d-%H%M}")
 
 

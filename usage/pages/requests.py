@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponseBase
 
 from usage import call_page
 from usage.models import Dimension, Outcome, Request
-from usage.pages.access import may_see, render_page
+from usage.pages.access import may_see, may_see_bodies, render_page
 from usage.ranges import NAMED
 from usage.search import ANY_FAILURE, Filters, find, names_of, read_filters
 
@@ -19,7 +20,7 @@ from usage.search import ANY_FAILURE, Filters, find, names_of, read_filters
 def show_list(request: HttpRequest) -> HttpResponseBase:
     if not may_see(request):
         raise PermissionDenied
-    filters = read_filters(request.GET, datetime.now(UTC))
+    filters = read_filters(request.GET, datetime.now(UTC), with_messages=may_see_bodies(request))
     page = find(filters, _cursor(request))
     query = filters.as_query() | ({"range": request.GET["range"]} if request.GET.get("range") in NAMED else {})
     if "range" in query:
@@ -45,11 +46,11 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
 def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
     if not may_see(request):
         raise PermissionDenied
+    calls = Request.objects.select_related("body") if may_see_bodies(request) else Request.objects.all()
     try:
-        call = Request.objects.select_related("body").get(pk=UUID(object_id.replace("_2D", "-")))
+        call = calls.get(pk=UUID(object_id.replace("_2D", "-")))
     except (ValueError, Request.DoesNotExist):
         raise Http404("There is no such call; it may have been pruned.") from None
-    base_url = request.build_absolute_uri("/").rstrip("/")
     return render_page(
         request,
         "admin/usage/request.html",
@@ -58,13 +59,20 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
         phases=call_page.timeline(call),
         bill=call_page.bill(call),
         bill_words=call_page.bill_words(call),
-        bodies=call_page.bodies(call),
-        curl=call_page.as_curl(call, base_url),
-        python=call_page.as_python(call, base_url),
+        **(_what_was_said(request, call) if may_see_bodies(request) else {}),
         same_key=urlencode({"key": call.key_name}),
         same_caller=urlencode({"key": call.key_name, "caller": call.client_address or ""}),
         same_error=urlencode(_same_error(call).as_query()),
     )
+
+
+def _what_was_said(request: HttpRequest, call: Request) -> dict[str, Any]:
+    base_url = request.build_absolute_uri("/").rstrip("/")
+    return {
+        "bodies": call_page.bodies(call),
+        "curl": call_page.as_curl(call, base_url),
+        "python": call_page.as_python(call, base_url),
+    }
 
 
 def _same_error(call: Request) -> Filters:

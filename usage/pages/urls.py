@@ -1,13 +1,26 @@
-"""The routes of the admin's own pages, before the admin's. The requests' pages are `usage.admin.RequestAdmin`'s."""
+"""The routes of the admin's own pages, before the admin's. The requests' pages are `usage.admin.RequestAdmin`'s.
+
+`r/` is Django's way from an object to its page on a site. Nothing here has one, and an id that is none fails there.
+"""
 
 from __future__ import annotations
 
+from typing import NoReturn
+
+from django.contrib import admin
+from django.http import Http404, HttpRequest
 from django.urls import path
 
 from usage.pages import dashboard, errors, export
 
+
+def no_page(_request: HttpRequest, _rest: str) -> NoReturn:
+    raise Http404("Nothing here has a page on a site.")
+
+
 app_name = "pages"
 urlpatterns = [
+    path("r/<path:_rest>", admin.site.admin_view(no_page), name="no_page_on_a_site"),
     path("usage/dashboard.json", dashboard.data, name="dashboard_data"),
     path("usage/errors/", errors.show, name="errors"),
     path("usage/errors/mark/", errors.mark, name="mark_error"),

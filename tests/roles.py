@@ -1,0 +1,46 @@
+"""Owns people for tests of the admin: one browser for each role that ships, and for a superuser."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import SimpleNamespace
+
+from django.apps import apps
+from django.contrib.auth.models import Group, Permission, User
+from django.db import connection
+from django.test import Client
+
+migration = import_module("chatproxy.migrations.0002_roles")
+ROLES = ("viewer", "analyst", "key manager", "admin")
+SUPERUSER = "superuser"
+EVERYBODY = (*ROLES, SUPERUSER)
+
+
+def make_groups() -> None:
+    """As the migration does, which has run before: tests with transactions of their own empty its tables."""
+    migration.make_groups(apps, SimpleNamespace(connection=connection))
+
+
+def person(role: str, name: str = "") -> User:
+    """Somebody on the staff with this role."""
+    name = name or f"a {role}"
+    if role == SUPERUSER:
+        return User.objects.create_superuser(name, password=None)
+    user = User.objects.create_user(name, is_staff=True)
+    user.groups.add(Group.objects.get(name=role))
+    return user
+
+
+def staff(name: str, *permissions: str) -> User:
+    """Somebody on the staff with these permissions, as `auth.change_user`."""
+    user = User.objects.create_user(name, is_staff=True)
+    for permission in permissions:
+        app_label, codename = permission.split(".")
+        user.user_permissions.add(Permission.objects.get(content_type__app_label=app_label, codename=codename))
+    return user
+
+
+def browser_of(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
