@@ -14,16 +14,17 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from chatproxy.env_file import read_env_file
 from chatproxy.secret_strength import SHORTEST, is_easily_guessed
+from chatproxy.service_urls import database_url, http_url, passwords_of, redis_url
 from proxyapi import families
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 SECRETS_FILE = "secrets.env"
+LONGEST_SHOWN = 15  # characters of a wrong value in a message
 NO_ENV_FILES = "CHATPROXY_NO_ENV_FILES"  # set by tests: a developer's own files must not reach them
 
 
@@ -78,17 +79,22 @@ def key_secret(value: str) -> str:
     return text(value)
 
 
+def shown(value: str) -> str:
+    """A wrong value for a message. What is longer than a right value may be a secret that got into the wrong place."""
+    return repr(value) if len(value) <= LONGEST_SHOWN else f"a text of {len(value)} characters"
+
+
 def switch(value: str) -> bool:
     words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
     if value.lower() not in words:
-        raise ValueError(f"{value!r} is not a switch; true or false")
+        raise ValueError(f"{shown(value)} is not a switch; true or false")
     return words[value.lower()]
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
         if value not in choices:
-            raise ValueError(f"{value!r} is not one of the choices; {', '.join(choices)}")
+            raise ValueError(f"{shown(value)} is not one of the choices; {', '.join(choices)}")
         return value
 
     return parse
@@ -97,7 +103,7 @@ def one_of(*choices: str) -> Callable[[str], str]:
 def whole_number(low: int, high: int) -> Callable[[str], int]:
     def parse(value: str) -> int:
         if not re.fullmatch(r"[0-9]{1,18}", value) or not low <= int(value) <= high:
-            raise ValueError(f"{value!r} is out of range; a whole number from {low} to {high}")
+            raise ValueError(f"{shown(value)} is out of range; a whole number from {low} to {high}")
         return int(value)
 
     return parse
@@ -106,44 +112,10 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 def seconds(low: float, high: float) -> Callable[[str], float]:
     def parse(value: str) -> float:
         if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", value) or not low <= float(value) <= high:
-            raise ValueError(f"{value!r} is out of range; seconds from {low:g} to {high:g}")
+            raise ValueError(f"{shown(value)} is out of range; seconds from {low:g} to {high:g}")
         return float(value)
 
     return parse
-
-
-def http_url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-    except ValueError:
-        usable = False
-    if usable and "@" in parts.netloc:  # calls have an Authorization of their own; and it is not said, being a secret
-        raise ValueError("has a user or a password in it; http://host[:port][/path] or https://…, without either")
-    if not usable or parts.query or parts.fragment or not value.isprintable() or " " in value:
-        raise ValueError(f"{value!r} is not a base URL; http://host[:port][/path] or https://…, without query")
-    return value.rstrip("/")
-
-
-def database_url(value: str) -> str:
-    if not re.match(r"postgres(ql)?://", value):
-        raise ValueError("is not a PostgreSQL URL; postgresql://user:password@host:port/name")
-    return value
-
-
-def redis_url(value: str) -> str:
-    """It is not repeated: there may be a password in it."""
-    try:
-        parts = urlsplit(value)
-        usable = bool(parts.hostname and parts.port != 0) if parts.scheme in {"redis", "rediss"} else bool(parts.path)
-        usable = usable and parts.scheme in {"redis", "rediss", "unix"} and value.isprintable() and " " not in value
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ValueError(
-            "is not a Redis URL; redis[s]://[user:password@]host[:port][/number] or unix:///path/to/socket"
-        )
-    return value
 
 
 def words(value: str) -> list[str]:
@@ -153,7 +125,7 @@ def words(value: str) -> list[str]:
 def origins(value: str) -> list[str]:
     for origin in words(value):
         if not re.match(r"https?://[^/]+$", origin):
-            raise ValueError(f"{origin!r} is not an origin; a comma-separated list of https://host[:port]")
+            raise ValueError(f"{shown(origin)} is not an origin; a comma-separated list of https://host[:port]")
     return words(value)
 
 
@@ -163,7 +135,7 @@ def networks(value: str) -> list[str]:
             ipaddress.ip_network(network)
         except ValueError:
             raise ValueError(
-                f"{network!r} is not a network; a comma-separated list of IP addresses or CIDR networks"
+                f"{shown(network)} is not a network; a comma-separated list of IP addresses or CIDR networks"
             ) from None
     return words(value)
 
@@ -175,7 +147,7 @@ def route_families(value: str) -> list[str]:
     for name in names:
         if name not in families.ALL:
             allowed = ", ".join((*several, *families.ALL))
-            raise ValueError(f"{name!r} is not a family of routes; a comma-separated list of {allowed}")
+            raise ValueError(f"{shown(name)} is not a family of routes; a comma-separated list of {allowed}")
     return list(dict.fromkeys(names))
 
 
@@ -218,6 +190,12 @@ SETTINGS = (
     Setting("ADMIN_PASSWORD", None, secret, "The first admin's password. Generated at the first start."),
 )
 
+# What is shown to nobody: the whole value, or for a URL the password in it.
+SECRETS = frozenset(
+    {"OPENAI_API_KEY", "SECURITY_KEY", "ACCESS_TOKEN", "DJANGO_SECRET_KEY", "KEY_ENCRYPTION_KEY", "ADMIN_PASSWORD"}
+)
+URLS_WITH_PASSWORDS = frozenset({"DATABASE_URL", "REDIS_URL"})
+
 
 def read(environment: Mapping[str, str]) -> dict[str, Any]:
     """The typed value of every setting, by name.
@@ -233,6 +211,14 @@ def read(environment: Mapping[str, str]) -> dict[str, Any]:
         except ValueError as fault:
             raise ImproperlyConfigured(f"{setting.name} {fault}") from None
     return values
+
+
+def own_secrets(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The secrets among the typed values of `read`, in every spelling in which they may turn up in words of others."""
+    found = {str(values[name]) for name in SECRETS if values[name]}
+    for name in URLS_WITH_PASSWORDS:
+        found.update(passwords_of(values[name] or ""))
+    return tuple(sorted(found))
 
 
 def data_dir(environment: Mapping[str, str]) -> Path:
@@ -255,12 +241,5 @@ def read_file(path: Path, names: set[str]) -> dict[str, str]:
     """The known, non-empty variables of one `.env` file; a missing file has none."""
     if not path.exists():
         return {}
-    if not os.access(path, os.R_OK):
-        raise ImproperlyConfigured(f"{path} cannot be read; check its owner and mode")
-    found: dict[str, str] = {}
-
-    class FileScope(environ.Env):  # type: ignore[misc]  # django-environ has no types
-        ENVIRON = found
-
-    FileScope.read_env(path)
+    found = read_env_file(path)
     return {name: value for name, value in found.items() if name in names and value.strip()}

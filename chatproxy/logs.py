@@ -1,10 +1,41 @@
-"""Owns the log's form: one JSON object a line. Never bodies, keys, `Authorization` or query strings."""
+"""Owns the log's form: one JSON object a line, whatever is in it.
+
+Invariants: no line has a secret, a body or a query string in it. Words of others are therefore shortened to what says
+what happened: of a path, the segments that cannot be a secret; of an exception, its first line without quoted texts.
+What is left goes through redaction. A line break in a value is `\\n` in the line, so nobody can write lines of his own.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import re
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from chatproxy import environment
+from usage.redaction import redact
+
+ELIDED = "…"
+MAX_WORDS = 300  # characters of an exception's words
+MAX_MESSAGE = 2000
+# A word of a route, a number, or a request id: what a path of the server's own consists of.
+_PLAIN_SEGMENT = re.compile(r"[a-z_-]{0,20}|[0-9]{1,12}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# Names that Python and PostgreSQL put into quotes are kept; any other quoted text may be somebody's.
+_QUOTED = re.compile(
+    r"""("[A-Za-z_][\w.]{0,40}"|(?<!\w)'[A-Za-z_][\w.]{0,40}')(?!\w)"""
+    r"""|"(?:[^\n]*"|[^\n]*)|(?<!\w)'(?:[^\n]*'|[^\n]*)"""
+)
+_QUERY = re.compile(r"\?\S*")
+_CAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
+_CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
 
 
 class JsonFormatter(logging.Formatter):
@@ -13,12 +44,12 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": without_secrets(message_of(record))[:MAX_MESSAGE],
         }
         if request_id := getattr(record, "request_id", ""):
             line["request_id"] = request_id
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+        if record.exc_info and record.exc_info[1] is not None:
+            line["exception"] = without_secrets("".join(describe(record.exc_info[1], set())))
         return json.dumps(line)
 
 
@@ -27,3 +58,81 @@ class CutConnections(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         return "without completing response" not in record.getMessage()
+
+
+def log_everything() -> None:
+    """Sends to the log what Python would print by itself: warnings, and exceptions that nobody caught."""
+    logger = logging.getLogger(__name__)
+    logging.captureWarnings(True)
+
+    def in_thread(uncaught: threading.ExceptHookArgs) -> None:
+        logger.error("a thread failed", exc_info=uncaught.exc_value)
+
+    def in_finalizer(uncaught: Any) -> None:
+        logger.error("an exception could not be raised", exc_info=uncaught.exc_value)
+
+    threading.excepthook = in_thread
+    sys.unraisablehook = in_finalizer
+
+
+def without_secrets(text: str) -> str:
+    """The text without the server's own secrets, and without anything that looks like one."""
+    return redact(text, _own_secrets())
+
+
+@lru_cache(maxsize=1)
+def _own_secrets() -> tuple[str, ...]:
+    try:
+        return environment.own_secrets(environment.load())
+    except ImproperlyConfigured:  # a file was changed for the worse; the start says so
+        return ()
+
+
+def message_of(record: logging.LogRecord) -> str:
+    """The message. One of Django's about a request is left without what the client has written into it."""
+    try:
+        message = record.getMessage()
+    except (TypeError, ValueError):
+        return f"{record.msg} (its arguments do not fit)"
+    if record.name == "asyncio":
+        return message.partition("\n")[0]  # what follows are representations of objects
+    path = str(getattr(getattr(record, "request", None), "path", ""))
+    if path:
+        for written in (path, path.encode("unicode_escape").decode("ascii")):  # Django escapes it
+            message = message.replace(written, plain_path(path))
+        message = without_quotes(_QUERY.sub(f"?{ELIDED}", message))
+    return message
+
+
+def plain_path(path: str) -> str:
+    return "/".join(segment if _PLAIN_SEGMENT.fullmatch(segment) else ELIDED for segment in path.split("/")[:10])
+
+
+def describe(error: BaseException, seen: set[int]) -> Iterator[str]:
+    """The exception as Python prints it, with what led to it, but with its words shortened by `words_of`."""
+    seen.add(id(error))
+    before, sentence = error.__cause__, _CAUSE
+    if before is None and not error.__suppress_context__:
+        before, sentence = error.__context__, _CONTEXT
+    if before is not None and id(before) not in seen:
+        yield from describe(before, seen)
+        yield sentence
+    yield "Traceback (most recent call last):\n"
+    yield from traceback.format_tb(error.__traceback__)
+    yield f"{type(error).__module__}.{type(error).__qualname__}: {words_of(error)}\n"
+    for part in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
+        if id(part) not in seen:
+            yield from describe(part, seen)
+
+
+def words_of(error: BaseException) -> str:
+    """What the exception says, without the values that PostgreSQL and Python add: `DETAIL` lines and quoted texts."""
+    try:
+        first = str(error).strip().partition("\n")[0]
+    except Exception:  # the border: an exception's own method, of whatever library
+        return ELIDED
+    return without_quotes(first)[:MAX_WORDS]
+
+
+def without_quotes(words: str) -> str:
+    return _QUOTED.sub(lambda quoted: quoted[1] or f'"{ELIDED}"', words)

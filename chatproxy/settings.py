@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+from psycopg.pq import Conninfo
 
 from chatproxy import environment
+from chatproxy.service_urls import DATABASE_FORM, ENCODE
 from usage.patience import ImpatientConnection
 
 VERSION = "0.1.0"
@@ -57,6 +59,8 @@ SECRET_KEY: str = _values["DJANGO_SECRET_KEY"] or secrets.token_urlsafe(50)
 KEY_SECRET: str | None = _values["KEY_ENCRYPTION_KEY"] or _values["DJANGO_SECRET_KEY"]
 ALLOWED_HOSTS: list[str] = _values["ALLOWED_HOSTS"]
 CSRF_TRUSTED_ORIGINS: list[str] = _values["CSRF_TRUSTED_ORIGINS"]
+DEFAULT_EXCEPTION_REPORTER = "chatproxy.debug_pages.Reporter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "chatproxy.debug_pages.AllowListFilter"
 ROOT_URLCONF = "chatproxy.urls"
 ASGI_APPLICATION = "chatproxy.asgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -86,6 +90,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "chatproxy.response_headers.AdminHeaders",
+    "chatproxy.debug_pages.LocalDebugPages",
     "chatproxy.database_away.DatabaseAway",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -113,6 +118,10 @@ TEMPLATES = [
 ]
 
 
+# libpq's, and those of Django's backend that can be written in a URL.
+KNOWN_OPTIONS = {option.keyword.decode() for option in Conninfo.get_defaults()} | {"isolation_level", "assume_role"}
+
+
 def _database(url: str | None) -> dict[str, Any]:
     """The bundled server listens on a socket in `DATA_DIR`; it runs only while `serve` does."""
     if url is None:
@@ -121,8 +130,10 @@ def _database(url: str | None) -> dict[str, Any]:
         url = BundledPostgres(DATA_DIR).url
     try:
         config: dict[str, Any] = environ.Env.db_url_config(url)
-    except ValueError as fault:
-        raise ImproperlyConfigured(f"DATABASE_URL {fault}; postgresql://user:password@host:port/name") from None
+    except Exception:  # the border to a library whose errors quote parts of the URL, and so of its password
+        raise ImproperlyConfigured(f"DATABASE_URL cannot be read; {ENCODE}; {DATABASE_FORM}") from None
+    if not config.get("OPTIONS", {}).keys() <= KNOWN_OPTIONS:  # psycopg would quote the name
+        raise ImproperlyConfigured(f"DATABASE_URL has an option that PostgreSQL does not know; {DATABASE_FORM}")
     # Django's own place for it: dbshell looks nowhere else.
     config["HOST"] = config.get("OPTIONS", {}).pop("host", config["HOST"])
     # Persistent connections and ASGI do not go together; the pool lends one for each use.

@@ -15,6 +15,8 @@ from django.core.management import call_command
 from django.db import connection, connections
 from django.db.utils import Error
 
+from chatproxy.logs import without_secrets
+
 PORT_FREE_WITHIN = 3.0  # seconds; the workers of a killed master need a moment to see it
 DATABASE_UP_WITHIN = 60.0
 MIGRATION_LOCK = 0x63686174  # any number that all our processes share
@@ -66,7 +68,7 @@ def wait_for_database(output: Output) -> None:
         try:
             _connect().close()
         except psycopg.Error as error:
-            reason = str(error).strip().rpartition("\n")[2].strip() or type(error).__name__
+            reason = without_secrets(str(error).strip().rpartition("\n")[2].strip()) or type(error).__name__
             if time.monotonic() > deadline:
                 raise StartError(f"the database cannot be reached: {reason}") from None
             if not said:

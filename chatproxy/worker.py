@@ -21,7 +21,7 @@ from gunicorn.arbiter import Arbiter
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
-from chatproxy.logs import CutConnections
+from chatproxy.logs import CutConnections, log_everything
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
         log.propagate = True
         log.setLevel(logging.WARNING)
         log.addFilter(CutConnections())
+        log_everything()
 
     def init_signals(self) -> None:
         super().init_signals()

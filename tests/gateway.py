@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -183,11 +183,19 @@ class Gateway:
 
 @contextmanager
 def run_gateway(
-    upstream: str, database_url: str, data_dir: Path, checkout: Path = environment.BASE_DIR, /, **settings: str
+    upstream: str,
+    database_url: str,
+    data_dir: Path,
+    checkout: Path = environment.BASE_DIR,
+    /,
+    *,
+    options: Sequence[str] = (),
+    **settings: str,
 ) -> Iterator[Gateway]:
     """A server with its own `data_dir`, set up by `settings` on top of the usual ones for tests.
 
-    `checkout` is the directory of the code that serves: this one, or another version to compare it with.
+    `checkout` is the directory of the code that serves: this one, or another version to compare it with. `options` are
+    those of `manage.py serve`.
     """
     port = free_port()
     variables = {
@@ -205,7 +213,7 @@ def run_gateway(
     }
     variables = {**os.environ, **{name: value for name, value in variables.items() if value}}
     process = subprocess.Popen(
-        [python_of(checkout), "manage.py", "serve"],
+        [python_of(checkout), "manage.py", "serve", *options],
         cwd=checkout,
         env=variables,
         stdout=subprocess.PIPE,

@@ -184,9 +184,20 @@ def test_debug_does_not_start(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("option", ["--reload", "--demo"])
 def test_debug_starts_where_it_is_meant_to(tmp_path: Path, option: str) -> None:
-    done = start(tmp_path, "serve", option, DEBUG="true", HOST="192.0.2.1")
+    (tmp_path / "file").touch()
+    done = start(tmp_path, "serve", option, DEBUG="true", DATA_DIR=str(tmp_path / "file" / "below"))
 
-    assert "HOST 192.0.2.1 port 1 cannot be listened on" in done.stderr  # it got further
+    assert "below cannot be written" in done.stderr  # it got further
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "::ffff:192.0.2.1", "localhost.evil"])  # noqa: S104  (refused)
+def test_debug_does_not_start_where_others_reach_it(tmp_path: Path, host: str) -> None:
+    done = start(tmp_path, "serve", "--reload", DEBUG="true", HOST=host)
+
+    assert done.returncode == 1
+    expected = f"chatproxy: DEBUG is true and HOST {host} can be reached by others; 127.0.0.1 or ::1 only\n"
+    assert done.stderr == expected
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

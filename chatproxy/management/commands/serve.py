@@ -20,7 +20,9 @@ from django.core.management.base import BaseCommand
 
 from chatproxy import environment
 from chatproxy.bundled_postgres import BundledPostgres
+from chatproxy.debug_pages import is_loopback
 from chatproxy.first_start import create_first_admin, generate_secrets
+from chatproxy.logs import without_secrets
 from chatproxy.postgres_binaries import BundledPostgresError
 from chatproxy.startup import StartError, check_port, migrated_database, raise_open_files, wait_for_database
 
@@ -46,7 +48,7 @@ class Command(BaseCommand):
                 signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # until gunicorn handles them
                 become_gunicorn(reload=options["reload"])
         except (StartError, BundledPostgresError, ImproperlyConfigured) as error:
-            sys.exit(f"chatproxy: {error}")
+            sys.exit(f"chatproxy: {without_secrets(str(error))}")
 
     def prepare(self, undo: ExitStack) -> None:
         make_data_dir()
@@ -71,9 +73,11 @@ class Command(BaseCommand):
 
 
 def check_debug(*, allowed: bool) -> None:
-    """A debug page shows settings and the values of variables to whoever makes a page fail."""
+    """A debug page shows the code, the routes and some settings to whoever makes a page fail."""
     if settings.DEBUG and not allowed:
         raise StartError("DEBUG is true, which only `make dev` and `make demo` start with; unset it")
+    if settings.DEBUG and not is_loopback(settings.HOST):
+        raise StartError(f"DEBUG is true and HOST {settings.HOST} can be reached by others; 127.0.0.1 or ::1 only")
 
 
 def make_data_dir() -> None:

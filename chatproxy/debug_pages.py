@@ -1,0 +1,137 @@
+"""Owns Django's debug pages: who gets them, and what is in them.
+
+They exist with `DEBUG` only, which `make dev` sets (`serve` refuses it on an address that others reach). Even then
+they are for a client on this machine that names this machine: a page of another site can make the developer's browser
+ask for one, and a proxy can pass on somebody else's request.
+
+Invariant: no page has a value that is not on one of the lists below. Which of Django's settings, headers and variables
+have secrets in them changes with each version; which of them help to find a fault does not.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, ItemsView
+from http import HTTPStatus
+from types import FrameType
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
+
+from chatproxy.logs import ELIDED, plain_path, without_secrets, words_of
+
+SHOWN_SETTINGS = frozenset(
+    {
+        "ALLOWED_HOSTS", "APPEND_SLASH", "ASGI_APPLICATION", "AUTH_USER_MODEL", "DEBUG", "DEFAULT_AUTO_FIELD", "HOST",
+        "INSTALLED_APPS", "LANGUAGE_CODE", "MIDDLEWARE", "PORT", "ROOT_URLCONF", "SILENCED_SYSTEM_CHECKS", "STATIC_URL",
+        "TIME_ZONE", "USE_I18N", "USE_TZ", "VERSION", "WEB_CONCURRENCY",
+    }
+)  # fmt: skip
+SHOWN_META = frozenset(
+    {
+        "CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_ACCEPT", "HTTP_HOST", "HTTP_USER_AGENT", "REMOTE_ADDR", "REMOTE_PORT",
+        "REQUEST_METHOD", "SERVER_NAME", "SERVER_PORT",
+    }
+)  # fmt: skip
+SHOWN_TYPES = (bool, int, float, type(None))
+OWN_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+FORWARDED = ("HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_REAL_IP")
+DEBUG_STATUSES = frozenset({400, 404, 500})
+
+
+class LocalDebugPages:
+    """Middleware, around all that may fail. Takes secrets out of a debug page, and the page from whom it is not for."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self._get_response(request)
+        if not settings.DEBUG or response.status_code not in DEBUG_STATUSES:
+            return response
+        if not is_local(request) or not isinstance(response, HttpResponse):
+            name = HTTPStatus(response.status_code).phrase
+            return HttpResponse(name, status=response.status_code, content_type="text/plain; charset=utf-8")
+        response.content = without_secrets(response.content.decode(errors="replace")).encode()
+        response.headers["Content-Length"] = str(len(response.content))
+        return response
+
+
+def is_local(request: HttpRequest) -> bool:
+    """Whether the client is on this machine, asks for this machine by name, and is no proxy for somebody else."""
+    if any(name in request.META for name in FORWARDED):
+        return False
+    return is_loopback(request.META.get("REMOTE_ADDR", "")) and host_name(request) in OWN_NAMES
+
+
+def is_loopback(address: str) -> bool:
+    """Whether this is a loopback address, or the name of one."""
+    if address == "localhost":
+        return True
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
+
+
+def host_name(request: HttpRequest) -> str:
+    """The name in the `Host` header, without its port. `get_host` raises where the name is unknown."""
+    host: str = request.META.get("HTTP_HOST", "").lower()
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+
+
+class AllowListFilter(SafeExceptionReporterFilter):
+    """Shows what is on the lists; of everything else, that it is there."""
+
+    def get_safe_settings(self) -> dict[str, Any]:
+        names = [name for name in dir(settings) if name.isupper()]
+        return {name: getattr(settings, name) if name in SHOWN_SETTINGS else ELIDED for name in names}
+
+    def get_safe_request_meta(self, request: HttpRequest | None) -> dict[str, Any]:
+        meta = request.META if request is not None else {}
+        return {name: value if name in SHOWN_META else ELIDED for name, value in meta.items()}
+
+    def get_safe_cookies(self, request: HttpRequest | None) -> dict[str, Any]:
+        return dict.fromkeys(request.COOKIES, ELIDED) if request is not None else {}
+
+    def get_post_parameters(self, request: HttpRequest | None) -> dict[str, Any]:
+        return dict.fromkeys(request.POST, ELIDED) if request is not None else {}
+
+    def get_traceback_frame_variables(self, request: HttpRequest | None, tb_frame: FrameType) -> ItemsView[str, Any]:
+        return {name: shown_variable(value) for name, value in tb_frame.f_locals.items()}.items()
+
+
+class Reporter(ExceptionReporter):
+    """Django's page, of what the filter shows; without query, form and the texts in an exception's words."""
+
+    def get_traceback_data(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().get_traceback_data()
+        data["unicode_hint"] = ""
+        if self.exc_value is not None:
+            data["exception_value"] = words_of(self.exc_value)
+        data.pop("exception_notes", None)
+        for frame in data["frames"]:
+            frame["exc_cause"] = words_of(frame["exc_cause"]) if frame.get("exc_cause") else None
+        if self.request is not None:
+            data["request_insecure_uri"] = plain_path(self.request.path)
+            data["request_GET_items"] = [(name, ELIDED) for name in self.request.GET]
+            data["request_FILES_items"] = []
+        return data
+
+
+def shown_variable(value: object) -> object:
+    return value if isinstance(value, SHOWN_TYPES) else _Elided(type(value).__name__)
+
+
+class _Elided:
+    """What stands for a variable whose value is not shown."""
+
+    def __init__(self, type_name: str) -> None:
+        self._type_name = type_name
+
+    def __repr__(self) -> str:
+        return f"<{self._type_name}>"

@@ -1,0 +1,91 @@
+r"""Owns how a file of settings (`.env`) is read: as `docker compose` reads it, except that `$` stands for itself.
+
+    NAME=value            `export` before it, and spaces around `=` or `:`, are allowed
+    NAME=value # comment  of an unquoted value, a comment begins with a space and `#`
+    NAME='value'          as it is; `\'` is a quote
+    NAME="value"          `\n`, `\r`, `\t`, `\\` and `\"` mean what they mean in a shell's `printf`
+
+Quoted values may have several lines. A mark at the start of the file (BOM) and `\r\n` at line ends are no part of it.
+
+Invariant: a line that cannot be read is an error that names the file, the line and the fault, and never has a part of
+the line in it, since most lines of such a file are secrets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+_NAME = re.compile(r"(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*[=:][ \t]*")
+_SINGLE_QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'", re.DOTALL)
+_DOUBLE_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_REST = re.compile(r"[ \t]*(?:#[^\n]*)?(?:\n|\Z)")
+_UNQUOTED = re.compile(r"([^\n]*?)(?:[ \t]+(?:#[^\n]*)?)?(?:\n|\Z)")
+_IGNORED = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\n)*[ \t]*(?:#[^\n]*\Z)?")
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+class EnvFileError(ImproperlyConfigured):
+    """A file cannot be read as settings; the message is one line without any part of the file's text."""
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """The variables of the file, by name; of a name that is there twice, the last one.
+
+    Raises:
+        EnvFileError: the file or a line of it cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError:
+        raise EnvFileError(f"{path} cannot be read; check its owner and mode") from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _fault(path, content.count(b"\n", 0, error.start) + 1, "is not UTF-8 text") from None
+    return dict(_variables(path, text.replace("\r\n", "\n")))
+
+
+def _variables(path: Path, text: str) -> Iterator[tuple[str, str]]:
+    at = _end(_IGNORED.match(text))
+    while at < len(text):
+        line = text.count("\n", 0, at) + 1
+        name = _NAME.match(text, at)
+        if name is None:
+            raise _fault(path, line, "is not NAME=value, nor a comment with #")
+        at = name.end()
+        quote = text[at : at + 1]
+        if quote in {"'", '"'}:
+            quoted = (_SINGLE_QUOTED if quote == "'" else _DOUBLE_QUOTED).match(text, at)
+            if quoted is None:
+                raise _fault(path, line, "has a quote that is not closed")
+            rest = _REST.match(text, quoted.end())
+            if rest is None:
+                raise _fault(path, line, "has text behind the closing quote; a comment needs #")
+            yield name[1], _unescaped(quoted[1], quote)
+            at = rest.end()
+        elif quote == "#" and text[at - 1] in " \t":
+            yield name[1], ""  # a comment in the place of a value
+        else:
+            unquoted = _UNQUOTED.match(text, at)
+            yield name[1], unquoted[1] if unquoted else ""
+            at = _end(unquoted)
+        at = _end(_IGNORED.match(text, at))
+
+
+def _unescaped(value: str, quote: str) -> str:
+    if quote == "'":
+        return value.replace("\\'", "'")
+    return re.sub(r"\\(.)", lambda escaped: _ESCAPES.get(escaped[1], escaped[1]), value, flags=re.DOTALL)
+
+
+def _end(match: re.Match[str] | None) -> int:
+    assert match is not None  # noqa: S101  (these patterns match everywhere)
+    return match.end()
+
+
+def _fault(path: Path, line: int, fault: str) -> EnvFileError:
+    return EnvFileError(f"{path}, line {line} {fault}")

@@ -1,0 +1,93 @@
+"""Owns how the URLs of other services are checked: of the upstream, PostgreSQL and Redis.
+
+Invariant: no fault has a part of the value in it. A password with an unescaped `/`, `?`, `#` or `@` moves into the
+host, the port, the path or an option, so none of these is repeated either.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+DATABASE_FORM = "postgresql://user:password@host:port/name"
+REDIS_FORM = "redis[s]://[user:password@]host[:port][/number] or unix:///path/to/socket"
+ENCODE = "percent-encode the special characters of the password (/ as %2F, @ as %40), and check the port"
+SHORTEST_PASSWORD = 6  # shorter ones are parts of many words, and taken out of a text they spoil it
+
+_HOST = r"(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._~%-]*)(?::[0-9]{0,5})?"
+_HOSTS = re.compile(rf"{_HOST}(?:,{_HOST})*")
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+def http_url(value: str) -> str:
+    parts = _split(value)
+    if parts is not None and "@" in parts.netloc:  # calls have an Authorization of their own
+        raise ValueError("has a user or a password in it; http://host[:port][/path] or https://…, without either")
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("is not a base URL; http://host[:port][/path] or https://…, without query")
+    return value.rstrip("/")
+
+
+def database_url(value: str) -> str:
+    if not re.match(r"postgres(ql)?://", value):
+        raise ValueError(f"is not a PostgreSQL URL; {DATABASE_FORM}")
+    if (parts := _split(value)) is None or not _has_plain_credentials(parts):
+        raise ValueError(f"cannot be read; {ENCODE}; {DATABASE_FORM}")
+    return value
+
+
+def redis_url(value: str) -> str:
+    parts = _split(value)
+    if parts is not None and parts.scheme in {"redis", "rediss"}:
+        usable = bool(parts.hostname) and re.fullmatch(r"(/[0-9]{0,5})?", parts.path) is not None
+    else:
+        usable = parts is not None and parts.scheme == "unix" and bool(parts.path)
+    if parts is None or not usable or not _has_plain_credentials(parts):
+        raise ValueError(f"is not a Redis URL; {ENCODE}; {REDIS_FORM}")
+    return value
+
+
+def passwords_of(url: str) -> Iterator[str]:
+    """The passwords in a URL, as they are written and as they are meant; none that is the user's name, too."""
+    parts = _split(url)
+    if parts is None:
+        return
+    written = parts.netloc.rpartition("@")[0].partition(":")[2]
+    found = [written, *(text for name, text in parse_qsl(parts.query) if "password" in name.lower())]
+    for password in {*found, *map(unquote, found)}:
+        if len(password) >= SHORTEST_PASSWORD and password != parts.username:
+            yield password
+
+
+def _split(value: str) -> SplitResult | None:
+    """The parts of the URL, if it has those of a URL; its port is a port."""
+    if not value.isprintable() or " " in value:
+        return None
+    try:
+        parts = urlsplit(value)
+        return None if parts.port == 0 and "," not in parts.netloc else parts
+    except ValueError:
+        return _split_of_several_hosts(value)
+
+
+def _split_of_several_hosts(value: str) -> SplitResult | None:
+    """PostgreSQL's list of hosts has several ports, which `urlsplit` takes for one that is no number."""
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return None
+    return parts if "," in parts.netloc else None
+
+
+def _has_plain_credentials(parts: SplitResult) -> bool:
+    """Whether each `@`, `/`, `?` and `#` of the URL stands where it separates two parts, whoever reads it."""
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    escaped = (parts.netloc, parts.path, parts.query)
+    return (
+        "@" not in credentials + parts.path + parts.query
+        and not parts.fragment
+        and _HOSTS.fullmatch(hosts) is not None
+        and not any(_BAD_ESCAPE.search(part) for part in escaped)
+        and unquote(parts.netloc).isprintable()
+    )
