@@ -17,6 +17,7 @@ from django.db import connection
 from uuid_utils.compat import uuid7
 
 from proxyapi import upstream
+from proxyapi.calls import own_secrets, stated_facts
 from proxyapi.exceptions import UpstreamFailure
 from proxyapi.fields import configured_credentials
 from proxyapi.threads import in_own_thread
@@ -24,6 +25,7 @@ from proxyapi.upstream import UpstreamRequest
 from usage.answers import Answer
 from usage.ledger import ledger
 from usage.models import Outcome, PendingResponse, UsageSource
+from usage.redaction import redact
 from usage.responses import UNFINISHED, forget_pending, lease_pending, postpone
 
 logger = logging.getLogger(__name__)
@@ -64,22 +66,21 @@ async def ask(response: PendingResponse) -> None:
     if answer.response_status in UNFINISHED:
         await in_own_thread(lambda: _postpone(response))
         return
+    secrets = own_secrets()
     row = {
         "incoming_request_id": str(response.request_id),
-        "upstream_request_id": looked.request_id[:200],
+        **stated_facts(answer, looked.request_id, secrets),
         "response_id": response.response_id,
         "key_name": response.key_name,
         "method": "GET",
         "route": "/openai2/{id}",
-        "response_model": answer.model[:200],
-        "service_tier": answer.service_tier[:50],
+        "response_model": redact(answer.model, secrets)[:200],
         "status": looked.status,
         "outcome": Outcome.SUCCESS,
         "started_at": started_at,
         "duration_ms": round((time.perf_counter() - started) * 1000, 3),
         "response_bytes": len(body),
         **answer.counts,
-        "usage": answer.usage,
         "usage_source": UsageSource.EXACT if answer.usage is not None else UsageSource.UNKNOWN,
         "tags": ["background"],
     }

@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_UP, Decimal
 from typing import TYPE_CHECKING, Any
 
+from proxyapi import large_bodies
 from proxyapi.cost_ceiling import Ceiling, Form, ceiling_of
 from proxyapi.exceptions import BudgetExceeded, BudgetUnavailable, ModelNotPriced
 from usage.ledger import ledger
@@ -73,7 +74,8 @@ async def reserve(call: Call, caller: Caller, method: str, path: str, body: byte
         BudgetUnavailable: nobody knows, and the allowance for that is used up.
         ModelNotPriced, RouteNotAllowed: the ledger could not tell what it has cost.
     """
-    ceiling = ceiling_of(method, path, body)
+    size = len(body) if isinstance(body, bytes) else 0
+    ceiling = await large_bodies.run(size, ceiling_of, method, path, body)
     if ceiling is None:
         return
     dollars = price_of(ceiling)

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from django.conf import settings
 
-from proxyapi import limit_headers, ownership
+from proxyapi import large_bodies, limit_headers, ownership
 from proxyapi.exceptions import StorageFull
 from usage import journal
 from usage.answer_text import AnswerText
-from usage.answers import Answer
+from usage.answers import Answer, parse_body
 from usage.bodies import keep_body, keep_parts
 from usage.ledger import ledger
 from usage.models import Outcome, UsageSource
-from usage.redaction import redact
+from usage.redaction import redact, redact_answer, redact_each, redact_exact
 from usage.tokens import estimate_counts
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 # Of a request, this much is looked at for an estimate of its tokens.
 ESTIMATED_BYTES = 1024 * 1024
+# Of a body, this much is redacted on the event loop: a few milliseconds, whatever it says.
+MOST_KEPT_AT_ONCE = 64 * 1024
 
 
 class Call:
@@ -50,7 +52,7 @@ class Call:
         self.log_bodies: str = settings.LOG_BODIES
         self.model = ""
         self.stream = False
-        self.secrets = tuple(filter(None, (settings.SECURITY_KEY, settings.ACCESS_TOKEN, settings.OPENAI_API_KEY)))
+        self.secrets = own_secrets()
         self.makes_stored = False  # whether upstream keeps what this call makes, for its key to ask for
         self.form: FormUpload | None = None  # the body, if it passes in pieces
         self.response_body = b""  # or its start
@@ -67,6 +69,7 @@ class Call:
         self.ticket: Ticket | None = None  # if the key is limited
         self.ended = False
         self._begun: dict[str, Any] | None = None  # what the journal knows of it since `begin`
+        self._kept_bodies: dict[str, str] | None = None  # if they were made beside the event loop
 
     def let_in(self, caller: Caller) -> None:
         """The key is good: it says what the row is called, and what is kept of the bodies."""
@@ -106,10 +109,13 @@ class Call:
         limit = settings.LOG_BODY_BYTES if self.log_bodies != "none" else 0
         self.answer.text = AnswerText(limit, self.secrets)
 
-    def read_answer(self, body: bytes) -> None:
-        """The answer is this body."""
+    async def read_answer(self, body: bytes) -> None:
+        """The answer is this body. Its usage becomes known even if the caller leaves meanwhile."""
         self.response_body, self.response_size = body, len(body)
-        self.answer.read_body(body)
+        await large_bodies.run_to_the_end(len(body), parse_body, body, then=self._read_parsed)
+
+    def _read_parsed(self, answer: dict[str, Any]) -> None:
+        self.answer.read(answer)
         self._own()
 
     def read_events(self, events: bytes) -> None:
@@ -151,13 +157,23 @@ class Call:
         self.ended = True
         row = self._row(outcome, status)
         if self.log_bodies == "all" or (self.log_bodies == "errors" and outcome != Outcome.SUCCESS):
-            row |= self._bodies()
+            row |= self._kept_bodies or self._bodies(min(settings.LOG_BODY_BYTES, MOST_KEPT_AT_ONCE))
         ledger.end(self.request.request_id, row)
         if self.hold is not None:
             self.hold.settle(row)
             ledger.ship_soon()
         if self.ticket is not None:
             self.ticket.settle(self._tokens(row))
+
+    async def keep_bodies(self) -> None:
+        """Makes what is kept of large bodies beside the event loop, shortly before the call ends."""
+        limit = settings.LOG_BODY_BYTES
+        if limit > MOST_KEPT_AT_ONCE and self.log_bodies != "none":
+            size = max(len(self.request.raw_body), self.response_size, limit)
+            await large_bodies.run_to_the_end(size, self._bodies, limit, then=self._take_bodies)
+
+    def _take_bodies(self, bodies: dict[str, str]) -> None:
+        self._kept_bodies = bodies
 
     async def recorded(self) -> None:
         """Waits, once the call has ended, until the last byte may leave: its row is safe, its key's counters know."""
@@ -166,9 +182,16 @@ class Call:
             await self.ticket.settled()
 
     def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
-        """Upstream's headers that the caller may see; of two limits, the tighter one."""
+        """Upstream's headers that the caller may see, without our secrets; of two limits, the tighter one."""
         passed = answer.passed_headers()
+        values = "\n".join(passed.values())
+        if answer.status >= 300 or any(secret in values for secret in self.secrets):
+            passed = {name: redact_exact(value, self.secrets) for name, value in passed.items()}
         return passed if self.ticket is None else limit_headers.tightened(passed, self.ticket.standings)
+
+    def shown(self, body: bytes) -> bytes:
+        """An error of upstream's as its caller may see it: upstream may quote the key that it was called with."""
+        return redact_answer(body, self.secrets)
 
     def _tokens(self, row: dict[str, Any]) -> int:
         """What the call costs of the key's tokens. A later look at a response repeats its usage, and costs none."""
@@ -203,12 +226,10 @@ class Call:
         counts, source = self._usage()
         return {
             **(self._facts() if self._begun is None else self._begun | self._learned()),
-            "upstream_request_id": _clip(self.upstream_request_id, 200),
-            "response_id": _clip(answer.response_id, 200),
-            "response_status": answer.response_status,
+            **stated_facts(answer, self.upstream_request_id, self.secrets),
+            "response_status": _short(answer.response_status, 50, self.secrets),
             "pollable": self.pollable,
             "response_model": _short(answer.model, 200, self.secrets),
-            "service_tier": _clip(answer.service_tier, 50),
             "status": status,
             "outcome": outcome,
             "error_type": _short(error.get("type", ""), 200, self.secrets),
@@ -217,7 +238,6 @@ class Call:
             **self._timings(),
             "response_bytes": self.response_bytes,
             **counts,
-            "usage": _without_nul(answer.usage),
             "usage_source": source,
         }
 
@@ -231,10 +251,9 @@ class Call:
             return {**answer.counts, **estimate_counts(len(asked.encode()), answer.text.size)}, UsageSource.ESTIMATED
         return answer.counts, UsageSource.UNKNOWN
 
-    def _bodies(self) -> dict[str, str]:
-        limit = settings.LOG_BODY_BYTES
+    def _bodies(self, limit: int) -> dict[str, str]:
         if self.answer.text is not None:
-            answer = self.answer.text.text()
+            answer = self.answer.text.text(limit)
         else:
             answer = keep_body(self.response_body, self.response_type, limit, self.secrets, size=self.response_size)
         return {"request_body": self._asked(limit, self.secrets), "response_body": answer}
@@ -277,13 +296,36 @@ def _clip(value: str, length: int) -> str:
     return value.replace("\0", "").encode("utf-8", "replace").decode()[:length]
 
 
-def _without_nul(usage: dict[str, Any] | None) -> Any:
-    """PostgreSQL's JSON takes no NUL; one would cost the whole row. What is nested too deep is no usage."""
+def own_secrets() -> tuple[str, ...]:
+    """The configured secrets: they must be in no row, and in no error that a caller sees."""
+    return tuple(filter(None, (settings.SECURITY_KEY, settings.ACCESS_TOKEN, settings.OPENAI_API_KEY)))
+
+
+def stated_facts(answer: Answer, upstream_request_id: str, secrets: tuple[str, ...]) -> dict[str, Any]:
+    """What upstream's answer says of itself in words of its own, for its row."""
+    ids = (upstream_request_id, answer.response_id, answer.service_tier)
+    *words, usage = redact_each([*ids, _encoded(answer.usage)], secrets)
+    return {
+        "upstream_request_id": _clip(words[0], 200),
+        "response_id": _clip(words[1], 200),
+        "service_tier": _clip(words[2], 50),
+        "usage": _decoded(usage),
+    }
+
+
+def _encoded(usage: dict[str, Any] | None) -> str:
+    """JSON; PostgreSQL's takes no NUL, and one would cost the whole row. What is nested too deep is no usage."""
     try:
-        encoded = orjson.dumps(usage)
+        return orjson.dumps(usage).replace(b"\\u0000", b"").decode()
     except orjson.JSONEncodeError:
+        return "null"
+
+
+def _decoded(usage: str) -> Any:
+    try:
+        return orjson.loads(usage)
+    except orjson.JSONDecodeError:  # a number was redacted
         return None
-    return orjson.loads(encoded.replace(b"\\u0000", b"")) if b"\\u0000" in encoded else usage
 
 
 @lru_cache(maxsize=1024)

@@ -10,9 +10,12 @@ import json
 import re
 from typing import Any, NamedTuple
 
+from proxyapi import large_bodies
+
 # Finding a member's place costs fifty times what reading it does; an API has a few dozen names.
 MOST_MEMBERS = 10_000
-_SPACE = re.compile(r"[ \t\n\r]*")
+_SPACE = re.compile(r"[ \t\n\r]*+")
+_LONGEST_SPACE = 65536  # characters passed over at a time: between two searches the event loop gets its turn
 _DECODER = json.JSONDecoder(strict=False)
 
 
@@ -28,6 +31,8 @@ class Member(NamedTuple):
 
 def decode(data: bytes) -> str:
     """The text of these bytes; `encode` gives exactly these bytes back, whatever they are."""
+    if len(data) > large_bodies.LARGE_BYTES:
+        return large_bodies.decode(data, "surrogateescape")
     return data.decode("utf-8", "surrogateescape")
 
 
@@ -35,13 +40,15 @@ def encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def read_members(text: str, at: int = 0) -> list[Member]:
-    """The members of the object that begins at `at`, in their order.
+def read_members(text: str, at: int = 0, decoder: json.JSONDecoder | None = None) -> list[Member]:
+    """The members of the object that begins at `at`, in their order; `decoder` reads their values.
 
     Raises:
         ValueError: it is no JSON object, or has more than `MOST_MEMBERS`; the words quote nothing of it.
         RecursionError: it is nested too deep.
     """
+    if decoder is None:
+        decoder = _decoder_for(text)
     at = _past_space(text, at)
     if text[at : at + 1] != "{":
         raise ValueError("it is not an object")
@@ -54,12 +61,12 @@ def read_members(text: str, at: int = 0) -> list[Member]:
             at = _past_space(text, at + 1)
         if text[at : at + 1] != '"':
             raise _fault("Expecting property name enclosed in double quotes", text, at)
-        name, colon = _DECODER.raw_decode(text, at)
+        name, colon = decoder.raw_decode(text, at)
         colon = _past_space(text, colon)
         if text[colon : colon + 1] != ":":
             raise _fault("Expecting ':' delimiter", text, colon)
         value_start = _past_space(text, colon + 1)
-        value, end = _DECODER.raw_decode(text, value_start)
+        value, end = decoder.raw_decode(text, value_start)
         members.append(Member(name, value, at, value_start, end))
         if len(members) > MOST_MEMBERS:
             raise ValueError(f"it has more than {MOST_MEMBERS:,} members")
@@ -67,17 +74,29 @@ def read_members(text: str, at: int = 0) -> list[Member]:
     return members
 
 
-def read_object(text: str) -> list[Member]:
+def read_object(text: str, decoder: json.JSONDecoder | None = None) -> list[Member]:
     """The members of the object that is all of `text`; raises as `read_members`."""
-    members = read_members(text)
+    members = read_members(text, decoder=decoder)
     end = text.index("}", members[-1].end if members else 0) + 1
     if _past_space(text, end) != len(text):
         raise _fault("Extra data", text, end)
     return members
 
 
+def _decoder_for(text: str) -> json.JSONDecoder:
+    """One whose work on a large text can be interrupted, and is bounded; the usual one is twice as fast."""
+    if len(text) <= large_bodies.LARGE_BYTES:
+        return _DECODER
+    numbers = large_bodies.Numbers()
+    return json.JSONDecoder(strict=False, parse_int=numbers.parse_int, parse_float=numbers.parse_float)
+
+
 def _past_space(text: str, at: int) -> int:
-    return _SPACE.match(text, at).end()  # type: ignore[union-attr]  # it matches nothing, too
+    end = _SPACE.match(text, at, at + _LONGEST_SPACE).end()  # type: ignore[union-attr]  # it matches nothing, too
+    while end - at == _LONGEST_SPACE:
+        at = end
+        end = _SPACE.match(text, at, at + _LONGEST_SPACE).end()  # type: ignore[union-attr]
+    return end
 
 
 def _fault(words: str, text: str, at: int) -> json.JSONDecodeError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from typing import IO, Any, NoReturn
 
@@ -16,7 +16,9 @@ from django.utils.datastructures import MultiValueDict
 from django.utils.http import parse_header_parameters
 from rest_framework.parsers import BaseParser, DataAndFiles
 
+from proxyapi import json_members, large_bodies
 from proxyapi.exceptions import BadJSON, BadRequest, BodyTooLarge
+from proxyapi.json_members import Member
 
 
 class JSONObjectParser(BaseParser):
@@ -62,16 +64,33 @@ class InMemory(MemoryFileUploadHandler):
         self.activated = True
 
 
+class LargeObject(dict[str, Any]):
+    """The JSON object of a large body. `written` has the bytes of each value as the caller wrote them."""
+
+    def __init__(self, members: Iterable[Member], text: str) -> None:
+        super().__init__()
+        self.written: dict[str, bytes] = {}
+        for member in members:
+            self[member.name] = member.value
+            try:
+                self.written[member.name] = text[member.value_start : member.end].encode()
+            except UnicodeEncodeError:  # a lone surrogate that is not escaped
+                self.written[member.name] = json.dumps(member.value, separators=(",", ":")).encode()
+
+
 def parse_object(body: bytes) -> dict[str, Any]:
     """The JSON object in `body`; an empty body is an empty object.
 
     Raises:
         BadJSON: not JSON (RFC 8259), not an object, nested too deep, or with a number that no
             double or 4,300-digit integer can hold.
+        BodyTooLarge: more values than `proxyapi.large_bodies` allows.
     """
     if not body.strip():
         return {}
     try:
+        if len(body) > large_bodies.LARGE_BYTES:
+            return _parse_large(body)
         parsed = json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError as error:
         raise BadJSON("The request body is nested too deep.") from error
@@ -80,6 +99,31 @@ def parse_object(body: bytes) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise BadJSON("The request body must be a JSON object.")
     return parsed
+
+
+def write_object(members: Mapping[str, Any], parsed: Mapping[str, Any]) -> bytes:
+    """`members` as JSON. Those of a large body that are as they were `parsed` are copied, not written anew."""
+    if not isinstance(parsed, LargeObject):
+        return json.dumps(members, separators=(",", ":")).encode()
+    written = (
+        json.dumps(name).encode() + b":" + parsed.written[name]
+        if name in parsed and parsed[name] is value
+        else json.dumps({name: value}, separators=(",", ":")).encode()[1:-1]
+        for name, value in members.items()
+    )
+    return b"{" + b",".join(written) + b"}"
+
+
+def _parse_large(body: bytes) -> LargeObject:
+    """Raises `ValueError`, `RecursionError` and `BodyTooLarge`."""
+    body = large_bodies.in_utf_8(body)
+    large_bodies.check_bounds(body)
+    text = large_bodies.decode(body, "surrogatepass")
+    numbers = large_bodies.Numbers(_finite)
+    decoder = json.JSONDecoder(
+        parse_constant=_refuse_constant, parse_int=numbers.parse_int, parse_float=numbers.parse_float
+    )
+    return LargeObject(json_members.read_object(text, decoder), text)
 
 
 def _refuse_constant(name: str) -> NoReturn:

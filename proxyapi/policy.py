@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxyapi import json_members, ownership
+from proxyapi import json_members, large_bodies, ownership
 from proxyapi.exceptions import BadJSON, NotFound, UnsupportedMediaType
 from proxyapi.families import Route
 from proxyapi.json_members import Member
@@ -24,12 +24,13 @@ NOT_FOUND_WORDS = {
 }
 
 
-def read_json(body: bytes, content_type: str) -> list[Member]:
-    """The members of a JSON body, for policy to look at; no body has none.
+async def read_json(body: bytes, content_type: str) -> list[Member]:
+    """The members of a JSON body, for policy to look at; no body has none. A large one is read beside the event loop.
 
     Raises:
         UnsupportedMediaType: it does not say that it is JSON.
         BadJSON: it is none, or not an object.
+        BodyTooLarge: it has more values than `proxyapi.large_bodies` allows.
     """
     if not body:
         return []
@@ -37,11 +38,17 @@ def read_json(body: bytes, content_type: str) -> list[Member]:
     if media_type not in {"", "application/json"} and not media_type.endswith("+json"):
         raise UnsupportedMediaType(f"Unsupported media type '{media_type}': send application/json or a form.")
     try:
-        return json_members.read_object(json_members.decode(body))
+        return await large_bodies.run(len(body), _read_members, body)
     except RecursionError as error:
         raise BadJSON("The request body is nested too deep.") from error
     except ValueError as error:
         raise BadJSON(f"The request body is not valid JSON: {short_fault(error)}") from error
+
+
+def _read_members(body: bytes) -> list[Member]:
+    if len(body) > large_bodies.LARGE_BYTES:
+        large_bodies.check_bounds(body)
+    return json_members.read_object(json_members.decode(body))
 
 
 def values(members: list[Member], name: str) -> list[Any]:

@@ -136,8 +136,9 @@ class Relay(ABC):
 
     async def _end(self) -> None:
         self._call.upstream_ended()
-        failed = self._call.answer.error is not None
-        self._call.end(Outcome.UPSTREAM_ERROR if failed else Outcome.SUCCESS, self._answer.status)
+        await self._call.keep_bodies()
+        outcome = Outcome.UPSTREAM_ERROR if self._call.answer.error is not None else Outcome.SUCCESS
+        self._call.end(outcome, self._answer.status)
         await self._call.recorded()
 
 
@@ -162,9 +163,11 @@ class EventRelay(Relay):
 
     def _read_events(self, events: bytes) -> bytes:
         self._last_events = events
-        shown = self._dialect.shown(events)
-        self._sent(len(shown))
         self._call.read_events(events)
+        shown = self._dialect.shown(events)
+        if b"error" in events or self._call.answer.error is not None:
+            shown = self._call.shown(shown)
+        self._sent(len(shown))
         return shown
 
     @property

@@ -19,6 +19,12 @@ _AFTER_EVENT = re.compile(rb"(?<=\n\n)|(?<=\n\r\n)|(?<=\r\r)")
 _DATA_LINE = re.compile(rb"^data:[ ]?([^\r\n]*)", re.MULTILINE)
 
 
+def ask_in(body: bytes, members: Sequence[Member]) -> bytes | None:
+    """As `ask`, of a body's bytes."""
+    asked = ask(decode(body), members)
+    return None if asked is None else encode(asked)
+
+
 def ask(text: str, members: Sequence[Member]) -> str | None:
     """The body with usage asked for; None if the caller has asked, or if only upstream can say what is wrong."""
     options = [member for member in members if member.name == "stream_options"]

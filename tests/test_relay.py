@@ -59,6 +59,8 @@ class Row:
     def end(self, *_facts: Any) -> None:
         self.ended = True
 
+    async def keep_bodies(self) -> None: ...
+
     async def recorded(self) -> None: ...
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from usage.bodies import SLACK, cut, margin_for, storable
+from usage.json_outline import read_outline
 from usage.redaction import redact
 
 _MOST_PARTS = 64
+_PARTS_WITH_MARGIN = 8  # each costs redaction as much as a few thousand characters do
 
 _DELTAS = {
     "response.output_text.delta": "text",
@@ -41,7 +42,7 @@ class AnswerText:
         self._limit = limit
         self._extra = extra
         self._margin = margin_for(extra)
-        self._room = max(0, limit) + SLACK  # characters; each part brings a margin of its own
+        self._room = max(0, limit) + SLACK  # characters; the first parts bring a margin of their own
         self._parts: dict[tuple[Any, ...], _Part] = {}
         self._names: dict[Any, str] = {}
         self._left_out = 0
@@ -89,7 +90,8 @@ class AnswerText:
                 self._left_out += len(text.encode("utf-8", "replace"))
                 return
             part = self._parts[key] = _Part(place, kind)
-            self._room += self._margin
+            if len(self._parts) <= _PARTS_WITH_MARGIN:
+                self._room += self._margin
         if isinstance(name, str) and not part.name:
             part.name = name[:200]
         if len(text) > self._room:
@@ -178,16 +180,11 @@ class _Part:
 
 
 def parse_event(data: bytes) -> dict[str, Any]:
-    """The JSON object of an event's data; an empty one for anything else."""
+    """The JSON object of an event's data, its outline if a strict parser refuses it; an empty one for anything else."""
     try:
         event = orjson.loads(data)
     except orjson.JSONDecodeError:
-        if b"\\ud" not in data and b"\\uD" not in data:
-            return {}
-        try:
-            event = json.loads(data)  # takes a lone surrogate
-        except (ValueError, RecursionError):
-            return {}
+        return read_outline(data)  # it may be odd only
     return event if isinstance(event, dict) else {}
 
 

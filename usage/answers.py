@@ -1,17 +1,19 @@
 """Owns what the ledger wants to know of upstream's answer, whole or streamed.
 
 `Answer` reads a copy of the bytes; it never changes them and never raises on odd ones: what
-cannot be read stays unknown.
+cannot be read stays unknown. Whole answers and events are read by the same rules (`parse_body`, `parse_event`).
 """
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import Any
 
 import orjson
 
 from usage.answer_text import READ_TYPES, AnswerText, parse_event
+from usage.json_outline import read_outline
 from usage.tokens import read_counts
 
 # The last events of each dialect, beside `[DONE]` and an error. After one of them nothing that counts is to come.
@@ -25,6 +27,10 @@ FINAL_EVENT_TYPES = {
     "image_edit.completed",
     "error",
 }
+
+# A larger body is not parsed as a whole; of it these members are read.
+LARGEST_PARSED = 256 * 1024
+WANTED = {"id", "object", "model", "service_tier", "status", "usage", "output", "error"}
 
 # Of larger events, only those that say something are parsed: some have a picture in them.
 _LARGE_EVENT = 4096
@@ -55,10 +61,7 @@ class Answer:
 
     def read_body(self, body: bytes) -> None:
         """Reads a whole JSON body; anything else is left alone."""
-        if body[:1].isspace():
-            body = body.lstrip()
-        if body[:1] == b"{":
-            self._read(_parse(body))
+        self.read(parse_body(body))
 
     def read_events(self, events: bytes) -> None:
         """Reads whole SSE events (one or more, each with its blank line)."""
@@ -78,13 +81,14 @@ class Answer:
             self.text.feed(event)
         kind, inner = event.get("type"), event.get("response")
         if not self.model or inner is not None or event.get("usage") is not None or event.get("error") is not None:
-            self._read(inner if isinstance(inner, dict) else event)
+            self.read(inner if isinstance(inner, dict) else event)
         if kind == "error" and self.error is None:
             self._read_error(event)
         if isinstance(event.get("error"), dict) or (isinstance(kind, str) and kind in FINAL_EVENT_TYPES):
             self.finished = True
 
-    def _read(self, answer: dict[str, Any]) -> None:
+    def read(self, answer: dict[str, Any]) -> None:
+        """Reads an answer that `parse_body` has parsed."""
         self.model = _text(answer, "model") or self.model
         self.service_tier = _text(answer, "service_tier") or self.service_tier
         if _text(answer, "object") in {"chat.completion", "chat.completion.chunk", "response", "conversation"}:
@@ -111,12 +115,19 @@ def _says_something(data: bytes) -> bool:
     return len(data) <= _LARGEST_EVENT or b'"usage"' in data
 
 
-def _parse(data: bytes) -> dict[str, Any]:
-    try:
-        parsed = orjson.loads(data)
-    except orjson.JSONDecodeError:
+def parse_body(body: bytes) -> dict[str, Any]:
+    """The JSON object that `body` is; its outline if it is large, or if a strict parser refuses it; else nothing."""
+    if body[:1] != b"{":
+        body = body.removeprefix(codecs.BOM_UTF8).lstrip()
+    if body[:1] != b"{":
         return {}
-    return parsed if isinstance(parsed, dict) else {}
+    if len(body) > LARGEST_PARSED:
+        return read_outline(body, WANTED)
+    try:
+        parsed: dict[str, Any] = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return read_outline(body)
+    return parsed
 
 
 def _is_billed_search(item: Any) -> bool:

@@ -19,6 +19,8 @@ from usage.redaction import REDACTED, is_secret_name, redact
 LONGEST_MARK = 64
 MARGIN = 2048  # more than twice the shortest text that shows any secret, also when each letter is \u0041
 MARGIN_PER_CHARACTER = 16  # of a configured secret
+MOST_FIELDS = 1000  # of a form that are looked at: each costs microseconds, and takes two bytes only
+MOST_PARTS = 250
 SLACK = 1024  # what redaction may shorten a cut body by, before less than `limit` is kept of it
 
 _BINARY = re.compile(r"(?:audio|image(?!/svg)|video|font)/|application/(?:octet-stream|pdf|zip|gzip)", re.IGNORECASE)
@@ -71,7 +73,7 @@ def keep_parts(parts: Iterable[Part], limit: int, extra: Sequence[str] = ()) -> 
     lines: list[bytes] = []
     left_out = 0
     for part in parts if limit > 0 else ():
-        if budget <= 0:
+        if budget <= 0 or len(lines) == MOST_PARTS:
             left_out += part.size
             continue
         line, seen = _line(part, budget)
@@ -136,7 +138,10 @@ def _size(name: str, size: int) -> bytes:
 def _read_query(body: bytes, budget: int) -> tuple[bytes, int]:
     kept, seen = elide(body, budget)
     fields = []
-    for field in kept.split(b"&"):
+    given = kept.split(b"&", MOST_FIELDS)
+    if len(given) > MOST_FIELDS:
+        seen -= min(seen - 1, len(given.pop()))
+    for field in given:
         name, equals, _ = field.partition(b"=")
         secret = equals and is_secret_name(name[:1000].decode("utf-8", "replace"))
         fields.append(name + equals + REDACTED.encode() if secret else field)
@@ -163,7 +168,7 @@ def _read_form(body: bytes, content_type: str, budget: int) -> tuple[bytes, int]
         line, seen = _read_part(body[head_start : start - 2], body, start, end, budget)
         lines.append(line)
         budget -= len(line)
-        if budget <= 0:
+        if budget <= 0 or len(lines) == MOST_PARTS:
             return b"\n".join(lines), min(start + seen, len(body) - 1)
         at += 2 if at >= 0 else 0
     return b"\n".join(lines), len(body)

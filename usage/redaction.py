@@ -1,29 +1,30 @@
 r"""Owns what counts as a secret in a text, and takes it out: `redact`.
 
 A secret is a configured one (`extra`), the value of a name that says so (`security_key`, `api_key`, …), what
-follows `Bearer`, or a token that its own form gives away (`sk-…`, `sess-…`, `cp-…`).
+follows `Bearer`, name and password after `Basic`, or a token that its own form gives away (`sk-…`, `sess-…`, `cp-…`).
+Configured secrets and tokens are also found in base64 and in hexadecimal digits (`usage.encodings`).
 
 Invariants: never raises; time is linear in the text, whatever it says: each repetition is possessive or
 bounded; a text without secrets comes back as it is. All recognisers look at the same text and their finds
-are united, so none can spoil another's. Texts with `%41` or `\u0041` in them are looked at once more as
+are united, so none can spoil another's. Texts with escapes in them (`usage.escapes`) are looked at once more as
 what these escapes mean; what is found there is taken out of the text as it came.
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+
+from usage.encodings import BaseForm, find_basic, find_encoded_tokens, forms_of
+from usage.escapes import Span, Unescaped, has_escapes, unescape
 
 REDACTED = "[redacted]"
 SHORTEST_EXTRA = 4  # anything shorter stands in half of all words
 UNESCAPE_DEPTH = 3  # an URL in an URL in an URL
 
-Span = tuple[int, int]
+Finder = Callable[[str, "_Exact"], list[Span]]
 
-# Lower case; each is in every text that the pattern after it matches, and is much faster to look for.
-_NAME_MARKS = ("key", "token", "authorization")
 _NAMES = r"(?:security[_-]?key|api[_-]?key|access[_-]?token|authorization)"
 _SPACE = r"(?:\s|\\{1,15}[nrt])*+"
 _NOTHING = r"(?!(?:null|none|true|false|undefined|str|string)(?:[\s,;&|)\]}]|\\|\"|\Z))"
@@ -63,67 +64,125 @@ def _token(prefix: str, length: int) -> tuple[str, re.Pattern[str]]:
 
 _TOKENS = (_token("sk-", 16), _token("sess-", 16), _token("cp-", 43))
 
-# Of printable ASCII characters only: nothing else is in a name or in a token.
-_URL_ESCAPE = re.compile("%[2-7][0-9A-Fa-f]")
-_ESCAPE = re.compile(r"%([2-6][0-9A-Fa-f]|7[0-9A-Ea-e])|(\\{1,15})u00([2-6][0-9A-Fa-f]|7[0-9A-Ea-e])")
-
 
 def redact(text: str, extra: Sequence[str] = ()) -> str:
     """`text` with `[redacted]` in the place of each secret; `extra` are exact secrets, such as the configured ones."""
+    return _redact(text, extra, _find)
+
+
+def redact_exact(text: str, extra: Sequence[str]) -> str:
+    """`text` with `[redacted]` in the place of the exact secrets `extra`, however they are written, and of no other."""
+    return _redact(text, extra, _find_exact)
+
+
+def redact_answer(body: bytes, extra: Sequence[str]) -> bytes:
+    """Bytes of an answer as their reader may see them: as `redact_exact`, and every other byte as it was."""
+    text = body.decode("utf-8", "surrogateescape")
+    redacted = redact_exact(text, extra)
+    if redacted != text:
+        body = redacted.encode("utf-8", "surrogateescape")
+    if b"\0" in body:
+        for secret in extra:
+            for encoding in ("utf-16-le", "utf-16-be"):
+                body = body.replace(secret.encode(encoding), REDACTED.encode(encoding))
+    return body
+
+
+def redact_each(texts: Sequence[str], extra: Sequence[str]) -> list[str]:
+    """Each of these texts, as `redact` returns it: one look at all of them is enough when none has a secret."""
+    joined = "\n".join(texts)
+    return list(texts) if redact(joined, extra) == joined else [redact(text, extra) for text in texts]
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a field of this name has a secret for its value."""
+    return _NAME.search(unescape(name, UNESCAPE_DEPTH).lower()) is not None
+
+
+def _redact(text: str, extra: Sequence[str], find: Finder) -> str:
     if not text:
         return text
-    spans = list(_find(text, extra))
-    view, depth = text, 0
-    views: list[_Unescaped] = []
-    while depth < UNESCAPE_DEPTH and _has_escapes(view):
-        views.append(_Unescaped(view))
-        view, depth = views[-1].text, depth + 1
-        for span in _find(view, extra):
+    exact = _exact(tuple(extra))
+    spans = find(text, exact)
+    view = text
+    views: list[Unescaped] = []
+    while len(views) < UNESCAPE_DEPTH and has_escapes(view):
+        views.append(Unescaped(view))
+        if views[-1].text == view:
+            break
+        view = views[-1].text
+        for span in find(view, exact):
             for unescaped in reversed(views):
                 span = unescaped.origin(span)
             spans.append(span)
     return _replace(text, spans) if spans else text
 
 
-def _has_escapes(text: str) -> bool:
-    return "\\u00" in text or ("%" in text and _URL_ESCAPE.search(text) is not None)
-
-
-def is_secret_name(name: str) -> bool:
-    """Whether a field of this name has a secret for its value."""
-    for _ in range(UNESCAPE_DEPTH):
-        name = _Unescaped(name).text
-    return _NAME.search(name.lower()) is not None
-
-
-def _find(text: str, extra: Sequence[str]) -> Iterator[Span]:
-    for secret in extra:
-        if len(secret) >= SHORTEST_EXTRA:
-            yield from _find_extra(text, secret)
+def _find(text: str, exact: _Exact) -> list[Span]:
+    lower = _lower(text)
+    spans = exact.find(text, lower)
     for prefix, token in _TOKENS:
         if prefix in text:
-            yield from (match.span() for match in token.finditer(text))
-    # Every other character keeps its place in lower case.
-    lower = text.lower() if text.isascii() else text.replace("\u0130", "i").lower()
-    if any(mark in lower for mark in _NAME_MARKS):
-        yield from (match.span(match.lastindex or 0) for match in _NAMED.finditer(lower))
+            spans += [match.span() for match in token.finditer(text)]
+    # Each of these words is in every text that the pattern matches, and much faster to look for.
+    if "key" in lower or "authorization" in lower or ("access" in lower and "token" in lower):
+        spans += [match.span(match.lastindex or 0) for match in _NAMED.finditer(lower)]
     if "bearer" in lower:
-        for match in _BEARER.finditer(lower):
-            if _is_token(text[match.start(1) : match.end(1)]):
-                yield match.span(1)
+        words = [match.span(1) for match in _BEARER.finditer(lower)]
+        spans += [(start, end) for start, end in words if _is_token(text[start:end])]
+    spans += find_basic(text, lower)
+    spans += find_encoded_tokens(text, lower, _has_token)
+    return spans
 
 
-def _find_extra(text: str, secret: str) -> Iterator[Span]:
-    literal, pattern = _compile_extra(secret)
-    if literal in text:
-        yield from (match.span() for match in pattern.finditer(text))
+def _find_exact(text: str, exact: _Exact) -> list[Span]:
+    return exact.find(text, _lower(text))
+
+
+def _lower(text: str) -> str:
+    """In lower case, every character in its place."""
+    return text.lower() if text.isascii() else text.replace("\u0130", "i").lower()
+
+
+def _has_token(text: str) -> bool:
+    return any(prefix in text and token.search(text) is not None for prefix, token in _TOKENS)
+
+
+class _Exact:
+    """Exact secrets, made ready to be looked for: each way to write one has a short text that must be there."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._patterns: list[tuple[str, re.Pattern[str]]] = []
+        self._in_hex: list[str] = []
+        self._in_base64: list[BaseForm] = []
+        for secret in secrets:
+            self._patterns.append((_literal(secret), re.compile("".join(map(_spellings, secret)))))
+            forms = forms_of(secret)
+            if forms is not None:
+                self._in_hex.append(forms.in_hex)
+                self._in_base64 += forms.in_base64
+
+    def find(self, text: str, lower: str) -> list[Span]:
+        """Where they stand in `text`, which is `lower` in lower case."""
+        patterns = [pattern for literal, pattern in self._patterns if literal in text]
+        patterns += [form.pattern for form in self._in_base64 if form.first in text]
+        if "\n" in text or "\\n" in text or "\\r" in text:  # the end of a line may stand within the first part
+            patterns += [form.pattern for form in self._in_base64 if form.second in text]
+        spans = [match.span() for pattern in patterns for match in pattern.finditer(text)]
+        for digits in self._in_hex:
+            if digits in lower:
+                spans += [match.span() for match in re.finditer(digits, lower)]
+        return spans
 
 
 @lru_cache(maxsize=64)
-def _compile_extra(secret: str) -> tuple[str, re.Pattern[str]]:
-    """The longest part of it that every spelling shares (after unescaping), and all its spellings."""
-    parts = re.findall(r"[A-Za-z0-9_.~-]+", secret)
-    return max(parts, key=len, default=""), re.compile("".join(map(_spellings, secret)))
+def _exact(secrets: tuple[str, ...]) -> _Exact:
+    return _Exact({secret for secret in secrets if len(secret) >= SHORTEST_EXTRA})
+
+
+def _literal(secret: str) -> str:
+    """The longest part of it that every spelling shares, after unescaping."""
+    return max(re.findall(r"[A-Za-z0-9_.~-]+", secret), key=len, default="")
 
 
 def _spellings(character: str) -> str:
@@ -145,45 +204,6 @@ def _spellings(character: str) -> str:
 def _is_token(word: str) -> bool:
     """Not a word of a text about bearers: "bearer authentication"."""
     return len(word) > _LONGEST_WORD or any(map(str.isdigit, word)) or any(map(str.isupper, word[1:]))
-
-
-class _Unescaped:
-    r"""A text with one level of its `%41` and `\u0041` undone, and the way back."""
-
-    def __init__(self, escaped: str) -> None:
-        self._starts: list[int] = []  # where in `text` something undone starts …
-        self._ends: list[int] = []
-        self._origins: list[Span] = []  # … and what it was in the escaped text
-        pieces: list[str] = []
-        done = length = 0
-        for match in _ESCAPE.finditer(escaped):
-            in_url, backslashes, in_json = match.groups()
-            character = chr(int(in_url or in_json, 16))
-            if backslashes and character in "\"'`\\":
-                character = backslashes + character  # it does not end the string it stands in
-            kept = escaped[done : match.start()]
-            pieces += (kept, character)
-            length += len(kept)
-            self._starts.append(length)
-            length += len(character)
-            self._ends.append(length)
-            self._origins.append(match.span())
-            done = match.end()
-        self.text = "".join((*pieces, escaped[done:]))
-
-    def origin(self, span: Span) -> Span:
-        """The part of the escaped text that `span` of `text` comes from."""
-        start, end = span
-        before = bisect_right(self._starts, start) - 1  # the last undone that starts at `start` or before
-        if before >= 0:
-            inside = start < self._ends[before]
-            start = self._origins[before][0] if inside else self._origins[before][1] + start - self._ends[before]
-        after = bisect_left(self._ends, end)  # the first undone that ends at `end` or after
-        if after < len(self._ends) and self._starts[after] < end:
-            end = self._origins[after][1]
-        elif after > 0:
-            end = self._origins[after - 1][1] + end - self._ends[after - 1]
-        return start, end
 
 
 def _replace(text: str, spans: list[Span]) -> str:

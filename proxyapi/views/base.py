@@ -21,7 +21,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from proxyapi import budgets, upstream
+from proxyapi import budgets, large_bodies, upstream
 from proxyapi.authentication import SecurityKeyAuthentication, refuse_stranger
 from proxyapi.calls import Call
 from proxyapi.capacity import capacity
@@ -125,8 +125,8 @@ class ProxyView(APIView):
         """The last check before the body is parsed."""
 
     async def parse(self, request: ProxyRequest) -> None:
-        """Reads the body into `request.data`."""
-        request.data  # noqa: B018  (reading it parses)
+        """Reads the body into `request.data`; a large one beside the event loop."""
+        await large_bodies.run(len(request.call_request.raw_body), lambda: request.data)
 
     def authenticated(self, request: ProxyRequest) -> None:
         """The key is good."""
@@ -211,9 +211,12 @@ class CallView(ProxyView):
         finally:
             answer.close()
         self.call.upstream_ended()
-        self.call.read_answer(body)
+        await self.call.read_answer(body)
         if answer.status == 200:
-            body = rewrite(body)
+            body = await large_bodies.run(len(body), rewrite, body)
+        if answer.status >= 300 or self.call.answer.error is not None:
+            body = await large_bodies.run(len(body), self.call.shown, body)
+        await self.call.keep_bodies()
         self.call.relayed(len(body))
         self.call.end(Outcome.UPSTREAM_ERROR if answer.status >= 300 else Outcome.SUCCESS, answer.status)
         headers = self.call.headers_down(answer)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, ClassVar
 
 from django.http.response import HttpResponseBase
 
 from proxyapi import chat, fields, openapi
+from proxyapi.parsers import write_object
 from proxyapi.permissions import check_model
 from proxyapi.requests import ProxyRequest
 from proxyapi.upstream import UpstreamRequest
@@ -31,7 +31,7 @@ class JSONCallView(CallView):
             self.upstream_path,
             credentials=fields.credentials(request.data, request.query_params, request.caller),
             deadline=fields.deadline(request.data, request.query_params),
-            content=json.dumps(body, separators=(",", ":")).encode(),
+            content=write_object(body, request.data),
         )
 
 

@@ -18,7 +18,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from rest_framework.authentication import BaseAuthentication
 
-from proxyapi import fields, json_members, openapi, ownership, policy, stream_usage
+from proxyapi import fields, large_bodies, openapi, ownership, policy, stream_usage
 from proxyapi.authentication import BearerAuthentication
 from proxyapi.capacity import capacity
 from proxyapi.exceptions import NotFound, WebSocketRefused
@@ -84,15 +84,15 @@ class PassThroughView(CallView):
             self.send_form(upstream_request)
         else:
             await call.read_body()
-            members = policy.read_json(call.raw_body, call.META.get("CONTENT_TYPE", ""))
+            members = await policy.read_json(call.raw_body, call.META.get("CONTENT_TYPE", ""))
             self.read_fields(members, request)
             policy.check_models(route, call.method, policy.all_models(members), request.caller)
             await policy.check_body_owners(members, request.caller)
             upstream_request.content = call.raw_body or None
             if route.name == "/v1/chat/completions" and self.call.stream:
-                asked = stream_usage.ask(json_members.decode(call.raw_body), members)
+                asked = await large_bodies.run(len(call.raw_body), stream_usage.ask_in, call.raw_body, members)
                 if asked is not None:
-                    upstream_request.content, dialect = json_members.encode(asked), CHAT_WITHOUT_USAGE
+                    upstream_request.content, dialect = asked, CHAT_WITHOUT_USAGE
         return await self.relayed(upstream_request, dialect)
 
     get = post = delete = handle

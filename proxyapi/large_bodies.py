@@ -1,0 +1,131 @@
+"""Owns the work on large bodies: it runs in one thread beside the event loop, and a body of JSON has bounds.
+
+The standard library's scanner keeps the interpreter's lock until it has read all of its text, so a thread alone does
+not free the event loop. `check_bounds` therefore limits what one text can ask of the scanner, and `Numbers` reads
+numbers by Python functions, between which the loop gets its turn. There is one thread, so that the loop waits for
+one scanner at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from proxyapi.exceptions import BodyTooLarge
+
+T = TypeVar("T")
+
+LARGE_BYTES = 256 * 1024  # the scanner takes 10 ms at most for a body of this size
+SLICE_BYTES = 256 * 1024
+
+# Together they keep the scanner below 0.1 s, on a slow core. The largest honest bodies: 300,000 tokens to embed, each a
+# number (OpenAI's limit of one request); a million tokens of text in another script, each letter an escape.
+MAX_VALUES = 1_000_000
+MAX_MEMBERS = 200_000  # names, objects and arrays: each costs several times what a value does
+MAX_ESCAPES = 4_000_000
+MAX_LONG_DIGITS = 1_000_000
+LONG_NUMBER = 100  # digits; no double and no 64-bit integer has so many
+
+_one_thread = ThreadPoolExecutor(1, thread_name_prefix="large body")
+
+
+async def run(size: int, work: Callable[..., T], *arguments: object) -> T:
+    """Returns what `work` returns for a body of `size` bytes: called here if that is small, else in the thread."""
+    if size <= LARGE_BYTES:
+        return work(*arguments)
+    return await asyncio.get_running_loop().run_in_executor(_one_thread, work, *arguments)
+
+
+async def run_to_the_end(size: int, work: Callable[..., T], *arguments: object, then: Callable[[T], None]) -> None:
+    """As `run`, and gives the result to `then`, even if the task is cancelled meanwhile; the cancellation follows."""
+    if size <= LARGE_BYTES:
+        then(work(*arguments))
+        return
+    future = asyncio.get_running_loop().run_in_executor(_one_thread, work, *arguments)
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait({future})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    then(future.result())
+    if cancelled is not None:
+        raise cancelled
+
+
+def check_bounds(body: bytes) -> None:
+    """Counts what is in a text of JSON in UTF-8, without reading it.
+
+    Raises:
+        BodyTooLarge: it has more values, members or escapes than its reader may be asked to read.
+    """
+    if _count(body, b"\\") > MAX_ESCAPES:
+        raise BodyTooLarge(f"The request body has more than {MAX_ESCAPES:,} escapes in its strings.")
+    if _count(body, b",") <= MAX_VALUES and sum(_count(body, mark) for mark in (b":", b"[", b"{")) <= MAX_MEMBERS:
+        return  # nearly all: the marks in strings counted, too
+    commas = members = 0
+    for text in outside_strings(body):
+        commas += text.count(b",")
+        members += text.count(b":") + text.count(b"[") + text.count(b"{")
+        if commas > MAX_VALUES:
+            raise BodyTooLarge(f"The request body has more than {MAX_VALUES:,} JSON values.")
+        if members > MAX_MEMBERS:
+            raise BodyTooLarge(f"The request body has more than {MAX_MEMBERS:,} JSON members, objects and arrays.")
+
+
+def outside_strings(body: bytes) -> Iterator[bytes]:
+    """What is outside the strings of a text of JSON, slice by slice."""
+    is_inside, held = False, b""
+    for piece in _slices(body):
+        text = (held + piece).replace(rb"\\", b"")
+        held = text[-1:] if text.endswith(b"\\") else b""  # it belongs to what follows
+        parts = text[: len(text) - len(held)].replace(b'\\"', b"").split(b'"')
+        yield b"".join(parts[is_inside::2])
+        is_inside ^= len(parts) % 2 == 0
+
+
+def decode(data: bytes, errors: str) -> str:
+    """The text of a large body in UTF-8, slice by slice; raises `UnicodeDecodeError` if `errors` says so."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors)
+    return "".join([*map(decoder.decode, _slices(data)), decoder.decode(b"", final=True)])
+
+
+def in_utf_8(body: bytes) -> bytes:
+    """A body of JSON in UTF-8, where it is in another encoding that `json.loads` would find."""
+    encoding = json.detect_encoding(body)
+    return body if encoding == "utf-8" else body.decode(encoding, "surrogatepass").encode("utf-8", "surrogatepass")
+
+
+class Numbers:
+    """Reads the numbers of one text. Raises `ValueError` when its long ones have too many digits together."""
+
+    def __init__(self, read_float: Callable[[str], float] = float) -> None:
+        self._read_float = read_float
+        self._digits_left = MAX_LONG_DIGITS
+
+    def parse_int(self, digits: str) -> int:
+        if len(digits) > LONG_NUMBER:
+            self._count(digits)
+        return int(digits)
+
+    def parse_float(self, digits: str) -> float:
+        if len(digits) > LONG_NUMBER:
+            self._count(digits)
+        return self._read_float(digits)
+
+    def _count(self, digits: str) -> None:
+        self._digits_left -= len(digits)
+        if self._digits_left < 0:
+            raise ValueError("its long numbers have too many digits")
+
+
+def _count(body: bytes, mark: bytes) -> int:
+    return sum(body.count(mark, at, at + SLICE_BYTES) for at in range(0, len(body), SLICE_BYTES))
+
+
+def _slices(body: bytes) -> Iterator[bytes]:
+    return (body[at : at + SLICE_BYTES] for at in range(0, len(body), SLICE_BYTES))

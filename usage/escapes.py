@@ -1,0 +1,94 @@
+r"""Owns texts with escapes in them: `%41`, `\u0041`, `\x41`, `&#65;`, `&amp;`. `Unescaped` undoes one level.
+
+Time is linear, and short: the text is split at its escapes and joined again by the standard library, and the way back
+is only worked out when somebody asks for it.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from html.entities import html5
+from itertools import accumulate
+
+Span = tuple[int, int]
+
+# Of printable ASCII characters only: nothing else is in a secret's name or in a token.
+_ESCAPE = re.compile(
+    r"(%[2-7][0-9A-Fa-f]|\\{1,15}(?:u00|x)[2-7][0-9A-Fa-f]"
+    r"|&(?:#(?:0{0,8}[1-9][0-9]{1,2}|[xX]0{0,8}[2-7][0-9A-Fa-f]);?|[A-Za-z]{2,9};))"
+)
+_URL_ESCAPE = re.compile("%[2-7][0-9A-Fa-f]")
+_MOST_MEANINGS = 10_000
+
+
+class _Meanings(dict[str, str]):
+    """What each escape stands for; one that stands for no printable ASCII character stands for itself."""
+
+    def __missing__(self, escape: str) -> str:
+        meaning = _meaning(escape)
+        if len(self) < _MOST_MEANINGS:
+            self[escape] = meaning
+        return meaning
+
+
+_MEANINGS = _Meanings()
+
+
+def has_escapes(text: str) -> bool:
+    """Whether `text` may have an escape in it."""
+    return (
+        "\\u00" in text
+        or ("%" in text and _URL_ESCAPE.search(text) is not None)
+        or ("&" in text and (";" in text or "&#" in text))
+        or "\\x" in text
+    )
+
+
+class Unescaped:
+    """A text with one level of its escapes undone, and the way back."""
+
+    def __init__(self, escaped: str) -> None:
+        self._escaped = _ESCAPE.split(escaped)  # what is between escapes and, at each odd place, an escape
+        self._pieces = self._escaped.copy()
+        self._pieces[1::2] = map(_MEANINGS.__getitem__, self._escaped[1::2])
+        self.text = "".join(self._pieces)
+        self._ends: list[int] = []  # of the pieces, in `text` …
+        self._origins: list[int] = []  # … and in the escaped text; both begin with 0
+
+    def origin(self, span: Span) -> Span:
+        """The part of the escaped text that `span` of `text` comes from; `span` is not empty."""
+        if not self._ends:
+            self._ends = [0, *accumulate(map(len, self._pieces))]
+            self._origins = [0, *accumulate(map(len, self._escaped))]
+        start, end = span
+        first = bisect_right(self._ends, start) - 1  # the piece that has the first character
+        last = bisect_right(self._ends, end - 1) - 1
+        inside = 0 if first % 2 else start - self._ends[first]
+        origin_end = self._origins[last + 1] if last % 2 else self._origins[last] + end - self._ends[last]
+        return self._origins[first] + inside, origin_end
+
+
+def unescape(text: str, depth: int) -> str:
+    """`text` with at most `depth` levels of its escapes undone."""
+    while depth and has_escapes(text):
+        text, depth = Unescaped(text).text, depth - 1
+    return text
+
+
+def _meaning(escape: str) -> str:
+    if escape.startswith("&"):
+        character = _entity(escape[1:].removesuffix(";"))
+        return character if len(character) == 1 and character.isascii() and character.isprintable() else escape
+    character = chr(int(escape[-2:], 16))
+    if character == "\x7f":
+        return escape
+    if escape.startswith("\\") and character in "\"'`\\":
+        return escape[: escape.rindex("\\") + 1] + character  # it does not end the string it stands in
+    return character
+
+
+def _entity(name: str) -> str:
+    if name.startswith(("#x", "#X")):
+        return chr(int(name[2:], 16))
+    return chr(int(name[1:])) if name.startswith("#") else html5.get(f"{name};", "")

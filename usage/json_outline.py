@@ -1,0 +1,158 @@
+"""Owns the reading of JSON that is too large or too odd for a parser: `read_outline`.
+
+An outline is what `json.loads` returns, without what is large: long strings, arrays of other things than objects.
+It is found by the places of brackets and quotes; only what is small is built. So it exists also where a parser gives
+up: a lone surrogate, `NaN`, bytes that are not UTF-8, thousands of levels, text behind the object or no end at all.
+
+Invariants: never raises; each step takes well under a millisecond, so that a thread which reads an outline gives way.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection
+from typing import Any
+
+SMALL_BYTES = 64 * 1024  # a value of this size is parsed, if a parser can
+DEEPEST = 6  # levels at which values larger than `SMALL_BYTES` are looked into
+MOST_STEPS = 1_000_000  # brackets, strings and members, before an answer is given up
+
+_STEP = 64 * 1024
+_NO_MARK = re.compile(rb'[^"\[\]{}]*+')
+_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
+_SPACE = re.compile(rb"[ \t\r\n]*+")
+_SCALAR = re.compile(rb"[^\s,\[\]{}\"]{1,5000}+")
+
+
+class _GivenUp(Exception):
+    """The text ends, is no JSON, or takes too many steps."""
+
+
+def read_outline(body: bytes, wanted: Collection[str] | None = None) -> dict[str, Any]:
+    """The outline of the JSON object in `body`; of its members only those `wanted`, or all.
+
+    It has what came before a fault; for anything but an object it is empty. The last of two members of one name counts.
+    """
+    return _Outline(body).object(0, DEEPEST, wanted)
+
+
+class _Outline:
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._steps = 0
+
+    def object(self, at: int, depth: int, wanted: Collection[str] | None = None) -> dict[str, Any]:
+        members: dict[str, Any] = {}
+        try:
+            at = self._expect(b"{", at)
+            while self._body[at : at + 1] == b'"':
+                name_end = self._skip_string(at)
+                name = _parse(self._body[at:name_end])
+                value_at = self._expect(b":", name_end)
+                end = self._skip(value_at)
+                if isinstance(name, str) and (wanted is None or name in wanted):
+                    members[name] = self._value(value_at, end, depth)
+                at = self._expect(b",", end)
+        except _GivenUp:
+            pass
+        return members
+
+    def _array(self, at: int, depth: int) -> list[Any]:
+        """The objects that an array begins with."""
+        items: list[Any] = []
+        try:
+            at = self._expect(b"[", at)
+            while self._body[at : at + 1] == b"{":
+                end = self._skip(at)
+                items.append(self._value(at, end, depth))
+                at = self._expect(b",", end)
+        except _GivenUp:
+            pass
+        return items
+
+    def _value(self, at: int, end: int, depth: int) -> Any:
+        """What is between these places; None if it is large and has nothing small in it."""
+        first = self._body[at : at + 1]
+        value = None
+        if end - at <= SMALL_BYTES:
+            value = _parse(self._body[at:end])
+        if value is None and depth and first == b"{":
+            return self.object(at, depth - 1)
+        if value is None and depth and first == b"[":
+            return self._array(at, depth - 1)
+        return value
+
+    def _expect(self, mark: bytes, at: int) -> int:
+        """The place behind the mark and the space around it."""
+        at = self._past_space(at)
+        if self._body[at : at + 1] != mark:
+            raise _GivenUp
+        return self._past_space(at + 1)
+
+    def _skip(self, at: int) -> int:
+        """The end of the value that begins at `at`."""
+        first = self._body[at : at + 1]
+        if first == b'"':
+            return self._skip_string(at)
+        if first not in {b"[", b"{"}:
+            scalar = _SCALAR.match(self._body, at)
+            if scalar is None:
+                raise _GivenUp
+            return scalar.end()
+        depth, at = 1, at + 1
+        while depth:
+            at = self._next_mark(at)
+            mark = self._body[at : at + 1]
+            if mark == b'"':
+                at = self._skip_string(at)
+            else:
+                depth += 1 if mark in {b"[", b"{"} else -1
+                at += 1
+        return at
+
+    def _next_mark(self, at: int) -> int:
+        self._count_step()
+        end = _end(_NO_MARK, self._body, at)
+        if end == len(self._body):
+            raise _GivenUp
+        return end
+
+    def _skip_string(self, at: int) -> int:
+        """The place behind the string that begins at `at`."""
+        self._count_step()
+        at += 1
+        quote = self._body.find(b'"', at)
+        if quote < 0:
+            raise _GivenUp
+        if self._body[quote - 1 : quote] == b"\\":
+            quote = at
+            while self._body[quote : quote + 1] != b'"':
+                end = _STRING.match(self._body, quote, quote + _STEP).end()  # type: ignore[union-attr]  # as in `_end`
+                if end == quote:
+                    raise _GivenUp
+                quote = end
+        return quote + 1
+
+    def _past_space(self, at: int) -> int:
+        return _end(_SPACE, self._body, at)
+
+    def _count_step(self) -> None:
+        self._steps += 1
+        if self._steps > MOST_STEPS:
+            raise _GivenUp
+
+
+def _end(pattern: re.Pattern[bytes], body: bytes, at: int) -> int:
+    """Where a run of single bytes that match `pattern` ends; searched in steps."""
+    while (end := pattern.match(body, at, at + _STEP).end()) - at == _STEP:  # type: ignore[union-attr]  # matches nothing
+        at = end
+    return end
+
+
+def _parse(data: bytes) -> Any:
+    """Reads JSON as generously as Python can; None for what even Python cannot."""
+    try:
+        return json.loads(data.decode("utf-8", "surrogateescape"), strict=False)
+    except (ValueError, RecursionError):
+        return None
