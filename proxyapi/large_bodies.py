@@ -26,7 +26,7 @@ SLICE_BYTES = 256 * 1024
 # number (OpenAI's limit of one request); a million tokens of text in another script, each letter an escape.
 MAX_VALUES = 1_000_000
 MAX_MEMBERS = 200_000  # names, objects and arrays: each costs several times what a value does
-MAX_ESCAPES = 4_000_000
+MAX_ESCAPES = 2_000_000
 MAX_LONG_DIGITS = 1_000_000
 LONG_NUMBER = 100  # digits; no double and no 64-bit integer has so many
 

@@ -19,6 +19,7 @@ _PART = 10  # letters
 _WRAP = r"(?:\\{1,15}[rn]|[\r\n])*+"  # between the lines of wrapped base64
 _LETTERS = {"+": r"(?:[+-]|\\{1,15}u002[bB])", "/": r"(?:\\{0,15}/|_)"}
 _RUN = re.compile(r"(?:[A-Za-z0-9+_-]++|\\{0,15}/|(?:\\{1,15}[rn]|[\r\n])++(?=[A-Za-z0-9+/_-]{4}))++={0,2}+")
+_LAST = re.compile(r"[A-Za-z0-9]?={0,2}")
 _HEX_RUN = re.compile(r"[0-9a-f]{24,}+")
 _SHORTEST_RUN = 16
 _LONGEST_RUN = 8192
@@ -39,6 +40,12 @@ class BaseForm(NamedTuple):
     first: str
     second: str
     pattern: re.Pattern[str]
+
+    def find(self, text: str) -> Iterator[Span]:
+        """Where the form is, with the letters beside it, which have a part of the secret's first and last character."""
+        for match in self.pattern.finditer(text):
+            start, end = match.span()
+            yield start - text[start - 1 : start].isalnum(), _LAST.match(text, end).end()  # type: ignore[union-attr]  # matches nothing
 
 
 def forms_of(secret: str) -> Forms | None:
@@ -80,8 +87,7 @@ def _form(core: str) -> BaseForm:
     parts = sorted(re.findall(r"[A-Za-z0-9]+", core), key=len) or [""]
     first = core[:_PART] if core[:_PART].isalnum() else parts[-1][:_PART]
     pattern = _WRAP.join(_LETTERS.get(letter, letter) for letter in core)
-    whole = re.compile(rf"[A-Za-z0-9+/_-]?{pattern}(?:{_WRAP}[A-Za-z0-9+/_-])?={{0,2}}")
-    return BaseForm(first, parts[-1][-_PART:], whole)
+    return BaseForm(first, parts[-1][-_PART:], re.compile(pattern))
 
 
 def _any_in(marks: tuple[str, ...], text: str) -> bool:

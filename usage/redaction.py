@@ -165,10 +165,12 @@ class _Exact:
     def find(self, text: str, lower: str) -> list[Span]:
         """Where they stand in `text`, which is `lower` in lower case."""
         patterns = [pattern for literal, pattern in self._patterns if literal in text]
-        patterns += [form.pattern for form in self._in_base64 if form.first in text]
-        if "\n" in text or "\\n" in text or "\\r" in text:  # the end of a line may stand within the first part
-            patterns += [form.pattern for form in self._in_base64 if form.second in text]
         spans = [match.span() for pattern in patterns for match in pattern.finditer(text)]
+        forms = [form for form in self._in_base64 if form.first in text]
+        if "\n" in text or "\\n" in text or "\\r" in text:  # the end of a line may stand within the first part
+            forms += [form for form in self._in_base64 if form.second in text]
+        for form in forms:
+            spans += form.find(text)
         for digits in self._in_hex:
             if digits in lower:
                 spans += [match.span() for match in re.finditer(digits, lower)]
