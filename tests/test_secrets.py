@@ -8,12 +8,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import psycopg
 
 from tests.gateway import Gateway
 from tests.simulator.server import Simulator
+from tests.spellings import SPELLINGS, is_gone
 
 CALLS = 10_000
 AT_ONCE = 24
@@ -138,3 +140,21 @@ def test_the_journal_itself_has_no_secret(
 
     assert journal.count('"kind":"end"') >= len(PLANTS) - 5
     assert [find(journal, trace) for trace in TRACES if trace in journal] == []
+
+
+def test_no_spelling_of_a_secret_is_in_a_table_the_journal_or_the_log(
+    start_gateway: Callable[..., Gateway], simulator: Simulator, gateway_database: str, tmp_path: Path
+) -> None:
+    gateway = start_gateway(SECURITY_KEY=SECURITY_KEY, ACCESS_TOKEN=ACCESS_TOKEN, OPENAI_API_KEY=TEAM_KEY)
+    written = [write(secret) for write in SPELLINGS.values() for secret in (SECURITY_KEY, TEAM_KEY, CHATPROXY_KEY)]
+    with httpx2.Client(base_url=gateway.url) as http:
+        for text in written:
+            one_line = text.replace("\n", "")
+            body = {"security_key": SECURITY_KEY, "input": text, "user": text}
+            assert http.post("/embeddings", json=body, headers={"User-Agent": one_line}).status_code == 200
+            http.get(f"/static/{quote(one_line)}", headers={"User-Agent": one_line})
+    journal = b"".join(path.read_bytes() for path in (tmp_path / "journal").glob("*.journal")).decode()
+    gateway.stop()  # ships what is waiting
+
+    for kept in (dump_tables(gateway_database), journal, gateway.log):
+        assert [text for text in written for form in (text, json.dumps(text)[1:-1]) if not is_gone(form, kept)] == []
