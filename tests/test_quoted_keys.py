@@ -15,9 +15,9 @@ from usage.redaction import REDACTED
 
 TEAM_KEY = "sk-proj-T3amKeyOfTheTeam_T3amKeyOfTheTeam-42"
 KEYS_OWN = "upstream_key_of-one-key.0123456789"
-CHAT = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}
-RESPONSE = {"model": "gpt-4o", "input": "hi"}
-PATHS = {
+CHAT: dict[str, object] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}
+RESPONSE: dict[str, object] = {"model": "gpt-4o", "input": "hi"}
+PATHS: dict[str, dict[str, object]] = {
     "/openai": CHAT,
     "/v1/chat/completions": CHAT,
     "/openai2": RESPONSE,
