@@ -6,7 +6,6 @@ CLIENTS := .venv-clients
 PEERS := .venv-peers
 NODE := tests/clients/node
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
-UV_VERSION := 0.13.9
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -71,8 +70,8 @@ format: $(VENV)/dev.stamp  ## put the code in order
 	@$(BIN)/ruff format .
 
 requirements: $(BIN)/python  ## pin requirements/*.in anew, with hashes
-	@$(PIP) install uv==$(UV_VERSION)
-	@for name in base dev clients peers; do $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-config \
+	@$(PIP) install --require-hashes -r requirements/uv.txt
+	@for name in uv base dev clients peers; do $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-config \
 		--python-version 3.11 --custom-compile-command "make requirements" $(ARGS) \
 		--output-file requirements/$$name.txt requirements/$$name.in || exit 1; done
 
@@ -101,18 +100,18 @@ $(VENV)/dev.stamp: requirements/dev.txt $(BIN)/python
 	@touch $(VENV)/base.stamp $@
 
 # A venv of their own: they pin the SDK to another version than the server's. It has node and npm in it, too.
-$(CLIENTS)/stamp: requirements/clients.txt $(BIN)/python
+$(CLIENTS)/stamp: requirements/clients.txt requirements/uv.txt $(BIN)/python
 	@echo "installing the clients …"
-	@$(PIP) install uv==$(UV_VERSION)
+	@$(PIP) install --require-hashes -r requirements/uv.txt
 	@rm -rf $(CLIENTS)
 	@$(BIN)/uv venv --quiet --no-config --python $(BIN)/python $(CLIENTS)
 	@$(BIN)/uv pip install --quiet --no-config --system-certs --require-hashes --python $(CLIENTS) \
 		-r requirements/clients.txt
 	@touch $@
 
-$(PEERS)/stamp: requirements/peers.txt $(BIN)/python
+$(PEERS)/stamp: requirements/peers.txt requirements/uv.txt $(BIN)/python
 	@echo "installing the peers …"
-	@$(PIP) install uv==$(UV_VERSION)
+	@$(PIP) install --require-hashes -r requirements/uv.txt
 	@rm -rf $(PEERS)
 	@$(BIN)/uv venv --quiet --no-config --python $(BIN)/python $(PEERS)
 	@$(BIN)/uv pip install --quiet --no-config --system-certs --require-hashes --python $(PEERS) \
