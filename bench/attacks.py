@@ -56,10 +56,10 @@ def strangers() -> list[Attack]:
             connections=1,
         ),
         Attack("70 kB with 10,000 `cp-` to /openai", (many_keys("application/json"),), connections=8),
-        Attack("the same as text/plain, as a web page may", (many_keys("text/plain"),), connections=8),
+        Attack("70 kB with 10,000 `cp-` as text/plain, as a web page may", (many_keys("text/plain"),), connections=8),
         Attack("24 bodies of 47 MiB, held, /openai", held, connections=24, then="hold", memory=128 * MIB, lead=15),
         Attack(
-            f"the same from {MANY_ADDRESSES} addresses",
+            f"64 bodies of 47 MiB, held, /openai, {MANY_ADDRESSES} addresses",
             held,
             connections=MANY_ADDRESSES,
             then="hold",
@@ -83,7 +83,7 @@ def strangers() -> list[Attack]:
         ),
         Attack("3,000 idle connections after one GET /healthz", idle, connections=3000, then="hold"),
         Attack(
-            f"the same from {MANY_ADDRESSES} addresses",
+            f"3,000 idle connections after one GET /healthz, {MANY_ADDRESSES} addresses",
             idle,
             connections=3000,
             then="hold",
@@ -91,7 +91,11 @@ def strangers() -> list[Attack]:
         ),
         Attack("wrong keys, 64 connections", (wrong,), connections=64, then="same"),
         Attack(
-            f"the same from {MANY_ADDRESSES} addresses", (wrong,), connections=64, then="same", addresses=MANY_ADDRESSES
+            f"wrong keys, 64 connections, {MANY_ADDRESSES} addresses",
+            (wrong,),
+            connections=64,
+            then="same",
+            addresses=MANY_ADDRESSES,
         ),
         Attack(
             "150 readers of static files and /docs that never read",

@@ -20,6 +20,7 @@ RATE = 100.0  # calls a second
 CONNECTIONS = 8  # of the calls that go as fast as they can
 NEW_EVERY = 10
 PATIENCE = 10.0  # seconds after which a call has failed
+BACKOFF = 0.05  # seconds before the next call of whoever's call has failed
 
 
 class Good(NamedTuple):
@@ -41,6 +42,8 @@ class Trying(Caller):
 
     async def call(self, request: bytes) -> bool:
         """Whether the call was answered with 200."""
+        if self.transport.is_closing():  # by the server, before there was a call
+            return False
         self._call = asyncio.get_running_loop().create_future()
         self.send(request)
         try:
@@ -144,7 +147,9 @@ async def as_fast_as_it_goes(pool: Pool, seconds: float) -> int:
     async def caller() -> None:
         nonlocal answered
         while loop.time() < end:
-            if await pool.call() and loop.time() < end:
+            if not await pool.call():
+                await asyncio.sleep(BACKOFF)
+            elif loop.time() < end:
                 answered += 1
 
     await asyncio.gather(*(caller() for _ in range(CONNECTIONS)))

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -87,6 +87,7 @@ def gateway_on(
     directory: Path,
     postgres: BundledPostgres,
     checkout: Path = environment.BASE_DIR,
+    launcher: Sequence[str] = (),
     /,
     **settings: str,
 ) -> Iterator[Stand]:
@@ -95,7 +96,7 @@ def gateway_on(
     cores = os.sched_getaffinity(0)
     postmaster = int((postgres.cluster / "postmaster.pid").read_text().splitlines()[0])
     with (
-        run_gateway(f"{upstream}/v1", postgres.url, directory, checkout, **settings) as gateway,
+        run_gateway(f"{upstream}/v1", postgres.url, directory, checkout, launcher, **settings) as gateway,
         psycopg.connect(postgres.url, autocommit=True) as database,
     ):
         key = gateway.make_key(

@@ -187,6 +187,7 @@ def run_gateway(
     database_url: str,
     data_dir: Path,
     checkout: Path = environment.BASE_DIR,
+    launcher: Sequence[str] = (),
     /,
     *,
     options: Sequence[str] = (),
@@ -195,7 +196,7 @@ def run_gateway(
     """A server with its own `data_dir`, set up by `settings` on top of the usual ones for tests.
 
     `checkout` is the directory of the code that serves: this one, or another version to compare it with. `options` are
-    those of `manage.py serve`.
+    those of `manage.py serve`; `launcher` is a command that executes the one that follows it, such as `nice`.
     """
     port = free_port()
     variables = {
@@ -213,7 +214,7 @@ def run_gateway(
     }
     variables = {**os.environ, **{name: value for name, value in variables.items() if value}}
     process = subprocess.Popen(
-        [python_of(checkout), "manage.py", "serve", *options],
+        [*launcher, python_of(checkout), "manage.py", "serve", *options],
         cwd=checkout,
         env=variables,
         stdout=subprocess.PIPE,
