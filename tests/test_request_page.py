@@ -208,7 +208,7 @@ def test_curl_and_python_have_the_call_and_no_secret() -> None:
         (
             {"route": "/openai/audio/transcriptions",
              "request_body": "security_key: [redacted]\nmodel: whisper-1\nfile: <it's.mp3, audio/mpeg, 1,234 bytes>"},
-            ["-F model=whisper-1", """-F 'file=@it'"'"'s.mp3'"""],
+            ["--form-string model=whisper-1", """-F 'file=@./it'"'"'s.mp3'""", "supply ./it"],
         ),
         ({"request_body": '{"model": "gpt-4o", "input": "long… <5 bytes cut>'}, ["-d @body.json", "only a part"]),
     ],

@@ -6,7 +6,7 @@ import json
 import pprint
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -21,6 +21,7 @@ from usage.responses import COUNTED_BEFORE
 KEY = "SECURITY_KEY"  # the variable that stands for the key in what is copied
 WIDE = 1000  # of the drawn timeline
 OPEN_BODY = 20_000  # characters; longer ones are folded at first
+PART_KEPT = "only a part of the body was kept"
 UNITS = {
     "input": "Input",
     "cached_input": "Input, cached",
@@ -65,6 +66,15 @@ class Body:
     text: str
     size: str
     is_open: bool
+
+
+@dataclass(frozen=True)
+class FormField:
+    """A field of a form; with a `file_name`, a file that whoever repeats the call has to supply under it."""
+
+    name: str
+    value: str = ""
+    file_name: str | None = None
 
 
 def timeline(call: Request) -> list[Phase]:
@@ -139,40 +149,55 @@ def bodies(call: Request) -> list[Body]:
 
 
 def as_curl(call: Request, base_url: str) -> str:
-    """The call as a line for a shell; `$SECURITY_KEY` stands for the key. It is made of the body as it was kept."""
+    """The call as a line for a shell; `$SECURITY_KEY` stands for the key. It is made of the body as it was kept.
+
+    Whatever the caller sent is inert in it: a value is quoted for the shell, and a field of a form is no option of
+    curl's, which would read a file of the reader's for `@/etc/passwd` or `</etc/passwd`. A file is one to be supplied;
+    a last line says so, by `:`, the command that does nothing: some shells take `#` for an argument, and curl would
+    send the key to a host named so.
+    """
+    note = ""
     lines = [f"curl {shlex.quote(base_url + _path(call))}", f'  -H "Authorization: Bearer ${KEY}"']
     if call.method != "GET":
         lines[0] = f"curl -X {shlex.quote(call.method)} {shlex.quote(base_url + _path(call))}"
         fields = _form_fields(call)
         body = _body(call)
         if fields is not None:
-            lines += [f"  -F {shlex.quote(field)}" for field in fields]
+            lines += [_curl_field(field) for field in fields]
+            if files := _files(fields):
+                note = f"supply {files} yourself"
         elif body is not None:
             text = json.dumps(body)  # all but ASCII escaped: nothing in it acts on a terminal
             lines += ["  -H 'Content-Type: application/json'", f"  -d {shlex.quote(text)}"]
         elif _kept(call):
-            lines += ["  -H 'Content-Type: application/json'", "  -d @body.json  # only a part of the body was kept"]
-    return " \\\n".join(lines)
+            lines += ["  -H 'Content-Type: application/json'", "  -d @body.json"]
+            note = PART_KEPT
+    return " \\\n".join(lines) + (f"\n: {shlex.quote(note)}" if note else "")
+
+
+def _curl_field(field: FormField) -> str:
+    if field.file_name is None:
+        return f"  --form-string {shlex.quote(f'{field.name}={field.value}')}"
+    return f"  -F {shlex.quote(f'{field.name}=@{field.file_name}')}"
 
 
 def as_python(call: Request, base_url: str) -> str:
-    """The call as a program; the key comes from the environment."""
-    arguments = [f'headers={{"Authorization": f"Bearer {{os.environ[{KEY!r}]}}"}}', "timeout=900"]
+    """The call as a program; the key comes from the environment. What the caller sent is in literals only."""
     fields = _form_fields(call)
     body = _body(call)
+    arguments: list[tuple[str, str]] = []  # each with its comment
     if fields is not None:
-        plain = {name: value for name, _, value in (field.partition("=") for field in fields)}
-        files = [f"{name!r}: open({value[1:]!r}, 'rb')" for name, value in plain.items() if value.startswith("@")]
-        rest = {name: value for name, value in plain.items() if not value.startswith("@")}
-        arguments[1:1] = [f"files={{{', '.join(files)}}}", f"data={rest!a}"]
+        files = [f"{field.name!a}: open({field.file_name!a}, 'rb')" for field in fields if field.file_name is not None]
+        plain = {field.name: field.value for field in fields if field.file_name is None}
+        comment = f"supply {_files(fields)} yourself" if files else ""
+        arguments += [(f"files={{{', '.join(files)}}}", comment), (f"data={plain!a}", "")]
     elif body is not None:
-        arguments[1:1] = [f"json={_as_literal(body)}"]
+        arguments += [(f"json={_as_literal(body)}", "")]
     elif _kept(call):
-        arguments[1:1] = ['content=open("body.json", "rb")  # only a part of the body was kept']
-    listed = "".join(
-        f"    {argument},\n" if "#" not in argument else f"    {argument.replace('  #', ',  #')}\n"
-        for argument in arguments
-    )
+        arguments += [('content=open("body.json", "rb")', PART_KEPT)]
+    arguments[:0] = [(f'headers={{"Authorization": f"Bearer {{os.environ[{KEY!r}]}}"}}', "")]
+    arguments += [("timeout=900", "")]
+    listed = "".join(f"    {text},{f'  # {comment}' if comment else ''}\n" for text, comment in arguments)
     method, url = ascii(call.method), ascii(base_url + _path(call))
     call_it = f"answer = httpx.request(\n    {method},\n    {url},\n{listed})"
     return f"import os\n\nimport httpx\n\n{call_it}\nprint(answer.text)"
@@ -216,8 +241,8 @@ def _without_secrets(value: Any) -> Any:
     return value
 
 
-def _form_fields(call: Request) -> list[str] | None:
-    """The fields of a form, as curl takes them; None if it was none."""
+def _form_fields(call: Request) -> list[FormField] | None:
+    """The fields of a form without its secrets; None if it was none."""
     text = _kept(call)
     if text.startswith(("{", "[")) or not text:
         return None
@@ -229,9 +254,27 @@ def _form_fields(call: Request) -> list[str] | None:
         name, file_name = match[1], match[2]
         if is_secret_name(name):
             continue
-        value = f"@{inert(file_name, 100)}" if file_name is not None else inert(line[match.end() :], 2000)
-        fields.append(f"{name}={value}")
+        if file_name is None:
+            fields.append(FormField(name, value=inert(line[match.end() :], 2000)))
+        else:
+            fields.append(FormField(name, file_name=_placeholder(file_name)))
     return fields
+
+
+def _placeholder(file_name: str) -> str:
+    """A path in the reader's directory for a file that a caller named.
+
+    Only the last part of the name stays of it, of plain characters, and not as a hidden file: `./passwd` for
+    `/etc/passwd`, `./env` for `.env`.
+    """
+    last = re.split(r"[/\\]", file_name)[-1]
+    plain = re.sub(r"[^A-Za-z0-9 ._'+-]", "_", last)[:100].lstrip(". -").rstrip()
+    return f"./{plain or 'file'}"
+
+
+def _files(fields: Sequence[FormField]) -> str:
+    """The files to be supplied, as a comment says them."""
+    return ", ".join(field.file_name for field in fields if field.file_name is not None)
 
 
 def _indented(text: str) -> str:
