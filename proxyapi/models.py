@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -20,13 +20,13 @@ from django.db import models
 from django.utils import timezone
 
 from proxyapi import sealing
+from proxyapi.key_names import check_name, comparable, normalised
 
 PREFIX = "cp-"
 RANDOM_BYTES = 32
 KEY_LENGTH = len(PREFIX) + 43  # bytes in base64, without padding
 SHOWN_PREFIX = len(PREFIX) + 4
 LONGEST_GRACE = timedelta(days=90)
-RESERVED_NAMES = frozenset({"default", "access token"})  # the ledger's names for SECURITY_KEY and ACCESS_TOKEN
 HEADER_VALUE = re.compile(r"[\x21-\x7e]{8,500}")
 _LIMIT: dict[str, Any] = {"null": True, "blank": True, "validators": [MinValueValidator(1)]}
 _DOLLARS: dict[str, Any] = {
@@ -41,13 +41,6 @@ class LogBodies(models.TextChoices):
     ALL = "all", "all"
     ERRORS = "errors", "of failed calls"
     NONE = "none", "none"
-
-
-def check_name(name: str) -> None:
-    if name.strip().casefold() in RESERVED_NAMES:
-        raise ValidationError("'%(name)s' is the name of a built-in key.", params={"name": name.strip()})
-    if not name.isprintable() or name != name.strip():
-        raise ValidationError("A name has printable characters only, and no space at its ends.")
 
 
 def check_routes(globs: list[str]) -> None:
@@ -76,6 +69,20 @@ class AccessKeyManager(models.Manager["AccessKey"]):
         key.save(force_insert=True)
         return key, text
 
+    def is_taken(self, name: str) -> bool:
+        """Whether a key has this name in any spelling. Of keys without a comparable name there are few."""
+        wanted = comparable(name)
+        if self.filter(comparable_name=wanted).exists():
+            return True
+        return any(
+            comparable(other) == wanted for other in self.filter(comparable_name=None).values_list("name", flat=True)
+        )
+
+    def find(self, name: str) -> AccessKey | None:
+        """Returns the key of this name, locked; as it was typed, or in the form in which names are kept."""
+        keys = self.select_for_update()
+        return keys.filter(name=name).first() or keys.filter(name=normalised(name)).first()
+
 
 class AccessKey(models.Model):
     """One key. An empty limit or budget means none; an empty list of models or routes means all."""
@@ -84,6 +91,9 @@ class AccessKey(models.Model):
         max_length=200, unique=True, validators=[check_name],
         help_text="How the ledger calls it, for ever: a name cannot be changed.",
     )  # fmt: skip
+    # The name as `comparable` has it. Null: a key of before this column, whose name another key has too, or one that
+    # an older version has made since.
+    comparable_name = models.CharField(max_length=600, unique=True, null=True, editable=False)  # noqa: DJ001  (as said)
     note = models.TextField(blank=True)
     owner = models.CharField(max_length=200, blank=True, help_text="The person or the team that uses it.")
     tags = ArrayField(
@@ -139,10 +149,24 @@ class AccessKey(models.Model):
         update_fields: Iterable[str] | None = None,
     ) -> None:
         """Never writes another name, and always says that something has changed."""
-        if not self._state.adding:
+        if self._state.adding:
+            self.comparable_name = comparable(self.name)
+        else:
             names = update_fields or [field.name for field in self._meta.concrete_fields if not field.primary_key]
-            update_fields = {*names, "changed_at"} - {"name"}
+            update_fields = {*names, "changed_at"} - {"name", "comparable_name"}
         super().save(force_insert=force_insert, force_update=force_update, using=using, update_fields=update_fields)
+
+    def clean_fields(self, exclude: Collection[str] | None = None) -> None:
+        """Checks a new name in the form in which it is kept."""
+        if self._state.adding:
+            self.name = normalised(self.name)
+        super().clean_fields(exclude)
+
+    def clean(self) -> None:
+        """Checks that no other key has a name that reads the same; forms do not look at columns they do not show."""
+        super().clean()
+        if self._state.adding and type(self).objects.is_taken(self.name):
+            raise ValidationError({"name": "Key with this Name already exists, perhaps in another spelling."})
 
     def rotate(self, grace: timedelta = timedelta(0)) -> str:
         """Gives the key a new text and returns it; the old one goes on for `grace`, the one before that ends now.

@@ -23,8 +23,8 @@ PLACEHOLDER = re.compile(r"\./[A-Za-z0-9_'+][A-Za-z0-9 ._'+-]*")
 FRAGMENTS = (
     "@", "<", "@/etc/passwd", "</etc/shadow", "/root/.ssh/id_rsa", "..", "../", "\\", ".env", "-K", "--config", "-",
     "=", ";type=text/html", ";filename=x", ",", '"', "'", "`id`", "$(id)", "$HOME", "${x}", "!!", "|", "&", ";", ">",
-    "\n",     "\r", "\t", "\0", "\x1b[31m", "\u202e", "\u2028", "ü", "#", "# x", "  #", "{", "}", "[1-9]", "*", "~", "%0a",
-    "\\\n", "\\u0027",
+    "\n", "\r", "\t", "\0", "\x1b[31m", "\u202e", "\u2028", "ü", "#", "# x", "  #", "{", "}", "[1-9]", "*", "~",
+    "%0a",     "\\\n", "\\u0027",
     "<a.mp3, audio/mpeg, 3 bytes>", "file: ", "import os", '"""', "'''", "None",
 )  # fmt: skip
 hostile = st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.text(max_size=5)), max_size=6).map("".join)

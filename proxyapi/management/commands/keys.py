@@ -91,7 +91,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{head}  {key['name']}  {key['owner']}".rstrip())
 
     def _get(self, name: str) -> AccessKey:
-        key = AccessKey.objects.select_for_update().filter(name=name).first()
+        key = AccessKey.objects.find(name)
         if key is None:
             raise CommandError(f"there is no key {name!r}")
         return key
