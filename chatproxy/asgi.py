@@ -18,6 +18,7 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatproxy.settings")
 django_application = get_asgi_application()  # sets Django up: what follows may import models
 
+from chatproxy.django_gate import DjangoGate  # noqa: E402  (after Django is set up)
 from proxyapi import ownership, upstream  # noqa: E402  (after Django is set up)
 from proxyapi.background import watch_pending  # noqa: E402  (after Django is set up)
 from proxyapi.capacity import capacity  # noqa: E402  (after Django is set up)
@@ -25,6 +26,7 @@ from proxyapi.handler import CallHandler  # noqa: E402  (after Django is set up)
 from proxyapi.keyring import keyring  # noqa: E402  (after Django is set up)
 from proxyapi.limiter import limiter  # noqa: E402  (after Django is set up)
 from proxyapi.receiving import Receive  # noqa: E402  (after Django is set up)
+from proxyapi.stranger_budget import stranger_budget  # noqa: E402  (after Django is set up)
 from proxyapi.streaming import Send  # noqa: E402  (after Django is set up)
 from usage.ledger import ledger  # noqa: E402  (after Django is set up)
 from usage.live import worker_state  # noqa: E402  (after Django is set up)
@@ -35,6 +37,7 @@ from usage.workers import Worker  # noqa: E402  (after Django is set up)
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 
 call_handler = CallHandler()
+django_gate = DjangoGate(django_application)
 YOUNG_OBJECTS = 10_000
 DJANGO_FOLDERS = ("/admin/", "/my-usage/", "/static/")
 
@@ -43,7 +46,7 @@ async def application(scope: Mapping[str, Any], receive: Receive, send: Send) ->
     if scope["type"] == "lifespan":
         await run_lifespan(receive, send)
     elif f"{scope['path']}/".startswith(DJANGO_FOLDERS):
-        await django_application(scope, receive, send)  # type: ignore[arg-type]  # the same messages, typed otherwise
+        await django_gate(scope, receive, send)
     else:
         await call_handler(scope, receive, send)
 
@@ -80,7 +83,11 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
 
 def say_how_we_are() -> dict[str, Any]:
     """For the dashboard and `/metrics`, once a second."""
-    gauges = {"keyring_age_seconds": keyring.age, "redis_away_seconds": limiter.away_seconds}
+    gauges = {
+        "keyring_age_seconds": keyring.age,
+        "redis_away_seconds": limiter.away_seconds,
+        "stranger_bytes": stranger_budget.held,
+    }
     return worker_state(in_flight=capacity.in_flight, draining=capacity.draining, gauges=gauges)
 
 

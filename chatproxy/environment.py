@@ -171,6 +171,9 @@ SETTINGS = (
     Setting("MAX_PARALLEL_REQUESTS", 1000, whole_number(1, 100_000), "Calls at once per process; beyond it 503."),
     Setting("MAX_BODY_BYTES", 50 * MIB, whole_number(1024, 1024 * MIB), "Largest request body; beyond it 413."),
     Setting("MAX_UPLOAD_BYTES", 25 * MIB, whole_number(1024, 1024 * MIB), "Largest uploaded file; beyond it 413."),
+    Setting(
+        "STRANGER_BYTES", 128 * MIB, whole_number(MIB, 1024 * 1024 * MIB), "Bodies without a key yet, per process."
+    ),
     Setting("SSE_KEEPALIVE_SECONDS", 15.0, seconds(0, 3600), "A comment when a stream is silent that long; 0: never."),
     Setting("BACKGROUND_POLL_SECONDS", 5.0, seconds(0, 3600), "How often unfetched background responses are sought."),
     Setting("V1_ROUTES", list(families.DEFAULT), route_families, "Open families of `/v1`: names, `default`, `all`."),

@@ -21,6 +21,12 @@ HEAD_SECONDS = 30.0
 INERT_LINES = b"".join(b"%b: %b\r\n" % pair for pair in INERT)
 # Requests that may wait behind the one that is answered, and be read meanwhile.
 MOST_QUEUED = 16
+# Between the end of an answer and the close of a connection on which more of a body may be coming: a close with unread
+# bytes resets the connection, and a client that is still sending might lose the answer.
+LINGER_SECONDS = 1.0
+# What a caller with a key goes on sending meanwhile is read and dropped, since many clients send all before they read.
+DISCARD_SECONDS = 30.0
+MAX_DISCARDED_BYTES = 64 * 1024 * 1024
 
 
 class JoiningTransport:
@@ -30,6 +36,12 @@ class JoiningTransport:
         self._transport = transport
         self._holding = False
         self._held = b""
+        self._linger: Callable[[], None] | None = None
+        self._lingers = False
+
+    def linger(self, linger: Callable[[], None]) -> None:
+        """The next close calls `linger`, which closes later; the one after it closes at once."""
+        self._linger = linger
 
     def hold_next(self) -> None:
         self._holding = True
@@ -48,7 +60,15 @@ class JoiningTransport:
         if self._held:
             self._transport.write(self._held)
             self._held = b""
-        self._transport.close()
+        if self._linger is not None and not self.is_closing():
+            self._lingers = True
+            self._transport.write_eof()
+            self._linger()
+        else:
+            self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._lingers or bool(self._transport.is_closing())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -65,6 +85,7 @@ class Protocol(HttpToolsProtocol):
         self._departed: Callable[[], None] | None = None  # to be told when the running call's client hangs up
         self._head_timer: asyncio.TimerHandle | None = None
         self._heard_enough = False  # what comes now is read for the end behind it only
+        self._discardable = 0  # bytes of a body that nobody reads
 
     def connection_made(self, transport: Any) -> None:
         self._joining = JoiningTransport(transport)
@@ -100,6 +121,21 @@ class Protocol(HttpToolsProtocol):
             self.transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
         return True
 
+    def close_behind_answer(self, *, discard: bool) -> None:
+        assert self._running is not None  # noqa: S101  (an answer is being made)
+        self._running.keep_alive = False
+        self._discardable = MAX_DISCARDED_BYTES if discard else 0
+        self._joining.linger(self._linger)
+
+    def _linger(self) -> None:
+        """The answer has been sent, and some of its request's body is still unread."""
+        self._heard_enough = True
+        if self._discardable:
+            self.flow.resume_reading()
+        else:
+            self.transport.pause_reading()
+        self.loop.call_later(DISCARD_SECONDS if self._discardable else LINGER_SECONDS, self.transport.close)
+
     def abort(self) -> None:
         self.transport.abort()
 
@@ -113,6 +149,9 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._heard_enough:
+            self._discardable -= len(data)
+            if self.transport.is_closing() and self._discardable < 0:
+                self.transport.close()
             return
         if self._in_head:  # since an earlier read: the one in which a head begins may have a body before it
             self._head_bytes += len(data)
@@ -138,6 +177,13 @@ class Protocol(HttpToolsProtocol):
                 self._departed()
         self._cancel_head_timer()
         super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        left_unread = self._running is not None and self._running.more_body
+        if left_unread and not self.transport.is_closing():  # also if whoever answered did not think of it
+            self._joining.linger(self._linger)
+            self.transport.close()
+        super().on_response_complete()
 
     def on_message_begin(self) -> None:
         self._in_head = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import json
 from typing import Any, cast
 
 from django.conf import settings
@@ -12,13 +11,7 @@ from rest_framework.request import Request
 
 from proxyapi.exceptions import InvalidBearer, InvalidKey
 from proxyapi.keyring import Caller, keyring
-from proxyapi.models import KEY_LENGTH, PREFIX
 from proxyapi.requests import ProxyRequest
-
-# A body of this size is parsed for whoever sends it, so that a mistake in it gets the error that names it.
-PARSED_FOR_STRANGERS = 64 * 1024
-# In a larger one, a key is looked for at so many places that look like the beginning of one.
-PLACES_LOOKED_AT = 10_000
 
 
 class SecurityKeyAuthentication(BaseAuthentication):
@@ -78,37 +71,15 @@ def check_secret(candidates: tuple[Any, ...], secret: str | None) -> None:
         raise InvalidKey
 
 
-def refuse_stranger(request: ProxyRequest) -> None:
-    """Refuses, before it is parsed, a body that can have no valid key in it, when nothing else has one.
+def shows_key(request: ProxyRequest) -> bool:
+    """Whether a valid key is in a header or in the query, so that the body is worth parsing.
 
-    Parsing 50 MB takes seconds of the event loop: a stranger must not be able to ask for that.
-
-    Raises:
-        InvalidKey: as for any other missing or wrong key.
+    Whose call it is, is decided after that: a key in the body counts before these.
     """
-    body = request.call_request.raw_body
-    if len(body) <= PARSED_FOR_STRANGERS:
-        return
-    elsewhere = (request.query_params.get("security_key"), request.META.get("HTTP_X_SECURITY_KEY"), _bearer(request))
-    if not any(keyring.find(text or "") for text in elsewhere) and not _has_key(body):
-        raise InvalidKey
-
-
-def _has_key(body: bytes) -> bool:
-    """Whether a valid key is anywhere in it."""
-    key = settings.SECURITY_KEY or ""
-    # As JSON writers may spell it: some escape the slash, and all escape quotes and backslashes.
-    spellings = {key, json.dumps(key)[1:-1], json.dumps(key)[1:-1].replace("/", "\\/")}
-    if key and any(spelling.encode() in body for spelling in spellings):
+    if any(text and keyring.find(text) for text in (request.META.get("HTTP_X_SECURITY_KEY"), _bearer(request))):
         return True
-    at = -1
-    for _ in range(PLACES_LOOKED_AT):
-        at = body.find(PREFIX.encode(), at + 1)
-        if at < 0:
-            break
-        if keyring.find(body[at : at + KEY_LENGTH].decode("latin-1")) is not None:
-            return True
-    return False
+    text = request.query_params.get("security_key")
+    return bool(text and keyring.find(text))
 
 
 def _bearer(request: Request) -> str | None:

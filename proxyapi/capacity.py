@@ -46,6 +46,8 @@ class Capacity:
     @contextmanager
     def receiving(self, patience: asyncio.Timeout) -> Iterator[None]:
         """While a body arrives; draining shortens its sender's time to `DRAINED_BODY_SECONDS`."""
+        if self.draining:
+            self._hurry(patience)
         self._receiving.add(patience)
         try:
             yield
@@ -56,7 +58,11 @@ class Capacity:
         """From now on no call begins; those that have begun go on."""
         self.draining = True
         for patience in self._receiving:
-            patience.reschedule(asyncio.get_running_loop().time() + DRAINED_BODY_SECONDS)
+            self._hurry(patience)
+
+    @staticmethod
+    def _hurry(patience: asyncio.Timeout) -> None:
+        patience.reschedule(asyncio.get_running_loop().time() + DRAINED_BODY_SECONDS)
 
     def check_open(self) -> None:
         """Raises `ShuttingDown` once draining: calls already upstream go on, new ones do not start."""

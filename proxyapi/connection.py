@@ -27,6 +27,12 @@ class Connection(Protocol):
     def send_now(self, chunk: bytes) -> bool:
         """Sends a piece of an answer in chunks that has begun. False, and nothing is sent, if that would wait."""
 
+    def close_behind_answer(self, *, discard: bool) -> None:
+        """Closes once the answer has been sent, because more of the request's body may come, and nobody wants it.
+
+        Nothing more is read; with `discard` it is read for a while and dropped.
+        """
+
     def abort(self) -> None:
         """Cuts it at once; what is on its way to the caller is lost."""
 

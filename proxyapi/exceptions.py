@@ -19,6 +19,7 @@
     ├── InternalError         500  internal_error
     ├── Unavailable           503  with Retry-After
     │   ├── Overloaded             overloaded
+    │   ├── TooManyStrangers       overloaded, for callers that have shown no key
     │   ├── ShuttingDown           shutting_down
     │   ├── UpstreamKeyMissing     upstream_key_missing
     │   ├── StorageFull            storage_full
@@ -201,6 +202,14 @@ class Unavailable(ProxyError):
 class Overloaded(Unavailable):
     code = "overloaded"
     message = "The gateway has as many calls in flight as it may have."
+
+
+class TooManyStrangers(Unavailable):
+    code = "overloaded"
+    message = (
+        "The gateway holds as many unfinished bodies of callers without a key as it may hold. Send the key in a header"
+        " (Authorization: Bearer ... or X-Security-Key), or in the first 64 KiB of the body: then it takes the call."
+    )
 
 
 class ShuttingDown(Unavailable):

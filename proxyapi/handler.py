@@ -87,6 +87,8 @@ class CallHandler:
         return await call_view(request)
 
     async def _send(self, request: CallRequest, response: HttpResponseBase, send: Send) -> None:
+        if not request.connection.has_whole_body:
+            request.connection.close_behind_answer(discard=request.sender_is_known)
         headers = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
         if not response.has_header("vary"):
             headers.append((b"vary", b"origin"))  # as the middleware says, which only sees calls that have one

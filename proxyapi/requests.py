@@ -17,6 +17,7 @@ from proxyapi.connection import connection_of
 from proxyapi.receiving import Receive, RequestBody
 
 if TYPE_CHECKING:
+    from proxyapi.key_search import KeySearch
     from proxyapi.keyring import Caller
 
 INCOMING_ID = re.compile(r"[\x20-\x7e]{1,128}")
@@ -27,7 +28,7 @@ class CallRequest(ASGIRequest):
 
     `arrived_at` is Unix time; `started` and `received` (the body is complete) are `time.perf_counter()`
     seconds. `raw_path` and `raw_query` are as they came over the wire. `raw_body` is the body, once a view
-    has asked for it.
+    has asked for it. `sender_is_known` once a valid key has been seen.
     """
 
     def __init__(self, scope: Mapping[str, Any], receive: Receive) -> None:
@@ -38,6 +39,7 @@ class CallRequest(ASGIRequest):
         self.raw_query: bytes = scope["query_string"]
         self.raw_headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
         self.raw_body = b""
+        self.sender_is_known = False
         self.place = ExitStack()  # what the call occupies until its answer has been sent
         self.connection = connection_of(scope)
         super().__init__(scope, BytesIO())
@@ -46,6 +48,7 @@ class CallRequest(ASGIRequest):
             self.connection,
             is_form=self.is_form,
             announced=self.META.get("CONTENT_LENGTH", ""),
+            client_address=self.META.get("REMOTE_ADDR", ""),
         )
         offered = (self.META.get("HTTP_X_REQUEST_ID", ""), self.META.get("HTTP_X_CLIENT_REQUEST_ID", ""))
         self.incoming_request_id: str = next(filter(INCOMING_ID.fullmatch, offered), "")
@@ -57,9 +60,18 @@ class CallRequest(ASGIRequest):
     def body_received(self) -> None:
         self.received = time.perf_counter()
 
-    async def read_body(self) -> None:
-        """Waits for the whole body; raises as `RequestBody.read`."""
-        self.raw_body = await self.incoming_body.read()
+    @property
+    def announces_body(self) -> bool:
+        return self.META.get("CONTENT_LENGTH", "0") != "0" or "HTTP_TRANSFER_ENCODING" in self.META
+
+    def leave_body(self) -> None:
+        """Goes on without the body, as if there were none."""
+        self.incoming_body.leave()
+        self.META["CONTENT_LENGTH"] = "0"
+
+    async def read_body(self, search: KeySearch | None = None) -> None:
+        """Waits for the whole body; `search` and errors as in `RequestBody.read`."""
+        self.raw_body = await self.incoming_body.read(search)
         self.body_received()
         self._stream = BytesIO(self.raw_body)
         self.META["CONTENT_LENGTH"] = str(len(self.raw_body))  # a chunked body has none of its own

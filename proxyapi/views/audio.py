@@ -15,7 +15,7 @@ from proxyapi.permissions import check_model
 from proxyapi.relay import ERROR_OBJECT
 from proxyapi.requests import ProxyRequest
 from proxyapi.upstream import FormPart, UpstreamRequest
-from proxyapi.views.base import CallView
+from proxyapi.views.base import CallView, TakesBody
 
 DEFAULT_MODEL = "whisper-1"
 PRINTABLE = re.compile(r"[\x20-\x7e]*")
@@ -23,6 +23,7 @@ PRINTABLE = re.compile(r"[\x20-\x7e]*")
 
 class TranscriptionsView(CallView):
     route = "/openai/audio/transcriptions"
+    takes_body = TakesBody.WHOLE
     parser_classes = (FormParser,)
 
     async def parse(self, request: ProxyRequest) -> None:

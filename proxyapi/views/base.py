@@ -1,8 +1,9 @@
 """Owns what every endpoint does: admit, handle, answer errors.
 
-The order of a call, for `CallView`: body received and parsed → key checked, its limits counted → view's own checks →
-its budget held of (`proxyapi.budgets`) → `Call.begin` → upstream → answer read or relayed → `Call.end`, before the last
-byte leaves. On `/v1` (`proxyapi.views.v1`) the key is checked first: there it is never in the body.
+The order of a call, for `CallView`: content type checked → body received, under the terms for strangers until a key is
+seen (`proxyapi.receiving`) → body parsed → key checked, its limits counted → view's own checks → its budget held of
+(`proxyapi.budgets`) → `Call.begin` → upstream → answer read or relayed → `Call.end`, before the last byte leaves. On
+`/v1` (`proxyapi.views.v1`) the key is checked first: there it is never in the body.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from enum import Enum, auto
 from typing import Any, ClassVar, cast
 
 from django.http import HttpRequest, HttpResponse
@@ -22,7 +24,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from proxyapi import budgets, large_bodies, upstream
-from proxyapi.authentication import SecurityKeyAuthentication, refuse_stranger
+from proxyapi.authentication import SecurityKeyAuthentication, shows_key
 from proxyapi.calls import Call
 from proxyapi.capacity import capacity
 from proxyapi.cost_ceiling import Form
@@ -31,12 +33,15 @@ from proxyapi.exceptions import (
     InternalError,
     MethodNotAllowed,
     ProxyError,
+    UnsupportedMediaType,
     from_framework,
     render,
 )
+from proxyapi.key_search import KeySearch
 from proxyapi.keyring import UNLIMITED
 from proxyapi.parsers import JSONObjectParser
 from proxyapi.permissions import RouteAllowed
+from proxyapi.receiving import SMALL_BODY_BYTES
 from proxyapi.relay import Dialect, EventRelay, RelayResponse
 from proxyapi.requests import CallRequest, ProxyRequest
 from proxyapi.throttling import KeyLimits, Throttle
@@ -49,11 +54,21 @@ logger = logging.getLogger(__name__)
 NEGOTIATOR = DefaultContentNegotiation()  # it chooses the parser, and knows nothing of a request
 
 
+class TakesBody(Enum):
+    """How much of a request's body a view reads."""
+
+    NONE = auto()  # it answers as if there were none
+    SMALL = auto()  # at most `SMALL_BODY_BYTES`: the body is nothing but a place for the key
+    WHOLE = auto()  # at most MAX_BODY_BYTES, of a form MAX_UPLOAD_BYTES
+
+
 class ProxyView(APIView):
     """DRF's view with an async `dispatch`: the same policies, no thread, no negotiation."""
 
     parser_classes: tuple[type[BaseParser], ...] = (JSONObjectParser,)
     authentication_classes: tuple[type[BaseAuthentication], ...] = ()
+    # A view that takes a body parses it, so only callers with a key may send one: see `take_body`.
+    takes_body: ClassVar[TakesBody] = TakesBody.NONE
     # Whether a request of this view counts against MAX_PARALLEL_REQUESTS.
     takes_capacity: ClassVar[bool] = False
 
@@ -100,13 +115,25 @@ class ProxyView(APIView):
         return response
 
     async def admit(self, request: ProxyRequest) -> None:
-        """Receives the body, in which the key may be, and lets the caller in; or raises why not."""
+        """Takes the body, if the view reads one, and lets the caller in; or raises why not."""
         if self.takes_capacity:
             capacity.check_room()  # said before the body is sent; a stranger takes no place
-        await request.call_request.read_body()
-        self.check_stranger(request)
-        await self.parse(request)
+        if self.takes_body is TakesBody.NONE:
+            request.call_request.leave_body()
+        else:
+            await self.take_body(request)
         await self.let_in(request)
+
+    async def take_body(self, request: ProxyRequest) -> None:
+        """Receives and parses the body for whoever shows a valid key in a header, the query or the body."""
+        call = request.call_request
+        if call.announces_body and NEGOTIATOR.select_parser(request, request.parsers or ()) is None:
+            raise UnsupportedMediaType(f'Unsupported media type "{request.content_type}" in request.')
+        if self.takes_body is TakesBody.SMALL:
+            call.incoming_body.restrict(SMALL_BODY_BYTES)
+        call.sender_is_known = shows_key(request)
+        await call.read_body(None if call.sender_is_known else KeySearch(is_form=call.is_form))
+        await self.parse(request)
 
     def perform_authentication(self, request: Request) -> None:
         """DRF's, without its answers for nobody: an authenticator of ours says who it is, or raises."""
@@ -120,9 +147,6 @@ class ProxyView(APIView):
         self.check_permissions(request)
         for throttle in cast(list[Throttle], self.get_throttles()):
             await throttle.check(request, self)
-
-    def check_stranger(self, request: ProxyRequest) -> None:
-        """The last check before the body is parsed."""
 
     async def parse(self, request: ProxyRequest) -> None:
         """Reads the body into `request.data`; a large one beside the event loop."""
@@ -151,10 +175,8 @@ class CallView(ProxyView):
         super().setup(request, *args, **kwargs)
         self.call = Call(cast(CallRequest, request), route=self.route)
 
-    def check_stranger(self, request: ProxyRequest) -> None:
-        refuse_stranger(request)
-
     def authenticated(self, request: ProxyRequest) -> None:
+        request.call_request.sender_is_known = True
         self.call.let_in(request.caller)
         request.call_request.place.enter_context(capacity.slot())
 

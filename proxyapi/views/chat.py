@@ -11,7 +11,7 @@ from proxyapi.parsers import write_object
 from proxyapi.permissions import check_model
 from proxyapi.requests import ProxyRequest
 from proxyapi.upstream import UpstreamRequest
-from proxyapi.views.base import CallView
+from proxyapi.views.base import CallView, TakesBody
 
 DEFAULT_EMBEDDING_MODEL = "text-embedding-3-large"
 
@@ -19,6 +19,7 @@ DEFAULT_EMBEDDING_MODEL = "text-embedding-3-large"
 class JSONCallView(CallView):
     """A call whose upstream body is a JSON object made from the caller's."""
 
+    takes_body = TakesBody.WHOLE
     upstream_path: ClassVar[str]
 
     def upstream_request(self, request: ProxyRequest, body: dict[str, Any]) -> UpstreamRequest:

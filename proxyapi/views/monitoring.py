@@ -18,7 +18,7 @@ from proxyapi.capacity import capacity
 from proxyapi.html import page
 from proxyapi.requests import ProxyRequest
 from proxyapi.throttling import OncePerTenSeconds
-from proxyapi.views.base import ProxyView
+from proxyapi.views.base import ProxyView, TakesBody
 from proxyapi.views.chat import JSONCallView
 from proxyapi.views.reports import from_database
 from usage import log
@@ -32,6 +32,7 @@ class HealthView(JSONCallView):
 
     authentication_classes = (AccessTokenAuthentication,)
     throttle_classes = (OncePerTenSeconds,)
+    takes_body = TakesBody.NONE
     http_method_names = ("get", "options")  # a HEAD would be billed and show nothing
     route = "/health"
     upstream_path = "/chat/completions"

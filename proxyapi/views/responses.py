@@ -11,7 +11,7 @@ from proxyapi.exceptions import BadRequest, NotFound
 from proxyapi.relay import RESPONSES_WITH_DONE
 from proxyapi.requests import ProxyRequest
 from proxyapi.upstream import UpstreamRequest
-from proxyapi.views.base import CallView
+from proxyapi.views.base import CallView, TakesBody
 from proxyapi.views.chat import JSONCallView
 
 # With one of these, upstream needs no `input`; with a prompt template, no `model` either.
@@ -61,6 +61,7 @@ class InputTokensView(CompactView):
 class StoredResponseView(CallView):
     """A call about one stored response: everything but our fields is in its URL."""
 
+    takes_body = TakesBody.SMALL
     suffix: ClassVar[str] = ""
 
     async def forward_about(self, request: ProxyRequest, response_id: str, method: str) -> HttpResponseBase:
