@@ -178,13 +178,6 @@ class Protocol(HttpToolsProtocol):
         self._cancel_head_timer()
         super().connection_lost(exc)
 
-    def on_response_complete(self) -> None:
-        left_unread = self._running is not None and self._running.more_body
-        if left_unread and not self.transport.is_closing():  # also if whoever answered did not think of it
-            self._joining.linger(self._linger)
-            self.transport.close()
-        super().on_response_complete()
-
     def on_message_begin(self) -> None:
         self._in_head = True
         self._head_bytes = 0

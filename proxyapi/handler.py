@@ -87,7 +87,7 @@ class CallHandler:
         return await call_view(request)
 
     async def _send(self, request: CallRequest, response: HttpResponseBase, send: Send) -> None:
-        if not request.connection.has_whole_body:
+        if not (request.connection.has_whole_body or request.body_can_be_skipped):
             request.connection.close_behind_answer(discard=request.sender_is_known)
         headers = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
         if not response.has_header("vary"):

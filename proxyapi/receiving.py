@@ -130,13 +130,16 @@ class RequestBody:
                 unsearched.append(piece)
                 share.add(len(piece))
                 clock.tick(STRANGER_GOES_ON, self.size)
-                if self.complete or self.size - sum(map(len, pieces)) >= SEARCHED_BYTES:
+                if sum(map(len, unsearched)) >= SEARCHED_BYTES:
                     pieces.append(b"".join(unsearched))  # many small pieces would take more memory than is counted
                     unsearched.clear()
-                    if search.finds_key(pieces[-1], is_last=self.complete):
+                    if search.finds_key(pieces[-1], is_last=False):
                         return
                 if pieces:
                     share.check_room()
+            pieces.append(b"".join(unsearched))
+            if search.finds_key(pieces[-1], is_last=True):
+                return
         raise InvalidKey
 
     async def pieces(self) -> AsyncIterator[bytes]:

@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from uuid_utils import uuid7
 
 from proxyapi.connection import connection_of
-from proxyapi.receiving import Receive, RequestBody
+from proxyapi.receiving import SMALL_BODY_BYTES, Receive, RequestBody
 
 if TYPE_CHECKING:
     from proxyapi.key_search import KeySearch
@@ -63,6 +63,15 @@ class CallRequest(ASGIRequest):
     @property
     def announces_body(self) -> bool:
         return self.META.get("CONTENT_LENGTH", "0") != "0" or "HTTP_TRANSFER_ENCODING" in self.META
+
+    @property
+    def body_can_be_skipped(self) -> bool:
+        """Whether the rest of a body that nobody reads is short and sure to come, so that the connection can go on.
+
+        Who expects a 100 and gets an answer instead need not send it (RFC 9110, 10.1.1).
+        """
+        announced = self.incoming_body.announced
+        return announced is not None and announced <= SMALL_BODY_BYTES and "HTTP_EXPECT" not in self.META
 
     def leave_body(self) -> None:
         """Goes on without the body, as if there were none."""

@@ -26,7 +26,7 @@ class Line:
 
     def __init__(self) -> None:
         self.sent = b""
-        self.closed = self.paused = False
+        self.closed = self.paused = self.ended = False
 
     def write(self, data: bytes) -> None:
         if not self.closed:
@@ -39,6 +39,9 @@ class Line:
         self.closed = True
 
     abort = close
+
+    def write_eof(self) -> None:
+        self.ended = True
 
     def is_closing(self) -> bool:
         return self.closed
@@ -259,3 +262,53 @@ async def test_a_hang_up_is_seen_though_another_request_waits() -> None:
         assert line.paused  # nobody may ask without end
         await hang_up(protocol, line)
         assert left == ["gone"]
+
+
+# --- an answer in front of a body that is left unread
+
+
+BODY = b"POST /1 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n"
+
+
+@pytest.mark.parametrize("discard", [True, False])
+async def test_a_connection_with_an_unread_body_ends_behind_its_answer(
+    monkeypatch: pytest.MonkeyPatch, discard: bool
+) -> None:
+    monkeypatch.setattr(protocol_module, "MAX_DISCARDED_BYTES", 100)
+    asked = 0
+
+    async def step(connection: Connection, send: Any) -> None:
+        nonlocal asked
+        asked += 1
+        connection.close_behind_answer(discard=discard)
+        await send(START)
+        await send(END)
+
+    async with serving(step) as (protocol, line):
+        protocol.data_received(BODY)
+        await turns()
+        assert b"connection: close\r\n" in line.sent
+        assert line.ended
+        assert not line.closed
+        assert line.paused is not discard
+        protocol.data_received(b"0\r\n\r\n" + ASKED)
+        await turns()
+        assert asked == 1
+        assert line.closed is not discard
+        if discard:
+            protocol.data_received(bytes(101))
+        assert line.closed
+
+
+async def test_a_connection_with_an_unread_body_is_closed_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol_module, "LINGER_SECONDS", 0.0)
+
+    async def step(connection: Connection, send: Any) -> None:
+        connection.close_behind_answer(discard=False)
+        await send(START)
+        await send(END)
+
+    async with serving(step) as (protocol, line):
+        protocol.data_received(BODY)
+        await turns()
+        assert line.closed
