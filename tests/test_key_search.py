@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from django.conf import settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyapi import key_search
 from proxyapi.key_search import MAX_PLACES, KeySearch
 from proxyapi.keyring import Caller, keyring
 
@@ -128,7 +128,7 @@ def test_any_bytes_can_be_searched(body: bytes, is_form: bool) -> None:
 
 def test_the_longest_key_is_found_when_all_of_it_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     key = "k" * 200
-    monkeypatch.setattr(key_search.settings, "SECURITY_KEY", key)
+    monkeypatch.setattr(settings, "SECURITY_KEY", key)
     monkeypatch.setattr(keyring, "find", {key: Caller("default")}.get)
     body = '{"security_key":"' + "".join(f"\\u{ord(character):04x}" for character in key) + '"}'
 

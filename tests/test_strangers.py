@@ -18,8 +18,9 @@ from django.urls.resolvers import RegexPattern
 
 from chatproxy.asgi import application
 from proxyapi import json_members, key_search, parsers, receiving, urls
+from proxyapi.capacity import capacity
 from proxyapi.families import ALL
-from proxyapi.keyring import keyring
+from proxyapi.keyring import Caller, keyring
 from proxyapi.receiving import LeastSpeed
 from proxyapi.stranger_budget import StrangerBudget
 from proxyapi.views.base import ProxyView, TakesBody
@@ -46,7 +47,8 @@ def sample(pattern: URLPattern) -> str:
 
 
 def takes_whole_body(path: str) -> bool:
-    view: type[ProxyView] = next(p for p in urls.urlpatterns if sample(p) == path).callback.view_class
+    callback: Any = next(pattern for pattern in urls.urlpatterns if sample(pattern) == path).callback
+    view: type[ProxyView] = callback.view_class
     return view.takes_body is TakesBody.WHOLE
 
 
@@ -107,7 +109,12 @@ def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The texts that were digested, to see whether they are a key."""
     texts: list[str] = []
     find = keyring.find
-    monkeypatch.setattr(keyring, "find", lambda text: texts.append(text) or find(text))
+
+    def look_up(text: str) -> Caller | None:
+        texts.append(text)
+        return find(text)
+
+    monkeypatch.setattr(keyring, "find", look_up)
     return texts
 
 
@@ -216,7 +223,7 @@ async def test_every_end_gives_the_bytes_back(
         yield b'{"x": "' + b"x" * 70 * KIB
         held.append(budget.held)
         if end == "drain":
-            monkeypatch.setattr(receiving.capacity, "draining", True)
+            monkeypatch.setattr(capacity, "draining", True)
         if end == "key":
             yield b'", "security_key": "test-security-key"'
         if end == "cap":
