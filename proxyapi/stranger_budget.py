@@ -1,7 +1,7 @@
 """Owns the memory for request bodies whose sender is not known yet: one budget per worker, `STRANGER_BYTES`.
 
 Invariants: a share gives its bytes back exactly once, however the request ends; when no body is on its way the
-budget is 0. A network (`proxyapi.client_address`) counts for at most half, so one client never takes it all: what
+budget is 0. A client (`proxyapi.client_network`) counts for at most half, so one client never takes it all: what
 it holds beyond its half keeps only itself out. Used from the event loop only.
 """
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from django.conf import settings
 
-from proxyapi.client_address import network_of
+from proxyapi.client_network import client_network
 from proxyapi.exceptions import TooManyStrangers
 
 
@@ -27,7 +27,7 @@ class StrangerBudget:
     @contextmanager
     def share(self, address: str) -> Iterator[Share]:
         """The part of one request, from the client at `address`, until its sender is known or the request ends."""
-        share = Share(self, network_of(address))
+        share = Share(self, client_network(address))
         try:
             yield share
         finally:

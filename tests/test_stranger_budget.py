@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyapi.client_address import network_of
 from proxyapi.exceptions import TooManyStrangers
 from proxyapi.stranger_budget import Share, StrangerBudget
 
@@ -77,20 +76,3 @@ def test_one_client_has_half_and_all_have_the_whole() -> None:
             third.add(1)
             with pytest.raises(TooManyStrangers):
                 third.check_room()
-
-
-@pytest.mark.parametrize(
-    ("address", "network"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("::ffff:c000:201", "192.0.2.1"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("", ""),
-        ("unix", "unix"),
-    ],
-)
-def test_a_network_is_one_client(address: str, network: str) -> None:
-    assert network_of(address) == network

@@ -25,6 +25,7 @@ from proxyapi.receiving import LeastSpeed
 from proxyapi.stranger_budget import StrangerBudget
 from proxyapi.views.base import ProxyView, TakesBody
 from tests.asgi import Asgi
+from tests.gateway import SECURITY_KEY
 from usage.journal import Journal
 from usage.ledger import ledger
 from usage.shipper import Shipper
@@ -213,10 +214,11 @@ async def test_a_body_that_stops_is_cut_at_its_clock(path: str, pieces: list[byt
 
 
 @pytest.mark.parametrize("end", ["end", "departure", "silence", "key", "drain", "cap"])
-@pytest.mark.usefixtures("hurried")
 async def test_every_end_gives_the_bytes_back(
-    monkeypatch: pytest.MonkeyPatch, budget: StrangerBudget, end: str
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, budget: StrangerBudget, end: str
 ) -> None:
+    if end in {"silence", "drain"}:
+        request.getfixturevalue("hurried")
     held: list[int] = []
 
     def body() -> Iterator[bytes]:
@@ -225,16 +227,16 @@ async def test_every_end_gives_the_bytes_back(
         if end == "drain":
             monkeypatch.setattr(capacity, "draining", True)
         if end == "key":
-            yield b'", "security_key": "test-security-key"'
+            yield f'", "security_key": "{SECURITY_KEY}"}}'.encode()
         if end == "cap":
             yield from repeat(bytes(64 * KIB))
 
     monkeypatch.setattr("django.conf.settings.MAX_BODY_BYTES", 200 * KIB)
     then = {"key": "end", "end": "end", "departure": "departure"}.get(end, "silence")
-    request = Asgi("POST", "/openai", headers={"content-type": JSON}, pieces=body(), then=then)
+    call = Asgi("POST", "/openai", headers={"content-type": JSON}, pieces=body(), then=then)
 
     expected = {"end": 403, "departure": 0, "silence": 408, "key": 400, "drain": 503, "cap": 413}
-    assert await request.ask(application) == expected[end]
+    assert await call.ask(application) == expected[end]
     assert held == [70 * KIB + 7]
     assert budget.held == 0
 
@@ -245,8 +247,8 @@ async def test_every_end_gives_the_bytes_back(
 SMALL_CALL = b'{"x": "x"'  # 400, once the caller is let in
 
 
-def keyed(spelling: str = "test-security-key") -> bytes:
-    return SMALL_CALL + f', "security_key" :\n "{spelling}"'.encode()
+def keyed() -> bytes:
+    return SMALL_CALL + f', "security_key" :\n "{SECURITY_KEY}"'.encode()
 
 
 @pytest.mark.parametrize("size", [0, 100 * KIB])
@@ -272,9 +274,9 @@ async def test_a_fault_in_the_body_is_named_to_who_shows_a_key(parsed: list[str]
 @pytest.mark.parametrize(
     "body",
     [
-        {"prompt": {"security_key": "test-security-key"}},
-        {"prompt": [{"security_key": "test-security-key"}], "security_key": "wrong"},
-        {"security_key": {"security_key": "test-security-key"}},
+        {"prompt": {"security_key": SECURITY_KEY}},
+        {"prompt": [{"security_key": SECURITY_KEY}], "security_key": "wrong"},
+        {"security_key": {"security_key": SECURITY_KEY}},
     ],
 )
 async def test_a_key_elsewhere_in_the_body_lets_nobody_in(body: dict[str, Any]) -> None:
@@ -285,7 +287,7 @@ async def test_a_key_elsewhere_in_the_body_lets_nobody_in(body: dict[str, Any]) 
 
 async def test_an_over_full_budget_keeps_out_who_shows_no_key(budget: StrangerBudget) -> None:
     big = [b'{"x": "' + b"x" * 100 * KIB, b"x" * 100 * KIB]
-    late = [*big, b'", "security_key": "test-security-key"}']
+    late = [*big, f'", "security_key": "{SECURITY_KEY}"}}'.encode()]
     early = [keyed() + b"," + big[0][1:], big[1], b'"}']
     json_type = {"content-type": JSON}
     with budget.share("192.0.2.1") as share:
@@ -297,7 +299,7 @@ async def test_an_over_full_budget_keeps_out_who_shows_no_key(budget: StrangerBu
         assert "header" in error["message"]
         assert refused.headers["retry-after"]
 
-        in_header = {**json_type, "authorization": "Bearer test-security-key"}
+        in_header = {**json_type, "authorization": f"Bearer {SECURITY_KEY}"}
         assert await Asgi("POST", "/openai", headers=in_header, pieces=late).ask(application) == 400
         assert await Asgi("POST", "/openai", headers=json_type, pieces=early).ask(application) == 400
         small = Asgi("POST", "/openai", headers=json_type, pieces=[SMALL_CALL, keyed()[len(SMALL_CALL) :] + b"}"])
@@ -312,7 +314,8 @@ async def test_a_form_whose_file_comes_before_the_key_is_taken() -> None:
     form = io.BytesIO()
     form.write(b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.mp3"\r\n\r\n' + bytes(100 * KIB))
     form.write(b'\r\n--b\r\nContent-Disposition: form-data; name="timeout"\r\n\r\nx')
-    form.write(b'\r\n--b\r\nContent-Disposition: form-data; name="security_key"\r\n\r\ntest-security-key\r\n--b--\r\n')
+    form.write(b'\r\n--b\r\nContent-Disposition: form-data; name="security_key"\r\n\r\n')
+    form.write(f"{SECURITY_KEY}\r\n--b--\r\n".encode())
     form.seek(0)
     pieces = iter(lambda: form.read(1000), b"")
     request = Asgi("POST", "/openai/audio/transcriptions", headers={"content-type": FORM}, pieces=pieces)
