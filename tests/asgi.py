@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
+from tests.gateway import PATIENCE
+
 Application = Callable[[Mapping[str, Any], Any, Any], Awaitable[None]]
 
 
@@ -55,7 +57,8 @@ class Asgi:
 
     async def ask(self, application: Application) -> int:
         """The status of the answer; 0 if there is none."""
-        await application(self.scope, self._receive, self._send)
+        async with asyncio.timeout(PATIENCE):
+            await application(self.scope, self._receive, self._send)
         return self.status
 
     async def _receive(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from tests.simulator.server import Simulator
 
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 KEY = {"security_key": SECURITY_KEY}
+JSON = {"content-type": "application/json"}
 ORIGIN = {"origin": "https://app.example"}
 ROUTES = {
     "/": {"GET"},
@@ -53,7 +54,7 @@ ANSWERS: dict[str, tuple[str, str, dict[str, Any], int]] = {
     "method": ("PUT", "/openai", {}, 405),
     "no-key": ("POST", "/openai", {"json": CHAT}, 403),
     "no-token": ("GET", "/log", {}, 403),
-    "bad-json": ("POST", "/openai", {"content": b"{", "headers": {"content-type": "application/json"}}, 400),
+    "bad-json": ("POST", "/openai", {"content": b"{" + json.dumps(KEY).encode(), "headers": JSON}, 400),
     "bad-field": ("POST", "/openai", {"json": KEY}, 400),
     "media-type": ("POST", "/openai", {"content": b"x", "headers": {"content-type": "text/plain"}}, 415),
     "options": ("OPTIONS", "/openai", {}, 204),

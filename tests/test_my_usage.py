@@ -120,7 +120,7 @@ def test_nothing_foreign_runs_and_nothing_is_kept(gateway: Gateway, browse: Brow
         assert not re.findall(r"<style|\sstyle=|\son[a-z]+=", answer.text)
 
 
-@pytest.mark.parametrize("text", ["", "wrong", "cp-" + "x" * 43, "cp-" + "é" * 43, "\0", "x" * 100_000])
+@pytest.mark.parametrize("text", ["", "wrong", "cp-" + "x" * 43, "cp-" + "é" * 43, "\0", "x" * 60_000])
 def test_what_is_no_key_opens_nothing(gateway: Gateway, browse: Browsers, text: str) -> None:
     browser = browse(gateway)
     answer = sign_in(browser, text)
