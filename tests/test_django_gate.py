@@ -17,7 +17,8 @@ from chatproxy.asgi import application
 from chatproxy.django_gate import MAX_BODY_BYTES, DjangoGate
 from proxyapi.stranger_budget import stranger_budget
 from tests.asgi import Asgi
-from tests.gateway import ADMIN_PASSWORD, Gateway, run_gateway
+from tests.chaos.lab import Postgres
+from tests.gateway import Gateway, run_gateway
 from tests.simulator.server import Simulator
 from tests.wire import connect
 
@@ -129,8 +130,8 @@ def pages(
     _simulator: Simulator, gateway_database: str, tmp_path_factory: pytest.TempPathFactory, temporary: Path
 ) -> Iterator[Gateway]:
     """A server whose temporary files are in a folder of its own."""
-    variables = {"TMPDIR": str(temporary), "ADMIN_PASSWORD": ADMIN_PASSWORD}
-    with run_gateway(_simulator.base_url, gateway_database, tmp_path_factory.mktemp("pages"), **variables) as gateway:
+    folder = tmp_path_factory.mktemp("pages")
+    with run_gateway(_simulator.base_url, gateway_database, folder, TMPDIR=str(temporary)) as gateway:
         yield gateway
 
 
@@ -172,7 +173,8 @@ def test_a_list_action_on_as_many_rows_as_django_takes_fits() -> None:
     assert len(urlencode([*others, *rows])) <= MAX_BODY_BYTES
 
 
-def test_an_admin_can_save_a_form_with_every_permission(pages: Gateway) -> None:
+def test_an_admin_can_save_a_form_with_every_permission(outage: tuple[Gateway, Postgres]) -> None:
+    pages, _ = outage
     browser = pages.sign_in()
     form = {
         "csrfmiddlewaretoken": browser.cookies["csrftoken"],
