@@ -19,6 +19,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatproxy.settings")
 django_application = get_asgi_application()  # sets Django up: what follows may import models
 
 from chatproxy.django_gate import DjangoGate  # noqa: E402  (after Django is set up)
+from chatproxy.host_header import has_valid_host, refuse_host  # noqa: E402  (after Django is set up)
 from proxyapi import ownership, upstream  # noqa: E402  (after Django is set up)
 from proxyapi.background import watch_pending  # noqa: E402  (after Django is set up)
 from proxyapi.capacity import capacity  # noqa: E402  (after Django is set up)
@@ -45,6 +46,8 @@ DJANGO_FOLDERS = ("/admin/", "/my-usage/", "/static/")
 async def application(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         await run_lifespan(receive, send)
+    elif not has_valid_host(scope):
+        await refuse_host(send)
     elif f"{scope['path']}/".startswith(DJANGO_FOLDERS):
         await django_gate(scope, receive, send)
     else:

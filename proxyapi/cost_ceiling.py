@@ -22,9 +22,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from proxyapi import json_members
+from proxyapi import json_members, model_places
 from proxyapi.exceptions import RouteNotAllowed
 from proxyapi.families import find_route
+from proxyapi.model_places import NamedModels
 from usage.prices import Most
 
 BYTES_PER_TOKEN = 2
@@ -107,7 +108,7 @@ def ceiling_of(method: str, path: str, body: bytes | Form | None) -> Ceiling | N
             most = asked.images()
         case name:
             raise RouteNotAllowed(f"This key has a budget, and what {name or 'this endpoint'} costs is not counted.")
-    return Ceiling(asked.texts("model"), asked.texts("service_tier"), most)
+    return Ceiling(asked.models, asked.texts("service_tier"), most)
 
 
 def output_ceiling(model: str) -> int:
@@ -121,15 +122,20 @@ class Asked:
 
     def __init__(self, body: bytes | Form | None) -> None:
         self._fields: dict[str, list[Any]] = {}
+        self._named = NamedModels()
         self.files: Sequence[int] = ()
         self.size = 0
         if isinstance(body, Form):
+            self._named = model_places.in_fields((name, text) for name, texts in body.fields.items() for text in texts)
             self.files = body.files
             self.size = sum(len(value.encode()) for values in body.fields.values() for value in values)
             self._fields = {name: [_number(value) for value in values] for name, values in body.fields.items()}
         elif body:
             self.size = len(body)
-            for member in json_members.read_object(json_members.decode(body)):  # it has been read before: it can be
+            text = json_members.decode(body)
+            members = json_members.read_object(text)  # it has been read before: it can be
+            self._named = model_places.in_members(members, text)
+            for member in members:
                 self._fields.setdefault(member.name, []).append(member.value)
 
     def values(self, *names: str) -> list[Any]:
@@ -139,6 +145,11 @@ class Asked:
     def texts(self, name: str) -> frozenset[str]:
         """The texts under a name; an empty one if there is none."""
         return frozenset(value for value in self.values(name) if isinstance(value, str)) or frozenset({""})
+
+    @property
+    def models(self) -> frozenset[str]:
+        """All that may run: the call's own, or an empty text if it has none, and those of its tools and fallbacks."""
+        return frozenset(model or "" for model in (*(self._named.main or ("",)), *self._named.others))
 
     def count(self, *names: str, otherwise: int) -> int:
         """The highest whole number under these names."""
@@ -160,7 +171,7 @@ class Asked:
         hosted = [kind for kind in kinds if kind.startswith(HOSTED_TOOLS)]
         searches = any(kind.startswith("web_search") for kind in hosted)
         elsewhere = len(files) + len(hosted) + len(self.values("web_search_options", *EARLIER_TURNS))
-        models = self.texts("model")
+        models = self.models
         small = any(model.lower().removeprefix("ft:").startswith("gpt-4o-mini") for model in models)
         speaks = any("audio" in modalities for modalities in self.values("modalities") if isinstance(modalities, list))
         heard = {"audio_input"} if sounds else set()

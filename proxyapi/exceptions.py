@@ -2,7 +2,8 @@
 
     ProxyError
     ├── BadRequest            400  bad_request, and the codes given
-    │   └── BadJSON           400  bad_json
+    │   ├── BadJSON           400  bad_json
+    │   └── BadForm           400  bad_request, and the codes given
     ├── InvalidKey            403  invalid_key (the same for missing, unknown, expired and revoked)
     │   └── InvalidBearer     401  the same on /v1, as OpenAI has it
     ├── RouteNotAllowed       403  route_not_allowed
@@ -83,6 +84,13 @@ class BadRequest(ProxyError):
 class BadJSON(BadRequest):
     code = "bad_json"
     message = "The request body is not valid JSON."
+
+
+class BadForm(BadRequest):
+    """A form that is malformed, or that two readers could read differently. The words never quote a value."""
+
+    def __init__(self, words: str, *, param: str | None = None, code: str = "") -> None:
+        super().__init__(f"The form is not valid: {words}.", param=param, code=code)
 
 
 class InvalidKey(ProxyError):

@@ -153,6 +153,11 @@ class Route:
         return below[0] if below and is_about_one and self.family.name in OWNED else ""
 
     @property
+    def model_id(self) -> str:
+        """The model that the path is about, which may have slashes in it; empty if it is about none."""
+        return "/".join(self.segments[1:]) if self.family.name == "models" else ""
+
+    @property
     def makes_a_model_work(self) -> bool:
         return self.name.removeprefix("/v1") in self.family.model_paths
 
@@ -160,8 +165,9 @@ class Route:
 def find_route(raw_path: str) -> Route | None:
     """The route of a path below `/v1`, as it came over the wire; None if no family has it.
 
-    What could be read as another path (`..`, also as `%2e%2e`, and `//`) has none. Upstream gets the path as it came;
-    the name is of what upstream may read in it: letters that need no `%61` have one name, with a `/` at the end or not.
+    What could be read as another path (`..`, also as `%2e%2e`, `//`, and parameters as in `a;b=c`) has none. Upstream
+    gets the path as it came; the name is of what upstream may read in it: letters that need no `%61` have one name,
+    with a `/` at the end or not.
     """
     return _find_route(raw_path) if len(raw_path) <= LONGEST_PATH else None
 
@@ -183,7 +189,8 @@ def _find_route(raw_path: str) -> Route | None:
 
 
 def _is_safe(segment: str) -> bool:
-    return bool(_SEGMENT.fullmatch(segment)) and not _UNSAFE.search(unquote(segment))
+    decoded = unquote(segment)
+    return bool(_SEGMENT.fullmatch(segment)) and not _UNSAFE.search(decoded) and ";" not in decoded
 
 
 def _tree() -> dict[str, Any]:

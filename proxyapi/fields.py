@@ -11,16 +11,18 @@ import math
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, unquote_plus, urlencode
 
 from django.conf import settings
 from django.http import QueryDict
 
 from proxyapi.exceptions import BadRequest, UpstreamKeyMissing
+from proxyapi.form_reader import field_path
 from proxyapi.keyring import Caller
 from proxyapi.upstream import Credentials
 
 OURS = frozenset({"security_key", "openai_api_key", "project", "organization", "timeout", "access_token"})
+QUERY_SECRETS = frozenset({"security_key", "access_token", "openai_api_key"})
 PLAIN_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?(e[+-]?[0-9]{1,3})?", re.ASCII | re.IGNORECASE)
 # Long enough for any token; it is kept in caches, and looked for in what the ledger keeps.
 HEADER_VALUE = re.compile(r"[\x21-\x7e]{1,4096}")
@@ -35,6 +37,23 @@ def upstream_query(query: QueryDict) -> str:
     """The query without our fields, in the caller's order, encoded."""
     pairs = [(name, value) for name, values in query.lists() if name not in OURS for value in values]
     return urlencode(pairs)
+
+
+def passed_query(raw_query: bytes) -> str:
+    """A query for upstream, as it came; without our secrets in it (`QUERY_SECRETS`), however their names are spelled.
+
+    Names are compared without their letter case, percent-encoding and brackets, and `;` separates as `&` does: which of
+    these upstream reads, or writes to its log, is not known here.
+    """
+    if not raw_query:
+        return ""
+    text = raw_query.decode("latin-1")
+    pairs = re.split("[&;]", text)
+    kept = [pair for pair in pairs if QUERY_SECRETS.isdisjoint(field_path(unquote_plus(pair.partition("=")[0])))]
+    if len(kept) == len(pairs):
+        return raw_query.decode("ascii", "replace")
+    errors = "surrogateescape"
+    return urlencode(parse_qsl("&".join(kept), keep_blank_values=True, errors=errors), errors=errors)
 
 
 def credentials(data: Mapping[str, Any], query: QueryDict, caller: Caller) -> Credentials:

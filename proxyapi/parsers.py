@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from io import BytesIO
 from typing import IO, Any, NoReturn
 
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
-from django.core.files.uploadhandler import MemoryFileUploadHandler
+from django.core.files.uploadedfile import InMemoryUploadedFile
 from django.http import QueryDict
-from django.http.multipartparser import MultiPartParser, MultiPartParserError
 from django.utils.datastructures import MultiValueDict
 from django.utils.http import parse_header_parameters
 from rest_framework.parsers import BaseParser, DataAndFiles
 
 from proxyapi import json_members, large_bodies
-from proxyapi.exceptions import BadJSON, BadRequest, BodyTooLarge
+from proxyapi.exceptions import BadForm, BadJSON, BodyTooLarge
+from proxyapi.form_reader import FormReader
 from proxyapi.json_members import Member
+from usage.bodies import Part
 
 
 class JSONObjectParser(BaseParser):
@@ -33,7 +34,7 @@ class JSONObjectParser(BaseParser):
 
 
 class FormParser(BaseParser):
-    """`multipart/form-data`, files kept in memory (the body is, already)."""
+    """`multipart/form-data`, read as on `/v1` (`proxyapi.form_reader`); files are kept in memory, as the body is."""
 
     media_type = "multipart/form-data"
 
@@ -41,27 +42,34 @@ class FormParser(BaseParser):
         self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> DataAndFiles[QueryDict, MultiValueDict[str, Any]]:
         assert parser_context is not None  # noqa: S101  (DRF always gives one)
-        meta = parser_context["request"].META
-        body = stream.read()
-        try:
-            fields, files = MultiPartParser(meta, BytesIO(body), [InMemory()]).parse()
-        except RequestDataTooBig as error:
-            raise BodyTooLarge("The form's fields, beside the file, are too large.") from error
-        except (MultiPartParserError, SuspiciousOperation) as error:
-            raise BadRequest(f"The form is not valid: {error}") from error
-        _, options = parse_header_parameters(meta["CONTENT_TYPE"])
-        if f"--{options['boundary']}--".encode() not in body:  # Django takes half a file for a whole one
-            raise BadRequest("The form is not valid: it ends before its last boundary.")
-        if any(upload.size > settings.MAX_UPLOAD_BYTES for _, uploads in files.lists() for upload in uploads):
-            raise BodyTooLarge(f"The file is larger than {settings.MAX_UPLOAD_BYTES} bytes.", param="file")
+        reader = FormReader(parser_context["request"].call_request.raw_headers, keeps_all=True)
+        reader.feed(stream.read())
+        reader.end()
+        fields, files = QueryDict(mutable=True), MultiValueDict[str, Any]()
+        for part in reader.parts:
+            if part.file_name is None:
+                fields.appendlist(part.name.decode(), part.content.decode("utf-8", "replace"))
+            elif part.size > settings.MAX_UPLOAD_BYTES:
+                raise BodyTooLarge(f"The file is larger than {settings.MAX_UPLOAD_BYTES} bytes.", param="file")
+            elif upload := uploaded_file(part, part.file_name.decode()):
+                files.appendlist(part.name.decode(), upload)
+        if sum(part.size for part in reader.parts if part.file_name is None) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            raise BodyTooLarge("The form's fields, beside the file, are too large.")
         return DataAndFiles(fields, files)
 
 
-class InMemory(MemoryFileUploadHandler):
-    """Keeps every file in memory, whatever its size."""
-
-    def handle_raw_input(self, *_args: Any, **_options: Any) -> None:
-        self.activated = True
+def uploaded_file(part: Part, file_name: str) -> InMemoryUploadedFile | None:
+    """The file of a form's part, without the folders in its name; None if it has no name."""
+    base_name = "".join(filter(str.isprintable, re.split(r"[/\\]", file_name)[-1]))
+    if base_name in {"", ".", ".."}:
+        return None
+    try:
+        media_type, parameters = parse_header_parameters(part.media_type.decode("latin-1"))
+    except ValueError:
+        raise BadForm("the Content-Type of a file is malformed") from None
+    extra = {name: value.encode() for name, value in parameters.items()}
+    content = BytesIO(part.content)
+    return InMemoryUploadedFile(content, part.name.decode(), base_name, media_type, part.size, None, extra)
 
 
 class LargeObject(dict[str, Any]):

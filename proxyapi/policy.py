@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from proxyapi import json_members, large_bodies, ownership
-from proxyapi.exceptions import BadJSON, NotFound, UnsupportedMediaType
-from proxyapi.families import Route
+from proxyapi.exceptions import BadJSON, NotFound, RouteNotAllowed, UnsupportedMediaType
+from proxyapi.families import Route, find_route
 from proxyapi.json_members import Member
 from proxyapi.keyring import Caller
+from proxyapi.model_places import UNSEEN_MODELS, WITHOUT_MODEL, NamedModels
 from proxyapi.parsers import short_fault
 from proxyapi.permissions import check_model, is_allowed
 
@@ -56,11 +57,6 @@ def values(members: list[Member], name: str) -> list[Any]:
     return [member.value for member in members if member.name == name]
 
 
-def all_models(members: list[Member]) -> list[Any]:
-    """Servers written in Go read `Model` as `model`."""
-    return [member.value for member in members if member.name.casefold() == "model"]
-
-
 def makes_stored(route_name: str, method: str | None, members: list[Member]) -> bool:
     """Whether upstream keeps what the call makes."""
     makes = route_name if method == "POST" else ""
@@ -72,14 +68,30 @@ def makes_stored(route_name: str, method: str | None, members: list[Member]) -> 
     )
 
 
-def check_models(route: Route, method: str | None, models: list[Any], caller: Caller) -> None:
-    """Raises `ModelNotAllowed` for a model that is to work, `NotFound` for one that is asked about."""
-    if method == "POST" and route.makes_a_model_work:
-        for model in models or [""]:
-            check_model(caller, model if isinstance(model, str) else "")
-    elif route.name == "/v1/models/{id}" and not is_allowed(route.last_id, caller.allowed_models):
-        words = f"The model '{route.last_id[:200]}' does not exist or this key may not use it."
+def check_models(path: str, method: str, named: NamedModels, caller: Caller) -> None:
+    """Checks all models that a request to upstream names, for a key that is limited to some.
+
+    `path` is below upstream's base URL. A POST must name a model, by its own `model`, unless it is known to make none
+    run: with a prompt template, upstream would choose it, and a path that is not known here may have a default.
+
+    Raises:
+        ModelNotAllowed: one is not allowed, or missing.
+        RouteNotAllowed: models would run that the request does not name.
+        NotFound: the path is about a model that is not allowed.
+    """
+    route = find_route(path)
+    name = "" if route is None else route.name
+    if route is not None and (asked_about := route.model_id) and not is_allowed(asked_about, caller.allowed_models):
+        words = f"The model '{asked_about[:200]}' does not exist or this key may not use it."
         raise NotFound(words, param="model", code="model_not_found")
+    if method != "POST":
+        return
+    if name in UNSEEN_MODELS:
+        raise RouteNotAllowed("This key is limited to some models, and those of a batch cannot be seen in advance.")
+    for model in named.main or (() if name in WITHOUT_MODEL else ("",)):
+        check_model(caller, model or "")
+    for model in named.others:
+        check_model(caller, model or "")
 
 
 async def check_path_owner(route: Route, caller: Caller) -> None:

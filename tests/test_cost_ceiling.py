@@ -49,6 +49,31 @@ def cost(ceiling: Ceiling | None) -> Decimal:
     return dollars
 
 
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"Model": "o1-pro"},
+        {"models": ["o1-pro"]},
+        {"fallbacks": [{"gpt-4o-mini": ["o1-pro"]}]},
+        {"tools": [{"type": "image_generation", "model": "o1-pro"}]},
+        {"tools": [{"type": "image_generation", "svg": {"model": "o1-pro"}}]},
+    ],
+)
+def test_every_model_that_may_run_is_priced(members: dict[str, Any]) -> None:
+    body = json.dumps({"model": "gpt-4o-mini", "input": "hi", "metadata": {"model": "x"}, **members}).encode()
+    ceiling = ceiling_of("POST", "/responses", body)
+
+    assert ceiling is not None
+    assert ceiling.models == {"gpt-4o-mini", "o1-pro"}
+
+
+def test_every_model_of_a_form_is_priced() -> None:
+    ceiling = ceiling_of("POST", "/images/edits", Form({"model": ["gpt-image-1"], "svg[model]": ["o1-pro"]}, [100]))
+
+    assert ceiling is not None
+    assert ceiling.models == {"gpt-image-1", "o1-pro"}
+
+
 def test_it_works() -> None:
     body = json.dumps({"model": "gpt-4o-mini", "messages": HI, "max_completion_tokens": 1000, "n": 2}).encode()
     ceiling = ceiling_of("POST", "/chat/completions", body)

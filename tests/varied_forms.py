@@ -1,4 +1,7 @@
-"""Owns the forms that `test_transparency` replays: written by hand, as no two clients write them alike."""
+"""Owns the forms that `test_transparency` replays: written by hand, as no two clients write them alike.
+
+Forms that are refused are in `ambiguous_forms`, those of real clients in `client_forms`.
+"""
 
 from __future__ import annotations
 
@@ -65,14 +68,11 @@ FORMS: dict[str, Exchange] = {
     "fields in UTF-8": transcribe(MODEL, FILE, field(b"prompt", "Jürgen, “Zoë” ✓\r\nsecond line".encode())),
     "fields not in UTF-8": transcribe(MODEL, FILE, field(b"prompt", b"\xff\xfe\0")),
     "empty field": transcribe(MODEL, FILE, field(b"prompt", b"")),
-    "model twice": transcribe(WHISPER, MODEL, FILE),
     "long field": transcribe(MODEL, FILE, field(b"prompt", b"word " * 40_000)),
     "unknown field": transcribe(MODEL, FILE, field(b"x_unknown", b"1")),
     "name in UTF-8": transcribe(MODEL, FILE, field("größe".encode(), b"1")),
     "name with quotes": transcribe(MODEL, FILE, field(b'a\\"b', b"1")),
-    "name escaped": transcribe(MODEL, FILE, field(b"a%22%0D%0Ab", b"1")),
     "name without quotes": transcribe((b"form-data; name=model", b"whisper-1"), FILE),
-    "no name": transcribe(MODEL, FILE, (b"form-data", b"1")),
     "file name with quotes": transcribe(MODEL, (b'form-data; name="file"; filename="a\\"b; c.mp3"', SOUND)),
     "file name in UTF-8": transcribe(MODEL, ('form-data; name="file"; filename="Grüße ✓.mp3"'.encode(), SOUND)),
     "file name, RFC 8187": transcribe(
@@ -85,23 +85,14 @@ FORMS: dict[str, Exchange] = {
     "no file": transcribe(MODEL),
     "no parts": transcribe(),
     "unknown model": transcribe(field(b"model", b"gpt-nope"), FILE),
-    "file that holds a boundary": transcribe(MODEL, (FILE[0], b"--the-boundar\r\n--the-boundary-not\r\n\r\n" + SOUND)),
+    "nearly a boundary in a file": transcribe(MODEL, (FILE[0], b"--the-boundar\r\n--The-boundary\r\n\r\n" + SOUND)),
     "part headers in capitals": raw(
         b"/audio/transcriptions", WHOLE.replace(b"Content-Disposition", b"CONTENT-DISPOSITION")
     ),
     "more part headers": raw(
         b"/audio/transcriptions",
-        WHOLE.replace(b"audio/mpeg", b"audio/mpeg\r\nContent-Transfer-Encoding: binary\r\nX-Odd: \xff"),
+        WHOLE.replace(b"audio/mpeg", b"audio/mpeg\r\nContent-Transfer-Encoding: binary\r\nX-Odd: \xc3\xbc"),
     ),
-    "preamble": raw(b"/audio/transcriptions", b"ignore me\r\n" + WHOLE),
-    "epilogue": raw(b"/audio/transcriptions", WHOLE + b"ignore me, too"),
-    "no last boundary": raw(b"/audio/transcriptions", WHOLE[:-18]),
-    "cut in the middle": raw(b"/audio/transcriptions", WHOLE[:200]),
-    "not a form": raw(b"/audio/transcriptions", b'{"model":"whisper-1"}'),
-    "empty": raw(b"/audio/transcriptions", b""),
-    "empty, chunked": raw(b"/audio/transcriptions", b"", chunk=1),
-    "no boundary": raw(b"/audio/transcriptions", WHOLE, b"multipart/form-data"),
-    "another boundary": raw(b"/audio/transcriptions", WHOLE, b"multipart/form-data; boundary=other"),
     "boundary without quotes": raw(
         b"/audio/transcriptions", WHOLE, b"Multipart/Form-Data;BOUNDARY=the-boundary; charset=utf-8"
     ),
@@ -110,8 +101,9 @@ FORMS: dict[str, Exchange] = {
         write([MODEL, FILE], b"'()+_,-./:=? x"),
         b"multipart/form-data; boundary=\"'()+_,-./:=? x\"",
     ),
-    "multipart of another kind": raw(b"/audio/transcriptions", WHOLE, b"multipart/mixed; boundary=the-boundary"),
-    "1,100 parts": transcribe(*[field(b"x", b"%d" % number) for number in range(1100)], MODEL, FILE),
+    "line ends around it": raw(b"/audio/transcriptions", b"\r\n" + WHOLE + b"\r\n"),
+    "no line end behind it": raw(b"/audio/transcriptions", WHOLE[:-2]),
+    "100 parts": transcribe(*[field(b"x", b"%d" % number) for number in range(100)], MODEL, FILE),
     "chunked": transcribe(MODEL, FILE, chunk=1000),
     "chunked in single bytes": transcribe(MODEL, FILE, chunk=1),
     "chunked, file first": transcribe(FILE, MODEL, chunk=333),

@@ -290,7 +290,7 @@ PATHS: dict[str, Exchange] = {
     path: (get(path),)
     for path in (
         "/models/gpt-4o-mini", "/models/ft:gpt-4o-mini:org:name:id", "/models/org%2Fmodel", "/models/org%2fmodel",
-        "/models/a%20b%C3%BC", "/models/%67pt-4o-mini", "/models/a+b", "/models/a~b!$&'()*,;=@", "/models/%FF",
+        "/models/a%20b%C3%BC", "/models/%67pt-4o-mini", "/models/a+b", "/models/a~b!$&'()*,=@", "/models/%FF",
         "/models/a%3Fb%23c", "/models/%25", "/models/", "/%6dodels", "/models/...", "/models/a..b",
         "/models/" + "m" * 900, "/models/gpt-4o-mini/unknown/below", "/responses/resp_none",
         "/responses/resp_none/unknown", "/chat/completions/none", "/chat/completions/none/messages",

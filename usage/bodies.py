@@ -194,7 +194,8 @@ def _line(part: Part, budget: int) -> tuple[bytes, int]:
         return part.name + b": " + REDACTED.encode(), part.size
     if part.file_name is not None:
         size = f"{part.size:,}".encode()
-        return b"%s: <%s, %s, %s bytes>" % (part.name, part.file_name, part.media_type[:100], size), part.size
+        kind = part.media_type[:100] or b"application/octet-stream"
+        return b"%s: <%s, %s, %s bytes>" % (part.name, part.file_name, kind, size), part.size
     value, seen = elide(part.content, budget)
     return part.name + b": " + value, seen
 

@@ -11,7 +11,6 @@ from django.http.response import HttpResponseBase
 from proxyapi import fields, openapi
 from proxyapi.exceptions import BadRequest
 from proxyapi.parsers import FormParser
-from proxyapi.permissions import check_model
 from proxyapi.relay import ERROR_OBJECT
 from proxyapi.requests import ProxyRequest
 from proxyapi.upstream import FormPart, UpstreamRequest
@@ -39,7 +38,6 @@ class TranscriptionsView(CallView):
                 raise BadRequest(f"Invalid '{name}': expected a field, not a file.", param=name, code="invalid_type")
         self.call.model = request.data.get("model") or DEFAULT_MODEL
         self.call.stream = request.data.get("stream", "").lower() == "true"
-        check_model(request.caller, self.call.model)
         upstream_request = UpstreamRequest(
             "POST",
             "/audio/transcriptions",

@@ -23,7 +23,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from proxyapi import budgets, large_bodies, upstream
+from proxyapi import budgets, large_bodies, model_places, policy, upstream
 from proxyapi.authentication import SecurityKeyAuthentication, shows_key
 from proxyapi.calls import Call
 from proxyapi.capacity import capacity
@@ -203,8 +203,12 @@ class CallView(ProxyView):
         return await self.whole(answer, rewrite)
 
     async def ask(self, request: UpstreamRequest) -> UpstreamAnswer:
-        """The head of upstream's answer; from here on the call is in the ledger."""
+        """The head of upstream's answer; from here on the call is in the ledger.
+
+        Raises what `check_models` and `hold` raise: then upstream has not heard of the call.
+        """
         capacity.check_open()
+        await self.check_models(request)
         self.call.sent_with(request.credentials)
         if request.upload is None:
             await self.hold(request.method, request.path, request.content or form_of(request))
@@ -213,6 +217,17 @@ class CallView(ProxyView):
         answer = await upstream.send(request)
         self.call.answered(answer)
         return answer
+
+    async def check_models(self, request: UpstreamRequest) -> None:
+        """Checks the models that a request names, if its key is limited to some; a form on its way is read first.
+
+        Raises what `policy.check_models` raises.
+        """
+        caller = cast(ProxyRequest, self.request).caller
+        if caller.allowed_models and request.upload is None:
+            size = len(request.content or b"")
+            named = await large_bodies.run(size, model_places.in_request, request.content, request.form, request.query)
+            policy.check_models(request.path, request.method, named, caller)
 
     async def hold(self, method: str, path: str, body: bytes | Form | None) -> None:
         """Reserves what the call can cost, if its key has a budget; one without pays nothing for it.

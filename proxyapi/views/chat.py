@@ -8,7 +8,6 @@ from django.http.response import HttpResponseBase
 
 from proxyapi import chat, fields, openapi
 from proxyapi.parsers import write_object
-from proxyapi.permissions import check_model
 from proxyapi.requests import ProxyRequest
 from proxyapi.upstream import UpstreamRequest
 from proxyapi.views.base import CallView, TakesBody
@@ -26,7 +25,6 @@ class JSONCallView(CallView):
         model = body.get("model")
         self.call.model = model if isinstance(model, str) else ""
         self.call.stream = body.get("stream") is True
-        check_model(request.caller, self.call.model)
         return UpstreamRequest(
             "POST",
             self.upstream_path,

@@ -18,10 +18,10 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from rest_framework.authentication import BaseAuthentication
 
-from proxyapi import fields, large_bodies, openapi, ownership, policy, stream_usage
+from proxyapi import fields, large_bodies, model_places, openapi, ownership, policy, stream_usage
 from proxyapi.authentication import BearerAuthentication
 from proxyapi.capacity import capacity
-from proxyapi.exceptions import NotFound, WebSocketRefused
+from proxyapi.exceptions import NotFound, UnsupportedMediaType, WebSocketRefused
 from proxyapi.families import Route, find_route
 from proxyapi.headers import pass_up
 from proxyapi.json_members import Member
@@ -42,8 +42,6 @@ from proxyapi.requests import ProxyRequest
 from proxyapi.uploads import FormUpload
 from proxyapi.upstream import UpstreamAnswer, UpstreamRequest
 from proxyapi.views.base import CallView
-
-OUR_QUERY_SECRETS = (b"security_key=", b"access_token=")
 
 
 class PassThroughView(CallView):
@@ -75,18 +73,18 @@ class PassThroughView(CallView):
             route.path,
             credentials=fields.caller_credentials(request.caller),
             deadline=asyncio.get_running_loop().time() + settings.REQUEST_TIMEOUT,
-            query=passed_query(request),
+            query=fields.passed_query(call.raw_query),
             headers=pass_up(call.raw_headers),
         )
         dialect = RESPONSES if route.family.name == "responses" else ERROR_OBJECT
         await policy.check_path_owner(route, request.caller)
-        if call.is_form and route.family.takes_forms:
+        check_encoding(request)
+        if request.method == "POST" and call.is_form and route.family.takes_forms:
             self.send_form(upstream_request)
         else:
             await call.read_body()
             members = await policy.read_json(call.raw_body, call.META.get("CONTENT_TYPE", ""))
             self.read_fields(members, request)
-            policy.check_models(route, call.method, policy.all_models(members), request.caller)
             await policy.check_body_owners(members, request.caller)
             upstream_request.content = call.raw_body or None
             if route.name == "/v1/chat/completions" and self.call.stream:
@@ -112,7 +110,7 @@ class PassThroughView(CallView):
         call = self.call.request
         call.incoming_body.check_announced()  # before upstream hears of it
         self.call.form = upstream_request.upload = FormUpload(
-            call.incoming_body, call.META["CONTENT_TYPE"], self.read_form_fields
+            call.incoming_body, call.raw_headers, self.read_form_fields
         )
         assert upstream_request.headers is not None  # noqa: S101  (a call that passes through has its own)
         if call.incoming_body.announced is not None:
@@ -130,7 +128,11 @@ class PassThroughView(CallView):
         self.call.stream = "true" in map(str.lower, form.field("stream"))
         self.call.request.body_received()
         assert self.found is not None  # noqa: S101  (it is open)
-        policy.check_models(self.found, "POST", form.field("model"), cast(ProxyRequest, self.request).caller)
+        caller = cast(ProxyRequest, self.request).caller
+        if caller.allowed_models:
+            query = self.call.request.raw_query.decode("latin-1")
+            named = model_places.in_fields(form.fields()) + model_places.in_query(query)
+            policy.check_models(self.found.path, "POST", named, caller)
         await self.hold("POST", self.found.path, form.sizes())
 
     async def relayed(self, request: UpstreamRequest, dialect: Dialect) -> HttpResponseBase:
@@ -159,9 +161,7 @@ def asks_for_stream(query: bytes) -> bool:
     return bool(given) and given[-1].lower() in {"true", "1"}
 
 
-def passed_query(request: ProxyRequest) -> str:
-    """The query as it came; but a key of ours that somebody put there stays here."""
-    raw = request.call_request.raw_query
-    if any(secret in raw for secret in OUR_QUERY_SECRETS):
-        return fields.upstream_query(request.query_params)
-    return raw.decode("ascii", "replace")
+def check_encoding(request: ProxyRequest) -> None:
+    """Raises `UnsupportedMediaType` for a compressed body: policy could not read what upstream reads."""
+    if request.method == "POST" and request.META.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() != "identity":
+        raise UnsupportedMediaType("A compressed request body is not supported: send it without Content-Encoding.")

@@ -1,0 +1,47 @@
+"""Owns the check of the Host header, on every path: HTTP/1.1 demands exactly one (RFC 9112, 3.2).
+
+Proxies and servers differ about whom a request without one, or with two, is for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from proxyapi.streaming import Send
+
+# RFC 3986, 3.2.2 and 3.2.3: a host or an address, and a port; it may be empty.
+_HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
+_ERROR = {
+    "message": "An HTTP/1.1 request must have exactly one valid Host header.",
+    "type": "invalid_request_error",
+    "param": None,
+    "code": "bad_request",
+    "request_id": None,
+}
+_BODY = json.dumps({"error": _ERROR}).encode()
+_START = {
+    "type": "http.response.start",
+    "status": 400,
+    "headers": [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(_BODY)).encode()),
+        (b"connection", b"close"),
+    ],
+}
+
+
+def has_valid_host(scope: Mapping[str, Any]) -> bool:
+    """Whether a request may have the Host headers that it has; HTTP/1.0 needs none."""
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    if len(hosts) != 1:
+        return not hosts and scope["http_version"] == "1.0"
+    return _HOST.fullmatch(hosts[0]) is not None
+
+
+async def refuse_host(send: Send) -> None:
+    """Answers 400 and closes the connection."""
+    await send(_START)
+    await send({"type": "http.response.body", "body": _BODY})

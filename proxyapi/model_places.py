@@ -1,0 +1,215 @@
+"""Owns the places where a request can name a model, as data, and the search for them in bodies, forms and queries.
+
+A model is named by a member, a field or a parameter with one of `MODEL_NAMES` as its name, in any letter case and at
+any depth: `model` itself, the image tool's (`tools[].model`, `tools[].svg.model`), `moderation.model`, `grader.model`,
+`session.model`, and what routers beside OpenAI read (`models`, `fallbacks`). OpenAI's places are those of the official
+SDK's request types. Not searched is the caller's own text, where the word means nothing (`TEXT_MEMBERS`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
+
+from proxyapi import json_members, large_bodies
+from proxyapi.form_reader import field_path
+from proxyapi.json_members import Member
+
+if TYPE_CHECKING:
+    from proxyapi.upstream import FormPart
+
+# In lower case, without hyphens and underscores.
+MODEL_NAMES = frozenset({
+    "model", "models", "modelid", "modelids", "modelname", "modellist", "fallback", "fallbacks", "fallbackmodel",
+    "fallbackmodels", "contextwindowfallbacks", "contentpolicyfallbacks", "defaultfallbacks",
+})  # fmt: skip
+
+# Members whose values are the caller's own: texts, JSON schemas, names and values that he chose.
+TEXT_MEMBERS = frozenset({
+    "messages", "content", "metadata", "variables", "attributes", "headers",
+    "parameters", "schema", "json_schema", "input_schema", "output_schema",
+})  # fmt: skip
+
+# Lists of items of a conversation: of an item, only its tools can name a model that is to run.
+ITEM_LISTS = frozenset({"input", "items"})
+
+# POSTs that make no model run, or none but the one that was checked when the object in the path was made.
+WITHOUT_MODEL = frozenset({
+    "/v1/chat/completions/{id}", "/v1/responses/{id}/cancel",
+    "/v1/conversations", "/v1/conversations/{id}", "/v1/conversations/{id}/items",
+    "/v1/audio/voices", "/v1/audio/voice_consents", "/v1/audio/voice_consents/{id}",
+    "/v1/files", "/v1/uploads", "/v1/uploads/{id}/parts", "/v1/uploads/{id}/complete", "/v1/uploads/{id}/cancel",
+    "/v1/vector_stores", "/v1/vector_stores/{id}", "/v1/vector_stores/{id}/search", "/v1/vector_stores/{id}/files",
+    "/v1/vector_stores/{id}/files/{id}", "/v1/vector_stores/{id}/file_batches",
+    "/v1/vector_stores/{id}/file_batches/{id}/cancel",
+    "/v1/batches/{id}/cancel",
+    "/v1/fine_tuning/jobs/{id}/cancel", "/v1/fine_tuning/jobs/{id}/pause", "/v1/fine_tuning/jobs/{id}/resume",
+    "/v1/fine_tuning/checkpoints/{id}/permissions",
+    "/v1/fine_tuning/alpha/graders/run", "/v1/fine_tuning/alpha/graders/validate",  # a grader has a model or none
+    "/v1/assistants/{id}",
+    "/v1/threads", "/v1/threads/{id}", "/v1/threads/{id}/messages", "/v1/threads/{id}/messages/{id}",
+    "/v1/threads/{id}/runs/{id}", "/v1/threads/{id}/runs/{id}/cancel",
+    "/v1/threads/{id}/runs/{id}/submit_tool_outputs",
+})  # fmt: skip
+
+# POSTs that make models run which are named where this call does not show them: in a file.
+UNSEEN_MODELS = frozenset({"/v1/batches"})
+
+
+@dataclass(frozen=True)
+class NamedModels:
+    """What a request names: `main` by its own `model`, `others` anywhere else. What is no text is None."""
+
+    main: tuple[str | None, ...] = ()
+    others: tuple[str | None, ...] = ()
+
+    def __add__(self, other: NamedModels) -> NamedModels:
+        return NamedModels(self.main + other.main, self.others + other.others)
+
+
+class _Pairs(tuple[tuple[str, Any], ...]):
+    """The members of a JSON object in their order, also those whose name is given twice."""
+
+    __slots__ = ()
+
+
+_PAIRS = json.JSONDecoder(strict=False, object_pairs_hook=_Pairs)
+_MAY_NAME = re.compile(r"model|fallback|\\u")
+_LONGEST_NAMING = 16  # characters that `_MAY_NAME` looks at together, and more
+
+
+def in_request(content: bytes | None, form: Sequence[FormPart], query: str) -> NamedModels:
+    """The models that a request to upstream names: its JSON body, which has been read before, its form, its query."""
+    named = in_query(query)
+    if content:
+        text = json_members.decode(content)
+        named += in_members(json_members.read_object(text), text)
+    texts = [(name, value.decode("utf-8", "replace")) for name, (file_name, value, _) in form if file_name is None]
+    return named + in_fields(texts)
+
+
+def in_members(members: Iterable[Member], text: str) -> NamedModels:
+    """The models that a JSON body names; `text` is what its members were read from."""
+    main: list[str | None] = []
+    others: list[str | None] = []
+    for member in members:
+        name = member.name.casefold()
+        if name == "model":
+            main.append(_as_text(member.value))
+        elif is_model_name(member.name):
+            others += _named(_again(member, text))
+        elif isinstance(member.value, list | dict) and name not in TEXT_MEMBERS and _may_name(member, text):
+            others += _search([(member.name, _again(member, text))])
+    return NamedModels(tuple(main), tuple(others))
+
+
+def in_fields(fields: Iterable[tuple[str, str]]) -> NamedModels:
+    """The models that a form's text fields name, in any spelling; also those in a field that is JSON."""
+    main: list[str | None] = []
+    others: list[str | None] = []
+    for name, value in fields:
+        path = field_path(name)
+        if path == ("model",):
+            main.append(value)
+        elif not TEXT_MEMBERS.isdisjoint(path[:-1]) or path[-1] in TEXT_MEMBERS:
+            continue
+        elif any(map(is_model_name, path)):
+            others.append(value)
+        elif value.lstrip().startswith(("{", "[")):
+            others += _in_json(path[-1], value)
+    return NamedModels(tuple(main), tuple(others))
+
+
+def in_query(query: str) -> NamedModels:
+    """The models that a query names, in any spelling."""
+    if not query:
+        return NamedModels()
+    pairs = [pair.partition("=") for pair in re.split("[&;]", query)]
+    named = [value for name, _, value in pairs if any(map(is_model_name, field_path(unquote_plus(name))))]
+    return NamedModels(others=tuple(map(unquote_plus, named)))
+
+
+def is_model_name(name: str) -> bool:
+    """Whether a server may read a member of this name as one that names a model."""
+    return len(name) < 64 and _is_model_name(name)
+
+
+@lru_cache(maxsize=4096)
+def _is_model_name(name: str) -> bool:
+    return name.casefold().replace("_", "").replace("-", "").strip() in MODEL_NAMES
+
+
+def _again(member: Member, text: str) -> Any:
+    """A member's value with all members of its objects."""
+    decoder = _PAIRS
+    if member.end - member.value_start > large_bodies.LARGE_BYTES:
+        numbers = large_bodies.Numbers()
+        decoder = json.JSONDecoder(
+            strict=False, object_pairs_hook=_Pairs, parse_int=numbers.parse_int, parse_float=numbers.parse_float
+        )
+    return decoder.raw_decode(text, member.value_start)[0]
+
+
+def _may_name(member: Member, text: str) -> bool:
+    """Whether the letters of a model's name, or an escape, are in a member's value: reading it again costs more."""
+    slices = range(member.value_start, member.end, large_bodies.SLICE_BYTES)
+    return any(
+        _MAY_NAME.search(text[at : min(member.end, at + large_bodies.SLICE_BYTES + _LONGEST_NAMING)].lower())
+        for at in slices
+    )
+
+
+def _in_json(name: str, text: str) -> list[str | None]:
+    try:
+        return list(_search([(name, _PAIRS.decode(text))]))
+    except (ValueError, RecursionError):
+        return [None] if _MAY_NAME.search(text.lower()) else []
+
+
+def _search(waiting: list[tuple[str, Any]]) -> Iterator[str | None]:
+    """The models that these members name, at any depth."""
+    while waiting:
+        name, value = waiting.pop()
+        if is_model_name(name):
+            yield from _named(value)
+        elif name.casefold() in TEXT_MEMBERS:
+            continue
+        elif name.casefold() in ITEM_LISTS and _is_list(value):
+            waiting += [pair for item in value for pair in _pairs(item) if pair[0].casefold() == "tools"]
+        elif _is_list(value):
+            waiting += [("", item) for item in value]
+        else:
+            waiting += _pairs(value)
+
+
+def _named(value: Any) -> Iterator[str | None]:
+    """The models in the value of a member that names some: a text, a list, an object by model or with a `model`."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if _is_list(item):
+            waiting += item
+        elif pairs := _pairs(item):
+            if any(is_model_name(name) for name, _ in pairs):
+                yield from _search(list(pairs))
+            else:
+                waiting += [each for _, each in pairs]
+        elif item is not None and not isinstance(item, _Pairs):
+            yield _as_text(item)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def _pairs(value: Any) -> Iterable[tuple[str, Any]]:
+    return value if isinstance(value, _Pairs) else ()
+
+
+def _as_text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
