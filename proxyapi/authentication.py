@@ -71,15 +71,23 @@ def check_secret(candidates: tuple[Any, ...], secret: str | None) -> None:
         raise InvalidKey
 
 
-def shows_key(request: ProxyRequest) -> bool:
-    """Whether a valid key is in a header or in the query, so that the body is worth parsing.
+def caller_without_body(request: ProxyRequest) -> Caller | None:
+    """Whose valid key is the first one in the query or in a header; None if there is none, or another than valid.
 
-    Whose call it is, is decided after that: a key in the body counts before these.
+    A key in the body counts before these (`names_another_key`), but this one is known before the body is read.
     """
-    if any(text and keyring.find(text) for text in (request.META.get("HTTP_X_SECURITY_KEY"), _bearer(request))):
-        return True
-    text = request.query_params.get("security_key")
-    return bool(text and keyring.find(text))
+    candidates = (request.query_params.get("security_key"), request.META.get("HTTP_X_SECURITY_KEY"), _bearer(request))
+    given = next((candidate for candidate in candidates if candidate is not None), "")
+    return keyring.find(given) if given else None
+
+
+def names_another_key(request: ProxyRequest, caller: Caller) -> bool:
+    """Whether a key in the body is not one of `caller`."""
+    given = request.data.get("security_key")
+    if given is None:
+        return False
+    found = keyring.find(given) if isinstance(given, str) else None
+    return found is None or found.name != caller.name
 
 
 def _bearer(request: Request) -> str | None:

@@ -74,8 +74,7 @@ class Call:
     def let_in(self, caller: Caller) -> None:
         """The key is good: it says what the row is called, and what is kept of the bodies."""
         self.key_name, self.tags = caller.name, caller.tags
-        if caller.log_bodies != "inherit":
-            self.log_bodies = caller.log_bodies
+        self.log_bodies = settings.LOG_BODIES if caller.log_bodies == "inherit" else caller.log_bodies
         if caller.upstream_key:
             self.secrets = (*self.secrets, caller.upstream_key)
 

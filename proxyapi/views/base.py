@@ -1,9 +1,10 @@
 """Owns what every endpoint does: admit, handle, answer errors.
 
 The order of a call, for `CallView`: content type checked → body received, under the terms for strangers until a key is
-seen (`proxyapi.receiving`) → body parsed → key checked, its limits counted → view's own checks → its budget held of
-(`proxyapi.budgets`) → `Call.begin` → upstream → answer read or relayed → `Call.end`, before the last byte leaves. On
-`/v1` (`proxyapi.views.v1`) the key is checked first: there it is never in the body.
+seen (`proxyapi.receiving`) → key checked, its limits counted → body parsed → view's own checks → its budget held of
+(`proxyapi.budgets`) → `Call.begin` → upstream → answer read or relayed → `Call.end`, before the last byte leaves. A
+key that is in the body is checked after that is parsed. On `/v1` (`proxyapi.views.v1`) the key is checked first: there
+it is never in the body.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from proxyapi import budgets, large_bodies, model_places, policy, upstream
-from proxyapi.authentication import SecurityKeyAuthentication, shows_key
+from proxyapi.authentication import SecurityKeyAuthentication, caller_without_body, names_another_key
 from proxyapi.calls import Call
 from proxyapi.capacity import capacity
 from proxyapi.cost_ceiling import Form
@@ -120,20 +121,29 @@ class ProxyView(APIView):
             capacity.check_room()  # said before the body is sent; a stranger takes no place
         if self.takes_body is TakesBody.NONE:
             request.call_request.leave_body()
+            await self.let_in(request)
         else:
             await self.take_body(request)
-        await self.let_in(request)
 
     async def take_body(self, request: ProxyRequest) -> None:
-        """Receives and parses the body for whoever shows a valid key in a header, the query or the body."""
+        """Receives and parses the body for whoever shows a valid key in a header, the query or the body.
+
+        A key that is not in the body is counted before the body is parsed: one that is over its limits costs no more.
+        """
         call = request.call_request
         if call.announces_body and NEGOTIATOR.select_parser(request, request.parsers or ()) is None:
             raise UnsupportedMediaType(f'Unsupported media type "{request.content_type}" in request.')
         if self.takes_body is TakesBody.SMALL:
             call.incoming_body.restrict(SMALL_BODY_BYTES)
-        call.sender_is_known = shows_key(request)
+        caller = caller_without_body(request)
+        call.sender_is_known = caller is not None
         await call.read_body(None if call.sender_is_known else KeySearch(is_form=call.is_form))
+        if caller is not None:
+            request.user, request.auth = cast(Any, caller), None
+            await self.check_policies(request)
         await self.parse(request)
+        if caller is None or names_another_key(request, caller):
+            await self.let_in(request)
 
     def perform_authentication(self, request: Request) -> None:
         """DRF's, without its answers for nobody: an authenticator of ours says who it is, or raises."""
@@ -141,8 +151,12 @@ class ProxyView(APIView):
             request.user, request.auth = cast(tuple[Any, None], authenticator.authenticate(request))
 
     async def let_in(self, request: ProxyRequest) -> None:
-        """DRF's policies, in memory; only what processes share is waited for, and only if the key is counted."""
+        """Finds out whose call it is, and what that key may do; or raises why not."""
         self.perform_authentication(request)
+        await self.check_policies(request)
+
+    async def check_policies(self, request: ProxyRequest) -> None:
+        """DRF's policies, in memory; only what processes share is waited for, and only if the key is counted."""
         self.authenticated(request)
         self.check_permissions(request)
         for throttle in cast(list[Throttle], self.get_throttles()):
