@@ -70,10 +70,9 @@ def find_encoded_tokens(text: str, lower: str, has_token: Callable[[str], object
 
 def find_basic(text: str, lower: str) -> Iterator[Span]:
     """Where a name and its password follow the word `Basic` (RFC 7617)."""
-    if "basic" in lower:
-        for match in _BASIC.finditer(lower):
-            if ":" in _from_base64(text[match.start(1) : match.end(1)]):
-                yield match.span(1)
+    for match in _BASIC.finditer(lower):
+        if ":" in _from_base64(text[match.start(1) : match.end(1)]):
+            yield match.span(1)
 
 
 def _cores(data: bytes) -> Iterator[str]:
