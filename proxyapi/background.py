@@ -17,7 +17,7 @@ from django.db import connection
 from uuid_utils.compat import uuid7
 
 from proxyapi import upstream
-from proxyapi.calls import own_secrets, stated_facts
+from proxyapi.calls import own_secrets
 from proxyapi.exceptions import UpstreamFailure
 from proxyapi.fields import configured_credentials
 from proxyapi.threads import in_own_thread
@@ -25,8 +25,8 @@ from proxyapi.upstream import UpstreamRequest
 from usage.answers import Answer
 from usage.ledger import ledger
 from usage.models import Outcome, PendingResponse, UsageSource
-from usage.redaction import redact
 from usage.responses import UNFINISHED, forget_pending, lease_pending, postpone
+from usage.row_texts import short, stated_facts
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ async def ask(response: PendingResponse) -> None:
         "key_name": response.key_name,
         "method": "GET",
         "route": "/openai2/{id}",
-        "response_model": redact(answer.model, secrets)[:200],
+        "response_model": short(answer.model, 200, secrets),
         "status": looked.status,
         "outcome": Outcome.SUCCESS,
         "started_at": started_at,

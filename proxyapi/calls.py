@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from django.conf import settings
 
 from proxyapi import large_bodies, limit_headers, ownership
@@ -24,7 +22,8 @@ from usage.answers import Answer, parse_body
 from usage.bodies import keep_body, keep_parts
 from usage.ledger import ledger
 from usage.models import Outcome, UsageSource
-from usage.redaction import is_secret_name, redact, redact_answer, redact_each, redact_exact
+from usage.redaction import redact, redact_answer, redact_exact
+from usage.row_texts import short, stated_facts
 from usage.tokens import estimate_counts
 
 if TYPE_CHECKING:
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 ESTIMATED_BYTES = 1024 * 1024
 # Of a body, this much is redacted on the event loop: a few milliseconds, whatever it says.
 MOST_KEPT_AT_ONCE = 64 * 1024
-LONGEST_NAMES = 2000  # characters of the names in a usage object, as they are cached
 
 
 class Call:
@@ -207,7 +205,7 @@ class Call:
             "route": self.route,
             "started_at": datetime.fromtimestamp(request.arrived_at, UTC),
             "client_address": _address(request.META.get("REMOTE_ADDR")),
-            "user_agent": _short(request.META.get("HTTP_USER_AGENT", ""), 300, self.secrets),
+            "user_agent": short(request.META.get("HTTP_USER_AGENT", ""), 300, self.secrets),
             "tags": list(self.tags),
             **self._learned(),
         }
@@ -215,7 +213,7 @@ class Call:
     def _learned(self) -> dict[str, Any]:
         """What may become known only while the call is on its way."""
         return {
-            "request_model": _short(self.model, 200, self.secrets),
+            "request_model": short(self.model, 200, self.secrets),
             "stream": self.stream,
             "request_bytes": self.request.incoming_body.size,
         }
@@ -227,14 +225,14 @@ class Call:
         return {
             **(self._facts() if self._begun is None else self._begun | self._learned()),
             **stated_facts(answer, self.upstream_request_id, self.secrets),
-            "response_status": _short(answer.response_status, 50, self.secrets),
+            "response_status": short(answer.response_status, 50, self.secrets),
             "pollable": self.pollable,
-            "response_model": _short(answer.model, 200, self.secrets),
+            "response_model": short(answer.model, 200, self.secrets),
             "status": status,
             "outcome": outcome,
-            "error_type": _short(error.get("type", ""), 200, self.secrets),
-            "error_code": _short(error.get("code", ""), 200, self.secrets),
-            "error_message": _clip(redact(error.get("message", ""), self.secrets), 2000),
+            "error_type": short(error.get("type", ""), 200, self.secrets),
+            "error_code": short(error.get("code", ""), 200, self.secrets),
+            "error_message": short(error.get("message", ""), 2000, self.secrets),
             **self._timings(),
             "response_bytes": self.response_bytes,
             **counts,
@@ -281,68 +279,9 @@ def _ms(seconds: float) -> float:
     return round(seconds * 1000, 3)
 
 
-def _short(value: str, length: int, secrets: tuple[str, ...]) -> str:
-    """A name, without secrets: of a model, a client, an error. There are few, and they come again and again."""
-    return _kept_short(value, length, secrets) if len(value) <= 1000 else _clip(redact(value, secrets), length)
-
-
-@lru_cache(maxsize=1024)
-def _kept_short(value: str, length: int, secrets: tuple[str, ...]) -> str:
-    return _clip(redact(value, secrets), length)
-
-
-def _clip(value: str, length: int) -> str:
-    """PostgreSQL's text takes no NUL and no lone surrogate; a column takes `length` characters."""
-    return value.replace("\0", "").encode("utf-8", "replace").decode()[:length]
-
-
 def own_secrets() -> tuple[str, ...]:
     """The configured secrets: they must be in no row, and in no error that a caller sees."""
     return tuple(filter(None, (settings.SECURITY_KEY, settings.ACCESS_TOKEN, settings.OPENAI_API_KEY)))
-
-
-def stated_facts(answer: Answer, upstream_request_id: str, secrets: tuple[str, ...]) -> dict[str, Any]:
-    """What upstream's answer says of itself in words of its own, for its row."""
-    upstream_request_id, response_id = redact_each([upstream_request_id, answer.response_id], secrets)
-    return {
-        "upstream_request_id": _clip(upstream_request_id, 200),
-        "response_id": _clip(response_id, 200),
-        "service_tier": _short(answer.service_tier, 50, secrets),
-        "usage": _kept_usage(answer.usage, secrets),
-    }
-
-
-def _kept_usage(usage: dict[str, Any] | None, secrets: tuple[str, ...]) -> Any:
-    """The usage without secrets, and without NUL, which would cost the whole row: PostgreSQL's JSON takes none.
-
-    Usage that is nested too deep is none, nor is one of which a number had to be redacted.
-    """
-    if usage is None or _names_are_plain(tuple(_names(usage)), secrets):
-        return usage
-    try:
-        encoded = orjson.dumps(usage).replace(b"\\u0000", b"").decode()
-        return orjson.loads(redact(encoded, secrets))
-    except (orjson.JSONEncodeError, orjson.JSONDecodeError):
-        return None
-
-
-def _names(usage: dict[str, Any]) -> Iterator[str | None]:
-    """The names of counts, and of objects with counts in them; None if something else is in there."""
-    for name, value in usage.items():
-        yield name
-        if type(value) is dict:
-            for inner, count in value.items():
-                yield inner if type(count) is int or count is None else None
-        elif type(value) not in {int, float}:
-            yield None
-
-
-@lru_cache(maxsize=256)
-def _names_are_plain(names: tuple[str | None, ...], secrets: tuple[str, ...]) -> bool:
-    """Whether there is nothing but these names, and none is a secret or one's name; the same ones come again and again."""
-    text = "\n".join(name for name in names if name is not None)
-    is_short = None not in names and len(text) < LONGEST_NAMES and "\0" not in text
-    return is_short and not is_secret_name(text) and redact(text, secrets) == text
 
 
 def _is_in(secrets: tuple[str, ...], text: str) -> bool:

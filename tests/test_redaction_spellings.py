@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyapi.calls import stated_facts
 from tests.spellings import SPELLINGS, in_base64, is_gone
 from usage.answer_text import AnswerText
 from usage.answers import Answer
 from usage.bodies import keep_body
 from usage.redaction import REDACTED, redact, redact_answer, redact_each
+from usage.row_texts import LONGEST_USAGE, short, stated_facts
 
 OWN = ("the-security-key.of-the_gateway42", "correct_horse_battery_staple", "sk-proj-" + "xY9-aB3_" * 19)
 TOKENS = ("sk-Ab1cD2eF3gH4iJ5kL6mN", "cp-" + "Qw3_rT5-" * 5 + "yU7", "sess-" + "Zz0aB3c" * 6)
@@ -119,3 +119,21 @@ def test_a_form_of_very_many_fields_is_cut(content_type: str) -> None:
 
     assert kept.endswith("bytes cut>")
     assert len(kept) < len(body) / 2
+
+
+@given(st.sampled_from([*OWN, *TOKENS]), spellings, st.integers(0, 400))
+def test_a_long_text_is_cut_without_half_a_secret(secret: str, spelling: str, place: int) -> None:
+    written = SPELLINGS[spelling](secret)
+    kept = short("a b " * 50 + "x" * place + " " + written + " c d" * 5000, 500, OWN)
+
+    assert len(kept) <= 500
+    assert is_gone(written, kept)
+    assert kept[:200] == ("a b " * 50)[: len(kept)]
+
+
+def test_an_endless_usage_is_not_kept_but_counted() -> None:
+    answer = Answer()
+    answer.read({"usage": {"input_tokens": 7, "note": "x" * LONGEST_USAGE}})
+
+    assert stated_facts(answer, "r" * 100_000, OWN)["usage"] is None
+    assert answer.counts == {"input_tokens": 7}
