@@ -1,14 +1,22 @@
-"""Owns the decoding of an answer that came encoded, though it was asked not to be (RFC 9110, 8.4.1)."""
+"""Owns the decoding of an answer that came encoded, though it was asked not to be (RFC 9110, 8.4.1).
+
+What is fed is decoded step by step, so that a little input never becomes much output at once: deflate makes up to a
+thousand bytes of one.
+"""
 
 from __future__ import annotations
 
 import zlib
+from collections import deque
 
 ENCODINGS = {"gzip", "x-gzip", "deflate"}
 WITH_HEADER = zlib.MAX_WBITS | 32  # gzip's or zlib's
 WITHOUT_HEADER = -zlib.MAX_WBITS
 ZLIB = 8  # the low half of its first byte
-MOST_AT_ONCE = 32 * 1024 * 1024  # of what is read at a time; only a bomb has more
+MAX_STEP_BYTES = 64 * 1024  # decoded
+# A step goes through so many pieces of input; an empty member of gzip is one, too, and makes no output.
+MAX_STEP_PIECES = 64
+PIECE_BYTES = 4096  # what a member's decompressor leaves of its piece is copied
 
 
 class Decoder:
@@ -17,25 +25,39 @@ class Decoder:
     def __init__(self, encoding: str) -> None:
         self._may_be_bare = encoding == "deflate"
         self._member: zlib._Decompress | None = None
+        self._input: deque[bytes] = deque()
+        self._has_output = False  # whether the decompressor may hold output of input that it has taken
 
     @property
-    def whole(self) -> bool:
-        """Whether it may end here. Nothing at all is whole."""
-        return self._member is None
+    def is_whole(self) -> bool:
+        """Whether the answer may end here. Nothing at all is whole."""
+        return self._member is None and not self._input
 
-    def decode(self, data: bytes) -> bytes:
-        """Raises `zlib.error`, also where so little would be too much."""
+    @property
+    def has_more(self) -> bool:
+        """Whether another step is needed for what was fed."""
+        return bool(self._input) or self._has_output
+
+    def feed(self, data: bytes) -> None:
+        self._input.extend(data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES))
+
+    def step(self) -> bytes:
+        """Decodes some of what was fed: `MAX_STEP_BYTES` at most. Raises `zlib.error`."""
         pieces = []
-        room = MOST_AT_ONCE
-        while data:
+        room = MAX_STEP_BYTES
+        for _ in range(MAX_STEP_PIECES):
+            if not room or not self.has_more:
+                break
+            data = self._input.popleft() if self._input else b""
             if self._member is None:
                 is_bare = self._may_be_bare and data[0] & 0x0F != ZLIB
                 self._member = zlib.decompressobj(wbits=WITHOUT_HEADER if is_bare else WITH_HEADER)
-            pieces.append(self._member.decompress(data, room))
-            room -= len(pieces[-1])
-            if self._member.unconsumed_tail or room <= 0:
-                raise zlib.error("it becomes too large")
-            data = self._member.unused_data
+            piece = self._member.decompress(data, room)
+            pieces.append(piece)
+            room -= len(piece)
+            if rest := self._member.unconsumed_tail or self._member.unused_data:
+                self._input.appendleft(rest)
+            self._has_output = not room and not self._member.eof
             if self._member.eof:
                 self._member = None
         return b"".join(pieces)

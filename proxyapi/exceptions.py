@@ -16,6 +16,7 @@
     ├── BodyTooLarge          413  body_too_large
     ├── UnsupportedMediaType  415  unsupported_media_type
     ├── RateLimited           429  rate_limited
+    │   └── TooManyInvalidKeys     too_many_invalid_keys, instead of InvalidKey (proxyapi.refusal_pace)
     ├── BudgetExceeded        429  budget_exceeded
     ├── InternalError         500  internal_error
     ├── Unavailable           503  with Retry-After
@@ -28,6 +29,7 @@
     │   └── BudgetUnavailable      budget_unavailable
     └── UpstreamFailure
         ├── UpstreamUnreachable    502  upstream_unreachable
+        ├── UpstreamAnswerTooLarge 502  upstream_answer_too_large
         └── UpstreamTimeout        504  upstream_timeout
 
 Upstream's own errors are not here: they pass untouched. `CallerGone` is no error: there is nobody to tell.
@@ -186,6 +188,17 @@ class RateLimited(ProxyError):
     message = "Too many requests."
 
 
+class TooManyInvalidKeys(RateLimited):
+    """The connection is closed with it; repeating the request with the same key would be in vain."""
+
+    code = "too_many_invalid_keys"
+    message = "Too many requests with a missing or invalid key came from this address. A valid key is let in at once."
+
+    def __init__(self, *, retry_after: int) -> None:
+        super().__init__(retry_after=retry_after)
+        self.headers |= {"Connection": "close", "X-Should-Retry": "false"}
+
+
 class BudgetExceeded(ProxyError):
     """The SDK repeats a 429 by itself; `is_final` tells it (by a header of OpenAI's) that this would be in vain."""
 
@@ -256,6 +269,12 @@ class UpstreamUnreachable(UpstreamFailure):
     status_code = 502
     code = "upstream_unreachable"
     outcome = Outcome.UNREACHABLE
+
+
+class UpstreamAnswerTooLarge(UpstreamFailure):
+    status_code = 502
+    code = "upstream_answer_too_large"
+    outcome = Outcome.UPSTREAM_ERROR
 
 
 class UpstreamTimeout(UpstreamFailure):

@@ -1,19 +1,15 @@
 """Owns one exchange with upstream on one connection: a request out, an answer in.
 
-    TransportFault
-    ├── NotConnected      no connection: upstream never heard of the call
-    │   └── ConnectTimeout    in time
-    ├── Late              connected, and its time was over before its end
-    └── Broken            connected, and then cut, or not HTTP
-
 httptools (llhttp, Node's parser) reads the answer. Upstream waits for who does not take it: reading pauses above
-`MOST_HELD` bytes. What a body raises while it is sent is raised as it is. One that is closed before its end closes its
+`MOST_HELD` bytes, decoded ones if the answer is encoded. It is decoded a step at a time, each in a turn of its own of
+the event loop. What a body raises while it is sent is raised as it is. One that is closed before its end closes its
 connection, so upstream stops.
 """
 
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
@@ -22,6 +18,7 @@ from multidict import CIMultiDict
 
 from proxyapi.decoding import ENCODINGS, Decoder
 from proxyapi.headers import Headers
+from proxyapi.transport_faults import Broken, InvalidStatus, Late
 
 if TYPE_CHECKING:
     from proxyapi.upstream_connection import Connection
@@ -34,26 +31,6 @@ LONGEST_HEAD = 128 * 1024
 BODILESS = {204, 304}
 
 
-class TransportFault(Exception):
-    """The exchange with upstream failed."""
-
-
-class NotConnected(TransportFault):
-    pass
-
-
-class ConnectTimeout(NotConnected):
-    pass
-
-
-class Late(TransportFault):
-    pass
-
-
-class Broken(TransportFault):
-    pass
-
-
 class Exchange:
     """`status` and `headers` are upstream's; `chunk` has its body."""
 
@@ -64,6 +41,7 @@ class Exchange:
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_at(deadline, self._fail, Late())
         self._parser = httptools.HttpResponseParser(self)
+        self._has_head = False
         self._head_size = 0
         self._pieces: list[bytes] = []
         self._held = 0  # bytes
@@ -71,6 +49,8 @@ class Exchange:
         self._untaken = b""  # what it returned last
         self._paused = False
         self._decoder: Decoder | None = None
+        self._next_step: asyncio.Handle | None = None  # of decoding
+        self._has_arrived = False  # all of the answer, decoded or not
         self._complete = False
         self._keep_alive = False
         self._fault: Exception | None = None
@@ -86,7 +66,7 @@ class Exchange:
 
     async def begin(self) -> None:
         """Waits for the answer's head. Raises what ends the exchange first."""
-        while not self.status:
+        while not self._has_head:
             await self._more()
 
     async def chunk(self, take: Take = bytes) -> bytes:
@@ -117,6 +97,8 @@ class Exchange:
             return
         self._closed = True
         self._timer.cancel()
+        if self._next_step is not None:
+            self._next_step.cancel()
         if self._sending is not None:
             self._sending.cancel()
         whole = self._complete and self._sent and not self._paused
@@ -152,10 +134,62 @@ class Exchange:
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces = []
         self._held = 0
+        if self._decoder is not None and self._decoder.has_more:
+            self._schedule_step()
+        else:
+            self._resume()
+        return data
+
+    def _hold(self, piece: bytes) -> None:
+        if piece:
+            self._pieces.append(piece)
+            self._held += len(piece)
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._connection.pause()
+
+    def _resume(self) -> None:
         if self._paused:
             self._paused = False
             self._connection.resume()
-        return data
+
+    def _decode(self, decoder: Decoder) -> None:
+        """Takes one step; the next one is taken when there is room for what it makes. Raises `zlib.error`."""
+        self._hold(decoder.step())
+        if not decoder.has_more:
+            return
+        self._pause()
+        if self._held <= MOST_HELD:
+            self._schedule_step()
+
+    def _schedule_step(self) -> None:
+        if self._next_step is None:
+            self._next_step = self._loop.call_soon(self._take_step)
+
+    def _take_step(self) -> None:
+        self._next_step = None
+        decoder = self._decoder
+        if decoder is None or self._fault is not None:
+            return
+        try:
+            self._decode(decoder)
+        except zlib.error as fault:
+            self._fail(Broken(str(fault)))
+            return
+        if not decoder.has_more:
+            if self._has_arrived:
+                self._end()
+            if self._held <= MOST_HELD:
+                self._resume()
+        self._wake()
+
+    def _end(self) -> None:
+        """All of it has arrived, and been decoded."""
+        if self._decoder is not None and not self._decoder.is_whole:
+            self._fail(Broken("its encoded answer is not whole"))
+        self._complete = self._fault is None
 
     def _wake(self) -> None:
         """Tells who waits that something has happened, unless that was only bytes and it took them at once."""
@@ -181,24 +215,26 @@ class Exchange:
     # What the connection says.
 
     def data_received(self, data: bytes) -> None:
-        if not self.status:
+        if not self._has_head:
             self._head_size += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as fault:
-            self._fail(Broken(str(fault.__context__ or fault)))  # what a callback raised
+            raised = fault.__context__  # by a callback
+            self._fail(raised if isinstance(raised, Broken) else Broken(str(raised or fault)))
             self._connection.close()  # even if the answer was whole: more came than was asked for
-        if not self.status and self._head_size > LONGEST_HEAD:
+        if not self._has_head and self._head_size > LONGEST_HEAD:
             self._fail(Broken("the head of its answer is too large"))
         self._wake()
 
     def eof_received(self) -> None:
-        if self.status and self._ends_with_connection():
+        if self._has_head and self._ends_with_connection():
             self.on_message_complete()
             self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(Broken(str(exc or "it was closed")))
+        if not self._has_arrived:  # else what is left is ours to decode
+            self._fail(Broken(str(exc or "it was closed")))
 
     def _ends_with_connection(self) -> bool:
         """RFC 9112, 6.3."""
@@ -208,15 +244,17 @@ class Exchange:
     # What the parser says. It stops at what is raised here, and raises an error of its own.
 
     def on_message_begin(self) -> None:
-        if self.status:
+        if self._has_head:
             raise Broken("a second answer follows")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.status:  # else it is of a trailer, which nobody has asked for (RFC 9110, 6.5.1)
+        if not self._has_head:  # else it is of a trailer, which nobody has asked for (RFC 9110, 6.5.1)
             self.headers.add(name.decode("latin-1"), value.decode("latin-1"))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
+        if not 100 <= status < 600:
+            raise InvalidStatus(status)
         if status < 200:  # an interim answer: another follows
             self.headers.clear()
             return
@@ -226,21 +264,23 @@ class Exchange:
         elif encoding not in {"", "identity"}:
             raise Broken(f"its answer is encoded as {encoding[:50]}")
         self.status = status
+        self._has_head = True
         self._keep_alive = self._parser.should_keep_alive()
 
     def on_body(self, data: bytes) -> None:
-        piece = data if self._decoder is None else self._decoder.decode(data)
-        if not piece:
-            return
-        self._pieces.append(piece)
-        self._held += len(piece)
-        if self._held > MOST_HELD and not self._paused:
-            self._paused = True
-            self._connection.pause()
+        decoder = self._decoder
+        if decoder is None:
+            self._hold(data)
+        else:
+            decoder.feed(data)
+            if self._next_step is None and self._held <= MOST_HELD:
+                self._decode(decoder)
+        if self._held > MOST_HELD:
+            self._pause()
 
     def on_message_complete(self) -> None:
-        if not self.status:  # of an interim answer
+        if not self._has_head:  # of an interim answer
             return
-        if self._decoder is not None and not self._decoder.whole:
-            self._fail(Broken("its encoded answer is not whole"))
-        self._complete = self._fault is None
+        self._has_arrived = True
+        if self._decoder is None or not self._decoder.has_more:
+            self._end()

@@ -15,8 +15,9 @@ from urllib.request import getproxies, proxy_bypass
 import aiohappyeyeballs
 import httpx2
 
-from proxyapi.exchange import Body, ConnectTimeout, Exchange, NotConnected
+from proxyapi.exchange import Body, Exchange
 from proxyapi.headers import Headers
+from proxyapi.transport_faults import ConnectTimeout, NotConnected
 from proxyapi.upstream_connection import Connection
 
 PORTS = {"http": 80, "https": 443}

@@ -21,15 +21,24 @@ import httpx2
 from django.conf import settings
 from openai import AsyncOpenAI
 
-from proxyapi.exceptions import ProxyError, RequestTimeout, UpstreamTimeout, UpstreamUnreachable
-from proxyapi.exchange import Body, Broken, ConnectTimeout, Exchange, Late, NotConnected, Take, TransportFault
+from proxyapi.exceptions import (
+    ProxyError,
+    RequestTimeout,
+    UpstreamAnswerTooLarge,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from proxyapi.exchange import Body, Exchange, Take
 from proxyapi.headers import Headers, pass_down
 from proxyapi.transport import Transport
+from proxyapi.transport_faults import Broken, ConnectTimeout, InvalidStatus, Late, NotConnected, TransportFault
 
 CONNECT_TIMEOUT = 5.0
 SAFE_METHODS = {"GET", "DELETE"}
 RETRIES = 2
 RETRY_PAUSE = 0.1
+# An answer that is read whole may have so many bytes, decoded.
+MAX_WHOLE_BYTES = 256 * 1024 * 1024
 
 NOT_BILLED = "Upstream was not reached, so the call was not billed."
 MAYBE_BILLED = "The call may have reached upstream and may have been billed."
@@ -123,11 +132,21 @@ class UpstreamAnswer:
         Raises:
             UpstreamUnreachable: the connection died before the end.
             UpstreamTimeout: the deadline passed.
+            UpstreamAnswerTooLarge: it has, or says that it will have, more than `MAX_WHOLE_BYTES`; upstream is stopped.
         """
         if self._body is None:
-            pieces = []
-            while piece := await self.chunk():
-                pieces.append(piece)
+            pieces, size = [], self.length or 0
+            if size <= MAX_WHOLE_BYTES:
+                size = 0
+                while size <= MAX_WHOLE_BYTES and (piece := await self.chunk()):
+                    pieces.append(piece)
+                    size += len(piece)
+            if size > MAX_WHOLE_BYTES:
+                self.close()
+                raise UpstreamAnswerTooLarge(
+                    f"Upstream's answer is larger than {MAX_WHOLE_BYTES} bytes, so it was not read to its end."
+                    f" {MAYBE_BILLED}"
+                )
             self._body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         return self._body
 
@@ -221,11 +240,7 @@ async def _send_once(request: UpstreamRequest) -> UpstreamAnswer:
         exchange = await transport().open(request.method, target, headers, body, request.deadline)
     except TransportFault as fault:
         raise _failure(fault, request) from fault
-    answer = UpstreamAnswer(exchange, request)
-    if not 200 <= answer.status < 600:
-        answer.close()
-        raise UpstreamUnreachable(f"Upstream answered with status {answer.status}, which is none. {MAYBE_BILLED}")
-    return answer
+    return UpstreamAnswer(exchange, request)
 
 
 def _head_and_body(request: UpstreamRequest) -> tuple[Headers, Body]:
@@ -257,6 +272,8 @@ def _failure(fault: TransportFault, request: UpstreamRequest) -> ProxyError:
             return UpstreamTimeout(f"No connection to upstream in time. {NOT_BILLED}")
         case NotConnected():
             return UpstreamUnreachable(f"No connection to upstream. {NOT_BILLED}")
+        case InvalidStatus():
+            return UpstreamUnreachable(f"Upstream broke HTTP's rules: {fault}. {MAYBE_BILLED}")
         case Broken():
             return UpstreamUnreachable(f"The connection to upstream broke before an answer. {MAYBE_BILLED}")
         case _ if request.upload is not None and not request.upload.complete:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+import re
 import socketserver
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.gateway import PATIENCE, Gateway, run_gateway
+from tests.gateway import PATIENCE, SECURITY_KEY, Gateway, run_gateway
 from tests.simulator.server import Simulator
 from tests.wire import connect, head, json_call
 
@@ -156,3 +159,62 @@ def test_a_caller_of_http_1_0_gets_a_stream_without_chunks(gateway: Gateway, sim
     assert b"transfer-encoding" not in top.lower()
     assert body.startswith(b"event: response.created\n")
     assert body.endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("status", [b"000 No", b"099 No"])
+@pytest.mark.parametrize("path", ["/openai", "/v1/chat/completions"])
+def test_a_status_of_nothing_does_not_hang_the_call(
+    odd: Gateway, upstream: RawUpstream, path: str, status: bytes
+) -> None:
+    upstream.answer = answer(status)
+
+    seen = odd.post(path, CALL, headers={"Authorization": f"Bearer {SECURITY_KEY}"})
+
+    assert (seen.status_code, seen.json()["error"]["code"]) == (502, "upstream_unreachable")
+    assert f"the status {status[:3].decode()}" in seen.json()["error"]["message"]
+    assert odd.row(seen)["outcome"] == "unreachable"
+
+
+@pytest.mark.parametrize("announced", [False, True])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_an_answer_without_end_is_not_read_to_memory(
+    odd: Gateway, upstream: RawUpstream, method: str, announced: bool
+) -> None:
+    """By its length, or by what a few bytes become; upstream is asked once."""
+    if announced:
+        upstream.answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 999999999999\r\n\r\n{"
+    else:
+        bomb = gzip.compress(bytes(1024 * 1024), 1) * 300
+        upstream.answer = answer(b"200 OK", b"content-type: application/json\r\ncontent-encoding: gzip\r\n", bomb)
+    path = "/v1/models" if method == "GET" else "/v1/chat/completions"
+
+    headers = {"Authorization": f"Bearer {SECURITY_KEY}"}
+    seen = odd.http.request(method, path, headers=headers, json=CALL if method == "POST" else None)
+
+    assert (seen.status_code, seen.json()["error"]["code"]) == (502, "upstream_answer_too_large")
+    row = odd.row(seen)
+    assert (row["status"], row["outcome"], row["error_code"]) == (502, "upstream_error", "upstream_answer_too_large")
+    assert odd.get("/healthz").status_code == 200
+
+
+def test_a_bomb_that_is_relayed_takes_no_memory(odd: Gateway, upstream: RawUpstream) -> None:
+    """A file of 100 MiB, out of some hundred kilobytes; the caller gets all of it."""
+    bomb = gzip.compress(bytes(1024 * 1024)) * 100
+    upstream.answer = answer(b"200 OK", b"content-type: audio/mpeg\r\ncontent-encoding: gzip\r\n", bomb)
+    (pid,) = odd.worker_pids
+    highest, size = peak_bytes(pid), 0
+    call = {"model": "tts-1", "input": "hi", "voice": "alloy"}
+    headers = {"Authorization": f"Bearer {SECURITY_KEY}"}
+    with odd.http.stream("POST", "/v1/audio/speech", json=call, headers=headers) as seen:
+        for piece in seen.iter_raw():
+            size += len(piece)
+
+    assert size == 100 * 1024 * 1024
+    assert peak_bytes(pid) - highest < 20 * 1024 * 1024
+
+
+def peak_bytes(pid: int) -> int:
+    """The most memory that a process has had so far."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found[1]) * 1024

@@ -8,8 +8,9 @@ import zlib
 
 import pytest
 
-from proxyapi.decoding import MOST_AT_ONCE
-from proxyapi.exchange import LONGEST_HEAD, MOST_HELD, Broken, Late
+from proxyapi.decoding import MAX_STEP_BYTES
+from proxyapi.exchange import LONGEST_HEAD, MOST_HELD
+from proxyapi.transport_faults import Broken, Late
 from tests.raw_upstream import OK, Peer, answering, call, raw_upstream, read, silent, transport_to, until
 
 TEXT = b"a text that is long enough to be cut" * 20
@@ -24,6 +25,9 @@ def packed(text: bytes) -> bytes:
 def answer(body: bytes, *headers: bytes, status: bytes = b"200 OK", length: int | None = None) -> bytes:
     lines = [b"HTTP/1.1 " + status, *headers, b"content-length: %d" % (len(body) if length is None else length)]
     return b"\r\n".join([*lines, b"", body])
+
+
+NO_STATUSES = (b"000 No", b"001 No", b"099 No", b"600 No", b"999 No", b"20 No", b"2000 No", b"abc No", b"-20 No", b"")
 
 
 @pytest.mark.parametrize("byte_by_byte", [False, True])
@@ -104,6 +108,7 @@ async def test_an_end_of_upstreams_side_is_an_end_though_it_takes_no_more() -> N
         b"HTTP/1.1 103 Early Hints\r\n\r\n" * LONGEST_HEAD,
         answer(b"{}", b"content-encoding: br"),
         answer(b"{}", b"content-encoding: gzip, gzip"),
+        *(answer(b"{}", status=status) for status in NO_STATUSES),
     ],
     ids=lambda sent: sent[:60],
 )
@@ -111,6 +116,22 @@ async def test_what_is_no_answer_is_broken(sent: bytes) -> None:
     async with raw_upstream(answering(sent)) as upstream, transport_to(upstream.url) as transport:
         with pytest.raises(Broken):
             await call(transport)
+        assert not transport._vacant
+
+
+@pytest.mark.parametrize("status", NO_STATUSES)
+async def test_a_status_that_is_none_ends_the_exchange_at_once(status: bytes) -> None:
+    """Though upstream keeps the connection open, and says no more."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        peer.send(answer(b"{}", status=status))
+        await peer.left()
+
+    async with raw_upstream(script) as upstream, transport_to(upstream.url) as transport:
+        with pytest.raises(Broken):
+            await call(transport)
+        await until(lambda: upstream.peers[0].gone)
         assert not transport._vacant
 
 
@@ -261,9 +282,60 @@ async def dripping(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("members", [1, 8])
-async def test_a_bomb_is_no_answer(members: int) -> None:
-    bomb = gzip.compress(bytes(MOST_AT_ONCE // members + 1)) * members
-    sent = answer(bomb, b"content-encoding: gzip")
+async def test_a_bomb_is_decoded_as_it_is_taken(members: int) -> None:
+    """Never much of it at once, and with turns for other calls between."""
+    size = 32 * 1024 * 1024
+    sent = answer(gzip.compress(bytes(size // members)) * members, b"content-encoding: gzip")
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
     async with raw_upstream(answering(sent)) as upstream, transport_to(upstream.url) as transport:
-        with pytest.raises(Broken, match="too large"):
-            await read(await call(transport))
+        exchange = await call(transport)
+        others = asyncio.create_task(count_turns())
+        taken = 0
+        while piece := await exchange.chunk():
+            taken += len(piece)
+            assert len(piece) <= MOST_HELD + MAX_STEP_BYTES
+            assert exchange._held <= MOST_HELD + MAX_STEP_BYTES
+        others.cancel()
+    assert taken == size
+    assert turns >= size / (MOST_HELD + MAX_STEP_BYTES)
+
+
+async def test_upstream_waits_for_who_does_not_take_what_is_decoded() -> None:
+    piece = gzip.compress(bytes(4 * 1024 * 1024))
+    total, sent = 40 * 1000, 0
+
+    async def script(peer: Peer) -> None:
+        nonlocal sent
+        await peer.request()
+        peer.send(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % (total * len(piece)))
+        while sent < total:
+            peer.send(piece)
+            sent += 1
+            await peer.writer.drain()
+
+    async with raw_upstream(script) as upstream, transport_to(upstream.url) as transport:
+        exchange = await call(transport)
+        before = -1
+        while before < sent:  # until it waits
+            before = sent
+            await asyncio.sleep(0.05)
+        assert sent < total / 2
+        assert MOST_HELD < exchange._held <= MOST_HELD + MAX_STEP_BYTES
+        exchange.close()
+
+
+async def test_an_answer_may_end_long_before_it_is_decoded() -> None:
+    """Upstream closes the connection meanwhile; what has arrived whole is whole."""
+    size = 4 * 1024 * 1024
+    body = gzip.compress(bytes(size))
+    sent = answer(body, b"content-encoding: gzip", b"connection: close")
+    async with raw_upstream(answering(sent)) as upstream, transport_to(upstream.url) as transport:
+        exchange = await call(transport)
+        assert len(await read(exchange)) == size

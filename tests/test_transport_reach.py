@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from proxyapi.exchange import Broken, ConnectTimeout, NotConnected
+from proxyapi.transport_faults import Broken, ConnectTimeout, NotConnected
 from tests.gateway import free_port
 from tests.raw_upstream import (
     OK,

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from proxyapi.exchange import Body, Broken, Exchange
+from proxyapi.exchange import Body, Exchange
 from proxyapi.headers import Headers
 from proxyapi.transport import Transport
+from proxyapi.transport_faults import Broken
 from tests.gateway import PATIENCE
 from tests.raw_upstream import (
     OK,
