@@ -169,6 +169,11 @@ SETTINGS = (
     Setting("DATA_DIR", "./var", text, "Generated secrets, the journal and the bundled PostgreSQL."),
     Setting("REQUEST_TIMEOUT", 900.0, seconds(1, 86400), "Seconds for one upstream call in all."),
     Setting("MAX_PARALLEL_REQUESTS", 1000, whole_number(1, 100_000), "Calls at once per process; beyond it 503."),
+    Setting(
+        "MAX_CONNECTIONS", None, whole_number(10, 1_000_000), "Open connections per process. Unset: 10000 at most."
+    ),
+    Setting("MAX_CONNECTIONS_PER_ADDRESS", None, whole_number(1, 1_000_000), "Of one client. Unset: half of them."),
+    Setting("INVALID_KEYS_PER_MINUTE", 100, whole_number(1, 1_000_000), "Wrong keys of one client; beyond it 429."),
     Setting("MAX_BODY_BYTES", 50 * MIB, whole_number(1024, 1024 * MIB), "Largest request body; beyond it 413."),
     Setting("MAX_UPLOAD_BYTES", 25 * MIB, whole_number(1024, 1024 * MIB), "Largest uploaded file; beyond it 413."),
     Setting(

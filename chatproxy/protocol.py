@@ -11,8 +11,13 @@ import sys
 from collections.abc import Callable
 from typing import Any, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from chatproxy.connections import Connections, Network
+from chatproxy.joining_transport import JoiningTransport
+from chatproxy.slow_readers import MIN_STRANGER_BYTES_PER_SECOND, StallWatch
+from chatproxy.upgrades import BehindHead, head_without_offer, make_parser
 from proxyapi.headers import INERT
 
 # Request line and headers; uvicorn alone takes as many as a client likes to send. A read may add 256 KiB to it.
@@ -27,58 +32,19 @@ LINGER_SECONDS = 1.0
 # What a caller with a key goes on sending meanwhile is read and dropped, since many clients send all before they read.
 DISCARD_SECONDS = 30.0
 MAX_DISCARDED_BYTES = 64 * 1024 * 1024
-
-
-class JoiningTransport:
-    """uvicorn's way to the socket, on which a head can wait for its body: one system call, one packet."""
-
-    def __init__(self, transport: Any) -> None:
-        self._transport = transport
-        self._holding = False
-        self._held = b""
-        self._linger: Callable[[], None] | None = None
-        self._lingers = False
-
-    def linger(self, linger: Callable[[], None]) -> None:
-        """The next close calls `linger`, which closes later; the one after it closes at once."""
-        self._linger = linger
-
-    def hold_next(self) -> None:
-        self._holding = True
-
-    def write(self, data: bytes) -> None:
-        if self._holding:
-            self._holding = False
-            self._held = data
-        elif self._held:
-            self._transport.writelines([self._held, data])
-            self._held = b""
-        else:
-            self._transport.write(data)
-
-    def close(self) -> None:
-        if self._held:
-            self._transport.write(self._held)
-            self._held = b""
-        if self._linger is not None and not self.is_closing():
-            self._lingers = True
-            self._transport.write_eof()
-            self._linger()
-        else:
-            self._transport.close()
-
-    def is_closing(self) -> bool:
-        return self._lingers or bool(self._transport.is_closing())
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
+# How long a connection may be idle that has never shown a good key; the others have gunicorn's `keepalive`.
+STRANGER_KEEPALIVE_SECONDS = 15
 
 
 class Protocol(HttpToolsProtocol):
     """Counts what arrives before the head of a request is complete, and tells the running call of a hang-up."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, connections: Connections | None = None, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.is_known = False  # whether a good key was shown on it
+        self.network: Network | None = None  # set by `connections`
+        self.timeout_keep_alive = min(STRANGER_KEEPALIVE_SECONDS, self.config.timeout_keep_alive)
+        self._connections = Connections() if connections is None else connections
         self._in_head = False
         self._head_bytes = 0
         self._running: RequestResponseCycle | None = None
@@ -88,11 +54,21 @@ class Protocol(HttpToolsProtocol):
         self._discardable = 0  # bytes of a body that nobody reads
 
     def connection_made(self, transport: Any) -> None:
-        self._joining = JoiningTransport(transport)
+        self._stall_watch = StallWatch(self.loop, transport, self._least_speed, self._stalled)
+        self._joining = JoiningTransport(transport, self._stall_watch.start)
         super().connection_made(cast(asyncio.Transport, self._joining))
-        self._expect_head()
+        opened = transport.get_extra_info("socket")
+        if self._connections.admit(self, self.client[0] if self.client else "", opened.fileno() if opened else -1):
+            self._expect_head()
+        else:
+            self._refuse_connection()
 
     # What a call may ask.
+
+    def mark_known(self) -> None:
+        if not self.is_known:
+            self.is_known = True
+            self.timeout_keep_alive = self.config.timeout_keep_alive
 
     @property
     def has_whole_body(self) -> bool:
@@ -155,7 +131,12 @@ class Protocol(HttpToolsProtocol):
             return
         if self._in_head:  # since an earlier read: the one in which a head begins may have a body before it
             self._head_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+            return
         if self.transport.is_closing():
             return
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
@@ -164,8 +145,24 @@ class Protocol(HttpToolsProtocol):
         elif self._head_timer is None and (self._in_head or self.cycle is None or self.cycle.response_complete):
             self._expect_head()
 
+    def _parse(self, data: bytes) -> None:
+        """Raises `httptools.HttpParserError` for what is not HTTP."""
+        rest: bytes | memoryview = data
+        while True:
+            try:
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as offer:
+                (end_of_head,) = offer.args
+                rest = memoryview(rest)[end_of_head:]
+                head = head_without_offer(self.parser.get_http_version(), self.headers)
+                self.parser = make_parser(BehindHead(self))
+                self.parser.feed_data(head)
+            else:
+                return
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        self._connections.remove_idle(self)
         super()._start_asgi_task(cycle, app)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -176,6 +173,8 @@ class Protocol(HttpToolsProtocol):
             if self._departed is not None:
                 self._departed()
         self._cancel_head_timer()
+        self._stall_watch.stop()
+        self._connections.remove(self)
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -191,6 +190,45 @@ class Protocol(HttpToolsProtocol):
         # uvicorn reads no more while a request waits for its turn, and then nobody would see a hang-up.
         if self._departed is not None and len(self.pipeline) < MOST_QUEUED:
             self.flow.resume_reading()
+
+    def on_message_complete(self) -> None:
+        # At an offer to upgrade the parser says so of the head alone; the body follows (chatproxy.upgrades).
+        if not self.parser.should_upgrade() and not self.cycle.response_complete:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.timeout_keep_alive_task is not None:  # it is open, and no request waits
+            self._connections.add_idle(self)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stall_watch.start()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.transport.is_closing():  # else what is left must be taken, too, or its socket stays
+            self._stall_watch.stop()
+
+    def _least_speed(self) -> float:
+        return 0 if self.is_known else MIN_STRANGER_BYTES_PER_SECOND
+
+    def _stalled(self) -> None:
+        self._connections.count_refusal("slow_reader")
+
+    # What `chatproxy.connections` says.
+
+    def close_idle(self) -> bool:
+        if self.transport.get_write_buffer_size():
+            return False
+        self.transport.close()
+        return True
+
+    def _refuse_connection(self) -> None:
+        self._heard_enough = True
+        words = "The gateway has as many connections as it may have."
+        self._answer_and_close(b"503 Service Unavailable", "server_error", "overloaded", words, b"retry-after: 1\r\n")
 
     def _expect_head(self) -> None:
         """A connection that does not say what it wants is closed."""
@@ -224,8 +262,12 @@ class Protocol(HttpToolsProtocol):
         if newest is not None and not newest.response_complete and newest.response_started:
             self.transport.close()
             return
-        error = {"message": msg, "type": "invalid_request_error", "param": None, "code": "bad_request"}
-        body = json.dumps({"error": {**error, "request_id": None}}).encode()
-        head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n" + INERT_LINES
-        self.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+        self._connections.count_refusal("bad_request")
+        self._answer_and_close(b"400 Bad Request", "invalid_request_error", "bad_request", msg)
+
+    def _answer_and_close(self, status: bytes, kind: str, code: str, words: str, headers: bytes = b"") -> None:
+        error = {"message": words, "type": kind, "param": None, "code": code, "request_id": None}
+        body = json.dumps({"error": error}).encode()
+        head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\n%bconnection: close\r\n" % (status, headers)
+        self.transport.write(b"%b%bcontent-length: %d\r\n\r\n%b" % (head, INERT_LINES, len(body), body))
         self.transport.close()

@@ -15,6 +15,7 @@ from django.core.management import call_command
 from django.db import connection, connections
 from django.db.utils import Error
 
+from chatproxy.connections import allowed_files, files_needed
 from chatproxy.logs import without_secrets
 
 PORT_FREE_WITHIN = 3.0  # seconds; the workers of a killed master need a moment to see it
@@ -31,13 +32,13 @@ class Output(Protocol):
 
 
 def raise_open_files(calls: int) -> str:
-    """A call needs two sockets. Takes what the hard limit allows; returns a warning if that is too few, or nothing."""
+    """Allows as many open files as the hard limit does; returns a warning if `calls` at once need more, or nothing."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    needed = 2 * calls + 200
-    if hard == resource.RLIM_INFINITY or hard >= needed:
+    files, needed = allowed_files(), files_needed(calls)
+    if files >= needed:
         return ""
-    return f"{calls} calls at once need {needed} open files, and {hard} are allowed; raise `ulimit -n`"
+    return f"{calls} calls at once need {needed} open files, and {files} are allowed; raise `ulimit -n`"
 
 
 def check_port(host: str, port: int) -> None:

@@ -15,12 +15,14 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, ClassVar
 
 from gunicorn.arbiter import Arbiter
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
+from chatproxy.connections import RESERVED_FILES, Connections, allowed_files, ceiling
 from chatproxy.logs import CutConnections, log_everything
 
 logger = logging.getLogger(__name__)
@@ -53,11 +55,30 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi
+        self.config.http = counting_protocol()
         server = DrainingServer(self.config, parent=self.ppid)
         # Plain sockets: gunicorn's wrappers complain when uvicorn closes them once more.
         await server.serve(sockets=[listener.sock for listener in self.sockets])
         if not server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+
+def counting_protocol() -> Any:
+    """Returns what makes the protocol of each new connection, all of them counted together."""
+    from django.conf import settings  # this module is imported by the master too, which has no Django in it
+
+    from chatproxy.protocol import Protocol
+    from usage.counters import counters
+
+    files = allowed_files()
+    connections = Connections(
+        ceiling(files, settings.MAX_PARALLEL_REQUESTS, settings.MAX_CONNECTIONS),
+        settings.MAX_CONNECTIONS_PER_ADDRESS,
+        settings.TRUSTED_PROXIES,
+        files - min(RESERVED_FILES, files // 2) // 2,
+        counters.count_refusal,
+    )
+    return partial(Protocol, connections=connections)
 
 
 class DrainingServer(Server):

@@ -15,6 +15,9 @@ class Connection(Protocol):
     def takes_bytes(self) -> bool:
         """Whether something can be sent without waiting until the caller has taken more."""
 
+    def mark_known(self) -> None:
+        """A good key was shown on it: from now on it may be idle for long, and is among the last to be closed."""
+
     def watch_departure(self, departed: Callable[[], None]) -> None:
         """Calls `departed` if the caller hangs up before its answer is complete."""
 

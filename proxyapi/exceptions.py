@@ -189,14 +189,8 @@ class RateLimited(ProxyError):
 
 
 class TooManyInvalidKeys(RateLimited):
-    """The connection is closed with it; repeating the request with the same key would be in vain."""
-
     code = "too_many_invalid_keys"
     message = "Too many requests with a missing or invalid key came from this address. A valid key is let in at once."
-
-    def __init__(self, *, retry_after: int) -> None:
-        super().__init__(retry_after=retry_after)
-        self.headers |= {"Connection": "close", "X-Should-Retry": "false"}
 
 
 class BudgetExceeded(ProxyError):

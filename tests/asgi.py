@@ -84,6 +84,8 @@ class Asgi:
 
     # What the application asks of the connection.
 
+    def mark_known(self) -> None: ...
+
     def close_behind_answer(self, *, discard: bool) -> None:
         self.closes = True
 

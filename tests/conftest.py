@@ -33,6 +33,7 @@ os.environ[environment.NO_ENV_FILES] = "1"
 os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="chatproxy-tests-")
 os.environ["SECURITY_KEY"] = SECURITY_KEY
 os.environ["ACCESS_TOKEN"] = ACCESS_TOKEN
+os.environ["INVALID_KEYS_PER_MINUTE"] = "1000000"  # tests of refusals follow one another quickly
 os.environ["DJANGO_SECRET_KEY"] = "test-secret-of-sessions-and-keys-0123456789-abcdefghij"
 
 # Examples are not timed: their time is that of everything else that runs on the machine.

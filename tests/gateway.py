@@ -207,6 +207,7 @@ def run_gateway(
         "DATABASE_URL": database_url,
         "DATA_DIR": str(data_dir),
         "PORT": str(port),
+        "INVALID_KEYS_PER_MINUTE": "1000000",  # as in tests/conftest.py
         "BACKGROUND_POLL_SECONDS": "0",  # its calls would be counted by tests that count upstream's requests
         "PYTHONUNBUFFERED": "1",
         environment.NO_ENV_FILES: "1",

@@ -20,6 +20,7 @@ COUNTERS = {
     "calls": ("route", "model", "outcome"),
     "tokens": ("route", "model", "kind"),
     "cost_dollars": ("route", "model"),
+    "refused": ("reason",),
 }
 LATENCIES = {
     "call_duration_seconds": "duration_ms",
@@ -68,6 +69,11 @@ class Counters:
                 self.upstream_failed_at = time.time()
             elif row.get("upstream_ms") is not None and outcome != Outcome.CLIENT_CANCELLED:
                 self.upstream_answered_at = time.time()
+
+    def count_refusal(self, reason: str) -> None:
+        """A request or a connection was refused; `reason` is a code of ours, never a text of the client's."""
+        with self._lock:
+            self._add(("refused", reason), 1)
 
     def count_usage(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """These rows are new in the tables."""

@@ -20,6 +20,7 @@ MEANINGS = {
     "calls": "Calls that have ended.",
     "tokens": "Tokens of calls in the ledger's tables; cached ones are among the input, reasoning among the output.",
     "cost_dollars": "Dollars of calls that are in the ledger's tables.",
+    "refused": "Requests and connections that were refused, by the code of the error.",
     "call_duration_seconds": "From the first byte of a call to the last byte of its answer.",
     "first_chunk_seconds": "From the first byte of a call to the first of its answer.",
     "upstream_seconds": "From asking upstream to its end.",
@@ -56,7 +57,8 @@ class _Collector:
             for name, labels in COUNTERS.items()
         }
         for (name, *labels), value in sorted(self._live.counted.values.items()):
-            families[name].add_metric(labels, value)
+            if name in families:  # else another version's, which counted before this one
+                families[name].add_metric(labels, value)
         yield from families.values()
 
     def _histograms(self) -> Iterator[Metric]:

@@ -32,6 +32,7 @@ from proxyapi.cost_ceiling import Form
 from proxyapi.exceptions import (
     CallerGone,
     InternalError,
+    InvalidKey,
     MethodNotAllowed,
     ProxyError,
     UnsupportedMediaType,
@@ -43,10 +44,12 @@ from proxyapi.keyring import UNLIMITED
 from proxyapi.parsers import JSONObjectParser
 from proxyapi.permissions import RouteAllowed
 from proxyapi.receiving import SMALL_BODY_BYTES
+from proxyapi.refusal_pace import refusal_pace
 from proxyapi.relay import Dialect, EventRelay, RelayResponse
 from proxyapi.requests import CallRequest, ProxyRequest
 from proxyapi.throttling import KeyLimits, Throttle
 from proxyapi.upstream import UpstreamAnswer, UpstreamRequest
+from usage.counters import counters
 from usage.ledger import ledger
 from usage.models import Outcome
 
@@ -101,6 +104,10 @@ class ProxyView(APIView):
         error = from_framework(fault)
         if isinstance(error, InternalError):
             logger.error("a view failed", exc_info=fault, extra={"request_id": request.request_id})
+        elif isinstance(error, InvalidKey):
+            error = refusal_pace.slow_down(error, request.META.get("REMOTE_ADDR", ""))
+        if error.outcome == Outcome.REJECTED:
+            counters.count_refusal(error.code)
         self.refused(error)
         return render(error, request)
 
@@ -149,6 +156,7 @@ class ProxyView(APIView):
         """DRF's, without its answers for nobody: an authenticator of ours says who it is, or raises."""
         for authenticator in self.get_authenticators():
             request.user, request.auth = cast(tuple[Any, None], authenticator.authenticate(request))
+            cast(ProxyRequest, request).call_request.connection.mark_known()
 
     async def let_in(self, request: ProxyRequest) -> None:
         """Finds out whose call it is, and what that key may do; or raises why not."""
