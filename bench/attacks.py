@@ -20,17 +20,17 @@ MANY_ADDRESSES = 64
 class Attack(NamedTuple):
     """What a client does on each of its `connections`, over and over.
 
-    Each takes the next of `requests` in turn. `then` says what follows a request: `again` reads an answer and
-    makes a new connection, `same` reads it and stays on this one, `hold` keeps the connection until the server closes
-    it. `pause` is seconds between two pieces. Without `reads` nothing is ever received. `addresses` is how many
-    addresses the connections come from. `memory` is what the server holds of it by design, in bytes. It has gone on for
-    `lead` seconds when good calls are looked at.
+    Each takes the next of `requests` in turn. `then` says what follows a request: `again` reads an answer and makes a
+    new connection, `same` reads it and stays on this one, `hold` keeps the connection until the server closes it, and
+    makes a new one then; `stay` does not. `pause` is seconds between two pieces. Without `reads` nothing is ever
+    received. `addresses` is how many addresses the connections come from. `memory` is what the server holds of it by
+    design, in bytes. The attack has gone on for `lead` seconds when good calls are looked at.
     """
 
     name: str
     requests: tuple[Pieces, ...]
     connections: int
-    then: Literal["again", "same", "hold"] = "again"
+    then: Literal["again", "same", "hold", "stay"] = "again"
     pause: float = 0.0
     reads: bool = True
     addresses: int = 1
@@ -81,14 +81,15 @@ def strangers() -> list[Attack]:
             pause=5.0,
             addresses=MANY_ADDRESSES,
         ),
-        Attack("3,000 idle connections after one GET /healthz", idle, connections=3000, then="hold"),
+        Attack("3,000 idle connections after one GET /healthz", idle, connections=3000, then="stay"),
         Attack(
             f"3,000 idle connections after one GET /healthz, {MANY_ADDRESSES} addresses",
             idle,
             connections=3000,
-            then="hold",
+            then="stay",
             addresses=MANY_ADDRESSES,
         ),
+        Attack("new connections with one GET /healthz, 64 at once", idle, connections=64),
         Attack("wrong keys, 64 connections", (wrong,), connections=64, then="same"),
         Attack(
             f"wrong keys, 64 connections, {MANY_ADDRESSES} addresses",

@@ -87,6 +87,8 @@ class Stranger:
                     await self._requests_on(connection, pieces)
                 except OSError as error:  # the server has had enough of this connection
                     self._answers[type(error).__name__] += 1
+            if self._attack.then == "stay":
+                return
 
     async def _requests_on(self, connection: socket.socket, pieces: tuple[bytes, ...]) -> None:
         loop = asyncio.get_running_loop()
@@ -101,7 +103,7 @@ class Stranger:
                 await asyncio.Event().wait()  # until the attack is over
             data = await loop.sock_recv(connection, 65536)
             self._answers[data[9:12].decode("latin-1") or "closed"] += 1
-            while data and self._attack.then == "hold":
+            while data and self._attack.then in {"hold", "stay"}:
                 data = await loop.sock_recv(connection, 65536)
             if not data or self._attack.then != "same":
                 return

@@ -239,7 +239,7 @@ def test_an_attack_has_what_its_requests_announce(attack: Attack) -> None:
             assert sent == int(announced[0].split()[1]), rest[:100]
 
 
-@pytest.mark.parametrize("then", ["again", "same", "hold"])
+@pytest.mark.parametrize("then", ["again", "same", "hold", "stay"])
 def test_a_stranger_sends_on_every_connection_until_its_time_is_over(url: str, then: Any) -> None:
     requests: tuple[Pieces, ...] = (with_body("POST", "/v1/chat/completions", b"{}"), (head("POST", "/"),))
 
