@@ -22,8 +22,6 @@ class Family:
     open_by_default: bool = True
     # Whether an answer's `usage` is what the call consumed; elsewhere it repeats another call's, or means other things.
     states_usage: bool = True
-    # The paths on which a POST makes a model work.
-    model_paths: tuple[str, ...] = ()
     takes_forms: bool = False
 
     @cached_property
@@ -35,7 +33,6 @@ FAMILIES = (
     Family(
         "chat/completions",
         ("/chat/completions", "/chat/completions/{id}", "/chat/completions/{id}/messages"),
-        model_paths=("/chat/completions",),
     ),
     Family(
         "responses",
@@ -43,30 +40,27 @@ FAMILIES = (
             "/responses", "/responses/compact", "/responses/input_tokens", "/responses/{id}", "/responses/{id}/cancel",
             "/responses/{id}/input_items",
         ),
-        model_paths=("/responses", "/responses/compact", "/responses/input_tokens"),
     ),
     Family(
         "conversations",
         ("/conversations", "/conversations/{id}", "/conversations/{id}/items", "/conversations/{id}/items/{id}"),
         states_usage=False,
     ),
-    Family("embeddings", ("/embeddings",), model_paths=("/embeddings",)),
+    Family("embeddings", ("/embeddings",)),
     Family(
         "audio",
         (
             "/audio/speech", "/audio/transcriptions", "/audio/translations", "/audio/voices", "/audio/voice_consents",
             "/audio/voice_consents/{id}",
         ),
-        model_paths=("/audio/speech", "/audio/transcriptions", "/audio/translations"),
         takes_forms=True,
     ),
     Family(
         "images",
         ("/images/generations", "/images/edits", "/images/variations"),
-        model_paths=("/images/generations", "/images/edits", "/images/variations"),
         takes_forms=True,
     ),
-    Family("moderations", ("/moderations",), model_paths=("/moderations",)),
+    Family("moderations", ("/moderations",)),
     Family("models", ("/models", "/models/{id}"), states_usage=False),
     Family(
         "files",
@@ -156,10 +150,6 @@ class Route:
     def model_id(self) -> str:
         """The model that the path is about, which may have slashes in it; empty if it is about none."""
         return "/".join(self.segments[1:]) if self.family.name == "models" else ""
-
-    @property
-    def makes_a_model_work(self) -> bool:
-        return self.name.removeprefix("/v1") in self.family.model_paths
 
 
 def find_route(raw_path: str) -> Route | None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxyapi.families import DEFAULT, FAMILIES, find_route
+from proxyapi.model_places import UNSEEN_MODELS, WITHOUT_MODEL
 
 PATHS = [(family, path) for family in FAMILIES for path in family.paths]
 ids = st.sampled_from(["resp_1", "ft:gpt-4o:org::x", "org%2Fmodel", "a%20b", "...", "a..b", "~", "%25", "%C3%BC", "@x"])
@@ -86,11 +87,24 @@ def test_what_is_open_by_default() -> None:
     )  # fmt: skip
 
 
-def test_which_calls_make_a_model_work() -> None:
-    working = [path for _, path in PATHS if (route := find_route(path)) and route.makes_a_model_work]
-
-    assert working == [
+def test_which_posts_must_name_a_model() -> None:
+    """Those of the reference; a path or a use of one that is not known must, too."""
+    assert frozenset(f"/v1{path}" for _, path in PATHS) >= WITHOUT_MODEL | UNSEEN_MODELS
+    assert [path for _, path in PATHS if f"/v1{path}" not in WITHOUT_MODEL | UNSEEN_MODELS | ONLY_LOOKED_AT] == [
         "/chat/completions", "/responses", "/responses/compact", "/responses/input_tokens", "/embeddings",
         "/audio/speech", "/audio/transcriptions", "/audio/translations", "/images/generations",
-        "/images/edits", "/images/variations", "/moderations",
+        "/images/edits", "/images/variations", "/moderations", "/fine_tuning/jobs", "/assistants", "/threads/runs",
+        "/threads/{id}/runs",
     ]  # fmt: skip
+
+
+# Paths without a POST.
+ONLY_LOOKED_AT = {
+    "/v1/chat/completions/{id}/messages", "/v1/responses/{id}", "/v1/responses/{id}/input_items",
+    "/v1/conversations/{id}/items/{id}", "/v1/models", "/v1/models/{id}", "/v1/files/{id}", "/v1/files/{id}/content",
+    "/v1/vector_stores/{id}/files/{id}/content", "/v1/vector_stores/{id}/file_batches/{id}",
+    "/v1/vector_stores/{id}/file_batches/{id}/files", "/v1/batches/{id}", "/v1/fine_tuning/jobs/{id}",
+    "/v1/fine_tuning/jobs/{id}/events", "/v1/fine_tuning/jobs/{id}/checkpoints",
+    "/v1/fine_tuning/checkpoints/{id}/permissions/{id}", "/v1/threads/{id}/runs/{id}/steps",
+    "/v1/threads/{id}/runs/{id}/steps/{id}",
+}  # fmt: skip
