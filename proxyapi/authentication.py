@@ -11,7 +11,7 @@ from rest_framework.request import Request
 
 from proxyapi.exceptions import InvalidBearer, InvalidKey
 from proxyapi.keyring import Caller, keyring
-from proxyapi.requests import ProxyRequest
+from proxyapi.requests import CallRequest, ProxyRequest
 
 
 class SecurityKeyAuthentication(BaseAuthentication):
@@ -76,7 +76,8 @@ def caller_without_body(request: ProxyRequest) -> Caller | None:
 
     A key in the body counts before these (`names_another_key`), but this one is known before the body is read.
     """
-    candidates = (request.query_params.get("security_key"), request.META.get("HTTP_X_SECURITY_KEY"), _bearer(request))
+    call = request.call_request  # DRF's request looks each attribute up twice
+    candidates = (call.GET.get("security_key"), call.META.get("HTTP_X_SECURITY_KEY"), _bearer(call))
     given = next((candidate for candidate in candidates if candidate is not None), "")
     return keyring.find(given) if given else None
 
@@ -90,6 +91,6 @@ def names_another_key(request: ProxyRequest, caller: Caller) -> bool:
     return found is None or found.name != caller.name
 
 
-def _bearer(request: Request) -> str | None:
+def _bearer(request: Request | CallRequest) -> str | None:
     scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
