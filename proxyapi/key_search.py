@@ -25,9 +25,9 @@ JSON_NAME = re.compile(rb'"security_key"')
 JSON_MEMBER = re.compile(rb'"security_key"[ \t\r\n]*:[ \t\r\n]*"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
 # As JSON writers spell characters of a key: some escape the slash, some what is special in HTML.
 JSON_ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/]))')
-# Most clients write the name in quotes, .NET's writes none.
+# Most clients write the name in quotes, .NET's writes none. A file is no key.
 FORM_NAME = re.compile(rb'name="?security_key"?')
-FORM_FIELD = re.compile(rb'name="?security_key"?[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]*)\r\n--')
+FORM_FIELD = re.compile(rb'name="?security_key"?(?![^\r\n]*filename)[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]*)\r\n--')
 
 
 class KeySearch:

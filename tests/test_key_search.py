@@ -72,6 +72,11 @@ def test_a_field_is_found(field: str) -> None:
     assert len(LOOKED_UP) == 1
 
 
+def test_a_file_of_that_name_is_no_field() -> None:
+    assert not finds(form(f'name="security_key"; filename="key.txt"\r\n\r\n{KEY}'), is_form=True)
+    assert LOOKED_UP == []
+
+
 @given(st.data(), st.binary(max_size=50), st.booleans())
 def test_it_is_found_wherever_the_body_is_cut(data: st.DataObject, before: bytes, is_form: bool) -> None:
     body = before + (form(f'name="security_key"\r\n\r\n{KEY}') if is_form else b'"security_key": ' + PLAIN.encode())
