@@ -73,6 +73,11 @@ class CallRequest(ASGIRequest):
         announced = self.incoming_body.announced
         return announced is not None and announced <= SMALL_BODY_BYTES and "HTTP_EXPECT" not in self.META
 
+    def know_sender(self) -> None:
+        """A valid key has been seen: request and connection get the terms of those who have one."""
+        self.sender_is_known = True
+        self.connection.mark_known()
+
     def leave_body(self) -> None:
         """Goes on without the body, as if there were none."""
         self.incoming_body.leave()

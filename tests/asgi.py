@@ -33,7 +33,7 @@ class Asgi:
         self._pieces = iter(pieces)
         self._then = then
         self.has_whole_body = False
-        self.closes = False
+        self.closes = self.is_known = False
         self.taken = 0
         self.status = 0
         self.headers: dict[str, str] = {}
@@ -84,7 +84,8 @@ class Asgi:
 
     # What the application asks of the connection.
 
-    def mark_known(self) -> None: ...
+    def mark_known(self) -> None:
+        self.is_known = True
 
     def close_behind_answer(self, *, discard: bool) -> None:
         self.closes = True

@@ -264,6 +264,18 @@ async def test_a_key_in_the_body_lets_its_sender_in(where: Callable[[bytes], byt
     assert json.loads(request.answer)["error"]["param"] == "model"
 
 
+@pytest.mark.parametrize("place", ["body", "query", "authorization", "x-security-key", "nowhere"])
+async def test_a_connection_is_known_by_a_key_wherever_it_is(place: str) -> None:
+    headers = {"content-type": JSON, "authorization": f"Bearer {SECURITY_KEY}", "x-security-key": SECURITY_KEY}
+    path = f"/openai?security_key={SECURITY_KEY}" if place == "query" else "/openai"
+    body = (keyed() if place == "body" else SMALL_CALL) + b"}"
+    given = {name: value for name, value in headers.items() if name in {"content-type", place}}
+    request = Asgi("POST", path, headers=given, pieces=[body])
+
+    assert await request.ask(application) == (403 if place == "nowhere" else 400)
+    assert request.is_known is (place != "nowhere")
+
+
 async def test_a_fault_in_the_body_is_named_to_who_shows_a_key(parsed: list[str]) -> None:
     request = Asgi("POST", "/openai", headers={"content-type": JSON}, pieces=[keyed() + b"}}"])
 

@@ -145,7 +145,8 @@ class ProxyView(APIView):
         if self.takes_body is TakesBody.SMALL:
             call.incoming_body.restrict(SMALL_BODY_BYTES)
         caller = caller_without_body(request)
-        call.sender_is_known = caller is not None
+        if caller is not None:
+            call.know_sender()
         await call.read_body(None if call.sender_is_known else KeySearch(is_form=call.is_form))
         if caller is not None:
             request.user, request.auth = cast(Any, caller), None
@@ -158,7 +159,7 @@ class ProxyView(APIView):
         """DRF's, without its answers for nobody: an authenticator of ours says who it is, or raises."""
         for authenticator in self.get_authenticators():
             request.user, request.auth = cast(tuple[Any, None], authenticator.authenticate(request))
-            cast(ProxyRequest, request).call_request.connection.mark_known()
+            cast(ProxyRequest, request).call_request.know_sender()
 
     async def let_in(self, request: ProxyRequest) -> None:
         """Finds out whose call it is, and what that key may do; or raises why not."""
@@ -200,7 +201,6 @@ class CallView(ProxyView):
         self.call = Call(cast(CallRequest, request), route=self.route)
 
     def authenticated(self, request: ProxyRequest) -> None:
-        request.call_request.sender_is_known = True
         self.call.let_in(request.caller)
         request.call_request.place.enter_context(capacity.slot())
 
