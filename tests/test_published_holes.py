@@ -380,11 +380,13 @@ def test_no_page_shows_a_key_or_a_part_of_one(gateway: Gateway, path: str) -> No
 # What runs here
 
 
-@pytest.mark.parametrize("name", ["base", "dev", "clients", "peers"])
-def test_every_package_is_pinned_by_its_hash(name: str) -> None:
+@pytest.mark.parametrize(
+    "path", sorted((environment.BASE_DIR / "requirements").glob("*.txt")), ids=lambda path: path.stem
+)
+def test_every_package_is_pinned_by_its_hash(path: Path) -> None:
     """LiteLLM 1.82.7 and 1.82.8 on the package index were an attacker's."""
-    text = (environment.BASE_DIR / "requirements" / f"{name}.txt").read_text()
+    text = path.read_text()
     packages = re.findall(r"^[A-Za-z0-9].*?(?=^\S|\Z)", text, flags=re.MULTILINE | re.DOTALL)
 
-    assert len(packages) > 10
+    assert packages
     assert [package for package in packages if "==" not in package or "--hash=sha256:" not in package] == []
