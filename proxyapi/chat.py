@@ -11,7 +11,8 @@ from uuid import uuid4
 
 from django.conf import settings
 
-from proxyapi.exceptions import BadRequest
+from proxyapi import large_bodies
+from proxyapi.exceptions import BadRequest, BodyTooLarge
 from proxyapi.fields import check_number, require
 
 CHATGPT_SYSTEM_MESSAGE = "You are an AI assistant."
@@ -95,8 +96,13 @@ def chatgpt_body(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def chatgpt_answer(completion: bytes) -> bytes:
-    """The npm `chatgpt` library's message for a completion; what is not one stays as it is."""
+    """The npm `chatgpt` library's message for a completion; what is not one stays as it is.
+
+    So does one that would keep its reader busy: it has more values than a request may have.
+    """
     try:
+        if len(completion) > large_bodies.LARGE_BYTES:
+            large_bodies.check_bounds(completion)
         detail = json.loads(completion)
         message = detail["choices"][0]["message"]
         answer = {
@@ -107,5 +113,5 @@ def chatgpt_answer(completion: bytes) -> bytes:
             "detail": detail,
         }
         return json.dumps(answer).encode()
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (BodyTooLarge, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return completion

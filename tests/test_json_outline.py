@@ -20,7 +20,7 @@ USAGE = '{"prompt_tokens": 19, "completion_tokens": 10, "total_tokens": 29}'
 CHAT = '{"id": "chatcmpl-1", "object": "chat.completion", "model": "gpt-4o", %s"usage": ' + USAGE + "}"
 DEEP = "[" * 100_000 + "]" * 100_000
 # What may stand in an answer that an orderly server would not send.
-ODD = {
+ODD: dict[str, bytes] = {
     "lone surrogate": rb'"choices": [{"message": {"content": "\ud800"}}], ',
     "NaN": b'"logprobs": [NaN, -Infinity], ',
     "not UTF-8": b'"choices": [{"message": {"content": "\xff\xfe"}}], ',
