@@ -25,7 +25,7 @@ SLICE_BYTES = 256 * 1024
 # Together they keep the scanner below 0.1 s, on a slow core. The largest honest bodies: 300,000 tokens to embed, each a
 # number (OpenAI's limit of one request); a million tokens of text in another script, each letter an escape.
 MAX_VALUES = 1_000_000
-MAX_MEMBERS = 200_000  # names, objects and arrays: each costs several times what a value does
+MAX_MARKS = 400_000  # strings, colons, objects and arrays: the scanner builds something for each, without a pause
 MAX_ESCAPES = 2_000_000
 MAX_LONG_DIGITS = 1_000_000
 LONG_NUMBER = 100  # digits; no double and no 64-bit integer has so many
@@ -61,30 +61,33 @@ def check_bounds(body: bytes) -> None:
     """Counts what is in a text of JSON in UTF-8, without reading it.
 
     Raises:
-        BodyTooLarge: it has more values, members or escapes than its reader may be asked to read.
+        BodyTooLarge: it has more values, marks or escapes than its reader may be asked to read.
     """
     if _count(body, b"\\") > MAX_ESCAPES:
         raise BodyTooLarge(f"The request body has more than {MAX_ESCAPES:,} escapes in its strings.")
-    if _count(body, b",") <= MAX_VALUES and sum(_count(body, mark) for mark in (b":", b"[", b"{")) <= MAX_MEMBERS:
-        return  # nearly all: the marks in strings counted, too
-    commas = members = 0
+    marks = _count(body, b'"') // 2 + sum(_count(body, mark) for mark in (b":", b"[", b"{"))
+    if marks <= MAX_MARKS and _count(body, b",") <= MAX_VALUES:
+        return  # nearly all: what is in strings counted, too
+    commas = marks = 0
     for text in outside_strings(body):
         commas += text.count(b",")
-        members += text.count(b":") + text.count(b"[") + text.count(b"{")
+        marks += text.count(b'"') + text.count(b":") + text.count(b"[") + text.count(b"{")
+        if marks > MAX_MARKS:
+            raise BodyTooLarge(
+                f"The request body has more than {MAX_MARKS:,} JSON strings, members, objects and arrays."
+            )
         if commas > MAX_VALUES:
             raise BodyTooLarge(f"The request body has more than {MAX_VALUES:,} JSON values.")
-        if members > MAX_MEMBERS:
-            raise BodyTooLarge(f"The request body has more than {MAX_MEMBERS:,} JSON members, objects and arrays.")
 
 
 def outside_strings(body: bytes) -> Iterator[bytes]:
-    """What is outside the strings of a text of JSON, slice by slice."""
+    """What is outside the strings of a text of JSON, slice by slice; a quote stands for a string between it."""
     is_inside, held = False, b""
     for piece in _slices(body):
         text = (held + piece).replace(rb"\\", b"")
         held = text[-1:] if text.endswith(b"\\") else b""  # it belongs to what follows
         parts = text[: len(text) - len(held)].replace(b'\\"', b"").split(b'"')
-        yield b"".join(parts[is_inside::2])
+        yield b'"'.join(parts[is_inside::2])
         is_inside ^= len(parts) % 2 == 0
 
 
