@@ -95,7 +95,7 @@ class AccessKeyAdmin(GuardedAdmin):
     actions_detail = ("usage", "rotate", "revoke")
 
     about = ("name", "owner", "note", "tags")
-    rules = ("allowed_models", "allowed_routes", "log_bodies")
+    rules = ("allowed_models", "allowed_routes", "shared_objects", "log_bodies")
     limits = (
         "requests_per_minute", "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total"
     )  # fmt: skip

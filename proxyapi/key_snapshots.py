@@ -24,9 +24,9 @@ from proxyapi.private_file import write_private
 logger = logging.getLogger(__name__)
 
 FIELDS = (
-    "name", "tags", "expires_at", "allowed_models", "allowed_routes", "requests_per_minute", "tokens_per_minute",
-    "parallel_calls", "budget_day", "budget_month", "budget_total", "log_bodies", "sealed_upstream_key", "digest",
-    "previous_digest", "previous_valid_until",
+    "name", "tags", "expires_at", "allowed_models", "allowed_routes", "shared_objects", "requests_per_minute",
+    "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total", "log_bodies",
+    "sealed_upstream_key", "digest", "previous_digest", "previous_valid_until",
 )  # fmt: skip
 # Every write of a row gives it another xmin, whoever writes it; and no commit can hide behind a later one, as with
 # the highest of the times of change.

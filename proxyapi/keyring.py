@@ -57,6 +57,7 @@ class Caller:
     name: str
     allowed_models: tuple[str, ...] = ()
     allowed_routes: tuple[str, ...] = ()
+    shared_objects: tuple[str, ...] = ()
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     parallel_calls: int | None = None
@@ -221,6 +222,7 @@ def _caller(record: Record) -> Caller:
         name=record["name"],
         allowed_models=tuple(record["allowed_models"]),
         allowed_routes=tuple(record["allowed_routes"]),
+        shared_objects=tuple(record.get("shared_objects", ())),  # an older version wrote the copy on disk without it
         requests_per_minute=record["requests_per_minute"],
         tokens_per_minute=record["tokens_per_minute"],
         parallel_calls=record["parallel_calls"],

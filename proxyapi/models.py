@@ -112,6 +112,11 @@ class AccessKey(models.Model):
         models.CharField(max_length=100), default=list, blank=True, validators=[check_routes],
         help_text="As the ledger names them, or patterns: /openai, /v1/responses*. Empty: all routes.",
     )  # fmt: skip
+    shared_objects = ArrayField(
+        models.CharField(max_length=200), default=list, db_default=[], blank=True,
+        help_text="Ids or patterns such as vs_abc* or pmpt_*: objects of the account (vector stores, files, prompts)"
+        " that it may read and use, but not change. Empty: only what it has made itself.",
+    )  # fmt: skip
     requests_per_minute = models.PositiveIntegerField(**_LIMIT)
     tokens_per_minute = models.PositiveBigIntegerField(**_LIMIT)
     parallel_calls = models.PositiveIntegerField(**_LIMIT)

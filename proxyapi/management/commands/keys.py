@@ -34,6 +34,10 @@ class Command(BaseCommand):
         create.add_argument("--expires", dest="expires_at", type=_moment, help="YYYY-MM-DD[THH:MM] (UTC), or 90d, 12h")
         create.add_argument("--model", dest="allowed_models", action="append", default=[], help="a name or a pattern")
         create.add_argument("--route", dest="allowed_routes", action="append", default=[], help="a route or a pattern")
+        create.add_argument(
+            "--shared-object", dest="shared_objects", action="append", default=[],
+            help="an id, or a pattern such as vs_abc*, of what it may use beside what it makes",
+        )  # fmt: skip
         for name in ("requests-per-minute", "tokens-per-minute", "parallel-calls"):
             create.add_argument(f"--{name}", type=int)
         for name in ("budget-day", "budget-month", "budget-total"):
@@ -63,8 +67,9 @@ class Command(BaseCommand):
 
     def create(self, options: dict[str, Any]) -> None:
         names = (
-            "owner", "note", "tags", "expires_at", "allowed_models", "allowed_routes", "requests_per_minute",
-            "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total", "log_bodies",
+            "owner", "note", "tags", "expires_at", "allowed_models", "allowed_routes", "shared_objects",
+            "requests_per_minute", "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total",
+            "log_bodies",
         )  # fmt: skip
         upstream_key = _read(options["upstream_key_file"])
         fields = {name: options[name] for name in names}
@@ -115,6 +120,7 @@ def _facts(key: AccessKey) -> dict[str, Any]:
         "tags": key.tags,
         "allowed_models": key.allowed_models,
         "allowed_routes": key.allowed_routes,
+        "shared_objects": key.shared_objects,
         "created_at": key.created_at.isoformat(),
         "expires_at": key.expires_at.isoformat() if key.expires_at else None,
         "previous_valid_until": until.isoformat() if until else None,
