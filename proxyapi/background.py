@@ -24,6 +24,7 @@ from proxyapi.threads import in_own_thread
 from proxyapi.upstream import UpstreamRequest
 from usage.answers import Answer
 from usage.ledger import ledger
+from usage.made_objects import MOST_RECORDED, MadeObjects
 from usage.models import Outcome, PendingResponse, UsageSource
 from usage.responses import UNFINISHED, forget_pending, lease_pending, postpone
 from usage.row_texts import short, stated_facts
@@ -62,6 +63,7 @@ async def ask(response: PendingResponse) -> None:
     if looked.status != 200:
         return
     answer = Answer()
+    answer.objects = MadeObjects(is_creating=False, lasts=False)
     answer.read_body(body)
     if answer.response_status in UNFINISHED:
         await in_own_thread(lambda: _postpone(response))
@@ -83,6 +85,8 @@ async def ask(response: PendingResponse) -> None:
         **answer.counts,
         "usage_source": UsageSource.EXACT if answer.usage is not None else UsageSource.UNKNOWN,
         "tags": ["background"],
+        "objects": answer.objects.take_new()[:MOST_RECORDED],
+        "objects_last": False,
     }
     ledger.end(str(uuid7()), row)
     if answer.usage is None:  # it failed or was cancelled before it cost anything; nothing will settle it

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
-from proxyapi import large_bodies, limit_headers, ownership
+from proxyapi import large_bodies, limit_headers
 from proxyapi.exceptions import StorageFull
+from proxyapi.new_objects import NewObjects
 from usage import journal
 from usage.answer_text import AnswerText
-from usage.answers import Answer, parse_body
+from usage.answers import WANTED, WANTED_OF_OBJECTS, Answer, parse_body
 from usage.bodies import keep_body, keep_parts
 from usage.ledger import ledger
 from usage.models import Outcome, UsageSource
@@ -53,7 +54,7 @@ class Call:
         self.model = ""
         self.stream = False
         self.secrets = own_secrets()
-        self.makes_stored = False  # whether upstream keeps what this call makes, for its key to ask for
+        self.new_objects = NewObjects()
         self.form: FormUpload | None = None  # the body, if it passes in pieces
         self.response_body = b""  # or its start
         self.response_size = 0
@@ -99,6 +100,8 @@ class Call:
 
     def answered(self, answer: UpstreamAnswer) -> None:
         """Upstream's head is here."""
+        if answer.status >= 300:
+            self.answer.objects = None
         self.upstream_request_id = answer.request_id
         self.response_type = answer.content_type
 
@@ -111,10 +114,11 @@ class Call:
     async def read_answer(self, body: bytes) -> None:
         """The answer is this body. Its usage becomes known even if the caller leaves meanwhile."""
         self.response_body, self.response_size = body, len(body)
-        await large_bodies.run_to_the_end(len(body), parse_body, body, then=self._read_parsed)
+        wanted = WANTED if self.answer.objects is None else WANTED_OF_OBJECTS
+        await large_bodies.run_to_the_end(len(body), parse_body, body, wanted, then=self._read_parsed)
 
     def _read_parsed(self, answer: dict[str, Any]) -> None:
-        self.answer.read(answer)
+        self.answer.read_whole(answer)
         self._own()
 
     def read_events(self, events: bytes) -> None:
@@ -124,9 +128,9 @@ class Call:
 
     def _own(self) -> None:
         """What is made is its key's before anybody hears of it."""
-        if self.makes_stored and self.answer.response_id:
-            self.makes_stored = False
-            ownership.remember(self.answer.response_id, self.key_name)
+        objects = self.answer.objects
+        if objects is not None and objects.new:
+            self.new_objects.record(objects, self.key_name)
 
     def keep_start(self, chunk: bytes) -> None:
         """More of an answer that is not read: enough to keep of it what the ledger keeps."""
@@ -154,7 +158,7 @@ class Call:
         if self.ended or not self.key_name:
             return
         self.ended = True
-        row = self._row(outcome, status)
+        row = self._row(outcome, status) | self.new_objects.columns(self.answer.objects)
         if self.log_bodies == "all" or (self.log_bodies == "errors" and outcome != Outcome.SUCCESS):
             row |= self._kept_bodies or self._bodies(min(settings.LOG_BODY_BYTES, MOST_KEPT_AT_ONCE))
         ledger.end(self.request.request_id, row)

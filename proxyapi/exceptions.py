@@ -28,6 +28,7 @@
     │   ├── DatabaseUnavailable    database_unavailable
     │   └── BudgetUnavailable      budget_unavailable
     └── UpstreamFailure
+        ├── UnreadableList         502  unreadable_list
         ├── UpstreamUnreachable    502  upstream_unreachable
         ├── UpstreamAnswerTooLarge 502  upstream_answer_too_large
         └── UpstreamTimeout        504  upstream_timeout
@@ -269,6 +270,15 @@ class UpstreamAnswerTooLarge(UpstreamFailure):
     status_code = 502
     code = "upstream_answer_too_large"
     outcome = Outcome.UPSTREAM_ERROR
+
+
+class UnreadableList(UpstreamFailure):
+    """A list that cannot be read cannot be filtered, and is not shown."""
+
+    status_code = 502
+    code = "unreadable_list"
+    outcome = Outcome.UPSTREAM_ERROR
+    message = "Upstream's list could not be read, so it cannot be shown: a key sees its own objects only."
 
 
 class UpstreamTimeout(UpstreamFailure):

@@ -50,8 +50,8 @@ FAMILIES = (
     Family(
         "audio",
         (
-            "/audio/speech", "/audio/transcriptions", "/audio/translations", "/audio/voices", "/audio/voice_consents",
-            "/audio/voice_consents/{id}",
+            "/audio/speech", "/audio/transcriptions", "/audio/translations", "/audio/voices", "/audio/voices/{id}",
+            "/audio/voice_consents", "/audio/voice_consents/{id}",
         ),
         takes_forms=True,
     ),
@@ -116,9 +116,6 @@ FAMILIES = (
 DEFAULT = tuple(family.name for family in FAMILIES if family.open_by_default)
 ALL = tuple(family.name for family in FAMILIES)
 
-# Families whose objects belong to the key that made them.
-OWNED = ("chat/completions", "responses", "conversations")
-
 LONGEST_PATH = 1024
 # RFC 3986, 3.3: what a segment of a path may be on the wire.
 _SEGMENT = re.compile(r"(?:[A-Za-z0-9._~:@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
@@ -127,12 +124,18 @@ _UNSAFE = re.compile(r"(?:^|[/\\])\.{0,2}(?:$|[/\\])|[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a call goes. `name` is the ledger's word for it, `path` is what upstream gets below its base URL."""
+    """Where a call goes. `name` is the ledger's word for it, `path` is what upstream gets below its base URL.
+
+    `object_id` is the id of the stored object that the path is about; empty if it is about none, as a list's.
+    `unknown_segments` are those at which no path of the family could be followed further; not below an object.
+    """
 
     family: Family
     name: str
     path: str
     segments: tuple[str, ...]  # of the path, decoded
+    object_id: str = ""
+    unknown_segments: tuple[str, ...] = ()
 
     @property
     def last_id(self) -> str:
@@ -140,11 +143,9 @@ class Route:
         return self.segments[-1]
 
     @property
-    def stored_id(self) -> str:
-        """The id of the stored object that the path is about; empty if it is about none that has an owner."""
-        below = self.segments[len(self.family.segments) :]
-        is_about_one = "{id}" in self.name or self.name.endswith("/*")
-        return below[0] if below and is_about_one and self.family.name in OWNED else ""
+    def is_collection(self) -> bool:
+        """Whether a GET of it answers with a list of the family's objects, or may do so."""
+        return not self.object_id and not self.unknown_segments and self.family.name != "models"
 
     @property
     def model_id(self) -> str:
@@ -169,13 +170,21 @@ def _find_route(raw_path: str) -> Route | None:
         return None
     segments = tuple(map(unquote, raw_segments))
     node: dict[str, Any] = _TREE
+    object_id, followed = "", 0
     for segment in segments:
-        node = node.get(segment) or node.get("{id}") or {}
-    if "" in node:
+        if (found := node.get(segment)) is None:
+            if (found := node.get("{id}")) is None:
+                break
+            object_id = object_id or segment
+        node, followed = found, followed + 1
+    if followed == len(segments) and "" in node:
         family, name = node[""]
-        return Route(family, name, raw_path, segments)
+        return Route(family, name, raw_path, segments, object_id)
     parent = next((family for family in FAMILIES if segments[: len(family.segments)] == family.segments), None)
-    return None if parent is None else Route(parent, f"/v1/{parent.name}/*", raw_path, segments)
+    if parent is None:
+        return None
+    unknown = () if object_id else segments[max(followed, len(parent.segments)) :]
+    return Route(parent, f"/v1/{parent.name}/*", raw_path, segments, object_id, unknown)
 
 
 def _is_safe(segment: str) -> bool:

@@ -16,7 +16,23 @@ from proxyapi import large_bodies
 MOST_MEMBERS = 10_000
 _SPACE = re.compile(r"[ \t\n\r]*+")
 _LONGEST_SPACE = 65536  # characters passed over at a time: between two searches the event loop gets its turn
-_DECODER = json.JSONDecoder(strict=False)
+
+
+class Doubled(dict[str, Any]):
+    """An object in which a name is given twice: the last value of each, and all of them in `pairs`."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.pairs = pairs
+
+
+def make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these members, for `json`'s `object_pairs_hook`."""
+    made = dict(pairs)
+    return made if len(made) == len(pairs) else Doubled(pairs)
+
+
+_DECODER = json.JSONDecoder(strict=False, object_pairs_hook=make_object)
 
 
 class Member(NamedTuple):
@@ -88,7 +104,12 @@ def _decoder_for(text: str) -> json.JSONDecoder:
     if len(text) <= large_bodies.LARGE_BYTES:
         return _DECODER
     numbers = large_bodies.Numbers()
-    return json.JSONDecoder(strict=False, parse_int=numbers.parse_int, parse_float=numbers.parse_float)
+    return json.JSONDecoder(
+        strict=False,
+        object_pairs_hook=make_object,
+        parse_int=numbers.parse_int,
+        parse_float=numbers.parse_float,
+    )
 
 
 def _past_space(text: str, at: int) -> int:

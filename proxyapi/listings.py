@@ -1,24 +1,152 @@
-"""Owns OpenAI's lists (`{"data": [{"id": …}, …]}`) of which a caller may see a part only."""
+"""Owns lists of upstream's (`{"data": [{"id": …}, …], "has_more": …}`) of which a caller may see a part only.
+
+Items and pages that are shown keep their bytes: the text is cut by places. A list that cannot be read, or that could
+be read in two ways, is refused with `UnreadableList`: what cannot be filtered is not shown. `first_id` and `last_id`
+are of what is shown. Where a page has nothing for the caller, the following ones are asked for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any, NoReturn
+from urllib.parse import parse_qsl, urlencode
 
-import orjson
+from proxyapi import large_bodies, upstream
+from proxyapi.exceptions import UnreadableList
+from proxyapi.json_members import Doubled, Member, decode, encode, make_object, read_object
+from proxyapi.upstream import UpstreamAnswer, UpstreamRequest
+
+MOST_PAGES = 20
+SPACE = " \t\r\n"
+# Given all ids of a page, which of them the caller may see.
+Keeps = Callable[[Sequence[str]], Awaitable[Callable[[str], bool]]]
+Item = tuple[str, int, int]  # its id, and its place in the text
 
 
-def item_ids(body: bytes) -> list[str]:
-    try:
-        return [str(item["id"]) for item in orjson.loads(body)["data"]]
-    except (ValueError, LookupError, TypeError):
-        return []
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
 
 
-def keep_items(keeps: Callable[[str], bool], body: bytes) -> bytes:
-    """A list of OpenAI's (`{"data": [{"id": …}]}`) with the items that `keeps` takes; anything else as it is."""
-    try:
-        listed = orjson.loads(body)
-        listed["data"] = [item for item in listed["data"] if keeps(str(item["id"]))]
-    except (ValueError, LookupError, TypeError):
-        return body
-    return orjson.dumps(listed)
+_DECODER = json.JSONDecoder(strict=False, object_pairs_hook=make_object, parse_constant=_refuse)
+
+
+class ListPage:
+    """One page of a list, with the places of its items.
+
+    Raises `UnreadableList` if it is none, or if a client could find items in it that are not seen here.
+    """
+
+    def __init__(self, body: bytes, content_type: str) -> None:
+        if content_type.partition(";")[0].strip().lower() not in {"", "application/json"}:
+            raise UnreadableList
+        try:
+            self._text = decode(body)
+            self._members = read_object(self._text)
+            self._data = self._find_data()
+            self.items = _read_items(self._text, self._data.value_start, self._data.end)
+        except (ValueError, RecursionError) as error:
+            raise UnreadableList from error
+
+    @property
+    def has_more(self) -> bool:
+        return any(member.value is True for member in self._members if member.name == "has_more")
+
+    def shown(self, keeps: Callable[[str], bool]) -> bytes:
+        """The page with these items only."""
+        kept = [item for item in self.items if keeps(item[0])]
+        edits: list[tuple[int, int, str]] = []
+        if len(kept) < len(self.items):
+            text = ",".join(self._text[start:end] for _, start, end in kept)
+            edits.append((self._data.value_start, self._data.end, f"[{text}]"))
+        values = {"first_id": kept[0][0] if kept else None, "last_id": kept[-1][0] if kept else None}
+        if not kept:
+            values["has_more"] = False  # type: ignore[assignment]  # else clients that go on by `last_id` never end
+        for member in self._members:
+            if member.name in values and member.value and member.value != values[member.name]:
+                edits.append((member.value_start, member.end, json.dumps(values[member.name])))
+        text = self._text
+        for start, end, new in sorted(edits, reverse=True):
+            text = text[:start] + new + text[end:]
+        return encode(text)
+
+    def _find_data(self) -> Member:
+        """The member with the items; nothing else in the list may hold any."""
+        names = [member.name.casefold() for member in self._members]
+        data = next((member for member in self._members if member.name == "data"), None)
+        others = [member for member in self._members if member is not data]
+        if data is None or len(set(names)) < len(names) or any(isinstance(one.value, dict | list) for one in others):
+            raise ValueError("it is not a list, or more than one")
+        if any(isinstance(one.value, float) and not math.isfinite(one.value) for one in others):
+            raise ValueError("it is not JSON")
+        return data
+
+
+async def own_page(request: UpstreamRequest, answer: UpstreamAnswer, keeps: Keeps) -> tuple[UpstreamAnswer, bytes]:
+    """The first page that has something for the caller, and its bytes as they may be seen.
+
+    Raises:
+        UnreadableList: upstream's answer cannot be filtered.
+        UpstreamFailure: upstream cannot be read to the end.
+        DatabaseUnavailable: only the database knows whose the items are, and it is away.
+    """
+    for number in range(MOST_PAGES):
+        try:
+            body = await answer.read()
+        finally:
+            answer.close()
+        if answer.status != 200:
+            raise UnreadableList
+        page = await large_bodies.run(len(body), ListPage, body, answer.content_type)
+        may_see = await keeps([object_id for object_id, _, _ in page.items])
+        following = _following(request, page)
+        if any(may_see(one[0]) for one in page.items) or following is None or number == MOST_PAGES - 1:
+            break
+        next_answer = await upstream.send(following)
+        if next_answer.status >= 300:
+            next_answer.close()
+            break
+        answer = next_answer
+    return answer, page.shown(may_see)
+
+
+def _following(request: UpstreamRequest, page: ListPage) -> UpstreamRequest | None:
+    """The request for the page after this one; None if there is none, or if the caller walks backwards."""
+    query = parse_qsl(request.query, keep_blank_values=True)
+    if not page.has_more or not page.items or any(name == "before" for name, _ in query):
+        return None
+    kept = [(name, value) for name, value in query if name != "after"]
+    return replace(request, query=urlencode([*kept, ("after", page.items[-1][0])]))
+
+
+def _read_items(text: str, start: int, end: int) -> list[Item]:
+    """The items of the array in `text[start:end]`. Raises ValueError, RecursionError."""
+    if text[start : start + 1] != "[":
+        raise ValueError("data is no array")
+    items: list[Item] = []
+    at = _past_space(text, start + 1)
+    while text[at] != "]":
+        if items:
+            at = _past_space(text, at + 1)  # a comma: the array has been read once already
+        item, item_end = _DECODER.raw_decode(text, at)
+        items.append((_id_of(item), at, item_end))
+        at = _past_space(text, item_end)
+    return items if at + 1 == end else _refuse("what follows")
+
+
+def _id_of(item: Any) -> str:
+    """The one id of an item. Raises ValueError if it has none, or could be read as having another."""
+    if not isinstance(item, dict) or isinstance(item, Doubled):
+        raise ValueError("an item is no object, or one that can be read in two ways")
+    ids = [value for name, value in item.items() if name.casefold() == "id"]
+    if len(ids) != 1 or not isinstance(item.get("id"), str):
+        raise ValueError("an item has no id, or more than one")
+    return str(item["id"])
+
+
+def _past_space(text: str, at: int) -> int:
+    while text[at] in SPACE:
+        at += 1
+    return at

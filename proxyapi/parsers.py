@@ -129,7 +129,10 @@ def _parse_large(body: bytes) -> LargeObject:
     text = large_bodies.decode(body, "surrogatepass")
     numbers = large_bodies.Numbers(_finite)
     decoder = json.JSONDecoder(
-        parse_constant=_refuse_constant, parse_int=numbers.parse_int, parse_float=numbers.parse_float
+        object_pairs_hook=json_members.make_object,
+        parse_constant=_refuse_constant,
+        parse_int=numbers.parse_int,
+        parse_float=numbers.parse_float,
     )
     return LargeObject(json_members.read_object(text, decoder), text)
 

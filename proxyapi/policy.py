@@ -1,4 +1,4 @@
-"""Owns what a key may ask of upstream in a body of its own making: which models, and to go on from whose objects.
+"""Owns what a key may ask of upstream in a body of its own making: which models. (Whose objects: `object_access`.)
 
 It looks at a copy; what passes is unchanged. Where a name is given twice all of its values must be allowed: which one
 counts is upstream's to say.
@@ -8,21 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxyapi import json_members, large_bodies, ownership
+from proxyapi import json_members, large_bodies
 from proxyapi.exceptions import BadJSON, NotFound, RouteNotAllowed, UnsupportedMediaType
-from proxyapi.families import Route, find_route
+from proxyapi.families import find_route
 from proxyapi.json_members import Member
 from proxyapi.keyring import Caller
 from proxyapi.model_places import UNSEEN_MODELS, WITHOUT_MODEL, NamedModels
 from proxyapi.parsers import short_fault
 from proxyapi.permissions import check_model, is_allowed
-
-# OpenAI's, for what is not there.
-NOT_FOUND_WORDS = {
-    "responses": "Response with id '{}' not found.",
-    "conversations": "Conversation with id '{}' not found.",
-    "chat/completions": "No chat completion found with id '{}'.",
-}
 
 
 async def read_json(body: bytes, content_type: str) -> list[Member]:
@@ -57,17 +50,6 @@ def values(members: list[Member], name: str) -> list[Any]:
     return [member.value for member in members if member.name == name]
 
 
-def makes_stored(route_name: str, method: str | None, members: list[Member]) -> bool:
-    """Whether upstream keeps what the call makes."""
-    makes = route_name if method == "POST" else ""
-    kept = values(members, "store")[-1:]
-    return (
-        makes == "/v1/conversations"
-        or (makes == "/v1/responses" and kept != [False])
-        or (makes == "/v1/chat/completions" and kept == [True])
-    )
-
-
 def check_models(path: str, method: str, named: NamedModels, caller: Caller) -> None:
     """Checks all models that a request to upstream names, for a key that is limited to some.
 
@@ -92,29 +74,3 @@ def check_models(path: str, method: str, named: NamedModels, caller: Caller) -> 
         check_model(caller, model or "")
     for model in named.others:
         check_model(caller, model or "")
-
-
-async def check_path_owner(route: Route, caller: Caller) -> None:
-    """What the path is about must be the caller's own."""
-    if stored_id := route.stored_id:
-        words = NOT_FOUND_WORDS[route.family.name].format(stored_id[:200])
-        await ownership.check(stored_id, caller, NotFound(words))
-
-
-async def check_body_owners(members: list[Member], caller: Caller) -> None:
-    """So must be what the body goes on from."""
-    for previous in values(members, "previous_response_id"):
-        await check_previous(previous, caller)
-    for conversation in values(members, "conversation"):
-        conversation_id = conversation.get("id") if isinstance(conversation, dict) else conversation
-        if isinstance(conversation_id, str):
-            words = NOT_FOUND_WORDS["conversations"].format(conversation_id[:200])
-            await ownership.check(conversation_id, caller, NotFound(words, param="conversation"))
-
-
-async def check_previous(response_id: Any, caller: Caller) -> None:
-    """A response may go on from its own key's only. Raises `NotFound`, with OpenAI's words and code."""
-    if isinstance(response_id, str):
-        words = f"Previous response with id '{response_id[:200]}' not found."
-        missing = NotFound(words, param="previous_response_id", code="previous_response_not_found")
-        await ownership.check(response_id, caller, missing)

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import httpx2
 from django.conf import settings
@@ -30,6 +30,7 @@ from proxyapi.exceptions import (
 )
 from proxyapi.exchange import Body, Exchange, Take
 from proxyapi.headers import Headers, pass_down
+from proxyapi.json_members import Member
 from proxyapi.transport import Transport
 from proxyapi.transport_faults import Broken, ConnectTimeout, InvalidStatus, Late, NotConnected, TransportFault
 
@@ -73,8 +74,9 @@ class UpstreamRequest:
     """One HTTP request to upstream. `path` is below the base URL, `query` is already encoded.
 
     `deadline` is on the event loop's clock, in seconds; it bounds the whole call.
-    A call has `content`, a `form` or an `upload`, or none of them. With `headers` it goes with these
-    and the account's credentials; without, as the SDK would send it.
+    A call has `content`, a `form` or an `upload`, or none of them; `body` is the JSON object in `content`, as a
+    dictionary or as its members, for checks. With `headers` it goes with these and the account's credentials;
+    without, as the SDK would send it.
     """
 
     method: str
@@ -83,6 +85,7 @@ class UpstreamRequest:
     deadline: float
     query: str = ""
     content: bytes | None = None
+    body: dict[str, Any] | Sequence[Member] | None = None
     form: list[FormPart] = field(default_factory=list)
     upload: Upload | None = None
     headers: Headers | None = None

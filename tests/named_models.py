@@ -134,7 +134,7 @@ HONEST: dict[str, Place] = {
     ),
     "usage of an earlier item": response(
         f'{MODEL},"input":[{{"role":"user","content":"x"}},'
-        f'{{"type":"image_generation_call","id":"ig_1","result":null,"svg_usage":{{"model":{NO}}}}}]'
+        f'{{"type":"image_generation_call","id":"ig_1","result":"iVBORw0KGgo=","svg_usage":{{"model":{NO}}}}}]'
     ),
     "an allowed tool": response(f'{MODEL},"tools":[{{"type":"image_generation","model":"{ALLOWED}"}}]'),
     "allowed models": chat(f'{MODEL},"models":["{ALLOWED}"]'),

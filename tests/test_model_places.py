@@ -33,7 +33,7 @@ def open_gateway(
 
 @pytest.fixture(scope="module")
 def key(open_gateway: Gateway) -> str:
-    return open_gateway.make_key("small models", "--model", "gpt-4o-*")
+    return open_gateway.make_key("small models", "--model", "gpt-4o-*", "--shared-object", "pmpt_1")
 
 
 def post(gateway: Gateway, path: str, key: str, body: bytes, content_type: str = "application/json") -> WireAnswer:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Collection
 from typing import Any
 
 import orjson
 
 from usage.answer_text import READ_TYPES, AnswerText, parse_event
 from usage.json_outline import read_outline
+from usage.made_objects import DERIVED, ITEM_EVENTS, MadeObjects
 from usage.tokens import read_counts
 
 # The last events of each dialect, beside `[DONE]` and an error. After one of them nothing that counts is to come.
@@ -31,6 +33,7 @@ FINAL_EVENT_TYPES = {
 # A larger body is not parsed as a whole; of it these members are read.
 LARGEST_PARSED = 256 * 1024
 WANTED = {"id", "object", "model", "service_tier", "status", "usage", "output", "error"}
+WANTED_OF_OBJECTS = WANTED | {path[0] for paths in DERIVED.values() for path in paths}
 
 # Of larger events, only those that say something are parsed: some have a picture in them.
 _LARGE_EVENT = 4096
@@ -43,7 +46,7 @@ class Answer:
 
     Without `states_usage` what it calls usage is not what this call consumed, and is not read.
     `finished` becomes true with the event that ends a stream in its dialect. A `text`, if there is one,
-    is fed with every event.
+    is fed with every event. `objects`, if the call may make any, reads their ids.
     """
 
     def __init__(self) -> None:
@@ -57,11 +60,18 @@ class Answer:
         self.error: dict[str, str] | None = None
         self.finished = False
         self.text: AnswerText | None = None
+        self.objects: MadeObjects | None = None
         self._events = 0
 
     def read_body(self, body: bytes) -> None:
         """Reads a whole JSON body; anything else is left alone."""
-        self.read(parse_body(body))
+        self.read_whole(parse_body(body))
+
+    def read_whole(self, answer: dict[str, Any]) -> None:
+        """Reads a whole answer that `parse_body` has parsed."""
+        self.read(answer)
+        if self.objects is not None:
+            self.objects.read(answer)
 
     def read_events(self, events: bytes) -> None:
         """Reads whole SSE events (one or more, each with its blank line)."""
@@ -80,6 +90,8 @@ class Answer:
         if self.text is not None:
             self.text.feed(event)
         kind, inner = event.get("type"), event.get("response")
+        if self.objects is not None and (inner is not None or not isinstance(kind, str) or kind in ITEM_EVENTS):
+            self.objects.read_event(event)
         if not self.model or inner is not None or event.get("usage") is not None or event.get("error") is not None:
             self.read(inner if isinstance(inner, dict) else event)
         if kind == "error" and self.error is None:
@@ -88,7 +100,7 @@ class Answer:
             self.finished = True
 
     def read(self, answer: dict[str, Any]) -> None:
-        """Reads an answer that `parse_body` has parsed."""
+        """Reads an answer, or the one inside an event."""
         self.model = _text(answer, "model") or self.model
         self.service_tier = _text(answer, "service_tier") or self.service_tier
         if _text(answer, "object") in {"chat.completion", "chat.completion.chunk", "response", "conversation"}:
@@ -115,14 +127,17 @@ def _says_something(data: bytes) -> bool:
     return len(data) <= _LARGEST_EVENT or b'"usage"' in data
 
 
-def parse_body(body: bytes) -> dict[str, Any]:
-    """The JSON object that `body` is; its outline if it is large, or if a strict parser refuses it; else nothing."""
+def parse_body(body: bytes, wanted: Collection[str] = WANTED_OF_OBJECTS) -> dict[str, Any]:
+    """The JSON object that `body` is; its outline if it is large, or if a strict parser refuses it; else nothing.
+
+    Of a large one `wanted` are the members that are read.
+    """
     if body[:1] != b"{":
         body = body.removeprefix(codecs.BOM_UTF8).lstrip()
     if body[:1] != b"{":
         return {}
     if len(body) > LARGEST_PARSED:
-        return read_outline(body, WANTED)
+        return read_outline(body, wanted)
     try:
         parsed: dict[str, Any] = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -374,6 +374,26 @@ class CountedResponse(models.Model):
         return self.response_id
 
 
+class StoredObject(models.Model):
+    """An object that upstream keeps, and the key that made it. Written by `usage.stored_objects` only.
+
+    One that lasts stays here for ever; the others are forgotten with their calls' rows (RETENTION_DAYS).
+    """
+
+    object_id = models.CharField(max_length=512, primary_key=True, help_text="Upstream's id of it.")
+    key_name = models.CharField(max_length=200)
+    request_id = models.UUIDField(help_text="The call that made it.")
+    lasts = models.BooleanField(default=True, help_text="Upstream keeps it until it is deleted.")
+
+    class Meta:
+        indexes = (
+            models.Index(fields=["request_id"], name="usage_storedobject_short", condition=models.Q(lasts=False)),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.object_id} {self.key_name}"
+
+
 class PendingResponse(models.Model):
     """A background response whose end nobody has seen yet."""
 

@@ -14,7 +14,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import QuerySet
 
-from usage.models import CountedResponse, Hold, PendingResponse, Request
+from usage.models import CountedResponse, Hold, PendingResponse
 from usage.tokens import COUNTS
 
 ROUTES = ("/openai2", "/v1/responses")
@@ -82,12 +82,6 @@ def _is_repeated(row: Row, owners: dict[str, str]) -> bool:
 def _without_usage(row: Row) -> Row:
     """What upstream said stays in `usage`; nothing of it is counted or paid again."""
     return {**row, **dict.fromkeys(COUNTS), "cost": "0", "price": COUNTED_BEFORE}
-
-
-def makers(object_ids: Iterable[str]) -> dict[str, str]:
-    """By which key each of these stored objects was made, as far as the rows say: an id's first row is its maker's."""
-    rows = Request.objects.filter(response_id__in=list(object_ids)).order_by("-request_id")
-    return dict(rows.values_list("response_id", "key_name"))
 
 
 def lease_pending(limit: int) -> list[PendingResponse]:

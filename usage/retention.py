@@ -46,6 +46,7 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None) 
         state.save(update_fields=["pruned_before"])
         bodies += _delete("usage_requestbody", oldest, stopping)
         _delete("usage_countedresponse", oldest, stopping)
+        _delete("usage_storedobject", oldest, stopping, condition="NOT lasts")
         rows = _delete("usage_request", oldest, stopping)
     return rows, bodies
 
@@ -55,13 +56,14 @@ def first_id(moment: datetime) -> UUID:
     return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
-def _delete(table: str, before: datetime, stopping: threading.Event) -> int:
+def _delete(table: str, before: datetime, stopping: threading.Event, *, condition: str = "true") -> int:
     total = 0
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(
                 f"DELETE FROM {table} WHERE request_id IN"
-                f" (SELECT request_id FROM {table} WHERE request_id < %s ORDER BY request_id LIMIT {BATCH_SIZE})",
+                f" (SELECT request_id FROM {table} WHERE request_id < %s AND {condition}"
+                f" ORDER BY request_id LIMIT {BATCH_SIZE}) AND {condition}",
                 [first_id(before)],
             )
             count: int = cursor.rowcount

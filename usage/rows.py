@@ -22,6 +22,7 @@ from usage.holds import settle_holds
 from usage.models import Outcome, Request
 from usage.responses import settle_responses
 from usage.rollups import ROW_COLUMNS, SUMS, Rollup
+from usage.stored_objects import object_ids, write_objects
 
 FIELDS = {field.name: field for field in Request._meta.concrete_fields if field.name != "digest"}
 COLUMNS = list(FIELDS)
@@ -65,7 +66,8 @@ UPDATE_DIGESTS = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id =
 def write_rows(rows: Sequence[Mapping[str, Any]]) -> int:
     """Writes what is not there yet, and returns how many rows that was.
 
-    Each row has columns of `Request`, and may have `request_body` and `response_body`.
+    Each row has columns of `Request`, and may have `request_body`, `response_body`, and in `objects` the ids of what
+    the call has made (`usage.stored_objects`).
 
     Raises:
         django.db.Error: nothing of it was written.
@@ -84,6 +86,7 @@ def write_rows(rows: Sequence[Mapping[str, Any]]) -> int:
         _insert_bodies(cursor, (by_id[str(row["request_id"])] for row in inserted))
         rollup.write(cursor)
         settle_holds(cursor, list(by_id))
+        write_objects(by_id.values())
     counters.count_usage(inserted)
     return len(inserted)
 
@@ -143,15 +146,18 @@ def interrupted(begin: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def stub(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What is safe to keep of a row that the database refuses: its id and its numbers."""
+    """What is safe to keep of a row that the database refuses: its id, its numbers, and what it has made."""
     counts = {name: row[name] for name in SUMS if _is_count(name, row.get(name))}
     texts = {name: str(row.get(name, ""))[:100] for name in ("key_name", "method", "route") if _is_plain(row.get(name))}
+    has_owner = "key_name" in texts and texts["key_name"] == row["key_name"]  # half a name would be another key's
     return {
         "request_id": row["request_id"],
         "started_at": started_at(row["request_id"]),
         "duration_ms": 0.0,
         **counts,
         **texts,
+        "objects": object_ids(row) if has_owner else [],
+        "objects_last": bool(row.get("objects_last", True)),
         "outcome": row["outcome"] if row.get("outcome") in Outcome.values else Outcome.INTERRUPTED,
         "error_code": STUB,
         "error_message": "The database refused this call's row; the whole of it is in the dead-letter file.",

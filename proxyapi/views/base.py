@@ -24,7 +24,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from proxyapi import budgets, large_bodies, model_places, policy, upstream
+from proxyapi import budgets, large_bodies, model_places, object_access, policy, upstream
 from proxyapi.authentication import SecurityKeyAuthentication, caller_without_body, names_another_key
 from proxyapi.calls import Call
 from proxyapi.capacity import capacity
@@ -229,10 +229,15 @@ class CallView(ProxyView):
     async def ask(self, request: UpstreamRequest) -> UpstreamAnswer:
         """The head of upstream's answer; from here on the call is in the ledger.
 
-        Raises what `check_models` and `hold` raise: then upstream has not heard of the call.
+        Raises what `check_models`, `object_access.check` and `hold` raise: then upstream has not heard of the call.
         """
         capacity.check_open()
         await self.check_models(request)
+        if request.content is not None and request.body is None:
+            raise TypeError("a request with content says what is in it, for its objects' owners to be checked")
+        access = await object_access.check(request, cast(ProxyRequest, self.request).caller)
+        self.call.answer.objects = access.made
+        self.call.new_objects.exclude(access.named)
         self.call.sent_with(request.credentials)
         if request.upload is None:
             await self.hold(request.method, request.path, request.content or form_of(request))

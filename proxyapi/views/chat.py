@@ -31,6 +31,7 @@ class JSONCallView(CallView):
             credentials=fields.credentials(request.data, request.query_params, request.caller),
             deadline=fields.deadline(request.data, request.query_params),
             content=write_object(body, request.data),
+            body=body,
         )
 
 

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from django.http.response import HttpResponseBase
 
-from proxyapi import fields, openapi, ownership, policy
-from proxyapi.exceptions import BadRequest, NotFound
+from proxyapi import fields, openapi
+from proxyapi.exceptions import BadRequest
 from proxyapi.relay import RESPONSES_WITH_DONE
 from proxyapi.requests import ProxyRequest
 from proxyapi.upstream import UpstreamRequest
@@ -31,10 +31,7 @@ class ResponsesView(JSONCallView):
             fields.require(body, "input", (str, list), "a non-empty string or array")
         if body.get("stream") is not None and not isinstance(body["stream"], bool):
             raise BadRequest("Invalid 'stream': expected true or false.", param="stream", code="invalid_type")
-        upstream_request = self.upstream_request(request, body)
-        await policy.check_previous(body.get("previous_response_id"), request.caller)
-        self.call.makes_stored = body.get("store") is not False
-        return await self.forward(upstream_request, RESPONSES_WITH_DONE)
+        return await self.forward(self.upstream_request(request, body), RESPONSES_WITH_DONE)
 
 
 class CompactView(JSONCallView):
@@ -43,10 +40,7 @@ class CompactView(JSONCallView):
 
     @openapi.compact_response
     async def post(self, request: ProxyRequest) -> HttpResponseBase:
-        body = fields.upstream_body(request.data)
-        upstream_request = self.upstream_request(request, body)
-        await policy.check_previous(body.get("previous_response_id"), request.caller)
-        return await self.forward(upstream_request)
+        return await self.forward(self.upstream_request(request, fields.upstream_body(request.data)))
 
 
 class InputTokensView(CompactView):
@@ -73,7 +67,6 @@ class StoredResponseView(CallView):
             deadline=fields.deadline(request.data, request.query_params),
             query=fields.upstream_query(request.query_params),
         )
-        await ownership.check(response_id, request.caller, NotFound(f"Response with id '{response_id}' not found."))
         return await self.forward(upstream_request, RESPONSES_WITH_DONE)
 
 

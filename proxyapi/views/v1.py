@@ -8,8 +8,7 @@ answer passes → `Call.end`. Bytes pass unchanged; `proxyapi.stream_usage` has 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 from urllib.parse import parse_qsl
 
@@ -18,15 +17,15 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from rest_framework.authentication import BaseAuthentication
 
-from proxyapi import fields, large_bodies, model_places, openapi, ownership, policy, stream_usage
+from proxyapi import fields, large_bodies, model_places, object_access, openapi, policy, stream_usage
 from proxyapi.authentication import BearerAuthentication
 from proxyapi.capacity import capacity
 from proxyapi.exceptions import NotFound, UnsupportedMediaType, WebSocketRefused
 from proxyapi.families import Route, find_route
 from proxyapi.headers import pass_up
 from proxyapi.json_members import Member
-from proxyapi.keyring import BUILT_IN
-from proxyapi.listings import item_ids, keep_items
+from proxyapi.keyring import BUILT_IN, Caller
+from proxyapi.listings import Keeps, own_page
 from proxyapi.permissions import is_allowed
 from proxyapi.relay import (
     CHAT_WITHOUT_USAGE,
@@ -36,11 +35,10 @@ from proxyapi.relay import (
     Dialect,
     EventRelay,
     RelayResponse,
-    unchanged,
 )
 from proxyapi.requests import ProxyRequest
 from proxyapi.uploads import FormUpload
-from proxyapi.upstream import UpstreamAnswer, UpstreamRequest
+from proxyapi.upstream import UpstreamRequest
 from proxyapi.views.base import CallView
 
 
@@ -77,7 +75,6 @@ class PassThroughView(CallView):
             headers=pass_up(call.raw_headers),
         )
         dialect = RESPONSES if route.family.name == "responses" else ERROR_OBJECT
-        await policy.check_path_owner(route, request.caller)
         check_encoding(request)
         if request.method == "POST" and call.is_form and route.family.takes_forms:
             self.send_form(upstream_request)
@@ -85,8 +82,7 @@ class PassThroughView(CallView):
             await call.read_body()
             members = await policy.read_json(call.raw_body, call.META.get("CONTENT_TYPE", ""))
             self.read_fields(members, request)
-            await policy.check_body_owners(members, request.caller)
-            upstream_request.content = call.raw_body or None
+            upstream_request.content, upstream_request.body = call.raw_body or None, members
             if route.name == "/v1/chat/completions" and self.call.stream:
                 asked = await large_bodies.run(len(call.raw_body), stream_usage.ask_in, call.raw_body, members)
                 if asked is not None:
@@ -120,7 +116,6 @@ class PassThroughView(CallView):
         models, streams = policy.values(members, "model"), policy.values(members, "stream")
         self.call.model = models[-1] if models and isinstance(models[-1], str) else ""
         self.call.stream = streams[-1] is True if streams else asks_for_stream(request.call_request.raw_query)
-        self.call.makes_stored = policy.makes_stored(self.call.route, request.method, members)
 
     async def read_form_fields(self, form: FormUpload) -> None:
         """All of it is here but its last piece: upstream cannot act on it yet, so policy is in time."""
@@ -133,26 +128,39 @@ class PassThroughView(CallView):
             query = self.call.request.raw_query.decode("latin-1")
             named = model_places.in_fields(form.fields()) + model_places.in_query(query)
             policy.check_models(self.found.path, "POST", named, caller)
+        self.call.new_objects.exclude(await object_access.check_form(form.parts, caller))
         await self.hold("POST", self.found.path, form.sizes())
 
     async def relayed(self, request: UpstreamRequest, dialect: Dialect) -> HttpResponseBase:
         answer = await self.ask(request)
+        if answer.status < 300 and (keeps := self.list_filter()) is not None:
+            answer, page = await own_page(request, answer, keeps)  # what it cannot read it refuses
+            return await self.whole(answer, lambda _: page)
         if answer.status == 200 and answer.is_event_stream:
             return RelayResponse(EventRelay(self.call, answer, dialect))
         if answer.is_text or answer.status >= 300:
-            return await self.whole(answer, await self.shown(answer))
+            return await self.whole(answer)
         return RelayResponse(BodyRelay(self.call, answer))
 
-    async def shown(self, answer: UpstreamAnswer) -> Callable[[bytes], bytes]:
-        """What the caller sees of an answer: of a list, what its key may use or has made; all else as it is."""
-        caller = cast(ProxyRequest, self.request).caller
-        if self.request.method != "GET" or answer.status != 200:
-            return unchanged
-        if self.call.route == "/v1/models" and caller.allowed_models:
-            return partial(keep_items, lambda model_id: is_allowed(model_id, caller.allowed_models))
-        if self.call.route == "/v1/chat/completions" and caller.name != BUILT_IN:
-            return partial(keep_items, (await ownership.theirs(item_ids(await answer.read()), caller)).__contains__)
-        return unchanged
+    def list_filter(self) -> Keeps | None:
+        """Which items of the answer the caller may see; None if it is no list, or all of it is for the caller."""
+        caller, route = cast(ProxyRequest, self.request).caller, self.found
+        if route is None or self.request.method != "GET":
+            return None
+        if route.name == "/v1/models":
+            return models_of(caller) if caller.allowed_models else None
+        return objects_of(caller) if route.is_collection and caller.name != BUILT_IN else None
+
+
+def models_of(caller: Caller) -> Keeps:
+    async def keeps(model_ids: Sequence[str]) -> Callable[[str], bool]:
+        return lambda model_id: is_allowed(model_id, caller.allowed_models)
+
+    return keeps
+
+
+def objects_of(caller: Caller) -> Keeps:
+    return lambda object_ids: object_access.visible(object_ids, caller)
 
 
 def asks_for_stream(query: bytes) -> bool:

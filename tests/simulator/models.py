@@ -83,3 +83,11 @@ def retrieve_model(call: Call) -> Answer:
     if name not in _NAMES:
         raise errors.ApiError(404, f"The model '{name}' does not exist", param="model", code="model_not_found")
     return json_answer(_model(name))
+
+
+def delete_model(call: Call) -> Answer:
+    """Only fine-tuned models can be deleted; any that is named so exists."""
+    name = call.parameters["model"]
+    if not name.startswith("ft:"):
+        raise errors.method_not_allowed("DELETE", call.request.path)
+    return json_answer({"id": name, "object": "model", "deleted": True})

@@ -225,7 +225,7 @@ def input_items(given: Any, known: Callable[[str], Json | None], name: str = "in
         here = f"{name}[{number}]"
         if not isinstance(item, dict):
             raise rules.wrong_type(here, "an object", item)
-        kind = rules.kind_of(item) if "type" in item else "message"
+        kind = rules.kind_of(item) if "type" in item else "message" if "role" in item else "item_reference"
         if kind in _BARE_PARTS:
             if bare is None:
                 items.append(_message(here, {"role": "user", "content": []}))

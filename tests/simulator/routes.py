@@ -14,6 +14,7 @@ from tests.simulator import (
     moderations,
     responses,
     stored_completions,
+    stored_objects,
     stored_responses,
 )
 from tests.simulator.answers import Answer, Stream
@@ -52,7 +53,8 @@ _ROUTES: dict[str, dict[str, Handler]] = {
     "/images/variations": {"POST": images.vary_image},
     "/moderations": {"POST": moderations.create_moderation},
     "/models": {"GET": models.list_models},
-    "/models/{model}": {"GET": models.retrieve_model},
+    "/models/{model}": {"GET": models.retrieve_model, "DELETE": models.delete_model},
+    **stored_objects.ROUTES,
 }
 _PATTERNS = [
     (re.compile("/v1" + re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path)), handlers)

@@ -1,4 +1,4 @@
-"""What the simulator remembers between requests: stored completions, responses and conversations.
+"""What the simulator remembers between requests: stored completions, responses, conversations, files and the like.
 
 Each shelf is bounded, oldest out first, so that a long benchmark doesn't fill the memory.
 """
@@ -50,7 +50,17 @@ class StoredConversation:
 
 
 @dataclass
+class StoredObject:
+    """Something of a family that only stores: a file, a thread, a voice. `parent` is the id of what it is in."""
+
+    kind: str
+    resource: Json
+    parent: str = ""
+
+
+@dataclass
 class World:
     completions: Shelf[StoredCompletion] = field(default_factory=Shelf)
     responses: Shelf[StoredResponse] = field(default_factory=Shelf)
     conversations: Shelf[StoredConversation] = field(default_factory=Shelf)
+    objects: Shelf[StoredObject] = field(default_factory=Shelf)
