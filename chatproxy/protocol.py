@@ -52,6 +52,7 @@ class Protocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._heard_enough = False  # what comes now is read for the end behind it only
         self._discardable = 0  # bytes of a body that nobody reads
+        self._linger_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         self._stall_watch = StallWatch(self.loop, transport, self._least_speed, self._stalled)
@@ -106,11 +107,19 @@ class Protocol(HttpToolsProtocol):
     def _linger(self) -> None:
         """The answer has been sent, and some of its request's body is still unread."""
         self._heard_enough = True
+        self._drop_body()
         if self._discardable:
             self.flow.resume_reading()
         else:
             self.transport.pause_reading()
-        self.loop.call_later(DISCARD_SECONDS if self._discardable else LINGER_SECONDS, self.transport.close)
+        seconds = DISCARD_SECONDS if self._discardable else LINGER_SECONDS
+        self._linger_timer = self.loop.call_later(seconds, self.transport.close)
+
+    def _drop_body(self) -> None:
+        """Lets go of what has come of a body: a connection is part of a circle, which the collector is slow to find."""
+        for cycle in (self._running, self.cycle):
+            if cycle is not None:
+                cycle.body = bytearray()
 
     def abort(self) -> None:
         self.transport.abort()
@@ -173,9 +182,12 @@ class Protocol(HttpToolsProtocol):
             if self._departed is not None:
                 self._departed()
         self._cancel_head_timer()
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
         self._stall_watch.stop()
         self._connections.remove(self)
         super().connection_lost(exc)
+        self._drop_body()
 
     def on_message_begin(self) -> None:
         self._in_head = True

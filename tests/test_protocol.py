@@ -315,3 +315,25 @@ async def test_a_connection_with_an_unread_body_is_closed_in_the_end(monkeypatch
         protocol.data_received(BODY)
         await turns()
         assert line.closed
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_connection_that_ends_keeps_nothing_of_a_body(answers: bool) -> None:
+    """It is part of a circle, and the collector comes seldom: bodies left unread would fill the memory meanwhile."""
+
+    async def step(connection: Connection, send: Any) -> None:
+        if not answers:
+            await asyncio.Event().wait()
+        connection.close_behind_answer(discard=False)
+        await send(START)
+        await send(END)
+
+    async with serving(step) as (protocol, line):
+        protocol.data_received(BODY + b"10000\r\n" + bytes(0x10000))
+        cycle = protocol.cycle
+        await turns()
+        if not answers:
+            assert len(cycle.body) > 0x10000
+            line.close()
+            protocol.connection_lost(None)
+        assert cycle.body == b""
