@@ -27,7 +27,7 @@ from bench import good_calls, results
 from bench.attacks import Attack, key_holders, strangers
 from bench.good_calls import Good
 from bench.load import Asked
-from bench.processes import LOAD_CORE, SERVER_CORE, allow_many_sockets, pinned
+from bench.processes import LOAD_CORE, SERVER_CORE, allow_many_sockets, cpu_of, pinned
 from bench.requests import MIB, plain
 from bench.stand import Stand, gateway_on, upstream
 from chatproxy import environment
@@ -55,7 +55,10 @@ class Watched(NamedTuple):
 
 
 class Row(NamedTuple):
-    """An attack's figures. Times in milliseconds, rates in calls a second, sizes in bytes."""
+    """An attack's figures. Times in milliseconds, rates in calls a second, sizes in bytes.
+
+    `share` is how much of a core the worker spends on the attack alone: it depends least on what else the machine does.
+    """
 
     name: str
     quiet_rate: float
@@ -64,6 +67,7 @@ class Row(NamedTuple):
     p50: float
     quiet_p99: float
     p99: float
+    share: float
     failed: int
     before: int
     peak: int
@@ -161,10 +165,11 @@ def measure(it: Stand, places: Sequence[Path], attack: Attack, number: int, key:
     attacked: list[Good] = []
     watched: list[Watched] = []
     said: list[dict[str, Any]] = []
+    shares: list[float] = []
     for _ in range(rounds):
         quiet.append(good_calls.measure(asked, MEASURED_SECONDS))
         with watching(it.server.pids[0], places) as sampled, stranger(number, it.server.url, attack.lead, key) as words:
-            time.sleep(attack.lead)
+            shares.append(share_of_a_core(it.server.pids, attack.lead))
             attacked.append(good_calls.measure(asked, MEASURED_SECONDS))
         watched.append(sampled[0])
         said.append(words[0])
@@ -173,6 +178,7 @@ def measure(it: Stand, places: Sequence[Path], attack: Attack, number: int, key:
         name=attack.name,
         **{f"quiet_{name}": middle(quiet, field) for name, field in FIELDS.items()},
         **{name: middle(attacked, field) for name, field in FIELDS.items()},
+        share=statistics.median(shares),
         failed=sum(good.failed for good in attacked),
         before=watched[0].before,
         peak=watched[0].before + max(one.peak - one.before for one in watched),
@@ -184,6 +190,14 @@ def measure(it: Stand, places: Sequence[Path], attack: Attack, number: int, key:
     )
     print(as_text(row), flush=True)
     return row
+
+
+def share_of_a_core(pids: Sequence[int], seconds: float) -> float:
+    """Waits, and returns the CPU of these processes in the second half of that time, 1.0 being a whole core."""
+    time.sleep(seconds / 2)
+    cpu, start = cpu_of(pids), time.monotonic()
+    time.sleep(seconds / 2)
+    return (cpu_of(pids) - cpu) / (time.monotonic() - start)
 
 
 FIELDS = {"rate": "calls_per_second", "p50": "p50", "p99": "p99"}
@@ -249,7 +263,8 @@ def as_text(row: Row) -> str:
     return (
         f"{row.name}\n"
         f"    calls/s {row.quiet_rate:.0f} → {row.rate:.0f}, p50 {row.quiet_p50:.1f} → {row.p50:.1f} ms,"
-        f" p99 {row.quiet_p99:.1f} → {row.p99:.1f} ms, failed {row.failed}\n"
+        f" p99 {row.quiet_p99:.1f} → {row.p99:.1f} ms, failed {row.failed},"
+        f" worker's CPU for the attack {row.share:.0%}\n"
         f"    memory {row.before / 1e6:.0f} → {row.peak / 1e6:.0f} → {row.after / 1e6:.0f} MB,"
         f" disk lost {row.disk / 1e6:.0f} MB, descriptors {row.descriptors}\n"
         f"    the attacker: {line:.1f} MB/s, {row.attacker['connections']} connections, {row.attacker['requests']}"

@@ -70,7 +70,17 @@ def peers(found: Found) -> Iterator[str]:
 
 
 HOSTILITY = (
-    *("attack", "calls/s", "p50 ms", "p99 ms", "failed", "memory, MB", "of it by design", "disk lost, MB"),
+    *(
+        "attack",
+        "calls/s",
+        "p50 ms",
+        "p99 ms",
+        "worker's CPU for it",
+        "failed",
+        "memory, MB",
+        "of it by design",
+        "disk lost, MB",
+    ),
     *("descriptors", "attacker, MB/s", "its CPU", ""),
 )
 
@@ -96,6 +106,7 @@ def hostility_rows(lines: Iterable[Found]) -> Iterator[Sequence[str]]:
                 for name, form in (("rate", ",.0f"), ("p50", ".1f"))
             ),
             f"{one['quiet_p99']:.1f} → {one['p99']:.1f}",
+            f"{one['share']:.0%}",
             str(one["failed"]),
             f"{one['before'] / 1e6:.0f} → {one['peak'] / 1e6:.0f}",
             f"{one['by_design'] / 1e6:.0f}",

@@ -200,7 +200,17 @@ def test_turns_refuse_a_directory_that_is_no_checkout(
 
 
 SLOWED: dict[str, Any] = {
-    **{"name": "a", "quiet_rate": 100, "rate": 80, "quiet_p50": 1, "p50": 2, "quiet_p99": 3, "p99": 11, "failed": 0},
+    **{
+        "name": "a",
+        "quiet_rate": 100,
+        "rate": 80,
+        "quiet_p50": 1,
+        "p50": 2,
+        "quiet_p99": 3,
+        "p99": 11,
+        "failed": 0,
+        "share": 0.1,
+    },
     **{"before": 10**8, "peak": 199_999_999, "after": 10**8, "by_design": 0, "disk": 0, "descriptors": 9},
     "attacker": {"bytes_per_second": 12_500_000, "cpu_percent": 3.0},
 }

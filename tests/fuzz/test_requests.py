@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -108,6 +109,23 @@ def test_any_id_in_a_path(gateway: Gateway, simulator: Simulator, ordinary_key: 
             for answer in exchange(gateway, request):
                 kept.note(answer, has_key=True)
                 assert_openai_error(answer)
+
+        send()
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/openai2"])
+@pytest.mark.parametrize("member", ["previous_response_id", "conversation"])
+def test_any_id_in_a_body(gateway: Gateway, simulator: Simulator, ordinary_key: str, path: str, member: str) -> None:
+    """An id that no upstream ever gave is not found, or is no id; it is never a fault."""
+    with books(gateway) as kept:
+
+        @examples(40)
+        @given(made_up=ids | requests.value)
+        def send(made_up: object) -> None:
+            body = json.dumps({"model": "gpt-4o-mini", "input": "hi", member: made_up}).encode()
+            (answer,) = exchange(gateway, whole("POST", path, ordinary_key, body))
+            kept.note(answer, has_key=True)
+            assert_openai_error(answer)
 
         send()
 
