@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -190,9 +192,48 @@ async def test_a_line_a_minute_and_address_says_how_many(
 
 async def test_a_refusal_below_the_pace_is_the_usual_one(clock: Clock) -> None:
     pace, error = RefusalPace(), InvalidKey()
-    wait: Callable[[], Any] = lambda: pace.slow_down(error, "192.0.2.1")  # noqa: E731  (twice the same)
     with override_settings(INVALID_KEYS_PER_MINUTE=1):
-        assert wait() is error
-        slowed = wait()
+        assert await pace.slow_down(error, "192.0.2.1") is error
+        slowed = await pace.slow_down(error, "192.0.2.1")
     assert isinstance(slowed, TooManyInvalidKeys)
     assert slowed.headers == {"Retry-After": "60", "Connection": "close", "X-Should-Retry": "false"}
+
+
+async def test_a_flood_waits_from_however_many_addresses(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many a second are answered at once, so many wait, and what is beyond both is answered again."""
+    monkeypatch.setattr(pace_module, "PROMPT_PER_SECOND", 5)
+    monkeypatch.setattr(pace_module, "MAX_DELAYED", 3)
+    monkeypatch.setattr(pace_module, "DELAY_SECONDS", 600.0)
+    pace, error = RefusalPace(), InvalidKey()
+    calls = [asyncio.create_task(pace.slow_down(error, f"192.0.2.{number}")) for number in range(20)]
+    _, waiting = await asyncio.wait(calls, timeout=0.05)
+    assert len(waiting) == 3
+
+    clock.now += 1
+    assert await pace.slow_down(error, "192.0.2.1") is error
+    for call in waiting:
+        call.cancel()
+    await asyncio.wait(waiting)
+    assert pace._delayed == 0
+
+
+async def test_what_waits_holds_no_body() -> None:
+    class Body(bytearray):
+        pass
+
+    held: list[weakref.ref[Body]] = []
+
+    def receive() -> None:
+        body = Body(b"x")
+        held.append(weakref.ref(body))
+        try:
+            raise LookupError
+        except LookupError:
+            raise InvalidKey from None
+
+    try:
+        receive()
+    except InvalidKey as fault:
+        refusing = asyncio.create_task(RefusalPace().slow_down(fault, "192.0.2.1"))
+        await refusing
+        assert held[0]() is None
