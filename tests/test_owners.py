@@ -228,6 +228,19 @@ def test_an_id_that_nobody_has_made_here_is_for_the_built_in_key_alone(
     assert_not_there(bob.post("/v1/responses", json={**CALL, "prompt": {"id": "pmpt_1"}}), simulator, heard)
 
 
+def test_a_call_on_an_account_that_it_brings_names_that_accounts_objects(
+    simulator: Simulator, alice: httpx2.Client, bob: httpx2.Client
+) -> None:
+    hers = MAKERS["conversations"][1](alice)
+    for account, unknown_is_heard in (("sk-of-bobs-own", 1), ("sk-test-upstream", 0)):
+        own = {**CALL, "openai_api_key": account}
+        heard = len(simulator.requests)
+        bob.post("/openai2", json={**own, "prompt": {"id": "pmpt_1"}})
+        assert len(simulator.requests) == heard + unknown_is_heard
+        heard = len(simulator.requests)
+        assert_not_there(bob.post("/openai2", json={**own, "conversation": hers}), simulator, heard)
+
+
 def test_only_the_built_in_key_changes_models(
     simulator: Simulator, alice: httpx2.Client, default: httpx2.Client
 ) -> None:
