@@ -47,7 +47,7 @@ async def application(scope: Mapping[str, Any], receive: Receive, send: Send) ->
     if scope["type"] == "lifespan":
         await run_lifespan(receive, send)
     elif not has_valid_host(scope):
-        await refuse_host(send)
+        await refuse_host(scope, send)
     elif f"{scope['path']}/".startswith(DJANGO_FOLDERS):
         await django_gate(scope, receive, send)
     else:

@@ -18,6 +18,7 @@ from django.http import HttpRequest
 from proxyapi.capacity import capacity
 from proxyapi.connection import Connection, connection_of
 from proxyapi.exceptions import BadRequest, BodyTooLarge, CallerGone, MethodNotAllowed, ProxyError, RequestTimeout
+from proxyapi.headers import INERT
 from proxyapi.receiving import Receive
 from proxyapi.stranger_budget import stranger_budget
 from proxyapi.streaming import Send
@@ -136,10 +137,10 @@ async def refuse(error: ProxyError, send: Send) -> None:
     headers = {
         "Content-Type": "text/plain; charset=utf-8",
         "Content-Length": str(len(body)),
-        "X-Content-Type-Options": "nosniff",
         "Cache-Control": "no-store",
         **error.headers,
     }
     lines = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    lines.extend(INERT)
     await send({"type": "http.response.start", "status": error.status_code, "headers": lines})
     await send({"type": "http.response.body", "body": body})

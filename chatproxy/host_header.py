@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from proxyapi.connection import connection_of
+from proxyapi.headers import INERT
 from proxyapi.streaming import Send
 
 # RFC 3986, 3.2.2 and 3.2.3: a host or an address, and a port; it may be empty.
@@ -29,6 +31,7 @@ _START = {
         (b"content-type", b"application/json"),
         (b"content-length", str(len(_BODY)).encode()),
         (b"connection", b"close"),
+        *INERT,
     ],
 }
 
@@ -41,7 +44,10 @@ def has_valid_host(scope: Mapping[str, Any]) -> bool:
     return _HOST.fullmatch(hosts[0]) is not None
 
 
-async def refuse_host(send: Send) -> None:
-    """Answers 400 and closes the connection."""
+async def refuse_host(scope: Mapping[str, Any], send: Send) -> None:
+    """Answers 400 and closes the connection; a body that is still on its way is not read."""
+    connection = connection_of(scope)
+    if not connection.has_whole_body:
+        connection.close_behind_answer(discard=False)
     await send(_START)
     await send({"type": "http.response.body", "body": _BODY})
