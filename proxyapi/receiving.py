@@ -124,20 +124,20 @@ class RequestBody:
     async def _read_until_known(self, search: KeySearch, pieces: list[bytes], clock: BodyClock) -> None:
         """Appends to `pieces` what comes until `search` finds a key; raises as `read`."""
         clock.demand(STRANGER_STARTS, 0)
-        unsearched: list[bytes] = []
+        unsearched = bytearray()  # many small pieces would take more memory than is counted
         with stranger_budget.share(self._client_address) as share:
             async for piece in self.pieces():
-                unsearched.append(piece)
+                unsearched += piece
                 share.add(len(piece))
                 clock.tick(STRANGER_GOES_ON, self.size)
-                if sum(map(len, unsearched)) >= SEARCHED_BYTES:
-                    pieces.append(b"".join(unsearched))  # many small pieces would take more memory than is counted
+                if len(unsearched) >= SEARCHED_BYTES:
+                    pieces.append(bytes(unsearched))
                     unsearched.clear()
                     if search.finds_key(pieces[-1], is_last=False):
                         return
                 if pieces:
                     share.check_room()
-            pieces.append(b"".join(unsearched))
+            pieces.append(bytes(unsearched))
             if search.finds_key(pieces[-1], is_last=True):
                 return
         raise InvalidKey

@@ -241,6 +241,12 @@ async def test_every_end_gives_the_bytes_back(
     assert budget.held == 0
 
 
+async def test_a_body_that_comes_byte_by_byte_costs_no_more_than_its_size() -> None:
+    call = Asgi("POST", "/openai", headers={"content-type": JSON}, pieces=repeat(b" ", 64 * KIB))
+
+    assert await call.ask(application) == 403
+
+
 # Who shows a key
 
 
@@ -274,6 +280,14 @@ async def test_a_connection_is_known_by_a_key_wherever_it_is(place: str) -> None
 
     assert await request.ask(application) == (403 if place == "nowhere" else 400)
     assert request.is_known is (place != "nowhere")
+
+
+async def test_a_call_with_two_keys_takes_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("django.conf.settings.MAX_PARALLEL_REQUESTS", 1)
+    monkeypatch.setattr(keyring, "find", lambda text: Caller(text) if text else None)
+    headers = {"content-type": JSON, "x-security-key": "one"}
+
+    assert await Asgi("POST", "/openai", headers=headers, pieces=[b'{"security_key":"two"}']).ask(application) == 400
 
 
 async def test_a_fault_in_the_body_is_named_to_who_shows_a_key(parsed: list[str]) -> None:

@@ -201,8 +201,10 @@ class CallView(ProxyView):
         self.call = Call(cast(CallRequest, request), route=self.route)
 
     def authenticated(self, request: ProxyRequest) -> None:
+        has_place = bool(self.call.key_name)  # a key in the body may follow another one in a header
         self.call.let_in(request.caller)
-        request.call_request.place.enter_context(capacity.slot())
+        if not has_place:
+            request.call_request.place.enter_context(capacity.slot())
 
     def refused(self, error: ProxyError) -> None:
         self.call.fail(error, status=error.status_code)
