@@ -74,7 +74,7 @@ async def reserve(call: Call, caller: Caller, method: str, path: str, body: byte
         BudgetUnavailable: nobody knows, and the allowance for that is used up.
         ModelNotPriced, RouteNotAllowed: the ledger could not tell what it has cost.
     """
-    size = len(body) if isinstance(body, bytes) else 0
+    size = body.text_size if isinstance(body, Form) else len(body or b"")
     ceiling = await large_bodies.run(size, ceiling_of, method, path, body)
     if ceiling is None:
         return

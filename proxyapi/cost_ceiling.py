@@ -82,6 +82,11 @@ class Form:
     fields: Mapping[str, Sequence[str]]
     files: Sequence[int]
 
+    @property
+    def text_size(self) -> int:
+        """How many bytes its text fields have."""
+        return sum(len(value.encode()) for values in self.fields.values() for value in values)
+
 
 def ceiling_of(method: str, path: str, body: bytes | Form | None) -> Ceiling | None:
     """The ceiling of a call to `path`, which is below upstream's base URL; None: it costs nothing.
@@ -128,13 +133,12 @@ class Asked:
         if isinstance(body, Form):
             self._named = model_places.in_fields((name, text) for name, texts in body.fields.items() for text in texts)
             self.files = body.files
-            self.size = sum(len(value.encode()) for values in body.fields.values() for value in values)
+            self.size = body.text_size
             self._fields = {name: [_number(value) for value in values] for name, values in body.fields.items()}
         elif body:
             self.size = len(body)
-            text = json_members.decode(body)
-            members = json_members.read_object(text)  # it has been read before: it can be
-            self._named = model_places.in_members(members, text)
+            members = json_members.read_object(json_members.decode(body))  # it has been read before: it can be
+            self._named = model_places.in_body(members)
             for member in members:
                 self._fields.setdefault(member.name, []).append(member.value)
 

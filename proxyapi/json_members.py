@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from proxyapi import large_bodies
@@ -32,7 +33,7 @@ def make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made if len(made) == len(pairs) else Doubled(pairs)
 
 
-_DECODER = json.JSONDecoder(strict=False, object_pairs_hook=make_object)
+DECODER = json.JSONDecoder(strict=False, object_pairs_hook=make_object)
 
 
 class Member(NamedTuple):
@@ -43,6 +44,16 @@ class Member(NamedTuple):
     start: int
     value_start: int
     end: int
+
+
+Body = dict[str, Any] | Sequence[Member]  # a JSON object, as a dictionary or as its members
+
+
+def pairs_of(body: Body) -> Iterable[Sequence[Any]]:
+    """The members of an object, name and value first; all of them where a name is given twice."""
+    if isinstance(body, Doubled):
+        return body.pairs
+    return body.items() if isinstance(body, dict) else body
 
 
 def decode(data: bytes) -> str:
@@ -102,7 +113,7 @@ def read_object(text: str, decoder: json.JSONDecoder | None = None) -> list[Memb
 def _decoder_for(text: str) -> json.JSONDecoder:
     """One whose work on a large text can be interrupted, and is bounded; the usual one is twice as fast."""
     if len(text) <= large_bodies.LARGE_BYTES:
-        return _DECODER
+        return DECODER
     numbers = large_bodies.Numbers()
     return json.JSONDecoder(
         strict=False,

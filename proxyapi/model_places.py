@@ -8,7 +8,6 @@ SDK's request types. Not searched is the caller's own text, where the word means
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,9 +15,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
-from proxyapi import json_members, large_bodies
 from proxyapi.form_reader import field_path
-from proxyapi.json_members import Member
+from proxyapi.json_members import DECODER, Body, pairs_of
 
 if TYPE_CHECKING:
     from proxyapi.upstream import FormPart
@@ -72,39 +70,24 @@ class NamedModels:
         return NamedModels(self.main + other.main, self.others + other.others)
 
 
-class _Pairs(tuple[tuple[str, Any], ...]):
-    """The members of a JSON object in their order, also those whose name is given twice."""
-
-    __slots__ = ()
-
-
-_PAIRS = json.JSONDecoder(strict=False, object_pairs_hook=_Pairs)
 _MAY_NAME = re.compile(r"model|fallback|\\u")
-_LONGEST_NAMING = 16  # characters that `_MAY_NAME` looks at together, and more
 
 
-def in_request(content: bytes | None, form: Sequence[FormPart], query: str) -> NamedModels:
-    """The models that a request to upstream names: its JSON body, which has been read before, its form, its query."""
-    named = in_query(query)
-    if content:
-        text = json_members.decode(content)
-        named += in_members(json_members.read_object(text), text)
+def in_request(body: Body | None, form: Sequence[FormPart], query: str) -> NamedModels:
+    """The models that a request to upstream names: the JSON object in its body, its form, its query."""
     texts = [(name, value.decode("utf-8", "replace")) for name, (file_name, value, _) in form if file_name is None]
-    return named + in_fields(texts)
+    return in_body(body or ()) + in_fields(texts) + in_query(query)
 
 
-def in_members(members: Iterable[Member], text: str) -> NamedModels:
-    """The models that a JSON body names; `text` is what its members were read from."""
+def in_body(body: Body) -> NamedModels:
+    """The models that a JSON object names."""
     main: list[str | None] = []
     others: list[str | None] = []
-    for member in members:
-        name = member.name.casefold()
-        if name == "model":
-            main.append(_as_text(member.value))
-        elif is_model_name(member.name):
-            others += _named(_again(member, text))
-        elif isinstance(member.value, list | dict) and name not in TEXT_MEMBERS and _may_name(member, text):
-            others += _search([(member.name, _again(member, text))])
+    for name, value, *_ in pairs_of(body):
+        if name.casefold() == "model":
+            main.append(_as_text(value))
+        elif is_model_name(name) or isinstance(value, list | dict):
+            others += _search([(name, value)])
     return NamedModels(tuple(main), tuple(others))
 
 
@@ -144,29 +127,9 @@ def _is_model_name(name: str) -> bool:
     return name.casefold().replace("_", "").replace("-", "").strip() in MODEL_NAMES
 
 
-def _again(member: Member, text: str) -> Any:
-    """A member's value with all members of its objects."""
-    decoder = _PAIRS
-    if member.end - member.value_start > large_bodies.LARGE_BYTES:
-        numbers = large_bodies.Numbers()
-        decoder = json.JSONDecoder(
-            strict=False, object_pairs_hook=_Pairs, parse_int=numbers.parse_int, parse_float=numbers.parse_float
-        )
-    return decoder.raw_decode(text, member.value_start)[0]
-
-
-def _may_name(member: Member, text: str) -> bool:
-    """Whether the letters of a model's name, or an escape, are in a member's value: reading it again costs more."""
-    slices = range(member.value_start, member.end, large_bodies.SLICE_BYTES)
-    return any(
-        _MAY_NAME.search(text[at : min(member.end, at + large_bodies.SLICE_BYTES + _LONGEST_NAMING)].lower())
-        for at in slices
-    )
-
-
 def _in_json(name: str, text: str) -> list[str | None]:
     try:
-        return list(_search([(name, _PAIRS.decode(text))]))
+        return list(_search([(name, DECODER.decode(text))]))
     except (ValueError, RecursionError):
         return [None] if _MAY_NAME.search(text.lower()) else []
 
@@ -179,12 +142,20 @@ def _search(waiting: list[tuple[str, Any]]) -> Iterator[str | None]:
             yield from _named(value)
         elif name.casefold() in TEXT_MEMBERS:
             continue
-        elif name.casefold() in ITEM_LISTS and _is_list(value):
-            waiting += [pair for item in value for pair in _pairs(item) if pair[0].casefold() == "tools"]
-        elif _is_list(value):
-            waiting += [("", item) for item in value]
-        else:
+        elif isinstance(value, dict):
             waiting += _pairs(value)
+        elif isinstance(value, list):
+            objects = [item for item in value if isinstance(item, list | dict)]
+            if name.casefold() in ITEM_LISTS:
+                waiting += [
+                    pair
+                    for item in objects
+                    if isinstance(item, dict)
+                    for pair in _pairs(item)
+                    if pair[0].casefold() == "tools"
+                ]
+            else:
+                waiting += [("", item) for item in objects]
 
 
 def _named(value: Any) -> Iterator[str | None]:
@@ -192,23 +163,20 @@ def _named(value: Any) -> Iterator[str | None]:
     waiting = [value]
     while waiting:
         item = waiting.pop()
-        if _is_list(item):
+        if isinstance(item, list):
             waiting += item
-        elif pairs := _pairs(item):
+        elif isinstance(item, dict):
+            pairs = _pairs(item)
             if any(is_model_name(name) for name, _ in pairs):
-                yield from _search(list(pairs))
+                yield from _search(pairs)
             else:
                 waiting += [each for _, each in pairs]
-        elif item is not None and not isinstance(item, _Pairs):
+        elif item is not None:
             yield _as_text(item)
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list)
-
-
-def _pairs(value: Any) -> Iterable[tuple[str, Any]]:
-    return value if isinstance(value, _Pairs) else ()
+def _pairs(value: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [(name, each) for name, each in pairs_of(value)]
 
 
 def _as_text(value: Any) -> str | None:

@@ -6,7 +6,6 @@ The walk has a stack of its own, so no nesting is too deep for it; it looks at e
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from urllib.parse import unquote_plus
 
 from proxyapi.exceptions import BadRequest
 from proxyapi.form_reader import field_path
-from proxyapi.json_members import Doubled, make_object
+from proxyapi.json_members import DECODER, Body, pairs_of
 from proxyapi.object_places import (
     CALL_OBJECTS,
     CURSORS,
@@ -41,8 +40,6 @@ _LONG_LIST = 64  # from here on its types are looked at first: of an embedding's
 MENTION: Final = Reference("")  # a place whose id is refused only if another key made it
 _QUERY_FIELD = re.compile(r"[&;]")
 
-Pair = tuple[str, Any]
-
 
 class NamedObjects:
     """The ids that a request names. `references` says for each what it is and where it stands."""
@@ -54,21 +51,21 @@ class NamedObjects:
     def __bool__(self) -> bool:
         return bool(self.references or self.mentions)
 
-    def add_body(self, body: Iterable[Sequence[Any]] | dict[str, Any]) -> None:
-        """Reads a JSON object: its members as (name, value, …), or a dictionary.
+    def add_body(self, body: Body) -> None:
+        """Reads a JSON object.
 
         Raises:
             BadRequest: what stands in a place of an id can be none, or there are more than `MOST_NAMED`.
         """
         stack: list[tuple[Any, bool, bool]] = []
-        self._read_members(body.items() if isinstance(body, dict) else body, stack, weak=False, ids=False)
+        self._read_members(pairs_of(body), stack, weak=False, ids=False)
         while stack:
             value, weak, ids = stack.pop()
             if value.__class__ is list:
                 if not _is_plain(value):
                     stack += [(one, weak, ids) for one in value if one.__class__ not in _PLAIN]
             else:
-                self._read_members(_pairs(value), stack, weak=weak, ids=ids)
+                self._read_members(pairs_of(value), stack, weak=weak, ids=ids)
 
     def add_field(self, name: str, value: str | None, *, is_whole: bool = True) -> None:
         """Reads a form's field: `file_ids[]` and `image[file_id]` name what `file_ids` and `file_id` name in JSON.
@@ -85,7 +82,7 @@ class NamedObjects:
         is_json = value.lstrip()[:1] in {"{", "["}
         if is_json and not is_whole:
             raise BadRequest(f"Invalid '{_shown(name)}': this field is too long to be read.", param=_shown(name))
-        inner = _parsed(value) if is_json else value
+        inner: Any = _parsed(_shown(name), value) if is_json else value
         for step in reversed(path):
             inner = {step: inner}
         self.add_body(inner)
@@ -117,7 +114,7 @@ class NamedObjects:
             if kind is str or role.is_own_content:
                 continue
             if role.has_own_names and isinstance(value, dict):
-                stack.extend((one, weak, False) for _, one in _pairs(value) if one.__class__ not in _PLAIN)
+                stack.extend((one, weak, False) for _, one in pairs_of(value) if one.__class__ not in _PLAIN)
             elif role.has_items:
                 self._read_items(value, stack, weak=weak or role.has_mentions)
             else:
@@ -142,7 +139,7 @@ class NamedObjects:
                 if item.__class__ not in _PLAIN:
                     stack.append((item, weak, False))
                 continue
-            pairs = _pairs(item)
+            pairs = pairs_of(item)
             types = [one for name, one in pairs if name.casefold() == "type" and one is not None]
             kind = types[0] if len(types) == 1 and isinstance(types[0], str) else ""
             mentioned = ITEM_MENTIONS.get(kind, ())
@@ -220,17 +217,14 @@ def _is_plain(values: list[Any]) -> bool:
     return len(values) > _LONG_LIST and set(map(type, values)) <= _PLAIN
 
 
-def _parsed(text: str) -> Any:
-    """The JSON in a field's text; the text itself if it is none."""
+def _parsed(name: str, text: str) -> Any:
+    """The JSON in a field's text; the text itself if it is none. Raises `BadRequest` if it is nested too deep."""
     try:
-        return json.loads(text, object_pairs_hook=make_object)
-    except (ValueError, RecursionError):
+        return DECODER.decode(text)
+    except ValueError:
         return text
-
-
-def _pairs(value: dict[str, Any]) -> Iterable[Pair]:
-    """The members of an object, all of them where a name is given twice."""
-    return value.pairs if isinstance(value, Doubled) else value.items()
+    except RecursionError:
+        raise BadRequest(f"Invalid '{name}': its JSON is nested too deep.", param=name) from None
 
 
 def _ids_in(value: Any) -> Iterable[tuple[Any, bool]]:
@@ -242,7 +236,7 @@ def _ids_in(value: Any) -> Iterable[tuple[Any, bool]]:
             yield one, True
         elif isinstance(one, dict):
             yield from (
-                (inner, False) for name, inner in _pairs(one) if name.casefold() == "id" and isinstance(inner, str)
+                (inner, False) for name, inner in pairs_of(one) if name.casefold() == "id" and isinstance(inner, str)
             )
         elif isinstance(one, list):
             values.extend(one)

@@ -19,11 +19,12 @@ from django.conf import settings
 from proxyapi import large_bodies
 from proxyapi.exceptions import BadRequest, NotFound, RouteNotAllowed
 from proxyapi.families import Route, find_route
+from proxyapi.json_members import Body, pairs_of
 from proxyapi.keyring import BUILT_IN, Caller
 from proxyapi.named_objects import NamedObjects
 from proxyapi.object_places import IN_PATHS, OTHER, READING_POSTS, Reference
 from proxyapi.ownership import owners_of
-from proxyapi.upstream import UpstreamRequest
+from proxyapi.upstream import FormPart, UpstreamRequest
 from usage.bodies import Part
 from usage.made_objects import MadeObjects, is_object_id
 
@@ -34,7 +35,6 @@ NOT_KEPT = frozenset({
 })  # fmt: skip
 # A later look at one of these shows ids that were not known when it was made.
 GROWING = frozenset({"/v1/responses/{id}", "/v1/batches/{id}", "/v1/fine_tuning/jobs/{id}"})
-NOBODYS = NotFound("No object found with that id.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ async def check(request: UpstreamRequest, caller: Caller) -> Access:
     """
     route = find_route(request.path)
     if route is None:
-        raise NOBODYS
+        raise NotFound("No object found with that id.")
     if caller.name == BUILT_IN:
         return await _see_all(route, request)
     if route.family.name == "models":
@@ -87,23 +87,35 @@ async def _see_all(route: Route, request: UpstreamRequest) -> Access:
 async def _read(request: UpstreamRequest, route: Route, named: NamedObjects) -> None:
     """Adds what the request names beside its path. Raises `BadRequest`."""
     if request.body is not None:
-        await large_bodies.run(len(request.content or b""), named.add_body, request.body)
-    for name, (file_name, content, _) in request.form:
-        named.add_field(name, content.decode("utf-8", "replace") if file_name is None else None)
+        await large_bodies.run(request.text_size, named.add_body, request.body)
+    if request.form:
+        await large_bodies.run(request.text_size, _read_fields, request.form, named)
     if request.query:
         named.add_query(request.query, is_list=route.is_collection)
 
 
+def _read_fields(form: Sequence[FormPart], named: NamedObjects) -> None:
+    for name, (file_name, content, _) in form:
+        named.add_field(name, content.decode("utf-8", "replace") if file_name is None else None)
+
+
 async def check_form(parts: Sequence[Part], caller: Caller) -> frozenset[str]:
     """The same for the fields of a form that is passed on as it arrives; returns the ids in it."""
-    named = NamedObjects()
-    with suppress(BadRequest) if caller.name == BUILT_IN else nullcontext():
-        for part in parts:
-            text = None if part.file_name is not None else part.content.decode("utf-8", "replace")
-            named.add_field(part.name.decode("utf-8", "replace"), text, is_whole=part.size == len(part.content))
+    size = sum(len(part.content) for part in parts)
+    named = await large_bodies.run(size, _read_form, parts, caller.name == BUILT_IN)
     if named and caller.name != BUILT_IN:
         await _check_named(named, await owners_of(named.references, named.mentions), caller)
     return frozenset({*named.references, *named.mentions})
+
+
+def _read_form(parts: Sequence[Part], may_be_odd: bool) -> NamedObjects:
+    """What the fields of a form name; of one that `may_be_odd`, what was found before a fault."""
+    named = NamedObjects()
+    with suppress(BadRequest) if may_be_odd else nullcontext():
+        for part in parts:
+            text = None if part.file_name is not None else part.content.decode("utf-8", "replace")
+            named.add_field(part.name.decode("utf-8", "replace"), text, is_whole=part.size == len(part.content))
+    return named
 
 
 async def visible(object_ids: Collection[str], caller: Caller) -> Callable[[str], bool]:
@@ -192,7 +204,6 @@ def _made(route: Route, request: UpstreamRequest, *, is_own: bool) -> MadeObject
     return MadeObjects(lasts=route.family.name != "responses")
 
 
-def _values(body: Any, name: str) -> list[Any]:
+def _values(body: Body | None, name: str) -> list[Any]:
     """The values of a member of the body; all of them, where it is given twice."""
-    pairs = body.items() if isinstance(body, dict) else body or ()
-    return [pair[1] for pair in pairs if pair[0] == name]
+    return [pair[1] for pair in pairs_of(body or ()) if pair[0] == name]

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from typing import Any, Protocol
+from typing import Protocol
 
 import httpx2
 from django.conf import settings
@@ -30,7 +30,7 @@ from proxyapi.exceptions import (
 )
 from proxyapi.exchange import Body, Exchange, Take
 from proxyapi.headers import Headers, pass_down
-from proxyapi.json_members import Member
+from proxyapi.json_members import Body as JSONBody
 from proxyapi.transport import Transport
 from proxyapi.transport_faults import Broken, ConnectTimeout, InvalidStatus, Late, NotConnected, TransportFault
 
@@ -85,10 +85,15 @@ class UpstreamRequest:
     deadline: float
     query: str = ""
     content: bytes | None = None
-    body: dict[str, Any] | Sequence[Member] | None = None
+    body: JSONBody | None = None
     form: list[FormPart] = field(default_factory=list)
     upload: Upload | None = None
     headers: Headers | None = None
+
+    @property
+    def text_size(self) -> int:
+        """How many bytes of it checks read: of a form, the fields without the files."""
+        return len(self.content or b"") + sum(len(text) for _, (file_name, text, _) in self.form if file_name is None)
 
 
 class UpstreamAnswer:

@@ -256,8 +256,9 @@ class CallView(ProxyView):
         """
         caller = cast(ProxyRequest, self.request).caller
         if caller.allowed_models and request.upload is None:
-            size = len(request.content or b"")
-            named = await large_bodies.run(size, model_places.in_request, request.content, request.form, request.query)
+            named = await large_bodies.run(
+                request.text_size, model_places.in_request, request.body, request.form, request.query
+            )
             policy.check_models(request.path, request.method, named, caller)
 
     async def hold(self, method: str, path: str, body: bytes | Form | None) -> None:

@@ -125,8 +125,9 @@ class PassThroughView(CallView):
         assert self.found is not None  # noqa: S101  (it is open)
         caller = cast(ProxyRequest, self.request).caller
         if caller.allowed_models:
-            query = self.call.request.raw_query.decode("latin-1")
-            named = model_places.in_fields(form.fields()) + model_places.in_query(query)
+            size = sum(len(part.content) for part in form.parts)
+            named = await large_bodies.run(size, lambda: model_places.in_fields(form.fields()))
+            named += model_places.in_query(self.call.request.raw_query.decode("latin-1"))
             policy.check_models(self.found.path, "POST", named, caller)
         self.call.new_objects.exclude(await object_access.check_form(form.parts, caller))
         await self.hold("POST", self.found.path, form.sizes())

@@ -1,0 +1,62 @@
+"""The check of owners where it meets odd requests: none costs the event loop, and none is let through unread."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from proxyapi import object_access
+from proxyapi.exceptions import BadRequest, NotFound
+from proxyapi.form_reader import MAX_KEPT_BYTES
+from proxyapi.keyring import Caller
+from proxyapi.named_objects import NamedObjects
+from proxyapi.object_access import check, check_form
+from proxyapi.upstream import Credentials, UpstreamRequest
+from usage.bodies import Part
+
+ANN = Caller("ann")
+
+
+async def test_each_refusal_of_a_path_is_an_error_of_its_own() -> None:
+    """One error for all calls would keep each call's frames, with its body, in its traceback."""
+    request = UpstreamRequest("GET", "/responses/a;b", Credentials("sk-x"), deadline=0.0)
+    errors = []
+    for _ in range(2):
+        with pytest.raises(NotFound) as caught:
+            await check(request, ANN)
+        errors.append(caught.value)
+
+    assert errors[0] is not errors[1]
+
+
+async def test_the_fields_of_a_large_form_are_read_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred fields of empty arrays take seconds."""
+    readers = set()
+
+    class Watched(NamedObjects):
+        def add_field(self, *arguments: Any, **options: Any) -> None:
+            readers.add(threading.current_thread())
+            super().add_field(*arguments, **options)
+
+    monkeypatch.setattr(object_access, "NamedObjects", Watched)
+    text = b"[" + b"[]," * (MAX_KEPT_BYTES // 3 - 1) + b"0]"
+    parts = [Part(name=b"x%d" % number, content=text, size=len(text)) for number in range(5)]
+
+    assert await check_form(parts, ANN) == frozenset()
+    assert len(readers) == 1
+    assert threading.current_thread() not in readers
+
+
+def test_a_field_whose_json_is_nested_too_deep_is_refused() -> None:
+    with pytest.raises(BadRequest, match="nested too deep"):
+        NamedObjects().add_field("session", '{"file_id":"file-1","x":' + "[" * 60_000)
+
+
+def test_a_field_of_json_with_a_control_character_is_read() -> None:
+    """Some servers read it."""
+    named = NamedObjects()
+    named.add_field("session", '{"file_id": "file-1", "x": "\t"}')
+
+    assert set(named.references) == {"file-1"}
