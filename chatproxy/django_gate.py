@@ -2,7 +2,7 @@
 
 In order: the Host, the method, then the body, which is whole and in memory before Django hears of the request. No page
 behind it has an upload: Django takes 1000 fields (DATA_UPLOAD_MAX_NUMBER_FIELDS), and a list's action on 1000 selected
-rows, each a UUID, is under `MAX_BODY_BYTES`.
+rows, each a UUID, is under `MAX_PAGE_BODY_BYTES`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpRequest
 
 from proxyapi.capacity import capacity
-from proxyapi.connection import Connection, connection_of
+from proxyapi.connection import Connection, close_if_unread, connection_of
 from proxyapi.exceptions import BadRequest, BodyTooLarge, CallerGone, MethodNotAllowed, ProxyError, RequestTimeout
 from proxyapi.headers import INERT
 from proxyapi.receiving import Receive
 from proxyapi.stranger_budget import stranger_budget
 from proxyapi.streaming import Send
 
-MAX_BODY_BYTES = 64 * 1024
+MAX_PAGE_BODY_BYTES = 64 * 1024
 BODY_SECONDS = 30.0
 STATIC = "/static/"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")  # RFC 9110, 9.2.1
@@ -42,10 +42,10 @@ class DjangoGate:
         except CallerGone:
             return
         except ProxyError as error:
-            _close_if_unread(connection)
+            close_if_unread(connection)
             await refuse(error, send)
             return
-        _close_if_unread(connection)
+        close_if_unread(connection)
         await self._application(dict(scope), Replay(body, receive, connection), send)
 
 
@@ -55,7 +55,7 @@ async def receive_body(scope: Mapping[str, Any], receive: Receive) -> bytes:
     Raises:
         BadRequest: the Host is not in ALLOWED_HOSTS. Static files have any: `/docs` needs them.
         MethodNotAllowed: a method for which no static file has an answer.
-        BodyTooLarge: it is over `MAX_BODY_BYTES`, or says that it will be.
+        BodyTooLarge: it is over `MAX_PAGE_BODY_BYTES`, or says that it will be.
         RequestTimeout: it was not there within `BODY_SECONDS`.
         CallerGone: it will never be.
     """
@@ -68,7 +68,7 @@ async def receive_body(scope: Mapping[str, Any], receive: Receive) -> bytes:
     if method != "POST":
         return b""
     announced = dict(scope["headers"]).get(b"content-length", b"")
-    if announced.isdigit() and int(announced) > MAX_BODY_BYTES:
+    if announced.isdigit() and int(announced) > MAX_PAGE_BODY_BYTES:
         raise too_large()
     client = scope.get("client")
     pieces: list[bytes] = []
@@ -82,7 +82,7 @@ async def receive_body(scope: Mapping[str, Any], receive: Receive) -> bytes:
                         raise CallerGone
                     pieces.append(message["body"])
                     share.add(len(message["body"]))
-                    if share.size > MAX_BODY_BYTES:
+                    if share.size > MAX_PAGE_BODY_BYTES:
                         raise too_large()
                     more = message["more_body"]
     except TimeoutError:
@@ -91,7 +91,7 @@ async def receive_body(scope: Mapping[str, Any], receive: Receive) -> bytes:
 
 
 def too_large() -> BodyTooLarge:
-    return BodyTooLarge(f"The request body is larger than {MAX_BODY_BYTES} bytes.")
+    return BodyTooLarge(f"The request body is larger than {MAX_PAGE_BODY_BYTES} bytes.")
 
 
 def check_host(scope: Mapping[str, Any]) -> None:
@@ -124,11 +124,6 @@ class Replay:
         while (message := await self._receive())["type"] != "http.disconnect":
             pass  # a body that came with the head, and is not wanted
         return message
-
-
-def _close_if_unread(connection: Connection) -> None:
-    if not connection.has_whole_body:
-        connection.close_behind_answer(discard=False)
 
 
 async def refuse(error: ProxyError, send: Send) -> None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from proxyapi.connection import connection_of
+from proxyapi.connection import close_if_unread, connection_of
 from proxyapi.headers import INERT
 from proxyapi.streaming import Send
 
@@ -46,8 +46,6 @@ def has_valid_host(scope: Mapping[str, Any]) -> bool:
 
 async def refuse_host(scope: Mapping[str, Any], send: Send) -> None:
     """Answers 400 and closes the connection; a body that is still on its way is not read."""
-    connection = connection_of(scope)
-    if not connection.has_whole_body:
-        connection.close_behind_answer(discard=False)
+    close_if_unread(connection_of(scope))
     await send(_START)
     await send({"type": "http.response.body", "body": _BODY})

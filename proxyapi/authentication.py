@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterable
 from typing import Any, cast
 
 from django.conf import settings
@@ -51,7 +52,7 @@ def find_caller(candidates: tuple[Any, ...]) -> Caller:
     Raises:
         InvalidKey: the same for missing, unknown, expired and revoked.
     """
-    given = next((candidate for candidate in candidates if candidate is not None), "")
+    given = _first_given(candidates)
     caller = keyring.find(given if isinstance(given, str) else "")
     if caller is None:
         raise InvalidKey
@@ -64,7 +65,7 @@ def check_secret(candidates: tuple[Any, ...], secret: str | None) -> None:
     Raises:
         InvalidKey: the same for missing and wrong.
     """
-    given = next((candidate for candidate in candidates if candidate is not None), "")
+    given = _first_given(candidates)
     expected = (secret or "").encode()
     matches = hmac.compare_digest(str(given).encode("utf-8", "replace"), expected)
     if not (matches and expected and isinstance(given, str)):
@@ -78,7 +79,7 @@ def caller_without_body(request: ProxyRequest) -> Caller | None:
     """
     call = request.call_request  # DRF's request looks each attribute up twice
     candidates = (call.GET.get("security_key"), call.META.get("HTTP_X_SECURITY_KEY"), _bearer(call))
-    given = next((candidate for candidate in candidates if candidate is not None), "")
+    given = _first_given(candidates)
     return keyring.find(given) if given else None
 
 
@@ -89,6 +90,11 @@ def names_another_key(request: ProxyRequest, caller: Caller) -> bool:
         return False
     found = keyring.find(given) if isinstance(given, str) else None
     return found is None or found.name != caller.name
+
+
+def _first_given(candidates: Iterable[Any]) -> Any:
+    """The first candidate that is there; an empty text if there is none."""
+    return next((candidate for candidate in candidates if candidate is not None), "")
 
 
 def _bearer(request: Request | CallRequest) -> str | None:

@@ -43,5 +43,11 @@ class Connection(Protocol):
         """The answer will have no length and no chunks: it ends with the connection (RFC 9112, 6.3)."""
 
 
+def close_if_unread(connection: Connection) -> None:
+    """Closes behind the answer if more of the request's body may come, and reads nothing of it."""
+    if not connection.has_whole_body:
+        connection.close_behind_answer(discard=False)
+
+
 def connection_of(scope: Mapping[str, Any]) -> Connection:
     return cast(Connection, scope["extensions"]["chatproxy"]["connection"])

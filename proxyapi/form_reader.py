@@ -15,8 +15,8 @@ beginning of each field is kept, unless the reader `keeps_all`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from urllib.parse import unquote
+from collections.abc import Iterable, Iterator
+from urllib.parse import unquote, unquote_plus
 
 from proxyapi.exceptions import BadForm
 from proxyapi.form_headers import MAX_HEAD_BYTES, PartHead, read_boundary, read_part_head
@@ -33,6 +33,7 @@ SINGLE_FIELDS = frozenset({
     "security_key", "access_token", "openai_api_key", "project", "organization", "timeout", "_charset_",
 })  # fmt: skip
 _SEPARATORS = re.compile(r"[\[\].\s\x00-\x20]+")
+_QUERY_SEPARATORS = re.compile("[&;]")
 _CONTROLS = re.compile("[\x00-\x1f\x7f]")
 
 
@@ -201,6 +202,13 @@ class FormReader:
             raise BadForm(f"'{name[:200]}' is too long, not UTF-8, or has control characters", param=name[:200])
         if name == "_charset_" and text.lower() != "utf-8":
             raise BadForm("it says that its charset is not UTF-8")
+
+
+def query_fields(query: str) -> Iterator[tuple[str, str]]:
+    """The names and values in a query, as servers may read it: some separate at `;`, too."""
+    for field in _QUERY_SEPARATORS.split(query):
+        name, _, value = field.partition("=")
+        yield unquote_plus(name), unquote_plus(value)
 
 
 def field_path(name: str) -> tuple[str, ...]:

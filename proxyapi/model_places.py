@@ -13,9 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_plus
 
-from proxyapi.form_reader import field_path
+from proxyapi.form_reader import field_path, query_fields
 from proxyapi.json_members import DECODER, Body, pairs_of
 
 if TYPE_CHECKING:
@@ -112,9 +111,8 @@ def in_query(query: str) -> NamedModels:
     """The models that a query names, in any spelling."""
     if not query:
         return NamedModels()
-    pairs = [pair.partition("=") for pair in re.split("[&;]", query)]
-    named = [value for name, _, value in pairs if any(map(is_model_name, field_path(unquote_plus(name))))]
-    return NamedModels(others=tuple(map(unquote_plus, named)))
+    named = [value for name, value in query_fields(query) if any(map(is_model_name, field_path(name)))]
+    return NamedModels(others=tuple(named))
 
 
 def is_model_name(name: str) -> bool:

@@ -6,14 +6,12 @@ The walk has a stack of its own, so no nesting is too deep for it; it looks at e
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import unquote_plus
 
 from proxyapi.exceptions import BadRequest
-from proxyapi.form_reader import field_path
+from proxyapi.form_reader import field_path, query_fields
 from proxyapi.json_members import DECODER, Body, pairs_of
 from proxyapi.object_places import (
     CALL_OBJECTS,
@@ -38,7 +36,6 @@ MOST_NAMED = 10_000  # ids in one request
 LONGEST_KEPT_NAME = 64
 _LONG_LIST = 64  # from here on its types are looked at first: of an embedding's tokens, all are numbers
 MENTION: Final = Reference("")  # a place whose id is refused only if another key made it
-_QUERY_FIELD = re.compile(r"[&;]")
 
 
 class NamedObjects:
@@ -89,9 +86,7 @@ class NamedObjects:
 
     def add_query(self, query: str, *, is_list: bool) -> None:
         """Reads a query; in that of a list `after` and `before` name objects too. Raises as `add_body`."""
-        for field in _QUERY_FIELD.split(query):
-            name, _, value = field.partition("=")
-            name, value = unquote_plus(name), unquote_plus(value)
+        for name, value in query_fields(query):
             if is_list and value and name.strip("[]").casefold() in CURSORS:
                 self._refer(value, OTHER, name)
             else:

@@ -14,7 +14,7 @@ from django.conf import settings
 
 from chatproxy import django_gate
 from chatproxy.asgi import application
-from chatproxy.django_gate import MAX_BODY_BYTES, DjangoGate
+from chatproxy.django_gate import MAX_PAGE_BODY_BYTES, DjangoGate
 from proxyapi.stranger_budget import stranger_budget
 from tests.asgi import Asgi
 from tests.chaos.lab import Postgres
@@ -53,7 +53,7 @@ async def test_a_body_without_end_is_cut(path: str, method: str) -> None:
     assert request.closes
     if method == "POST" and path in PAGES:
         assert status == 413
-        assert request.taken == MAX_BODY_BYTES + len(PIECE)
+        assert request.taken == MAX_PAGE_BODY_BYTES + len(PIECE)
     else:
         assert status == (405 if path in STATIC and method not in {"GET", "HEAD", "OPTIONS"} else 200)
         assert request.taken == 0
@@ -63,7 +63,7 @@ async def test_a_body_without_end_is_cut(path: str, method: str) -> None:
 
 @pytest.mark.parametrize("path", PAGES)
 async def test_a_body_that_is_announced_too_large_is_not_received(path: str) -> None:
-    headers = {**FORM, "transfer-encoding": "", "content-length": str(MAX_BODY_BYTES + 1)}
+    headers = {**FORM, "transfer-encoding": "", "content-length": str(MAX_PAGE_BODY_BYTES + 1)}
     request = Asgi("POST", path, headers=headers, pieces=repeat(PIECE))
 
     assert await request.ask(application) == 413
@@ -107,7 +107,7 @@ async def test_a_known_host_is_taken(host: str) -> None:
     assert await Asgi("POST", "/admin/", headers={**FORM, "host": host}).ask(DjangoGate(Pages())) == 200  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("size", [0, 1, MAX_BODY_BYTES])
+@pytest.mark.parametrize("size", [0, 1, MAX_PAGE_BODY_BYTES])
 async def test_what_fits_reaches_django_whole(size: int) -> None:
     body = bytes(size)
     request = Asgi("POST", "/admin/x/", headers=FORM, pieces=[body[at : at + 999] for at in range(0, size, 999)])
@@ -170,7 +170,7 @@ def test_a_list_action_on_as_many_rows_as_django_takes_fits() -> None:
     rows = [("_selected_action", str(uuid4())) for _ in range(most - 4)]
     others = [("action", "delete_selected"), ("select_across", "1"), ("index", "0"), ("csrfmiddlewaretoken", "x" * 64)]
 
-    assert len(urlencode([*others, *rows])) <= MAX_BODY_BYTES
+    assert len(urlencode([*others, *rows])) <= MAX_PAGE_BODY_BYTES
 
 
 def test_an_admin_can_save_a_form_with_every_permission(outage: tuple[Gateway, Postgres]) -> None:
