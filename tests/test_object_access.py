@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from proxyapi import object_access
+from proxyapi import object_access, ownership
 from proxyapi.exceptions import BadRequest, NotFound
 from proxyapi.form_reader import MAX_KEPT_BYTES
 from proxyapi.keyring import Caller
@@ -47,6 +49,32 @@ async def test_the_fields_of_a_large_form_are_read_beside_the_event_loop(monkeyp
     assert await check_form(parts, ANN) == frozenset()
     assert len(readers) == 1
     assert threading.current_thread() not in readers
+
+
+async def test_the_event_loop_has_its_turns_while_thousands_of_ids_are_looked_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_up: list[str] = []
+    seen: list[int] = []
+
+    def recall(object_id: str, known: dict[str, str]) -> bool:
+        looked_up.append(object_id)
+        known[object_id] = "ann"
+        return True
+
+    async def watch() -> None:
+        while True:
+            seen.append(len(looked_up))
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(ownership, "_recall", recall)
+    ids = [f"file-{number}" for number in range(5000)]
+    watcher = asyncio.create_task(watch())
+    owners = await ownership.owners_of(ids)
+    watcher.cancel()
+
+    assert owners == dict.fromkeys(ids, "ann")
+    assert max(later - before for before, later in pairwise(seen)) <= ownership.RECALLED_AT_ONCE
 
 
 def test_a_field_whose_json_is_nested_too_deep_is_refused() -> None:
