@@ -82,6 +82,14 @@ class Form:
     fields: Mapping[str, Sequence[str]]
     files: Sequence[int]
 
+    @classmethod
+    def of(cls, texts: Iterable[tuple[str, str]], files: Sequence[int]) -> Form:
+        """The form of these text fields, by name and value, and files of these sizes."""
+        fields: dict[str, list[str]] = {}
+        for name, text in texts:
+            fields.setdefault(name, []).append(text)
+        return cls(fields, files)
+
     @property
     def text_size(self) -> int:
         """How many bytes its text fields have."""

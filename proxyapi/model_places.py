@@ -9,16 +9,13 @@ SDK's request types. Not searched is the caller's own text, where the word means
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from proxyapi.form_reader import field_path, query_fields
 from proxyapi.json_members import DECODER, Body, pairs_of
-
-if TYPE_CHECKING:
-    from proxyapi.upstream import FormPart
 
 # In lower case, without hyphens and underscores.
 MODEL_NAMES = frozenset({
@@ -72,9 +69,8 @@ class NamedModels:
 _MAY_NAME = re.compile(r"model|fallback|\\u")
 
 
-def in_request(body: Body | None, form: Sequence[FormPart], query: str) -> NamedModels:
-    """The models that a request to upstream names: the JSON object in its body, its form, its query."""
-    texts = [(name, value.decode("utf-8", "replace")) for name, (file_name, value, _) in form if file_name is None]
+def in_request(body: Body | None, texts: Iterable[tuple[str, str]], query: str) -> NamedModels:
+    """The models that a request to upstream names: in its JSON object, the text fields of its form, its query."""
     return in_body(body or ()) + in_fields(texts) + in_query(query)
 
 

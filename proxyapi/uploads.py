@@ -50,10 +50,7 @@ class FormUpload:
 
     def sizes(self) -> Form:
         """What its price depends on."""
-        fields: dict[str, list[str]] = {}
-        for name, value in self.fields():
-            fields.setdefault(name, []).append(value)
-        return Form(fields, [part.size for part in self.parts if part.file_name is not None])
+        return Form.of(self.fields(), [part.size for part in self.parts if part.file_name is not None])
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The form's bytes, as they may go up.

@@ -91,6 +91,13 @@ class UpstreamRequest:
     headers: Headers | None = None
 
     @property
+    def form_texts(self) -> list[tuple[str, str]]:
+        """The form's text fields, by name and value, in their order."""
+        return [
+            (name, text.decode("utf-8", "replace")) for name, (file_name, text, _) in self.form if file_name is None
+        ]
+
+    @property
     def text_size(self) -> int:
         """How many bytes of it checks read: of a form, the fields without the files."""
         return len(self.content or b"") + sum(len(text) for _, (file_name, text, _) in self.form if file_name is None)

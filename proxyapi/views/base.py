@@ -257,7 +257,7 @@ class CallView(ProxyView):
         caller = cast(ProxyRequest, self.request).caller
         if caller.allowed_models and request.upload is None:
             named = await large_bodies.run(
-                request.text_size, model_places.in_request, request.body, request.form, request.query
+                request.text_size, model_places.in_request, request.body, request.form_texts, request.query
             )
             policy.check_models(request.path, request.method, named, caller)
 
@@ -300,8 +300,5 @@ def form_of(request: UpstreamRequest) -> Form | None:
     """The form of a request that has one, for its budget."""
     if not request.form:
         return None
-    texts: dict[str, list[str]] = {}
-    for name, (file_name, content, _) in request.form:
-        if file_name is None:
-            texts.setdefault(name, []).append(content.decode("utf-8", "replace"))
-    return Form(texts, [len(content) for _, (file_name, content, _) in request.form if file_name is not None])
+    sizes = [len(content) for _, (file_name, content, _) in request.form if file_name is not None]
+    return Form.of(request.form_texts, sizes)
