@@ -18,8 +18,9 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatproxy.settings")
 django_application = get_asgi_application()  # sets Django up: what follows may import models
 
+from chatproxy import content_type, host_header  # noqa: E402  (after Django is set up)
 from chatproxy.django_gate import DjangoGate  # noqa: E402  (after Django is set up)
-from chatproxy.host_header import has_valid_host, refuse_host  # noqa: E402  (after Django is set up)
+from chatproxy.head_refusal import refuse_head  # noqa: E402  (after Django is set up)
 from proxyapi import ownership, upstream  # noqa: E402  (after Django is set up)
 from proxyapi.background import watch_pending  # noqa: E402  (after Django is set up)
 from proxyapi.capacity import capacity  # noqa: E402  (after Django is set up)
@@ -46,8 +47,10 @@ DJANGO_FOLDERS = ("/admin/", "/my-usage/", "/static/")
 async def application(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         await run_lifespan(receive, send)
-    elif not has_valid_host(scope):
-        await refuse_host(scope, send)
+    elif not host_header.has_valid_host(scope):
+        await refuse_head(scope, send, host_header.WORDS)
+    elif not content_type.has_short_content_type(scope):
+        await refuse_head(scope, send, content_type.WORDS)
     elif f"{scope['path']}/".startswith(DJANGO_FOLDERS):
         await django_gate(scope, receive, send)
     else:

@@ -5,35 +5,13 @@ Proxies and servers differ about whom a request without one, or with two, is for
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from proxyapi.connection import close_if_unread, connection_of
-from proxyapi.headers import INERT
-from proxyapi.streaming import Send
-
 # RFC 3986, 3.2.2 and 3.2.3: a host or an address, and a port; it may be empty.
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
-_ERROR = {
-    "message": "An HTTP/1.1 request must have exactly one valid Host header.",
-    "type": "invalid_request_error",
-    "param": None,
-    "code": "bad_request",
-    "request_id": None,
-}
-_BODY = json.dumps({"error": _ERROR}).encode()
-_START = {
-    "type": "http.response.start",
-    "status": 400,
-    "headers": [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(_BODY)).encode()),
-        (b"connection", b"close"),
-        *INERT,
-    ],
-}
+WORDS = "An HTTP/1.1 request must have exactly one valid Host header."
 
 
 def has_valid_host(scope: Mapping[str, Any]) -> bool:
@@ -42,10 +20,3 @@ def has_valid_host(scope: Mapping[str, Any]) -> bool:
     if len(hosts) != 1:
         return not hosts and scope["http_version"] == "1.0"
     return _HOST.fullmatch(hosts[0]) is not None
-
-
-async def refuse_host(scope: Mapping[str, Any], send: Send) -> None:
-    """Answers 400 and closes the connection; a body that is still on its way is not read."""
-    close_if_unread(connection_of(scope))
-    await send(_START)
-    await send({"type": "http.response.body", "body": _BODY})

@@ -1,4 +1,4 @@
-"""Owns HTTP at the socket: uvicorn's protocol, with a bound on a request's head, and its one error in JSON.
+"""Owns HTTP at the socket: uvicorn's protocol, with bounds on a request's head and framing, and its one error in JSON.
 
 Each call finds it in its scope, as `proxyapi.connection.Connection`: ASGI has no words for what is asked there.
 """
@@ -22,7 +22,14 @@ from proxyapi.headers import INERT
 
 # Request line and headers; uvicorn alone takes as many as a client likes to send. A read may add 256 KiB to it.
 MAX_HEAD_BYTES = 64 * 1024
+# Each line costs as much as 100 bytes; Apache takes 100 of them.
+MAX_HEADERS = 200
+# What a body in chunks may have around its content: sizes, extensions, trailers. Beyond it, as much as it has content;
+# of a client that has shown no good key an eighth of that, since chunks of a few bytes cost as much as large ones.
+MAX_FRAMING_BYTES = 64 * 1024
+STRANGER_FRAMING_SHARE = 8
 HEAD_SECONDS = 30.0
+INVALID = "Invalid HTTP request received."
 INERT_LINES = b"".join(b"%b: %b\r\n" % pair for pair in INERT)
 # Requests that may wait behind the one that is answered, and be read meanwhile.
 MOST_QUEUED = 16
@@ -47,6 +54,8 @@ class Protocol(HttpToolsProtocol):
         self._connections = Connections() if connections is None else connections
         self._in_head = False
         self._head_bytes = 0
+        self._wire_bytes = 0  # of the newest request, since the read in which its head ended
+        self._content_bytes = 0  # of its body
         self._running: RequestResponseCycle | None = None
         self._departed: Callable[[], None] | None = None  # to be told when the running call's client hangs up
         self._head_timer: asyncio.TimerHandle | None = None
@@ -140,19 +149,31 @@ class Protocol(HttpToolsProtocol):
             return
         if self._in_head:  # since an earlier read: the one in which a head begins may have a body before it
             self._head_bytes += len(data)
+        else:
+            self._wire_bytes += len(data)
         self._unset_keepalive_if_required()
         try:
             self._parse(data)
         except httptools.HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
+            has_too_many = self._in_head and len(self.headers) > MAX_HEADERS
+            words = f"The request has more than {MAX_HEADERS} headers." if has_too_many else INVALID
+            self.send_400_response(words)
             return
         if self.transport.is_closing():
             return
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
             self.send_400_response("The request's head is too large.")
+        elif self._has_too_much_framing():
+            self.send_400_response("The chunks of the request's body are too small, or its trailers too large.")
         # An idle one may have sent what is no head yet: empty lines.
         elif self._head_timer is None and (self._in_head or self.cycle is None or self.cycle.response_complete):
             self._expect_head()
+
+    def _has_too_much_framing(self) -> bool:
+        framing = self._wire_bytes - self._content_bytes - MAX_FRAMING_BYTES
+        if framing <= 0 or self.cycle is None or not self.cycle.more_body:
+            return False
+        return framing > self._content_bytes // (1 if self.is_known else STRANGER_FRAMING_SHARE)
 
     def _parse(self, data: bytes) -> None:
         """Raises `httptools.HttpParserError` for what is not HTTP."""
@@ -194,14 +215,25 @@ class Protocol(HttpToolsProtocol):
         self._head_bytes = 0
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # a trailer is dropped, as RFC 9110, 6.5.1 allows: the call has its headers already
+            super().on_header(name, value)
+            if len(self.headers) > MAX_HEADERS:
+                raise ValueError  # the parser makes a fault of its own of it
+
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._wire_bytes = self._content_bytes = 0
         self._cancel_head_timer()
         self.scope["extensions"] = {"chatproxy": {"connection": self}}
         super().on_headers_complete()
         # uvicorn reads no more while a request waits for its turn, and then nobody would see a hang-up.
         if self._departed is not None and len(self.pipeline) < MOST_QUEUED:
             self.flow.resume_reading()
+
+    def on_body(self, body: bytes) -> None:
+        self._content_bytes += len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         # At an offer to upgrade the parser says so of the head alone; the body follows (chatproxy.upgrades).

@@ -11,7 +11,8 @@ import re
 # Control characters but tab and newline, lone surrogates, and marks that are not seen and move what is: direction
 # overrides, embeddings and isolates (Unicode TR9), zero widths, line separators, the byte order mark.
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-FORMULA = re.compile(r"\s*[=+\-@\t\r\n]|[\t\r\n]")
+# Excel in Chinese and Japanese computes what begins with a full-width sign, too.
+FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r\n]|[\t\r\n]")
 ELLIPSIS = "…"
 
 

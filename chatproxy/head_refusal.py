@@ -1,0 +1,32 @@
+"""Owns the answer to a request whose head no path can have; nobody has looked at who calls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from proxyapi.connection import close_if_unread, connection_of
+from proxyapi.headers import INERT
+from proxyapi.streaming import Send
+
+
+async def refuse_head(scope: Mapping[str, Any], send: Send, words: str) -> None:
+    """Answers 400 and closes the connection; a body that is still on its way is not read."""
+    close_if_unread(connection_of(scope))
+    error = {
+        "message": words,
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "bad_request",
+        "request_id": None,
+    }
+    body = json.dumps({"error": error}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+        *INERT,
+    ]
+    await send({"type": "http.response.start", "status": 400, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
