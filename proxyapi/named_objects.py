@@ -238,11 +238,12 @@ def _ids_in(value: Any) -> Iterable[tuple[Any, bool]]:
 
 
 def _has_content(kind: str, item: dict[str, Any]) -> bool:
-    """Whether the item is more than a reference."""
+    """Whether the item is more than a reference. A message with a role and no words, and an empty output, are."""
     content = ITEM_CONTENT.get(kind)
     if content is None:
-        return any(value for name, value in item.items() if name not in ITEM_FRAME)
-    return any(item.get(name) for name in content)
+        return any(value is not None for name, value in item.items() if name not in ITEM_FRAME)
+    has_empty_content = "content" in content and "role" in item and item.get("content") == []
+    return has_empty_content or any(item.get(name) for name in content)
 
 
 def _shown(name: str) -> str:

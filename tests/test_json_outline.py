@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.json_texts import Pairs, documents, write
 from usage import json_outline
 from usage.answer_text import parse_event
-from usage.answers import LARGEST_PARSED, Answer, parse_body
+from usage.answers import LARGEST_PARSED, WANTED, Answer, parse_body
 from usage.json_outline import read_outline
 
 chances = st.randoms(use_true_random=False)
@@ -108,7 +108,7 @@ def test_a_large_answer_is_read_without_what_is_large(odd: bytes, large: str) ->
         "objects": b'"data": [%s], ' % b",".join([b'{"a": [1, "]\\"}"]}'] * 50_000),
     }[large]
     body = CHAT.encode().replace(b"%s", filler + odd)
-    parsed = parse_body(body)
+    parsed = parse_body(body, WANTED)
 
     assert len(body) > LARGEST_PARSED
     assert "data" not in parsed

@@ -139,6 +139,8 @@ def test_an_item_without_content_of_its_own_is_a_reference(name: str, item: str)
     [
         f'{{"id":"{A}","type":"message","role":"assistant","content":[{{"type":"output_text","text":"hi"}}]}}',
         f'{{"id":"{A}","role":"user","content":"hi"}}',
+        f'{{"id":"{A}","type":"message","role":"assistant","content":[]}}',
+        f'{{"id":"{A}","type":"local_shell_call_output","output":""}}',
         f'{{"id":"{A}","type":"reasoning","summary":[],"encrypted_content":"gAAA"}}',
         f'{{"id":"{A}","type":"function_call","call_id":"call_1","name":"f","arguments":"{{}}"}}',
         f'{{"id":"{A}","type":"web_search_call","status":"completed","action":{{"type":"search","query":"x"}}}}',
