@@ -101,6 +101,7 @@ def test_which_posts_must_name_a_model() -> None:
 # Paths without a POST.
 ONLY_LOOKED_AT = {
     "/v1/chat/completions/{id}/messages", "/v1/responses/{id}", "/v1/responses/{id}/input_items",
+    "/v1/audio/voices/{id}",
     "/v1/conversations/{id}/items/{id}", "/v1/models", "/v1/models/{id}", "/v1/files/{id}", "/v1/files/{id}/content",
     "/v1/vector_stores/{id}/files/{id}/content", "/v1/vector_stores/{id}/file_batches/{id}",
     "/v1/vector_stores/{id}/file_batches/{id}/files", "/v1/batches/{id}", "/v1/fine_tuning/jobs/{id}",
