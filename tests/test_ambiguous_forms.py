@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 
 from tests.ambiguous_forms import ALLOWED, AMBIGUOUS, END, FILE, SECRET, TYPE, named
@@ -15,7 +17,7 @@ PATHS = ("/v1/audio/transcriptions", "/openai/audio/transcriptions")
 
 @pytest.fixture(scope="module")
 def key(gateway: Gateway) -> str:
-    return gateway.make_key("whispers", "--model", "whisper-*")
+    return gateway.make_key(f"whispers {uuid.uuid4()}", "--model", "whisper-*")  # this may be made once more
 
 
 def send(gateway: Gateway, path: str, key: str, body: bytes, *content_types: bytes, pieces: int = 1) -> WireAnswer:

@@ -156,7 +156,7 @@ def test_make_dev_shows_a_stranger_nothing(gateway_database: str, tmp_path: Path
         local = gateway.http.get("/admin/nowhere/")
         log = gateway.log
 
-    assert (stranger.status_code, stranger.text) == (400, "Bad Request")
+    assert (stranger.status_code, stranger.text) == (400, "This Host is not one of ALLOWED_HOSTS.\n")
     assert stranger.headers["x-content-type-options"] == "nosniff"
     assert "default-src 'none'" in stranger.headers["content-security-policy"]
     assert local.status_code in {302, 404}

@@ -108,7 +108,7 @@ def test_nobody_gives_what_he_lacks(manager: User, browser: Client, who: str, fi
         if field == "user_permissions"
         else Group.objects.filter(name__in=["viewer", "analyst", "admin"]).values_list("pk", flat=True)
     )
-    for given in [*([pk] for pk in lacked[::20]), [*lacked]]:  # rendering the form takes a third of a second
+    for given in [[lacked[0]], [*lacked]]:  # rendering the form takes a third of a second
         answer = browser.post(f"{USERS}{user.pk}/change/", fields_of(user, **{field: given}))
         assert answer.status_code == 200, given
         assert "Select a valid choice" in answer.content.decode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -49,7 +50,7 @@ def test_it_works(gateway: Gateway, simulator: Simulator) -> None:
 
 @pytest.fixture(scope="module")
 def key(gateway: Gateway) -> str:
-    return gateway.make_key("in a call")
+    return gateway.make_key(f"in a call {uuid.uuid4()}")  # this may be made once more
 
 
 @pytest.mark.parametrize("place", ["body", "query", "bearer", "header"])

@@ -92,6 +92,7 @@ def test_an_answer_keeps_every_other_byte(before: bytes, after: bytes) -> None:
     [
         "AT&T &amp; co; R&D; &#233; &nope; &#0; &#x; 100% \\x4 \\xzz &lt;b&gt;",
         "basic authentication, Basic knowledge, basic: dXNlcg==",
+        "Basic \u0130",  # one letter, and of base64 in lower case
         "crazay NrL c2stzzzzzzzzzzzzzzzzzzzz 736b2d736b2d736b2d736b2d",
         "dGhpcyBpcyBub3RoaW5nIGJ1dCBhIHNlbnRlbmNlIGluIGJhc2U2NA==",
         "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",

@@ -121,7 +121,7 @@ def _from_letters(letters: str) -> str:
         if len(letters) % 4 == 1:
             letters = letters[:-1]
         return binascii.a2b_base64(letters + "==").decode("latin-1")
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one; the other: a letter beyond ASCII, which is plain in lower case
         return ""
 
 
