@@ -74,9 +74,7 @@ def test_json_where_a_form_is_wanted_is_415(gateway: Gateway) -> None:
     assert_refused(answer, 415, "invalid_request_error", "unsupported_media_type")
 
 
-@pytest.mark.parametrize(
-    "content_type", ["x/" + "y" * 20_000, "application/json; charset=\xe9", "application/json;" * 99]
-)
+@pytest.mark.parametrize("content_type", ["application/json; charset=\xe9", "application/json;" * 30, "x"])
 def test_an_odd_content_type_is_an_error_of_ours(gateway: Gateway, content_type: str) -> None:
     with connect(gateway) as wire:
         wire.send(head("POST", "/nothing", f"Content-Type: {content_type}", length=2) + b"{}")
