@@ -49,7 +49,7 @@ def loaded(site: Gateway) -> Gateway:
 
 
 def tile(page: Page, name: str) -> str:
-    return re.sub(r"\s+", " ", page.locator(f"[data-tile={name}]").inner_text())
+    return re.sub(r"\s+", " ", page.locator(f"[data-tile={name}]").inner_text()).strip()
 
 
 def follow(page: Page, name: str) -> None:
