@@ -47,6 +47,11 @@ class JoiningTransport:
         if self._transport.get_write_buffer_size():
             self._closes_slowly()
 
+    def forget_callbacks(self) -> None:
+        """Drops the callbacks, which refer to the object that owns this one; the connection has been lost."""
+        self._linger = None
+        self._closes_slowly = lambda: None
+
     def is_closing(self) -> bool:
         return self._lingers or bool(self._transport.is_closing())
 

@@ -59,6 +59,7 @@ class Protocol(HttpToolsProtocol):
         self._running: RequestResponseCycle | None = None
         self._departed: Callable[[], None] | None = None  # to be told when the running call's client hangs up
         self._head_timer: asyncio.TimerHandle | None = None
+        self.is_lost = False
         self._heard_enough = False  # what comes now is read for the end behind it only
         self._discardable = 0  # bytes of a body that nobody reads
         self._linger_timer: asyncio.TimerHandle | None = None
@@ -82,13 +83,16 @@ class Protocol(HttpToolsProtocol):
 
     @property
     def has_whole_body(self) -> bool:
-        return self._running is not None and not self._running.more_body
+        return self.is_lost or (self._running is not None and not self._running.more_body)
 
     @property
     def takes_bytes(self) -> bool:
         return not self.flow.write_paused
 
     def watch_departure(self, departed: Callable[[], None]) -> None:
+        if self.is_lost:
+            departed()
+            return
         self._departed = departed
         self.flow.resume_reading()  # a large body has paused it, and whoever does not read sees no end
 
@@ -108,7 +112,8 @@ class Protocol(HttpToolsProtocol):
         return True
 
     def close_behind_answer(self, *, discard: bool) -> None:
-        assert self._running is not None  # noqa: S101  (an answer is being made)
+        if self._running is None:  # the connection was lost
+            return
         self._running.keep_alive = False
         self._discardable = MAX_DISCARDED_BYTES if discard else 0
         self._joining.linger(self._linger)
@@ -125,7 +130,7 @@ class Protocol(HttpToolsProtocol):
         self._linger_timer = self.loop.call_later(seconds, self.transport.close)
 
     def _drop_body(self) -> None:
-        """Lets go of what has come of a body: a connection is part of a circle, which the collector is slow to find."""
+        """Frees what has come of a body."""
         for cycle in (self._running, self.cycle):
             if cycle is not None:
                 cycle.body = bytearray()
@@ -134,7 +139,8 @@ class Protocol(HttpToolsProtocol):
         self.transport.abort()
 
     def answer_until_close(self) -> None:
-        assert self._running is not None  # noqa: S101  (an answer is being made)
+        if self._running is None:  # the connection was lost
+            return
         self._running.keep_alive = False
         self._running.chunked_encoding = False
         self._running.expected_content_length = sys.maxsize
@@ -205,10 +211,24 @@ class Protocol(HttpToolsProtocol):
         self._cancel_head_timer()
         if self._linger_timer is not None:
             self._linger_timer.cancel()
-        self._stall_watch.stop()
         self._connections.remove(self)
+        self._unset_keepalive_if_required()
         super().connection_lost(exc)
+        self._break_cycles()
+
+    def _break_cycles(self) -> None:
+        """Breaks the reference cycles through this object: the garbage collector runs too rarely to wait for it.
+
+        A call that still runs has its own references to its scope and to its `RequestResponseCycle`.
+        """
+        self.is_lost = True
         self._drop_body()
+        self._departed = None
+        self._running = None
+        del self.cycle, self.scope
+        self.pipeline.clear()
+        self._stall_watch.forget_callbacks()
+        self._joining.forget_callbacks()
 
     def on_message_begin(self) -> None:
         self._in_head = True

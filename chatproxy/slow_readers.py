@@ -55,6 +55,12 @@ class StallWatch:
             self._timer.cancel()
             self._timer = None
 
+    def forget_callbacks(self) -> None:
+        """Drops the callbacks, which refer to the object that owns this one; the connection has been lost."""
+        self.stop()
+        self._least_speed = lambda: 0.0
+        self._aborted = lambda: None
+
     def _mark(self) -> None:
         self._since = self._loop.time()
         self._size = self._transport.get_write_buffer_size()

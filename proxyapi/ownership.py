@@ -34,7 +34,7 @@ SWEEP_SECONDS = 60.0
 SHIPPED_WITHIN = 120.0  # younger links are left alone
 BATCH = 1000
 RECALLED_AT_ONCE = 200  # ids; about 2 ms
-MOST_KEPT = 20_000  # owners in memory, about 5 MB
+MOST_KEPT = 5_000  # owners in memory, about 1 MB
 # So long nobody asks again for the owner of an id that nobody has made. An object cannot be named before it is made.
 UNKNOWN_SECONDS = 60.0
 FOLDER_MODE = 0o700

@@ -81,7 +81,7 @@ async def asking(server: Server) -> AsyncIterator[socket.socket]:
 
 async def is_dropped(server: Server) -> None:
     """Returns when the server has no connection any more."""
-    await until(lambda: bool(server.protocols) and all(one.parser is None for one in server.protocols))
+    await until(lambda: bool(server.protocols) and all(one.is_lost for one in server.protocols))
 
 
 async def plain(_: Any, __: Any, send: Any) -> None:
