@@ -15,6 +15,7 @@ from proxyapi import large_bodies
 
 # Finding a member's place costs fifty times what reading it does; an API has a few dozen names.
 MOST_MEMBERS = 10_000
+_SPACES = frozenset(" \t\n\r")
 _SPACE = re.compile(r"[ \t\n\r]*+")
 _LONGEST_SPACE = 65536  # characters passed over at a time: between two searches the event loop gets its turn
 
@@ -124,6 +125,8 @@ def _decoder_for(text: str) -> json.JSONDecoder:
 
 
 def _past_space(text: str, at: int) -> int:
+    if text[at : at + 1] not in _SPACES:
+        return at
     end = _SPACE.match(text, at, at + _LONGEST_SPACE).end()  # type: ignore[union-attr]  # it matches nothing, too
     while end - at == _LONGEST_SPACE:
         at = end

@@ -56,16 +56,24 @@ def forms_of(secret: str) -> Forms | None:
 
 def find_encoded_tokens(text: str, lower: str, has_token: Callable[[str], object]) -> Iterator[Span]:
     """Where something is encoded that has a token in it: `has_token` looks at what it decodes to."""
-    if _any_in(_TOKEN_MARKS, text):
+    if any_in(TOKEN_MARKS, text):
         for match in _RUN.finditer(text):
             run = match[0]
-            may_have = _SHORTEST_RUN <= len(run) <= _LONGEST_RUN and _any_in(_TOKEN_MARKS, run)
+            may_have = _SHORTEST_RUN <= len(run) <= _LONGEST_RUN and any_in(TOKEN_MARKS, run)
             if may_have and any(map(has_token, _decoded(run))):
                 yield match.span()
-    if _any_in(_TOKEN_MARKS_IN_HEX, lower):
+    if any_in(TOKEN_MARKS_IN_HEX, lower):
         for match in _HEX_RUN.finditer(lower):
             if any(has_token(_from_hex(match[0][start:])) for start in (0, 1)):
                 yield match.span()
+
+
+def any_in(marks: tuple[str, ...], text: str) -> bool:
+    """Whether one of these short texts stands in `text`."""
+    for mark in marks:  # noqa: SIM110  (half the time of `any` with a generator, for every text)
+        if mark in text:
+            return True
+    return False
 
 
 def find_basic(text: str, lower: str) -> Iterator[Span]:
@@ -89,19 +97,12 @@ def _form(core: str) -> BaseForm:
     return BaseForm(first, parts[-1][-_PART:], re.compile(pattern))
 
 
-def _any_in(marks: tuple[str, ...], text: str) -> bool:
-    for mark in marks:  # noqa: SIM110  (half the time of `any` with a generator, for every text)
-        if mark in text:
-            return True
-    return False
-
-
 def _marks(prefix: str) -> tuple[str, ...]:
     return tuple(_cores(prefix.encode()))
 
 
-_TOKEN_MARKS = (*_marks("sk-"), *_marks("sess-"), *_marks("cp-"))
-_TOKEN_MARKS_IN_HEX = tuple(prefix.encode().hex() for prefix in ("sk-", "sess-", "cp-"))
+TOKEN_MARKS = (*_marks("sk-"), *_marks("sess-"), *_marks("cp-"))
+TOKEN_MARKS_IN_HEX = tuple(prefix.encode().hex() for prefix in ("sk-", "sess-", "cp-"))
 
 
 def _decoded(run: str) -> Iterator[str]:

@@ -16,7 +16,15 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
-from usage.encodings import BaseForm, find_basic, find_encoded_tokens, forms_of
+from usage.encodings import (
+    TOKEN_MARKS,
+    TOKEN_MARKS_IN_HEX,
+    BaseForm,
+    any_in,
+    find_basic,
+    find_encoded_tokens,
+    forms_of,
+)
 from usage.escapes import Span, Unescaped, has_escapes, unescape
 
 REDACTED = "[redacted]"
@@ -63,6 +71,9 @@ def _token(prefix: str, length: int) -> tuple[str, re.Pattern[str]]:
 
 
 _TOKENS = (_token("sk-", 16), _token("sess-", 16), _token("cp-", 43))
+# Of these marks one is in every text, as it is or in lower case, in which anything but an exact secret can be found.
+_MARKS = (*(prefix for prefix, _ in _TOKENS), *TOKEN_MARKS)
+_MARKS_IN_LOWER = ("key", "authorization", "access", "bearer", "basic", *TOKEN_MARKS_IN_HEX)
 
 
 def redact(text: str, extra: Sequence[str] = ()) -> str:
@@ -90,7 +101,7 @@ def redact_answer(body: bytes, extra: Sequence[str]) -> bytes:
 
 def redact_each(texts: Sequence[str], extra: Sequence[str]) -> list[str]:
     """Each of these texts, as `redact` returns it: one look at all of them is enough when none has a secret."""
-    joined = "\n".join(texts)
+    joined = " ".join(texts)
     return list(texts) if redact(joined, extra) == joined else [redact(text, extra) for text in texts]
 
 
@@ -121,6 +132,8 @@ def _redact(text: str, extra: Sequence[str], find: Finder) -> str:
 def _find(text: str, exact: _Exact) -> list[Span]:
     lower = _lower(text)
     spans = exact.find(text, lower)
+    if not any_in(_MARKS, text) and not any_in(_MARKS_IN_LOWER, lower):
+        return spans
     for prefix, token in _TOKENS:
         if prefix in text:
             spans += [match.span() for match in token.finditer(text)]
@@ -162,16 +175,21 @@ class _Exact:
             if forms is not None:
                 self._in_hex.append(forms.in_hex)
                 self._in_base64 += forms.in_base64
+        self._marks = (*(literal for literal, _ in self._patterns), *(form.first for form in self._in_base64))
+        self._marks_in_lower = tuple(self._in_hex)
+        self._marks_in_lines = tuple(form.second for form in self._in_base64)
 
     def find(self, text: str, lower: str) -> list[Span]:
         """Where they stand in `text`, which is `lower` in lower case."""
+        has_lines = "\n" in text or "\\n" in text or "\\r" in text  # one may end within the first part of base64
+        may_have = any_in(self._marks, text) or any_in(self._marks_in_lower, lower)
+        if not may_have and not (has_lines and any_in(self._marks_in_lines, text)):
+            return []
         patterns = [pattern for literal, pattern in self._patterns if literal in text]
         spans = [match.span() for pattern in patterns for match in pattern.finditer(text)]
-        forms = [form for form in self._in_base64 if form.first in text]
-        if "\n" in text or "\\n" in text or "\\r" in text:  # the end of a line may stand within the first part
-            forms += [form for form in self._in_base64 if form.second in text]
-        for form in forms:
-            spans += form.find(text)
+        for form in self._in_base64:
+            if form.first in text or (has_lines and form.second in text):
+                spans += form.find(text)
         for digits in self._in_hex:
             if digits in lower:
                 spans += [match.span() for match in re.finditer(digits, lower)]

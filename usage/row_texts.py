@@ -22,6 +22,8 @@ LONGEST_NAMES = 2000  # characters of the names in a usage object, as they are c
 
 def short(value: str, length: int, secrets: tuple[str, ...]) -> str:
     """At most `length` characters of a text, without secrets. Names of models and clients come again and again."""
+    if not value:
+        return ""
     if len(value) <= LONGEST_KEPT:
         return _kept_short(value, length, secrets)
     margin = margin_for(secrets)

@@ -145,8 +145,10 @@ class PassThroughView(CallView):
 
     def list_filter(self) -> Keeps | None:
         """Which items of the answer the caller may see; None if it is no list, or all of it is for the caller."""
+        if self.request.method != "GET":
+            return None
         caller, route = cast(ProxyRequest, self.request).caller, self.found
-        if route is None or self.request.method != "GET":
+        if route is None:
             return None
         if route.name == "/v1/models":
             return models_of(caller) if caller.allowed_models else None
