@@ -116,6 +116,28 @@ def strangers() -> list[Attack]:
         ),
         Attack("heads of 60 kB", (in_pieces(head("GET", "/x", "X-Padding: " + "x" * 60_000)),), 16, "same"),
         Attack("heads of 1 MB", (in_pieces(head("GET", "/x", "X-Padding: " + "x" * 1_000_000)),), 16),
+        Attack(
+            "15,000 header lines of 4 bytes",
+            (in_pieces(b"GET /x HTTP/1.1\r\nHost: bench\r\n" + b"a:\r\n" * 15_000),),
+            16,
+        ),
+        Attack("a Content-Type of 60 kB of `;`", (semicolons("/v1/chat/completions"), semicolons("/openai")), 16),
+        Attack("chunks of one byte, without end, /openai", (chunks(b"1\r\na\r\n"),), 16),
+        Attack("trailers without end, /openai", (chunks(b"a: b\r\n" * 1000, before=b"0\r\n"),), 16),
+        Attack("GET /admin/login/, 16 connections", ((head("GET", "/admin/login/", host="localhost"),),), 16, "same"),
+        Attack(
+            f"GET /admin/login/ with a made-up session, {MANY_ADDRESSES} addresses",
+            ((head("GET", "/admin/login/", "Cookie: sessionid=" + "a" * 32, host="localhost"),),),
+            connections=MANY_ADDRESSES,
+            then="same",
+            addresses=MANY_ADDRESSES,
+        ),
+        Attack(
+            f"logins, 64 connections, {MANY_ADDRESSES} addresses",
+            (login(),),
+            connections=64,
+            addresses=MANY_ADDRESSES,
+        ),
         Attack("15,000 names in a query, /usage", (in_pieces(head("GET", "/usage?" + query(15_000))),), 16, "same"),
     ]
 
@@ -142,10 +164,12 @@ def head(method: str, target: str, *headers: str, host: str = "bench") -> bytes:
     return "\r\n".join([f"{method} {target} HTTP/1.1", f"Host: {host}", *headers, "", ""]).encode()
 
 
-def with_body(method: str, path: str, body: bytes, *headers: str, content_type: str = "application/json") -> Pieces:
+def with_body(
+    method: str, path: str, body: bytes, *headers: str, content_type: str = "application/json", host: str = "bench"
+) -> Pieces:
     """A whole request; a short body is in the piece that has its head."""
-    content = head(method, path, f"Content-Type: {content_type}", f"Content-Length: {len(body)}", *headers) + body
-    return in_pieces(content)
+    about = (f"Content-Type: {content_type}", f"Content-Length: {len(body)}")
+    return in_pieces(head(method, path, *about, *headers, host=host) + body)
 
 
 def with_length(method: str, path: str, length: int, body: list[bytes], *headers: str) -> Pieces:
@@ -170,6 +194,24 @@ def many_lists(size: int) -> tuple[int, list[bytes]]:
 def many_keys(content_type: str) -> Pieces:
     body = b'{"security_key":"wrong","x":"' + b"cp-aaaa" * 10_000 + b'"}'
     return with_body("POST", "/openai", body, content_type=content_type)
+
+
+def semicolons(path: str) -> Pieces:
+    return with_body("POST", path, b"{}", content_type="a/b" + ";" * 60_000)
+
+
+def chunks(content: bytes, *, before: bytes = b"") -> Pieces:
+    """A body in chunks: the first one has a kilobyte, then come `before` and 64 MiB of `content`."""
+    start = head("POST", "/openai", "Content-Type: application/json", "Transfer-Encoding: chunked")
+    return (start + b"400\r\n" + b" " * KIB + b"\r\n" + before, *[content * (PIECE // len(content))] * 1024)
+
+
+def login() -> Pieces:
+    """A password for the admin, with the token that Django wants to see twice."""
+    token = "a" * 32
+    form = f"csrfmiddlewaretoken={token}&username=admin&password=wrong".encode()
+    kind = "application/x-www-form-urlencoded"
+    return with_body("POST", "/admin/login/", form, f"Cookie: csrftoken={token}", content_type=kind, host="localhost")
 
 
 def query(names: int) -> str:

@@ -35,7 +35,7 @@ from usage.live import worker_state  # noqa: E402  (after Django is set up)
 from usage.reservations import reservations  # noqa: E402  (after Django is set up)
 from usage.workers import Worker  # noqa: E402  (after Django is set up)
 
-# WhiteNoise answers with a plain iterator; Django reads a small file whole, which is what we want.
+# An export is an ordinary iterator, which Django's handler reads whole.
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 
 call_handler = CallHandler()

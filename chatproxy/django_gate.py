@@ -1,8 +1,8 @@
 """Owns what of a request reaches Django's own handler, which by itself takes a body of any size, on disk, for ever.
 
-In order: the Host, the method, then the body, which is whole and in memory before Django hears of the request. No page
-behind it has an upload: Django takes 1000 fields (DATA_UPLOAD_MAX_NUMBER_FIELDS), and a list's action on 1000 selected
-rows, each a UUID, is under `MAX_PAGE_BODY_BYTES`.
+In order: the Host, the method, then the body, which is whole and in memory before Django hears of the request; and the
+pace of whoever has not signed in (`chatproxy.page_pace`). No page behind it has an upload: Django takes 1000 fields
+(DATA_UPLOAD_MAX_NUMBER_FIELDS), and a list's action on 1000 selected rows, each a UUID, is under `MAX_PAGE_BODY_BYTES`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpRequest
 
+from chatproxy.page_pace import page_pace
 from proxyapi.capacity import capacity
 from proxyapi.connection import Connection, close_if_unread, connection_of
 from proxyapi.exceptions import BadRequest, BodyTooLarge, CallerGone, MethodNotAllowed, ProxyError, RequestTimeout
 from proxyapi.headers import INERT
 from proxyapi.receiving import Receive
 from proxyapi.stranger_budget import stranger_budget
+from proxyapi.stranger_pace import stranger_pace
 from proxyapi.streaming import Send
 
 MAX_PAGE_BODY_BYTES = 64 * 1024
@@ -38,7 +40,12 @@ class DjangoGate:
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         connection = connection_of(scope)
         try:
+            has_signed_in = page_pace.has_good_cookie(scope)
+            if not has_signed_in:
+                await stranger_pace.wait(client_address(scope))
             body = await receive_body(scope, receive)
+            if not has_signed_in and not scope["path"].startswith(STATIC):
+                await page_pace.wait_turn(client_address(scope), scope["method"], scope["path"])
         except CallerGone:
             return
         except ProxyError as error:
@@ -70,11 +77,10 @@ async def receive_body(scope: Mapping[str, Any], receive: Receive) -> bytes:
     announced = dict(scope["headers"]).get(b"content-length", b"")
     if announced.isdigit() and int(announced) > MAX_PAGE_BODY_BYTES:
         raise too_large()
-    client = scope.get("client")
     pieces: list[bytes] = []
     try:
         async with asyncio.timeout(BODY_SECONDS) as patience:
-            with capacity.receiving(patience), stranger_budget.share(client[0] if client else "") as share:
+            with capacity.receiving(patience), stranger_budget.share(client_address(scope)) as share:
                 more = True
                 while more:
                     message = await receive()
@@ -88,6 +94,11 @@ async def receive_body(scope: Mapping[str, Any], receive: Receive) -> bytes:
     except TimeoutError:
         raise RequestTimeout from None
     return b"".join(pieces)
+
+
+def client_address(scope: Mapping[str, Any]) -> str:
+    client = scope.get("client")
+    return client[0] if client else ""
 
 
 def too_large() -> BodyTooLarge:

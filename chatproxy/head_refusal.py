@@ -8,12 +8,15 @@ from typing import Any
 
 from proxyapi.connection import close_if_unread, connection_of
 from proxyapi.headers import INERT
+from proxyapi.stranger_pace import stranger_pace
 from proxyapi.streaming import Send
 
 
 async def refuse_head(scope: Mapping[str, Any], send: Send, words: str) -> None:
     """Answers 400 and closes the connection; a body that is still on its way is not read."""
     close_if_unread(connection_of(scope))
+    client = scope.get("client")
+    await stranger_pace.wait(client[0] if client else "")
     error = {
         "message": words,
         "type": "invalid_request_error",

@@ -9,6 +9,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import httptools
@@ -19,15 +20,18 @@ from chatproxy.joining_transport import JoiningTransport
 from chatproxy.slow_readers import MIN_STRANGER_BYTES_PER_SECOND, StallWatch
 from chatproxy.upgrades import BehindHead, head_without_offer, make_parser
 from proxyapi.headers import INERT
+from proxyapi.stranger_pace import stranger_pace
 
 # Request line and headers; uvicorn alone takes as many as a client likes to send. A read may add 256 KiB to it.
 MAX_HEAD_BYTES = 64 * 1024
 # Each line costs as much as 100 bytes; Apache takes 100 of them.
 MAX_HEADERS = 200
 # What a body in chunks may have around its content: sizes, extensions, trailers. Beyond it, as much as it has content;
-# of a client that has shown no good key an eighth of that, since chunks of a few bytes cost as much as large ones.
+# of a client that has shown no good key an eighth of both, since chunks of a few bytes cost as much as large ones.
 MAX_FRAMING_BYTES = 64 * 1024
 STRANGER_FRAMING_SHARE = 8
+# What such a client sends is parsed in pieces of this size, so that a fault is found before the rest is parsed.
+STRANGER_READ_BYTES = 8 * 1024
 HEAD_SECONDS = 30.0
 INVALID = "Invalid HTTP request received."
 INERT_LINES = b"".join(b"%b: %b\r\n" % pair for pair in INERT)
@@ -153,6 +157,12 @@ class Protocol(HttpToolsProtocol):
             if self.transport.is_closing() and self._discardable < 0:
                 self.transport.close()
             return
+        if len(data) > STRANGER_READ_BYTES and not self.is_known:
+            for at in range(0, len(data), STRANGER_READ_BYTES):
+                if self.transport.is_closing():
+                    return
+                self.data_received(data[at : at + STRANGER_READ_BYTES])
+            return
         if self._in_head:  # since an earlier read: the one in which a head begins may have a body before it
             self._head_bytes += len(data)
         else:
@@ -176,10 +186,11 @@ class Protocol(HttpToolsProtocol):
             self._expect_head()
 
     def _has_too_much_framing(self) -> bool:
-        framing = self._wire_bytes - self._content_bytes - MAX_FRAMING_BYTES
-        if framing <= 0 or self.cycle is None or not self.cycle.more_body:
+        framing = self._wire_bytes - self._content_bytes
+        if framing <= MAX_FRAMING_BYTES // STRANGER_FRAMING_SHARE or self.cycle is None or not self.cycle.more_body:
             return False
-        return framing > self._content_bytes // (1 if self.is_known else STRANGER_FRAMING_SHARE)
+        share = 1 if self.is_known else STRANGER_FRAMING_SHARE
+        return framing > (MAX_FRAMING_BYTES + self._content_bytes) // share
 
     def _parse(self, data: bytes) -> None:
         """Raises `httptools.HttpParserError` for what is not HTTP."""
@@ -197,6 +208,11 @@ class Protocol(HttpToolsProtocol):
                 return
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Starts a call, once the client has taken the answers before it: else they would pile up in memory."""
+        if self.flow.write_paused and not self.transport.is_closing():
+            self.pipeline.append((cycle, app))  # the next one to start
+            self.flow.pause_reading()
+            return
         self._running = cycle
         self._connections.remove_idle(self)
         super()._start_asgi_task(cycle, app)
@@ -272,8 +288,11 @@ class Protocol(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if not self.transport.is_closing():  # else what is left must be taken, too, or its socket stays
-            self._stall_watch.stop()
+        if self.transport.is_closing():
+            return  # what is left must be taken, too, or its socket stays
+        self._stall_watch.stop()
+        if self.pipeline and (self._running is None or self._running.response_complete):
+            self._start_asgi_task(*self.pipeline.pop())
 
     def _least_speed(self) -> float:
         return 0 if self.is_known else MIN_STRANGER_BYTES_PER_SECOND
@@ -327,7 +346,12 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
             return
         self._connections.count_refusal("bad_request")
-        self._answer_and_close(b"400 Bad Request", "invalid_request_error", "bad_request", msg)
+        refuse = partial(self._answer_and_close, b"400 Bad Request", "invalid_request_error", "bad_request", msg)
+        if seconds := stranger_pace.delay(self.client[0] if self.client else ""):
+            self._heard_enough = True
+            self._linger_timer = self.loop.call_later(seconds, refuse)
+        else:
+            refuse()
 
     def _answer_and_close(self, status: bytes, kind: str, code: str, words: str, headers: bytes = b"") -> None:
         error = {"message": words, "type": kind, "param": None, "code": code, "request_id": None}

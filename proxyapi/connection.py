@@ -8,6 +8,10 @@ from typing import Any, Protocol, cast
 
 class Connection(Protocol):
     @property
+    def is_known(self) -> bool:
+        """Whether a good key was shown on it."""
+
+    @property
     def has_whole_body(self) -> bool:
         """Whether the request is complete: then receiving it waits for nothing."""
 

@@ -16,7 +16,8 @@
     ├── BodyTooLarge          413  body_too_large
     ├── UnsupportedMediaType  415  unsupported_media_type
     ├── RateLimited           429  rate_limited
-    │   └── TooManyInvalidKeys     too_many_invalid_keys, instead of InvalidKey (proxyapi.refusal_pace)
+    │   ├── TooManyInvalidKeys     too_many_invalid_keys, instead of InvalidKey (proxyapi.refusal_pace)
+    │   └── TooManyPages           too_many_pages, for pages without a login (chatproxy.page_pace)
     ├── BudgetExceeded        429  budget_exceeded
     ├── InternalError         500  internal_error
     ├── Unavailable           503  with Retry-After
@@ -192,6 +193,11 @@ class RateLimited(ProxyError):
 class TooManyInvalidKeys(RateLimited):
     code = "too_many_invalid_keys"
     message = "Too many requests with a missing or invalid key came from this address. A valid key is let in at once."
+
+
+class TooManyPages(RateLimited):
+    code = "too_many_pages"
+    message = "Too many requests by people who have not signed in. Try again in a moment."
 
 
 class BudgetExceeded(ProxyError):

@@ -27,6 +27,7 @@ from proxyapi.headers import INERT
 from proxyapi.receiving import Receive
 from proxyapi.relay import RelayResponse
 from proxyapi.requests import CallRequest
+from proxyapi.stranger_pace import stranger_pace
 from proxyapi.streaming import EventStream, Send
 
 logger = logging.getLogger(__name__)
@@ -87,6 +88,9 @@ class CallHandler:
         return await call_view(request)
 
     async def _send(self, request: CallRequest, response: HttpResponseBase, send: Send) -> None:
+        is_refused = response.status_code >= 400  # behind a proxy a connection is of many clients
+        if not request.sender_is_known and (is_refused or not request.connection.is_known):
+            await stranger_pace.wait(request.META.get("REMOTE_ADDR", ""))
         if not (request.connection.has_whole_body or request.body_can_be_skipped):
             request.connection.close_behind_answer(discard=request.sender_is_known)
         headers = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in response.items()]

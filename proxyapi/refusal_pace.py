@@ -3,9 +3,6 @@
 The next ones are refused with 429. Only refusals are counted and slowed: a valid key passes at once, from every
 address, since an office or a proxy has one address for all. So the answer never says whether a key exists.
 
-Of all refusals of a worker, those beyond `PROMPT_PER_SECOND` are answered late: a flood of wrong keys, from however
-many addresses, waits instead of taking the time of callers.
-
 A log line a minute and network says how many there were; the keys themselves are not kept.
 """
 
@@ -29,9 +26,6 @@ WINDOW_SECONDS = 60.0
 SWEEP_SECONDS = 10.0
 # Networks that are counted at the same time; beyond it the one that was refused least recently is forgotten.
 MAX_NETWORKS = 10_000
-PROMPT_PER_SECOND = 50
-DELAY_SECONDS = 2.0
-MAX_DELAYED = 500  # at the same time; each has a connection and its request in memory
 MAX_LINES = 20  # a sweep: whoever has many addresses shall not fill the log
 
 
@@ -49,14 +43,10 @@ class RefusalPace:
     def __init__(self) -> None:
         self._windows: OrderedDict[str, Window] = OrderedDict()
         self._sweep: asyncio.TimerHandle | None = None
-        self._second = 0  # of `time.monotonic`
-        self._prompt = 0  # refusals in it
-        self._delayed = 0
 
-    async def slow_down(self, error: InvalidKey, address: str) -> ProxyError:
-        """Counts a refusal of this client and waits if there are many; returns `error`, or what to answer instead."""
+    def refuse(self, error: InvalidKey, address: str) -> ProxyError:
+        """Counts a refusal of this client; returns `error`, or what to answer instead if there are many."""
         _forget_frames(error)
-        await self._wait()
         seconds = self.count(address)
         if not seconds:
             return error
@@ -64,19 +54,6 @@ class RefusalPace:
         # The SDK repeats a 429 by itself; with the same key that would be in vain.
         too_many.headers |= {"Connection": "close", "X-Should-Retry": "false"}
         return too_many
-
-    async def _wait(self) -> None:
-        second = int(time.monotonic())
-        if second != self._second:
-            self._second, self._prompt = second, 0
-        self._prompt += 1
-        if self._prompt <= PROMPT_PER_SECOND or self._delayed >= MAX_DELAYED:
-            return
-        self._delayed += 1
-        try:
-            await asyncio.sleep(DELAY_SECONDS)
-        finally:
-            self._delayed -= 1
 
     def count(self, address: str) -> float:
         """Counts a refusal; returns 0, or if there are too many the seconds until they are counted anew."""

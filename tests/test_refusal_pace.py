@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import weakref
 from collections.abc import Callable, Iterator
@@ -193,31 +192,13 @@ async def test_a_line_a_minute_and_address_says_how_many(
 async def test_a_refusal_below_the_pace_is_the_usual_one(clock: Clock) -> None:
     pace, error = RefusalPace(), InvalidKey()
     with override_settings(INVALID_KEYS_PER_MINUTE=1):
-        assert await pace.slow_down(error, "192.0.2.1") is error
-        slowed = await pace.slow_down(error, "192.0.2.1")
+        assert pace.refuse(error, "192.0.2.1") is error
+        slowed = pace.refuse(error, "192.0.2.1")
     assert isinstance(slowed, TooManyInvalidKeys)
     assert slowed.headers == {"Retry-After": "60", "Connection": "close", "X-Should-Retry": "false"}
 
 
-async def test_a_flood_waits_from_however_many_addresses(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So many a second are answered at once, so many wait, and what is beyond both is answered again."""
-    monkeypatch.setattr(pace_module, "PROMPT_PER_SECOND", 5)
-    monkeypatch.setattr(pace_module, "MAX_DELAYED", 3)
-    monkeypatch.setattr(pace_module, "DELAY_SECONDS", 600.0)
-    pace, error = RefusalPace(), InvalidKey()
-    calls = [asyncio.create_task(pace.slow_down(error, f"192.0.2.{number}")) for number in range(20)]
-    _, waiting = await asyncio.wait(calls, timeout=0.05)
-    assert len(waiting) == 3
-
-    clock.now += 1
-    assert await pace.slow_down(error, "192.0.2.1") is error
-    for call in waiting:
-        call.cancel()
-    await asyncio.wait(waiting)
-    assert pace._delayed == 0
-
-
-async def test_what_waits_holds_no_body() -> None:
+async def test_a_refusal_holds_no_body() -> None:
     class Body(bytearray):
         pass
 
@@ -234,6 +215,5 @@ async def test_what_waits_holds_no_body() -> None:
     try:
         receive()
     except InvalidKey as fault:
-        refusing = asyncio.create_task(RefusalPace().slow_down(fault, "192.0.2.1"))
-        await refusing
+        RefusalPace().refuse(fault, "192.0.2.1")
         assert held[0]() is None

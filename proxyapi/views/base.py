@@ -93,19 +93,19 @@ class ProxyView(APIView):
             self.abandoned()
             raise
         except Exception as fault:  # the border: whatever went wrong becomes an answer
-            return await self._refusal(fault, request)
+            return self._refusal(fault, request)
         finally:
             # What Django and DRF make of circles would keep the body until the collector comes.
             proxy_request.parser_context.clear()
             vars(self).pop("head", None)
 
-    async def _refusal(self, fault: Exception, request: CallRequest) -> HttpResponse:
+    def _refusal(self, fault: Exception, request: CallRequest) -> HttpResponse:
         """Not in `dispatch`: a frame that has an error and is in its traceback keeps itself, and the body, alive."""
         error = from_framework(fault)
         if isinstance(error, InternalError):
             logger.error("a view failed", exc_info=fault, extra={"request_id": request.request_id})
         elif isinstance(error, InvalidKey):
-            error = await refusal_pace.slow_down(error, request.META.get("REMOTE_ADDR", ""))
+            error = refusal_pace.refuse(error, request.META.get("REMOTE_ADDR", ""))
         if error.outcome == Outcome.REJECTED:
             counters.count_refusal(error.code)
         self.refused(error)

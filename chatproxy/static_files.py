@@ -1,0 +1,35 @@
+"""Owns how static files leave: piece by piece, as fast as the client takes them.
+
+WhiteNoise returns an ordinary iterator, which Django's ASGI handler reads to its end before the first byte is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import BinaryIO
+
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest
+from whitenoise.middleware import WhiteNoiseFileResponse, WhiteNoiseMiddleware
+from whitenoise.responders import StaticFile
+
+PIECE_BYTES = 64 * 1024
+
+
+class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it has no types
+    """Middleware."""
+
+    @staticmethod
+    def serve(static_file: StaticFile, request: HttpRequest) -> WhiteNoiseFileResponse:
+        response = WhiteNoiseMiddleware.serve(static_file, request)
+        if isinstance(request, ASGIRequest) and response.file_to_stream is not None:
+            response.streaming_content = pieces(response.file_to_stream)
+        return response
+
+
+async def pieces(file: BinaryIO) -> AsyncGenerator[bytes]:
+    """The content of a file, which is closed in the end. The disk is waited for in a thread."""
+    with file:
+        while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
+            yield piece

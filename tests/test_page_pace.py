@@ -1,0 +1,227 @@
+"""Whoever has not signed in gets pages at a pace; whoever has does not notice, and nor do calls."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.test import Client
+from django.urls import get_resolver
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatproxy import page_pace as module
+from chatproxy.django_gate import DjangoGate
+from chatproxy.page_pace import (
+    COOKIE_SECONDS,
+    LOGIN_COST,
+    LOGIN_PATH,
+    MAX_NETWORKS,
+    MAX_WAIT_SECONDS,
+    OF_NETWORK,
+    OF_WORKER,
+    PagePace,
+)
+from proxyapi.exceptions import TooManyPages
+from tests.asgi import Asgi
+from usage.counters import counters
+
+
+class Clock:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def pace(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> PagePace:
+    """A pace that nobody has used, in the place of the worker's."""
+    made = PagePace(clock)
+    monkeypatch.setattr("chatproxy.django_gate.page_pace", made)
+    monkeypatch.setattr(module, "page_pace", made)
+    return made
+
+
+def admitted(pace: PagePace, network: Callable[[int], str], cost: float = 1) -> list[float]:
+    """Asks until it is refused; returns the waits."""
+    waits: list[float] = []
+    for number in range(100_000):
+        try:
+            waits.append(pace.reserve(network(number), cost))
+        except TooManyPages:
+            return waits
+    raise AssertionError("it is never refused")
+
+
+@pytest.mark.parametrize(
+    ("network", "rate"),
+    [(lambda _: "192.0.2.1", OF_NETWORK), (lambda number: f"192.0.2.{number}", OF_WORKER)],
+    ids=["one network", "many networks"],
+)
+@pytest.mark.parametrize("cost", [1, LOGIN_COST])
+def test_a_burst_passes_at_once_and_the_rest_waits_or_is_refused(
+    pace: PagePace, clock: Clock, network: Callable[[int], str], rate: module.Rate, cost: float
+) -> None:
+    waits = admitted(pace, network, cost)
+    assert waits.count(0) == rate.burst // cost
+    assert len(waits) == (rate.burst + MAX_WAIT_SECONDS * rate.per_second) // cost
+    assert waits == sorted(waits)
+    assert waits[-1] <= MAX_WAIT_SECONDS
+
+    clock.now += 1
+    assert len(admitted(pace, network, cost)) == rate.per_second // cost
+
+
+def test_one_network_leaves_room_for_others(pace: PagePace) -> None:
+    taken = len(admitted(pace, lambda _: "192.0.2.1"))
+    assert taken < OF_WORKER.burst + MAX_WAIT_SECONDS * OF_WORKER.per_second
+    assert pace.reserve("198.51.100.1", 1) <= MAX_WAIT_SECONDS
+
+
+def test_a_refusal_takes_no_turn(pace: PagePace, clock: Clock) -> None:
+    admitted(pace, lambda _: "192.0.2.1")
+    for _ in range(1000):
+        with pytest.raises(TooManyPages):
+            pace.reserve("192.0.2.1", 1)
+    clock.now += 1 / OF_NETWORK.per_second
+    pace.reserve("192.0.2.1", 1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from([1, LOGIN_COST]), st.floats(0, 10)), max_size=200))
+def test_no_window_has_more_than_rate_and_burst(steps: list[tuple[int, int, float]]) -> None:
+    clock = Clock()
+    pace, began, cost = PagePace(clock), clock.now, 0
+    for network, price, pause in steps:
+        clock.now += pause
+        try:
+            pace.reserve(str(network), price)
+        except TooManyPages:
+            continue
+        cost += price
+        assert cost <= OF_WORKER.burst + (clock.now - began + MAX_WAIT_SECONDS) * OF_WORKER.per_second + 1e-6
+
+
+def test_the_networks_that_are_counted_are_bounded(pace: PagePace, clock: Clock) -> None:
+    for number in range(MAX_NETWORKS + 100):
+        clock.now += 1
+        pace.reserve(str(number), 1)
+    assert len(pace._networks_until) == MAX_NETWORKS
+
+
+# Over every address
+
+
+def addresses(prefix: str = "", patterns: Any = None) -> list[str]:
+    """Every address of the admin and of "My usage", with something for each argument."""
+    found: list[str] = []
+    for pattern in get_resolver().url_patterns if patterns is None else patterns:
+        route = prefix + str(pattern.pattern).removeprefix("^").removesuffix("$")
+        if hasattr(pattern, "url_patterns"):
+            found += addresses(route, pattern.url_patterns)
+        else:
+            found.append("/" + re.sub(r"<[^>]*>|\(\?P<[^)]*\)", "1", route))
+    return [one for one in found if one.startswith(("/admin/", "/my-usage/"))]
+
+
+async def nothing(*_: Any) -> None:
+    raise AssertionError("it went on")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+async def test_every_page_has_the_pace(pace: PagePace, method: str) -> None:
+    assert len(addresses()) > 50
+    admitted(pace, lambda _: "192.0.2.1")
+    refusals = dict(counters.values).get(("refused", "too_many_pages"), 0)
+    for path in addresses():
+        request = Asgi(method, path, headers={"cookie": "sessionid=" + "a" * 32, "transfer-encoding": ""})
+        gate: Any = DjangoGate(nothing)  # type: ignore[arg-type]
+        assert await request.ask(gate) == 429, path
+        assert int(request.headers["retry-after"]) > 0
+        assert b"not signed in" in request.answer
+    assert counters.values["refused", "too_many_pages"] == refusals + len(addresses())
+
+
+async def test_a_login_costs_more(pace: PagePace) -> None:
+    for path, method, cost in ((LOGIN_PATH, "POST", LOGIN_COST), (LOGIN_PATH, "GET", 1), ("/admin/", "POST", 1)):
+        before = pace._worker_until
+        await pace.wait_turn("192.0.2.7", method, path)
+        assert pace._worker_until - max(before, 1000.0) == pytest.approx(cost / OF_WORKER.per_second)
+
+
+async def test_static_files_have_none(pace: PagePace) -> None:
+    admitted(pace, lambda _: "192.0.2.1")
+    passed: list[str] = []
+
+    async def application(scope: Any, _: Any, send: Any) -> None:
+        passed.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    gate: Any = DjangoGate(application)  # type: ignore[arg-type]
+    assert await Asgi("GET", "/static/x", headers={"transfer-encoding": ""}).ask(gate) == 200
+    assert passed == ["/static/x"]
+
+
+async def test_a_wait_is_waited(pace: PagePace, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    for _ in range(int(OF_NETWORK.burst) + 1):
+        await pace.wait_turn("192.0.2.1", "GET", "/admin/")
+    assert slept == [pytest.approx(1 / OF_NETWORK.per_second)]
+
+
+# Whoever has signed in
+
+
+@pytest.mark.django_db
+def test_a_login_is_remembered(pace: PagePace, clock: Clock, client: Client) -> None:
+    user = get_user_model().objects.create_superuser("ada", password="a long password")
+    session = {"cookie": b"sessionid=made-up"}
+    client.cookies["sessionid"] = "made-up"
+    client.get("/admin/")
+    assert not has_good_cookie(pace, session["cookie"])
+
+    client.force_login(user)
+    cookie = f"a=b; sessionid={client.cookies['sessionid'].value}".encode()
+    assert not has_good_cookie(pace, cookie)
+    assert client.get("/admin/").status_code == 200
+    assert has_good_cookie(pace, cookie)
+    assert not has_good_cookie(pace, cookie + b"x")
+    assert not has_good_cookie(pace, cookie.replace(b"sessionid", b"other"))
+    clock.now += COOKIE_SECONDS
+    assert not has_good_cookie(pace, cookie)
+
+
+def has_good_cookie(pace: PagePace, cookie: bytes) -> bool:
+    return pace.has_good_cookie({"headers": [(b"cookie", cookie)]})
+
+
+@pytest.mark.parametrize(
+    "cookie", [b"", b"sessionid", b"sessionid=", b"=", b";;", b"\xff=\xfe", b'sessionid="', b"a" * 100_000, b"[]=1"]
+)
+def test_an_odd_cookie_is_none(pace: PagePace, cookie: bytes) -> None:
+    pace.remember("something")
+    assert not has_good_cookie(pace, cookie)
+
+
+def test_the_cookies_that_are_remembered_are_bounded(pace: PagePace) -> None:
+    for number in range(module.MAX_COOKIES + 10):
+        pace.remember(str(number))
+    assert len(pace._good_until) == 10
