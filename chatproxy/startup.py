@@ -16,11 +16,15 @@ from django.db import connection, connections
 from django.db.utils import Error
 
 from chatproxy.connections import allowed_files, files_needed
+from chatproxy.database_settings import find_fault
 from chatproxy.logs import without_secrets
+from usage.database_lock import wait_for_lock
 
 PORT_FREE_WITHIN = 3.0  # seconds; the workers of a killed master need a moment to see it
 DATABASE_UP_WITHIN = 60.0
-MIGRATION_LOCK = 0x63686174  # any number that all our processes share
+# Any number that all our processes share. Not the 0x63686174 of older versions: behind a pooler it may still be held by
+# a connection whose process has ended long ago.
+MIGRATION_LOCK = 0x63686175
 
 
 class StartError(Exception):
@@ -62,12 +66,17 @@ def check_port(host: str, port: int) -> None:
 
 
 def wait_for_database(output: Output) -> None:
-    """An external database may start after us: compose and Kubernetes keep no order."""
+    """An external database may start after us: compose and Kubernetes keep no order.
+
+    Raises:
+        StartError: the database did not answer in time, or cannot hold the ledger (`chatproxy.database_settings`).
+    """
     deadline = time.monotonic() + DATABASE_UP_WITHIN
     said = False
     while True:
         try:
-            _connect().close()
+            with _connect() as probe:
+                fault = find_fault(probe)
         except psycopg.Error as error:
             reason = without_secrets(str(error).strip().rpartition("\n")[2].strip()) or type(error).__name__
             if time.monotonic() > deadline:
@@ -77,15 +86,25 @@ def wait_for_database(output: Output) -> None:
                 said = True
             time.sleep(0.5)
         else:
+            if fault:
+                raise StartError(fault)
             return
 
 
 @contextmanager
-def migrated_database() -> Iterator[None]:
-    """The schema is this version's; until the end of the block, no other server that starts now passes here."""
+def migrated_database(output: Output) -> Iterator[None]:
+    """The schema is this version's; until the end of the block, no other server that starts now passes here.
+
+    A server that waits for another's migration writes a line to `output` about it.
+    """
+
+    def notice() -> None:
+        output.write(
+            "chatproxy: waiting for another server of this database, which is starting and may be migrating it"
+        )
+
     try:
-        with _connect() as lock:
-            lock.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
+        with wait_for_lock(MIGRATION_LOCK, notice):
             call_command("migrate", interactive=False, verbosity=0)
             yield
     except (Error, psycopg.Error) as error:

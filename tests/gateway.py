@@ -134,7 +134,9 @@ class Gateway:
         """The ledger's rows, oldest first; waits until there are `at_least` so many."""
         deadline = time.monotonic() + PATIENCE
         query = f"SELECT * FROM usage_request {where} ORDER BY request_id"  # noqa: S608  (the test's own text)
-        with psycopg.connect(self._database_url, autocommit=True, row_factory=dict_row) as connection:
+        with psycopg.connect(
+            self._database_url, autocommit=True, row_factory=dict_row, prepare_threshold=None
+        ) as connection:
             while True:
                 rows = connection.execute(query, values).fetchall()
                 if len(rows) >= at_least:
@@ -198,6 +200,27 @@ def run_gateway(
     `checkout` is the directory of the code that serves: this one, or another version to compare it with. `options` are
     those of `manage.py serve`; `launcher` is a command that executes the one that follows it, such as `nice`.
     """
+    gateway = launch_gateway(upstream, database_url, data_dir, checkout, launcher, options=options, **settings)
+    try:
+        gateway.wait_for_log("(?s)" + ".*".join(["Booting worker"] * int(settings.get("WEB_CONCURRENCY", "1"))))
+        gateway.wait_until_up()
+        yield gateway
+    finally:
+        gateway.stop()
+
+
+def launch_gateway(
+    upstream: str,
+    database_url: str,
+    data_dir: Path,
+    checkout: Path = environment.BASE_DIR,
+    launcher: Sequence[str] = (),
+    /,
+    *,
+    options: Sequence[str] = (),
+    **settings: str,
+) -> Gateway:
+    """Starts a server as `run_gateway` does and returns at once; the caller stops it. An empty setting is left out."""
     port = free_port()
     variables = {
         "SECURITY_KEY": SECURITY_KEY,
@@ -213,7 +236,8 @@ def run_gateway(
         environment.NO_ENV_FILES: "1",
         **settings,
     }
-    variables = {**os.environ, **{name: value for name, value in variables.items() if value}}
+    variables = {**os.environ, **variables}
+    variables = {name: value for name, value in variables.items() if value}
     process = subprocess.Popen(
         [*launcher, python_of(checkout), "manage.py", "serve", *options],
         cwd=checkout,
@@ -225,12 +249,7 @@ def run_gateway(
     )
     gateway = Gateway(f"http://127.0.0.1:{port}", database_url, process, checkout)
     gateway.variables = variables
-    try:
-        gateway.wait_for_log("(?s)" + ".*".join(["Booting worker"] * int(settings.get("WEB_CONCURRENCY", "1"))))
-        gateway.wait_until_up()
-        yield gateway
-    finally:
-        gateway.stop()
+    return gateway
 
 
 def python_of(checkout: Path) -> str:

@@ -13,6 +13,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import Error, connection, connections, transaction
 
+from usage.database_lock import try_lock
 from usage.holds import drop_orphans
 from usage.models import LedgerState, Span, UsageTotal
 
@@ -100,19 +101,15 @@ class DailyPruning:
 
 def prune_if_due(stopping: threading.Event | None = None) -> bool:
     """Prunes unless some process has done so in the last day, or is doing it."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
-        if not cursor.fetchone()[0]:
+    with try_lock(LOCK) as is_mine:
+        if not is_mine:
             return False
-        try:
-            state = LedgerState.load()
-            if state.pruned_at and datetime.now(UTC) - state.pruned_at < timedelta(days=1):
-                return False
-            rows, bodies = prune(stopping=stopping)
-            if stopping and stopping.is_set():
-                return False
-            LedgerState.objects.filter(pk=state.pk).update(pruned_at=datetime.now(UTC))
-            logger.info("pruned %d rows and %d bodies", rows, bodies)
-            return True
-        finally:
-            cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
+        state = LedgerState.load()
+        if state.pruned_at and datetime.now(UTC) - state.pruned_at < timedelta(days=1):
+            return False
+        rows, bodies = prune(stopping=stopping)
+        if stopping and stopping.is_set():
+            return False
+        LedgerState.objects.filter(pk=state.pk).update(pruned_at=datetime.now(UTC))
+        logger.info("pruned %d rows and %d bodies", rows, bodies)
+        return True

@@ -63,7 +63,7 @@ class Command(BaseCommand):
             undo.callback(postgres.stop)
             postgres.keep_lock_through_exec()
         wait_for_database(self.stderr)
-        with migrated_database():
+        with migrated_database(self.stderr):
             try:
                 admin_made = create_first_admin(values)
             except ValueError as fault:

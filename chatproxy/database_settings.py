@@ -1,0 +1,46 @@
+"""Owns what a database must be set to before the ledger can be in it, found out at start rather than at each call.
+
+Each fault is one line that names the value and the way out. Nothing is changed by itself: these settings belong to the
+database or its role, and others may rely on them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+QUERY = """
+SELECT current_database(), current_user, pg_is_in_recovery(), current_setting('transaction_read_only'),
+       current_setting('server_encoding'), current_setting('DateStyle')
+"""
+
+
+def find_fault(connection: psycopg.Connection[Any]) -> str:
+    """The first reason why this database cannot hold the ledger, or an empty string.
+
+    Raises:
+        psycopg.Error: the database does not answer.
+    """
+    [(database, user, is_standby, read_only, encoding, date_style)] = connection.execute(QUERY).fetchall()
+    if is_standby:
+        return (
+            "the database is a read-only standby; DATABASE_URL must name the primary (with several hosts, add "
+            "target_session_attrs=read-write to it)"
+        )
+    if read_only != "off":
+        return (
+            f"the database takes no writes: default_transaction_read_only is on for database {database!r} or user "
+            f"{user!r}; set it off, or name another in DATABASE_URL"
+        )
+    if encoding != "UTF8":
+        return (
+            f"the database {database!r} has the encoding {encoding}, which cannot hold every call; it must be UTF8 "
+            "(CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0)"
+        )
+    if not date_style.startswith("ISO"):
+        return (
+            f"DateStyle is {date_style!r} for database {database!r} or user {user!r}, and times can be read as ISO "
+            f"only; ALTER DATABASE {database} SET DateStyle TO 'ISO, MDY' (or ALTER ROLE {user} …)"
+        )
+    return ""

@@ -1,0 +1,33 @@
+"""Owns databases of a test's own on the throw-away PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import LiteralString
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+_numbers = count(1)
+
+
+@contextmanager
+def new_database(server_url: str, options: LiteralString = "") -> Iterator[str]:
+    """Yields the URL of an empty database, made with `options` of CREATE DATABASE and dropped at the end."""
+    name = f"own_{next(_numbers)}"
+    with psycopg.connect(server_url, autocommit=True) as server:
+        server.execute(sql.SQL("CREATE DATABASE {} " + options).format(sql.Identifier(name)))
+    try:
+        yield url_of(server_url, name)
+    finally:
+        with psycopg.connect(server_url, autocommit=True) as server:
+            server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def url_of(server_url: str, name: str) -> str:
+    """The URL of another database of the same server."""
+    old = str(conninfo_to_dict(server_url)["dbname"])
+    return server_url.replace(f"/{old}?", f"/{name}?")
