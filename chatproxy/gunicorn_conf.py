@@ -11,12 +11,15 @@ import math
 import os
 import signal
 import sys
+import time
 from typing import Any
 
 from chatproxy import environment
 
 _values = environment.load()
 _master = os.getpid()
+_hangups_are_ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN  # as nohup does
+_REPLACE_SECONDS = 60.0
 
 proc_name = "chatproxy"
 worker_class = "chatproxy.worker.Worker"
@@ -48,25 +51,50 @@ logconfig_dict = {
 
 
 def when_ready(server: Any) -> None:
-    """Ctrl-C and SIGTERM mean the same: the first drains, the next one cancels what is still in flight."""
-    asked = False
+    """Ctrl-C and SIGTERM mean the same: the first drains, the next one cancels what is still in flight.
 
-    def stop(_signal: int, _frame: object) -> None:
+    SIGHUP, the end of the terminal, drains as well, however often it comes. A worker's `REPLACE_WORKERS` starts as many
+    new workers as there are, and ends the old ones, whose calls in flight are finished.
+    """
+    from chatproxy.worker import REPLACE_WORKERS
+
+    asked = False
+    replaced_at = -math.inf
+
+    def stop(number: int, _frame: object) -> None:
         nonlocal asked
+        if asked and number == signal.SIGHUP:
+            return
         server.SIG_QUEUE.put_nowait(signal.SIGQUIT if asked else signal.SIGTERM)
         asked = True
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    def replace(_signal: int, _frame: object) -> None:
+        """Each worker may ask, and all of them at once."""
+        nonlocal replaced_at
+        if time.monotonic() - replaced_at < _REPLACE_SECONDS:
+            return
+        replaced_at = time.monotonic()
+        for number in (signal.SIGTTIN, signal.SIGTTOU):  # one worker more; one, the oldest, less
+            for _ in range(server.num_workers):
+                server.SIG_QUEUE.put_nowait(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
+    if _hangups_are_ignored:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(REPLACE_WORKERS, replace)
     # `serve` blocked them before it became gunicorn, lest one be lost, or leave PostgreSQL running.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 
 def post_fork(server: Any, worker: Any) -> None:
     """A signal that came between the fork and this line is in a queue that nobody reads here."""
     for number in worker.SIGNALS:
         signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The base class gives SIGHUP its default once more; blocked, it does no harm before the worker ignores it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     while not server.SIG_QUEUE.empty():
         if server.SIG_QUEUE.get_nowait() in {signal.SIGTERM, signal.SIGQUIT}:
             sys.exit(0)

@@ -2,8 +2,10 @@
 
 SIGTERM (the master's, and a supervisor's to all processes at once) and the master's death drain: no new
 connections, calls in flight are finished, the lifespan is shut down, the process exits with 0. SIGQUIT cancels
-calls in flight instead. SIGINT is ignored: Ctrl-C reaches the whole process group, and the master decides what
-it means.
+calls in flight instead. SIGINT and SIGHUP are ignored: Ctrl-C and the end of a terminal reach the whole process
+group, and the master decides what they mean.
+
+A worker whose new ids run ahead of the clock, because the clock was ahead for a while, asks the master for new workers.
 """
 
 from __future__ import annotations
@@ -24,8 +26,14 @@ from uvicorn_worker import UvicornWorker
 
 from chatproxy.connections import RESERVED_FILES, Connections, allowed_files, ceiling
 from chatproxy.logs import CutConnections, log_everything
+from usage import ids
 
 logger = logging.getLogger(__name__)
+
+REPLACE_WORKERS = signal.SIGUSR2  # what the master is sent for it (chatproxy.gunicorn_conf)
+MOST_SECONDS_AHEAD = 60.0
+TICKS_A_SECOND = 10
+REPLACED_WITHIN = 60  # seconds; then the master is asked once more
 
 
 class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no types
@@ -51,7 +59,8 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
 
     def init_signals(self) -> None:
         super().init_signals()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi
@@ -87,6 +96,7 @@ class DrainingServer(Server):
     def __init__(self, config: Any, parent: int) -> None:
         super().__init__(config)
         self._parent = parent
+        self._ticks_until_check = TICKS_A_SECOND
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -100,7 +110,20 @@ class DrainingServer(Server):
         if os.getppid() != self._parent:
             logger.warning("the master process is gone")
             self.drain()
+        self._ticks_until_check -= 1
+        if self._ticks_until_check <= 0:
+            self._ticks_until_check = TICKS_A_SECOND
+            self._check_ids()
         return await super().on_tick(counter)
+
+    def _check_ids(self) -> None:
+        """Has the workers replaced when new ids are in the future: lists, filters and pruning go by their time."""
+        ahead = ids.seconds_ahead()
+        if ahead <= MOST_SECONDS_AHEAD:
+            return
+        logger.warning("ids are %.0f seconds ahead of the clock, which was put back; the workers are replaced", ahead)
+        os.kill(self._parent, REPLACE_WORKERS)
+        self._ticks_until_check = TICKS_A_SECOND * REPLACED_WITHIN
 
     def drain(self) -> None:
         if self.should_exit:

@@ -116,7 +116,7 @@ def test_prune(journal: Path, settings: Settings) -> None:
     settings.RETENTION_DAYS, settings.BODY_RETENTION_DAYS = 10, 3
     now = datetime.now(UTC)
     ship(journal, *(end(call(now - timedelta(days=days), request_body="x")) for days in (1, 5, 11, 12)))
-    assert ledger("prune") == ["pruned 2 rows and 3 bodies"]
+    assert ledger("prune", "--yes") == ["pruned 2 rows and 3 bodies"]
     assert ledger("prune") == ["pruned 0 rows and 0 bodies"]
     assert ledger("verify") == ["the ledger is whole"]
 

@@ -19,8 +19,9 @@ from pytest_django.fixtures import Settings
 
 from tests.ledgers import call, end, ship, stored_sums
 from usage import retention
+from usage.ids import first_id
 from usage.models import LedgerState, Request, RequestBody
-from usage.retention import DailyPruning, first_id, prune, prune_if_due
+from usage.retention import DailyPruning, prune, prune_if_due
 from usage.verify import find_faults
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -33,6 +34,7 @@ def _small(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.RETENTION_DAYS, settings.BODY_RETENTION_DAYS = 10, 3
     monkeypatch.setattr(retention, "BATCH_SIZE", 4)
     monkeypatch.setattr(retention, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(retention, "FEW_DAYS", timedelta(days=100))
 
 
 @pytest.fixture
@@ -45,21 +47,21 @@ def rows(tmp_path: Path) -> list[dict[str, Any]]:
 
 def test_it_works(rows: list[dict[str, Any]]) -> None:
     sums = stored_sums()
-    assert prune(NOW) == (5, 12)
+    assert prune(NOW) == (5, 12, False)
     kept = {row["request_id"] for row in rows[:10]}
     assert {str(request.pk) for request in Request.objects.all()} == kept
     assert {str(body.pk) for body in RequestBody.objects.all()} == {row["request_id"] for row in rows[:3]}
     assert stored_sums() == sums
     assert list(find_faults(Path("/nonexistent"))) == []
-    assert prune(NOW) == (0, 0)
+    assert prune(NOW) == (0, 0, False)
 
 
 def test_zero_keeps_everything_for_ever(rows: list[dict[str, Any]], settings: Settings) -> None:
     settings.RETENTION_DAYS = settings.BODY_RETENTION_DAYS = 0
-    assert prune(NOW) == (0, 0)
+    assert prune(NOW) == (0, 0, False)
     assert RequestBody.objects.count() == 15
     settings.RETENTION_DAYS = 10
-    assert prune(NOW) == (5, 5)  # a row takes its body with it
+    assert prune(NOW) == (5, 5, False)  # a row takes its body with it
 
 
 def test_after_pruning_a_change_is_still_noticed(rows: list[dict[str, Any]]) -> None:
@@ -159,7 +161,7 @@ def test_many_at_once_prune_once(rows: list[dict[str, Any]]) -> None:
 
 
 def test_the_lock_is_given_back_when_pruning_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(**_: Any) -> None:
+    def fail(*_: Any) -> None:
         raise RuntimeError
 
     with monkeypatch.context() as patch:
@@ -182,6 +184,7 @@ def daily() -> Iterator[DailyPruning]:
 def test_its_thread_prunes_and_survives_a_database_that_fails(
     rows: list[dict[str, Any]], daily: DailyPruning, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(retention, "FIRST_SECONDS", 0.001)
     monkeypatch.setattr(retention, "HOUR_SECONDS", 0.001)
     pruned, failures = threading.Event(), [True]
     real = prune_if_due

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from django.conf import settings
@@ -24,7 +24,11 @@ FORGOTTEN_AFTER = timedelta(days=31)  # upstream keeps a background response for
 IS_PENDING = "EXISTS (SELECT FROM usage_pendingresponse AS pending WHERE pending.request_id = usage_hold.request_id)"
 HAS_ROW = "EXISTS (SELECT FROM usage_request AS call WHERE call.request_id = usage_hold.request_id)"
 SETTLE = f"DELETE FROM usage_hold WHERE request_id = ANY(%s::uuid[]) AND NOT {IS_PENDING}"
-DROP_ORPHANS = f"DELETE FROM usage_hold WHERE made_at < %s OR (made_at < %s OR {HAS_ROW}) AND NOT {IS_PENDING}"
+# `made_at` is the database's time, and is compared with its clock only.
+DROP_ORPHANS = (
+    "DELETE FROM usage_hold WHERE made_at < COALESCE(%(now)s, now()) - %(forgotten_after)s"
+    f" OR (made_at < COALESCE(%(now)s, now()) - %(orphaned_after)s OR {HAS_ROW}) AND NOT {IS_PENDING}"
+)
 FIND_STRAYS = f"SELECT request_id FROM usage_hold WHERE {HAS_ROW} AND NOT {IS_PENDING} ORDER BY request_id LIMIT 100"
 SPENT = """
     SELECT key_name,
@@ -74,11 +78,10 @@ def settle_holds(cursor: CursorWrapper, ids: Iterable[str]) -> None:
 
 
 def drop_orphans(now: datetime | None = None) -> int:
-    """Deletes the holds that nothing will settle, and returns how many those were."""
-    now = now or datetime.now(UTC)
+    """Deletes the holds that nothing will settle, and returns how many those were. `now`: None, the database's."""
+    orphaned_after = ORPHANED_AFTER + timedelta(seconds=settings.REQUEST_TIMEOUT)
     with connection.cursor() as cursor:
-        orphaned = now - ORPHANED_AFTER - timedelta(seconds=settings.REQUEST_TIMEOUT)
-        cursor.execute(DROP_ORPHANS, [now - FORGOTTEN_AFTER, orphaned])
+        cursor.execute(DROP_ORPHANS, {"now": now, "forgotten_after": FORGOTTEN_AFTER, "orphaned_after": orphaned_after})
         return int(cursor.rowcount)
 
 

@@ -9,7 +9,6 @@ from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import HashIndex
 from django.db import models
 from django.db.models.functions import Coalesce, Now, NullIf
-from django.utils import timezone
 
 from usage.own_prices import OwnPrice
 
@@ -355,6 +354,7 @@ class LedgerState(models.Model):
 
     pruned_at = models.DateTimeField(null=True)
     pruned_before = models.DateTimeField(null=True, help_text="Before it, rows are gone and only sums are left.")
+    bodies_pruned_before = models.DateTimeField(null=True, help_text="Before it, bodies are gone.")
 
     def __str__(self) -> str:
         return f"pruned at {self.pruned_at}"
@@ -400,8 +400,9 @@ class PendingResponse(models.Model):
     response_id = models.CharField(max_length=200, primary_key=True)
     request_id = models.UUIDField(help_text="The call that made it.")
     key_name = models.CharField(max_length=200)
-    created_at = models.DateTimeField(auto_now_add=True)
-    ask_at = models.DateTimeField(default=timezone.now, db_index=True)
+    # Several hosts look at these: by the database's clock, not by that of the host that wrote them.
+    created_at = models.DateTimeField(db_default=Now())
+    ask_at = models.DateTimeField(db_default=Now(), db_index=True)
 
     def __str__(self) -> str:
         return self.response_id

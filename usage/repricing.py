@@ -8,10 +8,10 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from usage.ids import first_id
 from usage.models import Request
 from usage.pricing import Pricer
 from usage.responses import COUNTED_BEFORE
-from usage.retention import first_id
 from usage.rollups import Rollup
 from usage.rows import COLUMNS, update_prices
 

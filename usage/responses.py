@@ -8,12 +8,13 @@ to be asked for by us. Both are kept in the transaction that writes the rows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
 from django.db.models import QuerySet
 
+from usage.clock import database_now
 from usage.models import CountedResponse, Hold, PendingResponse
 from usage.tokens import COUNTS
 
@@ -86,7 +87,7 @@ def _without_usage(row: Row) -> Row:
 
 def lease_pending(limit: int) -> list[PendingResponse]:
     """Responses that it is time to ask for; no other process gets them until the lease has passed."""
-    now = datetime.now(UTC)
+    now = database_now()
     with transaction.atomic():
         PendingResponse.objects.filter(created_at__lt=now - GIVE_UP_AFTER).delete()
         due = PendingResponse.objects.filter(ask_at__lte=now).order_by("ask_at").select_for_update(skip_locked=True)
@@ -97,6 +98,6 @@ def lease_pending(limit: int) -> list[PendingResponse]:
 
 def postpone(response: PendingResponse) -> None:
     """Not yet: ask again when it is half as old again, in at most a minute."""
-    now = datetime.now(UTC)
+    now = database_now()
     response.ask_at = now + min(LEASE, (now - response.created_at) / 2)
     response.save(update_fields=["ask_at"])

@@ -19,10 +19,10 @@ from uuid import UUID
 
 from django.db import connection
 
+from usage.ids import first_id
 from usage.models import Dimension, Outcome, Request, Span, UsageTotal
 from usage.patience import limited_patience
 from usage.ranges import read_moment, read_range
-from usage.retention import first_id
 
 PAGE = 50
 PATIENCE = 0.08  # seconds; a slice more may follow

@@ -13,8 +13,10 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import TruncDay
 
-from usage.models import FAILED, ErrorTotal, LedgerState, Outcome, Request, Span, UsageHour, UsageTotal
-from usage.retention import MINUTES_KEPT, first_id
+from usage.clock import database_now
+from usage.ids import first_id
+from usage.models import FAILED, ErrorTotal, Outcome, Request, Span, UsageHour, UsageTotal
+from usage.retention import MINUTES_KEPT, comparable_since
 from usage.rollups import HISTOGRAMS, HOUR_KEYS, ROW_COLUMNS, SUMS, Rollup, Sums
 from usage.totals import ceiling
 
@@ -23,7 +25,7 @@ BATCH_SIZE = 5000
 
 def sum_anew(now: datetime | None = None) -> None:
     """Replaces all totals and failures by what the hours and the rows add up to."""
-    now = now or datetime.now(UTC)
+    now = now or database_now()
     with transaction.atomic(), connection.cursor() as cursor:
         # Writers add to the hours in the transaction that inserts rows: whoever holds this lock sees whole batches.
         cursor.execute("LOCK TABLE usage_usagehour IN SHARE MODE")
@@ -35,7 +37,7 @@ def sum_anew(now: datetime | None = None) -> None:
         for rollup in _sums_of_rows(minutes):
             rollup.write_totals(cursor, {Span.MINUTE})
         failed, known = Request.objects.filter(FAILED), ErrorTotal.objects.all()
-        if pruned_before := LedgerState.load().pruned_before:
+        if pruned_before := comparable_since():
             whole = ceiling(pruned_before, Span.DAY)  # days that have lost rows keep what they had
             failed, known = failed.filter(started_at__gte=whole), known.filter(start__gte=whole)
         known.delete()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from django.db import connection
 
 from usage import segments
+from usage.clock import database_now
 from usage.histogram import ENDS
 from usage.holds import find_strays
-from usage.models import LedgerState, Span
-from usage.retention import first_id
+from usage.ids import first_id
+from usage.models import Span
+from usage.retention import comparable_since
 from usage.rollups import (
     DAY_KEYS,
     DAY_SUMS,
@@ -43,7 +45,7 @@ SHIPPING_SECONDS = 15.0
 def find_faults(journal: Path) -> Iterator[str]:
     """One line for each fault; none when the ledger is whole."""
     yield from changed_rows()
-    since = LedgerState.load().pruned_before
+    since = comparable_since()
     yield from wrong_sums("usage_usagehour", HOUR_KEYS, HOUR_GROUPS, SUMS, since)
     yield from wrong_sums("usage_usageday", DAY_KEYS, DAY_GROUPS, DAY_SUMS, since)
     for name in HISTOGRAMS:
@@ -113,7 +115,7 @@ def wrong_histograms(name: str, since: datetime | None) -> Iterator[str]:
 
 def wrong_totals(since: datetime | None) -> Iterator[str]:
     """Totals that are not the sum of the hours; those of minutes, of the rows of the last day."""
-    day_ago = datetime.now(UTC) - timedelta(days=1)
+    day_ago = database_now() - timedelta(days=1)
     minutes_since = max(day_ago, since) if since else day_ago
     hour_columns = ", ".join((*HOUR_KEYS, "calls", "unpriced_calls", *TOTAL_SUMS))
     row_columns = ", ".join(f"COALESCE({name}, 0)" for name in TOTAL_SUMS)

@@ -25,8 +25,9 @@ from chatproxy.first_start import create_first_admin, generate_secrets
 from chatproxy.logs import without_secrets
 from chatproxy.postgres_binaries import BundledPostgresError
 from chatproxy.startup import StartError, check_port, migrated_database, raise_open_files, wait_for_database
+from usage.clock import ClocksDiffer, check_clocks
 
-STOPS = {signal.SIGINT, signal.SIGTERM}
+STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 class Command(BaseCommand):
@@ -39,7 +40,8 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **options: Any) -> NoReturn:
         for number in STOPS:
-            signal.signal(number, lambda *_: sys.exit(0))
+            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does with SIGHUP
+                signal.signal(number, lambda *_: sys.exit(0))
         # A failure, and a stop while starting, undo what the stack has; `exec` does not return.
         try:
             check_debug(allowed=options["reload"] or options["demo"])
@@ -64,6 +66,10 @@ class Command(BaseCommand):
             postgres.keep_lock_through_exec()
         wait_for_database(self.stderr)
         with migrated_database(self.stderr):
+            try:
+                check_clocks()
+            except ClocksDiffer as fault:
+                self.stderr.write(f"chatproxy: {fault}")
             try:
                 admin_made = create_first_admin(values)
             except ValueError as fault:

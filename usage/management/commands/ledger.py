@@ -14,6 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
 
 from usage import retention, segments
+from usage.clock import ClocksDiffer
 from usage.delivery import DAMAGED, DEAD_LETTERS, GaveUp
 from usage.models import LedgerState, Request
 from usage.repricing import reprice
@@ -32,7 +33,8 @@ class Command(BaseCommand):
         actions.add_parser("replay", help="ship what dead processes left, and try the dead letters again")
         actions.add_parser("deadletter", help="list the calls that the database refused")
         actions.add_parser("sum", help="add the dashboard's totals up anew: after an update, once no old code runs")
-        actions.add_parser("prune", help="forget what is past RETENTION_DAYS and BODY_RETENTION_DAYS, now")
+        pruning = actions.add_parser("prune", help="forget what is past RETENTION_DAYS and BODY_RETENTION_DAYS, now")
+        pruning.add_argument("--yes", action="store_true", help="all of it, also when that is more than a few days")
         repricing = actions.add_parser("reprice", help="compute the dollars of calls again, with today's price table")
         repricing.add_argument("--since", type=_day, required=True, help="first day, YYYY-MM-DD (UTC)")
         repricing.add_argument("--all", action="store_true", help="also calls that have a price already")
@@ -87,9 +89,15 @@ class Command(BaseCommand):
         sum_anew()
         self.stdout.write("added up")
 
-    def prune(self, _options: dict[str, Any]) -> None:
-        rows, bodies = retention.prune()
-        self.stdout.write(f"pruned {rows} rows and {bodies} bodies")
+    def prune(self, options: dict[str, Any]) -> None:
+        try:
+            pruned = retention.prune(all_at_once=options["yes"])
+        except ClocksDiffer as fault:
+            raise CommandError(str(fault)) from None
+        self.stdout.write(f"pruned {pruned.rows} rows and {pruned.bodies} bodies")
+        if pruned.is_more_due:
+            days = retention.FEW_DAYS.days
+            self.stdout.write(f"more is past its time; at most {days} days go at once, and all of it with --yes")
 
     def reprice(self, options: dict[str, Any]) -> None:
         changed = reprice(options["since"], unpriced_only=not options["all"])
