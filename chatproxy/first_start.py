@@ -28,17 +28,27 @@ GENERATORS: dict[str, Callable[[], str]] = {
 }
 
 
-def generate_secrets(data_dir: Path) -> dict[str, str]:
-    """Writes what no source has to `DATA_DIR/secrets.env`, and returns what was written."""
+def generate_secrets(data_dir: Path, *, with_password: bool = True) -> dict[str, str]:
+    """Writes what no source has to `DATA_DIR/secrets.env`, and returns what was written.
+
+    `with_password`: whether there is no admin yet, so that an ADMIN_PASSWORD would open something.
+    """
     path = data_dir / environment.SECRETS_FILE
     with _locked(data_dir):
         values = environment.load()
         made = {name: make() for name, make in GENERATORS.items() if values[name] is None}
+        if not with_password:
+            made.pop("ADMIN_PASSWORD", None)
         if made:
             kept = path.read_text() if path.exists() else HEADER
             lines = "".join(f"{name}={value}\n" for name, value in made.items())
             write_private(path, kept + ("" if kept.endswith("\n") or not kept else "\n") + lines)
     return made
+
+
+def has_admin() -> bool:
+    """Whether there is an active superuser."""
+    return get_user_model().objects.filter(is_superuser=True, is_active=True).exists()
 
 
 def create_first_admin(values: dict[str, Any]) -> bool:
@@ -50,7 +60,7 @@ def create_first_admin(values: dict[str, Any]) -> bool:
         ValueError: the name is taken so, or the password is weak; one line, without the password.
     """
     users = get_user_model().objects
-    if users.filter(is_superuser=True, is_active=True).exists():
+    if has_admin():
         return False
     name = values["ADMIN_USERNAME"]
     if users.filter(username=name).exists():

@@ -63,6 +63,7 @@ def when_ready(server: Any) -> None:
 
     def stop(number: int, _frame: object) -> None:
         nonlocal asked
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal may say it more than once
         if asked and number == signal.SIGHUP:
             return
         server.SIG_QUEUE.put_nowait(signal.SIGQUIT if asked else signal.SIGTERM)

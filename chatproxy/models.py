@@ -1,4 +1,6 @@
-"""Owns the count of failed logins, in the database, so that all workers and hosts share it."""
+"""Owns what the project keeps in the database: the count of failed logins, which all workers and hosts share, and the
+canaries of secrets.
+"""
 
 from __future__ import annotations
 
@@ -72,3 +74,16 @@ class LoginAttempts(models.Model):
 
     def __str__(self) -> str:
         return f"{self.attempts} since {self.since:%H:%M:%S}"
+
+
+class SecretCanary(models.Model):
+    """`canary` shows whether a server's secret is that of the database (`chatproxy.secret_canary`)."""
+
+    name = models.CharField(max_length=100, primary_key=True)
+    canary = models.CharField(max_length=64)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.name

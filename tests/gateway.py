@@ -236,8 +236,7 @@ def launch_gateway(
         environment.NO_ENV_FILES: "1",
         **settings,
     }
-    variables = {**os.environ, **variables}
-    variables = {name: value for name, value in variables.items() if value}
+    variables = {**os.environ, **{name: value for name, value in variables.items() if value}}
     process = subprocess.Popen(
         [*launcher, python_of(checkout), "manage.py", "serve", *options],
         cwd=checkout,

@@ -1,7 +1,7 @@
 """`python manage.py serve`: makes everything ready, then becomes gunicorn.
 
-In this order, each failing with one line: the data directory, the port, the secrets, the database, its
-migrations, the first admin. Then the banner, and `exec`: the server's master process has no Django in it.
+In this order, each failing with one line: the data directory, the port, the database, its migrations, the secrets,
+the first admin. Then the banner, and `exec`: the server's master process has no Django in it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from django.core.management.base import BaseCommand
 from chatproxy import environment
 from chatproxy.bundled_postgres import BundledPostgres
 from chatproxy.debug_pages import is_loopback
-from chatproxy.first_start import create_first_admin, generate_secrets
+from chatproxy.first_start import create_first_admin, generate_secrets, has_admin
 from chatproxy.logs import without_secrets
 from chatproxy.postgres_binaries import BundledPostgresError
+from chatproxy.secret_canary import OtherSecrets, check_secrets, record_secrets
 from chatproxy.startup import StartError, check_port, migrated_database, raise_open_files, wait_for_database
 from usage.clock import ClocksDiffer, check_clocks
 
@@ -36,9 +37,11 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--reload", action="store_true", help="restart the worker when the code changes (make dev)")
+        parser.add_argument("--new-secrets", action="store_true", help="go on without those that the database knows")
         parser.add_argument("--demo", action="store_true", help="the upstream is a simulated one (make demo)")
 
     def handle(self, *_args: Any, **options: Any) -> NoReturn:
+        self.takes_new_secrets: bool = options["new_secrets"]
         for number in STOPS:
             if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does with SIGHUP
                 signal.signal(number, lambda *_: sys.exit(0))
@@ -49,7 +52,7 @@ class Command(BaseCommand):
                 self.prepare(undo)
                 signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # until gunicorn handles them
                 become_gunicorn(reload=options["reload"])
-        except (StartError, BundledPostgresError, ImproperlyConfigured) as error:
+        except (StartError, OtherSecrets, BundledPostgresError, ImproperlyConfigured) as error:
             sys.exit(f"chatproxy: {without_secrets(str(error))}")
 
     def prepare(self, undo: ExitStack) -> None:
@@ -57,8 +60,6 @@ class Command(BaseCommand):
         check_port(settings.HOST, settings.PORT)
         if warning := raise_open_files(settings.MAX_PARALLEL_REQUESTS):
             self.stderr.write(f"chatproxy: {warning}")
-        generated = generate_secrets(settings.DATA_DIR)
-        values = environment.load()
         if settings.DATABASE_IS_BUNDLED:
             postgres = BundledPostgres(settings.DATA_DIR)
             postgres.start()
@@ -70,12 +71,25 @@ class Command(BaseCommand):
                 check_clocks()
             except ClocksDiffer as fault:
                 self.stderr.write(f"chatproxy: {fault}")
+            generated = self.find_secrets()
+            values = environment.load()
             try:
                 admin_made = create_first_admin(values)
             except ValueError as fault:
                 raise StartError(str(fault)) from None
         self.stdout.write(banner(values, generated, admin_made=admin_made))
         self.stdout.flush()
+
+    def find_secrets(self) -> dict[str, str]:
+        """Generates the secrets that are missing, if this database has not been in use with others; returns them."""
+        if not self.takes_new_secrets:
+            check_secrets(environment.load(), settings.DATA_DIR / environment.SECRETS_FILE)
+        generated = generate_secrets(settings.DATA_DIR, with_password=not has_admin())
+        if changed := record_secrets(environment.load()):
+            self.stderr.write(
+                f"chatproxy: changed since the last start: {', '.join(changed)}; other hosts need the same"
+            )
+        return generated
 
 
 def check_debug(*, allowed: bool) -> None:
