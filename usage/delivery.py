@@ -2,7 +2,8 @@
 
 A database outage is waited out, never given up on while the process lives. A record that the
 database refuses is bisected out of its batch, kept in a dead-letter file, and leaves a stub row.
-A damaged line is kept in a file of its own; the call that it names still gets a row.
+A damaged line is kept in a file of its own; the call that it names still gets a row. So is a dead writer's record that
+is older than what has been pruned: a journal that was restored from a backup, whose calls the sums have counted.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from django.db import DataError, Error, IntegrityError, connections
 
 from usage.pricing import Pricer
 from usage.records import damaged_id
-from usage.rows import interrupted, is_stub, stub, write_rows
+from usage.retention import pruned_ids_end
+from usage.rows import interrupted, is_stub, least_stub, stub, write_rows
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ BATCH_SIZE = 500
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 5.0
 SILENCE_SECONDS = 5.0  # a database that takes longer for a batch counts as away
 DAMAGED = "damaged.log"
+PRUNED = "pruned.log"
 DEAD_LETTERS = "deadletter.log"
 # What a row itself can be blamed for; every other database error is the database's and is waited out.
 POISON = (DataError, IntegrityError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
@@ -50,6 +53,7 @@ class Delivery:
         self.damaged = 0
         self.hurry = threading.Event()
         self._directory = directory
+        self._pruned_end = ""  # below it, ids are of rows that have been pruned; a UUID's text sorts as its number
         self._asked_at: float | None = None
         self.pricer = Pricer()
 
@@ -89,6 +93,34 @@ class Delivery:
         ids = {request_id for line in damaged if (request_id := damaged_id(line)) is not None}
         return [interrupted({"request_id": request_id}) for request_id in sorted(ids)]
 
+    def find_pruned(self) -> None:
+        """Asks which rows have been pruned, before a dead writer's journal is delivered.
+
+        Raises:
+            GaveUp: the deadline passed while the database was away.
+        """
+        self._when_database_is_there(self._ask_for_pruned)
+
+    def without_pruned(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows but those of before what has been pruned, which would be counted a second time; these are kept."""
+        if not self._pruned_end:
+            return list(rows)
+        pruned = [row for row in rows if str(row["request_id"]) < self._pruned_end]
+        if not pruned:
+            return list(rows)
+        logger.warning(
+            "%d calls of a dead process's journal are older than what has been pruned, and are not shipped again; "
+            "they are in %s",
+            len(pruned),
+            PRUNED,
+        )
+        self._keep(PRUNED, [orjson.dumps(row, default=str) for row in pruned])
+        return [row for row in rows if str(row["request_id"]) >= self._pruned_end]
+
+    def _ask_for_pruned(self) -> None:
+        end = pruned_ids_end()
+        self._pruned_end = str(end) if end else ""
+
     def _deliver(self, rows: Sequence[Row]) -> None:
         try:
             self._when_database_is_there(lambda: write_rows(self.pricer.priced(rows)))
@@ -105,6 +137,9 @@ class Delivery:
             return
         row = rows[0]
         if is_stub(row):
+            if row != (least := least_stub(row)):
+                self._deliver([least])
+                return
             logger.error("the stub of call %s cannot be written: %s", row["request_id"], type(error).__name__)
             return
         self.dead_letters += 1
@@ -112,7 +147,7 @@ class Delivery:
         self._keep(DEAD_LETTERS, [orjson.dumps({**row, "fault": str(error)[:500]}, default=str)])
         self._deliver([stub(row)])
 
-    def _when_database_is_there(self, write: Callable[[], int]) -> None:
+    def _when_database_is_there(self, write: Callable[[], object]) -> None:
         backoff = FIRST_BACKOFF
         while True:
             self._asked_at = time.monotonic()

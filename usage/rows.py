@@ -14,7 +14,7 @@ from uuid import UUID
 
 import orjson
 from django.core.exceptions import ValidationError
-from django.db import connection, transaction
+from django.db import connection, models, transaction
 from django.db.backends.utils import CursorWrapper
 
 from usage.counters import counters
@@ -37,6 +37,13 @@ DEFAULTS = {name: field.get_default() for name, field in FIELDS.items() if not f
 STUB = "dead_letter"
 GUESS = "interrupted"
 BODY_NAMES = ("request_body", "response_body")
+# What a stub keeps as far as it is sound: what the price and the sums of its call depend on, and whose usage it is.
+STUB_COLUMNS = (
+    *(name for name in ROW_COLUMNS if name not in {"request_id", "started_at", "outcome", "error_code", "cost"}),
+    "method", "stream", "service_tier", "response_id", "usage", "usage_source",
+)  # fmt: skip
+LEAST_TEXTS = ("key_name", "method", "route")
+CUT_TEXTS = {"key_name", "method", "route", "request_model", "response_model"}
 
 INSERT_ROWS = (
     f"INSERT INTO usage_request ({NAMES}, digest)"
@@ -92,7 +99,7 @@ def write_rows(rows: Sequence[Mapping[str, Any]]) -> int:
 
 
 def is_stub(row: Mapping[str, Any]) -> bool:
-    """Whether only the id and the numbers of the call are in the row."""
+    """Whether the row stands for one that the database refused."""
     return row.get("error_code") == STUB
 
 
@@ -146,18 +153,37 @@ def interrupted(begin: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def stub(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What is safe to keep of a row that the database refuses: its id, its numbers, and what it has made."""
-    counts = {name: row[name] for name in SUMS if _is_count(name, row.get(name))}
-    texts = {name: str(row.get(name, ""))[:100] for name in ("key_name", "method", "route") if _is_plain(row.get(name))}
-    has_owner = "key_name" in texts and texts["key_name"] == row["key_name"]  # half a name would be another key's
+    """What is sound of a row that the database refuses, so that it is priced and summed like the call it stands for."""
+    kept = {name: _cut(name, row[name]) for name in STUB_COLUMNS if name in row and _is_sound(name, row[name])}
+    if row.get("usage") is not None:
+        kept.setdefault("usage", {})  # that upstream has stated one decides whether a look at a response is free
+    return {**_stub_of(row), **kept, **_made_by(row)}
+
+
+def least_stub(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Only the id, the numbers and the objects of a stub that the database refuses as well."""
+    counts = {name: row[name] for name in SUMS if _is_sound(name, row.get(name))}
+    texts = {name: _cut(name, row[name]) for name in LEAST_TEXTS if _is_sound(name, row.get(name))}
+    return {**_stub_of(row), **counts, **texts, **_made_by(row)}
+
+
+def _made_by(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What is no column of the row: the objects that the call has made, and whether its response is asked for later."""
+    name = row.get("key_name")
+    has_owner = _is_sound("key_name", name) and _cut("key_name", name) == name  # half a name would be another key's
+    return {
+        "objects": object_ids(row) if has_owner else [],
+        "objects_last": bool(row.get("objects_last", True)),
+        "response_status": row.get("response_status"),
+        "pollable": row.get("pollable") is True,
+    }
+
+
+def _stub_of(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "request_id": row["request_id"],
         "started_at": started_at(row["request_id"]),
         "duration_ms": 0.0,
-        **counts,
-        **texts,
-        "objects": object_ids(row) if has_owner else [],
-        "objects_last": bool(row.get("objects_last", True)),
         "outcome": row["outcome"] if row.get("outcome") in Outcome.values else Outcome.INTERRUPTED,
         "error_code": STUB,
         "error_message": "The database refused this call's row; the whole of it is in the dead-letter file.",
@@ -173,15 +199,29 @@ def started_at(request_id: str) -> str:
         return datetime.fromtimestamp(0, UTC).isoformat()
 
 
-def _is_count(name: str, value: Any) -> bool:
-    """Whether the column takes it as it is."""
+def _is_sound(name: str, value: Any) -> bool:
+    """Whether the column takes the value as it is, or cut: its type, its bounds, no control characters."""
+    field = FIELDS[name]
+    if isinstance(field, models.CharField):
+        return isinstance(value, str) and value.isprintable() and (name in CUT_TEXTS or len(value) <= field.max_length)
+    if isinstance(field, models.BooleanField):
+        return isinstance(value, bool)
+    if isinstance(field, models.JSONField):
+        return _is_sound_json(value)
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 2**53:
         return False
     try:
-        return bool(FIELDS[name].clean(value, None) == value)
+        return bool(field.clean(value, None) == value)
     except ValidationError:
         return False
 
 
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, str) and value.isprintable()
+def _is_sound_json(value: Any) -> bool:
+    try:
+        return b"\\u0000" not in orjson.dumps(value)
+    except TypeError:  # lone surrogates, whole numbers beyond 64 bits
+        return False
+
+
+def _cut(name: str, value: Any) -> Any:
+    return value[: FIELDS[name].max_length] if name in CUT_TEXTS else value

@@ -150,6 +150,7 @@ def adopt_dead(
             continue
         with segments.adopted(directory, writer) as paths:
             if paths:
+                delivery.find_pruned()
                 _ship_dead(paths, delivery, between)
                 for path in paths:
                     path.unlink(missing_ok=True)
@@ -163,13 +164,13 @@ def _ship_dead(paths: Iterable[Path], delivery: Delivery, between: Callable[[], 
             for guess in delivery.set_aside(found.damaged):
                 begun.setdefault(guess["request_id"], guess)
             ends = [record for record in found.records if record["kind"] == "end"]
-            delivery.deliver(ends)
+            delivery.deliver(delivery.without_pruned(ends))
             for record in ends:
                 begun.pop(record["request_id"], None)
             between()
     if begun:
         logger.warning("%d calls may have been interrupted by the end of their process", len(begun))
-    delivery.deliver([interrupted(record) for record in begun.values()])
+    delivery.deliver(delivery.without_pruned([interrupted(record) for record in begun.values()]))
 
 
 def replay(directory: Path) -> Delivery:
@@ -183,8 +184,9 @@ def replay(directory: Path) -> Delivery:
     if letters.exists() and not tried.exists():  # it exists if a replay was killed
         letters.rename(tried)
     if tried.exists():
+        delivery.find_pruned()
         for line in tried.read_bytes().splitlines():
-            delivery.deliver([orjson.loads(line)])
+            delivery.deliver(delivery.without_pruned([orjson.loads(line)]))
         tried.unlink()
     adopt_dead(directory, delivery)
     return delivery

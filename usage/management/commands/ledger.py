@@ -15,7 +15,7 @@ from django.db import OperationalError
 
 from usage import retention, segments
 from usage.clock import ClocksDiffer
-from usage.delivery import DAMAGED, DEAD_LETTERS, GaveUp
+from usage.delivery import DAMAGED, DEAD_LETTERS, PRUNED, GaveUp
 from usage.models import LedgerState, Request
 from usage.repricing import reprice
 from usage.shipper import replay
@@ -55,6 +55,7 @@ class Command(BaseCommand):
             "journals of processes": len(segments.writers(self.journal)),
             "bytes in the journal": f"{waiting:,}",
             "damaged records set aside": _count_lines(self.journal / DAMAGED),
+            "records older than pruned": _count_lines(self.journal / PRUNED),
             "dead letters": _count_lines(self.journal / DEAD_LETTERS),
             "newest call in the table": newest or "none",
             "last pruned": LedgerState.load().pruned_at or "never",
