@@ -50,6 +50,7 @@ class BundledPostgres:
         Raises:
             BundledPostgresError: another process has it, or it does not start; one line.
         """
+        self._check_is_ours()
         account = Account.of(self.cluster)
         self._take_lock()
         try:
@@ -63,6 +64,18 @@ class BundledPostgres:
         except BaseException:  # a border: whatever it is, it is cleaned up and goes on
             self.stop()
             raise
+
+    def revive(self) -> None:
+        """Starts the server of a cluster whose lock this process has had since `start`, or since before its `exec`.
+
+        The lock is left alone: closing any descriptor of its file would release it.
+
+        Raises:
+            BundledPostgresError: it does not start; one line.
+        """
+        account = Account.of(self.cluster)
+        self._make_socket_dir(account)
+        self._cluster.run(Postgres.for_account(account), DATABASE)
 
     def stop(self) -> None:
         """Stops the server, waits until it is gone, gives the lock back; does nothing if it does not run."""
@@ -80,6 +93,24 @@ class BundledPostgres:
         self._lock_file.unlink(missing_ok=True)
         if self._link.is_symlink():
             self._link.unlink()
+
+    def _check_is_ours(self) -> None:
+        """An empty ledger is made where nothing was before, never in the place of one that is missing.
+
+        A link is made after its cluster, and a cluster appears with all that is in it. So a link that leads nowhere, or
+        a directory with something else in it, is what a backup or a move has left of a ledger.
+        """
+        is_cluster = (self.cluster / "PG_VERSION").exists()
+        if self._link.is_symlink() and not is_cluster:
+            raise BundledPostgresError(
+                f"{self._link} leads to {self._link.readlink()}, where there is no database; a copy of the data "
+                "directory does not have it. Bring it along, or remove the link to begin with an empty ledger"
+            )
+        if self.cluster.is_dir() and not is_cluster and any(self.cluster.iterdir()):
+            raise BundledPostgresError(
+                f"{self.cluster} is no database of PostgreSQL, and not empty; restore all of it, or move it away "
+                "to begin with an empty ledger"
+            )
 
     def _locate(self) -> Path:
         if os.geteuid() != 0 or (self._link.is_dir() and not self._link.is_symlink()):

@@ -12,14 +12,18 @@ import os
 import signal
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chatproxy import environment
+
+if TYPE_CHECKING:
+    from chatproxy.postgres_watch import PostgresWatch
 
 _values = environment.load()
 _master = os.getpid()
 _hangups_are_ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN  # as nohup does
 _REPLACE_SECONDS = 60.0
+_watch: PostgresWatch | None = None
 
 proc_name = "chatproxy"
 worker_class = "chatproxy.worker.Worker"
@@ -84,6 +88,8 @@ def when_ready(server: Any) -> None:
     if _hangups_are_ignored:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(REPLACE_WORKERS, replace)
+    if _watch is not None:
+        _watch.start()
     # `serve` blocked them before it became gunicorn, lest one be lost, or leave PostgreSQL running.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
@@ -109,9 +115,14 @@ def worker_int(_worker: Any) -> None:
 if _values["DATABASE_URL"] is None:
     # Only then: psycopg, which comes with it, is half of what the master would load.
     from chatproxy.bundled_postgres import BundledPostgres
+    from chatproxy.postgres_watch import PostgresWatch
+
+    _postgres = BundledPostgres(environment.data_dir(_values))
+    _watch = PostgresWatch(_postgres)
 
     @atexit.register
     def _stop_postgres() -> None:
         """Whatever ended the master, but never a worker's end: a worker inherits what was registered here."""
         if os.getpid() == _master:
-            BundledPostgres(environment.data_dir(_values)).stop()
+            _watch.stop()
+            _postgres.stop()
