@@ -157,6 +157,8 @@ def stub(row: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: _cut(name, row[name]) for name in STUB_COLUMNS if name in row and _is_sound(name, row[name])}
     if row.get("usage") is not None:
         kept.setdefault("usage", {})  # that upstream has stated one decides whether a look at a response is free
+    if not _has_owner(row):
+        kept.pop("response_id", None)
     return {**_stub_of(row), **kept, **_made_by(row)}
 
 
@@ -169,14 +171,18 @@ def least_stub(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _made_by(row: Mapping[str, Any]) -> dict[str, Any]:
     """What is no column of the row: the objects that the call has made, and whether its response is asked for later."""
-    name = row.get("key_name")
-    has_owner = _is_sound("key_name", name) and _cut("key_name", name) == name  # half a name would be another key's
     return {
-        "objects": object_ids(row) if has_owner else [],
+        "objects": object_ids(row) if _has_owner(row) else [],
         "objects_last": bool(row.get("objects_last", True)),
         "response_status": row.get("response_status"),
         "pollable": row.get("pollable") is True,
     }
+
+
+def _has_owner(row: Mapping[str, Any]) -> bool:
+    """Whether the row has the whole name of its key: half a name would be another key's."""
+    name = row.get("key_name")
+    return _is_sound("key_name", name) and _cut("key_name", name) == name
 
 
 def _stub_of(row: Mapping[str, Any]) -> dict[str, Any]:
