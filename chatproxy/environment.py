@@ -180,6 +180,7 @@ SETTINGS = (
         "STRANGER_BYTES", 128 * MIB, whole_number(MIB, 1024 * 1024 * MIB), "Bodies without a key yet, per process."
     ),
     Setting("SSE_KEEPALIVE_SECONDS", 15.0, seconds(0, 3600), "A comment when a stream is silent that long; 0: never."),
+    Setting("INJECT_STREAM_USAGE", True, switch, "Ask upstream for the usage of streamed chats, for the ledger only."),
     Setting("BACKGROUND_POLL_SECONDS", 5.0, seconds(0, 3600), "How often unfetched background responses are sought."),
     Setting("V1_ROUTES", list(families.DEFAULT), route_families, "Open families of `/v1`: names, `default`, `all`."),
     Setting("LOG_BODIES", "all", one_of("all", "errors", "none"), "Whose bodies the ledger keeps, redacted."),

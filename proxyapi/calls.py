@@ -121,6 +121,12 @@ class Call:
         self.answer.read_whole(answer)
         self._own()
 
+    def read_plain(self, body: bytes) -> None:
+        """The answer was no stream of events, but this JSON."""
+        self.answer.text = None
+        self.response_body, self.response_size = body, len(body)
+        self._read_parsed(parse_body(body))
+
     def read_events(self, events: bytes) -> None:
         """These events of the answer are about to leave."""
         self.answer.read_events(events)

@@ -32,6 +32,7 @@
         ├── UnreadableList         502  unreadable_list
         ├── UpstreamUnreachable    502  upstream_unreachable
         ├── UpstreamAnswerTooLarge 502  upstream_answer_too_large
+        ├── UpstreamTruncated      502  truncated
         └── UpstreamTimeout        504  upstream_timeout
 
 Upstream's own errors are not here: they pass untouched. `CallerGone` is no error: there is nobody to tell.
@@ -285,6 +286,15 @@ class UnreadableList(UpstreamFailure):
     code = "unreadable_list"
     outcome = Outcome.UPSTREAM_ERROR
     message = "Upstream's list could not be read, so it cannot be shown: a key sees its own objects only."
+
+
+class UpstreamTruncated(UpstreamFailure):
+    """A stream that upstream ended properly, as far as HTTP goes, but before its last event."""
+
+    status_code = 502
+    code = "truncated"
+    message = "Upstream's answer ended before its end: what has come is a part of it."
+    outcome = Outcome.UPSTREAM_ERROR
 
 
 class UpstreamTimeout(UpstreamFailure):

@@ -13,15 +13,17 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 
 from django.http.response import HttpResponseBase
 
 from proxyapi import sse, stream_usage
 from proxyapi.calls import Call
-from proxyapi.exceptions import ProxyError
+from proxyapi.exceptions import ProxyError, UpstreamTruncated
 from proxyapi.upstream import UpstreamAnswer
+from usage import event_stream
+from usage.event_stream import BOM
 from usage.models import Outcome
 
 SendNow = Callable[[bytes], bool]
@@ -38,22 +40,32 @@ class Dialect:
     error_event: Callable[[ProxyError, str, bytes], bytes]
     trailer: bytes = b""
     shown: Callable[[bytes], bytes] = unchanged
+    # Whether an answer of no events lacks its end. One of some tells by them (`Answer.must_end`).
+    must_end: bool = False
 
 
-RESPONSES = Dialect(sse.responses_error)
-RESPONSES_WITH_DONE = Dialect(sse.responses_error, trailer=sse.DONE)
-ERROR_OBJECT = Dialect(sse.error_object)  # chat chunks, transcripts, speech, images
-CHAT_WITHOUT_USAGE = Dialect(sse.error_object, shown=stream_usage.take_out)
+RESPONSES = Dialect(sse.responses_error, must_end=True)
+RESPONSES_WITH_DONE = Dialect(sse.responses_error, trailer=sse.DONE, must_end=True)
+ERROR_OBJECT = Dialect(sse.error_object)  # transcripts, speech, images
+CHAT = Dialect(sse.error_object, must_end=True)
+CHAT_WITHOUT_USAGE = Dialect(sse.error_object, shown=stream_usage.take_out, must_end=True)
+
+
+@cache
+def resumed(dialect: Dialect) -> Dialect:
+    """The dialect of a stream that is read again from some event on: there may be none behind it."""
+    return replace(dialect, must_end=False)
 
 
 class Relay(ABC):
     """One answer that passes as it arrives.
 
     `broken` tells the handler to cut the connection instead of ending it, `takes_comments` whether a comment may go
-    out after what has been sent.
+    out after what has been sent, `has_comments` that one has gone out.
     """
 
     takes_comments = False
+    has_comments = False
 
     def __init__(self, call: Call, answer: UpstreamAnswer) -> None:
         self._call = call
@@ -86,7 +98,8 @@ class Relay(ABC):
                     yield words
                 return
         last = self._last_pieces()
-        await self._end()
+        if not self.broken:
+            await self._end()
         for piece in last:
             yield piece
 
@@ -94,6 +107,11 @@ class Relay(ABC):
         """The answer will not be whole."""
         self.broken = True
         self._call.fail(error, status=self._answer.status)
+
+    @property
+    def comment(self) -> bytes:
+        """A comment that may go out now, if one may."""
+        return sse.KEEP_ALIVE
 
     def close(self) -> None:
         """Stops upstream. A call that has not ended by now was left by its caller."""
@@ -148,6 +166,7 @@ class EventRelay(Relay):
     def __init__(self, call: Call, answer: UpstreamAnswer, dialect: Dialect) -> None:
         super().__init__(call, answer)
         call.streams()
+        call.answer.must_end = dialect.must_end
         self._dialect = dialect
         self._framer = sse.EventFramer()
         self._last_events = b""
@@ -162,9 +181,11 @@ class EventRelay(Relay):
         return self._read_events(events) if events else b""
 
     def _read_events(self, events: bytes) -> bytes:
-        self._last_events = events
+        is_first, self._last_events = not self._last_events, events
         self._call.read_events(events)
         shown = self._dialect.shown(events)
+        if is_first and self.has_comments:
+            shown = shown.removeprefix(BOM)  # it is a mark at the beginning of a stream only
         if b"error" in events or self._call.answer.error is not None:
             shown = self._call.shown(shown)
         self._sent(len(shown))
@@ -174,18 +195,48 @@ class EventRelay(Relay):
     def _between_events(self) -> bool:
         return not self._framer.inside_event
 
+    @property
+    def comment(self) -> bytes:
+        return sse.comment_after(self._last_events)
+
     def _last_words(self, error: ProxyError) -> bytes:
         if not self.takes_comments:
             return b""
-        return self._dialect.error_event(error, self._call.request.request_id, self._last_events)
+        return self._after_event(self._dialect.error_event(error, self._call.request.request_id, self._last_events))
 
     def _last_pieces(self) -> list[bytes]:
         rest = self._framer.flush()
+        if rest and not self._call.answer.has_events and rest.lstrip().startswith(b"{"):
+            return [self._read_plain(rest)]
         pieces = [self._read_events(rest)] if rest else []
-        if self._dialect.trailer and not self._last_events.rstrip().endswith(b"data: [DONE]"):
-            separated = not self._last_events or self._last_events.endswith(sse.BLANK_LINES)
-            pieces.append(self._dialect.trailer if separated else b"\n\n" + self._dialect.trailer)
+        if self._call.answer.lacks_end:
+            if rest and not ends_whole(rest):
+                pieces = []  # half an event would hide the error behind it
+                self._last_events = b""
+            self.takes_comments = self._between_events
+            error = UpstreamTruncated()
+            self._call.upstream_ended()
+            self.fail(error)
+            pieces.append(self._last_words(error))
+        elif self._dialect.trailer and not self._last_events.rstrip().endswith(b"data: [DONE]"):
+            pieces.append(self._after_event(self._dialect.trailer))
         return [piece for piece in pieces if piece]
+
+    def _after_event(self, event: bytes) -> bytes:
+        """An event of ours, apart from what was relayed last."""
+        return event if sse.ends_event(self._last_events) else b"\n\n" + event
+
+    def _read_plain(self, body: bytes) -> bytes:
+        """A whole JSON answer that upstream called a stream of events."""
+        self._call.read_plain(body)
+        self._sent(len(body))
+        return body if self._call.answer.error is None else self._call.shown(body)
+
+
+def ends_whole(events: bytes) -> bool:
+    """Whether the last event of a stream, which no blank line ends, is not half of one."""
+    found = event_stream.split(events)
+    return not found or event_stream.is_whole(found[-1].data)
 
 
 class BodyRelay(Relay):

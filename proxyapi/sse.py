@@ -1,6 +1,6 @@
 """Owns the framing of server-sent events: where an event ends, and events of our own.
 
-WHATWG HTML, 9.2: a blank line ends an event; a line ends with LF, CR LF or CR.
+A blank line ends an event, and so do the other things that `usage.event_stream` lists; it reads what is in them.
 """
 
 from __future__ import annotations
@@ -9,12 +9,17 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+from usage import event_stream
+
 if TYPE_CHECKING:
     from proxyapi.exceptions import ProxyError
 
 KEEP_ALIVE = b": keep-alive\n\n"
+KEEP_ALIVE_LINE = b": keep-alive\n"  # between the lines of an event, where a blank line would end it
 DONE = b"data: [DONE]\n\n"
-BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r")
+_BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r")
+_ENDS_OF_EVENTS = (*_BLANK_LINES, b"\n\r", b"\r\r\n")
+_FIRST_DATA_LINE = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|[\r\n])data:([^\r\n]*+)[\r\n]")
 # An event longer than this is let through in pieces rather than held.
 LONGEST_HELD = 1024 * 1024
 SEQUENCE_NUMBER = re.compile(rb'"sequence_number":\s*([0-9]{1,18})')
@@ -29,6 +34,7 @@ class EventFramer:
 
     def __init__(self) -> None:
         self._held = bytearray()
+        self._has_single_line_ends: bool | None = None  # of the events held; None until that is known
         self.inside_event = False
 
     def feed(self, chunk: bytes) -> bytes:
@@ -38,7 +44,9 @@ class EventFramer:
             return chunk
         seen = max(0, len(self._held) - 2)
         self._held += chunk
-        end = max(at + len(blank) if (at := self._held.rfind(blank, seen)) >= 0 else 0 for blank in BLANK_LINES)
+        end = _end_of_last_blank_line(self._held, seen)
+        if not end and not self.inside_event:
+            end = self._end_by_single_line_ends(chunk)
         if end:
             self.inside_event = False
         elif len(self._held) > LONGEST_HELD:
@@ -46,6 +54,8 @@ class EventFramer:
             self.inside_event = True
         ready = bytes(self._held[:end])
         del self._held[:end]
+        if end:
+            self._has_single_line_ends = None
         return ready
 
     def flush(self) -> bytes:
@@ -53,6 +63,47 @@ class EventFramer:
         rest = bytes(self._held)
         self._held.clear()
         return rest
+
+    def _end_by_single_line_ends(self, chunk: bytes) -> int:
+        """Returns where the last event ends that another one follows with only a line end between them; 0 if none does.
+
+        The first data line tells whether the events are such. It is read once, since an event may have many lines.
+        """
+        if self._has_single_line_ends is None:
+            if not (b"\n" in chunk or b"\r" in chunk):
+                return 0
+            first = _FIRST_DATA_LINE.search(self._held)
+            if first is None:
+                return 0
+            self._has_single_line_ends = event_stream.is_whole(first[1])
+        if not self._has_single_line_ends:
+            return 0
+        events = event_stream.split(bytes(self._held))
+        return events[-2].end if len(events) > 1 else 0
+
+
+def _end_of_last_blank_line(held: bytearray, start: int) -> int:
+    """Returns the place behind the last blank line that ends behind `start`; 0 if there is none.
+
+    LF CR may be the beginning of LF CR LF, so it counts only when the next byte is here.
+    """
+    end = max(at + len(blank) if (at := held.rfind(blank, start)) >= 0 else 0 for blank in _BLANK_LINES)
+    at = held.rfind(b"\n\r", start)
+    if 0 <= at < len(held) - 2:
+        end = max(end, at + 2)
+    return end + 1 if end and held[end - 1 : end + 1] == b"\r\n" else end
+
+
+def ends_event(events: bytes) -> bool:
+    """Whether a new event may follow these bytes: they are none, or end with a blank line."""
+    return not events or events.endswith(_ENDS_OF_EVENTS)
+
+
+def comment_after(events: bytes) -> bytes:
+    """A comment that changes no event. Events with single line ends are one event for clients that keep to the grammar,
+    and a blank line would cut it.
+    """
+    return KEEP_ALIVE if ends_event(events) else KEEP_ALIVE_LINE
 
 
 def responses_error(error: ProxyError, request_id: str, last_events: bytes) -> bytes:

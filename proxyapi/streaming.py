@@ -14,7 +14,6 @@ from typing import Any
 
 from django.conf import settings
 
-from proxyapi import sse
 from proxyapi.connection import Connection
 from proxyapi.exceptions import CallerGone, InternalError
 from proxyapi.relay import Relay
@@ -85,4 +84,5 @@ class EventStream:
                 pause -= quiet
                 continue
             if self._relay.takes_comments and self._connection.takes_bytes:
-                await self._send({"type": "http.response.body", "body": sse.KEEP_ALIVE, "more_body": True})
+                self._relay.has_comments = True
+                await self._send({"type": "http.response.body", "body": self._relay.comment, "more_body": True})

@@ -33,6 +33,7 @@ from proxyapi.headers import Headers, pass_down
 from proxyapi.json_members import Body as JSONBody
 from proxyapi.transport import Transport
 from proxyapi.transport_faults import Broken, ConnectTimeout, InvalidStatus, Late, NotConnected, TransportFault
+from usage.event_stream import begins_stream
 
 CONNECT_TIMEOUT = 5.0
 SAFE_METHODS = {"GET", "DELETE"}
@@ -109,6 +110,7 @@ class UpstreamAnswer:
     def __init__(self, exchange: Exchange, request: UpstreamRequest) -> None:
         self._exchange = exchange
         self._body: bytes | None = None
+        self._start = b""  # of the body, if it has been looked at and not been given out yet
         self.deadline = request.deadline
         self.status = exchange.status
 
@@ -165,8 +167,28 @@ class UpstreamAnswer:
             self._body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         return self._body
 
+    async def begins_as_events(self) -> bool:
+        """Waits for the first bytes of the body, and tells whether they begin a stream of events, whatever its label.
+
+        The answer is closed if they do not come. Raises as `read`.
+        """
+        try:
+            while (begins := begins_stream(self._start)) is None and (piece := await self._chunk(bytes)):
+                self._start += piece
+        except BaseException:  # a border: whatever it is, it is cleaned up and goes on
+            self.close()
+            raise
+        return bool(begins)
+
     async def chunk(self, take: Take = bytes) -> bytes:
         """What has arrived of the body since the last call, as `Exchange.chunk` says it. Raises as `read`."""
+        if self._start:
+            start, self._start = self._start, b""
+            if left := take(start):
+                return left
+        return await self._chunk(take)
+
+    async def _chunk(self, take: Take) -> bytes:
         try:
             return await self._exchange.chunk(take)
         except Late as fault:

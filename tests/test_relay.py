@@ -21,9 +21,10 @@ from proxyapi.upstream import UpstreamAnswer
 from proxyapi.upstream_connection import Connection
 from tests.gateway import PATIENCE
 from tests.test_sse import split
+from usage.answer_text import AnswerText
 from usage.answers import Answer
 
-CHUNK = b'data: {"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"%d"}}]%b}\n\n'
+CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"%d"},"finish_reason":"stop"}]%b}\n\n'
 SOUND = b"sound"
 END = b"0\r\n\r\n"  # of a body in chunks
 
@@ -39,7 +40,8 @@ class Row:
         self.ended = False
         self.error: type[ProxyError] | None = None
 
-    def streams(self) -> None: ...
+    def streams(self) -> None:
+        self.answer.text = AnswerText(0)
 
     def relayed(self, size: int) -> None:
         self.response_bytes += size

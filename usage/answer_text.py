@@ -12,9 +12,10 @@ from usage.json_outline import read_outline
 from usage.redaction import redact
 
 _MOST_PARTS = 64
+_MOST_CHOICES = 128  # of a chat (OpenAI's reference, `n`)
 _PARTS_WITH_MARGIN = 8  # each costs redaction as much as a few thousand characters do
 
-_DELTAS = {
+TEXT_DELTAS = {
     "response.output_text.delta": "text",
     "response.refusal.delta": "refusal",
     "response.function_call_arguments.delta": "function call",
@@ -28,7 +29,7 @@ _DELTAS = {
 }
 _FINAL = {"response.completed", "response.incomplete", "response.failed"}
 # The typed events that have text in them.
-READ_TYPES = {*_DELTAS, *_FINAL, "response.output_item.added", "transcript.text.done"}
+READ_TYPES = {*TEXT_DELTAS, *_FINAL, "response.output_item.added", "transcript.text.done"}
 
 
 class AnswerText:
@@ -45,6 +46,7 @@ class AnswerText:
         self._room = max(0, limit) + SLACK  # characters; the first parts bring a margin of their own
         self._parts: dict[tuple[Any, ...], _Part] = {}
         self._names: dict[Any, str] = {}
+        self._finished: set[str] = set()  # places of choices
         self._left_out = 0
 
     def feed(self, event: dict[str, Any]) -> None:
@@ -55,13 +57,22 @@ class AnswerText:
                 self._read_choice(choice)
         elif isinstance(event.get("type"), str):
             self._read_event(event["type"], event)
-        if isinstance(event.get("error"), dict):
-            self._add("", "error", event["error"].get("message"))
+
+    def add_error(self, words: str) -> None:
+        """Adds what an event says that went wrong."""
+        self._add("", "error", words)
 
     @property
     def size(self) -> int:
         """Bytes of text seen so far, also those that were not kept."""
         return self._left_out + sum(part.left_out + part.size for part in self._parts.values())
+
+    @property
+    def has_finished_choices(self) -> bool:
+        """Whether a choice of a chat has said why it ends, and so has every one that has any text."""
+        return bool(self._finished) and all(
+            part.place in self._finished for part in self._parts.values() if part.place.startswith("choice ")
+        )
 
     def text(self, limit: int | None = None) -> str:
         """What was collected, redacted, in at most `limit` bytes and the mark of the cut."""
@@ -103,6 +114,8 @@ class AnswerText:
 
     def _read_choice(self, choice: dict[str, Any]) -> None:
         place = f"choice {_number(choice.get('index'))}"
+        if choice.get("finish_reason") and len(self._finished) < _MOST_CHOICES:
+            self._finished.add(place)
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             self._add(place, "text", choice.get("text"))  # the older completions
@@ -126,9 +139,9 @@ class AnswerText:
         number = _number(event.get("output_index"))
         if kind == "transcript.text.delta":
             self._add("", "text", event.get("delta"))
-        elif kind in _DELTAS:
+        elif kind in TEXT_DELTAS:
             within = _number(event.get("content_index", event.get("summary_index")))
-            self._add(f"output {number}", _DELTAS[kind], event.get("delta"), self._names.get(number, ""), within)
+            self._add(f"output {number}", TEXT_DELTAS[kind], event.get("delta"), self._names.get(number, ""), within)
         elif kind == "response.output_item.added":
             item = event.get("item")
             if isinstance(item, dict) and isinstance(item.get("name"), str) and len(self._names) < _MOST_PARTS:
@@ -137,8 +150,6 @@ class AnswerText:
             self._add("", "text", event.get("text"))
         elif kind in _FINAL:
             self._read_response(event.get("response"))
-        elif kind == "error":
-            self._add("", "error", event.get("message"))
 
     def _read_response(self, response: object) -> None:
         if not isinstance(response, dict):

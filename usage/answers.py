@@ -13,7 +13,9 @@ from typing import Any
 
 import orjson
 
-from usage.answer_text import READ_TYPES, AnswerText, parse_event
+from usage import event_stream
+from usage.answer_text import READ_TYPES, TEXT_DELTAS, AnswerText, parse_event
+from usage.error_words import ErrorFacts, error_facts, stated_error, text_error
 from usage.json_outline import read_outline
 from usage.made_objects import DERIVED, ITEM_EVENTS, MadeObjects
 from usage.tokens import read_counts
@@ -29,6 +31,8 @@ FINAL_EVENT_TYPES = {
     "image_edit.completed",
     "error",
 }
+# Event types of the dialects that have a last event. A chat has two ends: `finish_reason` of each choice, and `[DONE]`.
+_TYPES_WITH_END = ("response.", "transcript.", "speech.audio.", "image_generation.", "image_edit.")
 
 # A larger body is not parsed as a whole; of it these members are read.
 LARGEST_PARSED = 256 * 1024
@@ -45,8 +49,9 @@ class Answer:
     """What upstream said of itself: ids, model, tier, usage, error.
 
     Without `states_usage` what it calls usage is not what this call consumed, and is not read.
-    `finished` becomes true with the event that ends a stream in its dialect. A `text`, if there is one,
-    is fed with every event. `objects`, if the call may make any, reads their ids.
+    `finished` becomes true with the event that ends a stream in its dialect. With `must_end` a stream of no events
+    lacks its end, too. A `text`, if there is one, is fed with every event. `objects`, if the call may make any, reads
+    their ids.
     """
 
     def __init__(self) -> None:
@@ -57,11 +62,13 @@ class Answer:
         self.states_usage = True
         self.usage: dict[str, Any] | None = None
         self.counts: dict[str, int | float] = {}
-        self.error: dict[str, str] | None = None
+        self.error: ErrorFacts | None = None
         self.finished = False
+        self.must_end = False
         self.text: AnswerText | None = None
         self.objects: MadeObjects | None = None
         self._events = 0
+        self._has_end = False  # whether the dialect of its events has a last one
 
     def read_body(self, body: bytes) -> None:
         """Reads a whole JSON body; anything else is left alone."""
@@ -73,31 +80,66 @@ class Answer:
         if self.objects is not None:
             self.objects.read(answer)
 
+    @property
+    def has_events(self) -> bool:
+        return self._events > 0
+
+    @property
+    def lacks_end(self) -> bool:
+        """Whether a stream that has ended with what was read is only the beginning of an answer."""
+        if self.finished or not (self._has_end or (self.must_end and not self.has_events)):
+            return False
+        return self.text is None or not self.text.has_finished_choices
+
     def read_events(self, events: bytes) -> None:
         """Reads whole SSE events (one or more, each with its blank line)."""
-        for line in events.splitlines():
-            if line.startswith(b"data:"):
-                self._read_data(line[5:].strip())
+        for name, data in event_stream.read(events):
+            self._read_data(name, data)
 
-    def _read_data(self, data: bytes) -> None:
+    def _read_data(self, name: bytes, data: bytes) -> None:
         self._events += 1
-        if data == b"[DONE]":
+        if data[-1:] != b"}" and data.strip() == event_stream.DONE:
             self.finished = True
             return
-        if len(data) > _LARGE_EVENT and self._events > 1 and not _says_something(data):
+        if len(data) > _LARGE_EVENT and self._events > 1 and name != b"error" and not _says_something(data):
             return
         event = parse_event(data)
         if self.text is not None:
             self.text.feed(event)
-        kind, inner = event.get("type"), event.get("response")
+        kind, inner = event.get("type"), None
+        if isinstance(kind, str):
+            if kind in TEXT_DELTAS and self.model and self._has_end:
+                return  # such an event has nothing but text
+            inner = event.get("response")
         if self.objects is not None and (inner is not None or not isinstance(kind, str) or kind in ITEM_EVENTS):
             self.objects.read_event(event)
-        if not self.model or inner is not None or event.get("usage") is not None or event.get("error") is not None:
+        error = event.get("error")
+        if not self.model or inner is not None or event.get("usage") is not None or error is not None:
             self.read(inner if isinstance(inner, dict) else event)
-        if kind == "error" and self.error is None:
-            self._read_error(event)
-        if isinstance(event.get("error"), dict) or (isinstance(kind, str) and kind in FINAL_EVENT_TYPES):
-            self.finished = True
+        if not self._has_end:
+            self._has_end = _has_last_event(event)
+        if kind is None:
+            is_error = "choices" not in event and event.get("object") == "error"
+        else:
+            is_error = kind == "error"
+            if isinstance(kind, str) and kind in FINAL_EVENT_TYPES:
+                self._read_final(kind)
+        if error or is_error or name == b"error":
+            self._read_error_event(event, data)
+
+    def _read_final(self, kind: str) -> None:
+        self.finished = True
+        if kind == "response.failed" and self.error is None:
+            self.error = {"type": "", "code": "response_failed", "message": ""}
+
+    def _read_error_event(self, event: dict[str, Any], data: bytes) -> None:
+        """Reads an event that says what went wrong; nothing follows it."""
+        self.finished = True
+        facts = stated_error(event) or (error_facts(event) if event else text_error(data))
+        if self.error is None or not any(self.error.values()):
+            self.error = facts
+        if self.text is not None:
+            self.text.add_error(facts["message"])
 
     def read(self, answer: dict[str, Any]) -> None:
         """Reads an answer, or the one inside an event."""
@@ -112,10 +154,13 @@ class Answer:
         if isinstance(answer.get("output"), list):
             self.counts["web_searches"] = sum(map(_is_billed_search, answer["output"]))
         if isinstance(answer.get("error"), dict):
-            self._read_error(answer["error"])
+            self.error = error_facts(answer["error"])
 
-    def _read_error(self, error: dict[str, Any]) -> None:
-        self.error = {name: str(error.get(name) or "") for name in ("type", "code", "message")}
+
+def _has_last_event(event: dict[str, Any]) -> bool:
+    """Whether the dialect of this event has a last event."""
+    kind = event.get("type")
+    return isinstance(event.get("choices"), list) or (isinstance(kind, str) and kind.startswith(_TYPES_WITH_END))
 
 
 def _says_something(data: bytes) -> bool:

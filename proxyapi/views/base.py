@@ -224,9 +224,18 @@ class CallView(ProxyView):
         whole first, and goes through `rewrite` if upstream's status is 200.
         """
         answer = await self.ask(request)
-        if dialect is not None and answer.status == 200 and answer.is_event_stream:
+        if dialect is not None and await self.is_stream(answer):
             return RelayResponse(EventRelay(self.call, answer, dialect))
         return await self.whole(answer, rewrite)
+
+    async def is_stream(self, answer: UpstreamAnswer) -> bool:
+        """Whether the answer is a stream of events, by its label, or by its first bytes if the call asked for one.
+
+        Servers label theirs as application/json, text/plain or application/octet-stream, too.
+        """
+        if answer.status != 200:
+            return False
+        return answer.is_event_stream or (self.call.stream and await answer.begins_as_events())
 
     async def ask(self, request: UpstreamRequest) -> UpstreamAnswer:
         """The head of upstream's answer; from here on the call is in the ledger.
@@ -245,6 +254,10 @@ class CallView(ProxyView):
             await self.hold(request.method, request.path, request.content or form_of(request))
         self.call.begin()
         await ledger.durable()
+        return await self.send(request)
+
+    async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
+        """The head of upstream's answer to a call that is in the ledger."""
         answer = await upstream.send(request)
         self.call.answered(answer)
         return answer

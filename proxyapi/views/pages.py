@@ -13,6 +13,7 @@ from proxyapi.html import page
 from proxyapi.keyring import keyring
 from proxyapi.limiter import limiter
 from proxyapi.requests import ProxyRequest
+from proxyapi.usage_requests import usage_requests
 from proxyapi.views.base import ProxyView
 from usage.ledger import ledger
 from usage.reservations import reservations
@@ -54,6 +55,7 @@ class ReadinessView(ProxyView):
             "shipper": ledger.shipper_error or "ok",
             "limits": limiter.state,
             "budgets": reservations.fault or "ok",
+            "stream_usage": usage_requests.state,
         }
         if "HTTP_ORIGIN" in request.META:
             facts = {"status": facts["status"]}

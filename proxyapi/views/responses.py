@@ -8,7 +8,7 @@ from django.http.response import HttpResponseBase
 
 from proxyapi import fields, openapi
 from proxyapi.exceptions import BadRequest
-from proxyapi.relay import RESPONSES_WITH_DONE
+from proxyapi.relay import RESPONSES_WITH_DONE, resumed
 from proxyapi.requests import ProxyRequest
 from proxyapi.upstream import UpstreamRequest
 from proxyapi.views.base import CallView, TakesBody
@@ -67,7 +67,7 @@ class StoredResponseView(CallView):
             deadline=fields.deadline(request.data, request.query_params),
             query=fields.upstream_query(request.query_params),
         )
-        return await self.forward(upstream_request, RESPONSES_WITH_DONE)
+        return await self.forward(upstream_request, resumed(RESPONSES_WITH_DONE))
 
 
 class ResponseView(StoredResponseView):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, cast
 from urllib.parse import parse_qsl
 
@@ -28,6 +29,7 @@ from proxyapi.keyring import BUILT_IN, Caller
 from proxyapi.listings import Keeps, own_page
 from proxyapi.permissions import is_allowed
 from proxyapi.relay import (
+    CHAT,
     CHAT_WITHOUT_USAGE,
     ERROR_OBJECT,
     RESPONSES,
@@ -35,11 +37,16 @@ from proxyapi.relay import (
     Dialect,
     EventRelay,
     RelayResponse,
+    resumed,
 )
 from proxyapi.requests import ProxyRequest
 from proxyapi.uploads import FormUpload
-from proxyapi.upstream import UpstreamRequest
+from proxyapi.upstream import UpstreamAnswer, UpstreamRequest
+from proxyapi.usage_requests import REFUSALS, usage_requests
 from proxyapi.views.base import CallView
+
+# Of the streams of each family of routes; others' are told of errors in `ERROR_OBJECT`.
+DIALECTS = {"responses": RESPONSES, "chat/completions": CHAT, "completions": CHAT}
 
 
 class PassThroughView(CallView):
@@ -74,7 +81,9 @@ class PassThroughView(CallView):
             query=fields.passed_query(call.raw_query),
             headers=pass_up(call.raw_headers),
         )
-        dialect = RESPONSES if route.family.name == "responses" else ERROR_OBJECT
+        dialect = DIALECTS.get(route.family.name, ERROR_OBJECT)
+        if request.method == "GET":
+            dialect = resumed(dialect)
         check_encoding(request)
         if request.method == "POST" and call.is_form and route.family.takes_forms:
             self.send_form(upstream_request)
@@ -83,10 +92,11 @@ class PassThroughView(CallView):
             members = await policy.read_json(call.raw_body, call.META.get("CONTENT_TYPE", ""))
             self.read_fields(members, request)
             upstream_request.content, upstream_request.body = call.raw_body or None, members
-            if route.name == "/v1/chat/completions" and self.call.stream:
+            if route.name == "/v1/chat/completions" and self.call.stream and usage_requests.are_made:
                 asked = await large_bodies.run(len(call.raw_body), stream_usage.ask_in, call.raw_body, members)
                 if asked is not None:
                     upstream_request.content, dialect = asked, CHAT_WITHOUT_USAGE
+                    return await self.relayed(upstream_request, dialect, as_it_came=call.raw_body)
         return await self.relayed(upstream_request, dialect)
 
     get = post = delete = handle
@@ -132,16 +142,39 @@ class PassThroughView(CallView):
         self.call.new_objects.exclude(await object_access.check_form(form.parts, caller))
         await self.hold("POST", self.found.path, form.sizes())
 
-    async def relayed(self, request: UpstreamRequest, dialect: Dialect) -> HttpResponseBase:
+    async def relayed(
+        self, request: UpstreamRequest, dialect: Dialect, as_it_came: bytes | None = None
+    ) -> HttpResponseBase:
+        """The answer to `request`; `as_it_came` is the caller's body, if usage was asked for in it."""
         answer = await self.ask(request)
+        if as_it_came is not None and answer.status in REFUSALS:
+            answer = await self.ask_without_usage(answer, replace(request, content=as_it_came))
         if answer.status < 300 and (keeps := self.list_filter()) is not None:
             answer, page = await own_page(request, answer, keeps)  # what it cannot read it refuses
             return await self.whole(answer, lambda _: page)
-        if answer.status == 200 and answer.is_event_stream:
+        if await self.is_stream(answer):
             return RelayResponse(EventRelay(self.call, answer, dialect))
         if answer.is_text or answer.status >= 300:
             return await self.whole(answer)
         return RelayResponse(BodyRelay(self.call, answer))
+
+    async def ask_without_usage(self, refusal: UpstreamAnswer, request: UpstreamRequest) -> UpstreamAnswer:
+        """Upstream's answer to the caller's own body, if `refusal` names the field that was added to it.
+
+        This is the one call that is sent again: upstream refused it for a field, before it did any work, so nothing
+        was billed. If the body is refused without the field, too, the field was not at fault, and goes on being added:
+        a caller could put its name into an error.
+        """
+        try:
+            body = await refusal.read()
+        finally:
+            refusal.close()
+        if not usage_requests.may_be_refusal(refusal.status, body):
+            return refusal
+        answer = await self.send(request)
+        if answer.status < 300:
+            usage_requests.give_up()
+        return answer
 
     def list_filter(self) -> Keeps | None:
         """Which items of the answer the caller may see; None if it is no list, or all of it is for the caller."""

@@ -1,0 +1,47 @@
+"""Owns whether streamed chats are asked for their usage: a setting, and what upstream has said about the field."""
+
+from __future__ import annotations
+
+import logging
+
+from django.conf import settings
+
+logger = logging.getLogger(__name__)
+
+REFUSALS = {400, 422}
+NAMES = (b"stream_options", b"include_usage")
+
+
+class UsageRequests:
+    """Whether `stream_options.include_usage` is added to calls of this process. There is one upstream."""
+
+    def __init__(self) -> None:
+        self.refused = False
+
+    @property
+    def are_made(self) -> bool:
+        return bool(settings.INJECT_STREAM_USAGE) and not self.refused
+
+    @property
+    def state(self) -> str:
+        """A word for `/readyz`."""
+        if self.refused:
+            return "refused by upstream"
+        return "on" if settings.INJECT_STREAM_USAGE else "off"
+
+    def may_be_refusal(self, status: int, body: bytes) -> bool:
+        """Whether an error of upstream's may be about the field that was added."""
+        return status in REFUSALS and any(name in body for name in NAMES)
+
+    def give_up(self) -> None:
+        """Upstream took without the field what it had refused with it."""
+        if not self.refused:
+            self.refused = True
+            logger.warning(
+                "upstream refuses stream_options.include_usage: it is left out until the next start, and the usage of"
+                " streamed chats is estimated where upstream does not state it; INJECT_STREAM_USAGE=false says so for"
+                " good"
+            )
+
+
+usage_requests = UsageRequests()

@@ -1,0 +1,167 @@
+"""Owns the reading of server-sent events, for everything that looks into a stream: relay, ledger, kept text, usage.
+
+The grammar is WHATWG HTML's (9.2.5 and 9.2.6): a line ends with CR LF, LF or CR; a blank line ends an event; several
+`data` lines are joined by line feeds. It is read more generously in four ways, each of them a habit of real servers:
+
+* Events with a single line end between them: a `data` line that is a whole JSON object by itself, or `[DONE]`, ends
+  its event when another `data` line follows. No JSON text goes on behind a whole object, so nothing else is split.
+* An event at the end of the stream needs no blank line.
+* A byte order mark is skipped in front of any event, not only of the first.
+* A line of the field `error`, which llama.cpp's server wrote for years, is the data of an event named `error`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import NamedTuple
+
+import orjson
+
+BOM = codecs.BOM_UTF8
+DONE = b"[DONE]"
+FIELDS = (b"data", b"event", b"id", b"retry", b"error", b"")  # the last one's line is a comment
+
+_LINE = re.compile(rb"([^\r\n]*+)(\r\n|\n|\r|\Z)")
+
+
+class DataLine(NamedTuple):
+    """Places in the bytes: `start:end` is the value, `line_start:line_end` the line with what ends it."""
+
+    line_start: int
+    start: int
+    end: int
+    line_end: int
+
+
+class Event(NamedTuple):
+    """One event. `start:end` is its place in the bytes, with its blank line if it has one."""
+
+    name: bytes
+    data: bytes
+    start: int
+    end: int
+    lines: tuple[DataLine, ...]
+
+
+def read(stream: bytes) -> list[tuple[bytes, bytes]]:
+    """The name and data of each event in `stream`, which begins and ends where an event does.
+
+    Events of one data line, with or without a name, are nearly all: they take a path that costs a few comparisons.
+    """
+    if b"\r" in stream:
+        return [(event.name, event.data) for event in split(stream)]
+    line_end, last = stream.find(b"\n"), len(stream) - 2
+    if line_end == last:
+        if stream[:6] == b"data: ":
+            return [(b"", stream[6:-2])]
+    elif (
+        stream.find(b"\n", line_end + 1) == last
+        and stream[:7] == b"event: "
+        and stream[line_end + 1 : line_end + 7] == b"data: "
+    ):
+        return [(stream[7:line_end], stream[line_end + 7 : -2])]
+    events = []
+    for block in stream.split(b"\n\n"):
+        if block:
+            if block[:6] == b"data: " and b"\n" not in block:
+                events.append((b"", block[6:]))
+            else:
+                events.extend((event.name, event.data) for event in split(block))
+    return events
+
+
+def split(stream: bytes) -> list[Event]:
+    """The events in `stream` with their places; what has no data is in none of them."""
+    builder = _Builder(stream)
+    for line in _LINE.finditer(stream):
+        builder.add_line(line.start(), line.end(1), line.end())
+    builder.end(len(stream))
+    return builder.events
+
+
+def is_whole(data: bytes) -> bool:
+    """Whether this data cannot go on: it is a JSON object, or the `[DONE]` of a chat."""
+    data = data.strip()
+    if not (data.startswith(b"{") and data.endswith(b"}")):
+        return data == DONE
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def begins_stream(start: bytes) -> bool | None:
+    """Whether bytes that begin so are a stream of events, not JSON or anything else. None: more is needed to tell."""
+    if start != BOM and BOM.startswith(start):
+        return None
+    text = start.removeprefix(BOM).lstrip(b"\r\n")
+    fields = [field + b":" for field in FIELDS]
+    if text.startswith(tuple(fields)):
+        return True
+    return None if any(field.startswith(text) for field in fields) else False
+
+
+class _Builder:
+    """Puts events together from lines, given with their places in `stream`."""
+
+    def __init__(self, stream: bytes) -> None:
+        self.events: list[Event] = []
+        self._stream = stream
+        self._begin(0)
+
+    def add_line(self, start: int, end: int, line_end: int) -> None:
+        if start == end:
+            if line_end > start:  # a blank line, not the end of the stream
+                self.end(line_end)
+            return
+        line = self._stream[start:end]
+        if line.startswith(BOM) and not self._lines:
+            line = line[len(BOM) :]
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"event":
+            self._set_name(value)
+        elif field in (b"data", b"error"):
+            if self._lines and value.strip() and self._is_first_whole():
+                self._split()
+            if field == b"error":
+                self._set_name(b"error")
+            self._lines.append(DataLine(start, end - len(value), end, line_end))
+
+    def end(self, at: int) -> None:
+        """An event, if one has begun, ends before the place `at`."""
+        if self._lines:
+            self._add(self._name if self._later_name is None else self._later_name, at)
+        self._begin(at)
+
+    def _begin(self, at: int, name: bytes = b"") -> None:
+        self._start = at
+        self._name = name
+        self._later_name: bytes | None = None  # one that came after the first data
+        self._lines: list[DataLine] = []
+        self._first_is_whole: bool | None = None  # not looked at yet
+
+    def _set_name(self, name: bytes) -> None:
+        if self._lines:
+            self._later_name = name
+        else:
+            self._name = name
+
+    def _is_first_whole(self) -> bool:
+        if self._first_is_whole is None:
+            first = self._lines[0]
+            self._first_is_whole = is_whole(self._stream[first.start : first.end])
+        return self._first_is_whole
+
+    def _split(self) -> None:
+        """The event ended with its last data line; the lines behind it belong to the next event."""
+        end, name = self._lines[-1].line_end, self._later_name
+        self._add(self._name, end)
+        self._begin(end, name or b"")
+
+    def _add(self, name: bytes, end: int) -> None:
+        lines = tuple(self._lines)
+        data = b"\n".join([self._stream[line.start : line.end] for line in lines])
+        self.events.append(Event(name, data, self._start, end, lines))
