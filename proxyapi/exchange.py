@@ -4,6 +4,9 @@ httptools (llhttp, Node's parser) reads the answer. Upstream waits for who does 
 `MOST_HELD` bytes, decoded ones if the answer is encoded. It is decoded a step at a time, each in a turn of its own of
 the event loop. What a body raises while it is sent is raised as it is. One that is closed before its end closes its
 connection, so upstream stops.
+
+An exchange has one timer, at its deadline or, if silence is limited, when silence would be too long. Bytes that arrive
+do not move it: when it fires, it looks how long the silence has been.
 """
 
 from __future__ import annotations
@@ -11,14 +14,14 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import httptools
 from multidict import CIMultiDict
 
 from proxyapi.decoding import ENCODINGS, Decoder
 from proxyapi.headers import Headers
-from proxyapi.transport_faults import Broken, InvalidStatus, Late
+from proxyapi.transport_faults import Broken, InvalidStatus, Late, Silent
 
 if TYPE_CHECKING:
     from proxyapi.upstream_connection import Connection
@@ -31,15 +34,27 @@ LONGEST_HEAD = 128 * 1024
 BODILESS = {204, 304}
 
 
+class Silence(NamedTuple):
+    """How long upstream may say nothing, in seconds: before the head of its answer, and in the middle of it."""
+
+    first_byte: float | None = None
+    idle: float | None = None
+
+
+UNLIMITED = Silence()
+
+
 class Exchange:
     """`status` and `headers` are upstream's; `chunk` has its body."""
 
-    def __init__(self, connection: Connection, deadline: float) -> None:
+    def __init__(self, connection: Connection, deadline: float, silence: Silence = UNLIMITED) -> None:
         self.status = 0
         self.headers: Headers = CIMultiDict()
         self._connection = connection
         self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_at(deadline, self._fail, Late())
+        self._deadline = deadline
+        self._silence = None if silence == UNLIMITED else silence
+        self._heard_at = 0.0 if self._silence is None else self._loop.time()
         self._parser = httptools.HttpResponseParser(self)
         self._has_head = False
         self._head_size = 0
@@ -58,6 +73,7 @@ class Exchange:
         self._sending: asyncio.Task[None] | None = None
         self._sent = True
         self._closed = False
+        self._timer = self._start_timer()
 
     def send(self, head: bytes, body: AsyncIterator[bytes]) -> None:
         """Begins to send a body that comes in pieces. The head goes with the first: if none comes, nothing was sent."""
@@ -116,6 +132,7 @@ class Exchange:
             if head:
                 await self._connection.write(head)
             self._sent = True
+            self._heard()
         except Exception as fault:  # the border: whatever it is, it ends the exchange
             self._fail(fault)
 
@@ -128,6 +145,34 @@ class Exchange:
             await self._waiter
         finally:
             self._waiter = None
+
+    def _start_timer(self) -> asyncio.TimerHandle:
+        if self._silence is None:
+            return self._loop.call_at(self._deadline, self._fail, Late())
+        limit = self._silence.idle if self._has_head else self._silence.first_byte
+        moment = self._deadline if limit is None else min(self._deadline, self._heard_at + limit)
+        return self._loop.call_at(moment, self._look_at_clock)
+
+    def _look_at_clock(self) -> None:
+        """Ends the exchange if its time is over, or upstream has been silent for too long; else looks again later."""
+        assert self._silence is not None  # noqa: S101  (else there is a deadline only)
+        now = self._loop.time()
+        if not self._sent or self._paused:  # it is ours, or the caller's, to go on
+            self._heard_at = now
+        setting, limit = (
+            ("IDLE_TIMEOUT", self._silence.idle) if self._has_head else ("FIRST_BYTE_TIMEOUT", self._silence.first_byte)
+        )
+        if now >= self._deadline:
+            self._fail(Late())
+        elif limit is not None and now - self._heard_at >= limit:
+            self._fail(Silent(setting, limit))
+        else:
+            self._timer = self._start_timer()
+
+    def _heard(self) -> None:
+        """From now on silence counts."""
+        if self._silence is not None:
+            self._heard_at = self._loop.time()
 
     def _pop_held(self) -> bytes:
         """What is held, and no longer is."""
@@ -153,6 +198,7 @@ class Exchange:
     def _resume(self) -> None:
         if self._paused:
             self._paused = False
+            self._heard()
             self._connection.resume()
 
     def _decode(self, decoder: Decoder) -> None:
@@ -215,6 +261,8 @@ class Exchange:
     # What the connection says.
 
     def data_received(self, data: bytes) -> None:
+        if self._silence is not None:
+            self._heard_at = self._loop.time()
         if not self._has_head:
             self._head_size += len(data)
         try:
@@ -265,6 +313,9 @@ class Exchange:
             raise Broken(f"its answer is encoded as {encoding[:50]}")
         self.status = status
         self._has_head = True
+        if self._silence is not None:
+            self._timer.cancel()
+            self._timer = self._start_timer()
         self._keep_alive = self._parser.should_keep_alive()
 
     def on_body(self, data: bytes) -> None:

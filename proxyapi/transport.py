@@ -15,7 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohappyeyeballs
 import httpx2
 
-from proxyapi.exchange import Body, Exchange
+from proxyapi.exchange import UNLIMITED, Body, Exchange, Silence
 from proxyapi.headers import Headers
 from proxyapi.transport_faults import ConnectTimeout, NotConnected
 from proxyapi.upstream_connection import Connection
@@ -23,6 +23,10 @@ from proxyapi.upstream_connection import Connection
 PORTS = {"http": 80, "https": 443}
 VACANT_SECONDS = 15.0  # a connection that has waited for longer may be closing at its other end
 SECOND_ADDRESS_AFTER = 0.25  # seconds (RFC 8305)
+# A connection that waits for an answer is silent, and NAT gateways forget it after some minutes: 350 s at AWS, 240 s at
+# Azure. Linux would ask after two hours.
+KEEPALIVE_IDLE_SECONDS = 60
+KEEPALIVE_INTERVAL_SECONDS = 15
 LONGEST_PROXY_ANSWER = 16 * 1024
 WITHOUT_BODY = {"GET", "DELETE"}
 
@@ -30,12 +34,13 @@ WITHOUT_BODY = {"GET", "DELETE"}
 class Transport:
     """Connections to one upstream; calls are limited by `capacity`, not by a pool."""
 
-    def __init__(self, base_url: str, *, connect_timeout: float) -> None:
+    def __init__(self, base_url: str, *, connect_timeout: float, silence: Silence = UNLIMITED) -> None:
         self._url = urlsplit(base_url)
         self._host = self._url.netloc.rpartition("@")[2]
         self._proxy = environment_proxy(base_url)
         self._tls = httpx2.create_ssl_context() if self._url.scheme == "https" else None
         self._connect_timeout = connect_timeout
+        self._silence = silence
         self._open: set[Connection] = set()
         self._vacant: list[Connection] = []  # the one used last comes last, and is used first
 
@@ -60,7 +65,7 @@ class Transport:
             framing = ["Content-Length: 0"]
         head = self._head(method, target, headers, framing)
         connection = self._take_vacant() or await self._connect(deadline)
-        return await connection.exchange(head, body, deadline)
+        return await connection.exchange(head, body, deadline, self._silence)
 
     async def close(self) -> None:
         for connection in list(self._open):
@@ -121,7 +126,7 @@ class Transport:
         )
         opened = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=SECOND_ADDRESS_AFTER)
         try:
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            keep_alive(opened)
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._proxy is not None and self._tls is not None:
                 await self._tunnel(opened, self._proxy)
@@ -147,6 +152,15 @@ class Transport:
             answer += byte
         if answer.split(maxsplit=2)[1:2] != [b"200"]:
             raise ConnectionError(f"the proxy answered {answer[:100]!r}")
+
+
+def keep_alive(opened: socket.socket) -> None:
+    """Makes the system ask the other end of a silent connection whether it is there."""
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    idle = getattr(socket, "TCP_KEEPIDLE", None) or getattr(socket, "TCP_KEEPALIVE", None)  # the second is macOS'
+    if idle is not None:
+        opened.setsockopt(socket.IPPROTO_TCP, idle, KEEPALIVE_IDLE_SECONDS)
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS)
 
 
 async def in_chunks(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

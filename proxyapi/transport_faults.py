@@ -4,6 +4,7 @@ TransportFault
 ├── NotConnected      no connection: upstream never heard of the call
 │   └── ConnectTimeout    in time
 ├── Late              connected, and its time was over before its end
+│   └── Silent            nothing came for longer than a setting allows
 └── Broken            connected, and then cut, or not HTTP
     └── InvalidStatus     a status that is none
 """
@@ -25,6 +26,15 @@ class ConnectTimeout(NotConnected):
 
 class Late(TransportFault):
     pass
+
+
+class Silent(Late):
+    """`setting` names the limit that was passed, `seconds` is its value."""
+
+    def __init__(self, setting: str, seconds: float) -> None:
+        super().__init__(f"{setting}, {seconds:g} seconds")
+        self.setting = setting
+        self.seconds = seconds
 
 
 class Broken(TransportFault):

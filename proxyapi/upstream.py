@@ -28,11 +28,11 @@ from proxyapi.exceptions import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from proxyapi.exchange import Body, Exchange, Take
+from proxyapi.exchange import Body, Exchange, Silence, Take
 from proxyapi.headers import Headers, pass_down
 from proxyapi.json_members import Body as JSONBody
 from proxyapi.transport import Transport
-from proxyapi.transport_faults import Broken, ConnectTimeout, InvalidStatus, Late, NotConnected, TransportFault
+from proxyapi.transport_faults import Broken, ConnectTimeout, InvalidStatus, Late, NotConnected, Silent, TransportFault
 from usage.event_stream import begins_stream
 
 CONNECT_TIMEOUT = 5.0
@@ -191,6 +191,11 @@ class UpstreamAnswer:
     async def _chunk(self, take: Take) -> bytes:
         try:
             return await self._exchange.chunk(take)
+        except Silent as fault:
+            raise UpstreamTimeout(
+                f"Upstream fell silent in the middle of its answer, for {fault.seconds:g} seconds ({fault.setting})."
+                f" {MAYBE_BILLED}"
+            ) from fault
         except Late as fault:
             raise UpstreamTimeout(f"Upstream did not finish in time. {MAYBE_BILLED}") from fault
         except TransportFault as fault:
@@ -227,7 +232,8 @@ def refuse(request: httpx2.Request) -> httpx2.Response:
 @cache
 def transport() -> Transport:
     base_url = str(client().base_url).rstrip("/")
-    return Transport(base_url, connect_timeout=CONNECT_TIMEOUT)
+    silence = Silence(settings.FIRST_BYTE_TIMEOUT, settings.IDLE_TIMEOUT)
+    return Transport(base_url, connect_timeout=CONNECT_TIMEOUT, silence=silence)
 
 
 async def close() -> None:
@@ -313,6 +319,10 @@ def _failure(fault: TransportFault, request: UpstreamRequest) -> ProxyError:
             return UpstreamUnreachable(f"Upstream broke HTTP's rules: {fault}. {MAYBE_BILLED}")
         case Broken():
             return UpstreamUnreachable(f"The connection to upstream broke before an answer. {MAYBE_BILLED}")
+        case Silent():
+            return UpstreamTimeout(
+                f"Upstream did not begin to answer within {fault.seconds:g} seconds ({fault.setting}). {MAYBE_BILLED}"
+            )
         case _ if request.upload is not None and not request.upload.complete:
             return RequestTimeout()
         case _:

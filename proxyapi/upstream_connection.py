@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from proxyapi.exchange import Body, Exchange
+from proxyapi.exchange import UNLIMITED, Body, Exchange, Silence
 
 
 class Connection(asyncio.Protocol):
@@ -25,13 +25,13 @@ class Connection(asyncio.Protocol):
     def closing(self) -> bool:
         return self._transport.is_closing()
 
-    async def exchange(self, head: bytes, body: Body, deadline: float) -> Exchange:
+    async def exchange(self, head: bytes, body: Body, deadline: float, silence: Silence = UNLIMITED) -> Exchange:
         """Sends a request, and returns when the head of its answer is here.
 
         Raises:
             TransportFault: there is none.
         """
-        exchange = self._exchange = Exchange(self, deadline)
+        exchange = self._exchange = Exchange(self, deadline, silence)
         try:
             if body is None:
                 self._transport.write(head)
