@@ -118,11 +118,11 @@ if _values["DATABASE_URL"] is None:
     from chatproxy.postgres_watch import PostgresWatch
 
     _postgres = BundledPostgres(environment.data_dir(_values))
-    _watch = PostgresWatch(_postgres)
+    _watch = _postgres_watch = PostgresWatch(_postgres)
 
     @atexit.register
     def _stop_postgres() -> None:
         """Whatever ended the master, but never a worker's end: a worker inherits what was registered here."""
         if os.getpid() == _master:
-            _watch.stop()
+            _postgres_watch.stop()
             _postgres.stop()

@@ -186,7 +186,7 @@ def test_a_hold_is_as_old_as_the_database_says(
 ) -> None:
     class Moved(datetime):
         @classmethod
-        def now(cls, tz: Any = None) -> datetime:
+        def now(cls, tz: Any = None) -> Any:
             return datetime.now(tz) + ahead
 
     monkeypatch.setattr(holds, "datetime", Moved)

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.conf import settings
 from django.db import connection
@@ -80,8 +81,9 @@ def settle_holds(cursor: CursorWrapper, ids: Iterable[str]) -> None:
 def drop_orphans(now: datetime | None = None) -> int:
     """Deletes the holds that nothing will settle, and returns how many those were. `now`: None, the database's."""
     orphaned_after = ORPHANED_AFTER + timedelta(seconds=settings.REQUEST_TIMEOUT)
+    values: dict[str, Any] = {"now": now, "forgotten_after": FORGOTTEN_AFTER, "orphaned_after": orphaned_after}
     with connection.cursor() as cursor:
-        cursor.execute(DROP_ORPHANS, {"now": now, "forgotten_after": FORGOTTEN_AFTER, "orphaned_after": orphaned_after})
+        cursor.execute(DROP_ORPHANS, values)
         return int(cursor.rowcount)
 
 

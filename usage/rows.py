@@ -209,7 +209,9 @@ def _is_sound(name: str, value: Any) -> bool:
     """Whether the column takes the value as it is, or cut: its type, its bounds, no control characters."""
     field = FIELDS[name]
     if isinstance(field, models.CharField):
-        return isinstance(value, str) and value.isprintable() and (name in CUT_TEXTS or len(value) <= field.max_length)
+        if not isinstance(value, str) or not value.isprintable():
+            return False
+        return name in CUT_TEXTS or field.max_length is None or len(value) <= field.max_length
     if isinstance(field, models.BooleanField):
         return isinstance(value, bool)
     if isinstance(field, models.JSONField):
