@@ -69,6 +69,7 @@ class Call:
         self.hold: Hold | None = None  # of its key's budget
         self.ticket: Ticket | None = None  # if the key is limited
         self.ended = False
+        self.told_status: int | None = None  # of a head that was sent before upstream's
         self._begun: dict[str, Any] | None = None  # what the journal knows of it since `begin`
         self._kept_bodies: dict[str, str] | None = None  # if they were made beside the event loop
 
@@ -164,7 +165,7 @@ class Call:
         if self.ended or not self.key_name:
             return
         self.ended = True
-        row = self._row(outcome, status) | self.new_objects.columns(self.answer.objects)
+        row = self._row(outcome, self.told_status or status) | self.new_objects.columns(self.answer.objects)
         if self.log_bodies == "all" or (self.log_bodies == "errors" and outcome != Outcome.SUCCESS):
             row |= self._kept_bodies or self._bodies(min(settings.LOG_BODY_BYTES, MOST_KEPT_AT_ONCE))
         ledger.end(self.request.request_id, row)

@@ -22,11 +22,12 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch, get_resolver
 
-from proxyapi.exceptions import CallerGone, InternalError, render
-from proxyapi.headers import INERT
+from proxyapi.early_stream import EarlyStream
+from proxyapi.exceptions import CallerGone, InternalError, UpstreamUnreachable, render
 from proxyapi.receiving import Receive
-from proxyapi.relay import RelayResponse
+from proxyapi.relay import EventRelay, RelayResponse
 from proxyapi.requests import CallRequest
+from proxyapi.response_head import head_of
 from proxyapi.stranger_pace import stranger_pace
 from proxyapi.streaming import EventStream, Send
 
@@ -47,7 +48,7 @@ class CallHandler:
         self._cors = CorsMiddleware(call_view)
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        request = CallRequest(scope, receive)
+        request = CallRequest(scope, receive, send)
         request.resolver_match = self._resolve(request.path_info)
         with request.place:
             await self._exchange(request, send)
@@ -81,6 +82,8 @@ class CallHandler:
             request.connection.abort()
         finally:
             request.incoming_body.close()
+            if request.early_stream is not None:
+                await request.early_stream.stop()
 
     async def _answer(self, request: CallRequest) -> HttpResponseBase:
         if request.method == "OPTIONS" or "HTTP_ORIGIN" in request.META:
@@ -93,25 +96,38 @@ class CallHandler:
             await stranger_pace.wait(request.META.get("REMOTE_ADDR", ""))
         if not (request.connection.has_whole_body or request.body_can_be_skipped):
             request.connection.close_behind_answer(discard=request.sender_is_known)
-        headers = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
-        if not response.has_header("vary"):
-            headers.append((b"vary", b"origin"))  # as the middleware says, which only sees calls that have one
-        if not response.has_header("content-security-policy"):  # a page of ours has its own
-            headers.extend(INERT)
-        headers.append((b"x-proxy-request-id", request.request_id.encode()))
-        if request.incoming_request_id:
-            headers.append((b"x-incoming-request-id", request.incoming_request_id.encode()))
-        start = {"type": "http.response.start", "status": response.status_code, "headers": headers}
+        if request.early_stream is not None:
+            await request.early_stream.stop()
+            if request.early_stream.has_begun:
+                await self._go_on(request, request.early_stream, response, send)
+                return
+        start = head_of(request, response)
         if isinstance(response, RelayResponse):
             await EventStream(response.relay, send, request.connection, request.scope["http_version"]).run(start)
         elif isinstance(response, HttpResponse):
             if response.status_code not in NO_BODY_STATUSES and not response.has_header("content-length"):
-                headers.append((b"content-length", str(len(response.content)).encode()))
+                start["headers"].append((b"content-length", str(len(response.content)).encode()))
             if request.method != "HEAD":
                 request.connection.body_follows()
             async with self._patience(request):
                 await send(start)
                 await send({"type": "http.response.body", "body": response.content})
+
+    async def _go_on(self, request: CallRequest, early: EarlyStream, response: HttpResponseBase, send: Send) -> None:
+        """Sends the answer behind a head that has been sent already."""
+        if isinstance(response, RelayResponse) and isinstance(response.relay, EventRelay):
+            response.relay.has_comments = True
+            await EventStream(response.relay, send, request.connection, request.scope["http_version"]).run(None)
+            return
+        if isinstance(response, RelayResponse):
+            error = UpstreamUnreachable("The call asked for a stream of events, and upstream's answer is none.")
+            response.relay.fail(error)
+            response.relay.close()
+            event = early.error_event(error)
+        else:
+            event = early.event_of(cast(HttpResponse, response))
+        async with self._patience(request):
+            await send({"type": "http.response.body", "body": event})
 
     def _patience(self, request: CallRequest) -> AbstractAsyncContextManager[object]:
         """A clock costs a thirtieth of a call; only behind an answer that its caller does not take is there a wait."""

@@ -17,8 +17,10 @@ from proxyapi.connection import connection_of
 from proxyapi.receiving import SMALL_BODY_BYTES, Receive, RequestBody
 
 if TYPE_CHECKING:
+    from proxyapi.early_stream import EarlyStream
     from proxyapi.key_search import KeySearch
     from proxyapi.keyring import Caller
+    from proxyapi.streaming import Send
 
 INCOMING_ID = re.compile(r"[\x20-\x7e]{1,128}")
 
@@ -31,7 +33,7 @@ class CallRequest(ASGIRequest):
     has asked for it. `sender_is_known` once a valid key has been seen.
     """
 
-    def __init__(self, scope: Mapping[str, Any], receive: Receive) -> None:
+    def __init__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         self.arrived_at = time.time()
         self.started = self.received = time.perf_counter()
         self.request_id = str(uuid7())
@@ -40,6 +42,8 @@ class CallRequest(ASGIRequest):
         self.raw_headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
         self.raw_body = b""
         self.sender_is_known = False
+        self.send = send
+        self.early_stream: EarlyStream | None = None  # if the call may ask for a stream
         self.place = ExitStack()  # what the call occupies until its answer has been sent
         self.connection = connection_of(scope)
         super().__init__(scope, BytesIO())

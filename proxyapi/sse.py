@@ -106,6 +106,20 @@ def comment_after(events: bytes) -> bytes:
     return KEEP_ALIVE if ends_event(events) else KEEP_ALIVE_LINE
 
 
+def event_of(data: bytes) -> bytes:
+    """The event whose data this is, on as many lines as it has."""
+    return b"".join(b"data: " + line + b"\n" for line in data.splitlines() or [b""]) + b"\n"
+
+
+def is_error_object(data: bytes) -> bool:
+    """Whether it is OpenAI's `{"error": {…}}`, which a client of chats reads in an event, too."""
+    try:
+        value = json.loads(data)
+    except ValueError:
+        return False
+    return isinstance(value, dict) and isinstance(value.get("error"), dict)
+
+
 def responses_error(error: ProxyError, request_id: str, last_events: bytes) -> bytes:
     """A Responses `error` event (the SDK's `ResponseErrorEvent`), numbered after the last one relayed."""
     numbers = SEQUENCE_NUMBER.findall(last_events)

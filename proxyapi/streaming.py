@@ -33,15 +33,16 @@ class EventStream:
         self._connection = connection
         self._has_chunks = http_version != "1.0"
 
-    async def run(self, start: Mapping[str, Any]) -> None:
-        """Sends the head `start`, then everything; closes the relay however this ends."""
+    async def run(self, start: Mapping[str, Any] | None) -> None:
+        """Sends the head `start`, unless one has been sent, then everything; closes the relay however this ends."""
         relay = self._relay
         if not self._has_chunks:
             self._connection.answer_until_close()
         try:
             async with asyncio.timeout_at(relay.deadline + GRACE):
                 async with self._comments(), aclosing(relay.chunks(self._connection.send_now)) as chunks:
-                    await self._send(start)
+                    if start is not None:
+                        await self._send(start)
                     async for chunk in chunks:
                         await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
                 relay.close()  # before a wait for a caller that takes nothing more

@@ -67,7 +67,12 @@ async def test_a_whole_answer_waits_for_an_earlier_one_no_longer(
     caller: Any = Caller(0)
     body = SimpleNamespace(close=lambda: None, caller_gone=False)
     request: Any = SimpleNamespace(
-        method=method, request_id="1", incoming_request_id="", connection=caller, incoming_body=body
+        method=method,
+        request_id="1",
+        incoming_request_id="",
+        connection=caller,
+        incoming_body=body,
+        early_stream=None,
     )
     handler = CallHandler()
     monkeypatch.setattr(handler, "_answer", AsyncMock(return_value=HttpResponse(b"whole")))

@@ -41,6 +41,15 @@ def text_error(data: bytes) -> ErrorFacts:
     return {"type": "", "code": "", "message": words}
 
 
+def body_error(body: bytes) -> ErrorFacts:
+    """The error that the whole body of an answer is: a JSON object of any shape, or a text."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        value = None
+    return (stated_error(value) or error_facts(value)) if isinstance(value, dict) else text_error(body)
+
+
 def _words(error: Mapping[str, Any]) -> str:
     for name in WORDS:
         if (value := error.get(name)) and value is not True:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any, ClassVar, cast
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.authentication import BaseAuthentication
@@ -29,6 +30,7 @@ from proxyapi.authentication import SecurityKeyAuthentication, caller_without_bo
 from proxyapi.calls import Call
 from proxyapi.capacity import capacity
 from proxyapi.cost_ceiling import Form
+from proxyapi.early_stream import EarlyStream
 from proxyapi.exceptions import (
     CallerGone,
     InternalError,
@@ -223,7 +225,7 @@ class CallView(ProxyView):
         With a `dialect` a stream of events is relayed as it arrives; everything else is read
         whole first, and goes through `rewrite` if upstream's status is 200.
         """
-        answer = await self.ask(request)
+        answer = await self.ask(request, dialect)
         if dialect is not None and await self.is_stream(answer):
             return RelayResponse(EventRelay(self.call, answer, dialect))
         return await self.whole(answer, rewrite)
@@ -237,12 +239,15 @@ class CallView(ProxyView):
             return False
         return answer.is_event_stream or (self.call.stream and await answer.begins_as_events())
 
-    async def ask(self, request: UpstreamRequest) -> UpstreamAnswer:
+    async def ask(self, request: UpstreamRequest, dialect: Dialect | None = None) -> UpstreamAnswer:
         """The head of upstream's answer; from here on the call is in the ledger.
 
+        With a `dialect` a call that asks for a stream gets comments while it waits.
         Raises what `check_models`, `object_access.check` and `hold` raise: then upstream has not heard of the call.
         """
         capacity.check_open()
+        if dialect is not None and settings.SSE_KEEPALIVE_SECONDS and (self.call.stream or request.upload is not None):
+            self.call.request.early_stream = EarlyStream(self.call, dialect)
         await self.check_models(request)
         if request.content is not None and request.body is None:
             raise TypeError("a request with content says what is in it, for its objects' owners to be checked")

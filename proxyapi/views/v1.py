@@ -146,7 +146,7 @@ class PassThroughView(CallView):
         self, request: UpstreamRequest, dialect: Dialect, as_it_came: bytes | None = None
     ) -> HttpResponseBase:
         """The answer to `request`; `as_it_came` is the caller's body, if usage was asked for in it."""
-        answer = await self.ask(request)
+        answer = await self.ask(request, dialect)
         if as_it_came is not None and answer.status in REFUSALS:
             answer = await self.ask_without_usage(answer, replace(request, content=as_it_came))
         if answer.status < 300 and (keeps := self.list_filter()) is not None:
