@@ -13,7 +13,8 @@ from tests.gateway import PATIENCE
 class HeldUpstream(socketserver.ThreadingTCPServer):
     """Sends `answer` to each request; before each piece but an immediate first one it waits for a `release`.
 
-    `bodies` are the requests' bodies, `gone` is set when a client has left before the answer's end.
+    `answers`, if there are any, are whole ones for the next requests, which wait for nothing. `bodies` are the
+    requests' bodies, `gone` is set when a client has left before it was answered.
     """
 
     daemon_threads = True
@@ -29,6 +30,7 @@ class HeldUpstream(socketserver.ThreadingTCPServer):
 
     def start(self, answer: Sequence[bytes], *, is_held: bool = True) -> None:
         self.answer = list(answer)
+        self.answers: list[bytes] = []
         self.is_held = is_held
         self.gone = threading.Event()
         self._permits = threading.Semaphore(0)
@@ -53,6 +55,9 @@ class _Handler(socketserver.StreamRequestHandler):
         while is_chunked and not body.endswith(b"0\r\n\r\n"):
             body += self.rfile.readline()
         self.server.bodies.append(body)
+        if self.server.answers:
+            self.wfile.write(self.server.answers.pop(0))
+            return
         for number, piece in enumerate(self.server.answer):
             if number or self.server.is_held:
                 self.server.wait()

@@ -118,13 +118,9 @@ class Answer:
             self.read(inner if isinstance(inner, dict) else event)
         if not self._has_end:
             self._has_end = _has_last_event(event)
-        if kind is None:
-            is_error = "choices" not in event and event.get("object") == "error"
-        else:
-            is_error = kind == "error"
-            if isinstance(kind, str) and kind in FINAL_EVENT_TYPES:
-                self._read_final(kind)
-        if error or is_error or name == b"error":
+        if isinstance(kind, str) and kind in FINAL_EVENT_TYPES:
+            self._read_final(kind)
+        if error or kind == "error" or name == b"error" or event.get("object") == "error":
             self._read_error_event(event, data)
 
     def _read_final(self, kind: str) -> None:
@@ -153,7 +149,7 @@ class Answer:
             self.counts.update(read_counts(answer["usage"]))
         if isinstance(answer.get("output"), list):
             self.counts["web_searches"] = sum(map(_is_billed_search, answer["output"]))
-        if isinstance(answer.get("error"), dict):
+        if isinstance(answer.get("error"), dict) and answer["error"]:
             self.error = error_facts(answer["error"])
 
 
