@@ -15,7 +15,7 @@ import orjson
 
 from usage import event_stream
 from usage.answer_text import READ_TYPES, TEXT_DELTAS, AnswerText, parse_event
-from usage.error_words import ErrorFacts, error_facts, stated_error, text_error
+from usage.error_words import ErrorFacts, body_error, error_facts, stated_error, text_error
 from usage.json_outline import read_outline
 from usage.made_objects import DERIVED, ITEM_EVENTS, MadeObjects
 from usage.tokens import read_counts
@@ -79,6 +79,10 @@ class Answer:
         self.read(answer)
         if self.objects is not None:
             self.objects.read(answer)
+
+    def read_error(self, body: bytes, status: int) -> None:
+        """Reads the whole body of an answer that is an error."""
+        self.error = body_error(body, status)
 
     @property
     def has_events(self) -> bool:
