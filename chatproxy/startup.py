@@ -18,6 +18,7 @@ from django.db.utils import Error
 from chatproxy.connections import allowed_files, files_needed
 from chatproxy.database_settings import find_fault
 from chatproxy.logs import without_secrets
+from proxyapi.loops import is_own_address
 from usage.database_lock import wait_for_lock
 
 PORT_FREE_WITHIN = 3.0  # seconds; the workers of a killed master need a moment to see it
@@ -63,6 +64,15 @@ def check_port(host: str, port: int) -> None:
             time.sleep(0.1)
         else:
             return
+
+
+def check_upstream(base_url: str, host: str, port: int) -> None:
+    """Raises `StartError` if the upstream is the server that is about to start."""
+    if is_own_address(base_url, host, port):
+        raise StartError(
+            "OPENAI_BASE_URL is this server's own address, so it would call itself; unset it, or name the provider's "
+            "(the address and the key of clients are not for the gateway's own environment)"
+        )
 
 
 def wait_for_database(output: Output) -> None:

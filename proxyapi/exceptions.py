@@ -28,6 +28,7 @@
     │   ├── StorageFull            storage_full
     │   ├── DatabaseUnavailable    database_unavailable
     │   └── BudgetUnavailable      budget_unavailable
+    ├── LoopDetected          508  loop_detected (proxyapi.loops)
     └── UpstreamFailure
         ├── UnreadableList         502  unreadable_list
         ├── UpstreamUnreachable    502  upstream_unreachable
@@ -182,6 +183,15 @@ class UnsupportedMediaType(ProxyError):
     type = "invalid_request_error"
     code = "unsupported_media_type"
     message = "This content type is not supported here."
+
+
+class LoopDetected(ProxyError):
+    status_code = 508
+    code = "loop_detected"
+    message = (
+        "The upstream key is a key of this gateway, so upstream would be the gateway itself. OPENAI_BASE_URL and"
+        " OPENAI_API_KEY are the provider's; those of clients are not for the gateway's own environment."
+    )
 
 
 class RateLimited(ProxyError):

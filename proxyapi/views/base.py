@@ -25,7 +25,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from proxyapi import budgets, large_bodies, model_places, object_access, policy, upstream
+from proxyapi import budgets, large_bodies, loops, model_places, object_access, policy, upstream
 from proxyapi.authentication import SecurityKeyAuthentication, caller_without_body, names_another_key
 from proxyapi.calls import Call
 from proxyapi.capacity import capacity
@@ -243,7 +243,8 @@ class CallView(ProxyView):
         """The head of upstream's answer; from here on the call is in the ledger.
 
         With a `dialect` a call that asks for a stream gets comments while it waits.
-        Raises what `check_models`, `object_access.check` and `hold` raise: then upstream has not heard of the call.
+        Raises what `check_models`, `object_access.check`, `loops.check_key` and `hold` raise: then upstream has not
+        heard of the call.
         """
         capacity.check_open()
         if dialect is not None and settings.SSE_KEEPALIVE_SECONDS and (self.call.stream or request.upload is not None):
@@ -254,6 +255,7 @@ class CallView(ProxyView):
         access = await object_access.check(request, cast(ProxyRequest, self.request).caller)
         self.call.answer.objects = access.made
         self.call.new_objects.exclude(access.named)
+        loops.check_key(request.credentials.api_key)
         self.call.sent_with(request.credentials)
         if request.upload is None:
             await self.hold(request.method, request.path, request.content or form_of(request))

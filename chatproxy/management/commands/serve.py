@@ -25,7 +25,14 @@ from chatproxy.first_start import create_first_admin, generate_secrets, has_admi
 from chatproxy.logs import without_secrets
 from chatproxy.postgres_binaries import BundledPostgresError
 from chatproxy.secret_canary import OtherSecrets, check_secrets, record_secrets
-from chatproxy.startup import StartError, check_port, migrated_database, raise_open_files, wait_for_database
+from chatproxy.startup import (
+    StartError,
+    check_port,
+    check_upstream,
+    migrated_database,
+    raise_open_files,
+    wait_for_database,
+)
 from usage.clock import ClocksDiffer, check_clocks
 
 STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
@@ -57,6 +64,7 @@ class Command(BaseCommand):
 
     def prepare(self, undo: ExitStack) -> None:
         make_data_dir()
+        check_upstream(settings.OPENAI_BASE_URL, settings.HOST, settings.PORT)
         check_port(settings.HOST, settings.PORT)
         if warning := raise_open_files(settings.MAX_PARALLEL_REQUESTS):
             self.stderr.write(f"chatproxy: {warning}")
