@@ -172,12 +172,16 @@ SETTINGS = (
     Setting("IDLE_TIMEOUT", None, seconds(1, 86400), "Seconds of silence in an answer of upstream's. Unset: no limit."),
     Setting("MAX_PARALLEL_REQUESTS", 1000, whole_number(1, 100_000), "Calls at once per process; beyond it 503."),
     Setting(
-        "MAX_CONNECTIONS", None, whole_number(10, 1_000_000), "Open connections per process. Unset: 10000 at most."
+        "MAX_CONNECTIONS",
+        None,
+        whole_number(10, 1_000_000),
+        "Open connections per process. Unset: 10000, or twice the calls.",
     ),
     Setting("MAX_CONNECTIONS_PER_ADDRESS", None, whole_number(1, 1_000_000), "Of one client. Unset: half of them."),
     Setting("INVALID_KEYS_PER_MINUTE", 100, whole_number(1, 1_000_000), "Wrong keys of one client; beyond it 429."),
     Setting("MAX_BODY_BYTES", 50 * MIB, whole_number(1024, 1024 * MIB), "Largest request body; beyond it 413."),
     Setting("MAX_UPLOAD_BYTES", 25 * MIB, whole_number(1024, 1024 * MIB), "Largest uploaded file; beyond it 413."),
+    Setting("MAX_FORM_BYTES", 800 * MIB, whole_number(1024, 16 * 1024 * MIB), "Largest form of /v1, all its files."),
     Setting(
         "STRANGER_BYTES", 128 * MIB, whole_number(MIB, 1024 * 1024 * MIB), "Bodies without a key yet, per process."
     ),

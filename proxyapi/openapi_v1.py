@@ -22,7 +22,6 @@ ERRORS = {
     503: "Not now; see Retry-After",
     504: "Upstream did not answer in time",
     508: "Upstream is the gateway itself",
-    508: "Upstream is the gateway itself",
 }
 FILE: Schema = {"type": "string", "format": "binary"}
 MODEL: Schema = {"model": TEXT}

@@ -19,6 +19,7 @@ from proxyapi import json_members, large_bodies
 from proxyapi.exceptions import BadForm, BadJSON, BodyTooLarge
 from proxyapi.form_reader import FormReader
 from proxyapi.json_members import Member
+from proxyapi.uploads import check_file
 from usage.bodies import Part
 
 
@@ -49,9 +50,9 @@ class FormParser(BaseParser):
         for part in reader.parts:
             if part.file_name is None:
                 fields.appendlist(part.name.decode(), part.content.decode("utf-8", "replace"))
-            elif part.size > settings.MAX_UPLOAD_BYTES:
-                raise BodyTooLarge(f"The file is larger than {settings.MAX_UPLOAD_BYTES} bytes.", param="file")
-            elif upload := uploaded_file(part, part.file_name.decode()):
+                continue
+            check_file(part)
+            if upload := uploaded_file(part, part.file_name.decode()):
                 files.appendlist(part.name.decode(), upload)
         if sum(part.size for part in reader.parts if part.file_name is None) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
             raise BodyTooLarge("The form's fields, beside the file, are too large.")

@@ -22,7 +22,7 @@ from proxyapi.stranger_budget import stranger_budget
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 
-# A form's fields and part headers, beside the file that MAX_UPLOAD_BYTES allows.
+# Of a form that is kept in memory: its fields and part headers, beside the one file that MAX_UPLOAD_BYTES allows.
 FORM_ALLOWANCE = 1024 * 1024
 # A body that need not have more in it than a key.
 SMALL_BODY_BYTES = 64 * 1024
@@ -78,11 +78,17 @@ class RequestBody:
         self._connection = connection
         self._client_address = client_address
         self._limit = settings.MAX_UPLOAD_BYTES + FORM_ALLOWANCE if is_form else settings.MAX_BODY_BYTES
+        self._setting = "MAX_UPLOAD_BYTES" if is_form else "MAX_BODY_BYTES"
         self._call = asyncio.current_task()
 
     def restrict(self, limit: int) -> None:
         """Lowers the cap to `limit` bytes."""
-        self._limit = min(limit, self._limit)
+        if limit < self._limit:
+            self._limit, self._setting = limit, ""
+
+    def take_large_form(self) -> None:
+        """Raises the cap to that of a form which is not kept in memory."""
+        self._limit, self._setting = settings.MAX_FORM_BYTES, "MAX_FORM_BYTES"
 
     def leave(self) -> None:
         """Does not read the body, which the view does not need; the handler closes the connection if one is coming."""
@@ -173,7 +179,8 @@ class RequestBody:
             raise self._too_large()
 
     def _too_large(self) -> BodyTooLarge:
-        return BodyTooLarge(f"The request body is larger than {self._limit} bytes.")
+        reason = f"; the gateway's setting {self._setting} limits it" if self._setting else ""
+        return BodyTooLarge(f"The request body is larger than {self._limit} bytes{reason}.")
 
     def _departed(self) -> None:
         self.caller_gone = True

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
+from django.conf import settings
+
 from proxyapi.cost_ceiling import Form
+from proxyapi.exceptions import BodyTooLarge
 from proxyapi.form_reader import FormReader
 from proxyapi.receiving import RequestBody
 from usage.bodies import Part
@@ -30,6 +33,7 @@ class FormUpload:
         self._body = body
         self._check = check
         self._reader = FormReader(headers)
+        self._checked = 0  # parts
 
     @property
     def complete(self) -> bool:
@@ -55,11 +59,12 @@ class FormUpload:
     async def pieces(self) -> AsyncIterator[bytes]:
         """The form's bytes, as they may go up.
 
-        Raises `BadForm`, and what `check` and `RequestBody.pieces` raise.
+        Raises `BadForm`, `BodyTooLarge` for a file, and what `check` and `RequestBody.pieces` raise.
         """
         held = b""
         async for piece in self._body.pieces():
             self._reader.feed(piece)
+            self._check_files()
             stays = self._reader.end_size or 1
             if stays < len(piece):
                 yield b"".join((held, memoryview(piece)[:-stays]))  # copied once
@@ -72,3 +77,21 @@ class FormUpload:
         self._reader.end()
         await self._check(self)
         yield held
+
+    def _check_files(self) -> None:
+        """Looks at the files that have come since the last time; the newest may go on."""
+        parts = self._reader.parts
+        for part in parts[max(0, self._checked - 1) :]:
+            check_file(part)
+        self._checked = len(parts)
+
+
+def check_file(part: Part) -> None:
+    """Raises `BodyTooLarge` for a file over `MAX_UPLOAD_BYTES`, also when it has come only so far."""
+    if part.file_name is not None and part.size > settings.MAX_UPLOAD_BYTES:
+        name = part.name.decode("utf-8", "replace")[:64]
+        raise BodyTooLarge(
+            f"The file in '{name}' is larger than {settings.MAX_UPLOAD_BYTES} bytes; the gateway's setting"
+            " MAX_UPLOAD_BYTES limits each file.",
+            param=name,
+        )

@@ -99,7 +99,7 @@ class RuntimeView(ProxyView):
 
     @openapi.runtime
     async def get(self, request: ProxyRequest) -> HttpResponse:
-        limits = ("REQUEST_TIMEOUT", "MAX_PARALLEL_REQUESTS", "MAX_BODY_BYTES", "MAX_UPLOAD_BYTES")
+        limits = ("REQUEST_TIMEOUT", "MAX_PARALLEL_REQUESTS", "MAX_BODY_BYTES", "MAX_UPLOAD_BYTES", "MAX_FORM_BYTES")
         others = ("SSE_KEEPALIVE_SECONDS", "WEB_CONCURRENCY", "DEFAULT_MODEL", "OPENAI_BASE_URL")
         packages = ("djangorestframework", "openai", "httptools", "gunicorn", "uvicorn", "psycopg")
         facts = {

@@ -114,6 +114,7 @@ class PassThroughView(CallView):
     def send_form(self, upstream_request: UpstreamRequest) -> None:
         """The form goes up as it arrives."""
         call = self.call.request
+        call.incoming_body.take_large_form()
         call.incoming_body.check_announced()  # before upstream hears of it
         self.call.form = upstream_request.upload = FormUpload(
             call.incoming_body, call.raw_headers, self.read_form_fields
