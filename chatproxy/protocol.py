@@ -30,7 +30,7 @@ MAX_HEADERS = 200
 # of a client that has shown no good key an eighth of both, since chunks of a few bytes cost as much as large ones.
 MAX_FRAMING_BYTES = 64 * 1024
 STRANGER_FRAMING_SHARE = 8
-# What such a client sends is parsed in pieces of this size, so that a fault is found before the rest is parsed.
+# What such a client sends is parsed in pieces of this size, so that a fault or a good key is found before the rest is.
 STRANGER_READ_BYTES = 8 * 1024
 HEAD_SECONDS = 30.0
 INVALID = "Invalid HTTP request received."
@@ -58,6 +58,7 @@ class Protocol(HttpToolsProtocol):
         self._connections = Connections() if connections is None else connections
         self._in_head = False
         self._head_bytes = 0
+        self._unread = bytearray()  # of what has come
         self._wire_bytes = 0  # of the newest request, since the read in which its head ended
         self._content_bytes = 0  # of its body
         self._running: RequestResponseCycle | None = None
@@ -157,12 +158,32 @@ class Protocol(HttpToolsProtocol):
             if self.transport.is_closing() and self._discardable < 0:
                 self.transport.close()
             return
-        if len(data) > STRANGER_READ_BYTES and not self.is_known:
-            for at in range(0, len(data), STRANGER_READ_BYTES):
-                if self.transport.is_closing():
-                    return
-                self.data_received(data[at : at + STRANGER_READ_BYTES])
+        if self._unread or (len(data) > STRANGER_READ_BYTES and not self.is_known):
+            is_first = not self._unread
+            self._unread += data
+            self.transport.pause_reading()
+            if is_first:
+                self._read_on()
             return
+        self._read(data)
+
+    def _read_on(self) -> None:
+        """Reads the next piece of what a stranger has sent; in between the event loop has its turn, and calls begin."""
+        if self.is_lost:
+            return
+        size = len(self._unread) if self.is_known else STRANGER_READ_BYTES
+        piece = bytes(self._unread[:size])
+        del self._unread[:size]
+        self._read(piece)
+        if self._heard_enough or self.transport.is_closing():
+            self._discardable -= len(self._unread)
+            self._unread.clear()
+        if self._unread:
+            self.loop.call_soon(self._read_on)
+        elif not self.flow.read_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def _read(self, data: bytes) -> None:
         if self._in_head:  # since an earlier read: the one in which a head begins may have a body before it
             self._head_bytes += len(data)
         else:
@@ -238,6 +259,7 @@ class Protocol(HttpToolsProtocol):
         A call that still runs has its own references to its scope and to its `RequestResponseCycle`.
         """
         self.is_lost = True
+        self._unread.clear()
         self._drop_body()
         self._departed = None
         self._running = None

@@ -19,6 +19,7 @@ from chatproxy.connections import allowed_files, files_needed
 from chatproxy.database_settings import find_fault
 from chatproxy.logs import without_secrets
 from proxyapi.loops import is_own_address
+from proxyapi.proxies import proxy_fault
 from usage.database_lock import wait_for_lock
 
 PORT_FREE_WITHIN = 3.0  # seconds; the workers of a killed master need a moment to see it
@@ -67,7 +68,9 @@ def check_port(host: str, port: int) -> None:
 
 
 def check_upstream(base_url: str, host: str, port: int) -> None:
-    """Raises `StartError` if the upstream is the server that is about to start."""
+    """Raises `StartError` if upstream is the server that is about to start, or is behind a proxy that we cannot use."""
+    if fault := proxy_fault(base_url):
+        raise StartError(fault)
     if is_own_address(base_url, host, port):
         raise StartError(
             "OPENAI_BASE_URL is this server's own address, so it would call itself; unset it, or name the provider's "

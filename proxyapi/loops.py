@@ -16,14 +16,13 @@ from django.conf import settings
 from proxyapi.exceptions import LoopDetected
 from proxyapi.keyring import keyring
 from proxyapi.models import PREFIX
-
-DEFAULT_PORTS = {"http": 80, "https": 443}
+from proxyapi.proxies import PORTS
 
 
 def is_own_address(base_url: str, host: str, port: int) -> bool:
     """Whether a server that listens on `host` and `port` is what answers at `base_url`. Names are looked up."""
     parts = urlsplit(base_url)
-    if (parts.port or DEFAULT_PORTS.get(parts.scheme)) != port:
+    if (parts.port or PORTS.get(parts.scheme)) != port:
         return False
     theirs, ours = _addresses(parts.hostname or ""), _addresses(host)
     if any(address.is_unspecified for address in ours):

@@ -6,21 +6,19 @@ No cookie is stored, nothing is repeated, no redirect is followed. (`proxyapi.ex
 from __future__ import annotations
 
 import asyncio
-import base64
 import socket
 from collections.abc import AsyncIterator
-from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import SplitResult, urlsplit
 
 import aiohappyeyeballs
 import httpx2
 
 from proxyapi.exchange import UNLIMITED, Body, Exchange, Silence
 from proxyapi.headers import Headers
-from proxyapi.transport_faults import ConnectTimeout, NotConnected
+from proxyapi.proxies import PORTS, SPOKEN, environment_proxy, proxy_authorization
+from proxyapi.transport_faults import ConnectTimeout, NotConnected, ProxyRefused, not_connected
 from proxyapi.upstream_connection import Connection
 
-PORTS = {"http": 80, "https": 443}
 VACANT_SECONDS = 15.0  # a connection that has waited for longer may be closing at its other end
 SECOND_ADDRESS_AFTER = 0.25  # seconds (RFC 8305)
 # A connection that waits for an answer is silent, and NAT gateways forget it after some minutes: 350 s at AWS, 240 s at
@@ -29,6 +27,7 @@ KEEPALIVE_IDLE_SECONDS = 60
 KEEPALIVE_INTERVAL_SECONDS = 15
 LONGEST_PROXY_ANSWER = 16 * 1024
 WITHOUT_BODY = {"GET", "DELETE"}
+IN_TIME = {False: "it does not answer", True: "the proxy on the way does not answer"}
 
 
 class Transport:
@@ -108,19 +107,19 @@ class Transport:
             async with asyncio.timeout_at(min(patience, deadline)):
                 connection = await self._connected()
         except TimeoutError:  # its own, or the call's: upstream has heard of nothing
-            raise ConnectTimeout from None
+            raise ConnectTimeout(IN_TIME[self._proxy is not None]) from None
         except (OSError, UnicodeError) as fault:  # what a name server or TLS says is the first; no name, the second
-            raise NotConnected(str(fault)) from fault
+            raise not_connected(fault, is_proxy=self._proxy is not None) from fault
         if connection.closing:
-            raise NotConnected("it was closed at once")
+            raise NotConnected("it closed the connection at once")
         self._open.add(connection)
         return connection
 
     async def _connected(self) -> Connection:
         loop = asyncio.get_running_loop()
         place = self._url if self._proxy is None else self._proxy
-        if self._proxy is not None and self._proxy.scheme != "http":
-            raise ConnectionError("the proxy that the environment names is no http:// one")
+        if self._proxy is not None and self._proxy.scheme not in SPOKEN:
+            raise ProxyRefused("it is no http:// one")
         addresses = await loop.getaddrinfo(
             place.hostname, place.port or PORTS[place.scheme], type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
         )
@@ -148,10 +147,11 @@ class Transport:
         answer = b""
         while not answer.endswith(b"\r\n\r\n"):  # byte by byte: what follows is TLS, and not ours to read
             if not (byte := await loop.sock_recv(opened, 1)) or len(answer) > LONGEST_PROXY_ANSWER:
-                raise ConnectionError("the proxy did not answer")
+                raise ProxyRefused("it did not answer")
             answer += byte
         if answer.split(maxsplit=2)[1:2] != [b"200"]:
-            raise ConnectionError(f"the proxy answered {answer[:100]!r}")
+            status = answer.split(maxsplit=2)[1:2]
+            raise ProxyRefused(f"it answered {status[0][:3].decode('ascii', 'replace')}" if status else "")
 
 
 def keep_alive(opened: socket.socket) -> None:
@@ -169,20 +169,3 @@ async def in_chunks(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         if piece:
             yield b"%x\r\n%b\r\n" % (len(piece), piece)
     yield b"0\r\n\r\n"
-
-
-def environment_proxy(url: str) -> SplitResult | None:
-    """The HTTP proxy that the environment (`HTTPS_PROXY`, `NO_PROXY`, …) names for `url`."""
-    parts = urlsplit(url)
-    named = getproxies().get(parts.scheme)
-    if not named or proxy_bypass(parts.netloc.rpartition("@")[2]):
-        return None
-    return urlsplit(named if "://" in named else f"http://{named}")
-
-
-def proxy_authorization(proxy: SplitResult) -> list[str]:
-    """The header line for a proxy whose URL names its user; none for others."""
-    if not proxy.username:
-        return []
-    user = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
-    return [f"Proxy-Authorization: Basic {base64.b64encode(user.encode()).decode()}"]

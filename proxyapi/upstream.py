@@ -11,7 +11,10 @@ is sent once; every setting that the SDK would read from the environment by itse
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import os
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -35,7 +38,10 @@ from proxyapi.transport import Transport
 from proxyapi.transport_faults import Broken, ConnectTimeout, InvalidStatus, Late, NotConnected, Silent, TransportFault
 from usage.event_stream import begins_stream
 
+logger = logging.getLogger(__name__)
+
 CONNECT_TIMEOUT = 5.0
+UNREACHABLE_LOG_SECONDS = 60.0
 SAFE_METHODS = {"GET", "DELETE"}
 RETRIES = 2
 RETRY_PAUSE = 0.1
@@ -309,12 +315,30 @@ def _head_and_body(request: UpstreamRequest) -> tuple[Headers, Body]:
     return headers, request.content
 
 
+class UnreachableLog:
+    """Says in the log why upstream cannot be reached: each reason once a minute, with what the system said."""
+
+    def __init__(self) -> None:
+        self._said_at: dict[str, float] = {}
+
+    def say(self, fault: NotConnected) -> None:
+        now = time.monotonic()
+        if now - self._said_at.get(fault.reason, -math.inf) >= UNREACHABLE_LOG_SECONDS:
+            self._said_at[fault.reason] = now
+            logger.warning("no connection to upstream: %s (%s)", fault.reason, fault.__cause__ or "no fault")
+
+
+unreachable_log = UnreachableLog()
+
+
 def _failure(fault: TransportFault, request: UpstreamRequest) -> ProxyError:
     match fault:
         case ConnectTimeout():
-            return UpstreamTimeout(f"No connection to upstream in time. {NOT_BILLED}")
+            unreachable_log.say(fault)
+            return UpstreamTimeout(f"No connection to upstream in time: {fault.reason}. {NOT_BILLED}")
         case NotConnected():
-            return UpstreamUnreachable(f"No connection to upstream. {NOT_BILLED}")
+            unreachable_log.say(fault)
+            return UpstreamUnreachable(f"No connection to upstream: {fault.reason}. {NOT_BILLED}")
         case InvalidStatus():
             return UpstreamUnreachable(f"Upstream broke HTTP's rules: {fault}. {MAYBE_BILLED}")
         case Broken():

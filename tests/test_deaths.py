@@ -335,7 +335,7 @@ def test_an_html_error_of_upstream(single: Gateway, simulator: Simulator, call_i
     assert answer.headers["content-type"] == "text/html"
     assert answer.body.startswith(b"<html>")
     row = the_row(single, simulator, call_id)
-    assert (row["outcome"], row["status"], row["error_code"]) == ("upstream_error", 502, "")
+    assert (row["outcome"], row["status"], row["error_code"]) == ("upstream_error", 502, "http_502")
 
 
 # 5. Upstream is cut.

@@ -255,20 +255,20 @@ def test_no_whole_key_is_anywhere(
 def test_the_command_makes_lists_rotates_and_revokes(gateway: Gateway) -> None:
     options = ("--owner", "Ada", "--model", "gpt-4o*", "--expires", "90d", "--budget-month", "25", "--json")
     made = json.loads(gateway.manage("keys", "create", "by command", *options).stdout)
-    assert TEXT.fullmatch(made["text"])
+    assert TEXT.fullmatch(made["key"])
     assert (made["name"], made["state"], made["allowed_models"]) == ("by command", "active", ["gpt-4o*"])
-    assert made["key"] == f"{made['text'][:7]}…{made['text'][-4:]}"
+    assert made["hint"] == f"{made['key'][:7]}…{made['key'][-4:]}"
 
     rotated = json.loads(gateway.manage("keys", "rotate", "by command", "--grace", "7d", "--json").stdout)
-    assert rotated["text"] != made["text"]
+    assert rotated["key"] != made["key"]
     assert rotated["previous_valid_until"] is not None
 
     assert gateway.manage("keys", "revoke", "by command").returncode == 0
     listed = {key["name"]: key for key in json.loads(gateway.manage("keys", "list", "--json").stdout)}
     assert listed["by command"]["state"] == "revoked"
-    assert "text" not in listed["by command"]
+    assert "key" not in listed["by command"]
     table = gateway.manage("keys", "list").stdout
-    line = rf"^{re.escape(rotated['key'])} +revoked +\d{{4}}-\d\d-\d\d  by command  Ada$"
+    line = rf"^{re.escape(rotated['hint'])} +revoked +\d{{4}}-\d\d-\d\d  by command  Ada$"
     assert re.search(line, table, re.MULTILINE)
 
 

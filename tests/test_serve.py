@@ -272,7 +272,7 @@ def test_a_killed_master_does_not_stand_in_the_way(call: CallInFlight, start: St
     worker = os.pidfd_open(call.server.worker_pids[0])
     call.server.process.kill()
     call.server.process.wait(PATIENCE)
-    again = up(start(PORT=call.server.url.rpartition(":")[2]))
+    again = up(start(PORT=call.server.url.rpartition(":")[2], SECURITY_KEY=CALLERS_KEY))
     call.upstream.answer()
     answer = call.end()
     assert isinstance(answer, httpx2.Response)

@@ -173,7 +173,7 @@ def test_a_load_balancers_page_passes(gateway: Gateway, simulator: Simulator, me
     assert answer.headers["content-type"] == "text/html"
     assert answer.content == PAGE
     row = gateway.row(answer)
-    assert (row["outcome"], row["status"], row["error_code"]) == ("upstream_error", 502, "")
+    assert (row["outcome"], row["status"], row["error_code"]) == ("upstream_error", 502, "http_502")
 
 
 @pytest.mark.parametrize(("method", "path"), [*CREATES, *REPEATABLE])

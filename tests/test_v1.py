@@ -323,6 +323,8 @@ def test_a_form_is_never_in_memory_whole(open_gateway: Gateway, simulator: Simul
 def test_a_form_too_large_never_ends_upstream(strict_gateway: Gateway, simulator: Simulator, call_id: str) -> None:
     with connect(strict_gateway) as wire:
         start_upload(wire, f"X-Request-Id: {call_id}")
+        wire.send(b"%x\r\n%b\r\n" % (10 * KIB, bytes(10 * KIB)))
+        simulator.wait_until(lambda: simulator.in_flight == 1)
         for _ in range(20):
             wire.send(b"%x\r\n%b\r\n" % (64 * KIB, bytes(64 * KIB)))
         wire.send(in_chunks(write([WHISPER])))

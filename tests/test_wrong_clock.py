@@ -82,6 +82,7 @@ def test_nothing_is_pruned_while_the_clocks_differ(
     caplog: pytest.LogCaptureFixture,
     ahead: timedelta,
 ) -> None:
+    LedgerState.objects.update(pruned_before=NOW - 370 * DAY)  # so that this one is due, and has not been pruned
     ship(tmp_path, end(call(NOW - 366 * DAY)))
     move_clock(ahead)
     assert prune_if_due() is False

@@ -19,9 +19,10 @@ from typing import Any
 import orjson
 from django.db import DataError, Error, IntegrityError, connections
 
+from usage.ids import first_id
 from usage.pricing import Pricer
 from usage.records import damaged_id
-from usage.retention import pruned_ids_end
+from usage.retention import FIRST_CALL, pruned_ids_end
 from usage.rows import interrupted, is_stub, least_stub, stub, write_rows
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,8 @@ class Delivery:
         self.damaged = 0
         self.hurry = threading.Event()
         self._directory = directory
-        self._pruned_end = ""  # below it, ids are of rows that have been pruned; a UUID's text sorts as its number
+        # Ids of rows that have been pruned are between these; a UUID's text sorts as its number.
+        self._pruned_begin, self._pruned_end = str(first_id(FIRST_CALL)), ""
         self._asked_at: float | None = None
         self.pricer = Pricer()
 
@@ -102,12 +104,19 @@ class Delivery:
         self._when_database_is_there(self._ask_for_pruned)
 
     def without_pruned(self, rows: Sequence[Row]) -> list[Row]:
-        """The rows but those of before what has been pruned, which would be counted a second time; these are kept."""
+        """The rows but those of before what has been pruned, which would be counted a second time; these are kept.
+
+        An id from before the API existed is of a wrong clock, and was never pruned.
+        """
         if not self._pruned_end:
             return list(rows)
-        pruned = [row for row in rows if str(row["request_id"]) < self._pruned_end]
+        pruned: list[Row] = []
+        others: list[Row] = []
+        for row in rows:
+            is_pruned = self._pruned_begin <= str(row["request_id"]) < self._pruned_end
+            (pruned if is_pruned else others).append(row)
         if not pruned:
-            return list(rows)
+            return others
         logger.warning(
             "%d calls of a dead process's journal are older than what has been pruned, and are not shipped again; "
             "they are in %s",
@@ -115,7 +124,7 @@ class Delivery:
             PRUNED,
         )
         self._keep(PRUNED, [orjson.dumps(row, default=str) for row in pruned])
-        return [row for row in rows if str(row["request_id"]) >= self._pruned_end]
+        return others
 
     def _ask_for_pruned(self) -> None:
         end = pruned_ids_end()

@@ -92,7 +92,7 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(keys, indent=2))
             return
         for key in keys:
-            head = f"{key['key']:<14}{key['state']:<9}{key['created_at'][:10]}"
+            head = f"{key['hint']:<14}{key['state']:<9}{key['created_at'][:10]}"
             self.stdout.write(f"{head}  {key['name']}  {key['owner']}".rstrip())
 
     def _get(self, name: str) -> AccessKey:
@@ -104,7 +104,7 @@ class Command(BaseCommand):
     def _print_text(self, key: AccessKey, text: str, options: dict[str, Any]) -> None:
         """The text alone on standard output, so that a script may take it."""
         if options["json"]:
-            self.stdout.write(json.dumps({"text": text, **_facts(key)}, indent=2))
+            self.stdout.write(json.dumps({"key": text, **_facts(key)}, indent=2))
         else:
             self.stdout.write(text)
             self.stderr.write(SHOWN_ONCE)
@@ -114,7 +114,7 @@ def _facts(key: AccessKey) -> dict[str, Any]:
     until = key.previous_valid_until
     return {
         "name": key.name,
-        "key": key.shown,
+        "hint": key.shown,
         "state": key.state(),
         "owner": key.owner,
         "tags": key.tags,
