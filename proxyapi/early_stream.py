@@ -54,11 +54,11 @@ class EarlyStream:
         body = bytes(response.content)
         if response.status_code < HTTPStatus.MULTIPLE_CHOICES:
             return sse.event_of(body)
-        facts = body_error(body)
-        if facts["message"] and self._dialect.error_event is sse.error_object and sse.is_error_object(body):
+        facts = body_error(body, response.status_code)
+        if self._dialect.error_event is sse.error_object and sse.is_error_object(body):
             return sse.event_of(body)
-        words = facts["message"] or f"Upstream answered with status {response.status_code} and no words."
-        return self.error_event(UpstreamFailure(words, code=facts["code"] or f"status_{response.status_code}"))
+        code = facts["code"] or f"http_{response.status_code}"
+        return self.error_event(UpstreamFailure(facts["message"], code=code))
 
     def error_event(self, error: ProxyError) -> bytes:
         return self._dialect.error_event(error, self._call.request.request_id, b"")

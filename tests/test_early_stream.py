@@ -140,7 +140,7 @@ def test_an_error_that_comes_late_is_an_event(
         told = told["error"]
     assert told["message"]
     assert words in told["message"]
-    assert told["code"].startswith(code or "status_")
+    assert told["code"].startswith(code or "http_")
     row = lively.row(seen.headers["x-proxy-request-id"])
     assert row["outcome"] in {"upstream_error", "unreachable"}
     assert row["status"] == 200  # what the caller saw
