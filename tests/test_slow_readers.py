@@ -211,17 +211,21 @@ async def test_only_who_has_shown_a_key_may_be_idle_for_long(known: bool, monkey
             assert await asyncio.wait_for(closes, PATIENCE) == b""
 
 
-async def test_answers_that_nobody_takes_do_not_pile_up() -> None:
-    """However many requests wait on a connection, the next call starts when the answers before it have left."""
-    started = 0
+class Large:
+    """An application whose answers are of 1 MiB; `started` counts them."""
 
-    async def large(_: Any, __: Any, send: Any) -> None:
-        nonlocal started
-        started += 1
+    def __init__(self) -> None:
+        self.started = 0
+
+    async def __call__(self, _: Any, __: Any, send: Any) -> None:
+        self.started += 1
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % MIB)]})
         await send({"type": "http.response.body", "body": bytes(MIB)})
 
-    loop, size = asyncio.get_running_loop(), 0
+
+async def test_answers_that_nobody_takes_do_not_pile_up() -> None:
+    """However many requests wait on a connection, the next call starts when the answers before it have left."""
+    large, loop, size = Large(), asyncio.get_running_loop(), 0
     async with serving(large) as server, asking(server) as client:
         await loop.sock_sendall(client, ASK * 7)
         await until(lambda: server.protocols and server.protocols[0].flow.write_paused)
@@ -230,25 +234,18 @@ async def test_answers_that_nobody_takes_do_not_pile_up() -> None:
         for _ in range(20):
             await asyncio.sleep(0.01)
             assert one.transport.get_write_buffer_size() < 2 * MIB
-        assert started == 1
+        assert large.started == 1
         async with asyncio.timeout(PATIENCE):
             while size < 16 * MIB and (piece := await loop.sock_recv(client, MIB)):
                 size += len(piece)
                 assert one.transport.get_write_buffer_size() < 2 * MIB
-    assert started == 16
+    assert large.started == 16
 
 
 async def test_a_request_without_pipelining_waits_as_well() -> None:
-    started = 0
-
-    async def large(_: Any, __: Any, send: Any) -> None:
-        nonlocal started
-        started += 1
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % MIB)]})
-        await send({"type": "http.response.body", "body": bytes(MIB)})
-
+    large = Large()
     async with serving(large) as server, asking(server) as client:
-        await until(lambda: started == 1 and server.protocols[0].cycle.response_complete)
+        await until(lambda: large.started == 1 and server.protocols[0].cycle.response_complete)
         await asyncio.get_running_loop().sock_sendall(client, ASK)
         await until(lambda: len(server.protocols[0].pipeline) == 1)
-        assert started == 1
+        assert large.started == 1
