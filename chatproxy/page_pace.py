@@ -124,7 +124,8 @@ class RememberSignedIn:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self._get_response(request)
         session, key = (request.COOKIES.get(name, "") for name in cookie_names())
-        if session and request.user.is_authenticated:
+        user = getattr(request, "_cached_user", None)  # Django's; asking for another would be a query of its own
+        if session and user is not None and user.is_authenticated:
             page_pace.remember(session)
         if key and my_usage.signed_in(request) is not None:
             page_pace.remember(key)

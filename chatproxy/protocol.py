@@ -126,9 +126,11 @@ class Protocol(HttpToolsProtocol):
     def _linger(self) -> None:
         """The answer has been sent, and some of its request's body is still unread."""
         self._heard_enough = True
+        self._unread.clear()
         self._drop_body()
         if self._discardable:
             self.flow.resume_reading()
+            self.transport.resume_reading()  # what `_read_on` has paused
         else:
             self.transport.pause_reading()
         seconds = DISCARD_SECONDS if self._discardable else LINGER_SECONDS
@@ -169,7 +171,7 @@ class Protocol(HttpToolsProtocol):
 
     def _read_on(self) -> None:
         """Reads the next piece of what a stranger has sent; in between the event loop has its turn, and calls begin."""
-        if self.is_lost:
+        if not self._unread:
             return
         size = len(self._unread) if self.is_known else STRANGER_READ_BYTES
         piece = bytes(self._unread[:size])
