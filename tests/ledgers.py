@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from usage.delivery import DEAD_LETTERS, Delivery
+from usage.delivery import Delivery
 from usage.histogram import bucket
 from usage.journal import Journal
+from usage.kept_lines import DEAD_LETTERS
 from usage.models import Request, UsageDay, UsageHour
 from usage.records import frame
 from usage.rollups import DAY_SUMS, HISTOGRAMS, MAXES, SUMS

@@ -24,7 +24,7 @@ from tests.ledgers import (
     stored,
     write,
 )  # fmt: skip
-from usage.delivery import DAMAGED, DEAD_LETTERS
+from usage.kept_lines import DAMAGED, DEAD_LETTERS
 from usage.models import ErrorTotal, Request, UsageHour
 from usage.records import frame
 from usage.shipper import replay

@@ -34,8 +34,9 @@ from tests.ledgers import (
 )  # fmt: skip
 from tests.simulator.server import Simulator
 from usage import segments
-from usage.delivery import DEAD_LETTERS, Delivery, GaveUp, Row
+from usage.delivery import Delivery, GaveUp, Row
 from usage.journal import Journal
+from usage.kept_lines import DEAD_LETTERS
 from usage.models import Request, RequestBody
 from usage.records import frame
 from usage.rollups import Rollup

@@ -17,8 +17,8 @@ from tests.gateway import Gateway
 from tests.ledgers import call, end, leave, write
 from usage import delivery as delivery_module
 from usage import shipper as shipper_module
-from usage.delivery import DAMAGED
 from usage.journal import Journal
+from usage.kept_lines import DAMAGED
 from usage.models import Request
 from usage.shipper import Shipper
 

@@ -21,6 +21,8 @@ COUNTERS = {
     "tokens": ("route", "model", "kind"),
     "cost_dollars": ("route", "model"),
     "refused": ("reason",),
+    "dead_letters": (),
+    "damaged_records": (),
 }
 LATENCIES = {
     "call_duration_seconds": "duration_ms",
@@ -75,6 +77,16 @@ class Counters:
         with self._lock:
             self._add(("refused", reason), 1)
 
+    def count_dead_letter(self) -> None:
+        """The database refused the row of a call."""
+        with self._lock:
+            self._add(("dead_letters",), 1)
+
+    def count_damaged_records(self, records: int) -> None:
+        """Records of a journal cannot be read."""
+        with self._lock:
+            self._add(("damaged_records",), records)
+
     def count_usage(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """These rows are new in the tables."""
         with self._lock:
@@ -87,7 +99,7 @@ class Counters:
                     self._add(("cost_dollars", route, model), float(row["cost"]))
 
     def snapshot(self) -> dict[str, Any]:
-        """As JSON takes it; `Totals` reads it."""
+        """As JSON takes it; `Sum` reads it."""
         with self._lock:
             return {
                 "values": [[*key, value] for key, value in self.values.items()],

@@ -9,30 +9,29 @@ is older than what has been pruned: a journal that was restored from a backup, w
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
 from django.db import DataError, Error, IntegrityError, connections
 
-from usage.ids import first_id
+from usage import kept_lines
+from usage.counters import counters
+from usage.kept_lines import DAMAGED, DEAD_LETTERS, PRUNED
 from usage.pricing import Pricer
 from usage.records import damaged_id
-from usage.retention import FIRST_CALL, pruned_ids_end
-from usage.rows import interrupted, is_stub, least_stub, stub, write_rows
+from usage.retention import hours_with_pruned_calls, pruned_ids_end
+from usage.rows import interrupted, is_stub, least_stub, started_at, stub, write_rows
 
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 500
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 5.0
 SILENCE_SECONDS = 5.0  # a database that takes longer for a batch counts as away
-DAMAGED = "damaged.log"
-PRUNED = "pruned.log"
-DEAD_LETTERS = "deadletter.log"
 # What a row itself can be blamed for; every other database error is the database's and is waited out.
 POISON = (DataError, IntegrityError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 
@@ -54,8 +53,8 @@ class Delivery:
         self.damaged = 0
         self.hurry = threading.Event()
         self._directory = directory
-        # Ids of rows that have been pruned are between these; a UUID's text sorts as its number.
-        self._pruned_begin, self._pruned_end = str(first_id(FIRST_CALL)), ""
+        self._pruned_end = ""  # below it, ids are of rows that have been pruned; a UUID's text sorts as its number
+        self._pruned_hours: set[datetime] = set()
         self._asked_at: float | None = None
         self.pricer = Pricer()
 
@@ -90,10 +89,20 @@ class Delivery:
         if not damaged:
             return []
         self.damaged += len(damaged)
+        counters.count_damaged_records(len(damaged))
         logger.error("%d damaged journal records set aside in %s", len(damaged), DAMAGED)
-        self._keep(DAMAGED, damaged)
+        kept_lines.append(self._directory / DAMAGED, damaged)
         ids = {request_id for line in damaged if (request_id := damaged_id(line)) is not None}
         return [interrupted({"request_id": request_id}) for request_id in sorted(ids)]
+
+    def set_aside_letters(self, torn: Sequence[bytes]) -> None:
+        """Keeps dead letters that cannot be read. Their calls have stubs."""
+        if not torn:
+            return
+        self.damaged += len(torn)
+        counters.count_damaged_records(len(torn))
+        logger.error("%d dead letters cannot be read, and are set aside in %s", len(torn), DAMAGED)
+        kept_lines.append(self._directory / DAMAGED, torn)
 
     def find_pruned(self) -> None:
         """Asks which rows have been pruned, before a dead writer's journal is delivered.
@@ -104,31 +113,37 @@ class Delivery:
         self._when_database_is_there(self._ask_for_pruned)
 
     def without_pruned(self, rows: Sequence[Row]) -> list[Row]:
-        """The rows but those of before what has been pruned, which would be counted a second time; these are kept.
+        """The rows without those that have been counted and pruned, and would be counted again; these are kept.
 
-        An id from before the API existed is of a wrong clock, and was never pruned.
+        A call that is as old as these by its id, but of an hour that has counted no other calls than those in the
+        table, has the id of a wrong clock, and is delivered.
+
+        Raises:
+            GaveUp: the deadline passed while the database was away.
         """
-        if not self._pruned_end:
+        old = {row["request_id"]: _hour(row) for row in rows if str(row["request_id"]) < self._pruned_end}
+        if not old:
             return list(rows)
-        pruned: list[Row] = []
-        others: list[Row] = []
-        for row in rows:
-            is_pruned = self._pruned_begin <= str(row["request_id"]) < self._pruned_end
-            (pruned if is_pruned else others).append(row)
+        self._when_database_is_there(lambda: self._ask_for_hours({*old.values()}))
+        pruned = {request_id for request_id, hour in old.items() if hour in self._pruned_hours}
         if not pruned:
-            return others
+            return list(rows)
         logger.warning(
             "%d calls of a dead process's journal are older than what has been pruned, and are not shipped again; "
             "they are in %s",
             len(pruned),
             PRUNED,
         )
-        self._keep(PRUNED, [orjson.dumps(row, default=str) for row in pruned])
-        return others
+        kept = [orjson.dumps(row, default=str) for row in rows if row["request_id"] in pruned]
+        kept_lines.append(self._directory / PRUNED, kept)
+        return [row for row in rows if row["request_id"] not in pruned]
 
     def _ask_for_pruned(self) -> None:
         end = pruned_ids_end()
         self._pruned_end = str(end) if end else ""
+
+    def _ask_for_hours(self, hours: set[datetime]) -> None:
+        self._pruned_hours = hours_with_pruned_calls(hours)
 
     def _deliver(self, rows: Sequence[Row]) -> None:
         try:
@@ -152,8 +167,10 @@ class Delivery:
             logger.error("the stub of call %s cannot be written: %s", row["request_id"], type(error).__name__)
             return
         self.dead_letters += 1
+        counters.count_dead_letter()
         logger.error("call %s cannot be written (%s): dead-lettered", row.get("request_id"), type(error).__name__)
-        self._keep(DEAD_LETTERS, [orjson.dumps({**row, "fault": str(error)[:500]}, default=str)])
+        letter = orjson.dumps({**row, "fault": str(error)[:500]}, default=str)
+        kept_lines.append(self._directory / DEAD_LETTERS, [letter])
         self._deliver([stub(row)])
 
     def _when_database_is_there(self, write: Callable[[], object]) -> None:
@@ -182,7 +199,7 @@ class Delivery:
             self.hurry.clear()
             backoff = min(backoff * 2, LONGEST_BACKOFF)
 
-    def _keep(self, name: str, lines: Iterable[bytes]) -> None:
-        fd = os.open(self._directory / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        with os.fdopen(fd, "ab") as file:
-            file.write(b"".join(line + b"\n" for line in lines))
+
+def _hour(row: Row) -> datetime:
+    """The hour in which the call began, by its id."""
+    return datetime.fromisoformat(started_at(str(row["request_id"]))).replace(minute=0, second=0, microsecond=0)

@@ -21,6 +21,8 @@ MEANINGS = {
     "tokens": "Tokens of calls in the ledger's tables; cached ones are among the input, reasoning among the output.",
     "cost_dollars": "Dollars of calls that are in the ledger's tables.",
     "refused": "Requests and connections that were refused, by the code of the error.",
+    "dead_letters": "Rows of calls that the database refused; `manage.py ledger deadletter` lists them.",
+    "damaged_records": "Records of journals that could not be read, and were set aside in damaged.log.",
     "call_duration_seconds": "From the first byte of a call to the last byte of its answer.",
     "first_chunk_seconds": "From the first byte of a call to the first of its answer.",
     "upstream_seconds": "From asking upstream to its end.",
@@ -56,7 +58,9 @@ class _Collector:
             name: CounterMetricFamily(f"chatproxy_{name}", MEANINGS[name], labels=labels)
             for name, labels in COUNTERS.items()
         }
-        for (name, *labels), value in sorted(self._live.counted.values.items()):
+        # What has no labels is there from the start: a rate of what appears at 1 would miss the first one.
+        values = {(name,): 0.0 for name, labels in COUNTERS.items() if not labels} | self._live.counted.values
+        for (name, *labels), value in sorted(values.items()):
             if name in families:  # else another version's, which counted before this one
                 families[name].add_metric(labels, value)
         yield from families.values()

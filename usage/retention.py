@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -34,7 +35,7 @@ BATCH_SIZE = 2000
 PAUSE_SECONDS = 0.05
 FIRST_SECONDS, HOUR_SECONDS = 60.0, 3600.0
 STOP_SECONDS = 2.0
-DAY = timedelta(days=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 FEW_DAYS = timedelta(days=3)
 MINUTES_KEPT = timedelta(days=3)  # the totals of minutes, which only the dashboard's shortest times need
 FIRST_CALL = datetime(2020, 1, 1, tzinfo=UTC)  # the API is younger; an older id is of a wrong clock
@@ -114,6 +115,22 @@ def comparable_since() -> datetime | None:
         return mark
     oldest = _oldest("usage_request")
     return oldest + DAY if oldest else mark
+
+
+def hours_with_pruned_calls(hours: Collection[datetime]) -> set[datetime]:
+    """Which of these hours have counted more calls than there are rows: sums stay when rows are pruned."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT sums.hour FROM usage_usagehour AS sums
+            JOIN unnest(%s::timestamptz[], %s::uuid[], %s::uuid[]) AS wanted (hour, first_id, end_id) USING (hour)
+            GROUP BY sums.hour, first_id, end_id
+            HAVING sum(calls) >
+                (SELECT count(*) FROM usage_request WHERE request_id >= first_id AND request_id < end_id)
+            """,
+            [list(hours), [first_id(hour) for hour in hours], [first_id(hour + HOUR) for hour in hours]],
+        )
+        return {hour for (hour,) in cursor.fetchall()}
 
 
 def pruned_ids_end() -> UUID | None:

@@ -14,11 +14,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-import orjson
 from django.db import connections
 
-from usage import segments
-from usage.delivery import DEAD_LETTERS, Delivery, GaveUp, Row
+from usage import kept_lines, segments
+from usage.delivery import Delivery, GaveUp, Row
 from usage.journal import Journal, Segment
 from usage.rows import interrupted
 
@@ -176,17 +175,23 @@ def _ship_dead(paths: Iterable[Path], delivery: Delivery, between: Callable[[], 
 def replay(directory: Path) -> Delivery:
     """Ships what dead writers left, then tries the dead letters again; those still refused stay.
 
+    A dead letter that cannot be read is set aside.
+
     Raises:
         GaveUp: the database is away.
     """
     delivery = Delivery(directory, deadline=time.monotonic())
-    letters, tried = directory / DEAD_LETTERS, directory / "deadletter.retried"
-    if letters.exists() and not tried.exists():  # it exists if a replay was killed
-        letters.rename(tried)
-    if tried.exists():
+    retried = kept_lines.begin_retry(directory)
+    if retried.exists():
         delivery.find_pruned()
-        for line in tried.read_bytes().splitlines():
-            delivery.deliver(delivery.without_pruned([orjson.loads(line)]))
-        tried.unlink()
+        torn = []
+        for line in retried.read_bytes().splitlines():
+            letter = kept_lines.read_letter(line)
+            if letter is not None:
+                delivery.deliver(delivery.without_pruned([letter]))
+            elif line:
+                torn.append(line)
+        delivery.set_aside_letters(torn)
+        retried.unlink()
     adopt_dead(directory, delivery)
     return delivery

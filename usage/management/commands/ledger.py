@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import orjson
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
 
 from usage import retention, segments
 from usage.clock import ClocksDiffer
-from usage.delivery import DAMAGED, DEAD_LETTERS, PRUNED, GaveUp
+from usage.delivery import GaveUp
+from usage.kept_lines import DAMAGED, DEAD_LETTERS, PRUNED, read_letter
 from usage.models import LedgerState, Request
 from usage.repricing import reprice
 from usage.shipper import replay
@@ -77,14 +77,18 @@ class Command(BaseCommand):
         except GaveUp:
             raise CommandError("the database is away") from None
         self.stdout.write(f"delivered {delivery.delivered} records; {delivery.dead_letters} dead letters remain")
+        if delivery.damaged:
+            self.stdout.write(f"{delivery.damaged} records cannot be read; they are in {self.journal / DAMAGED}")
 
     def deadletter(self, _options: dict[str, Any]) -> None:
         path = self.journal / DEAD_LETTERS
         for line in path.read_bytes().splitlines() if path.exists() else []:
-            letter = orjson.loads(line)
-            self.stdout.write(
-                f"{letter['request_id']}  {letter.get('started_at', '')}  {letter['fault'].splitlines()[0]}"
-            )
+            letter = read_letter(line)
+            if letter is None:
+                self.stdout.write(f"a line of {len(line)} bytes that cannot be read; a replay sets it aside")
+                continue
+            reason = str(letter.get("fault", "")).partition("\n")[0]
+            self.stdout.write(f"{letter['request_id']}  {letter.get('started_at', '')}  {reason}")
 
     def sum(self, _options: dict[str, Any]) -> None:
         sum_anew()

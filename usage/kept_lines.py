@@ -1,0 +1,79 @@
+"""Owns the files beside the journal that keep what could not be delivered: dead letters, damaged and pruned records.
+
+A line is in its file whole and on the disk, or not at all: whoever appends it goes on as if it were safe. Several
+processes append; each holds the lock of the directory meanwhile. A line that a crash has torn stays alone on its line.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+DAMAGED = "damaged.log"
+PRUNED = "pruned.log"
+DEAD_LETTERS = "deadletter.log"
+RETRIED = "deadletter.retried"  # dead letters that a replay is trying again
+
+
+def append(path: Path, lines: Iterable[bytes]) -> None:
+    """Appends the lines, and returns when they are on the disk.
+
+    Raises:
+        OSError: the disk does not take them; the file is as it was.
+    """
+    with _locked(path.parent) as directory:
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            size = os.fstat(fd).st_size
+            is_torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+            data = b"\n" * is_torn + b"".join(line + b"\n" for line in lines)
+            try:
+                if os.write(fd, data) != len(data):  # a full disk writes short without an error
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(fd)
+            except OSError:
+                os.ftruncate(fd, size)
+                raise
+        finally:
+            os.close(fd)
+        if size == 0:  # the file's name may be new
+            os.fsync(directory)
+
+
+def begin_retry(directory: Path) -> Path:
+    """Takes the dead letters away for a replay, and returns their file, which may be missing.
+
+    A file that is there already is of a replay that was killed; it comes first.
+    """
+    letters, retried = directory / DEAD_LETTERS, directory / RETRIED
+    if letters.exists() and not retried.exists():
+        with _locked(directory):  # nobody is appending to it, or will
+            letters.rename(retried)
+    return retried
+
+
+def read_letter(line: bytes) -> dict[str, Any] | None:
+    """The row of a dead letter; None if the line is torn, or something else."""
+    try:
+        letter = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return letter if isinstance(letter, dict) and isinstance(letter.get("request_id"), str) else None
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[int]:
+    """Yields a descriptor of the directory, whose lock is held until the end of the block."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield fd
+    finally:
+        os.close(fd)
