@@ -3,6 +3,9 @@
 `DATA_DIR/workers/<id>.json` is whole or not there (a rename). A worker holds a lock on `<id>.lock` for its life:
 whoever gets that lock knows that it is dead, adds what it had counted to `departed.json`, once, and removes its
 files. So counters go on through restarts and `kill -9`, and nobody counts the calls in flight of the dead.
+
+The worker that reads writes its own file first, and takes its own state from memory: a full disk, which takes no file,
+must not hide that it is full. Of the other workers the last state that the disk took is read.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 from django.conf import settings
@@ -28,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 BEAT_SECONDS = 1.0
 DEPARTED = "departed.json"
+DEPARTED_LOCK = ".departed.lock"
 REMEMBERED = 100  # of the dead: enough for those whose files could not be removed at once
 
 State = dict[str, Any]
@@ -40,10 +44,13 @@ def directory() -> Path:
 class Worker:
     """This process's file. `state` gives what is to be said, as JSON takes it."""
 
+    of_this_process: ClassVar[Worker | None] = None  # from `start` to `stop`
+
     def __init__(self, state: Callable[[], State]) -> None:
         self._id = str(uuid7())
         self._state = state
         self._lock_fd = -1
+        self._is_refused = False
         self._writing = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="worker file", daemon=True)
@@ -51,29 +58,42 @@ class Worker:
     def start(self) -> None:
         """Raises OSError if DATA_DIR cannot be written."""
         directory().mkdir(mode=0o700, parents=True, exist_ok=True)
+        (directory() / DEPARTED_LOCK).touch(mode=0o600)  # later the disk may be full
         # Locked before it has its name: nobody may find it unlocked and think its worker dead.
         unnamed = directory() / f".{self._id}.new"
         self._lock_fd = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
         unnamed.rename(directory() / f"{self._id}.lock")
         self.beat()
+        Worker.of_this_process = self
         self._thread.start()
 
     def stop(self) -> None:
         """What has been counted stays; the lock goes with it."""
         self._stopping.set()
         self._thread.join(BEAT_SECONDS)
-        self.beat()
-        os.close(self._lock_fd)
+        Worker.of_this_process = None
+        try:
+            self.beat()
+        finally:
+            os.close(self._lock_fd)
 
-    def beat(self) -> None:
-        """Says how things are now. A disk that takes nothing keeps what was said last."""
+    @property
+    def path(self) -> Path:
+        return directory() / f"{self._id}.json"
+
+    def beat(self) -> State:
+        """Writes the worker's state to its file, and returns it. A disk that takes nothing keeps the last one."""
         with self._writing:
             state = {"id": self._id, "pid": os.getpid(), "at": time.time(), **self._state(), **counters.snapshot()}
             try:
-                _write(directory() / f"{self._id}.json", state)
+                _write(self.path, state)
+                self._is_refused = False
             except OSError as error:
-                logger.warning("what this worker counts cannot be written: %s", error)
+                if not self._is_refused:  # a full disk would say so each second
+                    logger.warning("what this worker counts cannot be written: %s", error)
+                self._is_refused = True
+            return state
 
     def _run(self) -> None:
         while not self._stopping.wait(BEAT_SECONDS):
@@ -92,13 +112,18 @@ class Workers:
 
 
 def read_workers() -> Workers:
-    """What all workers of this host say, the dead ones' counts included."""
+    """What all workers of this host say, the dead ones' counts included. The disk may be full."""
     workers = Workers()
     if not directory().exists():
         return workers
+    own = Worker.of_this_process
+    if own is not None:
+        own_state = own.beat()
+        workers.alive.append(own_state)
+        workers.counted.add(own_state)
     with _departures() as departed:
         for path in sorted(directory().glob("*.json")):
-            if path.name == DEPARTED:
+            if path.name == DEPARTED or (own is not None and path == own.path):
                 continue
             state = _read(path)
             if _is_alive(path):
@@ -122,10 +147,15 @@ class _Departed:
         self._ids: list[str] = kept["ids"]
 
     def take(self, path: Path, state: State | None) -> None:
+        """Adds the counts of a dead worker, and removes its files once its counts are on the disk."""
         if state and state["id"] not in self._ids:
             self.counted.add(state)
             self._ids = [*self._ids, state["id"]][-REMEMBERED:]
-            _write(self._path, {**self.counted.snapshot(), "ids": self._ids})
+            try:
+                _write(self._path, {**self.counted.snapshot(), "ids": self._ids})
+            except OSError as error:  # the next reader adds them again
+                logger.warning("what a dead worker has counted cannot be written: %s", error)
+                return
         path.unlink(missing_ok=True)
         path.with_suffix(".lock").unlink(missing_ok=True)
 
@@ -133,7 +163,7 @@ class _Departed:
 @contextmanager
 def _departures() -> Iterator[_Departed]:
     """One reader at a time."""
-    fd = os.open(directory() / ".departed.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fd = os.open(directory() / DEPARTED_LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield _Departed()
