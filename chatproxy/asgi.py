@@ -21,6 +21,7 @@ django_application = get_asgi_application()  # sets Django up: what follows may 
 from chatproxy import content_type, host_header  # noqa: E402  (after Django is set up)
 from chatproxy.django_gate import DjangoGate  # noqa: E402  (after Django is set up)
 from chatproxy.head_refusal import refuse_head  # noqa: E402  (after Django is set up)
+from chatproxy.shutdown import run_steps  # noqa: E402  (after Django is set up)
 from proxyapi import ownership, upstream  # noqa: E402  (after Django is set up)
 from proxyapi.background import watch_pending  # noqa: E402  (after Django is set up)
 from proxyapi.capacity import capacity  # noqa: E402  (after Django is set up)
@@ -75,15 +76,23 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
     gc.set_threshold(YOUNG_OBJECTS)  # a call makes hundreds and lets nearly all of them go by itself
     await send({"type": "lifespan.startup.complete"})
     await receive()
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await upstream.close()
-    await limiter.stop()
-    await reservations.close()
-    keyring.stop()
-    ledger.stop()
-    worker.stop()
+
+    def end_tasks() -> asyncio.Future[list[Any]]:
+        for task in tasks:
+            task.cancel()
+        return asyncio.gather(*tasks, return_exceptions=True)
+
+    await run_steps(
+        {
+            "tasks beside the calls": end_tasks,
+            "upstream's connections": upstream.close,
+            "limits": limiter.stop,
+            "reservations": reservations.close,
+            "keyring": keyring.stop,
+            "ledger": ledger.stop,
+            "worker file": worker.stop,
+        }
+    )
     await send({"type": "lifespan.shutdown.complete"})
 
 

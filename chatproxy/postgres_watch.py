@@ -42,7 +42,12 @@ class PostgresWatch:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         pause = LOOK_SECONDS
         while not self._stopping.wait(pause):
-            pause = LOOK_SECONDS if self._postgres.running or self._start() else TRY_AGAIN_SECONDS
+            try:
+                is_running = self._postgres.running or self._start()
+            except Exception:  # the border: without this thread a killed PostgreSQL would stay dead
+                logger.exception("the bundled PostgreSQL could not be looked at")
+                is_running = False
+            pause = LOOK_SECONDS if is_running else TRY_AGAIN_SECONDS
 
     def _start(self) -> bool:
         logger.warning("the bundled PostgreSQL has ended, and is started again")

@@ -110,10 +110,11 @@ class DrainingServer(Server):
         if os.getppid() != self._parent:
             logger.warning("the master process is gone")
             self.drain()
-        self._ticks_until_check -= 1
-        if self._ticks_until_check <= 0:
-            self._ticks_until_check = TICKS_A_SECOND
-            self._check_ids()
+        elif not self.should_exit:
+            self._ticks_until_check -= 1
+            if self._ticks_until_check <= 0:
+                self._ticks_until_check = TICKS_A_SECOND
+                self._check_ids()
         return await super().on_tick(counter)
 
     def _check_ids(self) -> None:
@@ -122,7 +123,8 @@ class DrainingServer(Server):
         if ahead <= MOST_SECONDS_AHEAD:
             return
         logger.warning("ids are %.0f seconds ahead of the clock, which was put back; the workers are replaced", ahead)
-        os.kill(self._parent, REPLACE_WORKERS)
+        with contextlib.suppress(ProcessLookupError):  # the master has ended since, and the next tick sees it
+            os.kill(self._parent, REPLACE_WORKERS)
         self._ticks_until_check = TICKS_A_SECOND * REPLACED_WITHIN
 
     def drain(self) -> None:

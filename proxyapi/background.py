@@ -1,7 +1,10 @@
 """Owns asking upstream about background responses that nobody has fetched, so that their usage is counted.
 
-Only those made with the configured key: a caller's own key is not kept. Each look is a row of its
-own, tagged `background`; only the one that sees the end states usage, and is counted.
+Only those made with the configured key: a caller's own key is not kept. The look that sees the end of a response is a
+row of its own, tagged `background`; it states usage, and is counted.
+
+A process asks about at most `AT_ONCE` responses at a time, and leases no more than it asks about at once: a lease that
+waited for others would pass, and another process would ask the same. `PATIENCE` is shorter than a lease.
 """
 
 from __future__ import annotations
@@ -32,18 +35,33 @@ from usage.row_texts import short, stated_facts
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 20
-PATIENCE = 30.0
+PATIENCE = 30.0  # seconds for one look; `usage.responses.LEASE` is longer
 
 
 async def watch_pending() -> None:
     """Runs beside the calls of one process until it is cancelled; processes share the work by leases."""
-    while settings.BACKGROUND_POLL_SECONDS and settings.OPENAI_API_KEY:
-        await asyncio.sleep(settings.BACKGROUND_POLL_SECONDS)
-        try:
-            for response in await in_own_thread(_lease):
-                await ask(response)
-        except Exception:  # the border: whatever one look meets must not end the watching
-            logger.exception("background responses could not be asked for")
+    asked: set[str] = set()  # ids of the responses that a look is on its way for
+    async with asyncio.TaskGroup() as looks:  # ends them all when this is cancelled
+        while settings.BACKGROUND_POLL_SECONDS and settings.OPENAI_API_KEY:
+            await asyncio.sleep(settings.BACKGROUND_POLL_SECONDS)
+            try:
+                due = await in_own_thread(lambda: _lease(AT_ONCE - len(asked)))
+            except Exception:  # the border: whatever the leasing meets must not end the watching
+                logger.exception("background responses could not be leased")
+                continue
+            for response in due:
+                if response.response_id not in asked:  # else this process stood still for longer than a lease
+                    asked.add(response.response_id)
+                    looks.create_task(_look(response, asked))
+
+
+async def _look(response: PendingResponse, asked: set[str]) -> None:
+    try:
+        await ask(response)
+    except Exception:  # the border: whatever one look meets must not end the others, or the watching
+        logger.exception("a background response could not be asked for")
+    finally:
+        asked.discard(response.response_id)
 
 
 async def ask(response: PendingResponse) -> None:
@@ -53,8 +71,10 @@ async def ask(response: PendingResponse) -> None:
     request = UpstreamRequest("GET", f"/responses/{response.response_id}", configured_credentials(), deadline)
     try:
         looked = await upstream.send(request)
-        body = await looked.read()
-        looked.close()
+        try:
+            body = await looked.read()
+        finally:
+            looked.close()
     except UpstreamFailure as failure:
         logger.info("background response not seen: %s", failure.code)
         return
@@ -93,9 +113,11 @@ async def ask(response: PendingResponse) -> None:
         await in_own_thread(lambda: _forget(response))
 
 
-def _lease() -> list[PendingResponse]:
+def _lease(limit: int) -> list[PendingResponse]:
+    if limit <= 0:
+        return []
     try:
-        return lease_pending(AT_ONCE)
+        return lease_pending(limit)
     except DatabaseError as error:
         logger.info("background responses wait for the database: %s", type(error).__name__)
         return []

@@ -45,7 +45,7 @@ class Capacity:
 
     @contextmanager
     def receiving(self, patience: asyncio.Timeout) -> Iterator[None]:
-        """While a body arrives; draining shortens its sender's time to `DRAINED_BODY_SECONDS`."""
+        """While a body arrives; draining shortens its sender's time to `DRAINED_BODY_SECONDS` if it has more."""
         if self.draining:
             self._hurry(patience)
         self._receiving.add(patience)
@@ -62,7 +62,11 @@ class Capacity:
 
     @staticmethod
     def _hurry(patience: asyncio.Timeout) -> None:
-        patience.reschedule(asyncio.get_running_loop().time() + DRAINED_BODY_SECONDS)
+        if patience.expired():  # its task has not run since, and a time-out that has passed cannot be changed
+            return
+        deadline, drained_at = patience.when(), asyncio.get_running_loop().time() + DRAINED_BODY_SECONDS
+        if deadline is None or deadline > drained_at:
+            patience.reschedule(drained_at)
 
     def check_open(self) -> None:
         """Raises `ShuttingDown` once draining: calls already upstream go on, new ones do not start."""

@@ -178,8 +178,9 @@ class Keyring:
             try:
                 key_snapshots.write(self._snapshot)
                 self._unwritten = False
-            except OSError as error:
-                self._say(f"the keys cannot be written to DATA_DIR: {error.strerror}")
+            except Exception as error:  # the border: the keys are in force, and written in a second
+                reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+                self._say(f"the keys cannot be written to DATA_DIR: {reason}")
 
     def _say(self, fault: str) -> None:
         """Once when it begins, once when it is over."""

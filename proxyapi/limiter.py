@@ -7,6 +7,7 @@ on with that count alone while Redis is away.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
@@ -18,6 +19,8 @@ from proxyapi import limit_headers
 from proxyapi.counters import WINDOW_SECONDS, Away, ProcessCounters, Standing, Verdict, Window
 from proxyapi.exceptions import RateLimited
 from proxyapi.keyring import Caller
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from proxyapi.redis_link import RedisLink
@@ -180,9 +183,12 @@ class Limiter:
     async def _keep(self, link: RedisLink, shared: SharedCounters) -> None:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            shared.forget_ended()
-            if link.rested:
-                await link.probe(shared.renew)
+            try:
+                shared.forget_ended()
+                if link.rested:
+                    await link.probe(shared.renew)
+            except Exception:  # the border: without this task Redis would never be asked whether it is back
+                logger.exception("the shared limits could not be renewed")
 
 
 def _refusal(caller: Caller, verdict: Verdict) -> RateLimited:

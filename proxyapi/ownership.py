@@ -14,7 +14,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -98,13 +98,19 @@ async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> di
 
 async def sweep_forever() -> None:
     """Runs beside the calls until it is cancelled: takes away the links that the database has made needless."""
-    await in_own_thread(close_folders)
+    await _keep_up(close_folders)
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
-        try:
-            await in_own_thread(sweep)
-        except DatabaseError as error:
-            logger.info("the owners of stored objects wait for the database: %s", type(error).__name__)
+        await _keep_up(sweep)
+
+
+async def _keep_up(work: Callable[[], None]) -> None:
+    try:
+        await in_own_thread(work)
+    except DatabaseError as error:
+        logger.info("the owners of stored objects wait for the database: %s", type(error).__name__)
+    except Exception:  # the border: without the sweep the links would grow until the next start
+        logger.exception("the links of stored objects' owners could not be kept up")
 
 
 def sweep(now: float | None = None) -> None:

@@ -30,6 +30,7 @@ SEGMENT_BYTES = 16 * 1024 * 1024
 SEGMENT_SECONDS = 60.0
 SYNC_SECONDS = 0.2
 ROOM_CHECK_SECONDS = 1.0
+MOST_NAMED = 20  # calls, in one line of the log
 Sync = Literal["interval", "always", "off"]
 
 
@@ -144,6 +145,12 @@ class Journal:
         self._thread.join()
         with self._lock:
             self._retry_refused()
+            if self._refused:
+                logger.error(
+                    "the disk has not taken the ends of %d calls, which will be `interrupted` in the ledger: %s",
+                    len(self._refused),
+                    ", ".join(list(self._refused)[:MOST_NAMED]),
+                )
             self.segments[-1].closed = True
             self._retired.append(self._fd)
             self._fd = -1

@@ -6,6 +6,7 @@ This is all that the rest of the project knows of how calls get into the tables.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from django.conf import settings
@@ -39,8 +40,12 @@ class Ledger:
 
     def stop(self) -> None:
         """Ships what is waiting, for `DRAIN_SECONDS` at most; what is left stays on disk."""
-        self._pruning.stop()
-        self.journal.close()
+        with ExitStack() as steps:  # runs all of them, the last one first, whichever fails
+            steps.callback(self._end_shipping)
+            steps.callback(self.journal.close)
+            steps.callback(self._pruning.stop)
+
+    def _end_shipping(self) -> None:
         if self.shipper.stop(DRAIN_SECONDS):
             self.journal.release()  # else the lock goes with the process: its thread may still delete what it ships
 

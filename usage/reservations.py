@@ -6,8 +6,8 @@ durability of its own: what a crash of PostgreSQL forgets, the ledger will count
 
 One task does it in rounds, each one transaction and one round trip for all calls of this process that wait by then,
 and for all that have ended: many calls at once do not queue for connections, and who calls again after a call has ended
-finds its hold shrunk. A round takes `PATIENCE` at most. If it fails, `fault` says so, and `take` fails at once until
-the database has answered a look.
+finds its hold shrunk. A round takes `PATIENCE` at most. If it fails, all calls that wait are told at once, `fault` says
+so, and `take` fails at once until the database has answered a look.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 1.0  # seconds, for a round; a call waits for the one that goes on, and for its own
+PATIENCE = 1.0  # seconds, for a round; a call waits for those in front of it, until one fails, and for its own
 SLICES = 10
 SETTLE_SECONDS = 0.02
 FRESH_SECONDS = 5.0
@@ -203,7 +203,8 @@ class Reservations:
             if not isinstance(error, psycopg.Error | PoolTimeout | OSError):
                 logger.exception("a round of reservations failed")
             self._gone(type(error).__name__)
-            self._fail(calls)
+            waiting, self._waiting = self._waiting, []
+            self._fail([*calls, *waiting])
             return
         self._answered_at = time.monotonic()
         if self.fault:

@@ -201,12 +201,18 @@ class DailyPruning:
         while not self._stopping.wait(pause):
             pause = HOUR_SECONDS
             try:
-                drop_orphans()
-                prune_if_due(self._stopping)
-            except Error as error:
-                logger.warning("pruning failed and is tried again in an hour: %s", type(error).__name__)
-            finally:
-                connections.close_all()
+                self._prune()
+            except Exception:  # the border: without this thread nothing would be pruned until the next start
+                logger.exception("pruning failed and is tried again in an hour")
+
+    def _prune(self) -> None:
+        try:
+            drop_orphans()
+            prune_if_due(self._stopping)
+        except Error as error:
+            logger.warning("pruning failed and is tried again in an hour: %s", type(error).__name__)
+        finally:
+            connections.close_all()
 
 
 def prune_if_due(stopping: threading.Event | None = None) -> bool:

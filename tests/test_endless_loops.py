@@ -1,0 +1,154 @@
+"""What runs beside the calls for as long as a worker lives: no error that it meets is its last."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from django.db import InterfaceError, OperationalError
+from pytest_django.fixtures import Settings
+
+from chatproxy import postgres_watch
+from chatproxy.bundled_postgres import BundledPostgres
+from chatproxy.postgres_watch import PostgresWatch
+from proxyapi import background, keyring, limiter, ownership
+from proxyapi.keyring import Keyring
+from proxyapi.limiter import Limiter
+from usage import retention
+from usage.retention import DailyPruning
+
+PATIENCE = 30.0
+ERRORS: list[Exception] = [
+    OperationalError("away"),
+    InterfaceError("closed"),
+    OSError(30, "Read-only file system"),
+    MemoryError(),
+    ValueError("a bug"),
+    KeyError("a bug"),
+]
+
+
+class Failing:
+    """A function that raises an error three times, and then says that it was called once more."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.calls = 0
+        self.goes_on = threading.Event()
+
+    def __call__(self, *_args: Any, **_options: Any) -> bool:
+        self.calls += 1
+        if self.calls <= 3:
+            raise self.error
+        self.goes_on.set()
+        return False
+
+
+@pytest.fixture(params=ERRORS, ids=lambda error: type(error).__name__)
+def failing(request: pytest.FixtureRequest) -> Failing:
+    return Failing(request.param)
+
+
+async def goes_on(endless: Awaitable[None], failing: Failing) -> bool:
+    """Whether the coroutine calls `failing` again and again."""
+    task = asyncio.ensure_future(endless)
+    went_on = await asyncio.to_thread(failing.goes_on.wait, PATIENCE)
+    assert not task.done()
+    task.cancel()
+    await asyncio.wait({task})
+    return went_on
+
+
+@pytest.mark.parametrize("name", ["drop_orphans", "prune_if_due"])
+def test_pruning(monkeypatch: pytest.MonkeyPatch, failing: Failing, name: str) -> None:
+    for constant in ("FIRST_SECONDS", "HOUR_SECONDS"):
+        monkeypatch.setattr(retention, constant, 0.001)
+    for function in ("drop_orphans", "prune_if_due"):
+        monkeypatch.setattr(retention, function, failing if function == name else lambda *_: None)
+    pruning = DailyPruning()
+    pruning.start()
+    assert failing.goes_on.wait(PATIENCE)
+    pruning.stop()
+
+
+def test_pruning_when_connections_cannot_be_closed(monkeypatch: pytest.MonkeyPatch, failing: Failing) -> None:
+    for constant in ("FIRST_SECONDS", "HOUR_SECONDS"):
+        monkeypatch.setattr(retention, constant, 0.001)
+    for function in ("drop_orphans", "prune_if_due"):
+        monkeypatch.setattr(retention, function, lambda *_: None)
+    monkeypatch.setattr(retention, "connections", SimpleNamespace(close_all=failing))
+    pruning = DailyPruning()
+    pruning.start()
+    assert failing.goes_on.wait(PATIENCE)
+    pruning.stop()
+
+
+async def test_the_sweep_of_owners(monkeypatch: pytest.MonkeyPatch, failing: Failing) -> None:
+    monkeypatch.setattr(ownership, "SWEEP_SECONDS", 0.001)
+    monkeypatch.setattr(ownership, "close_folders", Failing(failing.error))
+    monkeypatch.setattr(ownership, "sweep", failing)
+    assert await goes_on(ownership.sweep_forever(), failing)
+
+
+async def test_background_looks(monkeypatch: pytest.MonkeyPatch, settings: Settings, failing: Failing) -> None:
+    settings.BACKGROUND_POLL_SECONDS, settings.OPENAI_API_KEY = 0.001, "sk-any"
+    monkeypatch.setattr(background, "lease_pending", lambda limit: failing(limit) or [])
+    assert await goes_on(background.watch_pending(), failing)
+
+
+async def test_shared_limits(monkeypatch: pytest.MonkeyPatch, failing: Failing) -> None:
+    monkeypatch.setattr(limiter, "RENEW_SECONDS", 0.001)
+    shared = SimpleNamespace(forget_ended=failing)
+    endless = Limiter()._keep(cast(Any, SimpleNamespace(rested=False)), cast(Any, shared))
+    assert await goes_on(endless, failing)
+
+
+@pytest.mark.parametrize("name", ["marker", "load", "write"])
+def test_the_keyring(monkeypatch: pytest.MonkeyPatch, failing: Failing, name: str) -> None:
+    snapshot = SimpleNamespace(records=[], marker="other", loaded_at=0.0)
+    functions: dict[str, Callable[..., Any]] = {
+        "read": lambda: None,
+        "leave_pool": lambda: None,
+        "marker": lambda: "a marker",
+        "load": lambda _marker: snapshot,
+        "write": lambda _snapshot: None,
+    }
+    usual = functions[name]
+    functions[name] = lambda *values: failing() or usual(*values)
+    monkeypatch.setattr(keyring, "key_snapshots", SimpleNamespace(**functions))
+    monkeypatch.setattr(keyring, "REFRESH_SECONDS", 0.001)
+    monkeypatch.setattr(keyring, "connections", SimpleNamespace(close_all=lambda: None))
+    keys = Keyring()
+    keys.start()
+    assert failing.goes_on.wait(PATIENCE)
+    keys.stop()
+
+
+class Postgres:
+    """A bundled PostgreSQL that has been killed. One of its two methods fails."""
+
+    def __init__(self, failing: Failing, name: str) -> None:
+        self._failing = failing
+        self._fails_of_running = name == "running"
+
+    @property
+    def running(self) -> bool:
+        return self._failing() if self._fails_of_running else False
+
+    def revive(self) -> None:
+        if not self._fails_of_running:
+            self._failing()
+
+
+@pytest.mark.parametrize("name", ["running", "revive"])
+def test_the_watch_of_postgres(monkeypatch: pytest.MonkeyPatch, failing: Failing, name: str) -> None:
+    for constant in ("LOOK_SECONDS", "TRY_AGAIN_SECONDS"):
+        monkeypatch.setattr(postgres_watch, constant, 0.001)
+    watch = PostgresWatch(cast(BundledPostgres, Postgres(failing, name)))
+    watch.start()
+    assert failing.goes_on.wait(PATIENCE)
+    watch.stop()

@@ -1,0 +1,132 @@
+"""The steps of a shutdown: whichever fails, or hangs, the others are done, and the ledger is drained."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from chatproxy import asgi, shutdown
+from chatproxy.shutdown import run_steps
+from usage.ledger import Ledger
+
+STEPS = ("upstream", "limiter", "reservations", "keyring", "ledger", "worker")
+FAULTS: dict[str, Callable[[], Exception]] = {
+    "OSError": lambda: OSError(28, "No space left on device"),
+    "RuntimeError": lambda: RuntimeError("a bug"),
+    "TimeoutError": TimeoutError,
+}
+
+
+class Recorded:
+    """What the lifespan starts and ends; `failing` names the step that raises, or hangs."""
+
+    def __init__(self, failing: str, fault: Exception | None) -> None:
+        self.failing = failing
+        self.fault = fault
+        self.ended: list[str] = []
+
+    def step(self, name: str) -> Callable[[], None]:
+        def end() -> None:
+            self.ended.append(name)
+            if name == self.failing and self.fault is not None:
+                raise self.fault
+
+        return end
+
+    def waiting_step(self, name: str) -> Callable[[], Any]:
+        async def end() -> None:
+            self.step(name)()
+            if name == self.failing:
+                await asyncio.Event().wait()
+
+        return end
+
+
+def part(**methods: Any) -> SimpleNamespace:
+    async def start() -> None:
+        """Nothing is started."""
+
+    return SimpleNamespace(**{"start": lambda: None, "open": start, **methods})
+
+
+async def run_lifespan(monkeypatch: pytest.MonkeyPatch, recorded: Recorded) -> list[str]:
+    """The types of the messages that the lifespan sends from start to end."""
+
+    async def forever() -> None:
+        await asyncio.Event().wait()
+
+    async def start() -> None:
+        """Nothing is started."""
+
+    parts = {
+        "upstream": part(close=recorded.waiting_step("upstream")),
+        "limiter": part(start=start, stop=recorded.waiting_step("limiter")),
+        "reservations": part(close=recorded.waiting_step("reservations")),
+        "keyring": part(stop=recorded.step("keyring")),
+        "ledger": part(stop=recorded.step("ledger")),
+        "Worker": lambda _state: part(stop=recorded.step("worker")),
+        "watch_pending": forever,
+        "ownership": SimpleNamespace(sweep_forever=forever),
+        "gc": SimpleNamespace(collect=lambda: 0, freeze=lambda: None, set_threshold=lambda _count: None),
+    }
+    for name, value in parts.items():
+        monkeypatch.setattr(asgi, name, value)
+    sent: list[str] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "lifespan"}
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    await asgi.run_lifespan(cast(Any, receive), cast(Any, send))
+    return sent
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("failing", STEPS)
+async def test_a_step_that_fails_ends_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failing: str, fault: str
+) -> None:
+    recorded = Recorded(failing, FAULTS[fault]())
+    assert await run_lifespan(monkeypatch, recorded) == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert recorded.ended == list(STEPS)
+    [record] = [record for record in caplog.records if record.name == "chatproxy.shutdown"]
+    assert record.exc_info
+
+
+@pytest.mark.parametrize("failing", ["upstream", "limiter", "reservations"])
+async def test_a_step_that_hangs_ends_no_other(monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    monkeypatch.setattr(shutdown, "STEP_SECONDS", 0.01)
+    recorded = Recorded(failing, None)
+    assert await run_lifespan(monkeypatch, recorded) == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert recorded.ended == list(STEPS)
+
+
+async def test_all_may_fail(caplog: pytest.LogCaptureFixture) -> None:
+    recorded = Recorded("a", OSError("no"))
+    await run_steps({"first": recorded.step("a"), "second": recorded.waiting_step("a"), "third": recorded.step("b")})
+    assert recorded.ended == ["a", "a", "b"]
+    assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == ["first", "second"]
+
+
+@pytest.mark.parametrize("failing", ["pruning", "journal", "shipper"])
+def test_the_ledger_is_drained_whatever_of_it_fails(failing: str) -> None:
+    recorded = Recorded(failing, OSError(5, "Input/output error"))
+
+    def stop_shipping(_seconds: float) -> bool:
+        recorded.step("shipper")()
+        return True
+
+    ledger = Ledger()
+    ledger._pruning = cast(Any, SimpleNamespace(stop=recorded.step("pruning")))
+    ledger._journal = cast(Any, SimpleNamespace(close=recorded.step("journal"), release=recorded.step("lock")))
+    ledger._shipper = cast(Any, SimpleNamespace(stop=stop_shipping))
+    with pytest.raises(OSError, match="Input/output error"):
+        ledger.stop()
+    assert recorded.ended[:3] == ["pruning", "journal", "shipper"]
+    assert ("lock" in recorded.ended) is (failing != "shipper")
