@@ -12,8 +12,10 @@ import pytest
 from chatproxy.bundled_postgres import BundledPostgres
 from chatproxy.postgres_binaries import BundledPostgresError
 from tests.chaos.processes import children
-from tests.gateway import Gateway, launch_gateway
+from tests.gateway import PATIENCE, Gateway, launch_gateway
 from tests.simulator.server import Simulator
+from tests.test_drain import assert_nothing_is_left
+from tests.test_hangup import read_streams
 
 CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -73,6 +75,22 @@ def test_the_lock_is_kept(bundled: tuple[Gateway, BundledPostgres]) -> None:
     gateway.wait_for_log("the bundled PostgreSQL is back")
     with pytest.raises(BundledPostgresError, match="another chatproxy runs on"):
         postgres.start()
+
+
+def test_a_terminal_that_closes_cuts_no_stream_and_stops_it(
+    bundled: tuple[Gateway, BundledPostgres], simulator: Simulator
+) -> None:
+    gateway, postgres = bundled
+
+    def hang_up() -> None:
+        os.killpg(gateway.process.pid, signal.SIGHUP)
+        gateway.wait_for_log("draining")
+
+    received = read_streams(gateway, simulator, hang_up)
+    assert all(stream.endswith(b"data: [DONE]\n\n") for stream in received)
+    assert gateway.process.wait(PATIENCE) == 0
+    assert not postgres.running
+    assert_nothing_is_left(gateway)
 
 
 def test_a_server_that_stops_takes_it_along(bundled: tuple[Gateway, BundledPostgres]) -> None:
