@@ -34,9 +34,8 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_seen(simulator: Simulator, gateway_database: str, full_disk: Path, workers_count: int) -> None:
     settings = {"JOURNAL_RESERVE_BYTES": str(4 * MIB), "WEB_CONCURRENCY": str(workers_count)}
     with run_gateway(simulator.base_url, gateway_database, full_disk, **settings) as gateway:
-        before = scrape(gateway)
+        before = wait_for_samples(gateway, lambda found: value(found, "chatproxy_workers") == workers_count)
         assert value(before, "chatproxy_journal_full") == 0
-        assert value(before, "chatproxy_workers") == workers_count
         ballast = fill(full_disk)
         wait_until(lambda: gateway.http.get("/readyz").json()["journal"] == "full")
         samples = wait_for_samples(gateway, lambda found: value(found, "chatproxy_journal_full") == 1)
@@ -55,6 +54,7 @@ def test_a_worker_that_dies_on_a_full_disk_is_counted_once(
 ) -> None:
     settings = {"JOURNAL_RESERVE_BYTES": str(MIB), "WEB_CONCURRENCY": "2"}
     with run_gateway(simulator.base_url, gateway_database, full_disk, **settings) as gateway:
+        wait_for_samples(gateway, lambda found: value(found, "chatproxy_workers") == 2)
         for _ in range(8):
             gateway.row(gateway.post("/openai", HI))
         wait_for_samples(gateway, lambda found: value(found, "chatproxy_calls_total") == 8)
