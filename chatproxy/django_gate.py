@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from typing import Any
 
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpRequest
 
-from chatproxy.page_pace import page_pace
+from chatproxy.page_pace import cookies_of, page_pace, visitor_of
 from proxyapi.capacity import capacity
 from proxyapi.connection import Connection, close_if_unread, connection_of
 from proxyapi.exceptions import BadRequest, BodyTooLarge, CallerGone, MethodNotAllowed, ProxyError, RequestTimeout
@@ -39,21 +40,31 @@ class DjangoGate:
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         connection = connection_of(scope)
-        try:
-            has_signed_in = page_pace.has_good_cookie(scope)
-            if not has_signed_in:
-                await stranger_pace.wait(client_address(scope))
-            body = await receive_body(scope, receive)
-            if not has_signed_in and not scope["path"].startswith(STATIC):
-                await page_pace.wait_turn(client_address(scope), scope["method"], scope["path"])
-        except CallerGone:
-            return
-        except ProxyError as error:
+        cookies = cookies_of(scope)
+        is_counted = not page_pace.has_good_cookie(cookies)
+        async with AsyncExitStack() as turn:
+            try:
+                if is_counted:
+                    visitor = visitor_of(cookies, client_address(scope))
+                    if not visitor.is_known:
+                        await stranger_pace.wait(client_address(scope))
+                body = await receive_body(scope, receive)
+                if is_counted and not scope["path"].startswith(STATIC):
+                    await turn.enter_async_context(page_pace.turn(visitor, scope["method"], scope["path"]))
+            except CallerGone:
+                return
+            except ProxyError as error:
+                close_if_unread(connection)
+                await refuse(error, send)
+                return
             close_if_unread(connection)
-            await refuse(error, send)
-            return
-        close_if_unread(connection)
-        await self._application(dict(scope), Replay(body, receive, connection), send)
+
+            async def send_after_turn(message: Mapping[str, Any]) -> None:
+                """The page is made; how fast the client takes it is not the next one's business."""
+                await turn.aclose()
+                await send(message)
+
+            await self._application(dict(scope), Replay(body, receive, connection), send_after_turn)
 
 
 async def receive_body(scope: Mapping[str, Any], receive: Receive) -> bytes:

@@ -105,7 +105,7 @@ class LoginThrottle:
 def limits_of_admin(request: HttpRequest) -> list[Limit]:
     """What an attempt at the admin counts for; the module says why."""
     name = normal_name(request.POST.get("username", ""))
-    device = ADMIN_DEVICE.read(request)
+    device = ADMIN_DEVICE.read(request.COOKIES)
     user = known_device.user_of(device)
     if device is not None and user is not None and normal_name(user.get_username()) == name:
         return [Limit(_digest("device", device.device_id), PER_DEVICE, is_own=True)]
@@ -119,7 +119,7 @@ def limits_of_admin(request: HttpRequest) -> list[Limit]:
 
 def limits_of_key(request: HttpRequest) -> list[Limit]:
     """What an attempt at "My usage" counts for; a key has no name to be guessed at."""
-    device = KEY_DEVICE.read(request)
+    device = KEY_DEVICE.read(request.COOKIES)
     if device is not None and known_device.has_valid_key(device):
         return [Limit(_digest("device of a key", device.device_id), PER_DEVICE, is_own=True)]
     return _limits_of_address(request, "address of a key")

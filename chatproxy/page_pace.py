@@ -1,9 +1,12 @@
-"""Owns how fast people who have not signed in get the pages of the admin and of "My usage".
+"""Owns how many pages of the admin and of "My usage" are made for people who have not signed in.
 
-Such a page takes milliseconds of the worker, a login a hundred times as many, and its calls wait meanwhile. So these
-requests take turns: each network and the worker have a rate and a burst. A request beyond it waits `MAX_WAIT_SECONDS`
-at most, or is refused at once. Whoever has signed in does not wait: the worker remembers cookies that it has seen to be
-good. Static files are not counted.
+Such a page takes milliseconds of the worker, a login a hundred times as many, and each holds a thread and a connection
+to the database meanwhile. So these requests have a rate and a burst, and few of them run at the same time, of each
+client and of the worker. A request beyond that waits `MAX_WAIT_SECONDS` at most, or is refused.
+
+Whoever has signed in is not counted: the worker remembers cookies that it has seen to be good. A device on which
+somebody has signed in before (`chatproxy.known_device`) is a client of its own, to which the worker's limits do not
+apply: a flood of strangers keeps nobody away who has been here. Static files are not counted.
 """
 
 from __future__ import annotations
@@ -12,16 +15,19 @@ import asyncio
 import hashlib
 import logging
 import math
+import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from http.cookies import CookieError, SimpleCookie
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from chatproxy.known_device import ADMIN_DEVICE, KEY_DEVICE
 from proxyapi import my_usage
 from proxyapi.client_network import client_network
 from proxyapi.exceptions import TooManyPages
@@ -29,13 +35,13 @@ from usage.counters import counters
 
 logger = logging.getLogger(__name__)
 
-MAX_WAIT_SECONDS = 5.0
+MAX_WAIT_SECONDS = 5.0  # for the rate, and once more for those that run
 LOGIN_PATH = "/admin/login/"
-LOGIN_COST = 10  # pages; a password's hash is made slow on purpose
-MAX_NETWORKS = 10_000  # that are counted; beyond it the one that came least recently is forgotten
+LOGIN_COST = 20  # pages; a password's hash is made slow on purpose
+MAX_CLIENTS = 10_000  # that are counted; beyond it the one that came least recently is forgotten
 MAX_COOKIES = 10_000
 COOKIE_SECONDS = 600.0  # how long a cookie is taken for good without another look
-LONGEST_COOKIES = 8192  # bytes of a Cookie header that are looked at
+MAX_COOKIE_BYTES = 8192  # of a Cookie header that are looked at
 WARNING_SECONDS = 60.0
 
 
@@ -47,7 +53,17 @@ class Rate(NamedTuple):
 
 
 OF_WORKER = Rate(20.0, 100.0)
-OF_NETWORK = Rate(10.0, 80.0)
+OF_CLIENT = Rate(10.0, 80.0)
+# Requests that run at the same time. Each may hold one of the 8 connections of the worker's pool.
+PARALLEL_OF_WORKER = 4
+PARALLEL_OF_CLIENT = 2
+
+
+class Visitor(NamedTuple):
+    """Who asks for a page without a login. `is_known`: on a device on which somebody has signed in before."""
+
+    name: str
+    is_known: bool = False
 
 
 class PagePace:
@@ -57,50 +73,60 @@ class PagePace:
         self._clock = clock
         # When what was admitted would all have been served at the rate alone (the "generic cell rate algorithm").
         self._worker_until = 0.0
-        self._networks_until: OrderedDict[str, float] = OrderedDict()
+        self._clients_until: OrderedDict[Visitor, float] = OrderedDict()
+        self._of_worker = asyncio.Semaphore(PARALLEL_OF_WORKER)
+        self._of_clients: WeakValueDictionary[Visitor, asyncio.Semaphore] = WeakValueDictionary()
         self._good_until: dict[bytes, float] = {}
         self._warned_at = -WARNING_SECONDS
 
-    async def wait_turn(self, address: str, method: str, path: str) -> None:
-        """Returns when the request of this client may go on.
+    @asynccontextmanager
+    async def turn(self, visitor: Visitor, method: str, path: str) -> AsyncGenerator[None]:
+        """Waits until this request may run, and counts it as running until the block ends.
 
         Raises:
             TooManyPages: it would have to wait too long.
         """
         is_login = method == "POST" and path == LOGIN_PATH
-        seconds = self.reserve(client_network(address), LOGIN_COST if is_login else 1)
+        seconds = self.reserve(visitor, LOGIN_COST if is_login else 1)
         if seconds:
             await asyncio.sleep(seconds)
+        of_client = self._of_clients.setdefault(visitor, asyncio.Semaphore(PARALLEL_OF_CLIENT))
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(MAX_WAIT_SECONDS):
+                    await held.enter_async_context(of_client)
+                    if not visitor.is_known:
+                        await held.enter_async_context(self._of_worker)
+            except TimeoutError:
+                raise self._refusal(visitor, MAX_WAIT_SECONDS) from None
+            yield
 
-    def reserve(self, network: str, cost: float) -> float:
-        """Takes a turn; returns the seconds until it comes. A request that is refused takes none of others' turns.
+    def reserve(self, visitor: Visitor, cost: float) -> float:
+        """Counts a request; returns the seconds until the rate lets it run. One that is refused is not counted.
 
         Raises:
             TooManyPages: that would be more than `MAX_WAIT_SECONDS`.
         """
         now = self._clock()
-        worker_until = max(self._worker_until, now) + cost / OF_WORKER.per_second
-        network_until = max(self._networks_until.get(network, now), now) + cost / OF_NETWORK.per_second
-        waits = (_wait(worker_until, OF_WORKER, now), _wait(network_until, OF_NETWORK, now))
-        seconds = round(max(0.0, *waits), 3)
+        client_until = max(self._clients_until.get(visitor, now), now) + cost / OF_CLIENT.per_second
+        worker_until = self._worker_until
+        seconds = _wait(client_until, OF_CLIENT, now)
+        if not visitor.is_known:
+            worker_until = max(worker_until, now) + cost / OF_WORKER.per_second
+            seconds = max(seconds, _wait(worker_until, OF_WORKER, now))
         if seconds > MAX_WAIT_SECONDS:
-            self._count_refusal(network, now)
-            raise TooManyPages(retry_after=math.ceil(seconds))
+            raise self._refusal(visitor, seconds)
         self._worker_until = worker_until
-        self._networks_until[network] = network_until
-        self._networks_until.move_to_end(network)
-        if len(self._networks_until) > MAX_NETWORKS:
-            self._networks_until.popitem(last=False)
+        self._clients_until[visitor] = client_until
+        self._clients_until.move_to_end(visitor)
+        if len(self._clients_until) > MAX_CLIENTS:
+            self._clients_until.popitem(last=False)
         return seconds
 
-    def has_good_cookie(self, scope: Mapping[str, Any]) -> bool:
-        """Whether the request has a cookie that was seen to be good."""
-        header = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
-        if not header or not self._good_until or len(header) > LONGEST_COOKIES:
-            return False
-        cookies = _cookies(header)
+    def has_good_cookie(self, cookies: Mapping[str, str]) -> bool:
+        """Whether one of these cookies was seen to be good."""
         now = self._clock()
-        return any(self._good_until.get(_digest(cookies.get(name, "")), 0.0) > now for name in cookie_names())
+        return any(self._good_until.get(_digest(cookies.get(name, "")), 0.0) > now for name in login_cookies())
 
     def remember(self, cookie: str) -> None:
         """This cookie's value belongs to somebody who has signed in."""
@@ -108,11 +134,15 @@ class PagePace:
             self._good_until.clear()
         self._good_until[_digest(cookie)] = self._clock() + COOKIE_SECONDS
 
-    def _count_refusal(self, network: str, now: float) -> None:
+    def _refusal(self, visitor: Visitor, seconds: float) -> TooManyPages:
         counters.count_refusal(TooManyPages.code)
+        now = self._clock()
         if now - self._warned_at >= WARNING_SECONDS:
             self._warned_at = now
-            logger.warning("a page was refused: too many requests for pages without a login, the last from %s", network)
+            logger.warning(
+                "a page was refused: too many requests for pages without a login, the last from %s", visitor.name
+            )
+        return TooManyPages(retry_after=math.ceil(seconds))
 
 
 class RememberSignedIn:
@@ -123,7 +153,7 @@ class RememberSignedIn:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self._get_response(request)
-        session, key = (request.COOKIES.get(name, "") for name in cookie_names())
+        session, key = (request.COOKIES.get(name, "") for name in login_cookies())
         user = getattr(request, "_cached_user", None)  # Django's; asking for another would be a query of its own
         if session and user is not None and user.is_authenticated:
             page_pace.remember(session)
@@ -132,25 +162,37 @@ class RememberSignedIn:
         return response
 
 
-def cookie_names() -> tuple[str, str]:
+def login_cookies() -> tuple[str, str]:
     """The cookies that a login leaves: of the admin and of "My usage"."""
     return settings.SESSION_COOKIE_NAME, my_usage.COOKIE
 
 
+def cookies_of(scope: Mapping[str, Any]) -> dict[str, str]:
+    """The cookies of a request by which this module knows people; none, if it has very many."""
+    header = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
+    if not header or len(header) > MAX_COOKIE_BYTES:
+        return {}
+    names = {*login_cookies(), ADMIN_DEVICE.name, KEY_DEVICE.name}
+    found = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in COOKIE.findall(header))
+    return {name: value for name, value in found if name in names}
+
+
+def visitor_of(cookies: Mapping[str, str], address: str) -> Visitor:
+    """The client that a request without a login is counted for."""
+    device = ADMIN_DEVICE.read(cookies) or KEY_DEVICE.read(cookies)
+    return Visitor(client_network(address)) if device is None else Visitor(f"device {device.device_id}", is_known=True)
+
+
+# Much faster than http.cookies. The name and the value have no space in them: the server's own cookies have none.
+COOKIE = re.compile(rb"(?<![^;\s])([^=;\s]+)=([^;\s]*)")
+
+
 def _wait(until: float, rate: Rate, now: float) -> float:
-    return until - rate.burst / rate.per_second - now
+    return max(0.0, round(until - rate.burst / rate.per_second - now, 3))
 
 
 def _digest(cookie: str) -> bytes:
     return hashlib.blake2b(cookie.encode("utf-8", "replace"), digest_size=16).digest()
-
-
-def _cookies(header: bytes) -> dict[str, str]:
-    try:
-        found = SimpleCookie(header.decode("latin-1"))
-    except CookieError:
-        return {}
-    return {name: morsel.value for name, morsel in found.items()}
 
 
 page_pace = PagePace()

@@ -160,8 +160,8 @@ DATABASES = {"default": _database(_values["DATABASE_URL"])}
 
 PASSWORD_MIN_LENGTH = 12
 PASSWORD_HASHERS = [
-    "django.contrib.auth.hashers.ScryptPasswordHasher",
-    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+    "chatproxy.password_hashing.Scrypt",
+    "chatproxy.password_hashing.PBKDF2",
 ]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
@@ -179,6 +179,7 @@ LOGIN_REDIRECT_URL = "admin:index"  # after a login at an address without `next`
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = bool(CSRF_TRUSTED_ORIGINS) and all(
     origin.startswith("https:") for origin in CSRF_TRUSTED_ORIGINS
 )
+SESSION_ENGINE = "chatproxy.signed_sessions"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SECURE_CONTENT_TYPE_NOSNIFF = True

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.http import HttpResponse
 from django.test import Client
 from django.urls import get_resolver
 from hypothesis import given
@@ -16,15 +17,21 @@ from hypothesis import strategies as st
 
 from chatproxy import page_pace as module
 from chatproxy.django_gate import DjangoGate
+from chatproxy.known_device import ADMIN_DEVICE, KEY_DEVICE, DeviceCookie
 from chatproxy.page_pace import (
     COOKIE_SECONDS,
     LOGIN_COST,
     LOGIN_PATH,
-    MAX_NETWORKS,
+    MAX_CLIENTS,
     MAX_WAIT_SECONDS,
-    OF_NETWORK,
+    OF_CLIENT,
     OF_WORKER,
+    PARALLEL_OF_CLIENT,
+    PARALLEL_OF_WORKER,
     PagePace,
+    Visitor,
+    cookies_of,
+    visitor_of,
 )
 from proxyapi.exceptions import TooManyPages
 from tests.asgi import Asgi
@@ -55,12 +62,12 @@ def pace(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> PagePace:
     return made
 
 
-def admitted(pace: PagePace, network: Callable[[int], str], cost: float = 1) -> list[float]:
+def admitted(pace: PagePace, network: Callable[[int], str], cost: float = 1, *, is_known: bool = False) -> list[float]:
     """Asks until it is refused; returns the waits."""
     waits: list[float] = []
     for number in range(100_000):
         try:
-            waits.append(pace.reserve(network(number), cost))
+            waits.append(pace.reserve(Visitor(network(number), is_known), cost))
         except TooManyPages:
             return waits
     raise AssertionError("it is never refused")
@@ -68,7 +75,7 @@ def admitted(pace: PagePace, network: Callable[[int], str], cost: float = 1) -> 
 
 @pytest.mark.parametrize(
     ("network", "rate"),
-    [(lambda _: "192.0.2.1", OF_NETWORK), (lambda number: f"192.0.2.{number}", OF_WORKER)],
+    [(lambda _: "192.0.2.1", OF_CLIENT), (lambda number: f"192.0.2.{number}", OF_WORKER)],
     ids=["one network", "many networks"],
 )
 @pytest.mark.parametrize("cost", [1, LOGIN_COST])
@@ -81,23 +88,23 @@ def test_a_burst_passes_at_once_and_the_rest_waits_or_is_refused(
     assert waits == sorted(waits)
     assert waits[-1] <= MAX_WAIT_SECONDS
 
-    clock.now += 1
-    assert len(admitted(pace, network, cost)) == rate.per_second // cost
+    clock.now += LOGIN_COST / rate.per_second
+    assert len(admitted(pace, network, cost)) == LOGIN_COST // cost
 
 
 def test_one_network_leaves_room_for_others(pace: PagePace) -> None:
     taken = len(admitted(pace, lambda _: "192.0.2.1"))
     assert taken < OF_WORKER.burst + MAX_WAIT_SECONDS * OF_WORKER.per_second
-    assert pace.reserve("198.51.100.1", 1) <= MAX_WAIT_SECONDS
+    assert pace.reserve(Visitor("198.51.100.1"), 1) <= MAX_WAIT_SECONDS
 
 
 def test_a_refusal_takes_no_turn(pace: PagePace, clock: Clock) -> None:
     admitted(pace, lambda _: "192.0.2.1")
     for _ in range(1000):
         with pytest.raises(TooManyPages):
-            pace.reserve("192.0.2.1", 1)
-    clock.now += 1 / OF_NETWORK.per_second
-    pace.reserve("192.0.2.1", 1)
+            pace.reserve(Visitor("192.0.2.1"), 1)
+    clock.now += 1 / OF_CLIENT.per_second
+    pace.reserve(Visitor("192.0.2.1"), 1)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from([1, LOGIN_COST]), st.floats(0, 10)), max_size=200))
@@ -107,7 +114,7 @@ def test_no_window_has_more_than_rate_and_burst(steps: list[tuple[int, int, floa
     for network, price, pause in steps:
         clock.now += pause
         try:
-            pace.reserve(str(network), price)
+            pace.reserve(Visitor(str(network)), price)
         except TooManyPages:
             continue
         cost += price
@@ -115,10 +122,10 @@ def test_no_window_has_more_than_rate_and_burst(steps: list[tuple[int, int, floa
 
 
 def test_the_networks_that_are_counted_are_bounded(pace: PagePace, clock: Clock) -> None:
-    for number in range(MAX_NETWORKS + 100):
+    for number in range(MAX_CLIENTS + 100):
         clock.now += 1
-        pace.reserve(str(number), 1)
-    assert len(pace._networks_until) == MAX_NETWORKS
+        pace.reserve(Visitor(str(number)), 1)
+    assert len(pace._clients_until) == MAX_CLIENTS
 
 
 # Over every address
@@ -157,7 +164,8 @@ async def test_every_page_has_the_pace(pace: PagePace, method: str) -> None:
 async def test_a_login_costs_more(pace: PagePace) -> None:
     for path, method, cost in ((LOGIN_PATH, "POST", LOGIN_COST), (LOGIN_PATH, "GET", 1), ("/admin/", "POST", 1)):
         before = pace._worker_until
-        await pace.wait_turn("192.0.2.7", method, path)
+        async with pace.turn(Visitor("192.0.2.7"), method, path):
+            pass
         assert pace._worker_until - max(before, 1000.0) == pytest.approx(cost / OF_WORKER.per_second)
 
 
@@ -182,9 +190,10 @@ async def test_a_wait_is_waited(pace: PagePace, monkeypatch: pytest.MonkeyPatch)
         slept.append(seconds)
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
-    for _ in range(int(OF_NETWORK.burst) + 1):
-        await pace.wait_turn("192.0.2.1", "GET", "/admin/")
-    assert slept == [pytest.approx(1 / OF_NETWORK.per_second)]
+    for _ in range(int(OF_CLIENT.burst) + 1):
+        async with pace.turn(Visitor("192.0.2.1"), "GET", "/admin/"):
+            pass
+    assert slept == [pytest.approx(1 / OF_CLIENT.per_second)]
 
 
 # Whoever has signed in
@@ -210,7 +219,18 @@ def test_a_login_is_remembered(pace: PagePace, clock: Clock, client: Client) -> 
 
 
 def has_good_cookie(pace: PagePace, cookie: bytes) -> bool:
-    return pace.has_good_cookie({"headers": [(b"cookie", cookie)]})
+    return pace.has_good_cookie(cookies_of(scope_with(cookie)))
+
+
+def scope_with(*cookies: bytes) -> dict[str, Any]:
+    return {"headers": [(b"host", b"localhost"), *((b"cookie", cookie) for cookie in cookies)]}
+
+
+@pytest.mark.parametrize("header", [b"sessionid=a", b"x=1; sessionid=a", b"x=1;sessionid=a;y=2", b"sessionid=a ; x"])
+def test_a_cookie_is_found_among_others(pace: PagePace, header: bytes) -> None:
+    pace.remember("a")
+    assert has_good_cookie(pace, header)
+    assert cookies_of(scope_with(b"x=1", header)) == {"sessionid": "a"}
 
 
 @pytest.mark.parametrize(
@@ -225,3 +245,127 @@ def test_the_cookies_that_are_remembered_are_bounded(pace: PagePace) -> None:
     for number in range(module.MAX_COOKIES + 10):
         pace.remember(str(number))
     assert len(pace._good_until) == 10
+
+
+# A device on which somebody has signed in before
+
+
+def device_cookie(cookie: DeviceCookie = ADMIN_DEVICE) -> bytes:
+    response = HttpResponse()
+    cookie.write(response, "1", "secret")
+    return f"{cookie.name}={response.cookies[cookie.name].value}".encode()
+
+
+@pytest.mark.parametrize("cookie", [ADMIN_DEVICE, KEY_DEVICE], ids=["admin", "my usage"])
+def test_a_known_device_is_a_client_of_its_own(cookie: DeviceCookie) -> None:
+    known = device_cookie(cookie)
+    visitor = visitor_of(cookies_of(scope_with(known)), "192.0.2.1")
+    assert visitor.is_known
+    assert visitor == visitor_of(cookies_of(scope_with(b"a=b; " + known)), "198.51.100.1")
+    assert visitor != visitor_of(cookies_of(scope_with(device_cookie(cookie))), "192.0.2.1")
+    for forged in (known[:-1], known + b"x", known.replace(b"=", b"=x", 1), b"", known.partition(b"=")[0] + b"="):
+        assert visitor_of(cookies_of(scope_with(forged)), "::ffff:192.0.2.1") == Visitor("192.0.2.1")
+
+
+@pytest.mark.parametrize("cost", [1, LOGIN_COST])
+def test_a_flood_of_strangers_keeps_no_known_device_away(pace: PagePace, cost: float) -> None:
+    admitted(pace, lambda number: f"198.51.100.{number % 250}")
+    waits = admitted(pace, lambda _: "device 1", cost, is_known=True)
+    assert waits.count(0) == OF_CLIENT.burst // cost
+    assert len(waits) == (OF_CLIENT.burst + MAX_WAIT_SECONDS * OF_CLIENT.per_second) // cost
+    with pytest.raises(TooManyPages):
+        pace.reserve(Visitor("203.0.113.1"), 1)  # nor does a device make room for strangers
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_known_device_passes_a_flood_at_every_address(
+    pace: PagePace, clock: Clock, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    admitted(pace, lambda number: f"192.0.2.{number % 250}")
+    monkeypatch.setattr("chatproxy.django_gate.stranger_pace", None)  # nor is it slowed down by that of the API
+    known = device_cookie().decode()
+    for path in addresses():
+        clock.now += LOGIN_COST / OF_CLIENT.per_second
+        admitted(pace, lambda number: f"192.0.2.{number % 250}")
+        request = Asgi(method, path, headers={"cookie": known, "transfer-encoding": ""})
+        assert await request.ask(DjangoGate(Page())) == 200, path  # type: ignore[arg-type]
+
+
+# Requests that run at the same time
+
+
+class Page:
+    """An application in the place of Django's; a request runs until `may_end`."""
+
+    def __init__(self, *, is_slow: bool = False) -> None:
+        self.running = 0
+        self.may_end = asyncio.Event()
+        if not is_slow:
+            self.may_end.set()
+
+    async def __call__(self, _: Any, __: Any, send: Any) -> None:
+        self.running += 1
+        await self.may_end.wait()
+        self.running -= 1
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def settle() -> None:
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.usefixtures("pace")
+@pytest.mark.parametrize(
+    ("client", "most"),
+    [(lambda _: "192.0.2.1", PARALLEL_OF_CLIENT), (lambda number: f"192.0.2.{number}", PARALLEL_OF_WORKER)],
+    ids=["one client", "many clients"],
+)
+async def test_few_run_at_the_same_time(client: Callable[[int], str], most: int) -> None:
+    page = Page(is_slow=True)
+    gate: Any = DjangoGate(page)  # type: ignore[arg-type]
+    requests = [Asgi("GET", "/admin/", headers={"transfer-encoding": ""}, client=client(number)) for number in range(9)]
+    asked = [asyncio.create_task(request.ask(gate)) for request in requests]
+    await settle()
+    assert page.running == most
+    known = Asgi("GET", "/admin/", headers={"transfer-encoding": "", "cookie": device_cookie().decode()})
+    asked.append(asyncio.create_task(known.ask(gate)))
+    await settle()
+    assert page.running == most + 1
+    page.may_end.set()
+    assert set(await asyncio.gather(*asked)) == {200}
+
+
+@pytest.mark.usefixtures("pace")
+async def test_whoever_waits_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_WAIT_SECONDS", 0.05)
+    page = Page(is_slow=True)
+    gate: Any = DjangoGate(page)  # type: ignore[arg-type]
+    requests = [Asgi("GET", "/admin/", headers={"transfer-encoding": ""}) for _ in range(PARALLEL_OF_CLIENT + 3)]
+    asked = [asyncio.create_task(request.ask(gate)) for request in requests]
+    statuses = {await one for one in asked[PARALLEL_OF_CLIENT:]}
+    assert statuses == {429}
+    assert requests[-1].headers["retry-after"] == "1"
+    page.may_end.set()
+    assert [await one for one in asked[:PARALLEL_OF_CLIENT]] == [200] * PARALLEL_OF_CLIENT
+    assert await Asgi("GET", "/admin/", headers={"transfer-encoding": ""}).ask(gate) == 200  # each place is free again
+
+
+@pytest.mark.usefixtures("pace")
+async def test_a_client_that_reads_slowly_keeps_nobody_away() -> None:
+    """A page that is made needs no place while it is sent."""
+    gate: Any = DjangoGate(Page())  # type: ignore[arg-type]
+    starts: list[int] = []
+
+    async def take_nothing(message: Any) -> None:
+        starts.append(message["status"])
+        await asyncio.Event().wait()
+
+    requests = [Asgi("GET", "/admin/", headers={"transfer-encoding": ""}) for _ in range(PARALLEL_OF_WORKER + 4)]
+    asked = [asyncio.create_task(gate(request.scope, request._receive, take_nothing)) for request in requests]
+    await settle()
+    assert starts == [200] * len(requests)
+    for one in asked:
+        one.cancel()
+    await asyncio.wait(asked)

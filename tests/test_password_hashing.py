@@ -1,0 +1,68 @@
+"""Passwords are hashed one at a time, and with less of the processor than calls have."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.contrib.auth import hashers
+
+from chatproxy import password_hashing
+from chatproxy.password_hashing import NICENESS, InHashingThread, Scrypt, hashing_thread
+
+
+def test_it_reads_what_django_has_hashed() -> None:
+    """And Django reads ours: an older version may run beside this one."""
+    for ours, theirs in (
+        (Scrypt(), hashers.ScryptPasswordHasher()),
+        (password_hashing.PBKDF2(), hashers.PBKDF2PasswordHasher()),
+    ):
+        assert ours.algorithm == theirs.algorithm
+        assert ours.verify("a password", theirs.encode("a password", "salt"))
+        assert theirs.verify("a password", ours.encode("a password", "salt"))
+        assert not ours.verify("another", theirs.encode("a password", "salt"))
+
+
+def test_the_gateway_hashes_with_it() -> None:
+    assert isinstance(hashers.get_hasher(), Scrypt)
+    assert all(isinstance(hasher, InHashingThread) for hasher in hashers.get_hashers())
+
+
+class Counting:
+    """A hasher that says how many run at the same time, and in which thread."""
+
+    def __init__(self) -> None:
+        self.running = self.most = 0
+        self.threads: set[int] = set()
+
+    def encode(self, password: str, salt: str) -> str:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        self.threads.add(threading.get_native_id())
+        self.running -= 1
+        return password + salt
+
+
+class Hasher(InHashingThread, Counting): ...
+
+
+def test_one_at_a_time() -> None:
+    hasher = Hasher()
+    with ThreadPoolExecutor(8) as askers:
+        assert list(askers.map(hasher.encode, "abcdefgh" * 20, "s" * 160)) == [one + "s" for one in "abcdefgh" * 20]
+    assert hasher.most == len(hasher.threads) == 1
+    assert hasher.threads != {threading.get_native_id()}
+
+
+def test_an_error_reaches_the_caller() -> None:
+    with pytest.raises(TypeError):
+        Scrypt().encode(None, "salt")
+
+
+def test_calls_go_first() -> None:
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    thread = hashing_thread().submit(threading.get_native_id).result()
+    assert os.getpriority(os.PRIO_PROCESS, thread) == max(own, NICENESS)
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
