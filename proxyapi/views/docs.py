@@ -30,7 +30,7 @@ class OpenAPIView(ProxyView):
 
 
 @cache
-def describe_api() -> str:
-    """The OpenAPI 3.1 document. Making it takes a moment, so it is made once."""
+def describe_api() -> bytes:
+    """The OpenAPI 3.1 document. Making it takes a moment, so it is made once, and all answers share its bytes."""
     generator: Any = SchemaGenerator(urlconf="proxyapi.urls")  # type: ignore[no-untyped-call]  # it has no types
-    return json.dumps(generator.get_schema(public=True))
+    return json.dumps(generator.get_schema(public=True)).encode()
