@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from proxyapi.client_network import client_network
+from usage.addresses import both_forms
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ class Connections:
         self.most_per_network = max(1, min(most // 2, most_per_network or most))
         self.count = 0
         self.count_refusal = count_refusal
-        self._trusted = [ipaddress.ip_network(network) for network in trusted_proxies]
+        self._trusted = [ipaddress.ip_network(form) for network in trusted_proxies for form in both_forms(network)]
         self._descriptor_end = descriptor_end
         self._networks: dict[str, Network] = {}
         self._idle = Idle()

@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from chatproxy import environment
+from usage.addresses import both_forms
 
 if TYPE_CHECKING:
     from chatproxy.postgres_watch import PostgresWatch
@@ -31,7 +32,7 @@ workers = _values["WEB_CONCURRENCY"]
 _host = _values["HOST"]
 bind = f"[{_host}]:{_values['PORT']}" if ":" in _host else f"{_host}:{_values['PORT']}"
 keepalive = 900  # seconds a client may keep an idle connection
-forwarded_allow_ips = ",".join(_values["TRUSTED_PROXIES"])
+forwarded_allow_ips = ",".join(form for proxy in _values["TRUSTED_PROXIES"] for form in both_forms(proxy))
 
 # A draining worker does not beat, and may have a call that has just begun.
 graceful_timeout = math.ceil(_values["REQUEST_TIMEOUT"]) + 30

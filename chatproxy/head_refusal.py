@@ -7,28 +7,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxyapi.connection import close_if_unread, connection_of
+from proxyapi.exceptions import BadRequest
 from proxyapi.headers import INERT
 from proxyapi.stranger_pace import stranger_pace
 from proxyapi.streaming import Send
 from usage.counters import counters
 
-CODE = "bad_request"
 
 
 async def refuse_head(scope: Mapping[str, Any], send: Send, words: str) -> None:
     """Answers 400 and closes the connection; a body that is still on its way is not read."""
-    counters.count_refusal(CODE)
+    counters.count_refusal(BadRequest.code)
     close_if_unread(connection_of(scope))
     client = scope.get("client")
     await stranger_pace.wait(client[0] if client else "")
-    error = {
-        "message": words,
-        "type": "invalid_request_error",
-        "param": None,
-        "code": CODE,
-        "request_id": None,
-    }
-    body = json.dumps({"error": error}).encode()
+    body = json.dumps(BadRequest(words).body(None)).encode()
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),

@@ -36,7 +36,6 @@ from django.db.models import F
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
-from django.utils import timezone
 
 from chatproxy import known_device
 from chatproxy.database_away import say_so
@@ -127,10 +126,9 @@ def limits_of_key(request: HttpRequest) -> list[Limit]:
 
 def count(limits: list[Limit]) -> float:
     """Counts an attempt; returns the seconds until the next one is looked at, or 0 for this one."""
-    now = timezone.now()
-    LoginAttempts.objects.forget(now - WINDOW)
-    since = LoginAttempts.objects.add(limits, now - WINDOW)
-    return max(1.0, (since + WINDOW - now).total_seconds()) if since else 0.0
+    LoginAttempts.objects.forget(WINDOW)
+    seconds = LoginAttempts.objects.add(limits, WINDOW)
+    return 0.0 if seconds is None else max(1.0, seconds)
 
 
 def forgive(limits: list[Limit]) -> None:

@@ -5,7 +5,7 @@ canaries of secrets.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import timedelta
 from typing import NamedTuple
 
 from django.db import connection, models
@@ -15,13 +15,14 @@ COUNT = """step_{n} AS (
     INSERT INTO chatproxy_loginattempts AS known (subject, attempts, since)
     SELECT %(subject_{n})s, 1, now() WHERE {is_reached}
     ON CONFLICT (subject) DO UPDATE SET
-        attempts = CASE WHEN known.since < %(start)s THEN 1 ELSE known.attempts + 1 END,
-        since = CASE WHEN known.since < %(start)s THEN now() ELSE known.since END
-    RETURNING attempts, since)"""
+        attempts = CASE WHEN known.since < now() - %(window)s::interval THEN 1 ELSE known.attempts + 1 END,
+        since = CASE WHEN known.since < now() - %(window)s::interval THEN now() ELSE known.since END
+    RETURNING attempts, extract(epoch FROM since + %(window)s::interval - now()) AS seconds)"""
 IS_BELOW = "(SELECT attempts <= %(limit_{n})s FROM step_{n})"
 # Rows that another statement is about to count in are left to it: waiting for each other, both would fail.
 FORGET = """DELETE FROM chatproxy_loginattempts WHERE subject IN (
-    SELECT subject FROM chatproxy_loginattempts WHERE since < %(start)s LIMIT 1000 FOR UPDATE SKIP LOCKED)"""
+    SELECT subject FROM chatproxy_loginattempts WHERE since < now() - %(window)s::interval
+    LIMIT 1000 FOR UPDATE SKIP LOCKED)"""
 
 
 class Limit(NamedTuple):
@@ -33,31 +34,35 @@ class Limit(NamedTuple):
 
 
 class LoginAttemptsManager(models.Manager["LoginAttempts"]):
-    def add(self, limits: Sequence[Limit], start: datetime) -> datetime | None:
+    def add(self, limits: Sequence[Limit], window: timedelta) -> float | None:
         """Counts one more attempt of each subject in turn, up to the first whose limit is passed.
 
-        Returns the start of that subject's window, or None if no limit is passed. It is one statement: no attempt is
-        missed among many at once, and a subject behind one that is blocked is not counted. What began before `start`
-        is forgotten.
+        Returns the seconds until that subject's window is over, or None if no limit is passed. It is one statement: no
+        attempt is missed among many at once, and a subject behind one that is blocked is not counted. A count begins
+        anew when its window is over. The only clock is the database's, which all hosts share.
         """
         steps: list[str] = []
-        values: dict[str, str | int | datetime] = {"start": start}
+        values: dict[str, str | int] = {"window": _interval(window)}
         for n, limit in enumerate(limits):
             values |= {f"subject_{n}": limit.subject, f"limit_{n}": limit.attempts}
             steps.append(COUNT.format(n=n, is_reached=IS_BELOW.format(n=n - 1) if n else "TRUE"))
         passed = " UNION ALL ".join(
-            f"SELECT since FROM step_{n} WHERE attempts > %(limit_{n})s"  # noqa: S608  (a number of our own)
+            f"SELECT seconds FROM step_{n} WHERE attempts > %(limit_{n})s"  # noqa: S608  (a number of our own)
             for n in range(len(limits))
         )
         with connection.cursor() as cursor:
             cursor.execute(f"WITH {', '.join(steps)} {passed}", values)
             row = cursor.fetchone()
-        return row[0] if row else None
+        return float(row[0]) if row else None
 
-    def forget(self, start: datetime) -> None:
-        """Deletes counts that began before `start`, at most a thousand at a time."""
+    def forget(self, window: timedelta) -> None:
+        """Deletes counts whose window is over, at most a thousand at a time."""
         with connection.cursor() as cursor:
-            cursor.execute(FORGET, {"start": start})
+            cursor.execute(FORGET, {"window": _interval(window)})
+
+
+def _interval(length: timedelta) -> str:
+    return f"{length.total_seconds()} seconds"
 
 
 class LoginAttempts(models.Model):

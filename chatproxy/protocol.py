@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 from typing import Any, cast
 
 import httptools
@@ -19,6 +20,7 @@ from chatproxy.connections import Connections, Network
 from chatproxy.joining_transport import JoiningTransport
 from chatproxy.slow_readers import MIN_STRANGER_BYTES_PER_SECOND, StallWatch
 from chatproxy.upgrades import BehindHead, head_without_offer, make_parser
+from proxyapi.exceptions import BadRequest, ProxyError, TooManyConnections
 from proxyapi.headers import INERT
 from proxyapi.stranger_pace import stranger_pace
 
@@ -334,8 +336,7 @@ class Protocol(HttpToolsProtocol):
 
     def _refuse_connection(self) -> None:
         self._heard_enough = True
-        words = "The gateway has as many connections as it may have."
-        self._answer_and_close(b"503 Service Unavailable", "server_error", "overloaded", words, b"retry-after: 1\r\n")
+        self._answer_and_close(TooManyConnections())
 
     def _expect_head(self) -> None:
         """A connection that does not say what it wants is closed."""
@@ -370,16 +371,17 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
             return
         self._connections.count_refusal("bad_request")
-        refuse = partial(self._answer_and_close, b"400 Bad Request", "invalid_request_error", "bad_request", msg)
+        refuse = partial(self._answer_and_close, BadRequest(msg))
         if seconds := stranger_pace.delay(self.client[0] if self.client else ""):
             self._heard_enough = True
             self._linger_timer = self.loop.call_later(seconds, refuse)
         else:
             refuse()
 
-    def _answer_and_close(self, status: bytes, kind: str, code: str, words: str, headers: bytes = b"") -> None:
-        error = {"message": words, "type": kind, "param": None, "code": code, "request_id": None}
-        body = json.dumps({"error": error}).encode()
-        head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\n%bconnection: close\r\n" % (status, headers)
-        self.transport.write(b"%b%bcontent-length: %d\r\n\r\n%b" % (head, INERT_LINES, len(body), body))
+    def _answer_and_close(self, error: ProxyError) -> None:
+        body = json.dumps(error.body(None)).encode()
+        status = HTTPStatus(error.status_code)
+        own = "".join(f"{name.lower()}: {value}\r\n" for name, value in error.headers.items())
+        head = f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: application/json\r\n{own}connection: close\r\n"
+        self.transport.write(b"%b%bcontent-length: %d\r\n\r\n%b" % (head.encode(), INERT_LINES, len(body), body))
         self.transport.close()

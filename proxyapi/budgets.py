@@ -14,7 +14,7 @@ from decimal import ROUND_UP, Decimal
 from typing import TYPE_CHECKING, Any
 
 from proxyapi import large_bodies
-from proxyapi.cost_ceiling import Ceiling, Form, ceiling_of
+from proxyapi.cost_ceiling import Ceiling, Document, Form, ceiling_of
 from proxyapi.exceptions import BudgetExceeded, BudgetUnavailable, ModelNotPriced
 from usage.ledger import ledger
 from usage.prices import highest_cost, price_call
@@ -66,7 +66,7 @@ class Allowances:
 allowances = Allowances()
 
 
-async def reserve(call: Call, caller: Caller, method: str, path: str, body: bytes | Form | None) -> None:
+async def reserve(call: Call, caller: Caller, method: str, path: str, body: Document | Form | None) -> None:
     """Holds the most that the call can cost; `call.hold` is settled when it ends.
 
     Raises:
@@ -74,7 +74,7 @@ async def reserve(call: Call, caller: Caller, method: str, path: str, body: byte
         BudgetUnavailable: nobody knows, and the allowance for that is used up.
         ModelNotPriced, RouteNotAllowed: the ledger could not tell what it has cost.
     """
-    size = body.text_size if isinstance(body, Form) else len(body or b"")
+    size = 0 if body is None else body.text_size
     ceiling = await large_bodies.run(size, ceiling_of, method, path, body)
     if ceiling is None:
         return

@@ -6,10 +6,8 @@ calls it first; nothing goes into it that has not been redacted and cut.
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -18,9 +16,10 @@ from proxyapi import large_bodies, limit_headers
 from proxyapi.exceptions import StorageFull
 from proxyapi.new_objects import NewObjects
 from usage import journal
+from usage.addresses import plain_address
 from usage.answer_text import AnswerText
 from usage.answers import WANTED, WANTED_OF_OBJECTS, Answer, parse_body
-from usage.bodies import keep_body, keep_parts
+from usage.bodies import keep_body, keep_parts, text_size, text_size_of_parts
 from usage.ledger import ledger
 from usage.models import Outcome, UsageSource
 from usage.redaction import redact, redact_answer, redact_exact
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     from proxyapi.uploads import FormUpload
     from proxyapi.upstream import Credentials, UpstreamAnswer
 
-# Of a request, this much is looked at for an estimate of its tokens.
-ESTIMATED_BYTES = 1024 * 1024
 # Of a body, this much is redacted on the event loop: a few milliseconds, whatever it says.
 MOST_KEPT_AT_ONCE = 64 * 1024
 
@@ -215,7 +212,7 @@ class Call:
             "method": request.method,
             "route": self.route,
             "started_at": datetime.fromtimestamp(request.arrived_at, UTC),
-            "client_address": _address(request.META.get("REMOTE_ADDR")),
+            "client_address": plain_address(request.META.get("REMOTE_ADDR", "")),
             "user_agent": short(request.META.get("HTTP_USER_AGENT", ""), 300, self.secrets),
             "tags": list(self.tags),
             **self._learned(),
@@ -256,8 +253,8 @@ class Call:
         if answer.usage is not None:
             return answer.counts, UsageSource.EXACT
         if answer.text is not None and answer.text.size:
-            asked = self._asked(ESTIMATED_BYTES)
-            return {**answer.counts, **estimate_counts(len(asked.encode()), answer.text.size)}, UsageSource.ESTIMATED
+            counts = estimate_counts(self._asked_size(), answer.text.size)
+            return {**answer.counts, **counts}, UsageSource.ESTIMATED
         return answer.counts, UsageSource.UNKNOWN
 
     def _bodies(self, limit: int) -> dict[str, str]:
@@ -267,10 +264,16 @@ class Call:
             answer = keep_body(self.response_body, self.response_type, limit, self.secrets, size=self.response_size)
         return {"request_body": self._asked(limit, self.secrets), "response_body": answer}
 
-    def _asked(self, limit: int, secrets: tuple[str, ...] = ()) -> str:
+    def _asked(self, limit: int, secrets: tuple[str, ...]) -> str:
         if self.form is not None:
             return keep_parts(self.form.parts, limit, secrets)
         return keep_body(self.request.raw_body, str(self.request.META.get("CONTENT_TYPE", "")), limit, secrets)
+
+    def _asked_size(self) -> int:
+        """About how many bytes of text were asked."""
+        if self.form is not None:
+            return text_size_of_parts(self.form.parts)
+        return text_size(self.request.raw_body, str(self.request.META.get("CONTENT_TYPE", "")))
 
     def _timings(self) -> dict[str, float | None]:
         now = time.perf_counter()
@@ -300,11 +303,3 @@ def _is_in(secrets: tuple[str, ...], text: str) -> bool:
         if secret in text:
             return True
     return False
-
-
-@lru_cache(maxsize=1024)
-def _address(value: str | None) -> str | None:
-    try:
-        return str(ipaddress.ip_address(value or ""))
-    except ValueError:
-        return None

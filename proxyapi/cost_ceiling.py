@@ -22,9 +22,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from proxyapi import json_members, model_places
+from proxyapi import model_places
 from proxyapi.exceptions import RouteNotAllowed
 from proxyapi.families import find_route
+from proxyapi.json_members import Body, pairs_of
 from proxyapi.model_places import NamedModels
 from usage.prices import Most
 
@@ -96,7 +97,15 @@ class Form:
         return sum(len(value.encode()) for values in self.fields.values() for value in values)
 
 
-def ceiling_of(method: str, path: str, body: bytes | Form | None) -> Ceiling | None:
+@dataclass(frozen=True)
+class Document:
+    """A JSON body that has been read: its members, and its size in bytes."""
+
+    members: Body
+    text_size: int
+
+
+def ceiling_of(method: str, path: str, body: Document | Form | None) -> Ceiling | None:
     """The ceiling of a call to `path`, which is below upstream's base URL; None: it costs nothing.
 
     Raises:
@@ -133,22 +142,19 @@ def output_ceiling(model: str) -> int:
 class Asked:
     """A body, and what its members or fields ask for."""
 
-    def __init__(self, body: bytes | Form | None) -> None:
+    def __init__(self, body: Document | Form | None) -> None:
         self._fields: dict[str, list[Any]] = {}
         self._named = NamedModels()
         self.files: Sequence[int] = ()
-        self.size = 0
+        self.size = 0 if body is None else body.text_size
         if isinstance(body, Form):
             self._named = model_places.in_fields((name, text) for name, texts in body.fields.items() for text in texts)
             self.files = body.files
-            self.size = body.text_size
             self._fields = {name: [_number(value) for value in values] for name, values in body.fields.items()}
-        elif body:
-            self.size = len(body)
-            members = json_members.read_object(json_members.decode(body))  # it has been read before: it can be
-            self._named = model_places.in_body(members)
-            for member in members:
-                self._fields.setdefault(member.name, []).append(member.value)
+        elif body is not None:
+            self._named = model_places.in_body(body.members)
+            for pair in pairs_of(body.members):
+                self._fields.setdefault(pair[0], []).append(pair[1])
 
     def values(self, *names: str) -> list[Any]:
         """What is given under these names, but for null."""

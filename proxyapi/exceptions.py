@@ -22,6 +22,7 @@
     ├── InternalError         500  internal_error
     ├── Unavailable           503  with Retry-After
     │   ├── Overloaded             overloaded
+    │   ├── TooManyConnections     overloaded, before a head is read (chatproxy.protocol)
     │   ├── TooManyStrangers       overloaded, for callers that have shown no key
     │   ├── ShuttingDown           shutting_down
     │   ├── UpstreamKeyMissing     upstream_key_missing
@@ -70,7 +71,7 @@ class ProxyError(exceptions.APIException):
         self.code = code or type(self).code
         self.headers = {"Retry-After": str(retry_after)} if retry_after else {}
 
-    def body(self, request_id: str) -> dict[str, Any]:
+    def body(self, request_id: str | None) -> dict[str, Any]:
         """OpenAI's error object, plus `request_id`."""
         error = {"message": self.words, "type": self.type, "param": self.param, "code": self.code}
         return {"error": {**error, "request_id": request_id}}
@@ -235,6 +236,11 @@ class Unavailable(ProxyError):
 class Overloaded(Unavailable):
     code = "overloaded"
     message = "The gateway has as many calls in flight as it may have."
+
+
+class TooManyConnections(Unavailable):
+    code = "overloaded"
+    message = "The gateway has as many connections as it may have."
 
 
 class TooManyStrangers(Unavailable):

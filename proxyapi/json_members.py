@@ -77,28 +77,28 @@ def read_members(text: str, at: int = 0, decoder: json.JSONDecoder | None = None
     """
     if decoder is None:
         decoder = _decoder_for(text)
-    at = _past_space(text, at)
+    at = past_space(text, at)
     if text[at : at + 1] != "{":
         raise ValueError("it is not an object")
     members: list[Member] = []
-    at = _past_space(text, at + 1)
+    at = past_space(text, at + 1)
     while text[at : at + 1] != "}":
         if members:
             if text[at : at + 1] != ",":
                 raise _fault("Expecting ',' delimiter", text, at)
-            at = _past_space(text, at + 1)
+            at = past_space(text, at + 1)
         if text[at : at + 1] != '"':
             raise _fault("Expecting property name enclosed in double quotes", text, at)
         name, colon = decoder.raw_decode(text, at)
-        colon = _past_space(text, colon)
+        colon = past_space(text, colon)
         if text[colon : colon + 1] != ":":
             raise _fault("Expecting ':' delimiter", text, colon)
-        value_start = _past_space(text, colon + 1)
+        value_start = past_space(text, colon + 1)
         value, end = decoder.raw_decode(text, value_start)
         members.append(Member(name, value, at, value_start, end))
         if len(members) > MOST_MEMBERS:
             raise ValueError(f"it has more than {MOST_MEMBERS:,} members")
-        at = _past_space(text, end)
+        at = past_space(text, end)
     return members
 
 
@@ -106,7 +106,7 @@ def read_object(text: str, decoder: json.JSONDecoder | None = None) -> list[Memb
     """The members of the object that is all of `text`; raises as `read_members`."""
     members = read_members(text, decoder=decoder)
     end = text.index("}", members[-1].end if members else 0) + 1
-    if _past_space(text, end) != len(text):
+    if past_space(text, end) != len(text):
         raise _fault("Extra data", text, end)
     return members
 
@@ -124,7 +124,7 @@ def _decoder_for(text: str) -> json.JSONDecoder:
     )
 
 
-def _past_space(text: str, at: int) -> int:
+def past_space(text: str, at: int) -> int:
     if text[at : at + 1] not in _SPACES:
         return at
     end = _SPACE.match(text, at, at + _LONGEST_SPACE).end()  # type: ignore[union-attr]  # it matches nothing, too

@@ -16,11 +16,10 @@ from urllib.parse import parse_qsl, urlencode
 
 from proxyapi import large_bodies, upstream
 from proxyapi.exceptions import UnreadableList
-from proxyapi.json_members import Doubled, Member, decode, encode, make_object, read_object
+from proxyapi.json_members import Doubled, Member, decode, encode, make_object, past_space, read_object
 from proxyapi.upstream import UpstreamAnswer, UpstreamRequest
 
 MOST_PAGES = 20
-SPACE = " \t\r\n"
 # Given all ids of a page, which of them the caller may see.
 Keeps = Callable[[Sequence[str]], Awaitable[Callable[[str], bool]]]
 Item = tuple[str, int, int]  # its id, and its place in the text
@@ -31,6 +30,16 @@ def _refuse(name: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=make_object, parse_constant=_refuse)
+
+
+class _Reader(json.JSONDecoder):
+    """Reads the members of a list; of a member that is an array, its items with their places."""
+
+    def raw_decode(self, text: str, idx: int = 0) -> tuple[Any, int]:
+        return _read_items(text, idx) if text[idx : idx + 1] == "[" else _DECODER.raw_decode(text, idx)
+
+
+_READER = _Reader()
 
 
 class ListPage:
@@ -44,9 +53,9 @@ class ListPage:
             raise UnreadableList
         try:
             self._text = decode(body)
-            self._members = read_object(self._text)
+            self._members = read_object(self._text, _READER)
             self._data = self._find_data()
-            self.items = _read_items(self._text, self._data.value_start, self._data.end)
+            self.items: list[Item] = self._data.value
         except (ValueError, RecursionError) as error:
             raise UnreadableList from error
 
@@ -54,9 +63,12 @@ class ListPage:
     def has_more(self) -> bool:
         return any(member.value is True for member in self._members if member.name == "has_more")
 
-    def shown(self, keeps: Callable[[str], bool]) -> bytes:
+    def kept(self, keeps: Callable[[str], bool]) -> list[Item]:
+        """The items that the caller may see."""
+        return [item for item in self.items if keeps(item[0])]
+
+    def shown(self, kept: Sequence[Item]) -> bytes:
         """The page with these items only."""
-        kept = [item for item in self.items if keeps(item[0])]
         edits: list[tuple[int, int, str]] = []
         if len(kept) < len(self.items):
             text = ",".join(self._text[start:end] for _, start, end in kept)
@@ -77,8 +89,10 @@ class ListPage:
         names = [member.name.casefold() for member in self._members]
         data = next((member for member in self._members if member.name == "data"), None)
         others = [member for member in self._members if member is not data]
-        if data is None or len(set(names)) < len(names) or any(isinstance(one.value, dict | list) for one in others):
+        if data is None or not isinstance(data.value, list) or len(set(names)) < len(names):
             raise ValueError("it is not a list, or more than one")
+        if any(isinstance(one.value, dict | list) for one in others):
+            raise ValueError("it may have items elsewhere")
         if any(isinstance(one.value, float) and not math.isfinite(one.value) for one in others):
             raise ValueError("it is not JSON")
         return data
@@ -102,14 +116,15 @@ async def own_page(request: UpstreamRequest, answer: UpstreamAnswer, keeps: Keep
         page = await large_bodies.run(len(body), ListPage, body, answer.content_type)
         may_see = await keeps([object_id for object_id, _, _ in page.items])
         following = _following(request, page)
-        if any(may_see(one[0]) for one in page.items) or following is None or number == MOST_PAGES - 1:
+        kept = await large_bodies.run(len(body), page.kept, may_see)
+        if kept or following is None or number == MOST_PAGES - 1:
             break
         next_answer = await upstream.send(following)
         if next_answer.status >= 300:
             next_answer.close()
             break
         answer = next_answer
-    return answer, page.shown(may_see)
+    return answer, await large_bodies.run(len(body), page.shown, kept)
 
 
 def _following(request: UpstreamRequest, page: ListPage) -> UpstreamRequest | None:
@@ -121,19 +136,19 @@ def _following(request: UpstreamRequest, page: ListPage) -> UpstreamRequest | No
     return replace(request, query=urlencode([*kept, ("after", page.items[-1][0])]))
 
 
-def _read_items(text: str, start: int, end: int) -> list[Item]:
-    """The items of the array in `text[start:end]`. Raises ValueError, RecursionError."""
-    if text[start : start + 1] != "[":
-        raise ValueError("data is no array")
+def _read_items(text: str, start: int) -> tuple[list[Item], int]:
+    """The items of the array that begins at `start`, and its end. Raises ValueError, RecursionError."""
     items: list[Item] = []
-    at = _past_space(text, start + 1)
-    while text[at] != "]":
+    at = past_space(text, start + 1)
+    while text[at : at + 1] != "]":
         if items:
-            at = _past_space(text, at + 1)  # a comma: the array has been read once already
+            if text[at : at + 1] != ",":
+                raise ValueError("two items without a comma")
+            at = past_space(text, at + 1)
         item, item_end = _DECODER.raw_decode(text, at)
         items.append((_id_of(item), at, item_end))
-        at = _past_space(text, item_end)
-    return items if at + 1 == end else _refuse("what follows")
+        at = past_space(text, item_end)
+    return items, at + 1
 
 
 def _id_of(item: Any) -> str:
@@ -144,9 +159,3 @@ def _id_of(item: Any) -> str:
     if len(ids) != 1 or not isinstance(item.get("id"), str):
         raise ValueError("an item has no id, or more than one")
     return str(item["id"])
-
-
-def _past_space(text: str, at: int) -> int:
-    while text[at] in SPACE:
-        at += 1
-    return at

@@ -39,9 +39,13 @@ MENTION: Final = Reference("")  # a place whose id is refused only if another ke
 
 
 class NamedObjects:
-    """The ids that a request names. `references` says for each what it is and where it stands."""
+    """The ids that a request names. `references` says for each what it is and where it stands.
 
-    def __init__(self) -> None:
+    With `skips_faults` nothing raises `BadRequest`: what can be no id is passed over, and all the rest is found.
+    """
+
+    def __init__(self, *, skips_faults: bool = False) -> None:
+        self._skips_faults = skips_faults
         self.references: dict[str, tuple[Reference, str]] = {}
         self.mentions: set[str] = set()
 
@@ -74,12 +78,12 @@ class NamedObjects:
         if value is None:
             place = _place(path[-1])
             if place is not None and place is not MENTION and place.text is Text.REFERENCE:
-                raise BadRequest(f"Invalid '{_shown(name)}': expected text, not a file.", param=_shown(name))
+                self._fault(f"Invalid '{_shown(name)}': expected text, not a file.", param=_shown(name))
             return
         is_json = value.lstrip()[:1] in {"{", "["}
         if is_json and not is_whole:
-            raise BadRequest(f"Invalid '{_shown(name)}': this field is too long to be read.", param=_shown(name))
-        inner: Any = _parsed(_shown(name), value) if is_json else value
+            self._fault(f"Invalid '{_shown(name)}': this field is too long to be read.", param=_shown(name))
+        inner: Any = self._parsed(_shown(name), value) if is_json else value
         for step in reversed(path):
             inner = {step: inner}
         self.add_body(inner)
@@ -147,7 +151,8 @@ class NamedObjects:
 
     def _refer(self, value: Any, place: Reference, name: str) -> None:
         if not is_object_id(value):
-            raise BadRequest(f"Invalid '{_shown(name)}': this can be no id.", param=_shown(name), code="invalid_value")
+            self._fault(f"Invalid '{_shown(name)}': this can be no id.", param=_shown(name), code="invalid_value")
+            return
         self.references.setdefault(value, (place, _shown(name)))
         self._bound()
 
@@ -158,7 +163,21 @@ class NamedObjects:
 
     def _bound(self) -> None:
         if len(self.references) + len(self.mentions) > MOST_NAMED:
-            raise BadRequest(f"The request names more than {MOST_NAMED:,} stored objects.")
+            self._fault(f"The request names more than {MOST_NAMED:,} stored objects.")
+
+    def _parsed(self, name: str, text: str) -> Any:
+        """The JSON in a field's text; the text itself if it is none, or is nested too deep."""
+        try:
+            return DECODER.decode(text)
+        except ValueError:
+            return text
+        except RecursionError:
+            self._fault(f"Invalid '{name}': its JSON is nested too deep.", param=name)
+            return text
+
+    def _fault(self, words: str, *, param: str | None = None, code: str = "") -> None:
+        if not self._skips_faults:
+            raise BadRequest(words, param=param, code=code) from None
 
 
 _NO_TEXT = frozenset({bool, int, float, type(None)})
@@ -210,16 +229,6 @@ def _place(folded: str) -> Reference | None:
 def _is_plain(values: list[Any]) -> bool:
     """Whether a long list has nothing but numbers, texts and the like in it; short ones are looked through."""
     return len(values) > _LONG_LIST and set(map(type, values)) <= _PLAIN
-
-
-def _parsed(name: str, text: str) -> Any:
-    """The JSON in a field's text; the text itself if it is none. Raises `BadRequest` if it is nested too deep."""
-    try:
-        return DECODER.decode(text)
-    except ValueError:
-        return text
-    except RecursionError:
-        raise BadRequest(f"Invalid '{name}': its JSON is nested too deep.", param=name) from None
 
 
 def _ids_in(value: Any) -> Iterable[tuple[Any, bool]]:

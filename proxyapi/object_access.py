@@ -9,16 +9,15 @@ them is for all, anything else for `default`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from django.conf import settings
 
 from proxyapi import large_bodies
-from proxyapi.exceptions import BadRequest, NotFound, RouteNotAllowed
+from proxyapi.exceptions import NotFound, RouteNotAllowed
 from proxyapi.families import Route, find_route
+from proxyapi.globs import matches_any
 from proxyapi.json_members import Body, pairs_of
 from proxyapi.keyring import BUILT_IN, Caller
 from proxyapi.named_objects import NamedObjects
@@ -78,9 +77,8 @@ async def _see_all(route: Route, request: UpstreamRequest) -> Access:
     access = _access(route, request, frozenset(filter(None, [route.object_id])), is_own=False)
     if access.made is None:
         return access
-    named = NamedObjects()
-    with suppress(BadRequest):
-        await _read(request, route, named)
+    named = NamedObjects(skips_faults=True)
+    await _read(request, route, named)
     return Access(access.named.union(named.references, named.mentions), access.made)
 
 
@@ -104,17 +102,17 @@ async def check_form(parts: Sequence[Part], caller: Caller) -> frozenset[str]:
     size = sum(len(part.content) for part in parts)
     named = await large_bodies.run(size, _read_form, parts, caller.name == BUILT_IN)
     if named and caller.name != BUILT_IN:
-        await _check_named(named, await owners_of(named.references, named.mentions), caller)
+        owners = await owners_of(named.references, named.mentions)
+        await large_bodies.run(size, _check_named, named, owners, caller)
     return frozenset({*named.references, *named.mentions})
 
 
 def _read_form(parts: Sequence[Part], may_be_odd: bool) -> NamedObjects:
-    """What the fields of a form name; of one that `may_be_odd`, what was found before a fault."""
-    named = NamedObjects()
-    with suppress(BadRequest) if may_be_odd else nullcontext():
-        for part in parts:
-            text = None if part.file_name is not None else part.content.decode("utf-8", "replace")
-            named.add_field(part.name.decode("utf-8", "replace"), text, is_whole=part.size == len(part.content))
+    """What the fields of a form name; in one that `may_be_odd`, faults are passed over."""
+    named = NamedObjects(skips_faults=may_be_odd)
+    for part in parts:
+        text = None if part.file_name is not None else part.content.decode("utf-8", "replace")
+        named.add_field(part.name.decode("utf-8", "replace"), text, is_whole=part.size == len(part.content))
     return named
 
 
@@ -128,7 +126,7 @@ async def visible(object_ids: Collection[str], caller: Caller) -> Callable[[str]
 
 def is_shared(object_id: str, caller: Caller) -> bool:
     """Whether an administrator has opened the object to the key."""
-    return any(fnmatchcase(object_id, glob) for glob in caller.shared_objects)
+    return matches_any(object_id, caller.shared_objects)
 
 
 async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObjects, caller: Caller) -> Access:
@@ -148,7 +146,7 @@ async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObje
             raise RouteNotAllowed("This object is shared with this key: only the key that made it may change it.")
     elif route.unknown_segments and not _may_follow(route, request.method, owners, caller):
         raise missing
-    await _check_named(named, owners, caller)
+    await large_bodies.run(request.text_size, _check_named, named, owners, caller)
     return _access(route, request, frozenset({*needed, *named.mentions}), is_own=is_own)
 
 
@@ -157,7 +155,7 @@ def _brings_account(request: UpstreamRequest, caller: Caller) -> bool:
     return request.credentials.api_key not in {settings.OPENAI_API_KEY, caller.upstream_key}
 
 
-async def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) -> None:
+def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) -> None:
     for object_id, (place, name) in named.references.items():
         if owners.get(object_id) != caller.name and not is_shared(object_id, caller):
             raise _missing(place, object_id, name)

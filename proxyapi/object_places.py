@@ -95,11 +95,6 @@ REFERENCES = {
     "mask": OBJECT,
     "input_reference": OBJECT,
 }
-# Names of which only objects made here are known: those of families that no setting opens.
-WEAK_REFERENCES = frozenset({
-    "agent_id", "session_id", "subagent_id", "environment_id", "environment_template_id", "vault_id", "vault_ids",
-    "credential_id", "tunnel_id",
-})  # fmt: skip
 # Below these, the names of `REFERENCES` stand in content of the caller's, such as the citations of an earlier answer.
 MENTIONS = frozenset({"annotations", "results"})
 # Items of a conversation's or a response's content. One that consists of its id alone is a reference.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, cast
 
 from rest_framework.permissions import BasePermission
@@ -11,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from proxyapi.exceptions import ModelNotAllowed, RouteNotAllowed
+from proxyapi.globs import matches_any
 from proxyapi.keyring import Caller
 from proxyapi.requests import ProxyRequest
 
@@ -47,4 +47,4 @@ def check_model(caller: Caller, model: str) -> None:
 
 def is_allowed(name: str, globs: Collection[str]) -> bool:
     """Whether one of the globs matches; without any, everything is allowed."""
-    return not globs or any(fnmatchcase(name, glob) for glob in globs)
+    return not globs or matches_any(name, globs)

@@ -155,6 +155,30 @@ class RequestBody:
             if piece := await self._next_piece():
                 yield piece
 
+    async def pieces_in_time(self) -> AsyncIterator[bytes]:
+        """As `pieces`, for a body that passes on as it arrives: its caller has to send at the speed of `CALLER`.
+
+        Only the time counts in which the caller is waited for: upstream may be slow in taking what is here.
+
+        Raises:
+            RequestTimeout: it came too slowly.
+        """
+        loop = asyncio.get_running_loop()
+        self.check_announced()
+        seconds, wanted = CALLER.seconds, self.size + CALLER.size
+        while not self.complete:
+            began = loop.time()
+            try:
+                async with asyncio.timeout(seconds):
+                    piece = await self._next_piece()
+            except TimeoutError:
+                raise RequestTimeout from None
+            seconds -= loop.time() - began
+            if self.size >= wanted:
+                seconds, wanted = CALLER.seconds, self.size + CALLER.size
+            if piece:
+                yield piece
+
     async def _next_piece(self) -> bytes:
         message = await self._receive()
         if message["type"] == "http.disconnect":

@@ -59,10 +59,10 @@ class FormUpload:
     async def pieces(self) -> AsyncIterator[bytes]:
         """The form's bytes, as they may go up.
 
-        Raises `BadForm`, `BodyTooLarge` for a file, and what `check` and `RequestBody.pieces` raise.
+        Raises `BadForm`, `BodyTooLarge` for a file, and what `check` and `RequestBody.pieces_in_time` raise.
         """
         held = b""
-        async for piece in self._body.pieces():
+        async for piece in self._body.pieces_in_time():
             self._reader.feed(piece)
             self._check_files()
             stays = self._reader.end_size or 1

@@ -19,7 +19,7 @@ import openai
 import psycopg
 import pytest
 
-from proxyapi.cost_ceiling import ceiling_of
+from proxyapi.cost_ceiling import Document, ceiling_of
 from tests.chaos.lab import Postgres
 from tests.disks import wait_until
 from tests.gateway import Gateway, run_gateway
@@ -82,7 +82,7 @@ def error_of(answer: httpx2.Response) -> tuple[int, str, str]:
 def most_of(simulator: Simulator) -> Decimal:
     """What the last call that upstream saw was thought to cost at most."""
     sent = simulator.last
-    ceiling = ceiling_of(sent.method, sent.path.removeprefix("/v1"), sent.body)
+    ceiling = ceiling_of(sent.method, sent.path.removeprefix("/v1"), Document(sent.json, len(sent.body)))
     assert ceiling is not None
     (model,), (tier,) = ceiling.models, ceiling.tiers
     cost = highest_cost(model, tier, datetime.now(UTC), ceiling.most, [])

@@ -19,11 +19,15 @@ from proxyapi.cost_ceiling import (
     SUPPOSED_SEARCHES,
     SUPPOSED_TOKENS,
     Ceiling,
+    Document,
     Form,
     ceiling_of,
     output_ceiling,
 )
 from proxyapi.exceptions import RouteNotAllowed
+from proxyapi.json_members import decode, read_object
+from proxyapi.upstream import Credentials, UpstreamRequest
+from proxyapi.views.base import priced_body
 from tests.gateway import Gateway
 from tests.simulator.server import Simulator
 from tests.simulator.tokens import estimate_chat_prompt_tokens
@@ -36,9 +40,13 @@ IMAGE = "data:image/png;base64," + base64.b64encode(bytes(30_000)).decode()
 
 
 def most_of(path: str, body: dict[str, Any] | Form) -> Most:
-    ceiling = ceiling_of("POST", path, body if isinstance(body, Form) else json.dumps(body).encode())
+    ceiling = ceiling_of("POST", path, body if isinstance(body, Form) else document(json.dumps(body).encode()))
     assert ceiling is not None
     return ceiling.most
+
+
+def document(body: bytes) -> Document:
+    return Document(read_object(decode(body)), len(body))
 
 
 def cost(ceiling: Ceiling | None) -> Decimal:
@@ -61,10 +69,21 @@ def cost(ceiling: Ceiling | None) -> Decimal:
 )
 def test_every_model_that_may_run_is_priced(members: dict[str, Any]) -> None:
     body = json.dumps({"model": "gpt-4o-mini", "input": "hi", "metadata": {"model": "x"}, **members}).encode()
-    ceiling = ceiling_of("POST", "/responses", body)
+    ceiling = ceiling_of("POST", "/responses", document(body))
 
     assert ceiling is not None
     assert ceiling.models == {"gpt-4o-mini", "o1-pro"}
+
+
+def test_the_members_that_have_been_read_are_used() -> None:
+    """What goes upstream is not parsed again; only its size counts."""
+    request = UpstreamRequest("POST", "/responses", Credentials("sk-x"), deadline=0.0, content=b"{" * 1000)
+    request.body = {"model": "gpt-4o", "max_output_tokens": 7}
+    ceiling = ceiling_of(request.method, request.path, priced_body(request))
+
+    assert ceiling is not None
+    assert ceiling.models == {"gpt-4o"}
+    assert ceiling.most == Most(input_tokens=500 + FRAME_TOKENS, output_tokens=7)
 
 
 def test_every_model_of_a_form_is_priced() -> None:
@@ -76,7 +95,7 @@ def test_every_model_of_a_form_is_priced() -> None:
 
 def test_it_works() -> None:
     body = json.dumps({"model": "gpt-4o-mini", "messages": HI, "max_completion_tokens": 1000, "n": 2}).encode()
-    ceiling = ceiling_of("POST", "/chat/completions", body)
+    ceiling = ceiling_of("POST", "/chat/completions", document(body))
     assert ceiling == Ceiling(
         frozenset({"gpt-4o-mini"}), frozenset({""}), Most(-(-len(body) // 2) + FRAME_TOKENS, output_tokens=2000)
     )
@@ -112,11 +131,11 @@ def test_limits_of_the_output(limits: dict[str, Any], tokens: int) -> None:
 
 def test_of_names_given_twice_the_dearest_counts() -> None:
     body = b'{"model":"gpt-4o","max_tokens":5,"model":"gpt-4","max_tokens":50,"service_tier":"flex","messages":[]}'
-    ceiling = ceiling_of("POST", "/chat/completions", body)
+    ceiling = ceiling_of("POST", "/chat/completions", document(body))
     assert ceiling is not None
     assert (ceiling.models, ceiling.most.output_tokens) == (frozenset({"gpt-4o", "gpt-4"}), 50)
     hidden = b'{"model":"gpt-4o","messages":[{"role":"user","content":"' + b"x" * 1000 + b'","content":"x"}]}'
-    ceiling = ceiling_of("POST", "/chat/completions", hidden)
+    ceiling = ceiling_of("POST", "/chat/completions", document(hidden))
     assert ceiling is not None
     assert ceiling.most.input_tokens > 500
 
@@ -189,7 +208,7 @@ def test_what_is_free(method: str, path: str) -> None:
 )  # fmt: skip
 def test_what_the_ledger_cannot_count_is_refused(path: str) -> None:
     with pytest.raises(RouteNotAllowed):
-        ceiling_of("POST", path, b"{}")
+        ceiling_of("POST", path, document(b"{}"))
 
 
 def test_a_ceiling_is_of_the_dearest_kind_and_tier() -> None:
@@ -220,7 +239,7 @@ def test_a_ceiling_is_of_the_dearest_kind_and_tier() -> None:
 def test_no_text_has_more_tokens(texts: list[str], plain: bool) -> None:
     messages = [{"role": "user", "content": text} for text in texts]
     body = json.dumps({"model": "gpt-4o", "messages": messages}, ensure_ascii=plain, separators=(",", ":"))
-    ceiling = ceiling_of("POST", "/chat/completions", body.encode("utf-8", "surrogatepass"))
+    ceiling = ceiling_of("POST", "/chat/completions", document(body.encode("utf-8", "surrogatepass")))
     assert ceiling is not None
     assert ceiling.most.input_tokens >= estimate_chat_prompt_tokens(messages)
 
@@ -254,7 +273,7 @@ def test_no_simulated_call_costs_more(gateway: Gateway, simulator: Simulator, pa
         answer = gateway.http.post(f"/v1/{path}", json=body, headers={"Authorization": f"Bearer {client.api_key}"})
     assert answer.status_code == 200, answer.text
     row = gateway.row(answer)
-    ceiling = ceiling_of("POST", f"/{path}", simulator.last.body)
+    ceiling = ceiling_of("POST", f"/{path}", document(simulator.last.body))
     assert row["cost"] is not None
     assert 0 < row["cost"] <= cost(ceiling)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from chatproxy import login_throttle
 from chatproxy.known_device import ADMIN_DEVICE
@@ -214,3 +216,17 @@ def test_a_short_password_is_no_new_password(root: User) -> None:
 
     assert answer.status_code == 200
     assert "at least 12 characters" in answer.content.decode()
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+def test_a_host_with_a_wrong_clock_counts_as_the_others_do(
+    root: User, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    for _ in range(PER_NAME_AND_NETWORK - 1):
+        assert log_in(Client()) == 200
+    right = timezone.now
+    monkeypatch.setattr(timezone, "now", lambda: right() + timedelta(days=days))
+    assert log_in(Client()) == 200
+    answer = Client().post(LOGIN, {"username": "root", "password": WRONG}, REMOTE_ADDR=HOME)
+    assert answer.status_code == 429
+    assert 0 < int(answer["Retry-After"]) <= login_throttle.WINDOW.total_seconds()

@@ -226,12 +226,22 @@ def test_a_page_is_cut_whatever_its_space(space: str) -> None:
     page = ListPage(body, "application/json; charset=utf-8")
 
     assert [item[0] for item in page.items] == ["a", "b", "c"]
-    assert page.shown(lambda _: True) == body
-    assert json.loads(page.shown(lambda one: one != "c")) == {"data": [{"id": "a"}, {"id": "b"}], "last_id": "b"}
-    assert json.loads(page.shown(lambda one: one == "b")) == {"data": [{"id": "b"}], "last_id": "b"}
+    assert page.shown(page.items) == body
+    without_c = page.shown(page.kept(lambda one: one != "c"))
+    assert json.loads(without_c) == {"data": [{"id": "a"}, {"id": "b"}], "last_id": "b"}
+    assert json.loads(page.shown(page.kept(lambda one: one == "b"))) == {"data": [{"id": "b"}], "last_id": "b"}
 
 
 def test_an_empty_page_is_a_page() -> None:
-    assert ListPage(b'{"data": [ ]}', "").shown(lambda _: True) == b'{"data": [ ]}'
+    assert ListPage(b'{"data": [ ]}', "").shown([]) == b'{"data": [ ]}'
     with pytest.raises(UnreadableList):
         ListPage(b"{}", "")
+
+
+@pytest.mark.parametrize(
+    "data",
+    ['[{"id":"a"} {"id":"b"}]', '[{"id":"a"},]', '[,{"id":"a"}]', '[{"id":"a"}', '[{"id":"a"}}', "[", '"[]"', "[]]"],
+)
+def test_an_array_that_is_not_json_is_refused(data: str) -> None:
+    with pytest.raises(UnreadableList):
+        ListPage(f'{{"data": {data}}}'.encode(), "")

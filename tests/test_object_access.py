@@ -12,7 +12,7 @@ import pytest
 from proxyapi import object_access, ownership
 from proxyapi.exceptions import BadRequest, NotFound
 from proxyapi.form_reader import MAX_KEPT_BYTES
-from proxyapi.keyring import Caller
+from proxyapi.keyring import BUILT_IN, Caller
 from proxyapi.named_objects import NamedObjects
 from proxyapi.object_access import check, check_form
 from proxyapi.upstream import Credentials, UpstreamRequest
@@ -88,3 +88,17 @@ def test_a_field_of_json_with_a_control_character_is_read() -> None:
     named.add_field("session", '{"file_id": "file-1", "x": "\t"}')
 
     assert set(named.references) == {"file-1"}
+
+
+async def test_what_the_built_in_key_names_is_never_taken_for_what_it_makes() -> None:
+    """Also where something else in the request can be no id: an answer may quote a container of another key's."""
+    body = {"previous_response_id": "\0", "tools": [{"type": "code_interpreter", "container": "cntr_ofA"}]}
+    request = UpstreamRequest(
+        "POST", "/responses", Credentials("sk-x"), deadline=0.0, query="file_id=file_ofA", content=b"{}", body=body
+    )
+    access = await check(request, Caller(BUILT_IN))
+    assert access.made is not None
+    assert access.named == {"cntr_ofA", "file_ofA"}
+
+    parts = [Part(name=b"file_ids[]", content=b"\0", size=1), Part(name=b"container", content=b"cntr_ofA", size=8)]
+    assert await check_form(parts, Caller(BUILT_IN)) == {"cntr_ofA"}

@@ -24,7 +24,6 @@ from proxyapi.object_places import (
     OWN_CONTENT,
     OWN_NAMES,
     REFERENCES,
-    WEAK_REFERENCES,
     Text,
 )
 from usage.made_objects import is_object_id
@@ -32,6 +31,11 @@ from usage.made_objects import is_object_id
 # The organization's administration is no API that a key of ours can reach, and webhooks are not requests.
 ELSEWHERE = ("openai.types.admin.", "openai.types.webhooks.")
 ID_LIKE = re.compile(r"(^|_)ids?$")
+# Names of which only objects made here are known: those of families that no setting opens.
+WEAK_REFERENCES = frozenset({
+    "agent_id", "session_id", "subagent_id", "environment_id", "environment_template_id", "vault_id", "vault_ids",
+    "credential_id", "tunnel_id",
+})  # fmt: skip
 A = "obj_ofA"
 LONG_S = "\u017f"  # which Go folds to an s
 
@@ -282,3 +286,25 @@ def test_any_body_is_read_or_refused(value: Any) -> None:
     except BadRequest:
         return
     assert all(map(is_object_id, {*named.references, *named.mentions}))
+
+
+def test_for_whom_may_name_everything_a_fault_hides_nothing() -> None:
+    body = {
+        "conversation": "\0",
+        "previous_response_id": "\ud800",
+        "file_ids": ["", A, 5],
+        "tools": [{"type": "code_interpreter", "container": "cntr_ofA"}],
+    }
+    members = read_object(json.dumps(body))
+    with pytest.raises(BadRequest):
+        NamedObjects().add_body(members)
+    named = NamedObjects(skips_faults=True)
+    named.add_body(members)
+    named.add_field("training_file", None)
+    named.add_field("file_id", "[" * 100_000)
+    named.add_query("after=%00&file_id=file_ofA", is_list=True)
+    assert set(named.references) == {A, "cntr_ofA", "file_ofA"}
+
+    many = NamedObjects(skips_faults=True)
+    many.add_body({"file_ids": [f"file_{number}" for number in range(MOST_NAMED + 5)]})
+    assert len(many.references) == MOST_NAMED + 5

@@ -26,7 +26,7 @@ class Body:
     def __init__(self, *pieces: bytes) -> None:
         self._pieces = pieces
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces_in_time(self) -> AsyncIterator[bytes]:
         for piece in self._pieces:
             yield piece
 

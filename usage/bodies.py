@@ -21,6 +21,7 @@ MARGIN = 2048  # more than twice the shortest text that shows any secret, also w
 MARGIN_PER_CHARACTER = 16  # of a configured secret
 MOST_FIELDS = 1000  # of a form that are looked at: each costs microseconds, and takes two bytes only
 MOST_PARTS = 250
+MEASURED_BYTES = 64 * 1024  # of text, for an estimate of its tokens: a few milliseconds, whatever it says
 SLACK = 1024  # what redaction may shorten a cut body by, before less than `limit` is kept of it
 
 _BINARY = re.compile(r"(?:audio|image(?!/svg)|video|font)/|application/(?:octet-stream|pdf|zip|gzip)", re.IGNORECASE)
@@ -43,17 +44,31 @@ def keep_body(body: bytes, content_type: str, limit: int, extra: Sequence[str] =
     size = len(body) if size is None else size
     if not body or limit <= 0:
         return ""
-    budget = limit + margin_for(extra) + SLACK
+    kept, seen = _read_start(body, content_type, limit + margin_for(extra) + SLACK, size)
+    return _finish(kept.decode("utf-8", "replace"), limit, size - seen, extra)
+
+
+def text_size(body: bytes, content_type: str) -> int:
+    """Returns about how many bytes of text a body has: without files, inline base64 and vectors.
+
+    The first `MEASURED_BYTES` of text are measured; what follows is taken to be like them.
+    """
+    if not body:
+        return 0
+    kept, seen = _read_start(body, content_type, MEASURED_BYTES, len(body))
+    return len(kept) + (len(body) - seen) * len(kept) // max(seen, 1)
+
+
+def _read_start(body: bytes, content_type: str, budget: int, size: int) -> tuple[bytes, int]:
+    """The start of a body, elided, in about `budget` bytes; and how much of the body it is."""
     media_type = _media_type(content_type)
     if media_type == "multipart/form-data":
-        kept, seen = _read_form(body, content_type, budget)
-    elif _is_binary(body, media_type):
-        kept, seen = _size(media_type or "binary", size), size
-    elif media_type == "application/x-www-form-urlencoded":
-        kept, seen = _read_query(body, budget)
-    else:
-        kept, seen = elide(body, budget)
-    return _finish(kept.decode("utf-8", "replace"), limit, size - seen, extra)
+        return _read_form(body, content_type, budget)
+    if _is_binary(body, media_type):
+        return _size(media_type or "binary", size), size
+    if media_type == "application/x-www-form-urlencoded":
+        return _read_query(body, budget)
+    return elide(body, budget)
 
 
 @dataclass
@@ -69,10 +84,21 @@ class Part:
 
 def keep_parts(parts: Iterable[Part], limit: int, extra: Sequence[str] = ()) -> str:
     """What is kept of a form that passed in pieces: the same lines as `keep_body` keeps of a whole one."""
-    budget = limit + margin_for(extra) + SLACK
+    lines, left_out = _read_parts(parts if limit > 0 else (), limit + margin_for(extra) + SLACK)
+    return _finish(b"\n".join(lines).decode("utf-8", "replace"), limit, left_out, extra)
+
+
+def text_size_of_parts(parts: Iterable[Part]) -> int:
+    """As `text_size`, of a form that passed in pieces; of its text fields the first `MEASURED_BYTES` count."""
+    lines, _ = _read_parts(parts, MEASURED_BYTES)
+    return sum(map(len, lines))
+
+
+def _read_parts(parts: Iterable[Part], budget: int) -> tuple[list[bytes], int]:
+    """The parts as lines, in about `budget` bytes; and how many bytes of them were left out."""
     lines: list[bytes] = []
     left_out = 0
-    for part in parts if limit > 0 else ():
+    for part in parts:
         if budget <= 0 or len(lines) == MOST_PARTS:
             left_out += part.size
             continue
@@ -80,7 +106,7 @@ def keep_parts(parts: Iterable[Part], limit: int, extra: Sequence[str] = ()) -> 
         lines.append(line)
         budget -= len(line)
         left_out += part.size - seen
-    return _finish(b"\n".join(lines).decode("utf-8", "replace"), limit, left_out, extra)
+    return lines, left_out
 
 
 def _finish(text: str, limit: int, left_out: int, extra: Sequence[str]) -> str:

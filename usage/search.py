@@ -13,12 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from ipaddress import ip_address
 from typing import Any
 from uuid import UUID
 
 from django.db import connection
 
+from usage.addresses import mapped_address, plain_address
 from usage.ids import first_id
 from usage.models import Dimension, Outcome, Request, Span, UsageTotal
 from usage.patience import limited_patience
@@ -186,11 +186,10 @@ def read_filters(query: Mapping[str, str], now: datetime, *, with_messages: bool
         faults.append(f"{read['status'][:40]!r} is no status.")
         read["status"] = ""
     if read["caller"]:
-        try:
-            read["caller"] = str(ip_address(read["caller"]))
-        except ValueError:
+        address = plain_address(read["caller"])
+        if address is None:
             faults.append(f"{read['caller'][:40]!r} is no address.")
-            read["caller"] = ""
+        read["caller"] = address or ""
     if read["stream"] not in ("", "yes", "no"):
         read["stream"] = ""
     for name in ("cost", "slower"):
@@ -304,7 +303,8 @@ def _conditions(filters: Filters) -> list[Condition]:
     if filters.stream:
         found.append(Condition("stream" if filters.stream == "yes" else "NOT stream"))
     if filters.caller:
-        found.append(Condition("client_address = %s::inet", (filters.caller,)))
+        forms = [filters.caller, mapped_address(filters.caller)]  # older rows may have the second
+        found.append(Condition("client_address = ANY(%s::inet[])", (forms,)))
     if filters.cost:
         found.append(Condition("cost > %s", (Decimal(filters.cost),), is_threshold=True))
     if filters.slower:

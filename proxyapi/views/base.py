@@ -29,7 +29,7 @@ from proxyapi import budgets, large_bodies, loops, model_places, object_access, 
 from proxyapi.authentication import SecurityKeyAuthentication, caller_without_body, names_another_key
 from proxyapi.calls import Call
 from proxyapi.capacity import capacity
-from proxyapi.cost_ceiling import Form
+from proxyapi.cost_ceiling import Document, Form
 from proxyapi.early_stream import EarlyStream
 from proxyapi.exceptions import (
     CallerGone,
@@ -258,7 +258,7 @@ class CallView(ProxyView):
         loops.check_key(request.credentials.api_key)
         self.call.sent_with(request.credentials)
         if request.upload is None:
-            await self.hold(request.method, request.path, request.content or form_of(request))
+            await self.hold(request.method, request.path, priced_body(request))
         self.call.begin()
         await ledger.durable()
         return await self.send(request)
@@ -281,7 +281,7 @@ class CallView(ProxyView):
             )
             policy.check_models(request.path, request.method, named, caller)
 
-    async def hold(self, method: str, path: str, body: bytes | Form | None) -> None:
+    async def hold(self, method: str, path: str, body: Document | Form | None) -> None:
         """Reserves what the call can cost, if its key has a budget; one without pays nothing for it.
 
         Raises:
@@ -318,8 +318,10 @@ class CallView(ProxyView):
         return response
 
 
-def form_of(request: UpstreamRequest) -> Form | None:
-    """The form of a request that has one, for its budget."""
+def priced_body(request: UpstreamRequest) -> Document | Form | None:
+    """What the price of a request depends on: the members of its JSON, or its form."""
+    if request.content and request.body is not None:
+        return Document(request.body, len(request.content))
     if not request.form:
         return None
     sizes = [len(content) for _, (file_name, content, _) in request.form if file_name is not None]

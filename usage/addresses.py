@@ -1,0 +1,59 @@
+"""Owns the one form of an IP address: IPv4 in every form that IPv6 has for it is IPv4.
+
+A dual-stack socket reports an IPv4 client as `::ffff:192.0.2.1`, and so may a proxy. For limits, trust, the ledger and
+its searches it is the same client as `192.0.2.1`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import lru_cache
+
+# Networks of IPv6 whose last 32 bits are the client's IPv4 address: IPv4-mapped (RFC 4291; what a dual-stack socket
+# reports), SIIT (RFC 2765), NAT64 (RFC 6052) and IPv4-compatible (RFC 4291, deprecated; its first addresses are `::`
+# and `::1`). Counted as a /64, all of IPv4 would be one client.
+_IPV4_IN_IPV6 = tuple(
+    ipaddress.IPv6Network(network).network_address.packed[:12]
+    for network in ("::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "::/96")
+)
+_OWN_ADDRESSES = (ipaddress.IPv6Address("::"), ipaddress.IPv6Address("::1"))
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def parse_address(text: str) -> Address | None:
+    """Returns the address, without the interface of a link-local one; None if the text is no address."""
+    try:
+        parsed = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.packed[:12] in _IPV4_IN_IPV6:
+        return parsed if parsed in _OWN_ADDRESSES else ipaddress.IPv4Address(parsed.packed[12:])
+    return parsed
+
+
+@lru_cache(maxsize=4096)
+def plain_address(text: str) -> str | None:
+    """Returns the address as the ledger has it: `192.0.2.1`, `2001:db8::1`; None if the text is no address."""
+    parsed = parse_address(text)
+    return None if parsed is None else str(parsed)
+
+
+def mapped_address(address: str) -> str:
+    """Returns `::ffff:192.0.2.1` for an IPv4 address, and any other as it is."""
+    return f"::ffff:{address}" if isinstance(parse_address(address), ipaddress.IPv4Address) else address
+
+
+def both_forms(network: str) -> list[str]:
+    """Returns an IPv4 address or network in its own form and as IPv4-mapped IPv6; any other text alone."""
+    try:
+        parsed = ipaddress.ip_network(network)
+    except ValueError:
+        return [network]
+    if isinstance(parsed, ipaddress.IPv4Network):
+        return [network, f"::ffff:{parsed.network_address}/{96 + parsed.prefixlen}"]
+    if parsed.subnet_of(_MAPPED):
+        ipv4 = ipaddress.IPv4Address(parsed.network_address.packed[12:])
+        return [f"{ipv4}/{parsed.prefixlen - 96}", network]
+    return [network]
