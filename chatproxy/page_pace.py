@@ -2,7 +2,8 @@
 
 Such a page takes milliseconds of the worker, a login a hundred times as many, and each holds a thread and a connection
 to the database meanwhile. So these requests have a rate and a burst, and few of them run at the same time, of each
-client and of the worker. A request beyond that waits `MAX_WAIT_SECONDS` at most, or is refused.
+client and of the worker. A request beyond that waits `MAX_WAIT_SECONDS` at most, or is refused, and a refusal is late:
+a client that waits for it asks no faster then.
 
 Whoever has signed in is not counted: the worker remembers cookies that it has seen to be good. A device on which
 somebody has signed in before (`chatproxy.known_device`) is a client of its own, to which the worker's limits do not
@@ -36,6 +37,7 @@ from usage.counters import counters
 logger = logging.getLogger(__name__)
 
 MAX_WAIT_SECONDS = 5.0  # for the rate, and once more for those that run
+REFUSAL_SECONDS = 1.0  # until a refusal is answered
 LOGIN_PATH = "/admin/login/"
 LOGIN_COST = 20  # pages; a password's hash is made slow on purpose
 MAX_CLIENTS = 10_000  # that are counted; beyond it the one that came least recently is forgotten
@@ -87,7 +89,11 @@ class PagePace:
             TooManyPages: it would have to wait too long.
         """
         is_login = method == "POST" and path == LOGIN_PATH
-        seconds = self.reserve(visitor, LOGIN_COST if is_login else 1)
+        try:
+            seconds = self.reserve(visitor, LOGIN_COST if is_login else 1)
+        except TooManyPages:
+            await asyncio.sleep(REFUSAL_SECONDS)
+            raise
         if seconds:
             await asyncio.sleep(seconds)
         of_client = self._of_clients.setdefault(visitor, asyncio.Semaphore(PARALLEL_OF_CLIENT))

@@ -59,6 +59,7 @@ def pace(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> PagePace:
     made = PagePace(clock)
     monkeypatch.setattr("chatproxy.django_gate.page_pace", made)
     monkeypatch.setattr(module, "page_pace", made)
+    monkeypatch.setattr(module, "REFUSAL_SECONDS", 0.0)
     return made
 
 
@@ -194,6 +195,14 @@ async def test_a_wait_is_waited(pace: PagePace, monkeypatch: pytest.MonkeyPatch)
         async with pace.turn(Visitor("192.0.2.1"), "GET", "/admin/"):
             pass
     assert slept == [pytest.approx(1 / OF_CLIENT.per_second)]
+
+    slept.clear()
+    monkeypatch.setattr(module, "REFUSAL_SECONDS", 600.0)
+    admitted(pace, lambda _: "192.0.2.1")
+    with pytest.raises(TooManyPages):
+        async with pace.turn(Visitor("192.0.2.1"), "GET", "/admin/"):
+            pass
+    assert slept == [600.0]
 
 
 # Whoever has signed in
