@@ -6,6 +6,7 @@ this anew: its DATA_DIR, PostgreSQL, simulator and servers are its own.
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -133,6 +134,42 @@ def gateway(
     """The server that most tests share: one worker, the usual settings."""
     with run_gateway(_simulator.base_url, gateway_database, tmp_path_factory.mktemp("gateway")) as gateway:
         yield gateway
+
+
+@pytest.fixture(scope="module")
+def open_gateway(
+    _simulator: Simulator, gateway_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    """Every family open, and room for large files."""
+    with run_gateway(
+        _simulator.base_url,
+        gateway_database,
+        tmp_path_factory.mktemp("open"),
+        V1_ROUTES="all",
+        MAX_UPLOAD_BYTES=str(300 * 1024 * 1024),
+    ) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def strict_gateway(
+    _simulator: Simulator, gateway_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    """Little time, small files: with what a form has beside its file, 1 MiB and 64 KiB."""
+    with run_gateway(
+        _simulator.base_url,
+        gateway_database,
+        tmp_path_factory.mktemp("strict"),
+        REQUEST_TIMEOUT="3",
+        MAX_UPLOAD_BYTES=str(64 * 1024),
+        MAX_BODY_BYTES=str(64 * 1024),
+    ) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def call_id(request: pytest.FixtureRequest) -> str:
+    return re.sub(r"[^\x21-\x7e]", "_", str(request.node.name))[-100:]
 
 
 @pytest.fixture
