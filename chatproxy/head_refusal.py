@@ -14,7 +14,6 @@ from proxyapi.streaming import Send
 from usage.counters import counters
 
 
-
 async def refuse_head(scope: Mapping[str, Any], send: Send, words: str) -> None:
     """Answers 400 and closes the connection; a body that is still on its way is not read."""
     counters.count_refusal(BadRequest.code)
