@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from chatproxy.connections import Connections, Network
 from chatproxy.joining_transport import JoiningTransport
+from chatproxy.reading_turns import reading_turns
 from chatproxy.slow_readers import MIN_STRANGER_BYTES_PER_SECOND, StallWatch
 from chatproxy.upgrades import BehindHead, head_without_offer, make_parser
 from proxyapi.exceptions import BadRequest, ProxyError, TooManyConnections
@@ -32,8 +33,9 @@ MAX_HEADERS = 200
 # of a client that has shown no good key an eighth of both, since chunks of a few bytes cost as much as large ones.
 MAX_FRAMING_BYTES = 64 * 1024
 STRANGER_FRAMING_SHARE = 8
-# What such a client sends is parsed in pieces of this size, so that a fault or a good key is found before the rest is.
-STRANGER_READ_BYTES = 8 * 1024
+# What such a client sends is parsed in pieces of this size, so that a fault or a good key is found before the rest is;
+# `chatproxy.reading_turns` says when.
+STRANGER_READ_BYTES = 4 * 1024
 HEAD_SECONDS = 30.0
 INVALID = "Invalid HTTP request received."
 INERT_LINES = b"".join(b"%b: %b\r\n" % pair for pair in INERT)
@@ -162,19 +164,24 @@ class Protocol(HttpToolsProtocol):
             if self.transport.is_closing() and self._discardable < 0:
                 self.transport.close()
             return
-        if self._unread or (len(data) > STRANGER_READ_BYTES and not self.is_known):
+        if self._unread or not (self.is_known or self._is_short_head(data)):
             is_first = not self._unread
             self._unread += data
             self.transport.pause_reading()
             if is_first:
-                self._read_on()
+                reading_turns.add(self._read_on)
             return
         self._read(data)
 
-    def _read_on(self) -> None:
-        """Reads the next piece of what a stranger has sent; in between the event loop has its turn, and calls begin."""
+    def _is_short_head(self, data: bytes) -> bool:
+        """Whether these bytes are few, and no part of a body of which more was announced before."""
+        is_body = self.cycle is not None and self.cycle.more_body
+        return len(data) <= STRANGER_READ_BYTES and not is_body
+
+    def _read_on(self) -> bool:
+        """Reads the next piece of what a stranger has sent; returns whether there is more."""
         if not self._unread:
-            return
+            return False
         size = len(self._unread) if self.is_known else STRANGER_READ_BYTES
         piece = bytes(self._unread[:size])
         del self._unread[:size]
@@ -182,10 +189,9 @@ class Protocol(HttpToolsProtocol):
         if self._heard_enough or self.transport.is_closing():
             self._discardable -= len(self._unread)
             self._unread.clear()
-        if self._unread:
-            self.loop.call_soon(self._read_on)
-        elif not self.flow.read_paused and not self.transport.is_closing():
+        if not self._unread and not self.flow.read_paused and not self.transport.is_closing():
             self.transport.resume_reading()
+        return bool(self._unread)
 
     def _read(self, data: bytes) -> None:
         if self._in_head:  # since an earlier read: the one in which a head begins may have a body before it

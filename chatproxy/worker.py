@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 REPLACE_WORKERS = signal.SIGUSR2  # what the master is sent for it (chatproxy.gunicorn_conf)
 MOST_SECONDS_AHEAD = 60.0
 TICKS_A_SECOND = 10
+# After this time a thread that computes, of a page for example, gives way to the event loop, which needs the
+# interpreter's lock anew after each wait. Python's 5 ms would be added to a call several times.
+SWITCH_SECONDS = 0.001
 REPLACED_WITHIN = 60  # seconds; then the master is asked once more
 
 
@@ -56,6 +59,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
         log.setLevel(logging.WARNING)
         log.addFilter(CutConnections())
         log_everything()
+        sys.setswitchinterval(SWITCH_SECONDS)
 
     def init_signals(self) -> None:
         super().init_signals()

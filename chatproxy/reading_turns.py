@@ -1,0 +1,44 @@
+"""Owns when what strangers have sent is parsed: one piece of one connection in each turn of the event loop.
+
+A piece that is made of tiny chunks takes a millisecond. However many connections send such pieces at the same time,
+calls go on in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+# Reads the next piece of a connection; returns whether there is more.
+ReadPiece = Callable[[], bool]
+
+
+class ReadingTurns:
+    """The connections that wait for their turn, in the order in which they came; use from one event loop only."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[ReadPiece] = deque()
+
+    def add(self, read_piece: ReadPiece) -> None:
+        """Queues a connection; `read_piece` is called in later turns of the event loop until it returns False."""
+        self._waiting.append(read_piece)
+        if len(self._waiting) == 1:
+            self._schedule()
+
+    def _schedule(self) -> None:
+        asyncio.get_running_loop().call_soon(self._read)
+
+    def _read(self) -> None:
+        has_more = False
+        try:
+            has_more = self._waiting[0]()
+        finally:  # also behind an error: the other connections have their turns
+            self._waiting.rotate(-1)
+            if not has_more:
+                self._waiting.pop()
+            if self._waiting:
+                self._schedule()
+
+
+reading_turns = ReadingTurns()
