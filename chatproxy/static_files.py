@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from whitenoise.middleware import WhiteNoiseFileResponse, WhiteNoiseMiddleware
 from whitenoise.responders import StaticFile
 
-PIECE_BYTES = 64 * 1024
+PIECE_BYTES = 256 * 1024  # each costs a hop to a thread and back
 
 
 class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it has no types

@@ -59,9 +59,14 @@ def pass_down(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     passed: dict[str, str] = {}
     for cased, value in headers:
         name = cased.lower()
-        if (name in PASSED_DOWN or name.startswith(PASSED_DOWN_PREFIXES)) and VALUE.fullmatch(value):
+        if (name in PASSED_DOWN or name.startswith(PASSED_DOWN_PREFIXES)) and _is_value(value):
             passed[name] = f"{passed[name]}, {value}" if name in passed else value
     return passed
+
+
+def _is_value(value: str) -> bool:
+    """Whether a header's value has the bytes of `VALUE` only; nearly all have no tab, and that is seen faster."""
+    return (value.isascii() and value.isprintable()) or VALUE.fullmatch(value) is not None
 
 
 def _text(value: bytes) -> str:

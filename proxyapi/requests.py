@@ -7,9 +7,11 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.core.handlers.asgi import ASGIRequest
+from django.http import QueryDict
+from django.utils.functional import cached_property
 from rest_framework.request import Request
 from uuid_utils import uuid7
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from proxyapi.keyring import Caller
     from proxyapi.streaming import Send
 
+NO_QUERY = QueryDict()
 INCOMING_ID = re.compile(r"[\x20-\x7e]{1,128}")
 
 
@@ -56,6 +59,11 @@ class CallRequest(ASGIRequest):
         )
         offered = (self.META.get("HTTP_X_REQUEST_ID", ""), self.META.get("HTTP_X_CLIENT_REQUEST_ID", ""))
         self.incoming_request_id: str = next(filter(INCOMING_ID.fullmatch, offered), "")
+
+    @cached_property
+    def GET(self) -> QueryDict:  # type: ignore[override]  # the stubs know a plain attribute
+        """The query, as Django reads it. Most calls have none, and reading an empty one costs 5 µs."""
+        return cast(QueryDict, super().GET) if self.raw_query else NO_QUERY
 
     @property
     def is_form(self) -> bool:

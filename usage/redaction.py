@@ -20,7 +20,7 @@ from usage.encodings import (
     TOKEN_MARKS,
     TOKEN_MARKS_IN_HEX,
     BaseForm,
-    any_in,
+    Marks,
     find_basic,
     find_encoded_tokens,
     forms_of,
@@ -72,8 +72,8 @@ def _token(prefix: str, length: int) -> tuple[str, re.Pattern[str]]:
 
 _TOKENS = (_token("sk-", 16), _token("sess-", 16), _token("cp-", 43))
 # Of these marks one is in every text, as it is or in lower case, in which anything but an exact secret can be found.
-_MARKS = (*(prefix for prefix, _ in _TOKENS), *TOKEN_MARKS)
-_MARKS_IN_LOWER = ("key", "authorization", "access", "bearer", "basic", *TOKEN_MARKS_IN_HEX)
+_MARKS = Marks([*(prefix for prefix, _ in _TOKENS), *TOKEN_MARKS])
+_MARKS_IN_LOWER = Marks(["key", "authorization", "access", "bearer", "basic", *TOKEN_MARKS_IN_HEX])
 
 
 def redact(text: str, extra: Sequence[str] = ()) -> str:
@@ -132,7 +132,7 @@ def _redact(text: str, extra: Sequence[str], find: Finder) -> str:
 def _find(text: str, exact: _Exact) -> list[Span]:
     lower = _lower(text)
     spans = exact.find(text, lower)
-    if not any_in(_MARKS, text) and not any_in(_MARKS_IN_LOWER, lower):
+    if not _MARKS.any_in(text) and not _MARKS_IN_LOWER.any_in(lower):
         return spans
     for prefix, token in _TOKENS:
         if prefix in text:
@@ -175,15 +175,16 @@ class _Exact:
             if forms is not None:
                 self._in_hex.append(forms.in_hex)
                 self._in_base64 += forms.in_base64
-        self._marks = (*(literal for literal, _ in self._patterns), *(form.first for form in self._in_base64))
-        self._marks_in_lower = tuple(self._in_hex)
-        self._marks_in_lines = tuple(form.second for form in self._in_base64)
+        literals = [literal for literal, _ in self._patterns]
+        self._marks = Marks([*literals, *(form.first for form in self._in_base64)])
+        self._marks_in_lower = Marks(self._in_hex)
+        self._marks_in_lines = Marks(form.second for form in self._in_base64)
 
     def find(self, text: str, lower: str) -> list[Span]:
         """Where they stand in `text`, which is `lower` in lower case."""
         has_lines = "\n" in text or "\\n" in text or "\\r" in text  # one may end within the first part of base64
-        may_have = any_in(self._marks, text) or any_in(self._marks_in_lower, lower)
-        if not may_have and not (has_lines and any_in(self._marks_in_lines, text)):
+        may_have = self._marks.any_in(text) or self._marks_in_lower.any_in(lower)
+        if not may_have and not (has_lines and self._marks_in_lines.any_in(text)):
             return []
         patterns = [pattern for literal, pattern in self._patterns if literal in text]
         spans = [match.span() for pattern in patterns for match in pattern.finditer(text)]
