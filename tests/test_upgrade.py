@@ -13,8 +13,8 @@ from uvicorn.server import ServerState
 
 from chatproxy.protocol import Protocol
 from tests.gateway import SECURITY_KEY, Gateway
+from tests.served_connection import Line, turns
 from tests.simulator.server import Simulator
-from tests.test_protocol import Line, turns
 from tests.wire import connect, head, in_chunks
 
 OFFERS = {
