@@ -25,11 +25,11 @@ from proxyapi.exceptions import UpstreamFailure
 from proxyapi.fields import configured_credentials
 from proxyapi.threads import in_own_thread
 from proxyapi.upstream import UpstreamRequest
-from usage.answers import Answer
+from usage.answers import UNFINISHED, Answer
 from usage.ledger import ledger
 from usage.made_objects import MOST_RECORDED, MadeObjects
 from usage.models import Outcome, PendingResponse, UsageSource
-from usage.responses import UNFINISHED, forget_pending, lease_pending, postpone
+from usage.responses import forget_pending, lease_pending, postpone
 from usage.row_texts import short, stated_facts
 
 logger = logging.getLogger(__name__)

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from proxyapi import large_bodies
 from proxyapi.cost_ceiling import Ceiling, Document, Form, ceiling_of
 from proxyapi.exceptions import BudgetExceeded, BudgetUnavailable, ModelNotPriced
+from usage.answers import UNFINISHED
 from usage.ledger import ledger
 from usage.prices import highest_cost, price_call
 from usage.reservations import Away, Standing, Wanted, reservations
-from usage.responses import UNFINISHED
 
 if TYPE_CHECKING:
     from proxyapi.calls import Call

@@ -248,10 +248,15 @@ class Call:
         }
 
     def _usage(self) -> tuple[dict[str, int | float], UsageSource]:
-        """Upstream's counts; for a stream that ended without any, an estimate from what was relayed."""
+        """Upstream's counts; for a stream that ended without any, an estimate from what was relayed.
+
+        A `GET` of an answer that goes on has consumed nothing: what it reads is counted where it is made.
+        """
         answer = self.answer
         if answer.usage is not None:
             return answer.counts, UsageSource.EXACT
+        if self.request.method == "GET":
+            return {}, UsageSource.UNKNOWN
         if answer.text is not None and answer.text.size:
             counts = estimate_counts(self._asked_size(), answer.text.size)
             return {**answer.counts, **counts}, UsageSource.ESTIMATED

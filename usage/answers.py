@@ -20,6 +20,8 @@ from usage.json_outline import read_outline
 from usage.made_objects import DERIVED, ITEM_EVENTS, MadeObjects
 from usage.tokens import read_counts
 
+# Of a response that goes on; what it states as its usage meanwhile is not what it will have used.
+UNFINISHED = {"queued", "in_progress"}
 # The last events of each dialect, beside `[DONE]` and an error. After one of them nothing that counts is to come.
 FINAL_EVENT_TYPES = {
     "response.completed",
@@ -148,7 +150,7 @@ class Answer:
         if _text(answer, "object") in {"chat.completion", "chat.completion.chunk", "response", "conversation"}:
             self.response_id = _text(answer, "id") or self.response_id
             self.response_status = _text(answer, "status") or self.response_status
-        if self.states_usage and isinstance(answer.get("usage"), dict):
+        if self.states_usage and isinstance(answer.get("usage"), dict) and _text(answer, "status") not in UNFINISHED:
             self.usage = answer["usage"]
             self.counts.update(read_counts(answer["usage"]))
         if isinstance(answer.get("output"), list):

@@ -16,7 +16,7 @@ from usage import shown
 from usage.inert import inert
 from usage.models import Request
 from usage.redaction import REDACTED, is_secret_name
-from usage.responses import COUNTED_BEFORE
+from usage.responses import COUNTED_BEFORE, COUNTED_LATER
 
 KEY = "SECURITY_KEY"  # the variable that stands for the key in what is copied
 WIDE = 1000  # of the drawn timeline
@@ -128,6 +128,10 @@ def bill_words(call: Request) -> str:
     price = call.price or {}
     if price == COUNTED_BEFORE:
         return "The usage of this response was counted when it was made; looking at it again costs nothing."
+    if price == COUNTED_LATER:
+        return (
+            "The usage of this response became known after this call had ended; it is counted where it was seen first."
+        )
     if call.cost is None:
         return "No price is known for this model, or upstream did not say what was used. You can add an own price."
     source = "your own price" if price.get("source") == "own" else f"the price list of {price.get('source', 'unknown')}"

@@ -87,16 +87,22 @@ class Counters:
         with self._lock:
             self._add(("damaged_records",), records)
 
-    def count_usage(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """These rows are new in the tables."""
+    def count_usage(
+        self, rows: Iterable[Mapping[str, Any]], replaced: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        """These rows are new in the tables. `replaced` maps ids of some to the estimate that they have replaced.
+
+        Counters cannot fall: of an estimate that was too high, what was too much stays counted.
+        """
         with self._lock:
             for row in rows:
                 route, model = row["route"], self._label(row)
+                estimate = replaced.get(str(row["request_id"]), {}) if replaced else {}
                 for kind, column in TOKENS.items():
-                    if count := row[column]:
+                    if (count := (row[column] or 0) - (estimate.get(column) or 0)) > 0:
                         self._add(("tokens", route, model, kind), count)
-                if row["cost"]:
-                    self._add(("cost_dollars", route, model), float(row["cost"]))
+                if row["cost"] and (dollars := row["cost"] - (estimate.get("cost") or 0)) > 0:
+                    self._add(("cost_dollars", route, model), float(dollars))
 
     def snapshot(self) -> dict[str, Any]:
         """As JSON takes it; `Sum` reads it."""

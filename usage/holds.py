@@ -25,6 +25,10 @@ FORGOTTEN_AFTER = timedelta(days=31)  # upstream keeps a background response for
 IS_PENDING = "EXISTS (SELECT FROM usage_pendingresponse AS pending WHERE pending.request_id = usage_hold.request_id)"
 HAS_ROW = "EXISTS (SELECT FROM usage_request AS call WHERE call.request_id = usage_hold.request_id)"
 SETTLE = f"DELETE FROM usage_hold WHERE request_id = ANY(%s::uuid[]) AND NOT {IS_PENDING}"
+SHRINK = """
+    UPDATE usage_hold SET dollars = GREATEST(0, dollars - call.cost) FROM usage_request AS call
+    WHERE call.request_id = usage_hold.request_id AND usage_hold.request_id = ANY(%s::uuid[])
+"""
 # `made_at` is the database's time, and is compared with its clock only.
 DROP_ORPHANS = (
     "DELETE FROM usage_hold WHERE made_at < COALESCE(%(now)s, now()) - %(forgotten_after)s"
@@ -73,9 +77,15 @@ def spent_by(keys: Collection[str], today: date) -> dict[str, Spent]:
     return {name: found.get(name, Spent()) for name in keys}
 
 
-def settle_holds(cursor: CursorWrapper, ids: Iterable[str]) -> None:
-    """For calls whose rows are in the table, in the transaction that has written them."""
+def settle_holds(cursor: CursorWrapper, ids: Iterable[str], estimated: Collection[str] = ()) -> None:
+    """For calls whose rows are in the table, in the transaction that has written them.
+
+    `estimated`: those of them whose estimated cost has been added to the sums just now. If such a hold stays, because
+    the response goes on, it is smaller by the estimate, so that the budget has each dollar once.
+    """
     cursor.execute(SETTLE, [list(ids)])
+    if estimated:
+        cursor.execute(SHRINK, [list(estimated)])
 
 
 def drop_orphans(now: datetime | None = None) -> int:

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from usage.ids import first_id
 from usage.models import Request
 from usage.pricing import Pricer
-from usage.responses import COUNTED_BEFORE
+from usage.responses import COUNTED_BEFORE, COUNTED_LATER
 from usage.rollups import Rollup
 from usage.rows import COLUMNS, update_prices
 
@@ -27,7 +27,8 @@ def reprice(since: datetime, *, unpriced_only: bool) -> int:
     last = first_id(since)
     changed = 0
     while True:
-        calls = Request.objects.filter(request_id__gt=last).exclude(price=COUNTED_BEFORE).order_by("request_id")
+        calls = Request.objects.filter(request_id__gt=last).order_by("request_id")
+        calls = calls.exclude(price=COUNTED_BEFORE).exclude(price=COUNTED_LATER)
         if unpriced_only:
             calls = calls.filter(cost__isnull=True)
         with transaction.atomic():

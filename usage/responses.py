@@ -1,56 +1,135 @@
-"""Owns what is special about stored responses: their usage is repeated by every look at them, and counts once.
+"""Owns what is special about stored responses: many rows may state the usage of one response, and it counts once.
 
-The first row in the tables that states a response's usage owns it (`CountedResponse`); every later
-one costs nothing. A background response that nobody has fetched yet waits in `PendingResponse`,
-to be asked for by us. Both are kept in the transaction that writes the rows.
+One row owns a response's usage (`CountedResponse`): the first that states it exactly and, as long as there is none, the
+first that estimates it. Once a row states it exactly, that row becomes the owner, and the estimate is taken out of its
+own row and of the sums. Rows that are no owners cost nothing. The result is the same in whatever order, in however many
+batches and by whichever processes the rows are written.
+
+A call that makes a response is never counted in a row that is older than it: that row speaks of another response. Some
+servers give all of theirs the same id.
+
+A response that has not ended waits in `PendingResponse` until the gateway has looked at it. All of this is kept in the
+transaction that writes the rows.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import QuerySet
 
+from usage.answers import UNFINISHED
 from usage.clock import database_now
-from usage.models import CountedResponse, Hold, PendingResponse
+from usage.models import CountedResponse, Hold, PendingResponse, UsageSource
 from usage.tokens import COUNTS
 
 ROUTES = ("/openai2", "/v1/responses")
 STORED_COMPLETION = "/v1/chat/completions/"  # and its id: its usage was counted when it was made
-COUNTED_BEFORE = {"source": "counted before"}  # the price of a look at what another row owns
-UNFINISHED = {"queued", "in_progress"}
+RETRIEVABLE = (*ROUTES, STORED_COMPLETION)
+COUNTED_BEFORE = {"source": "counted before"}  # the price of a look at a response whose usage another row owns
+COUNTED_LATER = {"source": "counted later"}  # the price of a call whose response's usage became known after its end
 LEASE = timedelta(seconds=60)  # one process asks; another may when this has passed
 GIVE_UP_AFTER = timedelta(days=30)  # upstream keeps a response no longer
 
-Row = dict[str, Any]
+# Rows that are replaced once the usage is known exactly: estimates, and calls without a price for want of usage.
+# Locked, so that of two exact rows that are written at the same time the second finds no estimate any more.
+FIND_PROVISIONAL = f"""
+    SELECT response_id, request_id::text FROM usage_request
+    WHERE response_id = ANY(%s) AND response_id <> '' AND request_id <> ALL(%s::uuid[])
+        AND usage_source <> '{UsageSource.EXACT}' AND (usage_source = '{UsageSource.ESTIMATED}' OR cost IS NULL)
+    ORDER BY request_id FOR UPDATE
+"""
+TAKE_OVER = """
+    INSERT INTO usage_countedresponse (response_id, request_id) VALUES (%s, %s::uuid)
+    ON CONFLICT (response_id) DO UPDATE SET request_id = EXCLUDED.request_id
+    WHERE usage_countedresponse.request_id = ANY(%s::uuid[])
+"""
+
+Row = Mapping[str, Any]
 
 
-def settle_responses(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """The rows, with the usage of a response that another row owns taken out. Call it in a transaction."""
-    own = [dict(row) for row in rows]
-    owners = _claim({row["response_id"]: row["request_id"] for row in reversed(own) if _states_usage(row)})
-    _remember_pending([row for row in own if row.get("response_status") in UNFINISHED and row.get("pollable")])
-    return [_without_usage(row) if _is_repeated(row, owners) else row for row in own]
+class Settled(NamedTuple):
+    """The rows as they are to be written, and the rows in the table whose estimates they replace.
+
+    `replaced` maps the id of each of the latter to the id of the row that states the same usage exactly.
+    """
+
+    rows: list[Row]
+    replaced: dict[str, str]
 
 
-def _claim(stated: dict[str, str]) -> dict[str, str]:
-    """Whose row owns each response's usage: who was there first, or the one given here."""
-    if not stated:
-        return {}
-    claims = [CountedResponse(response_id=key, request_id=value) for key, value in sorted(stated.items())]
-    CountedResponse.objects.bulk_create(claims, ignore_conflicts=True)
-    _settle_pending(PendingResponse.objects.filter(pk__in=stated))
-    owners = CountedResponse.objects.filter(pk__in=stated).values_list("response_id", "request_id")
-    return {response_id: str(request_id) for response_id, request_id in owners}
+def settle_responses(rows: Iterable[Row]) -> Settled:
+    """Decides which of the rows own the usage of their responses. Call it in a transaction."""
+    every = list(rows)
+    own = [row for row in every if not _has_all_usage(row)]
+    if not own:
+        return Settled(every, {})
+    exact = _ids_by_response(filter(_states_usage, own))
+    owners = _claim(_ids_by_response(filter(_is_estimate, own)) | exact)
+    others = {row["response_id"] for row in own if _is_provisional(row)} - owners.keys()
+    owners |= _owners(others)
+    _remember_pending([row for row in own if _is_pending(row) and owners.get(row["response_id"], _id(row)) == _id(row)])
+    exact |= _ids_by_response(filter(_is_stored_completion, own))
+    replaced = _replace_estimates(exact, owners, own) if exact else {}
+    settled = {_id(row): _with_its_share(row, owners) for row in own}
+    return Settled([settled.get(_id(row), row) for row in every], replaced)
 
 
 def forget_pending(response: PendingResponse) -> None:
     """It will never state a usage."""
     with transaction.atomic():
         _settle_pending(PendingResponse.objects.filter(pk=response.pk))
+
+
+def _ids_by_response(rows: Iterable[Row]) -> dict[str, str]:
+    """The id of the oldest row of each response."""
+    found: dict[str, str] = {}
+    for row in rows:
+        found[row["response_id"]] = min(_id(row), found.get(row["response_id"], _id(row)))
+    return found
+
+
+def _claim(stated: dict[str, str]) -> dict[str, str]:
+    """Which row owns each response's usage: the one that was there first, or the one given here."""
+    if not stated:
+        return {}
+    # The insertion waits for a claim of another transaction that has not ended: of two rows, one sees the other.
+    claims = [CountedResponse(response_id=key, request_id=value) for key, value in sorted(stated.items())]
+    CountedResponse.objects.bulk_create(claims, ignore_conflicts=True)
+    return _owners(stated)
+
+
+def _owners(response_ids: Iterable[str]) -> dict[str, str]:
+    ids = list(response_ids)
+    if not ids:
+        return {}
+    owners = CountedResponse.objects.filter(pk__in=ids).values_list("response_id", "request_id")
+    return {response_id: str(request_id) for response_id, request_id in owners}
+
+
+def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequence[Row]) -> dict[str, str]:
+    """Makes the rows in `exact` the owners in the place of rows in the table, which are returned. Updates `owners`.
+
+    A call that has made a response and owns its usage from the start has nothing to replace, and costs no query.
+    """
+    _settle_pending(PendingResponse.objects.filter(pk__in=list(exact)))
+    looks = {row["response_id"] for row in rows if row.get("response_id") in exact and not _is_creation(row)}
+    wanted = {key: value for key, value in exact.items() if key in looks or owners.get(key) != value}
+    if not wanted:
+        return {}
+    provisional: dict[str, list[str]] = defaultdict(list)
+    with connection.cursor() as cursor:
+        cursor.execute(FIND_PROVISIONAL, [list(wanted), list(wanted.values())])
+        for response_id, request_id in cursor.fetchall():
+            provisional[response_id].append(request_id)
+        for response_id, ids in sorted(provisional.items()):
+            cursor.execute(TAKE_OVER, [response_id, wanted[response_id], ids])
+    owners |= _owners(wanted)
+    return {one: owners[key] for key, ids in provisional.items() for one in ids if one < owners[key]}
 
 
 def _settle_pending(pending: QuerySet[PendingResponse]) -> None:
@@ -60,29 +139,80 @@ def _settle_pending(pending: QuerySet[PendingResponse]) -> None:
 
 
 def _remember_pending(rows: Sequence[Row]) -> None:
-    ids = {row["response_id"] for row in rows}
-    counted = set(CountedResponse.objects.filter(pk__in=ids).values_list("pk", flat=True)) if ids else set()
     pending = [
         PendingResponse(response_id=row["response_id"], key_name=row["key_name"], request_id=row["request_id"])
         for row in rows
-        if row["response_id"] not in counted
     ]
     PendingResponse.objects.bulk_create(pending, ignore_conflicts=True)
 
 
+def _id(row: Row) -> str:
+    return str(row["request_id"])
+
+
+def _is_creation(row: Row) -> bool:
+    """Whether the call has made its response, and is no look at one that another call has made: these name it."""
+    return "{id}" not in str(row.get("route")) and not row.get("by_gateway")
+
+
+def _has_all_usage(row: Row) -> bool:
+    """Whether no other row can speak of the usage in this one: of most chats. They cost no more than this question."""
+    if str(row.get("route")).startswith(RETRIEVABLE):
+        return False
+    return not row.get("response_id") or row.get("usage_source") == UsageSource.EXACT
+
+
+def _is_of_response(row: Row) -> bool:
+    return bool(row.get("response_id")) and str(row.get("route", "")).startswith(ROUTES)
+
+
+def _is_final(row: Row) -> bool:
+    return row.get("usage_source") != UsageSource.ESTIMATED
+
+
 def _states_usage(row: Row) -> bool:
-    return bool(row.get("usage") is not None and row.get("response_id") and row.get("route", "").startswith(ROUTES))
+    return row.get("usage") is not None and _is_of_response(row) and _is_final(row)
 
 
-def _is_repeated(row: Row, owners: dict[str, str]) -> bool:
-    if str(row.get("route", "")).startswith(STORED_COMPLETION):
-        return row.get("usage") is not None
-    return _states_usage(row) and owners[row["response_id"]] != str(row["request_id"])
+def _is_estimate(row: Row) -> bool:
+    return _is_of_response(row) and not _is_final(row)
 
 
-def _without_usage(row: Row) -> Row:
-    """What upstream said stays in `usage`; nothing of it is counted or paid again."""
-    return {**row, **dict.fromkeys(COUNTS), "cost": "0", "price": COUNTED_BEFORE}
+def _is_provisional(row: Row) -> bool:
+    """As `FIND_PROVISIONAL` has it in SQL."""
+    if not row.get("response_id") or row.get("usage_source") == UsageSource.EXACT:
+        return False
+    return not _is_final(row) or row.get("cost") is None
+
+
+def _is_pending(row: Row) -> bool:
+    is_unfinished = row.get("response_id") and row.get("response_status") in UNFINISHED
+    return bool(is_unfinished and row.get("pollable") and not _states_usage(row))
+
+
+def _is_stored_completion(row: Row) -> bool:
+    """Whether the row is a look at a stored completion. Without an estimate to replace, it owns nothing."""
+    return (
+        row.get("usage") is not None
+        and bool(row.get("response_id"))
+        and str(row.get("route", "")).startswith(STORED_COMPLETION)
+    )
+
+
+def _with_its_share(row: Row, owners: dict[str, str]) -> Row:
+    """The row, without usage that another row owns. What upstream said stays in `usage`."""
+    owner = owners.get(row.get("response_id") or "")
+    if owner == _id(row) or (owner is not None and _is_creation(row) and owner < _id(row)):
+        return row
+    if _states_usage(row) or (row.get("usage") is not None and str(row.get("route")).startswith(STORED_COMPLETION)):
+        return {**row, **dict.fromkeys(COUNTS), "cost": "0", "price": COUNTED_BEFORE}
+    if owner is not None and _is_provisional(row):
+        return {**row, **NOTHING_COUNTED}
+    return row
+
+
+# What is left of a row whose response's usage another row owns since it is known exactly.
+NOTHING_COUNTED = {**dict.fromkeys(COUNTS), "usage_source": UsageSource.UNKNOWN, "cost": "0", "price": COUNTED_LATER}
 
 
 def lease_pending(limit: int) -> list[PendingResponse]:

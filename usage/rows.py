@@ -19,10 +19,11 @@ from django.db.backends.utils import CursorWrapper
 
 from usage.counters import counters
 from usage.holds import settle_holds
-from usage.models import Outcome, Request
-from usage.responses import settle_responses
+from usage.models import Outcome, Request, UsageSource
+from usage.responses import COUNTED_LATER, settle_responses
 from usage.rollups import ROW_COLUMNS, SUMS, Rollup
 from usage.stored_objects import object_ids, write_objects
+from usage.tokens import COUNTS
 
 FIELDS = {field.name: field for field in Request._meta.concrete_fields if field.name != "digest"}
 COLUMNS = list(FIELDS)
@@ -65,6 +66,13 @@ UPDATE_PRICES = (
     " WHERE usage_request.request_id = priced.request_id"
     f" RETURNING {', '.join(f'usage_request.{name}' for name in ROW_COLUMNS)}"
 )
+READ_ROWS = f"SELECT {SUMMED} FROM usage_request WHERE request_id = ANY(%s::uuid[])"
+# Of a row whose response's usage another row owns; in Python it is `usage.responses.NOTHING_COUNTED`.
+COUNT_NOTHING = (
+    f"UPDATE usage_request SET {', '.join(f'{name} = NULL' for name in COUNTS)}, cost = 0,"
+    f" usage_source = '{UsageSource.UNKNOWN}', price = '{orjson.dumps(COUNTED_LATER).decode()}'"
+    f" WHERE request_id = ANY(%s::uuid[]) RETURNING {SUMMED}"
+)
 COPY_BODIES = f"COPY usage_requestbody (request_id, {', '.join(BODY_NAMES)}) FROM STDIN"
 DELETE_BODIES = "DELETE FROM usage_requestbody WHERE request_id = ANY(%s::uuid[])"
 UPDATE_DIGESTS = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id = ANY(%s::uuid[])"
@@ -87,15 +95,40 @@ def write_rows(rows: Sequence[Mapping[str, Any]]) -> int:
             rollup.add(lesser, sign=-1)
             cursor.execute(DELETE_BODIES, [[row["request_id"] for row in lesser]])
         settled = settle_responses(by_id.values())
-        cursor.execute(INSERT_ROWS, [orjson.dumps([_columns(row) for row in settled]).decode()])
+        replaced = _take_estimates_back(cursor, settled.replaced, rollup)
+        cursor.execute(INSERT_ROWS, [orjson.dumps([_columns(row) for row in settled.rows]).decode()])
         inserted = _dictionaries(cursor)
         rollup.add(inserted)
         _insert_bodies(cursor, (by_id[str(row["request_id"])] for row in inserted))
         rollup.write(cursor)
-        settle_holds(cursor, list(by_id))
+        settle_holds(cursor, list(by_id), _estimated(settled.rows, inserted))
         write_objects(by_id.values())
-    counters.count_usage(inserted)
+    counters.count_usage(inserted, replaced)
     return len(inserted)
+
+
+def _take_estimates_back(
+    cursor: CursorWrapper, replaced: Mapping[str, str], rollup: Rollup
+) -> dict[str, dict[str, Any]]:
+    """Takes the usage of the rows whose ids are the keys of `replaced` out of them and of the sums.
+
+    Returns the rows as they were, by the ids in the values: those of the rows that are counted in their place.
+    """
+    if not replaced:
+        return {}
+    cursor.execute(READ_ROWS, [list(replaced)])
+    before = _dictionaries(cursor)
+    rollup.add(before, sign=-1)
+    cursor.execute(COUNT_NOTHING, [list(replaced)])
+    rollup.add(_dictionaries(cursor))
+    cursor.execute(UPDATE_DIGESTS, [list(replaced)])
+    return {replaced[str(row["request_id"])]: row for row in before}
+
+
+def _estimated(rows: Iterable[Mapping[str, Any]], inserted: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The ids of inserted rows whose usage is an estimate."""
+    found = {str(row["request_id"]) for row in rows if row.get("usage_source") == UsageSource.ESTIMATED}
+    return [str(row["request_id"]) for row in inserted if str(row["request_id"]) in found] if found else []
 
 
 def is_stub(row: Mapping[str, Any]) -> bool:
