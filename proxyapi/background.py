@@ -1,7 +1,8 @@
 """Owns asking upstream about background responses that nobody has fetched, so that their usage is counted.
 
 Only those made with the configured key: a caller's own key is not kept. The look that sees the end of a response is a
-row of its own, tagged `background`; it states usage, and is counted.
+row of its own, marked `by_gateway`: no call of the key, but it has the response's usage and cost. It is filed under the
+key, model and route of the call that made the response.
 
 A process asks about at most `AT_ONCE` responses at a time, and leases no more than it asks about at once: a lease that
 waited for others would pass, and another process would ask the same. `PATIENCE` is shorter than a lease.
@@ -28,8 +29,8 @@ from proxyapi.upstream import UpstreamRequest
 from usage.answers import UNFINISHED, Answer
 from usage.ledger import ledger
 from usage.made_objects import MOST_RECORDED, MadeObjects
-from usage.models import Outcome, PendingResponse, UsageSource
-from usage.responses import forget_pending, lease_pending, postpone
+from usage.models import Outcome, PendingResponse, Request, UsageSource
+from usage.responses import ROUTES, forget_pending, lease_pending, postpone
 from usage.row_texts import short, stated_facts
 
 logger = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ async def ask(response: PendingResponse) -> None:
     if answer.response_status in UNFINISHED:
         await in_own_thread(lambda: _postpone(response))
         return
+    maker = await in_own_thread(lambda: _maker_of(response))
     secrets = own_secrets()
     row = {
         "incoming_request_id": str(response.request_id),
@@ -95,7 +97,8 @@ async def ask(response: PendingResponse) -> None:
         "response_id": response.response_id,
         "key_name": response.key_name,
         "method": "GET",
-        "route": "/openai2/{id}",
+        "route": maker.route,
+        "request_model": maker.request_model,
         "response_model": short(answer.model, 200, secrets),
         "status": looked.status,
         "outcome": Outcome.SUCCESS,
@@ -104,11 +107,11 @@ async def ask(response: PendingResponse) -> None:
         "response_bytes": len(body),
         **answer.counts,
         "usage_source": UsageSource.EXACT if answer.usage is not None else UsageSource.UNKNOWN,
-        "tags": ["background"],
+        "tags": [*maker.tags, "background"],
         "objects": answer.objects.take_new()[:MOST_RECORDED],
         "objects_last": False,
     }
-    ledger.end(str(uuid7()), row)
+    ledger.record_look(str(uuid7()), row)
     if answer.usage is None:  # it failed or was cancelled before it cost anything; nothing will settle it
         await in_own_thread(lambda: _forget(response))
 
@@ -123,6 +126,19 @@ def _lease(limit: int) -> list[PendingResponse]:
         return []
     finally:
         connection.close()
+
+
+def _maker_of(response: PendingResponse) -> Request:
+    """The call that has made the response; one of its route, if its row has been pruned.
+
+    Raises:
+        django.db.Error: the database is away; the next lease asks again.
+    """
+    try:
+        maker = Request.objects.filter(pk=response.request_id).only("route", "request_model", "tags").first()
+    finally:
+        connection.close()
+    return maker if maker and maker.route.startswith(ROUTES) else Request(route=ROUTES[-1])
 
 
 def _postpone(response: PendingResponse) -> None:

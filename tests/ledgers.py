@@ -21,6 +21,7 @@ from usage.models import Request, UsageDay, UsageHour
 from usage.records import frame
 from usage.rollups import DAY_SUMS, HISTOGRAMS, MAXES, SUMS
 from usage.shipper import Shipper, adopt_dead
+from usage.tokens import COUNTS
 from usage.verify import find_faults
 
 Row = dict[str, Any]
@@ -136,24 +137,33 @@ def sums_of(rows: Sequence[Request]) -> tuple[dict[Any, Any], dict[Any, Any]]:
             row
         )
         days[moment.date(), row.key_name].append(row)
-    return {key: _hour(rows) for key, rows in hours.items()}, {key: _sums(rows, DAY_SUMS) for key, rows in days.items()}
+    return (
+        _of_something({key: _hour(rows) for key, rows in hours.items()}),
+        _of_something({key: _sums(rows, DAY_SUMS) for key, rows in days.items()}),
+    )
 
 
 def stored_sums() -> tuple[dict[Any, Any], dict[Any, Any]]:
-    """The tables' sums, in the form of `sums_of`; groups without calls are left out."""
+    """The tables' sums, in the form of `sums_of`; groups of nothing are left out."""
     hours = {
         (hour.hour, hour.key_name, hour.model, hour.route, hour.outcome): {
             **{name: _plain(getattr(hour, name)) for name in ("calls", "unpriced_calls", *SUMS)},
             **{f"max_{name}": getattr(hour, f"max_{name}") for name in MAXES},
             **{name: _trimmed(getattr(hour, f"{name}_histogram")) for name in HISTOGRAMS},
         }
-        for hour in UsageHour.objects.exclude(calls=0)
+        for hour in UsageHour.objects.all()
     }
     days = {
         (day.day, day.key_name): {name: _plain(getattr(day, name)) for name in ("calls", "unpriced_calls", *DAY_SUMS)}
-        for day in UsageDay.objects.exclude(calls=0)
+        for day in UsageDay.objects.all()
     }
-    return hours, days
+    return _of_something(hours), _of_something(days)
+
+
+def _of_something(groups: dict[Any, Any]) -> dict[Any, Any]:
+    """Without groups whose sums are zeros: all that was in them has been taken back."""
+    names = ("calls", "unpriced_calls", *DAY_SUMS, *SUMS)
+    return {key: sums for key, sums in groups.items() if any(sums.get(name) for name in names)}
 
 
 def assert_sums_are_right() -> None:
@@ -164,18 +174,21 @@ def assert_sums_are_right() -> None:
 
 def _hour(rows: Sequence[Request]) -> dict[str, Any]:
     sums = _sums(rows, SUMS)
+    calls = [row for row in rows if not row.by_gateway]
     for name in MAXES:
-        sums[f"max_{name}"] = max(getattr(row, name) or 0 for row in rows)
+        sums[f"max_{name}"] = max((getattr(row, name) or 0 for row in (rows if name in COUNTS else calls)), default=0)
     for name in HISTOGRAMS:
-        latencies = [getattr(row, name) for row in rows if getattr(row, name) is not None]
+        latencies = [getattr(row, name) for row in calls if getattr(row, name) is not None]
         buckets = list(map(bucket, latencies))
         sums[name] = [buckets.count(number) for number in range(max(buckets, default=-1) + 1)]
     return sums
 
 
 def _sums(rows: Sequence[Request], names: Sequence[str]) -> dict[str, Any]:
-    sums = {name: _plain(sum(getattr(row, name) or 0 for row in rows)) for name in names}
-    return {"calls": len(rows), "unpriced_calls": sum(row.cost is None for row in rows), **sums}
+    calls = [row for row in rows if not row.by_gateway]
+    used = {*COUNTS, "cost"}  # a look of the gateway's own is no call, but has these
+    sums = {name: _plain(sum(getattr(row, name) or 0 for row in (rows if name in used else calls))) for name in names}
+    return {"calls": len(calls), "unpriced_calls": sum(row.cost is None for row in rows), **sums}
 
 
 def _plain(value: Any) -> Any:

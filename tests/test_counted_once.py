@@ -74,6 +74,11 @@ def seen(response_id: str = "resp_1", **columns: Any) -> Row:
     return call(moment, response_id=response_id, **{**later, "usage": {"input_tokens": 4005}, **columns})
 
 
+def looked(response_id: str = "resp_1", **columns: Any) -> Row:
+    """A look of the gateway's own, filed under the call's route."""
+    return seen(response_id, route="/v1/responses", by_gateway=True, tags=["background"], **columns)
+
+
 def unfinished(response_id: str = "resp_1", **columns: Any) -> Row:
     """A look at one that goes on, or that was broken off: it states nothing."""
     return seen(response_id, usage=None, usage_source="unknown", response_status="in_progress", **NOTHING, **columns)
@@ -138,7 +143,7 @@ def test_usage_learnt_again_changes_nothing() -> None:
     assert_sums_are_right()
 
 
-KINDS = st.sampled_from([left, queued, seen, unfinished])
+KINDS = st.sampled_from([left, queued, seen, looked, unfinished])
 RESPONSES = st.sampled_from(["resp_1", "resp_2", "resp_3"])
 PLANS = st.lists(st.tuples(KINDS, RESPONSES), max_size=10)
 

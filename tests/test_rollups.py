@@ -40,6 +40,7 @@ ROWS = st.builds(
     web_searches=st.none() | st.integers(0, 100),
     request_bytes=st.integers(0, 2**40), response_bytes=st.integers(0, 2**40),
     duration_ms=st.floats(0, 1e7), upstream_ms=LATENCIES, overhead_ms=LATENCIES,
+    by_gateway=st.booleans(),
 )  # fmt: skip
 LISTS = st.lists(ROWS, max_size=12, unique_by=lambda row: row["request_id"])
 SLOW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

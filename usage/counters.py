@@ -21,6 +21,7 @@ COUNTERS = {
     "tokens": ("route", "model", "kind"),
     "cost_dollars": ("route", "model"),
     "refused": ("reason",),
+    "background_looks": (),
     "dead_letters": (),
     "damaged_records": (),
 }
@@ -76,6 +77,11 @@ class Counters:
         """A request or a connection was refused; `reason` is a code of ours, never a text of the client's."""
         with self._lock:
             self._add(("refused", reason), 1)
+
+    def count_look(self) -> None:
+        """The gateway has seen the end of a background response."""
+        with self._lock:
+            self._add(("background_looks",), 1)
 
     def count_dead_letter(self) -> None:
         """The database refused the row of a call."""

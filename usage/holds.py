@@ -41,11 +41,12 @@ SPENT = """
         sum(dollars) FILTER (WHERE date_trunc('month', day) = date_trunc('month', %(today)s::date)),
         sum(dollars),
         sum(dollars) FILTER (WHERE is_held),
-        max(day) FILTER (WHERE NOT is_held)
+        max(day) FILTER (WHERE calls > 0)
     FROM (
-        SELECT key_name, day, cost AS dollars, false AS is_held FROM usage_usageday WHERE key_name = ANY(%(keys)s)
+        SELECT key_name, day, cost AS dollars, calls, false AS is_held FROM usage_usageday
+        WHERE key_name = ANY(%(keys)s)
         UNION ALL
-        SELECT key_name, day, dollars, true FROM usage_hold WHERE key_name = ANY(%(keys)s)
+        SELECT key_name, day, dollars, 0, true FROM usage_hold WHERE key_name = ANY(%(keys)s)
     ) AS spent
     GROUP BY key_name
 """

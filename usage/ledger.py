@@ -90,6 +90,11 @@ class Ledger:
         self.journal.end(request_id, row)
         counters.count_call(row)
 
+    def record_look(self, request_id: str, row: Mapping[str, Any]) -> None:
+        """The gateway itself has asked upstream about a call of before: no call has ended."""
+        self.journal.end(request_id, {**row, "by_gateway": True})
+        counters.count_look()
+
     def ship_soon(self) -> None:
         """Somebody waits until what has ended is in the tables."""
         self.shipper.ship_soon()

@@ -29,14 +29,14 @@ def read_counters() -> dict[str, Any]:
 
 
 def read_newest(most: int = NEWEST, *, failed_only: bool) -> list[Request]:
-    """The newest calls, the latest first."""
-    calls = Request.objects.filter(FAILED) if failed_only else Request.objects.all()
+    """The newest calls, the latest first, without the gateway's own looks."""
+    calls = Request.objects.filter(FAILED) if failed_only else Request.objects.filter(by_gateway=False)
     return list(calls.order_by("-request_id")[:most])
 
 
 def read_newest_of(key: str, most: int) -> list[Request]:
-    """A key's newest calls, the latest first."""
-    return list(Request.objects.filter(key_name=key).order_by("-request_id")[:most])
+    """A key's newest calls, the latest first, without the gateway's own looks."""
+    return list(Request.objects.filter(key_name=key, by_gateway=False).order_by("-request_id")[:most])
 
 
 def read_newest_failures_of(key: str, time_range: TimeRange) -> list[Request]:

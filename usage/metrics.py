@@ -21,6 +21,7 @@ MEANINGS = {
     "tokens": "Tokens of calls in the ledger's tables; cached ones are among the input, reasoning among the output.",
     "cost_dollars": "Dollars of calls that are in the ledger's tables.",
     "refused": "Requests and connections that were refused, by the code of the error.",
+    "background_looks": "Background responses whose end the gateway has seen by itself; these are no calls.",
     "dead_letters": "Rows of calls that the database refused; `manage.py ledger deadletter` lists them.",
     "damaged_records": "Records of journals that could not be read, and were set aside in damaged.log.",
     "call_duration_seconds": "From the first byte of a call to the last byte of its answer.",

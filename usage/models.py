@@ -94,6 +94,12 @@ class Request(models.Model):
     cost = models.DecimalField("dollars", max_digits=16, decimal_places=8, null=True)
     price = models.JSONField(null=True, help_text="The price the cost was computed from.")
     tags = ArrayField(models.CharField(max_length=100), default=list, blank=True)
+    by_gateway = models.BooleanField(
+        "made by the gateway",
+        default=False,
+        db_default=False,
+        help_text="A look at a background response: no call of the key, but its usage and cost are the key's.",
+    )
     digest = models.CharField(max_length=32, editable=False, help_text="Of the row as it was written (usage.rows).")
 
     class Meta:

@@ -22,6 +22,8 @@ SUMS = (
     "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "audio_seconds", "web_searches", "cost",
 )  # fmt: skip
 MOST_GROUPS = 10_000
+# A response may be counted in an hour in which no call was made.
+HAS_USE = Q(sum_calls__gt=0) | Q(sum_input_tokens__gt=0) | Q(sum_output_tokens__gt=0) | ~Q(sum_cost=0)
 
 
 def read_groups(text: str) -> tuple[str, ...]:
@@ -68,7 +70,7 @@ def _grouped(hours: QuerySet[UsageHour], groups: tuple[str, ...]) -> QuerySet[Us
     if "day" in groups:
         hours = hours.annotate(day=TruncDay("hour", tzinfo=UTC))
     named: Any = hours.values(**{f"by_{name}": F(GROUPS[name]) for name in groups})
-    found: QuerySet[UsageHour, dict[str, Any]] = named.annotate(**_sums()).filter(sum_calls__gt=0).order_by(*columns)
+    found: QuerySet[UsageHour, dict[str, Any]] = named.annotate(**_sums()).filter(HAS_USE).order_by(*columns)
     return found[:MOST_GROUPS]
 
 

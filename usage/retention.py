@@ -126,7 +126,8 @@ def hours_with_pruned_calls(hours: Collection[datetime]) -> set[datetime]:
             JOIN unnest(%s::timestamptz[], %s::uuid[], %s::uuid[]) AS wanted (hour, first_id, end_id) USING (hour)
             GROUP BY sums.hour, first_id, end_id
             HAVING sum(calls) >
-                (SELECT count(*) FROM usage_request WHERE request_id >= first_id AND request_id < end_id)
+                (SELECT count(*) FROM usage_request
+                 WHERE request_id >= first_id AND request_id < end_id AND NOT by_gateway)
             """,
             [list(hours), [first_id(hour) for hour in hours], [first_id(hour + HOUR) for hour in hours]],
         )

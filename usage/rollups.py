@@ -23,8 +23,10 @@ from usage.models import Outcome, Span
 from usage.tokens import COUNTS
 
 SUMS = (*COUNTS, "request_bytes", "response_bytes", "cost", "duration_ms")
-MAXES = ("duration_ms", "input_tokens", "cached_tokens", "output_tokens")
+TOKEN_MAXES = ("input_tokens", "cached_tokens", "output_tokens")
+MAXES = ("duration_ms", *TOKEN_MAXES)
 DAY_SUMS = ("input_tokens", "output_tokens", "cost")
+LOOK_SUMS = (*COUNTS, "cost")  # what a look of the gateway's own adds: it is no call, and took nobody's time
 TOTAL_SUMS = ("input_tokens", "cached_tokens", "output_tokens", "cost", "duration_ms")
 HISTOGRAMS = ("duration_ms", "upstream_ms", "overhead_ms")
 
@@ -41,17 +43,26 @@ class Sums:
     histograms: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
 
     def add(self, row: Mapping[str, Any], sign: int) -> None:
+        self.unpriced += sign * (row["cost"] is None)
+        if row["by_gateway"]:
+            for name in LOOK_SUMS:
+                if row[name]:
+                    self.totals[name] += sign * row[name]
+            self._add_maxima(row, TOKEN_MAXES)
+            return
         self.calls += sign
         self.errors += sign * (row["outcome"] != Outcome.SUCCESS)
-        self.unpriced += sign * (row["cost"] is None)
         for name in SUMS:
             if row[name]:
                 self.totals[name] += sign * row[name]
-        for name in MAXES:
-            self.maxima[name] = max(self.maxima[name], row[name] or 0)
+        self._add_maxima(row, MAXES)
         for name in HISTOGRAMS:
             if row[name] is not None:
                 self.histograms[name][bucket(row[name])] += sign
+
+    def _add_maxima(self, row: Mapping[str, Any], names: Iterable[str]) -> None:
+        for name in names:
+            self.maxima[name] = max(self.maxima[name], row[name] or 0)
 
     def merge(self, other: Sums, *, histograms: bool = True) -> None:
         self.calls += other.calls
@@ -101,7 +112,7 @@ class Rollup:
             model = row["response_model"] or row["request_model"]
             key, route, outcome = row["key_name"], row["route"], row["outcome"]
             self.minutes[minute, key, model, route, outcome].add(row, sign)
-            if outcome != Outcome.SUCCESS:
+            if outcome != Outcome.SUCCESS and not row["by_gateway"]:
                 hour = minute.replace(minute=0)
                 for span, start in ((Span.HOUR, hour), (Span.DAY, hour.replace(hour=0))):
                     group = (span.value, start, outcome, row["status"] or 0, row["error_code"], model, route, key)
@@ -177,7 +188,7 @@ def _failure_columns(failures: Mapping[tuple[Any, ...], Failures]) -> list[dict[
 # What of a row is summed up, and by what.
 ROW_COLUMNS = (
     "request_id", "started_at", "key_name", "request_model", "response_model", "route", "outcome", "status",
-    "error_code",
+    "error_code", "by_gateway",
     *dict.fromkeys((*SUMS, *MAXES, *HISTOGRAMS)),
 )  # fmt: skip
 HOUR_KEYS = ("hour", "key_name", "model", "route", "outcome")

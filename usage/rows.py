@@ -30,9 +30,13 @@ COLUMNS = list(FIELDS)
 COLUMN_SET = frozenset(COLUMNS)
 NAMES = ", ".join(COLUMNS)
 SUMMED = ", ".join(ROW_COLUMNS)
-# PostgreSQL computes it when a row is written and when it is verified, from the same stored values. A column that is
-# added later changes the digest: its migration must compute the digests anew.
-DIGEST = f"md5(ROW({NAMES})::text)"
+# Columns that were added later, and are false in all rows of before.
+MARKS = ("by_gateway",)
+# PostgreSQL computes it when a row is written and when it is verified, from the same stored values. A mark changes it
+# only where it is set, so that the digests of older rows stay right; any other column that is added later changes all
+# of them, and its migration must compute them anew.
+_MARKED = "".join(f" || CASE WHEN {name} THEN ' {name}' ELSE '' END" for name in MARKS)
+DIGEST = f"md5(ROW({', '.join(name for name in COLUMNS if name not in MARKS)})::text{_MARKED})"
 # What a record may leave out of a row and the table does not.
 DEFAULTS = {name: field.get_default() for name, field in FIELDS.items() if not field.null}
 STUB = "dead_letter"
@@ -199,7 +203,7 @@ def least_stub(row: Mapping[str, Any]) -> dict[str, Any]:
     """Only the id, the numbers and the objects of a stub that the database refuses as well."""
     counts = {name: row[name] for name in SUMS if _is_sound(name, row.get(name))}
     texts = {name: _cut(name, row[name]) for name in LEAST_TEXTS if _is_sound(name, row.get(name))}
-    return {**_stub_of(row), **counts, **texts, **_made_by(row)}
+    return {**_stub_of(row), **counts, **texts, **_made_by(row), "by_gateway": row.get("by_gateway") is True}
 
 
 def _made_by(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -75,9 +75,10 @@ def read_by_value(
     rows = UsageTotal.objects.filter(_within(start, end, now), dimension__in=list(found))
     groups = rows.values("dimension", "value").annotate(sum_of_calls=Sum("calls")).order_by("-sum_of_calls", "value")
     for dimension, value, calls, *sums in groups.values_list("dimension", "value", "sum_of_calls", *map(Sum, COUNTERS)):
-        if calls:
-            totals = found[dimension][value] = Totals()
-            totals.add(dict(zip(COUNTERS, sums, strict=True)))
+        totals = Totals()
+        totals.add(dict(zip(COUNTERS, sums, strict=True)))
+        if calls or totals.cost or totals.input_tokens or totals.output_tokens:
+            found[dimension][value] = totals
     return found
 
 

@@ -24,6 +24,7 @@ from usage.rollups import (
     FAILURE_KEYS,
     HISTOGRAMS,
     HOUR_KEYS,
+    LOOK_SUMS,
     SUMS,
     TOTAL_KEYS,
     TOTAL_SUMS,
@@ -35,10 +36,12 @@ HOUR = "date_trunc('hour', started_at, 'UTC')"
 DAY = "(started_at AT TIME ZONE 'UTC')::date"
 HOUR_GROUPS = f"{HOUR} AS hour, key_name, {MODEL} AS model, route, outcome"
 DAY_GROUPS = f"{DAY} AS day, key_name"
-DIFFERS = "a.{0} <> b.{0}"
+# A group that is missing on one side is one of zeros.
+DIFFERS = "COALESCE(a.{0}, 0) <> COALESCE(b.{0}, 0)"
 # Sums of doubles depend on their order.
 DOUBLES = {"audio_seconds", "duration_ms"}
-CLOSE = "abs(a.{0} - b.{0}) > 1e-6 * greatest(1, abs(a.{0}))"
+CLOSE = "abs(COALESCE(a.{0}, 0) - COALESCE(b.{0}, 0)) > 1e-6 * greatest(1, abs(COALESCE(a.{0}, 0)))"
+IS_CALL = "NOT by_gateway"
 SHIPPING_SECONDS = 15.0
 
 
@@ -69,20 +72,24 @@ def wrong_sums(
     table: str, keys: tuple[str, ...], groups: str, sums: tuple[str, ...], since: datetime | None
 ) -> Iterator[str]:
     """Groups of `table` that are not the sum of their rows. `since`: where rows have been pruned, sums stay."""
-    counters = ", ".join(f"COALESCE(sum({name}), 0) AS {name}" for name in sums)
+    counters = ", ".join(
+        f"COALESCE(sum({name}){'' if name in LOOK_SUMS else f' FILTER (WHERE {IS_CALL})'}, 0) AS {name}"
+        for name in sums
+    )
     same = " AND ".join(f"a.{key} = b.{key}" for key in keys)
     differs = " OR ".join(
         (CLOSE if name in DOUBLES else DIFFERS).format(name) for name in ("calls", "unpriced_calls", *sums)
     )
     query = f"""
         WITH a AS (
-            SELECT {groups}, count(*) AS calls, count(*) FILTER (WHERE cost IS NULL) AS unpriced_calls, {counters}
+            SELECT {groups}, count(*) FILTER (WHERE {IS_CALL}) AS calls,
+                   count(*) FILTER (WHERE cost IS NULL) AS unpriced_calls, {counters}
             FROM usage_request GROUP BY {", ".join(str(number + 1) for number in range(len(keys)))}
-        ), b AS (SELECT * FROM {table} WHERE calls <> 0)
+        ), b AS (SELECT * FROM {table})
         SELECT {", ".join(f"COALESCE(a.{key}::text, b.{key}::text)" for key in keys)}
         FROM a FULL JOIN b ON {same}
         WHERE COALESCE(a.{keys[0]}, b.{keys[0]}) >= COALESCE(%s, '-infinity'::timestamptz)
-          AND (a.calls IS NULL OR b.calls IS NULL OR {differs})
+          AND ({differs})
         LIMIT 100
     """
     with connection.cursor() as cursor:
@@ -98,7 +105,7 @@ def wrong_histograms(name: str, since: datetime | None) -> Iterator[str]:
     query = f"""
         WITH a AS (
             SELECT {HOUR_GROUPS}, width_bucket({name}, %s::float8[]) AS bucket, count(*) AS count
-            FROM usage_request WHERE {name} IS NOT NULL GROUP BY {numbers}
+            FROM usage_request WHERE {name} IS NOT NULL AND {IS_CALL} GROUP BY {numbers}
         ), b AS (
             SELECT {keys}, number - 1 AS bucket, count
             FROM usage_usagehour, unnest({name}_histogram) WITH ORDINALITY AS counts(count, number) WHERE count <> 0
@@ -118,11 +125,13 @@ def wrong_totals(since: datetime | None) -> Iterator[str]:
     day_ago = database_now() - timedelta(days=1)
     minutes_since = max(day_ago, since) if since else day_ago
     hour_columns = ", ".join((*HOUR_KEYS, "calls", "unpriced_calls", *TOTAL_SUMS))
-    row_columns = ", ".join(f"COALESCE({name}, 0)" for name in TOTAL_SUMS)
+    row_columns = ", ".join(
+        f"COALESCE({name if name in LOOK_SUMS else f'CASE WHEN {IS_CALL} THEN {name} END'}, 0)" for name in TOTAL_SUMS
+    )
     hours = f"SELECT {hour_columns} FROM usage_usagehour"
     rows = f"""
-        SELECT started_at AS hour, key_name, {MODEL} AS model, route, outcome, 1 AS calls, (cost IS NULL)::int,
-               {row_columns}
+        SELECT started_at AS hour, key_name, {MODEL} AS model, route, outcome, ({IS_CALL})::int AS calls,
+               (cost IS NULL)::int, {row_columns}
         FROM usage_request WHERE started_at >= %s AND request_id >= %s
     """
     yield from _wrong_totals((Span.HOUR, Span.DAY), hours, [], None)
@@ -147,13 +156,13 @@ def _wrong_totals(spans: tuple[Span, ...], source: str, values: list[Any], since
             FROM ({source}) AS source ({columns}),
                  LATERAL (VALUES {starts}) AS spans (span, start),
                  LATERAL (VALUES ('all', ''), {groups}) AS groups (dimension, value)
-            GROUP BY 1, 2, 3, 4 HAVING sum(calls) <> 0
-        ), b AS (SELECT * FROM usage_usagetotal WHERE calls <> 0 AND span = ANY(%s))
+            GROUP BY 1, 2, 3, 4
+        ), b AS (SELECT * FROM usage_usagetotal WHERE span = ANY(%s))
         SELECT COALESCE(a.span, b.span), COALESCE(a.dimension, b.dimension), COALESCE(a.start, b.start)::text,
                COALESCE(a.value, b.value)
         FROM a FULL JOIN b ON {" AND ".join(f"a.{key} = b.{key}" for key in TOTAL_KEYS)}
         WHERE COALESCE(a.start, b.start) > COALESCE(%s, '-infinity'::timestamptz)
-          AND (a.calls IS NULL OR b.calls IS NULL OR {differs})
+          AND ({differs})
         LIMIT 100
     """
     with connection.cursor() as cursor:
@@ -196,7 +205,7 @@ def wrong_failures(since: datetime | None) -> Iterator[str]:
             FROM usage_request, LATERAL (
                 VALUES ('hour', {HOUR}), ('day', date_trunc('day', started_at, 'UTC'))
             ) AS spans (span, start)
-            WHERE outcome <> 'success' GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+            WHERE outcome <> 'success' AND {IS_CALL} GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
         ), b AS (SELECT {keys}, calls FROM usage_errortotal WHERE calls <> 0)
         SELECT {", ".join(f"{key}::text" for key in FAILURE_KEYS)} FROM a FULL JOIN b USING ({keys})
         WHERE start >= COALESCE(%s, '-infinity'::timestamptz) AND a.calls IS DISTINCT FROM b.calls

@@ -1,0 +1,19 @@
+"""Old code that still runs writes rows without the column; they are calls, and it counts them as such."""
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+
+    dependencies = [
+        ('usage', '0011_database_clock'),
+    ]
+
+    operations = [
+        migrations.RunSQL("SET LOCAL lock_timeout = '30s'", ""),
+        migrations.AddField(
+            model_name='request',
+            name='by_gateway',
+            field=models.BooleanField(db_default=False, default=False, help_text="A look at a background response: no call of the key, but its usage and cost are the key's.", verbose_name='made by the gateway'),
+        ),
+    ]
