@@ -132,7 +132,7 @@ def sums_of(rows: Sequence[Request]) -> tuple[dict[Any, Any], dict[Any, Any]]:
     days: dict[Any, Any] = defaultdict(list)
     for row in rows:
         moment = row.started_at.astimezone(UTC)
-        model = row.response_model or row.request_model
+        model = "(unknown model)" if row.unknown_model else row.response_model or row.request_model
         hours[moment.replace(minute=0, second=0, microsecond=0), row.key_name, model, row.route, row.outcome].append(
             row
         )

@@ -100,6 +100,9 @@ class Request(models.Model):
         db_default=False,
         help_text="A look at a background response: no call of the key, but its usage and cost are the key's.",
     )
+    # Which sums the row is in (usage.names).
+    unknown_model = models.BooleanField(default=False, db_default=False, help_text="Summed up as (unknown model).")
+    other_code = models.BooleanField(default=False, db_default=False, help_text="Summed up as (other code).")
     digest = models.CharField(max_length=32, editable=False, help_text="Of the row as it was written (usage.rows).")
 
     class Meta:
@@ -125,6 +128,7 @@ class Request(models.Model):
             models.Index(fields=["status", "request_id"], name="usage_request_status", condition=FAILED_STATUS),
             models.Index(fields=["error_code", "request_id"], name="usage_request_code", condition=FAILED),
             models.Index(fields=["request_id"], name="usage_request_failures", condition=FAILED),
+            models.Index(fields=["request_id"], name="usage_request_unknown", condition=models.Q(unknown_model=True)),
             models.Index(fields=["cost"], include=["request_id"], name="usage_request_cost"),
             models.Index(fields=["duration_ms"], include=["request_id"], name="usage_request_duration"),
         )
@@ -269,6 +273,18 @@ class ErrorTotal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.span} {self.start:%Y-%m-%d %H} {self.outcome} {self.status} {self.error_code} {self.key_name}"
+
+
+class KnownName(models.Model):
+    """A name of a model or of an error that has sums of its own. Written by `usage.names` only."""
+
+    pk = models.CompositePrimaryKey("kind", "name")
+    kind = models.CharField(max_length=5)
+    name = models.CharField(max_length=200)
+    learnt_on = models.DateField(db_index=True, help_text="In UTC, by the database's clock.")
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
 
 
 class KnownError(models.Model):

@@ -42,6 +42,7 @@ from usage.own_prices import OwnPrice
 
 SOURCE = f"genai-prices {genai_prices.__version__}"
 OPENAI = next(provider for provider in providers if provider.id == "openai")
+LISTED_MODELS = frozenset(info.id for info in OPENAI.models)  # by their exact names
 SOLE_SELLERS = {"anthropic", "google", "x-ai"}
 OPEN_WEIGHTS = "gpt-oss-"
 # genai-prices takes any name with "moderation" in it, a fine-tuned model's suffix too.

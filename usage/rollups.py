@@ -20,6 +20,7 @@ from django.db.backends.utils import CursorWrapper
 
 from usage.histogram import bucket
 from usage.models import Outcome, Span
+from usage.names import summed_code, summed_model
 from usage.tokens import COUNTS
 
 SUMS = (*COUNTS, "request_bytes", "response_bytes", "cost", "duration_ms")
@@ -109,13 +110,13 @@ class Rollup:
     def add(self, rows: Iterable[Mapping[str, Any]], sign: int = 1) -> None:
         for row in rows:
             minute: datetime = row["started_at"].astimezone(UTC).replace(second=0, microsecond=0)
-            model = row["response_model"] or row["request_model"]
+            model = summed_model(row)
             key, route, outcome = row["key_name"], row["route"], row["outcome"]
             self.minutes[minute, key, model, route, outcome].add(row, sign)
             if outcome != Outcome.SUCCESS and not row["by_gateway"]:
                 hour = minute.replace(minute=0)
                 for span, start in ((Span.HOUR, hour), (Span.DAY, hour.replace(hour=0))):
-                    group = (span.value, start, outcome, row["status"] or 0, row["error_code"], model, route, key)
+                    group = (span.value, start, outcome, row["status"] or 0, summed_code(row), model, route, key)
                     self.failures[group].add(row, sign)
 
     def write(self, cursor: CursorWrapper) -> None:
@@ -188,7 +189,7 @@ def _failure_columns(failures: Mapping[tuple[Any, ...], Failures]) -> list[dict[
 # What of a row is summed up, and by what.
 ROW_COLUMNS = (
     "request_id", "started_at", "key_name", "request_model", "response_model", "route", "outcome", "status",
-    "error_code", "by_gateway",
+    "error_code", "by_gateway", "unknown_model", "other_code",
     *dict.fromkeys((*SUMS, *MAXES, *HISTOGRAMS)),
 )  # fmt: skip
 HOUR_KEYS = ("hour", "key_name", "model", "route", "outcome")

@@ -20,6 +20,7 @@ from django.db.backends.utils import CursorWrapper
 from usage.counters import counters
 from usage.holds import settle_holds
 from usage.models import Outcome, Request, UsageSource
+from usage.names import mark_unknown
 from usage.responses import COUNTED_LATER, settle_responses
 from usage.rollups import ROW_COLUMNS, SUMS, Rollup
 from usage.stored_objects import object_ids, write_objects
@@ -31,7 +32,7 @@ COLUMN_SET = frozenset(COLUMNS)
 NAMES = ", ".join(COLUMNS)
 SUMMED = ", ".join(ROW_COLUMNS)
 # Columns that were added later, and are false in all rows of before.
-MARKS = ("by_gateway",)
+MARKS = ("by_gateway", "unknown_model", "other_code")
 # PostgreSQL computes it when a row is written and when it is verified, from the same stored values. A mark changes it
 # only where it is set, so that the digests of older rows stay right; any other column that is added later changes all
 # of them, and its migration must compute them anew.
@@ -98,7 +99,7 @@ def write_rows(rows: Sequence[Mapping[str, Any]]) -> int:
         if lesser := _dictionaries(cursor):
             rollup.add(lesser, sign=-1)
             cursor.execute(DELETE_BODIES, [[row["request_id"] for row in lesser]])
-        settled = settle_responses(by_id.values())
+        settled = settle_responses(mark_unknown(cursor, list(by_id.values())))
         replaced = _take_estimates_back(cursor, settled.replaced, rollup)
         cursor.execute(INSERT_ROWS, [orjson.dumps([_columns(row) for row in settled.rows]).decode()])
         inserted = _dictionaries(cursor)

@@ -21,6 +21,7 @@ from django.db import connection
 from usage.addresses import mapped_address, plain_address
 from usage.ids import first_id
 from usage.models import Dimension, Outcome, Request, Span, UsageTotal
+from usage.names import NAMED_MODEL_SQL, OTHER_CODE, UNKNOWN_MODEL
 from usage.patience import limited_patience
 from usage.ranges import read_moment, read_range
 
@@ -32,11 +33,10 @@ FIRST_SLICE, LONGEST_SLICE = 1000, 8000
 RARE = 10_000  # so few calls beyond a threshold are walked one by one
 MOST_CHOICES = 300
 MOST_NAMES = 8  # of keys and of models that a text is part of
-MODEL = "COALESCE(NULLIF(response_model, ''), request_model)"
 ID_COLUMNS = ("incoming_request_id", "upstream_request_id", "response_id")
 # What conditions look at.
-LOOKED_AT = f"""request_id, key_name, {MODEL} AS model, route, outcome, status, stream, cost, duration_ms, error_code,
-    error_message, client_address"""
+LOOKED_AT = f"""request_id, key_name, {NAMED_MODEL_SQL} AS model, unknown_model, route, outcome, status, stream, cost,
+    duration_ms, error_code, other_code, error_message, client_address"""
 NO_STATUS = "none"
 ANY_FAILURE = "failed"
 NOT_IN_QUERY = frozenset({"since", "until", "faults", "with_messages"})
@@ -105,6 +105,7 @@ class Condition:
 
 
 FAILED = Condition("outcome <> 'success'", has_index=True)
+UNKNOWN = Condition("unknown_model", has_index=True)
 IN_SLICE = {"key": "key_name", "model": "model", "route": "route"}
 FAILURES = frozenset(Outcome.values) - {Outcome.SUCCESS}
 
@@ -268,13 +269,14 @@ def _plan(filters: Filters, before: UUID | None) -> list[Walk]:
         return [Walk(along, [condition for condition in conditions if condition is not along], at, floor, rare)]
     pattern = f"%{_escaped(filters.q)}%"
     names = [
-        Condition(f"{column} = %s", (name,))
-        for dimension, column in ((Dimension.KEY, "key_name"), (Dimension.MODEL, MODEL))
+        UNKNOWN if name == UNKNOWN_MODEL else Condition(f"{column} = %s", (name,))
+        for dimension, column in ((Dimension.KEY, "key_name"), (Dimension.MODEL, NAMED_MODEL_SQL))
         for name in _names_like(dimension, filters.q)
     ]
-    text = Condition("error_code ILIKE %s", (pattern,))
-    if filters.with_messages:
-        text = Condition("(error_message ILIKE %s OR error_code ILIKE %s)", (pattern, pattern))
+    # The totals do not know the names of models that upstream has never answered for; the rows of failures do.
+    texts = ["error_code ILIKE %s", "unknown_model AND model ILIKE %s"]
+    texts += ["error_message ILIKE %s"] if filters.with_messages else []
+    text = Condition(f"({' OR '.join(texts)})", (pattern,) * len(texts))
     return [
         *(Walk(name, conditions, at, floor) for name in names),
         Walk(FAILED, [text, *conditions], at, floor),
@@ -284,7 +286,11 @@ def _plan(filters: Filters, before: UUID | None) -> list[Walk]:
 def _conditions(filters: Filters) -> list[Condition]:
     """Those with an index first, the narrowest, by experience, at the front."""
     found: list[Condition] = []
-    if filters.code is not None:
+    if filters.model == UNKNOWN_MODEL:
+        found.append(UNKNOWN)
+    if filters.code == OTHER_CODE:
+        found += [FAILED, Condition("other_code")]
+    elif filters.code is not None:
         found.append(Condition("outcome <> 'success' AND error_code = %s", (filters.code,), has_index=True))
     if filters.status == NO_STATUS:
         found += [FAILED, Condition("status IS NULL")]
@@ -297,8 +303,9 @@ def _conditions(filters: Filters) -> list[Condition]:
         found.append(FAILED)
     if filters.outcome in Outcome.values:
         found.append(Condition("outcome = %s", (filters.outcome,)))
-    for name, column in (("model", MODEL), ("key", "key_name"), ("route", "route")):
-        if (value := getattr(filters, name)) is not None:
+    for name, column in (("model", NAMED_MODEL_SQL), ("key", "key_name"), ("route", "route")):
+        value = getattr(filters, name)
+        if value is not None and (name, value) != ("model", UNKNOWN_MODEL):
             found.append(Condition(f"{column} = %s", (value,), has_index=True, in_slice=f"{IN_SLICE[name]} = %s"))
     if filters.stream:
         found.append(Condition("stream" if filters.stream == "yes" else "NOT stream"))

@@ -16,6 +16,7 @@ from usage.histogram import ENDS
 from usage.holds import find_strays
 from usage.ids import first_id
 from usage.models import Span
+from usage.names import SUMMED_CODE_SQL, SUMMED_MODEL_SQL
 from usage.retention import comparable_since
 from usage.rollups import (
     DAY_KEYS,
@@ -31,10 +32,9 @@ from usage.rollups import (
 )
 from usage.rows import DIGEST
 
-MODEL = "COALESCE(NULLIF(response_model, ''), request_model)"
 HOUR = "date_trunc('hour', started_at, 'UTC')"
 DAY = "(started_at AT TIME ZONE 'UTC')::date"
-HOUR_GROUPS = f"{HOUR} AS hour, key_name, {MODEL} AS model, route, outcome"
+HOUR_GROUPS = f"{HOUR} AS hour, key_name, {SUMMED_MODEL_SQL} AS model, route, outcome"
 DAY_GROUPS = f"{DAY} AS day, key_name"
 # A group that is missing on one side is one of zeros.
 DIFFERS = "COALESCE(a.{0}, 0) <> COALESCE(b.{0}, 0)"
@@ -130,7 +130,7 @@ def wrong_totals(since: datetime | None) -> Iterator[str]:
     )
     hours = f"SELECT {hour_columns} FROM usage_usagehour"
     rows = f"""
-        SELECT started_at AS hour, key_name, {MODEL} AS model, route, outcome, ({IS_CALL})::int AS calls,
+        SELECT started_at AS hour, key_name, {SUMMED_MODEL_SQL} AS model, route, outcome, ({IS_CALL})::int AS calls,
                (cost IS NULL)::int, {row_columns}
         FROM usage_request WHERE started_at >= %s AND request_id >= %s
     """
@@ -200,8 +200,8 @@ def wrong_failures(since: datetime | None) -> Iterator[str]:
     keys = ", ".join(FAILURE_KEYS)
     query = f"""
         WITH a AS (
-            SELECT span, start, outcome, COALESCE(status, 0) AS status, error_code, {MODEL} AS model, route,
-                   key_name, count(*) AS calls
+            SELECT span, start, outcome, COALESCE(status, 0) AS status, {SUMMED_CODE_SQL} AS error_code,
+                   {SUMMED_MODEL_SQL} AS model, route, key_name, count(*) AS calls
             FROM usage_request, LATERAL (
                 VALUES ('hour', {HOUR}), ('day', date_trunc('day', started_at, 'UTC'))
             ) AS spans (span, start)
