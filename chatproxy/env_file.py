@@ -14,6 +14,7 @@ the line in it, since most lines of such a file are secrets.
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,13 +34,13 @@ class EnvFileError(ImproperlyConfigured):
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """The variables of the file, by name; of a name that is there twice, the last one.
+    """The variables of the file, by name; of a name that is there twice, the last one. A missing file has none.
 
     Raises:
-        EnvFileError: the file or a line of it cannot be read.
+        EnvFileError: the file or a line of it cannot be read, or something else is in its place.
     """
     try:
-        content = path.read_bytes()
+        content = _content(path)
     except OSError:
         raise EnvFileError(f"{path} cannot be read; check its owner and mode") from None
     try:
@@ -47,6 +48,23 @@ def read_env_file(path: Path) -> dict[str, str]:
     except UnicodeDecodeError as error:
         raise _fault(path, content.count(b"\n", 0, error.start) + 1, "is not UTF-8 text") from None
     return dict(_variables(path, text.replace("\r\n", "\n")))
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of the file; none if nothing has its name."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise EnvFileError(f"{path} is a symbolic link to a file that does not exist") from None
+    if stat.S_ISDIR(mode):
+        raise EnvFileError(f"{path} is a directory; it must be a file (Docker makes one of a mount without a source)")
+    if not stat.S_ISREG(mode) and not stat.S_ISCHR(mode):  # a pipe gives its text once, and every process reads it
+        raise EnvFileError(f"{path} is a pipe or a socket; it must be a file")
+    return path.read_bytes()
 
 
 def _variables(path: Path, text: str) -> Iterator[tuple[str, str]]:

@@ -248,7 +248,5 @@ def load() -> dict[str, Any]:
 
 def read_file(path: Path, names: set[str]) -> dict[str, str]:
     """The known, non-empty variables of one `.env` file; a missing file has none."""
-    if not path.exists():
-        return {}
     found = read_env_file(path)
     return {name: value for name, value in found.items() if name in names and value.strip()}

@@ -16,8 +16,8 @@ from django.db import connection, connections
 from django.db.utils import Error
 
 from chatproxy.connections import allowed_files, files_needed
+from chatproxy.database_refusals import is_lasting, reason_of
 from chatproxy.database_settings import find_fault
-from chatproxy.logs import without_secrets
 from proxyapi.loops import is_own_address
 from proxyapi.proxies import proxy_fault
 from usage.database_lock import wait_for_lock
@@ -82,7 +82,8 @@ def wait_for_database(output: Output) -> None:
     """An external database may start after us: compose and Kubernetes keep no order.
 
     Raises:
-        StartError: the database did not answer in time, or cannot hold the ledger (`chatproxy.database_settings`).
+        StartError: the database did not answer in time, refuses for good (`chatproxy.database_refusals`), or cannot
+            hold the ledger (`chatproxy.database_settings`).
     """
     deadline = time.monotonic() + DATABASE_UP_WITHIN
     said = False
@@ -91,7 +92,9 @@ def wait_for_database(output: Output) -> None:
             with _connect() as probe:
                 fault = find_fault(probe)
         except psycopg.Error as error:
-            reason = without_secrets(str(error).strip().rpartition("\n")[2].strip()) or type(error).__name__
+            reason = reason_of(error)
+            if is_lasting(error):
+                raise StartError(f"the database refuses: {reason}; correct DATABASE_URL, or the database") from None
             if time.monotonic() > deadline:
                 raise StartError(f"the database cannot be reached: {reason}") from None
             if not said:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -102,10 +105,53 @@ def test_bytes_that_are_no_text_are_named_by_their_line(path: Path) -> None:
     assert pieces_in(str(caught.value)) == []
 
 
-def test_a_directory_in_its_place_is_one_line(path: Path) -> None:
-    path.mkdir()
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.path.relpath(path))  # a socket's path may have a hundred characters only
+
+
+IN_ITS_PLACE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a directory": (lambda path: path.mkdir(), "is a directory; it must be a file"),
+    "a link to a directory": (lambda path: path.symlink_to(path.parent), "is a directory; it must be a file"),
+    "a dangling link": (lambda path: path.symlink_to("nowhere"), "is a symbolic link to a file that does not exist"),
+    "a loop of links": (lambda path: path.symlink_to(path), "cannot be read; check its owner and mode"),
+    "a pipe": (lambda path: os.mkfifo(path), "is a pipe or a socket; it must be a file"),
+    "a socket": (make_socket, "is a pipe or a socket; it must be a file"),
+}
+
+
+@pytest.mark.parametrize("name", IN_ITS_PLACE)
+def test_what_is_no_file_in_its_place_is_one_line(path: Path, name: str) -> None:
+    make, fault = IN_ITS_PLACE[name]
+    make(path)
+    with pytest.raises(EnvFileError, match=rf"^{re.escape(str(path))} {fault}") as caught:
+        read_env_file(path)
+
+    assert "\n" not in str(caught.value)
+
+
+def test_a_directory_that_may_not_be_searched_is_one_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the superuser, who runs these tests in a container, finds everything."""
+
+    def denied(_path: Path) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "lstat", denied)
     with pytest.raises(EnvFileError, match="cannot be read; check its owner and mode"):
         read_env_file(path)
+
+
+@pytest.mark.parametrize("place", [".env", "nowhere/.env", "file/.env"])
+def test_a_missing_file_has_no_variables(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+
+    assert read_env_file(tmp_path / place) == {}
+
+
+def test_an_empty_device_hides_a_file(path: Path) -> None:
+    path.symlink_to(os.devnull)
+
+    assert read_env_file(path) == {}
 
 
 @given(st.text(alphabet="AB=:'\"# \t\n\r\\$xport_1é\u2028", max_size=60))

@@ -1,0 +1,43 @@
+"""Owns what a failed connection to the database means: its reason in one line, and whether it may pass by itself.
+
+A database that starts after the server refuses connections, has no name yet, or says that it is starting up. A wrong
+password, name or option stays wrong. psycopg gives no SQLSTATE for a failed connection (psycopg/psycopg#1188), so the
+words are read: those of libpq, and PostgreSQL's, PgBouncer's and Supavisor's in English. A failure in other words is
+taken for one that may pass.
+"""
+
+from __future__ import annotations
+
+import re
+
+import psycopg
+
+from chatproxy.logs import without_secrets
+
+# libpq has not even tried: what it was given is wrong.
+_BAD_OPTION = re.compile(r"connection is bad: (?!connection to server )")
+_LASTING = re.compile(
+    r"authentication failed|no password supplied|password must|not permitted to log in|no pg_hba\.conf entry"
+    r"|pg_hba\.conf rejects|permission denied for database|(?:role|database) \"[^\n]*\" does not exist"
+    r"|unrecognized configuration parameter|(?:invalid|bad) value for |invalid command-line argument"
+    r"|server does not support SSL|certificate file \"|private key file \"|certificate verify failed|SSL error: "
+    r"|unsupported startup parameter|no such (?:user|database)|Tenant or user not found"
+)
+_PLACE = re.compile(r".*(?:connection is bad|failed): +|(?:FATAL|ERROR): +")
+
+
+def reason_of(error: psycopg.Error) -> str:
+    """Why the connection failed: the first reason that libpq gives, without addresses and secrets."""
+    first = str(error).strip().partition("\n")[0]
+    return without_secrets(_PLACE.sub("", first).strip()) or type(error).__name__
+
+
+def is_lasting(error: psycopg.Error) -> bool:
+    """Whether no waiting mends it. Of several hosts, each must say so."""
+    if isinstance(error, psycopg.ProgrammingError):  # an option's value cannot be read
+        return True
+    text = str(error)
+    if _BAD_OPTION.match(text):
+        return True
+    attempts = [line for line in text.splitlines() if "failed: " in line]
+    return bool(attempts) and all(_LASTING.search(line) for line in attempts)
