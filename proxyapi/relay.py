@@ -23,6 +23,7 @@ from proxyapi.calls import Call
 from proxyapi.exceptions import ProxyError, UpstreamTruncated
 from proxyapi.upstream import UpstreamAnswer
 from usage import event_stream
+from usage.answers import begins_object
 from usage.event_stream import BOM
 from usage.models import Outcome
 
@@ -206,7 +207,7 @@ class EventRelay(Relay):
 
     def _last_pieces(self) -> list[bytes]:
         rest = self._framer.flush()
-        if rest and not self._call.answer.has_events and rest.lstrip().startswith(b"{"):
+        if rest and not self._call.answer.has_events and begins_object(rest):
             return [self._read_plain(rest)]
         pieces = [self._read_events(rest)] if rest else []
         if self._call.answer.lacks_end:
@@ -218,7 +219,7 @@ class EventRelay(Relay):
             self._call.upstream_ended()
             self.fail(error)
             pieces.append(self._last_words(error))
-        elif self._dialect.trailer and not self._last_events.rstrip().endswith(b"data: [DONE]"):
+        elif self._dialect.trailer and not self._call.answer.has_done:
             pieces.append(self._after_event(self._dialect.trailer))
         return [piece for piece in pieces if piece]
 
@@ -264,5 +265,8 @@ class RelayResponse(HttpResponseBase):
     streaming = True
 
     def __init__(self, relay: Relay) -> None:
-        super().__init__(status=relay.status, headers=relay.headers)
+        headers = relay.headers
+        super().__init__(status=relay.status, headers=headers)
+        if "content-type" not in headers:
+            del self["content-type"]  # Django's: upstream said none
         self.relay = relay

@@ -15,7 +15,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Protocol
@@ -36,7 +36,6 @@ from proxyapi.headers import Headers, pass_down
 from proxyapi.json_members import Body as JSONBody
 from proxyapi.transport import Transport
 from proxyapi.transport_faults import Broken, ConnectTimeout, InvalidStatus, Late, NotConnected, Silent, TransportFault
-from usage.event_stream import begins_stream
 
 logger = logging.getLogger(__name__)
 
@@ -173,13 +172,13 @@ class UpstreamAnswer:
             self._body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         return self._body
 
-    async def begins_as_events(self) -> bool:
-        """Waits for the first bytes of the body, and tells whether they begin a stream of events, whatever its label.
+    async def begins_as(self, reads: Callable[[bytes], bool | None]) -> bool:
+        """Waits for the first bytes of the body until `reads` knows what they begin, whatever the label says.
 
         The answer is closed if they do not come. Raises as `read`.
         """
         try:
-            while (begins := begins_stream(self._start)) is None and (piece := await self._chunk(bytes)):
+            while (begins := reads(self._start)) is None and (piece := await self._chunk(bytes)):
                 self._start += piece
         except BaseException:  # a border: whatever it is, it is cleaned up and goes on
             self.close()

@@ -144,6 +144,16 @@ def test_a_stated_zero_is_a_zero_and_what_is_not_stated_is_absent() -> None:
     assert read({"object": "response", "usage": None}).counts == {}
 
 
+@pytest.mark.parametrize(("stated", "count"), [(5.0, 5), (5.5, 6), (0.0, 0), (1e15, 10**15), (0.2, 1)])
+def test_tokens_are_whole_however_they_are_written(stated: float, count: int) -> None:
+    """As `5.0` by servers that compute with fractions: the ledger's columns take whole numbers only."""
+    counts = read_counts({"prompt_tokens": stated, "completion_tokens_details": {"reasoning_tokens": stated}})
+
+    assert counts == {"input_tokens": count, "reasoning_tokens": count}
+    assert all(isinstance(value, int) for value in counts.values())
+    assert read_counts({"type": "duration", "seconds": stated}) == {"audio_seconds": stated}
+
+
 @pytest.mark.parametrize("count", [-1, 2**53, "7", None, True, 1e400, [], {}])
 def test_what_is_no_count_is_unknown(count: Any) -> None:
     assert read_counts({"prompt_tokens": count, "completion_tokens": 1}) == {"output_tokens": 1}
@@ -158,7 +168,8 @@ def test_what_is_no_count_is_unknown(count: Any) -> None:
         ),
         ({"error": {"message": "No", "code": None}}, {"type": "", "code": "", "message": "No"}),
         ({"error": {"code": 429}}, {"type": "", "code": "429", "message": ""}),
-        ({"error": "a string"}, None),
+        ({"error": "a string"}, {"type": "", "code": "", "message": "a string"}),
+        ({"error": ""}, None),
         (
             {**RESPONSE, "status": "failed", "error": {"code": "server_error", "message": "Oh"}},
             {"type": "", "code": "server_error", "message": "Oh"},

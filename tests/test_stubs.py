@@ -25,6 +25,8 @@ MORE_POISON: dict[str, dict[str, Any]] = {
     "an agent with NUL": {"user_agent": "curl\0"},
     "a time that is none": {"upstream_ms": "long"},
     "an outcome too long": {"error_type": "x" * 201},
+    "a whole number with a point": {"input_tokens": 1000.0, "output_tokens": 500.0, "user_agent": "curl\0"},
+    "whole numbers with points": {"input_tokens": 1000.0, "cached_tokens": 200.0},
     "a caller's id too long": {"incoming_request_id": "x" * 129},
 }
 SOUND_FOR_PRICE = {name: fault for name, fault in {**POISON, **MORE_POISON}.items() if name not in PRICELESS}
@@ -116,3 +118,14 @@ def test_a_stub_that_is_refused_too_leaves_its_numbers(tmp_path: Path) -> None:
     finally:
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE usage_request DROP CONSTRAINT odd")
+
+
+def test_a_stub_whose_numbers_are_refused_is_a_row(tmp_path: Path) -> None:
+    """The sums cannot take them: every call is in the ledger all the same."""
+    ship(tmp_path, end(call()))
+    UsageTotal.objects.update(input_tokens=2**63 - 1)
+    row = call()
+    ship(tmp_path, end(row))
+    stub = Request.objects.get(request_id=row["request_id"])
+    assert (stub.error_code, stub.key_name, stub.input_tokens) == ("dead_letter", row["key_name"], None)
+    assert [letter["input_tokens"] for letter in letters(tmp_path)] == [row["input_tokens"]]

@@ -48,6 +48,7 @@ class AnswerText:
         self._names: dict[Any, str] = {}
         self._finished: set[str] = set()  # places of choices
         self._left_out = 0
+        self.choice_error: dict[str, Any] | None = None  # of a choice that has ended with one
 
     def feed(self, event: dict[str, Any]) -> None:
         """Reads the data of one event; what it does not know it leaves alone."""
@@ -64,8 +65,8 @@ class AnswerText:
 
     @property
     def size(self) -> int:
-        """Bytes of text seen so far, also those that were not kept."""
-        return self._left_out + sum(part.left_out + part.size for part in self._parts.values())
+        """Bytes of the answer's text seen so far, also those that were not kept; an error's words are none of it."""
+        return self._left_out + sum(part.left_out + part.size for part in self._parts.values() if part.kind != "error")
 
     @property
     def has_finished_choices(self) -> bool:
@@ -114,8 +115,10 @@ class AnswerText:
 
     def _read_choice(self, choice: dict[str, Any]) -> None:
         place = f"choice {_number(choice.get('index'))}"
-        if choice.get("finish_reason") and len(self._finished) < _MOST_CHOICES:
+        if (reason := choice.get("finish_reason")) and len(self._finished) < _MOST_CHOICES:
             self._finished.add(place)
+        if reason == "error" or "error" in choice:
+            self._read_choice_error(choice.get("error"))
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             self._add(place, "text", choice.get("text"))  # the older completions
@@ -124,6 +127,7 @@ class AnswerText:
         if len(delta) == 1 and "content" in delta:  # as of nearly every chunk
             return
         self._add(place, "refusal", delta.get("refusal"))
+        self._add(place, "reasoning", delta.get("reasoning_content") or delta.get("reasoning"))
         audio = delta.get("audio")
         if isinstance(audio, dict):
             self._add(place, "audio transcript", audio.get("transcript"))
@@ -134,6 +138,16 @@ class AnswerText:
                 if isinstance(asked, dict):
                     text = asked.get(content) or ""
                     self._add(place, "tool call", text, asked.get("name"), _number(call.get("index")))
+        asked = delta.get("function_call")  # the older form of a tool call
+        if isinstance(asked, dict):
+            self._add(place, "function call", asked.get("arguments") or "", asked.get("name"))
+
+    def _read_choice_error(self, error: object) -> None:
+        """OpenRouter's: `finish_reason` is "error", and the choice or the chunk has an object with the words."""
+        if isinstance(error, dict):
+            self.choice_error = error
+        elif self.choice_error is None:
+            self.choice_error = {"code": "error", "message": error if isinstance(error, str) else ""}
 
     def _read_event(self, kind: str, event: dict[str, Any]) -> None:
         number = _number(event.get("output_index"))

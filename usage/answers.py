@@ -15,7 +15,7 @@ import orjson
 
 from usage import event_stream
 from usage.answer_text import READ_TYPES, TEXT_DELTAS, AnswerText, parse_event
-from usage.error_words import ErrorFacts, body_error, error_facts, stated_error, text_error
+from usage.error_words import ErrorFacts, body_error, event_error, stated_error
 from usage.json_outline import read_outline
 from usage.made_objects import DERIVED, ITEM_EVENTS, MadeObjects
 from usage.tokens import read_counts
@@ -44,6 +44,11 @@ WANTED_OF_OBJECTS = WANTED | {path[0] for paths in DERIVED.values() for path in 
 # Of larger events, only those that say something are parsed: some have a picture in them.
 _LARGE_EVENT = 4096
 _LARGEST_EVENT = 4 * 1024 * 1024
+_TERMINAL_STATUSES = {"completed", "failed", "incomplete", "cancelled"}  # of a response
+_FIRST_EVENT_TYPES = {"response.created", "response.queued", "response.in_progress"}
+_ERROR_TEXT = re.compile(rb"[\W_]*+error\b", re.IGNORECASE)
+_OBJECT = re.compile(rb'(?:\xef\xbb\xbf)?\s*+\{\s*+["}]')
+_BEGINNING_OF_OBJECT = re.compile(rb"(?:\xef(?:\xbb(?:\xbf)?)?)?\s*+(?:\{\s*+)?")
 _TYPE = re.compile(rb'"type"\s*+:\s*+"((?:response|transcript|image|speech)[._a-z]*+)"')
 
 
@@ -66,11 +71,13 @@ class Answer:
         self.counts: dict[str, int | float] = {}
         self.error: ErrorFacts | None = None
         self.finished = False
+        self.has_done = False  # whether `[DONE]` has come
         self.must_end = False
         self.text: AnswerText | None = None
         self.objects: MadeObjects | None = None
         self._events = 0
         self._has_end = False  # whether the dialect of its events has a last one
+        self._has_last_type = False  # and it is one of a type: `[DONE]` alone does not end it
 
     def read_body(self, body: bytes) -> None:
         """Reads a whole JSON body; anything else is left alone."""
@@ -105,11 +112,14 @@ class Answer:
     def _read_data(self, name: bytes, data: bytes) -> None:
         self._events += 1
         if data[-1:] != b"}" and data.strip() == event_stream.DONE:
-            self.finished = True
+            self.has_done = True
+            self.finished = self.finished or not self._has_last_type
             return
         if len(data) > _LARGE_EVENT and self._events > 1 and name != b"error" and not _says_something(data):
             return
-        event = parse_event(data)
+        event = parse_event(data) or _odd_event(data)
+        if name and "type" not in event and event:
+            event["type"] = name.decode("utf-8", "replace")  # some servers say it in one place only
         if self.text is not None:
             self.text.feed(event)
         kind, inner = event.get("type"), None
@@ -123,11 +133,19 @@ class Answer:
         if not self.model or inner is not None or event.get("usage") is not None or error is not None:
             self.read(inner if isinstance(inner, dict) else event)
         if not self._has_end:
-            self._has_end = _has_last_event(event)
-        if isinstance(kind, str) and kind in FINAL_EVENT_TYPES:
+            self._has_last_type = isinstance(kind, str) and kind.startswith(_TYPES_WITH_END)
+            self._has_end = self._has_last_type or isinstance(event.get("choices"), list)
+        if isinstance(kind, str) and (kind in FINAL_EVENT_TYPES or _ends_response(kind, inner)):
             self._read_final(kind)
-        if error or kind == "error" or name == b"error" or event.get("object") == "error":
+        if (
+            error
+            or name == b"error"
+            or (name and not event and _names_error(name))
+            or (not event.get("choices") and _is_error(event))
+        ):
             self._read_error_event(event, data)
+        elif self.text is not None and self.text.choice_error is not None:
+            self._read_error_event(self.text.choice_error, data)
 
     def _read_final(self, kind: str) -> None:
         self.finished = True
@@ -137,7 +155,7 @@ class Answer:
     def _read_error_event(self, event: dict[str, Any], data: bytes) -> None:
         """Reads an event that says what went wrong; nothing follows it."""
         self.finished = True
-        facts = stated_error(event) or (error_facts(event) if event else text_error(data))
+        facts = event_error(event, data)
         if self.error is None or not any(self.error.values()):
             self.error = facts
         if self.text is not None:
@@ -155,14 +173,50 @@ class Answer:
             self.counts.update(read_counts(answer["usage"]))
         if isinstance(answer.get("output"), list):
             self.counts["web_searches"] = sum(map(_is_billed_search, answer["output"]))
-        if isinstance(answer.get("error"), dict) and answer["error"]:
-            self.error = error_facts(answer["error"])
+        if answer.get("error") or answer.get("object") == "error":
+            self.error = stated_error(answer)
 
 
-def _has_last_event(event: dict[str, Any]) -> bool:
-    """Whether the dialect of this event has a last event."""
-    kind = event.get("type")
-    return isinstance(event.get("choices"), list) or (isinstance(kind, str) and kind.startswith(_TYPES_WITH_END))
+def begins_object(start: bytes) -> bool | None:
+    """Whether bytes that begin so are a JSON object, not sound or a file. None: more is needed to tell."""
+    if _OBJECT.match(start):
+        return True
+    return None if _BEGINNING_OF_OBJECT.fullmatch(start) else False
+
+
+def _ends_response(kind: str, response: object) -> bool:
+    """Whether an event with this response in it is the last one, under a name of its own (`response.done`)."""
+    return (
+        isinstance(response, dict) and response.get("status") in _TERMINAL_STATUSES and kind not in _FIRST_EVENT_TYPES
+    )
+
+
+def _is_error(event: dict[str, Any]) -> bool:
+    """Whether an event that is no chunk of an answer is an error: by its kind, or as it has an error's words only.
+
+    `{"type": "BadRequestError", "message": …}`, `{"object": "error", …}`, `{"detail": …}`, `{"code": 1, "msg": …}`.
+    """
+    kind, named = event.get("type"), event.get("object")
+    if named or isinstance(kind, str):
+        return named == "error" or (isinstance(kind, str) and _names_error(kind.encode("utf-8", "replace")))
+    return event.get("usage") is None and bool(event_error(event, b"")["message"])
+
+
+def _names_error(kind: bytes) -> bool:
+    """Whether a type or a name is that of an error: `error`, `BadRequestError`, `exception`."""
+    return kind.lower().endswith((b"error", b"exception"))
+
+
+def _odd_event(data: bytes) -> dict[str, Any]:
+    """The error that an event says without being a JSON object: in a list (Gemini), or as a text that begins so."""
+    if data.lstrip()[:1] == b"[":
+        try:
+            found = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            found = None
+        if isinstance(found, list) and found and isinstance(found[0], dict):
+            return found[0]
+    return {"object": "error", "message": event_error({}, data)["message"]} if _ERROR_TEXT.match(data) else {}
 
 
 def _says_something(data: bytes) -> bool:

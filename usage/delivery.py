@@ -25,7 +25,7 @@ from usage.kept_lines import DAMAGED, DEAD_LETTERS, PRUNED
 from usage.pricing import Pricer
 from usage.records import damaged_id
 from usage.retention import hours_with_pruned_calls, pruned_ids_end
-from usage.rows import interrupted, is_stub, least_stub, started_at, stub, write_rows
+from usage.rows import bare_stub, interrupted, is_stub, least_stub, started_at, stub, write_rows
 
 logger = logging.getLogger(__name__)
 
@@ -161,9 +161,10 @@ class Delivery:
             return
         row = rows[0]
         if is_stub(row):
-            if row != (least := least_stub(row)):
-                self._deliver([least])
-                return
+            for lesser in (least_stub(row), bare_stub(row)):
+                if lesser.keys() < row.keys():
+                    self._deliver([lesser])
+                    return
             logger.error("the stub of call %s cannot be written: %s", row["request_id"], type(error).__name__)
             return
         self.dead_letters += 1

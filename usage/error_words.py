@@ -16,13 +16,15 @@ from typing import Any
 
 import orjson
 
+from usage import event_stream
+
 ErrorFacts = dict[str, str]
 # Members that may have the words, the usual first. `error` and `errors` may have an object with such members in them.
 WORDS = (
     "message", "Message", "detail", "error_description", "error_message", "msg", "title", "reason", "description",
-    "error", "errors",
+    "error_msg", "err_msg", "errorMessage", "status_msg", "error", "errors", "err",
 )  # fmt: skip
-CODES = ("code", "error_code", "__type", "status")
+CODES = ("code", "error_code", "errorCode", "err_code", "status_code", "__type", "status")
 TYPES = ("type", "error_type")
 MOST_READ = 64 * 1024  # bytes of a text
 MOST_DEEP = 4  # objects in one another
@@ -45,13 +47,13 @@ _SPACE = re.compile(r"\s+")
 
 
 def stated_error(body: Mapping[str, Any]) -> ErrorFacts | None:
-    """The error that a JSON object states by its member `error`; None if it has none, or an empty one."""
-    error = body.get("error")
-    if isinstance(error, dict):
-        return error_facts(error)
-    if not error:
-        return None
-    return error_facts({**body, "error": error if isinstance(error, str) else None, "message": _words(body)})
+    """The error that a JSON object states by its member `error`, or by its kind; None if it states none."""
+    return _of_json(body, 0) if body.get("error") or body.get("object") == "error" else None
+
+
+def event_error(event: Mapping[str, Any], data: bytes) -> ErrorFacts:
+    """The error that an event of a stream is; `event` is the JSON object that `data` is, if it is one."""
+    return _of_json(event, 0) if event else text_error(data)
 
 
 def error_facts(error: Mapping[str, Any]) -> ErrorFacts:
@@ -90,6 +92,8 @@ def status_words(status: int) -> str:
 
 def _read(body: bytes) -> ErrorFacts:
     body = body[: 4 * MOST_READ].strip().removeprefix(b"\xef\xbb\xbf")
+    if event_stream.begins_stream(body):
+        body = next((data for _, data in event_stream.read(body)), body)
     if body[:1] in {b"{", b"[", b'"'}:
         try:
             return _of_json(orjson.loads(body), 0)
@@ -106,7 +110,7 @@ def _of_json(value: Any, depth: int) -> ErrorFacts:
         return _of_json(value[0], depth + 1)
     if not isinstance(value, dict):
         return {"type": "", "code": "", "message": _text(value) if value else ""}
-    for name in ("error", "errors", "detail"):
+    for name in ("error", "errors", "detail", "message", "base_resp"):
         inner = value.get(name)
         if depth < MOST_DEEP and (isinstance(inner, dict) or (name == "errors" and inner)) and inner:
             facts = _of_json(inner, depth + 1)

@@ -1,13 +1,14 @@
 """Owns the reading of server-sent events, for everything that looks into a stream: relay, ledger, kept text, usage.
 
 The grammar is WHATWG HTML's (9.2.5 and 9.2.6): a line ends with CR LF, LF or CR; a blank line ends an event; several
-`data` lines are joined by line feeds. It is read more generously in four ways, each of them a habit of real servers:
+`data` lines are joined by line feeds. It is read more generously in five ways, each of them a habit of real servers:
 
 * Events with a single line end between them: a `data` line that is a whole JSON object by itself, or `[DONE]`, ends
   its event when another `data` line follows. No JSON text goes on behind a whole object, so nothing else is split.
 * An event at the end of the stream needs no blank line.
 * A byte order mark is skipped in front of any event, not only of the first.
 * A line of the field `error`, which llama.cpp's server wrote for years, is the data of an event named `error`.
+* A line that is a whole JSON object without a field's name, as servers write when they fail, is an event's data.
 """
 
 from __future__ import annotations
@@ -129,6 +130,8 @@ class _Builder:
             if field == b"error":
                 self._set_name(b"error")
             self._lines.append(DataLine(start, end - len(value), end, line_end))
+        elif line[:1] == b"{" and not self._lines and is_whole(line):
+            self._lines.append(DataLine(start, start, end, line_end))
 
     def end(self, at: int) -> None:
         """An event, if one has begun, ends before the place `at`."""

@@ -192,7 +192,7 @@ def interrupted(begin: Mapping[str, Any]) -> dict[str, Any]:
 
 def stub(row: Mapping[str, Any]) -> dict[str, Any]:
     """What is sound of a row that the database refuses, so that it is priced and summed like the call it stands for."""
-    kept = {name: _cut(name, row[name]) for name in STUB_COLUMNS if name in row and _is_sound(name, row[name])}
+    kept = {name: _fitted(name, row[name]) for name in STUB_COLUMNS if name in row and _is_sound(name, row[name])}
     if row.get("usage") is not None:
         kept.setdefault("usage", {})  # that upstream has stated one decides whether a look at a response is free
     if not _has_owner(row):
@@ -202,9 +202,14 @@ def stub(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def least_stub(row: Mapping[str, Any]) -> dict[str, Any]:
     """Only the id, the numbers and the objects of a stub that the database refuses as well."""
-    counts = {name: row[name] for name in SUMS if _is_sound(name, row.get(name))}
-    texts = {name: _cut(name, row[name]) for name in LEAST_TEXTS if _is_sound(name, row.get(name))}
-    return {**_stub_of(row), **counts, **texts, **_made_by(row), "by_gateway": row.get("by_gateway") is True}
+    counts = {name: _fitted(name, row[name]) for name in SUMS if _is_sound(name, row.get(name))}
+    return {**bare_stub(row), **counts}
+
+
+def bare_stub(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The same without the numbers, if these are what the database refuses: every call has a row."""
+    texts = {name: _fitted(name, row[name]) for name in LEAST_TEXTS if _is_sound(name, row.get(name))}
+    return {**_stub_of(row), **texts, **_made_by(row), "by_gateway": row.get("by_gateway") is True}
 
 
 def _made_by(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -220,7 +225,7 @@ def _made_by(row: Mapping[str, Any]) -> dict[str, Any]:
 def _has_owner(row: Mapping[str, Any]) -> bool:
     """Whether the row has the whole name of its key: half a name would be another key's."""
     name = row.get("key_name")
-    return _is_sound("key_name", name) and _cut("key_name", name) == name
+    return _is_sound("key_name", name) and _fitted("key_name", name) == name
 
 
 def _stub_of(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -269,5 +274,8 @@ def _is_sound_json(value: Any) -> bool:
         return False
 
 
-def _cut(name: str, value: Any) -> Any:
-    return value[: FIELDS[name].max_length] if name in CUT_TEXTS else value
+def _fitted(name: str, value: Any) -> Any:
+    """A sound value as the column takes it: a text cut to its length, 5.0 as the whole number that it is."""
+    if name in CUT_TEXTS:
+        return value[: FIELDS[name].max_length]
+    return int(value) if isinstance(FIELDS[name], models.IntegerField) else value

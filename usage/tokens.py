@@ -27,7 +27,8 @@ COUNTS = (
 def read_counts(usage: Mapping[str, Any]) -> dict[str, int | float]:
     """The counts that `usage` states, by the ledger's column; what it does not state is absent.
 
-    Tokens are whole numbers, `audio_seconds` is seconds. A stated zero is kept.
+    Tokens are whole numbers, rounded up where upstream states 5.0 or 5.5; `audio_seconds` is seconds. A stated zero is
+    kept.
     """
     into = _details(usage, "prompt_tokens_details", "input_tokens_details", "input_token_details")
     out = _details(usage, "completion_tokens_details", "output_tokens_details", "output_token_details")
@@ -41,7 +42,11 @@ def read_counts(usage: Mapping[str, Any]) -> dict[str, int | float]:
         "audio_output_tokens": _first(out, "audio_tokens"),
         "audio_seconds": usage.get("seconds") if usage.get("type") == "duration" else None,
     }
-    return {column: count for column, count in found.items() if _is_count(count)}
+    return {
+        column: count if column == "audio_seconds" else math.ceil(count)
+        for column, count in found.items()
+        if _is_count(count)
+    }
 
 
 def estimate_counts(asked_bytes: int, answered_bytes: int) -> dict[str, int | float]:

@@ -52,6 +52,7 @@ from proxyapi.requests import CallRequest, ProxyRequest
 from proxyapi.throttling import KeyLimits, Throttle
 from proxyapi.upstream import UpstreamAnswer, UpstreamRequest
 from usage.counters import counters
+from usage.event_stream import begins_stream
 from usage.ledger import ledger
 from usage.models import Outcome
 
@@ -235,9 +236,9 @@ class CallView(ProxyView):
 
         Servers label theirs as application/json, text/plain or application/octet-stream, too.
         """
-        if answer.status != 200:
+        if answer.status >= 300:
             return False
-        return answer.is_event_stream or (self.call.stream and await answer.begins_as_events())
+        return answer.is_event_stream or (self.call.stream and await answer.begins_as(begins_stream))
 
     async def ask(self, request: UpstreamRequest, dialect: Dialect | None = None) -> UpstreamAnswer:
         """The head of upstream's answer; from here on the call is in the ledger.
@@ -309,13 +310,21 @@ class CallView(ProxyView):
             body = await large_bodies.run(len(body), self.call.shown, body)
         await self.call.keep_bodies()
         self.call.relayed(len(body))
-        self.call.end(Outcome.UPSTREAM_ERROR if answer.status >= 300 else Outcome.SUCCESS, answer.status)
+        self.call.end(self.outcome(answer.status), answer.status)
         headers = self.call.headers_down(answer)
         response = HttpResponse(body, status=answer.status, headers=headers)
         if "content-type" not in headers:
             del response["content-type"]  # upstream's, or none
         await self.call.recorded()
         return response
+
+    def outcome(self, status: int) -> Outcome:
+        """What an answer that was read whole means. Some servers tell what went wrong with status 200.
+
+        A look at a response that has failed is no failure.
+        """
+        failed = status >= 300 or (self.call.answer.error is not None and self.request.method == "POST")
+        return Outcome.UPSTREAM_ERROR if failed else Outcome.SUCCESS
 
 
 def priced_body(request: UpstreamRequest) -> Document | Form | None:

@@ -44,6 +44,7 @@ from proxyapi.uploads import FormUpload
 from proxyapi.upstream import UpstreamAnswer, UpstreamRequest
 from proxyapi.usage_requests import REFUSALS, usage_requests
 from proxyapi.views.base import CallView
+from usage.answers import begins_object
 
 # Of the streams of each family of routes; others' are told of errors in `ERROR_OBJECT`.
 DIALECTS = {"responses": RESPONSES, "chat/completions": CHAT, "completions": CHAT}
@@ -155,9 +156,13 @@ class PassThroughView(CallView):
             return await self.whole(answer, lambda _: page)
         if await self.is_stream(answer):
             return RelayResponse(EventRelay(self.call, answer, dialect))
-        if answer.is_text or answer.status >= 300:
+        if answer.is_text or answer.status >= 300 or await self.is_object(answer):
             return await self.whole(answer)
         return RelayResponse(BodyRelay(self.call, answer))
+
+    async def is_object(self, answer: UpstreamAnswer) -> bool:
+        """Whether an answer in which usage may be stated is a JSON object, though its label says something else."""
+        return self.call.answer.states_usage and self.request.method == "POST" and await answer.begins_as(begins_object)
 
     async def ask_without_usage(self, refusal: UpstreamAnswer, request: UpstreamRequest) -> UpstreamAnswer:
         """Upstream's answer to the caller's own body, if `refusal` names the field that was added to it.
