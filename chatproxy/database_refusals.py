@@ -23,6 +23,8 @@ _LASTING = re.compile(
     r"|server does not support SSL|certificate file \"|private key file \"|certificate verify failed|SSL error: "
     r"|unsupported startup parameter|no such (?:user|database)|Tenant or user not found"
 )
+# Of errors in what the first statements ask for: classes of SQLSTATE (PostgreSQL's manual, appendix A).
+_LASTING_CLASSES = {"0A", "22", "28", "3D", "3F", "42"}
 _PLACE = re.compile(r".*(?:connection is bad|failed): +|(?:FATAL|ERROR): +")
 
 
@@ -36,6 +38,8 @@ def is_lasting(error: psycopg.Error) -> bool:
     """Whether no waiting mends it. Of several hosts, each must say so."""
     if isinstance(error, psycopg.ProgrammingError):  # an option's value cannot be read
         return True
+    if error.sqlstate:  # the connection was made
+        return error.sqlstate[:2] in _LASTING_CLASSES
     text = str(error)
     if _BAD_OPTION.match(text):
         return True

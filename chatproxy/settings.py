@@ -143,6 +143,8 @@ def _database(url: str | None) -> dict[str, Any]:
         raise ImproperlyConfigured(f"DATABASE_URL cannot be read; {ENCODE}; {DATABASE_FORM}") from None
     if not config.get("OPTIONS", {}).keys() <= KNOWN_OPTIONS:  # psycopg would quote the name
         raise ImproperlyConfigured(f"DATABASE_URL has an option that PostgreSQL does not know; {DATABASE_FORM}")
+    if not config.get("NAME") and "service" not in config.get("OPTIONS", {}):
+        raise ImproperlyConfigured(f"DATABASE_URL names no database; {DATABASE_FORM}")
     # Django's own place for it: dbshell looks nowhere else.
     config["HOST"] = config.get("OPTIONS", {}).pop("host", config["HOST"])
     # Persistent connections and ASGI do not go together; the pool lends one for each use.

@@ -14,6 +14,7 @@ import psycopg
 from django.core.management import call_command
 from django.db import connection, connections
 from django.db.utils import Error
+from psycopg import sql
 
 from chatproxy.connections import allowed_files, files_needed
 from chatproxy.database_refusals import is_lasting, reason_of
@@ -133,4 +134,7 @@ def migrated_database(output: Output) -> Iterator[None]:
 
 def _connect() -> psycopg.Connection[Any]:
     """A connection outside Django's pool, whose time-out would hide the reason."""
-    return psycopg.connect(**connection.get_connection_params(), autocommit=True)
+    probe = psycopg.connect(**connection.get_connection_params(), autocommit=True)
+    if role := connection.settings_dict["OPTIONS"].get("assume_role"):  # as Django does
+        probe.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+    return probe

@@ -9,8 +9,9 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
-from chatproxy import startup
+from chatproxy import settings, startup
 from chatproxy.database_refusals import is_lasting, reason_of
 from tests.gateway import PATIENCE, launch_gateway
 from tests.simulator.server import Simulator
@@ -86,6 +87,8 @@ REFUSED = {
     "an option's number": (lambda url: url + "&connect_timeout=soon", "connect_timeout"),
     "an unknown parameter": (lambda url: url + "&options=-c%20nowhere%3D1", "unrecognized configuration parameter"),
     "a parameter's value": (lambda url: url + "&options=-c%20work_mem%3Dx", "invalid value for parameter"),
+    "a role to take": (lambda url: url + "&assume_role=nowhere", 'role "nowhere" does not exist'),
+    "a replication connection": (lambda url: url + "&replication=true", "cannot execute SQL commands in WAL sender"),
     "a service": (lambda url: url + "&service=nowhere", 'definition of service "nowhere" not found'),
 }  # fmt: skip
 
@@ -103,6 +106,14 @@ def test_what_waiting_does_not_mend_ends_the_start(picky: str, simulator: Simula
     assert words in line
     assert line.endswith("; correct DATABASE_URL, or the database")
     assert "wrong;" not in line.replace("wrong password", "")
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://", "postgresql://u@h", "postgresql://u@h/", "postgresql://h:5432/?sslmode=on"]
+)
+def test_a_url_without_a_name_is_one_line(url: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"^DATABASE_URL names no database; postgresql://"):
+        settings._database(url)
 
 
 @pytest.mark.parametrize("words", LASTING.values(), ids=LASTING)

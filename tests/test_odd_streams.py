@@ -317,3 +317,14 @@ def test_more_shapes_of_errors_have_their_words(body: bytes, words: str, code: s
 )  # fmt: skip
 def test_what_begins_a_json_object(start: bytes, expected: bool | None) -> None:
     assert begins_object(start) is expected
+
+
+@pytest.mark.parametrize("status", [b"301 Moved", b"307 Temporary Redirect", b"308 Permanent Redirect"])
+def test_a_redirect_has_its_words(odd: Gateway, upstream: HeldUpstream, status: bytes) -> None:
+    """A base URL with http:// for https:// gets these; they are not followed."""
+    upstream.start([whole(status, b"", b"location: https://elsewhere/")], is_held=False)
+    answer, row = plain(odd, {**CHAT, "stream": False})
+
+    assert answer.status == row["status"] == int(status[:3])
+    assert (row["outcome"], row["error_code"]) == ("upstream_error", f"http_{answer.status}")
+    assert "Redirect" in row["error_message"] or "Moved" in row["error_message"]

@@ -302,7 +302,7 @@ class CallView(ProxyView):
             answer.close()
         self.call.upstream_ended()
         await self.call.read_answer(body)
-        if answer.status >= 400:
+        if answer.status >= 300:
             self.call.answer.read_error(body, answer.status)
         if answer.status == 200:
             body = await large_bodies.run(len(body), rewrite, body)
