@@ -100,6 +100,9 @@ class Call:
         """Upstream's head is here."""
         if answer.status >= 300:
             self.answer.objects = None
+        elif (objects := self.answer.objects) is not None and objects.is_in_location:
+            objects.read_location(answer.passed_headers().get("location", ""))
+            self._own()
         self.upstream_request_id = answer.request_id
         self.response_type = answer.content_type
 

@@ -62,8 +62,14 @@ EARLIER_TURNS = ("previous_response_id", "conversation", "prompt")
 FREE = {
     "/v1/responses/input_tokens", "/v1/responses/{id}/cancel", "/v1/chat/completions/{id}", "/v1/moderations",
     "/v1/audio/voices", "/v1/audio/voice_consents", "/v1/audio/voice_consents/{id}",
+    "/v1/evals", "/v1/evals/{id}", "/v1/evals/{id}/runs/{id}/cancel", "/v1/agents", "/v1/agents/{id}",
+    "/v1/chatkit/sessions/{id}/cancel", "/v1/realtime/calls/{id}/hangup", "/v1/realtime/calls/{id}/reject",
+    "/v1/live/sessions/{id}/hangup", "/v1/live/sessions/{id}/reject",
 }  # fmt: skip
-FREE_FAMILIES = {"conversations", "models", "files", "uploads", "assistants"}
+FREE_FAMILIES = {
+    "conversations", "models", "files", "uploads", "assistants", "skills", "vaults", "webhook_endpoints",
+    "organization", "projects",
+}  # fmt: skip
 SPEECH_IS_NOT_COUNTED = "This key has a budget, and upstream says what speech costs only with stream_format 'sse'."
 
 
@@ -118,6 +124,8 @@ def ceiling_of(method: str, path: str, body: Document | Form | None) -> Ceiling 
     match "" if route is None else route.name:
         case "/v1/chat/completions" | "/v1/responses" | "/v1/responses/compact":
             most = asked.conversation()
+        case "/v1/completions":
+            most = asked.completion()
         case "/v1/embeddings":
             most = Most(input_tokens=asked.text_tokens)
         case "/v1/audio/transcriptions" | "/v1/audio/translations":
@@ -207,6 +215,17 @@ class Asked:
             ),
             web_searches=self.count("max_tool_calls", otherwise=SUPPOSED_SEARCHES) if searches else 0,
             kinds=frozenset(heard | seen | ({"audio_output"} if speaks else set())),
+        )
+
+    def completion(self) -> Most:
+        """A completion of the old kind, of one prompt or of several."""
+        lists = [prompt for prompt in self.values("prompt") if isinstance(prompt, list)]
+        several = [sum(isinstance(one, str | list) for one in prompt) or 1 for prompt in lists]  # else tokens of one
+        return Most(
+            input_tokens=self.text_tokens,
+            output_tokens=max(several, default=1)
+            * self.count("n", "best_of", otherwise=1)
+            * self.count("max_tokens", otherwise=max(map(output_ceiling, self.models))),
         )
 
     def transcription(self) -> Most:

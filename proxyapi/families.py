@@ -1,120 +1,85 @@
 """Owns which paths of OpenAI's API there are on `/v1`: families of routes, open or closed, and each path's name.
 
 A name is the path as OpenAI's reference writes it, with `{id}` for each id: there are few of them, so they can be
-counted by. Anything else below an open family goes to upstream as well, under the name `/v1/<family>/*`.
+counted by. Anything else below an open family goes to upstream as well, under the name `/v1/<family>/*`. The paths are
+in `openai_paths.txt`; each belongs to the family whose name it begins with.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote
 
 
 @dataclass(frozen=True)
 class Family:
-    """Routes that are opened together. `paths` are those of the API reference, as of the SDK's resources."""
+    """Routes that are opened together."""
 
     name: str
-    paths: tuple[str, ...]
     open_by_default: bool = True
     # Whether an answer's `usage` is what the call consumed; elsewhere it repeats another call's, or means other things.
     states_usage: bool = True
     takes_forms: bool = False
+    # Whether it administers the upstream account, and stores nothing that belongs to one key (`object_access`).
+    is_administration: bool = False
+    # Whether its lists are the same for everybody, and have no objects of a key in them.
+    is_catalogue: bool = False
 
     @cached_property
     def segments(self) -> tuple[str, ...]:
         return tuple(self.name.split("/"))
 
+    @property
+    def paths(self) -> Mapping[str, tuple[str, ...]]:
+        """The known paths of the family, with the methods of each."""
+        return _PATHS[self.name]
 
+
+_closed = partial(Family, open_by_default=False)
 FAMILIES = (
-    Family(
-        "chat/completions",
-        ("/chat/completions", "/chat/completions/{id}", "/chat/completions/{id}/messages"),
-    ),
-    Family(
-        "responses",
-        (
-            "/responses", "/responses/compact", "/responses/input_tokens", "/responses/{id}", "/responses/{id}/cancel",
-            "/responses/{id}/input_items",
-        ),
-    ),
-    Family(
-        "conversations",
-        ("/conversations", "/conversations/{id}", "/conversations/{id}/items", "/conversations/{id}/items/{id}"),
-        states_usage=False,
-    ),
-    Family("embeddings", ("/embeddings",)),
-    Family(
-        "audio",
-        (
-            "/audio/speech", "/audio/transcriptions", "/audio/translations", "/audio/voices", "/audio/voices/{id}",
-            "/audio/voice_consents", "/audio/voice_consents/{id}",
-        ),
-        takes_forms=True,
-    ),
-    Family(
-        "images",
-        ("/images/generations", "/images/edits", "/images/variations"),
-        takes_forms=True,
-    ),
-    Family("moderations", ("/moderations",)),
-    Family("models", ("/models", "/models/{id}"), states_usage=False),
-    Family(
-        "files",
-        ("/files", "/files/{id}", "/files/{id}/content"),
-        open_by_default=False,
-        states_usage=False,
-        takes_forms=True,
-    ),
-    Family(
-        "vector_stores",
-        (
-            "/vector_stores", "/vector_stores/{id}", "/vector_stores/{id}/search", "/vector_stores/{id}/files",
-            "/vector_stores/{id}/files/{id}", "/vector_stores/{id}/files/{id}/content",
-            "/vector_stores/{id}/file_batches", "/vector_stores/{id}/file_batches/{id}",
-            "/vector_stores/{id}/file_batches/{id}/cancel", "/vector_stores/{id}/file_batches/{id}/files",
-        ),
-        open_by_default=False,
-        states_usage=False,
-    ),
-    Family("batches", ("/batches", "/batches/{id}", "/batches/{id}/cancel"), open_by_default=False, states_usage=False),
-    Family(
-        "uploads",
-        ("/uploads", "/uploads/{id}/parts", "/uploads/{id}/complete", "/uploads/{id}/cancel"),
-        open_by_default=False,
-        states_usage=False,
-        takes_forms=True,
-    ),
-    Family(
-        "fine_tuning",
-        (
-            "/fine_tuning/jobs", "/fine_tuning/jobs/{id}", "/fine_tuning/jobs/{id}/cancel",
-            "/fine_tuning/jobs/{id}/pause", "/fine_tuning/jobs/{id}/resume", "/fine_tuning/jobs/{id}/events",
-            "/fine_tuning/jobs/{id}/checkpoints", "/fine_tuning/checkpoints/{id}/permissions",
-            "/fine_tuning/checkpoints/{id}/permissions/{id}", "/fine_tuning/alpha/graders/run",
-            "/fine_tuning/alpha/graders/validate",
-        ),
-        open_by_default=False,
-        states_usage=False,
-    ),
-    Family("assistants", ("/assistants", "/assistants/{id}"), open_by_default=False, states_usage=False),
-    Family(
-        "threads",
-        (
-            "/threads", "/threads/{id}", "/threads/runs", "/threads/{id}/messages", "/threads/{id}/messages/{id}",
-            "/threads/{id}/runs", "/threads/{id}/runs/{id}", "/threads/{id}/runs/{id}/cancel",
-            "/threads/{id}/runs/{id}/submit_tool_outputs", "/threads/{id}/runs/{id}/steps",
-            "/threads/{id}/runs/{id}/steps/{id}",
-        ),
-        open_by_default=False,
-        states_usage=False,
-    ),
-)  # fmt: skip
+    Family("chat/completions"),
+    Family("responses"),
+    Family("conversations", states_usage=False),
+    Family("embeddings"),
+    Family("audio", takes_forms=True),
+    Family("images", takes_forms=True),
+    Family("moderations"),
+    Family("models", states_usage=False, is_catalogue=True),
+    _closed("files", states_usage=False, takes_forms=True),
+    _closed("vector_stores", states_usage=False),
+    _closed("batches", states_usage=False),
+    _closed("uploads", states_usage=False, takes_forms=True),
+    _closed("fine_tuning", states_usage=False),
+    _closed("assistants", states_usage=False),
+    _closed("threads", states_usage=False),
+    _closed("completions"),
+    _closed("containers", states_usage=False, takes_forms=True),
+    _closed("videos", states_usage=False, takes_forms=True),
+    _closed("skills", states_usage=False, takes_forms=True),
+    _closed("evals", states_usage=False),
+    _closed("realtime", states_usage=False, takes_forms=True),
+    _closed("live", states_usage=False),
+    _closed("agents", states_usage=False),
+    _closed("vaults", states_usage=False),
+    _closed("chatkit", states_usage=False),
+    _closed("decisions"),
+    _closed("content_provenance_checks", takes_forms=True),
+    _closed("safety", states_usage=False),
+    _closed("webhook_endpoints", states_usage=False),
+    _closed("webhook_event_types", states_usage=False, is_catalogue=True),
+    _closed("organization", states_usage=False, is_administration=True),
+    _closed("projects", states_usage=False, is_administration=True),
+)
 DEFAULT = tuple(family.name for family in FAMILIES if family.open_by_default)
 ALL = tuple(family.name for family in FAMILIES)
+# What passes to upstream; of a path that is not known any of them may be meant.
+METHODS = ("GET", "POST", "DELETE")
 
 LONGEST_PATH = 1024
 # RFC 3986, 3.3: what a segment of a path may be on the wire.
@@ -145,7 +110,13 @@ class Route:
     @property
     def is_collection(self) -> bool:
         """Whether a GET of it answers with a list of the family's objects, or may do so."""
-        return not self.object_id and not self.unknown_segments and self.family.name != "models"
+        has_objects = not self.family.is_catalogue and not self.family.is_administration
+        return has_objects and not self.object_id and not self.unknown_segments
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that OpenAI's API has here."""
+        return self.family.paths.get(self.name.removeprefix("/v1"), METHODS)
 
     @property
     def model_id(self) -> str:
@@ -180,7 +151,7 @@ def _find_route(raw_path: str) -> Route | None:
     if followed == len(segments) and "" in node:
         family, name = node[""]
         return Route(family, name, raw_path, segments, object_id)
-    parent = next((family for family in FAMILIES if segments[: len(family.segments)] == family.segments), None)
+    parent = _parent(segments)
     if parent is None:
         return None
     unknown = () if object_id else segments[max(followed, len(parent.segments)) :]
@@ -190,6 +161,23 @@ def _find_route(raw_path: str) -> Route | None:
 def _is_safe(segment: str) -> bool:
     decoded = unquote(segment)
     return bool(_SEGMENT.fullmatch(segment)) and not _UNSAFE.search(decoded) and ";" not in decoded
+
+
+def _parent(segments: tuple[str, ...]) -> Family | None:
+    """The family that a path belongs to by its beginning."""
+    return next((family for family in FAMILIES if segments[: len(family.segments)] == family.segments), None)
+
+
+def _read_paths() -> Mapping[str, Mapping[str, tuple[str, ...]]]:
+    """By the name of each family: its paths, and their methods."""
+    paths: dict[str, dict[str, tuple[str, ...]]] = {family.name: {} for family in FAMILIES}
+    for line in Path(__file__).with_name("openai_paths.txt").read_text("ascii").splitlines():
+        if line.startswith("/"):
+            path, *methods = line.split()
+            family = _parent(tuple(path.strip("/").split("/")))
+            assert family is not None, path  # noqa: S101  (the file is a part of the code)
+            paths[family.name][path] = tuple(methods)
+    return MappingProxyType(paths)
 
 
 def _tree() -> dict[str, Any]:
@@ -204,4 +192,5 @@ def _tree() -> dict[str, Any]:
     return tree
 
 
+_PATHS = _read_paths()
 _TREE = _tree()

@@ -102,7 +102,11 @@ class CallHandler:
                 await self._go_on(request, request.early_stream, response, send)
                 return
         start = head_of(request, response)
-        if isinstance(response, RelayResponse):
+        if isinstance(response, RelayResponse) and request.method == "HEAD":
+            await response.relay.end_at_head()
+            await send(start)
+            await send({"type": "http.response.body", "body": b""})
+        elif isinstance(response, RelayResponse):
             await EventStream(response.relay, send, request.connection, request.scope["http_version"]).run(start)
         elif isinstance(response, HttpResponse):
             if response.status_code not in NO_BODY_STATUSES and not response.has_header("content-length"):

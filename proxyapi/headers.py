@@ -29,8 +29,8 @@ KEPT_BACK = {
 KEPT_BACK_PREFIXES = ("x-forwarded-", "sec-", "access-control-", "cf-")
 
 PASSED_DOWN = {
-    "accept-ranges", "cache-control", "content-disposition", "content-range", "content-type", "retry-after",
-    "retry-after-ms", "x-request-id", "x-should-retry",
+    "accept-ranges", "allow", "cache-control", "content-disposition", "content-range", "content-type", "link",
+    "location", "retry-after", "retry-after-ms", "x-request-id", "x-should-retry",
 }  # fmt: skip
 PASSED_DOWN_PREFIXES = ("openai-", "x-ratelimit-")
 # On every answer that is not a page of ours. Upstream's content type passes unchanged, whatever it is: `nosniff` keeps

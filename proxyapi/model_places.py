@@ -49,10 +49,35 @@ WITHOUT_MODEL = frozenset({
     "/v1/threads", "/v1/threads/{id}", "/v1/threads/{id}/messages", "/v1/threads/{id}/messages/{id}",
     "/v1/threads/{id}/runs/{id}", "/v1/threads/{id}/runs/{id}/cancel",
     "/v1/threads/{id}/runs/{id}/submit_tool_outputs",
+    "/v1/containers", "/v1/containers/{id}/files",
+    "/v1/videos/{id}/remix", "/v1/videos/characters",
+    "/v1/skills", "/v1/skills/{id}", "/v1/skills/{id}/versions",
+    "/v1/evals", "/v1/evals/{id}", "/v1/evals/{id}/runs/{id}/cancel",
+    "/v1/realtime/calls/{id}/hangup", "/v1/realtime/calls/{id}/refer", "/v1/realtime/calls/{id}/reject",
+    "/v1/live/sessions/{id}/hangup", "/v1/live/sessions/{id}/refer", "/v1/live/sessions/{id}/reject",
+    "/v1/agents/{id}", "/v1/agents/environments", "/v1/agents/environments/templates",
+    "/v1/agents/environments/templates/{id}", "/v1/agents/environments/{id}/files",
+    "/v1/agents/automations/{id}/pause",
+    "/v1/vaults", "/v1/vaults/{id}", "/v1/vaults/{id}/credentials", "/v1/vaults/{id}/credentials/{id}",
+    "/v1/chatkit/sessions/{id}/cancel",
+    "/v1/content_provenance_checks",
+    "/v1/webhook_endpoints", "/v1/webhook_endpoints/{id}", "/v1/webhook_endpoints/{id}/rotate_secret",
+    "/v1/webhook_endpoints/{id}/test",
 })  # fmt: skip
 
-# POSTs that make models run which are named where this call does not show them: in a file.
-UNSEEN_MODELS = frozenset({"/v1/batches"})
+# POSTs that make models run which this call does not show: they are named in a file, by an agent or a workflow, or
+# later, by whoever talks to upstream directly with the secret in the answer.
+UNSEEN_MODELS = frozenset({
+    "/v1/batches",
+    "/v1/evals/{id}/runs",
+    "/v1/realtime/calls", "/v1/realtime/calls/{id}/accept", "/v1/realtime/client_secrets", "/v1/realtime/sessions",
+    "/v1/realtime/transcription_sessions", "/v1/realtime/translations/client_secrets",
+    "/v1/live/sessions", "/v1/live/sessions/{id}/accept", "/v1/live/sessions/{id}/fork",
+    "/v1/agents/sessions", "/v1/agents/sessions/{id}", "/v1/agents/sessions/{id}/events",
+    "/v1/agents/automations", "/v1/agents/automations/{id}", "/v1/agents/automations/{id}/invocations",
+    "/v1/agents/automations/{id}/resume",
+    "/v1/chatkit/sessions",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ The walk has a stack of its own, so no nesting is too deep for it; it looks at e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from proxyapi.object_places import (
     OWN_CONTENT,
     OWN_NAMES,
     REFERENCES,
+    REFERENCES_OF,
     Reference,
     Text,
 )
@@ -41,10 +42,12 @@ MENTION: Final = Reference("")  # a place whose id is refused only if another ke
 class NamedObjects:
     """The ids that a request names. `references` says for each what it is and where it stands.
 
-    With `skips_faults` nothing raises `BadRequest`: what can be no id is passed over, and all the rest is found.
+    `family` is that of the request's route. With `skips_faults` nothing raises `BadRequest`: what can be no id is
+    passed over, and all the rest is found.
     """
 
-    def __init__(self, *, skips_faults: bool = False) -> None:
+    def __init__(self, family: str = "", *, skips_faults: bool = False) -> None:
+        self._references: Mapping[str, Reference] = REFERENCES_OF.get(family, {})
         self._skips_faults = skips_faults
         self.references: dict[str, tuple[Reference, str]] = {}
         self.mentions: set[str] = set()
@@ -124,6 +127,8 @@ class NamedObjects:
             if not ids:
                 self._mention(value)
             return
+        if place is MENTION:
+            place = self._references.get(name.casefold(), MENTION)
         for one, is_text in _ids_in(value):
             if place is MENTION or weak or (is_text and place.text is Text.MENTION):
                 self._mention(one)

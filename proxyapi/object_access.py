@@ -3,7 +3,8 @@
 `CallView.ask` makes it for both APIs, so no request goes upstream without it. An object belongs to the key that made
 it; an id that nobody here is known to have made is for `default` alone, which sees everything. What an administrator
 shares with a key (`AccessKey.shared_objects`) it may read and use, but not change. Models are the account's: reading
-them is for all, anything else for `default`.
+them is for all, anything else for `default`. The account's administration is for `default`, and for keys with an
+upstream key of their own: what that may do, they may.
 """
 
 from __future__ import annotations
@@ -31,9 +32,15 @@ from usage.made_objects import MadeObjects, is_object_id
 NOT_KEPT = frozenset({
     "/v1/responses/input_tokens", "/v1/embeddings", "/v1/moderations", "/v1/audio/speech", "/v1/audio/transcriptions",
     "/v1/audio/translations", "/v1/images/generations", "/v1/images/edits", "/v1/images/variations",
+    "/v1/completions", "/v1/decisions", "/v1/content_provenance_checks",
 })  # fmt: skip
 # A later look at one of these shows ids that were not known when it was made.
-GROWING = frozenset({"/v1/responses/{id}", "/v1/batches/{id}", "/v1/fine_tuning/jobs/{id}"})
+GROWING = frozenset({
+    "/v1/responses/{id}", "/v1/batches/{id}", "/v1/fine_tuning/jobs/{id}", "/v1/agents/sessions/{id}",
+    "/v1/agents/automations/{id}/invocations/{id}",
+})  # fmt: skip
+# The new object's id is at the end of the answer's `Location`, and not in its body.
+IN_LOCATION = frozenset({"/v1/realtime/calls"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,10 @@ class Access:
 
 
 NOTHING = Access()
+ADMINISTRATION = (
+    "/v1/{} administers the upstream account: only the built-in key may use it, and keys that have an upstream key of"
+    " their own."
+)
 
 
 async def check(request: UpstreamRequest, caller: Caller) -> Access:
@@ -53,19 +64,24 @@ async def check(request: UpstreamRequest, caller: Caller) -> Access:
     Raises:
         NotFound: an object is another key's, or nobody's; the same words as if it did not exist.
         BadRequest: what stands in an id's place can be no id.
-        RouteNotAllowed: it is shared with the key to be read, and the call would change it; or it changes a model.
+        RouteNotAllowed: it is shared with the key to be read, and the call would change it; or it changes a model; or
+            it administers the account.
         DatabaseUnavailable: only the database knows whose an object is, and it is away.
     """
     route = find_route(request.path)
     if route is None:
         raise NotFound("No object found with that id.")
+    if route.family.is_administration:
+        if caller.name != BUILT_IN and not caller.upstream_key and not _brings_account(request, caller):
+            raise RouteNotAllowed(ADMINISTRATION.format(route.family.name))
+        return NOTHING
     if caller.name == BUILT_IN:
         return await _see_all(route, request)
     if route.family.name == "models":
         if request.method != "GET":
             raise RouteNotAllowed("Models belong to the account: only the built-in key may change or delete one.")
         return NOTHING
-    named = NamedObjects()
+    named = NamedObjects(route.family.name)
     await _read(request, route, named)
     if not named and not route.object_id and not route.unknown_segments:
         return _access(route, request, frozenset(), is_own=False)
@@ -77,7 +93,7 @@ async def _see_all(route: Route, request: UpstreamRequest) -> Access:
     access = _access(route, request, frozenset(filter(None, [route.object_id])), is_own=False)
     if access.made is None:
         return access
-    named = NamedObjects(skips_faults=True)
+    named = NamedObjects(route.family.name, skips_faults=True)
     await _read(request, route, named)
     return Access(access.named.union(named.references, named.mentions), access.made)
 
@@ -199,7 +215,7 @@ def _made(route: Route, request: UpstreamRequest, *, is_own: bool) -> MadeObject
     if route.name == "/v1/responses":
         is_stored = [value for value in _values(request.body, "store") if value is not None] != [False]
         return MadeObjects(is_stored=is_stored, lasts=any(_values(request.body, "conversation")))
-    return MadeObjects(lasts=route.family.name != "responses")
+    return MadeObjects(lasts=route.family.name != "responses", is_in_location=route.name in IN_LOCATION)
 
 
 def _values(body: Body | None, name: str) -> list[Any]:

@@ -4,6 +4,7 @@ A name stands for a member of a JSON body at any depth, a field of a form, or a 
 `tests/test_object_places.py` walks the SDK's parameter types and fails for an id-like name that is not in a table here.
 
 * `REFERENCES`: upstream reads the object, or goes on from it. It must be the caller's own, or shared with its key.
+* `REFERENCES_OF`: the same, in requests of one family only: elsewhere these names are labels of the caller's.
 * Every other name that ends in `_id` or `_ids`, `id` itself, and `REFERENCES` below `MENTIONS`: an id that upstream
   need not look up, as in an answer that a client sends back. It is refused only if another key made the object.
 * `NO_OBJECTS`: ids that the caller makes up, or that name nothing that a key can make.
@@ -47,6 +48,7 @@ RUN = Reference("No run found with id '{}'.")
 PART = Reference("No such Part object: {}")
 CONSENT = Reference("Voice consent with id '{}' not found.")
 SKILL = Reference("Skill with id '{}' not found.")
+WORKFLOW = Reference("Workflow with id '{}' not found.", text=Text.WORDS)  # as a prompt, made in the dashboard
 OTHER = Reference("No object found with id '{}'.")
 # A prompt is made in OpenAI's dashboard, so it is the account's: `default` may use it, and keys it is shared with.
 PROMPT = Reference("Prompt with id '{}' not found.", text=Text.WORDS)
@@ -86,6 +88,7 @@ REFERENCES = {
     "prompt_id": OTHER,
     "copy_from": OTHER,
     "prompt": PROMPT,
+    "workflow": WORKFLOW,
     "audio": AUDIO,
     "voice": VOICE,
     "video": OBJECT,
@@ -94,6 +97,17 @@ REFERENCES = {
     "images": OBJECT,
     "mask": OBJECT,
     "input_reference": OBJECT,
+}
+REFERENCES_OF = {
+    "agents": {
+        "agent_id": OTHER,
+        "session_id": OTHER,
+        "environment_id": OTHER,
+        "environment_template_id": OTHER,
+        "vault_id": OTHER,
+        "vault_ids": OTHER,
+        "credential_id": OTHER,
+    },
 }
 # Below these, the names of `REFERENCES` stand in content of the caller's, such as the citations of an earlier answer.
 MENTIONS = frozenset({"annotations", "results"})
@@ -135,10 +149,10 @@ NO_OBJECTS = {
     "subscription_id": "of a subscription elsewhere",
     "external_id": "of an account elsewhere",
     "group_id": "a label for traces; the caller makes it up",
-    "user_id": "a label, or a user of the organization, which no open family manages",
+    "user_id": "a label, or a user of the organization, which only its administration manages",
     "model_ids": "names of models",
-    "project_id": "of the organization, which no open family manages",
-    "project_ids": "of the organization, which no open family manages",
+    "project_id": "of the organization, which only its administration manages",
+    "project_ids": "of the organization, which only its administration manages",
 }
 # Objects whose `id` is that of a tool call or a safety check.
 CALL_OBJECTS = frozenset({"tool_calls", "acknowledged_safety_checks", "pending_safety_checks", "caller"})
@@ -165,6 +179,7 @@ IN_PATHS = {
     "batches": Reference("No batch found with id '{}'."),
     "uploads": Reference("No such Upload object: {}"),
     "fine_tuning": Reference("Could not find fine tune: {}"),
+    "skills": SKILL,
 }
 # POSTs that read or use the object of their path and leave it as it is; any other one changes it.
 READING_POSTS = frozenset({"/v1/vector_stores/{id}/search", "/v1/videos/{id}/remix"})

@@ -68,8 +68,10 @@ def check_models(path: str, method: str, named: NamedModels, caller: Caller) -> 
         raise NotFound(words, param="model", code="model_not_found")
     if method != "POST":
         return
+    if route is not None and route.family.is_administration:
+        return
     if name in UNSEEN_MODELS:
-        raise RouteNotAllowed("This key is limited to some models, and those of a batch cannot be seen in advance.")
+        raise RouteNotAllowed(f"This key is limited to some models, and those of {name} cannot be seen in advance.")
     for model in named.main or (() if name in WITHOUT_MODEL else ("",)):
         check_model(caller, model or "")
     for model in named.others:

@@ -114,6 +114,13 @@ class Relay(ABC):
         """A comment that may go out now, if one may."""
         return sse.KEEP_ALIVE
 
+    async def end_at_head(self) -> None:
+        """Ends the answer to a HEAD, whose caller gets none of the body."""
+        self._call.upstream_ended()
+        self._call.end(Outcome.SUCCESS, self._answer.status)
+        self._answer.close()
+        await self._call.recorded()
+
     def close(self) -> None:
         """Stops upstream. A call that has not ended by now was left by its caller."""
         self._call.end(Outcome.CLIENT_CANCELLED, self._answer.status)

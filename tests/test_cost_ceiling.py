@@ -86,6 +86,35 @@ def test_the_members_that_have_been_read_are_used() -> None:
     assert ceiling.most == Most(input_tokens=500 + FRAME_TOKENS, output_tokens=7)
 
 
+@pytest.mark.parametrize(
+    ("members", "outputs"),
+    [
+        ({"prompt": "hi", "max_tokens": 7}, 7),
+        ({"prompt": "hi", "max_tokens": 7, "n": 2, "best_of": 3}, 21),
+        ({"prompt": ["a", "b"], "max_tokens": 7}, 14),
+        ({"prompt": [1, 2, 3], "max_tokens": 7}, 7),
+        ({"prompt": [[1, 2], [3], [4]], "max_tokens": 7}, 21),
+        ({"prompt": "hi"}, 4096),
+    ],
+)
+def test_a_completion_of_the_old_kind(members: dict[str, Any], outputs: int) -> None:
+    body = {"model": "gpt-3.5-turbo-instruct", **members}
+    size = len(json.dumps(body))
+
+    assert most_of("/completions", body) == Most(-(-size // 2) + FRAME_TOKENS, output_tokens=outputs)
+
+
+@pytest.mark.parametrize("path", ["/videos", "/evals/eval_1/runs", "/agents/sessions", "/realtime/client_secrets"])
+def test_what_is_not_counted_is_not_for_a_key_with_a_budget(path: str) -> None:
+    with pytest.raises(RouteNotAllowed, match="is not counted"):
+        ceiling_of("POST", path, document(b'{"model": "gpt-4o-mini"}'))
+
+
+@pytest.mark.parametrize("path", ["/skills", "/vaults", "/evals", "/webhook_endpoints/x/test", "/projects/x/roles"])
+def test_what_is_free_is(path: str) -> None:
+    assert ceiling_of("POST", path, document(b"{}")) is None
+
+
 def test_every_model_of_a_form_is_priced() -> None:
     ceiling = ceiling_of("POST", "/images/edits", Form({"model": ["gpt-image-1"], "svg[model]": ["o1-pro"]}, [100]))
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import httpx2
 import pytest
 
 from proxyapi.exceptions import UnreadableList
 from proxyapi.listings import ListPage
+from tests.fixed_upstream import FixedUpstream, run_fixed_upstream
 from tests.gateway import SECURITY_KEY, Gateway, run_gateway
 
 HERS, HIS = "obj_hers", "obj_his"
@@ -23,45 +21,17 @@ LISTS = (
 )  # fmt: skip
 
 
-class FixedUpstream(ThreadingHTTPServer):
-    """Answers each request with what the test has set."""
-
-    status, content_type, body = 200, "application/json", b"{}"
-    daemon_threads = True
-
-
-class Fixed(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        self.rfile.read(int(self.headers.get("content-length", "0")))
-        assert isinstance(self.server, FixedUpstream)
-        self.send_response(self.server.status)
-        self.send_header("content-type", self.server.content_type)
-        self.send_header("content-length", str(len(self.server.body)))
-        self.end_headers()
-        self.wfile.write(self.server.body)
-
-    do_POST = do_GET
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: the tests say what is wrong."""
-
-
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[FixedUpstream]:
-    with FixedUpstream(("127.0.0.1", 0), Fixed) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with run_fixed_upstream() as server:
         yield server
-        server.shutdown()
 
 
 @pytest.fixture(scope="module")
 def server(
     upstream: FixedUpstream, gateway_database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    url = f"http://127.0.0.1:{upstream.server_address[1]}/v1"
-    with run_gateway(url, gateway_database, tmp_path_factory.mktemp("lists"), V1_ROUTES="all") as gateway:
+    with run_gateway(upstream.base_url, gateway_database, tmp_path_factory.mktemp("lists"), V1_ROUTES="all") as gateway:
         yield gateway
 
 
@@ -80,7 +50,7 @@ def bob(server: Gateway, upstream: FixedUpstream) -> Iterator[httpx2.Client]:
 @pytest.fixture(autouse=True)
 def _usual(upstream: FixedUpstream) -> Iterator[None]:
     yield
-    upstream.status, upstream.content_type, upstream.body = 200, "application/json", b"{}"
+    upstream.reset()
 
 
 def listed(*items: str, rest: str = '"has_more": false') -> bytes:

@@ -24,6 +24,7 @@ from proxyapi.object_places import (
     OWN_CONTENT,
     OWN_NAMES,
     REFERENCES,
+    REFERENCES_OF,
     Text,
 )
 from usage.made_objects import is_object_id
@@ -31,11 +32,10 @@ from usage.made_objects import is_object_id
 # The organization's administration is no API that a key of ours can reach, and webhooks are not requests.
 ELSEWHERE = ("openai.types.admin.", "openai.types.webhooks.")
 ID_LIKE = re.compile(r"(^|_)ids?$")
-# Names of which only objects made here are known: those of families that no setting opens.
-WEAK_REFERENCES = frozenset({
-    "agent_id", "session_id", "subagent_id", "environment_id", "environment_template_id", "vault_id", "vault_ids",
-    "credential_id", "tunnel_id",
-})  # fmt: skip
+# Names of which only objects made here are known: a subagent is one of the session in the path, and a tunnel is made
+# in OpenAI's dashboard.
+WEAK_REFERENCES = frozenset({"subagent_id", "tunnel_id"})
+OF_FAMILIES = {name for names in REFERENCES_OF.values() for name in names}
 A = "obj_ofA"
 LONG_S = "\u017f"  # which Go folds to an s
 
@@ -57,11 +57,12 @@ def named_in(body: str) -> tuple[set[str], set[str]]:
 
 def test_every_id_in_the_sdks_parameters_is_known() -> None:
     names = {member for _, type_ in parameter_types() for member in type_.__annotations__ if ID_LIKE.search(member)}
-    known = {*REFERENCES, *NO_OBJECTS, *WEAK_REFERENCES, "id"}
+    known = {*REFERENCES, *NO_OBJECTS, *WEAK_REFERENCES, *OF_FAMILIES, "id"}
 
     assert len(names) > 30
     assert sorted(names - known) == []
-    assert not set(REFERENCES) & (NO_OBJECTS.keys() | WEAK_REFERENCES | OWN_CONTENT)
+    assert not (REFERENCES.keys() | OF_FAMILIES) & (NO_OBJECTS.keys() | WEAK_REFERENCES | OWN_CONTENT)
+    assert not REFERENCES.keys() & OF_FAMILIES
     assert not (NO_OBJECTS.keys() | OWN_CONTENT | OWN_NAMES) & WEAK_REFERENCES
 
 
@@ -78,6 +79,19 @@ def test_every_input_item_of_the_sdk_that_is_its_id_alone_is_a_reference() -> No
         for status in ("", ',"status":"completed"'):
             item = f'{{"type":"{kind}","id":"{A}"{status}}}'
             assert named_in(f'{{"input":[{item}]}}')[0] == {A}, kind
+
+
+@pytest.mark.parametrize(
+    ("family", "name"), [(family, name) for family in REFERENCES_OF for name in REFERENCES_OF[family]]
+)
+def test_a_name_is_a_reference_in_its_family_and_a_mention_elsewhere(family: str, name: str) -> None:
+    body = read_object(f'{{"x":[{{"{name.title()}":"{A}"}}]}}')
+    for asked, references in ((family, {A}), ("responses", set())):
+        named = NamedObjects(asked)
+        named.add_body(body)
+        named.add_query(f"{name}={A}", is_list=True)
+        assert set(named.references) == references
+        assert named.mentions == {A} - references
 
 
 TEXT_PLACES = [name for name, place in REFERENCES.items() if place.text is Text.REFERENCE]

@@ -110,8 +110,13 @@ def test_a_closed_family(client: Any, simulator: Simulator) -> None:
 
 
 def test_a_route_that_openai_does_not_have(client: Any) -> None:
-    with pytest.raises(openai.NotFoundError, match="Unknown endpoint: POST /v1/completions"):
-        client.completions.create(model="gpt-3.5-turbo-instruct", prompt="x")
+    with pytest.raises(openai.NotFoundError, match="Unknown endpoint: POST /v1/engines/x/search"):
+        client.post("/engines/x/search", body={"query": "x"}, cast_to=object)
+
+
+def test_a_base_url_with_v1_twice(client: Any) -> None:
+    with pytest.raises(openai.NotFoundError, match=r"Did you mean /v1/responses\?"):
+        client.post("/v1/responses", body={"model": "x"}, cast_to=object)
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xef\xbb\xbf{}"])

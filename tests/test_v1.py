@@ -69,7 +69,7 @@ def test_a_closed_family_says_so(gateway: Gateway, simulator: Simulator, family:
     assert simulator.requests == []
 
 
-@pytest.mark.parametrize("path", ["/v1/completions", "/v1/engines", "/v1/realtime/sessions", "/v1/admin/x", "/v1/x"])
+@pytest.mark.parametrize("path", ["/v1/engines", "/v1/engines/x/completion", "/v1/admin/x", "/v1/x"])
 def test_an_unknown_route_says_so(gateway: Gateway, simulator: Simulator, path: str) -> None:
     answer = ask(gateway, json_call(path, CALL))
 

@@ -17,7 +17,7 @@ from usage import event_stream
 from usage.answer_text import READ_TYPES, TEXT_DELTAS, AnswerText, parse_event
 from usage.error_words import ErrorFacts, body_error, event_error, stated_error
 from usage.json_outline import read_outline
-from usage.made_objects import DERIVED, ITEM_EVENTS, MadeObjects
+from usage.made_objects import DERIVED, MAKING_EVENTS, MadeObjects
 from usage.tokens import read_counts
 
 # Of a response that goes on; what it states as its usage meanwhile is not what it will have used.
@@ -127,7 +127,7 @@ class Answer:
             if kind in TEXT_DELTAS and self.model and self._has_end:
                 return  # such an event has nothing but text
             inner = event.get("response")
-        if self.objects is not None and (inner is not None or not isinstance(kind, str) or kind in ITEM_EVENTS):
+        if self.objects is not None and (inner is not None or not isinstance(kind, str) or kind in MAKING_EVENTS):
             self.objects.read_event(event)
         error = event.get("error")
         if not self.model or inner is not None or event.get("usage") is not None or error is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 LONGEST_ID = 512  # bytes; OpenAI's have about 60
 MOST_RECORDED = 1000  # ids in one call's journal record
@@ -35,8 +36,14 @@ DERIVED: dict[str, tuple[Path, ...]] = {
     "thread": (("tool_resources", "file_search", "vector_store_ids", EACH),),
     "assistant": (("tool_resources", "file_search", "vector_store_ids", EACH),),
     "list": (("data", EACH, "id"),),
+    "agent.session": (("environment", "id"),),
+    "agent.automation.invocation": (("session_id",),),
+    "": (("session", "id"),),  # of live sessions and client secrets, whose answer does not say what it is
 }
 ITEM_EVENTS = {"response.output_item.added", "response.output_item.done"}
+# Events with the new object in the member of this name.
+OBJECT_EVENTS = {"agent.session.created": "session"}
+MAKING_EVENTS = ITEM_EVENTS | set(OBJECT_EVENTS)
 
 
 def is_object_id(value: Any) -> bool:
@@ -57,11 +64,15 @@ class MadeObjects:
 
     `is_creating`: the answer's own `id` is a new object's; a later look at an object only adds the derived ids.
     `is_stored`: upstream keeps the object; if not, only what it keeps all the same is read (`UNSTORED`).
-    `lasts`: upstream keeps the objects until they are deleted, and not for some weeks only.
+    `lasts`: upstream keeps the objects until they are deleted, and not for some weeks only. `is_in_location`: the
+    answer's `Location` names the object (RFC 9110, 10.2.2).
     """
 
-    def __init__(self, *, is_creating: bool = True, is_stored: bool = True, lasts: bool = True) -> None:
+    def __init__(
+        self, *, is_creating: bool = True, is_stored: bool = True, lasts: bool = True, is_in_location: bool = False
+    ) -> None:
         self.lasts = lasts
+        self.is_in_location = is_in_location
         self._is_creating = is_creating
         self._is_stored = is_stored
         self.new: list[str] = []  # read since they were taken last
@@ -69,7 +80,7 @@ class MadeObjects:
 
     def read(self, answer: dict[str, Any]) -> None:
         """Reads a whole answer, or the object inside an event."""
-        kind = answer.get("object")
+        kind = answer.get("object", "")
         if self._is_creating and self._is_stored and kind != "list":
             self._add(answer.get("id"))
         for path in DERIVED.get(kind, ()) if isinstance(kind, str) else ():
@@ -82,10 +93,17 @@ class MadeObjects:
         kind, inner = event.get("type"), event.get("response")
         if isinstance(inner, dict):
             self.read(inner)
+        elif isinstance(kind, str) and kind in OBJECT_EVENTS:
+            if isinstance(made := event.get(OBJECT_EVENTS[kind]), dict):
+                self.read(made)
         elif isinstance(kind, str) and kind in ITEM_EVENTS:
             self.read({"object": "response", "output": [event.get("item")]})
         elif isinstance(event.get("object"), str):
             self.read(event)
+
+    def read_location(self, location: str) -> None:
+        """Reads a `Location`, whose path ends with the id."""
+        self._add(unquote(urlsplit(location).path.rstrip("/").rpartition("/")[2]))
 
     def take_new(self) -> list[str]:
         """The ids that were read since the last time this was asked."""

@@ -248,7 +248,8 @@ class CallView(ProxyView):
         heard of the call.
         """
         capacity.check_open()
-        if dialect is not None and settings.SSE_KEEPALIVE_SECONDS and (self.call.stream or request.upload is not None):
+        may_stream = (self.call.stream and self.request.method != "HEAD") or request.upload is not None
+        if dialect is not None and settings.SSE_KEEPALIVE_SECONDS and may_stream:
             self.call.request.early_stream = EarlyStream(self.call, dialect)
         await self.check_models(request)
         if request.content is not None and request.body is None:
@@ -309,7 +310,7 @@ class CallView(ProxyView):
         if answer.status >= 300 or self.call.answer.error is not None:
             body = await large_bodies.run(len(body), self.call.shown, body)
         await self.call.keep_bodies()
-        self.call.relayed(len(body))
+        self.call.relayed(0 if self.request.method == "HEAD" else len(body))
         self.call.end(self.outcome(answer.status), answer.status)
         headers = self.call.headers_down(answer)
         response = HttpResponse(body, status=answer.status, headers=headers)

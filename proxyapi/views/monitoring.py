@@ -33,7 +33,6 @@ class HealthView(JSONCallView):
     authentication_classes = (AccessTokenAuthentication,)
     throttle_classes = (OncePerTenSeconds,)
     takes_body = TakesBody.NONE
-    http_method_names = ("get", "options")  # a HEAD would be billed and show nothing
     route = "/health"
     upstream_path = "/chat/completions"
 

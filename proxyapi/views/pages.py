@@ -7,8 +7,8 @@ from django.http import HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 
 from proxyapi import openapi
+from proxyapi.base_urls import unknown_endpoint
 from proxyapi.capacity import capacity
-from proxyapi.exceptions import NotFound
 from proxyapi.html import page
 from proxyapi.keyring import keyring
 from proxyapi.limiter import limiter
@@ -69,7 +69,7 @@ class NotFoundView(ProxyView):
 
     @openapi.unlisted
     async def get(self, request: ProxyRequest, path: str) -> HttpResponse:
-        raise NotFound(f"Unknown endpoint: {request.method} /{path}")
+        raise unknown_endpoint(request.method, f"/{path}", request.call_request.raw_path.decode("ascii", "replace"))
 
     post = put = patch = delete = trace = get
 

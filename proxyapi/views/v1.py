@@ -20,9 +20,10 @@ from rest_framework.authentication import BaseAuthentication
 
 from proxyapi import fields, large_bodies, model_places, object_access, openapi, policy, stream_usage
 from proxyapi.authentication import BearerAuthentication
+from proxyapi.base_urls import has_endpoint_twice, unknown_endpoint
 from proxyapi.capacity import capacity
 from proxyapi.exceptions import NotFound, UnsupportedMediaType, WebSocketRefused
-from proxyapi.families import Route, find_route
+from proxyapi.families import METHODS, Route, find_route
 from proxyapi.headers import pass_up
 from proxyapi.json_members import Member
 from proxyapi.keyring import BUILT_IN, Caller
@@ -54,13 +55,16 @@ class PassThroughView(CallView):
     """Every route of every open family."""
 
     authentication_classes: tuple[type[BaseAuthentication], ...] = (BearerAuthentication,)
-    http_method_names: ClassVar[list[str]] = ["get", "post", "delete", "options"]  # type: ignore[misc]  # Django's attribute
+    http_method_names: ClassVar[list[str]] = ["get", "head", "post", "delete", "options"]  # type: ignore[misc]  # Django's attribute
     route = "/v1/*"
+    found: Route | None = None
 
     def setup(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         super().setup(request, *args, **kwargs)
-        raw_path = self.call.request.raw_path.decode("ascii", "replace")
-        self.found = find_route(raw_path.removeprefix("/v1"))
+        self.raw_path = self.call.request.raw_path.decode("ascii", "replace")
+        self.found = find_route(self.raw_path.removeprefix("/v1"))
+        # Upstream is asked with GET for a HEAD, which not every server knows; the answer's body stays here.
+        self.method = "GET" if request.method == "HEAD" else request.method or ""
         if self.found is not None:
             self.call.route = self.found.name
             self.call.answer.states_usage = self.found.family.states_usage
@@ -75,7 +79,7 @@ class PassThroughView(CallView):
         route = self.open_route(request)
         call = request.call_request
         upstream_request = UpstreamRequest(
-            request.method or "",
+            self.method,
             route.path,
             credentials=fields.caller_credentials(request.caller),
             deadline=asyncio.get_running_loop().time() + settings.REQUEST_TIMEOUT,
@@ -83,7 +87,7 @@ class PassThroughView(CallView):
             headers=pass_up(call.raw_headers),
         )
         dialect = DIALECTS.get(route.family.name, ERROR_OBJECT)
-        if request.method == "GET":
+        if self.method == "GET":
             dialect = resumed(dialect)
         check_encoding(request)
         if request.method == "POST" and call.is_form and route.family.takes_forms:
@@ -100,16 +104,24 @@ class PassThroughView(CallView):
                     return await self.relayed(upstream_request, dialect, as_it_came=call.raw_body)
         return await self.relayed(upstream_request, dialect)
 
-    get = post = delete = handle
+    get = head = post = delete = handle
+
+    @property
+    def allowed_methods(self) -> list[str]:
+        """Those that OpenAI's API has at this path, as far as that is known."""
+        known = METHODS if self.found is None else self.found.methods
+        return [*known[:1], *(["HEAD"] if "GET" in known else []), *known[1:], "OPTIONS"]
 
     def open_route(self, request: ProxyRequest) -> Route:
         if request.META.get("HTTP_UPGRADE", "").lower() == "websocket":
             raise WebSocketRefused
         route = self.found
-        if route is None:
-            raise NotFound(f"Unknown endpoint: {request.method} {request.path}")
-        if route.family.name not in settings.V1_ROUTES:
-            raise NotFound(f"/v1/{route.family.name} is closed on this gateway; its setting V1_ROUTES can open it.")
+        if route is None or has_endpoint_twice(route):
+            raise unknown_endpoint(request.method, request.path, self.raw_path)
+        name = route.family.name
+        if name not in settings.V1_ROUTES:
+            words = f"/v1/{name} is closed on this gateway; its setting V1_ROUTES can open it, by the name {name}."
+            raise NotFound(words)
         return route
 
     def send_form(self, upstream_request: UpstreamRequest) -> None:
@@ -184,7 +196,7 @@ class PassThroughView(CallView):
 
     def list_filter(self) -> Keeps | None:
         """Which items of the answer the caller may see; None if it is no list, or all of it is for the caller."""
-        if self.request.method != "GET":
+        if self.method != "GET":
             return None
         caller, route = cast(ProxyRequest, self.request).caller, self.found
         if route is None:

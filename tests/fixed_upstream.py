@@ -1,0 +1,64 @@
+"""Owns an upstream that answers every request with what the test has set, and remembers what it was asked."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+class FixedUpstream(ThreadingHTTPServer):
+    """`asked` has the method, the path, the headers and the body of each request, in their order."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.reset()
+
+    def reset(self) -> None:
+        """Answers with an empty JSON object again, and forgets what it was asked."""
+        self.status, self.content_type, self.body = 200, "application/json", b"{}"
+        self.headers: dict[str, str] = {}
+        self.delay = 0.0  # seconds before each answer
+        self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def answer(self) -> None:
+        server = self.server
+        assert isinstance(server, FixedUpstream)
+        body = self.rfile.read(int(self.headers.get("content-length", "0")))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        server.asked.append((self.command, self.path, headers, body))
+        threading.Event().wait(server.delay)
+        self.send_response(server.status)
+        self.send_header("content-type", server.content_type)
+        self.send_header("content-length", str(len(server.body)))
+        for name, value in server.headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(server.body)
+
+    do_GET = do_POST = do_DELETE = do_HEAD = answer
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: the tests say what is wrong."""
+
+
+@contextmanager
+def run_fixed_upstream() -> Iterator[FixedUpstream]:
+    with FixedUpstream() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
