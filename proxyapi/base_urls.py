@@ -44,6 +44,8 @@ def has_endpoint_twice(route: Route) -> bool:
 
     Ids of models begin with `models/` on some servers.
     """
+    if not route.object_id and not route.unknown_segments:
+        return False  # as nearly always
     size = len(route.family.segments)
     return route.segments[:size] == route.segments[size : 2 * size] and route.family.name != "models"
 

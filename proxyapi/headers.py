@@ -54,6 +54,13 @@ def pass_up(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     return Headers([pair for pair in pairs if pair[0] not in kept_back and not pair[0].startswith(KEPT_BACK_PREFIXES)])
 
 
+def without_encoding(headers: Headers | None) -> Headers:
+    """A copy for a body that is not encoded."""
+    kept = Headers(headers or {})
+    kept.popall("content-encoding", None)
+    return kept
+
+
 def pass_down(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Upstream's headers that the caller gets; a repeated one is joined (RFC 9110, 5.3)."""
     passed: dict[str, str] = {}

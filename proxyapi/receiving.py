@@ -65,7 +65,7 @@ class BodyClock:
 
 
 class RequestBody:
-    """The body of one request. `size` is how much of it has come, `complete` whether that is all."""
+    """The body of one request. `size` is how much of it has come, `complete` whether that is all, `limit` its cap."""
 
     def __init__(
         self, receive: Receive, connection: Connection, *, is_form: bool, announced: str, client_address: str
@@ -77,18 +77,18 @@ class RequestBody:
         self._receive = receive
         self._connection = connection
         self._client_address = client_address
-        self._limit = settings.MAX_UPLOAD_BYTES + FORM_ALLOWANCE if is_form else settings.MAX_BODY_BYTES
+        self.limit = settings.MAX_UPLOAD_BYTES + FORM_ALLOWANCE if is_form else settings.MAX_BODY_BYTES
         self._setting = "MAX_UPLOAD_BYTES" if is_form else "MAX_BODY_BYTES"
         self._call = asyncio.current_task()
 
     def restrict(self, limit: int) -> None:
         """Lowers the cap to `limit` bytes."""
-        if limit < self._limit:
-            self._limit, self._setting = limit, ""
+        if limit < self.limit:
+            self.limit, self._setting = limit, ""
 
     def take_large_form(self) -> None:
         """Raises the cap to that of a form which is not kept in memory."""
-        self._limit, self._setting = settings.MAX_FORM_BYTES, "MAX_FORM_BYTES"
+        self.limit, self._setting = settings.MAX_FORM_BYTES, "MAX_FORM_BYTES"
 
     def leave(self) -> None:
         """Does not read the body, which the view does not need; the handler closes the connection if one is coming."""
@@ -186,8 +186,8 @@ class RequestBody:
             raise CallerGone
         piece: bytes = message["body"]
         self.size += len(piece)
-        if self.size > self._limit:
-            raise self._too_large()
+        if self.size > self.limit:
+            raise self.too_large()
         if not message["more_body"]:
             self.complete = True
             self._connection.watch_departure(self._departed)
@@ -199,12 +199,13 @@ class RequestBody:
 
     def check_announced(self) -> None:
         """Raises `BodyTooLarge` if the body says that it will be: `read` and `pieces` ask, too."""
-        if self.announced is not None and self.announced > self._limit:
-            raise self._too_large()
+        if self.announced is not None and self.announced > self.limit:
+            raise self.too_large()
 
-    def _too_large(self) -> BodyTooLarge:
+    def too_large(self, what: str = "The request body") -> BodyTooLarge:
+        """The error for a body over its cap."""
         reason = f"; the gateway's setting {self._setting} limits it" if self._setting else ""
-        return BodyTooLarge(f"The request body is larger than {self._limit} bytes{reason}.")
+        return BodyTooLarge(f"{what} is larger than {self.limit} bytes{reason}.")
 
     def _departed(self) -> None:
         self.caller_gone = True

@@ -15,6 +15,7 @@ from django.utils.functional import cached_property
 from rest_framework.request import Request
 from uuid_utils import uuid7
 
+from proxyapi import request_encoding
 from proxyapi.connection import connection_of
 from proxyapi.receiving import SMALL_BODY_BYTES, Receive, RequestBody
 
@@ -32,8 +33,9 @@ class CallRequest(ASGIRequest):
     """Django's request, its body in memory, with the ids and the clock readings of one call.
 
     `arrived_at` is Unix time; `started` and `received` (the body is complete) are `time.perf_counter()`
-    seconds. `raw_path` and `raw_query` are as they came over the wire. `raw_body` is the body, once a view
-    has asked for it. `sender_is_known` once a valid key has been seen.
+    seconds. `raw_path` and `raw_query` are as they came over the wire. `sent_body` is the body as it came, once a
+    view has asked for it, and `raw_body` what it says: decoded, if it came encoded (`proxyapi.request_encoding`).
+    `sender_is_known` once a valid key has been seen.
     """
 
     def __init__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
@@ -43,7 +45,7 @@ class CallRequest(ASGIRequest):
         self.raw_path: bytes = scope["raw_path"]
         self.raw_query: bytes = scope["query_string"]
         self.raw_headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
-        self.raw_body = b""
+        self.raw_body = self.sent_body = b""
         self.sender_is_known = False
         self.send = send
         self.early_stream: EarlyStream | None = None  # if the call may ask for a stream
@@ -96,11 +98,20 @@ class CallRequest(ASGIRequest):
         self.META["CONTENT_LENGTH"] = "0"
 
     async def read_body(self, search: KeySearch | None = None) -> None:
-        """Waits for the whole body; `search` and errors as in `RequestBody.read`."""
-        self.raw_body = await self.incoming_body.read(search)
+        """Waits for the whole body; `search` and errors as in `RequestBody.read`, and those of `decode`."""
+        self.raw_body = self.sent_body = await self.incoming_body.read(search)
         self.body_received()
+        if self.sent_body and "HTTP_CONTENT_ENCODING" in self.META:
+            await self._decode_body()
         self._stream = BytesIO(self.raw_body)
         self.META["CONTENT_LENGTH"] = str(len(self.raw_body))  # a chunked body has none of its own
+
+    async def _decode_body(self) -> None:
+        if encoding := request_encoding.encoding_of(self.META):
+            try:
+                self.raw_body = await request_encoding.decode(self.sent_body, encoding, self.incoming_body.limit)
+            except request_encoding.TooLarge:
+                raise self.incoming_body.too_large("The request body, decoded,") from None
 
 
 class ProxyRequest(Request):

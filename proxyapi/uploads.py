@@ -7,21 +7,27 @@ goes up before the whole form has been read and checked: so upstream cannot act 
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 from django.conf import settings
 
 from proxyapi.cost_ceiling import Form
-from proxyapi.exceptions import BodyTooLarge
+from proxyapi.exceptions import BadForm, BodyTooLarge
 from proxyapi.form_reader import FormReader
 from proxyapi.receiving import RequestBody
+from proxyapi.request_encoding import BodyDecoder, TooLarge
 from usage.bodies import Part
+
+STEPS_AT_ONCE = 8  # of 64 KiB
 
 
 class FormUpload:
     """One form. `check` is called once, when all of it has been read; what it raises stops the form.
 
-    Raises `BadForm` if the request's headers, whose names come in lower case, give no clear boundary.
+    `encoding` is that of its bytes. Raises `BadForm` if the request's headers, whose names come in lower case, give no
+    clear boundary.
     """
 
     def __init__(
@@ -29,8 +35,10 @@ class FormUpload:
         body: RequestBody,
         headers: Iterable[tuple[bytes, bytes]],
         check: Callable[[FormUpload], Awaitable[None]],
+        encoding: str = "",
     ) -> None:
         self._body = body
+        self._encoding = encoding
         self._check = check
         self._reader = FormReader(headers)
         self._checked = 0  # parts
@@ -61,6 +69,10 @@ class FormUpload:
 
         Raises `BadForm`, `BodyTooLarge` for a file, and what `check` and `RequestBody.pieces_in_time` raise.
         """
+        if self._encoding:
+            async for piece in self._encoded_pieces():
+                yield piece
+            return
         held = b""
         async for piece in self._body.pieces_in_time():
             self._reader.feed(piece)
@@ -77,6 +89,36 @@ class FormUpload:
         self._reader.end()
         await self._check(self)
         yield held
+
+    async def _encoded_pieces(self) -> AsyncIterator[bytes]:
+        """The same for a form that came encoded, which goes up as it came.
+
+        Of what has been decoded, the same stays here as of a form that is not encoded: so do the pieces it is in.
+        """
+        decoder = BodyDecoder(self._encoding, self._body.limit)
+        held: deque[tuple[bytes, int]] = deque()  # with how much of the form is known by the end of each
+        async for piece in self._body.pieces_in_time():
+            await self._feed_decoded(decoder, piece)
+            held.append((piece, decoder.size))
+            stays = self._reader.end_size or 1
+            while held[0][1] <= decoder.size - stays:
+                yield held.popleft()[0]
+        decoder.end()
+        if decoder.members > 1:
+            raise BadForm("it is encoded in more than one piece")
+        self._reader.end()
+        await self._check(self)
+        yield b"".join(piece for piece, _ in held)
+
+    async def _feed_decoded(self, decoder: BodyDecoder, piece: bytes) -> None:
+        try:
+            for number, decoded in enumerate(decoder.steps(piece), 1):
+                self._reader.feed(decoded)
+                self._check_files()
+                if number % STEPS_AT_ONCE == 0:
+                    await asyncio.sleep(0)  # a small piece may become much
+        except TooLarge:
+            raise self._body.too_large("The form, decoded,") from None
 
     def _check_files(self) -> None:
         """Looks at the files that have come since the last time; the newest may go on."""

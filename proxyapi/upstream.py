@@ -81,8 +81,8 @@ class UpstreamRequest:
 
     `deadline` is on the event loop's clock, in seconds; it bounds the whole call.
     A call has `content`, a `form` or an `upload`, or none of them; `body` is the JSON object in `content`, as a
-    dictionary or as its members, for checks. With `headers` it goes with these and the account's credentials;
-    without, as the SDK would send it.
+    dictionary or as its members, for checks, and `decoded_size` how many bytes `content` has if it is encoded. With
+    `headers` it goes with these and the account's credentials; without, as the SDK would send it.
     """
 
     method: str
@@ -92,6 +92,7 @@ class UpstreamRequest:
     query: str = ""
     content: bytes | None = None
     body: JSONBody | None = None
+    decoded_size: int | None = None
     form: list[FormPart] = field(default_factory=list)
     upload: Upload | None = None
     headers: Headers | None = None
@@ -104,9 +105,14 @@ class UpstreamRequest:
         ]
 
     @property
+    def content_size(self) -> int:
+        """How many bytes its content has, decoded."""
+        return len(self.content or b"") if self.decoded_size is None else self.decoded_size
+
+    @property
     def text_size(self) -> int:
         """How many bytes of it checks read: of a form, the fields without the files."""
-        return len(self.content or b"") + sum(len(text) for _, (file_name, text, _) in self.form if file_name is None)
+        return self.content_size + sum(len(text) for _, (file_name, text, _) in self.form if file_name is None)
 
 
 class UpstreamAnswer:

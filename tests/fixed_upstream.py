@@ -10,7 +10,7 @@ from typing import Any
 
 
 class FixedUpstream(ThreadingHTTPServer):
-    """`asked` has the method, the path, the headers and the body of each request, in their order."""
+    """`asked` has the method, the path, the headers and the body of each whole request, in their order."""
 
     daemon_threads = True
 
@@ -36,7 +36,11 @@ class _Handler(BaseHTTPRequestHandler):
     def answer(self) -> None:
         server = self.server
         assert isinstance(server, FixedUpstream)
-        body = self.rfile.read(int(self.headers.get("content-length", "0")))
+        length = int(self.headers.get("content-length", "0"))
+        body = self.rfile.read(length)
+        if len(body) < length:  # it was broken off
+            self.close_connection = True
+            return
         headers = {name.lower(): value for name, value in self.headers.items()}
         server.asked.append((self.command, self.path, headers, body))
         threading.Event().wait(server.delay)

@@ -25,7 +25,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from proxyapi import budgets, large_bodies, loops, model_places, object_access, policy, upstream
+from proxyapi import budgets, large_bodies, loops, model_places, object_access, policy, request_encoding, upstream
 from proxyapi.authentication import SecurityKeyAuthentication, caller_without_body, names_another_key
 from proxyapi.calls import Call
 from proxyapi.capacity import capacity
@@ -141,6 +141,7 @@ class ProxyView(APIView):
         A key that is not in the body is counted before the body is parsed: one that is over its limits costs no more.
         """
         call = request.call_request
+        is_encoded = bool(request_encoding.encoding_of(call.META))
         content_type = call.META.get("CONTENT_TYPE", "")
         is_usual = content_type == self.parser_classes[0].media_type  # nearly always; DRF compares with more effort
         if not is_usual and call.announces_body and NEGOTIATOR.select_parser(request, request.parsers or ()) is None:
@@ -150,6 +151,8 @@ class ProxyView(APIView):
         caller = caller_without_body(request)
         if caller is not None:
             call.know_sender()
+        elif is_encoded and not call.sender_is_known:
+            raise UnsupportedMediaType(request_encoding.KEY_FIRST)  # nothing is decoded for a stranger
         await call.read_body(None if call.sender_is_known else KeySearch(is_form=call.is_form))
         if caller is not None:
             request.user, request.auth = cast(Any, caller), None
@@ -331,7 +334,7 @@ class CallView(ProxyView):
 def priced_body(request: UpstreamRequest) -> Document | Form | None:
     """What the price of a request depends on: the members of its JSON, or its form."""
     if request.content and request.body is not None:
-        return Document(request.body, len(request.content))
+        return Document(request.body, request.content_size)
     if not request.form:
         return None
     sizes = [len(content) for _, (file_name, content, _) in request.form if file_name is not None]

@@ -18,13 +18,22 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from rest_framework.authentication import BaseAuthentication
 
-from proxyapi import fields, large_bodies, model_places, object_access, openapi, policy, stream_usage
+from proxyapi import (
+    fields,
+    large_bodies,
+    model_places,
+    object_access,
+    openapi,
+    policy,
+    request_encoding,
+    stream_usage,
+)
 from proxyapi.authentication import BearerAuthentication
 from proxyapi.base_urls import has_endpoint_twice, unknown_endpoint
 from proxyapi.capacity import capacity
-from proxyapi.exceptions import NotFound, UnsupportedMediaType, WebSocketRefused
+from proxyapi.exceptions import NotFound, WebSocketRefused
 from proxyapi.families import METHODS, Route, find_route
-from proxyapi.headers import pass_up
+from proxyapi.headers import pass_up, without_encoding
 from proxyapi.json_members import Member
 from proxyapi.keyring import BUILT_IN, Caller
 from proxyapi.listings import Keeps, own_page
@@ -89,19 +98,23 @@ class PassThroughView(CallView):
         dialect = DIALECTS.get(route.family.name, ERROR_OBJECT)
         if self.method == "GET":
             dialect = resumed(dialect)
-        check_encoding(request)
+        encoding = request_encoding.encoding_of(call.META) if request.method == "POST" or call.announces_body else ""
         if request.method == "POST" and call.is_form and route.family.takes_forms:
-            self.send_form(upstream_request)
+            self.send_form(upstream_request, encoding)
         else:
             await call.read_body()
             members = await policy.read_json(call.raw_body, call.META.get("CONTENT_TYPE", ""))
             self.read_fields(members, request)
-            upstream_request.content, upstream_request.body = call.raw_body or None, members
+            upstream_request.content, upstream_request.body = call.sent_body or None, members
+            if encoding:
+                upstream_request.decoded_size = len(call.raw_body)
             if route.name == "/v1/chat/completions" and self.call.stream and usage_requests.are_made:
                 asked = await large_bodies.run(len(call.raw_body), stream_usage.ask_in, call.raw_body, members)
                 if asked is not None:
-                    upstream_request.content, dialect = asked, CHAT_WITHOUT_USAGE
-                    return await self.relayed(upstream_request, dialect, as_it_came=call.raw_body)
+                    asking = replace(upstream_request, content=asked, decoded_size=None)
+                    if encoding:  # what we have added is not encoded again
+                        asking.headers = without_encoding(asking.headers)
+                    return await self.relayed(asking, CHAT_WITHOUT_USAGE, as_it_came=upstream_request)
         return await self.relayed(upstream_request, dialect)
 
     get = head = post = delete = handle
@@ -124,13 +137,13 @@ class PassThroughView(CallView):
             raise NotFound(words)
         return route
 
-    def send_form(self, upstream_request: UpstreamRequest) -> None:
-        """The form goes up as it arrives."""
+    def send_form(self, upstream_request: UpstreamRequest, encoding: str) -> None:
+        """The form goes up as it arrives, encoded if it is."""
         call = self.call.request
         call.incoming_body.take_large_form()
         call.incoming_body.check_announced()  # before upstream hears of it
         self.call.form = upstream_request.upload = FormUpload(
-            call.incoming_body, call.raw_headers, self.read_form_fields
+            call.incoming_body, call.raw_headers, self.read_form_fields, encoding
         )
         assert upstream_request.headers is not None  # noqa: S101  (a call that passes through has its own)
         if call.incoming_body.announced is not None:
@@ -157,12 +170,12 @@ class PassThroughView(CallView):
         await self.hold("POST", self.found.path, form.sizes())
 
     async def relayed(
-        self, request: UpstreamRequest, dialect: Dialect, as_it_came: bytes | None = None
+        self, request: UpstreamRequest, dialect: Dialect, as_it_came: UpstreamRequest | None = None
     ) -> HttpResponseBase:
-        """The answer to `request`; `as_it_came` is the caller's body, if usage was asked for in it."""
+        """The answer to `request`; `as_it_came` is the caller's own request, if usage was asked for in it."""
         answer = await self.ask(request, dialect)
         if as_it_came is not None and answer.status in REFUSALS:
-            answer = await self.ask_without_usage(answer, replace(request, content=as_it_came))
+            answer = await self.ask_without_usage(answer, as_it_came)
         if answer.status < 300 and (keeps := self.list_filter()) is not None:
             answer, page = await own_page(request, answer, keeps)  # what it cannot read it refuses
             return await self.whole(answer, lambda _: page)
@@ -221,9 +234,3 @@ def asks_for_stream(query: bytes) -> bool:
     """Whether a GET is for a stream. (Django would refuse a query of many fields, which is upstream's to judge.)"""
     given = [value for name, value in parse_qsl(query.decode("latin-1")) if name == "stream"]
     return bool(given) and given[-1].lower() in {"true", "1"}
-
-
-def check_encoding(request: ProxyRequest) -> None:
-    """Raises `UnsupportedMediaType` for a compressed body: policy could not read what upstream reads."""
-    if request.method == "POST" and request.META.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() != "identity":
-        raise UnsupportedMediaType("A compressed request body is not supported: send it without Content-Encoding.")
