@@ -63,8 +63,14 @@ ERROR: Schema = {
 }
 
 
-CALL_ERRORS = (400, 403, 413, 429, 502, 503, 504, 508)
-ID_ERRORS = (*CALL_ERRORS, 404)
+# The statuses of errors; upstream's own pass beside them, whatever they are. `tests/test_described_statuses.py` says of
+# every error of ours which operations can answer with it.
+ALWAYS = (400, 500, 503)  # not HTTP, or a fault of ours, or no room
+PAGE_ERRORS = (*ALWAYS, 403, 429)
+BODY_ERRORS = (408, 413, 415)
+UPSTREAM_ERRORS = (401, 404, 502, 504, 508)
+PAGE_CALL_ERRORS = (*PAGE_ERRORS, *UPSTREAM_ERRORS)
+CALL_ERRORS = (*PAGE_CALL_ERRORS, *BODY_ERRORS)
 
 
 def body(required: list[str], **properties: Schema) -> Schema:
@@ -93,7 +99,7 @@ def operation(
         description=f"{summary}.",
         tags=list(tags),
         request=request,
-        responses={**responses, **{(status, JSON): ERROR for status in errors}},
+        responses={**responses, **{(status, JSON): ERROR for status in sorted(errors)}},
         parameters=[
             OpenApiParameter(name, OpenApiTypes.STR, description=words) for name, words in (query or {}).items()
         ],
@@ -160,7 +166,6 @@ count_input_tokens = operation(
 QUERY = {name: schema["description"] for name, schema in OURS.items()}
 retrieve_response = operation(
     "Retrieve a response",
-    errors=ID_ERRORS,
     answers={JSON: ANY, EVENTS: TEXT},
     query={
         **QUERY,
@@ -170,11 +175,10 @@ retrieve_response = operation(
         "include_obfuscation": "With `stream`: whether deltas are padded.",
     },
 )
-delete_response = operation("Delete a response", query=QUERY, errors=ID_ERRORS)
-cancel_response = operation("Cancel a background response", request={JSON: body([])}, example={}, errors=ID_ERRORS)
+delete_response = operation("Delete a response", query=QUERY)
+cancel_response = operation("Cancel a background response", request={JSON: body([])}, example={})
 list_input_items = operation(
     "List a response's input items",
-    errors=ID_ERRORS,
     query={
         **QUERY,
         "after": "Items after this id.",
@@ -206,23 +210,23 @@ transcribe = operation(
 
 PAGE_QUERY = {"access_token": "The access token. Also as `Authorization: Bearer …`."}
 unlisted: Callable[[Method], Method] = extend_schema(exclude=True)
-index = operation("The index page", answers={"text/html": TEXT}, tags=("server",), errors=())
-liveness = operation("Is the process up?", tags=("server",), errors=())
-readiness = operation("May calls be sent here?", tags=("server",), errors=(503,))
-health = operation("One real call, through /chatgpt", query=PAGE_QUERY, tags=("server",), errors=(403, 429, 502, 504))
-health2 = operation("One real call, through /openai", query=PAGE_QUERY, tags=("server",), errors=(403, 429, 502, 504))
-log = operation("The newest calls", answers={"text/html": TEXT}, query=PAGE_QUERY, tags=("server",), errors=(403, 429))
+index = operation("The index page", answers={"text/html": TEXT}, tags=("server",), errors=ALWAYS)
+liveness = operation("Is the process up?", tags=("server",), errors=ALWAYS)
+readiness = operation("May calls be sent here?", tags=("server",), errors=ALWAYS)
+health = operation("One real call, through /chatgpt", query=PAGE_QUERY, tags=("server",), errors=PAGE_CALL_ERRORS)
+health2 = operation("One real call, through /openai", query=PAGE_QUERY, tags=("server",), errors=PAGE_CALL_ERRORS)
+log = operation("The newest calls", answers={"text/html": TEXT}, query=PAGE_QUERY, tags=("server",), errors=PAGE_ERRORS)
 log_errors = operation(
-    "The newest failed calls", answers={"text/html": TEXT}, query=PAGE_QUERY, tags=("server",), errors=(403, 429)
+    "The newest failed calls", answers={"text/html": TEXT}, query=PAGE_QUERY, tags=("server",), errors=PAGE_ERRORS
 )
-runtime = operation("Versions and limits", query=PAGE_QUERY, tags=("server",), errors=(403, 429))
+runtime = operation("Versions and limits", query=PAGE_QUERY, tags=("server",), errors=PAGE_ERRORS)
 
 metrics = operation(
     "Counters for Prometheus",
     answers={"text/plain": TEXT},
     query=PAGE_QUERY,
     tags=("server",),
-    errors=(403,),
+    errors=PAGE_ERRORS,
 )
 USAGE: Schema = {
     "type": "object",
@@ -254,7 +258,7 @@ usage = operation(
         "outcome": "Only this outcome, such as `success` or `timeout`.",
     },
     tags=("server",),
-    errors=(400, 403, 503),
+    errors=PAGE_ERRORS,
 )
 
 
