@@ -127,7 +127,7 @@ def strangers() -> list[Attack]:
         Attack("GET /admin/login/, 16 connections", ((head("GET", "/admin/login/", host="localhost"),),), 16, "same"),
         Attack(
             f"GET /admin/login/ with a made-up session, {MANY_ADDRESSES} addresses",
-            ((head("GET", "/admin/login/", "Cookie: sessionid=" + "a" * 32, host="localhost"),),),
+            ((head("GET", "/admin/login/", "Cookie: chatproxy_session=" + "a" * 32, host="localhost"),),),
             connections=MANY_ADDRESSES,
             then="same",
             addresses=MANY_ADDRESSES,
@@ -211,7 +211,8 @@ def login() -> Pieces:
     token = "a" * 32
     form = f"csrfmiddlewaretoken={token}&username=admin&password=wrong".encode()
     kind = "application/x-www-form-urlencoded"
-    return with_body("POST", "/admin/login/", form, f"Cookie: csrftoken={token}", content_type=kind, host="localhost")
+    cookie = f"Cookie: chatproxy_csrf={token}"
+    return with_body("POST", "/admin/login/", form, cookie, content_type=kind, host="localhost")
 
 
 def query(names: int) -> str:

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatproxy.settings")
@@ -21,6 +22,7 @@ django_application = get_asgi_application()  # sets Django up: what follows may 
 from chatproxy import content_type, host_header  # noqa: E402  (after Django is set up)
 from chatproxy.django_gate import DjangoGate  # noqa: E402  (after Django is set up)
 from chatproxy.head_refusal import refuse_head  # noqa: E402  (after Django is set up)
+from chatproxy.root_path import RootPath  # noqa: E402  (after Django is set up)
 from chatproxy.shutdown import run_steps  # noqa: E402  (after Django is set up)
 from proxyapi import ownership, upstream  # noqa: E402  (after Django is set up)
 from proxyapi.background import watch_pending  # noqa: E402  (after Django is set up)
@@ -41,6 +43,7 @@ warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume sy
 
 call_handler = CallHandler()
 django_gate = DjangoGate(django_application)
+root_path = RootPath(settings.ROOT_PATH)
 YOUNG_OBJECTS = 10_000
 DJANGO_FOLDERS = ("/admin/", "/my-usage/", "/static/")
 
@@ -48,7 +51,9 @@ DJANGO_FOLDERS = ("/admin/", "/my-usage/", "/static/")
 async def application(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         await run_lifespan(receive, send)
-    elif not host_header.has_valid_host(scope):
+        return
+    scope = root_path.taken_off(scope)
+    if not host_header.has_valid_host(scope):
         await refuse_head(scope, send, host_header.WORDS)
     elif not content_type.has_short_content_type(scope):
         await refuse_head(scope, send, content_type.WORDS)

@@ -124,6 +124,16 @@ class Connections:
         self._idle = Idle()
         self._warned_at = -WARNING_SECONDS
 
+    def trusts(self, address: str) -> bool:
+        """Whether this is the address of a trusted proxy."""
+        if not self._trusted:
+            return False
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:  # a peer that has left already has none
+            return False
+        return any(parsed in network for network in self._trusted)
+
     def admit(self, connection: Closable, address: str, descriptor: int) -> bool:
         """Registers a new connection as idle, closing another if need be; returns False if it is refused."""
         name = client_network(address)

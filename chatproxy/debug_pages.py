@@ -38,7 +38,10 @@ SHOWN_META = frozenset(
 )  # fmt: skip
 SHOWN_TYPES = (bool, int, float, type(None))
 OWN_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-FORWARDED = ("HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_REAL_IP")
+FORWARDED = (
+    "HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PREFIX",
+    "HTTP_X_REAL_IP",
+)  # fmt: skip
 DEBUG_STATUSES = frozenset({400, 404, 500})
 
 

@@ -17,6 +17,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpRequest
 
 from chatproxy.page_pace import cookies_of, page_pace, visitor_of
+from chatproxy.root_path import django_scope
 from proxyapi.capacity import capacity
 from proxyapi.connection import Connection, close_if_unread, connection_of
 from proxyapi.exceptions import BadRequest, BodyTooLarge, CallerGone, MethodNotAllowed, ProxyError, RequestTimeout
@@ -64,7 +65,7 @@ class DjangoGate:
                 await turn.aclose()
                 await send(message)
 
-            await self._application(dict(scope), Replay(body, receive, connection), send_after_turn)
+            await self._application(django_scope(scope), Replay(body, receive, connection), send_after_turn)
 
 
 async def receive_body(scope: Mapping[str, Any], receive: Receive) -> bytes:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from django.core.exceptions import ImproperlyConfigured
 
 from chatproxy.env_file import read_env_file
+from chatproxy.root_path import normal_root_path
 from chatproxy.secret_strength import SHORTEST, is_easily_guessed
 from chatproxy.service_urls import database_url, http_url, passwords_of, redis_url
 from proxyapi import families
@@ -134,6 +135,13 @@ def networks(value: str) -> list[str]:
     return words(value)
 
 
+def root_path(value: str) -> str:
+    try:
+        return normal_root_path(value)
+    except ValueError as fault:
+        raise ValueError(f"{shown(value)} {fault}") from None
+
+
 def route_families(value: str) -> list[str]:
     """`default` and `all` stand for several."""
     several = {"default": families.DEFAULT, "all": families.ALL}
@@ -194,7 +202,8 @@ SETTINGS = (
     Setting("DEBUG", False, switch, "Django's debug pages in the admin. `make dev` and `make demo` only."),
     Setting("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"], words, "Host names the admin answers to."),
     Setting("CSRF_TRUSTED_ORIGINS", [], origins, "Origins of the admin behind a TLS proxy."),
-    Setting("TRUSTED_PROXIES", [], networks, "Proxies whose `X-Forwarded-For` and `-Proto` are believed."),
+    Setting("TRUSTED_PROXIES", [], networks, "Proxies whose `X-Forwarded-For`, `-Proto` and `-Prefix` are believed."),
+    Setting("ROOT_PATH", None, root_path, "Path under which it is reached, as `/ai`. Unset: `X-Forwarded-Prefix`."),
     Setting("ADMIN_USERNAME", "admin", text, "The first admin's name."),
     Setting("ADMIN_PASSWORD", None, text, "The first admin's password. Generated at the first start."),
 )

@@ -58,6 +58,7 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*args, **options)
         self.is_known = False  # whether a good key was shown on it
         self.network: Network | None = None  # set by `connections`
+        self.is_trusted_proxy = False
         self.timeout_keep_alive = min(STRANGER_KEEPALIVE_SECONDS, self.config.timeout_keep_alive)
         self._connections = Connections() if connections is None else connections
         self._in_head = False
@@ -78,7 +79,9 @@ class Protocol(HttpToolsProtocol):
         self._joining = JoiningTransport(transport, self._stall_watch.start)
         super().connection_made(cast(asyncio.Transport, self._joining))
         opened = transport.get_extra_info("socket")
-        if self._connections.admit(self, self.client[0] if self.client else "", opened.fileno() if opened else -1):
+        address = self.client[0] if self.client else ""
+        self.is_trusted_proxy = self._connections.trusts(address)
+        if self._connections.admit(self, address, opened.fileno() if opened else -1):
             self._expect_head()
         else:
             self._refuse_connection()

@@ -1,4 +1,7 @@
-"""Owns what the admin's answers tell browsers: what a page may load and do, and that cookies stay on TLS."""
+"""Owns what the admin's answers tell browsers: what a page may load and do, and where cookies go.
+
+Cookies stay on TLS, and under the root path: other applications of the host do not get them.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,8 @@ class AdminHeaders:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self._get_response(request)
         response.headers.setdefault("Content-Security-Policy", POLICY)
-        if request.is_secure():
-            for cookie in response.cookies.values():
+        for cookie in response.cookies.values():
+            cookie["path"] = request.META["SCRIPT_NAME"] + cookie["path"]
+            if request.is_secure():
                 cookie["secure"] = True
         return response

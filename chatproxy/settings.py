@@ -56,6 +56,7 @@ PORT: int = _values["PORT"]
 WEB_CONCURRENCY: int = _values["WEB_CONCURRENCY"]
 DATA_DIR: Path = environment.data_dir(_values)
 TRUSTED_PROXIES: list[str] = _values["TRUSTED_PROXIES"]
+ROOT_PATH: str | None = _values["ROOT_PATH"]
 ADMIN_USERNAME: str = _values["ADMIN_USERNAME"]
 ADMIN_PASSWORD: str | None = _values["ADMIN_PASSWORD"]
 
@@ -181,6 +182,9 @@ LOGIN_REDIRECT_URL = "admin:index"  # after a login at an address without `next`
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = bool(CSRF_TRUSTED_ORIGINS) and all(
     origin.startswith("https:") for origin in CSRF_TRUSTED_ORIGINS
 )
+# Names of their own: another application of this host, at another port or path, may have Django's usual ones.
+SESSION_COOKIE_NAME = "chatproxy_session"
+CSRF_COOKIE_NAME = "chatproxy_csrf"
 SESSION_ENGINE = "chatproxy.signed_sessions"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
@@ -194,6 +198,10 @@ SILENCED_SYSTEM_CHECKS = ["security.W004", "security.W008", "security.W012", "se
 STATIC_URL = "/static/"
 # Static files are served from the installed packages: nothing to collect, nothing to go stale.
 WHITENOISE_USE_FINDERS = True
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},  # Django wants one; nothing is uploaded
+    "staticfiles": {"BACKEND": "chatproxy.static_files.StaticLinks"},
+}
 
 # Every origin, never credentials; `*` does not cover Authorization (Fetch standard), so it is named.
 CORS_ALLOW_ALL_ORIGINS = True
@@ -222,9 +230,9 @@ SPECTACULAR_SETTINGS = {
 UNFOLD = {
     "SITE_TITLE": "chatproxy",
     "SITE_HEADER": "chatproxy",
-    "SITE_URL": "/",
+    "SITE_URL": "usage.base_url.home",
     "SITE_SYMBOL": "hub",
-    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/static/usage/icon.svg"}],
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "usage.base_url.icon"}],
     "SHOW_HISTORY": False,
     # Blue, as the pages' own colours are (usage/static/usage/pages.css).
     "COLORS": {

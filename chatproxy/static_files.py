@@ -1,4 +1,4 @@
-"""Owns how static files leave: piece by piece, as fast as the client takes them.
+"""Owns how static files leave: piece by piece, as fast as the client takes them; and the links to them.
 
 WhiteNoise returns an ordinary iterator, which Django's ASGI handler reads to its end before the first byte is sent.
 """
@@ -9,8 +9,10 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import BinaryIO
 
+from django.contrib.staticfiles.storage import StaticFilesStorage
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
+from django.urls import get_script_prefix
 from whitenoise.middleware import WhiteNoiseFileResponse, WhiteNoiseMiddleware
 from whitenoise.responders import StaticFile
 
@@ -33,3 +35,10 @@ async def pieces(file: BinaryIO) -> AsyncGenerator[bytes]:
     with file:
         while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
             yield piece
+
+
+class StaticLinks(StaticFilesStorage):
+    """Django keeps STATIC_URL as it was at the first request; the root path may be another at each."""
+
+    def url(self, name: str | None) -> str:
+        return get_script_prefix().removesuffix("/") + super().url(name)

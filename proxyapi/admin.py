@@ -33,6 +33,7 @@ from proxyapi.key_usage import KeyFacts
 from proxyapi.models import AccessKey
 from proxyapi.permissions import is_allowed
 from usage.admin_base import GuardedAdmin
+from usage.base_url import base_url
 from usage.inert import inert
 from usage.key_summary import Summary, bars, last_used, read_summaries
 from usage.pages.access import may_see
@@ -301,7 +302,7 @@ def _curl(request: HttpRequest, key: AccessKey, text: str) -> str:
     may_default = is_allowed(settings.DEFAULT_MODEL, key.allowed_models)
     model = settings.DEFAULT_MODEL if may_default else next(named, settings.DEFAULT_MODEL)
     lines = (
-        f"curl {request.build_absolute_uri(route)}",
+        f"curl {base_url(request)}{route}",
         f'-H "Authorization: Bearer {text}"',
         '-H "Content-Type: application/json"',
         f"-d '{EXAMPLE_BODY % model}'",

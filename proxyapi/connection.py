@@ -19,6 +19,10 @@ class Connection(Protocol):
     def takes_bytes(self) -> bool:
         """Whether something can be sent without waiting until the caller has taken more."""
 
+    @property
+    def is_trusted_proxy(self) -> bool:
+        """Whether its other end is one of `TRUSTED_PROXIES`."""
+
     def mark_known(self) -> None:
         """A good key was shown on it: from now on it may be idle for long, and is among the last to be closed."""
 
@@ -55,3 +59,8 @@ def close_if_unread(connection: Connection) -> None:
 
 def connection_of(scope: Mapping[str, Any]) -> Connection:
     return cast(Connection, scope["extensions"]["chatproxy"]["connection"])
+
+
+def root_path_of(scope: Mapping[str, Any]) -> str:
+    """The path under which the client reaches the gateway, without a slash at its end (`chatproxy.root_path`)."""
+    return cast(str, scope["extensions"]["chatproxy"].get("root_path", ""))

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from django.http import HttpResponse
+from django.template.loader import render_to_string
+from django.urls import get_script_prefix, set_script_prefix
+
+from proxyapi.requests import CallRequest
 
 # As the admin's, without what its theme needs; Swagger UI's pictures are in its style sheet.
 POLICY = (
@@ -20,3 +27,13 @@ HEADERS = {
 
 def page(html: str) -> HttpResponse:
     return HttpResponse(html, headers=HEADERS)
+
+
+def render(request: CallRequest, template: str, facts: Mapping[str, Any] | None = None) -> str:
+    """Returns the template's HTML, whose links begin with the path under which the client reaches the gateway."""
+    before = get_script_prefix()
+    set_script_prefix(f"{request.root_path}/")
+    try:
+        return render_to_string(template, facts)
+    finally:
+        set_script_prefix(before)

@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from uuid_utils import uuid7
 
 from proxyapi import request_encoding
-from proxyapi.connection import connection_of
+from proxyapi.connection import connection_of, root_path_of
 from proxyapi.receiving import SMALL_BODY_BYTES, Receive, RequestBody
 
 if TYPE_CHECKING:
@@ -66,6 +66,11 @@ class CallRequest(ASGIRequest):
     def GET(self) -> QueryDict:  # type: ignore[override]  # the stubs know a plain attribute
         """The query, as Django reads it. Most calls have none, and reading an empty one costs 5 µs."""
         return cast(QueryDict, super().GET) if self.raw_query else NO_QUERY
+
+    @property
+    def root_path(self) -> str:
+        """What stands before `path` where the client is: "", or for example `/ai`."""
+        return root_path_of(self.scope)
 
     @property
     def is_form(self) -> bool:

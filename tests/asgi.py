@@ -19,6 +19,7 @@ class Asgi:
     """
 
     takes_bytes = True
+    is_trusted_proxy = False
 
     def __init__(
         self,

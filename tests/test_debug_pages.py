@@ -71,7 +71,8 @@ def debugging() -> Iterator[Client]:
 
 def ask(client: Client, path: str, **meta: str) -> tuple[int, str]:
     """A POST, since forms are shown, too; of what is unknown, a GET."""
-    secrets = {"HTTP_COOKIE": f"sessionid={PLANTED}", "HTTP_X_SECURITY_KEY": PLANTED, "HTTP_AUTHORIZATION": PLANTED}
+    cookie = f"chatproxy_session={PLANTED}"
+    secrets = {"HTTP_COOKIE": cookie, "HTTP_X_SECURITY_KEY": PLANTED, "HTTP_AUTHORIZATION": PLANTED}
     address = f"{path}?key={PLANTED}&security_key={SECURITY_KEY}"
     headers: Any = {**LOCALS["IPv4"], **secrets, **meta}
     answer = client.post(address, {"field": PLANTED}, **headers) if path in POSTS else client.get(address, **headers)

@@ -177,7 +177,7 @@ def test_an_admin_can_save_a_form_with_every_permission(outage: tuple[Gateway, P
     pages, _ = outage
     browser = pages.sign_in()
     form = {
-        "csrfmiddlewaretoken": browser.cookies["csrftoken"],
+        "csrfmiddlewaretoken": browser.cookies["chatproxy_csrf"],
         "name": "all",
         "permissions": [*map(str, range(1, 50))],
     }

@@ -49,7 +49,7 @@ def known_browser() -> Client:
     """A browser of somebody who has signed in, and whose session is over."""
     browser = Client()
     assert log_in(browser, password=PASSWORD) == 302
-    browser.cookies.pop("sessionid")
+    browser.cookies.pop("chatproxy_session")
     return browser
 
 

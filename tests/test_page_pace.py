@@ -154,7 +154,7 @@ async def test_every_page_has_the_pace(pace: PagePace, method: str) -> None:
     admitted(pace, lambda _: "192.0.2.1")
     refusals = dict(counters.values).get(("refused", "too_many_pages"), 0)
     for path in addresses():
-        request = Asgi(method, path, headers={"cookie": "sessionid=" + "a" * 32, "transfer-encoding": ""})
+        request = Asgi(method, path, headers={"cookie": "chatproxy_session=" + "a" * 32, "transfer-encoding": ""})
         gate: Any = DjangoGate(nothing)  # type: ignore[arg-type]
         assert await request.ask(gate) == 429, path
         assert int(request.headers["retry-after"]) > 0
@@ -211,18 +211,18 @@ async def test_a_wait_is_waited(pace: PagePace, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.django_db
 def test_a_login_is_remembered(pace: PagePace, clock: Clock, client: Client) -> None:
     user = get_user_model().objects.create_superuser("ada", password="a long password")
-    session = {"cookie": b"sessionid=made-up"}
-    client.cookies["sessionid"] = "made-up"
+    session = {"cookie": b"chatproxy_session=made-up"}
+    client.cookies["chatproxy_session"] = "made-up"
     client.get("/admin/")
     assert not has_good_cookie(pace, session["cookie"])
 
     client.force_login(user)
-    cookie = f"a=b; sessionid={client.cookies['sessionid'].value}".encode()
+    cookie = f"a=b; chatproxy_session={client.cookies['chatproxy_session'].value}".encode()
     assert not has_good_cookie(pace, cookie)
     assert client.get("/admin/").status_code == 200
     assert has_good_cookie(pace, cookie)
     assert not has_good_cookie(pace, cookie + b"x")
-    assert not has_good_cookie(pace, cookie.replace(b"sessionid", b"other"))
+    assert not has_good_cookie(pace, cookie.replace(b"chatproxy_session", b"other"))
     clock.now += COOKIE_SECONDS
     assert not has_good_cookie(pace, cookie)
 
@@ -235,15 +235,26 @@ def scope_with(*cookies: bytes) -> dict[str, Any]:
     return {"headers": [(b"host", b"localhost"), *((b"cookie", cookie) for cookie in cookies)]}
 
 
-@pytest.mark.parametrize("header", [b"sessionid=a", b"x=1; sessionid=a", b"x=1;sessionid=a;y=2", b"sessionid=a ; x"])
+@pytest.mark.parametrize("header", [b"%b=a", b"x=1; %b=a", b"x=1;%b=a;y=2", b"%b=a ; x"])
 def test_a_cookie_is_found_among_others(pace: PagePace, header: bytes) -> None:
     pace.remember("a")
     assert has_good_cookie(pace, header)
-    assert cookies_of(scope_with(b"x=1", header)) == {"sessionid": "a"}
+    assert cookies_of(scope_with(b"x=1", header % b"chatproxy_session")) == {"chatproxy_session": "a"}
 
 
 @pytest.mark.parametrize(
-    "cookie", [b"", b"sessionid", b"sessionid=", b"=", b";;", b"\xff=\xfe", b'sessionid="', b"a" * 100_000, b"[]=1"]
+    "cookie",
+    [
+        b"",
+        b"chatproxy_session",
+        b"chatproxy_session=",
+        b"=",
+        b";;",
+        b"\xff=\xfe",
+        b'chatproxy_session="',
+        b"a" * 100_000,
+        b"[]=1",
+    ],
 )
 def test_an_odd_cookie_is_none(pace: PagePace, cookie: bytes) -> None:
     pace.remember("something")

@@ -59,7 +59,7 @@ def test_what_was_not_changed_in_time_is_not_changed(outage: tuple[Gateway, Post
     text = gateway.make_key("held")
     browser = gateway.sign_in()
     address = "/admin/proxyapi/accesskey/1/revoke/"
-    token = {"csrfmiddlewaretoken": browser.cookies["csrftoken"]}
+    token = {"csrfmiddlewaretoken": browser.cookies["chatproxy_csrf"]}
     with locked(postgres.url, "SELECT * FROM proxyapi_accesskey FOR UPDATE"):
         assert is_away(browser.post(address, data=token))
 

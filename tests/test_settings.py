@@ -42,6 +42,8 @@ BAD_VALUES = [
     ("DEBUG", "maybe", "not a switch", "true or false"),
     ("CSRF_TRUSTED_ORIGINS", "https://a.example/admin", "not an origin", "https://host[:port]"),
     ("TRUSTED_PROXIES", "10.0.0.0/8, *", "not a network", "CIDR networks"),
+    ("ROOT_PATH", "https://evil/", "no plain path", "for example /ai"),
+    ("ROOT_PATH", "/v1/proxy", "begins as a path of the gateway's own", "for example /ai"),
 ]
 
 

@@ -31,7 +31,7 @@ MADE_UP = [
 @pytest.mark.parametrize("path", ADDRESSES)
 @pytest.mark.parametrize("cookie", MADE_UP, ids=repr)
 def test_a_made_up_cookie_asks_no_database(client: Client, path: str, cookie: str) -> None:
-    client.cookies["sessionid"] = cookie
+    client.cookies["chatproxy_session"] = cookie
     with CaptureQueriesContext(connection) as queries:
         client.get(path)
     assert [query["sql"] for query in queries] == []
@@ -40,16 +40,16 @@ def test_a_made_up_cookie_asks_no_database(client: Client, path: str, cookie: st
 @pytest.mark.django_db
 def test_a_login_has_a_session(client: Client) -> None:
     client.force_login(User.objects.create_superuser("ada", password="a long password"))
-    first = client.cookies["sessionid"].value
+    first = client.cookies["chatproxy_session"].value
     assert first == signed(first[:RANDOM_CHARACTERS])
     assert client.get("/admin/").status_code == 200
 
-    client.cookies["sessionid"] = first[:-1] + ("0" if first[-1] != "0" else "1")
+    client.cookies["chatproxy_session"] = first[:-1] + ("0" if first[-1] != "0" else "1")
     with CaptureQueriesContext(connection) as queries:
         assert client.get("/admin/").status_code == 302
     assert len(queries) == 0
 
-    client.cookies["sessionid"] = signed("a" * RANDOM_CHARACTERS)  # one that is over
+    client.cookies["chatproxy_session"] = signed("a" * RANDOM_CHARACTERS)  # one that is over
     assert client.get("/admin/").status_code == 302
 
 

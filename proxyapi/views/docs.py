@@ -8,11 +8,10 @@ from functools import cache
 from typing import Any
 
 from django.http import HttpResponse
-from django.template.loader import render_to_string
 from drf_spectacular.generators import SchemaGenerator
 
 from proxyapi import openapi
-from proxyapi.html import page
+from proxyapi.html import page, render
 from proxyapi.requests import ProxyRequest
 from proxyapi.views.base import ProxyView
 
@@ -20,13 +19,16 @@ from proxyapi.views.base import ProxyView
 class DocsView(ProxyView):
     @openapi.unlisted
     async def get(self, request: ProxyRequest) -> HttpResponse:
-        return page(render_to_string("docs.html"))
+        return page(render(request.call_request, "docs.html"))
 
 
 class OpenAPIView(ProxyView):
     @openapi.unlisted
     async def get(self, request: ProxyRequest) -> HttpResponse:
-        return HttpResponse(await asyncio.to_thread(describe_api), content_type="application/json")
+        description = await asyncio.to_thread(describe_api)
+        if root_path := request.call_request.root_path:
+            description = b'{"servers": %b, %b' % (json.dumps([{"url": root_path}]).encode(), description[1:])
+        return HttpResponse(description, content_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 @cache

@@ -10,12 +10,11 @@ import django
 from django.conf import settings
 from django.http import HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
-from django.template.loader import render_to_string
 
 from proxyapi import chat, openapi
 from proxyapi.authentication import AccessTokenAuthentication
 from proxyapi.capacity import capacity
-from proxyapi.html import page
+from proxyapi.html import page, render
 from proxyapi.requests import ProxyRequest
 from proxyapi.throttling import OncePerTenSeconds
 from proxyapi.views.base import ProxyView, TakesBody
@@ -66,10 +65,10 @@ class LogView(ProxyView):
 
     @openapi.log
     async def get(self, request: ProxyRequest) -> HttpResponse:
-        return page(await from_database(self.render))
+        return page(await from_database(lambda: render(request.call_request, "log.html", self.read_facts())))
 
-    def render(self) -> str:
-        facts = {
+    def read_facts(self) -> dict[str, Any]:
+        return {
             "failed_only": self.failed_only,
             "counters": log.read_counters(),
             "calls": log.read_newest(failed_only=self.failed_only),
@@ -77,7 +76,6 @@ class LogView(ProxyView):
             "max_parallel": capacity.peak,
             "lag_bytes": ledger.lag_bytes,
         }
-        return render_to_string("log.html", facts)
 
 
 class LogErrorsView(LogView):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.http import HttpResponse, JsonResponse
-from django.template.loader import render_to_string
 
 from proxyapi import openapi
 from proxyapi.base_urls import unknown_endpoint
 from proxyapi.capacity import capacity
-from proxyapi.html import page
+from proxyapi.html import page, render
 from proxyapi.keyring import keyring
 from proxyapi.limiter import limiter
 from proxyapi.requests import ProxyRequest
@@ -23,7 +22,7 @@ class IndexView(ProxyView):
     @openapi.index
     async def get(self, request: ProxyRequest) -> HttpResponse:
         facts = {"version": settings.VERSION, "upstream_key": bool(settings.OPENAI_API_KEY)}
-        return page(render_to_string("index.html", facts))
+        return page(render(request.call_request, "index.html", facts))
 
 
 class LivenessView(ProxyView):

@@ -11,6 +11,7 @@ from django.http import HttpRequest, JsonResponse
 from django.template.loader import render_to_string
 from django.urls import reverse
 
+from usage.base_url import base_url
 from usage.dashboard import read_dashboard, read_key_dashboard
 from usage.live import read_live
 from usage.pages.access import admin_page, may_see, may_see_bodies
@@ -41,7 +42,7 @@ def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "title": "Dashboard",
         "sees_bodies": may_see_bodies(request),
         "ranges": NAMED,
-        "base_url": request.build_absolute_uri("/").rstrip("/"),
+        "base_url": base_url(request),
         "upstream_key": bool(settings.OPENAI_API_KEY),
         "default_model": settings.DEFAULT_MODEL,
     }

@@ -11,6 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseBase
 
 from usage import call_page
+from usage.base_url import base_url
 from usage.models import Dimension, Outcome, Request
 from usage.pages.access import may_see, may_see_bodies, render_page
 from usage.ranges import NAMED
@@ -67,11 +68,11 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
 
 
 def _what_was_said(request: HttpRequest, call: Request) -> dict[str, Any]:
-    base_url = request.build_absolute_uri("/").rstrip("/")
+    url = base_url(request)
     return {
         "bodies": call_page.bodies(call),
-        "curl": call_page.as_curl(call, base_url),
-        "python": call_page.as_python(call, base_url),
+        "curl": call_page.as_curl(call, url),
+        "python": call_page.as_python(call, url),
     }
 
 

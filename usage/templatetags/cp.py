@@ -1,4 +1,4 @@
-"""Filters of the pages' templates: numbers with their units, and text of strangers made inert."""
+"""Filters and tags of the pages' templates: numbers with their units, strangers' text made inert, links."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 from django import template
 
 from usage import shown
+from usage.base_url import own_path
 from usage.inert import inert as make_inert
 from usage.models import Request
 
 register = template.Library()
 
+register.simple_tag(own_path)
 register.filter("count", shown.count)
 register.filter("dollars", shown.dollars)
 register.filter("duration", shown.duration)

@@ -121,6 +121,7 @@ def banner(values: dict[str, Any], generated: dict[str, str], *, admin_made: boo
     """What a person needs to begin; secrets only when they have just been generated."""
     host = {"0.0.0.0": "localhost", "::": "localhost"}.get(values["HOST"], values["HOST"])  # noqa: S104  (compared)
     url = f"http://[{host}]:{values['PORT']}" if ":" in host else f"http://{host}:{values['PORT']}"
+    url += values["ROOT_PATH"] or ""
     has_key = "configured" if values["OPENAI_API_KEY"] else "not configured; set OPENAI_API_KEY, or send one with calls"
     lines = [("URL", url), ("OpenAI key", has_key), ("upstream", values["OPENAI_BASE_URL"])]
     shown = {"SECURITY_KEY": "security key", "ACCESS_TOKEN": "access token"}

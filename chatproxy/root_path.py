@@ -1,0 +1,112 @@
+"""Owns the path under which clients reach the gateway, such as `/ai` of `https://host/ai/`: the root path.
+
+It is the setting `ROOT_PATH`, or, where that is unset, what a trusted proxy says in `X-Forwarded-Prefix`. A proxy may
+take it off before it passes a request on, or pass the path whole; so it is taken off here if it is there. Everything
+behind this module, above all what decides who may do what, sees the path without it. What makes links puts it in front.
+
+Invariant: a root path is a plain path of this host (`normal_root_path`), so no link or redirect leads elsewhere. It
+never begins as one of the gateway's own paths: `/v1/v1/models` could be read in two ways.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from proxyapi.connection import connection_of, root_path_of
+
+logger = logging.getLogger(__name__)
+
+HEADER = b"x-forwarded-prefix"
+LONGEST = 200  # characters
+# Letters and digits, and marks that mean nothing in a URL's path, a Cookie's Path, HTML or a shell.
+PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9._~@+-]+)+")
+# The first segments of the gateway's own paths.
+OWN_NAMES = frozenset(
+    {
+        "admin", "chatgpt", "debug", "docs", "embeddings", "health", "health2", "healthz", "log", "log_errors",
+        "metrics", "my-usage", "openai", "openai2", "openapi.json", "readyz", "static", "usage", "v1",
+    }
+)  # fmt: skip
+WARNING_SECONDS = 60.0
+
+
+def normal_root_path(text: str) -> str:
+    """Returns the path without a slash at its end; "" for `/`.
+
+    Raises:
+        ValueError: it is no plain path, or begins as one of the gateway's own; the words say what is allowed.
+    """
+    path = text.removesuffix("/")
+    segments = path.split("/")[1:]
+    has_dots_alone = any(not segment.strip(".") for segment in segments)
+    if len(path) > LONGEST or has_dots_alone or (path and not PLAIN_PATH.fullmatch(path)):
+        raise ValueError("is no plain path; a slash, then letters, digits and . _ ~ @ + -, for example /ai")
+    if segments and segments[0] in OWN_NAMES:
+        raise ValueError("begins as a path of the gateway's own; another one, for example /ai")
+    return path
+
+
+class RootPath:
+    """The root path of each request. `configured` is the setting; None leaves it to the trusted proxies."""
+
+    def __init__(self, configured: str | None) -> None:
+        self._configured = configured
+        self._warned_at = -WARNING_SECONDS
+
+    def taken_off(self, scope: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Returns the scope of a request with a path of the gateway's own routes; `root_path_of` tells the rest."""
+        root_path = self._configured
+        if root_path is None:
+            root_path = self._forwarded(scope) if connection_of(scope).is_trusted_proxy else ""
+        return with_root_path(scope, root_path) if root_path else scope
+
+    def _forwarded(self, scope: Mapping[str, Any]) -> str:
+        values = [value.decode("latin-1") for name, value in scope["headers"] if name == HEADER]
+        if not values:
+            return ""
+        try:
+            return normal_root_path(", ".join(values))
+        except ValueError as fault:
+            now = time.monotonic()
+            if now - self._warned_at >= WARNING_SECONDS:
+                self._warned_at = now
+                logger.warning("the X-Forwarded-Prefix of a trusted proxy was ignored: it %s", fault)
+            return ""
+
+
+def with_root_path(scope: Mapping[str, Any], root_path: str) -> dict[str, Any]:
+    path, raw_path = scope["path"], scope["raw_path"]
+    # Both forms of the path begin alike: nothing in a root path needs to be percent-encoded.
+    encoded = root_path.encode()
+    if raw_path == encoded or raw_path.startswith(encoded + b"/"):
+        path, raw_path = path[len(root_path) :] or "/", raw_path[len(encoded) :] or b"/"
+    return {
+        **scope,
+        "path": path,
+        "raw_path": raw_path,
+        "headers": [
+            (name, own_cookies_last(value) if name == b"cookie" else value) for name, value in scope["headers"]
+        ],
+        "extensions": {"chatproxy": {"connection": connection_of(scope), "root_path": root_path}},
+    }
+
+
+def own_cookies_last(header: bytes) -> bytes:
+    """Reverses a Cookie header, so that of two cookies with one name ours wins and not that of the host's first page.
+
+    Browsers send those of the longest path first (RFC 6265, 5.4); Django takes the last one.
+    """
+    return b"; ".join(pair.strip() for pair in reversed(header.split(b";")))
+
+
+def django_scope(scope: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the scope as Django reads it: the path begins with the root path, which it takes for its script name."""
+    root_path = root_path_of(scope)
+    if not root_path:
+        return dict(scope)
+    path, raw_path = root_path + scope["path"], root_path.encode() + scope["raw_path"]
+    return {**scope, "root_path": root_path, "path": path, "raw_path": raw_path}

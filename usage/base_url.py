@@ -1,0 +1,28 @@
+"""Owns the gateway's own address, as its pages tell it: in links, and in commands that people copy."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import get_script_prefix
+
+
+def base_url(request: HttpRequest) -> str:
+    """Returns what stands before a path of the API, for example `https://host` or `https://host/ai`."""
+    return request.build_absolute_uri(get_script_prefix()).rstrip("/")
+
+
+def own_path(path: str) -> str:
+    """Returns the path of a page, given as `docs`, on this host: `/docs`, or `/ai/docs` under a root path."""
+    return get_script_prefix() + path
+
+
+# What unfold asks for by these names (its settings SITE_URL and SITE_FAVICONS).
+
+
+def home(_request: HttpRequest) -> str:
+    return own_path("")
+
+
+def icon(_request: HttpRequest) -> str:
+    return static("usage/icon.svg")
