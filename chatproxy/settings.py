@@ -150,6 +150,9 @@ def _database(url: str | None) -> dict[str, Any]:
     config["HOST"] = config.get("OPTIONS", {}).pop("host", config["HOST"])
     # Persistent connections and ASGI do not go together; the pool lends one for each use.
     config["CONN_MAX_AGE"] = 0
+    # Outside a transaction such a cursor outlives its statement, and a pooler in transaction mode has lent the
+    # connection to somebody else by then. `iterator()` opens one, and so does each form with a choice of rows.
+    config["DISABLE_SERVER_SIDE_CURSORS"] = True
     config["OPTIONS"] = {
         "connect_timeout": 5,
         **config.get("OPTIONS", {}),

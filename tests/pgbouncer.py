@@ -28,6 +28,8 @@ unix_socket_dir =
 auth_type = any
 pool_mode = transaction
 default_pool_size = 20
+min_pool_size = 4
+server_round_robin = 1
 """
 
 

@@ -153,7 +153,8 @@ def test_a_guess_that_is_replaced_is_no_failure_any_more() -> None:
     assert_sums_are_right()
 
 
-def test_sums_made_anew_are_the_same() -> None:
+def test_sums_made_anew_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("usage.summing.BATCH_SIZE", 7)  # of 200 rows
     chance = random.Random(2)
     write_anew([[random_call(chance, NOON + timedelta(minutes=chance.randrange(4000))) for _ in range(200)]])
     before = sums_beside_the_rows()

@@ -58,17 +58,12 @@ def _sums_of_hours(hours: Iterable[UsageHour]) -> Rollup:
 
 
 def _sums_of_rows(calls: QuerySet[Request]) -> Iterable[Rollup]:
-    """One rollup for every `BATCH_SIZE` rows."""
-    batch = []
-    for row in calls.values(*ROW_COLUMNS).iterator(BATCH_SIZE):
-        batch.append(row)
-        if len(batch) == BATCH_SIZE:
-            yield _sum_of(batch)
-            batch = []
-    yield _sum_of(batch)
-
-
-def _sum_of(rows: Iterable[dict[str, object]]) -> Rollup:
-    rollup = Rollup()
-    rollup.add(rows)
-    return rollup
+    """One rollup for every `BATCH_SIZE` rows, of which no more are in memory."""
+    rows = calls.order_by("request_id").values(*ROW_COLUMNS)
+    batch = list(rows[:BATCH_SIZE])
+    while batch:
+        last = batch[-1]["request_id"]
+        rollup = Rollup()
+        rollup.add(batch)
+        yield rollup
+        batch = list(rows.filter(request_id__gt=last)[:BATCH_SIZE])
