@@ -6,12 +6,15 @@ import ipaddress
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+import httpx2
 import pytest
 from django.db import connection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.gateway import Gateway
+from chatproxy.login_throttle import PER_NETWORK
+from tests.all_pages import hidden_fields
+from tests.gateway import PATIENCE, SECURITY_KEY, Gateway
 from usage.addresses import both_forms, mapped_address, plain_address
 from usage.search import _conditions, read_filters
 
@@ -76,6 +79,38 @@ def test_the_ledger_has_the_client_behind_a_dual_stack_socket(
     for forwarded, client in FORWARDED.items():
         answer = gateway.post("/openai", CHAT, headers={"X-Forwarded-For": forwarded} if forwarded else {})
         assert str(gateway.row(answer)["client_address"]) == client, forwarded
+
+
+@pytest.fixture
+def dual_stack(start_gateway: Callable[..., Gateway]) -> Gateway:
+    """To a client of 127.0.0.1 it is `::ffff:127.0.0.1` that connects."""
+    return start_gateway(HOST="::", TRUSTED_PROXIES="127.0.0.1")
+
+
+def test_logins_by_both_forms_of_an_address_count_for_one_client(dual_stack: Gateway) -> None:
+    page = dual_stack.http.get("/my-usage/")
+    form = {"key": "cp-wrong", **hidden_fields(page.text)}
+
+    def status(address: str) -> int:
+        headers = {"X-Forwarded-For": address}
+        return dual_stack.http.post("/my-usage/sign-in", data=form, headers=headers).status_code
+
+    forms = ("192.0.2.9", "::ffff:192.0.2.9", "::FFFF:c000:0209")
+    assert [status(forms[number % 3]) for number in range(PER_NETWORK)] == [403] * PER_NETWORK
+    assert [status(form) for form in forms] == [429] * 3
+    assert [status("192.0.2.10"), status("::ffff:192.0.2.10")] == [403, 403]
+
+
+def test_a_proxy_is_trusted_over_a_dual_stack_socket_and_its_neighbour_is_not(dual_stack: Gateway) -> None:
+    said = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https", "X-Forwarded-Prefix": "/ai"}
+    assert 'href="/ai/admin/"' in dual_stack.http.get("/", headers=said).text
+    assert "; Secure" in dual_stack.http.get("/my-usage/", headers=said).headers["set-cookie"]
+    port = dual_stack.url.rpartition(":")[2]
+    with httpx2.Client(base_url=f"http://[::1]:{port}", timeout=PATIENCE) as neighbour:
+        assert 'href="/admin/"' in neighbour.get("/", headers=said).text
+        assert "Secure" not in neighbour.get("/my-usage/", headers=said).headers["set-cookie"]
+        answer = neighbour.post("/openai", json={**CHAT, "security_key": SECURITY_KEY}, headers=said)
+    assert str(dual_stack.row(answer)["client_address"]) == "::1"
 
 
 @pytest.mark.django_db
