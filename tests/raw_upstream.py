@@ -87,9 +87,11 @@ class RawUpstream:
 
 
 @asynccontextmanager
-async def raw_upstream(script: Script, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[RawUpstream]:
+async def raw_upstream(
+    script: Script, *, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1"
+) -> AsyncIterator[RawUpstream]:
     """Runs `script` for each connection, and closes it after. What a script raises fails the test."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     upstream = RawUpstream(listener.getsockname()[1])
     scripts: set[asyncio.Task[None]] = set()
