@@ -50,8 +50,11 @@ def has_endpoint_twice(route: Route) -> bool:
     return route.segments[:size] == route.segments[size : 2 * size] and route.family.name != "models"
 
 
-def unknown_endpoint(method: str | None, path: str, raw_path: str) -> NotFound:
-    """The 404 for a path that nothing is behind, with a hint if it is clear what was meant."""
+def unknown_endpoint(method: str | None, path: str, raw_path: str, root_path: str) -> NotFound:
+    """The 404 for a path that nothing is behind, with a hint if it is clear what was meant.
+
+    `root_path` is what clients have in front of every path, "" for nothing.
+    """
     words = f"Unknown endpoint: {method} {path}"
     meant = meant_path(raw_path)
-    return NotFound(f"{words}. Did you mean {meant}? {BASE_URL}" if meant else words)
+    return NotFound(f"{words}. Did you mean {root_path}{meant}? {BASE_URL}" if meant else words)

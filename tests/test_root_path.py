@@ -197,6 +197,14 @@ def test_a_trusted_proxy_may_name_the_path_at_each_request(trusting: Gateway) ->
             assert f"path={root_path}/;" in http.get("/admin/login/").headers["set-cookie"].lower() + ";"
 
 
+def test_the_hint_of_the_right_base_url_has_the_path_in_it(trusting: Gateway) -> None:
+    for root_path in ("/ai", ""):
+        with visitor(trusting.url, root_path) as http:
+            for asked in ("/v1/v1/models", "/chat/completions"):
+                words = http.get(f"{root_path}{asked}").json()["error"]["message"]
+                assert f"Did you mean {root_path}/v1/{asked.removeprefix('/v1/v1').lstrip('/')}?" in words
+
+
 def test_an_object_of_another_key_is_not_found_under_the_path_either(trusting: Gateway) -> None:
     """What decides who may do what sees the path without what stands before it."""
     other = trusting.make_key("other", "--route", "/v1/responses*", "--route", "/openai")

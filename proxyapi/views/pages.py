@@ -68,7 +68,8 @@ class NotFoundView(ProxyView):
 
     @openapi.unlisted
     async def get(self, request: ProxyRequest, path: str) -> HttpResponse:
-        raise unknown_endpoint(request.method, f"/{path}", request.call_request.raw_path.decode("ascii", "replace"))
+        call = request.call_request
+        raise unknown_endpoint(request.method, f"/{path}", call.raw_path.decode("ascii", "replace"), call.root_path)
 
     post = put = patch = delete = trace = get
 

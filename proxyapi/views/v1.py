@@ -130,7 +130,7 @@ class PassThroughView(CallView):
             raise WebSocketRefused
         route = self.found
         if route is None or has_endpoint_twice(route):
-            raise unknown_endpoint(request.method, request.path, self.raw_path)
+            raise unknown_endpoint(request.method, request.path, self.raw_path, request.call_request.root_path)
         name = route.family.name
         if name not in settings.V1_ROUTES:
             words = f"/v1/{name} is closed on this gateway; its setting V1_ROUTES can open it, by the name {name}."
