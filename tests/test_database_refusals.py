@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def picky(gateway_database: str) -> Iterator[str]:
         before = hba.read_text()
         hba.write_text("local all picky scram-sha-256\nlocal all banned reject\n" + before)
         server.execute("SELECT pg_reload_conf()")
-        server.execute(f"CREATE ROLE picky LOGIN PASSWORD '{PASSWORD}'")  # type: ignore[arg-type]  # no literal
+        server.execute(f"CREATE ROLE picky LOGIN PASSWORD '{PASSWORD}'")
         server.execute("CREATE ROLE banned LOGIN")
         server.execute("CREATE ROLE barred NOLOGIN")
     try:
@@ -76,7 +76,7 @@ def as_user(url: str, user: str) -> str:
     return re.sub(r"//[^/]*/", f"//{user}@/", url, count=1)
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[Callable[[str], str], str]] = {
     "a wrong password": (lambda url: as_user(url, "picky:wrong"), "password authentication failed"),
     "no password": (lambda url: as_user(url, "picky"), "no password supplied"),
     "no such role": (lambda url: as_user(url, "nobody"), 'role "nobody" does not exist'),
