@@ -286,7 +286,7 @@ def test_a_database_that_never_comes_is_one_line(monkeypatch: pytest.MonkeyPatch
     said: list[str] = []
 
     def refused() -> psycopg.Connection:
-        raise psycopg.OperationalError("connection to server at 'h', port 1 failed: Connection refused\n\tIs it running?")
+        raise psycopg.OperationalError("connection to server at 'h' failed: Connection refused\n\tIs it running?")
 
     monkeypatch.setattr(startup, "_connect", refused)
     monkeypatch.setattr(startup, "DATABASE_UP_WITHIN", 0.1)
