@@ -10,7 +10,6 @@ have secrets in them changes with each version; which of them help to find a fau
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, ItemsView
 from http import HTTPStatus
 from types import FrameType
@@ -22,6 +21,7 @@ from django.http.response import HttpResponseBase
 from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
 
 from chatproxy.logs import ELIDED, plain_path, without_secrets, words_of
+from usage.addresses import is_loopback
 
 SHOWN_SETTINGS = frozenset(
     {
@@ -68,17 +68,6 @@ def is_local(request: HttpRequest) -> bool:
     if any(name in request.META for name in FORWARDED):
         return False
     return is_loopback(request.META.get("REMOTE_ADDR", "")) and host_name(request) in OWN_NAMES
-
-
-def is_loopback(address: str) -> bool:
-    """Whether this is a loopback address, or the name of one."""
-    if address == "localhost":
-        return True
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
 
 def host_name(request: HttpRequest) -> str:

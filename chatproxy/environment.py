@@ -19,9 +19,10 @@ from django.core.exceptions import ImproperlyConfigured
 
 from chatproxy.env_file import read_env_file
 from chatproxy.root_path import normal_root_path
-from chatproxy.secret_strength import SHORTEST, is_easily_guessed
+from chatproxy.secret_strength import SHORTEST, SHORTEST_ON_LOOPBACK, is_easily_guessed
 from chatproxy.service_urls import database_url, http_url, passwords_of, redis_url
 from proxyapi import families
+from usage.addresses import is_loopback
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 SECRETS_FILE = "secrets.env"
@@ -50,13 +51,19 @@ def header_value(value: str) -> str:
     return value
 
 
+STRONG = f"at least {SHORTEST} random printable ASCII characters, for example those of `openssl rand -hex 20`"
+TOO_SHORT = f"is too short; {STRONG}"
+
+
 def strong(value: str) -> str:
-    """Checks a secret that strangers may guess at over the network. The fault never has the value in it."""
-    allowed = f"at least {SHORTEST} random printable ASCII characters, for example those of `openssl rand -hex 20`"
-    if len(header_value(value)) < SHORTEST:
-        raise ValueError(f"is too short; {allowed}")
+    """Checks a secret that strangers may guess at over the network. The fault never has the value in it.
+
+    `read` refuses one of fewer than `SHORTEST` characters where others can reach the server.
+    """
+    if len(header_value(value)) < SHORTEST_ON_LOOPBACK:
+        raise ValueError(TOO_SHORT)
     if is_easily_guessed(value):
-        raise ValueError(f"is easily guessed; {allowed}")
+        raise ValueError(f"is easily guessed; {STRONG}")
     return value
 
 
@@ -228,7 +235,14 @@ def read(environment: Mapping[str, str]) -> dict[str, Any]:
             values[setting.name] = setting.parse(raw) if raw else setting.default
         except ValueError as fault:
             raise ImproperlyConfigured(f"{setting.name} {fault}") from None
+    if (not is_loopback(values["HOST"]) or values["TRUSTED_PROXIES"]) and (short := short_secrets(values)):
+        raise ImproperlyConfigured(f"{short[0]} {TOO_SHORT}")
     return values
+
+
+def short_secrets(values: Mapping[str, Any]) -> list[str]:
+    """The names of the secrets that are taken only because nobody reaches the server over the network."""
+    return [name for name in ("SECURITY_KEY", "ACCESS_TOKEN") if 0 < len(values[name] or "") < SHORTEST]
 
 
 def own_secrets(values: Mapping[str, Any]) -> tuple[str, ...]:

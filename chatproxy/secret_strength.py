@@ -8,6 +8,7 @@ part (`passpass`) are one choice as a whole. Random text of 20 digits has more t
 from __future__ import annotations
 
 SHORTEST = 20  # characters
+SHORTEST_ON_LOOPBACK = 16  # where nobody guesses over the network
 FEWEST_CHOICES = 12
 SHORTEST_PATTERN = 3  # characters; random text has many shorter runs and repetitions
 LONGEST_READ = 200  # characters; the work is quadratic

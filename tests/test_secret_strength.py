@@ -24,6 +24,7 @@ WEAK = [
     "xxxxxxxxxx-yyyyyyyyyy-zzzzzzzzzz",
     "0000000000000000000000001",
 ]
+LONG = "q8Zr-x0Kd.w7Lm_c3Vb~"
 SEEDED = random.Random(20)
 GENERATED: dict[str, Callable[[], str]] = {
     "hex": lambda: SEEDED.randbytes(10).hex(),
@@ -42,15 +43,34 @@ def test_an_easily_guessed_secret_is_refused_without_its_value(name: str, value:
     assert value[:6] not in line
 
 
+REACHABLE = ({"HOST": "::"}, {"HOST": "192.0.2.1"}, {"HOST": "gateway.example"}, {"TRUSTED_PROXIES": "127.0.0.1"})
+ON_LOOPBACK: tuple[dict[str, str], ...] = ({}, {"HOST": "127.0.0.1"}, {"HOST": "::1"}, {"HOST": "localhost"})
+
+
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("length", [1, 8, 19])
-def test_a_short_secret_is_refused_without_its_value(name: str, length: int) -> None:
-    value = "q8Zr-x0Kd.w7Lm_c3Vb~"[:length]
+@pytest.mark.parametrize(
+    ("others", "length"),
+    [
+        *((others, length) for others in ON_LOOPBACK for length in (1, 8, 15)),
+        *((others, length) for others in REACHABLE for length in (1, 16, 19)),
+    ],
+)
+def test_a_short_secret_is_refused_without_its_value(name: str, others: dict[str, str], length: int) -> None:
+    value = LONG[:length]
     with pytest.raises(ImproperlyConfigured) as caught:
-        environment.read({name: value})
+        environment.read({name: value, **others})
     line = str(caught.value)
     assert line.startswith(f"{name} is too short; at least 20 random printable ASCII characters")
     assert length < 6 or value[:6] not in line
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("others", ON_LOOPBACK)
+def test_where_only_this_machine_reaches_the_server_a_shorter_one_is_taken(name: str, others: dict[str, str]) -> None:
+    values = environment.read({name: LONG[:16], **others})
+    assert values[name] == LONG[:16]
+    assert environment.short_secrets(values) == [name]
+    assert environment.short_secrets(environment.read({name: LONG[:20], **REACHABLE[0]})) == []
 
 
 @pytest.mark.parametrize("make", GENERATED.values(), ids=GENERATED.keys())

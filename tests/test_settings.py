@@ -22,7 +22,7 @@ BAD_VALUES = [
     ("OPENAI_BASE_URL", "https://host/v1?a=b", "not a base URL", "without query"),
     ("OPENAI_BASE_URL", "https://user:secret@host/v1", "has a user or a password in it", "without either"),
     ("SECURITY_KEY", "short", "too short", "at least 20"),
-    ("ACCESS_TOKEN", "0123456789-abcdefgh", "too short", "at least 20"),
+    ("ACCESS_TOKEN", "q8Zr-x0Kd.w7Lm_", "too short", "at least 20"),
     ("SECURITY_KEY", "correct horse battery staple", "spaces or non-ASCII", "printable ASCII only"),
     ("SECURITY_KEY", "пароль-пароль-пароль-пароль", "spaces or non-ASCII", "printable ASCII only"),
     ("DEFAULT_MODEL", "a\x07b", "control characters", "printable"),

@@ -57,3 +57,14 @@ def both_forms(network: str) -> list[str]:
         ipv4 = ipaddress.IPv4Address(parsed.network_address.packed[12:])
         return [f"{ipv4}/{parsed.prefixlen - 96}", network]
     return [network]
+
+
+def is_loopback(address: str) -> bool:
+    """Whether this is a loopback address, or the name of one."""
+    if address == "localhost":
+        return True
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return (getattr(found, "ipv4_mapped", None) or found).is_loopback

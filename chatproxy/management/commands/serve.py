@@ -20,7 +20,6 @@ from django.core.management.base import BaseCommand
 
 from chatproxy import environment
 from chatproxy.bundled_postgres import BundledPostgres
-from chatproxy.debug_pages import is_loopback
 from chatproxy.first_start import create_first_admin, generate_secrets, has_admin
 from chatproxy.logs import without_secrets
 from chatproxy.postgres_binaries import BundledPostgresError
@@ -33,6 +32,7 @@ from chatproxy.startup import (
     raise_open_files,
     wait_for_database,
 )
+from usage.addresses import is_loopback
 from usage.clock import ClocksDiffer, check_clocks
 
 STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
@@ -85,6 +85,10 @@ class Command(BaseCommand):
                 admin_made = create_first_admin(values)
             except ValueError as fault:
                 raise StartError(str(fault)) from None
+        for name in environment.short_secrets(values):
+            self.stderr.write(
+                f"chatproxy: {name} is short, and so taken on the loopback only; set {environment.STRONG}"
+            )
         self.stdout.write(banner(values, generated, admin_made=admin_made))
         self.stdout.flush()
 
