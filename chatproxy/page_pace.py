@@ -2,8 +2,8 @@
 
 Such a page takes milliseconds of the worker, a login a hundred times as many, and each holds a thread and a connection
 to the database meanwhile. So these requests have a rate and a burst, and few of them run at the same time, of each
-client and of the worker. A request beyond that waits `MAX_WAIT_SECONDS` at most, or is refused, and a refusal is late:
-a client that waits for it asks no faster then.
+client and of the worker. A request beyond that waits twice `MAX_WAIT_SECONDS` at most, or is refused, and a refusal is
+late: a client that waits for it asks no faster then.
 
 Whoever has signed in is not counted: the worker remembers cookies that it has seen to be good. A device on which
 somebody has signed in before (`chatproxy.known_device`) is a client of its own, to which the worker's limits do not

@@ -9,6 +9,7 @@ from __future__ import annotations
 from proxyapi.exceptions import NotFound
 from proxyapi.families import LONGEST_PATH, Route, find_route
 
+MOST_SEGMENTS = 16  # of a path; every beginning is tried, for anybody
 # What base URLs of other servers have before the paths of OpenAI's API.
 PREFIXES = frozenset({"v1", "openai", "api"})
 BASE_URL = "The base URL for a client is this gateway's address and /v1, once, with nothing behind it."
@@ -17,7 +18,7 @@ BASE_URL = "The base URL for a client is this gateway's address and /v1, once, w
 def meant_path(raw_path: str) -> str:
     """The path of `/v1` that a request for `raw_path` means, as it came over the wire; empty if that is not clear."""
     segments = [segment for segment in raw_path.split("/") if segment]
-    if len(raw_path) > LONGEST_PATH or ".." in segments or _is_right(raw_path):
+    if len(raw_path) > LONGEST_PATH or len(segments) > MOST_SEGMENTS or ".." in segments or _is_right(raw_path):
         return ""
     for start in range(len(segments)):
         path = "/" + "/".join(segments[start:])

@@ -14,6 +14,7 @@ from django.conf import settings
 
 from proxyapi import large_bodies, limit_headers
 from proxyapi.exceptions import StorageFull
+from proxyapi.locations import location_down
 from proxyapi.new_objects import NewObjects
 from usage import journal
 from usage.addresses import plain_address
@@ -194,6 +195,15 @@ class Call:
     def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
         """Upstream's headers that the caller may see, without our secrets; of two limits, the tighter one."""
         passed = answer.passed_headers()
+        if "location" in passed:
+            location = location_down(
+                passed.pop("location"),
+                base_url=settings.OPENAI_BASE_URL,
+                root_path=self.request.root_path,
+                method=self.request.method or "",
+                status=answer.status,
+            )
+            passed |= {} if location is None else {"location": location}
         if answer.status >= 300 or _is_in(self.secrets, "\n".join(passed.values())):
             passed = {name: redact_exact(value, self.secrets) for name, value in passed.items()}
         return passed if self.ticket is None else limit_headers.tightened(passed, self.ticket.standings)

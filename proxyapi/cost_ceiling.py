@@ -24,7 +24,7 @@ from typing import Any
 
 from proxyapi import model_places
 from proxyapi.exceptions import RouteNotAllowed
-from proxyapi.families import find_route
+from proxyapi.families import Route, find_route
 from proxyapi.json_members import Body, pairs_of
 from proxyapi.model_places import NamedModels
 from usage.prices import Most
@@ -111,6 +111,12 @@ class Document:
     text_size: int
 
 
+def _is_free(route: Route) -> bool:
+    """Whether a POST costs nothing. What upstream does at a path that is not known here may cost something."""
+    is_known = route.family.is_administration or not route.name.endswith("/*")
+    return route.name in FREE or (route.family.name in FREE_FAMILIES and is_known)
+
+
 def ceiling_of(method: str, path: str, body: Document | Form | None) -> Ceiling | None:
     """The ceiling of a call to `path`, which is below upstream's base URL; None: it costs nothing.
 
@@ -118,7 +124,7 @@ def ceiling_of(method: str, path: str, body: Document | Form | None) -> Ceiling 
         RouteNotAllowed: the ledger will never know what it has cost.
     """
     route = find_route(path)
-    if method != "POST" or (route is not None and (route.name in FREE or route.family.name in FREE_FAMILIES)):
+    if method != "POST" or (route is not None and _is_free(route)):
         return None
     asked = Asked(body)
     match "" if route is None else route.name:

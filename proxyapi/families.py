@@ -82,6 +82,7 @@ ALL = tuple(family.name for family in FAMILIES)
 METHODS = ("GET", "POST", "DELETE")
 
 LONGEST_PATH = 1024
+LONGEST_KEPT_PATH = 200  # what strangers ask for fills no more memory than this
 # RFC 3986, 3.3: what a segment of a path may be on the wire.
 _SEGMENT = re.compile(r"(?:[A-Za-z0-9._~:@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
 _UNSAFE = re.compile(r"(?:^|[/\\])\.{0,2}(?:$|[/\\])|[\x00-\x1f\x7f]")
@@ -131,10 +132,16 @@ def find_route(raw_path: str) -> Route | None:
     gets the path as it came; the name is of what upstream may read in it: letters that need no `%61` have one name,
     with a `/` at the end or not.
     """
+    if len(raw_path) <= LONGEST_KEPT_PATH:
+        return _find_kept_route(raw_path)
     return _find_route(raw_path) if len(raw_path) <= LONGEST_PATH else None
 
 
 @lru_cache(maxsize=1024)
+def _find_kept_route(raw_path: str) -> Route | None:
+    return _find_route(raw_path)
+
+
 def _find_route(raw_path: str) -> Route | None:
     raw_segments = raw_path.removeprefix("/").removesuffix("/").split("/")
     if not all(map(_is_safe, raw_segments)):

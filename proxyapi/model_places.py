@@ -50,7 +50,7 @@ WITHOUT_MODEL = frozenset({
     "/v1/threads/{id}/runs/{id}", "/v1/threads/{id}/runs/{id}/cancel",
     "/v1/threads/{id}/runs/{id}/submit_tool_outputs",
     "/v1/containers", "/v1/containers/{id}/files",
-    "/v1/videos/{id}/remix", "/v1/videos/characters",
+    "/v1/videos/characters",
     "/v1/skills", "/v1/skills/{id}", "/v1/skills/{id}/versions",
     "/v1/evals", "/v1/evals/{id}", "/v1/evals/{id}/runs/{id}/cancel",
     "/v1/realtime/calls/{id}/hangup", "/v1/realtime/calls/{id}/refer", "/v1/realtime/calls/{id}/reject",
@@ -65,11 +65,12 @@ WITHOUT_MODEL = frozenset({
     "/v1/webhook_endpoints/{id}/test",
 })  # fmt: skip
 
-# POSTs that make models run which this call does not show: they are named in a file, by an agent or a workflow, or
-# later, by whoever talks to upstream directly with the secret in the answer.
+# POSTs that make models run which this call does not show: they are named in a file, by an agent or a workflow, by an
+# object that another key may have made, or later, by whoever talks to upstream directly with the secret in the answer.
 UNSEEN_MODELS = frozenset({
     "/v1/batches",
     "/v1/evals/{id}/runs",
+    "/v1/videos/{id}/remix",
     "/v1/realtime/calls", "/v1/realtime/calls/{id}/accept", "/v1/realtime/client_secrets", "/v1/realtime/sessions",
     "/v1/realtime/transcription_sessions", "/v1/realtime/translations/client_secrets",
     "/v1/live/sessions", "/v1/live/sessions/{id}/accept", "/v1/live/sessions/{id}/fork",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from proxyapi import base_urls
 from proxyapi.base_urls import meant_path
-from proxyapi.families import FAMILIES
+from proxyapi.families import FAMILIES, Route, find_route
 from tests.gateway import SECURITY_KEY, Gateway
 from tests.simulator.server import Simulator
 from tests.wire import connect, head
@@ -82,3 +83,17 @@ def test_an_id_of_a_model_may_begin_as_its_path_does(gateway: Gateway, simulator
 
     assert "Did you mean" not in answer.text
     assert simulator.last.path == "/v1/models/models/x"
+
+
+@pytest.mark.parametrize("path", ["/a" * 500 + "/z1", "/%61" * 250, "/v1" * 300, "/openai" * 130])
+def test_a_long_path_is_looked_up_a_few_times(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody may ask: what a look-up takes grows with the path, so their number must not."""
+    asked: list[str] = []
+
+    def counted(one: str) -> Route | None:
+        asked.append(one)
+        return find_route(one)
+
+    monkeypatch.setattr(base_urls, "find_route", counted)
+    assert meant_path(path) == ""
+    assert len(asked) <= base_urls.MOST_SEGMENTS

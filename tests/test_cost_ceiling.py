@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from proxyapi.cost_ceiling import (
     DEAREST_IMAGE_TOKENS,
     FRAME_TOKENS,
+    FREE_FAMILIES,
     IMAGE_TOKENS,
     SUPPOSED_SEARCHES,
     SUPPOSED_TOKENS,
@@ -314,3 +315,9 @@ def test_no_simulated_transcription_costs_more(gateway: Gateway, simulator: Simu
         answer = client.audio.transcriptions.with_raw_response.create(model=model, file=("a.mp3", bytes(size)))
     row = gateway.row(answer.headers["x-proxy-request-id"])
     assert 0 < row["cost"] <= cost(ceiling_of("POST", "/audio/transcriptions", Form({"model": [model]}, [size])))
+
+
+@pytest.mark.parametrize("family", sorted(FREE_FAMILIES - {"organization", "projects"}))
+def test_what_is_not_known_of_a_free_family_is_not_free(family: str) -> None:
+    with pytest.raises(RouteNotAllowed):
+        ceiling_of("POST", f"/{family}/some_1/unheard/of", None)

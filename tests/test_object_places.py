@@ -29,7 +29,7 @@ from proxyapi.object_places import (
 )
 from usage.made_objects import is_object_id
 
-# The organization's administration is no API that a key of ours can reach, and webhooks are not requests.
+# The ids of the organization's administration are the upstream account's, and webhooks are not requests.
 ELSEWHERE = ("openai.types.admin.", "openai.types.webhooks.")
 ID_LIKE = re.compile(r"(^|_)ids?$")
 # Names of which only objects made here are known: a subagent is one of the session in the path, and a tunnel is made

@@ -178,7 +178,9 @@ class PassThroughView(CallView):
             answer = await self.ask_without_usage(answer, as_it_came)
         if answer.status < 300 and (keeps := self.list_filter()) is not None:
             answer, page = await own_page(request, answer, keeps)  # what it cannot read it refuses
-            return await self.whole(answer, lambda _: page)
+            response = await self.whole(answer, lambda _: page)
+            del response["link"]  # it may name what this key does not see
+            return response
         if await self.is_stream(answer):
             return RelayResponse(EventRelay(self.call, answer, dialect))
         if answer.is_text or answer.status >= 300 or await self.is_object(answer):
