@@ -92,6 +92,8 @@ class Protocol(HttpToolsProtocol):
         if not self.is_known:
             self.is_known = True
             self.timeout_keep_alive = self.config.timeout_keep_alive
+            if self._unread:
+                self.loop.call_soon(self._read_on)  # what has come need not wait among strangers'
 
     @property
     def has_whole_body(self) -> bool:

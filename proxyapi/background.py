@@ -26,7 +26,7 @@ from proxyapi.exceptions import UpstreamFailure
 from proxyapi.fields import configured_credentials
 from proxyapi.threads import in_own_thread
 from proxyapi.upstream import UpstreamRequest
-from usage.answers import UNFINISHED, Answer
+from usage.answers import TERMINAL_STATUSES, UNFINISHED, Answer
 from usage.ledger import ledger
 from usage.made_objects import MOST_RECORDED, MadeObjects
 from usage.models import Outcome, PendingResponse, Request, UsageSource
@@ -89,6 +89,8 @@ async def ask(response: PendingResponse) -> None:
     if answer.response_status in UNFINISHED:
         await in_own_thread(lambda: _postpone(response))
         return
+    if answer.usage is None and answer.response_status not in TERMINAL_STATUSES:
+        return  # no response, but a proxy's page or the like: the next lease asks again
     maker = await in_own_thread(lambda: _maker_of(response))
     secrets = own_secrets()
     row = {

@@ -26,6 +26,7 @@ from tests.chaos.lab import Postgres
 from tests.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, SECURITY_KEY, Gateway, run_gateway
 from tests.simulator.server import Simulator, run_simulator
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and the servers of the tests would inherit it
 for name in [name for name in os.environ if name.startswith("OPENAI_")]:
     del os.environ[name]  # the SDK reads them by itself
 for setting in environment.SETTINGS:

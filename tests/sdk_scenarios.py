@@ -239,7 +239,7 @@ CALLS: dict[Scenario, list[Row]] = {
     responses_background: [
         (RESPONSES, MINI, ""),
         (f"{RESPONSES}/{{id}}/cancel", "", ""),
-        (RESPONSES, MINI, ""),
+        (RESPONSES, MINI, "free"),  # its usage is counted in the look that learnt it
         (f"{RESPONSES}/{{id}}", "", "free"),
         (f"{RESPONSES}/{{id}}", "", "priced"),
         (f"{RESPONSES}/{{id}}", "", "repeated"),

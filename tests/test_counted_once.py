@@ -323,3 +323,24 @@ def _wait_for_a_waiting_transaction(thread: threading.Thread) -> None:
             if cursor.fetchone() != (0,):
                 return
     raise AssertionError("the second transaction did not wait")
+
+
+def test_a_call_takes_no_estimate_of_another_one_with_the_same_id(tmp_path: Path) -> None:
+    """Some servers give all of their responses one id."""
+    broken = left("same")
+    whole = about("same", request_id=call_id(NOON + timedelta(minutes=1)), usage={"input_tokens": 4005}, **EXACT)
+    ship(tmp_path, end(broken))
+    ship(tmp_path, end(whole))
+    found = {str(row.pk): row.input_tokens for row in Request.objects.all()}
+    assert found == {broken["request_id"]: ESTIMATE["input_tokens"], whole["request_id"]: EXACT["input_tokens"]}
+    assert_sums_are_right()
+
+
+def test_usage_that_is_too_long_to_be_kept_is_counted_once(tmp_path: Path) -> None:
+    """Its counts are exact; what upstream said is not kept."""
+    ship(tmp_path, end(queued()))
+    for minute in (2, 3):
+        ship(tmp_path, end(seen(moment=NOON + timedelta(minutes=minute), usage=None, usage_source="exact")))
+    assert not PendingResponse.objects.exists()
+    assert Request.objects.aggregate(sum=Sum("input_tokens")) == {"sum": EXACT["input_tokens"]}
+    assert_sums_are_right()

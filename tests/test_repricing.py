@@ -113,7 +113,7 @@ def test_calls_without_counts_stay_without_a_price(tmp_path: Path) -> None:
 
 def test_a_stored_response_that_counted_before_still_costs_nothing(tmp_path: Path) -> None:
     first = call(route="/openai2", response_id="resp_1")
-    again = call(route="/openai2", response_id="resp_1")
+    again = call(NOON + timedelta(seconds=1), route="/openai2/{id}", method="GET", response_id="resp_1")
     ship(tmp_path, end(first), end(again))
     (cost, nothing) = cost_of(first, again)
     assert cost

@@ -201,7 +201,8 @@ def test_the_hint_of_the_right_base_url_has_the_path_in_it(trusting: Gateway) ->
     for root_path in ("/ai", ""):
         with visitor(trusting.url, root_path) as http:
             for asked in ("/v1/v1/models", "/chat/completions"):
-                words = http.get(f"{root_path}{asked}").json()["error"]["message"]
+                key = {"authorization": f"Bearer {SECURITY_KEY}"}
+                words = http.get(f"{root_path}{asked}", headers=key).json()["error"]["message"]
                 assert f"Did you mean {root_path}/v1/{asked.removeprefix('/v1/v1').lstrip('/')}?" in words
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from usage.bodies import SLACK, cut, margin_for, storable
+from usage.error_words import states_error
 from usage.json_outline import read_outline
 from usage.redaction import redact
 
@@ -117,7 +118,7 @@ class AnswerText:
         place = f"choice {_number(choice.get('index'))}"
         if (reason := choice.get("finish_reason")) and len(self._finished) < _MOST_CHOICES:
             self._finished.add(place)
-        if reason == "error" or "error" in choice:
+        if reason == "error" or states_error(choice.get("error")):
             self._read_choice_error(choice.get("error"))
         delta = choice.get("delta")
         if not isinstance(delta, dict):

@@ -15,7 +15,7 @@ import orjson
 
 from usage import event_stream
 from usage.answer_text import READ_TYPES, TEXT_DELTAS, AnswerText, parse_event
-from usage.error_words import ErrorFacts, body_error, event_error, stated_error
+from usage.error_words import CODES, ErrorFacts, body_error, event_error, stated_error, states_error
 from usage.json_outline import read_outline
 from usage.made_objects import DERIVED, MAKING_EVENTS, MadeObjects
 from usage.tokens import read_counts
@@ -44,7 +44,7 @@ WANTED_OF_OBJECTS = WANTED | {path[0] for paths in DERIVED.values() for path in 
 # Of larger events, only those that say something are parsed: some have a picture in them.
 _LARGE_EVENT = 4096
 _LARGEST_EVENT = 4 * 1024 * 1024
-_TERMINAL_STATUSES = {"completed", "failed", "incomplete", "cancelled"}  # of a response
+TERMINAL_STATUSES = {"completed", "failed", "incomplete", "cancelled"}  # of a response
 _FIRST_EVENT_TYPES = {"response.created", "response.queued", "response.in_progress"}
 _ERROR_TEXT = re.compile(rb"[\W_]*+error\b", re.IGNORECASE)
 _OBJECT = re.compile(rb'(?:\xef\xbb\xbf)?\s*+\{\s*+["}]')
@@ -138,7 +138,7 @@ class Answer:
         if isinstance(kind, str) and (kind in FINAL_EVENT_TYPES or _ends_response(kind, inner)):
             self._read_final(kind)
         if (
-            error
+            (error and states_error(error))
             or name == b"error"
             or (name and not event and _names_error(name))
             or (not event.get("choices") and _is_error(event))
@@ -174,7 +174,15 @@ class Answer:
         if isinstance(answer.get("output"), list):
             self.counts["web_searches"] = sum(map(_is_billed_search, answer["output"]))
         if answer.get("error") or answer.get("object") == "error":
-            self.error = stated_error(answer)
+            self.error = stated_error(answer) or self.error
+
+
+# Members that errors do not have beside their words.
+_OF_ANSWERS = frozenset({"id", "model", "output"})
+_GOOD_CODES = frozenset({
+    "0", "200", "ok", "success", "succeeded", "queued", "pending", "waiting", "starting", "started", "processing",
+    "running", "in_progress", "generating", "completed", "finished", "done",
+})  # fmt: skip
 
 
 def begins_object(start: bytes) -> bool | None:
@@ -186,9 +194,7 @@ def begins_object(start: bytes) -> bool | None:
 
 def _ends_response(kind: str, response: object) -> bool:
     """Whether an event with this response in it is the last one, under a name of its own (`response.done`)."""
-    return (
-        isinstance(response, dict) and response.get("status") in _TERMINAL_STATUSES and kind not in _FIRST_EVENT_TYPES
-    )
+    return isinstance(response, dict) and response.get("status") in TERMINAL_STATUSES and kind not in _FIRST_EVENT_TYPES
 
 
 def _is_error(event: dict[str, Any]) -> bool:
@@ -199,7 +205,16 @@ def _is_error(event: dict[str, Any]) -> bool:
     kind, named = event.get("type"), event.get("object")
     if named or isinstance(kind, str):
         return named == "error" or (isinstance(kind, str) and _names_error(kind.encode("utf-8", "replace")))
-    return event.get("usage") is None and bool(event_error(event, b"")["message"])
+    if event.get("usage") is not None or not _OF_ANSWERS.isdisjoint(event) or _says_all_is_well(event):
+        return False
+    return bool(event_error(event, b"")["message"])
+
+
+def _says_all_is_well(event: dict[str, Any]) -> bool:
+    """Whether an event has a code or a status of success or of progress: `{"code": 0, "message": "success"}`."""
+    inner = event.get("base_resp")
+    places = (event, inner) if isinstance(inner, dict) else (event,)
+    return any(str(place[name]).lower() in _GOOD_CODES for place in places for name in CODES if name in place)
 
 
 def _names_error(kind: bytes) -> bool:

@@ -46,9 +46,21 @@ OTHER_STATUSES = {
 _SPACE = re.compile(r"\s+")
 
 
+def states_error(error: object) -> bool:
+    """Whether the value of a member `error` is one: a text, or an object or list in which something is said.
+
+    Many servers write members that have no value, also `{"code": null, "message": ""}`.
+    """
+    if isinstance(error, dict):
+        return any(map(states_error, error.values()))
+    if isinstance(error, list):
+        return any(map(states_error, error))
+    return bool(error)
+
+
 def stated_error(body: Mapping[str, Any]) -> ErrorFacts | None:
     """The error that a JSON object states by its member `error`, or by its kind; None if it states none."""
-    return _of_json(body, 0) if body.get("error") or body.get("object") == "error" else None
+    return _of_json(body, 0) if states_error(body.get("error")) or body.get("object") == "error" else None
 
 
 def event_error(event: Mapping[str, Any], data: bytes) -> ErrorFacts:

@@ -26,7 +26,7 @@ IS_PENDING = "EXISTS (SELECT FROM usage_pendingresponse AS pending WHERE pending
 HAS_ROW = "EXISTS (SELECT FROM usage_request AS call WHERE call.request_id = usage_hold.request_id)"
 SETTLE = f"DELETE FROM usage_hold WHERE request_id = ANY(%s::uuid[]) AND NOT {IS_PENDING}"
 SHRINK = """
-    UPDATE usage_hold SET dollars = GREATEST(0, dollars - call.cost) FROM usage_request AS call
+    UPDATE usage_hold SET dollars = GREATEST(0, dollars - COALESCE(call.cost, 0)) FROM usage_request AS call
     WHERE call.request_id = usage_hold.request_id AND usage_hold.request_id = ANY(%s::uuid[])
 """
 # `made_at` is the database's time, and is compared with its clock only.

@@ -3,7 +3,8 @@
 One row owns a response's usage (`CountedResponse`): the first that states it exactly and, as long as there is none, the
 first that estimates it. Once a row states it exactly, that row becomes the owner, and the estimate is taken out of its
 own row and of the sums. Rows that are no owners cost nothing. The result is the same in whatever order, in however many
-batches and by whichever processes the rows are written.
+batches and by whichever processes the rows are written; but of a stored chat completion, a look takes out the estimate
+only if that was written before it.
 
 A call that makes a response is never counted in a row that is older than it: that row speaks of another response. Some
 servers give all of theirs the same id.
@@ -38,7 +39,7 @@ GIVE_UP_AFTER = timedelta(days=30)  # upstream keeps a response no longer
 # Rows that are replaced once the usage is known exactly: estimates, and calls without a price for want of usage.
 # Locked, so that of two exact rows that are written at the same time the second finds no estimate any more.
 FIND_PROVISIONAL = f"""
-    SELECT response_id, request_id::text FROM usage_request
+    SELECT response_id, request_id::text, by_gateway OR strpos(route, '{{id}}') > 0 FROM usage_request
     WHERE response_id = ANY(%s) AND response_id <> '' AND request_id <> ALL(%s::uuid[])
         AND usage_source <> '{UsageSource.EXACT}' AND (usage_source = '{UsageSource.ESTIMATED}' OR cost IS NULL)
     ORDER BY request_id FOR UPDATE
@@ -121,11 +122,13 @@ def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequ
     wanted = {key: value for key, value in exact.items() if key in looks or owners.get(key) != value}
     if not wanted:
         return {}
+    creations = {_id(row) for row in rows if _is_creation(row)}
     provisional: dict[str, list[str]] = defaultdict(list)
     with connection.cursor() as cursor:
         cursor.execute(FIND_PROVISIONAL, [list(wanted), list(wanted.values())])
-        for response_id, request_id in cursor.fetchall():
-            provisional[response_id].append(request_id)
+        for response_id, request_id, is_look in cursor.fetchall():
+            if is_look or wanted[response_id] not in creations:  # another creation made another response
+                provisional[response_id].append(request_id)
         for response_id, ids in sorted(provisional.items()):
             cursor.execute(TAKE_OVER, [response_id, wanted[response_id], ids])
     owners |= _owners(wanted)
@@ -139,9 +142,10 @@ def _settle_pending(pending: QuerySet[PendingResponse]) -> None:
 
 
 def _remember_pending(rows: Sequence[Row]) -> None:
+    # In one order: two hosts that insert the same responses in different ones would wait for each other.
     pending = [
         PendingResponse(response_id=row["response_id"], key_name=row["key_name"], request_id=row["request_id"])
-        for row in rows
+        for row in sorted(rows, key=lambda row: str(row["response_id"]))
     ]
     PendingResponse.objects.bulk_create(pending, ignore_conflicts=True)
 
@@ -171,7 +175,13 @@ def _is_final(row: Row) -> bool:
 
 
 def _states_usage(row: Row) -> bool:
-    return row.get("usage") is not None and _is_of_response(row) and _is_final(row)
+    return _has_exact_usage(row) and _is_of_response(row)
+
+
+def _has_exact_usage(row: Row) -> bool:
+    """Whether upstream has stated the usage; too long or unreadable to be kept as it came, its counts are kept."""
+    is_counted = row.get("usage_source") == UsageSource.EXACT and row.get("response_status") not in UNFINISHED
+    return _is_final(row) and (row.get("usage") is not None or is_counted)
 
 
 def _is_estimate(row: Row) -> bool:
@@ -193,7 +203,7 @@ def _is_pending(row: Row) -> bool:
 def _is_stored_completion(row: Row) -> bool:
     """Whether the row is a look at a stored completion. Without an estimate to replace, it owns nothing."""
     return (
-        row.get("usage") is not None
+        _has_exact_usage(row)
         and bool(row.get("response_id"))
         and str(row.get("route", "")).startswith(STORED_COMPLETION)
     )
@@ -204,7 +214,7 @@ def _with_its_share(row: Row, owners: dict[str, str]) -> Row:
     owner = owners.get(row.get("response_id") or "")
     if owner == _id(row) or (owner is not None and _is_creation(row) and owner < _id(row)):
         return row
-    if _states_usage(row) or (row.get("usage") is not None and str(row.get("route")).startswith(STORED_COMPLETION)):
+    if _states_usage(row) or (_has_exact_usage(row) and str(row.get("route")).startswith(STORED_COMPLETION)):
         return {**row, **dict.fromkeys(COUNTS), "cost": "0", "price": COUNTED_BEFORE}
     if owner is not None and _is_provisional(row):
         return {**row, **NOTHING_COUNTED}
@@ -229,5 +239,5 @@ def lease_pending(limit: int) -> list[PendingResponse]:
 def postpone(response: PendingResponse) -> None:
     """Not yet: ask again when it is half as old again, in at most a minute."""
     now = database_now()
-    response.ask_at = now + min(LEASE, (now - response.created_at) / 2)
-    response.save(update_fields=["ask_at"])
+    ask_at = now + min(LEASE, (now - response.created_at) / 2)
+    PendingResponse.objects.filter(pk=response.pk).update(ask_at=ask_at)  # none, if it was settled meanwhile

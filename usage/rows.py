@@ -209,7 +209,8 @@ def least_stub(row: Mapping[str, Any]) -> dict[str, Any]:
 def bare_stub(row: Mapping[str, Any]) -> dict[str, Any]:
     """The same without the numbers, if these are what the database refuses: every call has a row."""
     texts = {name: _fitted(name, row[name]) for name in LEAST_TEXTS if _is_sound(name, row.get(name))}
-    return {**_stub_of(row), **texts, **_made_by(row), "by_gateway": row.get("by_gateway") is True}
+    mark = {"by_gateway": True} if row.get("by_gateway") is True else {}
+    return {**_stub_of(row), **texts, **_made_by(row), **mark}
 
 
 def _made_by(row: Mapping[str, Any]) -> dict[str, Any]:
