@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import aiohappyeyeballs
 import pytest
 
 from proxyapi.transport_faults import Broken, ConnectTimeout, NotConnected
@@ -55,6 +58,53 @@ def https(upstream: RawUpstream, host: str = "127.0.0.1") -> str:
 async def test_a_host_by_its_name_or_address(host: str) -> None:
     async with raw_upstream(polite) as upstream, transport_to(f"http://{host}:{upstream.port}") as transport:
         assert await read(await call(transport)) == b"{}"
+
+
+@pytest.mark.parametrize(
+    ("way", "tls"),
+    [*((way, "127.0.0.1") for way in ("plain", "by name", "TLS", "plain proxy")), ("tunnel", NAME)],
+    indirect=["tls"],
+)
+async def test_each_connection_asks_a_silent_end_after_a_minute(
+    way: str, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NAT gateways forget a connection after 120 to 350 seconds of silence."""
+    connect = aiohappyeyeballs.start_connection
+
+    async def watched(*arguments: Any, **options: Any) -> socket.socket:
+        sockets.append(await connect(*arguments, **options))
+        return sockets[-1]
+
+    sockets: list[socket.socket] = []
+    monkeypatch.setattr(aiohappyeyeballs, "start_connection", watched)
+    async with (
+        raw_upstream(polite) as upstream,
+        raw_upstream(polite, tls=tls) as secure,
+        raw_upstream(tunnel_to(secure, [], ESTABLISHED)) as proxy,
+    ):
+        proxies = {"plain proxy": ("HTTP_PROXY", upstream), "tunnel": ("HTTPS_PROXY", proxy)}
+        if way in proxies:
+            name, through = proxies[way]
+            monkeypatch.setenv(name, f"http://127.0.0.1:{through.port}")
+        url = {
+            "plain": f"http://127.0.0.1:{upstream.port}/v1",
+            "by name": f"http://localhost:{upstream.port}/v1",
+            "TLS": https(secure),
+            "plain proxy": f"http://{NAME}:8080/v1",
+            "tunnel": f"https://{NAME}/v1",
+        }[way]
+        async with transport_to(url) as transport:
+            assert await read(await call(transport)) == b"{}"
+            asked = [
+                (
+                    one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+                    one.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE),
+                    one.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL),
+                )
+                for one in sockets
+                if one.fileno() != -1
+            ]
+    assert asked == [(1, 60, 15)]
 
 
 async def test_nobody_there() -> None:
