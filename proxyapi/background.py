@@ -35,6 +35,7 @@ from usage.row_texts import short, stated_facts
 
 logger = logging.getLogger(__name__)
 
+WAITING = "background responses wait for the database: %s"
 AT_ONCE = 20
 PATIENCE = 30.0  # seconds for one look; `usage.responses.LEASE` is longer
 
@@ -59,6 +60,8 @@ async def watch_pending() -> None:
 async def _look(response: PendingResponse, asked: set[str]) -> None:
     try:
         await ask(response)
+    except DatabaseError as error:  # its lease runs out, and it is asked for again
+        logger.info(WAITING, type(error).__name__)
     except Exception:  # the border: whatever one look meets must not end the others, or the watching
         logger.exception("a background response could not be asked for")
     finally:
@@ -124,7 +127,7 @@ def _lease(limit: int) -> list[PendingResponse]:
     try:
         return lease_pending(limit)
     except DatabaseError as error:
-        logger.info("background responses wait for the database: %s", type(error).__name__)
+        logger.info(WAITING, type(error).__name__)
         return []
     finally:
         connection.close()

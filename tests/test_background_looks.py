@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import psycopg
 import pytest
+from django.db import OperationalError
 from pytest_django.fixtures import Settings
 
 from proxyapi import background, upstream
@@ -196,3 +197,17 @@ async def test_the_answers_of_a_list_are_closed_when_the_look_up_of_owners_fails
     reading = asyncio.create_task(own_page(REQUEST, cast(UpstreamAnswer, answers[0]), keeps))
     await asyncio.wait({reading})
     assert [answer.is_closed for answer in answers[: page + 1]] == [True] * (page + 1)
+
+
+async def test_a_database_that_leaves_in_the_middle_of_a_look_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def leave(_: PendingResponse) -> None:
+        raise OperationalError("the connection is closed")
+
+    monkeypatch.setattr(background, "ask", leave)
+    asked = {"resp_1"}
+    with caplog.at_level("INFO"):
+        await background._look(PendingResponse(response_id="resp_1"), asked)
+    assert asked == set()
+    assert [(one.levelname, one.exc_info) for one in caplog.records] == [("INFO", None)]
