@@ -62,7 +62,7 @@ PARALLEL_OF_CLIENT = 2
 
 
 class Visitor(NamedTuple):
-    """Who asks for a page without a login. `is_known`: on a device on which somebody has signed in before."""
+    """A client that asks for a page without a login; `is_known` if somebody has signed in on its device before."""
 
     name: str
     is_known: bool = False
@@ -174,7 +174,7 @@ def login_cookies() -> tuple[str, str]:
 
 
 def cookies_of(scope: Mapping[str, Any]) -> dict[str, str]:
-    """The cookies of a request by which this module knows people; none, if it has very many."""
+    """Returns the cookies that identify a person: logins and known devices. None, if the Cookie header is too long."""
     header = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
     if not header or len(header) > MAX_COOKIE_BYTES:
         return {}

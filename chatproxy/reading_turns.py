@@ -1,4 +1,4 @@
-"""Owns when what strangers have sent is parsed: one piece of one connection in each turn of the event loop.
+"""Owns the order in which bytes of strangers are parsed: one piece of one connection in each turn of the event loop.
 
 A piece that is made of tiny chunks takes a millisecond. However many connections send such pieces at the same time,
 calls go on in between.

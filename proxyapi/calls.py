@@ -288,7 +288,7 @@ class Call:
         return keep_body(self.request.raw_body, str(self.request.META.get("CONTENT_TYPE", "")), limit, secrets)
 
     def _asked_size(self) -> int:
-        """About how many bytes of text were asked."""
+        """Returns about how many bytes of text the request has, for an estimate of its input tokens."""
         if self.form is not None:
             return text_size_of_parts(self.form.parts)
         return text_size(self.request.raw_body, str(self.request.META.get("CONTENT_TYPE", "")))

@@ -104,7 +104,7 @@ async def test_an_unknown_host_is_refused_before_its_body(path: str, host: str) 
 @pytest.mark.parametrize("host", ["localhost", "localhost:3002", "127.0.0.1", "[::1]:80", ""])
 async def test_a_known_host_is_taken(host: str) -> None:
     """Without one, the address that was connected to counts, as for Django."""
-    assert await Asgi("POST", "/admin/", headers={**FORM, "host": host}).ask(DjangoGate(Pages())) == 200  # type: ignore[arg-type]
+    assert await Asgi("POST", "/admin/", headers={**FORM, "host": host}).ask(DjangoGate(Pages())) == 200  # type: ignore[arg-type]  # no Django behind it
 
 
 @pytest.mark.parametrize("size", [0, 1, MAX_PAGE_BODY_BYTES])
@@ -112,7 +112,7 @@ async def test_what_fits_reaches_django_whole(size: int) -> None:
     body = bytes(size)
     request = Asgi("POST", "/admin/x/", headers=FORM, pieces=[body[at : at + 999] for at in range(0, size, 999)])
 
-    assert await request.ask(DjangoGate(Pages())) == 200  # type: ignore[arg-type]
+    assert await request.ask(DjangoGate(Pages())) == 200  # type: ignore[arg-type]  # no Django behind it
     assert request.answer == body
     assert not request.closes
 

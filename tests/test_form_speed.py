@@ -18,7 +18,7 @@ QUICK = 0.05
 
 
 def body_of(pieces: Iterable[tuple[float, bytes]], *, then: str = "end") -> RequestBody:
-    """A body whose pieces come after so many seconds each."""
+    """A request body whose pieces each arrive after the given number of seconds."""
     waiting = iter(pieces)
 
     async def receive() -> dict[str, Any]:

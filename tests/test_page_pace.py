@@ -155,7 +155,7 @@ async def test_every_page_has_the_pace(pace: PagePace, method: str) -> None:
     refusals = dict(counters.values).get(("refused", "too_many_pages"), 0)
     for path in addresses():
         request = Asgi(method, path, headers={"cookie": "chatproxy_session=" + "a" * 32, "transfer-encoding": ""})
-        gate: Any = DjangoGate(nothing)  # type: ignore[arg-type]
+        gate: Any = DjangoGate(nothing)  # type: ignore[arg-type]  # no Django behind it
         assert await request.ask(gate) == 429, path
         assert int(request.headers["retry-after"]) > 0
         assert b"not signed in" in request.answer
@@ -179,7 +179,7 @@ async def test_static_files_have_none(pace: PagePace) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    gate: Any = DjangoGate(application)  # type: ignore[arg-type]
+    gate: Any = DjangoGate(application)  # type: ignore[arg-type]  # no Django behind it
     assert await Asgi("GET", "/static/x", headers={"transfer-encoding": ""}).ask(gate) == 200
     assert passed == ["/static/x"]
 
@@ -308,7 +308,7 @@ async def test_a_known_device_passes_a_flood_at_every_address(
         clock.now += LOGIN_COST / OF_CLIENT.per_second
         admitted(pace, lambda number: f"192.0.2.{number % 250}")
         request = Asgi(method, path, headers={"cookie": known, "transfer-encoding": ""})
-        assert await request.ask(DjangoGate(Page())) == 200, path  # type: ignore[arg-type]
+        assert await request.ask(DjangoGate(Page())) == 200, path  # type: ignore[arg-type]  # no Django behind it
 
 
 # Requests that run at the same time
@@ -344,7 +344,7 @@ async def settle() -> None:
 )
 async def test_few_run_at_the_same_time(client: Callable[[int], str], most: int) -> None:
     page = Page(is_slow=True)
-    gate: Any = DjangoGate(page)  # type: ignore[arg-type]
+    gate: Any = DjangoGate(page)  # type: ignore[arg-type]  # no Django behind it
     requests = [Asgi("GET", "/admin/", headers={"transfer-encoding": ""}, client=client(number)) for number in range(9)]
     asked = [asyncio.create_task(request.ask(gate)) for request in requests]
     await settle()
@@ -361,7 +361,7 @@ async def test_few_run_at_the_same_time(client: Callable[[int], str], most: int)
 async def test_whoever_waits_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_WAIT_SECONDS", 0.05)
     page = Page(is_slow=True)
-    gate: Any = DjangoGate(page)  # type: ignore[arg-type]
+    gate: Any = DjangoGate(page)  # type: ignore[arg-type]  # no Django behind it
     requests = [Asgi("GET", "/admin/", headers={"transfer-encoding": ""}) for _ in range(PARALLEL_OF_CLIENT + 3)]
     asked = [asyncio.create_task(request.ask(gate)) for request in requests]
     statuses = {await one for one in asked[PARALLEL_OF_CLIENT:]}
@@ -375,7 +375,7 @@ async def test_whoever_waits_too_long_is_refused(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.usefixtures("pace")
 async def test_a_client_that_reads_slowly_keeps_nobody_away() -> None:
     """A page that is made needs no place while it is sent."""
-    gate: Any = DjangoGate(Page())  # type: ignore[arg-type]
+    gate: Any = DjangoGate(Page())  # type: ignore[arg-type]  # no Django behind it
     starts: list[int] = []
 
     async def take_nothing(message: Any) -> None:

@@ -21,7 +21,7 @@ BASE = "http://127.0.0.1:3002"
 SHELL = """PATH=/nowhere; curl() { printf '\\0%s' "$@"; }\n"""
 PLACEHOLDER = re.compile(r"\./[A-Za-z0-9_'+][A-Za-z0-9 ._'+-]*")
 FRAGMENTS = (
-    "@", "<", "@/etc/passwd", "</etc/shadow", "/root/.ssh/id_rsa", "..", "../", "\\", ".env", "-K", "--config", "-",
+    "@", "<", "@/etc/passwd", "</etc/shadow", "/home/me/.ssh/id_rsa", "..", "../", "\\", ".env", "-K", "--config", "-",
     "=", ";type=text/html", ";filename=x", ",", '"', "'", "`id`", "$(id)", "$HOME", "${x}", "!!", "|", "&", ";", ">",
     "\n", "\r", "\t", "\0", "\x1b[31m", "\u202e", "\u2028", "ü", "#", "# x", "  #", "{", "}", "[1-9]", "*", "~",
     "%0a",     "\\\n", "\\u0027",
@@ -85,7 +85,9 @@ def check_python(program: str) -> ast.Module:
 
 
 @given(fields)
-@example([("prompt", "@/etc/passwd", False), ("language", "</etc/shadow", False), ("file", "/root/.ssh/id_rsa", True)])
+@example(
+    [("prompt", "@/etc/passwd", False), ("language", "</etc/shadow", False), ("file", "/home/me/.ssh/id_rsa", True)]
+)
 @example([("file", ".env", True), ("file", "..", True), ("file", "C:\\Users\\me\\key", True)])
 @settings(max_examples=150)
 def test_a_form_is_inert(found: list[tuple[str, str, bool]]) -> None:
@@ -128,7 +130,7 @@ def test_an_address_and_a_cut_body_are_inert(route: str, response_id: str, body:
     ("file_name", "supplied"),
     [
         ("speech.mp3", "./speech.mp3"),
-        ("/root/.ssh/id_rsa", "./id_rsa"),
+        ("/home/me/.ssh/id_rsa", "./id_rsa"),
         ("..\\..\\secrets.txt", "./secrets.txt"),
         (".env", "./env"),
         ("..", "./file"),

@@ -104,7 +104,7 @@ def _known(cursor: CursorWrapper, names: Iterable[Name]) -> set[Name]:
 
 
 def _learn(cursor: CursorWrapper, unknown: set[Name]) -> set[Name]:
-    """Makes as many of the names known as the day has room for, and returns what is known of them then.
+    """Adds new names to the known ones, up to the limit of the day, and returns those of `unknown` that are known now.
 
     Under a lock, so that no two processes use the same room; without it where there is none.
     """
