@@ -17,7 +17,7 @@ from tests.browser.conftest import SignIn
 from tests.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway
 
 ASKED = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "it's a question"}]}
-HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}"
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>{{65537*65539}}"
 # What the keyboard does not get to, and fields that nobody says the name of.
 UNREACHABLE = """
     [...document.querySelectorAll('.cp [data-copy], .cp a, .cp input:not([type=hidden]), .cp select, .cp summary')]
@@ -210,7 +210,7 @@ def test_hostile_calls_are_only_text(site: Gateway, sign_in: SignIn) -> None:
         page.evaluate("document.querySelectorAll('.cp details').forEach(details => { details.open = true })")
         assert page.locator("img[src=x]").count() == 0
         assert "\u202e" not in page.locator(".cp").inner_text()
-    assert "49" not in page.locator("pre#curl").inner_text()
+    assert str(65537 * 65539) not in page.locator("pre#curl").inner_text()
 
 
 def test_a_key_is_made_used_and_revoked(site: Gateway, sign_in: SignIn) -> None:
