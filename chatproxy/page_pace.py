@@ -54,7 +54,7 @@ class Rate(NamedTuple):
     burst: float
 
 
-OF_WORKER = Rate(20.0, 100.0)
+OF_WORKER = Rate(12.0, 100.0)
 OF_CLIENT = Rate(10.0, 80.0)
 # Requests that run at the same time. Each may hold one of the 8 connections of the worker's pool.
 PARALLEL_OF_WORKER = 4
