@@ -25,8 +25,8 @@ def main() -> None:
     django.setup()
 
     from proxyapi import sealing
-    from proxyapi.key_snapshots import FIELDS, Snapshot
-    from proxyapi.keyring import Keyring
+    from proxyapi.keys.keyring import Keyring
+    from proxyapi.keys.snapshots import FIELDS, Snapshot
     from proxyapi.models import AccessKey
 
     def record(name: str, text: str, expires_at: float | None = None) -> dict[str, object]:

@@ -18,14 +18,14 @@ from django.http import HttpRequest
 
 from chatproxy.page_pace import cookies_of, page_pace, visitor_of
 from chatproxy.root_path import django_scope
-from proxyapi.capacity import capacity
-from proxyapi.connection import Connection, close_if_unread, connection_of
+from proxyapi.call.caller_connection import Connection, close_if_unread, connection_of
+from proxyapi.call.capacity import capacity
+from proxyapi.call.request_body import Receive
 from proxyapi.exceptions import BadRequest, BodyTooLarge, CallerGone, MethodNotAllowed, ProxyError, RequestTimeout
-from proxyapi.headers import INERT
-from proxyapi.receiving import Receive
-from proxyapi.stranger_budget import stranger_budget
-from proxyapi.stranger_pace import stranger_pace
-from proxyapi.streaming import Send
+from proxyapi.strangers.answer_pace import stranger_pace
+from proxyapi.strangers.body_memory import stranger_budget
+from proxyapi.streams.sending import Send
+from proxyapi.upstream.passed_headers import INERT
 
 MAX_PAGE_BODY_BYTES = 64 * 1024
 BODY_SECONDS = 30.0

@@ -21,7 +21,7 @@ from chatproxy.env_file import read_env_file
 from chatproxy.root_path import normal_root_path
 from chatproxy.secret_strength import SHORTEST, SHORTEST_ON_LOOPBACK, is_easily_guessed
 from chatproxy.service_urls import database_url, http_url, passwords_of, redis_url
-from proxyapi import families
+from proxyapi import routes
 from usage.addresses import is_loopback
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -151,11 +151,11 @@ def root_path(value: str) -> str:
 
 def route_families(value: str) -> list[str]:
     """`default` and `all` stand for several."""
-    several = {"default": families.DEFAULT, "all": families.ALL}
+    several = {"default": routes.DEFAULT, "all": routes.ALL}
     names = [name for word in words(value) for name in several.get(word, (word,))]
     for name in names:
-        if name not in families.ALL:
-            allowed = ", ".join((*several, *families.ALL))
+        if name not in routes.ALL:
+            allowed = ", ".join((*several, *routes.ALL))
             raise ValueError(f"{shown(name)} is not a family of routes; a comma-separated list of {allowed}")
     return list(dict.fromkeys(names))
 
@@ -197,7 +197,7 @@ SETTINGS = (
     Setting("SSE_KEEPALIVE_SECONDS", 15.0, seconds(0, 3600), "A comment when a stream is silent that long; 0: never."),
     Setting("INJECT_STREAM_USAGE", True, switch, "Ask upstream for the usage of streamed chats, for the ledger only."),
     Setting("BACKGROUND_POLL_SECONDS", 5.0, seconds(0, 3600), "How often unfetched background responses are sought."),
-    Setting("V1_ROUTES", list(families.DEFAULT), route_families, "Open families of `/v1`: names, `default`, `all`."),
+    Setting("V1_ROUTES", list(routes.DEFAULT), route_families, "Open families of `/v1`: names, `default`, `all`."),
     Setting("LOG_BODIES", "all", one_of("all", "errors", "none"), "Whose bodies the ledger keeps, redacted."),
     Setting("LOG_BODY_BYTES", 16384, whole_number(0, MIB), "How much is kept of each body."),
     Setting("RETENTION_DAYS", 365, whole_number(0, 36500), "Days that a call's row is kept; 0: for ever."),

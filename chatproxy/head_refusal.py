@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from proxyapi.connection import close_if_unread, connection_of
+from proxyapi.call.caller_connection import close_if_unread, connection_of
 from proxyapi.exceptions import BadRequest
-from proxyapi.headers import INERT
-from proxyapi.stranger_pace import stranger_pace
-from proxyapi.streaming import Send
+from proxyapi.strangers.answer_pace import stranger_pace
+from proxyapi.streams.sending import Send
+from proxyapi.upstream.passed_headers import INERT
 from usage.counters import counters
 
 

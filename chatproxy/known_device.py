@@ -20,7 +20,7 @@ from django.core import signing
 from django.http.response import HttpResponseBase
 from django.utils.crypto import constant_time_compare, salted_hmac
 
-from proxyapi import my_usage
+from proxyapi.pages import my_usage
 
 SALT = "chatproxy.known_device"
 LONGEST_COOKIE = 1000  # characters

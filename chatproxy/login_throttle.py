@@ -41,9 +41,10 @@ from chatproxy import known_device
 from chatproxy.database_away import say_so
 from chatproxy.known_device import ADMIN_DEVICE, KEY_DEVICE
 from chatproxy.models import Limit, LoginAttempts
-from proxyapi import my_usage, sealing
-from proxyapi.client_network import client_network, client_site
-from proxyapi.html import POLICY
+from proxyapi import sealing
+from proxyapi.pages import my_usage
+from proxyapi.pages.page_headers import POLICY
+from proxyapi.strangers.client_network import client_network, client_site
 
 WINDOW = timedelta(minutes=15)
 PER_DEVICE = 10

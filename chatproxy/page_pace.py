@@ -29,9 +29,9 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from chatproxy.known_device import ADMIN_DEVICE, KEY_DEVICE
-from proxyapi import my_usage
-from proxyapi.client_network import client_network
 from proxyapi.exceptions import TooManyPages
+from proxyapi.pages import my_usage
+from proxyapi.strangers.client_network import client_network
 from usage.counters import counters
 
 logger = logging.getLogger(__name__)

@@ -1,6 +1,7 @@
 """Owns HTTP at the socket: uvicorn's protocol, with bounds on a request's head and framing, and its one error in JSON.
 
-Each call finds it in its scope, as `proxyapi.connection.Connection`: ASGI has no words for what is asked there.
+Each call finds it in its scope, as `proxyapi.call.caller_connection.Connection`: ASGI has no words for what is asked
+there.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from chatproxy.reading_turns import reading_turns
 from chatproxy.slow_readers import MIN_STRANGER_BYTES_PER_SECOND, StallWatch
 from chatproxy.upgrades import BehindHead, head_without_offer, make_parser
 from proxyapi.exceptions import BadRequest, ProxyError, TooManyConnections
-from proxyapi.headers import INERT
-from proxyapi.stranger_pace import stranger_pace
+from proxyapi.strangers.answer_pace import stranger_pace
+from proxyapi.upstream.passed_headers import INERT
 
 # Request line and headers; uvicorn alone takes as many as a client likes to send. A read may add 256 KiB to it.
 MAX_HEAD_BYTES = 64 * 1024

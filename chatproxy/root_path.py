@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from proxyapi.connection import connection_of, root_path_of
+from proxyapi.call.caller_connection import connection_of, root_path_of
 
 logger = logging.getLogger(__name__)
 

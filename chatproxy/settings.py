@@ -95,7 +95,7 @@ INSTALLED_APPS = [
     "usage",
 ]
 
-# The middleware of the admin and of "My usage". Calls of the API do not pass it: see proxyapi.handler.
+# The middleware of the admin and of "My usage". Calls of the API do not pass it: see proxyapi.dispatch.handler.
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "chatproxy.response_headers.AdminHeaders",
@@ -227,7 +227,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": VERSION,
     "DESCRIPTION": "A self-hosted gateway for the OpenAI APIs.",
     "TAGS": [{"name": "simple face"}, {"name": "server"}],
-    "POSTPROCESSING_HOOKS": ["proxyapi.openapi_v1.add_paths"],
+    "POSTPROCESSING_HOOKS": ["proxyapi.v1.openapi.add_paths"],
 }
 
 UNFOLD = {

@@ -19,8 +19,8 @@ from psycopg import sql
 from chatproxy.connections import allowed_files, files_needed
 from chatproxy.database_refusals import is_lasting, reason_of
 from chatproxy.database_settings import find_fault
-from proxyapi.loops import is_own_address
-from proxyapi.proxies import proxy_fault
+from proxyapi.upstream.loops import is_own_address
+from proxyapi.upstream.proxies import proxy_fault
 from usage.database_lock import wait_for_lock
 
 PORT_FREE_WITHIN = 3.0  # seconds; the workers of a killed master need a moment to see it

@@ -8,5 +8,5 @@ from django.urls import include, path
 urlpatterns = [
     path("admin/", include("usage.pages.urls")),
     path("admin/", admin.site.urls),
-    path("my-usage/", include("proxyapi.my_usage")),
+    path("my-usage/", include("proxyapi.pages.my_usage")),
 ]

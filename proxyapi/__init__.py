@@ -1,0 +1,46 @@
+"""One call, from the caller's socket to the ledger; and the keys that let it in.
+
+A call of the API passes these folders, in this order::
+
+    client
+      │  chatproxy.http.protocol    HTTP at the socket; chatproxy.asgi chooses: a page for Django, or a call
+      ▼
+    dispatch.handler                gives the call its id and its route, and sends the answer
+    call.request_body               receives the body under its cap and its clock; notices when the caller leaves
+    │   strangers                   until a valid key is seen: a budget of memory, a search for the key, a slower pace
+    dispatch.view                   the order of a call, for both APIs:
+    │   dispatch.authentication     which key? keys.keyring answers from memory, without a query
+    │   call.capacity               a place among the calls in flight
+    │   dispatch.permissions        may the key use this route?
+    │   dispatch.throttling         requests, tokens and parallel calls of the key: limits.limiter
+    │   call.parsers                the body becomes data
+    │   simple.*  or  v1.views      the endpoint: builds the request for upstream (v1: the body as it came)
+    │   dispatch.model_policy       may the key use the models that the request names?
+    │   object_owners.object_access does every stored object that it names belong to the key?
+    │   limits.budgets              reserves the most that the call can cost (limits.cost_ceiling)
+    │   call.record  begin          one write to the journal (usage.ledger). No room on the disk: 503, and upstream
+    │                               never hears of the call
+    ▼
+    upstream.client                 whose account pays, and what upstream's failures mean
+    upstream.transport              the sockets; upstream.exchange: one request and its answer on one connection
+      ▼
+    upstream
+      │
+    call.record                     reads a copy of the answer: text, tokens, ids of new objects
+    │   object_owners.new_objects   records who owns a new object before its id leaves
+    │   streams.relay               an answer that passes as it arrives, in whole events; streams.sending sends it
+    │   call.record  end            the row goes to the journal before the last byte of the answer leaves
+    ▼
+    client
+
+A streamed answer is owned by `dispatch.handler`, not by a generator: whatever ends the call (its normal end, the
+caller's departure, a timeout, upstream's death) closes the relay once, and that closes upstream and writes the row.
+
+The other folders: `bodies` reads JSON and forms by places, so that what passes can stay unchanged; `pages` are the
+pages and reports for people, monitors and owners of keys. At this level are the keys' table (`models`) and its admin,
+the errors of the API (`exceptions`), the routes of `/v1` (`routes`) and what everything may import.
+
+Imports run down only: the modules of this level (but `admin`, `admin_forms` and `urls`, which import everything) ←
+bodies ← keys ← strangers ← upstream ← limits ← object_owners ← call ← streams ← dispatch ← simple, v1 ← pages. This
+package imports `usage`, never `chatproxy`. `tests/test_architecture.py` holds this order.
+"""

@@ -27,11 +27,11 @@ from unfold.enums import ActionVariant
 from unfold.views import ChangeList
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from proxyapi import key_usage
 from proxyapi.admin_forms import GRACES, AccessKeyForm, LinesField, RotateForm
-from proxyapi.key_usage import KeyFacts
+from proxyapi.dispatch.permissions import is_allowed
 from proxyapi.models import AccessKey
-from proxyapi.permissions import is_allowed
+from proxyapi.pages import key_usage
+from proxyapi.pages.key_usage import KeyFacts
 from usage.admin_base import GuardedAdmin
 from usage.base_url import base_url
 from usage.inert import inert

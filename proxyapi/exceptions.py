@@ -16,7 +16,7 @@
     ├── BodyTooLarge          413  body_too_large
     ├── UnsupportedMediaType  415  unsupported_media_type
     ├── RateLimited           429  rate_limited
-    │   ├── TooManyInvalidKeys     too_many_invalid_keys, instead of InvalidKey (proxyapi.refusal_pace)
+    │   ├── TooManyInvalidKeys     too_many_invalid_keys, instead of InvalidKey (proxyapi.strangers.wrong_key_pace)
     │   └── TooManyPages           too_many_pages, for pages without a login (chatproxy.page_pace)
     ├── BudgetExceeded        429  budget_exceeded
     ├── InternalError         500  internal_error
@@ -29,7 +29,7 @@
     │   ├── StorageFull            storage_full
     │   ├── DatabaseUnavailable    database_unavailable
     │   └── BudgetUnavailable      budget_unavailable
-    ├── LoopDetected          508  loop_detected (proxyapi.loops)
+    ├── LoopDetected          508  loop_detected (proxyapi.upstream.loops)
     └── UpstreamFailure
         ├── UnreadableList         502  unreadable_list
         ├── UpstreamUnreachable    502  upstream_unreachable

@@ -263,7 +263,7 @@ usage = operation(
 
 
 class SecurityKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # its base has no types
-    target_class = "proxyapi.authentication.SecurityKeyAuthentication"
+    target_class = "proxyapi.dispatch.authentication.SecurityKeyAuthentication"
     name = "SecurityKey"
 
     def get_security_definition(self, auto_schema: AutoSchema) -> Schema:
@@ -271,7 +271,7 @@ class SecurityKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unty
 
 
 class AccessTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # its base has no types
-    target_class = "proxyapi.authentication.AccessTokenAuthentication"
+    target_class = "proxyapi.dispatch.authentication.AccessTokenAuthentication"
     name = "AccessToken"
 
     def get_security_definition(self, auto_schema: AutoSchema) -> Schema:
@@ -279,7 +279,7 @@ class AccessTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unty
 
 
 class AccessTokenOrKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # its base has no types
-    target_class = "proxyapi.views.reports.AccessTokenOrKey"
+    target_class = "proxyapi.pages.reports.AccessTokenOrKey"
     name = "AccessTokenOrKey"
 
     def get_security_definition(self, auto_schema: AutoSchema) -> Schema:

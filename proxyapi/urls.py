@@ -1,10 +1,13 @@
-"""The routes of the API; everything here is served by `proxyapi.handler`."""
+"""The routes of the API; everything here is served by `proxyapi.dispatch.handler`."""
 
 from __future__ import annotations
 
 from django.urls import path, re_path
 
-from proxyapi.views import audio, chat, docs, monitoring, pages, reports, responses, v1
+from proxyapi.pages import docs, monitoring, reports
+from proxyapi.pages import index as pages
+from proxyapi.simple import audio, chat, responses
+from proxyapi.v1 import views as v1
 
 # OpenAI's ids are letters, digits, `_` and `-`; nothing else may become part of an upstream path.
 RESPONSE_ID = r"(?P<response_id>[A-Za-z0-9_-]{1,256})"

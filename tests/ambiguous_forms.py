@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from proxyapi.form_headers import MAX_HEAD_BYTES, MAX_HEADERS
-from proxyapi.form_reader import MAX_PARTS
+from proxyapi.bodies.form_headers import MAX_HEAD_BYTES, MAX_HEADERS
+from proxyapi.bodies.form_reader import MAX_PARTS
 
 TYPE = b"multipart/form-data; boundary=bound"
 SECRET = b"gpt-4o-transcribe"

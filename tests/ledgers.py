@@ -36,7 +36,7 @@ def call_id(moment: datetime = NOON, number: int | None = None) -> str:
 
 
 def call(moment: datetime = NOON, **columns: Any) -> Row:
-    """The row of a successful call, as `proxyapi.calls` makes it; the journal adds what a record has more."""
+    """The row of a successful call, as `proxyapi.call.record` makes it; the journal adds what a record has more."""
     return {
         "request_id": columns.pop("request_id") if "request_id" in columns else call_id(moment),
         "key_name": "default",

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from proxyapi.exchange import Body, Exchange
-from proxyapi.headers import Headers
-from proxyapi.transport import Transport
+from proxyapi.upstream.exchange import Body, Exchange
+from proxyapi.upstream.passed_headers import Headers
+from proxyapi.upstream.transport import Transport
 from tests.gateway import PATIENCE
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"

@@ -11,7 +11,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from chatproxy.protocol import Protocol
-from proxyapi.connection import Connection, connection_of
+from proxyapi.call.caller_connection import Connection, connection_of
 
 ASKED = b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n"
 START: Any = {"type": "http.response.start", "status": 200, "headers": []}

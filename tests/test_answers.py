@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyapi.sse import EventFramer
+from proxyapi.streams.sse import EventFramer
 from usage.answers import Answer
 from usage.tokens import read_counts
 

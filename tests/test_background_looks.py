@@ -13,11 +13,12 @@ import pytest
 from django.db import OperationalError
 from pytest_django.fixtures import Settings
 
-from proxyapi import background, upstream
-from proxyapi.background import AT_ONCE, PATIENCE, ask, watch_pending
+from proxyapi.call import background_responses
+from proxyapi.call.background_responses import AT_ONCE, PATIENCE, ask, watch_pending
 from proxyapi.exceptions import DatabaseUnavailable, UpstreamTimeout
-from proxyapi.listings import own_page
-from proxyapi.upstream import Credentials, UpstreamAnswer, UpstreamRequest
+from proxyapi.upstream import client
+from proxyapi.upstream.client import Credentials, UpstreamAnswer, UpstreamRequest
+from proxyapi.v1.list_filter import own_page
 from tests.disks import wait_until
 from tests.gateway import Gateway
 from tests.ledgers import call_id
@@ -109,8 +110,8 @@ async def test_a_lease_that_has_passed_is_no_second_look_of_the_same_process(
         asked.append(response.response_id)
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(background, "lease_pending", count)
-    monkeypatch.setattr(background, "ask", hang)
+    monkeypatch.setattr(background_responses, "lease_pending", count)
+    monkeypatch.setattr(background_responses, "ask", hang)
     watching = asyncio.create_task(watch_pending())
     await until(lambda: leases >= 5)
     assert sorted(asked) == three_pending
@@ -129,8 +130,8 @@ async def test_a_look_that_fails_ends_no_other(monkeypatch: pytest.MonkeyPatch, 
         if len(seen) % 2:
             raise RuntimeError("a bug")
 
-    monkeypatch.setattr(background, "_lease", lambda _limit: [due.pop()] if due else [])
-    monkeypatch.setattr(background, "ask", fail)
+    monkeypatch.setattr(background_responses, "_lease", lambda _limit: [due.pop()] if due else [])
+    monkeypatch.setattr(background_responses, "ask", fail)
     watching = asyncio.create_task(watch_pending())
     await until(lambda: len(seen) == 6)
     assert not watching.done()
@@ -169,7 +170,7 @@ async def test_an_answer_to_a_look_is_closed_whatever_happens(
     async def send(_request: UpstreamRequest) -> Answer:
         return answer
 
-    monkeypatch.setattr(upstream, "send", send)
+    monkeypatch.setattr(client, "send", send)
     looking = asyncio.create_task(ask(PendingResponse(response_id="resp_1", request_id=call_id())))
     await asyncio.wait({looking})
     assert answer.is_closed
@@ -193,7 +194,7 @@ async def test_the_answers_of_a_list_are_closed_when_the_look_up_of_owners_fails
     async def send(_request: UpstreamRequest) -> Answer:
         return answers[1]
 
-    monkeypatch.setattr(upstream, "send", send)
+    monkeypatch.setattr(client, "send", send)
     reading = asyncio.create_task(own_page(REQUEST, cast(UpstreamAnswer, answers[0]), keeps))
     await asyncio.wait({reading})
     assert [answer.is_closed for answer in answers[: page + 1]] == [True] * (page + 1)
@@ -205,9 +206,9 @@ async def test_a_database_that_leaves_in_the_middle_of_a_look_is_no_error(
     async def leave(_: PendingResponse) -> None:
         raise OperationalError("the connection is closed")
 
-    monkeypatch.setattr(background, "ask", leave)
+    monkeypatch.setattr(background_responses, "ask", leave)
     asked = {"resp_1"}
     with caplog.at_level("INFO"):
-        await background._look(PendingResponse(response_id="resp_1"), asked)
+        await background_responses._look(PendingResponse(response_id="resp_1"), asked)
     assert asked == set()
     assert [(one.levelname, one.exc_info) for one in caplog.records] == [("INFO", None)]

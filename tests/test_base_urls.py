@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from proxyapi import base_urls
-from proxyapi.base_urls import meant_path
-from proxyapi.families import FAMILIES, Route, find_route
+from proxyapi.dispatch import base_urls
+from proxyapi.dispatch.base_urls import meant_path
+from proxyapi.routes import FAMILIES, Route, find_route
 from tests.gateway import SECURITY_KEY, Gateway
 from tests.simulator.server import Simulator
 from tests.wire import connect, head

@@ -19,7 +19,7 @@ import openai
 import psycopg
 import pytest
 
-from proxyapi.cost_ceiling import Document, ceiling_of
+from proxyapi.limits.cost_ceiling import Document, ceiling_of
 from tests.chaos.lab import Postgres
 from tests.disks import wait_until
 from tests.gateway import Gateway, run_gateway

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from proxyapi.capacity import DRAINED_BODY_SECONDS, Capacity
+from proxyapi.call.capacity import DRAINED_BODY_SECONDS, Capacity
 
 
 async def wait(patience: asyncio.Timeout, entered: asyncio.Event, capacity: Capacity) -> None:

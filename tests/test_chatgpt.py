@@ -10,7 +10,7 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletion
 
-from proxyapi.chat import chatgpt_answer
+from proxyapi.simple.chat_bodies import chatgpt_answer
 from tests.gateway import ACCESS_TOKEN, UPSTREAM_KEY, Gateway
 from tests.simulator.server import Simulator
 

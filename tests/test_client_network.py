@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from proxyapi.client_network import LONGEST_TEXT, client_network, client_site
+from proxyapi.strangers.client_network import LONGEST_TEXT, client_network, client_site
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyapi.cost_ceiling import (
+from proxyapi.bodies.json_members import decode, read_object
+from proxyapi.dispatch.view import priced_body
+from proxyapi.exceptions import RouteNotAllowed
+from proxyapi.limits.cost_ceiling import (
     DEAREST_IMAGE_TOKENS,
     FRAME_TOKENS,
     FREE_FAMILIES,
@@ -25,10 +28,7 @@ from proxyapi.cost_ceiling import (
     ceiling_of,
     output_ceiling,
 )
-from proxyapi.exceptions import RouteNotAllowed
-from proxyapi.json_members import decode, read_object
-from proxyapi.upstream import Credentials, UpstreamRequest
-from proxyapi.views.base import priced_body
+from proxyapi.upstream.client import Credentials, UpstreamRequest
 from tests.gateway import Gateway
 from tests.simulator.server import Simulator
 from tests.simulator.tokens import estimate_chat_prompt_tokens

@@ -9,10 +9,10 @@ from unittest.mock import Mock
 
 import pytest
 
-from proxyapi import counters as counters_module
-from proxyapi.counters import Counters, ProcessCounters, Standing
-from proxyapi.redis_link import PipelinedRedis
-from proxyapi.shared_counters import SharedCounters
+from proxyapi.limits import counting as counters_module
+from proxyapi.limits.counting import Counters, ProcessCounters, Standing
+from proxyapi.limits.counting_in_redis import SharedCounters
+from proxyapi.limits.redis_link import PipelinedRedis
 from tests.redis_server import RedisServer
 
 

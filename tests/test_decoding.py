@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyapi.decoding import MAX_STEP_BYTES, MAX_STEP_PIECES, Decoder
+from proxyapi.bodies.decoding import MAX_STEP_BYTES, MAX_STEP_PIECES, Decoder
 
 TEXTS = st.lists(
     st.one_of(st.binary(max_size=300), st.builds(bytes, st.integers(0, 5 * MAX_STEP_BYTES))), min_size=1, max_size=4

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from django.urls import resolve
 
-from proxyapi import exceptions, openapi_v1
-from proxyapi.authentication import BearerAuthentication
+from proxyapi import exceptions
+from proxyapi.dispatch.authentication import BearerAuthentication
+from proxyapi.dispatch.view import CallView, ProxyView, TakesBody
 from proxyapi.exceptions import ProxyError
-from proxyapi.views.base import CallView, ProxyView, TakesBody
-from proxyapi.views.docs import describe_api
-from proxyapi.views.v1 import PassThroughView
+from proxyapi.pages.docs import describe_api
+from proxyapi.v1 import openapi
+from proxyapi.v1.views import PassThroughView
 
 View = type[ProxyView]
 
@@ -130,4 +131,4 @@ def test_the_operations_are_all_looked_at() -> None:
 
     assert {"/openai2/{response_id}", "/metrics", "/v1/responses/{id}"} <= paths
     assert len(paths) > 40
-    assert {f"/v1{operation.path}" for operation in openapi_v1.OPERATIONS} <= paths
+    assert {f"/v1{operation.path}" for operation in openapi.OPERATIONS} <= paths

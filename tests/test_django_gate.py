@@ -15,7 +15,7 @@ from django.conf import settings
 from chatproxy import django_gate
 from chatproxy.asgi import application
 from chatproxy.django_gate import MAX_PAGE_BODY_BYTES, DjangoGate
-from proxyapi.stranger_budget import stranger_budget
+from proxyapi.strangers.body_memory import stranger_budget
 from tests.asgi import Asgi
 from tests.chaos.lab import Postgres
 from tests.gateway import Gateway, run_gateway

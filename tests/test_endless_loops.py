@@ -15,9 +15,12 @@ from pytest_django.fixtures import Settings
 from chatproxy import postgres_watch
 from chatproxy.bundled_postgres import BundledPostgres
 from chatproxy.postgres_watch import PostgresWatch
-from proxyapi import background, keyring, limiter, ownership
-from proxyapi.keyring import Keyring
-from proxyapi.limiter import Limiter
+from proxyapi.call import background_responses
+from proxyapi.keys import keyring
+from proxyapi.keys.keyring import Keyring
+from proxyapi.limits import limiter
+from proxyapi.limits.limiter import Limiter
+from proxyapi.object_owners import ownership
 from usage import retention
 from usage.retention import DailyPruning
 
@@ -96,8 +99,8 @@ async def test_the_sweep_of_owners(monkeypatch: pytest.MonkeyPatch, failing: Fai
 
 async def test_background_looks(monkeypatch: pytest.MonkeyPatch, settings: Settings, failing: Failing) -> None:
     settings.BACKGROUND_POLL_SECONDS, settings.OPENAI_API_KEY = 0.001, "sk-any"
-    monkeypatch.setattr(background, "lease_pending", lambda limit: failing(limit) or [])
-    assert await goes_on(background.watch_pending(), failing)
+    monkeypatch.setattr(background_responses, "lease_pending", lambda limit: failing(limit) or [])
+    assert await goes_on(background_responses.watch_pending(), failing)
 
 
 async def test_shared_limits(monkeypatch: pytest.MonkeyPatch, failing: Failing) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from proxyapi import sse
-from proxyapi.sse import EventFramer
-from proxyapi.stream_usage import take_out
+from proxyapi.streams import sse
+from proxyapi.streams.injected_usage import take_out
+from proxyapi.streams.sse import EventFramer
 from usage import event_stream
 from usage.answer_text import AnswerText
 from usage.answers import Answer

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyapi.families import DEFAULT, FAMILIES, find_route
-from proxyapi.model_places import UNSEEN_MODELS, WITHOUT_MODEL
+from proxyapi.bodies.model_places import UNSEEN_MODELS, WITHOUT_MODEL
+from proxyapi.routes import DEFAULT, FAMILIES, find_route
 
 PATHS = [(family, path) for family in FAMILIES for path in family.paths]
 ids = st.sampled_from(["resp_1", "ft:gpt-4o:org::x", "org%2Fmodel", "a%20b", "...", "a..b", "~", "%25", "%C3%BC", "@x"])

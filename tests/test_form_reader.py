@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from proxyapi.bodies.form_headers import MAX_HEAD_BYTES, MAX_HEADERS
+from proxyapi.bodies.form_reader import MAX_KEPT_BYTES, MAX_PARTS, FormReader, field_path
 from proxyapi.exceptions import BadForm
-from proxyapi.form_headers import MAX_HEAD_BYTES, MAX_HEADERS
-from proxyapi.form_reader import MAX_KEPT_BYTES, MAX_PARTS, FormReader, field_path
 from tests.ambiguous_forms import AMBIGUOUS
 from tests.client_forms import CLIENTS, form
 

@@ -14,8 +14,8 @@ from django.http.multipartparser import MultiPartParser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from proxyapi.bodies.form_reader import FormReader
 from proxyapi.exceptions import BadForm
-from proxyapi.form_reader import FormReader
 from tests.ambiguous_forms import AMBIGUOUS
 from tests.client_forms import CLIENTS
 

@@ -17,7 +17,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from chatproxy.protocol import Protocol
-from proxyapi.connection import connection_of
+from proxyapi.call.caller_connection import connection_of
 from tests.raw_upstream import until
 
 ASKED = b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyapi import globs
-from proxyapi.globs import MAX_COMPILED, matches_any
+from proxyapi.keys import globs
+from proxyapi.keys.globs import MAX_COMPILED, matches_any
 
 TEXTS = st.text("ab-*?[]!\\\n|()é", max_size=8)
 

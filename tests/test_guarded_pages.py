@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from openai.types.chat import ChatCompletion
 
-from proxyapi.html import HEADERS
+from proxyapi.pages.page_headers import HEADERS
 from tests.gateway import ACCESS_TOKEN, SECURITY_KEY, UPSTREAM_KEY, Gateway, run_gateway
 from tests.simulator.recording import ReceivedRequest
 from tests.simulator.server import Simulator

@@ -12,8 +12,8 @@ from uuid import UUID
 import pytest
 from openai.types.chat import ChatCompletion
 
-from proxyapi.headers import INERT
-from proxyapi.html import HEADERS
+from proxyapi.pages.page_headers import HEADERS
+from proxyapi.upstream.passed_headers import INERT
 from tests.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway
 from tests.simulator.server import Simulator
 

@@ -13,8 +13,8 @@ import httpx2
 import pytest
 
 import proxyapi.urls
-from proxyapi.headers import INERT, pass_down
-from proxyapi.html import POLICY as PAGE_POLICY
+from proxyapi.pages.page_headers import POLICY as PAGE_POLICY
+from proxyapi.upstream.passed_headers import INERT, pass_down
 from tests.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway, run_gateway
 from tests.simulator.server import Simulator
 from tests.test_headers import ANSWERS, ask

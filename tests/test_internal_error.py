@@ -12,8 +12,8 @@ import pytest
 import uvicorn
 
 from chatproxy.protocol import Protocol
-from proxyapi.handler import CallHandler
-from proxyapi.views.pages import IndexView, LivenessView
+from proxyapi.dispatch.handler import CallHandler
+from proxyapi.pages.index import IndexView, LivenessView
 
 
 @pytest.fixture

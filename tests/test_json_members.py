@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxyapi.json_members import MOST_MEMBERS, decode, encode, read_members, read_object
+from proxyapi.bodies.json_members import MOST_MEMBERS, decode, encode, read_members, read_object
 from tests.json_texts import Pairs, documents, write
 
 chances = st.randoms(use_true_random=False)

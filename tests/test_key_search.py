@@ -9,8 +9,8 @@ from django.conf import settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyapi.key_search import MAX_PLACES, KeySearch
-from proxyapi.keyring import Caller, keyring
+from proxyapi.keys.keyring import Caller, keyring
+from proxyapi.strangers.key_search import MAX_PLACES, KeySearch
 
 KEY = 'cp-a/b"c\\d<e>&f+g=h'
 LOOKED_UP: list[str] = []

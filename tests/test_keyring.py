@@ -18,9 +18,10 @@ import httpx2
 import pytest
 from django.utils import timezone
 
-from proxyapi import key_snapshots, sealing
-from proxyapi import keyring as keyring_module
-from proxyapi.keyring import Budgets, Keyring
+from proxyapi import sealing
+from proxyapi.keys import keyring as keyring_module
+from proxyapi.keys import snapshots
+from proxyapi.keys.keyring import Budgets, Keyring
 from proxyapi.models import AccessKey
 from tests.chaos.lab import Postgres
 from tests.disks import wait_until
@@ -78,7 +79,7 @@ def test_what_is_no_key_is_nobodys(start_keyring: Callable[[], Keyring], text: s
 
 def test_the_built_in_key_is_there_without_a_database(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keyring_module, "START_SECONDS", 0.01)
-    monkeypatch.setattr(key_snapshots, "marker", lambda: 1 / 0)
+    monkeypatch.setattr(snapshots, "marker", lambda: 1 / 0)
     keyring = Keyring()
     keyring.start()
     caller = keyring.find(SECURITY_KEY)
@@ -133,7 +134,7 @@ def test_a_second_rotation_ends_the_first_key(start_keyring: Callable[[], Keyrin
 def test_a_fault_does_not_end_it(start_keyring: Callable[[], Keyring], monkeypatch: pytest.MonkeyPatch) -> None:
     keyring = start_keyring()
     with monkeypatch.context() as broken:
-        broken.setattr(key_snapshots, "marker", lambda: 1 / 0)
+        broken.setattr(snapshots, "marker", lambda: 1 / 0)
         wait_until(lambda: "ZeroDivisionError" in keyring._fault)
     _, text = AccessKey.objects.issue("one")
     wait_until(lambda: keyring.find(text))
@@ -176,7 +177,7 @@ def test_a_start_without_the_database_takes_the_copy(
     wait_until(lambda: first.find(gone) is None and '"two"' not in (data_dir / "keyring.json").read_text())
     known = first.find(text)
     first.stop()
-    monkeypatch.setattr(key_snapshots, "marker", lambda: 1 / 0)
+    monkeypatch.setattr(snapshots, "marker", lambda: 1 / 0)
     monkeypatch.setattr(keyring_module, "STALE_SECONDS", 0.0)
     second = start_keyring()
 
@@ -191,7 +192,7 @@ def test_a_damaged_copy_is_left_alone(
 ) -> None:
     (data_dir / "keyring.json").write_text(damage)
     with monkeypatch.context() as away:
-        away.setattr(key_snapshots, "marker", lambda: 1 / 0)
+        away.setattr(snapshots, "marker", lambda: 1 / 0)
         keyring = start_keyring()
         assert (keyring.state, keyring.find(SECURITY_KEY) is not None) == ("missing", True)
     wait_until(lambda: keyring.state == "loaded")

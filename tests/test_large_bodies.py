@@ -15,11 +15,12 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from proxyapi import large_bodies, policy
+from proxyapi.bodies import large_bodies
+from proxyapi.bodies.json_members import decode, encode, read_object
+from proxyapi.bodies.large_bodies import LARGE_BYTES, MAX_MARKS, MAX_VALUES, check_bounds, outside_strings
+from proxyapi.call.parsers import parse_object, write_object
+from proxyapi.dispatch import model_policy
 from proxyapi.exceptions import BadJSON, BodyTooLarge, ProxyError
-from proxyapi.json_members import decode, encode, read_object
-from proxyapi.large_bodies import LARGE_BYTES, MAX_MARKS, MAX_VALUES, check_bounds, outside_strings
-from proxyapi.parsers import parse_object, write_object
 from tests.gateway import SECURITY_KEY, Gateway
 from tests.json_texts import Pairs, documents, write
 from tests.simulator.server import Simulator
@@ -190,9 +191,9 @@ async def test_what_was_begun_is_known_even_if_the_caller_leaves() -> None:
 
 async def test_policy_reads_a_large_body_of_any_spacing() -> None:
     body = b'{"model": %s"m", "n": 1}' % (b" " * BIG)
-    members = await policy.read_json(body, "application/json")
+    members = await model_policy.read_json(body, "application/json")
 
-    assert policy.values(members, "model") == ["m"]
+    assert model_policy.values(members, "model") == ["m"]
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/openai", "/v1/responses", "/openai2", "/v1/embeddings",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxyapi.counters import Standing, Window
-from proxyapi.limit_headers import duration, headers, tightened
+from proxyapi.limits.counting import Standing, Window
+from proxyapi.limits.limit_headers import duration, headers, tightened
 
 THEIRS = {
     "x-ratelimit-limit-requests": "10000",

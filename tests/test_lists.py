@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from proxyapi.exceptions import UnreadableList
-from proxyapi.listings import ListPage
+from proxyapi.v1.list_filter import ListPage
 from tests.fixed_upstream import FixedUpstream, run_fixed_upstream
 from tests.gateway import SECURITY_KEY, Gateway, run_gateway
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from proxyapi.families import FAMILIES
+from proxyapi.routes import FAMILIES
 from tests.fixed_upstream import FixedUpstream, run_fixed_upstream
 from tests.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway, run_gateway
 from tests.wire import connect, head

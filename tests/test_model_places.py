@@ -10,8 +10,8 @@ from pathlib import Path
 import openai
 import pytest
 
-from proxyapi.large_bodies import LARGE_BYTES
-from proxyapi.model_places import in_fields, is_model_name
+from proxyapi.bodies.large_bodies import LARGE_BYTES
+from proxyapi.bodies.model_places import in_fields, is_model_name
 from tests.ambiguous_forms import END, FILE, TYPE, named
 from tests.gateway import SECURITY_KEY, Gateway, run_gateway
 from tests.named_models import ALLOWED, DOUBLED, FORBIDDEN, HONEST, PLACES

@@ -22,10 +22,10 @@ from django.utils import timezone
 from chatproxy.known_device import KEY_DEVICE
 from chatproxy.login_throttle import PER_NETWORK
 from chatproxy.models import LoginAttempts
-from proxyapi import my_usage
-from proxyapi.html import POLICY
-from proxyapi.keyring import Keyring
+from proxyapi.keys.keyring import Keyring
 from proxyapi.models import AccessKey
+from proxyapi.pages import my_usage
+from proxyapi.pages.page_headers import POLICY
 from tests.chaos.lab import Postgres
 from tests.disks import wait_until
 from tests.gateway import PATIENCE, SECURITY_KEY, Gateway
@@ -195,9 +195,9 @@ def test_without_the_database_it_says_so(outage: tuple[Gateway, Postgres], brows
 @pytest.fixture
 def keys(settings: Any, tmp_path: Any, transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Keyring]:
     settings.DATA_DIR = tmp_path
-    monkeypatch.setattr("proxyapi.keyring.REFRESH_SECONDS", 0.01)
+    monkeypatch.setattr("proxyapi.keys.keyring.REFRESH_SECONDS", 0.01)
     keyring = Keyring()
-    monkeypatch.setattr("proxyapi.my_usage.keyring", keyring)
+    monkeypatch.setattr("proxyapi.pages.my_usage.keyring", keyring)
     keyring.start()
     yield keyring
     keyring.stop()

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from proxyapi import object_access, ownership
+from proxyapi.bodies.form_reader import MAX_KEPT_BYTES
 from proxyapi.exceptions import BadRequest, NotFound
-from proxyapi.form_reader import MAX_KEPT_BYTES
-from proxyapi.keyring import BUILT_IN, Caller
-from proxyapi.named_objects import NamedObjects
-from proxyapi.object_access import check, check_form
-from proxyapi.upstream import Credentials, UpstreamRequest
+from proxyapi.keys.keyring import BUILT_IN, Caller
+from proxyapi.object_owners import object_access, ownership
+from proxyapi.object_owners.named_objects import NamedObjects
+from proxyapi.object_owners.object_access import check, check_form
+from proxyapi.upstream.client import Credentials, UpstreamRequest
 from usage.bodies import Part
 
 ANN = Caller("ann")

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import is_typeddict
 
+from proxyapi.bodies.json_members import read_object
 from proxyapi.exceptions import BadRequest
-from proxyapi.json_members import read_object
-from proxyapi.named_objects import MOST_NAMED, NamedObjects
-from proxyapi.object_places import (
+from proxyapi.object_owners.named_objects import MOST_NAMED, NamedObjects
+from proxyapi.object_owners.object_places import (
     ITEM_CONTENT,
     NO_OBJECTS,
     OWN_CONTENT,

@@ -8,7 +8,7 @@ import httpx2
 import psycopg
 import pytest
 
-from proxyapi.chat import chatgpt_answer
+from proxyapi.simple.chat_bodies import chatgpt_answer
 from tests.gateway import SECURITY_KEY, Gateway, run_gateway
 from tests.quoting_upstream import Quoted, QuotingUpstream, quoting_upstream
 from tests.test_json_outline import ODD

@@ -9,8 +9,8 @@ from itertools import count
 import httpx2
 import pytest
 
-from proxyapi.families import FAMILIES, Family
-from proxyapi.object_access import NOT_KEPT
+from proxyapi.object_owners.object_access import NOT_KEPT
+from proxyapi.routes import FAMILIES, Family
 from tests.fixed_upstream import FixedUpstream, run_fixed_upstream
 from tests.gateway import SECURITY_KEY, Gateway, run_gateway
 

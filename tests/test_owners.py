@@ -11,8 +11,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from proxyapi import ownership
-from proxyapi.families import FAMILIES
+from proxyapi.object_owners import ownership
+from proxyapi.routes import FAMILIES
 from tests.gateway import Gateway
 from tests.owners import CALL, CHAT, FILE, alice, assert_not_there, bob, client, default, made, server, upload
 from tests.simulator.server import Simulator

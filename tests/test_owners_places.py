@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from proxyapi.object_places import REFERENCES, Text
+from proxyapi.object_owners.object_places import REFERENCES, Text
 from tests.owners import CALL, CHAT, JSON, alice, assert_not_there, bob, default, server, upload
 from tests.simulator.server import Simulator
 

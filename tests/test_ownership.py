@@ -12,7 +12,7 @@ import httpx2
 import openai
 import pytest
 
-from proxyapi import ownership
+from proxyapi.object_owners import ownership
 from tests.chaos.lab import Postgres
 from tests.gateway import SECURITY_KEY, Gateway, run_gateway
 from tests.simulator.server import Simulator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyapi.headers import pass_down, pass_up
+from proxyapi.upstream.passed_headers import pass_down, pass_up
 
 PASSING = ["content-type", "x-a", "x-b", "openai-beta", "user-agent", "accept", "connectionx", "xcookie"]
 STAYING = [

@@ -7,9 +7,9 @@ from typing import Any
 import openai
 import pytest
 
+from proxyapi.dispatch.permissions import check_model, check_route
 from proxyapi.exceptions import ModelNotAllowed, RouteNotAllowed
-from proxyapi.keyring import Caller
-from proxyapi.permissions import check_model, check_route
+from proxyapi.keys.keyring import Caller
 from tests.gateway import Gateway
 from tests.simulator.server import Simulator
 

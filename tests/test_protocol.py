@@ -9,7 +9,7 @@ import pytest
 
 from chatproxy import protocol as protocol_module
 from chatproxy.protocol import MOST_QUEUED, Protocol
-from proxyapi.connection import Connection
+from proxyapi.call.caller_connection import Connection
 from tests.served_connection import ASKED, END, START, Line, never, serving, turns
 
 

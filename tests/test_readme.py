@@ -16,8 +16,8 @@ import chatproxy.urls
 import proxyapi.urls
 from chatproxy import environment
 from chatproxy.management.commands.serve import banner
+from proxyapi.call.gateway_fields import OURS
 from proxyapi.exceptions import ProxyError, Unavailable, UpstreamFailure
-from proxyapi.fields import OURS
 from tests.gateway import ACCESS_TOKEN, PATIENCE, SECURITY_KEY, Gateway
 from tests.simulator.server import Simulator
 

@@ -11,9 +11,9 @@ import httpx2
 import pytest
 from django.test import override_settings
 
-from proxyapi import refusal_pace as pace_module
 from proxyapi.exceptions import InvalidKey, TooManyInvalidKeys
-from proxyapi.refusal_pace import RefusalPace
+from proxyapi.strangers import wrong_key_pace as pace_module
+from proxyapi.strangers.wrong_key_pace import RefusalPace
 from tests.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway, run_gateway
 from tests.raw_upstream import until
 from tests.simulator.server import Simulator

@@ -15,10 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxyapi.exceptions import ProxyError
-from proxyapi.relay import CHAT_WITHOUT_USAGE, RESPONSES, RESPONSES_WITH_DONE, BodyRelay, Dialect, EventRelay, Relay
-from proxyapi.sse import DONE
-from proxyapi.upstream import UpstreamAnswer
-from proxyapi.upstream_connection import Connection
+from proxyapi.streams.relay import (
+    CHAT_WITHOUT_USAGE,
+    RESPONSES,
+    RESPONSES_WITH_DONE,
+    BodyRelay,
+    Dialect,
+    EventRelay,
+    Relay,
+)
+from proxyapi.streams.sse import DONE
+from proxyapi.upstream.client import UpstreamAnswer
+from proxyapi.upstream.connection import Connection
 from tests.gateway import PATIENCE
 from tests.test_sse import split
 from usage.answer_text import AnswerText

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyapi import large_bodies, request_encoding
-from proxyapi.decoding import MAX_STEP_BYTES
+from proxyapi.bodies import large_bodies, request_encoding
+from proxyapi.bodies.decoding import MAX_STEP_BYTES
+from proxyapi.bodies.request_encoding import MAX_MEMBERS, BodyDecoder, TooLarge, decode, decode_now, encoding_of
 from proxyapi.exceptions import BadRequest, UnsupportedMediaType
-from proxyapi.request_encoding import MAX_MEMBERS, BodyDecoder, TooLarge, decode, decode_now, encoding_of
 from tests.encodings import ENCODINGS, bare, members, two_readings
 
 MIB = 1024 * 1024

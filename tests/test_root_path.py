@@ -17,7 +17,7 @@ import proxyapi.urls
 from chatproxy.asgi import DJANGO_FOLDERS
 from chatproxy.connections import Connections
 from chatproxy.root_path import LONGEST, OWN_NAMES, RootPath, django_scope, normal_root_path, own_cookies_last
-from proxyapi.connection import root_path_of
+from proxyapi.call.caller_connection import root_path_of
 from tests.asgi import Asgi
 from tests.gateway import PATIENCE, SECURITY_KEY, Gateway, run_gateway
 from tests.simulator.server import Simulator

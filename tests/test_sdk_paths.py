@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxyapi.families import ALL, DEFAULT, METHODS, Route, find_route
+from proxyapi.routes import ALL, DEFAULT, METHODS, Route, find_route
 from tests.sdk_paths import sdk_paths
 
 

@@ -18,8 +18,8 @@ import orjson
 import pytest
 import redis
 
-from proxyapi.redis_link import PipelinedRedis
-from proxyapi.shared_counters import LEASE_SECONDS, SharedCounters
+from proxyapi.limits.counting_in_redis import LEASE_SECONDS, SharedCounters
+from proxyapi.limits.redis_link import PipelinedRedis
 from tests.crowd import crowd, statuses
 from tests.disks import wait_until
 from tests.gateway import ACCESS_TOKEN, PATIENCE, Gateway, free_port, run_gateway

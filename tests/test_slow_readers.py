@@ -16,7 +16,7 @@ from chatproxy import protocol as protocol_module
 from chatproxy import slow_readers
 from chatproxy.connections import Connections
 from chatproxy.protocol import Protocol
-from proxyapi.connection import connection_of
+from proxyapi.call.caller_connection import connection_of
 from tests.gateway import PATIENCE
 from tests.raw_upstream import until
 

@@ -13,9 +13,9 @@ from openai import OpenAI
 from openai._streaming import SSEDecoder
 from openai.types.responses import ResponseErrorEvent
 
-from proxyapi import sse
 from proxyapi.exceptions import UpstreamTimeout, UpstreamUnreachable
-from proxyapi.sse import EventFramer
+from proxyapi.streams import sse
+from proxyapi.streams.sse import EventFramer
 
 ENDS = [b"\n", b"\r\n", b"\r"]
 PIECES = [*ENDS, b"data: {}", b"event: a", b": comment", b"x", "ö✓".encode(), b"\xff", b""]

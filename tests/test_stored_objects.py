@@ -13,7 +13,7 @@ import httpx2
 import pytest
 from django.db import connection
 
-from proxyapi import ownership
+from proxyapi.object_owners import ownership
 from tests.chaos.lab import Postgres
 from tests.gateway import Gateway, run_gateway
 from tests.ledgers import NOON, call, end, ship

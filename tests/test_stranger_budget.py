@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxyapi.exceptions import TooManyStrangers
-from proxyapi.stranger_budget import Share, StrangerBudget
+from proxyapi.strangers.body_memory import Share, StrangerBudget
 
 LIMIT = 1000
 ADDRESSES = ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1", "2001:db8::ffff", "2001:db8:0:1::1", ""]

@@ -9,9 +9,9 @@ import pytest
 from django.conf import settings
 
 from chatproxy.asgi import application
-from proxyapi import stranger_pace as module
-from proxyapi.keyring import keyring
-from proxyapi.stranger_pace import (
+from proxyapi.keys.keyring import keyring
+from proxyapi.strangers import answer_pace as module
+from proxyapi.strangers.answer_pace import (
     DELAY_SECONDS,
     PROMPT_PER_NETWORK,
     PROMPT_PER_WORKER,

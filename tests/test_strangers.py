@@ -17,13 +17,17 @@ from django.urls import URLPattern
 from django.urls.resolvers import RegexPattern
 
 from chatproxy.asgi import application
-from proxyapi import json_members, key_search, parsers, receiving, urls
-from proxyapi.capacity import capacity
-from proxyapi.families import ALL
-from proxyapi.keyring import Caller, keyring
-from proxyapi.receiving import LeastSpeed
-from proxyapi.stranger_budget import StrangerBudget
-from proxyapi.views.base import ProxyView, TakesBody
+from proxyapi import urls
+from proxyapi.bodies import json_members
+from proxyapi.call import parsers
+from proxyapi.call import request_body as receiving
+from proxyapi.call.capacity import capacity
+from proxyapi.call.request_body import LeastSpeed
+from proxyapi.dispatch.view import ProxyView, TakesBody
+from proxyapi.keys.keyring import Caller, keyring
+from proxyapi.routes import ALL
+from proxyapi.strangers import key_search
+from proxyapi.strangers.body_memory import StrangerBudget
 from tests.asgi import Asgi
 from tests.gateway import SECURITY_KEY
 from usage.journal import Journal

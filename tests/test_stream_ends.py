@@ -10,7 +10,7 @@ from typing import Any
 import openai
 import pytest
 
-from proxyapi.transport import keep_alive
+from proxyapi.upstream.transport import keep_alive
 from tests.gateway import Gateway, run_gateway
 from tests.held_upstream import LAST, HeldUpstream, events, held_upstream, in_chunk, whole
 from tests.wire import connect, json_call

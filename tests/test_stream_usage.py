@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyapi.json_members import MOST_MEMBERS, read_object
-from proxyapi.sse import DONE, EventFramer
-from proxyapi.stream_usage import ask, take_out
+from proxyapi.bodies.json_members import MOST_MEMBERS, read_object
+from proxyapi.streams.injected_usage import ask, take_out
+from proxyapi.streams.sse import DONE, EventFramer
 from tests.json_texts import Pairs, documents, scalars, values, write
 
 ASKED = '"include_usage":true'

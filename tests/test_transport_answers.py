@@ -8,9 +8,9 @@ import zlib
 
 import pytest
 
-from proxyapi.decoding import MAX_STEP_BYTES
-from proxyapi.exchange import LONGEST_HEAD, MOST_HELD
-from proxyapi.transport_faults import Broken, Late
+from proxyapi.bodies.decoding import MAX_STEP_BYTES
+from proxyapi.upstream.exchange import LONGEST_HEAD, MOST_HELD
+from proxyapi.upstream.faults import Broken, Late
 from tests.raw_upstream import OK, Peer, answering, call, raw_upstream, read, silent, transport_to, until
 
 TEXT = b"a text that is long enough to be cut" * 20

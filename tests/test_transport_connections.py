@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 import uvloop
 
-from proxyapi.transport import VACANT_SECONDS, Transport
+from proxyapi.upstream.transport import VACANT_SECONDS, Transport
 from tests.raw_upstream import OK, Peer, answering, call, polite, raw_upstream, read, transport_to, until
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"

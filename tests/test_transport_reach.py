@@ -14,7 +14,7 @@ from typing import Any
 import aiohappyeyeballs
 import pytest
 
-from proxyapi.transport_faults import Broken, ConnectTimeout, NotConnected
+from proxyapi.upstream.faults import Broken, ConnectTimeout, NotConnected
 from tests.gateway import free_port
 from tests.raw_upstream import (
     OK,

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from proxyapi.exchange import Body, Exchange
-from proxyapi.headers import Headers
-from proxyapi.transport import Transport
-from proxyapi.transport_faults import Broken
+from proxyapi.upstream.exchange import Body, Exchange
+from proxyapi.upstream.faults import Broken
+from proxyapi.upstream.passed_headers import Headers
+from proxyapi.upstream.transport import Transport
 from tests.gateway import PATIENCE
 from tests.raw_upstream import (
     OK,

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from proxyapi.transport_faults import CERTIFICATE_FAULTS, SYSTEM_FAULTS, NotConnected, ProxyRefused, not_connected
-from proxyapi.upstream import UnreachableLog
+from proxyapi.upstream.client import UnreachableLog
+from proxyapi.upstream.faults import CERTIFICATE_FAULTS, SYSTEM_FAULTS, NotConnected, ProxyRefused, not_connected
 from tests.gateway import SECURITY_KEY, Gateway, free_port
 
 BEARER = {"authorization": f"Bearer {SECURITY_KEY}"}
@@ -54,7 +54,7 @@ def test_the_log_says_each_reason_once_a_minute(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("proxyapi.upstream.time.monotonic", lambda: now)
+    monkeypatch.setattr("proxyapi.upstream.client.time.monotonic", lambda: now)
     log = UnreachableLog()
     fault = NotConnected("its name is not known")
     fault.__cause__ = socket.gaierror(-2, "Name or service not known")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxyapi.call.uploads import FormUpload
 from proxyapi.exceptions import BadForm, NotFound
-from proxyapi.uploads import FormUpload
 from tests.ambiguous_forms import AMBIGUOUS
 from tests.varied_forms import BOUNDARY, FILE, FORMS, MODEL, SOUND, WHISPER, field, write
 

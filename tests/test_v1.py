@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from proxyapi import families
+from proxyapi import routes
 from tests.gateway import SECURITY_KEY, UPSTREAM_KEY, Gateway
 from tests.simulator.server import Simulator
 from tests.varied_forms import FILE, MODEL, write
@@ -18,7 +18,7 @@ KIB = 1024
 MIB = 1024 * KIB
 BEARER = {"authorization": f"Bearer {SECURITY_KEY}"}
 CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
-CLOSED = [family for family in families.FAMILIES if not family.open_by_default]
+CLOSED = [family for family in routes.FAMILIES if not family.open_by_default]
 
 
 def the_row(gateway: Gateway, request_id: str) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def test_a_websocket_is_refused_in_words(gateway: Gateway, simulator: Simulator,
 
 
 @pytest.mark.parametrize("family", CLOSED, ids=lambda family: family.name)
-def test_a_closed_family_says_so(gateway: Gateway, simulator: Simulator, family: families.Family) -> None:
+def test_a_closed_family_says_so(gateway: Gateway, simulator: Simulator, family: routes.Family) -> None:
     for path in family.paths:
         answer = ask(gateway, head("GET", "/v1" + path.replace("{id}", "x_1")))
 
@@ -79,7 +79,7 @@ def test_an_unknown_route_says_so(gateway: Gateway, simulator: Simulator, path: 
 
 
 @pytest.mark.parametrize("family", CLOSED, ids=lambda family: family.name)
-def test_a_setting_opens_it(open_gateway: Gateway, simulator: Simulator, family: families.Family) -> None:
+def test_a_setting_opens_it(open_gateway: Gateway, simulator: Simulator, family: routes.Family) -> None:
     """The simulator has no such object, and not all of these paths; that is for it to say."""
     answers = {}
     for path in family.paths:

@@ -1,0 +1,10 @@
+"""Reading of request and answer bodies: JSON and forms, with the place of each part in the bytes.
+
+`json_members` reads a JSON object with the places of its members, so that one can change while every other byte stays.
+`form_headers` and `form_reader` read multipart forms by one strict grammar. `model_places` finds the models that a
+request names in either. `large_bodies` runs the work on large bodies in a thread and refuses JSON beyond its bounds.
+`decoding` decodes content encodings (gzip and others) in bounded steps; `request_encoding` says which a request may
+have.
+
+Nothing here knows a key, a call or a view. Imports: `proxyapi.exceptions`, and `usage.bodies` for the parts of forms.
+"""

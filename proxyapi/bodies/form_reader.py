@@ -1,0 +1,220 @@
+"""Owns the reading of multipart forms for both APIs: what is accepted has one meaning, whoever reads it.
+
+    form      = [ CRLF ] "--" boundary *( CRLF part-headers CRLF content CRLF "--" boundary ) "--" *2CRLF
+    content   = *OCTET    without "--" boundary anywhere in it, not even inside a line
+
+The headers' grammar is in `proxyapi.bodies.form_headers`. Line ends are CRLF, no text stands before the first boundary
+or behind the last one, and there are at most `MAX_PARTS` parts. Beyond the grammar, fields that policy reads
+(`SINGLE_FIELDS`) are given once, as text, in whatever spelling a server may read (`field_path`). RFC 2046 allows more;
+what it allows and is refused here is read differently by Django, Go, undici, Python's email or `multipart`.
+
+Time is linear in the form's size, and independent of how it was cut into pieces; of a form's content, at most the
+beginning of each field is kept, unless the reader `keeps_all`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from urllib.parse import unquote, unquote_plus
+
+from proxyapi.bodies.form_headers import MAX_HEAD_BYTES, PartHead, read_boundary, read_part_head
+from proxyapi.exceptions import BadForm
+from usage.bodies import Part
+
+MAX_PARTS = 128  # an image edit has at most 16 images and some twenty fields; with MAX_KEPT_BYTES it bounds the memory
+MAX_KEPT_BYTES = 64 * 1024  # of one field
+LARGE_PIECE = 4096  # bytes
+CRLF = b"\r\n"
+
+# Fields that decide who calls, whose account pays, which model runs or what it may cost.
+SINGLE_FIELDS = frozenset({
+    "model", "stream", "n", "service_tier", "stream_format", "partial_images", "size", "quality", "response_format",
+    "security_key", "access_token", "openai_api_key", "project", "organization", "timeout", "_charset_",
+})  # fmt: skip
+_SEPARATORS = re.compile(r"[\[\].\s\x00-\x20]+")
+_QUERY_SEPARATORS = re.compile("[&;]")
+_CONTROLS = re.compile("[\x00-\x1f\x7f]")
+
+
+class FormReader:
+    """One form, read as its pieces arrive. `parts` are those whose headers have come.
+
+    `feed` and `end` raise `BadForm`, after which the reader must not be used.
+    """
+
+    def __init__(self, headers: Iterable[tuple[bytes, bytes]], *, keeps_all: bool = False) -> None:
+        """Reads the boundary from the request's headers; raises `BadForm`."""
+        self.parts: list[Part] = []
+        self.end_size = 0  # how many bytes have come since the line of the last boundary began; 0: it has not come
+        self._keeps_all = keeps_all
+        self._mark = b"--" + read_boundary(headers)
+        self._rest = CRLF  # not read yet; as if a line had ended before the first boundary
+        self._before = b""  # what stands before the first boundary
+        self._in_head = False
+        self._head: PartHead | None = None  # of the current part
+        self._seen: set[tuple[str, ...]] = set()
+
+    def fields(self) -> list[tuple[str, str]]:
+        """The fields that are text, in their order: name and value (of a long one its beginning)."""
+        return [
+            (part.name.decode(), part.content.decode("utf-8", "replace"))
+            for part in self.parts
+            if part.file_name is None
+        ]
+
+    def feed(self, piece: bytes) -> None:
+        """Reads the next piece of the form."""
+        if self._head is not None and self._passes_content(piece):
+            return
+        data = self._rest + piece if self._rest else piece
+        at = 0
+        if self.end_size:
+            self.end_size += len(piece)
+        while True:
+            if self.end_size:
+                self._check_tail(data[at:])
+                break
+            after = self._read_head(data, at) if self._in_head else self._read_content(data, at)
+            if after is None:
+                return
+            at = after
+        self._rest = data[at:]
+
+    def end(self) -> None:
+        """Says that the form is complete."""
+        if not self.end_size:
+            raise BadForm("it ends before its last boundary")
+        if self._rest not in (b"", CRLF, CRLF * 2):
+            raise BadForm("there is text behind its last boundary")
+
+    def _passes_content(self, piece: bytes) -> bool:
+        """Reads a large piece that has nothing but content in it, without copying it; returns whether it was one."""
+        mark, rest = self._mark, self._rest
+        stays = len(mark) + 1
+        if self._in_head or self.end_size or len(piece) < LARGE_PIECE or mark in piece or mark in rest + piece[:stays]:
+            return False
+        self._keep(rest, 0, len(rest))
+        self._keep(piece, 0, len(piece) - stays)
+        self._rest = piece[-stays:]
+        return True
+
+    def _check_tail(self, tail: bytes) -> None:
+        if not (CRLF * 2).startswith(tail):
+            raise BadForm("there is text behind its last boundary")
+
+    def _read_head(self, data: bytes, at: int) -> int | None:
+        """Reads a part's headers at `at`; returns the place behind them, or None if their end has not come."""
+        end = data.find(CRLF * 2, at, at + MAX_HEAD_BYTES + 4)
+        block = data[at : end if end >= 0 else at + MAX_HEAD_BYTES + 4]
+        if block.startswith(CRLF):
+            raise BadForm("a part has no headers")
+        if self._mark in block:
+            raise BadForm("there is a boundary in a part's headers")
+        if end < 0:
+            if len(block) > MAX_HEAD_BYTES:
+                raise BadForm(f"a part's headers have more than {MAX_HEAD_BYTES} bytes")
+            self._rest = block
+            return None
+        if len(self.parts) == MAX_PARTS:
+            raise BadForm(f"it has more than {MAX_PARTS} parts")
+        self._head = read_part_head(block)
+        self._check_name(self._head.part)
+        self.parts.append(self._head.part)
+        self._in_head = False
+        return end + 4
+
+    def _read_content(self, data: bytes, at: int) -> int | None:
+        """Reads content at `at` up to the next boundary; returns the place behind that, or None if it has not come."""
+        mark = self._mark
+        found = data.find(mark, at)
+        if found < 0:
+            end = max(at, len(data) - len(mark) - 1)  # a boundary may have begun, with a line end before it
+            self._keep(data, at, end)
+            self._rest = data[end:]
+            return None
+        end = found - 2
+        if end < at or data[end:found] != CRLF:
+            raise BadForm("its boundary is in the content of a part, or does not begin a line")
+        after = found + len(mark)
+        follows = data[after : after + 2]
+        if len(follows) < 2:
+            self._keep(data, at, end)
+            self._rest = data[end:]
+            return None
+        self._keep(data, at, end)
+        if follows == CRLF:
+            self._in_head = True
+        elif follows == b"--":
+            self.end_size = len(data) - end
+        else:
+            raise BadForm("there is text in the line of a boundary")
+        self._end_part()
+        return after + 2
+
+    def _keep(self, data: bytes, start: int, end: int) -> None:
+        if self._head is None:
+            self._before += data[start : min(end, start + 3)]
+            if not CRLF.startswith(self._before):
+                raise BadForm("there is text before its first boundary")
+            return
+        part = self._head.part
+        part.size += end - start
+        if self._keeps_all:
+            part.content += data[start:end]
+        elif part.file_name is None and (room := MAX_KEPT_BYTES - len(part.content)) > 0:
+            part.content += data[start : min(end, start + room)]
+
+    def _end_part(self) -> None:
+        if self._head is None:
+            return
+        part, size, is_ascii = self._head
+        if size not in (None, part.size):
+            raise BadForm("the Content-Length of a part is not its size")
+        if is_ascii and not (part.content.isascii() and part.size == len(part.content)):
+            raise BadForm("a field is not in the charset that every reader knows")
+        name = part.name.decode()
+        if field_path(name)[-1] in SINGLE_FIELDS:
+            self._check_value(name, part)
+
+    def _check_name(self, part: Part) -> None:
+        """Raises `BadForm` if a field that policy reads is given twice, or as something else than text."""
+        name = part.name.decode()
+        path = field_path(name)
+        if path[-1] not in SINGLE_FIELDS:
+            return
+        if part.file_name is not None:
+            raise BadForm(f"'{path[-1]}' is a file, not a field", param=name[:200], code="invalid_type")
+        kind = part.media_type.partition(b";")[0].strip().lower()
+        if kind not in (b"", b"application/json") and not kind.startswith(b"text/"):
+            raise BadForm(f"'{path[-1]}' has a Content-Type that is not text", param=name[:200])
+        if path in self._seen:
+            raise BadForm(f"'{path[-1]}' is given twice", param=name[:200])
+        self._seen.add(path)
+
+    def _check_value(self, name: str, part: Part) -> None:
+        """Raises `BadForm` if servers could read the field's value differently."""
+        try:
+            text = part.content.decode()
+        except UnicodeDecodeError:
+            text = "\0"
+        if part.size > MAX_KEPT_BYTES or _CONTROLS.search(text):
+            raise BadForm(f"'{name[:200]}' is too long, not UTF-8, or has control characters", param=name[:200])
+        if name == "_charset_" and text.lower() != "utf-8":
+            raise BadForm("it says that its charset is not UTF-8")
+
+
+def query_fields(query: str) -> Iterator[tuple[str, str]]:
+    """The names and values in a query, as servers may read it: some separate at `;`, too."""
+    for field in _QUERY_SEPARATORS.split(query):
+        name, _, value = field.partition("=")
+        yield unquote_plus(name), unquote_plus(value)
+
+
+def field_path(name: str) -> tuple[str, ...]:
+    """What servers may read in a field's name: its steps, from `a[b][]`, `a.b` or `A[B]` to `("a", "b")`."""
+    decoded = name
+    for _ in range(3 if "%" in name else 0):
+        decoded = unquote(decoded)
+    steps = tuple(step for step in _SEPARATORS.split(decoded.casefold()) if step and not step.isdecimal())
+    return steps or ("",)

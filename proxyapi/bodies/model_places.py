@@ -1,0 +1,203 @@
+"""Owns the places where a request can name a model, as data, and the search for them in bodies, forms and queries.
+
+A model is named by a member, a field or a parameter with one of `MODEL_NAMES` as its name, in any letter case and at
+any depth: `model` itself, the image tool's (`tools[].model`, `tools[].svg.model`), `moderation.model`, `grader.model`,
+`session.model`, and what routers beside OpenAI read (`models`, `fallbacks`). OpenAI's places are those of the official
+SDK's request types. Not searched is the caller's own text, where the word means nothing (`TEXT_MEMBERS`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from proxyapi.bodies.form_reader import field_path, query_fields
+from proxyapi.bodies.json_members import DECODER, Body, pairs_of
+
+# In lower case, without hyphens and underscores.
+MODEL_NAMES = frozenset({
+    "model", "models", "modelid", "modelids", "modelname", "modellist", "fallback", "fallbacks", "fallbackmodel",
+    "fallbackmodels", "contextwindowfallbacks", "contentpolicyfallbacks", "defaultfallbacks",
+})  # fmt: skip
+
+# Members whose values are the caller's own: texts, JSON schemas, names and values that he chose.
+TEXT_MEMBERS = frozenset({
+    "messages", "content", "metadata", "variables", "attributes", "headers",
+    "parameters", "schema", "json_schema", "input_schema", "output_schema",
+})  # fmt: skip
+
+# Lists of items of a conversation: of an item, only its tools can name a model that is to run.
+ITEM_LISTS = frozenset({"input", "items"})
+
+# POSTs that make no model run, or none but the one that was checked when the object in the path was made.
+WITHOUT_MODEL = frozenset({
+    "/v1/chat/completions/{id}", "/v1/responses/{id}/cancel",
+    "/v1/conversations", "/v1/conversations/{id}", "/v1/conversations/{id}/items",
+    "/v1/audio/voices", "/v1/audio/voice_consents", "/v1/audio/voice_consents/{id}",
+    "/v1/files", "/v1/uploads", "/v1/uploads/{id}/parts", "/v1/uploads/{id}/complete", "/v1/uploads/{id}/cancel",
+    "/v1/vector_stores", "/v1/vector_stores/{id}", "/v1/vector_stores/{id}/search", "/v1/vector_stores/{id}/files",
+    "/v1/vector_stores/{id}/files/{id}", "/v1/vector_stores/{id}/file_batches",
+    "/v1/vector_stores/{id}/file_batches/{id}/cancel",
+    "/v1/batches/{id}/cancel",
+    "/v1/fine_tuning/jobs/{id}/cancel", "/v1/fine_tuning/jobs/{id}/pause", "/v1/fine_tuning/jobs/{id}/resume",
+    "/v1/fine_tuning/checkpoints/{id}/permissions",
+    "/v1/fine_tuning/alpha/graders/run", "/v1/fine_tuning/alpha/graders/validate",  # a grader has a model or none
+    "/v1/assistants/{id}",
+    "/v1/threads", "/v1/threads/{id}", "/v1/threads/{id}/messages", "/v1/threads/{id}/messages/{id}",
+    "/v1/threads/{id}/runs/{id}", "/v1/threads/{id}/runs/{id}/cancel",
+    "/v1/threads/{id}/runs/{id}/submit_tool_outputs",
+    "/v1/containers", "/v1/containers/{id}/files",
+    "/v1/videos/characters",
+    "/v1/skills", "/v1/skills/{id}", "/v1/skills/{id}/versions",
+    "/v1/evals", "/v1/evals/{id}", "/v1/evals/{id}/runs/{id}/cancel",
+    "/v1/realtime/calls/{id}/hangup", "/v1/realtime/calls/{id}/refer", "/v1/realtime/calls/{id}/reject",
+    "/v1/live/sessions/{id}/hangup", "/v1/live/sessions/{id}/refer", "/v1/live/sessions/{id}/reject",
+    "/v1/agents/{id}", "/v1/agents/environments", "/v1/agents/environments/templates",
+    "/v1/agents/environments/templates/{id}", "/v1/agents/environments/{id}/files",
+    "/v1/agents/automations/{id}/pause",
+    "/v1/vaults", "/v1/vaults/{id}", "/v1/vaults/{id}/credentials", "/v1/vaults/{id}/credentials/{id}",
+    "/v1/chatkit/sessions/{id}/cancel",
+    "/v1/content_provenance_checks",
+    "/v1/webhook_endpoints", "/v1/webhook_endpoints/{id}", "/v1/webhook_endpoints/{id}/rotate_secret",
+    "/v1/webhook_endpoints/{id}/test",
+})  # fmt: skip
+
+# POSTs that make models run which this call does not show: they are named in a file, by an agent or a workflow, by an
+# object that another key may have made, or later, by whoever talks to upstream directly with the secret in the answer.
+UNSEEN_MODELS = frozenset({
+    "/v1/batches",
+    "/v1/evals/{id}/runs",
+    "/v1/videos/{id}/remix",
+    "/v1/realtime/calls", "/v1/realtime/calls/{id}/accept", "/v1/realtime/client_secrets", "/v1/realtime/sessions",
+    "/v1/realtime/transcription_sessions", "/v1/realtime/translations/client_secrets",
+    "/v1/live/sessions", "/v1/live/sessions/{id}/accept", "/v1/live/sessions/{id}/fork",
+    "/v1/agents/sessions", "/v1/agents/sessions/{id}", "/v1/agents/sessions/{id}/events",
+    "/v1/agents/automations", "/v1/agents/automations/{id}", "/v1/agents/automations/{id}/invocations",
+    "/v1/agents/automations/{id}/resume",
+    "/v1/chatkit/sessions",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NamedModels:
+    """What a request names: `main` by its own `model`, `others` anywhere else. What is no text is None."""
+
+    main: tuple[str | None, ...] = ()
+    others: tuple[str | None, ...] = ()
+
+    def __add__(self, other: NamedModels) -> NamedModels:
+        return NamedModels(self.main + other.main, self.others + other.others)
+
+
+_MAY_NAME = re.compile(r"model|fallback|\\u")
+
+
+def in_request(body: Body | None, texts: Iterable[tuple[str, str]], query: str) -> NamedModels:
+    """The models that a request to upstream names: in its JSON object, the text fields of its form, its query."""
+    return in_body(body or ()) + in_fields(texts) + in_query(query)
+
+
+def in_body(body: Body) -> NamedModels:
+    """The models that a JSON object names."""
+    main: list[str | None] = []
+    others: list[str | None] = []
+    for name, value, *_ in pairs_of(body):
+        if name.casefold() == "model":
+            main.append(_as_text(value))
+        elif is_model_name(name) or isinstance(value, list | dict):
+            others += _search([(name, value)])
+    return NamedModels(tuple(main), tuple(others))
+
+
+def in_fields(fields: Iterable[tuple[str, str]]) -> NamedModels:
+    """The models that a form's text fields name, in any spelling; also those in a field that is JSON."""
+    main: list[str | None] = []
+    others: list[str | None] = []
+    for name, value in fields:
+        path = field_path(name)
+        if path == ("model",):
+            main.append(value)
+        elif not TEXT_MEMBERS.isdisjoint(path[:-1]) or path[-1] in TEXT_MEMBERS:
+            continue
+        elif any(map(is_model_name, path)):
+            others.append(value)
+        elif value.lstrip().startswith(("{", "[")):
+            others += _in_json(path[-1], value)
+    return NamedModels(tuple(main), tuple(others))
+
+
+def in_query(query: str) -> NamedModels:
+    """The models that a query names, in any spelling."""
+    if not query:
+        return NamedModels()
+    named = [value for name, value in query_fields(query) if any(map(is_model_name, field_path(name)))]
+    return NamedModels(others=tuple(named))
+
+
+def is_model_name(name: str) -> bool:
+    """Whether a server may read a member of this name as one that names a model."""
+    return len(name) < 64 and _is_model_name(name)
+
+
+@lru_cache(maxsize=4096)
+def _is_model_name(name: str) -> bool:
+    return name.casefold().replace("_", "").replace("-", "").strip() in MODEL_NAMES
+
+
+def _in_json(name: str, text: str) -> list[str | None]:
+    try:
+        return list(_search([(name, DECODER.decode(text))]))
+    except (ValueError, RecursionError):
+        return [None] if _MAY_NAME.search(text.lower()) else []
+
+
+def _search(waiting: list[tuple[str, Any]]) -> Iterator[str | None]:
+    """The models that these members name, at any depth."""
+    while waiting:
+        name, value = waiting.pop()
+        if is_model_name(name):
+            yield from _named(value)
+        elif name.casefold() in TEXT_MEMBERS:
+            continue
+        elif isinstance(value, dict):
+            waiting += _pairs(value)
+        elif isinstance(value, list):
+            objects = [item for item in value if isinstance(item, list | dict)]
+            if name.casefold() in ITEM_LISTS:
+                waiting += [
+                    pair
+                    for item in objects
+                    if isinstance(item, dict)
+                    for pair in _pairs(item)
+                    if pair[0].casefold() == "tools"
+                ]
+            else:
+                waiting += [("", item) for item in objects]
+
+
+def _named(value: Any) -> Iterator[str | None]:
+    """The models in the value of a member that names some: a text, a list, an object by model or with a `model`."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, list):
+            waiting += item
+        elif isinstance(item, dict):
+            pairs = _pairs(item)
+            if any(is_model_name(name) for name, _ in pairs):
+                yield from _search(pairs)
+            else:
+                waiting += [each for _, each in pairs]
+        elif item is not None:
+            yield _as_text(item)
+
+
+def _pairs(value: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [(name, each) for name, each in pairs_of(value)]
+
+
+def _as_text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,158 @@
+"""Owns the content encodings of request bodies (RFC 9110, 8.4): which are taken, and what an encoded body says.
+
+Policy, budgets and the ledger read the decoded body; upstream gets the encoded one, as it came. So both must read the
+same: what is torn, has more behind its end, or can be decoded in two ways is refused. A body is decoded in steps of
+bounded size, under the cap of a plain one.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from proxyapi.bodies import large_bodies
+from proxyapi.bodies.decoding import PIECE_BYTES, WITHOUT_HEADER, Decoder, is_wrapped
+from proxyapi.exceptions import BadRequest, UnsupportedMediaType
+
+TAKEN = ("gzip", "x-gzip", "deflate")
+# Of gzip; each costs some microseconds, and may be empty. Writers of members, such as bgzip, make one of 64 KiB.
+MAX_MEMBERS = 1024
+STEP_BYTES = 64 * 1024
+_SENTENCE = "Send the body as it is, or encoded as gzip or deflate."
+KEY_FIRST = (
+    "A request with an encoded body (Content-Encoding) must have its key in a header (Authorization: Bearer ...) or in"
+    " the query."
+)
+
+
+class TooLarge(Exception):
+    """A body has more bytes, decoded, than it may have."""
+
+
+def encoding_of(headers: Mapping[str, Any]) -> str:
+    """The encoding that a request names, as WSGI has its headers; empty for none.
+
+    Raises:
+        UnsupportedMediaType: it is not one of `TAKEN`, or more than one.
+    """
+    named = headers.get("HTTP_CONTENT_ENCODING")
+    if named is None:
+        return ""
+    encoding = str(named).strip(" \t").lower()
+    if encoding in {"", "identity"}:
+        return ""
+    if encoding not in TAKEN:
+        words = "More than one content encoding" if "," in encoding else f"The content encoding '{_shown(encoding)}'"
+        error = UnsupportedMediaType(f"{words} is not supported. {_SENTENCE}")
+        error.headers["Accept-Encoding"] = "gzip, deflate"
+        raise error
+    return encoding
+
+
+async def decode(body: bytes, encoding: str, limit: int) -> bytes:
+    """The decoded body; one that is large, encoded or decoded, is decoded beside the event loop.
+
+    Raises:
+        TooLarge: it has more than `limit` bytes.
+        BadRequest: it is no such encoding, is not whole, has more behind its end, or can be read in two ways.
+    """
+    small = large_bodies.LARGE_BYTES
+    if len(body) <= small:
+        try:
+            return decode_now(body, encoding, min(limit, small))
+        except TooLarge:
+            if limit <= small:
+                raise
+    return await large_bodies.run(max(len(body), small + 1), decode_now, body, encoding, limit)
+
+
+def decode_now(body: bytes, encoding: str, limit: int) -> bytes:
+    """The same, at once."""
+    decoder = BodyDecoder(encoding, limit)
+    decoded = b"".join(decoder.steps(body))
+    decoder.end()
+    return decoded
+
+
+class BodyDecoder:
+    """Decodes one body piece by piece. Raises as `decode`."""
+
+    def __init__(self, encoding: str, limit: int) -> None:
+        self.size = 0  # decoded
+        self._encoding = encoding
+        self._limit = limit
+        self._decoder = Decoder(encoding, is_strict=True)
+        self._other_reading = _OtherReading(limit) if encoding == "deflate" else None
+
+    @property
+    def members(self) -> int:
+        return self._decoder.members
+
+    def steps(self, data: bytes) -> Iterator[bytes]:
+        """What `data` adds to the decoded body, in pieces of bounded size; some are empty."""
+        self._decoder.feed(data)
+        if self._other_reading is not None:
+            self._other_reading.feed(data)
+            if self._other_reading.is_possible:
+                raise self._bad("it can be read in two ways")
+        while self._decoder.has_more:
+            try:
+                piece = self._decoder.step()
+            except zlib.error:
+                raise self._bad("it cannot be decoded") from None
+            self.size += len(piece)
+            if self.size > self._limit:
+                raise TooLarge
+            if self._decoder.members > MAX_MEMBERS:
+                raise self._bad(f"it has more than {MAX_MEMBERS} members")
+            yield piece
+
+    def end(self) -> None:
+        """Says that this was all of it."""
+        if not self._decoder.is_whole or not self._decoder.members:
+            raise self._bad("it ends too early")
+        if self._encoding == "deflate" and self._decoder.members > 1:
+            raise self._bad("there is more behind its end")
+
+    def _bad(self, words: str) -> BadRequest:
+        return BadRequest(f"The request body is not valid {self._encoding}: {words}.", code="bad_encoding")
+
+
+class _OtherReading:
+    """Deflate without its wrapper, tried on a body that is read with it: some servers try that first.
+
+    Bytes can be made that are both. Of others, nearly all fail at the first block.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.is_possible = False
+        self._limit = limit
+        self._size = 0
+        self._reader: zlib._Decompress | None = None
+        self._has_begun = False
+
+    def feed(self, data: bytes) -> None:
+        if not self._has_begun and data:
+            self._has_begun = True
+            if is_wrapped(data):
+                self._reader = zlib.decompressobj(wbits=WITHOUT_HEADER)
+        for start in range(0, len(data), PIECE_BYTES):
+            if self._reader is None:
+                return
+            self._read(self._reader, data[start : start + PIECE_BYTES])
+
+    def _read(self, reader: zlib._Decompress, data: bytes) -> None:
+        try:
+            while data and not self.is_possible:
+                self._size += len(reader.decompress(data, STEP_BYTES))
+                self.is_possible = reader.eof or self._size > self._limit
+                data = reader.unconsumed_tail
+        except zlib.error:
+            self._reader = None
+        if self.is_possible:
+            self._reader = None
+
+
+def _shown(encoding: str) -> str:
+    return "".join(filter(str.isprintable, encoding))[:50]

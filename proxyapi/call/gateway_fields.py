@@ -1,0 +1,148 @@
+"""Owns the fields that are ours in a simple-face call, and the checks on the rest.
+
+`security_key`, `openai_api_key`, `project`, `organization` and `timeout` are taken out of the
+body, the form or the query, and never go upstream in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, unquote_plus, urlencode
+
+from django.conf import settings
+from django.http import QueryDict
+
+from proxyapi.bodies.form_reader import field_path
+from proxyapi.exceptions import BadRequest, UpstreamKeyMissing
+from proxyapi.keys.keyring import Caller
+from proxyapi.upstream.client import Credentials
+
+OURS = frozenset({"security_key", "openai_api_key", "project", "organization", "timeout", "access_token"})
+QUERY_SECRETS = frozenset({"security_key", "access_token", "openai_api_key"})
+PLAIN_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?(e[+-]?[0-9]{1,3})?", re.ASCII | re.IGNORECASE)
+# Long enough for any token; it is kept in caches, and looked for in what the ledger keeps.
+HEADER_VALUE = re.compile(r"[\x21-\x7e]{1,4096}")
+
+
+def upstream_body(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The body without our fields."""
+    return {name: value for name, value in data.items() if name not in OURS}
+
+
+def upstream_query(query: QueryDict) -> str:
+    """The query without our fields, in the caller's order, encoded."""
+    pairs = [(name, value) for name, values in query.lists() if name not in OURS for value in values]
+    return urlencode(pairs)
+
+
+def passed_query(raw_query: bytes) -> str:
+    """A query for upstream, as it came; without our secrets in it (`QUERY_SECRETS`), however their names are spelled.
+
+    Names are compared without their letter case, percent-encoding and brackets, and `;` separates as `&` does: which of
+    these upstream reads, or writes to its log, is not known here.
+    """
+    if not raw_query:
+        return ""
+    text = raw_query.decode("latin-1")
+    pairs = re.split("[&;]", text)
+    kept = [pair for pair in pairs if QUERY_SECRETS.isdisjoint(field_path(unquote_plus(pair.partition("=")[0])))]
+    if len(kept) == len(pairs):
+        return raw_query.decode("ascii", "replace")
+    errors = "surrogateescape"
+    return urlencode(parse_qsl("&".join(kept), keep_blank_values=True, errors=errors), errors=errors)
+
+
+def credentials(data: Mapping[str, Any], query: QueryDict, caller: Caller) -> Credentials:
+    """Whose account pays: the call's own key's, else the caller's. The configured project and organization go with
+    the configured key only: they are not those of another key's owner.
+
+    Raises:
+        BadRequest: a field is not printable ASCII text, or too long to be a header.
+        UpstreamKeyMissing: neither the call nor the caller nor the configuration has a key.
+    """
+    api_key = _header_field(data, query, "openai_api_key")
+    project = _header_field(data, query, "project")
+    organization = _header_field(data, query, "organization")
+    if api_key:
+        return Credentials(api_key, project, organization)
+    account = caller_credentials(caller)
+    return Credentials(account.api_key, project or account.project, organization or account.organization)
+
+
+def caller_credentials(caller: Caller) -> Credentials:
+    """The account of the caller's key, or else the team's. Raises `UpstreamKeyMissing` if there is neither."""
+    return Credentials(caller.upstream_key) if caller.upstream_key else configured_credentials()
+
+
+def configured_credentials() -> Credentials:
+    """The team's own account. Raises `UpstreamKeyMissing` if it has none."""
+    if not settings.OPENAI_API_KEY:
+        raise UpstreamKeyMissing
+    return Credentials(settings.OPENAI_API_KEY, settings.OPENAI_PROJECT_KEY, settings.OPENAI_ORGANIZATION)
+
+
+def deadline(data: Mapping[str, Any], query: QueryDict) -> float:
+    """When the call must be over, on the event loop's clock, from `timeout` in milliseconds.
+
+    Raises:
+        BadRequest: `timeout` is not a positive number.
+    """
+    given = _given(data, query, "timeout")
+    seconds = settings.REQUEST_TIMEOUT
+    if given not in (None, ""):
+        try:
+            wanted = float(given) / 1000 if PLAIN_NUMBER.fullmatch(str(given)) else math.nan
+        except (TypeError, ValueError, OverflowError):
+            wanted = math.nan
+        if not wanted > 0:
+            raise BadRequest("timeout must be a positive number of milliseconds.", param="timeout")
+        seconds = min(wanted, seconds)
+    return asyncio.get_running_loop().time() + seconds
+
+
+def require(data: Mapping[str, Any], name: str, kind: type | tuple[type, ...], words: str) -> Any:
+    """The field `name`, which must be there, be of `kind` and not be empty.
+
+    Raises:
+        BadRequest: it is not; `param` names it.
+    """
+    value = data.get(name)
+    if value is None:
+        raise BadRequest(f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
+    if not isinstance(value, kind) or isinstance(value, bool) or not value:
+        raise BadRequest(f"Invalid '{name}': expected {words}.", param=name, code="invalid_type")
+    return value
+
+
+def check_number(data: Mapping[str, Any], name: str, low: float, high: float, *, whole: bool = False) -> None:
+    """Checks an optional number.
+
+    Raises:
+        BadRequest: it is there and is not a number from `low` to `high`; `param` names it.
+    """
+    value = data.get(name)
+    if value is None:
+        return
+    kinds = int if whole else (int, float)
+    if not isinstance(value, kinds) or isinstance(value, bool) or not low <= value <= high:
+        bounds = f"from {low:g} to {high:g}" if high < math.inf else f"of at least {low:g}"
+        words = "a whole number" if whole else "a number"
+        raise BadRequest(f"Invalid '{name}': expected {words} {bounds}.", param=name, code="invalid_value")
+
+
+def _given(data: Mapping[str, Any], query: QueryDict, name: str) -> Any:
+    value = data.get(name)
+    return query.get(name) if value is None else value
+
+
+def _header_field(data: Mapping[str, Any], query: QueryDict, name: str) -> str | None:
+    value = _given(data, query, name)
+    if value in (None, ""):
+        return None
+    if not isinstance(value, str) or not HEADER_VALUE.fullmatch(value):
+        raise BadRequest(f"Invalid '{name}': expected at most 4096 printable ASCII characters, no spaces.", param=name)
+    return value

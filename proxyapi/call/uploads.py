@@ -1,0 +1,139 @@
+"""Owns a multipart form on its way to upstream: it passes as it arrives, and is read as it passes.
+
+Never more than one piece of a file is in memory. From the last boundary on, and in any case of its last byte, nothing
+goes up before the whole form has been read and checked: so upstream cannot act on a form that is ambiguous
+(`proxyapi.bodies.form_reader`), or that the caller's key may not send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+from django.conf import settings
+
+from proxyapi.bodies.form_reader import FormReader
+from proxyapi.bodies.request_encoding import BodyDecoder, TooLarge
+from proxyapi.call.request_body import RequestBody
+from proxyapi.exceptions import BadForm, BodyTooLarge
+from proxyapi.limits.cost_ceiling import Form
+from usage.bodies import Part
+
+STEPS_AT_ONCE = 8  # of 64 KiB
+
+
+class FormUpload:
+    """One form. `check` is called once, when all of it has been read; what it raises stops the form.
+
+    `encoding` is that of its bytes. Raises `BadForm` if the request's headers, whose names come in lower case, give no
+    clear boundary.
+    """
+
+    def __init__(
+        self,
+        body: RequestBody,
+        headers: Iterable[tuple[bytes, bytes]],
+        check: Callable[[FormUpload], Awaitable[None]],
+        encoding: str = "",
+    ) -> None:
+        self._body = body
+        self._encoding = encoding
+        self._check = check
+        self._reader = FormReader(headers)
+        self._checked = 0  # parts
+
+    @property
+    def complete(self) -> bool:
+        return self._body.complete
+
+    @property
+    def parts(self) -> list[Part]:
+        """Those that have come so far; of a field, the beginning of its text."""
+        return self._reader.parts
+
+    def fields(self) -> list[tuple[str, str]]:
+        """The fields that are text, in their order: name and value (of a long one its beginning)."""
+        return self._reader.fields()
+
+    def field(self, name: str) -> list[str]:
+        """The values of a field, in their order."""
+        return [value for other, value in self.fields() if other == name]
+
+    def sizes(self) -> Form:
+        """What its price depends on."""
+        return Form.of(self.fields(), [part.size for part in self.parts if part.file_name is not None])
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The form's bytes, as they may go up.
+
+        Raises `BadForm`, `BodyTooLarge` for a file, and what `check` and `RequestBody.pieces_in_time` raise.
+        """
+        if self._encoding:
+            async for piece in self._encoded_pieces():
+                yield piece
+            return
+        held = b""
+        async for piece in self._body.pieces_in_time():
+            self._reader.feed(piece)
+            self._check_files()
+            stays = self._reader.end_size or 1
+            if stays < len(piece):
+                yield b"".join((held, memoryview(piece)[:-stays]))  # copied once
+                held = piece[-stays:]
+            else:
+                held += piece
+                if stays < len(held):
+                    yield held[:-stays]
+                    held = held[-stays:]
+        self._reader.end()
+        await self._check(self)
+        yield held
+
+    async def _encoded_pieces(self) -> AsyncIterator[bytes]:
+        """The same for a form that came encoded, which goes up as it came.
+
+        Of what has been decoded, the same stays here as of a form that is not encoded: so do the pieces it is in.
+        """
+        decoder = BodyDecoder(self._encoding, self._body.limit)
+        held: deque[tuple[bytes, int]] = deque()  # with how much of the form is known by the end of each
+        async for piece in self._body.pieces_in_time():
+            await self._feed_decoded(decoder, piece)
+            held.append((piece, decoder.size))
+            stays = self._reader.end_size or 1
+            while held[0][1] <= decoder.size - stays:
+                yield held.popleft()[0]
+        decoder.end()
+        if decoder.members > 1:
+            raise BadForm("it is encoded in more than one piece")
+        self._reader.end()
+        await self._check(self)
+        yield b"".join(piece for piece, _ in held)
+
+    async def _feed_decoded(self, decoder: BodyDecoder, piece: bytes) -> None:
+        try:
+            for number, decoded in enumerate(decoder.steps(piece), 1):
+                self._reader.feed(decoded)
+                self._check_files()
+                if number % STEPS_AT_ONCE == 0:
+                    await asyncio.sleep(0)  # a small piece may become much
+        except TooLarge:
+            raise self._body.too_large("The form, decoded,") from None
+
+    def _check_files(self) -> None:
+        """Looks at the files that have come since the last time; the newest may go on."""
+        parts = self._reader.parts
+        for part in parts[max(0, self._checked - 1) :]:
+            check_file(part)
+        self._checked = len(parts)
+
+
+def check_file(part: Part) -> None:
+    """Raises `BodyTooLarge` for a file over `MAX_UPLOAD_BYTES`, also when it has come only so far."""
+    if part.file_name is not None and part.size > settings.MAX_UPLOAD_BYTES:
+        name = part.name.decode("utf-8", "replace")[:64]
+        raise BodyTooLarge(
+            f"The file in '{name}' is larger than {settings.MAX_UPLOAD_BYTES} bytes; the gateway's setting"
+            " MAX_UPLOAD_BYTES limits each file.",
+            param=name,
+        )

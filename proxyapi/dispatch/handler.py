@@ -1,0 +1,149 @@
+"""Owns the ASGI side of an API call: the lean counterpart of Django's stock handler.
+
+In order: ids, route, the view (which asks for the body: `proxyapi.call.request_body`), the answer. Django's
+stock handler costs four times as much per call and keeps a thread for each (ARCHITECTURE.md has
+the figures). What it does for a call is done here: the caller's departure cancels the call at
+once, and a fault becomes a 500, never a hung connection. An answer is not closed as Django's are:
+none has a file or a database connection open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import lru_cache
+from typing import Any, cast
+
+from corsheaders.middleware import CorsMiddleware
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import ResolverMatch, get_resolver
+
+from proxyapi.call.call_request import CallRequest
+from proxyapi.call.request_body import Receive
+from proxyapi.exceptions import CallerGone, InternalError, UpstreamUnreachable, render
+from proxyapi.strangers.answer_pace import stranger_pace
+from proxyapi.streams.early_stream import EarlyStream
+from proxyapi.streams.relay import EventRelay, RelayResponse
+from proxyapi.streams.response_head import head_of
+from proxyapi.streams.sending import EventStream, Send
+
+logger = logging.getLogger(__name__)
+
+NO_BODY_STATUSES = {204, 304}
+NO_CLOCK = nullcontext()
+# Paths as long as this are looked up once.
+LONGEST_KEPT_PATH = 200
+
+
+class CallHandler:
+    """An ASGI application for the paths of `proxyapi.urls`."""
+
+    def __init__(self) -> None:
+        self._resolver = get_resolver("proxyapi.urls")
+        self._resolve_kept = lru_cache(maxsize=1024)(self._resolver.resolve)
+        self._cors = CorsMiddleware(call_view)
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        request = CallRequest(scope, receive, send)
+        request.resolver_match = self._resolve(request.path_info)
+        with request.place:
+            await self._exchange(request, send)
+
+    def _resolve(self, path: str) -> ResolverMatch:
+        path = "/" + path.removeprefix("/").rstrip("/")  # `OPTIONS *` has none
+        return self._resolve_kept(path) if len(path) <= LONGEST_KEPT_PATH else self._resolver.resolve(path)
+
+    async def _exchange(self, request: CallRequest, send: Send) -> None:
+        try:
+            try:
+                response = await self._answer(request)
+            except CallerGone:
+                raise
+            except Exception:  # the last border: the view has one of its own
+                logger.exception("no answer was made", extra={"request_id": request.request_id})
+                response = render(InternalError(), request)
+            await self._send(request, response, send)
+        except CallerGone:
+            pass  # also while a form was still going up, and its answer came down already
+        except TimeoutError:
+            request.connection.abort()
+        except asyncio.CancelledError:
+            if not request.incoming_body.caller_gone:
+                raise  # not the caller's doing: the server is ending
+            this_task = asyncio.current_task()
+            assert this_task is not None  # noqa: S101  (an ASGI server always runs a task)
+            this_task.uncancel()
+        except Exception:  # the last border of an answer that has begun: it can only be broken off
+            logger.exception("an answer was broken off", extra={"request_id": request.request_id})
+            request.connection.abort()
+        finally:
+            request.incoming_body.close()
+            if request.early_stream is not None:
+                await request.early_stream.stop()
+
+    async def _answer(self, request: CallRequest) -> HttpResponseBase:
+        if request.method == "OPTIONS" or "HTTP_ORIGIN" in request.META:
+            return await cast(Awaitable[HttpResponseBase], self._cors(request))
+        return await call_view(request)
+
+    async def _send(self, request: CallRequest, response: HttpResponseBase, send: Send) -> None:
+        is_refused = response.status_code >= 400  # behind a proxy a connection is of many clients
+        if not request.sender_is_known and (is_refused or not request.connection.is_known):
+            await stranger_pace.wait(request.META.get("REMOTE_ADDR", ""))
+        if not (request.connection.has_whole_body or request.body_can_be_skipped):
+            request.connection.close_behind_answer(discard=request.sender_is_known)
+        if request.early_stream is not None:
+            await request.early_stream.stop()
+            if request.early_stream.has_begun:
+                await self._go_on(request, request.early_stream, response, send)
+                return
+        start = head_of(request, response)
+        if isinstance(response, RelayResponse) and request.method == "HEAD":
+            await response.relay.end_at_head()
+            await send(start)
+            await send({"type": "http.response.body", "body": b""})
+        elif isinstance(response, RelayResponse):
+            await EventStream(response.relay, send, request.connection, request.scope["http_version"]).run(start)
+        elif isinstance(response, HttpResponse):
+            if response.status_code not in NO_BODY_STATUSES and not response.has_header("content-length"):
+                start["headers"].append((b"content-length", str(len(response.content)).encode()))
+            if request.method != "HEAD":
+                request.connection.body_follows()
+            async with self._patience(request):
+                await send(start)
+                await send({"type": "http.response.body", "body": response.content})
+
+    async def _go_on(self, request: CallRequest, early: EarlyStream, response: HttpResponseBase, send: Send) -> None:
+        """Sends the answer behind a head that has been sent already."""
+        if isinstance(response, RelayResponse) and isinstance(response.relay, EventRelay):
+            response.relay.has_comments = True
+            await EventStream(response.relay, send, request.connection, request.scope["http_version"]).run(None)
+            return
+        if isinstance(response, RelayResponse):
+            error = UpstreamUnreachable("The call asked for a stream of events, and upstream's answer is none.")
+            response.relay.fail(error)
+            response.relay.close()
+            event = early.error_event(error)
+        else:
+            event = early.event_of(cast(HttpResponse, response))
+        async with self._patience(request):
+            await send({"type": "http.response.body", "body": event})
+
+    def _patience(self, request: CallRequest) -> AbstractAsyncContextManager[object]:
+        """A clock costs a thirtieth of a call; only behind an answer that its caller does not take is there a wait."""
+        waits = not request.connection.takes_bytes or request.method == "HEAD"
+        return asyncio.timeout(settings.REQUEST_TIMEOUT) if waits else NO_CLOCK
+
+
+async def call_view(request: HttpRequest) -> HttpResponseBase:
+    match = request.resolver_match
+    assert match is not None  # noqa: S101  (the handler set it: the last route matches everything)
+    # Not `func`: the wrapper is for a middleware that calls do not pass.
+    view = match.func.view_class()  # type: ignore[attr-defined]  # set by as_view
+    view.setup(request, *match.args, **match.kwargs)
+    response: HttpResponseBase = await view.dispatch(request, *match.args, **match.kwargs)
+    return response

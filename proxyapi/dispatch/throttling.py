@@ -1,0 +1,46 @@
+"""Owns which requests are counted before they go on: calls of limited keys, and the pages that cost something."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import TYPE_CHECKING, cast
+
+from rest_framework.throttling import BaseThrottle
+from rest_framework.views import APIView
+
+from proxyapi.call.call_request import ProxyRequest
+from proxyapi.exceptions import RateLimited
+from proxyapi.limits.limiter import limiter
+
+if TYPE_CHECKING:
+    from proxyapi.dispatch.view import CallView
+
+SECONDS_BETWEEN_CALLS = 10
+
+
+class Throttle(BaseThrottle):
+    """DRF's policy, but one that may wait for counters which processes share."""
+
+    @abstractmethod
+    async def check(self, request: ProxyRequest, view: APIView) -> None:
+        """Raises `RateLimited`."""
+
+
+class KeyLimits(Throttle):
+    """What the key may do in a minute, and at once. A key without limits costs nothing here."""
+
+    async def check(self, request: ProxyRequest, view: APIView) -> None:
+        if request.caller.is_limited:
+            call = cast("CallView", view).call
+            call_request = request.call_request
+            call.ticket = await limiter.admit(request.caller, call_request.request_id, call_request.place)
+
+
+class OncePerTenSeconds(Throttle):
+    """Per page; per process unless counters are shared. A refused call does not push the next one back."""
+
+    async def check(self, request: ProxyRequest, view: APIView) -> None:
+        if remaining := await limiter.pace(type(view).__name__, SECONDS_BETWEEN_CALLS):
+            seconds = math.ceil(remaining)
+            raise RateLimited(f"Once in ten seconds; try again in {seconds} s.", retry_after=seconds)

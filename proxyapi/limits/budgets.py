@@ -1,0 +1,171 @@
+"""Owns what a key with a budget may spend: a hold of the most its call can cost, taken before upstream hears of it.
+
+Held in PostgreSQL (`usage.reservations`) and settled from the ledger, by the call's row; the hold shrinks to what the
+call has cost as soon as it has ended, as well as can be done. While the database is away a key may go on for a small
+part of its tightest budget in each worker (`Allowances`), then it gets 503. Those calls' costs arrive by the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import ROUND_UP, Decimal
+from typing import TYPE_CHECKING, Any
+
+from proxyapi.bodies import large_bodies
+from proxyapi.exceptions import BudgetExceeded, BudgetUnavailable, ModelNotPriced
+from proxyapi.limits.cost_ceiling import Ceiling, Document, Form, ceiling_of
+from usage.answers import UNFINISHED
+from usage.ledger import ledger
+from usage.prices import highest_cost, price_call
+from usage.reservations import Away, Standing, Wanted, reservations
+
+if TYPE_CHECKING:
+    from proxyapi.call.record import Call
+    from proxyapi.keys.keyring import Budgets, Caller
+
+ALLOWED_PART = Decimal("0.05")
+ALLOWED_CALLS = 20
+TOTAL_SECONDS = 86_400  # a budget for ever does not end; somebody may raise it
+HELD_SECONDS = 5  # calls in flight end, and cost less than they could have
+
+
+@dataclass(frozen=True)
+class Hold:
+    """What one call holds, or may hold: the database may have been away."""
+
+    request_id: str
+
+    def settle(self, row: Mapping[str, Any]) -> None:
+        """The call has ended with this row. A response that goes on in the background goes on holding."""
+        if row["response_status"] in UNFINISHED and row["pollable"]:
+            return
+        cost, _ = price_call(row, ledger.own_prices or ())
+        reservations.settle(self.request_id, cost or Decimal(0))
+
+
+class Allowances:
+    """What keys have used of their allowance in the outage that goes on; the worker's own count."""
+
+    def __init__(self) -> None:
+        self._outage = 0
+        self._used: dict[str, tuple[Decimal, int]] = {}
+
+    def use(self, caller: Caller, dollars: Decimal) -> None:
+        """Raises `BudgetUnavailable` if nothing is left."""
+        if self._outage != reservations.outages:
+            self._outage = reservations.outages
+            self._used.clear()
+        spent, calls = self._used.get(caller.name, (Decimal(0), 0))
+        if spent + dollars > ALLOWED_PART * (caller.budgets.tightest or 0) or calls >= ALLOWED_CALLS:
+            raise BudgetUnavailable
+        self._used[caller.name] = (spent + dollars, calls + 1)
+
+
+allowances = Allowances()
+
+
+async def reserve(call: Call, caller: Caller, method: str, path: str, body: Document | Form | None) -> None:
+    """Holds the most that the call can cost; `call.hold` is settled when it ends.
+
+    Raises:
+        BudgetExceeded: there is not so much left.
+        BudgetUnavailable: nobody knows, and the allowance for that is used up.
+        ModelNotPriced, RouteNotAllowed: the ledger could not tell what it has cost.
+    """
+    size = 0 if body is None else body.text_size
+    ceiling = await large_bodies.run(size, ceiling_of, method, path, body)
+    if ceiling is None:
+        return
+    dollars = price_of(ceiling)
+    if not dollars:
+        return
+    call.hold = Hold(call.request.request_id)
+    day = datetime.fromtimestamp(call.request.arrived_at, UTC).date()  # as in its row
+    budgets = caller.budgets
+    wanted = Wanted(call.hold.request_id, caller.name, day, dollars, budgets.day, budgets.month, budgets.total)
+    try:
+        standing = await reservations.take(wanted)
+    except Away:
+        allowances.use(caller, dollars)
+        return
+    if not standing.taken:
+        call.hold = None
+        raise refusal(budgets, standing, day, dollars)
+
+
+def price_of(ceiling: Ceiling) -> Decimal:
+    """In dollars.
+
+    Raises:
+        ModelNotPriced: it has none.
+        BudgetUnavailable: it may have one of the administrator's, which have not been read yet.
+    """
+    own = ledger.own_prices
+    now = datetime.now(UTC)
+    costs = []
+    for model in ceiling.models:
+        for tier in ceiling.tiers:
+            cost = highest_cost(model, tier, now, ceiling.most, own or ())
+            if cost is None and own is None:
+                raise BudgetUnavailable
+            if cost is None:
+                raise ModelNotPriced(unpriced(model, tier), param="model")
+            costs.append(cost)
+    return max(costs)
+
+
+def unpriced(model: str, tier: str) -> str:
+    if not model:
+        return "This key has a budget, so its calls must name their model."
+    in_tier = f" in the service tier '{tier[:50]}'" if tier else ""
+    return (
+        f"This key has a budget, and the model '{model[:200]}' has no price{in_tier}. An administrator can add one to"
+        " the model prices; it is in force half a minute later."
+    )
+
+
+def refusal(budgets: Budgets, standing: Standing, day: date, dollars: Decimal) -> BudgetExceeded:
+    """Of the budgets that are too small, the one that lasts longest."""
+    amounts = {"total": budgets.total, "month": budgets.month, "day": budgets.day}
+    full = [
+        (span, amount, standing.spent[span], standing.held[span])
+        for span, amount in amounts.items()
+        if amount is not None and standing.spent[span] + standing.held[span] + dollars > amount
+    ]
+    if not full:  # the call's row is there already: its caller has left
+        return BudgetExceeded("This call has ended.", retry_after=HELD_SECONDS, is_final=True)
+    span, amount, spent, held = full[0]
+    ends_by_itself = all(spent + dollars <= amount for _, amount, spent, _ in full)
+    words = (
+        f"{_NAMES[span]} is {_shown(amount)}; {_shown(spent + held)} of it are spent or held for calls in flight,"
+        f" and this call may cost {_shown(dollars)}; less, if its output tokens are limited."
+    )
+    return BudgetExceeded(
+        words,
+        retry_after=HELD_SECONDS if ends_by_itself else seconds_left(span, day),
+        is_final=not ends_by_itself,
+    )
+
+
+def seconds_left(span: str, day: date) -> int:
+    """Until the day, or its month, is over, in UTC; at least one."""
+    if span == "total":
+        return TOTAL_SECONDS
+    next_day = day + timedelta(days=1) if span == "day" else (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+    ends = datetime.combine(next_day, time.min, UTC)
+    return max(1, int((ends - datetime.now(UTC)).total_seconds()) + 1)
+
+
+_NAMES = {
+    "day": "The budget of this key for a day",
+    "month": "The budget of this key for a month",
+    "total": "The budget of this key in all",
+}
+
+
+def _shown(dollars: Decimal) -> str:
+    """In cents; what is below a hundredth of that counts as it."""
+    exact = dollars.quantize(Decimal("0.0001"), ROUND_UP)
+    return f"${exact:.2f}" if exact == exact.quantize(Decimal("0.01")) else f"${exact}"

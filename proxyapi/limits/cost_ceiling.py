@@ -1,0 +1,300 @@
+"""Owns the estimate of what a call can consume at most, from its body, before it goes upstream.
+
+It is a ceiling, so that no budget is passed; only what the body does not say is supposed:
+
+* text: half its bytes. English has about four bytes a token, the densest usual text (base64, hex) two; what is inline
+  as base64 is not text;
+* an image: the most that OpenAI makes of one, whatever its size; sound: by its bytes at 8 kbit/s;
+* output: what the call allows (`max_tokens` and the like, for each of its choices), else the model's own maximum;
+* earlier turns, a stored conversation, a prompt template, a file, what a hosted tool reads: `SUPPOSED_TOKENS` each. A
+  whole context window would shut small budgets, and what lies beyond is counted when the call has ended.
+
+Where a name is given twice, which one counts is upstream's to say: the most of all is taken.
+
+Facts are those of developers.openai.com/api/docs: models (max output tokens), guides/images-vision, guides/audio,
+guides/image-generation; and of huggingface.co/datasets/JOHNISKING/image-token-cost (one photo to each model).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from proxyapi.bodies import model_places
+from proxyapi.bodies.json_members import Body, pairs_of
+from proxyapi.bodies.model_places import NamedModels
+from proxyapi.exceptions import RouteNotAllowed
+from proxyapi.routes import Route, find_route
+from usage.prices import Most
+
+BYTES_PER_TOKEN = 2
+FRAME_TOKENS = 64  # what upstream puts around the text
+SUPPOSED_TOKENS = 32_768
+SUPPOSED_SEARCHES = 10
+IMAGE_TOKENS = 16_384  # 12 megapixels in their original size are 14,364 to GPT-6
+DEAREST_IMAGE_TOKENS = 48_169  # to gpt-4o-mini: 2833 and 8 tiles of 5667
+MADE_IMAGE_TOKENS = 16_384
+PARTIAL_IMAGE_TOKENS = 100
+SOUND_BYTES_PER_SECOND = 1000
+SOUND_TOKENS_PER_SECOND = 10
+TRANSCRIPT_TOKENS_PER_SECOND = 5
+SPEECH_TOKENS_PER_BYTE = 6  # 21 tokens a second (0.015 dollars a minute at 12 a million), 4 letters a second
+
+# The most tokens that a model puts out; the first prefix counts.
+OUTPUT_CEILINGS = (
+    ("gpt-5-chat", 16_384), ("gpt-5.1-chat", 16_384), ("gpt-5.2-chat", 16_384), ("gpt-5.3-chat", 16_384),
+    ("gpt-5-pro", 272_000), ("gpt-chat", 128_000), ("gpt-5", 128_000), ("gpt-6", 128_000),
+    ("o1-mini", 65_536), ("o1-preview", 32_768), ("o1", 100_000), ("o3", 100_000), ("o4", 100_000),
+    ("codex-mini", 100_000), ("gpt-4.1", 32_768), ("gpt-4-turbo", 4096), ("gpt-4-vision", 4096),
+    ("gpt-4-1106", 4096), ("gpt-4-0125", 4096), ("gpt-4-", 8192), ("gpt-3.5", 4096),
+    ("claude-", 128_000), ("gemini-", 65_536), ("grok-", 128_000),
+)  # fmt: skip
+USUAL_OUTPUT_CEILING = 16_384  # gpt-4o's, and what a model that is not known is taken for
+
+IMAGE_PARTS = {"image_url", "input_image", "computer_screenshot"}
+FILE_PARTS = {"file", "input_file"}
+HOSTED_TOOLS = ("web_search", "file_search", "code_interpreter", "image_generation", "mcp", "computer", "shell")
+EARLIER_TURNS = ("previous_response_id", "conversation", "prompt")
+
+# What costs nothing, by the names of `proxyapi.routes`; GET and DELETE never cost anything.
+FREE = {
+    "/v1/responses/input_tokens", "/v1/responses/{id}/cancel", "/v1/chat/completions/{id}", "/v1/moderations",
+    "/v1/audio/voices", "/v1/audio/voice_consents", "/v1/audio/voice_consents/{id}",
+    "/v1/evals", "/v1/evals/{id}", "/v1/evals/{id}/runs/{id}/cancel", "/v1/agents", "/v1/agents/{id}",
+    "/v1/chatkit/sessions/{id}/cancel", "/v1/realtime/calls/{id}/hangup", "/v1/realtime/calls/{id}/reject",
+    "/v1/live/sessions/{id}/hangup", "/v1/live/sessions/{id}/reject",
+}  # fmt: skip
+FREE_FAMILIES = {
+    "conversations", "models", "files", "uploads", "assistants", "skills", "vaults", "webhook_endpoints",
+    "organization", "projects",
+}  # fmt: skip
+SPEECH_IS_NOT_COUNTED = "This key has a budget, and upstream says what speech costs only with stream_format 'sse'."
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """The most of one call, and what its price depends on: the models and the tiers that it may name."""
+
+    models: frozenset[str]
+    tiers: frozenset[str]
+    most: Most
+
+
+@dataclass(frozen=True)
+class Form:
+    """A multipart form: its text fields, and the sizes of its files in bytes."""
+
+    fields: Mapping[str, Sequence[str]]
+    files: Sequence[int]
+
+    @classmethod
+    def of(cls, texts: Iterable[tuple[str, str]], files: Sequence[int]) -> Form:
+        """The form of these text fields, by name and value, and files of these sizes."""
+        fields: dict[str, list[str]] = {}
+        for name, text in texts:
+            fields.setdefault(name, []).append(text)
+        return cls(fields, files)
+
+    @property
+    def text_size(self) -> int:
+        """How many bytes its text fields have."""
+        return sum(len(value.encode()) for values in self.fields.values() for value in values)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A JSON body that has been read: its members, and its size in bytes."""
+
+    members: Body
+    text_size: int
+
+
+def _is_free(route: Route) -> bool:
+    """Whether a POST costs nothing. What upstream does at a path that is not known here may cost something."""
+    is_known = route.family.is_administration or not route.name.endswith("/*")
+    return route.name in FREE or (route.family.name in FREE_FAMILIES and is_known)
+
+
+def ceiling_of(method: str, path: str, body: Document | Form | None) -> Ceiling | None:
+    """The ceiling of a call to `path`, which is below upstream's base URL; None: it costs nothing.
+
+    Raises:
+        RouteNotAllowed: the ledger will never know what it has cost.
+    """
+    route = find_route(path)
+    if method != "POST" or (route is not None and _is_free(route)):
+        return None
+    asked = Asked(body)
+    match "" if route is None else route.name:
+        case "/v1/chat/completions" | "/v1/responses" | "/v1/responses/compact":
+            most = asked.conversation()
+        case "/v1/completions":
+            most = asked.completion()
+        case "/v1/embeddings":
+            most = Most(input_tokens=asked.text_tokens)
+        case "/v1/audio/transcriptions" | "/v1/audio/translations":
+            most = asked.transcription()
+        case "/v1/audio/speech":
+            if asked.values("stream_format") != ["sse"]:
+                raise RouteNotAllowed(SPEECH_IS_NOT_COUNTED)
+            most = asked.speech()
+        case "/v1/images/generations" | "/v1/images/edits" | "/v1/images/variations":
+            most = asked.images()
+        case name:
+            raise RouteNotAllowed(f"This key has a budget, and what {name or 'this endpoint'} costs is not counted.")
+    return Ceiling(asked.models, asked.texts("service_tier"), most)
+
+
+def output_ceiling(model: str) -> int:
+    """The most tokens that one answer of a model can have."""
+    name = model.lower().removeprefix("ft:")
+    return next((tokens for prefix, tokens in OUTPUT_CEILINGS if f"{name}-".startswith(prefix)), USUAL_OUTPUT_CEILING)
+
+
+class Asked:
+    """A body, and what its members or fields ask for."""
+
+    def __init__(self, body: Document | Form | None) -> None:
+        self._fields: dict[str, list[Any]] = {}
+        self._named = NamedModels()
+        self.files: Sequence[int] = ()
+        self.size = 0 if body is None else body.text_size
+        if isinstance(body, Form):
+            self._named = model_places.in_fields((name, text) for name, texts in body.fields.items() for text in texts)
+            self.files = body.files
+            self._fields = {name: [_number(value) for value in values] for name, values in body.fields.items()}
+        elif body is not None:
+            self._named = model_places.in_body(body.members)
+            for pair in pairs_of(body.members):
+                self._fields.setdefault(pair[0], []).append(pair[1])
+
+    def values(self, *names: str) -> list[Any]:
+        """What is given under these names, but for null."""
+        return [value for name in names for value in self._fields.get(name, []) if value is not None]
+
+    def texts(self, name: str) -> frozenset[str]:
+        """The texts under a name; an empty one if there is none."""
+        return frozenset(value for value in self.values(name) if isinstance(value, str)) or frozenset({""})
+
+    @property
+    def models(self) -> frozenset[str]:
+        """All that may run: the call's own, or an empty text if it has none, and those of its tools and fallbacks."""
+        return frozenset(model or "" for model in (*(self._named.main or ("",)), *self._named.others))
+
+    def count(self, *names: str, otherwise: int) -> int:
+        """The highest whole number under these names."""
+        return max((value for value in self.values(*names) if _is_count(value)), default=otherwise)
+
+    @property
+    def text_tokens(self) -> int:
+        """If all of it is text."""
+        return math.ceil(self.size / BYTES_PER_TOKEN) + FRAME_TOKENS
+
+    def conversation(self) -> Most:
+        """A chat completion or a response."""
+        parts = list(_dictionaries(self._fields.values()))
+        images = [part for part in parts if _is_one_of(part, IMAGE_PARTS)]
+        sounds = [len(_inline(part.get("input_audio"))) for part in parts if _is_one_of(part, {"input_audio"})]
+        files = [len(_inline(part)) for part in parts if _is_one_of(part, FILE_PARTS)]
+        inline = sum(len(_inline(image)) for image in images) + sum(sounds) + sum(files)
+        kinds = [str(part.get("type")) for part in _dictionaries(self.values("tools"))]
+        hosted = [kind for kind in kinds if kind.startswith(HOSTED_TOOLS)]
+        searches = any(kind.startswith("web_search") for kind in hosted)
+        elsewhere = len(files) + len(hosted) + len(self.values("web_search_options", *EARLIER_TURNS))
+        models = self.models
+        small = any(model.lower().removeprefix("ft:").startswith("gpt-4o-mini") for model in models)
+        speaks = any("audio" in modalities for modalities in self.values("modalities") if isinstance(modalities, list))
+        heard = {"audio_input"} if sounds else set()
+        seen = {"image_input"} if images else set()
+        return Most(
+            input_tokens=max(self.text_tokens - inline // BYTES_PER_TOKEN, 0)
+            + len(images) * (DEAREST_IMAGE_TOKENS if small else IMAGE_TOKENS)
+            + _sound_tokens(sum(sounds) * 3 // 4)
+            + sum(files) * 3 // 4 // BYTES_PER_TOKEN
+            + elsewhere * SUPPOSED_TOKENS,
+            output_tokens=self.count("n", otherwise=1)
+            * self.count(
+                *("max_completion_tokens", "max_tokens", "max_output_tokens"),
+                otherwise=max(map(output_ceiling, models)),
+            ),
+            web_searches=self.count("max_tool_calls", otherwise=SUPPOSED_SEARCHES) if searches else 0,
+            kinds=frozenset(heard | seen | ({"audio_output"} if speaks else set())),
+        )
+
+    def completion(self) -> Most:
+        """A completion of the old kind, of one prompt or of several."""
+        lists = [prompt for prompt in self.values("prompt") if isinstance(prompt, list)]
+        several = [sum(isinstance(one, str | list) for one in prompt) or 1 for prompt in lists]  # else tokens of one
+        return Most(
+            input_tokens=self.text_tokens,
+            output_tokens=max(several, default=1)
+            * self.count("n", "best_of", otherwise=1)
+            * self.count("max_tokens", otherwise=max(map(output_ceiling, self.models))),
+        )
+
+    def transcription(self) -> Most:
+        seconds = math.ceil(sum(self.files) / SOUND_BYTES_PER_SECOND) + 1  # the shortest is billed as one
+        return Most(
+            input_tokens=self.text_tokens + seconds * SOUND_TOKENS_PER_SECOND,
+            output_tokens=seconds * TRANSCRIPT_TOKENS_PER_SECOND + FRAME_TOKENS,
+            audio_seconds=seconds,
+            kinds=frozenset({"audio_input"}),
+        )
+
+    def speech(self) -> Most:
+        made = self.size * SPEECH_TOKENS_PER_BYTE
+        return Most(input_tokens=self.text_tokens, output_tokens=made, kinds=frozenset({"audio_output"}))
+
+    def images(self) -> Most:
+        """Made, or made from others."""
+        links = [part for part in _dictionaries(self._fields.values()) if "image_url" in part or "file_id" in part]
+        inline = sum(len(_inline(link)) for link in links)
+        one = MADE_IMAGE_TOKENS + PARTIAL_IMAGE_TOKENS * self.count("partial_images", otherwise=0)
+        return Most(
+            input_tokens=max(self.text_tokens - inline // BYTES_PER_TOKEN, 0)
+            + (len(self.files) + len(links)) * IMAGE_TOKENS,
+            output_tokens=self.count("n", otherwise=1) * one,
+            kinds=frozenset({"image_output"} | ({"image_input"} if self.files or links else set())),
+        )
+
+
+def _dictionaries(values: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """Every JSON object in these values, however deep."""
+    waiting = list(values)
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            yield value
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+
+
+def _is_one_of(part: dict[str, Any], kinds: set[str]) -> bool:
+    kind = part.get("type")
+    return isinstance(kind, str) and kind in kinds
+
+
+def _inline(part: Any) -> str:
+    """The base64 in a part of a message, where the API has it; empty if there is none."""
+    if isinstance(part, dict):
+        values = [part.get(name) for name in ("image_url", "file_data", "data", "file")]
+        nested = [value.get(name) for value in values if isinstance(value, dict) for name in ("url", "file_data")]
+        texts = [value for value in (*values, *nested) if isinstance(value, str) and not value.startswith("http")]
+        return max(texts, key=len, default="")
+    return ""
+
+
+def _sound_tokens(size: int) -> int:
+    return math.ceil(size / SOUND_BYTES_PER_SECOND * SOUND_TOKENS_PER_SECOND)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _number(text: str) -> str | int:
+    """A form's numbers are texts."""
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < 10 else text

@@ -1,0 +1,265 @@
+"""Owns finding the stored objects that a request names: in its body, its form and its query
+(`proxyapi.object_owners.object_places`).
+
+Names are compared as any server may read them: in every letter case, and where one is given twice, by all its values.
+The walk has a stack of its own, so no nesting is too deep for it; it looks at each value once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from proxyapi.bodies.form_reader import field_path, query_fields
+from proxyapi.bodies.json_members import DECODER, Body, pairs_of
+from proxyapi.exceptions import BadRequest
+from proxyapi.object_owners.object_places import (
+    CALL_OBJECTS,
+    CURSORS,
+    ITEM,
+    ITEM_CONTENT,
+    ITEM_FRAME,
+    ITEM_MENTIONS,
+    ITEMS,
+    MENTIONS,
+    NO_OBJECTS,
+    OTHER,
+    OWN_CONTENT,
+    OWN_NAMES,
+    REFERENCES,
+    REFERENCES_OF,
+    Reference,
+    Text,
+)
+from usage.made_objects import is_object_id
+
+MOST_NAMED = 10_000  # ids in one request
+LONGEST_KEPT_NAME = 64
+_LONG_LIST = 64  # from here on its types are looked at first: of an embedding's tokens, all are numbers
+MENTION: Final = Reference("")  # a place whose id is refused only if another key made it
+
+
+class NamedObjects:
+    """The ids that a request names. `references` says for each what it is and where it stands.
+
+    `family` is that of the request's route. With `skips_faults` nothing raises `BadRequest`: what can be no id is
+    passed over, and all the rest is found.
+    """
+
+    def __init__(self, family: str = "", *, skips_faults: bool = False) -> None:
+        self._references: Mapping[str, Reference] = REFERENCES_OF.get(family, {})
+        self._skips_faults = skips_faults
+        self.references: dict[str, tuple[Reference, str]] = {}
+        self.mentions: set[str] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self.references or self.mentions)
+
+    def add_body(self, body: Body) -> None:
+        """Reads a JSON object.
+
+        Raises:
+            BadRequest: what stands in a place of an id can be none, or there are more than `MOST_NAMED`.
+        """
+        stack: list[tuple[Any, bool, bool]] = []
+        self._read_members(pairs_of(body), stack, weak=False, ids=False)
+        while stack:
+            value, weak, ids = stack.pop()
+            if value.__class__ is list:
+                if not _is_plain(value):
+                    stack += [(one, weak, ids) for one in value if one.__class__ not in _PLAIN]
+            else:
+                self._read_members(pairs_of(value), stack, weak=weak, ids=ids)
+
+    def add_field(self, name: str, value: str | None, *, is_whole: bool = True) -> None:
+        """Reads a form's field: `file_ids[]` and `image[file_id]` name what `file_ids` and `file_id` name in JSON.
+
+        `value` is None for a file. Raises as `add_body`, also for a file where an id must stand, and for JSON of which
+        only the beginning is here.
+        """
+        path = field_path(name)
+        if value is None:
+            place = _place(path[-1])
+            if place is not None and place is not MENTION and place.text is Text.REFERENCE:
+                self._fault(f"Invalid '{_shown(name)}': expected text, not a file.", param=_shown(name))
+            return
+        is_json = value.lstrip()[:1] in {"{", "["}
+        if is_json and not is_whole:
+            self._fault(f"Invalid '{_shown(name)}': this field is too long to be read.", param=_shown(name))
+        inner: Any = self._parsed(_shown(name), value) if is_json else value
+        for step in reversed(path):
+            inner = {step: inner}
+        self.add_body(inner)
+
+    def add_query(self, query: str, *, is_list: bool) -> None:
+        """Reads a query; in that of a list `after` and `before` name objects too. Raises as `add_body`."""
+        for name, value in query_fields(query):
+            if is_list and value and name.strip("[]").casefold() in CURSORS:
+                self._refer(value, OTHER, name)
+            else:
+                self.add_field(name, value)
+
+    def _read_members(self, pairs: Iterable[Sequence[Any]], stack: list[Any], *, weak: bool, ids: bool) -> None:
+        """Reads an object's members, and puts on the stack what may name more. `ids`: an `id` here is a call's."""
+        for pair in pairs:
+            value = pair[1]
+            kind = value.__class__
+            if kind in _NO_TEXT:
+                continue
+            role = _ROLES.get(pair[0]) or _role(pair[0])
+            if role is _PLAIN_NAME:  # nearly all are
+                if kind is not str:
+                    stack.append((value, weak, False))
+                continue
+            if role.place is not None:
+                self._read_place(role.place, pair[0], value, weak=weak, ids=ids)
+            if kind is str or role.is_own_content:
+                continue
+            if role.has_own_names and isinstance(value, dict):
+                stack.extend((one, weak, False) for _, one in pairs_of(value) if one.__class__ not in _PLAIN)
+            elif role.has_items:
+                self._read_items(value, stack, weak=weak or role.has_mentions)
+            else:
+                stack.append((value, weak or role.has_mentions, role.has_call_ids))
+
+    def _read_place(self, place: Reference, name: str, value: Any, *, weak: bool, ids: bool) -> None:
+        if name.casefold() == "id":
+            if not ids:
+                self._mention(value)
+            return
+        if place is MENTION:
+            place = self._references.get(name.casefold(), MENTION)
+        for one, is_text in _ids_in(value):
+            if place is MENTION or weak or (is_text and place.text is Text.MENTION):
+                self._mention(one)
+            elif not is_text or place.text is Text.REFERENCE:
+                self._refer(one, place, name)
+
+    def _read_items(self, value: Any, stack: list[Any], *, weak: bool) -> None:
+        """Reads items of an input: their own ids here, what is in them by the usual walk."""
+        items = value if isinstance(value, list) else [value]
+        for item in () if _is_plain(items) else items:
+            if not isinstance(item, dict):
+                if item.__class__ not in _PLAIN:
+                    stack.append((item, weak, False))
+                continue
+            pairs = pairs_of(item)
+            types = [one for name, one in pairs if name.casefold() == "type" and one is not None]
+            kind = types[0] if len(types) == 1 and isinstance(types[0], str) else ""
+            mentioned = ITEM_MENTIONS.get(kind, ())
+            found = [one for name, one in pairs if name.casefold() == "id" and isinstance(one, str)]
+            if found and (len(found) > 1 or len(types) > 1 or not _has_content(kind, item)):
+                for one in found:
+                    self._refer(one, ITEM, "input")
+            for name, one in pairs:
+                self._read_members(((name, one),), stack, weak=weak or name in mentioned, ids=False)
+
+    def _refer(self, value: Any, place: Reference, name: str) -> None:
+        if not is_object_id(value):
+            self._fault(f"Invalid '{_shown(name)}': this can be no id.", param=_shown(name), code="invalid_value")
+            return
+        self.references.setdefault(value, (place, _shown(name)))
+        self._bound()
+
+    def _mention(self, value: Any) -> None:
+        if is_object_id(value):
+            self.mentions.add(value)
+            self._bound()
+
+    def _bound(self) -> None:
+        if len(self.references) + len(self.mentions) > MOST_NAMED:
+            self._fault(f"The request names more than {MOST_NAMED:,} stored objects.")
+
+    def _parsed(self, name: str, text: str) -> Any:
+        """The JSON in a field's text; the text itself if it is none, or is nested too deep."""
+        try:
+            return DECODER.decode(text)
+        except ValueError:
+            return text
+        except RecursionError:
+            self._fault(f"Invalid '{name}': its JSON is nested too deep.", param=name)
+            return text
+
+    def _fault(self, words: str, *, param: str | None = None, code: str = "") -> None:
+        if not self._skips_faults:
+            raise BadRequest(words, param=param, code=code) from None
+
+
+_NO_TEXT = frozenset({bool, int, float, type(None)})
+_PLAIN = _NO_TEXT | {str}
+
+
+@dataclass(frozen=True, slots=True)
+class _Role:
+    """What a member's name says of its value; `proxyapi.object_owners.object_places` explains each."""
+
+    place: Reference | None = None
+    is_own_content: bool = False
+    has_own_names: bool = False
+    has_mentions: bool = False
+    has_items: bool = False
+    has_call_ids: bool = False
+
+
+_PLAIN_NAME: Final = _Role()
+_ROLES: Final[dict[str, _Role]] = {}  # of names that came before
+_MOST_ROLES = 4096
+
+
+def _role(name: str) -> _Role:
+    folded = name.casefold()
+    role = _Role(
+        place=_place(folded),
+        is_own_content=name in OWN_CONTENT,
+        has_own_names=name in OWN_NAMES,
+        has_mentions=name in MENTIONS,
+        has_items=folded in ITEMS,
+        has_call_ids=folded in CALL_OBJECTS,
+    )
+    if role == _PLAIN_NAME:
+        role = _PLAIN_NAME
+    if len(name) <= LONGEST_KEPT_NAME and len(_ROLES) < _MOST_ROLES:
+        _ROLES[name] = role
+    return role
+
+
+def _place(folded: str) -> Reference | None:
+    """What a member of this name names; None for nothing."""
+    if folded in REFERENCES:
+        return REFERENCES[folded]
+    is_id = folded == "id" or folded.endswith(("_id", "_ids"))
+    return MENTION if is_id and folded not in NO_OBJECTS else None
+
+
+def _is_plain(values: list[Any]) -> bool:
+    """Whether a long list has nothing but numbers, texts and the like in it; short ones are looked through."""
+    return len(values) > _LONG_LIST and set(map(type, values)) <= _PLAIN
+
+
+def _ids_in(value: Any) -> Iterable[tuple[Any, bool]]:
+    """The ids of a value: itself, of a list each, of an object its `id`; and whether it stands there as plain text."""
+    values = [value]
+    while values:
+        one = values.pop()
+        if isinstance(one, str):
+            yield one, True
+        elif isinstance(one, dict):
+            yield from (
+                (inner, False) for name, inner in pairs_of(one) if name.casefold() == "id" and isinstance(inner, str)
+            )
+        elif isinstance(one, list):
+            values.extend(one)
+
+
+def _has_content(kind: str, item: dict[str, Any]) -> bool:
+    """Whether the item is more than a reference. A message with a role and no words, and an empty output, are."""
+    content = ITEM_CONTENT.get(kind)
+    if content is None:
+        return any(value is not None for name, value in item.items() if name not in ITEM_FRAME)
+    has_empty_content = "content" in content and "role" in item and item.get("content") == []
+    return has_empty_content or any(item.get(name) for name in content)
+
+
+def _shown(name: str) -> str:
+    return name[:LONGEST_KEPT_NAME].encode("utf-8", "replace").decode()

@@ -1,0 +1,35 @@
+"""Owns what one call has made upstream: each object's owner is recorded before the answer with its id leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from proxyapi.object_owners import ownership
+from usage.made_objects import MOST_RECORDED, MadeObjects
+
+
+class NewObjects:
+    """The objects of one call. What its request names it has not made: answers repeat such ids."""
+
+    def __init__(self) -> None:
+        self._named: frozenset[str] = frozenset()
+        self._made: list[str] = []
+
+    def exclude(self, named: Collection[str]) -> None:
+        """These ids are in the request."""
+        if named:
+            self._named = self._named.union(named)
+
+    def record(self, objects: MadeObjects, key_name: str) -> None:
+        """Makes `key_name` the owner of what has been read of the answer since the last time."""
+        for object_id in objects.take_new():
+            if object_id not in self._named:
+                ownership.remember(object_id, key_name)
+                self._made.append(object_id)
+
+    def columns(self, objects: MadeObjects | None) -> dict[str, Any]:
+        """What the call's record says of them, for `usage.stored_objects`; nothing for most calls."""
+        if not self._made or objects is None:
+            return {}
+        return {"objects": self._made[:MOST_RECORDED], "objects_last": objects.lasts}

@@ -1,0 +1,223 @@
+"""Owns the one check of which stored objects a call may name, and what of its answer is its key's.
+
+`CallView.ask` makes it for both APIs, so no request goes upstream without it. An object belongs to the key that made
+it; an id that nobody here is known to have made is for `default` alone, which sees everything. What an administrator
+shares with a key (`AccessKey.shared_objects`) it may read and use, but not change. Models are the account's: reading
+them is for all, anything else for `default`. The account's administration is for `default`, and for keys with an
+upstream key of their own: what that may do, they may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+
+from proxyapi.bodies import large_bodies
+from proxyapi.bodies.json_members import Body, pairs_of
+from proxyapi.exceptions import NotFound, RouteNotAllowed
+from proxyapi.keys.globs import matches_any
+from proxyapi.keys.keyring import BUILT_IN, Caller
+from proxyapi.object_owners.named_objects import NamedObjects
+from proxyapi.object_owners.object_places import IN_PATHS, OTHER, READING_POSTS, Reference
+from proxyapi.object_owners.ownership import owners_of
+from proxyapi.routes import Route, find_route
+from proxyapi.upstream.client import FormPart, UpstreamRequest
+from usage.bodies import Part
+from usage.made_objects import MadeObjects, is_object_id
+
+# What a POST to these answers with is not kept upstream, or is kept only where `_kept_by` says so.
+NOT_KEPT = frozenset({
+    "/v1/responses/input_tokens", "/v1/embeddings", "/v1/moderations", "/v1/audio/speech", "/v1/audio/transcriptions",
+    "/v1/audio/translations", "/v1/images/generations", "/v1/images/edits", "/v1/images/variations",
+    "/v1/completions", "/v1/decisions", "/v1/content_provenance_checks",
+})  # fmt: skip
+# A later look at one of these shows ids that were not known when it was made.
+GROWING = frozenset({
+    "/v1/responses/{id}", "/v1/batches/{id}", "/v1/fine_tuning/jobs/{id}", "/v1/agents/sessions/{id}",
+    "/v1/agents/automations/{id}/invocations/{id}",
+})  # fmt: skip
+# The new object's id is at the end of the answer's `Location`, and not in its body.
+IN_LOCATION = frozenset({"/v1/realtime/calls"})
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What the check found. `named`: every id in the request; `made`: what to read of the answer, if anything."""
+
+    named: frozenset[str] = frozenset()
+    made: MadeObjects | None = None
+
+
+NOTHING = Access()
+ADMINISTRATION = (
+    "/v1/{} administers the upstream account: only the built-in key may use it, and keys that have an upstream key of"
+    " their own."
+)
+
+
+async def check(request: UpstreamRequest, caller: Caller) -> Access:
+    """Raises unless the caller may name every object that the request names.
+
+    Raises:
+        NotFound: an object is another key's, or nobody's; the same words as if it did not exist.
+        BadRequest: what stands in an id's place can be no id.
+        RouteNotAllowed: it is shared with the key to be read, and the call would change it; or it changes a model; or
+            it administers the account.
+        DatabaseUnavailable: only the database knows whose an object is, and it is away.
+    """
+    route = find_route(request.path)
+    if route is None:
+        raise NotFound("No object found with that id.")
+    if route.family.is_administration:
+        if caller.name != BUILT_IN and not caller.upstream_key and not _brings_account(request, caller):
+            raise RouteNotAllowed(ADMINISTRATION.format(route.family.name))
+        return NOTHING
+    if caller.name == BUILT_IN:
+        return await _see_all(route, request)
+    if route.family.name == "models":
+        if request.method != "GET":
+            raise RouteNotAllowed("Models belong to the account: only the built-in key may change or delete one.")
+        return NOTHING
+    named = NamedObjects(route.family.name)
+    await _read(request, route, named)
+    if not named and not route.object_id and not route.unknown_segments:
+        return _access(route, request, frozenset(), is_own=False)
+    return await _check_owners(route, request, named, caller)
+
+
+async def _see_all(route: Route, request: UpstreamRequest) -> Access:
+    """For the built-in key: what it names is looked for only to be told from what it makes."""
+    access = _access(route, request, frozenset(filter(None, [route.object_id])), is_own=False)
+    if access.made is None:
+        return access
+    named = NamedObjects(route.family.name, skips_faults=True)
+    await _read(request, route, named)
+    return Access(access.named.union(named.references, named.mentions), access.made)
+
+
+async def _read(request: UpstreamRequest, route: Route, named: NamedObjects) -> None:
+    """Adds what the request names beside its path. Raises `BadRequest`."""
+    if request.body is not None:
+        await large_bodies.run(request.text_size, named.add_body, request.body)
+    if request.form:
+        await large_bodies.run(request.text_size, _read_fields, request.form, named)
+    if request.query:
+        named.add_query(request.query, is_list=route.is_collection)
+
+
+def _read_fields(form: Sequence[FormPart], named: NamedObjects) -> None:
+    for name, (file_name, content, _) in form:
+        named.add_field(name, content.decode("utf-8", "replace") if file_name is None else None)
+
+
+async def check_form(parts: Sequence[Part], caller: Caller) -> frozenset[str]:
+    """The same for the fields of a form that is passed on as it arrives; returns the ids in it."""
+    size = sum(len(part.content) for part in parts)
+    named = await large_bodies.run(size, _read_form, parts, caller.name == BUILT_IN)
+    if named and caller.name != BUILT_IN:
+        owners = await owners_of(named.references, named.mentions)
+        await large_bodies.run(size, _check_named, named, owners, caller)
+    return frozenset({*named.references, *named.mentions})
+
+
+def _read_form(parts: Sequence[Part], may_be_odd: bool) -> NamedObjects:
+    """What the fields of a form name; in one that `may_be_odd`, faults are passed over."""
+    named = NamedObjects(skips_faults=may_be_odd)
+    for part in parts:
+        text = None if part.file_name is not None else part.content.decode("utf-8", "replace")
+        named.add_field(part.name.decode("utf-8", "replace"), text, is_whole=part.size == len(part.content))
+    return named
+
+
+async def visible(object_ids: Collection[str], caller: Caller) -> Callable[[str], bool]:
+    """Which items of a list the caller may see. Raises `DatabaseUnavailable`."""
+    if caller.name == BUILT_IN:
+        return lambda object_id: True
+    owners = await owners_of([one for one in object_ids if is_object_id(one)])
+    return lambda object_id: owners.get(object_id) == caller.name or is_shared(object_id, caller)
+
+
+def is_shared(object_id: str, caller: Caller) -> bool:
+    """Whether an administrator has opened the object to the key."""
+    return matches_any(object_id, caller.shared_objects)
+
+
+async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObjects, caller: Caller) -> Access:
+    in_path = [one for one in (route.object_id, *route.unknown_segments[:2]) if one]
+    missing = NotFound(IN_PATHS.get(route.family.name, OTHER).words.format(in_path[0][:200] if in_path else ""))
+    if not all(map(is_object_id, in_path)):
+        raise missing
+    needed = {*named.references, *in_path}
+    owners = await owners_of(needed, named.mentions)
+    if _brings_account(request, caller):
+        owners = dict.fromkeys(needed, caller.name) | owners
+    is_own = owners.get(route.object_id) == caller.name
+    if route.object_id and not is_own:
+        if not is_shared(route.object_id, caller):
+            raise missing
+        if request.method != "GET" and route.name not in READING_POSTS:
+            raise RouteNotAllowed("This object is shared with this key: only the key that made it may change it.")
+    elif route.unknown_segments and not _may_follow(route, request.method, owners, caller):
+        raise missing
+    await large_bodies.run(request.text_size, _check_named, named, owners, caller)
+    return _access(route, request, frozenset({*needed, *named.mentions}), is_own=is_own)
+
+
+def _brings_account(request: UpstreamRequest, caller: Caller) -> bool:
+    """Whether the call goes with an upstream key that it has brought: whoever holds that may see all of its account."""
+    return request.credentials.api_key not in {settings.OPENAI_API_KEY, caller.upstream_key}
+
+
+def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) -> None:
+    for object_id, (place, name) in named.references.items():
+        if owners.get(object_id) != caller.name and not is_shared(object_id, caller):
+            raise _missing(place, object_id, name)
+    for object_id in named.mentions:
+        if owners.get(object_id, caller.name) != caller.name and not is_shared(object_id, caller):
+            raise _missing(OTHER, object_id, None)
+
+
+def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Caller) -> bool:
+    """Whether the caller may use a path that is not in OpenAI's reference, and that may have an id in it.
+
+    A POST to a single new segment names no object: it can only be an action of the family. Elsewhere one of the first
+    two segments must be an object of the caller's own, and none another key's.
+    """
+    unknown = route.unknown_segments
+    if method == "POST" and len(unknown) == 1:
+        return owners.get(unknown[0], caller.name) == caller.name
+    found = {owners[one] for one in unknown[:2] if one in owners}
+    return found == {caller.name} or (method == "GET" and any(is_shared(one, caller) for one in unknown[:2]))
+
+
+def _missing(place: Reference, object_id: str, name: str | None) -> NotFound:
+    return NotFound(place.words.format(object_id[:200]), param=name, code=place.code)
+
+
+def _access(route: Route, request: UpstreamRequest, named: frozenset[str], *, is_own: bool) -> Access:
+    made = _made(route, request, is_own=is_own)
+    return Access(named, made) if named or made else NOTHING
+
+
+def _made(route: Route, request: UpstreamRequest, *, is_own: bool) -> MadeObjects | None:
+    """How the answer is read for what the call makes; None if it makes nothing that upstream keeps."""
+    if request.method != "POST":
+        is_growing = request.method == "GET" and is_own and route.name in GROWING
+        return MadeObjects(is_creating=False, lasts=route.family.name != "responses") if is_growing else None
+    if route.name in NOT_KEPT or route.family.name == "models":
+        return None
+    if route.name == "/v1/chat/completions":
+        stored, audio = _values(request.body, "store"), _values(request.body, "audio")
+        return MadeObjects(is_stored=any(stored), lasts=False) if any(stored) or any(audio) else None
+    if route.name == "/v1/responses":
+        is_stored = [value for value in _values(request.body, "store") if value is not None] != [False]
+        return MadeObjects(is_stored=is_stored, lasts=any(_values(request.body, "conversation")))
+    return MadeObjects(lasts=route.family.name != "responses", is_in_location=route.name in IN_LOCATION)
+
+
+def _values(body: Body | None, name: str) -> list[Any]:
+    """The values of a member of the body; all of them, where it is given twice."""
+    return [pair[1] for pair in pairs_of(body or ()) if pair[0] == name]

@@ -1,0 +1,77 @@
+"""The pages that need no key: the index, and whether the process is up and ready."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.http import HttpResponse, JsonResponse
+
+from proxyapi import openapi
+from proxyapi.call.call_request import ProxyRequest
+from proxyapi.call.capacity import capacity
+from proxyapi.dispatch.base_urls import unknown_endpoint
+from proxyapi.dispatch.view import ProxyView
+from proxyapi.keys.keyring import keyring
+from proxyapi.limits.limiter import limiter
+from proxyapi.pages.page_headers import page, render
+from proxyapi.streams.injected_usage_support import usage_requests
+from usage.ledger import ledger
+from usage.reservations import reservations
+
+
+class IndexView(ProxyView):
+    @openapi.index
+    async def get(self, request: ProxyRequest) -> HttpResponse:
+        facts = {"version": settings.VERSION, "upstream_key": bool(settings.OPENAI_API_KEY)}
+        return page(render(request.call_request, "index.html", facts))
+
+
+class LivenessView(ProxyView):
+    """`GET /healthz`: the process answers. Touches neither the database nor upstream."""
+
+    @openapi.liveness
+    async def get(self, request: ProxyRequest) -> HttpResponse:
+        return JsonResponse({"status": "ok", "version": settings.VERSION})
+
+
+class ReadinessView(ProxyView):
+    """`GET /readyz`: may calls be sent here? A database outage degrades, it does not stop calls.
+
+    Web pages of other origins read the status only: the details are for whoever runs the server, and its orchestrator.
+    """
+
+    @openapi.readiness
+    async def get(self, request: ProxyRequest) -> HttpResponse:
+        ready = keyring.loaded and not capacity.draining and not ledger.journal.full
+        faults = (ledger.database_error, ledger.shipper_error, limiter.degraded, reservations.fault)
+        degraded = keyring.state != "loaded" or any(faults)
+        facts = {
+            "status": "unavailable" if not ready else "degraded" if degraded else "ok",
+            "keys": keyring.state,
+            "draining": capacity.draining,
+            "journal": "full" if ledger.journal.full else "ok",
+            "journal_lag_bytes": ledger.lag_bytes,
+            "database": ledger.database_error or "ok",
+            "shipper": ledger.shipper_error or "ok",
+            "limits": limiter.state,
+            "budgets": reservations.fault or "ok",
+            "stream_usage": usage_requests.state,
+        }
+        if "HTTP_ORIGIN" in request.META:
+            facts = {"status": facts["status"]}
+        return JsonResponse(facts, status=200 if ready else 503, headers={} if ready else {"Retry-After": "1"})
+
+
+class NotFoundView(ProxyView):
+    """Every path that is nothing else, whatever the method."""
+
+    http_method_names = ["get", "post", "put", "patch", "delete", "head", "options", "trace"]  # noqa: RUF012  (Django's attribute)
+
+    @openapi.unlisted
+    async def get(self, request: ProxyRequest, path: str) -> HttpResponse:
+        call = request.call_request
+        raise unknown_endpoint(request.method, f"/{path}", call.raw_path.decode("ascii", "replace"), call.root_path)
+
+    post = put = patch = delete = trace = get
+
+    async def admit(self, request: ProxyRequest) -> None:
+        """Whoever it is and whatever the body is, the answer is 404."""

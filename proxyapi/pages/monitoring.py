@@ -1,0 +1,110 @@
+"""The pages behind `ACCESS_TOKEN`: is upstream well, what happened, what runs here."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import Any, ClassVar
+
+import django
+from django.conf import settings
+from django.http import HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+
+from proxyapi import openapi
+from proxyapi.call.call_request import ProxyRequest
+from proxyapi.call.capacity import capacity
+from proxyapi.dispatch.authentication import AccessTokenAuthentication
+from proxyapi.dispatch.throttling import OncePerTenSeconds
+from proxyapi.dispatch.view import ProxyView, TakesBody
+from proxyapi.pages.page_headers import page, render
+from proxyapi.pages.reports import from_database
+from proxyapi.simple import chat_bodies
+from proxyapi.simple.chat import JSONCallView
+from usage import log
+from usage.ledger import ledger
+
+PROMPT = "Answer with the one word: ok"
+
+
+class HealthView(JSONCallView):
+    """`GET /health`: one real, minimal call through the `/chatgpt` path."""
+
+    authentication_classes = (AccessTokenAuthentication,)
+    throttle_classes = (OncePerTenSeconds,)
+    takes_body = TakesBody.NONE
+    route = "/health"
+    upstream_path = "/chat/completions"
+
+    @openapi.health
+    async def get(self, request: ProxyRequest) -> HttpResponseBase:
+        return await self.forward(self.upstream_request(request, self.body()), rewrite=chat_bodies.chatgpt_answer)
+
+    def body(self) -> dict[str, Any]:
+        return chat_bodies.chatgpt_body({"prompt": PROMPT})
+
+
+class Health2View(HealthView):
+    """`GET /health2`: the same through the `/openai` path."""
+
+    route = "/health2"
+
+    @openapi.health2
+    async def get(self, request: ProxyRequest) -> HttpResponseBase:
+        return await self.forward(self.upstream_request(request, self.body()))
+
+    def body(self) -> dict[str, Any]:
+        return {"model": settings.DEFAULT_MODEL, "messages": [{"role": "user", "content": PROMPT}]}
+
+
+class LogView(ProxyView):
+    """`GET /log`: the counters and the newest calls, as one plain page."""
+
+    authentication_classes = (AccessTokenAuthentication,)
+    throttle_classes = (OncePerTenSeconds,)
+    failed_only: ClassVar[bool] = False
+
+    @openapi.log
+    async def get(self, request: ProxyRequest) -> HttpResponse:
+        return page(await from_database(lambda: render(request.call_request, "log.html", self.read_facts())))
+
+    def read_facts(self) -> dict[str, Any]:
+        return {
+            "failed_only": self.failed_only,
+            "counters": log.read_counters(),
+            "calls": log.read_newest(failed_only=self.failed_only),
+            "parallel": capacity.in_flight,
+            "max_parallel": capacity.peak,
+            "lag_bytes": ledger.lag_bytes,
+        }
+
+
+class LogErrorsView(LogView):
+    """`GET /log_errors`: the same, of failed calls only."""
+
+    failed_only = True
+
+    @openapi.log_errors
+    async def get(self, request: ProxyRequest) -> HttpResponse:
+        return await super().get(request)
+
+
+class RuntimeView(ProxyView):
+    """`GET /debug/runtime`: versions and effective limits; no secret."""
+
+    authentication_classes = (AccessTokenAuthentication,)
+    throttle_classes = (OncePerTenSeconds,)
+
+    @openapi.runtime
+    async def get(self, request: ProxyRequest) -> HttpResponse:
+        limits = ("REQUEST_TIMEOUT", "MAX_PARALLEL_REQUESTS", "MAX_BODY_BYTES", "MAX_UPLOAD_BYTES", "MAX_FORM_BYTES")
+        others = ("SSE_KEEPALIVE_SECONDS", "WEB_CONCURRENCY", "DEFAULT_MODEL", "OPENAI_BASE_URL")
+        packages = ("djangorestframework", "openai", "httptools", "gunicorn", "uvicorn", "psycopg")
+        facts = {
+            "version": settings.VERSION,
+            "python": platform.python_version(),
+            "packages": {"django": django.get_version(), **{name: version(name) for name in packages}},
+            "limits": {name: getattr(settings, name) for name in (*limits, *others)},
+            "calls_in_flight": capacity.in_flight,
+        }
+        return JsonResponse(facts)

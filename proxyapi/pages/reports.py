@@ -1,0 +1,92 @@
+"""What the server counts, for programs: `GET /usage` as JSON, `GET /metrics` for Prometheus."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from django.db import Error as DatabaseError
+from django.db import connection
+from django.http import HttpResponse, JsonResponse
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+
+from proxyapi import openapi
+from proxyapi.call.call_request import ProxyRequest
+from proxyapi.dispatch.authentication import AccessTokenAuthentication, SecurityKeyAuthentication
+from proxyapi.dispatch.view import ProxyView
+from proxyapi.exceptions import BadRequest, DatabaseUnavailable, InvalidKey
+from proxyapi.keys.keyring import Caller
+from proxyapi.threads import in_own_thread
+from usage import metrics, report
+from usage.patience import limited_patience
+from usage.ranges import read_range
+
+DATABASE_PATIENCE = 10.0  # seconds
+FILTERS = ("key", "model", "route", "outcome")
+EVERYTHING, OWN = "everything", "own"
+Answer = TypeVar("Answer")
+
+
+class AccessTokenOrKey(BaseAuthentication):
+    """`ACCESS_TOKEN` sees every key's usage; a key sees its own."""
+
+    def authenticate(self, request: Request) -> tuple[Caller, str]:
+        try:
+            return AccessTokenAuthentication().authenticate(request)[0], EVERYTHING
+        except InvalidKey:
+            return SecurityKeyAuthentication().authenticate(request)[0], OWN
+
+
+class UsageView(ProxyView):
+    """`GET /usage`: calls, tokens and dollars of a time, in groups."""
+
+    authentication_classes = (AccessTokenOrKey,)
+
+    @openapi.usage
+    async def get(self, request: ProxyRequest) -> HttpResponse:
+        query = request.query_params
+        try:
+            time_range = read_range(query, datetime.now(UTC))
+            groups = report.read_groups(query.get("group_by", ""))
+        except ValueError as fault:
+            raise BadRequest(str(fault)) from None
+        only = {name: query[name] for name in FILTERS if name in query}
+        key = None if request.auth == EVERYTHING else request.caller.name
+        numbers = await from_database(lambda: report.read_report(time_range, groups, key=key, only=only))
+        return JsonResponse({"object": "usage", "key": key, **numbers}, headers={"Cache-Control": "no-store"})
+
+
+class MetricsView(ProxyView):
+    """`GET /metrics`: of all workers of this host; touches no database, and may be asked as often as one likes."""
+
+    authentication_classes = (AccessTokenAuthentication,)
+
+    @openapi.metrics
+    async def get(self, request: ProxyRequest) -> HttpResponse:
+        return HttpResponse(await asyncio.to_thread(metrics.render), content_type=metrics.CONTENT_TYPE)
+
+
+async def from_database(read: Callable[[], Answer]) -> Answer:
+    """What `read` returns, read in a thread of its own.
+
+    Raises:
+        DatabaseUnavailable: it failed, or took too long.
+    """
+
+    def read_and_close() -> Answer:
+        try:
+            with limited_patience(DATABASE_PATIENCE):
+                return read()
+        except DatabaseError as error:
+            raise DatabaseUnavailable from error
+        finally:
+            connection.close()
+
+    try:
+        async with asyncio.timeout(DATABASE_PATIENCE):
+            return await in_own_thread(read_and_close)
+    except TimeoutError:
+        raise DatabaseUnavailable from None

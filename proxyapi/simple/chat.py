@@ -1,0 +1,77 @@
+"""`POST /openai`, `POST /chatgpt` and `POST /embeddings`: one JSON body up, one down."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.http.response import HttpResponseBase
+
+from proxyapi import openapi
+from proxyapi.call import gateway_fields
+from proxyapi.call.call_request import ProxyRequest
+from proxyapi.call.parsers import write_object
+from proxyapi.dispatch.view import CallView, TakesBody
+from proxyapi.simple import chat_bodies
+from proxyapi.upstream.client import UpstreamRequest
+
+DEFAULT_EMBEDDING_MODEL = "text-embedding-3-large"
+
+
+class JSONCallView(CallView):
+    """A call whose upstream body is a JSON object made from the caller's."""
+
+    takes_body = TakesBody.WHOLE
+    upstream_path: ClassVar[str]
+
+    def upstream_request(self, request: ProxyRequest, body: dict[str, Any]) -> UpstreamRequest:
+        model = body.get("model")
+        self.call.model = model if isinstance(model, str) else ""
+        self.call.stream = body.get("stream") is True
+        return UpstreamRequest(
+            "POST",
+            self.upstream_path,
+            credentials=gateway_fields.credentials(request.data, request.query_params, request.caller),
+            deadline=gateway_fields.deadline(request.data, request.query_params),
+            content=write_object(body, request.data),
+            body=body,
+        )
+
+
+class OpenAIView(JSONCallView):
+    route = "/openai"
+    upstream_path = "/chat/completions"
+
+    @openapi.chat_completion
+    async def post(self, request: ProxyRequest) -> HttpResponseBase:
+        body = gateway_fields.upstream_body(request.data)
+        chat_bodies.refuse_stream(body)
+        gateway_fields.require(body, "model", str, "a non-empty string")
+        messages = gateway_fields.require(body, "messages", list, "a non-empty array")
+        image = body.pop("image", None)
+        if image is not None:
+            body["messages"] = chat_bodies.join_image(messages, image)
+        return await self.forward(self.upstream_request(request, body))
+
+
+class ChatGPTView(JSONCallView):
+    route = "/chatgpt"
+    upstream_path = "/chat/completions"
+
+    @openapi.chatgpt
+    async def post(self, request: ProxyRequest) -> HttpResponseBase:
+        upstream_request = self.upstream_request(request, chat_bodies.chatgpt_body(request.data))
+        return await self.forward(upstream_request, rewrite=chat_bodies.chatgpt_answer)
+
+
+class EmbeddingsView(JSONCallView):
+    route = "/embeddings"
+    upstream_path = "/embeddings"
+
+    @openapi.embeddings
+    async def post(self, request: ProxyRequest) -> HttpResponseBase:
+        body = gateway_fields.upstream_body(request.data)
+        if body.get("model") is None:
+            body["model"] = DEFAULT_EMBEDDING_MODEL
+        gateway_fields.require(body, "model", str, "a non-empty string")
+        gateway_fields.require(body, "input", (str, list), "a non-empty string or array")
+        return await self.forward(self.upstream_request(request, body))

@@ -1,0 +1,117 @@
+"""Owns the two chat bodies of the simple face: the image of `/openai`, and all of `/chatgpt`."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from typing import Any
+from uuid import uuid4
+
+from django.conf import settings
+
+from proxyapi.bodies import large_bodies
+from proxyapi.call.gateway_fields import check_number, require
+from proxyapi.exceptions import BadRequest, BodyTooLarge
+
+CHATGPT_SYSTEM_MESSAGE = "You are an AI assistant."
+MEDIA_TYPES = ((b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
+
+
+def refuse_stream(data: dict[str, Any]) -> None:
+    """Raises `BadRequest` if the body asks for a stream."""
+    if data.get("stream"):
+        raise BadRequest("Streaming is not supported on this endpoint.", param="stream", code="stream_not_supported")
+
+
+def join_image(messages: list[Any], image: Any) -> list[Any]:
+    """`messages` with the image in the last user message, or in a new one.
+
+    Raises:
+        BadRequest: `image` has neither a `url` nor a `base64` string.
+    """
+    part = {"type": "image_url", "image_url": {"url": image_url(image)}}
+    for index in range(len(messages) - 1, -1, -1):
+        message = messages[index]
+        if isinstance(message, dict) and message.get("role") == "user":
+            joined = {**message, "content": [*_parts(message.get("content")), part]}
+            return [*messages[:index], joined, *messages[index + 1 :]]
+    return [*messages, {"role": "user", "content": [part]}]
+
+
+def image_url(image: Any) -> str:
+    """The URL of a seed image object: its `url`, or a `data:` URL of its `base64`."""
+    fields = image if isinstance(image, dict) else {}
+    url, encoded = fields.get("url"), fields.get("base64")
+    encoded = encoded.strip() if isinstance(encoded, str) else encoded
+    if isinstance(url, str) and url:
+        return url
+    if isinstance(encoded, str) and encoded:
+        return encoded if encoded.startswith("data:") else f"data:{media_type(encoded)};base64,{encoded}"
+    raise BadRequest("Invalid 'image': expected an object with a 'url' or a 'base64' string.", param="image")
+
+
+def media_type(encoded: str) -> str:
+    """The media type that the first bytes of base64 text say; PNG when they say nothing."""
+    try:
+        start = base64.b64decode(encoded[:16])
+    except (binascii.Error, ValueError):
+        start = b""
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return "image/webp"
+    return next((name for signature, name in MEDIA_TYPES if start.startswith(signature)), "image/png")
+
+
+def _parts(content: Any) -> list[Any]:
+    if isinstance(content, list):
+        return content
+    return [{"type": "text", "text": content}] if content else []
+
+
+def chatgpt_body(data: dict[str, Any]) -> dict[str, Any]:
+    """The chat completion that a `/chatgpt` body asks for.
+
+    Raises:
+        BadRequest: a field is missing or out of range.
+    """
+    refuse_stream(data)
+    prompt = require(data, "prompt", str, "a non-empty string")
+    for name in ("model", "systemMessage"):
+        if data.get(name) is not None:
+            require(data, name, str, "a non-empty string")
+    check_number(data, "temperature", 0, 2)
+    check_number(data, "top_p", 0, 1)
+    check_number(data, "max_tokens", 1, math.inf, whole=True)
+    check_number(data, "max_completion_tokens", 1, math.inf, whole=True)
+    options = ("temperature", "top_p", "max_tokens", "max_completion_tokens")
+    return {
+        "model": data.get("model") or settings.DEFAULT_MODEL,
+        "messages": [
+            {"role": "system", "content": data.get("systemMessage") or CHATGPT_SYSTEM_MESSAGE},
+            {"role": "user", "content": prompt},
+        ],
+        **{name: data[name] for name in options if data.get(name) is not None},
+    }
+
+
+def chatgpt_answer(completion: bytes) -> bytes:
+    """The npm `chatgpt` library's message for a completion; what is not one stays as it is.
+
+    So does one that would keep its reader busy: it has more values than a request may have.
+    """
+    try:
+        if len(completion) > large_bodies.LARGE_BYTES:
+            large_bodies.check_bounds(completion)
+        detail = json.loads(completion)
+        message = detail["choices"][0]["message"]
+        answer = {
+            "role": message.get("role") or "assistant",
+            "id": detail.get("id"),
+            "parentMessageId": str(uuid4()),
+            "text": message.get("content") or "",
+            "detail": detail,
+        }
+        return json.dumps(answer).encode()
+    except (BodyTooLarge, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return completion

@@ -1,0 +1,61 @@
+"""Owns how fast whoever has shown no good key, and has not signed in, is answered.
+
+The smallest request costs a tenth of a millisecond, and one line can carry thousands a second. So a worker answers a
+number of them at once, each second, and some of each network; the others are answered late. A client that waits for its
+answer asks no faster then, and one that does not wait is bounded by its connections. Nothing is refused: a probe or a
+visitor is never that fast, and under an attack gets its answer a second late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from proxyapi.strangers.client_network import client_network
+
+PROMPT_PER_NETWORK = 100  # answers a second
+PROMPT_PER_WORKER = 200
+DELAY_SECONDS = 1.0
+# So many that wait double the delay: however many there are, not more than this are answered in a second.
+WAITING_PER_DELAY = 500
+
+
+class StrangerPace:
+    """The pace of one worker; use from its event loop only."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._second = 0
+        self._prompt = 0  # answers in this second
+        self._prompt_of: dict[str, int] = {}
+        self.waiting = 0
+
+    def delay(self, address: str) -> float:
+        """Counts an answer to this client; returns the seconds that it has to wait, 0 for most."""
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._prompt = second, 0
+            self._prompt_of.clear()
+        if self._prompt < PROMPT_PER_WORKER:
+            network = client_network(address)
+            count = self._prompt_of.get(network, 0)
+            if count < PROMPT_PER_NETWORK:
+                self._prompt_of[network] = count + 1
+                self._prompt += 1
+                return 0.0
+        return DELAY_SECONDS * (1 + self.waiting / WAITING_PER_DELAY)
+
+    async def wait(self, address: str) -> None:
+        """Counts an answer to this client, and returns when it may leave."""
+        seconds = self.delay(address)
+        if not seconds:
+            return
+        self.waiting += 1
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.waiting -= 1
+
+
+stranger_pace = StrangerPace()

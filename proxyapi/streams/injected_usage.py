@@ -1,0 +1,150 @@
+"""Owns the one change to what passes on `/v1`: a streamed chat completion's usage, asked for and taken out again.
+
+A caller that streams need not ask for usage, and then upstream says none (OpenAI's reference, `stream_options`).
+`ask` adds `stream_options.include_usage` on the way up; `take_out` removes on the way down what that adds: the
+field `"usage": null` of every chunk, and the last chunk, which has the usage and no choices. Every other byte stays.
+
+A server may put more than usage into that last chunk (llama.cpp's `timings`, which it would otherwise add to the chunk
+before). Then the chunk stays without its usage, and with one choice that says nothing in place of none: callers that
+did not ask for usage may rely on `choices[0]`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from proxyapi.bodies.json_members import Member, decode, encode, read_members, read_object
+from usage import event_stream
+from usage.event_stream import Event
+
+ASKED = '"include_usage":true'
+# As OpenAI writes it, in compact JSON: the field is the chunk's last but for the padding.
+_USUAL = re.compile(rb',"usage":null(?=(?:,"obfuscation":"[^"\\]*+")?\}(?:\n\n|\r\n\r\n|\r\r))')
+# The members that a chunk has anyway: OpenAI's (`ChatCompletionChunk` of the SDK), and the padding.
+_USUAL_MEMBERS = {
+    "id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint", "obfuscation"
+}  # fmt: skip
+_NOTHING: tuple[Any, ...] = (None, "", [], {})
+_SILENT_CHOICE = '[{"index":0,"delta":{},"finish_reason":null}]'
+
+
+def ask_in(body: bytes, members: Sequence[Member]) -> bytes | None:
+    """As `ask`, of a body's bytes."""
+    asked = ask(decode(body), members)
+    return None if asked is None else encode(asked)
+
+
+def ask(text: str, members: Sequence[Member]) -> str | None:
+    """The body with usage asked for; None if the caller has asked, or if only upstream can say what is wrong."""
+    options = [member for member in members if member.name == "stream_options"]
+    if not options:
+        at = text.index("{") + 1
+        return f'{text[:at]}"stream_options":{{{ASKED}}}{"," if members else ""}{text[at:]}'
+    last = options[-1]
+    if last.value is None:
+        return f"{text[: last.value_start]}{{{ASKED}}}{text[last.end :]}"
+    if not isinstance(last.value, dict):
+        return None
+    wanted = last.value.get("include_usage")
+    if wanted is not None and wanted is not False:
+        return None
+    try:
+        inner = read_members(text, last.value_start)
+    except ValueError:  # too many members
+        return None
+    given = [member for member in inner if member.name == "include_usage"]
+    if given:
+        return f"{text[: given[-1].value_start]}true{text[given[-1].end :]}"
+    at = last.value_start + 1
+    return f"{text[:at]}{ASKED}{',' if inner else ''}{text[at:]}"
+
+
+class Edit(NamedTuple):
+    """A replacement of `start:end` in the text of an event's data."""
+
+    start: int
+    end: int
+    text: str = ""
+
+
+def take_out(events: bytes) -> bytes:
+    """Whole events as the caller would have seen them, had we not asked."""
+    named = events.count(b'"usage"')
+    if not named:
+        return events
+    shorter, found = _USUAL.subn(b"", events)
+    if found == named:
+        return shorter
+    pieces, at = [], 0
+    for event in event_stream.split(events):
+        pieces += [events[at : event.start], _take_out_of(event, events)]
+        at = event.end
+    return b"".join([*pieces, events[at:]])
+
+
+def _take_out_of(event: Event, events: bytes) -> bytes:
+    unchanged = events[event.start : event.end]
+    if b'"usage"' not in event.data:
+        return unchanged
+    text = decode(event.data)
+    try:
+        members = read_object(text)
+    except (ValueError, RecursionError):
+        return unchanged
+    values = {member.name: member.value for member in members}
+    if "usage" not in values:
+        return unchanged
+    without_usage = _without(members, "usage")
+    if values["usage"] is None:
+        return _edited(event, events, text, [without_usage])
+    if not isinstance(values["usage"], dict) or values.get("choices"):
+        return unchanged
+    if all(name in _USUAL_MEMBERS or value in _NOTHING for name, value in values.items()):
+        return b""
+    choices = [member for member in members if member.name == "choices"]
+    if not choices:
+        return unchanged  # no chunk of a chat
+    spoken = [Edit(choice.value_start, choice.end, _SILENT_CHOICE) for choice in choices]
+    return _edited(event, events, text, sorted([without_usage, *spoken]))
+
+
+def _without(members: Sequence[Member], name: str) -> Edit:
+    """Takes out that member and one of the commas beside it."""
+    number = next(number for number, member in enumerate(members) if member.name == name)
+    if number:
+        return Edit(members[number - 1].end, members[number].end)
+    following = members[1].start if len(members) > 1 else members[0].end
+    return Edit(members[0].start, following)
+
+
+def _edited(event: Event, events: bytes, text: str, edits: Sequence[Edit]) -> bytes:
+    """The bytes of the event with its data edited, line by line: what is between its data lines stays.
+
+    A line of which an edit leaves nothing goes with its line end.
+    """
+    replaced = [(len(encode(text[: edit.start])), len(encode(text[: edit.end])), encode(edit.text)) for edit in edits]
+    pieces, at, offset = [], event.start, 0
+    for line in event.lines:
+        value = events[line.start : line.end]
+        shorter = _replace(value, [(start - offset, end - offset, new) for start, end, new in replaced])
+        if shorter != value and not shorter.strip():
+            pieces.append(events[at : line.line_start])
+            at = line.line_end
+        else:
+            pieces += [events[at : line.start], shorter]
+            at = line.end
+        offset += len(value) + 1  # the line feed that joins it to the next
+    return b"".join([*pieces, events[at : event.end]])
+
+
+def _replace(value: bytes, edits: Sequence[tuple[int, int, bytes]]) -> bytes:
+    """`value` with what these edits change in it; they are in order, and may begin before it and end behind it."""
+    pieces, at = [], 0
+    for start, end, new in edits:
+        if end <= 0 or start > len(value):
+            continue
+        pieces += [value[at : max(start, 0)], new if start >= 0 else b""]
+        at = min(end, len(value))
+    return b"".join([*pieces, value[at:]])

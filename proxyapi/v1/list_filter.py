@@ -1,0 +1,162 @@
+"""Owns lists of upstream's (`{"data": [{"id": …}, …], "has_more": …}`) of which a caller may see a part only.
+
+Items and pages that are shown keep their bytes: the text is cut by places. A list that cannot be read, or that could
+be read in two ways, is refused with `UnreadableList`: what cannot be filtered is not shown. `first_id` and `last_id`
+are of what is shown. Where a page has nothing for the caller, the following ones are asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any, NoReturn
+from urllib.parse import parse_qsl, urlencode
+
+from proxyapi.bodies import large_bodies
+from proxyapi.bodies.json_members import Doubled, Member, decode, encode, make_object, past_space, read_object
+from proxyapi.exceptions import UnreadableList
+from proxyapi.upstream import client
+from proxyapi.upstream.client import UpstreamAnswer, UpstreamRequest
+
+MOST_PAGES = 20
+# Given all ids of a page, which of them the caller may see.
+Keeps = Callable[[Sequence[str]], Awaitable[Callable[[str], bool]]]
+Item = tuple[str, int, int]  # its id, and its place in the text
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(strict=False, object_pairs_hook=make_object, parse_constant=_refuse)
+
+
+class _Reader(json.JSONDecoder):
+    """Reads the members of a list; of a member that is an array, its items with their places."""
+
+    def raw_decode(self, text: str, idx: int = 0) -> tuple[Any, int]:
+        return _read_items(text, idx) if text[idx : idx + 1] == "[" else _DECODER.raw_decode(text, idx)
+
+
+_READER = _Reader()
+
+
+class ListPage:
+    """One page of a list, with the places of its items.
+
+    Raises `UnreadableList` if it is none, or if a client could find items in it that are not seen here.
+    """
+
+    def __init__(self, body: bytes, content_type: str) -> None:
+        if content_type.partition(";")[0].strip().lower() not in {"", "application/json"}:
+            raise UnreadableList
+        try:
+            self._text = decode(body)
+            self._members = read_object(self._text, _READER)
+            self._data = self._find_data()
+            self.items: list[Item] = self._data.value
+        except (ValueError, RecursionError) as error:
+            raise UnreadableList from error
+
+    @property
+    def has_more(self) -> bool:
+        return any(member.value is True for member in self._members if member.name == "has_more")
+
+    def kept(self, keeps: Callable[[str], bool]) -> list[Item]:
+        """The items that the caller may see."""
+        return [item for item in self.items if keeps(item[0])]
+
+    def shown(self, kept: Sequence[Item]) -> bytes:
+        """The page with these items only."""
+        edits: list[tuple[int, int, str]] = []
+        if len(kept) < len(self.items):
+            text = ",".join(self._text[start:end] for _, start, end in kept)
+            edits.append((self._data.value_start, self._data.end, f"[{text}]"))
+        values = {"first_id": kept[0][0] if kept else None, "last_id": kept[-1][0] if kept else None}
+        if not kept:
+            values["has_more"] = False  # type: ignore[assignment]  # else clients that go on by `last_id` never end
+        for member in self._members:
+            if member.name in values and member.value and member.value != values[member.name]:
+                edits.append((member.value_start, member.end, json.dumps(values[member.name])))
+        text = self._text
+        for start, end, new in sorted(edits, reverse=True):
+            text = text[:start] + new + text[end:]
+        return encode(text)
+
+    def _find_data(self) -> Member:
+        """The member with the items; nothing else in the list may hold any."""
+        names = [member.name.casefold() for member in self._members]
+        data = next((member for member in self._members if member.name == "data"), None)
+        others = [member for member in self._members if member is not data]
+        if data is None or not isinstance(data.value, list) or len(set(names)) < len(names):
+            raise ValueError("it is not a list, or more than one")
+        if any(isinstance(one.value, dict | list) for one in others):
+            raise ValueError("it may have items elsewhere")
+        if any(isinstance(one.value, float) and not math.isfinite(one.value) for one in others):
+            raise ValueError("it is not JSON")
+        return data
+
+
+async def own_page(request: UpstreamRequest, answer: UpstreamAnswer, keeps: Keeps) -> tuple[UpstreamAnswer, bytes]:
+    """The first page that has something for the caller, and its bytes as they may be seen.
+
+    Raises:
+        UnreadableList: upstream's answer cannot be filtered.
+        UpstreamFailure: upstream cannot be read to the end.
+        DatabaseUnavailable: only the database knows whose the items are, and it is away.
+    """
+    for number in range(MOST_PAGES):
+        try:
+            body = await answer.read()
+        finally:
+            answer.close()
+        if answer.status != 200:
+            raise UnreadableList
+        page = await large_bodies.run(len(body), ListPage, body, answer.content_type)
+        may_see = await keeps([object_id for object_id, _, _ in page.items])
+        following = _following(request, page)
+        kept = await large_bodies.run(len(body), page.kept, may_see)
+        if kept or following is None or number == MOST_PAGES - 1:
+            break
+        next_answer = await client.send(following)
+        if next_answer.status >= 300:
+            next_answer.close()
+            break
+        answer = next_answer
+    return answer, await large_bodies.run(len(body), page.shown, kept)
+
+
+def _following(request: UpstreamRequest, page: ListPage) -> UpstreamRequest | None:
+    """The request for the page after this one; None if there is none, or if the caller walks backwards."""
+    query = parse_qsl(request.query, keep_blank_values=True)
+    if not page.has_more or not page.items or any(name == "before" for name, _ in query):
+        return None
+    kept = [(name, value) for name, value in query if name != "after"]
+    return replace(request, query=urlencode([*kept, ("after", page.items[-1][0])]))
+
+
+def _read_items(text: str, start: int) -> tuple[list[Item], int]:
+    """The items of the array that begins at `start`, and its end. Raises ValueError, RecursionError."""
+    items: list[Item] = []
+    at = past_space(text, start + 1)
+    while text[at : at + 1] != "]":
+        if items:
+            if text[at : at + 1] != ",":
+                raise ValueError("two items without a comma")
+            at = past_space(text, at + 1)
+        item, item_end = _DECODER.raw_decode(text, at)
+        items.append((_id_of(item), at, item_end))
+        at = past_space(text, item_end)
+    return items, at + 1
+
+
+def _id_of(item: Any) -> str:
+    """The one id of an item. Raises ValueError if it has none, or could be read as having another."""
+    if not isinstance(item, dict) or isinstance(item, Doubled):
+        raise ValueError("an item is no object, or one that can be read in two ways")
+    ids = [value for name, value in item.items() if name.casefold() == "id"]
+    if len(ids) != 1 or not isinstance(item.get("id"), str):
+        raise ValueError("an item has no id, or more than one")
+    return str(item["id"])

@@ -1,0 +1,235 @@
+"""`/v1`: OpenAI's own API, passed through; a client needs to change its base URL and its key only.
+
+The order of a call: key checked, its limits counted → route open? → body received (a form: on its way up already) →
+policy (`proxyapi.dispatch.model_policy`) reads a copy → budget (of a form: before its last byte goes) → `Call.begin` →
+upstream → the answer passes → `Call.end`. Bytes pass unchanged; `proxyapi.streams.injected_usage` has the one
+exception.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, cast
+from urllib.parse import parse_qsl
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from rest_framework.authentication import BaseAuthentication
+
+from proxyapi import openapi
+from proxyapi.bodies import large_bodies, model_places, request_encoding
+from proxyapi.bodies.json_members import Member
+from proxyapi.call import gateway_fields
+from proxyapi.call.call_request import ProxyRequest
+from proxyapi.call.capacity import capacity
+from proxyapi.call.uploads import FormUpload
+from proxyapi.dispatch import model_policy
+from proxyapi.dispatch.authentication import BearerAuthentication
+from proxyapi.dispatch.base_urls import has_endpoint_twice, unknown_endpoint
+from proxyapi.dispatch.permissions import is_allowed
+from proxyapi.dispatch.view import CallView
+from proxyapi.exceptions import NotFound, WebSocketRefused
+from proxyapi.keys.keyring import BUILT_IN, Caller
+from proxyapi.object_owners import object_access
+from proxyapi.routes import METHODS, Route, find_route
+from proxyapi.streams import injected_usage
+from proxyapi.streams.injected_usage_support import REFUSALS, usage_requests
+from proxyapi.streams.relay import (
+    CHAT,
+    CHAT_WITHOUT_USAGE,
+    ERROR_OBJECT,
+    RESPONSES,
+    BodyRelay,
+    Dialect,
+    EventRelay,
+    RelayResponse,
+    resumed,
+)
+from proxyapi.upstream.client import UpstreamAnswer, UpstreamRequest
+from proxyapi.upstream.passed_headers import pass_up, without_encoding
+from proxyapi.v1.list_filter import Keeps, own_page
+from usage.answers import begins_object
+
+# Of the streams of each family of routes; others' are told of errors in `ERROR_OBJECT`.
+DIALECTS = {"responses": RESPONSES, "chat/completions": CHAT, "completions": CHAT}
+
+
+class PassThroughView(CallView):
+    """Every route of every open family."""
+
+    authentication_classes: tuple[type[BaseAuthentication], ...] = (BearerAuthentication,)
+    http_method_names: ClassVar[list[str]] = ["get", "head", "post", "delete", "options"]  # type: ignore[misc]  # Django's attribute
+    route = "/v1/*"
+    found: Route | None = None
+
+    def setup(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        super().setup(request, *args, **kwargs)
+        self.raw_path = self.call.request.raw_path.decode("ascii", "replace")
+        self.found = find_route(self.raw_path.removeprefix("/v1"))
+        # Upstream is asked with GET for a HEAD, which not every server knows; the answer's body stays here.
+        self.method = "GET" if request.method == "HEAD" else request.method or ""
+        if self.found is not None:
+            self.call.route = self.found.name
+            self.call.answer.states_usage = self.found.family.states_usage
+
+    async def admit(self, request: ProxyRequest) -> None:
+        """The key is in the head, so a stranger's body is not received at all."""
+        capacity.check_room()
+        await self.let_in(request)
+
+    @openapi.unlisted
+    async def handle(self, request: ProxyRequest, path: str) -> HttpResponseBase:
+        route = self.open_route(request)
+        call = request.call_request
+        upstream_request = UpstreamRequest(
+            self.method,
+            route.path,
+            credentials=gateway_fields.caller_credentials(request.caller),
+            deadline=asyncio.get_running_loop().time() + settings.REQUEST_TIMEOUT,
+            query=gateway_fields.passed_query(call.raw_query),
+            headers=pass_up(call.raw_headers),
+        )
+        dialect = DIALECTS.get(route.family.name, ERROR_OBJECT)
+        if self.method == "GET":
+            dialect = resumed(dialect)
+        encoding = request_encoding.encoding_of(call.META) if request.method == "POST" or call.announces_body else ""
+        if request.method == "POST" and call.is_form and route.family.takes_forms:
+            self.send_form(upstream_request, encoding)
+        else:
+            await call.read_body()
+            members = await model_policy.read_json(call.raw_body, call.META.get("CONTENT_TYPE", ""))
+            self.read_fields(members, request)
+            upstream_request.content, upstream_request.body = call.sent_body or None, members
+            if encoding:
+                upstream_request.decoded_size = len(call.raw_body)
+            if route.name == "/v1/chat/completions" and self.call.stream and usage_requests.are_made:
+                asked = await large_bodies.run(len(call.raw_body), injected_usage.ask_in, call.raw_body, members)
+                if asked is not None:
+                    asking = replace(upstream_request, content=asked, decoded_size=None)
+                    if encoding:  # what we have added is not encoded again
+                        asking.headers = without_encoding(asking.headers)
+                    return await self.relayed(asking, CHAT_WITHOUT_USAGE, as_it_came=upstream_request)
+        return await self.relayed(upstream_request, dialect)
+
+    get = head = post = delete = handle
+
+    @property
+    def allowed_methods(self) -> list[str]:
+        """Those that OpenAI's API has at this path, as far as that is known."""
+        known = METHODS if self.found is None else self.found.methods
+        return [*known[:1], *(["HEAD"] if "GET" in known else []), *known[1:], "OPTIONS"]
+
+    def open_route(self, request: ProxyRequest) -> Route:
+        if request.META.get("HTTP_UPGRADE", "").lower() == "websocket":
+            raise WebSocketRefused
+        route = self.found
+        if route is None or has_endpoint_twice(route):
+            raise unknown_endpoint(request.method, request.path, self.raw_path, request.call_request.root_path)
+        name = route.family.name
+        if name not in settings.V1_ROUTES:
+            words = f"/v1/{name} is closed on this gateway; its setting V1_ROUTES can open it, by the name {name}."
+            raise NotFound(words)
+        return route
+
+    def send_form(self, upstream_request: UpstreamRequest, encoding: str) -> None:
+        """The form goes up as it arrives, encoded if it is."""
+        call = self.call.request
+        call.incoming_body.take_large_form()
+        call.incoming_body.check_announced()  # before upstream hears of it
+        self.call.form = upstream_request.upload = FormUpload(
+            call.incoming_body, call.raw_headers, self.read_form_fields, encoding
+        )
+        assert upstream_request.headers is not None  # noqa: S101  (a call that passes through has its own)
+        if call.incoming_body.announced is not None:
+            upstream_request.headers["Content-Length"] = str(call.incoming_body.announced)
+
+    def read_fields(self, members: list[Member], request: ProxyRequest) -> None:
+        models, streams = model_policy.values(members, "model"), model_policy.values(members, "stream")
+        self.call.model = models[-1] if models and isinstance(models[-1], str) else ""
+        self.call.stream = streams[-1] is True if streams else asks_for_stream(request.call_request.raw_query)
+
+    async def read_form_fields(self, form: FormUpload) -> None:
+        """All of it is here but its last piece: upstream cannot act on it yet, so policy is in time."""
+        self.call.model = next(iter(form.field("model")), "")
+        self.call.stream = "true" in map(str.lower, form.field("stream"))
+        self.call.request.body_received()
+        assert self.found is not None  # noqa: S101  (it is open)
+        caller = cast(ProxyRequest, self.request).caller
+        if caller.allowed_models:
+            size = sum(len(part.content) for part in form.parts)
+            named = await large_bodies.run(size, lambda: model_places.in_fields(form.fields()))
+            named += model_places.in_query(self.call.request.raw_query.decode("latin-1"))
+            model_policy.check_models(self.found.path, "POST", named, caller)
+        self.call.new_objects.exclude(await object_access.check_form(form.parts, caller))
+        await self.hold("POST", self.found.path, form.sizes())
+
+    async def relayed(
+        self, request: UpstreamRequest, dialect: Dialect, as_it_came: UpstreamRequest | None = None
+    ) -> HttpResponseBase:
+        """The answer to `request`; `as_it_came` is the caller's own request, if usage was asked for in it."""
+        answer = await self.ask(request, dialect)
+        if as_it_came is not None and answer.status in REFUSALS:
+            answer = await self.ask_without_usage(answer, as_it_came)
+        if answer.status < 300 and (keeps := self.list_filter()) is not None:
+            answer, page = await own_page(request, answer, keeps)  # what it cannot read it refuses
+            response = await self.whole(answer, lambda _: page)
+            del response["link"]  # it may name what this key does not see
+            return response
+        if await self.is_stream(answer):
+            return RelayResponse(EventRelay(self.call, answer, dialect))
+        if answer.is_text or answer.status >= 300 or await self.is_object(answer):
+            return await self.whole(answer)
+        return RelayResponse(BodyRelay(self.call, answer))
+
+    async def is_object(self, answer: UpstreamAnswer) -> bool:
+        """Whether an answer in which usage may be stated is a JSON object, though its label says something else."""
+        return self.call.answer.states_usage and self.request.method == "POST" and await answer.begins_as(begins_object)
+
+    async def ask_without_usage(self, refusal: UpstreamAnswer, request: UpstreamRequest) -> UpstreamAnswer:
+        """Upstream's answer to the caller's own body, if `refusal` names the field that was added to it.
+
+        This is the one call that is sent again: upstream refused it for a field, before it did any work, so nothing
+        was billed. If the body is refused without the field, too, the field was not at fault, and goes on being added:
+        a caller could put its name into an error.
+        """
+        try:
+            body = await refusal.read()
+        finally:
+            refusal.close()
+        if not usage_requests.may_be_refusal(refusal.status, body):
+            return refusal
+        answer = await self.send(request)
+        if answer.status < 300:
+            usage_requests.give_up()
+        return answer
+
+    def list_filter(self) -> Keeps | None:
+        """Which items of the answer the caller may see; None if it is no list, or all of it is for the caller."""
+        if self.method != "GET":
+            return None
+        caller, route = cast(ProxyRequest, self.request).caller, self.found
+        if route is None:
+            return None
+        if route.name == "/v1/models":
+            return models_of(caller) if caller.allowed_models else None
+        return objects_of(caller) if route.is_collection and caller.name != BUILT_IN else None
+
+
+def models_of(caller: Caller) -> Keeps:
+    async def keeps(model_ids: Sequence[str]) -> Callable[[str], bool]:
+        return lambda model_id: is_allowed(model_id, caller.allowed_models)
+
+    return keeps
+
+
+def objects_of(caller: Caller) -> Keeps:
+    return lambda object_ids: object_access.visible(object_ids, caller)
+
+
+def asks_for_stream(query: bytes) -> bool:
+    """Whether a GET is for a stream. (Django would refuse a query of many fields, which is upstream's to judge.)"""
+    given = [value for name, value in parse_qsl(query.decode("latin-1")) if name == "stream"]
+    return bool(given) and given[-1].lower() in {"true", "1"}

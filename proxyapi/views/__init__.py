@@ -1,1 +1,0 @@
-"""One small class per endpoint; `base` has what they share."""
