@@ -23,13 +23,14 @@ RARE_KEY, RARE_MODEL = "team-rare", "gpt-4.5-preview-2025-02-27"
 
 
 def fill(count: int) -> None:
-    """Raises whatever the database raises. The tables are there, the indexes of `usage.search` are better not."""
+    """Raises whatever the database raises. The tables are there, the indexes of `usage.page_data.search` are better
+    not."""
     from django.db import connection
 
     from usage.models import Span
-    from usage.retention import MINUTES_KEPT
-    from usage.rollups import Rollup
-    from usage.rows import COLUMNS
+    from usage.shipping.rows import COLUMNS
+    from usage.sums.rollups import Rollup
+    from usage.upkeep.retention import MINUTES_KEPT
 
     chance = random.Random(1)
     pool = list(_pool(chance))
@@ -69,8 +70,8 @@ def fill(count: int) -> None:
 
 
 def _pool(chance: random.Random) -> Iterator[dict[str, Any]]:
-    from usage.pricing import Pricer
-    from usage.rows import FIELDS
+    from usage.money.row_pricing import Pricer
+    from usage.shipping.rows import FIELDS
 
     pricer = Pricer()
     defaults = {name: None if field.null else field.get_default() for name, field in FIELDS.items()}

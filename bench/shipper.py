@@ -86,7 +86,7 @@ def write_journal(journal: Path, calls: int) -> int:
     """The segments of a dead writer; returns their size in bytes."""
     from uuid_utils import uuid7
 
-    from usage.records import frame
+    from usage.journal.records import frame
 
     journal.mkdir(mode=0o700)
     writer, chance = uuid7(), random.Random(1)
@@ -151,8 +151,8 @@ def text(chance: random.Random, size: int) -> str:
 
 
 def ship(journal: Path, *, profile: bool) -> None:
-    from usage.delivery import Delivery
-    from usage.shipper import adopt_dead
+    from usage.shipping.delivery import Delivery
+    from usage.shipping.shipper import adopt_dead
 
     if not profile:
         adopt_dead(journal, Delivery(journal))

@@ -35,9 +35,9 @@ from proxyapi.strangers.body_memory import stranger_budget  # noqa: E402  (after
 from proxyapi.streams.sending import Send  # noqa: E402  (after Django is set up)
 from proxyapi.upstream import client as upstream  # noqa: E402  (after Django is set up)
 from usage.ledger import ledger  # noqa: E402  (after Django is set up)
-from usage.live import worker_state  # noqa: E402  (after Django is set up)
-from usage.reservations import reservations  # noqa: E402  (after Django is set up)
-from usage.workers import Worker  # noqa: E402  (after Django is set up)
+from usage.live.status import worker_state  # noqa: E402  (after Django is set up)
+from usage.live.worker_files import Worker  # noqa: E402  (after Django is set up)
+from usage.money.reservations import reservations  # noqa: E402  (after Django is set up)
 
 # An export is an ordinary iterator, which Django's handler reads whole.
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")

@@ -1,6 +1,6 @@
 """Owns what a page says while the database does not answer: 503 and a few words, which need none.
 
-One that says nothing at all is away too: a page waits for it no longer than `usage.patience` has.
+One that says nothing at all is away too: a page waits for it no longer than `usage.database.patience` has.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 
-from usage.patience import limited_patience
+from usage.database.patience import limited_patience
 
 logger = logging.getLogger(__name__)
 

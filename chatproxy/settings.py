@@ -12,7 +12,7 @@ from psycopg.pq import Conninfo
 
 from chatproxy import environment
 from chatproxy.service_urls import DATABASE_FORM, ENCODE
-from usage.patience import ImpatientConnection
+from usage.database.patience import ImpatientConnection
 
 VERSION = "0.1.0"
 BASE_DIR = environment.BASE_DIR
@@ -233,9 +233,9 @@ SPECTACULAR_SETTINGS = {
 UNFOLD = {
     "SITE_TITLE": "chatproxy",
     "SITE_HEADER": "chatproxy",
-    "SITE_URL": "usage.base_url.home",
+    "SITE_URL": "usage.page_data.base_url.home",
     "SITE_SYMBOL": "hub",
-    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "usage.base_url.icon"}],
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "usage.page_data.base_url.icon"}],
     "SHOW_HISTORY": False,
     # Blue, as the pages' own colours are (usage/static/usage/pages.css).
     "COLORS": {

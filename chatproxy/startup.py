@@ -21,7 +21,7 @@ from chatproxy.database_refusals import is_lasting, reason_of
 from chatproxy.database_settings import find_fault
 from proxyapi.upstream.loops import is_own_address
 from proxyapi.upstream.proxies import proxy_fault
-from usage.database_lock import wait_for_lock
+from usage.database.lock import wait_for_lock
 
 PORT_FREE_WITHIN = 3.0  # seconds; the workers of a killed master need a moment to see it
 DATABASE_UP_WITHIN = 60.0

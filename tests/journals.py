@@ -10,8 +10,8 @@ from typing import Any
 
 from uuid_utils import uuid7
 
-from usage.journal import Journal, Sync
-from usage.records import scan
+from usage.journal.records import scan
+from usage.journal.writer import Journal, Sync
 
 Record = dict[str, Any]
 FACTS = {"route": "/openai", "key_name": "default"}

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from usage.delivery import Delivery
-from usage.histogram import bucket
-from usage.journal import Journal
-from usage.kept_lines import DEAD_LETTERS
+from usage.answers.tokens import COUNTS
+from usage.journal.kept_lines import DEAD_LETTERS
+from usage.journal.records import frame
+from usage.journal.writer import Journal
 from usage.models import Request, UsageDay, UsageHour
-from usage.records import frame
-from usage.rollups import DAY_SUMS, HISTOGRAMS, MAXES, SUMS
-from usage.shipper import Shipper, adopt_dead
-from usage.tokens import COUNTS
-from usage.verify import find_faults
+from usage.shipping.delivery import Delivery
+from usage.shipping.shipper import Shipper, adopt_dead
+from usage.sums.histogram import bucket
+from usage.sums.rollups import DAY_SUMS, HISTOGRAMS, MAXES, SUMS
+from usage.upkeep.verify import find_faults
 
 Row = dict[str, Any]
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)

@@ -10,8 +10,8 @@ from typing import Any
 from django.test import Client
 
 from tests.ledgers import call, call_id
-from usage.pricing import Pricer
-from usage.rows import write_rows
+from usage.money.row_pricing import Pricer
+from usage.shipping.rows import write_rows
 
 REQUESTS = "/admin/usage/request/"
 ERRORS = "/admin/usage/errors/"

@@ -16,7 +16,7 @@ from chatproxy.login_throttle import PER_NETWORK
 from tests.all_pages import hidden_fields
 from tests.gateway import PATIENCE, SECURITY_KEY, Gateway
 from usage.addresses import both_forms, mapped_address, plain_address
-from usage.search import _conditions, read_filters
+from usage.page_data.search import _conditions, read_filters
 
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 

@@ -26,7 +26,7 @@ from tests import ledgers
 from tests.gateway import Gateway
 from tests.pages import text_of
 from usage.models import Hold
-from usage.rows import write_rows
+from usage.shipping.rows import write_rows
 
 pytestmark = pytest.mark.django_db
 

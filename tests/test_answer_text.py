@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from tests.test_bodies import LIMIT, PNG_BASE64
 from tests.test_redaction import EXTRA, SECURITY_KEY, TOKENS, surroundings
-from usage.answer_text import AnswerText
-from usage.answers import Answer
-from usage.bodies import LONGEST_MARK, MARGIN, SLACK
-from usage.redaction import REDACTED, redact
+from usage.answers.answer import Answer
+from usage.answers.answer_text import AnswerText
+from usage.bodies.kept_bodies import LONGEST_MARK, MARGIN, SLACK
+from usage.bodies.redaction import REDACTED, redact
 
 
 def feed(answer: AnswerText, *events: bytes) -> None:

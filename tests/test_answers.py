@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxyapi.streams.sse import EventFramer
-from usage.answers import Answer
-from usage.tokens import read_counts
+from usage.answers.answer import Answer
+from usage.answers.tokens import read_counts
 
 CHAT_USAGE = {
     "prompt_tokens": 19,

@@ -24,8 +24,8 @@ from tests.gateway import Gateway
 from tests.ledgers import call_id
 from tests.raw_upstream import until
 from tests.simulator.server import Simulator
-from usage import responses
 from usage.models import PendingResponse
+from usage.shipping import response_usage
 
 REQUEST = UpstreamRequest("GET", "/responses", Credentials("sk-any"), deadline=0.0)
 
@@ -80,7 +80,7 @@ def test_one_that_hangs_holds_up_no_other(
 
 
 def test_a_look_is_shorter_than_its_lease() -> None:
-    assert timedelta(seconds=2 * PATIENCE) <= responses.LEASE
+    assert timedelta(seconds=2 * PATIENCE) <= response_usage.LEASE
 
 
 @pytest.fixture
@@ -97,14 +97,14 @@ async def test_a_lease_that_has_passed_is_no_second_look_of_the_same_process(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, three_pending: list[str]
 ) -> None:
     settings.BACKGROUND_POLL_SECONDS, settings.OPENAI_API_KEY = 0.001, "sk-any"
-    monkeypatch.setattr(responses, "LEASE", timedelta(0))
+    monkeypatch.setattr(response_usage, "LEASE", timedelta(0))
     asked: list[str] = []
     leases = 0
 
     def count(limit: int) -> list[PendingResponse]:
         nonlocal leases
         leases += 1
-        return responses.lease_pending(limit)
+        return response_usage.lease_pending(limit)
 
     async def hang(response: PendingResponse) -> None:
         asked.append(response.response_id)

@@ -136,8 +136,8 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
 MAKE_OLD_CALLS = """
 from datetime import UTC, datetime, timedelta
 from tests.ledgers import call
-from usage.pricing import Pricer
-from usage.rows import write_rows
+from usage.money.row_pricing import Pricer
+from usage.shipping.rows import write_rows
 moment = datetime.now(UTC) - timedelta(days=500)
 write_rows(Pricer().priced([call(moment + timedelta(minutes=number)) for number in range(20)]))
 """

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.test_redaction import EXTRA, SECURITY_KEY, TOKENS, as_unicode_escapes, surroundings
-from usage.bodies import LONGEST_MARK, MARGIN, SLACK, keep_body
-from usage.elision import elide
-from usage.redaction import REDACTED
+from usage.bodies.elision import elide
+from usage.bodies.kept_bodies import LONGEST_MARK, MARGIN, SLACK, keep_body
+from usage.bodies.redaction import REDACTED
 
 JSON = "application/json"
 FORM = "multipart/form-data; boundary=XbX"

@@ -25,7 +25,7 @@ from tests.disks import wait_until
 from tests.gateway import Gateway, run_gateway
 from tests.key_box import insert
 from tests.simulator.server import Simulator
-from usage.prices import highest_cost
+from usage.money.prices import highest_cost
 
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 200}
 RESPONSE = {"model": "gpt-4o-mini", "input": "hi", "max_output_tokens": 200}

@@ -32,8 +32,8 @@ from proxyapi.upstream.client import Credentials, UpstreamRequest
 from tests.gateway import Gateway
 from tests.simulator.server import Simulator
 from tests.simulator.tokens import estimate_chat_prompt_tokens
+from usage.money.prices import Most, highest_cost
 from usage.own_prices import OwnPrice
-from usage.prices import Most, highest_cost
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 HI = [{"role": "user", "content": "hi"}]

@@ -17,9 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.ledgers import NOON, Row, call, call_id, end, ship, stored, stored_sums, sums_of
-from usage import rows as usage_rows
 from usage.counters import counters
-from usage.holds import find_strays, spent_by
 from usage.models import (
     CountedResponse,
     ErrorTotal,
@@ -30,11 +28,13 @@ from usage.models import (
     UsageHour,
     UsageTotal,
 )
-from usage.pricing import Pricer
-from usage.repricing import reprice
-from usage.responses import COUNTED_BEFORE, COUNTED_LATER, ROUTES
-from usage.rows import write_rows
-from usage.verify import find_faults
+from usage.money.holds import find_strays, spent_by
+from usage.money.row_pricing import Pricer
+from usage.shipping import rows as usage_rows
+from usage.shipping.response_usage import COUNTED_BEFORE, COUNTED_LATER, ROUTES
+from usage.shipping.rows import write_rows
+from usage.upkeep.repricing import reprice
+from usage.upkeep.verify import find_faults
 
 pytestmark = pytest.mark.django_db
 

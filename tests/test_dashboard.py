@@ -16,12 +16,12 @@ from django.test.utils import CaptureQueriesContext
 
 from tests.ledgers import call
 from tests.pages import DASHBOARD, HOSTILE, make_call, make_failure, text_of
-from usage import dashboard as dashboard_module
-from usage import live as live_module
 from usage.counters import Sum
-from usage.live import Live
-from usage.pricing import Pricer
-from usage.rows import write_rows
+from usage.live import status as live_module
+from usage.live.status import Live
+from usage.money.row_pricing import Pricer
+from usage.page_data import dashboard_tiles as dashboard_module
+from usage.shipping.rows import write_rows
 
 pytestmark = pytest.mark.django_db
 JSON = "/admin/usage/dashboard.json"

@@ -24,10 +24,10 @@ from tests.ledgers import (
     stored,
     write,
 )  # fmt: skip
-from usage.kept_lines import DAMAGED, DEAD_LETTERS
+from usage.journal.kept_lines import DAMAGED, DEAD_LETTERS
+from usage.journal.records import frame
 from usage.models import ErrorTotal, Request, UsageHour
-from usage.records import frame
-from usage.shipper import replay
+from usage.shipping.shipper import replay
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("impatient_shipper")]
 

@@ -21,8 +21,8 @@ from proxyapi.keys.keyring import Keyring
 from proxyapi.limits import limiter
 from proxyapi.limits.limiter import Limiter
 from proxyapi.object_owners import ownership
-from usage import retention
-from usage.retention import DailyPruning
+from usage.upkeep import retention
+from usage.upkeep.retention import DailyPruning
 
 PATIENCE = 30.0
 ERRORS: list[Exception] = [

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.gateway import SECURITY_KEY, Gateway, run_gateway
-from usage.error_words import LONGEST_TEXT, body_error, status_words
+from usage.answers.error_words import LONGEST_TEXT, body_error, status_words
 
 NGINX = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1></center>"
 NGINX += b"\r\n<hr><center>nginx/1.25.3</center>\r\n</body>\r\n</html>\r\n"

@@ -15,9 +15,9 @@ from django.test.utils import CaptureQueriesContext
 
 from tests.ledgers import call, call_id
 from tests.pages import ERRORS, HOSTILE, make_call, make_failure, text_of
-from usage.error_groups import Group, Kind
 from usage.models import KnownError, Request
-from usage.rows import interrupted, write_rows
+from usage.page_data.error_groups import Group, Kind
+from usage.shipping.rows import interrupted, write_rows
 
 pytestmark = pytest.mark.django_db
 MARK = "/admin/usage/errors/mark/"

@@ -12,9 +12,9 @@ import pytest
 from proxyapi.streams import sse
 from proxyapi.streams.injected_usage import take_out
 from proxyapi.streams.sse import EventFramer
-from usage import event_stream
-from usage.answer_text import AnswerText
-from usage.answers import Answer
+from usage.answers import event_stream
+from usage.answers.answer import Answer
+from usage.answers.answer_text import AnswerText
 
 BOM = b"\xef\xbb\xbf"
 CHUNK = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "gpt-4o-mini"}

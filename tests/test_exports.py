@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from tests.ledgers import call, call_id
 from tests.pages import HOSTILE, ISOLATE, OVERRIDE, make_call, make_failure
-from usage import exports
-from usage.inert import UNSEEN, cell, inert
+from usage.page_data import exports
+from usage.page_data.untrusted_text import UNSEEN, cell, inert
 from usage.pages.export import _one_by_one
-from usage.rows import write_rows
+from usage.shipping.rows import write_rows
 
 CALLS = "/admin/usage/request/export.{}"
 SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20\t\r\n"  # that begin a formula; some spreadsheets read the full-width ones, too

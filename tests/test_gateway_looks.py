@@ -11,20 +11,20 @@ from django.db import connection
 from django.test import Client
 
 from tests.ledgers import NOON, Row, assert_sums_are_right, call
-from usage.dashboard import read_key_dashboard
-from usage.exports import export_calls
-from usage.holds import spent_by
-from usage.log import read_counters, read_newest, read_newest_of
 from usage.models import Dimension, ErrorTotal, Request, UsageHour, UsageTotal
-from usage.pricing import Pricer
-from usage.ranges import TimeRange
-from usage.report import read_report
-from usage.retention import hours_with_pruned_calls
-from usage.rows import COLUMNS, DEFAULTS, MARKS, least_stub, stub, write_rows
-from usage.search import Filters
-from usage.summing import sum_anew
-from usage.totals import read_by_value
-from usage.verify import changed_rows, find_faults
+from usage.money.holds import spent_by
+from usage.money.row_pricing import Pricer
+from usage.page_data.dashboard_tiles import read_key_dashboard
+from usage.page_data.exports import export_calls
+from usage.page_data.newest_calls import read_counters, read_newest, read_newest_of
+from usage.page_data.search import Filters
+from usage.shipping.rows import COLUMNS, DEFAULTS, MARKS, least_stub, stub, write_rows
+from usage.sums.ranges import TimeRange
+from usage.sums.report import read_report
+from usage.sums.totals import read_by_value
+from usage.upkeep.rebuild_totals import sum_anew
+from usage.upkeep.retention import hours_with_pruned_calls
+from usage.upkeep.verify import changed_rows, find_faults
 
 pytestmark = pytest.mark.django_db
 

@@ -9,7 +9,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
 from tests.roles import browser_of, make_groups, person, staff
-from usage.grants import groups_within, held_by, may_change_user
+from usage.pages.grants import groups_within, held_by, may_change_user
 
 pytestmark = pytest.mark.django_db
 USERS, GROUPS = "/admin/auth/user/", "/admin/auth/group/"
@@ -188,7 +188,7 @@ def test_the_role_admin_is_bounded_by_itself() -> None:
 def test_what_was_saved_is_looked_at_once_more(manager: User, browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Should a form ever offer too much, nothing of it stays."""
     weak = User.objects.create_user("weak")
-    monkeypatch.setattr("usage.accounts_admin.held_by", lambda _person: Permission.objects.all())
+    monkeypatch.setattr("usage.pages.accounts_admin.held_by", lambda _person: Permission.objects.all())
     lacked = Permission.objects.get(codename="view_requestbody")
     answer = browser.post(f"{USERS}{weak.pk}/change/", fields_of(weak, user_permissions=[lacked.pk], email="a@b.cd"))
 

@@ -11,7 +11,7 @@ from django.db import connection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usage.histogram import ENDS, FIRST_END, LAST, bucket, percentile
+from usage.sums.histogram import ENDS, FIRST_END, LAST, bucket, percentile
 
 SHARES = [0.01, 0.1, 0.5, 0.9, 0.95, 0.99, 0.999, 1.0]
 LATENCIES = st.floats(FIRST_END, ENDS[-1], exclude_max=True)

@@ -12,15 +12,15 @@ import pytest
 from django.utils import timezone
 
 from tests.ledgers import NOON, begin, call, end, leave, ship
-from usage import verify
-from usage.delivery import Delivery
-from usage.holds import Spent, drop_orphans, spent_by
 from usage.models import Hold, PendingResponse, UsageDay
-from usage.pricing import Pricer
-from usage.responses import forget_pending
-from usage.rows import write_rows
-from usage.shipper import adopt_dead
-from usage.verify import find_faults
+from usage.money.holds import Spent, drop_orphans, spent_by
+from usage.money.row_pricing import Pricer
+from usage.shipping.delivery import Delivery
+from usage.shipping.response_usage import forget_pending
+from usage.shipping.rows import write_rows
+from usage.shipping.shipper import adopt_dead
+from usage.upkeep import verify
+from usage.upkeep.verify import find_faults
 
 pytestmark = pytest.mark.django_db
 

@@ -17,10 +17,10 @@ import pytest
 from chatproxy.environment import BASE_DIR
 from tests.disks import PretendedOS, fill, small_disk, wait_until
 from tests.journals import FACTS, die, ids, new_id, pass_a_second, read, running
-from usage import journal as journal_module
-from usage import segments
-from usage.journal import Journal, StorageFull, Sync
-from usage.records import frame, scan
+from usage.journal import segments
+from usage.journal import writer as journal_module
+from usage.journal.records import frame, scan
+from usage.journal.writer import Journal, StorageFull, Sync
 
 
 @pytest.fixture
@@ -246,7 +246,7 @@ def test_a_real_full_disk(tmp_path: Path) -> None:
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from usage.journal import Journal, StorageFull
+from usage.journal.writer import Journal, StorageFull
 journal = Journal(Path(sys.argv[1]), reserve_bytes=0)
 journal.open()
 ids = ["019a0000-0000-7000-8000-%012d" % number for number in range(100)]
@@ -284,7 +284,7 @@ def test_a_real_limit_writes_short_and_nothing_is_torn_or_lost(tmp_path: Path) -
 WRITER = """
 import sys
 from pathlib import Path
-from usage.journal import Journal
+from usage.journal.writer import Journal
 journal = Journal(Path(sys.argv[1]), reserve_bytes=0)
 journal.open()
 journal.begin(sys.argv[2], {"route": "/openai"})

@@ -13,10 +13,10 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from tests.disks import PretendedOS
 from tests.journals import Record, die, new_id, pass_a_second
-from usage import journal as journal_module
-from usage import segments
-from usage.journal import Journal, StorageFull
-from usage.records import frame, scan
+from usage.journal import segments
+from usage.journal import writer as journal_module
+from usage.journal.records import frame, scan
+from usage.journal.writer import Journal, StorageFull
 
 
 class JournalMachine(RuleBasedStateMachine):

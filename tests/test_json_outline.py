@@ -10,10 +10,10 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from tests.json_texts import Pairs, documents, write
-from usage import json_outline
-from usage.answer_text import parse_event
-from usage.answers import LARGEST_PARSED, WANTED, Answer, parse_body
-from usage.json_outline import read_outline
+from usage.answers import json_outline
+from usage.answers.answer import LARGEST_PARSED, WANTED, Answer, parse_body
+from usage.answers.answer_text import parse_event
+from usage.answers.json_outline import read_outline
 
 chances = st.randoms(use_true_random=False)
 USAGE = '{"prompt_tokens": 19, "completion_tokens": 10, "total_tokens": 29}'

@@ -16,10 +16,10 @@ from pytest_django.fixtures import Settings
 
 from tests.disks import PretendedOS
 from tests.ledgers import NOON, call, end, letters, ship
-from usage import kept_lines
-from usage.kept_lines import DAMAGED, DEAD_LETTERS, RETRIED, append
+from usage.journal import kept_lines
+from usage.journal.kept_lines import DAMAGED, DEAD_LETTERS, RETRIED, append
 from usage.models import Request
-from usage.shipper import replay
+from usage.shipping.shipper import replay
 
 LETTER = b'{"request_id":"01997000-0000-7000-8000-000000000001","fault":"x"}'
 TORN: dict[str, bytes] = {

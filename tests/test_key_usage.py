@@ -16,10 +16,10 @@ from proxyapi.models import AccessKey
 from tests.ledgers import call
 from tests.pages import HOSTILE, make_call, make_failure, text_of
 from tests.test_dashboard import charts, tiles
-from usage.pricing import Pricer
-from usage.ranges import TimeRange
-from usage.readings import read_key
-from usage.rows import write_rows
+from usage.money.row_pricing import Pricer
+from usage.shipping.rows import write_rows
+from usage.sums.dashboard_data import read_key
+from usage.sums.ranges import TimeRange
 
 pytestmark = pytest.mark.django_db
 

@@ -14,17 +14,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.ledgers import NOON, Row, assert_sums_are_right, call, stored, stored_sums
-from usage import names
-from usage.error_groups import read_groups
 from usage.models import ErrorTotal, KnownName, Request, UsageDay, UsageHour, UsageTotal
-from usage.names import MOST_NEW, OTHER_CODE, UNKNOWN_MODEL
-from usage.pricing import Pricer
-from usage.ranges import TimeRange
-from usage.retention import prune
-from usage.rollups import Rollup
-from usage.rows import interrupted, write_rows
-from usage.search import Filters, find, read_filters
-from usage.summing import sum_anew
+from usage.money.row_pricing import Pricer
+from usage.page_data.error_groups import read_groups
+from usage.page_data.search import Filters, find, read_filters
+from usage.shipping.rows import interrupted, write_rows
+from usage.sums import summed_names
+from usage.sums.ranges import TimeRange
+from usage.sums.rollups import Rollup
+from usage.sums.summed_names import MOST_NEW, OTHER_CODE, UNKNOWN_MODEL
+from usage.upkeep.rebuild_totals import sum_anew
+from usage.upkeep.retention import prune
 
 pytestmark = pytest.mark.django_db
 
@@ -140,7 +140,7 @@ def test_sums_made_anew_or_taken_back_are_those_that_grew(
     for model in (Request, UsageHour, UsageDay, UsageTotal, ErrorTotal, KnownName):
         model.objects.all().delete()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(names, "MOST_NEW", room)
+        patch.setattr(summed_names, "MOST_NEW", room)
         cuts = sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=3)))
         deliver(*(rows[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(rows)], strict=True)))
     assert_sums_are_right()

@@ -12,9 +12,9 @@ from django.db import connection
 from pytest_django.fixtures import Settings
 
 from tests.ledgers import NOON, begin, call, end, leave, ship
-from usage import verify
-from usage.journal import Journal
+from usage.journal.writer import Journal
 from usage.models import LedgerState, ModelPrice, Request
+from usage.upkeep import verify
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -16,7 +16,7 @@ from django.urls import reverse
 from proxyapi.models import AccessKey
 from tests.pages import make_call
 from tests.roles import browser_of, staff
-from usage.admin_base import SECRET_COLUMNS, GuardedAdmin
+from usage.pages.admin_base import SECRET_COLUMNS, GuardedAdmin
 
 pytestmark = pytest.mark.django_db
 TABLES = dict(django_admin.site._registry)

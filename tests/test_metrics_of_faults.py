@@ -15,9 +15,9 @@ from tests.ledgers import call, end
 from tests.simulator.server import Simulator
 from tests.test_metrics import HI, scrape, value
 from tests.test_metrics import wait_until as wait_for_samples
-from usage import workers
-from usage.records import frame
-from usage.workers import Worker, read_workers
+from usage.journal.records import frame
+from usage.live import worker_files
+from usage.live.worker_files import Worker, read_workers
 
 MIB = 1024 * 1024
 
@@ -68,7 +68,7 @@ def test_a_worker_that_dies_on_a_full_disk_is_counted_once(
 
 
 def test_the_own_state_comes_from_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "directory", lambda: tmp_path / "workers")
+    monkeypatch.setattr(worker_files, "directory", lambda: tmp_path / "workers")
     state = {"journal_full": False}
     worker = Worker(lambda: state)
     worker.start()
@@ -80,7 +80,7 @@ def test_the_own_state_comes_from_memory(tmp_path: Path, monkeypatch: pytest.Mon
         def refuse(*_values: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(workers, "_write", refuse)
+        monkeypatch.setattr(worker_files, "_write", refuse)
         state["journal_full"] = False
         [alive] = read_workers().alive
         assert alive["journal_full"] is False

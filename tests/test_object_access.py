@@ -16,7 +16,7 @@ from proxyapi.object_owners import object_access, ownership
 from proxyapi.object_owners.named_objects import NamedObjects
 from proxyapi.object_owners.object_access import check, check_form
 from proxyapi.upstream.client import Credentials, UpstreamRequest
-from usage.bodies import Part
+from usage.bodies.kept_bodies import Part
 
 ANN = Caller("ann")
 

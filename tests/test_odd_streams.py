@@ -12,8 +12,8 @@ from tests.gateway import SECURITY_KEY, Gateway, run_gateway
 from tests.held_upstream import LAST, HeldUpstream, events, held_upstream, whole
 from tests.test_stream_ends import CHAT, DONE, RESPONSE, answered, chunk, event
 from tests.wire import connect, json_call
-from usage.answers import begins_object
-from usage.error_words import body_error
+from usage.answers.answer import begins_object
+from usage.answers.error_words import body_error
 
 RESPONSES_PATH = "/v1/responses"
 USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}

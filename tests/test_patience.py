@@ -14,7 +14,7 @@ import pytest
 from tests.chaos.lab import Postgres
 from tests.disks import wait_until
 from tests.gateway import Gateway
-from usage.patience import CANCEL_SECONDS, PAGE_SECONDS, ImpatientConnection, limited_patience
+from usage.database.patience import CANCEL_SECONDS, PAGE_SECONDS, ImpatientConnection, limited_patience
 
 CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 PAGES = ("/admin/", "/admin/usage/dashboard.json", "/admin/usage/errors/", "/admin/usage/request/")

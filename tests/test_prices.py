@@ -16,8 +16,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from usage.models import Request
+from usage.money.prices import SOURCE, price_call
 from usage.own_prices import OwnPrice
-from usage.prices import SOURCE, price_call
 
 NOW = datetime(2026, 11, 1, 12, 30, 15, tzinfo=UTC)
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)

@@ -11,7 +11,7 @@ import pytest
 from tests.gateway import SECURITY_KEY, Gateway, run_gateway
 from tests.quoting_upstream import Quoted, QuotingUpstream, quoting_upstream
 from tests.spellings import SPELLINGS, is_gone
-from usage.redaction import REDACTED
+from usage.bodies.redaction import REDACTED
 
 TEAM_KEY = "sk-proj-T3amKeyOfTheTeam_T3amKeyOfTheTeam-42"
 KEYS_OWN = "upstream_key_of-one-key.0123456789"

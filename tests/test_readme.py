@@ -195,7 +195,7 @@ def test_the_fields_of_every_call_are_those_taken_out() -> None:
 
 def test_the_start_errors_are_those_of_the_code() -> None:
     base = environment.BASE_DIR
-    sources = [*(base / "chatproxy").rglob("*.py"), base / "usage/clock.py", base / "Makefile"]
+    sources = [*(base / "chatproxy").rglob("*.py"), base / "usage/database/clock.py", base / "Makefile"]
     text = "".join(path.read_text() for path in sources)
     for line, _ in rows_of("line | what to do"):
         for fragment in re.split(r"…", line.strip("`")):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from uuid_utils import uuid7
 
-from usage.records import Scan, damaged_id, frame, scan
+from usage.journal.records import Scan, damaged_id, frame, scan
 
 Record = dict[str, Any]
 

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.spellings import SPELLINGS, in_base64, is_gone
-from usage.answer_text import AnswerText
-from usage.answers import Answer
-from usage.bodies import keep_body
-from usage.redaction import REDACTED, redact, redact_answer, redact_each
-from usage.row_texts import LONGEST_USAGE, short, stated_facts
+from usage.answers.answer import Answer
+from usage.answers.answer_text import AnswerText
+from usage.answers.row_texts import LONGEST_USAGE, short, stated_facts
+from usage.bodies.kept_bodies import keep_body
+from usage.bodies.redaction import REDACTED, redact, redact_answer, redact_each
 
 OWN = ("the-security-key.of-the_gateway42", "correct_horse_battery_staple", "sk-proj-" + "xY9-aB3_" * 19)
 TOKENS = ("sk-Ab1cD2eF3gH4iJ5kL6mN", "cp-" + "Qw3_rT5-" * 5 + "yU7", "sess-" + "Zz0aB3c" * 6)

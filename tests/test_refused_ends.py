@@ -8,8 +8,8 @@ import pytest
 
 from tests.disks import PretendedOS
 from tests.journals import FACTS, ids, new_id
-from usage import journal as journal_module
-from usage.journal import MOST_NAMED, Journal
+from usage.journal import writer as journal_module
+from usage.journal.writer import MOST_NAMED, Journal
 
 
 @pytest.fixture

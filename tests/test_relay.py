@@ -29,8 +29,8 @@ from proxyapi.upstream.client import UpstreamAnswer
 from proxyapi.upstream.connection import Connection
 from tests.gateway import PATIENCE
 from tests.test_sse import split
-from usage.answer_text import AnswerText
-from usage.answers import Answer
+from usage.answers.answer import Answer
+from usage.answers.answer_text import AnswerText
 
 CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"%d"},"finish_reason":"stop"}]%b}\n\n'
 SOUND = b"sound"

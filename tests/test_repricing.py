@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.ledgers import NOON, assert_sums_are_right, begin, call, end, random_call, ship, stored
-from usage import repricing
 from usage.models import ModelPrice, Request, UsageDay, UsageHour
-from usage.repricing import reprice
+from usage.upkeep import repricing
+from usage.upkeep.repricing import reprice
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

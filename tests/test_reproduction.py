@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from usage import call_page
 from usage.models import Request, RequestBody
+from usage.page_data import call_page
 
 BASE = "http://127.0.0.1:3002"
 # Prints what curl is given, each argument behind a NUL; nothing else can be found.

@@ -18,10 +18,10 @@ from django.test.utils import CaptureQueriesContext
 
 from tests.gateway import SECURITY_KEY, Gateway
 from tests.pages import HOSTILE, ISOLATE, OVERRIDE, ZERO_WIDTH, listed, make_call, make_failure, page_of, text_of
-from usage import call_page
+from usage.bodies.redaction import REDACTED
 from usage.models import Request
-from usage.redaction import REDACTED
-from usage.responses import COUNTED_BEFORE
+from usage.page_data import call_page
+from usage.shipping.response_usage import COUNTED_BEFORE
 
 pytestmark = pytest.mark.django_db
 BASE = "http://127.0.0.1:3002"

@@ -15,9 +15,9 @@ from django.test.utils import CaptureQueriesContext
 
 from tests.ledgers import call, call_id
 from tests.pages import HOSTILE, OVERRIDE, REQUESTS, listed, make_call, make_failure, page_of, text_of
-from usage import search
 from usage.models import Request
-from usage.rows import write_rows
+from usage.page_data import search
+from usage.shipping.rows import write_rows
 
 pytestmark = pytest.mark.django_db
 

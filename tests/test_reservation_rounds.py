@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from tests.raw_upstream import until
-from usage import reservations
-from usage.reservations import CALLS_AT_ONCE, Away, Reservations, Standing, Wanted
+from usage.money import reservations
+from usage.money.reservations import CALLS_AT_ONCE, Away, Reservations, Standing, Wanted
 
 NONE = {span: Decimal(0) for span in reservations.SPANS}
 

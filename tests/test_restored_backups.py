@@ -15,11 +15,11 @@ from pytest_django.fixtures import Settings
 from chatproxy.bundled_postgres import BundledPostgres
 from chatproxy.postgres_binaries import BundledPostgresError
 from tests.ledgers import assert_sums_are_right, begin, call, end, leave, letters, ship, stored_sums
-from usage.delivery import Delivery
-from usage.kept_lines import DEAD_LETTERS, PRUNED
+from usage.journal.kept_lines import DEAD_LETTERS, PRUNED
 from usage.models import Request
-from usage.retention import prune
-from usage.shipper import adopt_dead, replay
+from usage.shipping.delivery import Delivery
+from usage.shipping.shipper import adopt_dead, replay
+from usage.upkeep.retention import prune
 
 NOW = datetime.now(UTC)
 

@@ -18,11 +18,11 @@ from django.db import connection, connections
 from pytest_django.fixtures import Settings
 
 from tests.ledgers import call, end, ship, stored_sums
-from usage import retention
 from usage.ids import first_id
 from usage.models import LedgerState, Request, RequestBody
-from usage.retention import DailyPruning, prune, prune_if_due
-from usage.verify import find_faults
+from usage.upkeep import retention
+from usage.upkeep.retention import DailyPruning, prune, prune_if_due
+from usage.upkeep.verify import find_faults
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -125,7 +125,7 @@ def test_it_is_done_once_a_day(rows: list[dict[str, Any]]) -> None:
 
 HOLDER = """
 import sys, psycopg
-from usage.retention import LOCK
+from usage.upkeep.retention import LOCK
 with psycopg.connect(sys.argv[1], autocommit=True) as holder:
     assert holder.execute("SELECT pg_try_advisory_lock(%s)", [LOCK]).fetchone()[0]
     print("held", flush=True)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from tests.ledgers import NOON, Row, assert_sums_are_right, call, call_id, random_call, stored_sums
 from usage.models import ErrorTotal, KnownName, Request, UsageDay, UsageHour, UsageTotal
-from usage.pricing import Pricer
-from usage.rollups import Rollup
-from usage.rows import interrupted, write_rows
-from usage.summing import sum_anew
+from usage.money.row_pricing import Pricer
+from usage.shipping.rows import interrupted, write_rows
+from usage.sums.rollups import Rollup
+from usage.upkeep.rebuild_totals import sum_anew
 
 pytestmark = pytest.mark.django_db
 
@@ -154,7 +154,7 @@ def test_a_guess_that_is_replaced_is_no_failure_any_more() -> None:
 
 
 def test_sums_made_anew_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("usage.summing.BATCH_SIZE", 7)  # of 200 rows
+    monkeypatch.setattr("usage.upkeep.rebuild_totals.BATCH_SIZE", 7)  # of 200 rows
     chance = random.Random(2)
     write_anew([[random_call(chance, NOON + timedelta(minutes=chance.randrange(4000))) for _ in range(200)]])
     before = sums_beside_the_rows()

@@ -33,14 +33,14 @@ from tests.ledgers import (
     write,
 )  # fmt: skip
 from tests.simulator.server import Simulator
-from usage import segments
-from usage.delivery import Delivery, GaveUp, Row
-from usage.journal import Journal
-from usage.kept_lines import DEAD_LETTERS
+from usage.journal import segments
+from usage.journal.kept_lines import DEAD_LETTERS
+from usage.journal.records import frame
+from usage.journal.writer import Journal
 from usage.models import Request, RequestBody
-from usage.records import frame
-from usage.rollups import Rollup
-from usage.shipper import Shipper, adopt_dead
+from usage.shipping.delivery import Delivery, GaveUp, Row
+from usage.shipping.shipper import Shipper, adopt_dead
+from usage.sums.rollups import Rollup
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("impatient_shipper")]
 

@@ -15,12 +15,12 @@ from proxyapi.threads import in_own_thread
 from tests.disks import wait_until
 from tests.gateway import Gateway
 from tests.ledgers import call, end, leave, write
-from usage import delivery as delivery_module
-from usage import shipper as shipper_module
-from usage.journal import Journal
-from usage.kept_lines import DAMAGED
+from usage.journal.kept_lines import DAMAGED
+from usage.journal.writer import Journal
 from usage.models import Request
-from usage.shipper import Shipper
+from usage.shipping import delivery as delivery_module
+from usage.shipping import shipper as shipper_module
+from usage.shipping.shipper import Shipper
 
 
 @pytest.fixture

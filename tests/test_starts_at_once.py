@@ -87,7 +87,7 @@ def test_behind_a_pooler_every_start_is_like_the_first(simulator: Simulator, poo
 HOLDER = """
 import django, sys
 django.setup()
-from usage.database_lock import try_lock
+from usage.database.lock import try_lock
 with try_lock(int(sys.argv[1])) as is_mine:
     print(is_mine, flush=True)
     sys.stdin.read()

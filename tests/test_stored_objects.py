@@ -18,12 +18,12 @@ from tests.chaos.lab import Postgres
 from tests.gateway import Gateway, run_gateway
 from tests.ledgers import NOON, call, end, ship
 from tests.simulator.server import Simulator
-from usage.answers import Answer
-from usage.made_objects import MadeObjects
+from usage.answers.answer import Answer
+from usage.answers.made_objects import MadeObjects
 from usage.models import StoredObject
-from usage.retention import prune
-from usage.stored_objects import makers
-from usage.verify import find_faults
+from usage.shipping.stored_objects import makers
+from usage.upkeep.retention import prune
+from usage.upkeep.verify import find_faults
 
 CALL = {"model": "gpt-4o-mini", "input": "hi"}
 

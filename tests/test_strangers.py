@@ -30,9 +30,9 @@ from proxyapi.strangers import key_search
 from proxyapi.strangers.body_memory import StrangerBudget
 from tests.asgi import Asgi
 from tests.gateway import SECURITY_KEY
-from usage.journal import Journal
+from usage.journal.writer import Journal
 from usage.ledger import ledger
-from usage.shipper import Shipper
+from usage.shipping.shipper import Shipper
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 JSON = "application/json"

@@ -11,14 +11,14 @@ import pytest
 from django.db.models import F
 
 from tests.ledgers import NOON, begin, call, end, leave, random_call, ship
-from usage import verify
-from usage.delivery import Delivery
+from usage.journal.records import frame
 from usage.models import ErrorTotal, Request, UsageDay, UsageHour, UsageTotal
-from usage.records import frame
-from usage.rollups import DAY_SUMS, HISTOGRAMS, SUMS, TOTAL_SUMS
-from usage.rows import COLUMNS
-from usage.shipper import adopt_dead
-from usage.verify import find_faults
+from usage.shipping.delivery import Delivery
+from usage.shipping.rows import COLUMNS
+from usage.shipping.shipper import adopt_dead
+from usage.sums.rollups import DAY_SUMS, HISTOGRAMS, SUMS, TOTAL_SUMS
+from usage.upkeep import verify
+from usage.upkeep.verify import find_faults
 
 pytestmark = pytest.mark.django_db
 

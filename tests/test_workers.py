@@ -14,9 +14,9 @@ import pytest
 
 from tests.ledgers import call
 from usage import counters as counters_module
-from usage import workers
 from usage.counters import ENDS, MOST_MODELS, OTHER, Counters, Sum
-from usage.workers import Worker, read_workers
+from usage.live import worker_files
+from usage.live.worker_files import Worker, read_workers
 
 COUNTED = {"values": [["calls", "/openai", "gpt-5", "success", 3]], "histograms": []}
 OTHER_PROCESS = """
@@ -24,7 +24,7 @@ import os, sys, time
 sys.path.insert(0, {root!r})
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings_without_database"
 import django; django.setup()
-from usage import workers
+from usage.live import worker_files as workers
 from usage.counters import counters
 workers.directory = lambda: __import__("pathlib").Path({directory!r})
 counters.count_call({{"route": "/openai", "outcome": "success", "response_model": "gpt-5", "duration_ms": 5.0}})
@@ -37,9 +37,9 @@ time.sleep(60)
 
 @pytest.fixture(autouse=True)
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(workers, "directory", lambda: tmp_path / "workers")
+    monkeypatch.setattr(worker_files, "directory", lambda: tmp_path / "workers")
     monkeypatch.setattr(counters_module, "counters", Counters())
-    monkeypatch.setattr(workers, "counters", counters_module.counters)
+    monkeypatch.setattr(worker_files, "counters", counters_module.counters)
     return tmp_path / "workers"
 
 
@@ -113,7 +113,7 @@ def test_a_disk_that_takes_nothing_stops_no_worker(directory: Path, monkeypatch:
     def refuse(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(workers, "_write", refuse)
+    monkeypatch.setattr(worker_files, "_write", refuse)
     worker.beat()
     monkeypatch.undo()
     worker._stopping.set()

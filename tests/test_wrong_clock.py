@@ -20,13 +20,16 @@ from pytest_django.fixtures import Settings
 from tests.disks import wait_until
 from tests.gateway import Gateway
 from tests.ledgers import call, call_id, end, ship
-from usage import clock, holds, responses, retention
-from usage.clock import database_now
-from usage.holds import drop_orphans
+from usage.database import clock
+from usage.database.clock import database_now
 from usage.models import Hold, LedgerState, PendingResponse, Request, RequestBody, Span, UsageTotal
-from usage.responses import lease_pending
-from usage.retention import prune, prune_if_due
-from usage.verify import find_faults
+from usage.money import holds
+from usage.money.holds import drop_orphans
+from usage.shipping import response_usage
+from usage.shipping.response_usage import lease_pending
+from usage.upkeep import retention
+from usage.upkeep.retention import prune, prune_if_due
+from usage.upkeep.verify import find_faults
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -66,7 +69,7 @@ def move_database_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta]
     """Puts the clock of the machine ahead on which both run: they agree, and both are wrong."""
 
     def move(ahead: timedelta) -> None:
-        for module in (clock, retention, responses):
+        for module in (clock, retention, response_usage):
             monkeypatch.setattr(module, "database_now", lambda: database_now() + ahead)
         moved = SimpleNamespace(time=lambda: time.time() + ahead.total_seconds())
         monkeypatch.setattr(clock, "time", moved)
@@ -86,7 +89,7 @@ def test_nothing_is_pruned_while_the_clocks_differ(
     ship(tmp_path, end(call(NOW - 366 * DAY)))
     move_clock(ahead)
     assert prune_if_due() is False
-    [line] = [record.getMessage() for record in caplog.records if record.name == "usage.retention"]
+    [line] = [record.getMessage() for record in caplog.records if record.name == "usage.upkeep.retention"]
     assert f"{abs(ahead)} {'ahead of' if ahead > timedelta() else 'behind'} the database's" in line
     with pytest.raises(CommandError, match="the clock of this machine is"):
         call_command("ledger", "prune", "--yes")

@@ -1,0 +1,43 @@
+"""What calls did: the way of a record from the journal to the dashboard.
+
+::
+
+    proxyapi.call.record
+      │ begin, end                       the rest of the project knows only `usage.ledger`
+      ▼
+    journal.writer ──────────────────▶   DATA_DIR/journal/<writer>.N.journal: one write a record, CRC32s, no await
+      │                                  disk nearly full: `begin` refuses, `end` is kept in memory and tried again
+      ▼
+    shipping.shipper                     reads segments, of this process and of dead writers (journal.segments)
+      │
+    shipping.delivery                    batches; waits out an outage; sets aside what the database refuses
+      │   money.row_pricing              dollars of each row: custom prices, else the list (money.prices)
+      ▼
+    shipping.rows                        one transaction a batch, exactly once:
+      ├──▶ usage_request, _requestbody   the rows, each with its digest, and the redacted bodies
+      ├──▶ sums.rollups                  usage_usagehour, _usagetotal, _errortotal, _usageday
+      ├──▶ money.holds                   the reservation of a budget goes, the cost of the call comes
+      ├──▶ shipping.response_usage       a response's usage counts once, however often it is looked at
+      └──▶ shipping.stored_objects       which key made an object
+              │
+              ▼
+    sums.totals ──▶ sums.dashboard_data ──▶ page_data.dashboard_tiles ──▶ pages.dashboard
+                    sums.report         ──▶ GET /usage
+    usage_request ──▶ page_data.search, call_page, error_groups, exports ──▶ pages.requests, errors, export
+
+    live.worker_files                    what each worker says of itself once a second, in a file
+      └──▶ live.status, live.metrics     the dashboard's live numbers, `/metrics`: without the database
+
+Exactly once is "at least once" (the shipper reads a segment again after a crash) and a unique id (the insert returns
+only the rows that it really inserted; sums are added from those, in the same transaction).
+
+Before the journal, `bodies` redacts and shortens what is kept of a call's bodies, and `answers` reads what an answer
+says: text, tokens, errors, new objects. Beside it, `upkeep` forgets what is past its time, verifies and rebuilds.
+
+At this level: the tables (`models`), `ledger`, the counters of this process (`counters`), request ids and their time
+(`ids`), IP addresses in one form (`addresses`), custom prices (`own_prices`).
+
+Imports run down only: the modules of this level (but `ledger` and `admin`) ← database ← bodies ← answers ← journal ←
+money ← sums ← shipping ← upkeep ← `ledger` ← live ← page_data ← pages ← `admin`. This package imports neither
+`proxyapi` nor `chatproxy`: it knows nothing of HTTP calls.
+"""

@@ -1,6 +1,6 @@
 """Owns what the admin knows of tables: requests, never to be changed; own prices; the admin's own log.
 
-Users and groups are `usage.accounts_admin`'s.
+Users and groups are `usage.pages.accounts_admin`'s.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.http import HttpRequest, HttpResponseBase
 
-from usage import accounts_admin  # noqa: F401  (registers users and groups: Django looks for modules named admin)
-from usage.admin_base import GuardedAdmin, ReadOnlyAdmin
 from usage.models import ModelPrice, Request
-from usage.pages import requests
+from usage.pages import (
+    accounts_admin,  # noqa: F401  (registers users and groups: Django looks for modules named admin)
+    requests,
+)
+from usage.pages.admin_base import GuardedAdmin, ReadOnlyAdmin
 
 
 @admin.register(Request)

@@ -12,10 +12,10 @@ from typing import Any
 from django.conf import settings
 
 from usage.counters import counters
-from usage.journal import Journal
+from usage.journal.writer import Journal
 from usage.own_prices import OwnPrice
-from usage.retention import DailyPruning
-from usage.shipper import Shipper
+from usage.shipping.shipper import Shipper
+from usage.upkeep.retention import DailyPruning
 
 DRAIN_SECONDS = 20.0
 
@@ -82,7 +82,7 @@ class Ledger:
         return self.shipper.delivery.pricer.own
 
     def begin(self, request_id: str, facts: Mapping[str, Any]) -> None:
-        """Before upstream hears of the call. Raises `usage.journal.StorageFull`: then it must not."""
+        """Before upstream hears of the call. Raises `usage.journal.writer.StorageFull`: then it must not."""
         self.journal.begin(request_id, facts)
 
     def end(self, request_id: str, row: Mapping[str, Any]) -> None:

@@ -100,10 +100,12 @@ class Request(models.Model):
         db_default=False,
         help_text="A look at a background response: no call of the key, but its usage and cost are the key's.",
     )
-    # Which sums the row is in (usage.names).
+    # Which sums the row is in (usage.sums.summed_names).
     unknown_model = models.BooleanField(default=False, db_default=False, help_text="Summed up as (unknown model).")
     other_code = models.BooleanField(default=False, db_default=False, help_text="Summed up as (other code).")
-    digest = models.CharField(max_length=32, editable=False, help_text="Of the row as it was written (usage.rows).")
+    digest = models.CharField(
+        max_length=32, editable=False, help_text="Of the row as it was written (usage.shipping.rows)."
+    )
 
     class Meta:
         ordering = ("-request_id",)
@@ -121,7 +123,7 @@ class Request(models.Model):
                 name="usage_request_incoming",
                 condition=~models.Q(incoming_request_id=""),
             ),
-            # What `usage.search` walks along, newest first.
+            # What `usage.page_data.search` walks along, newest first.
             models.Index(fields=["key_name", "request_id"], name="usage_request_key"),
             models.Index(CALLED_MODEL, "request_id", name="usage_request_model"),
             models.Index(fields=["route", "request_id"], name="usage_request_route"),
@@ -152,9 +154,9 @@ class RequestBody(models.Model):
 
 
 class UsageHour(models.Model):
-    """What the calls of one hour, key, model, route and outcome add up to. Written by `usage.rollups` only.
+    """What the calls of one hour, key, model, route and outcome add up to. Written by `usage.sums.rollups` only.
 
-    Histograms count calls by latency bucket (`usage.histogram`).
+    Histograms count calls by latency bucket (`usage.sums.histogram`).
     """
 
     pk = models.CompositePrimaryKey("hour", "key_name", "model", "route", "outcome")
@@ -216,7 +218,8 @@ class UsageTotal(models.Model):
     """What all calls of one minute, hour or day (UTC) add up to, or those of one key, model, route or outcome.
 
     For the dashboard: reading a month costs as little as reading an hour, however many keys and models there are.
-    Written by `usage.rollups` only. Histograms are of all calls, and of a key's days. Minutes are forgotten after days.
+    Written by `usage.sums.rollups` only. Histograms are of all calls, and of a key's days. Minutes are forgotten after
+    days.
     """
 
     pk = models.CompositePrimaryKey("span", "dimension", "start", "value")
@@ -242,7 +245,7 @@ class UsageTotal(models.Model):
 
 
 class ErrorTotal(models.Model):
-    """The calls of one hour or day, and key, that failed in one way. Written by `usage.rollups` only.
+    """The calls of one hour or day, and key, that failed in one way. Written by `usage.sums.rollups` only.
 
     The moments and the sample only ever grow: of a row that is taken back they may stay.
     """
@@ -276,7 +279,7 @@ class ErrorTotal(models.Model):
 
 
 class KnownName(models.Model):
-    """A name of a model or of an error that has sums of its own. Written by `usage.names` only."""
+    """A name of a model or of an error that has sums of its own. Written by `usage.sums.summed_names` only."""
 
     pk = models.CompositePrimaryKey("kind", "name")
     kind = models.CharField(max_length=5)
@@ -330,7 +333,7 @@ class UsageDay(models.Model):
 
 
 class Hold(models.Model):
-    """What a call in flight can still cost, reserved of its key's budget; `usage.holds` says when it goes."""
+    """What a call in flight can still cost, reserved of its key's budget; `usage.money.holds` says when it goes."""
 
     request_id = models.UUIDField(primary_key=True)
     key_name = models.CharField(max_length=200)
@@ -387,7 +390,7 @@ class LedgerState(models.Model):
 
 
 class CountedResponse(models.Model):
-    """Which row owns the usage of a stored response; `usage.responses` says why."""
+    """Which row owns the usage of a stored response; `usage.shipping.response_usage` says why."""
 
     response_id = models.CharField(max_length=200, primary_key=True)
     request_id = models.UUIDField(db_index=True)
@@ -397,7 +400,7 @@ class CountedResponse(models.Model):
 
 
 class StoredObject(models.Model):
-    """An object that upstream keeps, and the key that made it. Written by `usage.stored_objects` only.
+    """An object that upstream keeps, and the key that made it. Written by `usage.shipping.stored_objects` only.
 
     One that lasts stays here for ever; the others are forgotten with their calls' rows (RETENTION_DAYS).
     """

@@ -1,6 +1,6 @@
 """Owns what an administrator's own price says, and which calls it is for.
 
-It is apart from `usage.prices`, whose list prices take a third of a second to import: no command needs them.
+It is apart from `usage.money.prices`, whose list prices take a third of a second to import: no command needs them.
 """
 
 from __future__ import annotations

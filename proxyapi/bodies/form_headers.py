@@ -37,7 +37,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from proxyapi.exceptions import BadForm
-from usage.bodies import Part
+from usage.bodies.kept_bodies import Part
 
 MAX_HEADERS = 8  # in a part; clients send up to four
 MAX_HEAD_BYTES = 4096

@@ -20,7 +20,7 @@ from urllib.parse import unquote, unquote_plus
 
 from proxyapi.bodies.form_headers import MAX_HEAD_BYTES, PartHead, read_boundary, read_part_head
 from proxyapi.exceptions import BadForm
-from usage.bodies import Part
+from usage.bodies.kept_bodies import Part
 
 MAX_PARTS = 128  # an image edit has at most 16 images and some twenty fields; with MAX_KEPT_BYTES it bounds the memory
 MAX_KEPT_BYTES = 64 * 1024  # of one field

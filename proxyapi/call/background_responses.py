@@ -26,18 +26,18 @@ from proxyapi.exceptions import UpstreamFailure
 from proxyapi.threads import in_own_thread
 from proxyapi.upstream import client
 from proxyapi.upstream.client import UpstreamRequest
-from usage.answers import TERMINAL_STATUSES, UNFINISHED, Answer
+from usage.answers.answer import TERMINAL_STATUSES, UNFINISHED, Answer
+from usage.answers.made_objects import MOST_RECORDED, MadeObjects
+from usage.answers.row_texts import short, stated_facts
 from usage.ledger import ledger
-from usage.made_objects import MOST_RECORDED, MadeObjects
 from usage.models import Outcome, PendingResponse, Request, UsageSource
-from usage.responses import ROUTES, forget_pending, lease_pending, postpone
-from usage.row_texts import short, stated_facts
+from usage.shipping.response_usage import ROUTES, forget_pending, lease_pending, postpone
 
 logger = logging.getLogger(__name__)
 
 WAITING = "background responses wait for the database: %s"
 AT_ONCE = 20
-PATIENCE = 30.0  # seconds for one look; `usage.responses.LEASE` is longer
+PATIENCE = 30.0  # seconds for one look; `usage.shipping.response_usage.LEASE` is longer
 
 
 async def watch_pending() -> None:

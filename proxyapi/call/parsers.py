@@ -20,7 +20,7 @@ from proxyapi.bodies.form_reader import FormReader
 from proxyapi.bodies.json_members import Member
 from proxyapi.call.uploads import check_file
 from proxyapi.exceptions import BadForm, BadJSON, BodyTooLarge
-from usage.bodies import Part
+from usage.bodies.kept_bodies import Part
 
 
 class JSONObjectParser(BaseParser):

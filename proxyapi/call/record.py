@@ -17,16 +17,16 @@ from proxyapi.exceptions import StorageFull
 from proxyapi.limits import limit_headers
 from proxyapi.object_owners.new_objects import NewObjects
 from proxyapi.upstream.locations import location_down
-from usage import journal
 from usage.addresses import plain_address
-from usage.answer_text import AnswerText
-from usage.answers import WANTED, WANTED_OF_OBJECTS, Answer, parse_body
-from usage.bodies import keep_body, keep_parts, text_size, text_size_of_parts
+from usage.answers.answer import WANTED, WANTED_OF_OBJECTS, Answer, parse_body
+from usage.answers.answer_text import AnswerText
+from usage.answers.row_texts import short, stated_facts
+from usage.answers.tokens import estimate_counts
+from usage.bodies.kept_bodies import keep_body, keep_parts, text_size, text_size_of_parts
+from usage.bodies.redaction import redact, redact_answer, redact_exact
+from usage.journal import writer
 from usage.ledger import ledger
 from usage.models import Outcome, UsageSource
-from usage.redaction import redact, redact_answer, redact_exact
-from usage.row_texts import short, stated_facts
-from usage.tokens import estimate_counts
 
 if TYPE_CHECKING:
     from proxyapi.call.call_request import CallRequest
@@ -89,7 +89,7 @@ class Call:
         self._begun = self._facts()
         try:
             ledger.begin(self.request.request_id, self._begun)
-        except journal.StorageFull:
+        except writer.StorageFull:
             raise StorageFull from None
 
     def sent_with(self, credentials: Credentials) -> None:

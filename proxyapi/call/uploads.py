@@ -18,7 +18,7 @@ from proxyapi.bodies.request_encoding import BodyDecoder, TooLarge
 from proxyapi.call.request_body import RequestBody
 from proxyapi.exceptions import BadForm, BodyTooLarge
 from proxyapi.limits.cost_ceiling import Form
-from usage.bodies import Part
+from usage.bodies.kept_bodies import Part
 
 STEPS_AT_ONCE = 8  # of 64 KiB
 

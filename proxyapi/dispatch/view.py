@@ -55,8 +55,8 @@ from proxyapi.streams.early_stream import EarlyStream
 from proxyapi.streams.relay import Dialect, EventRelay, RelayResponse
 from proxyapi.upstream import client, loops
 from proxyapi.upstream.client import UpstreamAnswer, UpstreamRequest
+from usage.answers.event_stream import begins_stream
 from usage.counters import counters
-from usage.event_stream import begins_stream
 from usage.ledger import ledger
 from usage.models import Outcome
 

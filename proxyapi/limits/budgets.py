@@ -1,8 +1,9 @@
 """Owns what a key with a budget may spend: a hold of the most its call can cost, taken before upstream hears of it.
 
-Held in PostgreSQL (`usage.reservations`) and settled from the ledger, by the call's row; the hold shrinks to what the
-call has cost as soon as it has ended, as well as can be done. While the database is away a key may go on for a small
-part of its tightest budget in each worker (`Allowances`), then it gets 503. Those calls' costs arrive by the ledger.
+Held in PostgreSQL (`usage.money.reservations`) and settled from the ledger, by the call's row; the hold shrinks to what
+the call has cost as soon as it has ended, as well as can be done. While the database is away a key may go on for a
+small part of its tightest budget in each worker (`Allowances`), then it gets 503. Those calls' costs arrive by the
+ledger.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from proxyapi.bodies import large_bodies
 from proxyapi.exceptions import BudgetExceeded, BudgetUnavailable, ModelNotPriced
 from proxyapi.limits.cost_ceiling import Ceiling, Document, Form, ceiling_of
-from usage.answers import UNFINISHED
+from usage.answers.answer import UNFINISHED
 from usage.ledger import ledger
-from usage.prices import highest_cost, price_call
-from usage.reservations import Away, Standing, Wanted, reservations
+from usage.money.prices import highest_cost, price_call
+from usage.money.reservations import Away, Standing, Wanted, reservations
 
 if TYPE_CHECKING:
     from proxyapi.call.record import Call

@@ -27,7 +27,7 @@ from proxyapi.bodies.json_members import Body, pairs_of
 from proxyapi.bodies.model_places import NamedModels
 from proxyapi.exceptions import RouteNotAllowed
 from proxyapi.routes import Route, find_route
-from usage.prices import Most
+from usage.money.prices import Most
 
 BYTES_PER_TOKEN = 2
 FRAME_TOKENS = 64  # what upstream puts around the text

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from proxyapi.object_owners import ownership
-from usage.made_objects import MOST_RECORDED, MadeObjects
+from usage.answers.made_objects import MOST_RECORDED, MadeObjects
 
 
 class NewObjects:
@@ -29,7 +29,7 @@ class NewObjects:
                 self._made.append(object_id)
 
     def columns(self, objects: MadeObjects | None) -> dict[str, Any]:
-        """What the call's record says of them, for `usage.stored_objects`; nothing for most calls."""
+        """What the call's record says of them, for `usage.shipping.stored_objects`; nothing for most calls."""
         if not self._made or objects is None:
             return {}
         return {"objects": self._made[:MOST_RECORDED], "objects_last": objects.lasts}

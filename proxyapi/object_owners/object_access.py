@@ -25,8 +25,8 @@ from proxyapi.object_owners.object_places import IN_PATHS, OTHER, READING_POSTS,
 from proxyapi.object_owners.ownership import owners_of
 from proxyapi.routes import Route, find_route
 from proxyapi.upstream.client import FormPart, UpstreamRequest
-from usage.bodies import Part
-from usage.made_objects import MadeObjects, is_object_id
+from usage.answers.made_objects import MadeObjects, is_object_id
+from usage.bodies.kept_bodies import Part
 
 # What a POST to these answers with is not kept upstream, or is kept only where `_kept_by` says so.
 NOT_KEPT = frozenset({

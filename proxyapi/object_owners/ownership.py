@@ -2,7 +2,7 @@
 
 It is remembered before its id leaves, as a symbolic link in `DATA_DIR/owners`: making one is a single system call,
 its text is there whole or not at all, and every worker of this host sees it at once. When the call's row is in the
-database, `usage.stored_objects` knows it, and the link goes. What neither knows was not made here.
+database, `usage.shipping.stored_objects` knows it, and the link goes. What neither knows was not made here.
 
 An owner never changes, so what a worker has learned it keeps in memory.
 """
@@ -25,7 +25,7 @@ from django.db import connection
 
 from proxyapi.exceptions import DatabaseUnavailable
 from proxyapi.threads import in_own_thread
-from usage.stored_objects import makers
+from usage.shipping.stored_objects import makers
 
 logger = logging.getLogger(__name__)
 

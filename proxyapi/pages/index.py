@@ -15,7 +15,7 @@ from proxyapi.limits.limiter import limiter
 from proxyapi.pages.page_headers import page, render
 from proxyapi.streams.injected_usage_support import usage_requests
 from usage.ledger import ledger
-from usage.reservations import reservations
+from usage.money.reservations import reservations
 
 
 class IndexView(ProxyView):

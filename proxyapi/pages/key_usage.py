@@ -16,12 +16,12 @@ from django.http import HttpRequest, JsonResponse
 
 from proxyapi.keys.keyring import Caller
 from proxyapi.models import AccessKey
-from usage.holds import spent_by
-from usage.key_summary import bars
-from usage.log import read_newest_of
+from usage.money.holds import spent_by
+from usage.page_data.formatting import count, dollars
+from usage.page_data.key_summary import bars
+from usage.page_data.newest_calls import read_newest_of
 from usage.pages import dashboard
 from usage.pages.access import may_see_bodies
-from usage.shown import count, dollars
 
 NEWEST_CALLS = 20
 

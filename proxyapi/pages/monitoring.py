@@ -21,8 +21,8 @@ from proxyapi.pages.page_headers import page, render
 from proxyapi.pages.reports import from_database
 from proxyapi.simple import chat_bodies
 from proxyapi.simple.chat import JSONCallView
-from usage import log
 from usage.ledger import ledger
+from usage.page_data import newest_calls
 
 PROMPT = "Answer with the one word: ok"
 
@@ -71,8 +71,8 @@ class LogView(ProxyView):
     def read_facts(self) -> dict[str, Any]:
         return {
             "failed_only": self.failed_only,
-            "counters": log.read_counters(),
-            "calls": log.read_newest(failed_only=self.failed_only),
+            "counters": newest_calls.read_counters(),
+            "calls": newest_calls.read_newest(failed_only=self.failed_only),
             "parallel": capacity.in_flight,
             "max_parallel": capacity.peak,
             "lag_bytes": ledger.lag_bytes,

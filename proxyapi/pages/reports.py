@@ -20,9 +20,10 @@ from proxyapi.dispatch.view import ProxyView
 from proxyapi.exceptions import BadRequest, DatabaseUnavailable, InvalidKey
 from proxyapi.keys.keyring import Caller
 from proxyapi.threads import in_own_thread
-from usage import metrics, report
-from usage.patience import limited_patience
-from usage.ranges import read_range
+from usage.database.patience import limited_patience
+from usage.live import metrics
+from usage.sums import report
+from usage.sums.ranges import read_range
 
 DATABASE_PATIENCE = 10.0  # seconds
 FILTERS = ("key", "model", "route", "outcome")

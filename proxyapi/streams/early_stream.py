@@ -22,7 +22,7 @@ from django.http import HttpResponse
 from proxyapi.exceptions import CallerGone, ProxyError, UpstreamFailure
 from proxyapi.streams import sse
 from proxyapi.streams.response_head import Head, head_of
-from usage.error_words import body_error
+from usage.answers.error_words import body_error
 
 if TYPE_CHECKING:
     from proxyapi.call.call_request import CallRequest

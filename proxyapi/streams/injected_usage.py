@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from proxyapi.bodies.json_members import Member, decode, encode, read_members, read_object
-from usage import event_stream
-from usage.event_stream import Event
+from usage.answers import event_stream
+from usage.answers.event_stream import Event
 
 ASKED = '"include_usage":true'
 # As OpenAI writes it, in compact JSON: the field is the chunk's last but for the padding.

@@ -22,9 +22,9 @@ from proxyapi.call.record import Call
 from proxyapi.exceptions import ProxyError, UpstreamTruncated
 from proxyapi.streams import injected_usage, sse
 from proxyapi.upstream.client import UpstreamAnswer
-from usage import event_stream
-from usage.answers import begins_object
-from usage.event_stream import BOM
+from usage.answers import event_stream
+from usage.answers.answer import begins_object
+from usage.answers.event_stream import BOM
 from usage.models import Outcome
 
 SendNow = Callable[[bytes], bool]

@@ -1,6 +1,7 @@
 """Owns the framing of server-sent events: where an event ends, and events of our own.
 
-A blank line ends an event, and so do the other things that `usage.event_stream` lists; it reads what is in them.
+A blank line ends an event, and so do the other things that `usage.answers.event_stream` lists; it reads what is in
+them.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from usage import event_stream
+from usage.answers import event_stream
 
 if TYPE_CHECKING:
     from proxyapi.exceptions import ProxyError

@@ -32,7 +32,7 @@ ISSUING = """
 from datetime import UTC, datetime
 from decimal import Decimal
 from proxyapi.models import AccessKey
-from usage.holds import spent_by
+from usage.money.holds import spent_by
 names = [f"team-{number}" for number in range(6)]
 spent = spent_by(names, datetime.now(UTC).date())
 parts = {"team-0": (5, 0, 0), "team-1": (2.4, 1.7, 0), "team-2": (0, 1.05, 1.6), "team-3": (3, 1.4, 1.08), "team-4": (0, 0.9, 0)}

@@ -17,7 +17,7 @@ from tests.chaos.damage import Damage
 from tests.chaos.lab import Lab
 from tests.chaos.load import Entry
 from tests.chaos.processes import wait_for
-from usage import segments
+from usage.journal import segments
 
 MARKER = re.compile(r"chaos-[0-9a-f-]{36}")
 SHIPPED_WITHIN = 90.0

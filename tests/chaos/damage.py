@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 from typing import NamedTuple
 
-from usage.records import scan
+from usage.journal.records import scan
 
 
 class Damage(NamedTuple):

@@ -7,7 +7,7 @@ from django.db import migrations
 
 def add_up(apps, schema_editor):
     if apps.get_model("usage", "UsageHour").objects.exists():
-        from usage.summing import sum_anew
+        from usage.upkeep.rebuild_totals import sum_anew
 
         sum_anew()
 

@@ -3,7 +3,7 @@ import django.db.models.functions.comparison
 from django.contrib.postgres.operations import RemoveIndexConcurrently
 from django.db import migrations, models
 
-from usage.concurrent_indexes import AddIndex
+from usage.database.concurrent_indexes import AddIndex
 
 
 class Migration(migrations.Migration):

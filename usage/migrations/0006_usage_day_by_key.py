@@ -1,6 +1,6 @@
 from django.db import migrations, models
 
-from usage.concurrent_indexes import AddIndex
+from usage.database.concurrent_indexes import AddIndex
 
 
 class Migration(migrations.Migration):

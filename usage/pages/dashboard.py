@@ -11,11 +11,11 @@ from django.http import HttpRequest, JsonResponse
 from django.template.loader import render_to_string
 from django.urls import reverse
 
-from usage.base_url import base_url
-from usage.dashboard import read_dashboard, read_key_dashboard
-from usage.live import read_live
+from usage.live.status import read_live
+from usage.page_data.base_url import base_url
+from usage.page_data.dashboard_tiles import read_dashboard, read_key_dashboard
 from usage.pages.access import admin_page, may_see, may_see_bodies
-from usage.ranges import NAMED, TimeRange, read_range
+from usage.sums.ranges import NAMED, TimeRange, read_range
 
 # What is filled in anew while the page is open; each is a template of its own.
 FRAGMENTS = ("statuses", "tiles", "used", "newest_errors")

@@ -11,10 +11,10 @@ from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
-from usage.error_groups import MOST_GROUPS, mark_known, read_groups, read_kind, unmark
+from usage.page_data.error_groups import MOST_GROUPS, mark_known, read_groups, read_kind, unmark
 from usage.pages.access import admin_page, render_page
 from usage.pages.dashboard import range_query
-from usage.ranges import NAMED, read_range
+from usage.sums.ranges import NAMED, read_range
 
 STATES = ("all", "new", "known")
 

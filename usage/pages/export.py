@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from asgiref.sync import sync_to_async
 from django.http import Http404, HttpRequest, HttpResponseBase, StreamingHttpResponse
 
-from usage.error_groups import read_groups
-from usage.exports import CONTENT_TYPES, export_calls, export_groups
+from usage.page_data.error_groups import read_groups
+from usage.page_data.exports import CONTENT_TYPES, export_calls, export_groups
+from usage.page_data.search import read_filters
 from usage.pages.access import admin_page, may_see_bodies
-from usage.ranges import read_range
-from usage.search import read_filters
+from usage.sums.ranges import read_range
 
 
 @admin_page

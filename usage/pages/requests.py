@@ -10,12 +10,12 @@ from uuid import UUID
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseBase
 
-from usage import call_page
-from usage.base_url import base_url
 from usage.models import Dimension, Outcome, Request
+from usage.page_data import call_page
+from usage.page_data.base_url import base_url
+from usage.page_data.search import ANY_FAILURE, Filters, find, names_of, read_filters
 from usage.pages.access import may_see, may_see_bodies, render_page
-from usage.ranges import NAMED
-from usage.search import ANY_FAILURE, Filters, find, names_of, read_filters
+from usage.sums.ranges import NAMED
 
 
 def show_list(request: HttpRequest) -> HttpResponseBase:

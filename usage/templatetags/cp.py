@@ -7,18 +7,18 @@ from typing import Any
 
 from django import template
 
-from usage import shown
-from usage.base_url import own_path
-from usage.inert import inert as make_inert
 from usage.models import Request
+from usage.page_data import formatting
+from usage.page_data.base_url import own_path
+from usage.page_data.untrusted_text import inert as make_inert
 
 register = template.Library()
 
 register.simple_tag(own_path)
-register.filter("count", shown.count)
-register.filter("dollars", shown.dollars)
-register.filter("duration", shown.duration)
-register.filter("size", shown.size)
+register.filter("count", formatting.count)
+register.filter("dollars", formatting.dollars)
+register.filter("duration", formatting.duration)
+register.filter("size", formatting.size)
 
 
 @register.filter

@@ -33,7 +33,7 @@ from chatproxy.startup import (
     wait_for_database,
 )
 from usage.addresses import is_loopback
-from usage.clock import ClocksDiffer, check_clocks
+from usage.database.clock import ClocksDiffer, check_clocks
 
 STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 

@@ -12,15 +12,16 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
 
-from usage import retention, segments
-from usage.clock import ClocksDiffer
-from usage.delivery import GaveUp
-from usage.kept_lines import DAMAGED, DEAD_LETTERS, PRUNED, read_letter
+from usage.database.clock import ClocksDiffer
+from usage.journal import segments
+from usage.journal.kept_lines import DAMAGED, DEAD_LETTERS, PRUNED, read_letter
 from usage.models import LedgerState, Request
-from usage.repricing import reprice
-from usage.shipper import replay
-from usage.summing import sum_anew
-from usage.verify import find_faults
+from usage.shipping.delivery import GaveUp
+from usage.shipping.shipper import replay
+from usage.upkeep import retention
+from usage.upkeep.rebuild_totals import sum_anew
+from usage.upkeep.repricing import reprice
+from usage.upkeep.verify import find_faults
 
 
 class Command(BaseCommand):

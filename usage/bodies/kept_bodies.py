@@ -1,0 +1,230 @@
+"""Owns what the ledger keeps of a call's whole bodies; `usage.answers.answer_text` does it for streamed ones.
+
+It runs on the event loop for every call. Invariants: never raise; what comes out has no secret that
+`usage.bodies.redaction` knows, no NUL and no lone surrogate (PostgreSQL takes neither), and at most `limit` bytes
+and a mark of `LONGEST_MARK` more. A secret is looked for in `limit` bytes and a margin, and the margin is thrown
+away: so a secret that the cut would have halved is seen whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from usage.bodies.elision import elide
+from usage.bodies.redaction import REDACTED, is_secret_name, redact
+
+LONGEST_MARK = 64
+MARGIN = 2048  # more than twice the shortest text that shows any secret, also when each letter is \u0041
+MARGIN_PER_CHARACTER = 16  # of a configured secret
+MOST_FIELDS = 1000  # of a form that are looked at: each costs microseconds, and takes two bytes only
+MOST_PARTS = 250
+MEASURED_BYTES = 64 * 1024  # of text, for an estimate of its tokens: a few milliseconds, whatever it says
+SLACK = 1024  # what redaction may shorten a cut body by, before less than `limit` is kept of it
+
+_BINARY = re.compile(r"(?:audio|image(?!/svg)|video|font)/|application/(?:octet-stream|pdf|zip|gzip)", re.IGNORECASE)
+_MEDIA_TYPE = re.compile(r"\s*+([\w.+-]{1,60}/[\w.+-]{1,60})", re.ASCII)
+_BOUNDARY = re.compile(r";\s*+boundary=(?:\"([^\"]{1,200})\"|([^\s;,\"]{1,200}))", re.IGNORECASE)
+_DISPOSITION = re.compile(rb"^content-disposition:([^\r\n]{0,2000})", re.IGNORECASE | re.MULTILINE)
+_PART_TYPE = re.compile(rb"^content-type:\s*+([\w.+/-]{1,100})", re.IGNORECASE | re.MULTILINE)
+_FIELD_NAME = re.compile(rb"[;\s]name\*?=(?:\"((?:[^\"\\]|\\.)*+)\"|([^\s;]++))", re.IGNORECASE)
+_FILE_NAME = re.compile(rb"[;\s]filename\*?=(?:\"((?:[^\"\\]|\\.)*+)\"|([^\s;]++))", re.IGNORECASE)
+_LONGEST_PART_HEAD = 4096
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def keep_body(body: bytes, content_type: str, limit: int, extra: Sequence[str] = (), *, size: int | None = None) -> str:
+    """What is kept of a request's or an answer's body: its start, elided, redacted, at most `limit` bytes.
+
+    JSON and text as they came; a form as lines of `name: value`; anything else as `<audio/mpeg, 123 bytes>`.
+    `extra` are the configured secrets; `size` is the whole body's, where `body` is only its start.
+    """
+    size = len(body) if size is None else size
+    if not body or limit <= 0:
+        return ""
+    kept, seen = _read_start(body, content_type, limit + margin_for(extra) + SLACK, size)
+    return _finish(kept.decode("utf-8", "replace"), limit, size - seen, extra)
+
+
+def text_size(body: bytes, content_type: str) -> int:
+    """Returns about how many bytes of text a body has: without files, inline base64 and vectors.
+
+    The first `MEASURED_BYTES` of text are measured; what follows is taken to be like them.
+    """
+    if not body:
+        return 0
+    kept, seen = _read_start(body, content_type, MEASURED_BYTES, len(body))
+    return len(kept) + (len(body) - seen) * len(kept) // max(seen, 1)
+
+
+def _read_start(body: bytes, content_type: str, budget: int, size: int) -> tuple[bytes, int]:
+    """The start of a body, elided, in about `budget` bytes; and how much of the body it is."""
+    media_type = _media_type(content_type)
+    if media_type == "multipart/form-data":
+        return _read_form(body, content_type, budget)
+    if _is_binary(body, media_type):
+        return _size(media_type or "binary", size), size
+    if media_type == "application/x-www-form-urlencoded":
+        return _read_query(body, budget)
+    return elide(body, budget)
+
+
+@dataclass
+class Part:
+    """One part of a form. `content` is the start of a field's, and nothing of a file's; `size` is the whole's."""
+
+    name: bytes
+    file_name: bytes | None = None
+    media_type: bytes = b"application/octet-stream"
+    content: bytes = b""
+    size: int = 0
+
+
+def keep_parts(parts: Iterable[Part], limit: int, extra: Sequence[str] = ()) -> str:
+    """What is kept of a form that passed in pieces: the same lines as `keep_body` keeps of a whole one."""
+    lines, left_out = _read_parts(parts if limit > 0 else (), limit + margin_for(extra) + SLACK)
+    return _finish(b"\n".join(lines).decode("utf-8", "replace"), limit, left_out, extra)
+
+
+def text_size_of_parts(parts: Iterable[Part]) -> int:
+    """As `text_size`, of a form that passed in pieces; of its text fields the first `MEASURED_BYTES` count."""
+    lines, _ = _read_parts(parts, MEASURED_BYTES)
+    return sum(map(len, lines))
+
+
+def _read_parts(parts: Iterable[Part], budget: int) -> tuple[list[bytes], int]:
+    """The parts as lines, in about `budget` bytes; and how many bytes of them were left out."""
+    lines: list[bytes] = []
+    left_out = 0
+    for part in parts:
+        if budget <= 0 or len(lines) == MOST_PARTS:
+            left_out += part.size
+            continue
+        line, seen = _line(part, budget)
+        lines.append(line)
+        budget -= len(line)
+        left_out += part.size - seen
+    return lines, left_out
+
+
+def _finish(text: str, limit: int, left_out: int, extra: Sequence[str]) -> str:
+    """`text` redacted and cut. If something was left out, a secret may be half at its end: the margin goes."""
+    text = redact(storable(text), extra)
+    if not left_out and len(text) * 4 <= limit:
+        return text
+    data = text.encode()
+    return cut(data, min(limit, max(0, len(data) - margin_for(extra))) if left_out else limit, left_out)
+
+
+def cut(data: bytes, end: int, left_out: int) -> str:
+    kept = data[:end].decode("utf-8", "ignore")
+    left_out += max(0, len(data) - end)
+    return f"{kept}… <{left_out:,} bytes cut>" if left_out else kept
+
+
+def storable(text: str) -> str:
+    if "\0" in text:
+        text = text.replace("\0", "\ufffd")
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
+def margin_for(extra: Sequence[str]) -> int:
+    return _margin(tuple(extra))
+
+
+@lru_cache(maxsize=64)
+def _margin(extra: tuple[str, ...]) -> int:
+    return max(MARGIN, MARGIN_PER_CHARACTER * max(map(len, extra), default=0))
+
+
+def _media_type(content_type: str) -> str:
+    match = _MEDIA_TYPE.match(content_type)
+    return match[1].lower() if match else ""
+
+
+def _is_binary(body: bytes, media_type: str) -> bool:
+    if _BINARY.match(media_type):
+        return True
+    head = body[:256]
+    if head.isascii() and b"\0" not in head:
+        return False
+    text = head.decode("utf-8", "replace")
+    return (text.count("\ufffd") + text.count("\0")) * 8 > len(text)
+
+
+def _size(name: str, size: int) -> bytes:
+    return f"<{name}, {size:,} bytes>".encode()
+
+
+# Forms
+
+
+def _read_query(body: bytes, budget: int) -> tuple[bytes, int]:
+    kept, seen = elide(body, budget)
+    fields = []
+    given = kept.split(b"&", MOST_FIELDS)
+    if len(given) > MOST_FIELDS:
+        seen -= min(seen - 1, len(given.pop()))
+    for field in given:
+        name, equals, _ = field.partition(b"=")
+        secret = equals and is_secret_name(name[:1000].decode("utf-8", "replace"))
+        fields.append(name + equals + REDACTED.encode() if secret else field)
+    return b"&".join(fields), seen
+
+
+def _read_form(body: bytes, content_type: str, budget: int) -> tuple[bytes, int]:
+    """The form's parts as lines. A form that cannot be read is not kept, as its secrets could not be found."""
+    found = _BOUNDARY.search(content_type)
+    boundary = b"--" + (found[1] or found[2]).encode("utf-8", "replace") if found else b""
+    at = body.find(boundary, 0, _LONGEST_PART_HEAD) if found else -1
+    if at < 0:
+        return _size("multipart/form-data", len(body)), len(body)
+    lines: list[bytes] = []
+    while at >= 0:
+        head_start = at + len(boundary)
+        start = body.find(b"\r\n\r\n", head_start, head_start + _LONGEST_PART_HEAD) + 4
+        if start < 4:
+            rest = body[head_start:].strip()
+            lines += [_size("not a part", len(rest))] if rest not in {b"", b"--"} else []
+            break
+        at = body.find(b"\r\n" + boundary, start)
+        end = at if at >= 0 else len(body)
+        line, seen = _read_part(body[head_start : start - 2], body, start, end, budget)
+        lines.append(line)
+        budget -= len(line)
+        if budget <= 0 or len(lines) == MOST_PARTS:
+            return b"\n".join(lines), min(start + seen, len(body) - 1)
+        at += 2 if at >= 0 else 0
+    return b"\n".join(lines), len(body)
+
+
+def _read_part(head: bytes, body: bytes, start: int, end: int, budget: int) -> tuple[bytes, int]:
+    """The part as a line, and how much of its content that is."""
+    disposition = _DISPOSITION.search(head)
+    about = disposition[1] if disposition else b""
+    file_name, part_type = _FILE_NAME.search(about), _PART_TYPE.search(head)
+    part = Part(
+        name=_first_group(_FIELD_NAME.search(about)) or b"?",
+        file_name=_first_group(file_name) if file_name else None,
+        media_type=part_type[1] if part_type else b"application/octet-stream",
+        content=body[start:end] if file_name is None else b"",
+        size=end - start,
+    )
+    return _line(part, budget)
+
+
+def _line(part: Part, budget: int) -> tuple[bytes, int]:
+    if is_secret_name(part.name.decode("utf-8", "replace")):
+        return part.name + b": " + REDACTED.encode(), part.size
+    if part.file_name is not None:
+        size = f"{part.size:,}".encode()
+        kind = part.media_type[:100] or b"application/octet-stream"
+        return b"%s: <%s, %s, %s bytes>" % (part.name, part.file_name, kind, size), part.size
+    value, seen = elide(part.content, budget)
+    return part.name + b": " + value, seen
+
+
+def _first_group(match: re.Match[bytes] | None) -> bytes:
+    return next((group for group in match.groups() if group is not None), b"") if match else b""

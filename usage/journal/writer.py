@@ -1,0 +1,278 @@
+"""Owns the journal's writing: append-only segments in one directory, one writer each.
+
+Invariants: a record is one `os.write`, all of it or none; `begin` fails with `StorageFull` while
+the reserve is touched, `end` never fails: what the disk refuses is kept and tried again; a segment
+is deleted only by who has shipped it. The writer holds a lock on `<writer>.lock` for its life, so
+whoever gets that lock knows that the writer is dead (`usage.journal.segments`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from uuid_utils import uuid7
+
+from usage.journal.records import frame
+
+logger = logging.getLogger(__name__)
+
+SEGMENT_BYTES = 16 * 1024 * 1024
+SEGMENT_SECONDS = 60.0
+SYNC_SECONDS = 0.2
+ROOM_CHECK_SECONDS = 1.0
+MOST_NAMED = 20  # calls, in one line of the log
+Sync = Literal["interval", "always", "off"]
+
+
+class StorageFull(Exception):
+    """There is no room to promise that a new call will be in the ledger."""
+
+
+@dataclass
+class Segment:
+    """One file of the journal. `written` bytes of it are whole records."""
+
+    path: Path
+    written: int = 0
+    closed: bool = False
+
+
+class Journal:
+    """The writer of one process. Its methods may be called from any thread."""
+
+    def __init__(self, directory: Path, *, reserve_bytes: int, sync: Sync = "interval") -> None:
+        self.directory = directory
+        self.writer = str(uuid7())
+        self.segments: list[Segment] = []
+        self.full = False
+        self._reserve_bytes = reserve_bytes
+        self._sync: Sync = sync
+        self._lock = threading.Lock()
+        self._open_begins: dict[str, bytes] = {}
+        self._refused: dict[str, bytes] = {}  # ends that the disk did not take
+        self._lock_fd = -1
+        self._fd = -1
+        self._retired: list[int] = []  # descriptors of closed segments, to be synced
+        self._next_number = 1
+        self._opened_at = 0.0
+        self._carried = 0  # bytes of the current segment that repeat the last one's
+        self._dirty = False
+        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._sync_wanted = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._keep, name="journal", daemon=True)
+
+    def open(self) -> None:
+        """Takes the writer's lock and starts the first segment.
+
+        Raises:
+            OSError: the directory cannot be written.
+        """
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Locked before it has its name: nobody may find it unlocked and think its writer dead.
+        unnamed = self.directory / f".{self.writer}.new"
+        self._lock_fd = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        unnamed.rename(self.directory / f"{self.writer}.lock")
+        with self._lock:
+            self._open_segment()
+            self._check_room()
+        self._thread.start()
+
+    def begin(self, request_id: str, record: Mapping[str, Any]) -> None:
+        """Promises that the call will be in the ledger.
+
+        Raises:
+            StorageFull: the promise cannot be made.
+        """
+        line = frame({"kind": "begin", "request_id": request_id, **record})
+        with self._lock:
+            if self.full or not self._write(line):
+                self.full = True
+                raise StorageFull
+            self._open_begins[request_id] = line
+            self._rotate_if_large()
+
+    def end(self, request_id: str, record: Mapping[str, Any]) -> None:
+        """Keeps the promise: the columns of the row. A call that never began is written if there is room."""
+        line = frame({"kind": "end", "request_id": request_id, **record})
+        with self._lock:
+            if request_id not in self._open_begins and self.full:
+                return
+            if self._refused or not self._write(line):
+                self.full = True
+                self._refused[request_id] = line  # its begin stays open, and is carried, until this is on disk
+                return
+            self._open_begins.pop(request_id, None)
+            self._rotate_if_large()
+
+    async def durable(self) -> None:
+        """Returns when what this task has written survives a power cut; at once unless `sync` is `always`."""
+        if self._sync != "always" or self._stopping:
+            return
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        with self._lock:
+            self._waiters.append((loop, waiter))
+        self._sync_wanted.set()
+        await waiter
+
+    def shipped(self, segment: Segment) -> None:
+        """Deletes a closed segment, all of whose records are in the database."""
+        with self._lock:
+            self.segments.remove(segment)
+        segment.path.unlink(missing_ok=True)
+
+    def rotate(self) -> None:
+        """Closes the current segment and opens the next."""
+        with self._lock:
+            self._rotate()
+
+    def close(self) -> None:
+        """Closes the last segment; the lock stays, so that this process can still ship it."""
+        self._stopping = True
+        self._sync_wanted.set()
+        self._thread.join()
+        with self._lock:
+            self._retry_refused()
+            if self._refused:
+                logger.error(
+                    "the disk has not taken the ends of %d calls, which will be `interrupted` in the ledger: %s",
+                    len(self._refused),
+                    ", ".join(list(self._refused)[:MOST_NAMED]),
+                )
+            self.segments[-1].closed = True
+            self._retired.append(self._fd)
+            self._fd = -1
+        self._sync_now()
+
+    def release(self) -> None:
+        """Gives the lock up: what has not been shipped is the next process's to ship."""
+        os.close(self._lock_fd)
+        if not self.segments:
+            (self.directory / f"{self.writer}.lock").unlink(missing_ok=True)
+
+    # Below, the caller holds the lock.
+
+    def _write(self, line: bytes) -> bool:
+        segment = self.segments[-1]
+        try:
+            count = os.write(self._fd, line)
+        except OSError as error:
+            logger.error("the journal cannot be written: %s", error.strerror)
+            count = 0
+        if count != len(line):
+            if count:
+                os.ftruncate(self._fd, segment.written)  # a full disk writes short without an error
+            return False
+        segment.written += count
+        self._dirty = True
+        return True
+
+    def _rotate_if_large(self) -> None:
+        if self.segments[-1].written - self._carried >= SEGMENT_BYTES:
+            self._rotate()
+
+    def _rotate(self) -> None:
+        last, old = self.segments[-1], self._fd
+        try:
+            self._open_segment()
+        except OSError as error:
+            logger.error("the journal cannot start a new segment: %s", error.strerror)
+            self.full = True
+            return
+        last.closed = True
+        self._retired.append(old)  # synced and closed by the journal's thread: here a call would wait for it
+
+    def _open_segment(self) -> None:
+        """The next segment begins with the calls that are still open: the last one may be deleted before they end."""
+        carried = b"".join(self._open_begins.values())
+        path = self.directory / f"{self.writer}.{self._next_number:08d}.journal"
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            if os.write(fd, carried) != len(carried):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            os.close(fd)
+            path.unlink()
+            raise
+        self._fd = fd
+        self._carried = len(carried)
+        self._dirty = True
+        self._next_number += 1
+        self.segments.append(Segment(path, written=len(carried)))
+        self._opened_at = time.monotonic()
+
+    def _retry_refused(self) -> None:
+        for request_id, line in list(self._refused.items()):
+            if not self._write(line):
+                return
+            del self._refused[request_id]
+            self._open_begins.pop(request_id, None)
+
+    def _check_room(self) -> None:
+        disk = os.statvfs(self.directory)
+        full = disk.f_bavail * disk.f_frsize < self._reserve_bytes
+        if full and not self.full:
+            logger.error("the disk of %s is full: new calls are refused", self.directory)
+        self._retry_refused()
+        self.full = full or bool(self._refused)
+
+    # The journal's own thread.
+
+    def _keep(self) -> None:
+        """Syncs, looks at the disk, rotates what is old."""
+        checked = 0.0
+        while not self._stopping:
+            self._sync_wanted.wait(SYNC_SECONDS)
+            self._sync_wanted.clear()
+            try:
+                self._sync_now()
+                now = time.monotonic()
+                if now - checked >= ROOM_CHECK_SECONDS:
+                    checked = now
+                    with self._lock:
+                        self._check_room()
+                        if self.segments[-1].written and now - self._opened_at >= SEGMENT_SECONDS:
+                            self._rotate()
+            except Exception:  # the border: without this thread nothing would be synced, and a full disk stay full
+                logger.exception("the journal's thread failed and goes on")
+        self._sync_now()
+
+    def _sync_now(self) -> None:
+        """Syncs outside the lock: a slow disk must not hold up a call's write."""
+        with self._lock:
+            waiters, self._waiters = self._waiters, []
+            wanted = self._dirty and self._sync != "off"
+            self._dirty = False
+            fds, self._retired = self._retired, []
+            if wanted and self._fd >= 0:
+                fds.append(os.dup(self._fd))
+        for fd in fds:
+            if self._sync != "off":
+                _sync_file(fd)
+            os.close(fd)
+        for loop, waiter in waiters:
+            loop.call_soon_threadsafe(_release, waiter)
+
+
+def _sync_file(fd: int) -> None:
+    try:
+        os.fdatasync(fd)
+    except OSError as error:
+        logger.error("the journal cannot be synced: %s", error.strerror)
+
+
+def _release(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

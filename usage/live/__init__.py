@@ -1,0 +1,7 @@
+"""How all workers are now, without the database.
+
+`worker_files`: each worker writes its state and counters once a second; the counts of dead workers are kept. `status`
+puts them together for the dashboard; `metrics` writes the page that Prometheus reads.
+
+Imports `usage.ledger` and `usage.counters`.
+"""

@@ -1,0 +1,105 @@
+"""Owns what is held of budgets: how much a key has spent and holds, and when a hold goes.
+
+A hold is the most that one call can still cost, taken before it goes upstream (`usage.money.reservations`). It goes in
+the transaction that writes the call's row and adds its cost to `UsageDay`: each call is in exactly one of the two, for
+whoever looks. The hold of a background response stays as long as its `PendingResponse`: until its usage is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+from django.db.backends.utils import CursorWrapper
+
+# A worker may die between its hold and the journal's `begin`: then no row will ever come. A call takes no longer than
+# REQUEST_TIMEOUT and what its caller needs to read the rest of the answer.
+ORPHANED_AFTER = timedelta(hours=1)
+FORGOTTEN_AFTER = timedelta(days=31)  # upstream keeps a background response for 30
+
+IS_PENDING = "EXISTS (SELECT FROM usage_pendingresponse AS pending WHERE pending.request_id = usage_hold.request_id)"
+HAS_ROW = "EXISTS (SELECT FROM usage_request AS call WHERE call.request_id = usage_hold.request_id)"
+SETTLE = f"DELETE FROM usage_hold WHERE request_id = ANY(%s::uuid[]) AND NOT {IS_PENDING}"
+SHRINK = """
+    UPDATE usage_hold SET dollars = GREATEST(0, dollars - COALESCE(call.cost, 0)) FROM usage_request AS call
+    WHERE call.request_id = usage_hold.request_id AND usage_hold.request_id = ANY(%s::uuid[])
+"""
+# `made_at` is the database's time, and is compared with its clock only.
+DROP_ORPHANS = (
+    "DELETE FROM usage_hold WHERE made_at < COALESCE(%(now)s, now()) - %(forgotten_after)s"
+    f" OR (made_at < COALESCE(%(now)s, now()) - %(orphaned_after)s OR {HAS_ROW}) AND NOT {IS_PENDING}"
+)
+FIND_STRAYS = f"SELECT request_id FROM usage_hold WHERE {HAS_ROW} AND NOT {IS_PENDING} ORDER BY request_id LIMIT 100"
+SPENT = """
+    SELECT key_name,
+        sum(dollars) FILTER (WHERE day = %(today)s),
+        sum(dollars) FILTER (WHERE date_trunc('month', day) = date_trunc('month', %(today)s::date)),
+        sum(dollars),
+        sum(dollars) FILTER (WHERE is_held),
+        max(day) FILTER (WHERE calls > 0)
+    FROM (
+        SELECT key_name, day, cost AS dollars, calls, false AS is_held FROM usage_usageday
+        WHERE key_name = ANY(%(keys)s)
+        UNION ALL
+        SELECT key_name, day, dollars, 0, true FROM usage_hold WHERE key_name = ANY(%(keys)s)
+    ) AS spent
+    GROUP BY key_name
+"""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Dollars of one key, those held by calls in flight included; `held` are these alone.
+
+    `last_day` is the UTC day of its newest call; None: it has made none.
+    """
+
+    day: Decimal = Decimal(0)
+    month: Decimal = Decimal(0)
+    total: Decimal = Decimal(0)
+    held: Decimal = Decimal(0)
+    last_day: date | None = field(default=None, compare=False)
+
+
+def spent_by(keys: Collection[str], today: date) -> dict[str, Spent]:
+    """What each key has spent on the UTC day `today`, in its month and in all; one query, keys without calls too."""
+    none = Decimal(0)
+    with connection.cursor() as cursor:
+        cursor.execute(SPENT, {"keys": list(keys), "today": today})
+        found = {
+            name: Spent(day or none, month or none, total or none, held or none, last_day)
+            for name, day, month, total, held, last_day in cursor.fetchall()
+        }
+    return {name: found.get(name, Spent()) for name in keys}
+
+
+def settle_holds(cursor: CursorWrapper, ids: Iterable[str], estimated: Collection[str] = ()) -> None:
+    """For calls whose rows are in the table, in the transaction that has written them.
+
+    `estimated`: those of them whose estimated cost has been added to the sums just now. If such a hold stays, because
+    the response goes on, it is smaller by the estimate, so that the budget has each dollar once.
+    """
+    cursor.execute(SETTLE, [list(ids)])
+    if estimated:
+        cursor.execute(SHRINK, [list(estimated)])
+
+
+def drop_orphans(now: datetime | None = None) -> int:
+    """Deletes the holds that nothing will settle, and returns how many those were. `now`: None, the database's."""
+    orphaned_after = ORPHANED_AFTER + timedelta(seconds=settings.REQUEST_TIMEOUT)
+    values: dict[str, Any] = {"now": now, "forgotten_after": FORGOTTEN_AFTER, "orphaned_after": orphaned_after}
+    with connection.cursor() as cursor:
+        cursor.execute(DROP_ORPHANS, values)
+        return int(cursor.rowcount)
+
+
+def find_strays() -> list[str]:
+    """Ids of calls, at most 100, that are in both places."""
+    with connection.cursor() as cursor:
+        cursor.execute(FIND_STRAYS)
+        return [str(request_id) for (request_id,) in cursor.fetchall()]

@@ -1,0 +1,46 @@
+"""Owns the pricing of rows on their way into the tables: own prices first, then genai-prices."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from usage.models import ModelPrice
+from usage.money.prices import price_call
+from usage.own_prices import OwnPrice
+
+REFRESH_SECONDS = 30.0
+
+
+class Pricer:
+    """Prices rows with the own prices in the database, read again every half minute.
+
+    `own` may be read from any thread; it is None until they have been read once.
+    """
+
+    def __init__(self) -> None:
+        self.own: Sequence[OwnPrice] | None = None
+        self._read_at = -REFRESH_SECONDS
+
+    def refresh(self) -> None:
+        """Reads them again if it is time to. Raises `django.db.Error`."""
+        if time.monotonic() - self._read_at >= REFRESH_SECONDS:
+            self.own = [price.as_own_price() for price in ModelPrice.objects.all()]
+            self._read_at = time.monotonic()
+
+    def priced(self, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The rows, each with its `cost` in dollars and the `price` it was computed from.
+
+        Raises:
+            django.db.Error: the own prices cannot be read.
+        """
+        self.refresh()
+        return [self._priced(row) for row in rows]
+
+    def _priced(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        started_at = row["started_at"]
+        moment = started_at if isinstance(started_at, datetime) else datetime.fromisoformat(started_at)
+        cost, price = price_call({**row, "started_at": moment}, self.own or ())
+        return {**row, "cost": None if cost is None else str(cost), "price": price}

@@ -1,0 +1,168 @@
+"""Owns the groups of the errors page: calls that failed in the same way, how often, since when, and whom it hits."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import connection
+from django.utils import timezone
+
+from usage.models import FAILED, KnownError, Outcome, Request, Span
+from usage.page_data.search import NO_NAME, NO_STATUS
+from usage.sums.ranges import TimeRange
+from usage.sums.totals import ceiling, floor, pieces
+
+MOST_GROUPS = 50
+MOST_KEYS = 5  # of a group, by name
+TREND_BINS = 24
+OUTCOMES = dict(Outcome.choices)
+
+
+class Kind(NamedTuple):
+    """What the calls of a group have in common. Status 0: the caller had left."""
+
+    outcome: str
+    status: int
+    error_code: str
+    model: str
+    route: str
+
+
+@dataclass
+class Group:
+    kind: Kind
+    first_at: datetime  # ever; all else is of the time that was asked for
+    last_at: datetime
+    sample_id: UUID
+    calls: int
+    keys: list[str]
+    key_count: int
+    trend: list[int]
+    sample: Request | None = None
+    known: KnownError | None = None
+
+    @property
+    def outcome_label(self) -> str:
+        return OUTCOMES.get(self.kind.outcome, self.kind.outcome)
+
+    @property
+    def kind_text(self) -> str:
+        """As a form sends it."""
+        return json.dumps(self.kind)
+
+    @property
+    def filters(self) -> dict[str, str]:
+        """Of the calls' list, for just these calls."""
+        return {
+            "outcome": self.kind.outcome,
+            "status": str(self.kind.status or NO_STATUS),
+            "code": self.kind.error_code or NO_NAME,
+            "model": self.kind.model or NO_NAME,
+            "route": self.kind.route or NO_NAME,
+        }
+
+    @property
+    def trend_path(self) -> str:
+        """The trend as an SVG path: a bar for each bin, 3 wide, 20 high at most."""
+        most = max(self.trend, default=0) or 1
+        heights = [max(1.5, 20 * count / most) if count else 0 for count in self.trend]
+        return "".join(
+            f"M{number * 4} 20v-{height:.1f}h3v{height:.1f}z" for number, height in enumerate(heights) if height
+        )
+
+
+KINDS, OF_DAYS, OF_GROUPS = (", ".join(table + name for name in Kind._fields) for table in ("", "days.", "groups."))
+# Groups first, then what is told of them: a caller that invents models makes groups, and only so many are looked at.
+# Nothing is sorted by its texts, which takes longer than all else.
+READ = f"""
+    WITH totals AS (
+        SELECT *, width_bucket(extract(epoch FROM start), %s, %s, {TREND_BINS}) - 1 AS bin
+        FROM usage_errortotal WHERE calls > 0 AND ({{within}})
+    ), groups AS (
+        SELECT {KINDS}, sum(calls)::bigint AS calls, max(last_at) AS last_at,
+               max(sample_id::text)::uuid AS sample_id,
+               row_number() OVER (ORDER BY sum(calls) DESC, max(last_at) DESC) AS nr
+        FROM totals GROUP BY {KINDS} ORDER BY nr LIMIT {MOST_GROUPS}
+    ), told AS (
+        SELECT nr, bin, key_name, totals.calls FROM totals JOIN groups USING ({KINDS})
+    ), bins AS (
+        SELECT nr, array_agg(bin) AS bins, array_agg(calls) AS trend
+        FROM (SELECT nr, bin, sum(calls)::bigint AS calls FROM told GROUP BY nr, bin) AS by_bin GROUP BY nr
+    ), keys AS (
+        SELECT nr, count(*) AS key_count, (array_agg(key_name ORDER BY calls DESC, key_name))[:{MOST_KEYS}] AS keys
+        FROM (SELECT nr, key_name, sum(calls) AS calls FROM told GROUP BY nr, key_name) AS by_key GROUP BY nr
+    )
+    SELECT {KINDS}, (
+        SELECT min(first_at) FROM usage_errortotal AS days
+        WHERE days.span = 'day' AND days.calls > 0 AND ({OF_DAYS}) = ({OF_GROUPS})
+    ), last_at, sample_id, calls, keys, key_count, bins, trend
+    FROM groups JOIN bins USING (nr) JOIN keys USING (nr) ORDER BY nr
+"""
+
+
+def read_groups(time_range: TimeRange) -> list[Group]:
+    """The groups with the most calls, those first. The hours at the ends of the time count as a whole."""
+    start, end = floor(time_range.start, Span.HOUR), ceiling(time_range.end, Span.HOUR)
+    stretches = list(pieces(start, end, end))
+    within = " OR ".join("(span = %s AND start >= %s AND start < %s)" for _ in stretches)
+    ends = [value for span, first, last in stretches for value in (span.value, first, last)]
+    with connection.cursor() as cursor:
+        cursor.execute(READ.format(within=within), [start.timestamp(), end.timestamp(), *ends])
+        groups = [_group(row) for row in cursor.fetchall()]
+    _add_samples(groups)
+    _add_known(groups)
+    return groups
+
+
+def _group(row: tuple[Any, ...]) -> Group:
+    *kind, first_at, last_at, sample_id, calls, keys, key_count, bins, counts = row
+    trend = [0] * TREND_BINS
+    for number, count in zip(bins, counts, strict=True):
+        trend[min(TREND_BINS - 1, max(0, number))] += count
+    return Group(Kind(*kind), first_at, last_at, sample_id, calls, keys, key_count, trend)
+
+
+def read_kind(text: str) -> Kind:
+    """What `Group.kind_text` says.
+
+    Raises:
+        ValueError: it is no kind.
+    """
+    try:
+        values = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    if not isinstance(values, list) or [type(value) for value in values] != [str, int, str, str, str]:
+        raise ValueError("a kind has a text, a number and three texts")
+    kind = Kind(*values)
+    if kind.outcome not in OUTCOMES or not 0 <= kind.status < 1000 or any(len(str(one)) > 200 for one in kind):
+        raise ValueError("there is no such kind")
+    return kind
+
+
+def mark_known(kind: Kind, note: str, who: str) -> None:
+    """Says that somebody has looked into it; an earlier note is replaced."""
+    KnownError.objects.update_or_create(
+        **kind._asdict(), defaults={"note": note, "marked_by": who, "marked_at": timezone.now()}
+    )
+
+
+def unmark(kind: Kind) -> None:
+    KnownError.objects.filter(**kind._asdict()).delete()
+
+
+def _add_samples(groups: list[Group]) -> None:
+    """The newest call of each; it may be gone, or have turned out well after all."""
+    calls = Request.objects.filter(pk__in=[group.sample_id for group in groups]).filter(FAILED).in_bulk()
+    for group in groups:
+        group.sample = calls.get(group.sample_id)
+
+
+def _add_known(groups: list[Group]) -> None:
+    known = {Kind(*(getattr(error, name) for name in Kind._fields)): error for error in KnownError.objects.all()}
+    for group in groups:
+        group.known = known.get(group.kind)

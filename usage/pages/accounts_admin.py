@@ -1,0 +1,103 @@
+"""Owns the users' and the groups' pages in the admin, where nobody grants what he lacks (`usage.pages.grants`).
+
+The rule is kept three times: a user or a group beyond one's own rights cannot be changed or deleted (`has_*`), a form
+offers only what may be given (a value beyond it is an error of the form), and what was saved is looked at once more
+before the transaction ends.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group, User
+from django.core.exceptions import PermissionDenied
+from django.db.models import ManyToManyField
+from django.forms import ModelForm
+from django.http import HttpRequest, HttpResponse
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from usage.pages.admin_base import GuardedAdmin
+from usage.pages.grants import groups_within, held_by, may_change_group, may_change_user
+
+admin.site.unregister(User)
+admin.site.unregister(Group)
+
+
+class GrantingAdmin(GuardedAdmin):
+    """A table whose rows hold permissions."""
+
+    def may_touch(self, request: HttpRequest, obj: Any) -> bool:
+        raise NotImplementedError
+
+    def has_change_permission(self, request: HttpRequest, obj: Any | None = None) -> bool:
+        allowed = super().has_change_permission(request, obj)
+        return allowed and (obj is None or self.may_touch(request, obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any | None = None) -> bool:
+        allowed = super().has_delete_permission(request, obj)
+        return allowed and (obj is None or self.may_touch(request, obj))
+
+    def formfield_for_manytomany(
+        self, db_field: ManyToManyField[Any, Any], request: HttpRequest, **options: Any
+    ) -> Any:
+        """Offers the groups and the permissions that the person may give."""
+        field = super().formfield_for_manytomany(db_field, request, **options)
+        if field is not None and not request.user.is_superuser:
+            giveable = groups_within(request.user) if db_field.name == "groups" else held_by(request.user)
+            field.queryset = field.queryset.filter(pk__in=giveable.values("pk"))
+        return field
+
+    def save_related(self, request: HttpRequest, form: ModelForm, formsets: Any, change: bool) -> None:  # type: ignore[type-arg]  # not subscriptable when it runs
+        super().save_related(request, form, formsets, change)
+        if not self.may_touch(request, form.instance):  # what is saved is undone with the transaction
+            raise PermissionDenied
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin, GrantingAdmin):  # type: ignore[type-arg]  # not subscriptable when it runs
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+    allowed_lookups = (
+        "is_staff__exact", "is_superuser__exact", "is_active__exact", "groups__id__exact", "groups__isnull"
+    )  # fmt: skip
+    lookup_allowed = GrantingAdmin.lookup_allowed
+
+    def may_touch(self, request: HttpRequest, obj: User) -> bool:
+        return may_change_user(request.user, obj)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        fields = super().get_readonly_fields(request, obj)
+        return fields if request.user.is_superuser else (*fields, "is_superuser")
+
+    def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
+        """Without the password's algorithm and the start of its hash, for those who may only look."""
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is None or self.has_change_permission(request, obj):
+            return fieldsets
+        return [
+            (title, {**options, "fields": tuple(name for name in options["fields"] if name != "password")})
+            for title, options in fieldsets
+        ]
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The form shows `is_superuser` to superusers only, so anybody else who sends it has made the form himself."""
+        if "is_superuser" in request.POST and not request.user.is_superuser:
+            raise PermissionDenied
+        answer: HttpResponse = super().changeform_view(request, object_id, form_url, extra_context)
+        return answer
+
+
+@admin.register(Group)
+class GroupAdmin(DjangoGroupAdmin, GrantingAdmin):  # type: ignore[misc]  # unfold has no types
+    def may_touch(self, request: HttpRequest, obj: Group) -> bool:
+        return may_change_group(request.user, obj)

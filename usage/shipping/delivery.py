@@ -1,0 +1,206 @@
+"""Owns the delivery of journal records to PostgreSQL, and what is done when it will not take them.
+
+A database outage is waited out, never given up on while the process lives. A record that the
+database refuses is bisected out of its batch, kept in a dead-letter file, and leaves a stub row.
+A damaged line is kept in a file of its own; the call that it names still gets a row. So is a dead writer's record that
+is older than what has been pruned: a journal that was restored from a backup, whose calls the sums have counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+from django.db import DataError, Error, IntegrityError, connections
+
+from usage.counters import counters
+from usage.journal import kept_lines
+from usage.journal.kept_lines import DAMAGED, DEAD_LETTERS, PRUNED
+from usage.journal.records import damaged_id
+from usage.money.row_pricing import Pricer
+from usage.shipping.rows import bare_stub, interrupted, is_stub, least_stub, started_at, stub, write_rows
+from usage.upkeep.retention import hours_with_pruned_calls, pruned_ids_end
+
+logger = logging.getLogger(__name__)
+
+BATCH_SIZE = 500
+FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 5.0
+SILENCE_SECONDS = 5.0  # a database that takes longer for a batch counts as away
+# What a row itself can be blamed for; every other database error is the database's and is waited out.
+POISON = (DataError, IntegrityError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+
+Row = dict[str, Any]
+
+
+class GaveUp(Exception):
+    """The process ends before the database came back; what is left stays in the journal."""
+
+
+class Delivery:
+    """Delivers for one thread. `deadline` is on the monotonic clock; None waits for as long as it takes."""
+
+    def __init__(self, directory: Path, deadline: float | None = None) -> None:
+        self.deadline = deadline
+        self.database_error = ""
+        self.delivered = 0
+        self.dead_letters = 0
+        self.damaged = 0
+        self.hurry = threading.Event()
+        self._directory = directory
+        self._pruned_end = ""  # below it, ids are of rows that have been pruned; a UUID's text sorts as its number
+        self._pruned_hours: set[datetime] = set()
+        self._asked_at: float | None = None
+        self.pricer = Pricer()
+
+    def deliver(self, rows: Sequence[Row]) -> None:
+        """Returns when every row is in the tables or in the dead-letter file.
+
+        Raises:
+            GaveUp: the deadline passed while the database was away.
+        """
+        for start in range(0, len(rows), BATCH_SIZE):
+            self._deliver(rows[start : start + BATCH_SIZE])
+
+    def refresh_prices(self) -> None:
+        """Own prices are known before the first row; that the database is away is for the rows to notice."""
+        self._asked_at = time.monotonic()
+        try:
+            self.pricer.refresh()
+        except Error:
+            connections.close_all()
+        finally:
+            self._asked_at = None
+
+    @property
+    def database_fault(self) -> str:
+        """What is wrong with the database; empty when nothing is. One that hangs raises no error."""
+        asked_at = self._asked_at
+        silent = asked_at is not None and time.monotonic() - asked_at > SILENCE_SECONDS
+        return self.database_error or ("NoAnswer" if silent else "")
+
+    def set_aside(self, damaged: Sequence[bytes]) -> list[Row]:
+        """Keeps damaged lines; returns a row `interrupted` for each call that they name."""
+        if not damaged:
+            return []
+        self.damaged += len(damaged)
+        counters.count_damaged_records(len(damaged))
+        logger.error("%d damaged journal records set aside in %s", len(damaged), DAMAGED)
+        kept_lines.append(self._directory / DAMAGED, damaged)
+        ids = {request_id for line in damaged if (request_id := damaged_id(line)) is not None}
+        return [interrupted({"request_id": request_id}) for request_id in sorted(ids)]
+
+    def set_aside_letters(self, torn: Sequence[bytes]) -> None:
+        """Keeps dead letters that cannot be read. Their calls have stubs."""
+        if not torn:
+            return
+        self.damaged += len(torn)
+        counters.count_damaged_records(len(torn))
+        logger.error("%d dead letters cannot be read, and are set aside in %s", len(torn), DAMAGED)
+        kept_lines.append(self._directory / DAMAGED, torn)
+
+    def find_pruned(self) -> None:
+        """Asks which rows have been pruned, before a dead writer's journal is delivered.
+
+        Raises:
+            GaveUp: the deadline passed while the database was away.
+        """
+        self._when_database_is_there(self._ask_for_pruned)
+
+    def without_pruned(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows without those that have been counted and pruned, and would be counted again; these are kept.
+
+        A call that is as old as these by its id, but of an hour that has counted no other calls than those in the
+        table, has the id of a wrong clock, and is delivered.
+
+        Raises:
+            GaveUp: the deadline passed while the database was away.
+        """
+        old = {row["request_id"]: _hour(row) for row in rows if str(row["request_id"]) < self._pruned_end}
+        if not old:
+            return list(rows)
+        self._when_database_is_there(lambda: self._ask_for_hours({*old.values()}))
+        pruned = {request_id for request_id, hour in old.items() if hour in self._pruned_hours}
+        if not pruned:
+            return list(rows)
+        logger.warning(
+            "%d calls of a dead process's journal are older than what has been pruned, and are not shipped again; "
+            "they are in %s",
+            len(pruned),
+            PRUNED,
+        )
+        kept = [orjson.dumps(row, default=str) for row in rows if row["request_id"] in pruned]
+        kept_lines.append(self._directory / PRUNED, kept)
+        return [row for row in rows if row["request_id"] not in pruned]
+
+    def _ask_for_pruned(self) -> None:
+        end = pruned_ids_end()
+        self._pruned_end = str(end) if end else ""
+
+    def _ask_for_hours(self, hours: set[datetime]) -> None:
+        self._pruned_hours = hours_with_pruned_calls(hours)
+
+    def _deliver(self, rows: Sequence[Row]) -> None:
+        try:
+            self._when_database_is_there(lambda: write_rows(self.pricer.priced(rows)))
+        except POISON as error:
+            self._bisect(rows, error)
+        else:
+            self.delivered += len(rows)
+
+    def _bisect(self, rows: Sequence[Row], error: Exception) -> None:
+        if len(rows) > 1:
+            middle = len(rows) // 2
+            self._deliver(rows[:middle])
+            self._deliver(rows[middle:])
+            return
+        row = rows[0]
+        if is_stub(row):
+            for lesser in (least_stub(row), bare_stub(row)):
+                if lesser.keys() < row.keys():
+                    self._deliver([lesser])
+                    return
+            logger.error("the stub of call %s cannot be written: %s", row["request_id"], type(error).__name__)
+            return
+        self.dead_letters += 1
+        counters.count_dead_letter()
+        logger.error("call %s cannot be written (%s): dead-lettered", row.get("request_id"), type(error).__name__)
+        letter = orjson.dumps({**row, "fault": str(error)[:500]}, default=str)
+        kept_lines.append(self._directory / DEAD_LETTERS, [letter])
+        self._deliver([stub(row)])
+
+    def _when_database_is_there(self, write: Callable[[], object]) -> None:
+        backoff = FIRST_BACKOFF
+        while True:
+            self._asked_at = time.monotonic()
+            try:
+                write()
+            except POISON:
+                raise
+            except Error as error:
+                connections.close_all()
+                if not self.database_error:
+                    logger.warning("the database is away: %s", str(error).strip().partition("\n")[0])
+                self.database_error = type(error).__name__
+            else:
+                if self.database_error:
+                    logger.info("the database is back")
+                self.database_error = ""
+                return
+            finally:
+                self._asked_at = None
+            if self.deadline is not None and time.monotonic() + backoff > self.deadline:
+                raise GaveUp
+            self.hurry.wait(backoff)
+            self.hurry.clear()
+            backoff = min(backoff * 2, LONGEST_BACKOFF)
+
+
+def _hour(row: Row) -> datetime:
+    """The hour in which the call began, by its id."""
+    return datetime.fromisoformat(started_at(str(row["request_id"]))).replace(minute=0, second=0, microsecond=0)

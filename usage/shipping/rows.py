@@ -1,0 +1,283 @@
+"""Owns the way of finished calls into the tables: rows, bodies, hours and days, in one transaction.
+
+Exactly once: a row's primary key is its request id; what is added to `UsageHour` and `UsageDay`
+comes only from rows that this transaction really inserted. A row that knows more of its call (`RANK`)
+replaces one that knows less, and takes back what that had added. What was held for the calls (`usage.money.holds`) goes
+here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.core.exceptions import ValidationError
+from django.db import connection, models, transaction
+from django.db.backends.utils import CursorWrapper
+
+from usage.answers.tokens import COUNTS
+from usage.counters import counters
+from usage.models import Outcome, Request, UsageSource
+from usage.money.holds import settle_holds
+from usage.shipping.response_usage import COUNTED_LATER, settle_responses
+from usage.shipping.stored_objects import object_ids, write_objects
+from usage.sums.rollups import ROW_COLUMNS, SUMS, Rollup
+from usage.sums.summed_names import mark_unknown
+
+FIELDS = {field.name: field for field in Request._meta.concrete_fields if field.name != "digest"}
+COLUMNS = list(FIELDS)
+COLUMN_SET = frozenset(COLUMNS)
+NAMES = ", ".join(COLUMNS)
+SUMMED = ", ".join(ROW_COLUMNS)
+# Columns that were added later, and are false in all rows of before.
+MARKS = ("by_gateway", "unknown_model", "other_code")
+# PostgreSQL computes it when a row is written and when it is verified, from the same stored values. A mark changes it
+# only where it is set, so that the digests of older rows stay right; any other column that is added later changes all
+# of them, and its migration must compute them anew.
+_MARKED = "".join(f" || CASE WHEN {name} THEN ' {name}' ELSE '' END" for name in MARKS)
+DIGEST = f"md5(ROW({', '.join(name for name in COLUMNS if name not in MARKS)})::text{_MARKED})"
+# What a record may leave out of a row and the table does not.
+DEFAULTS = {name: field.get_default() for name, field in FIELDS.items() if not field.null}
+STUB = "dead_letter"
+GUESS = "interrupted"
+BODY_NAMES = ("request_body", "response_body")
+# What a stub keeps as far as it is sound: what the price and the sums of its call depend on, and whose usage it is.
+STUB_COLUMNS = (
+    *(name for name in ROW_COLUMNS if name not in {"request_id", "started_at", "outcome", "error_code", "cost"}),
+    "method", "stream", "service_tier", "response_id", "usage", "usage_source",
+)  # fmt: skip
+LEAST_TEXTS = ("key_name", "method", "route")
+CUT_TEXTS = {"key_name", "method", "route", "request_model", "response_model"}
+
+INSERT_ROWS = (
+    f"INSERT INTO usage_request ({NAMES}, digest)"
+    f" SELECT {NAMES}, {DIGEST} FROM jsonb_populate_recordset(NULL::usage_request, %s::jsonb)"
+    f" ON CONFLICT (request_id) DO NOTHING RETURNING {SUMMED}"
+)
+# The guess that a call was interrupted, a stub in its place (0), a stub of the real end, the real end (3): `_rank`.
+RANK = (
+    f"CASE WHEN error_code = '{STUB}' THEN 2 * (outcome <> '{Outcome.INTERRUPTED}')::int"
+    f" WHEN error_code = '{GUESS}' THEN 1 ELSE 3 END"
+)
+DELETE_LESSER = (
+    "DELETE FROM usage_request USING unnest(%s::uuid[], %s::int[]) AS new(id, rank)"
+    f" WHERE request_id = new.id AND {RANK} < new.rank RETURNING {SUMMED}"
+)
+UPDATE_PRICES = (
+    "UPDATE usage_request SET cost = priced.cost, price = priced.price"
+    " FROM jsonb_populate_recordset(NULL::usage_request, %s::jsonb) AS priced"
+    " WHERE usage_request.request_id = priced.request_id"
+    f" RETURNING {', '.join(f'usage_request.{name}' for name in ROW_COLUMNS)}"
+)
+READ_ROWS = f"SELECT {SUMMED} FROM usage_request WHERE request_id = ANY(%s::uuid[])"
+# Of a row whose response's usage another row owns; in Python it is `usage.shipping.response_usage.NOTHING_COUNTED`.
+COUNT_NOTHING = (
+    f"UPDATE usage_request SET {', '.join(f'{name} = NULL' for name in COUNTS)}, cost = 0,"
+    f" usage_source = '{UsageSource.UNKNOWN}', price = '{orjson.dumps(COUNTED_LATER).decode()}'"
+    f" WHERE request_id = ANY(%s::uuid[]) RETURNING {SUMMED}"
+)
+COPY_BODIES = f"COPY usage_requestbody (request_id, {', '.join(BODY_NAMES)}) FROM STDIN"
+DELETE_BODIES = "DELETE FROM usage_requestbody WHERE request_id = ANY(%s::uuid[])"
+UPDATE_DIGESTS = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id = ANY(%s::uuid[])"
+
+
+def write_rows(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Writes what is not there yet, and returns how many rows that was.
+
+    Each row has columns of `Request`, and may have `request_body`, `response_body`, and in `objects` the ids of what
+    the call has made (`usage.shipping.stored_objects`).
+
+    Raises:
+        django.db.Error: nothing of it was written.
+    """
+    by_id = {str(row["request_id"]): row for row in sorted(rows, key=_rank)}  # of two rows of one call, the better one
+    rollup = Rollup()
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(DELETE_LESSER, [list(by_id), [_rank(row) for row in by_id.values()]])
+        if lesser := _dictionaries(cursor):
+            rollup.add(lesser, sign=-1)
+            cursor.execute(DELETE_BODIES, [[row["request_id"] for row in lesser]])
+        settled = settle_responses(mark_unknown(cursor, list(by_id.values())))
+        replaced = _take_estimates_back(cursor, settled.replaced, rollup)
+        cursor.execute(INSERT_ROWS, [orjson.dumps([_columns(row) for row in settled.rows]).decode()])
+        inserted = _dictionaries(cursor)
+        rollup.add(inserted)
+        _insert_bodies(cursor, (by_id[str(row["request_id"])] for row in inserted))
+        rollup.write(cursor)
+        settle_holds(cursor, list(by_id), _estimated(settled.rows, inserted))
+        write_objects(by_id.values())
+    counters.count_usage(inserted, replaced)
+    return len(inserted)
+
+
+def _take_estimates_back(
+    cursor: CursorWrapper, replaced: Mapping[str, str], rollup: Rollup
+) -> dict[str, dict[str, Any]]:
+    """Takes the usage of the rows whose ids are the keys of `replaced` out of them and of the sums.
+
+    Returns the rows as they were, by the ids in the values: those of the rows that are counted in their place.
+    """
+    if not replaced:
+        return {}
+    cursor.execute(READ_ROWS, [list(replaced)])
+    before = _dictionaries(cursor)
+    rollup.add(before, sign=-1)
+    cursor.execute(COUNT_NOTHING, [list(replaced)])
+    rollup.add(_dictionaries(cursor))
+    cursor.execute(UPDATE_DIGESTS, [list(replaced)])
+    return {replaced[str(row["request_id"])]: row for row in before}
+
+
+def _estimated(rows: Iterable[Mapping[str, Any]], inserted: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The ids of inserted rows whose usage is an estimate."""
+    found = {str(row["request_id"]) for row in rows if row.get("usage_source") == UsageSource.ESTIMATED}
+    return [str(row["request_id"]) for row in inserted if str(row["request_id"]) in found] if found else []
+
+
+def is_stub(row: Mapping[str, Any]) -> bool:
+    """Whether the row stands for one that the database refused."""
+    return row.get("error_code") == STUB
+
+
+def update_prices(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Sets `cost` and `price`, and returns the rows as they are now. Call it in a transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute(UPDATE_PRICES, [orjson.dumps([_priced_columns(row) for row in rows]).decode()])
+        updated = _dictionaries(cursor)
+        cursor.execute(UPDATE_DIGESTS, [[row["request_id"] for row in rows]])
+    return updated
+
+
+def _rank(row: Mapping[str, Any]) -> int:
+    """How much is known of the call; in SQL it is `RANK`."""
+    if is_stub(row):
+        return 2 * int(row["outcome"] != Outcome.INTERRUPTED)
+    return 1 if row.get("error_code") == GUESS else 3
+
+
+def _insert_bodies(cursor: CursorWrapper, rows: Iterable[Mapping[str, Any]]) -> None:
+    # COPY: the bodies are most of the bytes, and quoting them costs more than all else.
+    with connection.wrap_database_errors, cursor.copy(COPY_BODIES) as copy:
+        for row in rows:
+            if any(row.get(name) for name in BODY_NAMES):
+                copy.write_row([row["request_id"], *(row.get(name, "") for name in BODY_NAMES)])
+
+
+def _columns(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**DEFAULTS, **{name: value for name, value in row.items() if name in COLUMN_SET}}
+
+
+def _priced_columns(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("request_id", "cost", "price")}
+
+
+def _dictionaries(cursor: CursorWrapper) -> list[dict[str, Any]]:
+    return [dict(zip(ROW_COLUMNS, values, strict=True)) for values in cursor.fetchall()]
+
+
+def interrupted(begin: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of a call whose end nobody has seen, from its begin record, or from its id alone."""
+    return {
+        "started_at": started_at(begin["request_id"]),
+        **begin,
+        "outcome": Outcome.INTERRUPTED,
+        "duration_ms": 0.0,
+        "error_type": "server_error",
+        "error_code": GUESS,
+        "error_message": "The server ended in the middle of this call. It may have been billed.",
+    }
+
+
+def stub(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What is sound of a row that the database refuses, so that it is priced and summed like the call it stands for."""
+    kept = {name: _fitted(name, row[name]) for name in STUB_COLUMNS if name in row and _is_sound(name, row[name])}
+    if row.get("usage") is not None:
+        kept.setdefault("usage", {})  # that upstream has stated one decides whether a look at a response is free
+    if not _has_owner(row):
+        kept.pop("response_id", None)
+    return {**_stub_of(row), **kept, **_made_by(row)}
+
+
+def least_stub(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Only the id, the numbers and the objects of a stub that the database refuses as well."""
+    counts = {name: _fitted(name, row[name]) for name in SUMS if _is_sound(name, row.get(name))}
+    return {**bare_stub(row), **counts}
+
+
+def bare_stub(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The same without the numbers, if these are what the database refuses: every call has a row."""
+    texts = {name: _fitted(name, row[name]) for name in LEAST_TEXTS if _is_sound(name, row.get(name))}
+    mark = {"by_gateway": True} if row.get("by_gateway") is True else {}
+    return {**_stub_of(row), **texts, **_made_by(row), **mark}
+
+
+def _made_by(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What is no column of the row: the objects that the call has made, and whether its response is asked for later."""
+    return {
+        "objects": object_ids(row) if _has_owner(row) else [],
+        "objects_last": bool(row.get("objects_last", True)),
+        "response_status": row.get("response_status"),
+        "pollable": row.get("pollable") is True,
+    }
+
+
+def _has_owner(row: Mapping[str, Any]) -> bool:
+    """Whether the row has the whole name of its key: half a name would be another key's."""
+    name = row.get("key_name")
+    return _is_sound("key_name", name) and _fitted("key_name", name) == name
+
+
+def _stub_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "request_id": row["request_id"],
+        "started_at": started_at(row["request_id"]),
+        "duration_ms": 0.0,
+        "outcome": row["outcome"] if row.get("outcome") in Outcome.values else Outcome.INTERRUPTED,
+        "error_code": STUB,
+        "error_message": "The database refused this call's row; the whole of it is in the dead-letter file.",
+    }
+
+
+def started_at(request_id: str) -> str:
+    """When the call began, to the millisecond: a UUIDv7 says it (RFC 9562, 5.7); 1970 if it is none."""
+    try:
+        milliseconds = UUID(request_id).int >> 80
+        return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat()
+    except ValueError:
+        return datetime.fromtimestamp(0, UTC).isoformat()
+
+
+def _is_sound(name: str, value: Any) -> bool:
+    """Whether the column takes the value as it is, or cut: its type, its bounds, no control characters."""
+    field = FIELDS[name]
+    if isinstance(field, models.CharField):
+        if not isinstance(value, str) or not value.isprintable():
+            return False
+        return name in CUT_TEXTS or field.max_length is None or len(value) <= field.max_length
+    if isinstance(field, models.BooleanField):
+        return isinstance(value, bool)
+    if isinstance(field, models.JSONField):
+        return _is_sound_json(value)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 2**53:
+        return False
+    try:
+        return bool(field.clean(value, None) == value)
+    except ValidationError:
+        return False
+
+
+def _is_sound_json(value: Any) -> bool:
+    try:
+        return b"\\u0000" not in orjson.dumps(value)
+    except TypeError:  # lone surrogates, whole numbers beyond 64 bits
+        return False
+
+
+def _fitted(name: str, value: Any) -> Any:
+    """A sound value as the column takes it: a text cut to its length, 5.0 as the whole number that it is."""
+    if name in CUT_TEXTS:
+        return value[: FIELDS[name].max_length]
+    return int(value) if isinstance(FIELDS[name], models.IntegerField) else value

@@ -1,0 +1,54 @@
+"""Owns the table of stored objects: which key made each object that upstream keeps.
+
+Rows come from the end records of calls, in the transaction that writes the calls' rows. The first record that names an
+object decides: nobody becomes the owner of what another key has made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from usage.answers.made_objects import is_object_id
+from usage.models import Request, StoredObject
+
+# Calls whose `response_id` is an object of their own making.
+MAKING_ROUTES = ("/openai2", "/v1/responses", "/v1/conversations", "/v1/chat/completions", "/openai", "/chatgpt")
+
+
+def write_objects(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Records the objects that these calls have made. Call it in a transaction."""
+    objects = {
+        object_id: StoredObject(
+            object_id=object_id,
+            key_name=row["key_name"],
+            request_id=row["request_id"],
+            lasts=bool(row.get("objects_last", True)),
+        )
+        for row in sorted(rows, key=lambda row: str(row["request_id"]), reverse=True)
+        for object_id in object_ids(row)
+    }
+    if objects:  # in one order everywhere: two processes that wrote in different orders would lock each other out
+        StoredObject.objects.bulk_create([objects[key] for key in sorted(objects)], ignore_conflicts=True)
+
+
+def object_ids(row: Mapping[str, Any]) -> list[str]:
+    """The ids of what a call has made, as its record has them; what can be no id is left out."""
+    given = row.get("objects")
+    return list(filter(is_object_id, given)) if isinstance(given, list) else []
+
+
+def makers(wanted: Collection[str]) -> dict[str, str]:
+    """The name of the key that made each of these objects; what nobody here has made is left out.
+
+    A response or a completion may be known by its call's row alone: then the first call that made it counts.
+
+    Raises:
+        django.db.Error: the database cannot tell.
+    """
+    known = dict(StoredObject.objects.filter(pk__in=wanted).values_list("object_id", "key_name"))
+    others = [object_id for object_id in wanted if object_id not in known]
+    if others:
+        rows = Request.objects.filter(response_id__in=others, method="POST", route__in=MAKING_ROUTES)
+        known |= dict(rows.order_by("-request_id").values_list("response_id", "key_name"))
+    return known

@@ -1,0 +1,93 @@
+"""Owns the times that pages can show: the last hour, day, week or month, or any other; all in UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from usage.models import Span
+from usage.sums.totals import MINUTES_READABLE, floor
+
+NAMED = {
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+    "week": timedelta(days=7),
+    "month": timedelta(days=30),
+}
+DEFAULT = "day"
+LONGEST = timedelta(days=3660)
+# The longest time that a chart's bins of this length are for.
+BINS = (
+    (timedelta(hours=2), Span.MINUTE, timedelta(minutes=1)),
+    (timedelta(hours=6), Span.MINUTE, timedelta(minutes=5)),
+    (timedelta(days=3), Span.HOUR, timedelta(hours=1)),
+    (timedelta(days=9), Span.HOUR, timedelta(hours=3)),
+    (timedelta(days=92), Span.DAY, timedelta(days=1)),
+    (timedelta(days=366), Span.DAY, timedelta(days=7)),
+    (LONGEST, Span.DAY, timedelta(days=28)),
+)
+
+
+@dataclass(frozen=True)
+class TimeRange:
+    """`name` is one of `NAMED`, or `custom`."""
+
+    name: str
+    start: datetime
+    end: datetime
+
+    @property
+    def length(self) -> timedelta:
+        return self.end - self.start
+
+    @property
+    def before(self) -> TimeRange:
+        """The time of the same length before it."""
+        return TimeRange(self.name, self.start - self.length, self.start)
+
+    def bins(self, now: datetime) -> tuple[Span, timedelta]:
+        """How its chart is divided; minutes are only known of the last days."""
+        coarser = [
+            (span, step)
+            for longest, span, step in BINS
+            if self.length <= longest and (span != Span.MINUTE or self.start >= now - MINUTES_READABLE)
+        ]
+        return coarser[0]
+
+
+def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
+    """What `range`, or `from` and `to`, say.
+
+    Raises:
+        ValueError: they say nothing that can be shown; the text is for the reader.
+    """
+    name = query.get("range") or ("custom" if query.get("from") or query.get("to") else DEFAULT)
+    if name in NAMED:
+        return TimeRange(name, now - NAMED[name], now)
+    if name != "custom":
+        raise ValueError(f"range is one of {', '.join(NAMED)}, or from and to are given.")
+    end = read_moment(query.get("to", ""), now)
+    start = read_moment(query.get("from", ""), end - NAMED[DEFAULT])
+    if not start < end or end - start > LONGEST:
+        raise ValueError("The time must begin before it ends, and be shorter than ten years.")
+    return TimeRange(name, floor(start, Span.MINUTE), end)
+
+
+def read_moment(text: str, default: datetime) -> datetime:
+    """A moment in ISO 8601; UTC if it does not say.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not text.strip():
+        return default
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text[:40]!r} is no time; write it as 2026-12-31T23:59.") from None
+    if not 1971 <= moment.year <= 2200:
+        raise ValueError("Times lie between 1971 and 2200.")
+    return moment

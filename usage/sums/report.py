@@ -1,0 +1,88 @@
+"""Owns the numbers of `GET /usage`: what calls add up to in a time, in groups of the reader's choice.
+
+From the hourly sums, so the ends of a time are whole hours. Of one key, or of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db.models import F, Q, QuerySet, Sum
+from django.db.models.functions import TruncDay
+
+from usage.models import Outcome, Span, UsageHour
+from usage.sums.ranges import TimeRange
+from usage.sums.totals import ceiling, floor
+
+GROUPS = {"key": "key_name", "model": "model", "route": "route", "outcome": "outcome", "hour": "hour", "day": "day"}
+SUMS = (
+    "calls", "unpriced_calls", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens",
+    "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "audio_seconds", "web_searches", "cost",
+)  # fmt: skip
+MOST_GROUPS = 10_000
+# A response may be counted in an hour in which no call was made.
+HAS_USE = Q(sum_calls__gt=0) | Q(sum_input_tokens__gt=0) | Q(sum_output_tokens__gt=0) | ~Q(sum_cost=0)
+
+
+def read_groups(text: str) -> tuple[str, ...]:
+    """The names in a list such as `key,day`.
+
+    Raises:
+        ValueError: one of them is no group; the text is for the reader.
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if unknown := [name for name in names if name not in GROUPS]:
+        raise ValueError(f"{unknown[0][:40]!r} is no group; {', '.join(GROUPS)}, several with commas between.")
+    return names
+
+
+def read_report(
+    time_range: TimeRange,
+    groups: tuple[str, ...] = (),
+    *,
+    key: str | None = None,
+    only: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The sums of a time, and those of each group, in the order of the groups. `only` maps groups to a value."""
+    start, end = floor(time_range.start, Span.HOUR), ceiling(time_range.end, Span.HOUR)
+    hours = UsageHour.objects.filter(hour__gte=start, hour__lt=end)
+    if key is not None:
+        hours = hours.filter(key_name=key)
+    for name, value in (only or {}).items():
+        hours = hours.filter(**{GROUPS[name]: value})
+    report: dict[str, Any] = {"start": start.isoformat(), "end": end.isoformat()}
+    if not groups:
+        return {**report, "total": _plain(hours.aggregate(**_sums()))}
+    rows = list(_grouped(hours, groups))
+    # Of all groups, the total need not be read again: that takes as long.
+    total = _added_up(rows) if len(rows) < MOST_GROUPS else hours.aggregate(**_sums())
+    return {**report, "total": _plain(total), "group_by": list(groups), "groups": [_plain(row) for row in rows]}
+
+
+def _added_up(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {name: sum(row[name] for row in rows) for name in _sums()}
+
+
+def _grouped(hours: QuerySet[UsageHour], groups: tuple[str, ...]) -> QuerySet[UsageHour, dict[str, Any]]:
+    columns = [GROUPS[name] for name in groups]
+    if "day" in groups:
+        hours = hours.annotate(day=TruncDay("hour", tzinfo=UTC))
+    named: Any = hours.values(**{f"by_{name}": F(GROUPS[name]) for name in groups})
+    found: QuerySet[UsageHour, dict[str, Any]] = named.annotate(**_sums()).filter(HAS_USE).order_by(*columns)
+    return found[:MOST_GROUPS]
+
+
+def _sums() -> dict[str, Sum]:
+    failed = Sum("calls", filter=~Q(outcome=Outcome.SUCCESS), default=0)
+    return {**{f"sum_{name}": Sum(name, default=0) for name in SUMS}, "sum_errors": failed}
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON: dollars as a number, times in ISO 8601."""
+    plain: dict[str, Any] = {}
+    for name, value in row.items():
+        short = name.removeprefix("by_").removeprefix("sum_")
+        plain[short] = value.isoformat() if isinstance(value, datetime) else float(value) if short == "cost" else value
+    return plain

@@ -1,0 +1,267 @@
+"""Owns the sums that are kept beside the rows: by hour and all that tells calls apart, totals for the dashboard,
+failures for the errors page, and per key and day for budgets.
+
+Sums are only ever added to, in the transaction that inserted the rows; a row that is taken back
+is added with its sign turned.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.db.backends.utils import CursorWrapper
+
+from usage.answers.tokens import COUNTS
+from usage.models import Outcome, Span
+from usage.sums.histogram import bucket
+from usage.sums.summed_names import summed_code, summed_model
+
+SUMS = (*COUNTS, "request_bytes", "response_bytes", "cost", "duration_ms")
+TOKEN_MAXES = ("input_tokens", "cached_tokens", "output_tokens")
+MAXES = ("duration_ms", *TOKEN_MAXES)
+DAY_SUMS = ("input_tokens", "output_tokens", "cost")
+LOOK_SUMS = (*COUNTS, "cost")  # what a look of the gateway's own adds: it is no call, and took nobody's time
+TOTAL_SUMS = ("input_tokens", "cached_tokens", "output_tokens", "cost", "duration_ms")
+HISTOGRAMS = ("duration_ms", "upstream_ms", "overhead_ms")
+
+
+@dataclass
+class Sums:
+    """What a group of rows adds up to. `histograms` maps a column to bucket → count. Maxima only ever grow."""
+
+    calls: int = 0
+    errors: int = 0
+    unpriced: int = 0
+    totals: dict[str, Any] = field(default_factory=lambda: defaultdict(int))
+    maxima: dict[str, Any] = field(default_factory=lambda: defaultdict(int))
+    histograms: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
+
+    def add(self, row: Mapping[str, Any], sign: int) -> None:
+        self.unpriced += sign * (row["cost"] is None)
+        if row["by_gateway"]:
+            for name in LOOK_SUMS:
+                if row[name]:
+                    self.totals[name] += sign * row[name]
+            self._add_maxima(row, TOKEN_MAXES)
+            return
+        self.calls += sign
+        self.errors += sign * (row["outcome"] != Outcome.SUCCESS)
+        for name in SUMS:
+            if row[name]:
+                self.totals[name] += sign * row[name]
+        self._add_maxima(row, MAXES)
+        for name in HISTOGRAMS:
+            if row[name] is not None:
+                self.histograms[name][bucket(row[name])] += sign
+
+    def _add_maxima(self, row: Mapping[str, Any], names: Iterable[str]) -> None:
+        for name in names:
+            self.maxima[name] = max(self.maxima[name], row[name] or 0)
+
+    def merge(self, other: Sums, *, histograms: bool = True) -> None:
+        self.calls += other.calls
+        self.errors += other.errors
+        self.unpriced += other.unpriced
+        for name, total in other.totals.items():
+            self.totals[name] += total
+        for name, most in other.maxima.items():
+            self.maxima[name] = max(self.maxima[name], most)
+        for name, counts in other.histograms.items() if histograms else ():
+            mine = self.histograms[name]
+            for number, count in counts.items():
+                mine[number] += count
+
+
+LATEST, EARLIEST = datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)
+NO_ID = UUID(int=0)
+_Groups = defaultdict[tuple[Any, ...], Sums]
+
+
+@dataclass
+class Failures:
+    """The failed calls of one group. All but the count only ever grow, as maxima do."""
+
+    calls: int = 0
+    first_at: datetime = LATEST
+    last_at: datetime = EARLIEST
+    sample_id: UUID = NO_ID
+
+    def add(self, row: Mapping[str, Any], sign: int) -> None:
+        self.calls += sign
+        self.first_at = min(self.first_at, row["started_at"])
+        self.last_at = max(self.last_at, row["started_at"])
+        self.sample_id = max(self.sample_id, UUID(str(row["request_id"])))
+
+
+@dataclass
+class Rollup:
+    """The sums of one batch; groups in one order, so that two writers never deadlock."""
+
+    minutes: dict[tuple[Any, ...], Sums] = field(default_factory=lambda: defaultdict(Sums))
+    failures: dict[tuple[Any, ...], Failures] = field(default_factory=lambda: defaultdict(Failures))
+
+    def add(self, rows: Iterable[Mapping[str, Any]], sign: int = 1) -> None:
+        for row in rows:
+            minute: datetime = row["started_at"].astimezone(UTC).replace(second=0, microsecond=0)
+            model = summed_model(row)
+            key, route, outcome = row["key_name"], row["route"], row["outcome"]
+            self.minutes[minute, key, model, route, outcome].add(row, sign)
+            if outcome != Outcome.SUCCESS and not row["by_gateway"]:
+                hour = minute.replace(minute=0)
+                for span, start in ((Span.HOUR, hour), (Span.DAY, hour.replace(hour=0))):
+                    group = (span.value, start, outcome, row["status"] or 0, summed_code(row), model, route, key)
+                    self.failures[group].add(row, sign)
+
+    def write(self, cursor: CursorWrapper) -> None:
+        """Adds the sums to the tables."""
+        self.write_hours(cursor)
+        self.write_totals(cursor, set(Span))
+        self.write_failures(cursor)
+
+    def write_hours(self, cursor: CursorWrapper) -> None:
+        """Also the days of each key."""
+        hours, days = _Groups(Sums), _Groups(Sums)
+        for (minute, *group), sums in self.minutes.items():
+            hours[minute.replace(minute=0), *group].merge(sums)
+            days[minute.date(), group[0]].merge(sums)
+        if hours:
+            cursor.execute(ADD_HOURS, [_json(_hour_columns(hours))])
+            cursor.execute(ADD_DAYS, [_json(_day_columns(days))])
+
+    def write_totals(self, cursor: CursorWrapper, spans: Collection[Span]) -> None:
+        totals = _Groups(Sums)
+        for (minute, *group), sums in self.minutes.items():
+            hour = minute.replace(minute=0)
+            for span, start in ((Span.MINUTE, minute), (Span.HOUR, hour), (Span.DAY, hour.replace(hour=0))):
+                if span not in spans:
+                    continue
+                totals[span.value, "all", start, ""].merge(sums)
+                for dimension, value in zip(DIMENSIONS, group, strict=True):
+                    has_histograms = (span, dimension) == (Span.DAY, "key")  # for the key's own page
+                    totals[span.value, dimension, start, value].merge(sums, histograms=has_histograms)
+        if totals:
+            cursor.execute(ADD_TOTALS, [_json(_total_columns(totals))])
+
+    def write_failures(self, cursor: CursorWrapper) -> None:
+        if self.failures:
+            cursor.execute(ADD_FAILURES, [_json(_failure_columns(self.failures))])
+
+
+def _hour_columns(hours: _Groups) -> list[dict[str, Any]]:
+    return [
+        {
+            **dict(zip(HOUR_KEYS, key, strict=True)),
+            **_columns(sums, SUMS),
+            **{f"max_{name}": sums.maxima[name] for name in MAXES},
+            **_histogram_columns(sums),
+        }
+        for key, sums in sorted(hours.items())
+    ]
+
+
+def _day_columns(days: _Groups) -> list[dict[str, Any]]:
+    return [{**dict(zip(DAY_KEYS, key, strict=True)), **_columns(sums, DAY_SUMS)} for key, sums in sorted(days.items())]
+
+
+def _total_columns(totals: _Groups) -> list[dict[str, Any]]:
+    return [
+        {
+            **dict(zip(TOTAL_KEYS, key, strict=True)),
+            "errors": sums.errors,
+            **_columns(sums, TOTAL_SUMS),
+            **_histogram_columns(sums),
+        }
+        for key, sums in sorted(totals.items())
+    ]
+
+
+def _failure_columns(failures: Mapping[tuple[Any, ...], Failures]) -> list[dict[str, Any]]:
+    return [{**dict(zip(FAILURE_KEYS, key, strict=True)), **vars(group)} for key, group in sorted(failures.items())]
+
+
+# What of a row is summed up, and by what.
+ROW_COLUMNS = (
+    "request_id", "started_at", "key_name", "request_model", "response_model", "route", "outcome", "status",
+    "error_code", "by_gateway", "unknown_model", "other_code",
+    *dict.fromkeys((*SUMS, *MAXES, *HISTOGRAMS)),
+)  # fmt: skip
+HOUR_KEYS = ("hour", "key_name", "model", "route", "outcome")
+DAY_KEYS = ("day", "key_name")
+TOTAL_KEYS = ("span", "dimension", "start", "value")
+FAILURE_KEYS = ("span", "start", "outcome", "status", "error_code", "model", "route", "key_name")
+DIMENSIONS = ("key", "model", "route", "outcome")  # in the order of HOUR_KEYS
+
+
+def _columns(sums: Sums, names: Iterable[str]) -> dict[str, Any]:
+    return {"calls": sums.calls, "unpriced_calls": sums.unpriced, **{name: sums.totals[name] for name in names}}
+
+
+def _histogram_columns(sums: Sums) -> dict[str, list[int]]:
+    columns = {}
+    for name in HISTOGRAMS:
+        counts = sums.histograms[name]
+        histogram = columns[f"{name}_histogram"] = [0] * (max(counts, default=-1) + 1)
+        for number, count in counts.items():
+            histogram[number] = count
+    return columns
+
+
+def _adding(
+    table: str,
+    keys: Iterable[str],
+    counters: Iterable[str],
+    maxima: Iterable[str] = (),
+    histograms: Iterable[str] = (),
+    minima: Iterable[str] = (),
+) -> str:
+    """The statement that inserts groups from JSON, or adds them to those that are there."""
+    columns = [*keys, *counters, *maxima, *histograms, *minima]
+    sums = [f"{name} = {table}.{name} + EXCLUDED.{name}" for name in counters]
+    sums += [f"{name} = greatest({table}.{name}, EXCLUDED.{name})" for name in maxima]
+    sums += [f"{name} = least({table}.{name}, EXCLUDED.{name})" for name in minima]
+    sums += [
+        f"{name} = ARRAY(SELECT COALESCE(a, 0) + COALESCE(b, 0) FROM unnest({table}.{name}, EXCLUDED.{name})"
+        " WITH ORDINALITY AS pairs(a, b, number) ORDER BY number)"
+        for name in histograms
+    ]
+    names = ", ".join(columns)
+    return (
+        f"INSERT INTO {table} ({names}) SELECT {names} FROM jsonb_populate_recordset(NULL::{table}, %s::jsonb)"
+        f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {', '.join(sums)}"
+    )
+
+
+ADD_HOURS = _adding(
+    "usage_usagehour",
+    HOUR_KEYS,
+    ("calls", "unpriced_calls", *SUMS),
+    [f"max_{name}" for name in MAXES],
+    [f"{name}_histogram" for name in HISTOGRAMS],
+)
+ADD_DAYS = _adding("usage_usageday", DAY_KEYS, ("calls", "unpriced_calls", *DAY_SUMS))
+ADD_TOTALS = _adding(
+    "usage_usagetotal",
+    TOTAL_KEYS,
+    ("calls", "errors", "unpriced_calls", *TOTAL_SUMS),
+    histograms=[f"{name}_histogram" for name in HISTOGRAMS],
+)
+ADD_FAILURES = _adding(
+    "usage_errortotal", FAILURE_KEYS, ("calls",), maxima=("last_at", "sample_id"), minima=("first_at",)
+)
+
+
+def _json(groups: list[dict[str, Any]]) -> str:
+    return orjson.dumps(groups, default=_plain).decode()
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Decimal):
+        return str(value)
+    raise TypeError

@@ -1,0 +1,128 @@
+"""Owns which names of models and of errors have sums of their own: callers can make up as many as they like.
+
+A name has sums of its own when it is in `KnownName`, which takes `MOST_NEW` names of a kind a day (UTC, by the
+database's clock). A model gets there when upstream has answered for it, and the models of the price list are known
+without; an error code gets there when a call fails with it. Calls with other names are summed up together, under
+`UNKNOWN_MODEL` and `OTHER_CODE`. Their rows keep the name, and say by a mark that they are summed up so: whatever
+becomes known later, a row is taken back from the group to which it was added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from django.db.backends.utils import CursorWrapper
+
+from usage.models import Outcome
+from usage.money.prices import LISTED_MODELS
+
+UNKNOWN_MODEL = "(unknown model)"
+OTHER_CODE = "(other code)"
+MODEL, CODE = "model", "code"
+MOST_NEW = 100  # names of a kind a day
+
+# The same for SQL, of a row in `usage_request`.
+NAMED_MODEL_SQL = "COALESCE(NULLIF(response_model, ''), request_model)"
+SUMMED_MODEL_SQL = f"CASE WHEN unknown_model THEN '{UNKNOWN_MODEL}' ELSE {NAMED_MODEL_SQL} END"
+SUMMED_CODE_SQL = f"CASE WHEN other_code THEN '{OTHER_CODE}' ELSE error_code END"
+
+FIND_KNOWN = """
+    SELECT kind, name FROM usage_knownname JOIN unnest(%s::text[], %s::text[]) AS wanted (kind, name) USING (kind, name)
+"""
+COUNT_NEW = (
+    "SELECT kind, count(*) FROM usage_knownname WHERE learnt_on = (now() AT TIME ZONE 'UTC')::date GROUP BY kind"
+)
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('chatproxy known names', 0))"
+LEARN = """
+    INSERT INTO usage_knownname (kind, name, learnt_on)
+    SELECT kind, name, (now() AT TIME ZONE 'UTC')::date FROM unnest(%s::text[], %s::text[]) AS learnt (kind, name)
+    ON CONFLICT DO NOTHING
+"""
+
+Name = tuple[str, str]  # its kind, and the name
+
+
+def named_model(row: Mapping[str, Any]) -> str:
+    """The model that answered; the one that was asked for, if none did."""
+    model: str = row.get("response_model") or row.get("request_model") or ""
+    return model
+
+
+def summed_model(row: Mapping[str, Any]) -> str:
+    """The model under which a row is summed up; in SQL it is `SUMMED_MODEL_SQL`."""
+    return UNKNOWN_MODEL if row["unknown_model"] else named_model(row)
+
+
+def summed_code(row: Mapping[str, Any]) -> str:
+    """The error code under which a failed call is summed up; in SQL it is `SUMMED_CODE_SQL`."""
+    code: str = OTHER_CODE if row["other_code"] else row["error_code"]
+    return code
+
+
+def mark_unknown(cursor: CursorWrapper, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Returns the rows with their marks `unknown_model` and `other_code`. Call it in a transaction."""
+    learnable = {name for row in rows for name in _learnable(row)}
+    wanted = {_model(row) for row in rows} | learnable
+    known = {name for name in wanted if not name[1] or _is_listed(name)}
+    known |= _known(cursor, wanted - known)
+    if unknown := learnable - known:
+        known |= _learn(cursor, unknown)
+    return [_marked(row, known) for row in rows]
+
+
+def _marked(row: Mapping[str, Any], known: set[Name]) -> Mapping[str, Any]:
+    unknown_model, other_code = _model(row) not in known, _code(row) not in known
+    return {**row, "unknown_model": unknown_model, "other_code": other_code} if unknown_model or other_code else row
+
+
+def _model(row: Mapping[str, Any]) -> Name:
+    return MODEL, named_model(row)
+
+
+def _code(row: Mapping[str, Any]) -> Name:
+    return CODE, row.get("error_code") or "" if row["outcome"] != Outcome.SUCCESS else ""
+
+
+def _is_listed(name: Name) -> bool:
+    return name[0] == MODEL and name[1] in LISTED_MODELS
+
+
+def _learnable(row: Mapping[str, Any]) -> Iterable[Name]:
+    """The names that a row makes known."""
+    if row.get("response_model") or row["outcome"] == Outcome.SUCCESS:
+        yield _model(row)
+    yield _code(row)
+
+
+def _known(cursor: CursorWrapper, names: Iterable[Name]) -> set[Name]:
+    asked = list(names)
+    if not asked:
+        return set()
+    cursor.execute(FIND_KNOWN, [[kind for kind, _ in asked], [name for _, name in asked]])
+    return set(cursor.fetchall())
+
+
+def _learn(cursor: CursorWrapper, unknown: set[Name]) -> set[Name]:
+    """Adds new names to the known ones, up to the limit of the day, and returns those of `unknown` that are known now.
+
+    Under a lock, so that no two processes use the same room; without it where there is none.
+    """
+    wanted = sorted(unknown)
+    if not _fitting(cursor, wanted):
+        return set()
+    cursor.execute(LOCK)
+    learnt = _fitting(cursor, wanted)
+    cursor.execute(LEARN, [[kind for kind, _ in learnt], [name for _, name in learnt]])
+    return _known(cursor, wanted)
+
+
+def _fitting(cursor: CursorWrapper, names: Sequence[Name]) -> list[Name]:
+    """The names for which the day has room."""
+    cursor.execute(COUNT_NEW)
+    learnt: dict[str, int] = dict(cursor.fetchall())
+    return [
+        name
+        for kind in (MODEL, CODE)
+        for name in [one for one in names if one[0] == kind][: max(0, MOST_NEW - learnt.get(kind, 0))]
+    ]

@@ -1,0 +1,174 @@
+"""Owns the reading of `UsageTotal`: any stretch of time, in few rows, however many calls there were.
+
+A stretch is put together from whole days, whole hours at its ends, and whole minutes at the ends of those. Minutes are
+forgotten after some days; what begins before is rounded down to the hour.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import reduce
+from operator import add, or_
+from typing import Any
+
+from django.db.models import IntegerField, Q, Sum
+from django.db.models.functions import Cast, Extract, Floor
+
+from usage.models import Dimension, Span, UsageTotal
+from usage.sums.histogram import percentile
+from usage.sums.rollups import HISTOGRAMS, TOTAL_SUMS
+from usage.upkeep.retention import MINUTES_KEPT
+
+COUNTERS = ("calls", "errors", "unpriced_calls", *TOTAL_SUMS)
+LENGTHS = {Span.MINUTE: timedelta(minutes=1), Span.HOUR: timedelta(hours=1), Span.DAY: timedelta(days=1)}
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+CHARTED_HISTOGRAMS = ("duration_ms", "overhead_ms")
+MINUTES_READABLE = MINUTES_KEPT - timedelta(hours=12)  # pruning may be late, reading may not be
+
+
+@dataclass
+class Totals:
+    """What calls add up to; a histogram for each of `HISTOGRAMS`."""
+
+    calls: int = 0
+    errors: int = 0
+    unpriced_calls: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    cost: Decimal = Decimal(0)
+    duration_ms: float = 0.0
+    histograms: dict[str, list[int]] = field(default_factory=dict)
+
+    def add(self, row: dict[str, Any]) -> None:
+        for name in COUNTERS:
+            setattr(self, name, getattr(self, name) + row[name])
+        for name in HISTOGRAMS:
+            if counts := row.get(f"{name}_histogram"):
+                self.add_histogram(name, counts)
+
+    def add_histogram(self, name: str, counts: Sequence[int]) -> None:
+        self.histograms[name] = _added(self.histograms.get(name, []), counts)
+
+    def percentile(self, name: str, share: float) -> float | None:
+        return percentile(self.histograms.get(name, []), share)
+
+
+def read_totals(start: datetime, end: datetime, now: datetime) -> Totals:
+    """All calls of a stretch of time."""
+    totals = Totals()
+    rows = UsageTotal.objects.filter(_within(start, end, now), dimension=Dimension.ALL)
+    for row in rows.values(*COUNTERS, *(f"{name}_histogram" for name in HISTOGRAMS)):
+        totals.add(row)
+    return totals
+
+
+def read_by_value(
+    dimensions: Iterable[Dimension], start: datetime, end: datetime, now: datetime
+) -> dict[str, dict[str, Totals]]:
+    """The calls of a stretch of time by their key, model, route or outcome, those with the most calls first."""
+    found: dict[str, dict[str, Totals]] = {dimension: {} for dimension in dimensions}
+    rows = UsageTotal.objects.filter(_within(start, end, now), dimension__in=list(found))
+    groups = rows.values("dimension", "value").annotate(sum_of_calls=Sum("calls")).order_by("-sum_of_calls", "value")
+    for dimension, value, calls, *sums in groups.values_list("dimension", "value", "sum_of_calls", *map(Sum, COUNTERS)):
+        totals = Totals()
+        totals.add(dict(zip(COUNTERS, sums, strict=True)))
+        if calls or totals.cost or totals.input_tokens or totals.output_tokens:
+            found[dimension][value] = totals
+    return found
+
+
+@dataclass(frozen=True)
+class Series:
+    """A chart's bins: their starts; what is in each (None: nothing); and sums of a column by value and bin."""
+
+    bins: list[datetime]
+    everything: list[Totals | None]
+    by_value: dict[Dimension, dict[str, list[Any]]]
+
+
+def read_series(
+    start: datetime, end: datetime, span: Span, step: timedelta, columns: Mapping[Dimension, str]
+) -> Series:
+    """Bins are `step` long, a multiple of `span`; the first is the one that `start` is in.
+
+    `columns` says which column is summed up by the values of a dimension.
+    """
+    bins = bins_of(start, end, step)
+    first = bins[0]
+    # The number of the bin, worked out by the database: reading moments costs more than all else here.
+    seconds = Extract("start", "epoch", tzinfo=UTC) - int(first.timestamp())
+    place = Cast(Floor(seconds / int(step.total_seconds())), IntegerField())
+    totals = UsageTotal.objects.filter(span=span, start__gte=first, start__lt=end).annotate(bin=place)
+    everything: list[Totals | None] = [None] * len(bins)
+    names = ("bin", *COUNTERS, *(f"{name}_histogram" for name in CHARTED_HISTOGRAMS))
+    for row in totals.filter(dimension=Dimension.ALL).values(*names):
+        bin_totals = everything[row["bin"]] = everything[row["bin"]] or Totals()
+        bin_totals.add(row)
+    by_value: dict[Dimension, dict[str, list[Any]]] = {}
+    for dimension, column in columns.items():
+        lines: dict[str, list[Any]] = defaultdict(lambda: [0] * len(bins))
+        sums = totals.filter(dimension=dimension).values("value", "bin").annotate(amount=Sum(column))
+        for value, number, amount in sums.values_list("value", "bin", "amount"):
+            lines[value][number] = amount
+        by_value[dimension] = dict(lines)
+    return Series(bins, everything, by_value)
+
+
+def bins_of(start: datetime, end: datetime, step: timedelta) -> list[datetime]:
+    """Where the bins of a stretch of time begin."""
+    first = EPOCH + (start - EPOCH) // step * step
+    return [first + number * step for number in range(-((first - end) // step))]
+
+
+def pieces(start: datetime, end: datetime, now: datetime) -> Iterator[tuple[Span, datetime, datetime]]:
+    """What a stretch of time is put together from."""
+    spans = [Span.DAY, Span.HOUR, Span.MINUTE]
+    if start < now - MINUTES_READABLE:
+        start = floor(start, Span.HOUR)
+        if end < now - MINUTES_READABLE:
+            end = floor(end, Span.HOUR)
+    yield from _pieces(start, end, spans)
+
+
+def floor(moment: datetime, span: Span) -> datetime:
+    length = LENGTHS[span]
+    return EPOCH + (moment - EPOCH) // length * length
+
+
+def ceiling(moment: datetime, span: Span) -> datetime:
+    whole = floor(moment, span)
+    return whole if whole == moment else whole + LENGTHS[span]
+
+
+def _pieces(start: datetime, end: datetime, spans: Sequence[Span]) -> Iterator[tuple[Span, datetime, datetime]]:
+    if start >= end or not spans:
+        return
+    span, *finer = spans
+    if not finer:  # what is left of a minute counts as the minute
+        yield span, floor(start, span), end
+        return
+    first, last = ceiling(start, span), floor(end, span)
+    if first >= last:
+        yield from _pieces(start, end, finer)
+        return
+    yield from _pieces(start, first, finer)
+    yield span, first, last
+    yield from _pieces(last, end, finer)
+
+
+def _within(start: datetime, end: datetime, now: datetime) -> Q:
+    return reduce(
+        or_, (Q(span=span, start__gte=first, start__lt=last) for span, first, last in pieces(start, end, now))
+    )
+
+
+def _added(one: Sequence[int], other: Sequence[int]) -> list[int]:
+    """A dashboard adds hundreds of them."""
+    if len(one) < len(other):
+        one, other = other, one
+    return [*map(add, one, other), *one[len(other) :]]

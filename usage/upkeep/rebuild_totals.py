@@ -1,0 +1,69 @@
+"""Owns the adding up of totals and failures anew, from the hours and the rows.
+
+For a database that older code has written to, which did not know of them: after an update, and when `ledger verify`
+finds them wrong. Writers wait meanwhile; nothing of theirs is lost or counted twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from django.db import connection, transaction
+from django.db.models import QuerySet
+from django.db.models.functions import TruncDay
+
+from usage.database.clock import database_now
+from usage.ids import first_id
+from usage.models import FAILED, ErrorTotal, Outcome, Request, Span, UsageHour, UsageTotal
+from usage.sums.rollups import HISTOGRAMS, HOUR_KEYS, ROW_COLUMNS, SUMS, Rollup, Sums
+from usage.sums.totals import ceiling
+from usage.upkeep.retention import MINUTES_KEPT, comparable_since
+
+BATCH_SIZE = 5000
+
+
+def sum_anew(now: datetime | None = None) -> None:
+    """Replaces all totals and failures by what the hours and the rows add up to."""
+    now = now or database_now()
+    with transaction.atomic(), connection.cursor() as cursor:
+        # Writers add to the hours in the transaction that inserts rows: whoever holds this lock sees whole batches.
+        cursor.execute("LOCK TABLE usage_usagehour IN SHARE MODE")
+        UsageTotal.objects.all().delete()
+        days = UsageHour.objects.annotate(day=TruncDay("hour", tzinfo=UTC)).order_by("day")
+        for day in days.values_list("day", flat=True).distinct():
+            _sums_of_hours(days.filter(day=day)).write_totals(cursor, {Span.HOUR, Span.DAY})
+        minutes = Request.objects.filter(request_id__gte=first_id(now - MINUTES_KEPT))
+        for rollup in _sums_of_rows(minutes):
+            rollup.write_totals(cursor, {Span.MINUTE})
+        failed, known = Request.objects.filter(FAILED), ErrorTotal.objects.all()
+        if pruned_before := comparable_since():
+            whole = ceiling(pruned_before, Span.DAY)  # days that have lost rows keep what they had
+            failed, known = failed.filter(started_at__gte=whole), known.filter(start__gte=whole)
+        known.delete()
+        for rollup in _sums_of_rows(failed):
+            rollup.write_failures(cursor)
+
+
+def _sums_of_hours(hours: Iterable[UsageHour]) -> Rollup:
+    rollup = Rollup()
+    for hour in hours:
+        errors = hour.calls * (hour.outcome != Outcome.SUCCESS)
+        sums = Sums(calls=hour.calls, errors=errors, unpriced=hour.unpriced_calls)
+        sums.totals.update({name: getattr(hour, name) for name in SUMS})
+        for name in HISTOGRAMS:
+            sums.histograms[name].update(enumerate(getattr(hour, f"{name}_histogram")))
+        rollup.minutes[tuple(getattr(hour, name) for name in HOUR_KEYS)].merge(sums)
+    return rollup
+
+
+def _sums_of_rows(calls: QuerySet[Request]) -> Iterable[Rollup]:
+    """One rollup for every `BATCH_SIZE` rows, of which no more are in memory."""
+    rows = calls.order_by("request_id").values(*ROW_COLUMNS)
+    batch = list(rows[:BATCH_SIZE])
+    while batch:
+        last = batch[-1]["request_id"]
+        rollup = Rollup()
+        rollup.add(batch)
+        yield rollup
+        batch = list(rows.filter(request_id__gt=last)[:BATCH_SIZE])

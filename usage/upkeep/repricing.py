@@ -1,0 +1,54 @@
+"""Owns the computing of dollars anew, for calls already in the ledger; sums follow in the same transaction."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection, transaction
+
+from usage.ids import first_id
+from usage.models import Request
+from usage.money.row_pricing import Pricer
+from usage.shipping.response_usage import COUNTED_BEFORE, COUNTED_LATER
+from usage.shipping.rows import COLUMNS, update_prices
+from usage.sums.rollups import Rollup
+
+BATCH_SIZE = 500
+
+
+def reprice(since: datetime, *, unpriced_only: bool) -> int:
+    """Prices the calls since a moment again; returns how many changed.
+
+    `unpriced_only` leaves alone the calls that have a price.
+    """
+    pricer = Pricer()
+    last = first_id(since)
+    changed = 0
+    while True:
+        calls = Request.objects.filter(request_id__gt=last).order_by("request_id")
+        calls = calls.exclude(price=COUNTED_BEFORE).exclude(price=COUNTED_LATER)
+        if unpriced_only:
+            calls = calls.filter(cost__isnull=True)
+        with transaction.atomic():
+            rows = list(calls.select_for_update()[:BATCH_SIZE].values(*COLUMNS))
+            if not rows:
+                return changed
+            last = rows[-1]["request_id"]
+            changed += _apply(rows, pricer)
+
+
+def _apply(rows: list[dict[str, Any]], pricer: Pricer) -> int:
+    repriced = [row for row, old in zip(pricer.priced(rows), rows, strict=True) if _cost(row) != _cost(old)]
+    ids = {row["request_id"] for row in repriced}
+    rollup = Rollup()
+    rollup.add([row for row in rows if row["request_id"] in ids], sign=-1)
+    rollup.add(update_prices(repriced))
+    with connection.cursor() as cursor:
+        rollup.write(cursor)
+    return len(repriced)
+
+
+def _cost(row: dict[str, Any]) -> Decimal | None:
+    return None if row["cost"] is None else Decimal(row["cost"])
