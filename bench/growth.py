@@ -17,7 +17,7 @@ from bench.pages import prepare
 from bench.processes import SERVER_CORE, allow_many_sockets, pinned
 from bench.requests import plain
 from bench.stand import gateway_on, yardstick
-from chatproxy.bundled_postgres import BundledPostgres
+from chatproxy.postgres.bundled import BundledPostgres
 
 PATH = "/v1/chat/completions"
 

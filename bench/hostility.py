@@ -31,7 +31,7 @@ from bench.processes import LOAD_CORE, SERVER_CORE, allow_many_sockets, cpu_of, 
 from bench.requests import MIB, plain
 from bench.stand import Stand, gateway_on, upstream
 from chatproxy import environment
-from chatproxy.bundled_postgres import BundledPostgres
+from chatproxy.postgres.bundled import BundledPostgres
 
 CHAT = "/v1/chat/completions"
 DESCRIPTORS = 2200  # what the gateway may open: what README asks for 1,000 parallel calls

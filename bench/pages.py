@@ -23,7 +23,7 @@ import psycopg
 
 from bench.ledger_rows import RARE_KEY, RARE_MODEL, fill
 from bench.shipper import cpu_of_tree, set_up
-from chatproxy.bundled_postgres import BundledPostgres
+from chatproxy.postgres.bundled import BundledPostgres
 from tests.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, Gateway, run_gateway
 
 WARM_UP = 3

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from chatproxy import environment
-from chatproxy.bundled_postgres import BundledPostgres
+from chatproxy.postgres.bundled import BundledPostgres
 
 SEGMENT_CALLS = 4000
 MODELS = ("gpt-4o-mini-2024-07-18", "gpt-4.1-2025-04-14", "gpt-5-2025-08-07", "o4-mini-2025-04-16")

@@ -20,7 +20,7 @@ import psycopg
 
 from bench.processes import LOAD_CORE, SERVER_CORE, children, family, pinned
 from chatproxy import environment
-from chatproxy.bundled_postgres import BundledPostgres
+from chatproxy.postgres.bundled import BundledPostgres
 from tests.gateway import Gateway, free_port, run_gateway
 
 LIMITS = ("--requests-per-minute", "--tokens-per-minute", "--parallel-calls")

@@ -19,11 +19,11 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatproxy.settings")
 django_application = get_asgi_application()  # sets Django up: what follows may import models
 
-from chatproxy import content_type, host_header  # noqa: E402  (after Django is set up)
-from chatproxy.django_gate import DjangoGate  # noqa: E402  (after Django is set up)
-from chatproxy.head_refusal import refuse_head  # noqa: E402  (after Django is set up)
+from chatproxy.http import content_type, host_header  # noqa: E402  (after Django is set up)
+from chatproxy.http.head_refusal import refuse_head  # noqa: E402  (after Django is set up)
+from chatproxy.pages.django_gate import DjangoGate  # noqa: E402  (after Django is set up)
+from chatproxy.processes.shutdown import run_steps  # noqa: E402  (after Django is set up)
 from chatproxy.root_path import RootPath  # noqa: E402  (after Django is set up)
-from chatproxy.shutdown import run_steps  # noqa: E402  (after Django is set up)
 from proxyapi.call.background_responses import watch_pending  # noqa: E402  (after Django is set up)
 from proxyapi.call.capacity import capacity  # noqa: E402  (after Django is set up)
 from proxyapi.call.request_body import Receive  # noqa: E402  (after Django is set up)

@@ -82,7 +82,7 @@ class LoginAttempts(models.Model):
 
 
 class SecretCanary(models.Model):
-    """`canary` shows whether a server's secret is that of the database (`chatproxy.secret_canary`)."""
+    """`canary` shows whether a server's secret is that of the database (`chatproxy.start.secret_canary`)."""
 
     name = models.CharField(max_length=100, primary_key=True)
     canary = models.CharField(max_length=64)

@@ -68,8 +68,8 @@ SECRET_KEY: str = _values["DJANGO_SECRET_KEY"] or secrets.token_urlsafe(50)
 KEY_SECRET: str | None = _values["KEY_ENCRYPTION_KEY"] or _values["DJANGO_SECRET_KEY"]
 ALLOWED_HOSTS: list[str] = _values["ALLOWED_HOSTS"]
 CSRF_TRUSTED_ORIGINS: list[str] = _values["CSRF_TRUSTED_ORIGINS"]
-DEFAULT_EXCEPTION_REPORTER = "chatproxy.debug_pages.Reporter"
-DEFAULT_EXCEPTION_REPORTER_FILTER = "chatproxy.debug_pages.AllowListFilter"
+DEFAULT_EXCEPTION_REPORTER = "chatproxy.pages.debug_pages.Reporter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "chatproxy.pages.debug_pages.AllowListFilter"
 ROOT_URLCONF = "chatproxy.urls"
 ASGI_APPLICATION = "chatproxy.asgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -98,18 +98,18 @@ INSTALLED_APPS = [
 # The middleware of the admin and of "My usage". Calls of the API do not pass it: see proxyapi.dispatch.handler.
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "chatproxy.response_headers.AdminHeaders",
-    "chatproxy.debug_pages.LocalDebugPages",
-    "chatproxy.database_away.DatabaseAway",
-    "chatproxy.static_files.StaticFiles",
+    "chatproxy.pages.response_headers.AdminHeaders",
+    "chatproxy.pages.debug_pages.LocalDebugPages",
+    "chatproxy.pages.database_away.DatabaseAway",
+    "chatproxy.pages.static_files.StaticFiles",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "chatproxy.page_pace.RememberSignedIn",
+    "chatproxy.pages.page_pace.RememberSignedIn",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "chatproxy.login_throttle.LoginThrottle",
+    "chatproxy.pages.login_throttle.LoginThrottle",
 ]
 
 TEMPLATES = [
@@ -135,7 +135,7 @@ KNOWN_OPTIONS = {option.keyword.decode() for option in Conninfo.get_defaults()} 
 def _database(url: str | None) -> dict[str, Any]:
     """The bundled server listens on a socket in `DATA_DIR`; it runs only while `serve` does."""
     if url is None:
-        from chatproxy.bundled_postgres import BundledPostgres
+        from chatproxy.postgres.bundled import BundledPostgres
 
         url = BundledPostgres(DATA_DIR).url
     try:
@@ -166,8 +166,8 @@ DATABASES = {"default": _database(_values["DATABASE_URL"])}
 
 PASSWORD_MIN_LENGTH = 12
 PASSWORD_HASHERS = [
-    "chatproxy.password_hashing.Scrypt",
-    "chatproxy.password_hashing.PBKDF2",
+    "chatproxy.pages.password_hashing.Scrypt",
+    "chatproxy.pages.password_hashing.PBKDF2",
 ]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
@@ -181,14 +181,14 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"  # after a login at an address without `next`
 # The admin's cookies stay on TLS where it is reached by TLS, that is where its origins are named as https. Besides,
-# each that is set over TLS does (chatproxy.response_headers).
+# each that is set over TLS does (chatproxy.pages.response_headers).
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = bool(CSRF_TRUSTED_ORIGINS) and all(
     origin.startswith("https:") for origin in CSRF_TRUSTED_ORIGINS
 )
 # Names of their own: another application of this host, at another port or path, may have Django's usual ones.
 SESSION_COOKIE_NAME = "chatproxy_session"
 CSRF_COOKIE_NAME = "chatproxy_csrf"
-SESSION_ENGINE = "chatproxy.signed_sessions"
+SESSION_ENGINE = "chatproxy.pages.signed_sessions"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SECURE_CONTENT_TYPE_NOSNIFF = True
@@ -203,7 +203,7 @@ STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},  # Django wants one; nothing is uploaded
-    "staticfiles": {"BACKEND": "chatproxy.static_files.StaticLinks"},
+    "staticfiles": {"BACKEND": "chatproxy.pages.static_files.StaticLinks"},
 }
 
 # Every origin, never credentials; `*` does not cover Authorization (Fetch standard), so it is named.

@@ -17,12 +17,12 @@
     ├── UnsupportedMediaType  415  unsupported_media_type
     ├── RateLimited           429  rate_limited
     │   ├── TooManyInvalidKeys     too_many_invalid_keys, instead of InvalidKey (proxyapi.strangers.wrong_key_pace)
-    │   └── TooManyPages           too_many_pages, for pages without a login (chatproxy.page_pace)
+    │   └── TooManyPages           too_many_pages, for pages without a login (chatproxy.pages.page_pace)
     ├── BudgetExceeded        429  budget_exceeded
     ├── InternalError         500  internal_error
     ├── Unavailable           503  with Retry-After
     │   ├── Overloaded             overloaded
-    │   ├── TooManyConnections     overloaded, before a head is read (chatproxy.protocol)
+    │   ├── TooManyConnections     overloaded, before a head is read (chatproxy.http.protocol)
     │   ├── TooManyStrangers       overloaded, for callers that have shown no key
     │   ├── ShuttingDown           shutting_down
     │   ├── UpstreamKeyMissing     upstream_key_missing

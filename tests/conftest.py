@@ -21,7 +21,7 @@ from django.test import Client
 from hypothesis import HealthCheck, settings
 
 from chatproxy import environment
-from chatproxy.bundled_postgres import BundledPostgres
+from chatproxy.postgres.bundled import BundledPostgres
 from tests.chaos.lab import Postgres
 from tests.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, SECURITY_KEY, Gateway, run_gateway
 from tests.simulator.server import Simulator, run_simulator

@@ -10,7 +10,7 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
-from chatproxy.protocol import Protocol
+from chatproxy.http.protocol import Protocol
 from proxyapi.call.caller_connection import Connection, connection_of
 
 ASKED = b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n"

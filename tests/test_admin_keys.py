@@ -19,7 +19,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from chatproxy.response_headers import POLICY
+from chatproxy.pages.response_headers import POLICY
 from proxyapi import sealing
 from proxyapi.models import AccessKey
 from tests import ledgers

@@ -20,10 +20,11 @@ from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
-from chatproxy import environment, login_throttle
-from chatproxy.first_start import GENERATORS
-from chatproxy.login_throttle import PER_NAME_AND_NETWORK, PER_NETWORK, WINDOW
+from chatproxy import environment
 from chatproxy.models import Limit, LoginAttempts
+from chatproxy.pages import login_throttle
+from chatproxy.pages.login_throttle import PER_NAME_AND_NETWORK, PER_NETWORK, WINDOW
+from chatproxy.start.first_start import GENERATORS
 from tests.gateway import Gateway
 
 LOGIN = "/admin/login/"

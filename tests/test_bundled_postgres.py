@@ -15,10 +15,11 @@ import psycopg
 import pytest
 from django.db.utils import load_backend
 
-from chatproxy import postgres_binaries, settings
-from chatproxy.bundled_postgres import LONGEST_SOCKET_PATH, BundledPostgres
+from chatproxy import settings
 from chatproxy.environment import BASE_DIR
-from chatproxy.postgres_binaries import PACKAGE, BundledPostgresError
+from chatproxy.postgres import binaries
+from chatproxy.postgres.binaries import PACKAGE, BundledPostgresError
+from chatproxy.postgres.bundled import LONGEST_SOCKET_PATH, BundledPostgres
 
 NOBODY = os.geteuid() or 65534
 
@@ -188,14 +189,14 @@ def test_programs_in_a_closed_directory_are_copied_once(home_of_nobody: Path, mo
     closed.mkdir(mode=0o700)
     for package in (PACKAGE, PACKAGE.with_name(PACKAGE.name + ".libs")):
         shutil.copytree(package, closed / package.name)
-    monkeypatch.setattr(postgres_binaries, "PACKAGE", closed / PACKAGE.name)
-    monkeypatch.setattr(postgres_binaries, "ROOT_HOME", open_)
-    nobody = postgres_binaries.Account(NOBODY, NOBODY)
-    programs = postgres_binaries.Postgres.for_account(nobody).programs
+    monkeypatch.setattr(binaries, "PACKAGE", closed / PACKAGE.name)
+    monkeypatch.setattr(binaries, "ROOT_HOME", open_)
+    nobody = binaries.Account(NOBODY, NOBODY)
+    programs = binaries.Postgres.for_account(nobody).programs
     assert programs.is_relative_to(open_)
-    assert postgres_binaries.Postgres.for_account(nobody).programs == programs
+    assert binaries.Postgres.for_account(nobody).programs == programs
     assert len(list(open_.iterdir())) == 1
-    postgres_binaries.Postgres.for_account(nobody).call("initdb", "--version", cwd=Path("/"))
+    binaries.Postgres.for_account(nobody).call("initdb", "--version", cwd=Path("/"))
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700
 
 
@@ -219,7 +220,7 @@ def in_other_process(data_dir: Path, code: str, uid: int | None = None) -> subpr
     # After the imports: the interpreter may be in a directory of root's.
     become = "" if uid in {None, os.geteuid()} else f"os.setgroups([]); os.setgid({uid}); os.setuid({uid})\n"
     program = (
-        "import os, sys\nfrom pathlib import Path\nfrom chatproxy.bundled_postgres import BundledPostgres\n"
+        "import os, sys\nfrom pathlib import Path\nfrom chatproxy.postgres.bundled import BundledPostgres\n"
         f"{become}postgres = BundledPostgres(Path(sys.argv[1]))\n{code}\n"
     )
     command = [sys.executable, "-B", "-c", program, str(data_dir)]

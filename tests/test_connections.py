@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatproxy.connections import (
+from chatproxy.http.connections import (
     MAX_CANDIDATES,
     MAX_DEFAULT_CONNECTIONS,
     RESERVED_FILES,

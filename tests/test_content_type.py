@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chatproxy.content_type import MAX_BYTES
+from chatproxy.http.content_type import MAX_BYTES
 from tests.gateway import Gateway
 from tests.test_host_header import PATHS
 from tests.wire import connect

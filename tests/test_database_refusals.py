@@ -11,8 +11,9 @@ import psycopg
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from chatproxy import settings, startup
-from chatproxy.database_refusals import is_lasting, reason_of
+from chatproxy import settings
+from chatproxy.postgres.database_refusals import is_lasting, reason_of
+from chatproxy.start import startup
 from tests.gateway import PATIENCE, launch_gateway
 from tests.simulator.server import Simulator
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from chatproxy.bundled_postgres import BundledPostgres
+from chatproxy.postgres.bundled import BundledPostgres
 from tests.databases import new_database
 from tests.gateway import launch_gateway
 from tests.simulator.server import Simulator

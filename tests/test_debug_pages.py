@@ -14,7 +14,7 @@ from django.test.client import RequestFactory
 from django.urls import path
 
 from chatproxy import environment
-from chatproxy.debug_pages import SHOWN_SETTINGS, is_local
+from chatproxy.pages.debug_pages import SHOWN_SETTINGS, is_local
 from chatproxy.urls import urlpatterns as own_patterns
 from tests.gateway import ACCESS_TOKEN, SECURITY_KEY, free_port, run_gateway
 from usage.addresses import is_loopback

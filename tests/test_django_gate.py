@@ -12,9 +12,9 @@ from uuid import uuid4
 import pytest
 from django.conf import settings
 
-from chatproxy import django_gate
 from chatproxy.asgi import application
-from chatproxy.django_gate import MAX_PAGE_BODY_BYTES, DjangoGate
+from chatproxy.pages import django_gate
+from chatproxy.pages.django_gate import MAX_PAGE_BODY_BYTES, DjangoGate
 from proxyapi.strangers.body_memory import stranger_budget
 from tests.asgi import Asgi
 from tests.chaos.lab import Postgres

@@ -12,9 +12,9 @@ import pytest
 from django.db import InterfaceError, OperationalError
 from pytest_django.fixtures import Settings
 
-from chatproxy import postgres_watch
-from chatproxy.bundled_postgres import BundledPostgres
-from chatproxy.postgres_watch import PostgresWatch
+from chatproxy.postgres import watch as postgres_watch
+from chatproxy.postgres.bundled import BundledPostgres
+from chatproxy.postgres.watch import PostgresWatch
 from proxyapi.call import background_responses
 from proxyapi.keys import keyring
 from proxyapi.keys.keyring import Keyring

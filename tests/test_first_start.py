@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from chatproxy import environment
-from chatproxy.first_start import GENERATORS, check_password, create_first_admin, generate_secrets
+from chatproxy.start.first_start import GENERATORS, check_password, create_first_admin, generate_secrets
 
 ADMIN = {"ADMIN_USERNAME": "admin", "ADMIN_PASSWORD": "correct horse battery"}
 

@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from chatproxy.protocol import Protocol
+from chatproxy.http.protocol import Protocol
 from proxyapi.call.caller_connection import connection_of
 from tests.raw_upstream import until
 

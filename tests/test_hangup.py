@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from chatproxy.bundled_postgres import BundledPostgres
+from chatproxy.postgres.bundled import BundledPostgres
 from tests.disks import wait_until
 from tests.gateway import PATIENCE, SECURITY_KEY, Gateway, launch_gateway, run_gateway
 from tests.simulator.server import Simulator

@@ -11,7 +11,7 @@ import openai
 import pytest
 import uvicorn
 
-from chatproxy.protocol import Protocol
+from chatproxy.http.protocol import Protocol
 from proxyapi.dispatch.handler import CallHandler
 from proxyapi.pages.index import IndexView, LivenessView
 

@@ -12,15 +12,15 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from chatproxy import login_throttle
-from chatproxy.known_device import ADMIN_DEVICE
-from chatproxy.login_throttle import (
+from chatproxy.models import LoginAttempts
+from chatproxy.pages import login_throttle
+from chatproxy.pages.known_device import ADMIN_DEVICE
+from chatproxy.pages.login_throttle import (
     PER_DEVICE,
     PER_NAME_AND_NETWORK,
     PER_NETWORK,
     PER_SITE,
 )
-from chatproxy.models import LoginAttempts
 
 LOGIN = "/admin/login/"
 CHANGE = "/admin/password_change/"

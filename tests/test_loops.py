@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 
-from chatproxy.startup import StartError, check_upstream
+from chatproxy.start.startup import StartError, check_upstream
 from proxyapi.upstream.loops import is_own_address
 from tests.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway, free_port, run_gateway
 

@@ -15,10 +15,10 @@ from django.urls import get_resolver
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatproxy import page_pace as module
-from chatproxy.django_gate import DjangoGate
-from chatproxy.known_device import ADMIN_DEVICE, KEY_DEVICE, DeviceCookie
-from chatproxy.page_pace import (
+from chatproxy.pages import page_pace as module
+from chatproxy.pages.django_gate import DjangoGate
+from chatproxy.pages.known_device import ADMIN_DEVICE, KEY_DEVICE, DeviceCookie
+from chatproxy.pages.page_pace import (
     COOKIE_SECONDS,
     LOGIN_COST,
     LOGIN_PATH,
@@ -57,7 +57,7 @@ def clock() -> Clock:
 def pace(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> PagePace:
     """A pace that nobody has used, in the place of the worker's."""
     made = PagePace(clock)
-    monkeypatch.setattr("chatproxy.django_gate.page_pace", made)
+    monkeypatch.setattr("chatproxy.pages.django_gate.page_pace", made)
     monkeypatch.setattr(module, "page_pace", made)
     monkeypatch.setattr(module, "REFUSAL_SECONDS", 0.0)
     return made
@@ -302,7 +302,7 @@ async def test_a_known_device_passes_a_flood_at_every_address(
     pace: PagePace, clock: Clock, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     admitted(pace, lambda number: f"192.0.2.{number % 250}")
-    monkeypatch.setattr("chatproxy.django_gate.stranger_pace", None)  # nor is it slowed down by that of the API
+    monkeypatch.setattr("chatproxy.pages.django_gate.stranger_pace", None)  # nor is it slowed down by that of the API
     known = device_cookie().decode()
     for path in addresses():
         clock.now += LOGIN_COST / OF_CLIENT.per_second

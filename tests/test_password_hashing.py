@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.contrib.auth import hashers
 
-from chatproxy import password_hashing
-from chatproxy.password_hashing import NICENESS, InHashingThread, Scrypt, hashing_thread
+from chatproxy.pages import password_hashing
+from chatproxy.pages.password_hashing import NICENESS, InHashingThread, Scrypt, hashing_thread
 
 
 def test_it_reads_what_django_has_hashed() -> None:

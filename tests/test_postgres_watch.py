@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from chatproxy.bundled_postgres import BundledPostgres
-from chatproxy.postgres_binaries import BundledPostgresError
+from chatproxy.postgres.binaries import BundledPostgresError
+from chatproxy.postgres.bundled import BundledPostgres
 from tests.chaos.processes import children
 from tests.gateway import PATIENCE, Gateway, launch_gateway
 from tests.simulator.server import Simulator

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from chatproxy import protocol as protocol_module
-from chatproxy.protocol import MOST_QUEUED, Protocol
+from chatproxy.http import protocol as protocol_module
+from chatproxy.http.protocol import MOST_QUEUED, Protocol
 from proxyapi.call.caller_connection import Connection
 from tests.served_connection import ASKED, END, START, Line, never, serving, turns
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from chatproxy.startup import StartError, check_upstream
+from chatproxy.start.startup import StartError, check_upstream
 from proxyapi.upstream.proxies import environment_proxy, is_bypassed, proxy_fault
 
 HTTPS = "https://api.openai.com/v1"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from chatproxy.reading_turns import ReadingTurns
+from chatproxy.http.reading_turns import ReadingTurns
 
 
 def reader(name: str, pieces: int, log: list[str]) -> Callable[[], bool]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chatproxy.protocol import MAX_HEADERS, Protocol
+from chatproxy.http.protocol import MAX_HEADERS, Protocol
 from proxyapi.call.caller_connection import Connection
 from tests.served_connection import ASKED, END, START, never, serving, turns
 

@@ -12,8 +12,8 @@ import orjson
 import pytest
 from pytest_django.fixtures import Settings
 
-from chatproxy.bundled_postgres import BundledPostgres
-from chatproxy.postgres_binaries import BundledPostgresError
+from chatproxy.postgres.binaries import BundledPostgresError
+from chatproxy.postgres.bundled import BundledPostgres
 from tests.ledgers import assert_sums_are_right, begin, call, end, leave, letters, ship, stored_sums
 from usage.journal.kept_lines import DEAD_LETTERS, PRUNED
 from usage.models import Request

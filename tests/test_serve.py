@@ -17,8 +17,9 @@ import httpx2
 import psycopg
 import pytest
 
-from chatproxy import environment, startup
-from chatproxy.bundled_postgres import BundledPostgres
+from chatproxy import environment
+from chatproxy.postgres.bundled import BundledPostgres
+from chatproxy.start import startup
 from tests.gateway import PATIENCE, Gateway, free_port
 
 Start = Callable[..., Gateway]

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from chatproxy import environment
-from chatproxy.bundled_postgres import BundledPostgres
-from chatproxy.first_start import GENERATORS
+from chatproxy.postgres.bundled import BundledPostgres
+from chatproxy.start.first_start import GENERATORS
 from tests.databases import new_database
 from tests.gateway import PATIENCE, Gateway, launch_gateway, run_gateway
 from tests.simulator.server import Simulator

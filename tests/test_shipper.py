@@ -14,7 +14,7 @@ import pytest
 from django.db import connection, connections
 from django.db.backends.utils import CursorWrapper
 
-from chatproxy.bundled_postgres import BundledPostgres
+from chatproxy.postgres.bundled import BundledPostgres
 from tests.disks import PATIENCE, wait_until
 from tests.gateway import run_gateway
 from tests.ledgers import (

@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import pytest
 
-from chatproxy import asgi, shutdown
-from chatproxy.shutdown import run_steps
+from chatproxy import asgi
+from chatproxy.processes import shutdown
+from chatproxy.processes.shutdown import run_steps
 from usage.ledger import Ledger
 
 STEPS = ("upstream", "limiter", "reservations", "keyring", "ledger", "worker")
@@ -95,7 +96,7 @@ async def test_a_step_that_fails_ends_no_other(
     recorded = Recorded(failing, FAULTS[fault]())
     assert await run_lifespan(monkeypatch, recorded) == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     assert recorded.ended == list(STEPS)
-    [record] = [record for record in caplog.records if record.name == "chatproxy.shutdown"]
+    [record] = [record for record in caplog.records if record.name == "chatproxy.processes.shutdown"]
     assert record.exc_info
 
 

@@ -8,7 +8,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from chatproxy.signed_sessions import RANDOM_CHARACTERS, SessionStore, signed
+from chatproxy.pages.signed_sessions import RANDOM_CHARACTERS, SessionStore, signed
 
 ADDRESSES = ["/admin/login/", "/admin/", "/admin/usage/call/", "/my-usage/", "/admin/nowhere/"]
 MADE_UP = [

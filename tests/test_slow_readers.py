@@ -12,10 +12,10 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from chatproxy import protocol as protocol_module
-from chatproxy import slow_readers
-from chatproxy.connections import Connections
-from chatproxy.protocol import Protocol
+from chatproxy.http import protocol as protocol_module
+from chatproxy.http import slow_readers
+from chatproxy.http.connections import Connections
+from chatproxy.http.protocol import Protocol
 from proxyapi.call.caller_connection import connection_of
 from tests.gateway import PATIENCE
 from tests.raw_upstream import until

@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from chatproxy import startup
+from chatproxy.start import startup
 from tests.databases import new_database
 from tests.gateway import Gateway, launch_gateway, run_gateway
 from tests.pgbouncer import run_pgbouncer

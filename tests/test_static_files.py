@@ -12,7 +12,7 @@ import pytest
 from django.contrib.staticfiles import finders
 
 from chatproxy.asgi import application
-from chatproxy.static_files import PIECE_BYTES, pieces
+from chatproxy.pages.static_files import PIECE_BYTES, pieces
 from tests.asgi import Asgi
 
 FILES = [

@@ -135,7 +135,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clocks of a few milliseconds."""
     monkeypatch.setattr(receiving, "STRANGER_STARTS", LeastSpeed(64 * KIB, 0.01))
     monkeypatch.setattr(receiving, "STRANGER_GOES_ON", LeastSpeed(64 * KIB, 0.01))
-    monkeypatch.setattr("chatproxy.django_gate.BODY_SECONDS", 0.01)
+    monkeypatch.setattr("chatproxy.pages.django_gate.BODY_SECONDS", 0.01)
 
 
 @pytest.mark.parametrize("method", METHODS)

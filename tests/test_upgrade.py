@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from chatproxy.protocol import Protocol
+from chatproxy.http.protocol import Protocol
 from tests.gateway import SECURITY_KEY, Gateway
 from tests.served_connection import Line, turns
 from tests.simulator.server import Simulator

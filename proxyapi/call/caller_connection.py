@@ -1,4 +1,5 @@
-"""Owns what a call may ask of its caller's connection, beyond what ASGI has words for; `chatproxy.protocol` is one."""
+"""Owns what a call may ask of its caller's connection, beyond what ASGI has words for; `chatproxy.http.protocol` is
+one."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from typing import Any
 import httpx2
 
 from chatproxy import environment
-from chatproxy.bundled_postgres import BundledPostgres
+from chatproxy.postgres.bundled import BundledPostgres
 from tests.chaos.damage import Damage
 from tests.chaos.processes import children, is_alive, kill, send, wait_for
 from tests.gateway import SECURITY_KEY, UPSTREAM_KEY, free_port

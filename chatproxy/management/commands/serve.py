@@ -19,12 +19,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand
 
 from chatproxy import environment
-from chatproxy.bundled_postgres import BundledPostgres
-from chatproxy.first_start import create_first_admin, generate_secrets, has_admin
 from chatproxy.logs import without_secrets
-from chatproxy.postgres_binaries import BundledPostgresError
-from chatproxy.secret_canary import OtherSecrets, check_secrets, record_secrets
-from chatproxy.startup import (
+from chatproxy.postgres.binaries import BundledPostgresError
+from chatproxy.postgres.bundled import BundledPostgres
+from chatproxy.start.first_start import create_first_admin, generate_secrets, has_admin
+from chatproxy.start.secret_canary import OtherSecrets, check_secrets, record_secrets
+from chatproxy.start.startup import (
     StartError,
     check_port,
     check_upstream,
@@ -139,7 +139,14 @@ def banner(values: dict[str, Any], generated: dict[str, str], *, admin_made: boo
 
 
 def become_gunicorn(*, reload: bool) -> NoReturn:
-    command = [sys.executable, "-m", "gunicorn", "-c", "python:chatproxy.gunicorn_conf", "chatproxy.asgi:application"]
+    command = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "-c",
+        "python:chatproxy.processes.gunicorn_conf",
+        "chatproxy.asgi:application",
+    ]
     os.chdir(environment.BASE_DIR)
     try:
         os.execv(sys.executable, [*command, *(["--reload"] if reload else [])])  # noqa: S606  (no shell is the point)

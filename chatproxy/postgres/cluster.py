@@ -12,7 +12,7 @@ from typing import NamedTuple
 import psycopg
 from psycopg import sql
 
-from chatproxy.postgres_binaries import BundledPostgresError, Postgres
+from chatproxy.postgres.binaries import BundledPostgresError, Postgres
 
 SOCKET_NAME = ".s.PGSQL.5432"
 NO_PID = 4_194_305  # one more than Linux ever gives

@@ -1,8 +1,9 @@
 """Owns what of a request reaches Django's own handler, which by itself takes a body of any size, on disk, for ever.
 
 In order: the Host, the method, then the body, which is whole and in memory before Django hears of the request; and the
-pace of whoever has not signed in (`chatproxy.page_pace`). No page behind it has an upload: Django takes 1000 fields
-(DATA_UPLOAD_MAX_NUMBER_FIELDS), and a list's action on 1000 selected rows, each a UUID, is under `MAX_PAGE_BODY_BYTES`.
+pace of whoever has not signed in (`chatproxy.pages.page_pace`). No page behind it has an upload: Django takes 1000
+fields (DATA_UPLOAD_MAX_NUMBER_FIELDS), and a list's action on 1000 selected rows, each a UUID, is under
+`MAX_PAGE_BODY_BYTES`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpRequest
 
-from chatproxy.page_pace import cookies_of, page_pace, visitor_of
+from chatproxy.pages.page_pace import cookies_of, page_pace, visitor_of
 from chatproxy.root_path import django_scope
 from proxyapi.call.caller_connection import Connection, close_if_unread, connection_of
 from proxyapi.call.capacity import capacity

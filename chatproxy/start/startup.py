@@ -16,9 +16,9 @@ from django.db import connection, connections
 from django.db.utils import Error
 from psycopg import sql
 
-from chatproxy.connections import allowed_files, files_needed
-from chatproxy.database_refusals import is_lasting, reason_of
-from chatproxy.database_settings import find_fault
+from chatproxy.http.connections import allowed_files, files_needed
+from chatproxy.postgres.database_refusals import is_lasting, reason_of
+from chatproxy.postgres.database_settings import find_fault
 from proxyapi.upstream.loops import is_own_address
 from proxyapi.upstream.proxies import proxy_fault
 from usage.database.lock import wait_for_lock
@@ -83,8 +83,9 @@ def wait_for_database(output: Output) -> None:
     """An external database may start after us: compose and Kubernetes keep no order.
 
     Raises:
-        StartError: the database did not answer in time, refuses for good (`chatproxy.database_refusals`), or cannot
-            hold the ledger (`chatproxy.database_settings`).
+        StartError: the database did not answer in time, refuses for good (`chatproxy.postgres.database_refusals`), or
+        cannot
+            hold the ledger (`chatproxy.postgres.database_settings`).
     """
     deadline = time.monotonic() + DATABASE_UP_WITHIN
     said = False

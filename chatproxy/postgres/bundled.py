@@ -21,8 +21,8 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from chatproxy.postgres_binaries import ROOT_HOME, Account, BundledPostgresError, Postgres
-from chatproxy.postgres_cluster import SOCKET_NAME, Cluster
+from chatproxy.postgres.binaries import ROOT_HOME, Account, BundledPostgresError, Postgres
+from chatproxy.postgres.cluster import SOCKET_NAME, Cluster
 
 DATABASE = "chatproxy"
 LONGEST_SOCKET_PATH = 107  # bytes, sun_path in unix(7)

@@ -24,13 +24,13 @@ from gunicorn.arbiter import Arbiter
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
-from chatproxy.connections import RESERVED_FILES, Connections, allowed_files, ceiling
+from chatproxy.http.connections import RESERVED_FILES, Connections, allowed_files, ceiling
 from chatproxy.logs import CutConnections, log_everything
 from usage import ids
 
 logger = logging.getLogger(__name__)
 
-REPLACE_WORKERS = signal.SIGUSR2  # what the master is sent for it (chatproxy.gunicorn_conf)
+REPLACE_WORKERS = signal.SIGUSR2  # what the master is sent for it (chatproxy.processes.gunicorn_conf)
 MOST_SECONDS_AHEAD = 60.0
 TICKS_A_SECOND = 10
 # After this time a thread that computes, of a page for example, gives way to the event loop, which needs the
@@ -42,7 +42,7 @@ REPLACED_WITHIN = 60  # seconds; then the master is asked once more
 class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no types
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
         "loop": "uvloop",
-        "http": "chatproxy.protocol:Protocol",
+        "http": "chatproxy.http.protocol:Protocol",
         "ws": "none",
         "lifespan": "on",
         "access_log": False,  # it would have the keys of query strings in it
@@ -80,7 +80,7 @@ def counting_protocol() -> Any:
     """Returns what makes the protocol of each new connection, all of them counted together."""
     from django.conf import settings  # this module is imported by the master too, which has no Django in it
 
-    from chatproxy.protocol import Protocol
+    from chatproxy.http.protocol import Protocol
     from usage.counters import counters
 
     files = allowed_files()

@@ -10,9 +10,9 @@ import signal
 import threading
 from subprocess import SubprocessError
 
-from chatproxy.bundled_postgres import BundledPostgres
-from chatproxy.postgres_binaries import BundledPostgresError
-from chatproxy.postgres_cluster import READY_WITHIN
+from chatproxy.postgres.binaries import BundledPostgresError
+from chatproxy.postgres.bundled import BundledPostgres
+from chatproxy.postgres.cluster import READY_WITHIN
 
 logger = logging.getLogger(__name__)
 

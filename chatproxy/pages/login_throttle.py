@@ -6,8 +6,8 @@ learn it.
 
 What is counted, in this order; an attempt that one limit refuses is counted for none of the limits after it:
 
-* a device that has signed in as this user before (`chatproxy.known_device`): 10 attempts, and nothing else counts. So
-  whatever strangers do, from wherever, somebody who has signed in before can do so again;
+* a device that has signed in as this user before (`chatproxy.pages.known_device`): 10 attempts, and nothing else
+  counts. So whatever strangers do, from wherever, somebody who has signed in before can do so again;
 * the /48 of an IPv6 address: 120 attempts. A /48 is what a hosting provider gives a customer, and has 65,536 networks;
 * the network, one IPv4 address or a /64 of IPv6: 30 attempts, since an office may have one address;
 * the user name as tried from this network: 10 attempts;
@@ -37,10 +37,10 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
-from chatproxy import known_device
-from chatproxy.database_away import say_so
-from chatproxy.known_device import ADMIN_DEVICE, KEY_DEVICE
 from chatproxy.models import Limit, LoginAttempts
+from chatproxy.pages import known_device
+from chatproxy.pages.database_away import say_so
+from chatproxy.pages.known_device import ADMIN_DEVICE, KEY_DEVICE
 from proxyapi import sealing
 from proxyapi.pages import my_usage
 from proxyapi.pages.page_headers import POLICY

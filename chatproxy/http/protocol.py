@@ -17,11 +17,11 @@ from typing import Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from chatproxy.connections import Connections, Network
-from chatproxy.joining_transport import JoiningTransport
-from chatproxy.reading_turns import reading_turns
-from chatproxy.slow_readers import MIN_STRANGER_BYTES_PER_SECOND, StallWatch
-from chatproxy.upgrades import BehindHead, head_without_offer, make_parser
+from chatproxy.http.connections import Connections, Network
+from chatproxy.http.joining_transport import JoiningTransport
+from chatproxy.http.reading_turns import reading_turns
+from chatproxy.http.slow_readers import MIN_STRANGER_BYTES_PER_SECOND, StallWatch
+from chatproxy.http.upgrades import BehindHead, head_without_offer, make_parser
 from proxyapi.exceptions import BadRequest, ProxyError, TooManyConnections
 from proxyapi.strangers.answer_pace import stranger_pace
 from proxyapi.upstream.passed_headers import INERT
@@ -35,7 +35,7 @@ MAX_HEADERS = 200
 MAX_FRAMING_BYTES = 64 * 1024
 STRANGER_FRAMING_SHARE = 8
 # What such a client sends is parsed in pieces of this size, so that a fault or a good key is found before the rest is;
-# `chatproxy.reading_turns` says when.
+# `chatproxy.http.reading_turns` says when.
 STRANGER_READ_BYTES = 4 * 1024
 HEAD_SECONDS = 30.0
 INVALID = "Invalid HTTP request received."
@@ -310,7 +310,7 @@ class Protocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        # At an offer to upgrade the parser says so of the head alone; the body follows (chatproxy.upgrades).
+        # At an offer to upgrade the parser says so of the head alone; the body follows (chatproxy.http.upgrades).
         if not self.parser.should_upgrade() and not self.cycle.response_complete:
             self.cycle.more_body = False
             self.cycle.message_event.set()
@@ -338,7 +338,7 @@ class Protocol(HttpToolsProtocol):
     def _stalled(self) -> None:
         self._connections.count_refusal("slow_reader")
 
-    # What `chatproxy.connections` says.
+    # What `chatproxy.http.connections` says.
 
     def close_idle(self) -> bool:
         if self.transport.get_write_buffer_size():

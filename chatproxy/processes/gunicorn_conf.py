@@ -18,7 +18,7 @@ from chatproxy import environment
 from usage.addresses import both_forms
 
 if TYPE_CHECKING:
-    from chatproxy.postgres_watch import PostgresWatch
+    from chatproxy.postgres.watch import PostgresWatch
 
 _values = environment.load()
 _master = os.getpid()
@@ -27,7 +27,7 @@ _REPLACE_SECONDS = 60.0
 _watch: PostgresWatch | None = None
 
 proc_name = "chatproxy"
-worker_class = "chatproxy.worker.Worker"
+worker_class = "chatproxy.processes.worker.Worker"
 workers = _values["WEB_CONCURRENCY"]
 _host = _values["HOST"]
 bind = f"[{_host}]:{_values['PORT']}" if ":" in _host else f"{_host}:{_values['PORT']}"
@@ -61,7 +61,7 @@ def when_ready(server: Any) -> None:
     SIGHUP, the end of the terminal, drains as well, however often it comes. A worker's `REPLACE_WORKERS` starts as many
     new workers as there are, and ends the old ones, whose calls in flight are finished.
     """
-    from chatproxy.worker import REPLACE_WORKERS
+    from chatproxy.processes.worker import REPLACE_WORKERS
 
     asked = False
     replaced_at = -math.inf
@@ -115,8 +115,8 @@ def worker_int(_worker: Any) -> None:
 
 if _values["DATABASE_URL"] is None:
     # Only then: psycopg, which comes with it, is half of what the master would load.
-    from chatproxy.bundled_postgres import BundledPostgres
-    from chatproxy.postgres_watch import PostgresWatch
+    from chatproxy.postgres.bundled import BundledPostgres
+    from chatproxy.postgres.watch import PostgresWatch
 
     _postgres = BundledPostgres(environment.data_dir(_values))
     _watch = _postgres_watch = PostgresWatch(_postgres)

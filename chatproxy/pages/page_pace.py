@@ -6,8 +6,8 @@ client and of the worker. A request beyond that waits twice `MAX_WAIT_SECONDS` a
 late: a client that waits for it asks no faster then.
 
 Whoever has signed in is not counted: the worker remembers cookies that it has seen to be good. A device on which
-somebody has signed in before (`chatproxy.known_device`) is a client of its own, to which the worker's limits do not
-apply: a flood of strangers keeps nobody away who has been here. Static files are not counted.
+somebody has signed in before (`chatproxy.pages.known_device`) is a client of its own, to which the worker's limits do
+not apply: a flood of strangers keeps nobody away who has been here. Static files are not counted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from chatproxy.known_device import ADMIN_DEVICE, KEY_DEVICE
+from chatproxy.pages.known_device import ADMIN_DEVICE, KEY_DEVICE
 from proxyapi.exceptions import TooManyPages
 from proxyapi.pages import my_usage
 from proxyapi.strangers.client_network import client_network
