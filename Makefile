@@ -46,7 +46,7 @@ bench-short: $(VENV)/dev.stamp  ## fail if a call costs more CPU than recorded; 
 	@$(BIN)/python -m bench.short $(ARGS)
 
 bench-hostility: $(VENV)/dev.stamp  ## attack a server for half an hour: what good calls lose; into bench/RESULTS.md
-	@$(BIN)/python -m bench.hostility $(ARGS)
+	@$(BIN)/python -m bench.hostility.run $(ARGS)
 
 profile: $(VENV)/dev.stamp  ## show where a worker's time goes under load; make profile ARGS=/openai
 	@$(BIN)/python -m bench.profile $(ARGS)

@@ -1,6 +1,6 @@
 """`make bench`: every measure of a gateway by itself, and of what it is compared with, in a few minutes.
 
-Peers are measured by `bench.peers`; a ledger that grows by `bench.growth`, here only if asked for.
+Peers are measured by `bench.peers`; a ledger that grows by `bench.ledger.growth`, here only if asked for.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ import argparse
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bench import crowd, events, footprint, growth, latency, nginx, results, workers
-from bench.calls import Subject, middle, rounds
-from bench.load import Asked
-from bench.processes import allow_many_sockets
-from bench.requests import image, plain, upload
-from bench.stand import Server, Stand, stand, yardstick
+from bench.ledger import growth
+from bench.measures import crowd, events, footprint, latency, workers
+from bench.measures.calls import Subject, middle, rounds
+from bench.reporting import results
+from bench.stand import nginx
+from bench.stand.load import Asked
+from bench.stand.processes import allow_many_sockets
+from bench.stand.requests import image, plain, upload
+from bench.stand.stand import Server, Stand, stand, yardstick
 
 CHAT, EMBEDDINGS, TRANSCRIPTIONS = "/v1/chat/completions", "/v1/embeddings", "/v1/audio/transcriptions"
 FACES = (CHAT, "/openai", "/embeddings", EMBEDDINGS)

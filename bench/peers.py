@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from bench import events, nginx, results
-from bench.calls import Subject, middle, rounds
-from bench.litellm import litellm, versions
-from bench.processes import allow_many_sockets
-from bench.requests import plain
-from bench.stand import Server, stand, yardstick
+from bench.measures import events
+from bench.measures.calls import Subject, middle, rounds
+from bench.reporting import results
+from bench.stand import nginx
+from bench.stand.litellm import litellm, versions
+from bench.stand.processes import allow_many_sockets
+from bench.stand.requests import plain
+from bench.stand.stand import Server, stand, yardstick
 
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
 CALLS, SLOW_CALLS = 1000, 100

@@ -14,11 +14,11 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
-from bench import events
-from bench.load import Asked, closed_loop
-from bench.processes import LOAD_CORE, allow_many_sockets, pinned
-from bench.requests import BODIES, STREAMS, plain
-from bench.stand import Server, stand
+from bench.measures import events
+from bench.stand.load import Asked, closed_loop
+from bench.stand.processes import LOAD_CORE, allow_many_sockets, pinned
+from bench.stand.requests import BODIES, STREAMS, plain
+from bench.stand.stand import Server, stand
 
 DIRECTORY = Path("var/profiles")
 SHOWN = 25

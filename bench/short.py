@@ -14,11 +14,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench import calls, events
-from bench.calls import Subject
-from bench.processes import allow_many_sockets
-from bench.requests import plain
-from bench.stand import stand, yardstick
+from bench.measures import calls, events
+from bench.measures.calls import Subject
+from bench.stand.processes import allow_many_sockets
+from bench.stand.requests import plain
+from bench.stand.stand import stand, yardstick
 
 RECORDED = Path(__file__).with_name("recorded.json")
 TOLERANCE = 1.25

@@ -16,11 +16,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import calls, events
-from bench.calls import Subject
-from bench.processes import allow_many_sockets
-from bench.requests import plain
-from bench.stand import Stand, stand, upstream
+from bench.measures import calls, events
+from bench.measures.calls import Subject
+from bench.stand.processes import allow_many_sockets
+from bench.stand.requests import plain
+from bench.stand.stand import Stand, stand, upstream
 
 CHAT = "/v1/chat/completions"
 PATHS = (CHAT, "/openai")

@@ -16,17 +16,18 @@ from typing import Any
 import pytest
 import uvloop
 
-from bench import report, results, short, turns
-from bench.attacks import MANY_ADDRESSES, Attack, Pieces, head, key_holders, strangers, with_body
-from bench.goals import GOALS, Goal
-from bench.good_calls import measure
-from bench.hostility import Row
-from bench.load import Asked, closed_loop, open_loop
-from bench.processes import children, cpu, family, memory
-from bench.requests import BODIES, STREAMS, image, plain, post, streamed, upload
-from bench.stand import upstream
-from bench.stranger import Stranger
-from bench.streams import count_events, quantile, streams
+from bench import short, turns
+from bench.hostility.attacks import MANY_ADDRESSES, Attack, Pieces, head, key_holders, strangers, with_body
+from bench.hostility.good_calls import measure
+from bench.hostility.run import Row
+from bench.hostility.stranger import Stranger
+from bench.reporting import report, results
+from bench.reporting.goals import GOALS, Goal
+from bench.stand.load import Asked, closed_loop, open_loop
+from bench.stand.processes import children, cpu, family, memory
+from bench.stand.requests import BODIES, STREAMS, image, plain, post, streamed, upload
+from bench.stand.stand import upstream
+from bench.stand.streams import count_events, quantile, streams
 from bench.turns import Turns
 
 

@@ -22,9 +22,9 @@ ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"
              "--disable-component-update", "--disable-sync")  # fmt: skip
 FILLING = """
 import pathlib, sys
-from bench.shipper import set_up
+from bench.ledger.shipper import set_up
 set_up(pathlib.Path(sys.argv[1]), sys.argv[2])
-from bench.ledger_rows import fill
+from bench.ledger.ledger_rows import fill
 fill(int(sys.argv[3]))
 """
 # Keys whose calls are in the ledger already, with room in their budgets, little of it, and none; the last text is said.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bench.load import Asked, open_loop
-from bench.streams import quantile
+from bench.stand.load import Asked, open_loop
+from bench.stand.streams import quantile
 
 RATE = 100.0  # calls a second
 SHARES = (0.5, 0.95, 0.99)

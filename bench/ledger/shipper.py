@@ -1,4 +1,4 @@
-"""How fast journals get into PostgreSQL: `taskset -c 0 python -m bench.shipper [--calls 100000]`.
+"""How fast journals get into PostgreSQL: `taskset -c 0 python -m bench.ledger.shipper [--calls 100000]`.
 
 It needs nothing but this project's requirements: PostgreSQL is the bundled one, in a directory of its own that is
 removed afterwards. Each call is a begin and an end record with 2 KB of bodies; the shipping is the product's own, from
@@ -41,7 +41,7 @@ WORDS = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.shipper", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m bench.ledger.shipper", description=__doc__.partition("\n")[0])
     parser.add_argument("--calls", type=int, default=100_000)
     parser.add_argument("--profile", action="store_true", help="print where Python's time goes")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""`python -m bench.refusals`: whether the time of a refusal says why: missing, unknown, expired or revoked.
+"""`python -m bench.hostility.refusals`: whether the time of a refusal says why: missing, unknown, expired or revoked.
 
 Each is looked up among 1,000 keys, over and over, in another order each round. Printed are the median, and how often a
 lookup took longer than that of an unknown key in the same round. A second unknown key shows what two of one kind differ

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import httpx2
 
-from bench.processes import SERVER_CORE, family, pinned
-from bench.requests import EMBEDDING_MODEL, MODEL
-from bench.stand import Server, wait_for
+from bench.stand.processes import SERVER_CORE, family, pinned
+from bench.stand.requests import EMBEDDING_MODEL, MODEL
+from bench.stand.stand import Server, wait_for
 from tests.gateway import free_port
 
 BIN = Path(".venv-peers/bin")

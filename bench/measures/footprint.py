@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import uvloop
 
-from bench.load import Asked, closed_loop
-from bench.processes import cpu_of, family, memory
-from bench.requests import plain, streamed
-from bench.stand import Server, Stand
-from bench.streams import streams
+from bench.stand.load import Asked, closed_loop
+from bench.stand.processes import cpu_of, family, memory
+from bench.stand.requests import plain, streamed
+from bench.stand.stand import Server, Stand
+from bench.stand.streams import streams
 
 IDLE_STREAMS = 1000
 HOUR_OF_CALLS = 20_000

@@ -1,8 +1,8 @@
 """Owns the calls of a good caller while somebody attacks: how many, how fast, and how many fail.
 
-Unlike `bench.load` a failure does not end the run: it is what is counted. Calls at a fixed rate are timed from when
-they should have begun, so a server that stands still is seen in every call that it kept waiting; each tenth one is on
-a new connection, as a new client's is.
+Unlike `bench.stand.load` a failure does not end the run: it is what is counted. Calls at a fixed rate are timed from
+when they should have begun, so a server that stands still is seen in every call that it kept waiting; each tenth one is
+on a new connection, as a new client's is.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import uvloop
 
-from bench.load import Asked, Caller
-from bench.requests import address
-from bench.streams import quantile
+from bench.stand.load import Asked, Caller
+from bench.stand.requests import address
+from bench.stand.streams import quantile
 
 RATE = 100.0  # calls a second
 CONNECTIONS = 8  # of the calls that go as fast as they can

@@ -29,7 +29,7 @@ def plain(path: str, key: str) -> bytes:
 
 
 def streamed(path: str, key: str, events: int, rate: float) -> bytes:
-    """`events` events, `rate` a second: `bench.upstream` reads `user`, everything between passes it on."""
+    """`events` events, `rate` a second: `bench.stand.upstream` reads `user`, everything between passes it on."""
     pace = {"user": f"{events} events, {rate:g} a second", "stream": True}
     return post(path, key, json.dumps({**pace, **STREAMS[path]}).encode())
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from bench.goals import GOALS, Found
+from bench.reporting.goals import GOALS, Found
 
 INTRODUCTION = """# Benchmarks
 
-What `make bench`, `make bench-peers`, `make bench-hostility` and `python -m bench.growth` found last; the notes at the
-end are by hand, from `bench/NOTES.md`. One core has the server and PostgreSQL, the other the load and upstream. CPU is
-what the operating system accounts to the processes, so it depends less than calls/s on what else runs on the machine.
+What `make bench`, `make bench-peers`, `make bench-hostility` and `python -m bench.ledger.growth` found last; the notes
+at the end are by hand, from `bench/NOTES.md`. One core has the server and PostgreSQL, the other the load and upstream.
+CPU is what the operating system accounts to the processes, so it depends less than calls/s on what else runs on the
+machine.
 
 **B** is the CPU of a call of Django's stock ASGI handler with an empty view (two middlewares, uvicorn-worker), in the
 same run: milliseconds are this machine's, ratios to B hold on others. Ledger, authentication, limits, redaction and

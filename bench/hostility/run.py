@@ -1,8 +1,8 @@
-"""How good calls fare while somebody attacks: `python -m bench.hostility [--only WORD] [--rounds 3]`.
+"""How good calls fare while somebody attacks: `python -m bench.hostility.run [--only WORD] [--rounds 3]`.
 
-One worker with PostgreSQL on a core of its own; upstream, the good caller and the attacker (`bench.stranger`) share the
-other. Each attack takes turns with quiet: good calls are measured without it, then with it, several times. Of each
-figure the median of the rounds counts, of memory and disk the worst. DATA_DIR and TMPDIR are on a tmpfs if we may
+One worker with PostgreSQL on a core of its own; upstream, the good caller and the attacker (`bench.hostility.stranger`)
+share the other. Each attack takes turns with quiet: good calls are measured without it, then with it, several times. Of
+each figure the median of the rounds counts, of memory and disk the worst. DATA_DIR and TMPDIR are on a tmpfs if we may
 mount one, so that what an attack writes shows at once.
 """
 
@@ -23,13 +23,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench import good_calls, results
-from bench.attacks import Attack, key_holders, strangers
-from bench.good_calls import Good
-from bench.load import Asked
-from bench.processes import LOAD_CORE, SERVER_CORE, allow_many_sockets, cpu_of, pinned
-from bench.requests import MIB, plain
-from bench.stand import Stand, gateway_on, upstream
+from bench.hostility import good_calls
+from bench.hostility.attacks import Attack, key_holders, strangers
+from bench.hostility.good_calls import Good
+from bench.reporting import results
+from bench.stand.load import Asked
+from bench.stand.processes import LOAD_CORE, SERVER_CORE, allow_many_sockets, cpu_of, pinned
+from bench.stand.requests import MIB, plain
+from bench.stand.stand import Stand, gateway_on, upstream
 from chatproxy import environment
 from chatproxy.postgres.bundled import BundledPostgres
 
@@ -90,7 +91,7 @@ class Row(NamedTuple):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.hostility", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m bench.hostility.run", description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help="attacks whose name has this word; bench/RESULTS.md stays as it is")
     parser.add_argument("--checkout", type=Path, default=environment.BASE_DIR, help="of the code that is attacked")
@@ -211,7 +212,15 @@ def middle(found: Sequence[Good], field: str) -> float:
 def stranger(number: int, url: str, lead: float, key: str) -> Iterator[list[dict[str, Any]]]:
     """The attacker, in a process of its own; the list has what it says in the end. It ends by itself."""
     seconds = lead + MEASURED_SECONDS + 1
-    command = [sys.executable, "-m", "bench.stranger", str(number), url, str(seconds), *([key] if key else [])]
+    command = [
+        sys.executable,
+        "-m",
+        "bench.hostility.stranger",
+        str(number),
+        url,
+        str(seconds),
+        *([key] if key else []),
+    ]
     words: list[dict[str, Any]] = []
     with pinned(LOAD_CORE), subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bench.load import CONNECTIONS, Asked, closed_loop
-from bench.processes import cpu_of
-from bench.stand import Server, Stand
+from bench.stand.load import CONNECTIONS, Asked, closed_loop
+from bench.stand.processes import cpu_of
+from bench.stand.stand import Server, Stand
 
 
 class Subject(NamedTuple):

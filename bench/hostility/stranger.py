@@ -1,9 +1,9 @@
-"""A hostile client on a line of 100 Mbit/s: `python -m bench.stranger NUMBER URL SECONDS [KEY]`, started by
-`bench.hostility`.
+"""A hostile client on a line of 100 Mbit/s: `python -m bench.hostility.stranger NUMBER URL SECONDS [KEY]`, started by
+`bench.hostility.run`.
 
-It runs one attack of `bench.attacks` for so many seconds, on loopback only, then says as JSON what it did: bytes,
-connections, answers by status, and its own CPU, which the server's and the good caller's figures can be judged by. All
-its connections share a token bucket; a new connection is charged what its packets take on a line.
+It runs one attack of `bench.hostility.attacks` for so many seconds, on loopback only, then says as JSON what it did:
+bytes, connections, answers by status, and its own CPU, which the server's and the good caller's figures can be judged
+by. All its connections share a token bucket; a new connection is charged what its packets take on a line.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any
 
 import uvloop
 
-from bench.attacks import Attack, key_holders, strangers
-from bench.processes import allow_many_sockets
-from bench.requests import address
+from bench.hostility.attacks import Attack, key_holders, strangers
+from bench.stand.processes import allow_many_sockets
+from bench.stand.requests import address
 
 LINE = 12_500_000  # bytes a second
 BURST_SECONDS = 0.05

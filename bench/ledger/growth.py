@@ -1,7 +1,8 @@
 """What a call costs over an empty ledger, and over one with millions of rows.
 
-By itself, `python -m bench.growth [--rows 5000000]`, or at the end of `make bench ARGS="--rows 5000000"`: filling the
-ledger takes many minutes. It notes what it finds in `bench/results.json`, and writes `bench/RESULTS.md` anew.
+By itself, `python -m bench.ledger.growth [--rows 5000000]`, or at the end of `make bench ARGS="--rows 5000000"`:
+filling the ledger takes many minutes. It notes what it finds in `bench/results.json`, and writes `bench/RESULTS.md`
+anew.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import nginx, results
-from bench.calls import Cost, Subject, middle, rounds
-from bench.pages import prepare
-from bench.processes import SERVER_CORE, allow_many_sockets, pinned
-from bench.requests import plain
-from bench.stand import gateway_on, yardstick
+from bench.ledger.pages import prepare
+from bench.measures.calls import Cost, Subject, middle, rounds
+from bench.reporting import results
+from bench.stand import nginx
+from bench.stand.processes import SERVER_CORE, allow_many_sockets, pinned
+from bench.stand.requests import plain
+from bench.stand.stand import gateway_on, yardstick
 from chatproxy.postgres.bundled import BundledPostgres
 
 PATH = "/v1/chat/completions"
@@ -31,10 +33,10 @@ class Ledger(NamedTuple):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.growth", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m bench.ledger.growth", description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--directory", type=Path, help="a full ledger that was kept by bench.pages")
+    parser.add_argument("--directory", type=Path, help="a full ledger that was kept by bench.ledger.pages")
     arguments = parser.parse_args()
     allow_many_sockets()
     run(arguments.rows, arguments.rounds, arguments.directory)

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import uvloop
 
-from bench.load import PATIENCE, Asked
-from bench.requests import streamed
-from bench.stand import Server
-from bench.streams import quantile, streams
+from bench.stand.load import PATIENCE, Asked
+from bench.stand.requests import streamed
+from bench.stand.stand import Server
+from bench.stand.streams import quantile, streams
 
 STREAMS, RATE, EVENTS = 2000, 2.0, 40  # events a second on each, and in all
 RAMP = 10.0  # seconds in which they start; each lasts twenty, so for ten all are open

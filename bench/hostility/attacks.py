@@ -1,13 +1,13 @@
 """Owns what a hostile client sends, as data: whole requests as bytes, made once, and how its connections behave.
 
-Every body is sent in pieces of 64 KiB, and all connections of an attack share one line (`bench.stranger`).
+Every body is sent in pieces of 64 KiB, and all connections of an attack share one line (`bench.hostility.stranger`).
 """
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from bench.requests import MIB
+from bench.stand.requests import MIB
 
 Pieces = tuple[bytes, ...]
 KIB = 1024

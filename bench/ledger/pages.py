@@ -1,4 +1,4 @@
-"""How fast the admin's pages are over a full ledger: `python -m bench.pages [--rows 5000000] [--rounds 40]`.
+"""How fast the admin's pages are over a full ledger: `python -m bench.ledger.pages [--rows 5000000] [--rounds 40]`.
 
 It needs nothing but the development requirements: PostgreSQL is the bundled one, in a directory of its own that is
 removed afterwards (with `--directory` it is kept, and used again). Each page is asked for over HTTP from the real
@@ -21,8 +21,8 @@ from urllib.parse import urlencode
 import httpx2
 import psycopg
 
-from bench.ledger_rows import RARE_KEY, RARE_MODEL, fill
-from bench.shipper import cpu_of_tree, set_up
+from bench.ledger.ledger_rows import RARE_KEY, RARE_MODEL, fill
+from bench.ledger.shipper import cpu_of_tree, set_up
 from chatproxy.postgres.bundled import BundledPostgres
 from tests.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, Gateway, run_gateway
 
@@ -48,7 +48,7 @@ print(key.pk, key.rotate())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.pages", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m bench.ledger.pages", description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--directory", type=Path, help="where the database is kept between runs")

@@ -1,7 +1,7 @@
 """Owns `bench/results.json`, what each command found last, and writes `bench/RESULTS.md` from it and `bench/NOTES.md`.
 
-`python -m bench.results` writes it anew, after a change of the notes. Each section says when, on what machine, with
-which versions, and how busy the machine was besides.
+`python -m bench.reporting.results` writes it anew, after a change of the notes. Each section says when, on what
+machine, with which versions, and how busy the machine was besides.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import nginx, report
+from bench.reporting import report
+from bench.stand import nginx
 
-HOME = Path(__file__).parent
+HOME = Path(__file__).parent.parent
 DATA, NOTES, PAGE = HOME / "results.json", HOME / "NOTES.md", HOME / "RESULTS.md"
 PACKAGES = {
     "Django": "django",

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.processes import LOAD_CORE, SERVER_CORE, children, pinned
-from bench.upstream import COMPLETION, EMBEDDING, TRANSCRIPT
+from bench.stand.processes import LOAD_CORE, SERVER_CORE, children, pinned
+from bench.stand.upstream import COMPLETION, EMBEDDING, TRANSCRIPT
 from tests.gateway import free_port
 
 PATH = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from bench.shipper import records
+from bench.ledger.shipper import records
 
 DAYS = 30
 POOL = 20_000  # distinct calls; each comes again and again, at another time and with another id

@@ -1,7 +1,8 @@
-"""An upstream as fast as Python can be, for benchmarks only: `python -m bench.upstream PORT`.
+"""An upstream as fast as Python can be, for benchmarks only: `python -m bench.stand.upstream PORT`.
 
 It answers every POST, whose body it reads whole, by its path. One whose body asks for a stream gets as many events, and
-as many a second, as its `user` says (`bench.calls.streamed`), each with the time at which it was written in its text.
+as many a second, as its `user` says (`bench.measures.calls.streamed`), each with the time at which it was written in
+its text.
 """
 
 from __future__ import annotations

@@ -10,10 +10,10 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from bench.calls import Cost, Subject, middle, rounds
-from bench.processes import CORES, cpu
-from bench.requests import plain
-from bench.stand import stand
+from bench.measures.calls import Cost, Subject, middle, rounds
+from bench.stand.processes import CORES, cpu
+from bench.stand.requests import plain
+from bench.stand.stand import stand
 
 CALLS = 3000
 PATH = "/v1/chat/completions"

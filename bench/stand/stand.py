@@ -18,7 +18,7 @@ from typing import NamedTuple
 import httpx2
 import psycopg
 
-from bench.processes import LOAD_CORE, SERVER_CORE, children, family, pinned
+from bench.stand.processes import LOAD_CORE, SERVER_CORE, children, family, pinned
 from chatproxy import environment
 from chatproxy.postgres.bundled import BundledPostgres
 from tests.gateway import Gateway, free_port, run_gateway
@@ -68,7 +68,7 @@ def stand(
     checkout: Path = environment.BASE_DIR,
     **settings: str,
 ) -> Iterator[Stand]:
-    """Without a `url`, `bench.upstream` is the upstream. `checkout` is the directory of the code that serves."""
+    """Without a `url`, `bench.stand.upstream` is the upstream. `checkout` is the directory of the code that serves."""
     with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as name, pinned(*cores):
         directory = Path(name)
         postgres = BundledPostgres(directory)
@@ -112,9 +112,9 @@ def gateway_on(
 
 @contextmanager
 def upstream() -> Iterator[str]:
-    """`bench.upstream` and its URL."""
+    """`bench.stand.upstream` and its URL."""
     port = free_port()
-    command = [sys.executable, "-m", "bench.upstream", str(port)]
+    command = [sys.executable, "-m", "bench.stand.upstream", str(port)]
     with pinned(LOAD_CORE):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -130,11 +130,11 @@ def upstream() -> Iterator[str]:
 
 @contextmanager
 def yardstick() -> Iterator[Server]:
-    """`bench.yardstick` in the gateway's own kind of worker, on the server's core."""
+    """`bench.stand.yardstick` in the gateway's own kind of worker, on the server's core."""
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "--worker-class", "uvicorn_worker.UvicornWorker"]
     command += ["--bind", f"127.0.0.1:{port}", "--keep-alive", "900", "--log-level", "error"]  # as the gateway keeps it
-    command += ["bench.yardstick:application"]
+    command += ["bench.stand.yardstick:application"]
     with pinned(SERVER_CORE):
         process = subprocess.Popen(command, env={**os.environ, "DJANGO_SETTINGS_MODULE": ""})
     try:

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import uvloop
 
-from bench.load import Asked
-from bench.processes import cpu_of
-from bench.requests import streamed
-from bench.stand import Server
-from bench.streams import Stream, count_events, streams
+from bench.stand.load import Asked
+from bench.stand.processes import cpu_of
+from bench.stand.requests import streamed
+from bench.stand.stand import Server
+from bench.stand.streams import Stream, count_events, streams
 
 STREAMS, RATE = 200, 50.0  # events a second on each
 RAMP = 2.0  # seconds

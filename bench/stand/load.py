@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import uvloop
 
-from bench.requests import address
+from bench.stand.requests import address
 
 CONNECTIONS = 16
 MOST_OPEN = 200  # calls of an open loop to one target

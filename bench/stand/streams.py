@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from bench.load import Asked
-from bench.requests import address
+from bench.stand.load import Asked
+from bench.stand.requests import address
 
 STAMP = re.compile(rb'"(?:content|delta)": ?"(\d+)"')
 

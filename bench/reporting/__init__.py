@@ -1,0 +1,1 @@
+"""The results: `results` keeps them in `bench/results.json`, `report` writes the page, `goals` are the targets."""
