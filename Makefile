@@ -62,8 +62,8 @@ lint: $(VENV)/dev.stamp  ## check style, types, settings and migrations
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@DJANGO_SETTINGS_MODULE=tests.settings_without_database $(BIN)/python manage.py makemigrations --check --dry-run
-	@DJANGO_SETTINGS_MODULE=tests.settings_without_database $(BIN)/python manage.py check --deploy --fail-level WARNING
+	@DJANGO_SETTINGS_MODULE=tests.support.settings_without_database $(BIN)/python manage.py makemigrations --check --dry-run
+	@DJANGO_SETTINGS_MODULE=tests.support.settings_without_database $(BIN)/python manage.py check --deploy --fail-level WARNING
 
 format: $(VENV)/dev.stamp  ## put the code in order
 	@$(BIN)/ruff check --fix-only --quiet .

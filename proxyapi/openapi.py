@@ -63,8 +63,8 @@ ERROR: Schema = {
 }
 
 
-# The statuses of errors; upstream's own pass beside them, whatever they are. `tests/test_described_statuses.py` says of
-# every error of ours which operations can answer with it.
+# The statuses of errors; upstream's own pass beside them, whatever they are.
+# `tests/proxyapi/pages/test_described_statuses.py` says of every error of ours which operations can answer with it.
 ALWAYS = (400, 500, 503)  # not HTTP, or a fault of ours, or no room
 PAGE_ERRORS = (*ALWAYS, 403, 429)
 BODY_ERRORS = (408, 413, 415)

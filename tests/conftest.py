@@ -23,8 +23,8 @@ from hypothesis import HealthCheck, settings
 from chatproxy import environment
 from chatproxy.postgres.bundled import BundledPostgres
 from tests.chaos.lab import Postgres
-from tests.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, SECURITY_KEY, Gateway, run_gateway
 from tests.simulator.server import Simulator, run_simulator
+from tests.support.servers.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, SECURITY_KEY, Gateway, run_gateway
 
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and the servers of the tests would inherit it
 for name in [name for name in os.environ if name.startswith("OPENAI_")]:

@@ -18,8 +18,8 @@ from chatproxy import environment
 from chatproxy.management.commands.serve import banner
 from proxyapi.call.gateway_fields import OURS
 from proxyapi.exceptions import ProxyError, Unavailable, UpstreamFailure
-from tests.gateway import ACCESS_TOKEN, PATIENCE, SECURITY_KEY, Gateway
 from tests.simulator.server import Simulator
+from tests.support.servers.gateway import ACCESS_TOKEN, PATIENCE, SECURITY_KEY, Gateway
 
 README = (environment.BASE_DIR / "README.md").read_text()
 HOST = "http://localhost:3002"

@@ -24,7 +24,7 @@ import psycopg
 from bench.ledger.ledger_rows import RARE_KEY, RARE_MODEL, fill
 from bench.ledger.shipper import cpu_of_tree, set_up
 from chatproxy.postgres.bundled import BundledPostgres
-from tests.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, Gateway, run_gateway
+from tests.support.servers.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, Gateway, run_gateway
 
 WARM_UP = 3
 REQUESTS = "/admin/usage/request/"

@@ -15,7 +15,7 @@ import httpx2
 from bench.stand.processes import SERVER_CORE, family, pinned
 from bench.stand.requests import EMBEDDING_MODEL, MODEL
 from bench.stand.stand import Server, wait_for
-from tests.gateway import free_port
+from tests.support.servers.gateway import free_port
 
 BIN = Path(".venv-peers/bin")
 KEY = "sk-bench-master-key"

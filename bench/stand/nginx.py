@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.stand.processes import LOAD_CORE, SERVER_CORE, children, pinned
 from bench.stand.upstream import COMPLETION, EMBEDDING, TRANSCRIPT
-from tests.gateway import free_port
+from tests.support.servers.gateway import free_port
 
 PATH = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
 CONFIGURATION = """

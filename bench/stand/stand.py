@@ -21,7 +21,7 @@ import psycopg
 from bench.stand.processes import LOAD_CORE, SERVER_CORE, children, family, pinned
 from chatproxy import environment
 from chatproxy.postgres.bundled import BundledPostgres
-from tests.gateway import Gateway, free_port, run_gateway
+from tests.support.servers.gateway import Gateway, free_port, run_gateway
 
 LIMITS = ("--requests-per-minute", "--tokens-per-minute", "--parallel-calls")
 NO_LIMIT_REACHED = "1000000000"

@@ -27,7 +27,7 @@ headers and the word `boundary` in any case, all else exactly as written):
       text also ASCII, Latin-1 or Windows-1252 (Apache's HttpClient says Latin-1 of every field).
 
 Sources: RFC 7578 (forms), 2046 (multipart), 9110 (fields), 8187 (`filename*`); the WHATWG's HTML standard and the
-sources of common clients for what is sent in practice (`tests/client_forms.py`).
+sources of common clients for what is sent in practice (`tests/support/inputs/client_forms.py`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Owns the table of places where a request names an object that upstream keeps. It is data: no code decides here.
 
 A name stands for a member of a JSON body at any depth, a field of a form, or a name in the query, in any letter case.
-`tests/test_object_places.py` walks the SDK's parameter types and fails for an id-like name that is not in a table here.
+`tests/proxyapi/object_owners/test_object_places.py` walks the SDK's parameter types and fails for an id-like name that
+is not in a table here.
 
 * `REFERENCES`: upstream reads the object, or goes on from it. It must be the caller's own, or shared with its key.
 * `REFERENCES_OF`: the same, in requests of one family only: elsewhere these names are labels of the caller's.

@@ -14,8 +14,8 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from tests.gateway import Gateway, run_gateway
 from tests.simulator.server import Simulator
+from tests.support.servers.gateway import Gateway, run_gateway
 
 PASSWORD = "browser-password"
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Request
 
 from tests.browser.conftest import PASSWORD, new_database
-from tests.gateway import SECURITY_KEY, Gateway, run_gateway
+from tests.support.servers.gateway import SECURITY_KEY, Gateway, run_gateway
 
 # Reads what only the admin may see, with the admin's cookie, as far as the browser lets it.
 SCRIPT = """

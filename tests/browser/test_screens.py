@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.browser.conftest import SignIn
-from tests.gateway import Gateway
+from tests.support.servers.gateway import Gateway
 
 KEYS = "/admin/proxyapi/accesskey/"
 LOOKS = {

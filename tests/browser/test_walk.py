@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import SignIn
-from tests.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway
+from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway
 
 ASKED = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "it's a question"}]}
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>{{65537*65539}}"

@@ -22,7 +22,7 @@ from chatproxy import environment
 from chatproxy.postgres.bundled import BundledPostgres
 from tests.chaos.damage import Damage
 from tests.chaos.processes import children, is_alive, kill, send, wait_for
-from tests.gateway import SECURITY_KEY, UPSTREAM_KEY, free_port
+from tests.support.servers.gateway import SECURITY_KEY, UPSTREAM_KEY, free_port
 
 WORKERS = 2
 TMPFS_BYTES = 64 * 1024 * 1024

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import httpx2
 
-from tests.gateway import SECURITY_KEY
+from tests.support.servers.gateway import SECURITY_KEY
 
 CALLERS = 24
 PAUSE = 0.3  # seconds between a caller's calls, on average

@@ -15,8 +15,8 @@ import pytest
 
 from chatproxy import environment
 from tests.clients.tap import Tap, tapped
-from tests.gateway import SECURITY_KEY, UPSTREAM_KEY, Gateway
 from tests.simulator.server import Simulator
+from tests.support.servers.gateway import SECURITY_KEY, UPSTREAM_KEY, Gateway
 
 HERE = Path(__file__).resolve().parent
 PROGRAMS = environment.BASE_DIR / ".venv-clients" / "bin"

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from hypothesis import HealthCheck, Phase, seed, settings
 
-from tests.gateway import PATIENCE, SECURITY_KEY, Gateway
+from tests.support.servers.gateway import PATIENCE, SECURITY_KEY, Gateway
 
 SEED = int(os.environ.get("FUZZ_SEED", "20261128"))
 FACTOR = int(os.environ.get("FUZZ_FACTOR", "1"))

@@ -19,8 +19,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.fuzz.campaign import Answer, Books, books, examples
-from tests.gateway import ACCESS_TOKEN, PATIENCE, SECURITY_KEY, Gateway
 from tests.simulator.server import Simulator
+from tests.support.servers.gateway import ACCESS_TOKEN, PATIENCE, SECURITY_KEY, Gateway
 
 OUR_SECRETS = ("security_key", "access_token")
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.fuzz import requests
 from tests.fuzz.campaign import assert_openai_error, books, examples, exchange
-from tests.gateway import SECURITY_KEY, Gateway
 from tests.simulator.server import Simulator
+from tests.support.servers.gateway import SECURITY_KEY, Gateway
 
 # A request that is not whole gets no answer: after so many seconds of silence we close our side.
 SILENCE_SECONDS = 0.15

@@ -5,10 +5,10 @@ Start it with `python -m tests.simulator` or, in a test, with `run_simulator()` 
 The faults it can be asked for are in the table of `faults.py`.
 """
 
-from tests.simulator.multipart import UploadedFile
-from tests.simulator.recording import ReceivedRequest
+from tests.simulator.content.tokens import count_tokens, estimate_chat_prompt_tokens, estimate_input_tokens
 from tests.simulator.server import Simulator, run_simulator
-from tests.simulator.tokens import count_tokens, estimate_chat_prompt_tokens, estimate_input_tokens
+from tests.simulator.wire.multipart import UploadedFile
+from tests.simulator.wire.recording import ReceivedRequest
 
 __all__ = [
     "ReceivedRequest",

@@ -7,17 +7,17 @@ import asyncio
 import logging
 from collections import deque
 
-from tests.simulator import errors
-from tests.simulator.answers import Answer, Stream, json_answer
 from tests.simulator.call import Call
-from tests.simulator.chance import chance
-from tests.simulator.connection import Connection, Receive, Scope, Send
+from tests.simulator.content import errors
+from tests.simulator.content.answers import Answer, Stream, json_answer
 from tests.simulator.control import control_answer
-from tests.simulator.delivery import Delivery, replaced
-from tests.simulator.faults import NO_FAULT, Fault, fault_of_head, own_fault, requested_model
-from tests.simulator.gate import Gate
-from tests.simulator.recording import Outcome, ReceivedRequest, Recorder
 from tests.simulator.routes import find_route
+from tests.simulator.wire.chance import chance
+from tests.simulator.wire.connection import Connection, Receive, Scope, Send
+from tests.simulator.wire.delivery import Delivery, replaced
+from tests.simulator.wire.faults import NO_FAULT, Fault, fault_of_head, own_fault, requested_model
+from tests.simulator.wire.gate import Gate
+from tests.simulator.wire.recording import Outcome, ReceivedRequest, Recorder
 from tests.simulator.world import World
 
 _logger = logging.getLogger(__name__)

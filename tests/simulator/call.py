@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import parse_qs
 
-from tests.simulator import errors
-from tests.simulator.answers import Json
-from tests.simulator.faults import MODEL_PREFIX, Fault
-from tests.simulator.multipart import Form
-from tests.simulator.recording import ReceivedRequest
+from tests.simulator.content import errors
+from tests.simulator.content.answers import Json
+from tests.simulator.wire.faults import MODEL_PREFIX, Fault
+from tests.simulator.wire.multipart import Form
+from tests.simulator.wire.recording import ReceivedRequest
 from tests.simulator.world import World
 
 

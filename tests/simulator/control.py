@@ -10,9 +10,9 @@ POST   /_simulator/release    let go whoever waits
 
 from typing import TYPE_CHECKING, Any
 
-from tests.simulator.answers import Answer, json_answer
-from tests.simulator.faults import parse_fault
-from tests.simulator.recording import ReceivedRequest
+from tests.simulator.content.answers import Answer, json_answer
+from tests.simulator.wire.faults import parse_fault
+from tests.simulator.wire.recording import ReceivedRequest
 
 if TYPE_CHECKING:
     from tests.simulator.app import SimulatorApp

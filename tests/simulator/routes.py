@@ -3,22 +3,20 @@
 import re
 from collections.abc import Callable
 
-from tests.simulator import (
+from tests.simulator.call import Call
+from tests.simulator.content import errors
+from tests.simulator.content.answers import Answer, Stream
+from tests.simulator.endpoints import (
     audio,
     chat,
-    conversations,
     embeddings,
-    errors,
     images,
     models,
     moderations,
-    responses,
     stored_completions,
     stored_objects,
-    stored_responses,
 )
-from tests.simulator.answers import Answer, Stream
-from tests.simulator.call import Call
+from tests.simulator.responses import conversations, responses, stored
 
 Handler = Callable[[Call], Answer | Stream]
 
@@ -33,9 +31,9 @@ _ROUTES: dict[str, dict[str, Handler]] = {
     "/responses": {"POST": responses.create_response},
     "/responses/compact": {"POST": responses.compact_response},
     "/responses/input_tokens": {"POST": responses.count_input_tokens},
-    "/responses/{id}": {"GET": stored_responses.retrieve_response, "DELETE": stored_responses.delete_response},
-    "/responses/{id}/cancel": {"POST": stored_responses.cancel_response},
-    "/responses/{id}/input_items": {"GET": stored_responses.list_input_items},
+    "/responses/{id}": {"GET": stored.retrieve_response, "DELETE": stored.delete_response},
+    "/responses/{id}/cancel": {"POST": stored.cancel_response},
+    "/responses/{id}/input_items": {"GET": stored.list_input_items},
     "/conversations": {"POST": conversations.create_conversation},
     "/conversations/{id}": {
         "GET": conversations.retrieve_conversation,

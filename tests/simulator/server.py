@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import uvicorn
 
 from tests.simulator.app import SimulatorApp
-from tests.simulator.chance import chance
-from tests.simulator.faults import parse_fault
-from tests.simulator.recording import ReceivedRequest
+from tests.simulator.wire.chance import chance
+from tests.simulator.wire.faults import parse_fault
+from tests.simulator.wire.recording import ReceivedRequest
 
 _PATIENCE = 60.0  # seconds; on a busy machine
 # Linux lets the other side's buffer grow to 32 MiB (`tcp_rmem`) with what is on its way at once; so little does not,

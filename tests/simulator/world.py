@@ -7,8 +7,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from tests.simulator.answers import Json
-from tests.simulator.chance import chance
+from tests.simulator.content.answers import Json
+from tests.simulator.wire.chance import chance
 
 _KEPT = 5_000
 Thing = TypeVar("Thing")

@@ -11,15 +11,10 @@ from openai.types import responses as response_types
 from openai.types.audio import transcription_create_params
 from openai.types.chat import completion_create_params
 
-from tests.simulator import (
-    Simulator,
-    audio,
-    chat_request,
-    count_tokens,
-    estimate_chat_prompt_tokens,
-    response_request,
-)
-from tests.simulator.samples import sample
+from tests.simulator import Simulator, count_tokens, estimate_chat_prompt_tokens
+from tests.simulator.content.samples import sample
+from tests.simulator.endpoints import audio, chat_request
+from tests.simulator.responses import request
 from tests.simulator_tests.examples import ASK, PERSON, WEATHER
 
 
@@ -182,7 +177,7 @@ def test_the_parameters_are_those_the_sdk_knows() -> None:
     chat = get_type_hints(completion_create_params.CompletionCreateParamsStreaming)
     assert set(chat_request.PARAMETERS) == set(chat)
     response = get_type_hints(response_types.response_create_params.ResponseCreateParamsStreaming)
-    assert set(response_request.PARAMETERS) == set(response)
+    assert set(request.PARAMETERS) == set(response)
     transcription = get_type_hints(transcription_create_params.TranscriptionCreateParamsStreaming)
     assert audio.TRANSCRIPTION_FIELDS | {"file"} == set(transcription)
 

@@ -17,7 +17,7 @@ from tests.simulator import (
     Simulator,
     run_simulator,
 )
-from tests.simulator.faults import parse_fault
+from tests.simulator.wire.faults import parse_fault
 from tests.simulator_tests.examples import ASK
 
 

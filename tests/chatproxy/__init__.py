@@ -1,0 +1,1 @@
+"""Tests of `chatproxy`, folder by folder."""

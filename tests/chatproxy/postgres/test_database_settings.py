@@ -1,0 +1,115 @@
+"""Databases that cannot hold the ledger are refused at start, in one line that names the way out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import LiteralString
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from chatproxy.postgres.bundled import BundledPostgres
+from tests.simulator.server import Simulator
+from tests.support.servers.databases import new_database
+from tests.support.servers.gateway import launch_gateway
+
+
+@pytest.fixture
+def standby(tmp_path: Path) -> Iterator[str]:
+    """A server that waits for a primary, and so takes no writes."""
+    (tmp_path / "standby").mkdir()
+    postgres = BundledPostgres(tmp_path / "standby")
+    try:
+        postgres.start()
+        postgres.stop()
+        (postgres.cluster / "standby.signal").touch()
+        postgres.start()
+        yield postgres.url
+    finally:
+        postgres.stop()
+        postgres.delete()
+
+
+def refusal(upstream: str, database_url: str, directory: Path, **settings: str) -> str:
+    """What a start says that is refused."""
+    gateway = launch_gateway(upstream, database_url, directory, **settings)
+    try:
+        code = gateway.process.wait(60)
+    finally:
+        gateway.stop()
+    assert code == 1
+    return gateway.log
+
+
+UTF8_ONLY = r"chatproxy: the database 'own_\d+' has the encoding {}, which cannot hold every call; it must be UTF8 .*\n"
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "WIN1252", "EUC_JP", "SQL_ASCII"])
+def test_an_encoding_that_is_not_utf8_is_refused(
+    simulator: Simulator, gateway_database: str, tmp_path: Path, encoding: LiteralString
+) -> None:
+    options: LiteralString = "ENCODING '" + encoding + "' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0"
+    with new_database(gateway_database, options) as url:
+        assert re.fullmatch(UTF8_ONLY.format(encoding), refusal(simulator.base_url, url, tmp_path))
+
+
+@pytest.mark.parametrize("style", ["German", "SQL, DMY", "Postgres, MDY"])
+def test_a_date_style_that_cannot_be_read_is_refused(
+    simulator: Simulator, gateway_database: str, tmp_path: Path, style: str
+) -> None:
+    with new_database(gateway_database) as url:
+        set_for(url, "DateStyle", style)
+        log = refusal(simulator.base_url, url, tmp_path)
+    assert re.fullmatch(rf"chatproxy: DateStyle is '{style}.*' for database .* ALTER DATABASE own_\d+ SET .*\n", log)
+
+
+def test_a_standby_is_refused(simulator: Simulator, standby: str, tmp_path: Path) -> None:
+    log = refusal(simulator.base_url, standby, tmp_path)
+    assert re.fullmatch(r"chatproxy: the database is a read-only standby; DATABASE_URL must name the primary .*\n", log)
+
+
+def test_a_database_that_takes_no_writes_is_refused(
+    simulator: Simulator, gateway_database: str, tmp_path: Path
+) -> None:
+    with new_database(gateway_database) as url:
+        set_for(url, "default_transaction_read_only", "on")
+        log = refusal(simulator.base_url, url, tmp_path)
+    assert re.fullmatch(r"chatproxy: the database takes no writes: default_transaction_read_only is on .*\n", log)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DateStyle", "ISO, DMY"),
+        ("IntervalStyle", "iso_8601"),
+        ("TimeZone", "Asia/Tokyo"),
+        ("default_transaction_isolation", "serializable"),
+        ("standard_conforming_strings", "off"),
+        ("bytea_output", "escape"),
+    ],
+)
+def test_other_settings_do_no_harm(
+    simulator: Simulator, gateway_database: str, tmp_path: Path, name: str, value: str
+) -> None:
+    with new_database(gateway_database) as url:
+        set_for(url, name, value)
+        gateway = launch_gateway(simulator.base_url, url, tmp_path)
+        try:
+            gateway.wait_for_log("Booting worker")
+            answer = gateway.post("/openai", {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "😀"}]})
+            assert gateway.row(answer)["outcome"] == "success"
+            verified = gateway.manage("ledger", "verify")
+        finally:
+            gateway.stop()
+    assert verified.stdout == "the ledger is whole\n"
+
+
+def set_for(url: str, name: str, value: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        database = sql.Identifier(connection.info.dbname)
+        connection.execute(
+            sql.SQL("ALTER DATABASE {} SET {} TO {}").format(database, sql.Identifier(name.lower()), sql.Literal(value))
+        )

@@ -1,0 +1,101 @@
+"""The end of a terminal (SIGHUP to the process group): streams are finished, nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from chatproxy.postgres.bundled import BundledPostgres
+from tests.chatproxy.processes.test_drain import assert_nothing_is_left
+from tests.simulator.server import Simulator
+from tests.support.servers.disks import wait_until
+from tests.support.servers.gateway import PATIENCE, SECURITY_KEY, Gateway, launch_gateway, run_gateway
+
+STREAM = {"security_key": SECURITY_KEY, "model": "fault:gate-stream", "input": "hi", "stream": True}
+STREAMS = 5
+
+
+def read_streams(gateway: Gateway, simulator: Simulator, hang_up: Callable[[], None]) -> list[bytes]:
+    """What each of several streams brings that are under way when `hang_up` is called."""
+
+    def read() -> bytes:
+        with gateway.http.stream("POST", "/openai2", json=STREAM) as stream:
+            return b"".join(stream.iter_raw())
+
+    with ThreadPoolExecutor(STREAMS) as pool:
+        streams = [pool.submit(read) for _ in range(STREAMS)]
+        simulator.wait_until(lambda: simulator.waiting == STREAMS)
+        hang_up()
+        simulator.release()
+        return [stream.result() for stream in streams]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_terminal_that_closes_cuts_no_stream(
+    start_gateway: Callable[..., Gateway], simulator: Simulator, workers: str, times: int
+) -> None:
+    gateway = start_gateway(WEB_CONCURRENCY=workers)
+
+    def hang_up() -> None:
+        for _ in range(times):
+            os.killpg(gateway.process.pid, signal.SIGHUP)
+        for _ in range(int(workers)):
+            gateway.wait_for_log("draining")
+
+    received = read_streams(gateway, simulator, hang_up)
+    assert all(stream.endswith(b"data: [DONE]\n\n") for stream in received)
+    assert gateway.process.wait(PATIENCE) == 0
+    assert [row["outcome"] for row in gateway.rows(at_least=STREAMS)][-STREAMS:] == ["success"] * STREAMS
+    assert_nothing_is_left(gateway)
+
+
+def test_a_hangup_of_a_worker_alone_is_nothing(start_gateway: Callable[..., Gateway], simulator: Simulator) -> None:
+    gateway = start_gateway()
+    received = read_streams(gateway, simulator, lambda: os.kill(gateway.worker_pids[0], signal.SIGHUP))
+    assert all(stream.endswith(b"data: [DONE]\n\n") for stream in received)
+    assert gateway.http.get("/healthz").status_code == 200
+    assert len(gateway.worker_pids) == 1
+
+
+def test_whoever_asked_for_no_hangups_gets_none(simulator: Simulator, gateway_database: str, tmp_path: Path) -> None:
+    with run_gateway(simulator.base_url, gateway_database, tmp_path, Path.cwd(), ["nohup"]) as gateway:
+        received = read_streams(gateway, simulator, lambda: os.killpg(gateway.process.pid, signal.SIGHUP))
+        assert all(stream.endswith(b"data: [DONE]\n\n") for stream in received)
+        assert gateway.http.get("/healthz").status_code == 200
+        assert "draining" not in gateway.log
+        assert gateway.stop() == 0
+
+
+def test_a_terminal_that_closes_during_the_start_leaves_nothing(simulator: Simulator, tmp_path: Path) -> None:
+    gateway = launch_gateway(simulator.base_url, "", tmp_path)
+    try:
+        wait_until(lambda: BundledPostgres(tmp_path).running)
+        os.killpg(gateway.process.pid, signal.SIGHUP)
+        assert gateway.process.wait(PATIENCE) == 0
+        assert not BundledPostgres(tmp_path).running
+    finally:
+        gateway.stop(signal.SIGKILL)
+        BundledPostgres(tmp_path).stop()
+        BundledPostgres(tmp_path).delete()
+
+
+def test_a_terminal_that_closes_while_workers_boot_ends_everything(
+    simulator: Simulator, gateway_database: str, tmp_path: Path
+) -> None:
+    gateway = launch_gateway(simulator.base_url, gateway_database, tmp_path, WEB_CONCURRENCY="3")
+    hanging_up = threading.Event()
+    try:
+        gateway.wait_for_log("Booting worker")
+        while gateway.process.poll() is None and not hanging_up.wait(0.05):
+            os.killpg(gateway.process.pid, signal.SIGHUP)
+        assert gateway.process.returncode == 0
+        assert_nothing_is_left(gateway)
+    finally:
+        gateway.stop(signal.SIGKILL)

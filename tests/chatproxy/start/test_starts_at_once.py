@@ -1,0 +1,153 @@
+"""Servers that start at once, and one that starts behind a PgBouncer: each comes up, whoever was first."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from chatproxy.start import startup
+from tests.simulator.server import Simulator
+from tests.support.servers.databases import new_database
+from tests.support.servers.gateway import Gateway, launch_gateway, run_gateway
+from tests.support.servers.pgbouncer import run_pgbouncer
+
+CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
+LOCK = 4711
+
+
+@pytest.fixture
+def database(gateway_database: str) -> Iterator[str]:
+    with new_database(gateway_database) as url:
+        yield url
+
+
+@pytest.fixture
+def pooled(database: str, tmp_path: Path) -> Iterator[str]:
+    with run_pgbouncer(database, tmp_path) as url:
+        yield url
+
+
+def start_at_once(simulator: Simulator, urls: list[str], directory: Path) -> list[Gateway]:
+    """Starts a server for each URL, all at the same time; returns them when each has answered a call and stopped."""
+    ready = threading.Barrier(len(urls))
+
+    def run(number: int) -> Gateway:
+        ready.wait()
+        (directory / str(number)).mkdir()
+        with run_gateway(simulator.base_url, urls[number], directory / str(number)) as gateway:
+            assert gateway.post("/openai", CALL).status_code == 200
+        return gateway
+
+    with ThreadPoolExecutor(len(urls)) as pool:
+        return list(pool.map(run, range(len(urls))))
+
+
+@pytest.mark.parametrize("servers", [2, 3])
+def test_servers_that_start_at_once_on_a_new_database_all_come_up(
+    simulator: Simulator, database: str, tmp_path: Path, servers: int
+) -> None:
+    gateways = start_at_once(simulator, [database] * servers, tmp_path)
+    assert [gateway.process.returncode for gateway in gateways] == [0] * servers
+    assert gateways[0].count() == servers
+
+
+def test_servers_that_start_at_once_behind_a_pooler_all_come_up(
+    simulator: Simulator, database: str, pooled: str, tmp_path: Path
+) -> None:
+    gateways = start_at_once(simulator, [pooled, database, pooled], tmp_path)
+    assert [gateway.process.returncode for gateway in gateways] == [0] * 3
+
+
+def test_behind_a_pooler_every_start_is_like_the_first(simulator: Simulator, pooled: str, tmp_path: Path) -> None:
+    for number in range(1, 4):
+        with run_gateway(simulator.base_url, pooled, tmp_path) as gateway:
+            assert gateway.post("/openai", CALL).status_code == 200
+            key = gateway.make_key(f"key {number}", "--budget-day", "1")
+            answer = gateway.http.post("/openai", json=CALL, headers={"Authorization": f"Bearer {key}"})
+            assert answer.status_code == 200
+            assert gateway.row(answer)["key_name"] == f"key {number}"
+            for action in (["verify"], ["prune"], ["sum"], ["status"]):
+                done = gateway.manage("ledger", *action)
+                assert done.returncode == 0, done.stdout + done.stderr
+        with psycopg.connect(pooled, autocommit=True) as other:
+            held = other.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone()
+        assert held == (0,)
+
+
+HOLDER = """
+import django, sys
+django.setup()
+from usage.database.lock import try_lock
+with try_lock(int(sys.argv[1])) as is_mine:
+    print(is_mine, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(params=["direct", "pooled"])
+def hold(request: pytest.FixtureRequest, database: str) -> Iterator[Callable[[int], subprocess.Popen[str]]]:
+    """Starts a process that holds a lock, directly or through a pooler, until its standard input ends."""
+    url = request.getfixturevalue("pooled") if request.param == "pooled" else database
+    with ExitStack() as running:
+
+        def start(number: int) -> subprocess.Popen[str]:
+            variables = {**os.environ, "DATABASE_URL": url}
+            command = [sys.executable, "-c", HOLDER, str(number)]
+            process = running.enter_context(
+                subprocess.Popen(command, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
+            running.callback(process.kill)
+            assert process.stdout is not None
+            assert process.stdout.readline() == "True\n"
+            return process
+
+        yield start
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_a_start_waits_with_a_line_and_goes_on_when_the_holder_dies(
+    simulator: Simulator,
+    database: str,
+    tmp_path: Path,
+    hold: Callable[[int], subprocess.Popen[str]],
+    end: signal.Signals,
+) -> None:
+    holder = hold(startup.MIGRATION_LOCK)
+    gateway = launch_gateway(simulator.base_url, database, tmp_path)
+    try:
+        gateway.wait_for_log("chatproxy: waiting for another server of this database")
+        assert "Booting worker" not in gateway.log
+        holder.send_signal(end)
+        gateway.wait_for_log("Booting worker")
+    finally:
+        gateway.stop()
+    assert gateway.log.count("waiting for another server") == 1
+
+
+def test_a_holder_has_no_snapshot(database: str, hold: Callable[[int], subprocess.Popen[str]]) -> None:
+    """Whatever the isolation level of the database: an index can be made concurrently meanwhile."""
+    with psycopg.connect(database, autocommit=True) as other:
+        other.execute("ALTER DATABASE " + other.info.dbname + " SET default_transaction_isolation TO 'repeatable read'")
+        other.execute("CREATE TABLE kept (number int)")
+    holder = hold(LOCK)
+    with psycopg.connect(database, autocommit=True, options="-c statement_timeout=20s") as other:
+        other.execute("CREATE INDEX CONCURRENTLY kept_number ON kept (number)")
+    assert holder.poll() is None
+
+
+def test_a_holder_may_be_idle_for_long(database: str, hold: Callable[[int], subprocess.Popen[str]]) -> None:
+    with psycopg.connect(database, autocommit=True) as other:
+        other.execute("ALTER DATABASE " + other.info.dbname + " SET idle_in_transaction_session_timeout TO '10ms'")
+        hold(LOCK)
+        other.execute("SELECT pg_sleep(0.2)")
+        assert other.execute("SELECT pg_try_advisory_lock(%s)", [LOCK]).fetchone() == (False,)

@@ -1,0 +1,1 @@
+"""Tests of `proxyapi`, folder by folder."""

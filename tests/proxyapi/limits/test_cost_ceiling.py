@@ -1,0 +1,323 @@
+"""What a call can cost at most: worked out by hand, and never below what the simulated OpenAI says it has cost."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxyapi.bodies.json_members import decode, read_object
+from proxyapi.dispatch.view import priced_body
+from proxyapi.exceptions import RouteNotAllowed
+from proxyapi.limits.cost_ceiling import (
+    DEAREST_IMAGE_TOKENS,
+    FRAME_TOKENS,
+    FREE_FAMILIES,
+    IMAGE_TOKENS,
+    SUPPOSED_SEARCHES,
+    SUPPOSED_TOKENS,
+    Ceiling,
+    Document,
+    Form,
+    ceiling_of,
+    output_ceiling,
+)
+from proxyapi.upstream.client import Credentials, UpstreamRequest
+from tests.simulator.content.tokens import estimate_chat_prompt_tokens
+from tests.simulator.server import Simulator
+from tests.support.servers.gateway import Gateway
+from usage.money.prices import Most, highest_cost
+from usage.own_prices import OwnPrice
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+HI = [{"role": "user", "content": "hi"}]
+IMAGE = "data:image/png;base64," + base64.b64encode(bytes(30_000)).decode()
+
+
+def most_of(path: str, body: dict[str, Any] | Form) -> Most:
+    ceiling = ceiling_of("POST", path, body if isinstance(body, Form) else document(json.dumps(body).encode()))
+    assert ceiling is not None
+    return ceiling.most
+
+
+def document(body: bytes) -> Document:
+    return Document(read_object(decode(body)), len(body))
+
+
+def cost(ceiling: Ceiling | None) -> Decimal:
+    assert ceiling is not None
+    (model,), (tier,) = ceiling.models, ceiling.tiers
+    dollars = highest_cost(model, tier, datetime.now(UTC), ceiling.most, [])
+    assert dollars is not None
+    return dollars
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"Model": "o1-pro"},
+        {"models": ["o1-pro"]},
+        {"fallbacks": [{"gpt-4o-mini": ["o1-pro"]}]},
+        {"tools": [{"type": "image_generation", "model": "o1-pro"}]},
+        {"tools": [{"type": "image_generation", "svg": {"model": "o1-pro"}}]},
+    ],
+)
+def test_every_model_that_may_run_is_priced(members: dict[str, Any]) -> None:
+    body = json.dumps({"model": "gpt-4o-mini", "input": "hi", "metadata": {"model": "x"}, **members}).encode()
+    ceiling = ceiling_of("POST", "/responses", document(body))
+
+    assert ceiling is not None
+    assert ceiling.models == {"gpt-4o-mini", "o1-pro"}
+
+
+def test_the_members_that_have_been_read_are_used() -> None:
+    """What goes upstream is not parsed again; only its size counts."""
+    request = UpstreamRequest("POST", "/responses", Credentials("sk-x"), deadline=0.0, content=b"{" * 1000)
+    request.body = {"model": "gpt-4o", "max_output_tokens": 7}
+    ceiling = ceiling_of(request.method, request.path, priced_body(request))
+
+    assert ceiling is not None
+    assert ceiling.models == {"gpt-4o"}
+    assert ceiling.most == Most(input_tokens=500 + FRAME_TOKENS, output_tokens=7)
+
+
+@pytest.mark.parametrize(
+    ("members", "outputs"),
+    [
+        ({"prompt": "hi", "max_tokens": 7}, 7),
+        ({"prompt": "hi", "max_tokens": 7, "n": 2, "best_of": 3}, 21),
+        ({"prompt": ["a", "b"], "max_tokens": 7}, 14),
+        ({"prompt": [1, 2, 3], "max_tokens": 7}, 7),
+        ({"prompt": [[1, 2], [3], [4]], "max_tokens": 7}, 21),
+        ({"prompt": "hi"}, 4096),
+    ],
+)
+def test_a_completion_of_the_old_kind(members: dict[str, Any], outputs: int) -> None:
+    body = {"model": "gpt-3.5-turbo-instruct", **members}
+    size = len(json.dumps(body))
+
+    assert most_of("/completions", body) == Most(-(-size // 2) + FRAME_TOKENS, output_tokens=outputs)
+
+
+@pytest.mark.parametrize("path", ["/videos", "/evals/eval_1/runs", "/agents/sessions", "/realtime/client_secrets"])
+def test_what_is_not_counted_is_not_for_a_key_with_a_budget(path: str) -> None:
+    with pytest.raises(RouteNotAllowed, match="is not counted"):
+        ceiling_of("POST", path, document(b'{"model": "gpt-4o-mini"}'))
+
+
+@pytest.mark.parametrize("path", ["/skills", "/vaults", "/evals", "/webhook_endpoints/x/test", "/projects/x/roles"])
+def test_what_is_free_is(path: str) -> None:
+    assert ceiling_of("POST", path, document(b"{}")) is None
+
+
+def test_every_model_of_a_form_is_priced() -> None:
+    ceiling = ceiling_of("POST", "/images/edits", Form({"model": ["gpt-image-1"], "svg[model]": ["o1-pro"]}, [100]))
+
+    assert ceiling is not None
+    assert ceiling.models == {"gpt-image-1", "o1-pro"}
+
+
+def test_it_works() -> None:
+    body = json.dumps({"model": "gpt-4o-mini", "messages": HI, "max_completion_tokens": 1000, "n": 2}).encode()
+    ceiling = ceiling_of("POST", "/chat/completions", document(body))
+    assert ceiling == Ceiling(
+        frozenset({"gpt-4o-mini"}), frozenset({""}), Most(-(-len(body) // 2) + FRAME_TOKENS, output_tokens=2000)
+    )
+    # 0.15 and 0.60 dollars per million: 112 bytes are 56 tokens, and 64
+    assert len(body) == 112
+    assert cost(ceiling) == Decimal("0.00121800")
+
+
+@pytest.mark.parametrize(
+    ("model", "tokens"),
+    [
+        ("gpt-4o-mini-2024-07-18", 16_384), ("gpt-4.1", 32_768), ("gpt-4", 8192), ("gpt-4-turbo", 4096),
+        ("gpt-5-mini", 128_000), ("gpt-5-pro", 272_000), ("GPT-5-chat-latest", 16_384), ("o3", 100_000),
+        ("ft:gpt-3.5-turbo-0125:us::x", 4096), ("somebody-else", 16_384), ("", 16_384),
+    ],
+)  # fmt: skip
+def test_without_a_limit_the_output_is_the_models_own(model: str, tokens: int) -> None:
+    assert output_ceiling(model) == tokens
+    assert most_of("/responses", {"model": model, "input": "hi"}).output_tokens == tokens
+
+
+@pytest.mark.parametrize(
+    ("limits", "tokens"),
+    [
+        ({"max_tokens": 5}, 5), ({"max_tokens": 5, "max_completion_tokens": 7}, 7), ({"max_tokens": None}, 16_384),
+        ({"max_tokens": 0}, 16_384), ({"max_tokens": -1}, 16_384), ({"max_tokens": True}, 16_384),
+        ({"max_tokens": "9"}, 16_384), ({"max_tokens": 5, "n": 3}, 15), ({"n": None}, 16_384),
+    ],
+)  # fmt: skip
+def test_limits_of_the_output(limits: dict[str, Any], tokens: int) -> None:
+    assert most_of("/chat/completions", {"model": "gpt-4o", "messages": HI, **limits}).output_tokens == tokens
+
+
+def test_of_names_given_twice_the_dearest_counts() -> None:
+    body = b'{"model":"gpt-4o","max_tokens":5,"model":"gpt-4","max_tokens":50,"service_tier":"flex","messages":[]}'
+    ceiling = ceiling_of("POST", "/chat/completions", document(body))
+    assert ceiling is not None
+    assert (ceiling.models, ceiling.most.output_tokens) == (frozenset({"gpt-4o", "gpt-4"}), 50)
+    hidden = b'{"model":"gpt-4o","messages":[{"role":"user","content":"' + b"x" * 1000 + b'","content":"x"}]}'
+    ceiling = ceiling_of("POST", "/chat/completions", document(hidden))
+    assert ceiling is not None
+    assert ceiling.most.input_tokens > 500
+
+
+def test_an_inline_image_is_an_image_and_not_its_bytes() -> None:
+    def content(model: str, *parts: dict[str, Any]) -> Most:
+        return most_of("/chat/completions", {"model": model, "messages": [{"role": "user", "content": list(parts)}]})
+
+    inline = {"type": "image_url", "image_url": {"url": IMAGE}}
+    linked = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    assert IMAGE_TOKENS < content("gpt-4o", inline).input_tokens < IMAGE_TOKENS + 200
+    assert IMAGE_TOKENS < content("gpt-4o", linked).input_tokens < IMAGE_TOKENS + 200
+    assert content("gpt-4o", inline, linked).input_tokens > 2 * IMAGE_TOKENS
+    assert content("gpt-4o-mini", inline).input_tokens > DEAREST_IMAGE_TOKENS
+    response = {"role": "user", "content": [{"type": "input_image", "image_url": IMAGE}]}
+    assert most_of("/responses", {"model": "gpt-4o", "input": [response]}).input_tokens < IMAGE_TOKENS + 200
+    pretended = {"type": "text", "text": IMAGE}
+    assert content("gpt-4o", pretended).input_tokens > len(IMAGE) // 2
+
+
+def test_sound_is_seconds() -> None:
+    sound = {"type": "input_audio", "input_audio": {"data": base64.b64encode(bytes(60_000)).decode(), "format": "mp3"}}
+    body = {"model": "gpt-audio", "messages": [{"role": "user", "content": [sound]}], "modalities": ["text", "audio"]}
+    most = most_of("/chat/completions", body)
+    assert 600 < most.input_tokens < 800
+    assert most.kinds == {"audio_input", "audio_output"}
+    form = most_of("/audio/transcriptions", Form({"model": ["whisper-1"]}, [59_001]))
+    assert form.audio_seconds == 61
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"previous_response_id": "resp_1"}, {"conversation": "conv_1"}, {"prompt": {"id": "pmpt_1"}},
+        {"tools": [{"type": "file_search"}]}, {"tools": [{"type": "mcp", "server_label": "x"}]},
+        {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]}]},
+    ],
+)  # fmt: skip
+def test_what_the_body_does_not_say_is_supposed(more: dict[str, Any]) -> None:
+    body = {"model": "gpt-4o", "input": "hi", **more}
+    assert SUPPOSED_TOKENS < most_of("/responses", body).input_tokens < SUPPOSED_TOKENS + 200
+
+
+def test_functions_are_text_and_searches_have_their_fee() -> None:
+    tools = [{"type": "function", "name": "f", "parameters": {"type": "object", "properties": {"image_url": {}}}}]
+    assert most_of("/responses", {"model": "gpt-4o", "input": "hi", "tools": tools}).input_tokens < 200
+    searching = {"model": "gpt-4o", "input": "hi", "tools": [{"type": "web_search"}], "max_output_tokens": 1}
+    assert most_of("/responses", searching).web_searches == SUPPOSED_SEARCHES
+    assert most_of("/responses", {**searching, "max_tool_calls": 3}).web_searches == 3
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/responses/resp_1"), ("DELETE", "/batches/b"), ("POST", "/responses/input_tokens"),
+        ("POST", "/moderations"), ("POST", "/responses/resp_1/cancel"), ("POST", "/conversations/c/items"),
+        ("POST", "/chat/completions/c"), ("POST", "/files"), ("GET", "/models"),
+    ],
+)  # fmt: skip
+def test_what_is_free(method: str, path: str) -> None:
+    assert ceiling_of(method, path, None) is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/batches", "/fine_tuning/jobs", "/threads/runs", "/threads/t/runs", "/vector_stores",
+        "/responses/resp_1", "/audio/something-new", "/nothing", "/audio/speech",
+    ],
+)  # fmt: skip
+def test_what_the_ledger_cannot_count_is_refused(path: str) -> None:
+    with pytest.raises(RouteNotAllowed):
+        ceiling_of("POST", path, document(b"{}"))
+
+
+def test_a_ceiling_is_of_the_dearest_kind_and_tier() -> None:
+    most = Most(1_000_000, 1_000_000)
+    assert highest_cost("gpt-4o", "", NOW, most, []) == Decimal("12.5")
+    assert highest_cost("gpt-4o", "auto", NOW, most, []) == Decimal("12.5")
+    later = datetime(2026, 11, 20, tzinfo=UTC)
+    priority = highest_cost("gpt-4o", "priority", later, most, [])
+    assert priority is not None
+    assert priority > Decimal("12.5")
+    assert highest_cost("gpt-4o", "batch", later, most, []) == Decimal("12.5")  # it may be answered in the default one
+    assert highest_cost("gpt-4o", "scale", NOW, most, []) is None
+    # sound at 32 and 64, text at 2.5 and 10
+    kinds = frozenset({"audio_input", "audio_output"})
+    assert highest_cost("gpt-audio", "", NOW, most, []) == Decimal("12.5")
+    assert highest_cost("gpt-audio", "", NOW, Most(1_000_000, 1_000_000, kinds=kinds), []) == Decimal(96)
+    # a long prompt, all of it written to the cache
+    assert highest_cost("gpt-6-luna", "", NOW, most, []) == Decimal("0.25") + Decimal("0.75")
+    assert highest_cost("whisper-1", "", NOW, Most(100, 100, audio_seconds=60), []) == Decimal("0.006")
+    assert highest_cost("tts-1", "", NOW, most, []) is None
+    assert highest_cost("omni-moderation-latest", "", NOW, most, []) == 0
+    own = OwnPrice("mine*", NOW, input=Decimal(1), output=Decimal(2))
+    assert highest_cost("Mine-2", "flex", NOW, most, [own]) == 3
+    assert highest_cost("mine-2", "", NOW, most, [OwnPrice("mine*", NOW, input=Decimal(1))]) is None
+
+
+@given(st.lists(st.text(min_size=1), min_size=1, max_size=5), st.booleans())
+def test_no_text_has_more_tokens(texts: list[str], plain: bool) -> None:
+    messages = [{"role": "user", "content": text} for text in texts]
+    body = json.dumps({"model": "gpt-4o", "messages": messages}, ensure_ascii=plain, separators=(",", ":"))
+    ceiling = ceiling_of("POST", "/chat/completions", document(body.encode("utf-8", "surrogatepass")))
+    assert ceiling is not None
+    assert ceiling.most.input_tokens >= estimate_chat_prompt_tokens(messages)
+
+
+TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {}}}}
+SEEN = {"role": "user", "content": [{"type": "text", "text": "?"}, {"type": "image_url", "image_url": {"url": IMAGE}}]}
+CALLS: list[tuple[str, dict[str, Any]]] = [
+    ("chat/completions", {"model": "gpt-4o-mini", "messages": HI}),
+    ("chat/completions", {"model": "gpt-4o-mini", "messages": HI, "max_tokens": 3, "n": 4}),
+    ("chat/completions", {"model": "gpt-4o", "messages": [{"role": "user", "content": "a " * 5000}], "max_tokens": 1}),
+    ("chat/completions", {"model": "gpt-4.1", "messages": HI, "stream": True, "max_completion_tokens": 5}),
+    ("chat/completions", {"model": "gpt-5", "messages": HI, "service_tier": "priority"}),
+    ("chat/completions", {"model": "o3", "messages": HI, "service_tier": "flex"}),
+    ("chat/completions", {"model": "gpt-4o-mini", "messages": [SEEN, SEEN]}),
+    ("chat/completions", {"model": "gpt-4o", "messages": HI, "tools": [TOOL], "tool_choice": "required"}),
+    ("responses", {"model": "gpt-4o", "input": "hi " * 3000, "max_output_tokens": 16}),
+    ("responses", {"model": "gpt-5-mini", "input": "hi", "stream": True}),
+    ("responses", {"model": "gpt-4o", "input": "hi", "previous_response_id": "resp_abc123", "max_output_tokens": 16}),
+    ("responses", {"model": "gpt-4o", "input": "news?", "tools": [{"type": "web_search"}], "max_output_tokens": 16}),
+    ("responses/compact", {"model": "gpt-4o", "input": "My name is Alice."}),
+    ("embeddings", {"model": "text-embedding-3-small", "input": ["a", "b " * 900]}),
+    ("embeddings", {"model": "text-embedding-3-large", "input": [list(range(10)), [1] * 500]}),
+    ("images/generations", {"model": "gpt-image-1", "prompt": "a cat", "n": 3, "quality": "high"}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), CALLS, ids=[f"{number} {path}" for number, (path, _) in enumerate(CALLS)])
+def test_no_simulated_call_costs_more(gateway: Gateway, simulator: Simulator, path: str, body: dict[str, Any]) -> None:
+    simulator.fail_next("events-20000" if body.get("max_tokens") or body.get("max_output_tokens") else "slow-0")
+    with gateway.sdk() as client:
+        answer = gateway.http.post(f"/v1/{path}", json=body, headers={"Authorization": f"Bearer {client.api_key}"})
+    assert answer.status_code == 200, answer.text
+    row = gateway.row(answer)
+    ceiling = ceiling_of("POST", f"/{path}", document(simulator.last.body))
+    assert row["cost"] is not None
+    assert 0 < row["cost"] <= cost(ceiling)
+
+
+@pytest.mark.parametrize("model", ["whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe"])
+@pytest.mark.parametrize("size", [1, 16_001, 700_000])
+def test_no_simulated_transcription_costs_more(gateway: Gateway, simulator: Simulator, model: str, size: int) -> None:
+    with gateway.sdk("/v1") as client:
+        answer = client.audio.transcriptions.with_raw_response.create(model=model, file=("a.mp3", bytes(size)))
+    row = gateway.row(answer.headers["x-proxy-request-id"])
+    assert 0 < row["cost"] <= cost(ceiling_of("POST", "/audio/transcriptions", Form({"model": [model]}, [size])))
+
+
+@pytest.mark.parametrize("family", sorted(FREE_FAMILIES - {"organization", "projects"}))
+def test_what_is_not_known_of_a_free_family_is_not_free(family: str) -> None:
+    with pytest.raises(RouteNotAllowed):
+        ceiling_of("POST", f"/{family}/some_1/unheard/of", None)

@@ -1,0 +1,157 @@
+"""Usage is asked for in streamed chat completions and taken out again; no other byte changes."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxyapi.bodies.json_members import MOST_MEMBERS, read_object
+from proxyapi.streams.injected_usage import ask, take_out
+from proxyapi.streams.sse import DONE, EventFramer
+from tests.support.inputs.json_texts import Pairs, documents, scalars, values, write
+
+ASKED = '"include_usage":true'
+
+
+def asked(text: str) -> str | None:
+    return ask(text, read_object(text))
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> str:
+    """Bodies with `stream_options` of any kind, often twice."""
+    flags = st.lists(st.tuples(st.sampled_from(["include_usage", "include_obfuscation", "x"]), scalars), max_size=3)
+    options = st.one_of(st.none(), flags.map(Pairs), st.just(Pairs([("include_usage", False)])), values)
+    given = draw(st.lists(st.tuples(st.just("stream_options"), options), max_size=2))
+    pairs = [*draw(documents), *given]
+    return write(Pairs(draw(st.permutations(pairs))), draw(st.randoms(use_true_random=False)))
+
+
+@given(bodies())
+def test_only_the_wish_is_added(text: str) -> None:
+    before = json.loads(text, strict=False)
+    options = before.get("stream_options")
+    longer = asked(text)
+
+    if options is not None and not isinstance(options, dict):
+        assert longer is None
+        return
+    wanted = (options or {}).get("include_usage")
+    if wanted is not None and wanted is not False:
+        assert longer is None
+        return
+    assert longer is not None
+    after = json.loads(longer, strict=False)
+    assert after == {**before, "stream_options": {**(options or {}), "include_usage": True}}
+
+
+@given(bodies())
+def test_every_other_byte_of_the_body_stays(text: str) -> None:
+    longer = asked(text)
+    if longer is None:
+        return
+    start = common_start(text, longer)
+    end = common_start(text[start:][::-1], longer[start:][::-1])
+
+    assert text[start : len(text) - end] in {"", "null", "fals"}  # `false` and `true` have a letter in common
+
+
+def test_options_with_too_many_members_stay() -> None:
+    members = ",".join(['"a":1'] * (MOST_MEMBERS + 1))
+
+    assert asked('{"stream_options":{' + members + "}}") is None
+
+
+def common_start(one: str, other: str) -> int:
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+# A stream as upstream would have sent it, and as it sends it with usage.
+
+names = st.sampled_from(["id", "object", "created", "model", "service_tier", "system_fingerprint", "x", "größe"])
+layouts = st.sampled_from([(",", ":"), (", ", ": "), (" ,\t", " : ")])
+ends = st.sampled_from(["\n", "\r\n"])
+befores = st.sampled_from(["", "event: chunk{end}", ": a comment{end}", "id: 1{end}retry: 5{end}", 'id: "usage"{end}'])
+spaces = st.sampled_from(["", " "])
+choices = st.lists(values.map(str).map(lambda text: {"index": 0, "delta": {"content": text}}), min_size=1, max_size=2)
+texts = st.sampled_from(["", ',"usage":null}', '"usage": null', '{"choices":[],"usage":{}}', "data: [DONE]"])
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> tuple[bytes, bytes]:
+    layout, end, space = draw(layouts), draw(ends), draw(spaces)
+    without, with_ = [], []
+
+    def event(before: str, pairs: list[tuple[str, Any]]) -> bytes:
+        written = json.dumps(dict(pairs), ensure_ascii=False, separators=layout)
+        return f"{before.format(end=end)}data:{space}{written}{end}{end}".encode()
+
+    for _ in range(draw(st.integers(0, 4))):
+        before = draw(befores)
+        delta = {"index": 0, "delta": {"content": draw(texts)}}
+        pairs = [*draw(st.dictionaries(names, scalars_in_utf8, max_size=4)).items(), ("choices", [delta])]
+        if draw(st.booleans()):
+            pairs.append(("obfuscation", draw(st.sampled_from(["", "aB3", 'q"\\']))))
+        pairs = draw(st.permutations(pairs))
+        without.append(event(before, pairs))
+        at = draw(st.integers(0, len(pairs)))
+        with_.append(event(before, [*pairs[:at], ("usage", None), *pairs[at:]]))
+    if draw(st.booleans()):
+        usage: list[tuple[str, Any]] = [("choices", []), ("usage", {"prompt_tokens": 1, "usage": None}), ("id", "x")]
+        with_.append(event(draw(befores), draw(st.permutations(usage))))
+    done = DONE.replace(b"\n", end.encode()).replace(b" ", space.encode())
+    return b"".join([*with_, done]), b"".join([*without, done])
+
+
+scalars_in_utf8 = scalars.filter(lambda value: not isinstance(value, str) or value.isprintable())
+
+
+@given(streams())
+def test_the_caller_sees_what_it_would_have_seen(both: tuple[bytes, bytes]) -> None:
+    with_, without = both
+
+    assert take_out(with_) == without
+    assert take_out(without) == without
+
+
+@given(streams(), st.randoms(use_true_random=False))
+def test_it_does_so_however_the_stream_arrives(both: tuple[bytes, bytes], chance: Random) -> None:
+    with_, without = both
+    framer, shown = EventFramer(), b""
+    while with_:
+        size = chance.randint(1, 40)
+        shown += take_out(framer.feed(with_[:size]))
+        with_ = with_[size:]
+
+    assert shown + take_out(framer.flush()) == without
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'data: {"choices":[{"index":0}],"usage":{"total_tokens":3}}\n\n',  # as other servers say it
+        b'data: {"usage":null\n\n',
+        b'data: {"error":{"message":"m","usage":null}}\n\n',
+        b'data: {"error":{"message":"m"},"x":{"a":1,"usage":null}}\n\n',
+        b'data: ["usage",null]\n\n',
+        b': ,"usage": null}\n\n',
+        b'data: {"choices":[],"prompt_filter_results":[{"usage":1}]}\n\n',
+        b'data: {"choices":[],"usage":3}\n\n',
+        b'data: {"usage":' + b"[" * 100_000 + b"\n\n",
+        b'data: \xff{"usage":null}\n\n',
+    ],
+)
+def test_what_we_did_not_ask_for_stays(event: bytes) -> None:
+    assert take_out(event) == event
+
+
+def test_a_field_of_bytes_that_are_no_text_goes_too() -> None:
+    assert take_out(b'data: {"a":"\xff\xed\xa0\xbd","usage": null, "b":"\xfe"}\n\n') == (
+        b'data: {"a":"\xff\xed\xa0\xbd", "b":"\xfe"}\n\n'
+    )
+    assert take_out(b'data: {"usage":null}\n\n') == b"data: {}\n\n"

@@ -1,0 +1,1 @@
+"""What the simulator says: errors, texts, token counts, checks of values."""

@@ -1,0 +1,1 @@
+"""The simulator's endpoints, but the Responses API."""

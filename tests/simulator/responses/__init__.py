@@ -1,0 +1,1 @@
+"""The simulator's Responses API and conversations."""

@@ -1,0 +1,1 @@
+"""How the simulator's bytes come and go: recording, delivery, faults, odd HTTP."""

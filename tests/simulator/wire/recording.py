@@ -1,0 +1,134 @@
+"""What was received and how its answer went: `ReceivedRequest`, kept by a thread-safe `Recorder`.
+
+The recorder's condition is notified of every change, so a test waits for a state instead of sleeping.
+"""
+
+import base64
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import orjson
+
+from tests.simulator.wire.multipart import Form, UploadedFile, parse_form
+
+Outcome = Literal["pending", "completed", "disconnected", "cut"]
+_KEPT_REQUESTS = 20_000
+
+
+@dataclass
+class ReceivedRequest:
+    """One request as it came in: header names in lower case, in order, duplicates kept; `body` untouched.
+
+    `path` is decoded, `raw_path` and `query` are as they were on the wire. `discarded` bytes of
+    a body were not kept.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: list[tuple[str, str]]
+    body: bytes = b""
+    raw_path: str = ""
+    discarded: int = 0
+    outcome: Outcome = "pending"
+    events_sent: int = 0
+    status: int | None = None
+    timestamp: float = field(default_factory=time.time)
+
+    def header(self, name: str) -> str | None:
+        """The first header of that name, in any case."""
+        return next((value for key, value in self.headers if key == name.lower()), None)
+
+    @cached_property
+    def json(self) -> Any:
+        """The body as JSON; raises ValueError when it isn't."""
+        return orjson.loads(self.body)
+
+    @cached_property
+    def _form(self) -> Form:
+        return parse_form(self.header("content-type") or "", self.body)
+
+    @property
+    def form(self) -> dict[str, list[str]]:
+        """The fields of a multipart body; raises ValueError when it isn't one."""
+        return self._form.fields
+
+    @property
+    def files(self) -> list[UploadedFile]:
+        return self._form.files
+
+    def as_json(self) -> dict[str, Any]:
+        """For `GET /_simulator/requests`; a body that isn't UTF-8 is in `body_base64`."""
+        try:
+            body = {"body": self.body.decode()}
+        except UnicodeDecodeError:
+            body = {"body_base64": base64.b64encode(self.body).decode()}
+        return {
+            "method": self.method,
+            "path": self.path,
+            "query": self.query,
+            "headers": self.headers,
+            **body,
+            "outcome": self.outcome,
+            "events_sent": self.events_sent,
+            "status": self.status,
+            "timestamp": self.timestamp,
+        }
+
+
+class Recorder:
+    """The newest requests, and how many answers aren't finished."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self._requests: deque[ReceivedRequest] = deque(maxlen=_KEPT_REQUESTS)
+        self._in_flight: set[int] = set()
+
+    @property
+    def requests(self) -> list[ReceivedRequest]:
+        with self.changed:
+            return list(self._requests)
+
+    @property
+    def in_flight(self) -> int:
+        with self.changed:
+            return len(self._in_flight)
+
+    def clear(self) -> None:
+        with self.changed:
+            self._requests.clear()
+            self.changed.notify_all()
+
+    def began(self, request: ReceivedRequest) -> None:
+        with self.changed:
+            self._in_flight.add(id(request))
+            self.changed.notify_all()
+
+    def received(self, request: ReceivedRequest) -> None:
+        with self.changed:
+            self._requests.append(request)
+            self.changed.notify_all()
+
+    def progressed(self, request: ReceivedRequest, events_sent: int) -> None:
+        with self.changed:
+            request.events_sent = events_sent
+            self.changed.notify_all()
+
+    def ended(self, request: ReceivedRequest, outcome: Outcome) -> None:
+        """May be said twice: `completed` is said before the last byte leaves, and taken back if it couldn't."""
+        with self.changed:
+            request.outcome = outcome
+            self._in_flight.discard(id(request))
+            self.changed.notify_all()
+
+    def wait_until(self, condition: Callable[[], object], timeout: float) -> None:
+        """Wait, woken by every change, until the condition holds; raises TimeoutError."""
+        with self.changed:
+            if not self.changed.wait_for(lambda: bool(condition()), timeout):
+                seen = [(request.method, request.path, request.outcome) for request in list(self._requests)[-5:]]
+                raise TimeoutError(f"not within {timeout} s; {len(self._in_flight)} in flight, last requests: {seen}")

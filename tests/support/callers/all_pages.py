@@ -1,0 +1,87 @@
+"""Owns the list of all pages: the routes of Django's own handler, each with an object of a running server's ledger."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+from django.urls import URLResolver, get_resolver
+
+from tests.support.servers.gateway import Gateway
+
+SAMPLES = {
+    "<str:kind>": "csv",
+    "<path:_rest>": "1/1/",
+    "<path:content_type_id>": "1",
+    "^(?P<app_label>proxyapi|auth|usage|admin)/$": "proxyapi/",
+    "(?P<url>.*)$": "nowhere/",
+}
+OBJECT = re.compile(r"admin/(\w+/\w+)/<(?:path:object_)?id>")
+# What is refused to everybody, or to a GET without a form: other methods, changes of what only the server writes.
+REFUSED = re.compile(
+    r"/admin/(r/1/1/|nowhere/|autocomplete/|usage/errors/mark/|usage/request/add/|admin/logentry/add/)"
+    r"|/admin/(proxyapi/accesskey|usage/request|admin/logentry)/[^/]+/delete/|/my-usage/(data|sign-in|sign-out)|/openai"
+)
+CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
+
+
+def fill(gateway: Gateway, admin: httpx2.Client) -> dict[str, str]:
+    """Makes one object of each kind that has pages; returns their ids by `app/model`.
+
+    `admin` is signed in. Among the calls there is one that failed and one that a key of `fill`'s own made.
+    """
+    text = gateway.make_key("walker")
+    answer = gateway.http.post("/openai", json=CHAT, headers={"Authorization": f"Bearer {text}"})
+    failed = gateway.post("/openai", {**CHAT, "model": "gpt-nope"})
+    assert (answer.status_code, failed.status_code) == (200, 404)
+    gateway.row(failed)
+    ids = {"usage/request": str(gateway.row(answer)["request_id"])}
+    post(admin, "auth/group/add/", {"name": "walkers"})
+    valid_from = {"valid_from_0": "2026-01-01", "valid_from_1": "00:00:00"}
+    post(admin, "usage/modelprice/add/", {"model": "gpt-walk", "input": "1", "output": "2", **valid_from})
+    for kind in ("proxyapi/accesskey", "auth/user", "auth/group", "usage/modelprice", "admin/logentry"):
+        page = admin.get(f"/admin/{kind}/").text
+        found = re.search(rf"/admin/{kind}/(\w+)/change/", page)
+        assert found is not None, kind
+        ids[kind] = found[1]
+    return ids
+
+
+def post(admin: httpx2.Client, path: str, form: dict[str, str], *, leads_on: bool = True) -> httpx2.Response:
+    """Sends the form of a page of the admin; follows where it leads, which is another page if it `leads_on`."""
+    page = admin.get(f"/admin/{path}")
+    answer = admin.post(f"/admin/{path}", data={**hidden_fields(page.text), **form})
+    assert answer.status_code == 200
+    assert (answer.url != page.url) is leads_on, path
+    return answer
+
+
+def hidden_fields(page: str) -> dict[str, str]:
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)
+    assert token is not None
+    return {"csrfmiddlewaretoken": token[1]}
+
+
+def paths_of_pages(ids: dict[str, str]) -> list[str]:
+    """A path of every route; `ids` are those of `fill`."""
+    return [f"/{filled_in(pattern, ids)}" for pattern in patterns_of(get_resolver())]
+
+
+def patterns_of(resolver: Any, before: str = "") -> Iterator[str]:
+    for one in resolver.url_patterns:
+        pattern = before + str(one.pattern)
+        if isinstance(one, URLResolver):
+            yield from patterns_of(one, pattern)
+        else:
+            yield pattern
+
+
+def filled_in(pattern: str, ids: dict[str, str]) -> str:
+    path = OBJECT.sub(lambda found: f"admin/{found[1]}/{ids[found[1]]}", pattern)
+    path = path.replace("r/<path:content_type_id>/<path:object_id>", "r/1/1")
+    for placeholder, sample in SAMPLES.items():
+        path = path.replace(placeholder, sample)
+    assert not set(path) & set("<>()^$"), f"no sample for {pattern}"
+    return path

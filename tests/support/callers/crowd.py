@@ -1,0 +1,36 @@
+"""Owns many calls at once: each on a connection of its own, all sent before the first answer is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from tests.chaos.processes import is_alive
+from tests.support.callers.wire import Wire, connect, head
+from tests.support.servers.gateway import Gateway
+
+BODY = b'{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}'
+
+
+@contextmanager
+def crowd(gateway: Gateway, size: int) -> Iterator[list[Wire]]:
+    """Connections that the server has accepted, as many by each of its workers."""
+    pids = [pid for pid in gateway.worker_pids if is_alive(pid)]
+    with ExitStack() as open_wires:
+        wires = []
+        for pid in pids:
+            with gateway.only(pid):
+                for _ in range(size // len(pids)):
+                    wire = open_wires.enter_context(connect(gateway))
+                    wire.send(head("GET", "/healthz"))
+                    assert wire.read_answer().status == 200
+                    wires.append(wire)
+        yield wires
+
+
+def statuses(wires: Sequence[Wire], key: str) -> list[int]:
+    """The statuses of a chat completion by each, in order of the numbers."""
+    call = head("POST", "/v1/chat/completions", "Content-Type: application/json", length=len(BODY), key=key) + BODY
+    for wire in wires:
+        wire.send(call)
+    return sorted(wire.read_answer().status for wire in wires)

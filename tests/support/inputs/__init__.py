@@ -1,0 +1,1 @@
+"""Bodies, forms and names that tests send, as data."""

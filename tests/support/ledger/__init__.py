@@ -1,0 +1,1 @@
+"""What tests put into the journal and the tables, and how they look at it."""

@@ -1,0 +1,54 @@
+"""Owns what tests of the admin's pages share: calls to look at, and how they are looked at."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.test import Client
+
+from tests.support.ledger.ledgers import call, call_id
+from usage.money.row_pricing import Pricer
+from usage.shipping.rows import write_rows
+
+REQUESTS = "/admin/usage/request/"
+ERRORS = "/admin/usage/errors/"
+DASHBOARD = "/admin/"
+OVERRIDE, ISOLATE, ZERO_WIDTH = "\u202e", "\u2067", "\u200b"
+HOSTILE = "<script>alert(1)</script>{{ 7*7 }}\"'&"
+
+
+def make_call(minutes_ago: float = 0.0, /, **columns: Any) -> str:
+    """A call in the ledger, with its sums; returns its id."""
+    moment = columns.pop("started_at", datetime.now(UTC) - timedelta(minutes=minutes_ago))
+    row = call(moment, request_id=columns.pop("request_id", call_id(moment)), **columns)
+    write_rows(Pricer().priced([row]))
+    return str(row["request_id"])
+
+
+def make_failure(minutes_ago: float = 0.0, /, **columns: Any) -> str:
+    failure = {
+        "outcome": "timeout",
+        "status": 504,
+        "error_code": "upstream_timeout",
+        "error_message": "It took too long.",
+    }
+    return make_call(minutes_ago, **{**failure, "response_model": "", **columns})
+
+
+def listed(admin: Client, **query: str) -> list[str]:
+    """The ids of the calls in the list, as they are ordered in it."""
+    answer = admin.get(REQUESTS, query)
+    assert answer.status_code == 200
+    return [str(call.pk) for call in answer.context["calls"]]
+
+
+def page_of(request_id: str) -> str:
+    return f"{REQUESTS}{uuid.UUID(request_id)}/change/"
+
+
+def text_of(page: str) -> str:
+    """What a reader sees, on one line."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))

@@ -1,0 +1,1 @@
+"""Real servers for tests: the gateway, databases, Redis, PgBouncer, full disks, a certificate authority."""

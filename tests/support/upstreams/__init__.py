@@ -1,0 +1,1 @@
+"""Upstreams that a test controls: held, quoting, raw. The simulated OpenAI is `tests.simulator`."""

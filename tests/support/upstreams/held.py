@@ -1,0 +1,96 @@
+"""Owns an upstream that waits: it sends the pieces of its answer one by one, each when its test lets it."""
+
+from __future__ import annotations
+
+import socketserver
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from tests.support.servers.gateway import PATIENCE
+
+
+class HeldUpstream(socketserver.ThreadingTCPServer):
+    """Sends `answer` to each request; before each piece but an immediate first one it waits for a `release`.
+
+    `answers`, if there are any, are whole ones for the next requests, which wait for nothing. `bodies` are the
+    requests' bodies, `gone` is set when a client has left before it was answered.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.bodies: list[bytes] = []
+        self.start([])
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+    def start(self, answer: Sequence[bytes], *, is_held: bool = True) -> None:
+        self.answer = list(answer)
+        self.answers: list[bytes] = []
+        self.is_held = is_held
+        self.gone = threading.Event()
+        self._permits = threading.Semaphore(0)
+
+    def release(self) -> None:
+        """Lets one piece go."""
+        self._permits.release()
+
+    def wait(self) -> None:
+        assert self._permits.acquire(timeout=PATIENCE)
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        assert isinstance(self.server, HeldUpstream)
+        length, is_chunked = 0, False
+        while line := self.rfile.readline().strip().lower():
+            if line.startswith(b"content-length:"):
+                length = int(line.split(b":")[1])
+            is_chunked = is_chunked or line == b"transfer-encoding: chunked"
+        body = self.rfile.read(length)
+        while is_chunked and not body.endswith(b"0\r\n\r\n"):
+            body += self.rfile.readline()
+        self.server.bodies.append(body)
+        if self.server.answers:
+            self.wfile.write(self.server.answers.pop(0))
+            return
+        for number, piece in enumerate(self.server.answer):
+            if number or self.server.is_held:
+                self.server.wait()
+            with suppress(ConnectionError):
+                self.wfile.write(piece)
+        if not self.server.answer and not self.rfile.read(1):  # it says nothing, until its client leaves
+            self.server.gone.set()
+
+
+@contextmanager
+def held_upstream() -> Iterator[HeldUpstream]:
+    with HeldUpstream() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def whole(status: bytes, body: bytes, *headers: bytes) -> bytes:
+    """A whole answer that says its length, after which the connection closes."""
+    lines = [b"HTTP/1.1 " + status, *headers, b"connection: close", b"content-length: %d" % len(body)]
+    return b"\r\n".join([*lines, b"", body])
+
+
+def events(*pieces: bytes, label: bytes = b"text/event-stream") -> list[bytes]:
+    """The head of a stream in chunks, and its pieces; `LAST` ends it."""
+    return [
+        b"HTTP/1.1 200 OK\r\ncontent-type: " + label + b"\r\ntransfer-encoding: chunked\r\n\r\n",
+        *map(in_chunk, pieces),
+    ]
+
+
+def in_chunk(piece: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(piece), piece)
+
+
+LAST = b"0\r\n\r\n"

@@ -1,0 +1,175 @@
+"""Owns an upstream of the transport's tests: a socket that says what a test's script says, on the test's own loop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+from proxyapi.upstream.exchange import Body, Exchange
+from proxyapi.upstream.passed_headers import Headers
+from proxyapi.upstream.transport import Transport
+from tests.support.servers.gateway import PATIENCE
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
+SEND_BUFFER = 32 * 1024  # little, so that a client that stops reading is soon felt
+
+
+@dataclass
+class Received:
+    """One request; header names in lower case. `body` as it came: chunks are not joined."""
+
+    line: str
+    headers: dict[str, str]
+    body: bytes = b""
+
+
+class Peer:
+    """One connection, as upstream has it."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client has closed the connection."""
+        return self.reader.at_eof() or self.writer.is_closing()
+
+    async def head(self) -> Received | None:
+        """The next request without its body; None if there is no other."""
+        try:
+            text = await self.reader.readuntil(b"\r\n\r\n")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+        line, *lines = text.decode().removesuffix("\r\n\r\n").split("\r\n")
+        return Received(line, {name.lower(): value for name, _, value in (one.partition(": ") for one in lines)})
+
+    async def request(self) -> Received | None:
+        """The next request; None if there is no other."""
+        if (received := await self.head()) is None:
+            return None
+        if received.headers.get("transfer-encoding") == "chunked":
+            received.body = await self.reader.readuntil(b"0\r\n\r\n")
+        else:
+            received.body = await self.reader.readexactly(int(received.headers.get("content-length", "0")))
+        return received
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def left(self) -> bytes:
+        """What comes until the client has closed the connection."""
+        received = b""
+        with suppress(ConnectionError):
+            while data := await self.reader.read(65536):
+                received += data
+        return received
+
+
+Script = Callable[[Peer], Awaitable[None]]
+
+
+@dataclass
+class RawUpstream:
+    """`peers` are the connections that it has accepted."""
+
+    port: int
+    peers: list[Peer] = field(default_factory=list)
+    received: list[Received] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+
+@asynccontextmanager
+async def raw_upstream(
+    script: Script, *, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1"
+) -> AsyncIterator[RawUpstream]:
+    """Runs `script` for each connection, and closes it after. What a script raises fails the test."""
+    listener = socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    upstream = RawUpstream(listener.getsockname()[1])
+    scripts: set[asyncio.Task[None]] = set()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        scripts.add(task)
+        peer = Peer(reader, writer)
+        upstream.peers.append(peer)
+        with suppress(asyncio.CancelledError):  # by the test's end
+            await script(peer)
+        writer.close()
+
+    server = await asyncio.start_server(accept, sock=listener, ssl=tls)
+    try:
+        yield upstream
+    finally:
+        server.close()
+        for task in scripts:
+            task.cancel()
+        for ended in await asyncio.gather(*scripts, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended
+
+
+def answering(*answers: bytes) -> Script:
+    """Each request gets the next answer; the connection is closed after the last one."""
+
+    async def script(peer: Peer) -> None:
+        for answer in answers:
+            if await peer.request() is None:
+                return
+            peer.send(answer)
+
+    return script
+
+
+async def polite(peer: Peer) -> None:
+    """Each request gets an answer, for as long as the client likes."""
+    while await peer.request() is not None:
+        peer.send(OK)
+
+
+async def silent(peer: Peer) -> None:
+    await peer.left()
+
+
+@asynccontextmanager
+async def transport_to(url: str, *, connect_timeout: float = PATIENCE) -> AsyncIterator[Transport]:
+    transport = Transport(url, connect_timeout=connect_timeout)
+    try:
+        yield transport
+    finally:
+        await transport.close()
+
+
+async def call(
+    transport: Transport, body: Body = b"{}", *, seconds: float = PATIENCE, headers: dict[str, str] | None = None
+) -> Exchange:
+    """A POST, to be over in `seconds`; returns with the head of its answer."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    return await transport.open("POST", "/responses", Headers(headers or {}), body, deadline)
+
+
+async def read(exchange: Exchange) -> bytes:
+    """The rest of the answer; closes the exchange, whatever happens."""
+    try:
+        pieces = []
+        while piece := await exchange.chunk():
+            pieces.append(piece)
+        return b"".join(pieces)
+    finally:
+        exchange.close()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Returns when `condition` holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110  (sockets tell nobody)
+            await asyncio.sleep(0.001)

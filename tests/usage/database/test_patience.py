@@ -1,0 +1,125 @@
+"""How long a page waits for a database that does not answer: seconds, whatever the reason; nothing else is hurried."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import LiteralString
+
+import httpx2
+import psycopg
+import pytest
+
+from tests.chaos.lab import Postgres
+from tests.support.servers.disks import wait_until
+from tests.support.servers.gateway import Gateway
+from usage.database.patience import CANCEL_SECONDS, PAGE_SECONDS, ImpatientConnection, limited_patience
+
+CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
+PAGES = ("/admin/", "/admin/usage/dashboard.json", "/admin/usage/errors/", "/admin/usage/request/")
+BUSY_SECONDS = 10.0  # what a busy machine may add
+SLEEP = "SELECT pg_sleep(600)"
+
+
+@contextmanager
+def locked(url: str, statement: LiteralString) -> Iterator[None]:
+    with psycopg.connect(url) as connection:
+        connection.execute(statement)
+        yield
+        connection.rollback()
+
+
+def is_away(answer: httpx2.Response) -> bool:
+    return answer.status_code == 503 and "The database is away" in answer.text and "retry-after" in answer.headers
+
+
+def test_it_works(outage: tuple[Gateway, Postgres]) -> None:
+    gateway, postgres = outage
+    browser = gateway.sign_in()
+    call = gateway.post("/openai", CALL)
+    gateway.row(call)
+    with locked(postgres.url, "LOCK TABLE usage_usagetotal, usage_errortotal IN ACCESS EXCLUSIVE MODE"):
+        began = time.monotonic()
+        waiting = gateway.post("/openai", CALL)
+        answers = [browser.get(page) for page in PAGES]
+        seconds = (time.monotonic() - began) / len(answers)
+
+        assert [is_away(answer) for answer in answers] == [True] * len(PAGES)
+        assert seconds < PAGE_SECONDS + CANCEL_SECONDS + BUSY_SECONDS
+        assert browser.get("/admin/usage/request/" + call.headers["x-proxy-request-id"] + "/change/").status_code == 200
+    assert gateway.row(waiting)["outcome"] == "success"
+    assert "the database is away" not in gateway.log, "the shipper was hurried"
+    assert [browser.get(page).status_code for page in PAGES] == [200] * len(PAGES)
+    assert "Traceback" not in gateway.log
+
+
+def test_what_was_not_changed_in_time_is_not_changed(outage: tuple[Gateway, Postgres]) -> None:
+    gateway, postgres = outage
+    text = gateway.make_key("held")
+    browser = gateway.sign_in()
+    address = "/admin/proxyapi/accesskey/1/revoke/"
+    token = {"csrfmiddlewaretoken": browser.cookies["chatproxy_csrf"]}
+    with locked(postgres.url, "SELECT * FROM proxyapi_accesskey FOR UPDATE"):
+        assert is_away(browser.post(address, data=token))
+
+    assert gateway.ask(text).status_code == 400
+    assert browser.post(address, data=token).status_code == 200
+    gateway.wait_until_known(text, known=False)
+    assert "Traceback" not in gateway.log
+
+
+def test_a_database_that_has_stopped_without_a_word(outage: tuple[Gateway, Postgres]) -> None:
+    gateway, postgres = outage
+    browser = gateway.sign_in()
+    gateway.row(gateway.post("/openai", CALL))
+    postgres.freeze()
+    try:
+        began = time.monotonic()
+        answers = [browser.get(page) for page in ("/admin/", "/admin/proxyapi/accesskey/", "/my-usage/")]
+        seconds = time.monotonic() - began
+        waiting = gateway.post("/openai", CALL)
+    finally:
+        postgres.thaw()
+
+    assert [is_away(answer) for answer in answers] == [True, True, False]
+    assert answers[-1].status_code == 200  # the door needs no database
+    assert seconds < 2 * (PAGE_SECONDS + CANCEL_SECONDS) + BUSY_SECONDS
+    assert waiting.status_code == 200
+    assert gateway.row(waiting)["outcome"] == "success"
+    wait_until(lambda: browser.get("/admin/").status_code == 200)
+    assert "Traceback" not in gateway.log
+
+
+# --- in one process
+
+
+def test_a_query_whose_time_is_up_goes_on_nowhere(gateway_database: str) -> None:
+    with psycopg.connect(gateway_database, autocommit=True) as looker, limited_patience(0.2):
+        connection = ImpatientConnection.connect(gateway_database)
+        with pytest.raises(psycopg.OperationalError, match="not answered in time"):
+            connection.execute(SLEEP)
+        assert connection.closed
+        running = "SELECT count(*) FROM pg_stat_activity WHERE query = %s AND state = 'active'"
+        wait_until(lambda: looker.execute(running, [SLEEP]).fetchone() == (0,))
+
+
+def test_the_time_is_that_of_all_queries_together(gateway_database: str) -> None:
+    with limited_patience(1), ImpatientConnection.connect(gateway_database, autocommit=True) as connection:
+        connection.execute("SELECT pg_sleep(0.6)")
+        with pytest.raises(psycopg.OperationalError, match="not answered in time"):
+            connection.execute("SELECT pg_sleep(0.6)")
+
+
+def test_whoever_has_its_own_patience_is_left_alone(gateway_database: str) -> None:
+    with ImpatientConnection.connect(gateway_database) as connection:
+        with limited_patience(0.2):
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+        connection.execute("SELECT pg_sleep(0.4)")
+
+
+def test_an_error_is_still_the_error_that_it_is(gateway_database: str) -> None:
+    with limited_patience(), ImpatientConnection.connect(gateway_database) as connection:
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            connection.execute("SELECT * FROM nowhere")
+        assert not connection.closed

@@ -1,0 +1,192 @@
+"""What workers say of themselves: counted once through restarts and crashes; the dead have nothing in flight."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.support.ledger.ledgers import call
+from usage import counters as counters_module
+from usage.counters import ENDS, MOST_MODELS, OTHER, Counters, Sum
+from usage.live import worker_files
+from usage.live.worker_files import Worker, read_workers
+
+COUNTED = {"values": [["calls", "/openai", "gpt-5", "success", 3]], "histograms": []}
+OTHER_PROCESS = """
+import os, sys, time
+sys.path.insert(0, {root!r})
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.support.settings_without_database"
+import django; django.setup()
+from usage.live import worker_files as workers
+from usage.counters import counters
+workers.directory = lambda: __import__("pathlib").Path({directory!r})
+counters.count_call({{"route": "/openai", "outcome": "success", "response_model": "gpt-5", "duration_ms": 5.0}})
+worker = workers.Worker(lambda: {{"in_flight": 5}})
+worker.start()
+print("started", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(worker_files, "directory", lambda: tmp_path / "workers")
+    monkeypatch.setattr(counters_module, "counters", Counters())
+    monkeypatch.setattr(worker_files, "counters", counters_module.counters)
+    return tmp_path / "workers"
+
+
+def calls() -> float:
+    return sum(value for key, value in read_workers().counted.values.items() if key[0] == "calls")
+
+
+def start_another(directory: Path) -> subprocess.Popen[str]:
+    root = str(Path(__file__).resolve().parent.parent.parent.parent)
+    program = OTHER_PROCESS.format(root=root, directory=str(directory))
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env={**os.environ})
+    assert process.stdout is not None
+    assert process.stdout.readline() == "started\n"
+    return process
+
+
+def test_it_works(directory: Path) -> None:
+    worker = Worker(lambda: {"in_flight": 2})
+    counters_module.counters.count_call(call())
+    worker.start()
+    [state] = read_workers().alive
+
+    assert (state["in_flight"], state["pid"], calls()) == (2, os.getpid(), 1)
+    counters_module.counters.count_call(call())
+    worker.beat()
+    assert calls() == 2
+    worker.stop()
+    assert (read_workers().alive, calls(), calls()) == ([], 2, 2)
+    assert sorted(path.name for path in directory.glob("[!.]*")) == ["departed.json"]
+
+
+def test_a_worker_killed_at_once_is_counted_once_and_has_nothing_in_flight(directory: Path) -> None:
+    process = start_another(directory)
+    seen = [state["in_flight"] for state in read_workers().alive], calls()
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+    assert seen == ([5], 1)
+    assert [(read_workers().alive, calls()) for _ in range(3)] == [([], 1)] * 3
+    again = start_another(directory)
+    assert calls() == 2
+    again.kill()
+    again.communicate()
+    assert calls() == 2
+
+
+def test_a_crash_between_the_adding_and_the_removing_counts_nobody_twice(directory: Path) -> None:
+    directory.mkdir()
+    dead = directory / "dead.json"
+    dead.write_bytes(orjson.dumps({"id": "dead", **COUNTED}))
+    assert calls() == 3
+    dead.write_bytes(orjson.dumps({"id": "dead", **COUNTED}))  # as if it had never been removed
+
+    assert calls() == 3
+    assert not dead.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"null"])
+def test_a_file_that_cannot_be_read_harms_nobody(directory: Path, content: bytes) -> None:
+    directory.mkdir()
+    (directory / "torn.json").write_bytes(content)
+    (directory / "fine.json").write_bytes(orjson.dumps({"id": "fine", **COUNTED}))
+
+    assert calls() == 3
+
+
+def test_a_disk_that_takes_nothing_stops_no_worker(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker(lambda: {"in_flight": 0})
+    worker.start()
+
+    def refuse(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(worker_files, "_write", refuse)
+    worker.beat()
+    monkeypatch.undo()
+    worker._stopping.set()
+    worker._thread.join()
+    os.close(worker._lock_fd)
+
+
+def test_before_any_worker_has_started_there_is_nothing() -> None:
+    assert (read_workers().alive, calls()) == ([], 0)
+
+
+# Counters
+
+
+def test_a_call_is_counted_with_its_tokens_and_its_latency() -> None:
+    counted = Counters()
+    counted.count_call(call(time_to_first_chunk_ms=100.0))
+    counted.count_usage([{**call(reasoning_tokens=None), "cost": 0.5}])
+    label = "/openai", "gpt-4o-mini-2024-07-18"
+
+    assert counted.values == {
+        ("calls", *label, "success"): 1,
+        ("tokens", *label, "input"): 1000,
+        ("tokens", *label, "cached"): 200,
+        ("tokens", *label, "output"): 500,
+        ("cost_dollars", *label): 0.5,
+    }
+    *counts, total = counted.histograms["call_duration_seconds", "/openai"]
+    assert (counts[ENDS.index(1)], sum(counts)) == (1, 1)
+    assert total == pytest.approx(0.812345)
+    assert set(counted.histograms) == {
+        (name, "/openai")
+        for name in ("call_duration_seconds", "first_chunk_seconds", "upstream_seconds", "overhead_seconds")
+    }
+
+
+def test_a_model_that_nobody_has_answered_gets_no_label_of_its_own() -> None:
+    counted = Counters()
+    for number in range(200):
+        counted.count_call(call(request_model=f"invented-{number}", response_model="", outcome="upstream_error"))
+    assert {key[2] for key in counted.values} == {OTHER}
+    for number in range(200):
+        counted.count_call(call(request_model="", response_model=f"model-{number}"))
+
+    assert len({key[2] for key in counted.values}) == MOST_MODELS + 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "up"),
+    [
+        ([{"outcome": "timeout"}], False),
+        ([{"outcome": "unreachable"}, {"outcome": "success"}], True),
+        ([{"outcome": "success"}, {"outcome": "timeout"}], False),
+        ([{"outcome": "timeout"}, {"outcome": "rejected", "upstream_ms": None}], False),
+        ([{"outcome": "timeout"}, {"outcome": "upstream_error"}], True),
+    ],
+    ids=str,
+)
+def test_upstream_is_up_when_the_newest_call_got_through(
+    rows: list[dict[str, Any]], up: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(1, 100))
+    monkeypatch.setattr("usage.counters.time.time", lambda: float(next(clock)))
+    counted = Counters()
+    for row in rows:
+        counted.count_call(call(**row))
+
+    assert ((counted.upstream_answered_at or 0) > (counted.upstream_failed_at or 0)) is up
+
+
+def test_sums_survive_buckets_of_another_version() -> None:
+    total = Sum()
+    total.add({"values": [], "histograms": [["upstream_seconds", "/openai", [1, 2.0]]]})
+    total.add({"values": [], "histograms": [["upstream_seconds", "/openai", [1, 1, 2.0]]]})
+
+    assert total.histograms == {("upstream_seconds", "/openai"): [1, 2.0]}

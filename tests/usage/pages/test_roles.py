@@ -1,0 +1,256 @@
+"""The roles that ship: which page each may open and which form it may send. A page that is not in the table fails."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.models import Group, Permission, User
+from django.contrib.contenttypes.models import ContentType
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from proxyapi.models import AccessKey
+from tests.support.callers.roles import EVERYBODY, ROLES, SUPERUSER, browser_of, make_groups, migration, person
+from tests.support.ledger.pages import make_call, make_failure
+from tests.usage.pages.test_exports import pieces_of
+from usage.models import ModelPrice
+
+pytestmark = pytest.mark.django_db
+LETTERS = dict(zip("VAKMS", EVERYBODY, strict=True))  # viewer, analyst, key manager, admin, superuser
+ALL, KEYS, MASTERS, NOBODY = "VAKMS", "KMS", "MS", ""
+# Page: who may look at it, who may send something to it. Whoever may not gets 403, and 404 where a page is no page.
+TABLE = {
+    "index": (ALL, ALL),
+    "login": (ALL, ALL),
+    "logout": (NOBODY, ALL),  # 405 for a GET
+    "password_change": (ALL, ALL),
+    "password_change_done": (ALL, NOBODY),
+    "search": (ALL, ALL),
+    "jsi18n": (ALL, NOBODY),
+    "autocomplete": (MASTERS, NOBODY),  # of the only table that refers to another: the log's users; 405 for a POST
+    "no_page_on_a_site": (NOBODY, NOBODY),
+    "view_on_site": (NOBODY, NOBODY),  # nothing has a page on a site
+    "catch-all": (NOBODY, NOBODY),
+    "app_list proxyapi": (KEYS, KEYS),
+    "app_list usage": (ALL, ALL),
+    "app_list admin": (MASTERS, MASTERS),
+    "app_list auth": (MASTERS, MASTERS),
+    "dashboard_data": (ALL, ALL),
+    "errors": (ALL, ALL),
+    "mark_error": (NOBODY, "AMS"),  # 405 for a GET
+    "export_requests": (ALL, ALL),
+    "export_errors": (ALL, ALL),
+    "proxyapi_accesskey_changelist": (KEYS, KEYS),
+    "proxyapi_accesskey_add": (KEYS, KEYS),
+    "proxyapi_accesskey_change": (KEYS, KEYS),
+    "proxyapi_accesskey_history": (KEYS, KEYS),
+    "proxyapi_accesskey_delete": (NOBODY, NOBODY),
+    "proxyapi_accesskey_usage": (KEYS, KEYS),
+    "proxyapi_accesskey_usage_data": (KEYS, KEYS),
+    "proxyapi_accesskey_rotate": (KEYS, KEYS),
+    "proxyapi_accesskey_revoke": (KEYS, KEYS),
+    "proxyapi_accesskey (short)": (ALL, ALL),  # leads to the page of changes, which looks for itself
+    "usage_request_changelist": (ALL, ALL),
+    "usage_request_add": (NOBODY, NOBODY),
+    "usage_request_change": (ALL, ALL),
+    "usage_request_history": (ALL, ALL),
+    "usage_request_delete": (NOBODY, NOBODY),
+    "usage_request (short)": (ALL, ALL),
+    "usage_modelprice_changelist": (MASTERS, MASTERS),
+    "usage_modelprice_add": (MASTERS, MASTERS),
+    "usage_modelprice_change": (MASTERS, MASTERS),
+    "usage_modelprice_history": (MASTERS, MASTERS),
+    "usage_modelprice_delete": (MASTERS, MASTERS),
+    "usage_modelprice (short)": (ALL, ALL),
+    "admin_logentry_changelist": (MASTERS, MASTERS),
+    "admin_logentry_add": (NOBODY, NOBODY),
+    "admin_logentry_change": (MASTERS, NOBODY),
+    "admin_logentry_history": (MASTERS, MASTERS),
+    "admin_logentry_delete": (NOBODY, NOBODY),
+    "admin_logentry (short)": (ALL, ALL),
+    "auth_user_changelist": (MASTERS, MASTERS),
+    "auth_user_add": (MASTERS, MASTERS),
+    "auth_user_change": (MASTERS, MASTERS),
+    "auth_user_history": (MASTERS, MASTERS),
+    "auth_user_delete": (MASTERS, MASTERS),
+    "auth_user_password_change": (MASTERS, MASTERS),
+    "auth_user (short)": (ALL, ALL),
+    "auth_group_changelist": (MASTERS, MASTERS),
+    "auth_group_add": (MASTERS, MASTERS),
+    "auth_group_change": (MASTERS, MASTERS),
+    "auth_group_history": (MASTERS, MASTERS),
+    "auth_group_delete": (MASTERS, MASTERS),
+    "auth_group (short)": (ALL, ALL),
+}
+OPEN_TO_STRANGERS = {"login", "jsi18n"}
+REFUSALS = (403, 404, 405)
+
+
+def patterns(found: list[Any], path: str = "") -> Iterator[tuple[str, str]]:
+    """The name of each page below `/admin/`, and its path with its parameters still in it."""
+    for one in found:
+        whole = path + str(one.pattern)
+        if isinstance(one, URLResolver):
+            yield from patterns(one.url_patterns, whole)
+        elif whole.startswith("admin/"):
+            assert isinstance(one, URLPattern)
+            yield one.name or "", whole
+
+
+def pages(ids: dict[str, Any]) -> dict[str, str]:
+    """The address of each page. `ids` are those of a row of each table."""
+    found: dict[str, str] = {}
+    for name, path in patterns(get_resolver().url_patterns):
+        table = "_".join(path.split("/")[1:3])
+        if name == "app_list":
+            found |= {f"app_list {label}": f"/admin/{label}/" for label in ("proxyapi", "usage", "admin", "auth")}
+            continue
+        if path.endswith("(?P<url>.*)$"):
+            name, path = "catch-all", "admin/nowhere/"
+        row = ids.get(table, ids["auth_user"])
+        for parameter in re.findall(r"<[^>]*>", path):
+            value = "csv" if parameter == "<str:kind>" else str(row)
+            path = path.replace(parameter, value)
+        query = "?app_label=admin&model_name=logentry&field_name=user" if name == "autocomplete" else ""
+        found[name or f"{table} (short)"] = f"/{path}{query}"
+    return found
+
+
+@pytest.fixture
+def ids() -> dict[str, Any]:
+    """One row of each table, which each role that may touch the table may touch."""
+    make_groups()
+    user = User.objects.create_user("somebody")
+    key, _ = AccessKey.objects.issue("team a")
+    price = ModelPrice.objects.create(model="gpt-9", valid_from=datetime.now(UTC))
+    entry = LogEntry.objects.create(
+        user=person(SUPERUSER, "whoever logs"), content_type=ContentType.objects.get_for_model(AccessKey),
+        object_id=str(key.pk), object_repr="team a", action_flag=CHANGE,
+    )  # fmt: skip
+    group = Group.objects.create(name="without rights")
+    return {
+        "proxyapi_accesskey": key.pk, "usage_request": make_call(), "usage_modelprice": price.pk,
+        "admin_logentry": entry.pk, "auth_user": user.pk, "auth_group": group.pk,
+    }  # fmt: skip
+
+
+def test_every_page_of_the_admin_is_in_the_table(ids: dict[str, Any]) -> None:
+    assert set(pages(ids)) == set(TABLE)
+
+
+@pytest.mark.parametrize("page", TABLE)
+def test_who_may_look_and_who_may_send(ids: dict[str, Any], page: str) -> None:
+    path = pages(ids)[page]
+    for number, method in enumerate(("get", "post")):
+        found = ""
+        for letter, role in LETTERS.items():
+            answer = getattr(browser_of(person(role, f"{letter} {method}")), method)(path)
+            assert answer.status_code in (200, 302, *REFUSALS), (role, method)
+            found += "" if answer.status_code in REFUSALS else letter
+        assert found == TABLE[page][number], method
+
+
+@pytest.mark.parametrize("page", [page for page in TABLE if page not in OPEN_TO_STRANGERS])
+def test_who_is_not_of_the_staff_sees_nothing(ids: dict[str, Any], page: str) -> None:
+    path = pages(ids)[page]
+    for client in (Client(), browser_of(User.objects.create_user("not on the staff"))):
+        for answer in (client.get(path), client.post(path)):
+            leads = answer.headers.get("Location", "")
+            assert answer.status_code == 405 or leads.startswith("/admin/login/") or page == "logout", path
+
+
+def test_somebody_on_the_staff_without_a_role_sees_nothing(ids: dict[str, Any]) -> None:
+    client = browser_of(User.objects.create_user("no role", is_staff=True))
+    for page, (who_looks, _) in TABLE.items():
+        if who_looks != ALL or page.startswith(("usage_", "export", "errors", "dashboard", "app_list")):
+            if page.endswith("(short)"):
+                continue
+            answer = client.get(pages(ids)[page])
+            assert answer.status_code in REFUSALS, page
+
+
+# What is said in a call
+
+WORDS = ("words-of-the-prompt", "words-of-the-answer", "words-of-an-error")
+
+
+def text_of(answer: Any) -> str:
+    return b"".join(pieces_of(answer) if answer.streaming else [answer.content]).decode()
+
+
+def fill() -> str:
+    body = {"request_body": f'{{"model": "gpt-4o", "input": "{WORDS[0]}"}}', "response_body": WORDS[1]}
+    return make_failure(1, error_message=f"you said {WORDS[2]}", key_name="team a", **body)
+
+
+@pytest.mark.parametrize("role", EVERYBODY)
+def test_prompts_and_answers_are_for_those_who_may_see_bodies(ids: dict[str, Any], role: str) -> None:
+    ids["usage_request"] = fill()
+    client = browser_of(person(role))
+    seen = set()
+    for page, path in pages(ids).items():
+        if page == "logout":
+            continue
+        for query in ("", "q=gpt", "range=hour"):
+            answer = client.get(f"{path}{'&' if '?' in path else '?'}{query}")
+            seen |= {words for words in WORDS if words in text_of(answer)}
+
+    assert seen == (set(WORDS) if role in ("analyst", "admin", SUPERUSER) else set())
+
+
+@pytest.mark.parametrize("role", EVERYBODY)
+@pytest.mark.parametrize("path", ["/admin/usage/request/", "/admin/usage/request/export.json"])
+def test_nobody_searches_what_he_may_not_see(ids: dict[str, Any], role: str, path: str) -> None:
+    failure = fill()
+    client = browser_of(person(role))
+    found = {}
+    for words in (*WORDS, "upstream_timeout"):
+        answer = client.get(path, {"q": words})
+        found[words] = failure in text_of(answer)
+
+    sees_bodies = role in ("analyst", "admin", SUPERUSER)
+    assert found == {WORDS[0]: False, WORDS[1]: False, WORDS[2]: sees_bodies, "upstream_timeout": True}
+
+
+# The groups
+
+
+def test_the_groups_are_made_and_hold_what_their_role_says() -> None:
+    make_groups()
+    held = {group.name: group.permissions.count() for group in Group.objects.filter(name__in=ROLES)}
+
+    assert held == {name: len(permissions) for name, permissions in migration.ROLES.items()}
+
+
+def test_what_an_operator_has_changed_in_a_group_stays(db: None) -> None:
+    make_groups()
+    group = Group.objects.get(name="viewer")
+    group.permissions.set(Permission.objects.filter(codename="view_accesskey"))
+    make_groups()
+
+    assert [permission.codename for permission in group.permissions.all()] == ["view_accesskey"]
+
+
+def test_the_groups_can_be_made_before_django_makes_permissions(db: None) -> None:
+    make_groups()
+    Group.objects.filter(name__in=ROLES).delete()
+    names = set(Permission.objects.values_list("content_type__app_label", "codename", "name"))
+    Permission.objects.all().delete()
+    make_groups()
+
+    assert set(Permission.objects.values_list("content_type__app_label", "codename", "name")) <= names
+    assert Group.objects.get(name="admin").permissions.filter(codename="change_user").exists()
+
+
+@pytest.mark.parametrize("row", ["0", "x", "-1", "9" * 30, "%00", "%ED%A0%80", "1%2F2", "a_2Fb", "00000000"])
+def test_an_id_that_is_none_is_not_our_fault(ids: dict[str, Any], row: str) -> None:
+    client = browser_of(person(SUPERUSER))
+    for page, path in pages(dict.fromkeys(ids, row)).items():
+        if row in path:
+            for answer in (client.get(path), client.post(path)):
+                assert answer.status_code in (200, 302, 400, 403, 404, 405), page

@@ -1,0 +1,137 @@
+"""`manage.py ledger`: what each action says, and its exit code."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from pytest_django.fixtures import Settings
+
+from tests.support.ledger.ledgers import NOON, begin, call, end, leave, ship
+from usage.journal.writer import Journal
+from usage.models import LedgerState, ModelPrice, Request
+from usage.upkeep import verify
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def journal(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Path:
+    settings.DATA_DIR = tmp_path
+    monkeypatch.setattr(verify, "SHIPPING_SECONDS", 0.0)
+    (tmp_path / "journal").mkdir()
+    return tmp_path / "journal"
+
+
+def ledger(*arguments: str) -> list[str]:
+    out = StringIO()
+    call_command("ledger", *arguments, stdout=out)
+    return out.getvalue().splitlines()
+
+
+def facts() -> dict[str, str]:
+    return {line[:28].strip(): line[28:] for line in ledger("status")}
+
+
+def test_status_of_a_new_ledger(journal: Path) -> None:
+    journal.rmdir()
+    assert facts() == {
+        "journal": str(journal),
+        "journals of processes": "0",
+        "bytes in the journal": "0",
+        "damaged records set aside": "0",
+        "records older than pruned": "0",
+        "dead letters": "0",
+        "newest call in the table": "none",
+        "last pruned": "never",
+    }
+
+
+def test_status(journal: Path) -> None:
+    ship(journal, end(call()), end(call(input_tokens=-1)), b"damaged\rin\x85two\n")
+    LedgerState.objects.create(pk=1, pruned_at=NOON)
+    path = leave(journal, end(call(response_body="x" * 2000)))
+    living = Journal(journal, reserve_bytes=0)
+    living.open()
+    try:
+        assert facts() == {
+            "journal": str(journal),
+            "journals of processes": "2",
+            "bytes in the journal": f"{path.stat().st_size:,}",
+            "damaged records set aside": "1",
+            "records older than pruned": "0",
+            "dead letters": "1",
+            "newest call in the table": "2026-11-01 12:00:00+00:00",
+            "last pruned": "2026-11-01 12:00:00+00:00",
+        }
+    finally:
+        living.close()
+        living.release()
+
+
+def test_verify(journal: Path) -> None:
+    row = call()
+    ship(journal, end(row))
+    assert ledger("verify") == ["the ledger is whole"]
+    Request.objects.update(status=500)
+    out = StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("ledger", "verify", stdout=out)
+    assert ended.value.code == 1
+    assert out.getvalue() == f"row {row['request_id']} was changed after it was written\n1 faults\n"
+
+
+def test_replay(journal: Path) -> None:
+    poison = call(input_tokens=-1)
+    ship(journal, end(poison))
+    leave(journal, *(end(call()) for _ in range(3)))
+    assert ledger("replay") == ["delivered 4 records; 1 dead letters remain"]
+    assert Request.objects.count() == 4
+
+
+def test_replay_without_a_database(journal: Path) -> None:
+    leave(journal, end(call()))
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE usage_request RENAME TO away")
+    try:
+        with pytest.raises(CommandError, match="the database is away"):
+            ledger("replay")
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE away RENAME TO usage_request")
+    assert ledger("replay") == ["delivered 1 records; 0 dead letters remain"]
+
+
+def test_deadletter(journal: Path) -> None:
+    assert ledger("deadletter") == []
+    row = call(response_id="secret" * 40)
+    ship(journal, end(row), begin(call()))
+    (line,) = ledger("deadletter")
+    assert line == f"{row['request_id']}  2026-11-01T12:00:00+00:00  value too long for type character varying(200)"
+
+
+def test_prune(journal: Path, settings: Settings) -> None:
+    settings.RETENTION_DAYS, settings.BODY_RETENTION_DAYS = 10, 3
+    now = datetime.now(UTC)
+    ship(journal, *(end(call(now - timedelta(days=days), request_body="x")) for days in (1, 5, 11, 12)))
+    assert ledger("prune", "--yes") == ["pruned 2 rows and 3 bodies"]
+    assert ledger("prune") == ["pruned 0 rows and 0 bodies"]
+    assert ledger("verify") == ["the ledger is whole"]
+
+
+def test_reprice(journal: Path) -> None:
+    ship(journal, end(call(response_model="ours")), end(call()))
+    ModelPrice.objects.create(model="*", valid_from=datetime(2020, 1, 1, tzinfo=UTC), input=1, output=1)
+    assert ledger("reprice", "--since", "2026-11-02") == ["repriced 0 calls"]
+    assert ledger("reprice", "--since", "2026-11-01") == ["repriced 1 calls"]
+    assert ledger("reprice", "--since", "2026-11-01", "--all") == ["repriced 1 calls"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["reprice"], ["reprice", "--since", "yesterday"], ["explode"]])
+def test_a_wrong_call_says_so(arguments: list[str]) -> None:
+    with pytest.raises(CommandError):
+        ledger(*arguments)

@@ -1,0 +1,123 @@
+"""`ledger reprice`: dollars follow the prices, sums follow the dollars, and the ledger stays provable."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.ledger.ledgers import NOON, assert_sums_are_right, begin, call, end, random_call, ship, stored
+from usage.models import ModelPrice, Request, UsageDay, UsageHour
+from usage.upkeep import repricing
+from usage.upkeep.repricing import reprice
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+TOMORROW = NOON + timedelta(days=1)
+
+
+def own_price(model: str, dollars: str, **columns: Any) -> None:
+    ModelPrice.objects.create(model=model, valid_from=LONG_AGO, input=dollars, output=dollars, **columns)
+
+
+def cost_of(*rows: dict[str, Any]) -> list[Decimal | None]:
+    return [request.cost for request in stored(*(row["request_id"] for row in rows))]
+
+
+def test_it_works(tmp_path: Path) -> None:
+    unknown, known = call(response_model="ours"), call()
+    ship(tmp_path, end(unknown), end(known))
+    (none, published) = cost_of(unknown, known)
+    assert none is None
+    own_price("ours", "2")
+    own_price("gpt-4o-mini*", "4")
+    assert reprice(NOON, unpriced_only=True) == 1
+    assert cost_of(unknown, known) == [Decimal("0.003"), published]  # 1,500 tokens at two dollars a million
+    assert UsageHour.objects.get(model="ours").unpriced_calls == 0
+    assert stored(unknown["request_id"])[0].price
+    assert_sums_are_right()
+
+    assert reprice(NOON, unpriced_only=False) == 1
+    assert cost_of(unknown, known) == [Decimal("0.003"), Decimal("0.006")]
+    assert UsageDay.objects.get().cost == Decimal("0.009")
+    assert_sums_are_right()
+    assert reprice(NOON, unpriced_only=False) == 0
+
+
+def test_only_calls_since_the_day_are_touched(tmp_path: Path) -> None:
+    before, after = call(NOON - timedelta(milliseconds=1), response_model="ours"), call(response_model="ours")
+    ship(tmp_path, end(before), end(after))
+    own_price("ours", "2")
+    assert reprice(NOON, unpriced_only=True) == 1
+    assert cost_of(before, after) == [None, Decimal("0.003")]
+
+
+def test_a_price_that_is_gone_takes_the_dollars_along(tmp_path: Path) -> None:
+    own_price("ours", "2")
+    row = call(response_model="ours")
+    ship(tmp_path, end(row))
+    assert cost_of(row) == [Decimal("0.003")]
+    ModelPrice.objects.all().delete()
+    assert reprice(NOON, unpriced_only=False) == 1
+    assert cost_of(row) == [None]
+    assert UsageHour.objects.get().unpriced_calls == 1
+    assert_sums_are_right()
+
+
+def test_many_rows_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repricing, "BATCH_SIZE", 7)
+    chance = random.Random(1)
+    ship(tmp_path, *(end(random_call(chance, NOON + timedelta(minutes=number))) for number in range(200)))
+    unpriced = Request.objects.filter(cost=None).count()
+    own_price("*", "1")
+    changed = reprice(NOON, unpriced_only=True)
+    assert 0 < changed <= unpriced
+    assert Request.objects.filter(cost=None).count() == unpriced - changed
+    assert_sums_are_right()
+    reprice(NOON, unpriced_only=False)
+    assert_sums_are_right()
+
+
+def test_a_failure_in_the_middle_leaves_rows_and_sums_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repricing, "BATCH_SIZE", 2)
+    ship(tmp_path, *(end(call(response_model="ours")) for _ in range(5)))
+    own_price("ours", "2")
+    real, left = repricing._apply, [2]
+
+    def fail_at_the_third(*arguments: Any) -> int:
+        changed = real(*arguments)
+        left[0] -= 1
+        if left[0] < 0:
+            raise RuntimeError
+        return changed
+
+    monkeypatch.setattr(repricing, "_apply", fail_at_the_third)
+    with pytest.raises(RuntimeError):
+        reprice(NOON, unpriced_only=True)
+    assert Request.objects.filter(cost=None).count() == 1
+    assert_sums_are_right()
+
+
+def test_calls_without_counts_stay_without_a_price(tmp_path: Path) -> None:
+    row = call()
+    ship(tmp_path, begin(row))
+    own_price("*", "1")
+    assert reprice(NOON, unpriced_only=False) == 0
+    assert cost_of(row) == [None]
+
+
+def test_a_stored_response_that_counted_before_still_costs_nothing(tmp_path: Path) -> None:
+    first = call(route="/openai2", response_id="resp_1")
+    again = call(NOON + timedelta(seconds=1), route="/openai2/{id}", method="GET", response_id="resp_1")
+    ship(tmp_path, end(first), end(again))
+    (cost, nothing) = cost_of(first, again)
+    assert cost
+    assert nothing == 0
+    assert reprice(NOON, unpriced_only=False) == 0
+    assert cost_of(first, again) == [cost, 0]
+    assert_sums_are_right()

@@ -1,0 +1,188 @@
+"""`ledger verify`: silent on a whole ledger, and it notices whatever is changed in it."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db.models import F
+
+from tests.support.ledger.ledgers import NOON, begin, call, end, leave, random_call, ship
+from usage.journal.records import frame
+from usage.models import ErrorTotal, Request, UsageDay, UsageHour, UsageTotal
+from usage.shipping.delivery import Delivery
+from usage.shipping.rows import COLUMNS
+from usage.shipping.shipper import adopt_dead
+from usage.sums.rollups import DAY_SUMS, HISTOGRAMS, SUMS, TOTAL_SUMS
+from usage.upkeep import verify
+from usage.upkeep.verify import find_faults
+
+pytestmark = pytest.mark.django_db
+
+OTHER: dict[str, Any] = {
+    "BooleanField": True,
+    "UUIDField": "01997000-0000-7000-8000-000000000000",
+    "DateTimeField": NOON + timedelta(microseconds=1),
+    "GenericIPAddressField": "192.0.2.1",
+    "JSONField": {"other": 1},
+    "ArrayField": ["other"],
+    "CharField": "other",
+    "TextField": "other",
+}
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "SHIPPING_SECONDS", 0.0)
+
+
+@pytest.fixture
+def row(tmp_path: Path) -> str:
+    """The id of one row among others, in a ledger that is whole."""
+    row = call(error_message="")
+    ship(tmp_path, end(row), end(call()), end(call(NOON + timedelta(days=1))))
+    assert faults(tmp_path) == []
+    return str(row["request_id"])
+
+
+def faults(directory: Path) -> list[str]:
+    return list(find_faults(directory))
+
+
+def test_it_works(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    rows = [random_call(chance, NOON + timedelta(minutes=chance.randrange(5000))) for _ in range(1500)]
+    records = [record for row in rows for record in (begin(row), end(row))]
+    poison = call(input_tokens=-1)
+    ship(tmp_path, *records, begin(call()), end(poison), *records[:100])
+    ship(tmp_path, begin(late := call()))
+    ship(tmp_path, end(late))
+    assert Request.objects.count() == 1503
+    assert faults(tmp_path) == []
+
+
+@pytest.mark.parametrize("column", [name for name in COLUMNS if name != "request_id"])
+def test_a_changed_row_is_noticed(tmp_path: Path, row: str, column: str) -> None:
+    kind = Request._meta.get_field(column).get_internal_type()
+    Request.objects.filter(pk=row).update(**{column: OTHER.get(kind, 7)})
+    assert f"row {row} was changed after it was written" in faults(tmp_path)
+
+
+@pytest.mark.parametrize("column", ["cost", "usage", "status", "input_tokens"])
+def test_a_value_that_is_gone_is_noticed(tmp_path: Path, row: str, column: str) -> None:
+    Request.objects.filter(pk=row).update(**{column: None})
+    assert f"row {row} was changed after it was written" in faults(tmp_path)
+
+
+def test_a_changed_id_is_noticed(tmp_path: Path, row: str) -> None:
+    Request.objects.filter(pk=row).update(request_id=OTHER["UUIDField"])
+    assert f"row {OTHER['UUIDField']} was changed after it was written" in faults(tmp_path)
+
+
+def test_a_deleted_row_is_noticed(tmp_path: Path, row: str) -> None:
+    Request.objects.filter(pk=row).delete()
+    found = faults(tmp_path)
+    hour = "2026-11-01 12:00:00+00 / default / gpt-4o-mini-2024-07-18 / /openai / success"
+    assert f"usage_usagehour is not the sum of its rows for {hour}" in found
+    assert "usage_usageday is not the sum of its rows for 2026-11-01 / default" in found
+    assert f"usage_usagehour's histogram of duration_ms is off for {hour}" in found
+
+
+def test_a_deleted_last_row_of_an_hour_is_noticed(tmp_path: Path) -> None:
+    ship(tmp_path, end(row := call()))
+    Request.objects.filter(pk=row["request_id"]).delete()
+    assert len(faults(tmp_path)) == 5  # the hour, the day, and the three histograms
+
+
+def test_an_inserted_row_is_noticed(tmp_path: Path, row: str) -> None:
+    inserted = Request.objects.get(pk=row)
+    inserted.pk = OTHER["UUIDField"]
+    inserted.save(force_insert=True)
+    found = faults(tmp_path)
+    assert f"row {inserted.pk} was changed after it was written" in found
+    assert "usage_usageday is not the sum of its rows for 2026-11-01 / default" in found
+
+
+@pytest.mark.parametrize("column", ["calls", "unpriced_calls", *SUMS])
+def test_a_changed_hour_is_noticed(tmp_path: Path, row: str, column: str) -> None:
+    UsageHour.objects.filter(hour=NOON).update(**{column: F(column) + 1})
+    first, *others = (fault.partition(" for ")[0] for fault in faults(tmp_path))
+    assert first == "usage_usagehour is not the sum of its rows"
+    assert set(others) <= {"usage_usagetotal is not the sum of its calls"}
+
+
+@pytest.mark.parametrize("span", ["minute", "hour", "day"])
+@pytest.mark.parametrize("column", ["calls", "errors", "unpriced_calls", *TOTAL_SUMS])
+def test_a_changed_total_is_noticed(tmp_path: Path, span: str, column: str) -> None:
+    ship(tmp_path, end(call(datetime.now(UTC) - timedelta(minutes=5))))
+    assert faults(tmp_path) == []
+    UsageTotal.objects.filter(span=span, dimension="key").update(**{column: F(column) + 1})
+    [fault] = faults(tmp_path)
+    assert fault.startswith(f"usage_usagetotal is not the sum of its calls for {span} / key / ")
+
+
+def test_a_changed_histogram_of_a_total_is_noticed(tmp_path: Path, row: str) -> None:
+    UsageTotal.objects.filter(span="day", dimension="all", start__lt=NOON).update(overhead_ms_histogram=[5])
+    assert faults(tmp_path) == ["usage_usagetotal's histogram of overhead_ms is off for day / 2026-11-01 00:00:00+00"]
+
+
+@pytest.mark.parametrize("change", [{"calls": 2}, {"error_code": "another"}])
+def test_a_changed_count_of_failures_is_noticed(tmp_path: Path, change: dict[str, Any]) -> None:
+    ship(tmp_path, end(call(outcome="timeout", status=504, error_code="slow")))
+    assert faults(tmp_path) == []
+    ErrorTotal.objects.update(**change)
+    group = "hour / 2026-11-01 12:00:00+00 / timeout / 504 / slow / gpt-4o-mini-2024-07-18 / /openai / default"
+    assert f"usage_errortotal does not count its rows for {group}" in faults(tmp_path)
+
+
+@pytest.mark.parametrize("column", ["calls", "unpriced_calls", *DAY_SUMS])
+def test_a_changed_day_is_noticed(tmp_path: Path, row: str, column: str) -> None:
+    UsageDay.objects.filter(day=NOON.date()).update(**{column: F(column) + 1})
+    assert faults(tmp_path) == ["usage_usageday is not the sum of its rows for 2026-11-01 / default"]
+
+
+def test_one_token_of_a_billion_is_noticed(tmp_path: Path) -> None:
+    ship(tmp_path, end(call(input_tokens=10**9)))
+    assert faults(tmp_path) == []
+    UsageDay.objects.update(input_tokens=F("input_tokens") + 1)
+    assert len(faults(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("name", HISTOGRAMS)
+@pytest.mark.parametrize("change", ["moved", "more", "gone"])
+def test_a_changed_histogram_is_noticed(tmp_path: Path, row: str, name: str, change: str) -> None:
+    hour = UsageHour.objects.get(hour=NOON)
+    column = f"{name}_histogram"
+    counts = getattr(hour, column)
+    changed = {"moved": [0, *counts], "more": [1, *counts[1:]], "gone": []}[change]
+    UsageHour.objects.filter(hour=NOON).update(**{column: changed})
+    assert [fault.partition(" for ")[0] for fault in faults(tmp_path)] == [
+        f"usage_usagehour's histogram of {name} is off",
+        f"usage_usagetotal's histogram of {name} is off",  # of the hour
+        f"usage_usagetotal's histogram of {name} is off",  # of the day
+        f"usage_usagetotal's histogram of {name} is off",  # of the key's day
+    ]
+
+
+def test_a_deleted_hour_and_an_invented_one_are_noticed(tmp_path: Path, row: str) -> None:
+    UsageHour.objects.filter(hour=NOON).update(hour=NOON - timedelta(hours=1))
+    found = faults(tmp_path)
+    assert any("2026-11-01 12:00:00" in fault for fault in found)
+    assert any("2026-11-01 11:00:00" in fault for fault in found)
+
+
+def test_a_record_that_does_not_get_into_the_table_is_noticed(tmp_path: Path, row: str) -> None:
+    missing, there = call(), row
+    path = leave(tmp_path, end(missing), begin(call()), end({**call(), "request_id": there}))
+    assert faults(tmp_path) == [f"call {missing['request_id']} is in the journal and not in the table"]
+    adopt_dead(tmp_path, Delivery(tmp_path))
+    assert not path.exists()
+    assert Request.objects.filter(pk=missing["request_id"]).exists()
+
+
+def test_a_damaged_record_is_noticed(tmp_path: Path, row: str) -> None:
+    path = leave(tmp_path, frame(begin(call())).replace(b"POST", b"GOST"))
+    assert faults(tmp_path) == [f"{path.name} has a damaged record"]
