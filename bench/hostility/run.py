@@ -35,7 +35,7 @@ from chatproxy import environment
 from chatproxy.postgres.bundled import BundledPostgres
 
 CHAT = "/v1/chat/completions"
-DESCRIPTORS = 2200  # what the gateway may open: what README asks for 1,000 parallel calls
+DESCRIPTORS = 2200  # what the gateway may open: what docs/settings.md asks for 1,000 parallel calls
 FEW_DESCRIPTORS = ("sh", "-c", f'ulimit -n {DESCRIPTORS}; exec "$@"', "sh")
 AS_SHIPPED = {"INVALID_KEYS_PER_MINUTE": "", "MAX_PARALLEL_REQUESTS": ""}  # tests and other benches widen these
 DISK = 900 * MIB

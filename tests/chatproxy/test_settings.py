@@ -140,7 +140,7 @@ def test_the_command_line_says_a_bad_setting_in_one_line() -> None:
     assert done.stderr == "chatproxy: PORT 'high' is out of range; a whole number from 1 to 65535\n"
 
 
-@pytest.mark.parametrize("document", ["README.md", ".env.example"])
+@pytest.mark.parametrize("document", ["docs/settings.md", ".env.example"])
 def test_every_setting_is_documented(document: str) -> None:
     text = (environment.BASE_DIR / document).read_text()
     assert [name for name in NAMES if not re.search(rf"\b{name}\b", text)] == []

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.simulator.server import Simulator
+from tests.support.documentation import run_curls
 from tests.support.servers.gateway import SECURITY_KEY, Gateway
-from tests.test_readme import run_curls
 
 # Only the comments between two commands are left out. The key and the made-up response id are replaced below.
 SEED_CURLS = r"""

@@ -1,4 +1,4 @@
-"""README's settings for nginx, run as they are written: TLS, streams event by event, the admin, also under a path."""
+"""The settings for nginx in docs/deploy.md, run as written: TLS, streams by event, the admin, also under a path."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import openai
 import pytest
 
 from tests.support.callers.all_pages import hidden_fields
+from tests.support.documentation import blocks, section
 from tests.support.servers.databases import new_database
 from tests.support.servers.gateway import ADMIN_PASSWORD, PATIENCE, SECURITY_KEY, Gateway, free_port, run_gateway
 from tests.support.servers.nginx import run_nginx
 from tests.support.servers.throw_away_ca import make_server
 from tests.support.upstreams.held import LAST, HeldUpstream, events, held_upstream
-from tests.test_readme import README, blocks
 
 NAME = "ai.example.com"
 WHOLE, UNDER_PATH = blocks("nginx")
@@ -31,8 +31,8 @@ CHUNK = (
 
 
 def setting(name: str) -> str:
-    """Its value in README's lines for `.env`."""
-    found = re.search(rf"^{name}=(.+)$", README.partition("\n## Behind a TLS proxy\n")[2], re.MULTILINE)
+    """The value of a setting in the page's lines for `.env`."""
+    found = re.search(rf"^{name}=(.+)$", section("## Behind a TLS proxy"), re.MULTILINE)
     assert found is not None
     return found[1]
 

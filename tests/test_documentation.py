@@ -1,16 +1,17 @@
-"""README.md cannot rot: its examples run against a real server, its tables are the code's own."""
+"""README.md and docs/ stay true: examples run on a real server, tables are compared with the code, links resolve."""
 
 from __future__ import annotations
 
 import re
-import shutil
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from django.core.management import load_command_class
 
 import chatproxy.urls
 import proxyapi.urls
@@ -19,19 +20,28 @@ from chatproxy.management.commands.serve import banner
 from proxyapi.call.gateway_fields import OURS
 from proxyapi.exceptions import ProxyError, Unavailable, UpstreamFailure
 from tests.simulator.server import Simulator
-from tests.support.servers.gateway import ACCESS_TOKEN, PATIENCE, SECURITY_KEY, Gateway
+from tests.support.documentation import (
+    DOCUMENTS,
+    HOST,
+    PAGES,
+    anchors,
+    blocks,
+    links,
+    rows_of,
+    run_curls,
+    section,
+    variables,
+)
+from tests.support.servers.gateway import PATIENCE, Gateway
 
-README = (environment.BASE_DIR / "README.md").read_text()
-HOST = "http://localhost:3002"
+README = PAGES["README.md"]
+MOST_LINES = 250  # of README: what a newcomer reads before the first call
 ABSTRACT = (Unavailable, UpstreamFailure)
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-
-
 CURLS = [block for block in blocks("bash") if "curl" in block]
-PREAMBLE, *PYTHONS = blocks("python")
+# What the examples of docs/api.md begin with; those that import what they need stand alone.
+PREAMBLE = blocks("python", "docs/api.md")[0]
+PYTHONS = [block for block in blocks("python") if block != PREAMBLE]
+COMMANDS = {"keys": "proxyapi", "ledger": "usage", "serve": "chatproxy"}
 
 
 def name_of(block: str) -> str:
@@ -40,52 +50,12 @@ def name_of(block: str) -> str:
     return found[1] if found else "example"
 
 
-def rows_of(heading: str) -> list[list[str]]:
-    """The cells of the first table whose heading row starts so."""
-    table = README.partition(f"\n| {heading} |")[2].partition("\n\n")[0]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()[2:]]
-
-
-def variables(tmp_path: Path, response_id: str) -> dict[str, str]:
-    return {"HOME": str(tmp_path), "KEY": SECURITY_KEY, "TOKEN": ACCESS_TOKEN, "ID": response_id}
-
-
-def run_curls(script: str, gateway: Gateway, tmp_path: Path, response_id: str = "") -> list[int]:
-    """Runs a shell example and returns the statuses of its answers.
-
-    The shell is restricted, `curl` is its only program, and whatever host that names, it talks to `gateway`.
-    """
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    statuses = tmp_path / "statuses"
-    connect = f"--connect-to ::{gateway.url.removeprefix('http://')} --noproxy '*' --proto =http --max-time {PATIENCE}"
-    report = r"--write-out '%{stderr}%{http_code}\n'"
-    curl = programs / "curl"
-    curl.write_text(
-        f'#!/bin/sh\nexec {shutil.which("curl")} -q -sS --fail-with-body {connect} {report} "$@" 2>> {statuses}\n'
-    )
-    curl.chmod(0o700)
-    (tmp_path / "audio.mp3").write_bytes(b"ID3" + bytes(1000))
-    done = subprocess.run(
-        ["/bin/bash", "--restricted", "-e", "-c", script],
-        cwd=tmp_path,
-        env={**variables(tmp_path, response_id), "PATH": str(programs)},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE * 2,
-        check=False,
-    )
-    said = statuses.read_text() if statuses.exists() else ""
-    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}\n{said}"
-    assert done.stderr == ""
-    return [int(line) for line in said.splitlines()]
-
-
 def run_python(block: str, gateway: Gateway, tmp_path: Path, response_id: str) -> str:
     """Runs a Python example and returns what it prints."""
     (tmp_path / "audio.mp3").write_bytes(b"ID3" + bytes(1000))
+    program = block if block.startswith("import os\n") else PREAMBLE + block
     done = subprocess.run(
-        [sys.executable, "-I", "-c", (PREAMBLE + block).replace(HOST, gateway.url)],
+        [sys.executable, "-I", "-c", program.replace(HOST, gateway.url)],
         cwd=tmp_path,
         env=variables(tmp_path, response_id),
         capture_output=True,
@@ -154,9 +124,9 @@ def test_the_endpoint_table_has_every_operation_and_no_other() -> None:
 
 @pytest.mark.parametrize("operation", [name for name in operations() if not re.match("GET|.*/v1/", name)])
 def test_an_operation_has_a_section_with_both_examples(operation: str) -> None:
-    section = README.partition(f"\n### {operation}\n")[2].partition("\n### ")[0]
-    assert "```bash\n" in section
-    assert "```python\n" in section
+    text = section(f"### {operation}")
+    assert "```bash\n" in text
+    assert "```python\n" in text
 
 
 def test_the_settings_table_is_that_of_the_code() -> None:
@@ -190,7 +160,8 @@ def test_the_error_table_is_that_of_the_code() -> None:
 
 
 def test_the_fields_of_every_call_are_those_taken_out() -> None:
-    assert {row[0].strip("`") for row in rows_of("field")} == OURS - {"access_token"}
+    rows = rows_of("field | type | required | meaning", section("### Fields of every call"))
+    assert {row[0].strip("`") for row in rows} == OURS - {"access_token"}
 
 
 def test_the_start_errors_are_those_of_the_code() -> None:
@@ -216,17 +187,68 @@ def test_the_banner_is_that_of_the_code() -> None:
     assert f"chatproxy {shown[1]}" in said
 
 
-def test_nothing_of_one_machine_is_in_it() -> None:
-    assert re.findall(r"/(?:work|root|tmp)/|\.\./shared", README) == []
-
-
-def test_every_command_of_make_is_real() -> None:
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_command_of_make_is_real(name: str) -> None:
     makefile = (environment.BASE_DIR / "Makefile").read_text()
-    for target in re.findall(r"\bmake ([a-z]+)\b(?=[ `\n])", "\n".join(blocks("bash"))):
+    for target in re.findall(r"(?:^|`|[A-Z]=\S+ )make ([a-z][a-z-]*)\b", DOCUMENTS[name], re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_files_that_it_names_are_there() -> None:
-    for name in ("LICENSE", "ARCHITECTURE.md", "CONTRIBUTING.md", ".env.example"):
-        assert f"`{name}`" in README
-        assert (environment.BASE_DIR / name).exists()
+@pytest.mark.parametrize("name", PAGES)
+def test_every_command_of_the_project_is_real(name: str) -> None:
+    """Its options, too. `changepassword` is Django's own."""
+    for command, arguments in re.findall(r"manage\.py (\w+)([^`\n]*)", PAGES[name]):
+        if command in COMMANDS:
+            parser = load_command_class(COMMANDS[command], command).create_parser("manage.py", command)
+            parser.parse_args(shlex.split(arguments, comments=True))
+        else:
+            assert command == "changepassword"
+
+
+def test_readme_is_short() -> None:
+    assert len(README.splitlines()) <= MOST_LINES
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name != "README.md"])
+def test_a_page_says_first_what_is_in_it(name: str) -> None:
+    assert re.match(r"# .+\n\nThis page (describes|lists) ", PAGES[name])
+
+
+def test_readme_leads_to_every_document() -> None:
+    assert set(DOCUMENTS) - {"README.md", "bench/NOTES.md"} <= set(links(README))
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_link_leads_somewhere(name: str) -> None:
+    """Inside the project: the file is there, and has the heading. Other hosts are not asked."""
+    for target in links(DOCUMENTS[name]):
+        if re.match("https?:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        found = PurePosixPath(name).parent / path if path else PurePosixPath(name)
+        file = (environment.BASE_DIR / found).resolve()
+        assert file.exists(), target
+        if anchor:
+            assert anchor in anchors(file.read_text()), target
+
+
+@pytest.mark.parametrize(
+    ("heading", "anchor"),
+    [
+        ("## Errors", "errors"),
+        ("### POST /openai2/{id}/cancel", "post-openai2idcancel"),
+        ("## OpenAI's API: /v1", "openais-api-v1"),
+        ("## `ledger verify`, [again](x.md)", "ledger-verify-again"),
+    ],
+)
+def test_an_anchor_is_made_as_github_makes_it(heading: str, anchor: str) -> None:
+    assert anchors(f"# Title\n\n{heading}\n") == {"title", anchor}
+
+
+def test_headings_of_one_name_have_anchors_of_their_own() -> None:
+    assert anchors("# One\n\n```\n# no heading\n```\n\n# One\n") == {"one", "one-1"}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_nothing_of_one_machine_is_in_it(name: str) -> None:
+    assert re.findall(r"/(?:work|root|tmp)/|\.\./shared", DOCUMENTS[name]) == []

@@ -1,0 +1,110 @@
+"""The documentation for people: its pages, the parts of them that tests compare with the code, and the shell that runs
+their examples.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+from chatproxy.environment import BASE_DIR
+from tests.support.servers.gateway import ACCESS_TOKEN, PATIENCE, SECURITY_KEY, Gateway
+
+HOST = "http://localhost:3002"  # as the examples write it
+FENCED = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+# What people read who use the gateway, by its path: README.md and docs/.
+PAGES = {
+    str(path.relative_to(BASE_DIR)): path.read_text()
+    for path in (BASE_DIR / "README.md", *sorted((BASE_DIR / "docs").glob("*.md")))
+}
+# All of the project's prose: also what people read who change the code.
+DOCUMENTS = {str(path.relative_to(BASE_DIR)): path.read_text() for path in sorted(BASE_DIR.glob("*.md"))} | PAGES
+for _path in sorted((BASE_DIR / "bench").glob("*.md")):
+    DOCUMENTS[str(_path.relative_to(BASE_DIR))] = _path.read_text()
+
+
+def blocks(language: str, page: str = "") -> list[str]:
+    """The fenced blocks of a language, in one page or, without a name, in all of them."""
+    texts = [PAGES[page]] if page else PAGES.values()
+    return [block for text in texts for _, found, block in FENCED.findall(text) if found == language]
+
+
+def section(heading: str) -> str:
+    """The text below a heading (`## Errors`), up to the next one of its level or above it.
+
+    Raises:
+        AssertionError: not exactly one page has the heading.
+    """
+    level = len(heading) - len(heading.lstrip("#"))
+    found = [text.partition(f"\n{heading}\n")[2] for text in PAGES.values() if f"\n{heading}\n" in text]
+    assert len(found) == 1, heading
+    return re.split(rf"\n#{{1,{level}}} ", found[0])[0]
+
+
+def rows_of(heading: str, text: str = "") -> list[list[str]]:
+    """The cells of the one table whose heading row starts so, in `text` or in all pages.
+
+    Raises:
+        AssertionError: there is none, or more than one.
+    """
+    tables = (text or "\n".join(PAGES.values())).split(f"\n| {heading} |")[1:]
+    assert len(tables) == 1, heading
+    lines = tables[0].partition("\n\n")[0].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+
+
+def anchors(text: str) -> set[str]:
+    """The names by which a page's headings can be linked to, as GitHub makes them."""
+    seen: Counter[str] = Counter()
+    names = set()
+    for heading in re.findall(r"^#+ +(.*)$", FENCED.sub("", text), re.MULTILINE):
+        words = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", heading)
+        name = re.sub(r"[^\w\- ]", "", words.strip().lower()).replace(" ", "-")
+        names.add(f"{name}-{seen[name]}" if seen[name] else name)
+        seen[name] += 1
+    return names
+
+
+def links(text: str) -> list[str]:
+    """The targets of a page's links and pictures, outside of code."""
+    plain = re.sub(r"`[^`\n]*`", "", FENCED.sub("", text))
+    return re.findall(r"\]\(([^()\s]+)\)", plain)
+
+
+def variables(tmp_path: Path, response_id: str) -> dict[str, str]:
+    """What the environment of an example has."""
+    return {"HOME": str(tmp_path), "KEY": SECURITY_KEY, "TOKEN": ACCESS_TOKEN, "ID": response_id}
+
+
+def run_curls(script: str, gateway: Gateway, tmp_path: Path, response_id: str = "") -> list[int]:
+    """Runs a shell example and returns the statuses of its answers.
+
+    The shell is restricted, `curl` is its only program, and whatever host that names, it talks to `gateway`.
+    """
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    statuses = tmp_path / "statuses"
+    connect = f"--connect-to ::{gateway.url.removeprefix('http://')} --noproxy '*' --proto =http --max-time {PATIENCE}"
+    report = r"--write-out '%{stderr}%{http_code}\n'"
+    curl = programs / "curl"
+    curl.write_text(
+        f'#!/bin/sh\nexec {shutil.which("curl")} -q -sS --fail-with-body {connect} {report} "$@" 2>> {statuses}\n'
+    )
+    curl.chmod(0o700)
+    (tmp_path / "audio.mp3").write_bytes(b"ID3" + bytes(1000))
+    done = subprocess.run(
+        ["/bin/bash", "--restricted", "-e", "-c", script],
+        cwd=tmp_path,
+        env={**variables(tmp_path, response_id), "PATH": str(programs)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE * 2,
+        check=False,
+    )
+    said = statuses.read_text() if statuses.exists() else ""
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}\n{said}"
+    assert done.stderr == ""
+    return [int(line) for line in said.splitlines()]
