@@ -51,7 +51,7 @@ from proxyapi.streams.relay import (
 from proxyapi.upstream.client import UpstreamAnswer, UpstreamRequest
 from proxyapi.upstream.passed_headers import pass_up, without_encoding
 from proxyapi.v1.list_filter import Keeps, own_page
-from usage.answers.answer import begins_object
+from usage.answers.reader import begins_object
 
 # Of the streams of each family of routes; others' are told of errors in `ERROR_OBJECT`.
 DIALECTS = {"responses": RESPONSES, "chat/completions": CHAT, "completions": CHAT}
