@@ -20,7 +20,7 @@ from django.http.response import HttpResponseBase
 
 from proxyapi.call.record import Call
 from proxyapi.exceptions import ProxyError, UpstreamTruncated
-from proxyapi.streams import injected_usage, sse
+from proxyapi.streams import sse
 from proxyapi.upstream.client import UpstreamAnswer
 from usage.answers import event_stream
 from usage.answers.event_stream import BOM
@@ -46,10 +46,8 @@ class Dialect:
 
 
 RESPONSES = Dialect(sse.responses_error, must_end=True)
-RESPONSES_WITH_DONE = Dialect(sse.responses_error, trailer=sse.DONE, must_end=True)
 ERROR_OBJECT = Dialect(sse.error_object)  # transcripts, speech, images
 CHAT = Dialect(sse.error_object, must_end=True)
-CHAT_WITHOUT_USAGE = Dialect(sse.error_object, shown=injected_usage.take_out, must_end=True)
 
 
 @cache

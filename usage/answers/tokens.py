@@ -53,6 +53,11 @@ def read_counts(usage: Mapping[str, object]) -> dict[str, int | float]:
     }
 
 
+def whole_count(value: object) -> int:
+    """Returns a count as a whole number, rounded up; 0 for a value that is no count."""
+    return math.ceil(value) if is_count(value) else 0
+
+
 def input_details(usage: Mapping[str, object]) -> Mapping[str, object]:
     """Returns the object in which usage states of what kinds its input tokens are; empty if it has none."""
     return _first_object(usage, "prompt_tokens_details", "input_tokens_details", "input_token_details")

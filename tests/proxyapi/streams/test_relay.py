@@ -15,10 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxyapi.exceptions import ProxyError
+from proxyapi.simple.responses import RESPONSES_WITH_DONE
 from proxyapi.streams.relay import (
-    CHAT_WITHOUT_USAGE,
     RESPONSES,
-    RESPONSES_WITH_DONE,
     BodyRelay,
     Dialect,
     EventRelay,
@@ -27,6 +26,7 @@ from proxyapi.streams.relay import (
 from proxyapi.streams.sse import DONE
 from proxyapi.upstream.client import UpstreamAnswer
 from proxyapi.upstream.connection import Connection
+from proxyapi.v1.views import CHAT_WITHOUT_USAGE
 from tests.proxyapi.streams.test_sse import split
 from tests.support.servers.gateway import PATIENCE
 from usage.answers.reader import AnswerReader
