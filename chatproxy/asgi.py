@@ -34,8 +34,8 @@ from proxyapi.object_owners import ownership  # noqa: E402  (after Django is set
 from proxyapi.strangers.body_memory import stranger_budget  # noqa: E402  (after Django is set up)
 from proxyapi.upstream import client as upstream  # noqa: E402  (after Django is set up)
 from usage.ledger import ledger  # noqa: E402  (after Django is set up)
-from usage.live.status import worker_state  # noqa: E402  (after Django is set up)
-from usage.live.worker_files import Worker  # noqa: E402  (after Django is set up)
+from usage.live.status import build_report  # noqa: E402  (after Django is set up)
+from usage.live.worker_files import WorkerFile  # noqa: E402  (after Django is set up)
 from usage.money.reservations import reservations  # noqa: E402  (after Django is set up)
 
 # An export is an ordinary iterator, which Django's handler reads whole.
@@ -65,7 +65,7 @@ async def application(scope: Mapping[str, Any], receive: Receive, send: Send) ->
 
 async def run_lifespan(receive: Receive, send: Send) -> None:
     await receive()
-    worker = Worker(say_how_we_are)
+    worker = WorkerFile(say_how_we_are)
     try:
         ledger.start()
         worker.start()
@@ -108,7 +108,7 @@ def say_how_we_are() -> dict[str, Any]:
         "redis_away_seconds": limiter.away_seconds,
         "stranger_bytes": stranger_budget.held,
     }
-    return worker_state(in_flight=capacity.in_flight, draining=capacity.draining, gauges=gauges)
+    return build_report(in_flight=capacity.in_flight, draining=capacity.draining, gauges=gauges)
 
 
 def begin_drain() -> None:
