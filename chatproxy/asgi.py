@@ -25,18 +25,17 @@ from chatproxy.pages.django_gate import DjangoGate  # noqa: E402  (after Django 
 from chatproxy.processes.shutdown import run_steps  # noqa: E402  (after Django is set up)
 from chatproxy.root_path import RootPath  # noqa: E402  (after Django is set up)
 from proxyapi.call.background_responses import watch_pending  # noqa: E402  (after Django is set up)
+from proxyapi.call.caller_connection import Receive, Send  # noqa: E402  (after Django is set up)
 from proxyapi.call.capacity import capacity  # noqa: E402  (after Django is set up)
-from proxyapi.call.request_body import Receive  # noqa: E402  (after Django is set up)
 from proxyapi.dispatch.handler import CallHandler  # noqa: E402  (after Django is set up)
 from proxyapi.keys.keyring import keyring  # noqa: E402  (after Django is set up)
 from proxyapi.limits.limiter import limiter  # noqa: E402  (after Django is set up)
 from proxyapi.object_owners import ownership  # noqa: E402  (after Django is set up)
 from proxyapi.strangers.body_memory import stranger_budget  # noqa: E402  (after Django is set up)
-from proxyapi.streams.sending import Send  # noqa: E402  (after Django is set up)
 from proxyapi.upstream import client as upstream  # noqa: E402  (after Django is set up)
 from usage.ledger import ledger  # noqa: E402  (after Django is set up)
-from usage.live.status import worker_state  # noqa: E402  (after Django is set up)
-from usage.live.worker_files import Worker  # noqa: E402  (after Django is set up)
+from usage.live.status import build_report  # noqa: E402  (after Django is set up)
+from usage.live.worker_files import WorkerFile  # noqa: E402  (after Django is set up)
 from usage.money.reservations import reservations  # noqa: E402  (after Django is set up)
 
 # An export is an ordinary iterator, which Django's handler reads whole.
@@ -66,7 +65,7 @@ async def application(scope: Mapping[str, Any], receive: Receive, send: Send) ->
 
 async def run_lifespan(receive: Receive, send: Send) -> None:
     await receive()
-    worker = Worker(say_how_we_are)
+    worker = WorkerFile(say_how_we_are)
     try:
         ledger.start()
         worker.start()
@@ -109,7 +108,7 @@ def say_how_we_are() -> dict[str, Any]:
         "redis_away_seconds": limiter.away_seconds,
         "stranger_bytes": stranger_budget.held,
     }
-    return worker_state(in_flight=capacity.in_flight, draining=capacity.draining, gauges=gauges)
+    return build_report(in_flight=capacity.in_flight, draining=capacity.draining, gauges=gauges)
 
 
 def begin_drain() -> None:

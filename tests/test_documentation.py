@@ -32,7 +32,7 @@ from tests.support.documentation import (
     section,
     variables,
 )
-from tests.support.servers.gateway import PATIENCE, Gateway
+from tests.support.servers.gateway import ACCESS_TOKEN, PATIENCE, Gateway
 
 README = PAGES["README.md"]
 MOST_LINES = 250  # of README: what a newcomer reads before the first call
@@ -167,6 +167,14 @@ def test_the_error_table_is_that_of_the_code() -> None:
 def test_the_fields_of_every_call_are_those_taken_out() -> None:
     rows = rows_of("field | type | required | meaning", section("### Fields of every call"))
     assert {row[0].strip("`") for row in rows} == OURS - {"access_token"}
+
+
+def test_the_table_of_metrics_is_that_of_the_page(gateway: Gateway) -> None:
+    page = gateway.http.get("/metrics", params={"access_token": ACCESS_TOKEN})
+    shown = set(re.findall(r"^# TYPE (\w+)", page.text, re.MULTILINE))
+    documented = {row[0].strip("`") for row in rows_of("metric | labels | meaning")}
+    assert shown <= documented
+    assert documented - shown <= {"chatproxy_upstream_up"}  # not known before the first call
 
 
 def test_the_start_errors_are_those_of_the_code() -> None:
