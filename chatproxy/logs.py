@@ -21,7 +21,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from chatproxy import environment
-from usage.bodies.redaction import redact
+from usage.kept_bodies.redaction import redact
 
 ELIDED = "…"
 MAX_WORDS = 300  # characters of an exception's words

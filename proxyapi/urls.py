@@ -6,7 +6,7 @@ from django.urls import path, re_path
 
 from proxyapi.pages import docs, monitoring, reports
 from proxyapi.pages import index as pages
-from proxyapi.simple import audio, chat, responses
+from proxyapi.simple import audio, chat, health, responses
 from proxyapi.v1 import views as v1
 
 # OpenAI's ids are letters, digits, `_` and `-`; nothing else may become part of an upstream path.
@@ -29,8 +29,8 @@ urlpatterns = [
     path("chatgpt", chat.ChatGPTView.as_view()),
     path("openai/audio/transcriptions", audio.TranscriptionsView.as_view()),
     path("embeddings", chat.EmbeddingsView.as_view()),
-    path("health", monitoring.HealthView.as_view()),
-    path("health2", monitoring.Health2View.as_view()),
+    path("health", health.HealthView.as_view()),
+    path("health2", health.Health2View.as_view()),
     path("log", monitoring.LogView.as_view()),
     path("log_errors", monitoring.LogErrorsView.as_view()),
     path("metrics", reports.MetricsView.as_view()),

@@ -21,7 +21,7 @@ ONLY = {
 ORDER = {
     "usage": (
         "database",
-        "bodies",
+        "kept_bodies",
         "answers",
         "journal",
         "money",

@@ -32,7 +32,7 @@ from tests.support.documentation import (
     section,
     variables,
 )
-from tests.support.servers.gateway import PATIENCE, Gateway
+from tests.support.servers.gateway import ACCESS_TOKEN, PATIENCE, Gateway
 
 README = PAGES["README.md"]
 MOST_LINES = 250  # of README: what a newcomer reads before the first call
@@ -41,6 +41,11 @@ CURLS = [block for block in blocks("bash") if "curl" in block]
 # What the examples of docs/api.md begin with; those that import what they need stand alone.
 PREAMBLE = blocks("python", "docs/api.md")[0]
 PYTHONS = [block for block in blocks("python") if block != PREAMBLE]
+PACKAGES = ("chatproxy", "proxyapi", "usage")
+MODULE = re.compile(
+    r"(?<![\w./-])(?:chatproxy|proxyapi|usage|bench)(?!\.(?:view|add|change)_)(?:\.[a-zA-Z_]\w*)+(?![\w/])"
+)
+FILE = re.compile(r"(?<![\w./-])(?:chatproxy|proxyapi|usage|bench|tests)/[\w/]+\.\w+")
 COMMANDS = {"keys": "proxyapi", "ledger": "usage", "serve": "chatproxy"}
 
 
@@ -164,6 +169,14 @@ def test_the_fields_of_every_call_are_those_taken_out() -> None:
     assert {row[0].strip("`") for row in rows} == OURS - {"access_token"}
 
 
+def test_the_table_of_metrics_is_that_of_the_page(gateway: Gateway) -> None:
+    page = gateway.http.get("/metrics", params={"access_token": ACCESS_TOKEN})
+    shown = set(re.findall(r"^# TYPE (\w+)", page.text, re.MULTILINE))
+    documented = {row[0].strip("`") for row in rows_of("metric | labels | meaning")}
+    assert shown <= documented
+    assert documented - shown <= {"chatproxy_upstream_up"}  # not known before the first call
+
+
 def test_the_start_errors_are_those_of_the_code() -> None:
     base = environment.BASE_DIR
     sources = [*(base / "chatproxy").rglob("*.py"), base / "usage/database/clock.py", base / "Makefile"]
@@ -203,6 +216,15 @@ def test_every_command_of_the_project_is_real(name: str) -> None:
             parser.parse_args(shlex.split(arguments, comments=True))
         else:
             assert command == "changepassword"
+
+
+def test_a_term_of_the_glossary_is_defined_once_and_used() -> None:
+    """In the code or in the pages, as a word or as a part of a name; a term that nobody uses is taken out."""
+    terms = [row[0] for row in rows_of("term | meaning", DOCUMENTS["ARCHITECTURE.md"])]
+    assert terms == sorted(set(terms))
+    sources = [path.read_text() for name in PACKAGES for path in (environment.BASE_DIR / name).rglob("*.py")]
+    text = re.sub(r"[_\s]+", " ", " ".join([*sources, *PAGES.values()])).lower()
+    assert [term for term in terms if not re.search(rf"\b{term.lower()}s?\b", text)] == []
 
 
 def test_readme_is_short() -> None:
@@ -247,6 +269,18 @@ def test_an_anchor_is_made_as_github_makes_it(heading: str, anchor: str) -> None
 
 def test_headings_of_one_name_have_anchors_of_their_own() -> None:
     assert anchors("# One\n\n```\n# no heading\n```\n\n# One\n") == {"one", "one-1"}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_module_that_it_names_is_there(name: str) -> None:
+    """As a dotted name, perhaps with something in the module behind it, or as a path. Permissions are no modules."""
+    code = " ".join(re.findall(r"`([^`\n]+)`", DOCUMENTS[name]))
+    for dotted in MODULE.findall(code):
+        path = environment.BASE_DIR / dotted.replace(".", "/")
+        modules = (path, path.with_suffix(".py"), path.parent.with_suffix(".py"))
+        assert any(module.exists() for module in modules), dotted
+    for file in FILE.findall(code):
+        assert (environment.BASE_DIR / file).exists(), file
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

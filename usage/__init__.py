@@ -31,13 +31,13 @@
 Exactly once is "at least once" (the shipper reads a segment again after a crash) and a unique id (the insert returns
 only the rows that it really inserted; sums are added from those, in the same transaction).
 
-Before the journal, `bodies` redacts and shortens what is kept of a call's bodies, and `answers` reads what an answer
-says: text, tokens, errors, new objects. Beside it, `upkeep` forgets what is past its time, verifies and rebuilds.
+Before the journal, `kept_bodies` redacts and shortens the bodies of a call, and `answers` reads upstream's answer: its
+text, tokens, errors, new objects. Beside the journal, `upkeep` deletes what is past its time, verifies and rebuilds.
 
 At this level: the tables (`models`), `ledger`, the counters of this process (`counters`), request ids and their time
 (`ids`), IP addresses in one form (`addresses`), custom prices (`own_prices`).
 
-Imports run down only: the modules of this level (but `ledger` and `admin`) ← database ← bodies ← answers ← journal ←
-money ← sums ← shipping ← upkeep ← `ledger` ← live ← page_data ← pages ← `admin`. This package imports neither
+Imports run down only: the modules of this level (but `ledger` and `admin`) ← database ← kept_bodies ← answers ←
+journal ← money ← sums ← shipping ← upkeep ← `ledger` ← live ← page_data ← pages ← `admin`. This package imports neither
 `proxyapi` nor `chatproxy`: it knows nothing of HTTP calls.
 """

@@ -6,6 +6,8 @@ request names in either. `large_bodies` runs the work on large bodies in a threa
 `decoding` decodes content encodings (gzip and others) in bounded steps; `request_encoding` says which a request may
 have.
 
-Nothing here knows a key, a call or a view. Imports: `proxyapi.exceptions`, and `usage.bodies.kept_bodies` for the parts
-of forms.
+`usage.kept_bodies` is about something else: what the ledger keeps of a body, after the call.
+
+Nothing here knows a key, a call or a view. Imports: `proxyapi.exceptions`, and `usage.kept_bodies.excerpts` for the
+parts of forms.
 """

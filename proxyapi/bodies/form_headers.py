@@ -37,7 +37,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from proxyapi.exceptions import BadForm
-from usage.bodies.kept_bodies import Part
+from usage.kept_bodies.excerpts import PartExcerpt
 
 MAX_HEADERS = 8  # in a part; clients send up to four
 MAX_HEAD_BYTES = 4096
@@ -90,7 +90,7 @@ def read_boundary(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 class PartHead(NamedTuple):
     """What a part's headers say: the part, the size of its content if they say it, whether it must be ASCII."""
 
-    part: Part
+    part: PartExcerpt
     size: int | None
     is_ascii: bool
 
@@ -114,7 +114,7 @@ def read_part_head(block: bytes) -> PartHead:
     size = headers.get("content-length")
     if size is not None and not _SIZE.fullmatch(size):
         raise BadForm("a part has a malformed Content-Length")
-    part = Part(name=name, file_name=file_name, media_type=media_type.encode())
+    part = PartExcerpt(name=name, file_name=file_name, media_type=media_type.encode())
     return PartHead(part, None if size is None else int(size), is_ascii=not charsets <= _UTF_8)
 
 

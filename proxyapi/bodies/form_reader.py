@@ -20,7 +20,7 @@ from urllib.parse import unquote, unquote_plus
 
 from proxyapi.bodies.form_headers import MAX_HEAD_BYTES, PartHead, read_boundary, read_part_head
 from proxyapi.exceptions import BadForm
-from usage.bodies.kept_bodies import Part
+from usage.kept_bodies.excerpts import PartExcerpt
 
 MAX_PARTS = 128  # an image edit has at most 16 images and some twenty fields; with MAX_KEPT_BYTES it bounds the memory
 MAX_KEPT_BYTES = 64 * 1024  # of one field
@@ -45,7 +45,7 @@ class FormReader:
 
     def __init__(self, headers: Iterable[tuple[bytes, bytes]], *, keeps_all: bool = False) -> None:
         """Reads the boundary from the request's headers; raises `BadForm`."""
-        self.parts: list[Part] = []
+        self.parts: list[PartExcerpt] = []
         self.end_size = 0  # how many bytes have come since the line of the last boundary began; 0: it has not come
         self._keeps_all = keeps_all
         self._mark = b"--" + read_boundary(headers)
@@ -177,7 +177,7 @@ class FormReader:
         if field_path(name)[-1] in SINGLE_FIELDS:
             self._check_value(name, part)
 
-    def _check_name(self, part: Part) -> None:
+    def _check_name(self, part: PartExcerpt) -> None:
         """Raises `BadForm` if a field that policy reads is given twice, or as something else than text."""
         name = part.name.decode()
         path = field_path(name)
@@ -192,7 +192,7 @@ class FormReader:
             raise BadForm(f"'{path[-1]}' is given twice", param=name[:200])
         self._seen.add(path)
 
-    def _check_value(self, name: str, part: Part) -> None:
+    def _check_value(self, name: str, part: PartExcerpt) -> None:
         """Raises `BadForm` if servers could read the field's value differently."""
         try:
             text = part.content.decode()

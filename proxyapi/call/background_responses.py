@@ -26,9 +26,9 @@ from proxyapi.exceptions import UpstreamFailure
 from proxyapi.threads import in_own_thread
 from proxyapi.upstream import client
 from proxyapi.upstream.client import UpstreamRequest
-from usage.answers.answer import TERMINAL_STATUSES, UNFINISHED, Answer
-from usage.answers.made_objects import MOST_RECORDED, MadeObjects
-from usage.answers.row_texts import short, stated_facts
+from usage.answers.created_ids import MAX_RECORDED_IDS, CreatedIds
+from usage.answers.reader import TERMINAL_STATUSES, UNFINISHED_STATUSES, AnswerReader
+from usage.answers.row_texts import answer_columns, column_text
 from usage.ledger import ledger
 from usage.models import Outcome, PendingResponse, Request, UsageSource
 from usage.shipping.response_usage import ROUTES, forget_pending, lease_pending, postpone
@@ -86,10 +86,10 @@ async def ask(response: PendingResponse) -> None:
         await in_own_thread(lambda: _forget(response))
     if looked.status != 200:
         return
-    answer = Answer()
-    answer.objects = MadeObjects(is_creating=False, lasts=False)
+    answer = AnswerReader()
+    answer.created = CreatedIds(is_creating=False, lasts=False)
     answer.read_body(body)
-    if answer.response_status in UNFINISHED:
+    if answer.response_status in UNFINISHED_STATUSES:
         await in_own_thread(lambda: _postpone(response))
         return
     if answer.usage is None and answer.response_status not in TERMINAL_STATUSES:
@@ -98,13 +98,13 @@ async def ask(response: PendingResponse) -> None:
     secrets = own_secrets()
     row = {
         "incoming_request_id": str(response.request_id),
-        **stated_facts(answer, looked.request_id, secrets),
+        **answer_columns(answer, looked.request_id, secrets),
         "response_id": response.response_id,
         "key_name": response.key_name,
         "method": "GET",
         "route": maker.route,
         "request_model": maker.request_model,
-        "response_model": short(answer.model, 200, secrets),
+        "response_model": column_text(answer.model, 200, secrets),
         "status": looked.status,
         "outcome": Outcome.SUCCESS,
         "started_at": started_at,
@@ -113,7 +113,7 @@ async def ask(response: PendingResponse) -> None:
         **answer.counts,
         "usage_source": UsageSource.EXACT if answer.usage is not None else UsageSource.UNKNOWN,
         "tags": [*maker.tags, "background"],
-        "objects": answer.objects.take_new()[:MOST_RECORDED],
+        "objects": answer.created.take_new()[:MAX_RECORDED_IDS],
         "objects_last": False,
     }
     ledger.record_look(str(uuid7()), row)

@@ -20,7 +20,7 @@ from proxyapi.bodies.form_reader import FormReader
 from proxyapi.bodies.json_members import Member
 from proxyapi.call.uploads import check_file
 from proxyapi.exceptions import BadForm, BadJSON, BodyTooLarge
-from usage.bodies.kept_bodies import Part
+from usage.kept_bodies.excerpts import PartExcerpt
 
 
 class JSONObjectParser(BaseParser):
@@ -60,7 +60,7 @@ class FormParser(BaseParser):
         return DataAndFiles(fields, files)
 
 
-def uploaded_file(part: Part, file_name: str) -> InMemoryUploadedFile | None:
+def uploaded_file(part: PartExcerpt, file_name: str) -> InMemoryUploadedFile | None:
     """The file of a form's part, without the folders in its name; None if it has no name."""
     base_name = "".join(filter(str.isprintable, re.split(r"[/\\]", file_name)[-1]))
     if base_name in {"", ".", ".."}:

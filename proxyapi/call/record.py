@@ -18,13 +18,14 @@ from proxyapi.limits import limit_headers
 from proxyapi.object_owners.new_objects import NewObjects
 from proxyapi.upstream.locations import location_down
 from usage.addresses import plain_address
-from usage.answers.answer import WANTED, WANTED_OF_OBJECTS, Answer, parse_body
-from usage.answers.answer_text import AnswerText
-from usage.answers.row_texts import short, stated_facts
+from usage.answers.errors import NO_ERROR
+from usage.answers.reader import READ_MEMBERS, READ_MEMBERS_AND_IDS, AnswerReader, parse_body
+from usage.answers.row_texts import answer_columns, column_text
+from usage.answers.streamed_text import StreamedText
 from usage.answers.tokens import estimate_counts
-from usage.bodies.kept_bodies import keep_body, keep_parts, text_size, text_size_of_parts
-from usage.bodies.redaction import redact, redact_answer, redact_exact
 from usage.journal import writer
+from usage.kept_bodies.excerpts import body_excerpt, form_excerpt, text_size, text_size_of_parts
+from usage.kept_bodies.redaction import redact, redact_answer, redact_exact
 from usage.ledger import ledger
 from usage.models import Outcome, UsageSource
 
@@ -59,7 +60,7 @@ class Call:
         self.response_size = 0
         self.response_type = ""
         self.pollable = False  # whether we may ask upstream about it later: not with a key that is the caller's own
-        self.answer = Answer()
+        self.answer = AnswerReader()
         self.upstream_request_id = ""
         self.response_bytes = 0
         self.sent_upstream_at: float | None = None
@@ -101,8 +102,8 @@ class Call:
     def answered(self, answer: UpstreamAnswer) -> None:
         """Upstream's head is here."""
         if answer.status >= 300:
-            self.answer.objects = None
-        elif (objects := self.answer.objects) is not None and objects.is_in_location:
+            self.answer.created = None
+        elif (objects := self.answer.created) is not None and objects.is_in_location:
             objects.read_location(answer.passed_headers().get("location", ""))
             self._own()
         self.upstream_request_id = answer.request_id
@@ -112,12 +113,12 @@ class Call:
         """The answer is a stream of events: its text is put together as they pass."""
         self.stream = True
         limit = settings.LOG_BODY_BYTES if self.log_bodies != "none" else 0
-        self.answer.text = AnswerText(limit, self.secrets)
+        self.answer.text = StreamedText(limit, self.secrets)
 
     async def read_answer(self, body: bytes) -> None:
         """The answer is this body. Its usage becomes known even if the caller leaves meanwhile."""
         self.response_body, self.response_size = body, len(body)
-        wanted = WANTED if self.answer.objects is None else WANTED_OF_OBJECTS
+        wanted = READ_MEMBERS if self.answer.created is None else READ_MEMBERS_AND_IDS
         await large_bodies.run_to_the_end(len(body), parse_body, body, wanted, then=self._read_parsed)
 
     def _read_parsed(self, answer: dict[str, Any]) -> None:
@@ -137,7 +138,7 @@ class Call:
 
     def _own(self) -> None:
         """What is made is its key's before anybody hears of it."""
-        objects = self.answer.objects
+        objects = self.answer.created
         if objects is not None and objects.new:
             self.new_objects.record(objects, self.key_name)
 
@@ -167,7 +168,7 @@ class Call:
         if self.ended or not self.key_name:
             return
         self.ended = True
-        row = self._row(outcome, self.told_status or status) | self.new_objects.columns(self.answer.objects)
+        row = self._row(outcome, self.told_status or status) | self.new_objects.columns(self.answer.created)
         if self.log_bodies == "all" or (self.log_bodies == "errors" and outcome != Outcome.SUCCESS):
             row |= self._kept_bodies or self._bodies(min(settings.LOG_BODY_BYTES, MOST_KEPT_AT_ONCE))
         ledger.end(self.request.request_id, row)
@@ -227,7 +228,7 @@ class Call:
             "route": self.route,
             "started_at": datetime.fromtimestamp(request.arrived_at, UTC),
             "client_address": plain_address(request.META.get("REMOTE_ADDR", "")),
-            "user_agent": short(request.META.get("HTTP_USER_AGENT", ""), 300, self.secrets),
+            "user_agent": column_text(request.META.get("HTTP_USER_AGENT", ""), 300, self.secrets),
             "tags": list(self.tags),
             **self._learned(),
         }
@@ -235,26 +236,26 @@ class Call:
     def _learned(self) -> dict[str, Any]:
         """What may become known only while the call is on its way."""
         return {
-            "request_model": short(self.model, 200, self.secrets),
+            "request_model": column_text(self.model, 200, self.secrets),
             "stream": self.stream,
             "request_bytes": self.request.incoming_body.size,
         }
 
     def _row(self, outcome: Outcome, status: int | None) -> dict[str, Any]:
         answer = self.answer
-        error = answer.error or {}
+        error = answer.error or NO_ERROR
         counts, source = self._usage()
         return {
             **(self._facts() if self._begun is None else self._begun | self._learned()),
-            **stated_facts(answer, self.upstream_request_id, self.secrets),
-            "response_status": short(answer.response_status, 50, self.secrets),
+            **answer_columns(answer, self.upstream_request_id, self.secrets),
+            "response_status": column_text(answer.response_status, 50, self.secrets),
             "pollable": self.pollable,
-            "response_model": short(answer.model, 200, self.secrets),
+            "response_model": column_text(answer.model, 200, self.secrets),
             "status": status,
             "outcome": outcome,
-            "error_type": short(error.get("type", ""), 200, self.secrets),
-            "error_code": short(error.get("code", ""), 200, self.secrets),
-            "error_message": short(error.get("message", ""), 2000, self.secrets),
+            "error_type": column_text(error["type"], 200, self.secrets),
+            "error_code": column_text(error["code"], 200, self.secrets),
+            "error_message": column_text(error["message"], 2000, self.secrets),
             **self._timings(),
             "response_bytes": self.response_bytes,
             **counts,
@@ -280,13 +281,13 @@ class Call:
         if self.answer.text is not None:
             answer = self.answer.text.text(limit)
         else:
-            answer = keep_body(self.response_body, self.response_type, limit, self.secrets, size=self.response_size)
+            answer = body_excerpt(self.response_body, self.response_type, limit, self.secrets, size=self.response_size)
         return {"request_body": self._asked(limit, self.secrets), "response_body": answer}
 
     def _asked(self, limit: int, secrets: tuple[str, ...]) -> str:
         if self.form is not None:
-            return keep_parts(self.form.parts, limit, secrets)
-        return keep_body(self.request.raw_body, str(self.request.META.get("CONTENT_TYPE", "")), limit, secrets)
+            return form_excerpt(self.form.parts, limit, secrets)
+        return body_excerpt(self.request.raw_body, str(self.request.META.get("CONTENT_TYPE", "")), limit, secrets)
 
     def _asked_size(self) -> int:
         """Returns about how many bytes of text the request has, for an estimate of its input tokens."""

@@ -18,7 +18,7 @@ from proxyapi.bodies.request_encoding import BodyDecoder, TooLarge
 from proxyapi.call.request_body import RequestBody
 from proxyapi.exceptions import BadForm, BodyTooLarge
 from proxyapi.limits.cost_ceiling import Form
-from usage.bodies.kept_bodies import Part
+from usage.kept_bodies.excerpts import PartExcerpt
 
 STEPS_AT_ONCE = 8  # of 64 KiB
 
@@ -48,7 +48,7 @@ class FormUpload:
         return self._body.complete
 
     @property
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[PartExcerpt]:
         """Those that have come so far; of a field, the beginning of its text."""
         return self._reader.parts
 
@@ -128,7 +128,7 @@ class FormUpload:
         self._checked = len(parts)
 
 
-def check_file(part: Part) -> None:
+def check_file(part: PartExcerpt) -> None:
     """Raises `BodyTooLarge` for a file over `MAX_UPLOAD_BYTES`, also when it has come only so far."""
     if part.file_name is not None and part.size > settings.MAX_UPLOAD_BYTES:
         name = part.name.decode("utf-8", "replace")[:64]

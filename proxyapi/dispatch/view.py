@@ -262,7 +262,7 @@ class CallView(ProxyView):
         if request.content is not None and request.body is None:
             raise TypeError("a request with content says what is in it, for its objects' owners to be checked")
         access = await object_access.check(request, cast(ProxyRequest, self.request).caller)
-        self.call.answer.objects = access.made
+        self.call.answer.created = access.made
         self.call.new_objects.exclude(access.named)
         loops.check_key(request.credentials.api_key)
         self.call.sent_with(request.credentials)

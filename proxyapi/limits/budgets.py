@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from proxyapi.bodies import large_bodies
 from proxyapi.exceptions import BudgetExceeded, BudgetUnavailable, ModelNotPriced
 from proxyapi.limits.cost_ceiling import Ceiling, Document, Form, ceiling_of
-from usage.answers.answer import UNFINISHED
+from usage.answers.reader import UNFINISHED_STATUSES
 from usage.ledger import ledger
 from usage.money.prices import highest_cost, price_call
 from usage.money.reservations import Away, Standing, Wanted, reservations
@@ -40,7 +40,7 @@ class Hold:
 
     def settle(self, row: Mapping[str, Any]) -> None:
         """The call has ended with this row. A response that goes on in the background goes on holding."""
-        if row["response_status"] in UNFINISHED and row["pollable"]:
+        if row["response_status"] in UNFINISHED_STATUSES and row["pollable"]:
             return
         cost, _ = price_call(row, ledger.own_prices or ())
         reservations.settle(self.request_id, cost or Decimal(0))

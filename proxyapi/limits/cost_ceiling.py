@@ -185,7 +185,7 @@ class Asked:
 
     def count(self, *names: str, otherwise: int) -> int:
         """The highest whole number under these names."""
-        return max((value for value in self.values(*names) if _is_count(value)), default=otherwise)
+        return max((value for value in self.values(*names) if _is_positive_integer(value)), default=otherwise)
 
     @property
     def text_tokens(self) -> int:
@@ -291,7 +291,8 @@ def _sound_tokens(size: int) -> int:
     return math.ceil(size / SOUND_BYTES_PER_SECOND * SOUND_TOKENS_PER_SECOND)
 
 
-def _is_count(value: Any) -> bool:
+def _is_positive_integer(value: object) -> bool:
+    """Returns whether a request's number counts for its ceiling; one without bound does, so that it is refused."""
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 

@@ -32,7 +32,7 @@ from proxyapi.object_owners.object_places import (
     Reference,
     Text,
 )
-from usage.answers.made_objects import is_object_id
+from usage.answers.created_ids import is_object_id
 
 MOST_NAMED = 10_000  # ids in one request
 LONGEST_KEPT_NAME = 64

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from proxyapi.object_owners import ownership
-from usage.answers.made_objects import MOST_RECORDED, MadeObjects
+from usage.answers.created_ids import MAX_RECORDED_IDS, CreatedIds
 
 
 class NewObjects:
@@ -21,15 +21,15 @@ class NewObjects:
         if named:
             self._named = self._named.union(named)
 
-    def record(self, objects: MadeObjects, key_name: str) -> None:
+    def record(self, objects: CreatedIds, key_name: str) -> None:
         """Makes `key_name` the owner of what has been read of the answer since the last time."""
         for object_id in objects.take_new():
             if object_id not in self._named:
                 ownership.remember(object_id, key_name)
                 self._made.append(object_id)
 
-    def columns(self, objects: MadeObjects | None) -> dict[str, Any]:
+    def columns(self, objects: CreatedIds | None) -> dict[str, Any]:
         """What the call's record says of them, for `usage.shipping.stored_objects`; nothing for most calls."""
         if not self._made or objects is None:
             return {}
-        return {"objects": self._made[:MOST_RECORDED], "objects_last": objects.lasts}
+        return {"objects": self._made[:MAX_RECORDED_IDS], "objects_last": objects.lasts}

@@ -25,8 +25,8 @@ from proxyapi.object_owners.object_places import IN_PATHS, OTHER, READING_POSTS,
 from proxyapi.object_owners.ownership import owners_of
 from proxyapi.routes import Route, find_route
 from proxyapi.upstream.client import FormPart, UpstreamRequest
-from usage.answers.made_objects import MadeObjects, is_object_id
-from usage.bodies.kept_bodies import Part
+from usage.answers.created_ids import CreatedIds, is_object_id
+from usage.kept_bodies.excerpts import PartExcerpt
 
 # What a POST to these answers with is not kept upstream, or is kept only where `_kept_by` says so.
 NOT_KEPT = frozenset({
@@ -48,7 +48,7 @@ class Access:
     """What the check found. `named`: every id in the request; `made`: what to read of the answer, if anything."""
 
     named: frozenset[str] = frozenset()
-    made: MadeObjects | None = None
+    made: CreatedIds | None = None
 
 
 NOTHING = Access()
@@ -113,7 +113,7 @@ def _read_fields(form: Sequence[FormPart], named: NamedObjects) -> None:
         named.add_field(name, content.decode("utf-8", "replace") if file_name is None else None)
 
 
-async def check_form(parts: Sequence[Part], caller: Caller) -> frozenset[str]:
+async def check_form(parts: Sequence[PartExcerpt], caller: Caller) -> frozenset[str]:
     """The same for the fields of a form that is passed on as it arrives; returns the ids in it."""
     size = sum(len(part.content) for part in parts)
     named = await large_bodies.run(size, _read_form, parts, caller.name == BUILT_IN)
@@ -123,7 +123,7 @@ async def check_form(parts: Sequence[Part], caller: Caller) -> frozenset[str]:
     return frozenset({*named.references, *named.mentions})
 
 
-def _read_form(parts: Sequence[Part], may_be_odd: bool) -> NamedObjects:
+def _read_form(parts: Sequence[PartExcerpt], may_be_odd: bool) -> NamedObjects:
     """What the fields of a form name; in one that `may_be_odd`, faults are passed over."""
     named = NamedObjects(skips_faults=may_be_odd)
     for part in parts:
@@ -202,20 +202,20 @@ def _access(route: Route, request: UpstreamRequest, named: frozenset[str], *, is
     return Access(named, made) if named or made else NOTHING
 
 
-def _made(route: Route, request: UpstreamRequest, *, is_own: bool) -> MadeObjects | None:
+def _made(route: Route, request: UpstreamRequest, *, is_own: bool) -> CreatedIds | None:
     """How the answer is read for what the call makes; None if it makes nothing that upstream keeps."""
     if request.method != "POST":
         is_growing = request.method == "GET" and is_own and route.name in GROWING
-        return MadeObjects(is_creating=False, lasts=route.family.name != "responses") if is_growing else None
+        return CreatedIds(is_creating=False, lasts=route.family.name != "responses") if is_growing else None
     if route.name in NOT_KEPT or route.family.name == "models":
         return None
     if route.name == "/v1/chat/completions":
         stored, audio = _values(request.body, "store"), _values(request.body, "audio")
-        return MadeObjects(is_stored=any(stored), lasts=False) if any(stored) or any(audio) else None
+        return CreatedIds(is_stored=any(stored), lasts=False) if any(stored) or any(audio) else None
     if route.name == "/v1/responses":
         is_stored = [value for value in _values(request.body, "store") if value is not None] != [False]
-        return MadeObjects(is_stored=is_stored, lasts=any(_values(request.body, "conversation")))
-    return MadeObjects(lasts=route.family.name != "responses", is_in_location=route.name in IN_LOCATION)
+        return CreatedIds(is_stored=is_stored, lasts=any(_values(request.body, "conversation")))
+    return CreatedIds(lasts=route.family.name != "responses", is_in_location=route.name in IN_LOCATION)
 
 
 def _values(body: Body | None, name: str) -> list[Any]:

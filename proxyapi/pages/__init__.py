@@ -1,7 +1,7 @@
 """Pages and reports outside the API's calls: for visitors, monitors, programs and owners of keys.
 
 `index` (the front page, `/healthz`, `/readyz`), `docs` (`/docs`, `/openapi.json`), `monitoring` (what needs the access
-token: health of upstream, the log, the runtime), `reports` (`GET /usage`, `/metrics`). `my_usage` is the site that a
+token: the log, the runtime), `reports` (`GET /usage`, `/metrics`). `my_usage` is the site that a
 key opens for its owner; `key_usage` is what it, and the admin, show of one key. `page_headers` are the security headers
 of our pages.
 

@@ -1,4 +1,4 @@
-"""The pages behind `ACCESS_TOKEN`: is upstream well, what happened, what runs here."""
+"""The pages behind `ACCESS_TOKEN`: the newest calls, and what runs here. `proxyapi.simple.health` calls upstream."""
 
 from __future__ import annotations
 
@@ -9,52 +9,17 @@ from typing import Any, ClassVar
 import django
 from django.conf import settings
 from django.http import HttpResponse, JsonResponse
-from django.http.response import HttpResponseBase
 
 from proxyapi import openapi
 from proxyapi.call.call_request import ProxyRequest
 from proxyapi.call.capacity import capacity
 from proxyapi.dispatch.authentication import AccessTokenAuthentication
 from proxyapi.dispatch.throttling import OncePerTenSeconds
-from proxyapi.dispatch.view import ProxyView, TakesBody
+from proxyapi.dispatch.view import ProxyView
 from proxyapi.pages.page_headers import page, render
 from proxyapi.pages.reports import from_database
-from proxyapi.simple import chat_bodies
-from proxyapi.simple.chat import JSONCallView
 from usage.ledger import ledger
 from usage.page_data import newest_calls
-
-PROMPT = "Answer with the one word: ok"
-
-
-class HealthView(JSONCallView):
-    """`GET /health`: one real, minimal call through the `/chatgpt` path."""
-
-    authentication_classes = (AccessTokenAuthentication,)
-    throttle_classes = (OncePerTenSeconds,)
-    takes_body = TakesBody.NONE
-    route = "/health"
-    upstream_path = "/chat/completions"
-
-    @openapi.health
-    async def get(self, request: ProxyRequest) -> HttpResponseBase:
-        return await self.forward(self.upstream_request(request, self.body()), rewrite=chat_bodies.chatgpt_answer)
-
-    def body(self) -> dict[str, Any]:
-        return chat_bodies.chatgpt_body({"prompt": PROMPT})
-
-
-class Health2View(HealthView):
-    """`GET /health2`: the same through the `/openai` path."""
-
-    route = "/health2"
-
-    @openapi.health2
-    async def get(self, request: ProxyRequest) -> HttpResponseBase:
-        return await self.forward(self.upstream_request(request, self.body()))
-
-    def body(self) -> dict[str, Any]:
-        return {"model": settings.DEFAULT_MODEL, "messages": [{"role": "user", "content": PROMPT}]}
 
 
 class LogView(ProxyView):

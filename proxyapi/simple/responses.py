@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from django.http.response import HttpResponseBase
@@ -12,9 +13,12 @@ from proxyapi.call.call_request import ProxyRequest
 from proxyapi.dispatch.view import CallView, TakesBody
 from proxyapi.exceptions import BadRequest
 from proxyapi.simple.chat import JSONCallView
-from proxyapi.streams.relay import RESPONSES_WITH_DONE, resumed
+from proxyapi.streams import sse
+from proxyapi.streams.relay import RESPONSES, resumed
 from proxyapi.upstream.client import UpstreamRequest
 
+# A stream of `/openai2` ends with `[DONE]`, which OpenAI's own streams of responses do not have.
+RESPONSES_WITH_DONE = replace(RESPONSES, trailer=sse.DONE)
 # With one of these, upstream needs no `input`; with a prompt template, no `model` either.
 INPUT_SOURCES = ("prompt", "previous_response_id", "conversation")
 

@@ -22,7 +22,7 @@ from django.http import HttpResponse
 from proxyapi.exceptions import CallerGone, ProxyError, UpstreamFailure
 from proxyapi.streams import sse
 from proxyapi.streams.response_head import Head, head_of
-from usage.answers.error_words import body_error
+from usage.answers.errors import error_in_body
 
 if TYPE_CHECKING:
     from proxyapi.call.call_request import CallRequest
@@ -54,7 +54,7 @@ class EarlyStream:
         body = bytes(response.content)
         if response.status_code < HTTPStatus.MULTIPLE_CHOICES:
             return sse.event_of(body)
-        facts = body_error(body, response.status_code)
+        facts = error_in_body(body, response.status_code)
         if self._dialect.error_event is sse.error_object and sse.is_error_object(body):
             return sse.event_of(body)
         code = facts["code"] or f"http_{response.status_code}"

@@ -20,11 +20,11 @@ from django.http.response import HttpResponseBase
 
 from proxyapi.call.record import Call
 from proxyapi.exceptions import ProxyError, UpstreamTruncated
-from proxyapi.streams import injected_usage, sse
+from proxyapi.streams import sse
 from proxyapi.upstream.client import UpstreamAnswer
 from usage.answers import event_stream
-from usage.answers.answer import begins_object
 from usage.answers.event_stream import BOM
+from usage.answers.reader import begins_object
 from usage.models import Outcome
 
 SendNow = Callable[[bytes], bool]
@@ -41,15 +41,13 @@ class Dialect:
     error_event: Callable[[ProxyError, str, bytes], bytes]
     trailer: bytes = b""
     shown: Callable[[bytes], bytes] = unchanged
-    # Whether an answer of no events lacks its end. One of some tells by them (`Answer.must_end`).
+    # Whether an answer of no events lacks its end. One of some tells by them (`AnswerReader.must_end`).
     must_end: bool = False
 
 
 RESPONSES = Dialect(sse.responses_error, must_end=True)
-RESPONSES_WITH_DONE = Dialect(sse.responses_error, trailer=sse.DONE, must_end=True)
 ERROR_OBJECT = Dialect(sse.error_object)  # transcripts, speech, images
 CHAT = Dialect(sse.error_object, must_end=True)
-CHAT_WITHOUT_USAGE = Dialect(sse.error_object, shown=injected_usage.take_out, must_end=True)
 
 
 @cache
@@ -182,7 +180,7 @@ class EventRelay(Relay):
 
     @property
     def _is_over(self) -> bool:
-        return self._call.answer.finished
+        return self._call.answer.has_ended
 
     def _read(self, chunk: bytes) -> bytes:
         events = self._framer.feed(chunk)
@@ -226,7 +224,7 @@ class EventRelay(Relay):
             self._call.upstream_ended()
             self.fail(error)
             pieces.append(self._last_words(error))
-        elif self._dialect.trailer and not self._call.answer.has_done:
+        elif self._dialect.trailer and not self._call.answer.has_done_marker:
             pieces.append(self._after_event(self._dialect.trailer))
         return [piece for piece in pieces if piece]
 

@@ -39,7 +39,6 @@ from proxyapi.streams import injected_usage
 from proxyapi.streams.injected_usage_support import REFUSALS, usage_requests
 from proxyapi.streams.relay import (
     CHAT,
-    CHAT_WITHOUT_USAGE,
     ERROR_OBJECT,
     RESPONSES,
     BodyRelay,
@@ -51,8 +50,10 @@ from proxyapi.streams.relay import (
 from proxyapi.upstream.client import UpstreamAnswer, UpstreamRequest
 from proxyapi.upstream.passed_headers import pass_up, without_encoding
 from proxyapi.v1.list_filter import Keeps, own_page
-from usage.answers.answer import begins_object
+from usage.answers.reader import begins_object
 
+# Of a stream for whose usage this gateway has asked, and not the caller: the chunk with it is taken out.
+CHAT_WITHOUT_USAGE = replace(CHAT, shown=injected_usage.take_out)
 # Of the streams of each family of routes; others' are told of errors in `ERROR_OBJECT`.
 DIALECTS = {"responses": RESPONSES, "chat/completions": CHAT, "completions": CHAT}
 

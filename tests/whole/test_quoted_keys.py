@@ -11,7 +11,7 @@ import pytest
 from tests.support.inputs.spellings import SPELLINGS, is_gone
 from tests.support.servers.gateway import SECURITY_KEY, Gateway, run_gateway
 from tests.support.upstreams.quoting import Quoted, QuotingUpstream, quoting_upstream
-from usage.bodies.redaction import REDACTED
+from usage.kept_bodies.redaction import REDACTED
 
 TEAM_KEY = "sk-proj-T3amKeyOfTheTeam_T3amKeyOfTheTeam-42"
 KEYS_OWN = "upstream_key_of-one-key.0123456789"

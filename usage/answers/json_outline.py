@@ -1,10 +1,11 @@
 """Owns the reading of JSON that is too large or too odd for a parser: `read_outline`.
 
-An outline is what `json.loads` returns, without what is large: long strings, arrays of other things than objects.
-It is found by the places of brackets and quotes; only what is small is built. So it exists also where a parser gives
-up: a lone surrogate, `NaN`, bytes that are not UTF-8, thousands of levels, text behind the object or no end at all.
+An outline is the value that `json.loads` would return, without its large parts: long strings, and arrays of anything
+but objects. The reader finds its way by the positions of brackets and quotes, and builds only small values. So there is
+an outline also where a parser gives up: a lone surrogate, `NaN`, bytes that are not UTF-8, thousands of levels, text
+behind the object, or no end at all.
 
-Invariants: never raises; each step takes well under a millisecond, so that a thread which reads an outline gives way.
+Invariants: never raises; each step takes well under a millisecond, so a thread that reads an outline lets others run.
 """
 
 from __future__ import annotations
@@ -12,13 +13,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection
-from typing import Any
 
-SMALL_BYTES = 64 * 1024  # a value of this size is parsed, if a parser can
-DEEPEST = 6  # levels at which values larger than `SMALL_BYTES` are looked into
-MOST_STEPS = 1_000_000  # brackets, strings and members, before an answer is given up
+SMALL_BYTES = 64 * 1024  # a value of at most this size is parsed, if a parser can
+MAX_DEPTH = 6  # levels at which values larger than `SMALL_BYTES` are looked into
+MAX_STEPS = 1_000_000  # brackets, strings and members, before the reader gives up
 
-_STEP = 64 * 1024
+_STEP_BYTES = 64 * 1024
 _NO_MARK = re.compile(rb'[^"\[\]{}]*+')
 _STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _SPACE = re.compile(rb"[ \t\r\n]*+")
@@ -29,21 +29,25 @@ class _GivenUp(Exception):
     """The text ends, is no JSON, or takes too many steps."""
 
 
-def read_outline(body: bytes, wanted: Collection[str] | None = None) -> dict[str, Any]:
-    """The outline of the JSON object in `body`; of its members only those `wanted`, or all.
+def read_outline(body: bytes, wanted: Collection[str] | None = None) -> dict[str, object]:
+    """Returns the outline of the JSON object in `body`: of its members those in `wanted`, or all.
 
-    It has what came before a fault; for anything but an object it is empty. The last of two members of one name counts.
+    If the text is broken at some point, the outline has the members before it. A body that is no object has an empty
+    outline. Of two members with one name the last counts.
     """
-    return _Outline(body).object(0, DEEPEST, wanted)
+    return _Outline(body).read_object(0, MAX_DEPTH, wanted)
 
 
 class _Outline:
+    """Reads values at positions in one body; all methods together take at most `MAX_STEPS` steps."""
+
     def __init__(self, body: bytes) -> None:
         self._body = body
         self._steps = 0
 
-    def object(self, at: int, depth: int, wanted: Collection[str] | None = None) -> dict[str, Any]:
-        members: dict[str, Any] = {}
+    def read_object(self, at: int, depth: int, wanted: Collection[str] | None = None) -> dict[str, object]:
+        """Returns the outline of the object at `at`, with the members that come before any fault."""
+        members: dict[str, object] = {}
         try:
             at = self._expect(b"{", at)
             while self._body[at : at + 1] == b'"':
@@ -58,9 +62,9 @@ class _Outline:
             pass
         return members
 
-    def _array(self, at: int, depth: int) -> list[Any]:
-        """The objects that an array begins with."""
-        items: list[Any] = []
+    def _array(self, at: int, depth: int) -> list[object]:
+        """Returns the outlines of the objects with which the array at `at` begins."""
+        items: list[object] = []
         try:
             at = self._expect(b"[", at)
             while self._body[at : at + 1] == b"{":
@@ -71,27 +75,27 @@ class _Outline:
             pass
         return items
 
-    def _value(self, at: int, end: int, depth: int) -> Any:
-        """What is between these places; None if it is large and has nothing small in it."""
+    def _value(self, at: int, end: int, depth: int) -> object:
+        """Returns the value between two positions; None if it is large and has nothing small in it."""
         first = self._body[at : at + 1]
         value = None
         if end - at <= SMALL_BYTES:
             value = _parse(self._body[at:end])
         if value is None and depth and first == b"{":
-            return self.object(at, depth - 1)
+            return self.read_object(at, depth - 1)
         if value is None and depth and first == b"[":
             return self._array(at, depth - 1)
         return value
 
     def _expect(self, mark: bytes, at: int) -> int:
-        """The place behind the mark and the space around it."""
+        """Returns the position behind `mark` and the space around it; raises `_GivenUp` if `mark` is not there."""
         at = self._past_space(at)
         if self._body[at : at + 1] != mark:
             raise _GivenUp
         return self._past_space(at + 1)
 
     def _skip(self, at: int) -> int:
-        """The end of the value that begins at `at`."""
+        """Returns the position behind the value that begins at `at`."""
         first = self._body[at : at + 1]
         if first == b'"':
             return self._skip_string(at)
@@ -112,6 +116,7 @@ class _Outline:
         return at
 
     def _next_mark(self, at: int) -> int:
+        """Returns the position of the next bracket or quote."""
         self._count_step()
         end = _end(_NO_MARK, self._body, at)
         if end == len(self._body):
@@ -119,7 +124,7 @@ class _Outline:
         return end
 
     def _skip_string(self, at: int) -> int:
-        """The place behind the string that begins at `at`."""
+        """Returns the position behind the string that begins at `at`."""
         self._count_step()
         at += 1
         quote = self._body.find(b'"', at)
@@ -128,31 +133,33 @@ class _Outline:
         if self._body[quote - 1 : quote] == b"\\":
             quote = at
             while self._body[quote : quote + 1] != b'"':
-                end = _STRING.match(self._body, quote, quote + _STEP).end()  # type: ignore[union-attr]  # as in `_end`
+                end = _STRING.match(self._body, quote, quote + _STEP_BYTES).end()  # type: ignore[union-attr]  # as in `_end`
                 if end == quote:
                     raise _GivenUp
                 quote = end
         return quote + 1
 
     def _past_space(self, at: int) -> int:
+        """Returns the position of the first byte from `at` on that is no white space."""
         return _end(_SPACE, self._body, at)
 
     def _count_step(self) -> None:
         self._steps += 1
-        if self._steps > MOST_STEPS:
+        if self._steps > MAX_STEPS:
             raise _GivenUp
 
 
 def _end(pattern: re.Pattern[bytes], body: bytes, at: int) -> int:
-    """Where a run of single bytes that match `pattern` ends; searched in steps."""
-    while (end := pattern.match(body, at, at + _STEP).end()) - at == _STEP:  # type: ignore[union-attr]  # matches nothing
+    """Returns where a run of single bytes that match `pattern` ends; searched in steps of bounded time."""
+    while (end := pattern.match(body, at, at + _STEP_BYTES).end()) - at == _STEP_BYTES:  # type: ignore[union-attr]  # it matches the empty text, too
         at = end
     return end
 
 
-def _parse(data: bytes) -> Any:
-    """Reads JSON as generously as Python can; None for what even Python cannot."""
+def _parse(data: bytes) -> object:
+    """Parses JSON as generously as Python can; returns None if it cannot."""
     try:
-        return json.loads(data.decode("utf-8", "surrogateescape"), strict=False)
+        parsed: object = json.loads(data.decode("utf-8", "surrogateescape"), strict=False)
     except (ValueError, RecursionError):
         return None
+    return parsed

@@ -1,31 +1,30 @@
-"""Owns the texts of a call's row that callers or upstream have chosen: redacted, and as long as their columns.
+"""Owns the texts of a call's row that the caller or upstream has chosen: redacted, and no longer than their columns.
 
-It runs on the event loop for every call: what comes again and again is redacted once.
+It runs on the event loop for every call: texts that come again and again are redacted once and cached.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any
 
 import orjson
 
-from usage.answers.answer import Answer
-from usage.bodies.kept_bodies import SLACK, margin_for
-from usage.bodies.redaction import is_secret_name, redact, redact_each
+from usage.answers.reader import AnswerReader
+from usage.kept_bodies.excerpts import SLACK, margin_for
+from usage.kept_bodies.redaction import is_secret_name, redact, redact_each
 
-LONGEST_KEPT = 1000  # characters of a text that is cached
-LONGEST_USAGE = 16 * 1024  # bytes; the counts in a longer one are read, but it is not kept as it came
-LONGEST_NAMES = 2000  # characters of the names in a usage object, as they are cached
+MAX_CACHED_CHARACTERS = 1000  # of a text
+MAX_USAGE_BYTES = 16 * 1024  # the counts in a longer usage object are read, but the object is not kept as it came
+MAX_CACHED_NAMES = 2000  # characters of the names in a usage object
 
 
-def short(value: str, length: int, secrets: tuple[str, ...]) -> str:
-    """At most `length` characters of a text, without secrets. Names of models and clients come again and again."""
+def column_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
+    """Returns a text for a column of `length` characters: redacted, then cut."""
     if not value:
         return ""
-    if len(value) <= LONGEST_KEPT:
-        return _kept_short(value, length, secrets)
+    if len(value) <= MAX_CACHED_CHARACTERS:
+        return _cached_column_text(value, length, secrets)
     margin = margin_for(secrets)
     looked_at = length + margin + SLACK
     redacted = redact(value[:looked_at], secrets)
@@ -35,45 +34,49 @@ def short(value: str, length: int, secrets: tuple[str, ...]) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _kept_short(value: str, length: int, secrets: tuple[str, ...]) -> str:
+def _cached_column_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
+    """Caches `column_text`: names of models and clients come again and again."""
     return clip(redact(value, secrets), length)
 
 
 def clip(value: str, length: int) -> str:
-    """PostgreSQL's text takes no NUL and no lone surrogate; a column takes `length` characters."""
+    """Returns the first `length` characters, without NUL and lone surrogates: PostgreSQL's text takes neither."""
     return value.replace("\0", "").encode("utf-8", "replace").decode()[:length]
 
 
-def stated_facts(answer: Answer, upstream_request_id: str, secrets: tuple[str, ...]) -> dict[str, Any]:
-    """What upstream's answer says of itself in words of its own, for its row."""
+def answer_columns(answer: AnswerReader, upstream_request_id: str, secrets: tuple[str, ...]) -> dict[str, object]:
+    """Returns the columns of a call's row that hold upstream's own words: ids, tier, the usage object."""
     ids = [upstream_request_id, answer.response_id]
-    if sum(map(len, ids)) > LONGEST_KEPT:
-        ids = [short(one, 200, secrets) for one in ids]
+    if sum(map(len, ids)) > MAX_CACHED_CHARACTERS:
+        ids = [column_text(one, 200, secrets) for one in ids]
     upstream_request_id, response_id = redact_each(ids, secrets)
     return {
         "upstream_request_id": clip(upstream_request_id, 200),
         "response_id": clip(response_id, 200),
-        "service_tier": short(answer.service_tier, 50, secrets),
+        "service_tier": column_text(answer.service_tier, 50, secrets),
         "usage": _kept_usage(answer.usage, secrets),
     }
 
 
-def _kept_usage(usage: dict[str, Any] | None, secrets: tuple[str, ...]) -> Any:
-    """The usage without secrets, and without NUL, which would cost the whole row: PostgreSQL's JSON takes none.
+def _kept_usage(usage: dict[str, object] | None, secrets: tuple[str, ...]) -> dict[str, object] | None:
+    """Returns the usage object without secrets and NUL; PostgreSQL's JSON takes no NUL, which would cost the whole row.
 
-    Usage that is nested too deep or too long is none, nor is one of which a number had to be redacted.
+    None for usage that is nested too deeply or too long, and for one in which a number had to be redacted.
     """
-    if usage is None or _names_are_plain(tuple(_names(usage)), secrets):
+    if usage is None or _are_plain_names(tuple(_names(usage)), secrets):
         return usage
     try:
         encoded = orjson.dumps(usage).replace(b"\\u0000", b"").decode()
-        return orjson.loads(redact(encoded, secrets)) if len(encoded) <= LONGEST_USAGE else None
+        if len(encoded) > MAX_USAGE_BYTES:
+            return None
+        kept: dict[str, object] = orjson.loads(redact(encoded, secrets))
     except (orjson.JSONEncodeError, orjson.JSONDecodeError):
         return None
+    return kept
 
 
-def _names(usage: dict[str, Any]) -> Iterator[str | None]:
-    """The names of counts, and of objects with counts in them; None if something else is in there."""
+def _names(usage: Mapping[str, object]) -> Iterator[str | None]:
+    """Yields the names of counts and of objects with counts; None for any member that is something else."""
     for name, value in usage.items():
         yield name
         if type(value) is dict:
@@ -84,8 +87,8 @@ def _names(usage: dict[str, Any]) -> Iterator[str | None]:
 
 
 @lru_cache(maxsize=256)
-def _names_are_plain(names: tuple[str | None, ...], secrets: tuple[str, ...]) -> bool:
-    """Whether there are only names, none of them a secret or the name of one; the same ones come again and again."""
+def _are_plain_names(names: tuple[str | None, ...], secrets: tuple[str, ...]) -> bool:
+    """Returns whether `names` has no None, no secret and no name of one; the same names come again and again."""
     text = "\n".join(name for name in names if name is not None)
-    is_short = None not in names and len(text) < LONGEST_NAMES and "\0" not in text
+    is_short = None not in names and len(text) < MAX_CACHED_NAMES and "\0" not in text
     return is_short and not is_secret_name(text) and redact(text, secrets) == text

@@ -1,15 +1,15 @@
-"""Owns the reading of usage: from upstream's usage object to the ledger's counts.
+"""Owns the reading of usage: which counts upstream's usage object states, by the ledger's columns.
 
-Shapes, from the OpenAI API reference and the SDK's types: chat completions and embeddings say
-`prompt_tokens`/`completion_tokens`, Responses, images and transcriptions say
-`input_tokens`/`output_tokens`; whisper-1 says `{"type": "duration", "seconds": 12.3}`.
+Shapes, from the OpenAI API reference and the SDK's types: chat completions and embeddings state `prompt_tokens` and
+`completion_tokens`; Responses, images and transcriptions state `input_tokens` and `output_tokens`; whisper-1 states
+`{"type": "duration", "seconds": 12.3}`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TypeGuard
 
 COUNTS = (
     "input_tokens",
@@ -24,52 +24,67 @@ COUNTS = (
 )
 
 
-def read_counts(usage: Mapping[str, Any]) -> dict[str, int | float]:
-    """The counts that `usage` states, by the ledger's column; what it does not state is absent.
+def is_count(value: object) -> TypeGuard[int | float]:
+    """Returns whether `value` is a count as upstream states one: a number from 0 to 2**53, and no boolean."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53
 
-    Tokens are whole numbers, rounded up where upstream states 5.0 or 5.5; `audio_seconds` is seconds. A stated zero is
-    kept.
+
+def read_counts(usage: Mapping[str, object]) -> dict[str, int | float]:
+    """Returns the counts that a usage object states, by the ledger's column; a count that it does not state is absent.
+
+    Tokens are whole numbers, rounded up where upstream states 5.0 or 5.5; `audio_seconds` is in seconds. A stated zero
+    is kept.
     """
-    into = _details(usage, "prompt_tokens_details", "input_tokens_details", "input_token_details")
-    out = _details(usage, "completion_tokens_details", "output_tokens_details", "output_token_details")
+    into, out = input_details(usage), output_details(usage)
     found = {
         "input_tokens": _first(usage, "prompt_tokens", "input_tokens"),
         "output_tokens": _first(usage, "completion_tokens", "output_tokens"),
-        "cached_tokens": _first(into, "cached_tokens"),
-        "cache_write_tokens": _first(into, "cache_write_tokens"),
-        "reasoning_tokens": _first(out, "reasoning_tokens"),
-        "audio_input_tokens": _first(into, "audio_tokens"),
-        "audio_output_tokens": _first(out, "audio_tokens"),
+        "cached_tokens": into.get("cached_tokens"),
+        "cache_write_tokens": into.get("cache_write_tokens"),
+        "reasoning_tokens": out.get("reasoning_tokens"),
+        "audio_input_tokens": into.get("audio_tokens"),
+        "audio_output_tokens": out.get("audio_tokens"),
         "audio_seconds": usage.get("seconds") if usage.get("type") == "duration" else None,
     }
     return {
         column: count if column == "audio_seconds" else math.ceil(count)
         for column, count in found.items()
-        if _is_count(count)
+        if is_count(count)
     }
 
 
-def estimate_counts(asked_bytes: int, answered_bytes: int) -> dict[str, int | float]:
-    """A guess at the tokens of a call whose usage never came, from the sizes of its texts.
+def whole_count(value: object) -> int:
+    """Returns a count as a whole number, rounded up; 0 for a value that is no count."""
+    return math.ceil(value) if is_count(value) else 0
+
+
+def input_details(usage: Mapping[str, object]) -> Mapping[str, object]:
+    """Returns the object in which usage states of what kinds its input tokens are; empty if it has none."""
+    return _first_object(usage, "prompt_tokens_details", "input_tokens_details", "input_token_details")
+
+
+def output_details(usage: Mapping[str, object]) -> Mapping[str, object]:
+    """Returns the object in which usage states of what kinds its output tokens are; empty if it has none."""
+    return _first_object(usage, "completion_tokens_details", "output_tokens_details", "output_token_details")
+
+
+def estimate_counts(request_bytes: int, answer_bytes: int) -> dict[str, int | float]:
+    """Returns an estimate of the tokens of a call whose usage never came, from the sizes of its texts in bytes.
 
     Four bytes a token is OpenAI's rule of thumb for English (help centre, "What are tokens and how to count them?").
     """
-    return {"input_tokens": math.ceil(asked_bytes / 4), "output_tokens": math.ceil(answered_bytes / 4)}
+    return {"input_tokens": math.ceil(request_bytes / 4), "output_tokens": math.ceil(answer_bytes / 4)}
 
 
-def _details(usage: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+def _first_object(usage: Mapping[str, object], *names: str) -> Mapping[str, object]:
     for name in names:
         if isinstance(details := usage.get(name), dict):
             return details
     return {}
 
 
-def _first(counts: Mapping[str, Any], *names: str) -> Any:
+def _first(usage: Mapping[str, object], *names: str) -> object:
     for name in names:
-        if (count := counts.get(name)) is not None:
+        if (count := usage.get(name)) is not None:
             return count
     return None
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53

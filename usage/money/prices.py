@@ -38,6 +38,7 @@ import genai_prices
 from genai_prices.data import providers
 from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
 
+from usage.answers.tokens import input_details, output_details, whole_count
 from usage.own_prices import OwnPrice
 
 SOURCE = f"genai-prices {genai_prices.__version__}"
@@ -289,7 +290,7 @@ def _counts(row: Mapping[str, Any], price: _Price) -> list[tuple[str, int | floa
 
 def _input_counts(row: Mapping[str, Any], price: _Price, total: int) -> list[tuple[str, int]] | None:
     """Cached tokens whose kind is not stated are text first, the kind that a cache makes least cheaper."""
-    details = _details(row, "prompt_tokens_details", "input_tokens_details", "input_token_details")
+    details = input_details(row.get("usage") or {})
     split = _audio_and_image(row, price, "input", details, total)
     cached, written = row.get("cached_tokens") or 0, row.get("cache_write_tokens") or 0
     if split is None or cached + written > total:
@@ -298,8 +299,8 @@ def _input_counts(row: Mapping[str, Any], price: _Price, total: int) -> list[tup
     text = total - audio - image
     by_kind = details.get("cached_tokens_details")
     if isinstance(by_kind, dict):
-        cached_audio = min(_count(by_kind, "audio_tokens"), audio)
-        cached_image = min(_count(by_kind, "image_tokens"), image)
+        cached_audio = min(whole_count(by_kind.get("audio_tokens")), audio)
+        cached_image = min(whole_count(by_kind.get("image_tokens")), image)
         cached_text = cached - cached_audio - cached_image
     else:
         cached_text = min(cached, text)
@@ -321,7 +322,7 @@ def _input_counts(row: Mapping[str, Any], price: _Price, total: int) -> list[tup
 
 def _output_counts(row: Mapping[str, Any], price: _Price, total: int) -> list[tuple[str, int]] | None:
     """Reasoning is output and costs the same."""
-    details = _details(row, "completion_tokens_details", "output_tokens_details", "output_token_details")
+    details = output_details(row.get("usage") or {})
     split = _audio_and_image(row, price, "output", details, total)
     if split is None or (row.get("reasoning_tokens") or 0) > total:
         return None
@@ -330,7 +331,7 @@ def _output_counts(row: Mapping[str, Any], price: _Price, total: int) -> list[tu
 
 
 def _audio_and_image(
-    row: Mapping[str, Any], price: _Price, direction: str, details: Mapping[str, Any], total: int
+    row: Mapping[str, Any], price: _Price, direction: str, details: Mapping[str, object], total: int
 ) -> tuple[int, int] | None:
     """The tokens of `total` that are not text to `price`. An image is text to most: its tokens cost the same."""
     audio = row.get(f"audio_{direction}_tokens")
@@ -340,20 +341,9 @@ def _audio_and_image(
     is_stated = audio is not None or "text_tokens" in details or "image_tokens" in details
     if total and (audio_apart or image_apart) and not is_stated:
         return None
-    image = _count(details, "image_tokens") if image_apart else 0
+    image = whole_count(details.get("image_tokens")) if image_apart else 0
     audio = audio or 0
     return (audio, image) if audio + image <= total else None
-
-
-def _details(row: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    usage = row.get("usage") or {}
-    return next((usage[name] for name in names if isinstance(usage.get(name), dict)), {})
-
-
-def _count(details: Mapping[str, Any], name: str) -> int:
-    """A count out of upstream's own words, which may be anything."""
-    value = details.get(name)
-    return value if isinstance(value, int) and value > 0 else 0
 
 
 def _bill(price: _Price, input_tokens: int, counts: Sequence[tuple[str, int | float]]) -> Priced:

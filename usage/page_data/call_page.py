@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
-from usage.bodies.redaction import REDACTED, is_secret_name
+from usage.kept_bodies.redaction import REDACTED, is_secret_name
 from usage.models import Request
 from usage.page_data import formatting
 from usage.page_data.untrusted_text import inert

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
-from usage.answers.answer import UNFINISHED
+from usage.answers.reader import UNFINISHED_STATUSES
 from usage.answers.tokens import COUNTS
 from usage.database.clock import database_now
 from usage.models import CountedResponse, Hold, PendingResponse, UsageSource
@@ -180,7 +180,7 @@ def _states_usage(row: Row) -> bool:
 
 def _has_exact_usage(row: Row) -> bool:
     """Whether upstream has stated the usage; too long or unreadable to be kept as it came, its counts are kept."""
-    is_counted = row.get("usage_source") == UsageSource.EXACT and row.get("response_status") not in UNFINISHED
+    is_counted = row.get("usage_source") == UsageSource.EXACT and row.get("response_status") not in UNFINISHED_STATUSES
     return _is_final(row) and (row.get("usage") is not None or is_counted)
 
 
@@ -196,7 +196,7 @@ def _is_provisional(row: Row) -> bool:
 
 
 def _is_pending(row: Row) -> bool:
-    is_unfinished = row.get("response_id") and row.get("response_status") in UNFINISHED
+    is_unfinished = row.get("response_id") and row.get("response_status") in UNFINISHED_STATUSES
     return bool(is_unfinished and row.get("pollable") and not _states_usage(row))
 
 

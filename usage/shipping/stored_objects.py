@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from usage.answers.made_objects import is_object_id
+from usage.answers.created_ids import is_object_id
 from usage.models import Request, StoredObject
 
 # Calls whose `response_id` is an object of their own making.

@@ -5,5 +5,5 @@ own; `histogram` is how latencies are summed. `totals` reads any stretch of time
 is a stretch of time that a page can show. `dashboard_data` is what the dashboard is made from, `report` what `GET
 /usage` answers.
 
-Imports `usage.answers.answer.tokens` and the models; not the way of rows into the tables.
+Imports `usage.answers.tokens` and the models; not the way of rows into the tables.
 """

@@ -16,7 +16,7 @@ from proxyapi.object_owners import object_access, ownership
 from proxyapi.object_owners.named_objects import NamedObjects
 from proxyapi.object_owners.object_access import check, check_form
 from proxyapi.upstream.client import Credentials, UpstreamRequest
-from usage.bodies.kept_bodies import Part
+from usage.kept_bodies.excerpts import PartExcerpt
 
 ANN = Caller("ann")
 
@@ -44,7 +44,7 @@ async def test_the_fields_of_a_large_form_are_read_beside_the_event_loop(monkeyp
 
     monkeypatch.setattr(object_access, "NamedObjects", Watched)
     text = b"[" + b"[]," * (MAX_KEPT_BYTES // 3 - 1) + b"0]"
-    parts = [Part(name=b"x%d" % number, content=text, size=len(text)) for number in range(5)]
+    parts = [PartExcerpt(name=b"x%d" % number, content=text, size=len(text)) for number in range(5)]
 
     assert await check_form(parts, ANN) == frozenset()
     assert len(readers) == 1
@@ -100,5 +100,8 @@ async def test_what_the_built_in_key_names_is_never_taken_for_what_it_makes() ->
     assert access.made is not None
     assert access.named == {"cntr_ofA", "file_ofA"}
 
-    parts = [Part(name=b"file_ids[]", content=b"\0", size=1), Part(name=b"container", content=b"cntr_ofA", size=8)]
+    parts = [
+        PartExcerpt(name=b"file_ids[]", content=b"\0", size=1),
+        PartExcerpt(name=b"container", content=b"cntr_ofA", size=8),
+    ]
     assert await check_form(parts, Caller(BUILT_IN)) == {"cntr_ofA"}

@@ -27,7 +27,7 @@ from proxyapi.object_owners.object_places import (
     REFERENCES_OF,
     Text,
 )
-from usage.answers.made_objects import is_object_id
+from usage.answers.created_ids import is_object_id
 
 # The ids of the organization's administration are the upstream account's, and webhooks are not requests.
 ELSEWHERE = ("openai.types.admin.", "openai.types.webhooks.")

@@ -13,8 +13,8 @@ from proxyapi.streams import sse
 from proxyapi.streams.injected_usage import take_out
 from proxyapi.streams.sse import EventFramer
 from usage.answers import event_stream
-from usage.answers.answer import Answer
-from usage.answers.answer_text import AnswerText
+from usage.answers.reader import AnswerReader
+from usage.answers.streamed_text import StreamedText
 
 BOM = b"\xef\xbb\xbf"
 CHUNK = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "gpt-4o-mini"}
@@ -61,10 +61,10 @@ def cuts(stream: bytes) -> Iterator[list[bytes]]:
     yield [stream[at : at + 1] for at in range(len(stream))]
 
 
-def passed(pieces: list[bytes]) -> tuple[bytes, bytes, Answer]:
+def passed(pieces: list[bytes]) -> tuple[bytes, bytes, AnswerReader]:
     """What the relay would send of these pieces, unchanged and without usage, and what was read."""
-    framer, answer = EventFramer(), Answer()
-    answer.text = AnswerText(1000)
+    framer, answer = EventFramer(), AnswerReader()
+    answer.text = StreamedText(1000)
     out = []
     for piece in pieces:
         if events := framer.feed(piece):
@@ -89,7 +89,7 @@ def test_every_spelling_is_read_however_it_is_cut(end: str, layout: str, before:
         out, shown, answer = passed(pieces)
         assert out == sent
         assert shown == wanted
-        assert (answer.usage, answer.model, answer.finished) == (USAGE, "gpt-4o-mini", True)
+        assert (answer.usage, answer.model, answer.has_ended) == (USAGE, "gpt-4o-mini", True)
         assert answer.text is not None
         assert answer.text.text() == 'Hé "usage"'
 
@@ -104,7 +104,7 @@ def test_a_single_line_end_between_events_is_enough(end: str, space: str) -> Non
         out, shown, answer = passed(pieces)
         assert out == sent
         assert shown == "".join(f"data:{space}{data}{end}" for data in [*wanted, "[DONE]"]).encode()
-        assert (answer.usage, answer.finished) == (USAGE, True)
+        assert (answer.usage, answer.has_ended) == (USAGE, True)
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])

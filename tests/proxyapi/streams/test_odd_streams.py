@@ -12,8 +12,8 @@ from tests.proxyapi.streams.test_stream_ends import CHAT, DONE, RESPONSE, answer
 from tests.support.callers.wire import connect, json_call
 from tests.support.servers.gateway import SECURITY_KEY, Gateway, run_gateway
 from tests.support.upstreams.held import LAST, HeldUpstream, events, held_upstream, whole
-from usage.answers.answer import begins_object
-from usage.answers.error_words import body_error
+from usage.answers.errors import error_in_body
+from usage.answers.reader import begins_object
 
 RESPONSES_PATH = "/v1/responses"
 USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
@@ -309,7 +309,7 @@ def test_an_error_with_status_200_is_one(odd: Gateway, upstream: HeldUpstream, b
     ],
 )
 def test_more_shapes_of_errors_have_their_words(body: bytes, words: str, code: str) -> None:
-    facts = body_error(body, 429)
+    facts = error_in_body(body, 429)
 
     assert (facts["message"], facts["code"]) == (words, code)
 

@@ -15,10 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxyapi.exceptions import ProxyError
+from proxyapi.simple.responses import RESPONSES_WITH_DONE
 from proxyapi.streams.relay import (
-    CHAT_WITHOUT_USAGE,
     RESPONSES,
-    RESPONSES_WITH_DONE,
     BodyRelay,
     Dialect,
     EventRelay,
@@ -27,10 +26,11 @@ from proxyapi.streams.relay import (
 from proxyapi.streams.sse import DONE
 from proxyapi.upstream.client import UpstreamAnswer
 from proxyapi.upstream.connection import Connection
+from proxyapi.v1.views import CHAT_WITHOUT_USAGE
 from tests.proxyapi.streams.test_sse import split
 from tests.support.servers.gateway import PATIENCE
-from usage.answers.answer import Answer
-from usage.answers.answer_text import AnswerText
+from usage.answers.reader import AnswerReader
+from usage.answers.streamed_text import StreamedText
 
 CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"%d"},"finish_reason":"stop"}]%b}\n\n'
 SOUND = b"sound"
@@ -41,7 +41,7 @@ class Row:
     """A call that remembers what it was told, and when it ended."""
 
     def __init__(self) -> None:
-        self.answer = Answer()
+        self.answer = AnswerReader()
         self.request = SimpleNamespace(request_id="req_1")
         self.response_bytes = 0
         self.read = b""
@@ -49,7 +49,7 @@ class Row:
         self.error: type[ProxyError] | None = None
 
     def streams(self) -> None:
-        self.answer.text = AnswerText(0)
+        self.answer.text = StreamedText(0)
 
     def relayed(self, size: int) -> None:
         self.response_bytes += size

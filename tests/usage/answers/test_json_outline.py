@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from tests.support.inputs.json_texts import Pairs, documents, write
 from usage.answers import json_outline
-from usage.answers.answer import LARGEST_PARSED, WANTED, Answer, parse_body
-from usage.answers.answer_text import parse_event
 from usage.answers.json_outline import read_outline
+from usage.answers.reader import MAX_PARSED_BYTES, READ_MEMBERS, AnswerReader, parse_body
+from usage.answers.streamed_text import parse_event
 
 chances = st.randoms(use_true_random=False)
 USAGE = '{"prompt_tokens": 19, "completion_tokens": 10, "total_tokens": 29}'
@@ -73,7 +73,7 @@ def test_small_steps_find_the_same(pairs: Pairs, chance: Random) -> None:
     text = write(pairs, chance).encode("utf-8", "surrogatepass")
     whole = read_outline(text)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(json_outline, "_STEP", 2)
+        patched.setattr(json_outline, "_STEP_BYTES", 2)
 
         assert read_outline(text) == whole
 
@@ -81,7 +81,7 @@ def test_small_steps_find_the_same(pairs: Pairs, chance: Random) -> None:
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
 def test_an_odd_answer_is_read(odd: bytes) -> None:
     body = CHAT.encode().replace(b"%s", odd)
-    answer = Answer()
+    answer = AnswerReader()
     answer.read_body(body)
 
     assert (answer.response_id, answer.model) == ("chatcmpl-1", "gpt-4o")
@@ -91,7 +91,7 @@ def test_an_odd_answer_is_read(odd: bytes) -> None:
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
 def test_an_odd_event_is_read_as_an_odd_answer(odd: bytes) -> None:
     body = CHAT.encode().replace(b"%s", odd.replace(b"\n", b"\\n"))
-    answer = Answer()
+    answer = AnswerReader()
     answer.read_events(b"data: " + body + b"\n\n")
 
     assert (answer.response_id, answer.model) == ("chatcmpl-1", "gpt-4o")
@@ -108,9 +108,9 @@ def test_a_large_answer_is_read_without_what_is_large(odd: bytes, large: str) ->
         "objects": b'"data": [%s], ' % b",".join([b'{"a": [1, "]\\"}"]}'] * 50_000),
     }[large]
     body = CHAT.encode().replace(b"%s", filler + odd)
-    parsed = parse_body(body, WANTED)
+    parsed = parse_body(body, READ_MEMBERS)
 
-    assert len(body) > LARGEST_PARSED
+    assert len(body) > MAX_PARSED_BYTES
     assert "data" not in parsed
     assert (parsed["id"], parsed["model"], parsed["usage"]) == ("chatcmpl-1", "gpt-4o", json.loads(USAGE))
 
@@ -120,17 +120,18 @@ def test_the_items_of_a_large_response_are_read() -> None:
     picture = {"type": "image_generation_call", "id": "ig_1", "result": "QUJD" * 500_000}
     search = {"type": "web_search_call", "id": "ws_1", "action": {"type": "search"}}
     body = {"id": "resp_1", "object": "response", "output": [search, picture, search]}
-    answer = Answer()
+    answer = AnswerReader()
     parsed = parse_body(json.dumps(body).encode())
     answer.read(parsed)
 
     assert answer.response_id == "resp_1"
     assert answer.counts == {"web_searches": 2}
-    assert [item["id"] for item in parsed["output"]] == ["ws_1", "ig_1", "ws_1"]
-    assert parsed["output"][1]["result"] is None
+    assert isinstance(output := parsed["output"], list)
+    assert [item["id"] for item in output] == ["ws_1", "ig_1", "ws_1"]
+    assert output[1]["result"] is None
 
 
 def test_an_answer_that_takes_too_many_steps_is_given_up() -> None:
-    body = b'{"id": "resp_1", "output": [%s], "usage": {}}' % (b"[]," * json_outline.MOST_STEPS + b"1")
+    body = b'{"id": "resp_1", "output": [%s], "usage": {}}' % (b"[]," * json_outline.MAX_STEPS + b"1")
 
     assert read_outline(body) == {"id": "resp_1"}

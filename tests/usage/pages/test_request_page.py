@@ -28,7 +28,7 @@ from tests.support.ledger.pages import (
     text_of,
 )
 from tests.support.servers.gateway import SECURITY_KEY, Gateway
-from usage.bodies.redaction import REDACTED
+from usage.kept_bodies.redaction import REDACTED
 from usage.models import Request
 from usage.page_data import call_page
 from usage.shipping.response_usage import COUNTED_BEFORE

@@ -18,8 +18,8 @@ from tests.chaos.lab import Postgres
 from tests.simulator.server import Simulator
 from tests.support.ledger.ledgers import NOON, call, end, ship
 from tests.support.servers.gateway import Gateway, run_gateway
-from usage.answers.answer import Answer
-from usage.answers.made_objects import MadeObjects
+from usage.answers.created_ids import CreatedIds
+from usage.answers.reader import AnswerReader
 from usage.models import StoredObject
 from usage.shipping.stored_objects import makers
 from usage.upkeep.retention import prune
@@ -168,7 +168,7 @@ def test_after_a_restart_the_database_knows_without_the_links(
 
 
 def read(answer: dict[str, Any], **options: bool) -> list[str]:
-    made = MadeObjects(**options)
+    made = CreatedIds(**options)
     made.read(answer)
     return made.take_new()
 
@@ -196,14 +196,14 @@ def test_the_ids_in_a_large_answer_are_read_as_those_in_a_small_one() -> None:
     completion = {"object": "chat.completion", "id": "chatcmpl-1", "choices": [spoken]}
     items = {"object": "list", "data": [{"id": "msg_1", "content": large}, {"id": "msg_2"}]}
     for answer in (response, completion, items):
-        whole = Answer()
-        whole.objects = MadeObjects()
+        whole = AnswerReader()
+        whole.created = CreatedIds()
         whole.read_body(json.dumps(answer).encode())
-        assert whole.objects.take_new() == read(answer)
+        assert whole.created.take_new() == read(answer)
 
 
 def test_the_ids_in_a_streams_events() -> None:
-    made = MadeObjects()
+    made = CreatedIds()
     created = {"type": "response.created", "response": {"object": "response", "id": "resp_1", "output": []}}
     made.read_event(created)
     assert made.take_new() == ["resp_1"]

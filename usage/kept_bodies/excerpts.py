@@ -1,8 +1,8 @@
-"""Owns what the ledger keeps of a call's whole bodies; `usage.answers.answer_text` does it for streamed ones.
+"""Owns what the ledger keeps of a call's whole bodies; `usage.answers.streamed_text` does it for streamed ones.
 
 It runs on the event loop for every call. Invariants: never raise; what comes out has no secret that
-`usage.bodies.redaction` knows, no NUL and no lone surrogate (PostgreSQL takes neither), and at most `limit` bytes
-and a mark of `LONGEST_MARK` more. A secret is looked for in `limit` bytes and a margin, and the margin is thrown
+`usage.kept_bodies.redaction` knows, no NUL and no lone surrogate (PostgreSQL takes neither), and at most `limit` bytes
+and a mark of `MAX_NOTE_BYTES` more. A secret is looked for in `limit` bytes and a margin, and the margin is thrown
 away: so a secret that the cut would have halved is seen whole.
 """
 
@@ -13,14 +13,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from usage.bodies.elision import elide
-from usage.bodies.redaction import REDACTED, is_secret_name, redact
+from usage.kept_bodies.elision import elide
+from usage.kept_bodies.redaction import REDACTED, is_secret_name, redact
 
-LONGEST_MARK = 64
+MAX_NOTE_BYTES = 64
 MARGIN = 2048  # more than twice the shortest text that shows any secret, also when each letter is \u0041
 MARGIN_PER_CHARACTER = 16  # of a configured secret
-MOST_FIELDS = 1000  # of a form that are looked at: each costs microseconds, and takes two bytes only
-MOST_PARTS = 250
+MAX_FORM_FIELDS = 1000  # of a form that are looked at: each costs microseconds, and takes two bytes only
+MAX_FORM_PARTS = 250
 MEASURED_BYTES = 64 * 1024  # of text, for an estimate of its tokens: a few milliseconds, whatever it says
 SLACK = 1024  # what redaction may shorten a cut body by, before less than `limit` is kept of it
 
@@ -35,7 +35,9 @@ _LONGEST_PART_HEAD = 4096
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def keep_body(body: bytes, content_type: str, limit: int, extra: Sequence[str] = (), *, size: int | None = None) -> str:
+def body_excerpt(
+    body: bytes, content_type: str, limit: int, extra: Sequence[str] = (), *, size: int | None = None
+) -> str:
     """What is kept of a request's or an answer's body: its start, elided, redacted, at most `limit` bytes.
 
     JSON and text as they came; a form as lines of `name: value`; anything else as `<audio/mpeg, 123 bytes>`.
@@ -72,7 +74,7 @@ def _read_start(body: bytes, content_type: str, budget: int, size: int) -> tuple
 
 
 @dataclass
-class Part:
+class PartExcerpt:
     """One part of a form. `content` is the start of a field's, and nothing of a file's; `size` is the whole's."""
 
     name: bytes
@@ -82,24 +84,24 @@ class Part:
     size: int = 0
 
 
-def keep_parts(parts: Iterable[Part], limit: int, extra: Sequence[str] = ()) -> str:
-    """What is kept of a form that passed in pieces: the same lines as `keep_body` keeps of a whole one."""
+def form_excerpt(parts: Iterable[PartExcerpt], limit: int, extra: Sequence[str] = ()) -> str:
+    """What is kept of a form that passed in pieces: the same lines as `body_excerpt` keeps of a whole one."""
     lines, left_out = _read_parts(parts if limit > 0 else (), limit + margin_for(extra) + SLACK)
     return _finish(b"\n".join(lines).decode("utf-8", "replace"), limit, left_out, extra)
 
 
-def text_size_of_parts(parts: Iterable[Part]) -> int:
+def text_size_of_parts(parts: Iterable[PartExcerpt]) -> int:
     """As `text_size`, of a form that passed in pieces; of its text fields the first `MEASURED_BYTES` count."""
     lines, _ = _read_parts(parts, MEASURED_BYTES)
     return sum(map(len, lines))
 
 
-def _read_parts(parts: Iterable[Part], budget: int) -> tuple[list[bytes], int]:
+def _read_parts(parts: Iterable[PartExcerpt], budget: int) -> tuple[list[bytes], int]:
     """The parts as lines, in about `budget` bytes; and how many bytes of them were left out."""
     lines: list[bytes] = []
     left_out = 0
     for part in parts:
-        if budget <= 0 or len(lines) == MOST_PARTS:
+        if budget <= 0 or len(lines) == MAX_FORM_PARTS:
             left_out += part.size
             continue
         line, seen = _line(part, budget)
@@ -115,10 +117,10 @@ def _finish(text: str, limit: int, left_out: int, extra: Sequence[str]) -> str:
     if not left_out and len(text) * 4 <= limit:
         return text
     data = text.encode()
-    return cut(data, min(limit, max(0, len(data) - margin_for(extra))) if left_out else limit, left_out)
+    return truncate(data, min(limit, max(0, len(data) - margin_for(extra))) if left_out else limit, left_out)
 
 
-def cut(data: bytes, end: int, left_out: int) -> str:
+def truncate(data: bytes, end: int, left_out: int) -> str:
     kept = data[:end].decode("utf-8", "ignore")
     left_out += max(0, len(data) - end)
     return f"{kept}… <{left_out:,} bytes cut>" if left_out else kept
@@ -164,8 +166,8 @@ def _size(name: str, size: int) -> bytes:
 def _read_query(body: bytes, budget: int) -> tuple[bytes, int]:
     kept, seen = elide(body, budget)
     fields = []
-    given = kept.split(b"&", MOST_FIELDS)
-    if len(given) > MOST_FIELDS:
+    given = kept.split(b"&", MAX_FORM_FIELDS)
+    if len(given) > MAX_FORM_FIELDS:
         seen -= min(seen - 1, len(given.pop()))
     for field in given:
         name, equals, _ = field.partition(b"=")
@@ -194,7 +196,7 @@ def _read_form(body: bytes, content_type: str, budget: int) -> tuple[bytes, int]
         line, seen = _read_part(body[head_start : start - 2], body, start, end, budget)
         lines.append(line)
         budget -= len(line)
-        if budget <= 0 or len(lines) == MOST_PARTS:
+        if budget <= 0 or len(lines) == MAX_FORM_PARTS:
             return b"\n".join(lines), min(start + seen, len(body) - 1)
         at += 2 if at >= 0 else 0
     return b"\n".join(lines), len(body)
@@ -205,7 +207,7 @@ def _read_part(head: bytes, body: bytes, start: int, end: int, budget: int) -> t
     disposition = _DISPOSITION.search(head)
     about = disposition[1] if disposition else b""
     file_name, part_type = _FILE_NAME.search(about), _PART_TYPE.search(head)
-    part = Part(
+    part = PartExcerpt(
         name=_first_group(_FIELD_NAME.search(about)) or b"?",
         file_name=_first_group(file_name) if file_name else None,
         media_type=part_type[1] if part_type else b"application/octet-stream",
@@ -215,7 +217,7 @@ def _read_part(head: bytes, body: bytes, start: int, end: int, budget: int) -> t
     return _line(part, budget)
 
 
-def _line(part: Part, budget: int) -> tuple[bytes, int]:
+def _line(part: PartExcerpt, budget: int) -> tuple[bytes, int]:
     if is_secret_name(part.name.decode("utf-8", "replace")):
         return part.name + b": " + REDACTED.encode(), part.size
     if part.file_name is not None:

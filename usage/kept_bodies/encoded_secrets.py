@@ -29,14 +29,14 @@ _TO_STANDARD = str.maketrans("-_", "+/")
 _COMMON = "ZQXJKVYWGBHFMUPDLNRCSOTIAEzqxj987653v4kw2yb10g_fpmhul-dcrsnioate"
 
 
-class Forms(NamedTuple):
+class EncodedForms(NamedTuple):
     """How a secret is written in hexadecimal digits and in base64. Of each form in base64, one part must be there."""
 
     in_hex: str
-    in_base64: tuple[BaseForm, ...]
+    in_base64: tuple[Base64Form, ...]
 
 
-class BaseForm(NamedTuple):
+class Base64Form(NamedTuple):
     """One of the forms in base64. The end of a line may stand within `first`, but never within both parts."""
 
     first: str
@@ -50,10 +50,10 @@ class BaseForm(NamedTuple):
             yield start - text[start - 1 : start].isalnum(), _LAST.match(text, end).end()  # type: ignore[union-attr]  # matches nothing
 
 
-def forms_of(secret: str) -> Forms | None:
+def encoded_forms(secret: str) -> EncodedForms | None:
     """The encoded forms of a secret; None if it is too short to have any."""
     data = secret.encode("utf-8", "surrogatepass")
-    return None if len(data) < SHORTEST else Forms(data.hex(), tuple(map(_form, _cores(data))))
+    return None if len(data) < SHORTEST else EncodedForms(data.hex(), tuple(map(_form, _cores(data))))
 
 
 def find_encoded_tokens(text: str, lower: str, has_token: Callable[[str], object]) -> Iterator[Span]:
@@ -104,11 +104,11 @@ def _cores(data: bytes) -> Iterator[str]:
         yield letters[(0, 2, 3)[before] : 8 * (before + len(data)) // 6]
 
 
-def _form(core: str) -> BaseForm:
+def _form(core: str) -> Base64Form:
     parts = sorted(re.findall(r"[A-Za-z0-9]+", core), key=len) or [""]
     first = core[:_PART] if core[:_PART].isalnum() else parts[-1][:_PART]
     pattern = _WRAP.join(_LETTERS.get(letter, letter) for letter in core)
-    return BaseForm(first, parts[-1][-_PART:], re.compile(pattern))
+    return Base64Form(first, parts[-1][-_PART:], re.compile(pattern))
 
 
 _PREFIXES = ("sk-", "sess-", "cp-")

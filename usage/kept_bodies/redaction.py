@@ -1,13 +1,13 @@
 r"""Owns what counts as a secret in a text, and takes it out: `redact`.
 
-A secret is a configured one (`extra`), the value of a name that says so (`security_key`, `api_key`, …), what
-follows `Bearer`, name and password after `Basic`, or a token that its own form gives away (`sk-…`, `sess-…`, `cp-…`).
-Configured secrets and tokens are also found in base64 and in hexadecimal digits (`usage.bodies.encodings`).
+A secret is a configured one (`extra`), the value of a name such as `security_key` or `api_key`, the word after
+`Bearer`, the name and password after `Basic`, or a token with a known prefix (`sk-…`, `sess-…`, `cp-…`). Configured
+secrets and tokens are also found in base64 and in hexadecimal digits (`usage.kept_bodies.encoded_secrets`).
 
-Invariants: never raises; time is linear in the text, whatever it says: each repetition is possessive or
-bounded; a text without secrets comes back as it is. All recognisers look at the same text and their finds
-are united, so none can spoil another's. Texts with escapes in them (`usage.bodies.escapes`) are looked at once more as
-what these escapes mean; what is found there is taken out of the text as it came.
+Invariants: never raises; time is linear in any text, because each repetition in a pattern is possessive or bounded; a
+text without secrets is returned as it is. All recognisers search the same text and their finds are united, so none can
+spoil another's. A text with escapes in it (`usage.kept_bodies.escapes`) is searched once more with its escapes undone;
+what is found there is taken out of the text as it came.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
-from usage.bodies.encodings import (
+from usage.kept_bodies.encoded_secrets import (
     TOKEN_MARKS,
     TOKEN_MARKS_IN_HEX,
-    BaseForm,
+    Base64Form,
     Marks,
+    encoded_forms,
     find_basic,
     find_encoded_tokens,
-    forms_of,
 )
-from usage.bodies.escapes import Span, Unescaped, has_escapes, unescape
+from usage.kept_bodies.escapes import Span, Unescaped, has_escapes, unescape
 
 REDACTED = "[redacted]"
 SHORTEST_EXTRA = 4  # anything shorter stands in half of all words
@@ -168,10 +168,10 @@ class _Exact:
     def __init__(self, secrets: Iterable[str]) -> None:
         self._patterns: list[tuple[str, re.Pattern[str]]] = []
         self._in_hex: list[str] = []
-        self._in_base64: list[BaseForm] = []
+        self._in_base64: list[Base64Form] = []
         for secret in secrets:
             self._patterns.append((_literal(secret), re.compile("".join(map(_spellings, secret)))))
-            forms = forms_of(secret)
+            forms = encoded_forms(secret)
             if forms is not None:
                 self._in_hex.append(forms.in_hex)
                 self._in_base64 += forms.in_base64

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.usage.bodies.test_bodies import LIMIT, PNG_BASE64
-from tests.usage.bodies.test_redaction import EXTRA, SECURITY_KEY, TOKENS, surroundings
-from usage.answers.answer import Answer
-from usage.answers.answer_text import AnswerText
-from usage.bodies.kept_bodies import LONGEST_MARK, MARGIN, SLACK
-from usage.bodies.redaction import REDACTED, redact
+from tests.usage.kept_bodies.test_excerpts import LIMIT, PNG_BASE64
+from tests.usage.kept_bodies.test_redaction import EXTRA, SECURITY_KEY, TOKENS, surroundings
+from usage.answers.reader import AnswerReader
+from usage.answers.streamed_text import StreamedText
+from usage.kept_bodies.excerpts import MARGIN, MAX_NOTE_BYTES, SLACK
+from usage.kept_bodies.redaction import REDACTED, redact
 
 
-def feed(answer: AnswerText, *events: bytes) -> None:
-    reader = Answer()
+def feed(answer: StreamedText, *events: bytes) -> None:
+    reader = AnswerReader()
     reader.text = answer
     for event in events:
         reader.read_events(b"data: " + event + b"\n\n")
@@ -37,7 +37,7 @@ def typed(kind: str, **fields: Any) -> bytes:
 
 
 def read(*events: bytes, limit: int = LIMIT) -> str:
-    answer = AnswerText(limit, EXTRA)
+    answer = StreamedText(limit, EXTRA)
     feed(answer, *events)
     return answer.text()
 
@@ -157,7 +157,7 @@ def test_an_error_ends_the_text(event: bytes) -> None:
 
 
 def test_a_long_answer_is_cut_and_takes_little_memory() -> None:
-    answer = AnswerText(100)
+    answer = StreamedText(100)
     for _ in range(10_000):
         feed(answer, chat(content="a b "))
 
@@ -167,14 +167,14 @@ def test_a_long_answer_is_cut_and_takes_little_memory() -> None:
 
 
 def test_many_parts_take_little_memory() -> None:
-    answer = AnswerText(100)
+    answer = StreamedText(100)
     for index in range(1000):
         feed(answer, chat(index, content="a b " * 1000))
         feed(answer, typed("response.output_item.added", output_index=index, item={"name": "x" * 1000}))
 
     assert len(answer._parts) == 64
     assert len(answer._names) == 64
-    assert len(answer.text().encode()) <= 100 + LONGEST_MARK
+    assert len(answer.text().encode()) <= 100 + MAX_NOTE_BYTES
     assert sum(len(piece) for part in answer._parts.values() for piece in part.pieces) <= 100 + SLACK + 64 * MARGIN
 
 
@@ -259,7 +259,7 @@ def test_no_event_is_too_odd(events: list[bytes], kind: str, value: Any) -> None
 
     text = read(*events, *odd, b"[" * 100_000, b'{"a":"\\ud800"' + b"[" * 100_000, limit=50)
     assert "\0" not in text
-    assert len(text.encode()) <= 50 + LONGEST_MARK
+    assert len(text.encode()) <= 50 + MAX_NOTE_BYTES
 
 
 @given(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxyapi.streams.sse import EventFramer
-from usage.answers.answer import Answer
+from usage.answers.reader import AnswerReader
 from usage.answers.tokens import read_counts
 
 CHAT_USAGE = {
@@ -72,8 +72,8 @@ IMAGE = {
 }
 
 
-def read(body: Any) -> Answer:
-    answer = Answer()
+def read(body: Any) -> AnswerReader:
+    answer = AnswerReader()
     answer.read_body(orjson.dumps(body, option=orjson.OPT_INDENT_2))
     return answer
 
@@ -84,8 +84,8 @@ def streamed(*events: Any) -> bytes:
     )
 
 
-def read_stream(stream: bytes) -> Answer:
-    answer = Answer()
+def read_stream(stream: bytes) -> AnswerReader:
+    answer = AnswerReader()
     answer.read_events(stream)
     return answer
 
@@ -209,14 +209,14 @@ def test_a_stream_says_what_the_whole_answer_does_however_it_is_cut(
     stream: bytes, body: dict[str, Any], places: list[int]
 ) -> None:
     cuts = sorted({place % (len(stream) + 1) for place in places})
-    framer, answer = EventFramer(), Answer()
+    framer, answer = EventFramer(), AnswerReader()
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         answer.read_events(framer.feed(stream[start:end]))
 
     assert answer.counts == read(body).counts
     assert answer.usage == body["usage"]
     assert answer.model == body.get("model", "")
-    assert answer.finished
+    assert answer.has_ended
     assert answer.error is None
 
 
@@ -243,7 +243,7 @@ def test_any_line_ending_is_read(ending: bytes) -> None:
 def test_which_event_finishes_a_stream_and_which_fails_it(last: dict[str, Any], finished: bool, failed: bool) -> None:
     answer = read_stream(streamed({"type": "response.created", "response": RESPONSE}, last))
 
-    assert answer.finished is finished
+    assert answer.has_ended is finished
     assert (answer.error is not None) is failed
     if answer.error:
         assert (answer.error["code"], answer.error["message"]) == ("server_error", "Oh")
@@ -278,7 +278,7 @@ values = st.recursive(
 @given(values)
 def test_odd_json_is_no_fault(value: Any) -> None:
     data = json.dumps(value).encode()
-    for answer in (Answer(), Answer()):
+    for answer in (AnswerReader(), AnswerReader()):
         answer.read_body(data)
         answer.read_events(b"data: {}\n\ndata: " + data + b"\n\n")
         assert all(isinstance(count, int | float) and 0 <= count < 2**53 for count in answer.counts.values())
@@ -287,7 +287,7 @@ def test_odd_json_is_no_fault(value: Any) -> None:
 
 @given(st.binary())
 def test_garbage_is_no_fault(garbage: bytes) -> None:
-    answer = Answer()
+    answer = AnswerReader()
     answer.read_body(garbage)
     answer.read_body(b"{" + garbage)
     answer.read_events(garbage)
@@ -297,7 +297,7 @@ def test_garbage_is_no_fault(garbage: bytes) -> None:
 
 
 def test_json_100_000_levels_deep_is_no_fault() -> None:
-    answer = Answer()
+    answer = AnswerReader()
     answer.read_body(b'{"usage":' * 100_000)
     answer.read_events(b'data: {"usage":' + b"[" * 100_000 + b"\n\n")
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usage.bodies.redaction import REDACTED, is_secret_name, redact
+from usage.kept_bodies.redaction import REDACTED, is_secret_name, redact
 
 TOKENS = (
     "sk-Ab1" + "cD2_" * 11,

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.inputs.spellings import SPELLINGS, in_base64, is_gone
-from usage.answers.answer import Answer
-from usage.answers.answer_text import AnswerText
-from usage.answers.row_texts import LONGEST_USAGE, short, stated_facts
-from usage.bodies.kept_bodies import keep_body
-from usage.bodies.redaction import REDACTED, redact, redact_answer, redact_each
+from usage.answers.reader import AnswerReader
+from usage.answers.row_texts import MAX_USAGE_BYTES, answer_columns, column_text
+from usage.answers.streamed_text import StreamedText
+from usage.kept_bodies.excerpts import body_excerpt
+from usage.kept_bodies.redaction import REDACTED, redact, redact_answer, redact_each
 
 OWN = ("the-security-key.of-the_gateway42", "correct_horse_battery_staple", "sk-proj-" + "xY9-aB3_" * 19)
 TOKENS = ("sk-Ab1cD2eF3gH4iJ5kL6mN", "cp-" + "Qw3_rT5-" * 5 + "yU7", "sess-" + "Zz0aB3c" * 6)
@@ -52,19 +52,19 @@ def test_a_token_is_found(token: str, spelling: str, before: str, after: str) ->
 def test_no_part_of_a_row_or_a_body_keeps_it(secret: str, spelling: str, more: str) -> None:
     written = SPELLINGS[spelling](secret)
     said = f"{more} {written}"
-    answer = Answer()
+    answer = AnswerReader()
     answer.read(
         {"id": said, "object": "response", "service_tier": said, "usage": {"input_tokens": 1, "note": [{said: said}]}}
     )
-    text = AnswerText(CAPPED, OWN)
+    text = StreamedText(CAPPED, OWN)
     text.feed({"type": "response.output_text.delta", "output_index": 0, "delta": said})
     body = json.dumps({"a": said, "b": more}).encode()
     kept: list[Any] = [
-        stated_facts(answer, said, OWN),
+        answer_columns(answer, said, OWN),
         text.text(),
-        keep_body(body, "application/json", CAPPED, OWN),
-        keep_body(body, "text/html", len(body) - len(more) // 2, OWN),
-        keep_body(f"a={written}&b={more}".encode(), "application/x-www-form-urlencoded", CAPPED, OWN),
+        body_excerpt(body, "application/json", CAPPED, OWN),
+        body_excerpt(body, "text/html", len(body) - len(more) // 2, OWN),
+        body_excerpt(f"a={written}&b={more}".encode(), "application/x-www-form-urlencoded", CAPPED, OWN),
         redact_answer(body, OWN).decode() if secret in OWN else "",
         redact_answer(said.encode("utf-16-le"), OWN).decode("utf-16-le") if written == secret in OWN else "",
     ]
@@ -103,9 +103,9 @@ def test_what_is_no_secret_stays(text: str) -> None:
 
 
 def test_a_number_that_is_redacted_costs_the_usage_only() -> None:
-    answer = Answer()
+    answer = AnswerReader()
     answer.read({"id": "resp_1", "object": "response", "usage": {"api_key": 5, "input_tokens": 7}})
-    facts = stated_facts(answer, "req_1", OWN)
+    facts = answer_columns(answer, "req_1", OWN)
 
     assert facts["response_id"] == "resp_1"
     assert "5" not in json.dumps(facts["usage"])
@@ -116,7 +116,7 @@ def test_a_number_that_is_redacted_costs_the_usage_only() -> None:
 def test_a_form_of_very_many_fields_is_cut(content_type: str) -> None:
     """Looking at a field takes microseconds, and a field two bytes."""
     body = b"=&" * 5000 if "urlencoded" in content_type else b"--b\r\n\r\n\r\n" * 5000
-    kept = keep_body(body, content_type, 1_000_000, OWN)
+    kept = body_excerpt(body, content_type, 1_000_000, OWN)
 
     assert kept.endswith("bytes cut>")
     assert len(kept) < len(body) / 2
@@ -125,7 +125,7 @@ def test_a_form_of_very_many_fields_is_cut(content_type: str) -> None:
 @given(st.sampled_from([*OWN, *TOKENS]), spellings, st.integers(0, 400))
 def test_a_long_text_is_cut_without_half_a_secret(secret: str, spelling: str, place: int) -> None:
     written = SPELLINGS[spelling](secret)
-    kept = short("a b " * 50 + "x" * place + " " + written + " c d" * 5000, 500, OWN)
+    kept = column_text("a b " * 50 + "x" * place + " " + written + " c d" * 5000, 500, OWN)
 
     assert len(kept) <= 500
     assert is_gone(written, kept)
@@ -133,8 +133,8 @@ def test_a_long_text_is_cut_without_half_a_secret(secret: str, spelling: str, pl
 
 
 def test_an_endless_usage_is_not_kept_but_counted() -> None:
-    answer = Answer()
-    answer.read({"usage": {"input_tokens": 7, "note": "x" * LONGEST_USAGE}})
+    answer = AnswerReader()
+    answer.read({"usage": {"input_tokens": 7, "note": "x" * MAX_USAGE_BYTES}})
 
-    assert stated_facts(answer, "r" * 100_000, OWN)["usage"] is None
+    assert answer_columns(answer, "r" * 100_000, OWN)["usage"] is None
     assert answer.counts == {"input_tokens": 7}

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.usage.bodies.test_redaction import EXTRA, SECURITY_KEY, TOKENS, as_unicode_escapes, surroundings
-from usage.bodies.elision import elide
-from usage.bodies.kept_bodies import LONGEST_MARK, MARGIN, SLACK, keep_body
-from usage.bodies.redaction import REDACTED
+from tests.usage.kept_bodies.test_redaction import EXTRA, SECURITY_KEY, TOKENS, as_unicode_escapes, surroundings
+from usage.kept_bodies.elision import elide
+from usage.kept_bodies.excerpts import MARGIN, MAX_NOTE_BYTES, SLACK, body_excerpt
+from usage.kept_bodies.redaction import REDACTED
 
 JSON = "application/json"
 FORM = "multipart/form-data; boundary=XbX"
@@ -31,7 +31,7 @@ def form(*parts: tuple[str, bytes], end: bytes = b"\r\n--XbX--\r\n") -> bytes:
 
 
 def keep(body: object, limit: int = LIMIT) -> str:
-    return keep_body(json.dumps(body).encode(), JSON, limit, EXTRA)
+    return body_excerpt(json.dumps(body).encode(), JSON, limit, EXTRA)
 
 
 # As it came
@@ -58,18 +58,18 @@ def keep(body: object, limit: int = LIMIT) -> str:
     ],
 )
 def test_it_is_kept_as_it_came(body: bytes, content_type: str) -> None:
-    assert keep_body(body, content_type, LIMIT, EXTRA) == body.decode()
+    assert body_excerpt(body, content_type, LIMIT, EXTRA) == body.decode()
 
 
 @pytest.mark.parametrize(("body", "limit"), [(b"", LIMIT), (b"abc", 0), (b"abc", -1)])
 def test_nothing_is_kept_of_nothing(body: bytes, limit: int) -> None:
-    assert keep_body(body, JSON, limit) == ""
+    assert body_excerpt(body, JSON, limit) == ""
 
 
 def test_nul_and_bad_utf8_do_not_reach_postgresql() -> None:
     body = b"a long enough text with \0 and \xff and \xed\xa0\x80 in it"
 
-    kept = keep_body(body, "text/plain", LIMIT)
+    kept = body_excerpt(body, "text/plain", LIMIT)
     assert kept == "a long enough text with \ufffd and \ufffd and \ufffd\ufffd\ufffd in it"
 
 
@@ -86,7 +86,7 @@ def test_nul_and_bad_utf8_do_not_reach_postgresql() -> None:
     ],
 )
 def test_binary_is_told_by_type_and_size(body: bytes, content_type: str, kept: str) -> None:
-    assert keep_body(body, content_type, LIMIT) == kept
+    assert body_excerpt(body, content_type, LIMIT) == kept
 
 
 # Base64 and vectors
@@ -125,7 +125,7 @@ def test_binary_is_told_by_type_and_size(body: bytes, content_type: str, kept: s
 )
 @pytest.mark.parametrize("indent", [None, 2])
 def test_base64_and_vectors_are_told_by_type_and_size(body: Any, kept: Any, indent: int | None) -> None:
-    told = keep_body(json.dumps(body, indent=indent).encode(), JSON, LIMIT)
+    told = body_excerpt(json.dumps(body, indent=indent).encode(), JSON, LIMIT)
 
     told = told.replace("numbers>]", 'numbers>"]').replace("[<", '["<')
     assert json.loads(told) == kept
@@ -142,7 +142,7 @@ def test_base64_in_nested_json() -> None:
 def test_base64_with_escapes(before: str, slash: str, plus: str) -> None:
     body = before + PNG_BASE64.replace("/", slash).replace("+", plus) + '","model":"x"}'
 
-    kept = keep_body(body.encode(), JSON, LIMIT)
+    kept = body_excerpt(body.encode(), JSON, LIMIT)
     assert kept.replace("data:", "").startswith(before.partition("data:")[0] + "<base64 image/png, 34,5")
     assert kept.endswith('bytes>","model":"x"}')
     assert len(kept) < 100
@@ -151,7 +151,7 @@ def test_base64_with_escapes(before: str, slash: str, plus: str) -> None:
 def test_base64_in_lines() -> None:
     body = json.dumps({"base64": base64.encodebytes(PNG).decode(), "model": "x"})
 
-    kept = keep_body(body.encode(), JSON, LIMIT)
+    kept = body_excerpt(body.encode(), JSON, LIMIT)
     assert kept.startswith('{"base64": "<base64 image/png, 34,')
     assert kept.endswith('", "model": "x"}')
     assert len(kept) < 140
@@ -161,19 +161,19 @@ def test_base64_in_lines() -> None:
 def test_long_base64_never_stays(size: int, before: str, after: str) -> None:
     body = f"{before} {'Ab1+' * 10_000}"[: len(before) + 1 + size] + f" {after}"
 
-    assert "Ab1+" * 128 not in keep_body(body.encode("utf-8", "replace"), "text/plain", LIMIT)
+    assert "Ab1+" * 128 not in body_excerpt(body.encode("utf-8", "replace"), "text/plain", LIMIT)
 
 
 def test_text_around_base64_stays() -> None:
     texts = ["first ", " second ", " third, the last"]
     body = PNG_BASE64.join(texts)
 
-    assert keep_body(body.encode(), "text/plain", LIMIT) == PNG_KEPT.join(texts)
+    assert body_excerpt(body.encode(), "text/plain", LIMIT) == PNG_KEPT.join(texts)
 
 
 def test_text_after_very_long_base64_stays() -> None:
     """It is too long to be read whole."""
-    kept = keep_body(f"first {PNG_BASE64 * 10}, the last words".encode(), "text/plain", LIMIT)
+    kept = body_excerpt(f"first {PNG_BASE64 * 10}, the last words".encode(), "text/plain", LIMIT)
 
     assert kept.startswith("first <base64 image/png, 345,6")
     assert kept.endswith(" bytes>, the last words")
@@ -190,11 +190,11 @@ def test_base64_where_one_look_ends_and_the_next_begins() -> None:
 
 
 def test_a_long_body_is_cut_and_says_so() -> None:
-    assert keep_body(b"a b " * 10_000, "text/plain", 100) == "a b " * 25 + "… <39,900 bytes cut>"
+    assert body_excerpt(b"a b " * 10_000, "text/plain", 100) == "a b " * 25 + "… <39,900 bytes cut>"
 
 
 def test_it_is_cut_between_characters() -> None:
-    kept = keep_body("日本".encode() * 5000, "text/plain", 100)
+    kept = body_excerpt("日本".encode() * 5000, "text/plain", 100)
 
     assert kept.startswith("日本" * 16 + "日… <")
     assert "\ufffd" not in kept
@@ -209,7 +209,7 @@ def test_the_limit_counts_what_is_kept_not_what_came() -> None:
 @pytest.mark.parametrize("after", ["", " and more" * 5, " and more" * 5000])
 def test_a_secret_at_the_cut_is_taken_out_whole(secret: str, where: int, after: str) -> None:
     before = "some words " * 50
-    kept = keep_body(f"{before}{secret}{after}".encode(), "text/plain", len(before) + where, EXTRA)
+    kept = body_excerpt(f"{before}{secret}{after}".encode(), "text/plain", len(before) + where, EXTRA)
 
     assert kept.startswith(before)
     assert secret[:6] not in kept
@@ -223,7 +223,7 @@ def test_nothing_of_a_secret_that_the_margin_halves_comes_out(content_type: str)
         body = f'{{"api_key":"{("x " * size)[:size]}","a":"{SECURITY_KEY}", "b":"{"y " * 5000}"}}'.encode()
         if content_type == FORM:
             body = form(('name="a"', body), end=b"")
-        kept = keep_body(body, content_type, 1000, EXTRA)
+        kept = body_excerpt(body, content_type, 1000, EXTRA)
         assert SECURITY_KEY[:6] not in kept
         assert kept.endswith(" bytes cut>")
 
@@ -231,16 +231,16 @@ def test_nothing_of_a_secret_that_the_margin_halves_comes_out(content_type: str)
 @given(st.binary(max_size=300) | surroundings.map(lambda text: text.encode("utf-8", "replace")), st.integers(0, 400))
 @pytest.mark.parametrize("content_type", [JSON, FORM, "text/plain", "", "application/x-www-form-urlencoded"])
 def test_anything_is_kept_bounded_and_storable(content_type: str, body: bytes, limit: int) -> None:
-    kept = keep_body(body, content_type, limit, EXTRA)
+    kept = body_excerpt(body, content_type, limit, EXTRA)
 
     assert "\0" not in kept
-    assert len(kept.encode()) <= limit + LONGEST_MARK
+    assert len(kept.encode()) <= limit + MAX_NOTE_BYTES
 
 
 @given(st.text(), st.binary(), st.integers(-1, 100))
 def test_any_content_type_will_do(content_type: str, body: bytes, limit: int) -> None:
-    keep_body(body, content_type, limit)
-    keep_body(b"--XbX\r\n" + body, f"{FORM}; {content_type}", limit)
+    body_excerpt(body, content_type, limit)
+    body_excerpt(b"--XbX\r\n" + body, f"{FORM}; {content_type}", limit)
 
 
 # Secrets
@@ -263,7 +263,7 @@ PLACES = [
 @pytest.mark.parametrize("escape", [str, as_unicode_escapes, quote])
 def test_no_secret_is_kept_in_json(secret: str, place: Any, escape: Any) -> None:
     body = json.dumps(place("SECRET")).replace("SECRET", escape(secret))
-    kept = keep_body(body.encode(), JSON, LIMIT, EXTRA)
+    kept = body_excerpt(body.encode(), JSON, LIMIT, EXTRA)
 
     assert escape(secret) not in kept
     assert secret[-12:] not in kept
@@ -274,12 +274,12 @@ def test_no_secret_is_kept_in_json(secret: str, place: Any, escape: Any) -> None
 def test_no_secret_is_kept_of_a_form(name: str, value: str) -> None:
     body = form(('name="model"', b"whisper-1"), (f'name="{name}"', value.encode()), ('name="a"', b"b"))
 
-    assert keep_body(body, FORM, LIMIT) == f"model: whisper-1\n{name}: {REDACTED}\na: b"
+    assert body_excerpt(body, FORM, LIMIT) == f"model: whisper-1\n{name}: {REDACTED}\na: b"
     fields = urlencode({"model": "x", name: value, "a": "b"}).encode()
-    assert REDACTED in (kept := keep_body(fields, "application/x-www-form-urlencoded", LIMIT))
+    assert REDACTED in (kept := body_excerpt(fields, "application/x-www-form-urlencoded", LIMIT))
     assert value[:3] not in kept
     raw = f'model=x&security_key={value}"<>&a=b'.encode()
-    kept = keep_body(raw, "application/x-www-form-urlencoded", LIMIT)
+    kept = body_excerpt(raw, "application/x-www-form-urlencoded", LIMIT)
     assert kept == f"model=x&security_key={REDACTED}&a=b"
 
 
@@ -289,7 +289,7 @@ def test_a_planted_secret_is_never_kept(content_type: str, before: str, secret: 
     content = f"{before}{secret}{after}".encode("utf-8", "replace")
     body = form(('name="prompt"', content), ('name="model"', b"x")) if content_type == FORM else content
 
-    assert secret not in keep_body(body, content_type, limit, EXTRA)
+    assert secret not in body_excerpt(body, content_type, limit, EXTRA)
 
 
 @given(st.text(st.characters(exclude_characters="=:%\\-", exclude_categories=["Cs"]), max_size=200))
@@ -313,7 +313,7 @@ def test_a_form_is_kept_as_lines() -> None:
         ('name="f2"; filename=""', b""),
     )
 
-    assert keep_body(body, FORM.replace("XbX", '"XbX"'), LIMIT).splitlines() == [
+    assert body_excerpt(body, FORM.replace("XbX", '"XbX"'), LIMIT).splitlines() == [
         "file: <a b.mp3, audio/mpeg, 123 bytes>",
         "prompt: два",
         "lines",
@@ -328,7 +328,7 @@ def test_a_secret_in_a_form_is_found_anywhere() -> None:
         (f'name="file"; filename="{TOKENS[0]}.mp3"', b"x"), (f'name="{TOKENS[1]}"', f"a {TOKENS[3]} b".encode())
     )
 
-    kept = keep_body(body, FORM, LIMIT)
+    kept = body_excerpt(body, FORM, LIMIT)
     assert kept == f"file: <{REDACTED}.mp3, application/octet-stream, 1 bytes>\n{REDACTED}: a {REDACTED} b"
 
 
@@ -341,7 +341,7 @@ def test_a_secret_in_a_form_is_found_anywhere() -> None:
     ],
 )
 def test_a_form_that_cannot_be_read_is_not_kept(body: bytes, content_type: str) -> None:
-    assert keep_body(body, content_type, LIMIT) == f"<multipart/form-data, {len(body)} bytes>"
+    assert body_excerpt(body, content_type, LIMIT) == f"<multipart/form-data, {len(body)} bytes>"
 
 
 @pytest.mark.parametrize(
@@ -354,14 +354,16 @@ def test_a_form_that_cannot_be_read_is_not_kept(body: bytes, content_type: str) 
     ],
 )
 def test_an_odd_form_is_kept_as_far_as_it_goes(body: bytes, kept: str) -> None:
-    assert keep_body(body, FORM, LIMIT) == kept
+    assert body_excerpt(body, FORM, LIMIT) == kept
 
 
 def test_a_long_form_is_cut() -> None:
     body = form(('name="a"', b"x y " * 5000), ('name="security_key"', b"hunter2"), ('name="b"', b"y"))
 
-    kept = keep_body(body, FORM, 100)
+    kept = body_excerpt(body, FORM, 100)
     assert kept.startswith("a: x y x y ")
     assert kept.endswith(" bytes cut>")
-    assert len(kept.encode()) < 100 + LONGEST_MARK
-    assert keep_body(form(('name="a"', PNG_BASE64.encode()), ('name="b"', b"y")), FORM, 100) == f"a: {PNG_KEPT}\nb: y"
+    assert len(kept.encode()) < 100 + MAX_NOTE_BYTES
+    assert (
+        body_excerpt(form(('name="a"', PNG_BASE64.encode()), ('name="b"', b"y")), FORM, 100) == f"a: {PNG_KEPT}\nb: y"
+    )

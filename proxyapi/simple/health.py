@@ -1,0 +1,45 @@
+"""`GET /health` and `GET /health2`: one real, minimal chat with upstream, for whoever has the access token."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.http.response import HttpResponseBase
+
+from proxyapi import openapi
+from proxyapi.call.call_request import ProxyRequest
+from proxyapi.dispatch.authentication import AccessTokenAuthentication
+from proxyapi.dispatch.throttling import OncePerTenSeconds
+from proxyapi.dispatch.view import TakesBody
+from proxyapi.simple import chat_bodies
+from proxyapi.simple.chat import JSONCallView
+
+PROMPT = "Answer with the one word: ok"
+
+
+class HealthView(JSONCallView):
+    """`GET /health`: a chat as `/chatgpt` makes it."""
+
+    authentication_classes = (AccessTokenAuthentication,)
+    throttle_classes = (OncePerTenSeconds,)
+    takes_body = TakesBody.NONE
+    route = "/health"
+    upstream_path = "/chat/completions"
+
+    @openapi.health
+    async def get(self, request: ProxyRequest) -> HttpResponseBase:
+        body = chat_bodies.chatgpt_body({"prompt": PROMPT})
+        return await self.forward(self.upstream_request(request, body), rewrite=chat_bodies.chatgpt_answer)
+
+
+class Health2View(HealthView):
+    """`GET /health2`: a chat as `/openai` makes it."""
+
+    route = "/health2"
+
+    @openapi.health2
+    async def get(self, request: ProxyRequest) -> HttpResponseBase:
+        body: dict[str, object] = {
+            "model": settings.DEFAULT_MODEL,
+            "messages": [{"role": "user", "content": PROMPT}],
+        }
+        return await self.forward(self.upstream_request(request, body))

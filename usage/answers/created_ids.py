@@ -1,0 +1,128 @@
+"""Owns the reading of ids: which ids in upstream's answer name stored objects that the call has created.
+
+An answer to a creating call names its object in `id`. Some answers name more objects: a response its output items and
+the container of its code interpreter, a batch the files of its results. The places are those of the SDK's response
+types. `proxyapi.object_owners` records each such id as the property of the key that made the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TypeGuard
+from urllib.parse import unquote, urlsplit
+
+MAX_ID_BYTES = 512  # OpenAI's ids have about 60
+MAX_RECORDED_IDS = 1000  # in one call's journal record
+
+EACH = "[]"  # in a path: every element of a list
+Path = tuple[str, ...]
+
+# Upstream makes these without being asked for them by name, and keeps them also when it does not store the response.
+CONTAINER: Path = ("output", EACH, "container_id")
+AUDIO: tuple[Path, ...] = (
+    ("choices", EACH, "message", "audio", "id"),
+    ("choices", EACH, "delta", "audio", "id"),
+)
+KEPT_IF_UNSTORED = (CONTAINER, *AUDIO)
+# By the answer's member `object`: the paths to the ids of other objects that the call has created with it.
+DERIVED_IDS: dict[str, tuple[Path, ...]] = {
+    "response": (("output", EACH, "id"), CONTAINER),
+    "response.compaction": (("output", EACH, "id"), CONTAINER),
+    "chat.completion": AUDIO,
+    "chat.completion.chunk": AUDIO,
+    "batch": (("output_file_id",), ("error_file_id",)),
+    "fine_tuning.job": (("result_files", EACH),),
+    "upload": (("file", "id"),),
+    "thread.run": (("thread_id",),),
+    "thread": (("tool_resources", "file_search", "vector_store_ids", EACH),),
+    "assistant": (("tool_resources", "file_search", "vector_store_ids", EACH),),
+    "list": (("data", EACH, "id"),),
+    "agent.session": (("environment", "id"),),
+    "agent.automation.invocation": (("session_id",),),
+    "": (("session", "id"),),  # live sessions and client secrets: their answers have no member `object`
+}
+ITEM_EVENTS = {"response.output_item.added", "response.output_item.done"}
+# By the type of an event: the name of the member that is the new object.
+OBJECT_EVENTS = {"agent.session.created": "session"}
+CREATION_EVENTS = ITEM_EVENTS | set(OBJECT_EVENTS)
+
+
+def is_object_id(value: object) -> TypeGuard[str]:
+    """Returns whether `value` can be the id of a stored object: 1 to `MAX_ID_BYTES` bytes, no control characters."""
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_BYTES:
+        return False
+    if value.isascii():
+        return value.isprintable()
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return size <= MAX_ID_BYTES and not any(character < " " or "\x7f" <= character < "\xa0" for character in value)
+
+
+class CreatedIds:
+    """The ids of the objects that one call has created, in the order in which upstream names them.
+
+    `is_creating`: the call creates the answer's own object; the answer to a later retrieval only adds derived ids.
+    `is_stored`: upstream keeps the object; otherwise only the ids under `KEPT_IF_UNSTORED` are read.
+    `lasts`: upstream keeps the objects until they are deleted, and not for some weeks only.
+    `is_in_location`: the answer's `Location` header names the object (RFC 9110, 10.2.2).
+    """
+
+    def __init__(
+        self, *, is_creating: bool = True, is_stored: bool = True, lasts: bool = True, is_in_location: bool = False
+    ) -> None:
+        self.lasts = lasts
+        self.is_in_location = is_in_location
+        self._is_creating = is_creating
+        self._is_stored = is_stored
+        self.new: list[str] = []  # read since `take_new` was called last
+        self._seen: set[str] = set()
+
+    def read(self, answer: Mapping[str, object]) -> None:
+        """Reads the ids in a whole answer, or in the object inside an event."""
+        kind = answer.get("object", "")
+        if self._is_creating and self._is_stored and kind != "list":
+            self._add(answer.get("id"))
+        for path in DERIVED_IDS.get(kind, ()) if isinstance(kind, str) else ():
+            if self._is_stored or path in KEPT_IF_UNSTORED:
+                for value in _values_at(answer, path):
+                    self._add(value)
+
+    def read_event(self, event: Mapping[str, object]) -> None:
+        """Reads the ids in one event of a stream."""
+        kind, inner = event.get("type"), event.get("response")
+        if isinstance(inner, dict):
+            self.read(inner)
+        elif isinstance(kind, str) and kind in OBJECT_EVENTS:
+            if isinstance(created := event.get(OBJECT_EVENTS[kind]), dict):
+                self.read(created)
+        elif isinstance(kind, str) and kind in ITEM_EVENTS:
+            self.read({"object": "response", "output": [event.get("item")]})
+        elif isinstance(event.get("object"), str):
+            self.read(event)
+
+    def read_location(self, location: str) -> None:
+        """Reads the id at the end of the path in a `Location` header."""
+        self._add(unquote(urlsplit(location).path.rstrip("/").rpartition("/")[2]))
+
+    def take_new(self) -> list[str]:
+        """Returns the ids that were read since the last call of this method."""
+        new, self.new = self.new, []
+        return new
+
+    def _add(self, value: object) -> None:
+        if is_object_id(value) and value not in self._seen:
+            self._seen.add(value)
+            self.new.append(value)
+
+
+def _values_at(value: object, path: Path) -> Iterator[object]:
+    """Yields each value at the end of `path`, which begins at `value`."""
+    if not path:
+        yield value
+    elif path[0] == EACH:
+        for element in value if isinstance(value, list) else ():
+            yield from _values_at(element, path[1:])
+    elif isinstance(value, dict):
+        yield from _values_at(value.get(path[0]), path[1:])

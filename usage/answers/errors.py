@@ -1,0 +1,222 @@
+"""Owns the reading of upstream's errors, in all shapes that servers give them: their type, code and message.
+
+OpenAI's shape is `{"error": {"type", "code", "message"}}`. Others are: a text in the place of that object (Ollama), the
+object's members without the object (vLLM, Cohere), `{"detail": …}` (FastAPI), a list around the object (Gemini),
+`{"errors": [{"message"}]}` (Cloudflare), `error_description` (OAuth, RFC 6749), `title` and `detail` (RFC 9457), an
+HTML page (proxies), plain text, an empty body.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from http import HTTPStatus
+from typing import TypedDict
+
+import orjson
+
+from usage.answers import event_stream
+
+# Members that may hold the message, the most usual first. `error` and `errors` may be objects with such members.
+MESSAGE_FIELDS = (
+    "message", "Message", "detail", "error_description", "error_message", "msg", "title", "reason", "description",
+    "error_msg", "err_msg", "errorMessage", "status_msg", "error", "errors", "err",
+)  # fmt: skip
+CODE_FIELDS = ("code", "error_code", "errorCode", "err_code", "status_code", "__type", "status")
+TYPE_FIELDS = ("type", "error_type")
+MAX_TEXT_BYTES = 64 * 1024
+MAX_DEPTH = 4  # levels of nested objects and lists that are looked into
+MAX_MESSAGE_CHARACTERS = 2000  # of a message that is a plain text or a page
+# Statuses that servers send and `http.HTTPStatus` does not know.
+OTHER_STATUSES = {
+    498: "Invalid Token",
+    499: "Client Closed Request",
+    520: "Web Server Returned an Unknown Error",
+    521: "Web Server Is Down",
+    522: "Connection Timed Out",
+    523: "Origin Is Unreachable",
+    524: "A Timeout Occurred",
+    525: "SSL Handshake Failed",
+    526: "Invalid SSL Certificate",
+    529: "Site Is Overloaded",
+    530: "Site Is Frozen",
+}
+_SPACE = re.compile(r"\s+")
+
+
+class ErrorFacts(TypedDict):
+    """What an error states of itself; a fact that it does not state is an empty text."""
+
+    type: str
+    code: str
+    message: str
+
+
+NO_ERROR: ErrorFacts = {"type": "", "code": "", "message": ""}
+
+
+def is_error_value(value: object) -> bool:
+    """Returns whether the value of a member `error` states an error.
+
+    It does if it is a text, a number, or an object or a list with any such value in it. Many servers send the member
+    in good answers too, with nothing in it: `null`, or `{"code": null, "message": ""}`.
+    """
+    if isinstance(value, dict):
+        return any(map(is_error_value, value.values()))
+    if isinstance(value, list):
+        return any(map(is_error_value, value))
+    return bool(value)
+
+
+def error_in_object(body: Mapping[str, object]) -> ErrorFacts | None:
+    """Returns the error that a JSON object states by a member `error` or by `"object": "error"`; None without one."""
+    return _from_json(body, 0) if is_error_value(body.get("error")) or body.get("object") == "error" else None
+
+
+def error_in_event(event: Mapping[str, object], data: bytes) -> ErrorFacts:
+    """Returns the error that one event of a stream states.
+
+    `data` is the event's data, `event` the JSON object in it; an empty `event` means that the data is no object.
+    """
+    return _from_json(event, 0) if event else _from_text(data)
+
+
+def error_in_body(body: bytes, status: int) -> ErrorFacts:
+    """Returns the error that a whole error response states, in whatever shape.
+
+    A missing message becomes the status' phrase; an error with neither type nor code gets the code `http_<status>`.
+    """
+    facts = _from_body(body)
+    if not facts["type"] and not facts["code"]:
+        facts["code"] = f"http_{status}"
+    if not facts["message"]:
+        facts["message"] = status_phrase(status)
+    return facts
+
+
+def status_phrase(status: int) -> str:
+    """Returns the reason phrase of a status: `Bad Gateway`."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return OTHER_STATUSES.get(status, f"Status {status}")
+
+
+def _from_body(body: bytes) -> ErrorFacts:
+    """Reads an error from a body that is JSON, a stream of events, an HTML page or plain text."""
+    body = body[: 4 * MAX_TEXT_BYTES].strip().removeprefix(b"\xef\xbb\xbf")
+    if event_stream.begins_stream(body):
+        body = next((data for _, data in event_stream.read(body)), body)
+    if body[:1] in {b"{", b"[", b'"'}:
+        try:
+            return _from_json(orjson.loads(body), 0)
+        except orjson.JSONDecodeError:
+            pass
+    text = body[:MAX_TEXT_BYTES].decode("utf-8", "replace")
+    if body[:1] == b"<":
+        text = _page_text(text)
+    return {"type": "", "code": "", "message": text.strip()[:MAX_MESSAGE_CHARACTERS]}
+
+
+def _from_text(data: bytes) -> ErrorFacts:
+    """Returns an error whose message is `data`: a JSON string or plain text."""
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        value = None
+    message = value if isinstance(value, str) else data.decode("utf-8", "replace").strip()
+    return {"type": "", "code": "", "message": message}
+
+
+def _from_json(value: object, depth: int) -> ErrorFacts:
+    """Reads an error from a JSON value that is nested in `depth` others.
+
+    A fact that the innermost object does not state is taken from the object around it.
+    """
+    if isinstance(value, list) and value and depth < MAX_DEPTH:
+        return _from_json(value[0], depth + 1)
+    if not isinstance(value, dict):
+        return {"type": "", "code": "", "message": _as_text(value) if value else ""}
+    for name in ("error", "errors", "detail", "message", "base_resp"):
+        inner = value.get(name)
+        if depth < MAX_DEPTH and (isinstance(inner, dict) or (name == "errors" and inner)) and inner:
+            facts = _from_json(inner, depth + 1)
+            outer = _from_members({key: member for key, member in value.items() if key != name})
+            return {
+                "type": facts["type"] or outer["type"],
+                "code": facts["code"] or outer["code"],
+                "message": facts["message"] or outer["message"],
+            }
+    facts = _from_members(value)
+    if isinstance(value.get("error"), str) and facts["message"] != value["error"] and not facts["code"]:
+        facts["code"] = value["error"]  # OAuth: `error` is a code, and its description stands beside it
+    return facts
+
+
+def _from_members(error: Mapping[str, object]) -> ErrorFacts:
+    """Reads type, code and message from the members of an error object, without looking into nested objects."""
+    kind = _first_text(error, TYPE_FIELDS)
+    return {
+        "type": kind if kind != "error" else "",
+        "code": _first_text(error, CODE_FIELDS),
+        "message": _message(error),
+    }
+
+
+def _first_text(error: Mapping[str, object], names: tuple[str, ...]) -> str:
+    """Returns the first text or number, not empty and not 0, that stands under one of these names."""
+    return next((_as_text(error[name]) for name in names if isinstance(error.get(name), str | int) and error[name]), "")
+
+
+def _message(error: Mapping[str, object]) -> str:
+    """Returns the message of an error object; empty if none of `MESSAGE_FIELDS` has one."""
+    for name in MESSAGE_FIELDS:
+        value = error.get(name)
+        if isinstance(value, list) and value and all(isinstance(item, dict) and "msg" in item for item in value):
+            return "; ".join(map(_validation_error, value))
+        if value and value is not True:
+            return _as_text(value)
+    return ""
+
+
+def _validation_error(item: Mapping[str, object]) -> str:
+    """Returns one of FastAPI's validation errors as a text: the path of the field, and what is wrong with it."""
+    path = item.get("loc")
+    field = ".".join(map(str, path)) if isinstance(path, list) else ""
+    return f"{field}: {item['msg']}" if field else str(item["msg"])
+
+
+def _as_text(value: object) -> str:
+    """Returns a JSON value as text: an object or a list as JSON."""
+    if isinstance(value, dict | list):
+        return orjson.dumps(value, default=str).decode()
+    return str(value or "")
+
+
+class _PageText(HTMLParser):
+    """Collects the title and the visible texts of an HTML page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self._hidden_depth = 0  # open `script` and `style` elements
+
+    def handle_starttag(self, tag: str, _: object) -> None:
+        self._hidden_depth += tag in {"script", "style"}
+
+    def handle_endtag(self, tag: str) -> None:
+        self._hidden_depth -= tag in {"script", "style"} and self._hidden_depth > 0
+
+    def handle_data(self, data: str) -> None:
+        text = _SPACE.sub(" ", data).strip()
+        if text and not self._hidden_depth and text not in self.texts[:1]:
+            self.texts.append(text)
+
+
+def _page_text(page: str) -> str:
+    """Returns the visible texts at the start of an HTML page, joined by ` · `."""
+    parser = _PageText()
+    parser.feed(page[: MAX_TEXT_BYTES // 4])
+    parser.close()
+    return " · ".join(parser.texts)

@@ -1,0 +1,299 @@
+"""Owns what the ledger reads of upstream's answer, whole or streamed: `AnswerReader`.
+
+It reads a copy of the bytes, never changes them and never raises on odd ones: what cannot be read stays unknown. Whole
+answers and events are read by the same rules (`parse_body`, `parse_event`).
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Collection, Mapping
+
+import orjson
+
+from usage.answers import event_stream
+from usage.answers.created_ids import CREATION_EVENTS, DERIVED_IDS, CreatedIds
+from usage.answers.errors import (
+    CODE_FIELDS,
+    ErrorFacts,
+    error_in_body,
+    error_in_event,
+    error_in_object,
+    is_error_value,
+)
+from usage.answers.json_outline import read_outline
+from usage.answers.streamed_text import READ_TYPES, TEXT_DELTAS, StreamedText, parse_event
+from usage.answers.tokens import read_counts
+
+# Of a response that is still being made; the usage that it states meanwhile is not its final usage.
+UNFINISHED_STATUSES = {"queued", "in_progress"}
+TERMINAL_STATUSES = {"completed", "failed", "incomplete", "cancelled"}  # of a response
+# The last events of each dialect, beside `[DONE]` and an error. Nothing that counts follows one of them.
+FINAL_EVENT_TYPES = {
+    "response.completed",
+    "response.incomplete",
+    "response.failed",
+    "transcript.text.done",
+    "speech.audio.done",
+    "image_generation.completed",
+    "image_edit.completed",
+    "error",
+}
+# Event types of the dialects that have a last event. A chat has two ends: `finish_reason` of each choice, and `[DONE]`.
+_TYPES_WITH_END = ("response.", "transcript.", "speech.audio.", "image_generation.", "image_edit.")
+
+# A larger body is not parsed as a whole: only the members named below are read.
+MAX_PARSED_BYTES = 256 * 1024
+READ_MEMBERS = {"id", "object", "model", "service_tier", "status", "usage", "output", "error"}
+READ_MEMBERS_AND_IDS = READ_MEMBERS | {path[0] for paths in DERIVED_IDS.values() for path in paths}
+
+# Of larger events, only those that may matter to the ledger are parsed: some have a picture in them.
+_LARGE_EVENT_BYTES = 4096
+_MAX_EVENT_BYTES = 4 * 1024 * 1024
+_FIRST_EVENT_TYPES = {"response.created", "response.queued", "response.in_progress"}
+_ERROR_TEXT = re.compile(rb"[\W_]*+error\b", re.IGNORECASE)
+_OBJECT = re.compile(rb'(?:\xef\xbb\xbf)?\s*+\{\s*+["}]')
+_BEGINNING_OF_OBJECT = re.compile(rb"(?:\xef(?:\xbb(?:\xbf)?)?)?\s*+(?:\{\s*+)?")
+_TYPE = re.compile(rb'"type"\s*+:\s*+"((?:response|transcript|image|speech)[._a-z]*+)"')
+
+
+class AnswerReader:
+    """Reads what upstream's answer states of itself: ids, model, tier, usage, error.
+
+    `states_usage`: the usage in the answer is this call's consumption; otherwise it is not read.
+    `has_ended`: the event that ends a stream in its dialect has been read.
+    `must_end`: a stream without any event counts as cut off, too.
+    `text`, if there is one, is fed with every event. `created`, if the call may create objects, reads their ids.
+    """
+
+    def __init__(self) -> None:
+        self.model = ""
+        self.response_id = ""
+        self.service_tier = ""
+        self.response_status = ""
+        self.states_usage = True
+        self.usage: dict[str, object] | None = None
+        self.counts: dict[str, int | float] = {}
+        self.error: ErrorFacts | None = None
+        self.has_ended = False
+        self.has_done_marker = False  # `[DONE]` has been read
+        self.must_end = False
+        self.text: StreamedText | None = None
+        self.created: CreatedIds | None = None
+        self._events = 0
+        self._has_last_event = False  # the dialect of the events that were read has a last event
+        self._has_last_type = False  # … which is told by its type: `[DONE]` alone does not end the stream
+
+    def read_body(self, body: bytes) -> None:
+        """Reads a whole JSON body; anything else is ignored."""
+        self.read_whole(parse_body(body))
+
+    def read_whole(self, answer: Mapping[str, object]) -> None:
+        """Reads a whole answer, parsed by `parse_body`."""
+        self.read(answer)
+        if self.created is not None:
+            self.created.read(answer)
+
+    def read_error(self, body: bytes, status: int) -> None:
+        """Reads the whole body of an answer whose status is an error."""
+        self.error = error_in_body(body, status)
+
+    @property
+    def has_events(self) -> bool:
+        """True once an event of a stream has been read."""
+        return self._events > 0
+
+    @property
+    def lacks_end(self) -> bool:
+        """True if a stream that ends with what has been read is cut off: its dialect's end is missing."""
+        if self.has_ended or not (self._has_last_event or (self.must_end and not self.has_events)):
+            return False
+        return self.text is None or not self.text.has_finished_choices
+
+    def read_events(self, events: bytes) -> None:
+        """Reads whole server-sent events, one or more, each with its blank line."""
+        for name, data in event_stream.read(events):
+            self._read_event(name, data)
+
+    def _read_event(self, name: bytes, data: bytes) -> None:
+        """Reads one event; returns early from those without anything for the ledger, which nearly all are."""
+        self._events += 1
+        if data[-1:] != b"}" and data.strip() == event_stream.DONE:
+            self.has_done_marker = True
+            self.has_ended = self.has_ended or not self._has_last_type
+            return
+        if len(data) > _LARGE_EVENT_BYTES and self._events > 1 and name != b"error" and not _may_matter(data):
+            return
+        event = parse_event(data) or _error_without_object(data)
+        if name and "type" not in event and event:
+            event["type"] = name.decode("utf-8", "replace")  # some servers state it only as the event's name
+        if self.text is not None:
+            self.text.feed(event)
+        kind, inner = event.get("type"), None
+        if isinstance(kind, str):
+            if kind in TEXT_DELTAS and self.model and self._has_last_event:
+                return  # such an event has nothing but text
+            inner = event.get("response")
+        if self.created is not None and (inner is not None or not isinstance(kind, str) or kind in CREATION_EVENTS):
+            self.created.read_event(event)
+        error = event.get("error")
+        if not self.model or inner is not None or event.get("usage") is not None or error is not None:
+            self.read(inner if isinstance(inner, dict) else event)
+        if not self._has_last_event:
+            self._has_last_type = isinstance(kind, str) and kind.startswith(_TYPES_WITH_END)
+            self._has_last_event = self._has_last_type or isinstance(event.get("choices"), list)
+        if isinstance(kind, str) and (kind in FINAL_EVENT_TYPES or _ends_response(kind, inner)):
+            self._end(kind)
+        if (
+            (error and is_error_value(error))
+            or name == b"error"
+            or (name and not event and _names_error(name))
+            or (not event.get("choices") and _is_error(event))
+        ):
+            self._read_error_event(event, data)
+        elif self.text is not None and self.text.choice_error is not None:
+            self._read_error_event(self.text.choice_error, data)
+
+    def _end(self, kind: str) -> None:
+        """Notes that the last event of a stream, of type `kind`, has been read."""
+        self.has_ended = True
+        if kind == "response.failed" and self.error is None:
+            self.error = {"type": "", "code": "response_failed", "message": ""}
+
+    def _read_error_event(self, event: Mapping[str, object], data: bytes) -> None:
+        """Reads an event that states an error; nothing follows it."""
+        self.has_ended = True
+        facts = error_in_event(event, data)
+        if self.error is None or not any(self.error.values()):
+            self.error = facts
+        if self.text is not None:
+            self.text.add_error(facts["message"])
+
+    def read(self, answer: Mapping[str, object]) -> None:
+        """Reads an answer, or the one inside an event; a fact that it does not state keeps its value."""
+        self.model = _text(answer, "model") or self.model
+        self.service_tier = _text(answer, "service_tier") or self.service_tier
+        if _text(answer, "object") in {"chat.completion", "chat.completion.chunk", "response", "conversation"}:
+            self.response_id = _text(answer, "id") or self.response_id
+            self.response_status = _text(answer, "status") or self.response_status
+        usage = answer.get("usage")
+        if self.states_usage and isinstance(usage, dict) and _text(answer, "status") not in UNFINISHED_STATUSES:
+            self.usage = usage
+            self.counts.update(read_counts(usage))
+        if isinstance(output := answer.get("output"), list):
+            self.counts["web_searches"] = sum(map(_is_billed_search, output))
+        if answer.get("error") or answer.get("object") == "error":
+            self.error = error_in_object(answer) or self.error
+
+
+# Members of answers that errors do not have beside their message.
+_ANSWER_MEMBERS = frozenset({"id", "model", "output"})
+_GOOD_CODES = frozenset({
+    "0", "200", "ok", "success", "succeeded", "queued", "pending", "waiting", "starting", "started", "processing",
+    "running", "in_progress", "generating", "completed", "finished", "done",
+})  # fmt: skip
+
+
+def begins_object(start: bytes) -> bool | None:
+    """Returns whether a body that begins with these bytes is a JSON object, and not sound or a file.
+
+    None: more bytes are needed to tell.
+    """
+    if _OBJECT.match(start):
+        return True
+    return None if _BEGINNING_OF_OBJECT.fullmatch(start) else False
+
+
+def _ends_response(kind: str, response: object) -> bool:
+    """Returns whether an event of type `kind` with this response in it is a stream's last, whatever its type is.
+
+    Some servers name it differently: `response.done`.
+    """
+    return isinstance(response, dict) and response.get("status") in TERMINAL_STATUSES and kind not in _FIRST_EVENT_TYPES
+
+
+def _is_error(event: Mapping[str, object]) -> bool:
+    """Returns whether an event without `choices` is an error: by its type, or because it has only an error's members.
+
+    `{"type": "BadRequestError", "message": …}`, `{"object": "error", …}`, `{"detail": …}`, `{"code": 1, "msg": …}`.
+    """
+    kind, named = event.get("type"), event.get("object")
+    if named or isinstance(kind, str):
+        return named == "error" or (isinstance(kind, str) and _names_error(kind.encode("utf-8", "replace")))
+    if event.get("usage") is not None or not _ANSWER_MEMBERS.isdisjoint(event) or _states_success(event):
+        return False
+    return bool(error_in_event(event, b"")["message"])
+
+
+def _states_success(event: Mapping[str, object]) -> bool:
+    """Returns whether an event has a code or a status of success or progress: `{"code": 0, "message": "success"}`."""
+    inner = event.get("base_resp")
+    objects = (event, inner) if isinstance(inner, dict) else (event,)
+    return any(str(one[name]).lower() in _GOOD_CODES for one in objects for name in CODE_FIELDS if name in one)
+
+
+def _names_error(kind: bytes) -> bool:
+    """Returns whether an event's type or name is an error's: `error`, `BadRequestError`, `exception`."""
+    return kind.lower().endswith((b"error", b"exception"))
+
+
+def _error_without_object(data: bytes) -> dict[str, object]:
+    """Returns the error that an event's data states without being a JSON object; empty if it states none.
+
+    Gemini sends a list with the object in it; others send a text that begins with "error".
+    """
+    if data.lstrip()[:1] == b"[":
+        try:
+            found = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            found = None
+        if isinstance(found, list) and found and isinstance(found[0], dict):
+            return found[0]
+    return {"object": "error", "message": error_in_event({}, data)["message"]} if _ERROR_TEXT.match(data) else {}
+
+
+def _may_matter(data: bytes) -> bool:
+    """Returns whether a large event may state something that is read here, by a glance at its bytes."""
+    found = _TYPE.search(data, 0, 300)
+    if found:
+        kind = found[1].decode()
+        return kind in FINAL_EVENT_TYPES or kind in READ_TYPES
+    # A quote inside a JSON string is escaped, so these bytes can only be the name of a field.
+    return len(data) <= _MAX_EVENT_BYTES or b'"usage"' in data
+
+
+def parse_body(body: bytes, wanted: Collection[str] = READ_MEMBERS_AND_IDS) -> dict[str, object]:
+    """Returns the JSON object in a whole body; empty if the body is no object.
+
+    A body of more than `MAX_PARSED_BYTES` is read as an outline of the members `wanted`; one that a strict parser
+    refuses, as an outline of all its members (`usage.answers.json_outline`).
+    """
+    if body[:1] != b"{":
+        body = body.removeprefix(codecs.BOM_UTF8).lstrip()
+    if body[:1] != b"{":
+        return {}
+    if len(body) > MAX_PARSED_BYTES:
+        return read_outline(body, wanted)
+    try:
+        parsed: dict[str, object] = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return read_outline(body)
+    return parsed
+
+
+def _is_billed_search(item: object) -> bool:
+    """Returns whether an output item is a web search that is billed.
+
+    Opening a page and searching in it are `web_search_call` items too, but cost nothing (OpenAI's pricing page).
+    """
+    if not isinstance(item, dict) or _text(item, "type") != "web_search_call":
+        return False
+    action = item.get("action")
+    return not isinstance(action, dict) or _text(action, "type") in {"", "search"}
+
+
+def _text(answer: Mapping[str, object], name: str) -> str:
+    """Returns the text in a member; empty if there is none."""
+    found = answer.get(name)
+    return found if isinstance(found, str) else ""
