@@ -7,5 +7,6 @@ it. `manage.py serve` (`management`) prepares with `start` and `postgres`, and t
 everything else is a call of `proxyapi`.
 
 Imports run down only: the modules of this level (but `asgi`, `entry`, `settings` and `urls`) ← http, postgres ← start,
-processes; pages ← `entry` ← `asgi`. `processes.gunicorn_conf` and all that it imports run in gunicorn's master, without Django.
+processes; pages ← `entry` ← `asgi`. `processes.gunicorn_conf` and all that it imports run in gunicorn's
+master, without Django.
 """
