@@ -17,9 +17,8 @@ from chatproxy.http.head_refusal import refuse_head
 from chatproxy.pages.django_gate import DjangoGate
 from chatproxy.processes.lifespan import run_lifespan
 from chatproxy.root_path import RootPath
-from proxyapi.call.request_body import Receive
+from proxyapi.call.caller_connection import Receive, Send
 from proxyapi.dispatch.handler import CallHandler
-from proxyapi.streams.sending import Send
 
 # An export is an ordinary iterator, which Django's handler reads whole.
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")

@@ -34,8 +34,8 @@ from proxyapi.pages import key_usage
 from proxyapi.pages.key_usage import KeyFacts
 from usage.page_data.base_url import base_url
 from usage.page_data.formatting import count
-from usage.page_data.key_summary import Summary, bars, last_used, read_summaries
-from usage.page_data.untrusted_text import inert
+from usage.page_data.key_summary import KeySummary, budget_bars, last_used, read_summaries
+from usage.page_data.untrusted_text import escape_invisible
 from usage.pages.access import may_see
 from usage.pages.admin_base import GuardedAdmin
 
@@ -219,7 +219,9 @@ class AccessKeyAdmin(GuardedAdmin):
     def _ask(self, request: HttpRequest, key: AccessKey, verb: str, template: str, **more: Any) -> HttpResponse:
         context = {**self.admin_site.each_context(request), "opts": self.opts, "key": key, **more}
         return TemplateResponse(
-            request, f"admin/proxyapi/accesskey/{template}", {**context, "title": f"{verb} key {inert(key.name, 60)}"}
+            request,
+            f"admin/proxyapi/accesskey/{template}",
+            {**context, "title": f"{verb} key {escape_invisible(key.name, 60)}"},
         )
 
     def _show(self, request: HttpRequest, key: AccessKey, text: str, words: str) -> HttpResponse:
@@ -246,9 +248,9 @@ class AccessKeyAdmin(GuardedAdmin):
     @admin.display(description="spent")
     def spending(self, key: AccessKey) -> str:
         """Against each budget; of a key that has none, in this month."""
-        found = bars(self._summary(key).spent, key.budgets)
+        found = budget_bars(self._summary(key).spent, key.budgets)
         shown_bars = [bar for bar in found if bar.budget] or [bar for bar in found if bar.span == "month"]
-        return render_to_string("admin/usage/bars.html", {"bars": shown_bars})
+        return render_to_string("admin/usage/bars.html", {"budget_bars": shown_bars})
 
     @admin.display(description="last 7 days")
     def week(self, key: AccessKey) -> str:
@@ -261,7 +263,9 @@ class AccessKeyAdmin(GuardedAdmin):
     @admin.display(description="usage")
     def usage_link(self, key: AccessKey) -> str:
         url = reverse(f"admin:{USAGE}", args=[key.pk])
-        return format_html('<a class="cp-link" href="{}" aria-label="Usage of {}">Usage</a>', url, inert(key.name))
+        return format_html(
+            '<a class="cp-link" href="{}" aria-label="Usage of {}">Usage</a>', url, escape_invisible(key.name)
+        )
 
     @admin.display(description="last used")
     def last_used(self, key: AccessKey) -> str:
@@ -269,8 +273,8 @@ class AccessKeyAdmin(GuardedAdmin):
         words = last_used(day, timezone.now().date())
         return format_html('<time datetime="{}" title="{}">{}</time>', day, day, words) if day else words
 
-    def _summary(self, key: AccessKey) -> Summary:
-        found: Summary = key.summary  # type: ignore[attr-defined]  # of the list alone: see KeyChangeList
+    def _summary(self, key: AccessKey) -> KeySummary:
+        found: KeySummary = key.summary  # type: ignore[attr-defined]  # of the list alone: see KeyChangeList
         return found
 
     @admin.display(description="Key before the rotation")

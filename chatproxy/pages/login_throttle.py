@@ -43,7 +43,7 @@ from chatproxy.pages.database_away import say_so
 from chatproxy.pages.known_device import ADMIN_DEVICE, KEY_DEVICE
 from proxyapi import sealing
 from proxyapi.pages import my_usage
-from proxyapi.pages.page_headers import POLICY
+from proxyapi.pages.page_headers import CONTENT_SECURITY_POLICY
 from proxyapi.strangers.client_network import client_network, client_site
 
 WINDOW = timedelta(minutes=15)
@@ -94,7 +94,7 @@ class LoginThrottle:
         facts = {"minutes": math.ceil(seconds / 60)}
         if match.view_name == KEY_LOGIN:
             answer = render(request, "my_usage/throttled.html", facts, status=429)
-            answer["Content-Security-Policy"] = POLICY
+            answer["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
         else:
             facts = {**admin.site.each_context(request), **facts}
             answer = render(request, "login_throttled.html", facts, status=429)

@@ -163,7 +163,7 @@ class RememberSignedIn:
         user = getattr(request, "_cached_user", None)  # Django's; asking for another would be a query of its own
         if session and user is not None and user.is_authenticated:
             page_pace.remember(session)
-        if key and my_usage.signed_in(request) is not None:
+        if key and my_usage.find_signed_in(request) is not None:
             page_pace.remember(key)
         return response
 

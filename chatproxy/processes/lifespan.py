@@ -14,17 +14,16 @@ import gc
 
 from chatproxy.processes.shutdown import ShutdownSteps, on_drain
 from proxyapi.call.background_responses import watch_pending
+from proxyapi.call.caller_connection import Receive, Send
 from proxyapi.call.capacity import capacity
-from proxyapi.call.request_body import Receive
 from proxyapi.keys.keyring import keyring
 from proxyapi.limits.limiter import limiter
 from proxyapi.object_owners import ownership
 from proxyapi.strangers.body_memory import stranger_budget
-from proxyapi.streams.sending import Send
 from proxyapi.upstream import client as upstream
 from usage.ledger import ledger
-from usage.live.status import worker_state
-from usage.live.worker_files import State, Worker
+from usage.live.status import build_report
+from usage.live.worker_files import WorkerFile, WorkerReport
 from usage.money.reservations import reservations
 
 # Objects that are made before Python's collector looks at the young ones; 700 by default. A call makes hundreds, and
@@ -55,7 +54,7 @@ def start_ledger(steps: ShutdownSteps) -> None:
     Raises:
         OSError: the journal or the worker's file cannot be written. Nothing was added to `steps`.
     """
-    worker = Worker(worker_report)
+    worker = WorkerFile(worker_report)
     ledger.start()
     worker.start()
     steps.add("worker file", worker.stop)
@@ -88,11 +87,11 @@ def freeze_loaded_objects() -> None:
     gc.set_threshold(GC_YOUNG_THRESHOLD)
 
 
-def worker_report() -> State:
+def worker_report() -> WorkerReport:
     """Returns the numbers that this worker reports once a second, for the dashboard and `/metrics`."""
     gauges = {
         "keyring_age_seconds": keyring.age,
         "redis_away_seconds": limiter.away_seconds,
         "stranger_bytes": stranger_budget.held,
     }
-    return worker_state(in_flight=capacity.in_flight, draining=capacity.draining, gauges=gauges)
+    return build_report(in_flight=capacity.in_flight, draining=capacity.draining, gauges=gauges)

@@ -18,8 +18,8 @@ from proxyapi.keys.keyring import Caller
 from proxyapi.models import AccessKey
 from usage.money.holds import spent_by
 from usage.page_data.formatting import count, dollars
-from usage.page_data.key_summary import bars
-from usage.page_data.newest_calls import read_newest_of
+from usage.page_data.key_summary import budget_bars
+from usage.page_data.newest_calls import read_newest_calls_of_key
 from usage.pages import dashboard
 from usage.pages.access import may_see_bodies
 
@@ -43,14 +43,14 @@ class KeyFacts:
 
 def page(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str, Any]:
     """The context of the page; `data_url` answers with `data`."""
-    facts = dashboard.page_facts(request, data_url, key.name)
+    facts = dashboard.dashboard_context(request, data_url, key.name)
     for own in _fragments(request, key).values():
         facts |= own
     return facts
 
 
 def data(request: HttpRequest, key: KeyFacts) -> JsonResponse:
-    return dashboard.refreshed(request, _fragments(request, key), key.name)
+    return dashboard.refresh_response(request, _fragments(request, key), key.name)
 
 
 def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, Any]]:
@@ -58,12 +58,12 @@ def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, Any]]
     spent = spent_by([key.name], datetime.now(UTC).date())[key.name]
     held = dollars(spent.held) if spent.held else ""
     found: dict[str, dict[str, Any]] = {
-        "budgets": {"bars": bars(spent, key.budgets), "limits": key.limits, "held": held},
+        "budgets": {"budget_bars": budget_bars(spent, key.budgets), "limits": key.limits, "held": held},
         "tiles": {},
         "used": {"is_own": key.is_own, "key_query": urlencode({"key": key.name})},
     }
     if key.is_own:
-        return {**found, "own_calls": {"calls": read_newest_of(key.name, NEWEST_CALLS)}}
+        return {**found, "own_calls": {"calls": read_newest_calls_of_key(key.name, NEWEST_CALLS)}}
     return {**found, "newest_errors": {**found["used"], "sees_bodies": may_see_bodies(request)}}
 
 

@@ -17,7 +17,7 @@ from proxyapi.dispatch.authentication import AccessTokenAuthentication
 from proxyapi.dispatch.throttling import OncePerTenSeconds
 from proxyapi.dispatch.view import ProxyView
 from proxyapi.pages.page_headers import page, render
-from proxyapi.pages.reports import from_database
+from proxyapi.pages.reports import read_from_database
 from usage.ledger import ledger
 from usage.page_data import newest_calls
 
@@ -31,13 +31,13 @@ class LogView(ProxyView):
 
     @openapi.log
     async def get(self, request: ProxyRequest) -> HttpResponse:
-        return page(await from_database(lambda: render(request.call_request, "log.html", self.read_facts())))
+        return page(await read_from_database(lambda: render(request.call_request, "log.html", self.read_facts())))
 
     def read_facts(self) -> dict[str, Any]:
         return {
             "failed_only": self.failed_only,
             "counters": newest_calls.read_counters(),
-            "calls": newest_calls.read_newest(failed_only=self.failed_only),
+            "calls": newest_calls.read_newest_calls(failed_only=self.failed_only),
             "parallel": capacity.in_flight,
             "max_parallel": capacity.peak,
             "lag_bytes": ledger.lag_bytes,

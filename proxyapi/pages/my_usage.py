@@ -23,7 +23,7 @@ from proxyapi import sealing
 from proxyapi.keys.keyring import Caller, Entry, keyring
 from proxyapi.pages import key_usage
 from proxyapi.pages.key_usage import KeyFacts
-from proxyapi.pages.page_headers import POLICY
+from proxyapi.pages.page_headers import CONTENT_SECURITY_POLICY
 
 COOKIE = "chatproxy_my_usage"
 COOKIE_SECONDS = 3600
@@ -33,13 +33,13 @@ LONGEST_KEY = 500
 View = Callable[[HttpRequest], HttpResponse]
 
 
-def own_page(view: View) -> View:
+def private_page(view: View) -> View:
     """Nothing of it is kept by a browser, nor run that is not ours."""
 
     @wraps(view)
     def answered(request: HttpRequest) -> HttpResponse:
         answer = view(request)
-        answer["Content-Security-Policy"] = POLICY
+        answer["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
         answer["Cache-Control"] = "no-store"
         patch_vary_headers(answer, ["Cookie"])
         return answer
@@ -48,9 +48,9 @@ def own_page(view: View) -> View:
 
 
 @require_safe
-@own_page
+@private_page
 def show(request: HttpRequest) -> HttpResponse:
-    entry = signed_in(request)
+    entry = find_signed_in(request)
     if entry is None or entry.caller is None:
         return render(request, "my_usage/sign_in.html", {"has_left": COOKIE in request.COOKIES})
     facts = key_usage.page(request, KeyFacts.of(entry.caller, is_own=True), reverse("my_usage:data"))
@@ -58,9 +58,9 @@ def show(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-@own_page
+@private_page
 def data(request: HttpRequest) -> HttpResponse:
-    entry = signed_in(request)
+    entry = find_signed_in(request)
     if entry is None or entry.caller is None:
         return JsonResponse({"error": "Sign in again."}, status=401)
     return key_usage.data(request, KeyFacts.of(entry.caller, is_own=True))
@@ -68,7 +68,7 @@ def data(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 @sensitive_post_parameters("key")
-@own_page
+@private_page
 def sign_in(request: HttpRequest) -> HttpResponse:
     """The pace of attempts is the business of the project's middleware."""
     text = request.POST.get("key", "").strip()[:LONGEST_KEY]
@@ -89,7 +89,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 
 
 @require_POST
-@own_page
+@private_page
 def sign_out(request: HttpRequest) -> HttpResponse:
     answer = HttpResponseRedirect(reverse("my_usage:show"))
     answer.delete_cookie(COOKIE, path=FOLDER, samesite="Strict")
@@ -106,7 +106,7 @@ def digests_in_force(name: str) -> list[str]:
     return list(keyring.named(name))
 
 
-def signed_in(request: HttpRequest) -> Entry | None:
+def find_signed_in(request: HttpRequest) -> Entry | None:
     """The key of the cookie, if the text that it was made with is still in force: the keyring is asked each time."""
     cookie = request.COOKIES.get(COOKIE, "")
     for digest, entry in keyring.named(_claimed_name(cookie)).items():

@@ -12,13 +12,13 @@ from django.urls import get_script_prefix, set_script_prefix
 from proxyapi.call.call_request import CallRequest
 
 # As the admin's, without what its theme needs; Swagger UI's pictures are in its style sheet.
-POLICY = (
+CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
     " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 # The last two are said by Django's middleware, too, but these pages do not pass it.
-HEADERS = {
-    "Content-Security-Policy": POLICY,
+PAGE_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Cache-Control": "no-store",
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
@@ -26,7 +26,7 @@ HEADERS = {
 
 
 def page(html: str) -> HttpResponse:
-    return HttpResponse(html, headers=HEADERS)
+    return HttpResponse(html, headers=PAGE_HEADERS)
 
 
 def render(request: CallRequest, template: str, facts: Mapping[str, Any] | None = None) -> str:

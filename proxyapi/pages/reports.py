@@ -27,7 +27,7 @@ from usage.sums.ranges import read_range
 
 DATABASE_PATIENCE = 10.0  # seconds
 FILTERS = ("key", "model", "route", "outcome")
-EVERYTHING, OWN = "everything", "own"
+ALL_KEYS, OWN_KEY = "all keys", "own key"
 Answer = TypeVar("Answer")
 
 
@@ -36,9 +36,9 @@ class AccessTokenOrKey(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Caller, str]:
         try:
-            return AccessTokenAuthentication().authenticate(request)[0], EVERYTHING
+            return AccessTokenAuthentication().authenticate(request)[0], ALL_KEYS
         except InvalidKey:
-            return SecurityKeyAuthentication().authenticate(request)[0], OWN
+            return SecurityKeyAuthentication().authenticate(request)[0], OWN_KEY
 
 
 class UsageView(ProxyView):
@@ -55,8 +55,8 @@ class UsageView(ProxyView):
         except ValueError as fault:
             raise BadRequest(str(fault)) from None
         only = {name: query[name] for name in FILTERS if name in query}
-        key = None if request.auth == EVERYTHING else request.caller.name
-        numbers = await from_database(lambda: report.read_report(time_range, groups, key=key, only=only))
+        key = None if request.auth == ALL_KEYS else request.caller.name
+        numbers = await read_from_database(lambda: report.read_report(time_range, groups, key=key, only=only))
         return JsonResponse({"object": "usage", "key": key, **numbers}, headers={"Cache-Control": "no-store"})
 
 
@@ -70,7 +70,7 @@ class MetricsView(ProxyView):
         return HttpResponse(await asyncio.to_thread(metrics.render), content_type=metrics.CONTENT_TYPE)
 
 
-async def from_database(read: Callable[[], Answer]) -> Answer:
+async def read_from_database(read: Callable[[], Answer]) -> Answer:
     """What `read` returns, read in a thread of its own.
 
     Raises:

@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from usage.counters import COUNTERS, ENDS, LATENCIES
-from usage.live.status import Live, read_live
+from usage.live.status import ServerStatus, read_status
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 MEANINGS = {
@@ -32,7 +32,7 @@ MEANINGS = {
 
 
 class _Collector:
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: ServerStatus) -> None:
         self._live = live
 
     def collect(self) -> Iterator[Metric]:
@@ -79,5 +79,5 @@ class _Collector:
 def render() -> bytes:
     """The page, in Prometheus's text format."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(read_live()))
+    registry.register(_Collector(read_status()))
     return generate_latest(registry)

@@ -9,11 +9,11 @@ from typing import Any
 
 from usage.counters import Sum, counters
 from usage.ledger import ledger
-from usage.live.worker_files import read_workers
+from usage.live.worker_files import read_worker_reports
 
 
 @dataclass(frozen=True)
-class Live:
+class ServerStatus:
     """Bytes, seconds and Unix times. `upstream_*_at` are None if that has not happened yet."""
 
     workers: int
@@ -42,8 +42,8 @@ class Live:
         return "ok" if (self.upstream_answered_at or 0) >= (self.upstream_failed_at or 0) else "unreachable"
 
 
-def read_live() -> Live:
-    workers = read_workers()
+def read_status() -> ServerStatus:
+    workers = read_worker_reports()
     alive = workers.alive
     now = time.time()
     extra: dict[str, float] = {}
@@ -51,7 +51,7 @@ def read_live() -> Live:
         for name, value in state["gauges"].items():
             if value is not None:  # there is none, or it is infinite, which JSON has not: never yet
                 extra[name] = max(extra.get(name, value), value)
-    return Live(
+    return ServerStatus(
         workers=len(alive),
         in_flight=sum(state["in_flight"] for state in alive),
         draining=sum(state["draining"] for state in alive),
@@ -76,7 +76,7 @@ def _newest(moments: Iterable[float | None]) -> float | None:
     return max((moment for moment in moments if moment is not None), default=None)
 
 
-def worker_state(*, in_flight: int, draining: bool, gauges: Mapping[str, float | None]) -> dict[str, Any]:
+def build_report(*, in_flight: int, draining: bool, gauges: Mapping[str, float | None]) -> dict[str, Any]:
     """What this worker has to say. `gauges` are others' numbers; of all workers' the largest counts, None does not."""
     lag_bytes = ledger.lag_bytes
     return {

@@ -29,24 +29,24 @@ from usage.counters import Sum, counters
 
 logger = logging.getLogger(__name__)
 
-BEAT_SECONDS = 1.0
-DEPARTED = "departed.json"
-DEPARTED_LOCK = ".departed.lock"
-REMEMBERED = 100  # of the dead: enough for those whose files could not be removed at once
+REPORT_SECONDS = 1.0
+DEAD_COUNTS_FILE = "departed.json"
+DEAD_COUNTS_LOCK = ".departed.lock"
+MAX_REMEMBERED_IDS = 100  # of the dead: enough for those whose files could not be removed at once
 
-State = dict[str, Any]
+WorkerReport = dict[str, Any]
 
 
 def directory() -> Path:
     return settings.DATA_DIR / "workers"
 
 
-class Worker:
+class WorkerFile:
     """This process's file. `state` gives what is to be said, as JSON takes it."""
 
-    of_this_process: ClassVar[Worker | None] = None  # from `start` to `stop`
+    of_this_process: ClassVar[WorkerFile | None] = None  # from `start` to `stop`
 
-    def __init__(self, state: Callable[[], State]) -> None:
+    def __init__(self, state: Callable[[], WorkerReport]) -> None:
         self._id = str(uuid7())
         self._state = state
         self._lock_fd = -1
@@ -58,23 +58,23 @@ class Worker:
     def start(self) -> None:
         """Raises OSError if DATA_DIR cannot be written."""
         directory().mkdir(mode=0o700, parents=True, exist_ok=True)
-        (directory() / DEPARTED_LOCK).touch(mode=0o600)  # later the disk may be full
+        (directory() / DEAD_COUNTS_LOCK).touch(mode=0o600)  # later the disk may be full
         # Locked before it has its name: nobody may find it unlocked and think its worker dead.
         unnamed = directory() / f".{self._id}.new"
         self._lock_fd = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
         unnamed.rename(directory() / f"{self._id}.lock")
-        self.beat()
-        Worker.of_this_process = self
+        self.write_report()
+        WorkerFile.of_this_process = self
         self._thread.start()
 
     def stop(self) -> None:
         """What has been counted stays; the lock goes with it."""
         self._stopping.set()
-        self._thread.join(BEAT_SECONDS)
-        Worker.of_this_process = None
+        self._thread.join(REPORT_SECONDS)
+        WorkerFile.of_this_process = None
         try:
-            self.beat()
+            self.write_report()
         finally:
             os.close(self._lock_fd)
 
@@ -82,7 +82,7 @@ class Worker:
     def path(self) -> Path:
         return directory() / f"{self._id}.json"
 
-    def beat(self) -> State:
+    def write_report(self) -> WorkerReport:
         """Writes the worker's state to its file, and returns it. A disk that takes nothing keeps the last one."""
         with self._writing:
             state = {"id": self._id, "pid": os.getpid(), "at": time.time(), **self._state(), **counters.snapshot()}
@@ -96,34 +96,34 @@ class Worker:
             return state
 
     def _run(self) -> None:
-        while not self._stopping.wait(BEAT_SECONDS):
+        while not self._stopping.wait(REPORT_SECONDS):
             try:
-                self.beat()
+                self.write_report()
             except Exception:  # the border: a worker whose file is old still takes calls
                 logger.exception("a worker's file was not written")
 
 
 @dataclass
-class Workers:
+class WorkerReports:
     """The states of those alive, and what all that ever were have counted."""
 
-    alive: list[State] = field(default_factory=list)
+    alive: list[WorkerReport] = field(default_factory=list)
     counted: Sum = field(default_factory=Sum)
 
 
-def read_workers() -> Workers:
+def read_worker_reports() -> WorkerReports:
     """What all workers of this host say, the dead ones' counts included. The disk may be full."""
-    workers = Workers()
+    workers = WorkerReports()
     if not directory().exists():
         return workers
-    own = Worker.of_this_process
+    own = WorkerFile.of_this_process
     if own is not None:
-        own_state = own.beat()
+        own_state = own.write_report()
         workers.alive.append(own_state)
         workers.counted.add(own_state)
-    with _departures() as departed:
+    with _locked_dead_counts() as departed:
         for path in sorted(directory().glob("*.json")):
-            if path.name == DEPARTED or (own is not None and path == own.path):
+            if path.name == DEAD_COUNTS_FILE or (own is not None and path == own.path):
                 continue
             state = _read(path)
             if _is_alive(path):
@@ -136,21 +136,21 @@ def read_workers() -> Workers:
     return workers
 
 
-class _Departed:
+class _DeadWorkerCounts:
     """The counts of the dead, and whose they are: a crash between two writes must not count anybody twice."""
 
     def __init__(self) -> None:
-        self._path = directory() / DEPARTED
+        self._path = directory() / DEAD_COUNTS_FILE
         kept = _read(self._path) or {"values": [], "histograms": [], "ids": []}
         self.counted = Sum()
         self.counted.add(kept)
         self._ids: list[str] = kept["ids"]
 
-    def take(self, path: Path, state: State | None) -> None:
+    def take(self, path: Path, state: WorkerReport | None) -> None:
         """Adds the counts of a dead worker, and removes its files once its counts are on the disk."""
         if state and state["id"] not in self._ids:
             self.counted.add(state)
-            self._ids = [*self._ids, state["id"]][-REMEMBERED:]
+            self._ids = [*self._ids, state["id"]][-MAX_REMEMBERED_IDS:]
             try:
                 _write(self._path, {**self.counted.snapshot(), "ids": self._ids})
             except OSError as error:  # the next reader adds them again
@@ -161,12 +161,12 @@ class _Departed:
 
 
 @contextmanager
-def _departures() -> Iterator[_Departed]:
+def _locked_dead_counts() -> Iterator[_DeadWorkerCounts]:
     """One reader at a time."""
-    fd = os.open(directory() / DEPARTED_LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    fd = os.open(directory() / DEAD_COUNTS_LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
-        yield _Departed()
+        yield _DeadWorkerCounts()
     finally:
         os.close(fd)
 
@@ -186,9 +186,9 @@ def _is_alive(path: Path) -> bool:
         os.close(fd)
 
 
-def _read(path: Path) -> State | None:
+def _read(path: Path) -> WorkerReport | None:
     try:
-        state: State = orjson.loads(path.read_bytes())
+        state: WorkerReport = orjson.loads(path.read_bytes())
     except (FileNotFoundError, orjson.JSONDecodeError):
         return None
     return state

@@ -15,13 +15,13 @@ from urllib.parse import quote
 from usage.kept_bodies.redaction import REDACTED, is_secret_name
 from usage.models import Request
 from usage.page_data import formatting
-from usage.page_data.untrusted_text import inert
+from usage.page_data.untrusted_text import escape_invisible
 from usage.shipping.response_usage import COUNTED_BEFORE, COUNTED_LATER
 
-KEY = "SECURITY_KEY"  # the variable that stands for the key in what is copied
-WIDE = 1000  # of the drawn timeline
-OPEN_BODY = 20_000  # characters; longer ones are folded at first
-PART_KEPT = "only a part of the body was kept"
+KEY_VARIABLE = "SECURITY_KEY"  # the variable that stands for the key in what is copied
+TIMELINE_WIDTH = 1000  # of the drawn timeline
+MAX_OPEN_CHARACTERS = 20_000  # characters; longer ones are folded at first
+PARTLY_KEPT = "only a part of the body was kept"
 UNITS = {
     "input": "Input",
     "cached_input": "Input, cached",
@@ -41,7 +41,7 @@ FORM_LINE = re.compile(r"([\w\[\].-]{1,100}): (?:<(.{0,300}), [\w.+/-]+, [\d,]+ 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of a call. `x` and `width` are its place on a line of `WIDE`."""
+    """A stretch of a call. `x` and `width` are its place on a line of `TIMELINE_WIDTH`."""
 
     name: str
     text: str
@@ -51,7 +51,7 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Item:
+class BillItem:
     """A line of the bill."""
 
     name: str
@@ -61,7 +61,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Body:
+class DisplayedBody:
     title: str
     text: str
     size: str
@@ -81,38 +81,38 @@ def timeline(call: Request) -> list[Phase]:
     """The phases follow each other and add up to the whole time, as far as the clock readings that were kept tell."""
     total = call.duration_ms
     if call.upstream_ms is None:
-        return _placed([("ours", "Answered by us", total)], total)
+        return _lay_out([("ours", "Answered by us", total)], total)
     ours = min(call.overhead_ms or 0.0, total)
     received = max(0.0, total - call.upstream_ms - ours)
     begun = received + ours
     first = call.time_to_first_chunk_ms
     if first is None:
-        return _placed([("received", "Receiving the request", received), ("ours", "Our own share", ours),
+        return _lay_out([("received", "Receiving the request", received), ("ours", "Our own share", ours),
                         ("upstream", "Waiting for upstream", total - begun)], total)  # fmt: skip
     waited = max(0.0, first - begun)
     name = "Streaming the answer" if call.stream else "Passing the answer on"
-    return _placed([("received", "Receiving the request", received), ("ours", "Our own share", ours),
+    return _lay_out([("received", "Receiving the request", received), ("ours", "Our own share", ours),
                     ("upstream", "Waiting for the first byte of upstream's answer", waited),
                     ("stream", name, max(0.0, total - begun - waited))], total)  # fmt: skip
 
 
-def _placed(phases: list[tuple[str, str, float]], total: float) -> list[Phase]:
+def _lay_out(phases: list[tuple[str, str, float]], total: float) -> list[Phase]:
     placed, at = [], 0.0
     for name, text, milliseconds in phases:
-        width = WIDE * milliseconds / total if total else WIDE / len(phases)
+        width = TIMELINE_WIDTH * milliseconds / total if total else TIMELINE_WIDTH / len(phases)
         placed.append(Phase(name, text, milliseconds, round(at, 2), round(max(width, 2.0), 2)))
         at += width
     return placed
 
 
-def bill(call: Request) -> list[Item]:
+def bill(call: Request) -> list[BillItem]:
     """What the cost is made of, from the price that was kept with the call."""
     price = call.price or {}
     rates = price.get("per_million", {})
     return [_item(item, price, rates) for item in price.get("items", []) if Decimal(str(item["count"]))]
 
 
-def _item(item: Mapping[str, Any], price: Mapping[str, Any], rates: Mapping[str, str]) -> Item:
+def _item(item: Mapping[str, Any], price: Mapping[str, Any], rates: Mapping[str, str]) -> BillItem:
     unit, count = item["unit"], item["count"]
     if unit == "audio_seconds":
         words, rate = f"{count:,} s", f"${price.get('per_minute', '?')} a minute"
@@ -120,10 +120,10 @@ def _item(item: Mapping[str, Any], price: Mapping[str, Any], rates: Mapping[str,
         words, rate = f"{count:,}", f"${price.get('per_web_search', '?')} each"
     else:
         words, rate = f"{count:,} tokens", f"${rates.get(unit, '?')} a million"
-    return Item(UNITS.get(unit, unit), words, rate, f"${Decimal(item['dollars']):.8f}")
+    return BillItem(UNITS.get(unit, unit), words, rate, f"${Decimal(item['dollars']):.8f}")
 
 
-def bill_words(call: Request) -> str:
+def bill_note(call: Request) -> str:
     """What is to be said of the bill."""
     price = call.price or {}
     if price == COUNTED_BEFORE:
@@ -138,7 +138,7 @@ def bill_words(call: Request) -> str:
     return f"By {source}, for {price.get('model') or 'no model'}, tier {price.get('tier') or 'default'}."
 
 
-def bodies(call: Request) -> list[Body]:
+def bodies(call: Request) -> list[DisplayedBody]:
     """What is kept of the request and the answer: JSON indented, anything else as it is; unseen marks made visible."""
     kept = getattr(call, "body", None)
     found = []
@@ -147,8 +147,10 @@ def bodies(call: Request) -> list[Body]:
         ("Answer", kept.response_body if kept else ""),
     ):
         if text:
-            pretty = inert(_indented(text))
-            found.append(Body(title, pretty, formatting.size(len(text.encode())), len(pretty) <= OPEN_BODY))
+            pretty = escape_invisible(_indented(text))
+            found.append(
+                DisplayedBody(title, pretty, formatting.size(len(text.encode())), len(pretty) <= MAX_OPEN_CHARACTERS)
+            )
     return found
 
 
@@ -161,21 +163,21 @@ def as_curl(call: Request, base_url: str) -> str:
     send the key to a host named so.
     """
     note = ""
-    lines = [f"curl {shlex.quote(base_url + _path(call))}", f'  -H "Authorization: Bearer ${KEY}"']
+    lines = [f"curl {shlex.quote(base_url + _path(call))}", f'  -H "Authorization: Bearer ${KEY_VARIABLE}"']
     if call.method != "GET":
         lines[0] = f"curl -X {shlex.quote(call.method)} {shlex.quote(base_url + _path(call))}"
         fields = _form_fields(call)
-        body = _body(call)
+        body = _json_body(call)
         if fields is not None:
             lines += [_curl_field(field) for field in fields]
-            if files := _files(fields):
+            if files := _file_list(fields):
                 note = f"supply {files} yourself"
         elif body is not None:
             text = json.dumps(body)  # all but ASCII escaped: nothing in it acts on a terminal
             lines += ["  -H 'Content-Type: application/json'", f"  -d {shlex.quote(text)}"]
-        elif _kept(call):
+        elif _kept_request_body(call):
             lines += ["  -H 'Content-Type: application/json'", "  -d @body.json"]
-            note = PART_KEPT
+            note = PARTLY_KEPT
     return " \\\n".join(lines) + (f"\n: {shlex.quote(note)}" if note else "")
 
 
@@ -188,18 +190,18 @@ def _curl_field(field: FormField) -> str:
 def as_python(call: Request, base_url: str) -> str:
     """The call as a program; the key comes from the environment. What the caller sent is in literals only."""
     fields = _form_fields(call)
-    body = _body(call)
+    body = _json_body(call)
     arguments: list[tuple[str, str]] = []  # each with its comment
     if fields is not None:
         files = [f"{field.name!a}: open({field.file_name!a}, 'rb')" for field in fields if field.file_name is not None]
         plain = {field.name: field.value for field in fields if field.file_name is None}
-        comment = f"supply {_files(fields)} yourself" if files else ""
+        comment = f"supply {_file_list(fields)} yourself" if files else ""
         arguments += [(f"files={{{', '.join(files)}}}", comment), (f"data={plain!a}", "")]
     elif body is not None:
         arguments += [(f"json={_as_literal(body)}", "")]
-    elif _kept(call):
-        arguments += [('content=open("body.json", "rb")', PART_KEPT)]
-    arguments[:0] = [(f'headers={{"Authorization": f"Bearer {{os.environ[{KEY!r}]}}"}}', "")]
+    elif _kept_request_body(call):
+        arguments += [('content=open("body.json", "rb")', PARTLY_KEPT)]
+    arguments[:0] = [(f'headers={{"Authorization": f"Bearer {{os.environ[{KEY_VARIABLE!r}]}}"}}', "")]
     arguments += [("timeout=900", "")]
     listed = "".join(f"    {text},{f'  # {comment}' if comment else ''}\n" for text, comment in arguments)
     method, url = ascii(call.method), ascii(base_url + _path(call))
@@ -209,7 +211,7 @@ def as_python(call: Request, base_url: str) -> str:
 
 def _as_literal(body: Any) -> str:
     whole = ascii(body)
-    if len(whole) > OPEN_BODY:  # breaking its lines would take seconds
+    if len(whole) > MAX_OPEN_CHARACTERS:  # breaking its lines would take seconds
         return whole
     text = pprint.pformat(body, width=100, sort_dicts=False)
     return text.replace("\n", "\n    ") if text.isascii() else whole
@@ -219,15 +221,15 @@ def _path(call: Request) -> str:
     return quote(call.route.replace("{id}", re.sub(r"[^\w-]", "", call.response_id) or "RESPONSE_ID"))
 
 
-def _kept(call: Request) -> str:
+def _kept_request_body(call: Request) -> str:
     kept = getattr(call, "body", None)
     return kept.request_body if kept else ""
 
 
-def _body(call: Request) -> Any:
+def _json_body(call: Request) -> Any:
     """The request's body as JSON without what was secret in it; None if it is none, or not whole."""
     try:
-        body = json.loads(_kept(call))
+        body = json.loads(_kept_request_body(call))
     except (ValueError, RecursionError):
         return None
     return _without_secrets(body)
@@ -247,7 +249,7 @@ def _without_secrets(value: Any) -> Any:
 
 def _form_fields(call: Request) -> list[FormField] | None:
     """The fields of a form without its secrets; None if it was none."""
-    text = _kept(call)
+    text = _kept_request_body(call)
     if text.startswith(("{", "[")) or not text:
         return None
     fields = []
@@ -259,7 +261,7 @@ def _form_fields(call: Request) -> list[FormField] | None:
         if is_secret_name(name):
             continue
         if file_name is None:
-            fields.append(FormField(name, value=inert(line[match.end() :], 2000)))
+            fields.append(FormField(name, value=escape_invisible(line[match.end() :], 2000)))
         else:
             fields.append(FormField(name, file_name=_placeholder(file_name)))
     return fields
@@ -276,7 +278,7 @@ def _placeholder(file_name: str) -> str:
     return f"./{plain or 'file'}"
 
 
-def _files(fields: Sequence[FormField]) -> str:
+def _file_list(fields: Sequence[FormField]) -> str:
     """The files to be supplied, as a comment says them."""
     return ", ".join(field.file_name for field in fields if field.file_name is not None)
 

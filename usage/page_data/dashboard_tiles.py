@@ -10,29 +10,29 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from usage.live.status import Live
+from usage.live.status import ServerStatus
 from usage.models import Dimension, Outcome, Request, UsageTotal
 from usage.page_data import formatting
-from usage.page_data.newest_calls import read_newest, read_newest_failures_of
+from usage.page_data.newest_calls import read_newest_calls, read_newest_failures_of_key
 from usage.sums.dashboard_data import Reading, read_all, read_key
 from usage.sums.ranges import TimeRange
 from usage.sums.totals import Totals
 
-MOST_ROWS = 8  # of a table
-MOST_SERIES = 5  # of a chart; the rest are put together
-NEWEST_ERRORS = 8
-LAG_IS_LATE_SECONDS = 15.0
-Line = Sequence[Totals | None]
+MAX_TABLE_ROWS = 8  # of a table
+MAX_CHART_SERIES = 5  # of a chart; the rest are put together
+MAX_NEWEST_ERRORS = 8
+MAX_HEALTHY_LAG_SECONDS = 15.0
+TotalsByBin = Sequence[Totals | None]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One number of a tile. `mood` says whether its change is good news: good, bad, or nothing."""
+    """One number of a tile. `tone` says whether its change is good news: good, bad, or nothing."""
 
     label: str
     text: str
     change: str = ""
-    mood: str = ""
+    tone: str = ""
     before: str = ""
 
 
@@ -44,7 +44,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Used:
+class UsageRow:
     """One key, model or route of a table."""
 
     name: str
@@ -57,12 +57,12 @@ class Used:
 
 
 @dataclass(frozen=True)
-class Status:
+class PartStatus:
     """Whether a part of the server is well."""
 
     label: str
     text: str
-    mood: str  # good, bad, or nothing
+    tone: str  # good, bad, or nothing
 
 
 @dataclass(frozen=True)
@@ -70,20 +70,20 @@ class Dashboard:
     time_range: TimeRange
     tiles: list[Tile]
     charts: dict[str, Any]
-    used: dict[str, list[Used]]
+    used: dict[str, list[UsageRow]]
     errors: list[Request]
-    statuses: list[Status]
+    statuses: list[PartStatus]
     is_empty: bool  # no call has ever been made
 
 
-def read_dashboard(time_range: TimeRange, live: Live, now: datetime) -> Dashboard:
+def read_dashboard(time_range: TimeRange, live: ServerStatus, now: datetime) -> Dashboard:
     reading = read_all(time_range, now)
     return Dashboard(
         time_range=time_range,
         tiles=_tiles(reading, live, time_range),
-        charts=_charts(reading, with_ours=True),
-        used=_used(reading),
-        errors=read_newest(NEWEST_ERRORS, failed_only=True),
+        charts=_charts(reading, with_overhead=True),
+        used=_usage_tables(reading),
+        errors=read_newest_calls(MAX_NEWEST_ERRORS, failed_only=True),
         statuses=_statuses(live),
         is_empty=not reading.totals.calls and not UsageTotal.objects.exists(),
     )
@@ -96,8 +96,8 @@ def read_key_dashboard(key: str, time_range: TimeRange, now: datetime) -> Dashbo
         time_range=time_range,
         tiles=_tiles(reading, None, time_range),
         charts=_charts(reading),
-        used=_used(reading),
-        errors=read_newest_failures_of(key, time_range)[:NEWEST_ERRORS],
+        used=_usage_tables(reading),
+        errors=read_newest_failures_of_key(key, time_range)[:MAX_NEWEST_ERRORS],
         statuses=[],
         is_empty=False,
     )
@@ -106,7 +106,7 @@ def read_key_dashboard(key: str, time_range: TimeRange, now: datetime) -> Dashbo
 # Tiles
 
 
-def _tiles(reading: Reading, live: Live | None, time_range: TimeRange) -> list[Tile]:
+def _tiles(reading: Reading, live: ServerStatus | None, time_range: TimeRange) -> list[Tile]:
     """Without `live`, of a key."""
     now, before = reading.totals, reading.before
     minutes = time_range.length.total_seconds() / 60
@@ -124,7 +124,7 @@ def _tiles(reading: Reading, live: Live | None, time_range: TimeRange) -> list[T
         Tile(
             "calls",
             _figure("Calls", now.calls, before.calls, formatting.count),
-            (_pace(now.calls, minutes),),
+            (_calls_per_minute(now.calls, minutes),),
         ),
         Tile(
             "errors",
@@ -168,12 +168,12 @@ def _tiles(reading: Reading, live: Live | None, time_range: TimeRange) -> list[T
     return tiles
 
 
-def _pace(calls: int, minutes: float) -> Figure:
+def _calls_per_minute(calls: int, minutes: float) -> Figure:
     a_minute = calls / minutes
     return Figure("a minute", f"{a_minute:,.1f}") if a_minute >= 0.1 else Figure("a day", f"{a_minute * 1440:,.1f}")
 
 
-def _in_flight(live: Live) -> Tile:
+def _in_flight(live: ServerStatus) -> Tile:
     draining = [Figure("draining", str(live.draining))] if live.draining else []
     workers = Figure("worker" if live.workers == 1 else "workers", formatting.count(live.workers))
     return Tile("in_flight", Figure("In flight now", formatting.count(live.in_flight)), (workers, *draining))
@@ -191,11 +191,11 @@ def _figure(
     """`bad`: the direction of change that is bad news. `quiet`: the change is not shown."""
     text = show(value) if value is not None else formatting.UNKNOWN
     change = "" if quiet or value is None or before is None else formatting.change(float(value), float(before))
-    mood = ""
+    tone = ""
     if bad and change and not change.startswith("±"):
         grows = float(value or 0) > float(before or 0)
-        mood = "bad" if grows == (bad == "up") else "good"
-    return Figure(label, text, change, mood, show(before) if before is not None and change else "")
+        tone = "bad" if grows == (bad == "up") else "good"
+    return Figure(label, text, change, tone, show(before) if before is not None and change else "")
 
 
 def _ratio(part: float, whole: float) -> float | None:
@@ -205,11 +205,11 @@ def _ratio(part: float, whole: float) -> float | None:
 # Charts
 
 
-def _charts(reading: Reading, *, with_ours: bool = False) -> dict[str, Any]:
+def _charts(reading: Reading, *, with_overhead: bool = False) -> dict[str, Any]:
     series = reading.series
     everything = series.everything
     outcomes = [(label, series.by_value[Dimension.OUTCOME].get(value)) for value, label in Outcome.choices]
-    ours = {"name": "Our own, p95", "values": _percentiles(everything, "overhead_ms", 0.95)}
+    overhead = {"name": "Our own, p95", "values": _percentiles(everything, "overhead_ms", 0.95)}
     return {
         "times": [moment.isoformat() for moment in series.bins],
         "step": reading.step.total_seconds(),
@@ -227,15 +227,15 @@ def _charts(reading: Reading, *, with_ours: bool = False) -> dict[str, Any]:
             {"name": f"p{share * 100:.0f}", "values": _percentiles(everything, "duration_ms", share)}
             for share in (0.5, 0.95, 0.99)
         ]
-        + ([ours] if with_ours else []),
+        + ([overhead] if with_overhead else []),
     }
 
 
 def _by_model(lines: dict[str, list[Any]]) -> list[dict[str, Any]]:
     """Those that cost the most, and the rest put together."""
     ranked = sorted((name for name, values in lines.items() if any(values)), key=lambda name: -sum(lines[name]))
-    charted = [{"name": name or "no model", "values": _dollars(lines[name])} for name in ranked[:MOST_SERIES]]
-    if rest := ranked[MOST_SERIES:]:
+    charted = [{"name": name or "no model", "values": _dollars(lines[name])} for name in ranked[:MAX_CHART_SERIES]]
+    if rest := ranked[MAX_CHART_SERIES:]:
         sums = [sum(values) for values in zip(*(lines[name] for name in rest), strict=True)]
         charted.append({"name": f"{len(rest)} others", "values": _dollars(sums)})
     return charted
@@ -245,24 +245,24 @@ def _dollars(values: Sequence[Any]) -> list[float]:
     return [round(float(value), 8) for value in values]
 
 
-def _values(line: Line, read: Callable[[Totals], float]) -> list[float]:
+def _values(line: TotalsByBin, read: Callable[[Totals], float]) -> list[float]:
     return [read(totals) if totals else 0 for totals in line]
 
 
-def _percentiles(line: Line, name: str, share: float) -> list[float | None]:
+def _percentiles(line: TotalsByBin, name: str, share: float) -> list[float | None]:
     return [totals.percentile(name, share) if totals else None for totals in line]
 
 
 # Tables and states
 
 
-def _used(reading: Reading) -> dict[str, list[Used]]:
-    return {dimension: _rows(groups, reading.totals.calls) for dimension, groups in reading.by_value.items()}
+def _usage_tables(reading: Reading) -> dict[str, list[UsageRow]]:
+    return {dimension: _usage_rows(groups, reading.totals.calls) for dimension, groups in reading.by_value.items()}
 
 
-def _rows(groups: dict[str, Totals], calls: int) -> list[Used]:
+def _usage_rows(groups: dict[str, Totals], calls: int) -> list[UsageRow]:
     return [
-        Used(
+        UsageRow(
             name=name,
             calls=totals.calls,
             share=round(100 * totals.calls / calls) if calls else 0,
@@ -271,27 +271,27 @@ def _rows(groups: dict[str, Totals], calls: int) -> list[Used]:
             cost=formatting.dollars(totals.cost),
             average=formatting.duration(_ratio(totals.duration_ms, totals.calls)),
         )
-        for name, totals in list(groups.items())[:MOST_ROWS]
+        for name, totals in list(groups.items())[:MAX_TABLE_ROWS]
     ]
 
 
-def _statuses(live: Live) -> list[Status]:
-    late = live.ledger_lag_seconds > LAG_IS_LATE_SECONDS
+def _statuses(live: ServerStatus) -> list[PartStatus]:
+    late = live.ledger_lag_seconds > MAX_HEALTHY_LAG_SECONDS
     lag = "up to date" if not live.journal_bytes else f"{formatting.duration(live.ledger_lag_seconds * 1000)} behind"
-    database = Status("Database", "up", "good")
+    database = PartStatus("Database", "up", "good")
     if live.database_fault:
-        database = Status("Database", f"away ({live.database_fault}); calls go on", "bad")
+        database = PartStatus("Database", f"away ({live.database_fault}); calls go on", "bad")
     journal = f"{formatting.size(live.journal_bytes)} waiting"
     return [
-        Status("Upstream", *_upstream(live)),
+        PartStatus("Upstream", *_upstream_state(live)),
         database,
-        Status("Redis", *_redis(live.redis_away_seconds)),
-        Status(
+        PartStatus("Redis", *_redis_state(live.redis_away_seconds)),
+        PartStatus(
             "Ledger",
             f"stuck ({live.shipper_fault})" if live.shipper_fault else lag,
             "bad" if late or live.shipper_fault else "good",
         ),
-        Status(
+        PartStatus(
             "Journal",
             "full: new calls are refused" if live.journal_full else journal,
             "bad" if live.journal_full else "good",
@@ -299,7 +299,7 @@ def _statuses(live: Live) -> list[Status]:
     ]
 
 
-def _redis(away_seconds: float | None) -> tuple[str, str]:
+def _redis_state(away_seconds: float | None) -> tuple[str, str]:
     if away_seconds is None:
         return "not configured", ""
     if away_seconds:
@@ -307,7 +307,7 @@ def _redis(away_seconds: float | None) -> tuple[str, str]:
     return "up", "good"
 
 
-def _upstream(live: Live) -> tuple[str, str]:
+def _upstream_state(live: ServerStatus) -> tuple[str, str]:
     if live.upstream == "unknown":
         return "no call yet", ""
     answered = live.upstream_answered_at if live.upstream == "ok" else live.upstream_failed_at

@@ -16,13 +16,13 @@ from usage.page_data.search import NO_NAME, NO_STATUS
 from usage.sums.ranges import TimeRange
 from usage.sums.totals import ceiling, floor, pieces
 
-MOST_GROUPS = 50
-MOST_KEYS = 5  # of a group, by name
+MAX_GROUPS = 50
+MAX_KEYS = 5  # of a group, by name
 TREND_BINS = 24
 OUTCOMES = dict(Outcome.choices)
 
 
-class Kind(NamedTuple):
+class ErrorKind(NamedTuple):
     """What the calls of a group have in common. Status 0: the caller had left."""
 
     outcome: str
@@ -33,8 +33,8 @@ class Kind(NamedTuple):
 
 
 @dataclass
-class Group:
-    kind: Kind
+class ErrorGroup:
+    kind: ErrorKind
     first_at: datetime  # ever; all else is of the time that was asked for
     last_at: datetime
     sample_id: UUID
@@ -75,59 +75,61 @@ class Group:
         )
 
 
-KINDS, OF_DAYS, OF_GROUPS = (", ".join(table + name for name in Kind._fields) for table in ("", "days.", "groups."))
+KIND_COLUMNS, KIND_COLUMNS_OF_DAYS, KIND_COLUMNS_OF_GROUPS = (
+    ", ".join(table + name for name in ErrorKind._fields) for table in ("", "days.", "groups.")
+)
 # Groups first, then what is told of them: a caller that invents models makes groups, and only so many are looked at.
 # Nothing is sorted by its texts, which takes longer than all else.
-READ = f"""
+GROUPS_SQL = f"""
     WITH totals AS (
         SELECT *, width_bucket(extract(epoch FROM start), %s, %s, {TREND_BINS}) - 1 AS bin
         FROM usage_errortotal WHERE calls > 0 AND ({{within}})
     ), groups AS (
-        SELECT {KINDS}, sum(calls)::bigint AS calls, max(last_at) AS last_at,
+        SELECT {KIND_COLUMNS}, sum(calls)::bigint AS calls, max(last_at) AS last_at,
                max(sample_id::text)::uuid AS sample_id,
                row_number() OVER (ORDER BY sum(calls) DESC, max(last_at) DESC) AS nr
-        FROM totals GROUP BY {KINDS} ORDER BY nr LIMIT {MOST_GROUPS}
+        FROM totals GROUP BY {KIND_COLUMNS} ORDER BY nr LIMIT {MAX_GROUPS}
     ), told AS (
-        SELECT nr, bin, key_name, totals.calls FROM totals JOIN groups USING ({KINDS})
+        SELECT nr, bin, key_name, totals.calls FROM totals JOIN groups USING ({KIND_COLUMNS})
     ), bins AS (
         SELECT nr, array_agg(bin) AS bins, array_agg(calls) AS trend
         FROM (SELECT nr, bin, sum(calls)::bigint AS calls FROM told GROUP BY nr, bin) AS by_bin GROUP BY nr
     ), keys AS (
-        SELECT nr, count(*) AS key_count, (array_agg(key_name ORDER BY calls DESC, key_name))[:{MOST_KEYS}] AS keys
+        SELECT nr, count(*) AS key_count, (array_agg(key_name ORDER BY calls DESC, key_name))[:{MAX_KEYS}] AS keys
         FROM (SELECT nr, key_name, sum(calls) AS calls FROM told GROUP BY nr, key_name) AS by_key GROUP BY nr
     )
-    SELECT {KINDS}, (
+    SELECT {KIND_COLUMNS}, (
         SELECT min(first_at) FROM usage_errortotal AS days
-        WHERE days.span = 'day' AND days.calls > 0 AND ({OF_DAYS}) = ({OF_GROUPS})
+        WHERE days.span = 'day' AND days.calls > 0 AND ({KIND_COLUMNS_OF_DAYS}) = ({KIND_COLUMNS_OF_GROUPS})
     ), last_at, sample_id, calls, keys, key_count, bins, trend
     FROM groups JOIN bins USING (nr) JOIN keys USING (nr) ORDER BY nr
 """
 
 
-def read_groups(time_range: TimeRange) -> list[Group]:
+def read_groups(time_range: TimeRange) -> list[ErrorGroup]:
     """The groups with the most calls, those first. The hours at the ends of the time count as a whole."""
     start, end = floor(time_range.start, Span.HOUR), ceiling(time_range.end, Span.HOUR)
     stretches = list(pieces(start, end, end))
     within = " OR ".join("(span = %s AND start >= %s AND start < %s)" for _ in stretches)
     ends = [value for span, first, last in stretches for value in (span.value, first, last)]
     with connection.cursor() as cursor:
-        cursor.execute(READ.format(within=within), [start.timestamp(), end.timestamp(), *ends])
+        cursor.execute(GROUPS_SQL.format(within=within), [start.timestamp(), end.timestamp(), *ends])
         groups = [_group(row) for row in cursor.fetchall()]
     _add_samples(groups)
     _add_known(groups)
     return groups
 
 
-def _group(row: tuple[Any, ...]) -> Group:
+def _group(row: tuple[Any, ...]) -> ErrorGroup:
     *kind, first_at, last_at, sample_id, calls, keys, key_count, bins, counts = row
     trend = [0] * TREND_BINS
     for number, count in zip(bins, counts, strict=True):
         trend[min(TREND_BINS - 1, max(0, number))] += count
-    return Group(Kind(*kind), first_at, last_at, sample_id, calls, keys, key_count, trend)
+    return ErrorGroup(ErrorKind(*kind), first_at, last_at, sample_id, calls, keys, key_count, trend)
 
 
-def read_kind(text: str) -> Kind:
-    """What `Group.kind_text` says.
+def read_kind(text: str) -> ErrorKind:
+    """What `ErrorGroup.kind_text` says.
 
     Raises:
         ValueError: it is no kind.
@@ -138,31 +140,33 @@ def read_kind(text: str) -> Kind:
         raise ValueError("it is nested too deep") from None
     if not isinstance(values, list) or [type(value) for value in values] != [str, int, str, str, str]:
         raise ValueError("a kind has a text, a number and three texts")
-    kind = Kind(*values)
+    kind = ErrorKind(*values)
     if kind.outcome not in OUTCOMES or not 0 <= kind.status < 1000 or any(len(str(one)) > 200 for one in kind):
         raise ValueError("there is no such kind")
     return kind
 
 
-def mark_known(kind: Kind, note: str, who: str) -> None:
+def mark_known(kind: ErrorKind, note: str, who: str) -> None:
     """Says that somebody has looked into it; an earlier note is replaced."""
     KnownError.objects.update_or_create(
         **kind._asdict(), defaults={"note": note, "marked_by": who, "marked_at": timezone.now()}
     )
 
 
-def unmark(kind: Kind) -> None:
+def unmark(kind: ErrorKind) -> None:
     KnownError.objects.filter(**kind._asdict()).delete()
 
 
-def _add_samples(groups: list[Group]) -> None:
+def _add_samples(groups: list[ErrorGroup]) -> None:
     """The newest call of each; it may be gone, or have turned out well after all."""
     calls = Request.objects.filter(pk__in=[group.sample_id for group in groups]).filter(FAILED).in_bulk()
     for group in groups:
         group.sample = calls.get(group.sample_id)
 
 
-def _add_known(groups: list[Group]) -> None:
-    known = {Kind(*(getattr(error, name) for name in Kind._fields)): error for error in KnownError.objects.all()}
+def _add_known(groups: list[ErrorGroup]) -> None:
+    known = {
+        ErrorKind(*(getattr(error, name) for name in ErrorKind._fields)): error for error in KnownError.objects.all()
+    }
     for group in groups:
         group.known = known.get(group.kind)

@@ -12,9 +12,9 @@ from typing import Any
 import orjson
 
 from usage.models import Request
-from usage.page_data.error_groups import Group
+from usage.page_data.error_groups import ErrorGroup
 from usage.page_data.search import Filters, find_all
-from usage.page_data.untrusted_text import cell, inert
+from usage.page_data.untrusted_text import csv_cell, escape_invisible
 
 MESSAGE = "error_message"  # for those who may see bodies: an upstream may quote the prompt in it
 COLUMNS = (
@@ -40,7 +40,7 @@ def export_calls(filters: Filters, kind: str) -> Iterator[bytes]:
     return _written(batches, columns, kind)
 
 
-def export_groups(groups: Sequence[Group], kind: str) -> Iterator[bytes]:
+def export_groups(groups: Sequence[ErrorGroup], kind: str) -> Iterator[bytes]:
     return _written([[_group(group) for group in groups]], GROUP_COLUMNS, kind)
 
 
@@ -48,7 +48,7 @@ def _call(call: Request, columns: Sequence[str]) -> dict[str, Any]:
     return {name: getattr(call, name) for name in columns}
 
 
-def _group(group: Group) -> dict[str, Any]:
+def _group(group: ErrorGroup) -> dict[str, Any]:
     return {
         **group.kind._asdict(),
         "calls": group.calls,
@@ -71,7 +71,7 @@ def _as_csv(batches: Rows, columns: Sequence[str]) -> Iterator[bytes]:
     yield lines.taken()
     for batch in batches:
         for row in batch:
-            writer.writerow([_cell(row[name]) for name in columns])
+            writer.writerow([_csv_value(row[name]) for name in columns])
         yield lines.taken()
 
 
@@ -85,18 +85,18 @@ def _as_json(batches: Rows) -> Iterator[bytes]:
     yield b"[]" if between == b"[" else b"]"
 
 
-def _cell(value: Any) -> str:
+def _csv_value(value: Any) -> str:
     if isinstance(value, list):
-        return cell(", ".join(map(str, value)))
+        return csv_cell(", ".join(map(str, value)))
     if hasattr(value, "isoformat"):
         return str(value.isoformat())
-    return cell(value)
+    return csv_cell(value)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, str):
-        return inert(value)
-    return [inert(str(item)) for item in value] if isinstance(value, list) else value
+        return escape_invisible(value)
+    return [escape_invisible(str(item)) for item in value] if isinstance(value, list) else value
 
 
 class _Lines:

@@ -19,11 +19,11 @@ from usage.sums.totals import EPOCH
 
 WEEK = timedelta(days=7)
 SPANS = {"day": "today", "month": "this month", "total": "in all"}
-NEARLY = 90  # percent; from here on a budget is worth a look
+NEARLY_FULL_PERCENT = 90  # percent; from here on a budget is worth a look
 
 
 @dataclass(frozen=True)
-class Bar:
+class BudgetBar:
     """What is spent in one of `SPANS`, against its budget; without one there is no `percent` and nothing to fill."""
 
     span: str
@@ -36,7 +36,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Summary:
+class KeySummary:
     """Of one key. `calls` and `errors` are of the last seven days in UTC, today included."""
 
     spent: Spent
@@ -48,17 +48,17 @@ class Summary:
         return formatting.share(self.errors, self.calls)
 
 
-def read_summaries(keys: Collection[str], now: datetime) -> dict[str, Summary]:
+def read_summaries(keys: Collection[str], now: datetime) -> dict[str, KeySummary]:
     """Of keys without calls too."""
     first = datetime.combine(now.date(), time.min, EPOCH.tzinfo) - WEEK + timedelta(days=1)
     days = UsageTotal.objects.filter(span=Span.DAY, dimension=Dimension.KEY, start__gte=first, value__in=keys)
     week = {name: sums for name, *sums in days.values_list("value").annotate(Sum("calls"), Sum("errors"))}
-    return {name: Summary(spent, *week.get(name, ())) for name, spent in spent_by(keys, now.date()).items()}
+    return {name: KeySummary(spent, *week.get(name, ())) for name, spent in spent_by(keys, now.date()).items()}
 
 
-def bars(spent: Spent, budgets: Mapping[str, Decimal | None]) -> list[Bar]:
+def budget_bars(spent: Spent, budgets: Mapping[str, Decimal | None]) -> list[BudgetBar]:
     """One for each of `SPANS`. What calls in flight hold counts as spent, as it does when a call asks for more."""
-    return [_bar(span, getattr(spent, span), budgets.get(span)) for span in SPANS]
+    return [_budget_bar(span, getattr(spent, span), budgets.get(span)) for span in SPANS]
 
 
 def last_used(day: date | None, today: date) -> str:
@@ -68,11 +68,11 @@ def last_used(day: date | None, today: date) -> str:
     return "today" if ago <= 0 else "yesterday" if ago == 1 else f"{ago} days ago"
 
 
-def _bar(span: str, spent: Decimal, budget: Decimal | None) -> Bar:
+def _budget_bar(span: str, spent: Decimal, budget: Decimal | None) -> BudgetBar:
     if budget is None:
-        return Bar(span, SPANS[span], formatting.dollars(spent))
+        return BudgetBar(span, SPANS[span], formatting.dollars(spent))
     share = spent / budget if budget else Decimal(1)
     percent = int(100 * share)
     width = float(min(Decimal(100), 100 * share))
-    state = "full" if share >= 1 else "nearly" if percent >= NEARLY else ""
-    return Bar(span, SPANS[span], formatting.dollars(spent), formatting.dollars(budget), percent, width, state)
+    state = "full" if share >= 1 else "nearly" if percent >= NEARLY_FULL_PERCENT else ""
+    return BudgetBar(span, SPANS[span], formatting.dollars(spent), formatting.dollars(budget), percent, width, state)

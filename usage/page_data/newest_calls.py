@@ -28,18 +28,18 @@ def read_counters() -> dict[str, Any]:
     return {**counters, "average_ms": counters["total_ms"] / counters["requests"] if counters["requests"] else None}
 
 
-def read_newest(most: int = NEWEST, *, failed_only: bool) -> list[Request]:
+def read_newest_calls(most: int = NEWEST, *, failed_only: bool) -> list[Request]:
     """The newest calls, the latest first, without the gateway's own looks."""
     calls = Request.objects.filter(FAILED) if failed_only else Request.objects.filter(by_gateway=False)
     return list(calls.order_by("-request_id")[:most])
 
 
-def read_newest_of(key: str, most: int) -> list[Request]:
+def read_newest_calls_of_key(key: str, most: int) -> list[Request]:
     """A key's newest calls, the latest first, without the gateway's own looks."""
     return list(Request.objects.filter(key_name=key, by_gateway=False).order_by("-request_id")[:most])
 
 
-def read_newest_failures_of(key: str, time_range: TimeRange) -> list[Request]:
+def read_newest_failures_of_key(key: str, time_range: TimeRange) -> list[Request]:
     """A key's newest failed calls of a time, one of each hour and kind: no search through a key's good calls."""
     hours = ErrorTotal.objects.filter(
         span=Span.HOUR, start__gt=time_range.start - HOUR, start__lt=time_range.end, key_name=key

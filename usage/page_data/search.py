@@ -1,7 +1,7 @@
 """Owns the finding of calls among millions, in a time that does not grow with them.
 
 Calls are walked newest first, by their id (a UUIDv7: the order of ids is the order of time), along the index of the
-narrowest condition; what other conditions say is looked at on the way, in slices. A walk ends when a page is full, at
+narrowest condition; what other conditions say is looked at on the way, in slices. A scan ends when a page is full, at
 the end, or when its time is up: then it says how far it has come, and can go on from there. Nothing is counted, nothing
 is skipped by OFFSET.
 """
@@ -25,18 +25,18 @@ from usage.models import Dimension, Outcome, Request, Span, UsageTotal
 from usage.sums.ranges import read_moment, read_range
 from usage.sums.summed_names import NAMED_MODEL_SQL, OTHER_CODE, UNKNOWN_MODEL
 
-PAGE = 50
-PATIENCE = 0.08  # seconds; a slice more may follow
+PAGE_SIZE = 50
+PAGE_SECONDS = 0.08  # seconds; a slice more may follow
 BATCH_SECONDS = 1.0  # likewise, for a batch of an export
 SLICE_SECONDS = 0.02  # how long one should take
-FIRST_SLICE, LONGEST_SLICE = 1000, 8000
-RARE = 10_000  # so few calls beyond a threshold are walked one by one
-MOST_CHOICES = 300
-MOST_NAMES = 8  # of keys and of models that a text is part of
+FIRST_SLICE, MAX_SLICE = 1000, 8000
+MAX_RARE_CALLS = 10_000  # so few calls beyond a threshold are walked one by one
+MAX_CHOICES = 300
+MAX_NAMES = 8  # of keys and of models that a text is part of
 ID_COLUMNS = ("incoming_request_id", "upstream_request_id", "response_id")
 # What conditions look at.
-LOOKED_AT = f"""request_id, key_name, {NAMED_MODEL_SQL} AS model, unknown_model, route, outcome, status, stream, cost,
-    duration_ms, error_code, other_code, error_message, client_address"""
+SLICE_COLUMNS = f"""request_id, key_name, {NAMED_MODEL_SQL} AS model, unknown_model, route, outcome, status, stream,
+    cost, duration_ms, error_code, other_code, error_message, client_address"""
 NO_STATUS = "none"
 ANY_FAILURE = "failed"
 NOT_IN_QUERY = frozenset({"since", "until", "faults", "with_messages"})
@@ -95,7 +95,8 @@ class Page:
 
 @dataclass(frozen=True)
 class Condition:
-    """`is_threshold`: its index is of a size, not of ids in their order. `in_slice`: how it is said of `LOOKED_AT`."""
+    """`is_threshold`: the index orders by value, so it cannot drive the scan. `in_slice`: the same condition on the
+    column names of a slice."""
 
     sql: str
     values: tuple[Any, ...] = ()
@@ -111,11 +112,13 @@ FAILURES = frozenset(Outcome.values) - {Outcome.SUCCESS}
 
 
 @dataclass
-class Walk:
-    """Along calls that fulfil `along`, which has an index of ids, or `rare`, which few do; `rest` is looked at."""
+class Scan:
+    """Along calls that fulfil `index_condition`, which has an index of ids, or `rare`, which few do;
+    `filters_in_slice` is looked at.
+    """
 
-    along: Condition | None
-    rest: list[Condition]
+    index_condition: Condition | None
+    filters_in_slice: list[Condition]
     at: UUID | None
     floor: UUID | None
     rare: Condition | None = None
@@ -125,7 +128,7 @@ class Walk:
 
     def step(self, wanted: int) -> None:
         """One slice more."""
-        bounds = [self.along] if self.along else []
+        bounds = [self.index_condition] if self.index_condition else []
         if self.at is not None:
             bounds.append(Condition("request_id < %s", (self.at,)))
         if self.floor is not None:
@@ -135,24 +138,26 @@ class Walk:
             bounds.append(
                 Condition(
                     "request_id = ANY(ARRAY(SELECT request_id FROM ("
-                    f"SELECT request_id FROM usage_request WHERE {self.rare.sql} LIMIT {RARE}) AS rare"
+                    f"SELECT request_id FROM usage_request WHERE {self.rare.sql} LIMIT {MAX_RARE_CALLS}) AS rare"
                     f" WHERE {_joined(bounds)} ORDER BY request_id DESC LIMIT {self.size}))",
                     (*self.rare.values, *(value for bound in bounds for value in bound.values)),
                 )
             )
         wanted -= len(self.found)
         started = time.monotonic()
-        rest = " AND ".join(condition.in_slice or condition.sql for condition in self.rest) or "TRUE"
+        filters_in_slice = (
+            " AND ".join(condition.in_slice or condition.sql for condition in self.filters_in_slice) or "TRUE"
+        )
         query = f"""
             WITH slice AS MATERIALIZED (
-                SELECT {LOOKED_AT} FROM usage_request WHERE {_joined(bounds)}
+                SELECT {SLICE_COLUMNS} FROM usage_request WHERE {_joined(bounds)}
                 ORDER BY request_id DESC LIMIT {self.size}
             )
-            SELECT ARRAY(SELECT request_id FROM slice WHERE {rest}
+            SELECT ARRAY(SELECT request_id FROM slice WHERE {filters_in_slice}
                          ORDER BY request_id DESC LIMIT {wanted}),
                    (SELECT request_id FROM slice ORDER BY request_id LIMIT 1), (SELECT count(*) FROM slice)
         """
-        values = [value for condition in (*bounds, *self.rest) for value in condition.values]
+        values = [value for condition in (*bounds, *self.filters_in_slice) for value in condition.values]
         with connection.cursor() as cursor:
             cursor.execute(query, values)
             found, last, seen = cursor.fetchone()
@@ -164,7 +169,7 @@ class Walk:
         else:
             self.at = last
             is_quick = time.monotonic() - started < SLICE_SECONDS
-            self.size = min(self.size * 2, LONGEST_SLICE) if is_quick else max(self.size // 2, FIRST_SLICE)
+            self.size = min(self.size * 2, MAX_SLICE) if is_quick else max(self.size // 2, FIRST_SLICE)
 
 
 def read_filters(query: Mapping[str, str], now: datetime, *, with_messages: bool = False) -> Filters:
@@ -214,21 +219,21 @@ def read_filters(query: Mapping[str, str], now: datetime, *, with_messages: bool
     return Filters(**read, faults=tuple(faults), with_messages=with_messages)
 
 
-def find(filters: Filters, before: UUID | None = None, wanted: int = PAGE, patience: float = PATIENCE) -> Page:
+def find(filters: Filters, before: UUID | None = None, wanted: int = PAGE_SIZE, patience: float = PAGE_SECONDS) -> Page:
     """The newest calls that fulfil the filters, and are older than `before`."""
     if filters.q and before is None and (calls := find_by_id(filters.q)):
         return Page(calls)
-    walks = _plan(filters, before)
+    scans = _plan(filters, before)
     deadline = time.monotonic() + patience
-    for walk in walks:
-        # Each walk gets a step; then the least advanced goes on, until all have found enough or time is up.
-        walk.step(wanted + 1)
+    for scan in scans:
+        # Each scan gets a step; then the least advanced goes on, until all have found enough or time is up.
+        scan.step(wanted + 1)
     while time.monotonic() < deadline:
-        behind = [walk for walk in walks if not walk.is_done and len(walk.found) <= wanted]
-        if not behind or _is_settled(walks, wanted):
+        behind = [scan for scan in scans if not scan.is_done and len(scan.found) <= wanted]
+        if not behind or _have_enough(scans, wanted):
             break
-        max(behind, key=lambda walk: walk.at or UUID(int=0)).step(wanted + 1)
-    return _merge(walks, wanted)
+        max(behind, key=lambda scan: scan.at or UUID(int=0)).step(wanted + 1)
+    return _merge(scans, wanted)
 
 
 def find_all(filters: Filters, batch: int = 1000) -> Iterator[list[Request]]:
@@ -252,21 +257,31 @@ def find_by_id(text: str) -> list[Request]:
         pass
     for column in ID_COLUMNS:
         # Said twice: so the planner sees that the index, which leaves out empty ones, will do.
-        calls = Request.objects.filter(**{column: text}).exclude(**{column: ""}).order_by("-request_id")[:PAGE]
+        calls = Request.objects.filter(**{column: text}).exclude(**{column: ""}).order_by("-request_id")[:PAGE_SIZE]
         if found := list(calls):
             return found
     return []
 
 
-def _plan(filters: Filters, before: UUID | None) -> list[Walk]:
+def _plan(filters: Filters, before: UUID | None) -> list[Scan]:
     floor = first_id(filters.since) if filters.since else None
     until = first_id(filters.until) if filters.until else None
     at = min(filter(None, (before, until)), default=None)
     conditions = _conditions(filters)
     if not filters.q:
         rare = _if_rare(conditions)
-        along = next((condition for condition in conditions if condition.has_index), None) if rare is None else None
-        return [Walk(along, [condition for condition in conditions if condition is not along], at, floor, rare)]
+        index_condition = (
+            next((condition for condition in conditions if condition.has_index), None) if rare is None else None
+        )
+        return [
+            Scan(
+                index_condition,
+                [condition for condition in conditions if condition is not index_condition],
+                at,
+                floor,
+                rare,
+            )
+        ]
     pattern = f"%{_escaped(filters.q)}%"
     names = [
         UNKNOWN if name == UNKNOWN_MODEL else Condition(f"{column} = %s", (name,))
@@ -278,8 +293,8 @@ def _plan(filters: Filters, before: UUID | None) -> list[Walk]:
     texts += ["error_message ILIKE %s"] if filters.with_messages else []
     text = Condition(f"({' OR '.join(texts)})", (pattern,) * len(texts))
     return [
-        *(Walk(name, conditions, at, floor) for name in names),
-        Walk(FAILED, [text, *conditions], at, floor),
+        *(Scan(name, conditions, at, floor) for name in names),
+        Scan(FAILED, [text, *conditions], at, floor),
     ]
 
 
@@ -324,10 +339,10 @@ def _if_rare(conditions: Sequence[Condition]) -> Condition | None:
     for condition in conditions:
         if condition.is_threshold:
             with connection.cursor() as cursor:
-                beyond = f"SELECT FROM usage_request WHERE {condition.sql} LIMIT {RARE}"
+                beyond = f"SELECT FROM usage_request WHERE {condition.sql} LIMIT {MAX_RARE_CALLS}"
                 cursor.execute(f"SELECT count(*) FROM ({beyond}) AS beyond", condition.values)
                 (count,) = cursor.fetchone()
-            if count < RARE:
+            if count < MAX_RARE_CALLS:
                 return condition
     return None
 
@@ -335,42 +350,42 @@ def _if_rare(conditions: Sequence[Condition]) -> Condition | None:
 def _names_like(dimension: Dimension, text: str) -> list[str]:
     """The names of keys or models that have the text in them; the totals know them all."""
     names = UsageTotal.objects.filter(span=Span.DAY, dimension=dimension, value__icontains=text).order_by("value")
-    return list(names.values_list("value", flat=True).distinct()[:MOST_NAMES])
+    return list(names.values_list("value", flat=True).distinct()[:MAX_NAMES])
 
 
 def names_of(dimensions: Iterable[Dimension]) -> dict[str, list[str]]:
-    """The keys, models or routes that calls have had, to choose from; at most `MOST_CHOICES` of each."""
+    """The keys, models or routes that calls have had, to choose from; at most `MAX_CHOICES` of each."""
     found: dict[str, list[str]] = {dimension: [] for dimension in dimensions}
     names = UsageTotal.objects.filter(span=Span.DAY, dimension__in=list(found)).order_by("dimension", "value")
     for dimension, value in names.values_list("dimension", "value").distinct():
-        if len(found[dimension]) < MOST_CHOICES:
+        if len(found[dimension]) < MAX_CHOICES:
             found[dimension].append(value)
     return found
 
 
-def _is_settled(walks: Sequence[Walk], wanted: int) -> bool:
-    return len(_trusted(walks, wanted)) > wanted
+def _have_enough(scans: Sequence[Scan], wanted: int) -> bool:
+    return len(_ids_where_all_have_looked(scans, wanted)) > wanted
 
 
-def _trusted(walks: Sequence[Walk], wanted: int) -> list[UUID]:
-    """What has been found where every walk has looked, newest first."""
-    border = _border(walks)
-    found = {request_id for walk in walks for request_id in walk.found if border is None or request_id >= border}
+def _ids_where_all_have_looked(scans: Sequence[Scan], wanted: int) -> list[UUID]:
+    """What has been found where every scan has looked, newest first."""
+    border = _common_position(scans)
+    found = {request_id for scan in scans for request_id in scan.found if border is None or request_id >= border}
     return sorted(found, reverse=True)[: wanted + 1]
 
 
-def _border(walks: Sequence[Walk]) -> UUID | None:
-    """Down to here every walk has looked; None: everywhere."""
-    return max((walk.at for walk in walks if not walk.is_done and walk.at is not None), default=None)
+def _common_position(scans: Sequence[Scan]) -> UUID | None:
+    """Down to here every scan has looked; None: everywhere."""
+    return max((scan.at for scan in scans if not scan.is_done and scan.at is not None), default=None)
 
 
-def _merge(walks: Sequence[Walk], wanted: int) -> Page:
-    found = _trusted(walks, wanted)
+def _merge(scans: Sequence[Scan], wanted: int) -> Page:
+    found = _ids_where_all_have_looked(scans, wanted)
     by_id = Request.objects.in_bulk(found[:wanted])
     calls = [by_id[request_id] for request_id in found[:wanted] if request_id in by_id]
     if len(found) > wanted:
         return Page(calls, before=found[wanted - 1], is_full=True)
-    border = _border(walks)
+    border = _common_position(scans)
     if border is None:
         return Page(calls)
     return Page(calls, before=border, searched_to=datetime.fromtimestamp((border.int >> 80) / 1000, UTC))

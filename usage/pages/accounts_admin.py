@@ -20,7 +20,7 @@ from django.http import HttpRequest, HttpResponse
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from usage.pages.admin_base import GuardedAdmin
-from usage.pages.grants import groups_within, held_by, may_change_group, may_change_user
+from usage.pages.grants import groups_grantable_by, may_change_group, may_change_user, permissions_of
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
@@ -29,16 +29,16 @@ admin.site.unregister(Group)
 class GrantingAdmin(GuardedAdmin):
     """A table whose rows hold permissions."""
 
-    def may_touch(self, request: HttpRequest, obj: Any) -> bool:
+    def may_change(self, request: HttpRequest, obj: Any) -> bool:
         raise NotImplementedError
 
     def has_change_permission(self, request: HttpRequest, obj: Any | None = None) -> bool:
         allowed = super().has_change_permission(request, obj)
-        return allowed and (obj is None or self.may_touch(request, obj))
+        return allowed and (obj is None or self.may_change(request, obj))
 
     def has_delete_permission(self, request: HttpRequest, obj: Any | None = None) -> bool:
         allowed = super().has_delete_permission(request, obj)
-        return allowed and (obj is None or self.may_touch(request, obj))
+        return allowed and (obj is None or self.may_change(request, obj))
 
     def formfield_for_manytomany(
         self, db_field: ManyToManyField[Any, Any], request: HttpRequest, **options: Any
@@ -46,13 +46,13 @@ class GrantingAdmin(GuardedAdmin):
         """Offers the groups and the permissions that the person may give."""
         field = super().formfield_for_manytomany(db_field, request, **options)
         if field is not None and not request.user.is_superuser:
-            giveable = groups_within(request.user) if db_field.name == "groups" else held_by(request.user)
+            giveable = groups_grantable_by(request.user) if db_field.name == "groups" else permissions_of(request.user)
             field.queryset = field.queryset.filter(pk__in=giveable.values("pk"))
         return field
 
     def save_related(self, request: HttpRequest, form: ModelForm, formsets: Any, change: bool) -> None:  # type: ignore[type-arg]  # not subscriptable when it runs
         super().save_related(request, form, formsets, change)
-        if not self.may_touch(request, form.instance):  # what is saved is undone with the transaction
+        if not self.may_change(request, form.instance):  # what is saved is undone with the transaction
             raise PermissionDenied
 
 
@@ -66,7 +66,7 @@ class UserAdmin(DjangoUserAdmin, GrantingAdmin):  # type: ignore[type-arg]  # no
     )  # fmt: skip
     lookup_allowed = GrantingAdmin.lookup_allowed
 
-    def may_touch(self, request: HttpRequest, obj: User) -> bool:
+    def may_change(self, request: HttpRequest, obj: User) -> bool:
         return may_change_user(request.user, obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
@@ -99,5 +99,5 @@ class UserAdmin(DjangoUserAdmin, GrantingAdmin):  # type: ignore[type-arg]  # no
 
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, GrantingAdmin):  # type: ignore[misc]  # unfold has no types
-    def may_touch(self, request: HttpRequest, obj: Group) -> bool:
+    def may_change(self, request: HttpRequest, obj: Group) -> bool:
         return may_change_group(request.user, obj)

@@ -11,7 +11,7 @@ from django.http import HttpRequest, JsonResponse
 from django.template.loader import render_to_string
 from django.urls import reverse
 
-from usage.live.status import read_live
+from usage.live.status import read_status
 from usage.page_data.base_url import base_url
 from usage.page_data.dashboard_tiles import read_dashboard, read_key_dashboard
 from usage.pages.access import admin_page, may_see, may_see_bodies
@@ -38,7 +38,7 @@ def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         return context
     return {
         **context,
-        **page_facts(request, reverse("pages:dashboard_data")),
+        **dashboard_context(request, reverse("pages:dashboard_data")),
         "title": "Dashboard",
         "sees_bodies": may_see_bodies(request),
         "ranges": NAMED,
@@ -48,8 +48,8 @@ def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def page_facts(request: HttpRequest, data_url: str, key: str | None = None) -> dict[str, Any]:
-    """What a page with a dashboard needs; `data_url` answers with `refreshed`. With `key`, of that key alone."""
+def dashboard_context(request: HttpRequest, data_url: str, key: str | None = None) -> dict[str, Any]:
+    """What a page with a dashboard needs; `data_url` answers with `refresh_response`. With `key`, of that key alone."""
     now = datetime.now(UTC)
     fault = ""
     try:
@@ -72,10 +72,12 @@ def page_facts(request: HttpRequest, data_url: str, key: str | None = None) -> d
 @admin_page
 def data(request: HttpRequest) -> JsonResponse:
     """What changes while the page is open."""
-    return refreshed(request, {name: {"sees_bodies": may_see_bodies(request)} for name in FRAGMENTS})
+    return refresh_response(request, {name: {"sees_bodies": may_see_bodies(request)} for name in FRAGMENTS})
 
 
-def refreshed(request: HttpRequest, fragments: Mapping[str, Mapping[str, Any]], key: str | None = None) -> JsonResponse:
+def refresh_response(
+    request: HttpRequest, fragments: Mapping[str, Mapping[str, Any]], key: str | None = None
+) -> JsonResponse:
     """The fragments, each with what it needs beside the dashboard, and the charts; 400 for a time that is none."""
     now = datetime.now(UTC)
     try:
@@ -91,7 +93,7 @@ def refreshed(request: HttpRequest, fragments: Mapping[str, Mapping[str, Any]], 
 
 def _facts(time_range: TimeRange, now: datetime, key: str | None) -> dict[str, Any]:
     if key is None:
-        dashboard = read_dashboard(time_range, read_live(), now)
+        dashboard = read_dashboard(time_range, read_status(), now)
     else:
         dashboard = read_key_dashboard(key, time_range, now)
     return {

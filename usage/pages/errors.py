@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
-from usage.page_data.error_groups import MOST_GROUPS, mark_known, read_groups, read_kind, unmark
+from usage.page_data.error_groups import MAX_GROUPS, mark_known, read_groups, read_kind, unmark
 from usage.pages.access import admin_page, render_page
 from usage.pages.dashboard import range_query
 from usage.sums.ranges import NAMED, read_range
@@ -42,8 +42,8 @@ def show(request: HttpRequest) -> HttpResponseBase:
         fault=fault,
         groups=[(group, urlencode({**group.filters, **times})) for group in shown],
         calls=sum(group.calls for group in shown),
-        is_cut=len(groups) >= MOST_GROUPS,
-        most=MOST_GROUPS,
+        is_cut=len(groups) >= MAX_GROUPS,
+        most=MAX_GROUPS,
         states=STATES,
         state=state,
         ranges=NAMED,

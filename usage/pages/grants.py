@@ -13,7 +13,7 @@ from django.db.models import Q, QuerySet
 Person = AbstractBaseUser | AnonymousUser
 
 
-def held_by(person: Person) -> QuerySet[Permission]:
+def permissions_of(person: Person) -> QuerySet[Permission]:
     """Returns the permissions that a user holds, by himself or by a group; of a superuser, all there are."""
     if getattr(person, "is_superuser", False):
         return Permission.objects.all()
@@ -23,19 +23,21 @@ def held_by(person: Person) -> QuerySet[Permission]:
     return Permission.objects.filter(pk__in=ids)  # each once
 
 
-def groups_within(person: Person) -> QuerySet[Group]:
+def groups_grantable_by(person: Person) -> QuerySet[Group]:
     """Returns the groups all of whose permissions the person holds: those he may change, and put others into."""
     if getattr(person, "is_superuser", False):
         return Group.objects.all()
-    beyond = Permission.objects.exclude(pk__in=held_by(person).values("pk"))
+    beyond = Permission.objects.exclude(pk__in=permissions_of(person).values("pk"))
     return Group.objects.exclude(permissions__in=beyond)
 
 
 def may_change_user(person: Person, user: User) -> bool:
     if getattr(person, "is_superuser", False):
         return True
-    return not user.is_superuser and not held_by(user).exclude(pk__in=held_by(person).values("pk")).exists()
+    return (
+        not user.is_superuser and not permissions_of(user).exclude(pk__in=permissions_of(person).values("pk")).exists()
+    )
 
 
 def may_change_group(person: Person, group: Group) -> bool:
-    return groups_within(person).filter(pk=group.pk).exists()
+    return groups_grantable_by(person).filter(pk=group.pk).exists()

@@ -59,15 +59,15 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
         call=call,
         phases=call_page.timeline(call),
         bill=call_page.bill(call),
-        bill_words=call_page.bill_words(call),
-        **(_what_was_said(request, call) if may_see_bodies(request) else {}),
+        bill_note=call_page.bill_note(call),
+        **(_content_context(request, call) if may_see_bodies(request) else {}),
         same_key=urlencode({"key": call.key_name}),
         same_caller=urlencode({"key": call.key_name, "caller": call.client_address or ""}),
         same_error=urlencode(_same_error(call).as_query()),
     )
 
 
-def _what_was_said(request: HttpRequest, call: Request) -> dict[str, Any]:
+def _content_context(request: HttpRequest, call: Request) -> dict[str, Any]:
     url = base_url(request)
     return {
         "bodies": call_page.bodies(call),

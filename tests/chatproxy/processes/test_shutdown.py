@@ -68,7 +68,7 @@ async def run_lifespan(monkeypatch: pytest.MonkeyPatch, recorded: Recorded) -> l
         "reservations": part(close=recorded.waiting_step("reservations")),
         "keyring": part(stop=recorded.step("keyring")),
         "ledger": part(stop=recorded.step("ledger")),
-        "Worker": lambda _state: part(stop=recorded.step("worker")),
+        "WorkerFile": lambda _state: part(stop=recorded.step("worker")),
         "watch_pending": forever,
         "ownership": SimpleNamespace(sweep_forever=forever),
         "gc": SimpleNamespace(collect=lambda: 0, freeze=lambda: None, set_threshold=lambda _count: None),
@@ -114,7 +114,7 @@ async def test_a_start_that_fails_ends_what_was_started(monkeypatch: pytest.Monk
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(lifespan, "ledger", part(stop=recorded.step("ledger")))
-    monkeypatch.setattr(lifespan, "Worker", lambda _report: part(stop=recorded.step("worker")))
+    monkeypatch.setattr(lifespan, "WorkerFile", lambda _report: part(stop=recorded.step("worker")))
     monkeypatch.setattr(lifespan, "keyring", part(stop=recorded.step("keyring")))
     monkeypatch.setattr(lifespan, "reservations", SimpleNamespace(open=fail))
 

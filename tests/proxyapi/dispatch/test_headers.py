@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from openai.types.chat import ChatCompletion
 
-from proxyapi.pages.page_headers import HEADERS
+from proxyapi.pages.page_headers import PAGE_HEADERS
 from proxyapi.upstream.passed_headers import INERT
 from tests.simulator.server import Simulator
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway
@@ -202,7 +202,7 @@ def test_exactly_the_safe_headers_pass(gateway: Gateway, simulator: Simulator) -
     ],
 )  # fmt: skip
 def test_an_unsafe_header_does_not_pass(gateway: Gateway, simulator: Simulator, kind: str, name: str) -> None:
-    ours = {header.lower() for header in HEADERS} if kind == "index" else set()
+    ours = {header.lower() for header in PAGE_HEADERS} if kind == "index" else set()
     assert name in ours or name not in ask(gateway, kind).headers
 
 

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 import proxyapi.urls
-from proxyapi.pages.page_headers import POLICY as PAGE_POLICY
+from proxyapi.pages.page_headers import CONTENT_SECURITY_POLICY as PAGE_POLICY
 from proxyapi.upstream.passed_headers import INERT, pass_down
 from tests.proxyapi.dispatch.test_headers import ANSWERS, ask
 from tests.simulator.server import Simulator

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from openai.types.chat import ChatCompletion
 
-from proxyapi.pages.page_headers import HEADERS
+from proxyapi.pages.page_headers import PAGE_HEADERS
 from tests.proxyapi.pages.test_pages import version_of_this
 from tests.simulator.server import Simulator
 from tests.simulator.wire.recording import ReceivedRequest
@@ -90,7 +90,7 @@ def listed_ids(page: str) -> list[str]:
 
 def test_a_page_loads_nothing_from_elsewhere_and_is_kept_by_nobody(visits: Visits) -> None:
     for answer in (*map(visits.gateway.http.get, ("/", "/docs")), visits.first["/log"], visits.first["/log_errors"]):
-        assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+        assert {name: answer.headers[name] for name in PAGE_HEADERS} == PAGE_HEADERS
         assert not re.search(r"<style|<script(?! src=)| style=", answer.text)
 
 

@@ -25,7 +25,7 @@ from chatproxy.pages.login_throttle import PER_NETWORK
 from proxyapi.keys.keyring import Keyring
 from proxyapi.models import AccessKey
 from proxyapi.pages import my_usage
-from proxyapi.pages.page_headers import POLICY
+from proxyapi.pages.page_headers import CONTENT_SECURITY_POLICY
 from tests.chaos.lab import Postgres
 from tests.support.ledger.pages import HOSTILE, make_call, make_failure, text_of
 from tests.support.servers.disks import wait_until
@@ -111,7 +111,7 @@ def test_nothing_foreign_runs_and_nothing_is_kept(gateway: Gateway, browse: Brow
     sign_in(browser, SECURITY_KEY)
     for answer in (door, browser.get(HOME), browser.get(DATA), sign_in(browse(gateway), "wrong")):
         policy = answer.headers["content-security-policy"]
-        assert policy == POLICY
+        assert policy == CONTENT_SECURITY_POLICY
         assert "unsafe" not in policy
         assert answer.headers["x-frame-options"] == "DENY"
         assert answer.headers["cache-control"] == "no-store"
@@ -296,7 +296,7 @@ def test_attempts_are_counted_by_address(keys: Keyring) -> None:
     assert refused.status_code == 429
     assert 0 < int(refused["Retry-After"]) <= 900
     assert "Try again in 15 minutes." in refused.content.decode()
-    assert refused["Content-Security-Policy"] == POLICY
+    assert refused["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
     assert Client().post(SIGN_IN, {"key": text}, REMOTE_ADDR="198.51.100.1").status_code == 302
     assert Client().post("/admin/login/", {"username": "x", "password": "y"}).status_code == 200
     assert text not in str(list(LoginAttempts.objects.values()))

@@ -17,7 +17,7 @@ from tests.usage.live.test_metrics import HI, scrape, value
 from tests.usage.live.test_metrics import wait_until as wait_for_samples
 from usage.journal.records import frame
 from usage.live import worker_files
-from usage.live.worker_files import Worker, read_workers
+from usage.live.worker_files import WorkerFile, read_worker_reports
 
 MIB = 1024 * 1024
 
@@ -70,11 +70,11 @@ def test_a_worker_that_dies_on_a_full_disk_is_counted_once(
 def test_the_own_state_comes_from_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_files, "directory", lambda: tmp_path / "workers")
     state = {"journal_full": False}
-    worker = Worker(lambda: state)
+    worker = WorkerFile(lambda: state)
     worker.start()
     try:
         state["journal_full"] = True
-        [alive] = read_workers().alive
+        [alive] = read_worker_reports().alive
         assert alive["journal_full"] is True
 
         def refuse(*_values: object) -> None:
@@ -82,11 +82,11 @@ def test_the_own_state_comes_from_memory(tmp_path: Path, monkeypatch: pytest.Mon
 
         monkeypatch.setattr(worker_files, "_write", refuse)
         state["journal_full"] = False
-        [alive] = read_workers().alive
+        [alive] = read_worker_reports().alive
         assert alive["journal_full"] is False
     finally:
         worker.stop()
-    assert Worker.of_this_process is None
+    assert WorkerFile.of_this_process is None
 
 
 def test_dead_letters_and_damaged_records_are_counted(

@@ -16,7 +16,7 @@ from tests.support.ledger.ledgers import call
 from usage import counters as counters_module
 from usage.counters import ENDS, MOST_MODELS, OTHER, Counters, Sum
 from usage.live import worker_files
-from usage.live.worker_files import Worker, read_workers
+from usage.live.worker_files import WorkerFile, read_worker_reports
 
 COUNTED = {"values": [["calls", "/openai", "gpt-5", "success", 3]], "histograms": []}
 OTHER_PROCESS = """
@@ -28,7 +28,7 @@ from usage.live import worker_files as workers
 from usage.counters import counters
 workers.directory = lambda: __import__("pathlib").Path({directory!r})
 counters.count_call({{"route": "/openai", "outcome": "success", "response_model": "gpt-5", "duration_ms": 5.0}})
-worker = workers.Worker(lambda: {{"in_flight": 5}})
+worker = workers.WorkerFile(lambda: {{"in_flight": 5}})
 worker.start()
 print("started", flush=True)
 time.sleep(60)
@@ -44,7 +44,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def calls() -> float:
-    return sum(value for key, value in read_workers().counted.values.items() if key[0] == "calls")
+    return sum(value for key, value in read_worker_reports().counted.values.items() if key[0] == "calls")
 
 
 def start_another(directory: Path) -> subprocess.Popen[str]:
@@ -57,28 +57,28 @@ def start_another(directory: Path) -> subprocess.Popen[str]:
 
 
 def test_it_works(directory: Path) -> None:
-    worker = Worker(lambda: {"in_flight": 2})
+    worker = WorkerFile(lambda: {"in_flight": 2})
     counters_module.counters.count_call(call())
     worker.start()
-    [state] = read_workers().alive
+    [state] = read_worker_reports().alive
 
     assert (state["in_flight"], state["pid"], calls()) == (2, os.getpid(), 1)
     counters_module.counters.count_call(call())
-    worker.beat()
+    worker.write_report()
     assert calls() == 2
     worker.stop()
-    assert (read_workers().alive, calls(), calls()) == ([], 2, 2)
+    assert (read_worker_reports().alive, calls(), calls()) == ([], 2, 2)
     assert sorted(path.name for path in directory.glob("[!.]*")) == ["departed.json"]
 
 
 def test_a_worker_killed_at_once_is_counted_once_and_has_nothing_in_flight(directory: Path) -> None:
     process = start_another(directory)
-    seen = [state["in_flight"] for state in read_workers().alive], calls()
+    seen = [state["in_flight"] for state in read_worker_reports().alive], calls()
     process.send_signal(signal.SIGKILL)
     process.communicate()
 
     assert seen == ([5], 1)
-    assert [(read_workers().alive, calls()) for _ in range(3)] == [([], 1)] * 3
+    assert [(read_worker_reports().alive, calls()) for _ in range(3)] == [([], 1)] * 3
     again = start_another(directory)
     assert calls() == 2
     again.kill()
@@ -107,14 +107,14 @@ def test_a_file_that_cannot_be_read_harms_nobody(directory: Path, content: bytes
 
 
 def test_a_disk_that_takes_nothing_stops_no_worker(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker = Worker(lambda: {"in_flight": 0})
+    worker = WorkerFile(lambda: {"in_flight": 0})
     worker.start()
 
     def refuse(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(worker_files, "_write", refuse)
-    worker.beat()
+    worker.write_report()
     monkeypatch.undo()
     worker._stopping.set()
     worker._thread.join()
@@ -122,7 +122,7 @@ def test_a_disk_that_takes_nothing_stops_no_worker(directory: Path, monkeypatch:
 
 
 def test_before_any_worker_has_started_there_is_nothing() -> None:
-    assert (read_workers().alive, calls()) == ([], 0)
+    assert (read_worker_reports().alive, calls()) == ([], 0)
 
 
 # Counters

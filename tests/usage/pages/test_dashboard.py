@@ -18,14 +18,14 @@ from tests.support.ledger.ledgers import call
 from tests.support.ledger.pages import DASHBOARD, HOSTILE, make_call, make_failure, text_of
 from usage.counters import Sum
 from usage.live import status as live_module
-from usage.live.status import Live
+from usage.live.status import ServerStatus
 from usage.money.row_pricing import Pricer
 from usage.page_data import dashboard_tiles as dashboard_module
 from usage.shipping.rows import write_rows
 
 pytestmark = pytest.mark.django_db
 JSON = "/admin/usage/dashboard.json"
-CALM = Live(
+CALM = ServerStatus(
     workers=2, in_flight=7, draining=0, journal_bytes=0, ledger_lag_seconds=0.0, journal_full=False, database_fault="",
     shipper_fault="", upstream_answered_at=None, upstream_failed_at=None, counted=Sum(), extra={},
 )  # fmt: skip
@@ -161,7 +161,7 @@ def test_a_newcomer_is_told_what_to_do(admin: Client, settings: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "words", "mood"),
+    ("state", "words", "tone"),
     [
         ({}, "no call yet", ""),
         ({"upstream_answered_at": 5.0}, "answered", "good"),
@@ -179,16 +179,16 @@ def test_a_newcomer_is_told_what_to_do(admin: Client, settings: Any) -> None:
     ids=str,
 )
 def test_what_is_wrong_is_said(
-    admin: Client, monkeypatch: pytest.MonkeyPatch, state: dict[str, Any], words: str, mood: str
+    admin: Client, monkeypatch: pytest.MonkeyPatch, state: dict[str, Any], words: str, tone: str
 ) -> None:
-    monkeypatch.setattr("usage.pages.dashboard.read_live", lambda: Live(**{**CALM.__dict__, **state}))
+    monkeypatch.setattr("usage.pages.dashboard.read_status", lambda: ServerStatus(**{**CALM.__dict__, **state}))
     answer = admin.get(DASHBOARD)
     statuses = {
-        f"{one.label} {one.text}".replace("\u202f", " "): one.mood for one in answer.context["dashboard"].statuses
+        f"{one.label} {one.text}".replace("\u202f", " "): one.tone for one in answer.context["dashboard"].statuses
     }
 
     [found] = [text for text in statuses if words in text]
-    assert statuses[found] == mood
+    assert statuses[found] == tone
     assert tiles(answer.content.decode())["in_flight"].startswith("In flight now 7 2 workers")
 
 
@@ -197,7 +197,7 @@ def test_more_models_than_a_chart_can_tell_apart_are_put_together(admin: Client)
     write_rows(Pricer().priced([call(datetime.now(UTC), response_model=model) for model in models]))
     drawn = charts(admin.get(DASHBOARD).content.decode())["dollars"]
 
-    assert len(drawn) == dashboard_module.MOST_SERIES + 1
+    assert len(drawn) == dashboard_module.MAX_CHART_SERIES + 1
     assert drawn[-1]["name"] == "2 others"
     totals = [sum(line["values"]) for line in drawn[:-1]]
     assert totals == sorted(totals, reverse=True)
@@ -248,8 +248,8 @@ def test_live_numbers_are_of_all_workers(monkeypatch: pytest.MonkeyPatch) -> Non
         "gauges": {"keyring_age_seconds": 9.0, "new": None},
     }
     workers = type("Workers", (), {"alive": [state, other], "counted": Sum()})()
-    monkeypatch.setattr(live_module, "read_workers", lambda: workers)
-    live = live_module.read_live()
+    monkeypatch.setattr(live_module, "read_worker_reports", lambda: workers)
+    live = live_module.read_status()
 
     assert (live.in_flight, live.journal_bytes, live.database_fault, live.upstream) == (7, 20, "OperationalError", "ok")
     assert live.extra == {"keyring_age_seconds": 9.0}

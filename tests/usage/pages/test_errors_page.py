@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from tests.support.ledger.ledgers import call, call_id
 from tests.support.ledger.pages import ERRORS, HOSTILE, make_call, make_failure, text_of
 from usage.models import KnownError, Request
-from usage.page_data.error_groups import Group, Kind
+from usage.page_data.error_groups import ErrorGroup, ErrorKind
 from usage.shipping.rows import interrupted, write_rows
 
 pytestmark = pytest.mark.django_db
@@ -24,7 +24,7 @@ MARK = "/admin/usage/errors/mark/"
 KIND = {"kind": '["timeout", 504, "upstream_timeout", "gpt-4o-mini", "/openai"]'}
 
 
-def groups(admin: Client, **query: str) -> list[Group]:
+def groups(admin: Client, **query: str) -> list[ErrorGroup]:
     answer = admin.get(ERRORS, query)
     assert answer.status_code == 200
     return [group for group, _ in answer.context["groups"]]
@@ -37,7 +37,7 @@ def test_it_works(admin: Client) -> None:
     make_call()
     [group] = groups(admin)
 
-    assert group.kind == Kind("timeout", 504, "upstream_timeout", "gpt-4o-mini", "/openai")
+    assert group.kind == ErrorKind("timeout", 504, "upstream_timeout", "gpt-4o-mini", "/openai")
     assert (group.calls, group.key_count, group.keys) == (3, 2, ["red", "blue"])
     stored = {str(call.pk): call.started_at for call in Request.objects.all()}
     assert (group.first_at, group.last_at) == (stored[first], stored[last])
@@ -92,7 +92,7 @@ def test_from_a_group_to_its_calls_and_no_others(admin: Client) -> None:
         found[group.kind] = [str(call.pk) for call in calls]
 
     assert len(found) == 6
-    assert found[Kind("timeout", 504, "upstream_timeout", "gpt-4o-mini", "/openai")] == wanted[::-1]
+    assert found[ErrorKind("timeout", 504, "upstream_timeout", "gpt-4o-mini", "/openai")] == wanted[::-1]
 
 
 def test_only_the_errors_of_the_time_count(admin: Client) -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tests.support.ledger.ledgers import call, call_id
 from tests.support.ledger.pages import HOSTILE, ISOLATE, OVERRIDE, make_call, make_failure
 from usage.page_data import exports
-from usage.page_data.untrusted_text import UNSEEN, cell, inert
+from usage.page_data.untrusted_text import INVISIBLE, csv_cell, escape_invisible
 from usage.pages.export import _one_by_one
 from usage.shipping.rows import write_rows
 
@@ -119,17 +119,17 @@ def test_no_cell_is_a_formula(admin: Client, formula: str) -> None:
 
 @given(st.sampled_from(FORMULAS) | st.text())
 def test_a_cell_is_text_whatever_is_in_it(value: str) -> None:
-    made = cell(value)
+    made = csv_cell(value)
 
     assert made.lstrip(" ")[:1] not in set(SIGNS)
-    assert not UNSEEN.search(made)
+    assert not INVISIBLE.search(made)
 
 
 @pytest.mark.parametrize(
     ("value", "made"), [(None, ""), (5, "5"), (-5, "-5"), (-1.5, "-1.5"), (True, "True"), ("plain", "plain")]
 )
 def test_numbers_stay_numbers(value: Any, made: str) -> None:
-    assert cell(value) == made
+    assert csv_cell(value) == made
 
 
 @pytest.mark.django_db
@@ -178,8 +178,8 @@ def test_nothing_is_read_before_it_is_asked_for() -> None:
 
 
 def test_inert_text_says_what_was_in_it() -> None:
-    assert inert("a\0b\u202ec\ud800") == "a<U+0000>b<U+202E>c<U+D800>"
-    assert inert("über\n\tall", 4) == "über…"
+    assert escape_invisible("a\0b\u202ec\ud800") == "a<U+0000>b<U+202E>c<U+D800>"
+    assert escape_invisible("über\n\tall", 4) == "über…"
 
 
 def test_no_piece_is_made_before_the_last_has_left() -> None:

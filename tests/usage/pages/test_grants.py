@@ -9,7 +9,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
 from tests.support.callers.roles import browser_of, make_groups, person, staff
-from usage.pages.grants import groups_within, held_by, may_change_user
+from usage.pages.grants import groups_grantable_by, may_change_user, permissions_of
 
 pytestmark = pytest.mark.django_db
 USERS, GROUPS = "/admin/auth/user/", "/admin/auth/group/"
@@ -61,7 +61,7 @@ def state_of(user: User) -> tuple[Any, ...]:
     user = User.objects.get(pk=user.pk)
     return (
         user.username, user.password, user.email, user.is_active, user.is_staff, user.is_superuser,
-        set(held_by(user).values_list("pk", flat=True)), set(user.groups.values_list("pk", flat=True)),
+        set(permissions_of(user).values_list("pk", flat=True)), set(user.groups.values_list("pk", flat=True)),
     )  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def test_it_works(manager: User, browser: Client) -> None:
     permission = Permission.objects.get(codename="view_user")
     assert browser.post(f"{USERS}{weak.pk}/change/", fields_of(weak, email="weak@example.com",
         user_permissions=[permission.pk])).status_code == 302  # fmt: skip
-    assert set(held_by(weak)) == {permission}
+    assert set(permissions_of(weak)) == {permission}
     weak.refresh_from_db()
     passwords = {"password1": NEW, "password2": NEW, "usable_password": "true"}
     assert browser.post(f"{USERS}{weak.pk}/password/", passwords).status_code == 302
@@ -104,7 +104,7 @@ def test_nobody_gives_what_he_lacks(manager: User, browser: Client, who: str, fi
     user = manager if who == "himself" else User.objects.create_user("another")
     before = state_of(user)
     lacked = (
-        Permission.objects.exclude(pk__in=held_by(manager)).values_list("pk", flat=True)
+        Permission.objects.exclude(pk__in=permissions_of(manager)).values_list("pk", flat=True)
         if field == "user_permissions"
         else Group.objects.filter(name__in=["viewer", "analyst", "admin"]).values_list("pk", flat=True)
     )
@@ -119,7 +119,7 @@ def test_nobody_gives_what_he_lacks(manager: User, browser: Client, who: str, fi
 def test_the_form_offers_what_may_be_given(manager: User, browser: Client) -> None:
     form = browser.get(f"{USERS}{manager.pk}/change/").context["adminform"].form
 
-    assert set(form.fields["user_permissions"].queryset) == set(held_by(manager))
+    assert set(form.fields["user_permissions"].queryset) == set(permissions_of(manager))
     assert set(form.fields["groups"].queryset.values_list("name", flat=True)) == set()
     assert "is_superuser" not in form.fields
 
@@ -176,10 +176,10 @@ def test_the_role_admin_is_bounded_by_itself() -> None:
     weak = User.objects.create_user("weak")
     roles = {group.pk for group in Group.objects.filter(name__in=["viewer", "analyst", "key manager", "admin"])}
 
-    assert set(groups_within(boss).values_list("pk", flat=True)) >= roles
+    assert set(groups_grantable_by(boss).values_list("pk", flat=True)) >= roles
     fields = fields_of(weak, is_staff="on", groups=list(roles))
     assert browser.post(f"{USERS}{weak.pk}/change/", fields).status_code == 302
-    assert set(held_by(weak)) == set(held_by(boss))
+    assert set(permissions_of(weak)) == set(permissions_of(boss))
     assert not may_change_user(boss, root)
     assert browser.post(f"{USERS}{root.pk}/password/", {"password1": NEW, "password2": NEW}).status_code == 403
     assert browser.post(f"{USERS}{weak.pk}/change/", fields_of(weak, is_superuser="on")).status_code == 403
@@ -188,14 +188,14 @@ def test_the_role_admin_is_bounded_by_itself() -> None:
 def test_what_was_saved_is_looked_at_once_more(manager: User, browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Should a form ever offer too much, nothing of it stays."""
     weak = User.objects.create_user("weak")
-    monkeypatch.setattr("usage.pages.accounts_admin.held_by", lambda _person: Permission.objects.all())
+    monkeypatch.setattr("usage.pages.accounts_admin.permissions_of", lambda _person: Permission.objects.all())
     lacked = Permission.objects.get(codename="view_requestbody")
     answer = browser.post(f"{USERS}{weak.pk}/change/", fields_of(weak, user_permissions=[lacked.pk], email="a@b.cd"))
 
     assert answer.status_code == 403
     weak.refresh_from_db()
     assert weak.email == ""
-    assert not held_by(weak).exists()
+    assert not permissions_of(weak).exists()
 
 
 def test_a_superuser_does_as_before(admin: Client) -> None:

@@ -165,7 +165,7 @@ def test_everything_is_exported_whatever_is_walked_along(
     query: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "FIRST_SLICE", 7)
-    monkeypatch.setattr(search, "RARE", 5)
+    monkeypatch.setattr(search, "MAX_RARE_CALLS", 5)
     now = datetime.now(UTC)
     rows = [
         call(

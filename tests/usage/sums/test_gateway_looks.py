@@ -16,7 +16,7 @@ from usage.money.holds import spent_by
 from usage.money.row_pricing import Pricer
 from usage.page_data.dashboard_tiles import read_key_dashboard
 from usage.page_data.exports import export_calls
-from usage.page_data.newest_calls import read_counters, read_newest, read_newest_of
+from usage.page_data.newest_calls import read_counters, read_newest_calls, read_newest_calls_of_key
 from usage.page_data.search import Filters
 from usage.shipping.rows import COLUMNS, DEFAULTS, MARKS, least_stub, stub, write_rows
 from usage.sums.ranges import TimeRange
@@ -113,8 +113,8 @@ def test_a_row_of_older_code_is_a_call_and_its_digest_is_right() -> None:
 
 def test_they_are_marked_wherever_rows_are_listed(made: Row, admin: Client) -> None:
     look = Request.objects.get(by_gateway=True)
-    assert [str(row.pk) for row in read_newest(failed_only=False)] == [made["request_id"]]
-    assert [str(row.pk) for row in read_newest_of("default", 10)] == [made["request_id"]]
+    assert [str(row.pk) for row in read_newest_calls(failed_only=False)] == [made["request_id"]]
+    assert [str(row.pk) for row in read_newest_calls_of_key("default", 10)] == [made["request_id"]]
     assert admin.get("/admin/usage/request/").content.decode().count("by the gateway") == 1
     page = admin.get(f"/admin/usage/request/{look.pk}/change/").content.decode()
     assert f"/admin/usage/request/{made['request_id']}/change/" in page

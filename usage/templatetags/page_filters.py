@@ -1,0 +1,44 @@
+"""Filters and tags of the pages' templates: numbers with their units, strangers' text made harmless, links."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django import template
+
+from usage.models import Request
+from usage.page_data import formatting
+from usage.page_data.base_url import own_path
+from usage.page_data.untrusted_text import escape_invisible
+
+register = template.Library()
+
+register.simple_tag(own_path)
+register.filter("count", formatting.count)
+register.filter("dollars", formatting.dollars)
+register.filter("duration", formatting.duration)
+register.filter("size", formatting.size)
+
+
+@register.filter
+def visible(value: Any, length: int = 0) -> str:
+    """Shows a stranger's text: invisible characters as codes, cut at `length`. The template still escapes its HTML."""
+    return escape_invisible(str(value), length)
+
+
+@register.filter
+def called_model(call: Request) -> str:
+    return call.response_model or call.request_model
+
+
+@register.filter
+def attribute(value: object, name: str) -> Any:
+    """Returns the attribute whose name is in a variable of the template."""
+    return getattr(value, name)
+
+
+@register.filter
+def pretty_json(value: Any) -> str:
+    """Returns a value as indented JSON, for a reader."""
+    return escape_invisible(json.dumps(value, indent=2, ensure_ascii=False))
