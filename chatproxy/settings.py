@@ -13,7 +13,7 @@ from psycopg.pq import Conninfo
 from chatproxy import environment, logs
 from chatproxy.postgres.bundled import BundledPostgres
 from chatproxy.service_urls import DATABASE_FORM, ENCODE
-from usage.database.patience import ImpatientConnection
+from usage.database.query_deadline import DeadlineConnection
 
 VERSION = "0.1.0"
 BASE_DIR = environment.BASE_DIR
@@ -155,7 +155,7 @@ def _database(url: str | None) -> dict[str, Any]:
     config["OPTIONS"] = {
         "connect_timeout": 5,
         **config.get("OPTIONS", {}),
-        "pool": {"min_size": 0, "max_size": 8, "timeout": 5, "connection_class": ImpatientConnection},
+        "pool": {"min_size": 0, "max_size": 8, "timeout": 5, "connection_class": DeadlineConnection},
     }
     return config
 
