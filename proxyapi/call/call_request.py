@@ -7,26 +7,39 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
 from django.core.handlers.asgi import ASGIRequest
-from django.http import QueryDict
+from django.http import HttpResponse, QueryDict
 from django.utils.functional import cached_property
 from rest_framework.request import Request
 from uuid_utils import uuid7
 
 from proxyapi.bodies import request_encoding
-from proxyapi.call.caller_connection import connection_of, root_path_of
-from proxyapi.call.request_body import SMALL_BODY_BYTES, Receive, RequestBody
-
-if TYPE_CHECKING:
-    from proxyapi.keys.keyring import Caller
-    from proxyapi.strangers.key_search import KeySearch
-    from proxyapi.streams.early_stream import EarlyStream
-    from proxyapi.streams.sending import Send
+from proxyapi.call.caller_connection import Receive, Send, connection_of, root_path_of
+from proxyapi.call.request_body import SMALL_BODY_BYTES, RequestBody
+from proxyapi.exceptions import ProxyError
+from proxyapi.keys.keyring import Caller
+from proxyapi.limits.limiter import Ticket
+from proxyapi.strangers.key_search import KeySearch
 
 NO_QUERY = QueryDict()
 INCOMING_ID = re.compile(r"[\x20-\x7e]{1,128}")
+
+
+class EarlyAnswer(Protocol):
+    """An answer whose head may be sent before upstream has answered (`proxyapi.streams.early_stream`)."""
+
+    has_begun: bool
+
+    async def stop(self) -> None:
+        """Stops its timer and its comments. From then on only the handler sends."""
+
+    def event_of(self, response: HttpResponse) -> bytes:
+        """Returns a whole response as the only event of the stream that has begun."""
+
+    def error_event(self, error: ProxyError) -> bytes:
+        """Returns an error as an event of the stream that has begun."""
 
 
 class CallRequest(ASGIRequest):
@@ -48,8 +61,10 @@ class CallRequest(ASGIRequest):
         self.raw_body = self.sent_body = b""
         self.sender_is_known = False
         self.send = send
-        self.early_stream: EarlyStream | None = None  # if the call may ask for a stream
+        self.early_stream: EarlyAnswer | None = None  # if the call may ask for a stream
         self.place = ExitStack()  # what the call occupies until its answer has been sent
+        self.route = ""  # the name of the route, as the ledger has it
+        self.ticket: Ticket | None = None  # what the limits of its key have counted, if the key has any
         self.connection = connection_of(scope)
         super().__init__(scope, BytesIO())
         self.incoming_body = RequestBody(

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
 
 from proxyapi.bodies import large_bodies
-from proxyapi.exceptions import StorageFull
+from proxyapi.call.call_request import CallRequest
+from proxyapi.call.uploads import FormUpload
+from proxyapi.exceptions import ProxyError, StorageFull
+from proxyapi.keys.keyring import Caller
 from proxyapi.limits import limit_headers
+from proxyapi.limits.budgets import Reservation
+from proxyapi.limits.limiter import Ticket
 from proxyapi.object_owners.new_objects import NewObjects
+from proxyapi.upstream.client import Credentials, UpstreamAnswer
 from proxyapi.upstream.locations import location_down
 from usage.addresses import plain_address
 from usage.answers.errors import NO_ERROR
@@ -29,15 +35,6 @@ from usage.kept_bodies.redaction import redact, redact_answer, redact_exact
 from usage.ledger import ledger
 from usage.models import Outcome, UsageSource
 
-if TYPE_CHECKING:
-    from proxyapi.call.call_request import CallRequest
-    from proxyapi.call.uploads import FormUpload
-    from proxyapi.exceptions import ProxyError
-    from proxyapi.keys.keyring import Caller
-    from proxyapi.limits.budgets import Hold
-    from proxyapi.limits.limiter import Ticket
-    from proxyapi.upstream.client import Credentials, UpstreamAnswer
-
 # Of a body, this much is redacted on the event loop: a few milliseconds, whatever it says.
 MOST_KEPT_AT_ONCE = 64 * 1024
 
@@ -45,9 +42,8 @@ MOST_KEPT_AT_ONCE = 64 * 1024
 class Call:
     """One call; without a `key_name` it was not let in and has no row. Times are `time.perf_counter()` seconds."""
 
-    def __init__(self, request: CallRequest, *, route: str) -> None:
+    def __init__(self, request: CallRequest) -> None:
         self.request = request
-        self.route = route
         self.key_name = ""
         self.tags: tuple[str, ...] = ()
         self.log_bodies: str = settings.LOG_BODIES
@@ -66,12 +62,16 @@ class Call:
         self.sent_upstream_at: float | None = None
         self.upstream_ended_at: float | None = None
         self.first_chunk_at: float | None = None
-        self.hold: Hold | None = None  # of its key's budget
-        self.ticket: Ticket | None = None  # if the key is limited
+        self.reservation: Reservation | None = None  # of its key's budgets
         self.ended = False
         self.told_status: int | None = None  # of a head that was sent before upstream's
         self._begun: dict[str, Any] | None = None  # what the journal knows of it since `begin`
         self._kept_bodies: dict[str, str] | None = None  # if they were made beside the event loop
+
+    @property
+    def ticket(self) -> Ticket | None:
+        """What the limits of its key have counted; None if the key has no limits."""
+        return self.request.ticket
 
     def let_in(self, caller: Caller) -> None:
         """The key is good: it says what the row is called, and what is kept of the bodies."""
@@ -172,8 +172,8 @@ class Call:
         if self.log_bodies == "all" or (self.log_bodies == "errors" and outcome != Outcome.SUCCESS):
             row |= self._kept_bodies or self._bodies(min(settings.LOG_BODY_BYTES, MOST_KEPT_AT_ONCE))
         ledger.end(self.request.request_id, row)
-        if self.hold is not None:
-            self.hold.settle(row)
+        if self.reservation is not None:
+            self.reservation.settle(row)
             ledger.ship_soon()
         if self.ticket is not None:
             self.ticket.settle(self._tokens(row))
@@ -225,7 +225,7 @@ class Call:
             "incoming_request_id": redact(request.incoming_request_id, self.secrets),
             "key_name": self.key_name,
             "method": request.method,
-            "route": self.route,
+            "route": self.request.route,
             "started_at": datetime.fromtimestamp(request.arrived_at, UTC),
             "client_address": plain_address(request.META.get("REMOTE_ADDR", "")),
             "user_agent": column_text(request.META.get("HTTP_USER_AGENT", ""), 300, self.secrets),

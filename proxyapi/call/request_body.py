@@ -8,19 +8,16 @@ then on it cancels the call. A body whose sender is not known yet has a shorter 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
 
 from django.conf import settings
 
-from proxyapi.call.caller_connection import Connection
+from proxyapi.call.caller_connection import CallerConnection, Receive
 from proxyapi.call.capacity import capacity
 from proxyapi.exceptions import BodyTooLarge, CallerGone, InvalidKey, RequestTimeout, ShuttingDown
 from proxyapi.strangers.body_memory import stranger_budget
 from proxyapi.strangers.key_search import KeySearch
-
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 
 # Of a form that is kept in memory: its fields and part headers, beside the one file that MAX_UPLOAD_BYTES allows.
 FORM_ALLOWANCE = 1024 * 1024
@@ -68,7 +65,7 @@ class RequestBody:
     """The body of one request. `size` is how much of it has come, `complete` whether that is all, `limit` its cap."""
 
     def __init__(
-        self, receive: Receive, connection: Connection, *, is_form: bool, announced: str, client_address: str
+        self, receive: Receive, connection: CallerConnection, *, is_form: bool, announced: str, client_address: str
     ) -> None:
         self.size = 0
         self.complete = False

@@ -22,14 +22,13 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch, get_resolver
 
-from proxyapi.call.call_request import CallRequest
-from proxyapi.call.request_body import Receive
+from proxyapi.call.call_request import CallRequest, EarlyAnswer
+from proxyapi.call.caller_connection import Receive, Send
 from proxyapi.exceptions import CallerGone, InternalError, UpstreamUnreachable, render
 from proxyapi.strangers.answer_pace import stranger_pace
-from proxyapi.streams.early_stream import EarlyStream
 from proxyapi.streams.relay import EventRelay, RelayResponse
 from proxyapi.streams.response_head import head_of
-from proxyapi.streams.sending import EventStream, Send
+from proxyapi.streams.sending import EventStream
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +116,7 @@ class CallHandler:
                 await send(start)
                 await send({"type": "http.response.body", "body": response.content})
 
-    async def _go_on(self, request: CallRequest, early: EarlyStream, response: HttpResponseBase, send: Send) -> None:
+    async def _go_on(self, request: CallRequest, early: EarlyAnswer, response: HttpResponseBase, send: Send) -> None:
         """Sends the answer behind a head that has been sent already."""
         if isinstance(response, RelayResponse) and isinstance(response.relay, EventRelay):
             response.relay.has_comments = True

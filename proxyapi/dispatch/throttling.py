@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING, cast
 
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
@@ -12,9 +11,6 @@ from rest_framework.views import APIView
 from proxyapi.call.call_request import ProxyRequest
 from proxyapi.exceptions import RateLimited
 from proxyapi.limits.limiter import limiter
-
-if TYPE_CHECKING:
-    from proxyapi.dispatch.view import CallView
 
 SECONDS_BETWEEN_CALLS = 10
 
@@ -32,9 +28,8 @@ class KeyLimits(Throttle):
 
     async def check(self, request: ProxyRequest, view: APIView) -> None:
         if request.caller.is_limited:
-            call = cast("CallView", view).call
-            call_request = request.call_request
-            call.ticket = await limiter.admit(request.caller, call_request.request_id, call_request.place)
+            call = request.call_request
+            call.ticket = await limiter.admit(request.caller, call.request_id, call.place)
 
 
 class OncePerTenSeconds(Throttle):

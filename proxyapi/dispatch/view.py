@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import Any, ClassVar, cast
 
@@ -36,6 +37,7 @@ from proxyapi.dispatch.authentication import SecurityKeyAuthentication, caller_w
 from proxyapi.dispatch.permissions import RouteAllowed
 from proxyapi.dispatch.throttling import KeyLimits, Throttle
 from proxyapi.exceptions import (
+    BudgetExceeded,
     CallerGone,
     InternalError,
     InvalidKey,
@@ -47,6 +49,7 @@ from proxyapi.exceptions import (
 )
 from proxyapi.keys.keyring import UNLIMITED
 from proxyapi.limits import budgets
+from proxyapi.limits.budgets import Reservation
 from proxyapi.limits.cost_ceiling import Document, Form
 from proxyapi.object_owners import object_access
 from proxyapi.strangers.key_search import KeySearch
@@ -208,7 +211,9 @@ class CallView(ProxyView):
 
     def setup(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         super().setup(request, *args, **kwargs)
-        self.call = Call(cast(CallRequest, request), route=self.route)
+        call_request = cast(CallRequest, request)
+        call_request.route = self.route
+        self.call = Call(call_request)
 
     def authenticated(self, request: ProxyRequest) -> None:
         has_place = bool(self.call.key_name)  # a key in the body may follow another one in a header
@@ -251,7 +256,7 @@ class CallView(ProxyView):
         """The head of upstream's answer; from here on the call is in the ledger.
 
         With a `dialect` a call that asks for a stream gets comments while it waits.
-        Raises what `check_models`, `object_access.check`, `loops.check_key` and `hold` raise: then upstream has not
+        Raises what `check_models`, `object_access.check`, `loops.check_key` and `reserve` raise: then upstream has not
         heard of the call.
         """
         capacity.check_open()
@@ -267,7 +272,7 @@ class CallView(ProxyView):
         loops.check_key(request.credentials.api_key)
         self.call.sent_with(request.credentials)
         if request.upload is None:
-            await self.hold(request.method, request.path, priced_body(request))
+            await self.reserve(request.method, request.path, priced_body(request))
         self.call.begin()
         await ledger.durable()
         return await self.send(request)
@@ -290,15 +295,28 @@ class CallView(ProxyView):
             )
             model_policy.check_models(request.path, request.method, named, caller)
 
-    async def hold(self, method: str, path: str, body: Document | Form | None) -> None:
-        """Reserves what the call can cost, if its key has a budget; one without pays nothing for it.
+    async def reserve(self, method: str, path: str, body: Document | Form | None) -> None:
+        """Reserves the most that the call can cost, if its key has a budget; costs nothing otherwise.
+
+        The call knows its reservation before the wait for the database: if the caller leaves during that wait, the
+        reservation may have been taken, and is settled with the call.
 
         Raises:
-            BudgetExceeded, BudgetUnavailable, ModelNotPriced, RouteNotAllowed: then upstream must not hear of it.
+            BudgetExceeded, BudgetUnavailable, ModelNotPriced, RouteNotAllowed: nothing may go upstream.
         """
-        caller = cast(ProxyRequest, self.request).caller
-        if caller.budgets != UNLIMITED:
-            await budgets.reserve(self.call, caller, method, path, body)
+        call, caller = self.call.request, cast(ProxyRequest, self.request).caller
+        if caller.budgets == UNLIMITED:
+            return
+        dollars = await budgets.highest_cost_of(method, path, body)
+        if not dollars:
+            return
+        day = datetime.fromtimestamp(call.arrived_at, UTC).date()  # as in its row
+        self.call.reservation = Reservation(call.request_id)
+        try:
+            await budgets.reserve(self.call.reservation, day, caller, dollars)
+        except BudgetExceeded:  # nothing was reserved
+            self.call.reservation = None
+            raise
 
     async def whole(
         self, answer: UpstreamAnswer, rewrite: Callable[[bytes], bytes] = lambda body: body

@@ -12,19 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_UP, Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from proxyapi.bodies import large_bodies
 from proxyapi.exceptions import BudgetExceeded, BudgetUnavailable, ModelNotPriced
+from proxyapi.keys.keyring import Budgets, Caller
 from proxyapi.limits.cost_ceiling import Ceiling, Document, Form, ceiling_of
 from usage.answers.reader import UNFINISHED_STATUSES
 from usage.ledger import ledger
 from usage.money.prices import highest_cost, price_call
 from usage.money.reservations import Away, Standing, Wanted, reservations
-
-if TYPE_CHECKING:
-    from proxyapi.call.record import Call
-    from proxyapi.keys.keyring import Budgets, Caller
 
 ALLOWED_PART = Decimal("0.05")
 ALLOWED_CALLS = 20
@@ -33,8 +30,8 @@ HELD_SECONDS = 5  # calls in flight end, and cost less than they could have
 
 
 @dataclass(frozen=True)
-class Hold:
-    """What one call holds, or may hold: the database may have been away."""
+class Reservation:
+    """What one call has reserved of its key's budgets, or may have reserved, if the database did not answer."""
 
     request_id: str
 
@@ -67,32 +64,35 @@ class Allowances:
 allowances = Allowances()
 
 
-async def reserve(call: Call, caller: Caller, method: str, path: str, body: Document | Form | None) -> None:
-    """Holds the most that the call can cost; `call.hold` is settled when it ends.
+async def highest_cost_of(method: str, path: str, body: Document | Form | None) -> Decimal:
+    """Returns the most that a call can cost, in dollars; 0 for a call that costs nothing.
 
     Raises:
-        BudgetExceeded: there is not so much left.
-        BudgetUnavailable: nobody knows, and the allowance for that is used up.
-        ModelNotPriced, RouteNotAllowed: the ledger could not tell what it has cost.
+        BudgetUnavailable: the administrator's prices have not been read yet.
+        ModelNotPriced, RouteNotAllowed: the ledger could not tell what the call has cost.
     """
     size = 0 if body is None else body.text_size
     ceiling = await large_bodies.run(size, ceiling_of, method, path, body)
-    if ceiling is None:
-        return
-    dollars = price_of(ceiling)
-    if not dollars:
-        return
-    call.hold = Hold(call.request.request_id)
-    day = datetime.fromtimestamp(call.request.arrived_at, UTC).date()  # as in its row
+    return Decimal(0) if ceiling is None else price_of(ceiling)
+
+
+async def reserve(reservation: Reservation, day: date, caller: Caller, dollars: Decimal) -> None:
+    """Reserves `dollars` of the caller's budgets until the reservation is settled.
+
+    `day` is that of the call's start, in UTC. While the database is away the call may use its key's allowance.
+
+    Raises:
+        BudgetExceeded: a budget has less left. Nothing was reserved.
+        BudgetUnavailable: the database does not answer, and the allowance is used up.
+    """
     budgets = caller.budgets
-    wanted = Wanted(call.hold.request_id, caller.name, day, dollars, budgets.day, budgets.month, budgets.total)
+    wanted = Wanted(reservation.request_id, caller.name, day, dollars, budgets.day, budgets.month, budgets.total)
     try:
         standing = await reservations.take(wanted)
     except Away:
         allowances.use(caller, dollars)
         return
     if not standing.taken:
-        call.hold = None
         raise refusal(budgets, standing, day, dollars)
 
 

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
 
+from proxyapi.exceptions import ProxyError
 from usage.answers import event_stream
-
-if TYPE_CHECKING:
-    from proxyapi.exceptions import ProxyError
 
 KEEP_ALIVE = b": keep-alive\n\n"
 KEEP_ALIVE_LINE = b": keep-alive\n"  # between the lines of an event, where a blank line would end it

@@ -73,7 +73,7 @@ class PassThroughView(CallView):
         # Upstream is asked with GET for a HEAD, which not every server knows; the answer's body stays here.
         self.method = "GET" if request.method == "HEAD" else request.method or ""
         if self.found is not None:
-            self.call.route = self.found.name
+            self.call.request.route = self.found.name
             self.call.answer.states_usage = self.found.family.states_usage
 
     async def admit(self, request: ProxyRequest) -> None:
@@ -165,7 +165,7 @@ class PassThroughView(CallView):
             named += model_places.in_query(self.call.request.raw_query.decode("latin-1"))
             model_policy.check_models(self.found.path, "POST", named, caller)
         self.call.new_objects.exclude(await object_access.check_form(form.parts, caller))
-        await self.hold("POST", self.found.path, form.sizes())
+        await self.reserve("POST", self.found.path, form.sizes())
 
     async def relayed(
         self, request: UpstreamRequest, dialect: Dialect, as_it_came: UpstreamRequest | None = None
