@@ -49,7 +49,7 @@ class OpenAIView(JSONCallView):
         messages = gateway_fields.require(body, "messages", list, "a non-empty array")
         image = body.pop("image", None)
         if image is not None:
-            body["messages"] = chat_bodies.join_image(messages, image)
+            body["messages"] = chat_bodies.add_image(messages, image)
         return await self.forward(self.upstream_request(request, body))
 
 
