@@ -53,7 +53,8 @@ ORDER = {
         "http postgres",
         "settings",
         "start processes pages",
-        "asgi urls management",
+        "entry urls management",
+        "asgi",
     ),
 }
 MOST_FILES = MOST_FOLDERS = 12

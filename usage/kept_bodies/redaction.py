@@ -194,7 +194,7 @@ class _ExactSecrets:
         self._all_lower_literals = LiteralSet([*self._in_hex, *_LOWER_LITERALS])
 
     def may_have_secrets(self, text: str, lower: str) -> bool:
-        """Returns False if `text`, which is `lower` in lower case, has no secret, neither exact nor known by its look."""
+        """Returns False if there is no secret, exact or known by its look, in `text`, in lower case `lower`."""
         if self._all_literals.any_in(text) or self._all_lower_literals.any_in(lower):
             return True
         return _has_line_end(text) and self._second_literals.any_in(text)

@@ -37,7 +37,7 @@ SOUND = b"sound"
 END = b"0\r\n\r\n"  # of a body in chunks
 
 
-class Row:
+class FakeCall:
     """A call that remembers what it was told, and when it ended."""
 
     def __init__(self) -> None:
@@ -48,10 +48,10 @@ class Row:
         self.ended = False
         self.error: type[ProxyError] | None = None
 
-    def streams(self) -> None:
+    def expect_stream(self) -> None:
         self.answer.text = StreamedText(0)
 
-    def relayed(self, size: int) -> None:
+    def count_sent(self, size: int) -> None:
         self.response_bytes += size
 
     def read_events(self, events: bytes) -> None:
@@ -71,7 +71,7 @@ class Row:
 
     async def keep_bodies(self) -> None: ...
 
-    async def recorded(self) -> None: ...
+    async def wait_until_recorded(self) -> None: ...
 
 
 class Wire:
@@ -112,7 +112,7 @@ class Wire:
 class Caller:
     """`at_once` has what left at the moment it came, `got` everything, `before_row` what came before the row's end."""
 
-    def __init__(self, row: Row) -> None:
+    def __init__(self, row: FakeCall) -> None:
         self.willing = True
         self.got = self.at_once = self.before_row = b""
         self._row = row
@@ -137,7 +137,7 @@ class Caller:
 @asynccontextmanager
 async def opened(dialect: Dialect | None = RESPONSES, length: int | None = None) -> AsyncIterator[Any]:
     """A relay of events in this dialect, or of sound: its `wire`, its `row` and itself."""
-    wire, row = Wire(), Row()
+    wire, row = Wire(), FakeCall()
     deadline = asyncio.get_running_loop().time() + 60
     asking = asyncio.create_task(wire.connection.exchange(b"", None, deadline))
     await asyncio.sleep(0)
