@@ -13,7 +13,7 @@ import re
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -36,6 +36,21 @@ _QUOTED = re.compile(
 _QUERY = re.compile(r"\?\S*")
 _CAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
 _CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
+
+
+def config(loggers: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
+    """Returns the logging configuration of a process, for `logging.config.dictConfig`.
+
+    Every line goes to the standard error stream as JSON, from level INFO on. `loggers` names those that differ.
+    """
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": "chatproxy.logs.JsonFormatter"}},
+        "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
+        "root": {"handlers": ["console"], "level": "INFO"},
+        "loggers": loggers,
+    }
 
 
 class JsonFormatter(logging.Formatter):

@@ -10,9 +10,10 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from psycopg.pq import Conninfo
 
-from chatproxy import environment
+from chatproxy import environment, logs
+from chatproxy.postgres.bundled import BundledPostgres
 from chatproxy.service_urls import DATABASE_FORM, ENCODE
-from usage.database.patience import ImpatientConnection
+from usage.database.query_deadline import DeadlineConnection
 
 VERSION = "0.1.0"
 BASE_DIR = environment.BASE_DIR
@@ -135,8 +136,6 @@ KNOWN_OPTIONS = {option.keyword.decode() for option in Conninfo.get_defaults()} 
 def _database(url: str | None) -> dict[str, Any]:
     """The bundled server listens on a socket in `DATA_DIR`; it runs only while `serve` does."""
     if url is None:
-        from chatproxy.postgres.bundled import BundledPostgres
-
         url = BundledPostgres(DATA_DIR).url
     try:
         config: dict[str, Any] = environ.Env.db_url_config(url)
@@ -156,7 +155,7 @@ def _database(url: str | None) -> dict[str, Any]:
     config["OPTIONS"] = {
         "connect_timeout": 5,
         **config.get("OPTIONS", {}),
-        "pool": {"min_size": 0, "max_size": 8, "timeout": 5, "connection_class": ImpatientConnection},
+        "pool": {"min_size": 0, "max_size": 8, "timeout": 5, "connection_class": DeadlineConnection},
     }
     return config
 
@@ -257,17 +256,12 @@ UNFOLD = {
     "SIDEBAR": {"show_search": False, "show_all_applications": False, "navigation": "usage.pages.navigation.sections"},
 }
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"json": {"()": "chatproxy.logs.JsonFormatter"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
-    "root": {"handlers": ["console"], "level": "INFO"},
-    # One line per upstream call says nothing that the ledger does not.
-    "loggers": {
+LOGGING = logs.config(
+    {
+        # One line per upstream call says nothing that the ledger does not.
         "httpx2": {"level": "WARNING"},
         "openai": {"level": "WARNING"},
         # Whoever sends a wrong Host gets a 400; a traceback for each is for nobody.
         "django.security.DisallowedHost": {"level": "CRITICAL"},
-    },
-}
+    }
+)

@@ -3,7 +3,7 @@
 A call of the API passes these folders, in this order::
 
     client
-      │  chatproxy.http.protocol    HTTP at the socket; chatproxy.asgi chooses: a page for Django, or a call
+      │  chatproxy.http.protocol    HTTP at the socket; chatproxy.entry chooses: a page for Django, or a call
       ▼
     dispatch.handler                gives the call its id and its route, and sends the answer
     call.request_body               receives the body under its cap and its clock; notices when the caller leaves

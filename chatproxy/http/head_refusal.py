@@ -6,10 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from proxyapi.call.caller_connection import close_if_unread, connection_of
+from proxyapi.call.caller_connection import Send, close_if_unread, connection_of
 from proxyapi.exceptions import BadRequest
 from proxyapi.strangers.answer_pace import stranger_pace
-from proxyapi.streams.sending import Send
 from proxyapi.upstream.passed_headers import INERT
 from usage.counters import counters
 

@@ -1,7 +1,7 @@
 """Owns HTTP at the socket: uvicorn's protocol, with bounds on a request's head and framing, and its one error in JSON.
 
-Each call finds it in its scope, as `proxyapi.call.caller_connection.Connection`: ASGI has no words for what is asked
-there.
+Each call finds it in its scope, as `proxyapi.call.caller_connection.CallerConnection`: ASGI has no words for what is
+asked there.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Owns what a page says while the database does not answer: 503 and a few words, which need none.
 
-One that says nothing at all is away too: a page waits for it no longer than `usage.database.patience` has.
+One that says nothing at all is away too: a page waits for it no longer than `usage.database.query_deadline` has.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 
-from usage.database.patience import limited_patience
+from usage.database.query_deadline import limit_query_time
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class DatabaseAway:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        with limited_patience():
+        with limit_query_time():
             return self._get_response(request)
 
     def process_exception(self, _request: HttpRequest, error: Exception) -> HttpResponse | None:

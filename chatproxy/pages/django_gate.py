@@ -19,13 +19,11 @@ from django.http import HttpRequest
 
 from chatproxy.pages.page_pace import cookies_of, page_pace, visitor_of
 from chatproxy.root_path import django_scope
-from proxyapi.call.caller_connection import Connection, close_if_unread, connection_of
+from proxyapi.call.caller_connection import CallerConnection, Receive, Send, close_if_unread, connection_of
 from proxyapi.call.capacity import capacity
-from proxyapi.call.request_body import Receive
 from proxyapi.exceptions import BadRequest, BodyTooLarge, CallerGone, MethodNotAllowed, ProxyError, RequestTimeout
 from proxyapi.strangers.answer_pace import stranger_pace
 from proxyapi.strangers.body_memory import stranger_budget
-from proxyapi.streams.sending import Send
 from proxyapi.upstream.passed_headers import INERT
 
 MAX_PAGE_BODY_BYTES = 64 * 1024
@@ -134,7 +132,7 @@ def check_host(scope: Mapping[str, Any]) -> None:
 class Replay:
     """ASGI's `receive` for Django: the body that was read, then the caller's departure."""
 
-    def __init__(self, body: bytes, receive: Receive, connection: Connection) -> None:
+    def __init__(self, body: bytes, receive: Receive, connection: CallerConnection) -> None:
         self._body: bytes | None = body
         self._receive = receive
         self._connection = connection

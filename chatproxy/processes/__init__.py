@@ -1,6 +1,10 @@
-"""gunicorn's master and its workers: their settings, signals and end.
+"""gunicorn's master and its workers: their settings, signals, start and end.
 
-`gunicorn_conf`: the master, which has no Django in it. The first SIGTERM or Ctrl-C drains, a second one cancels the
-calls in flight. `worker`: uvicorn inside gunicorn; SIGTERM drains it, SIGQUIT cancels its calls. `shutdown`: the steps
-of a worker's end, none of which depends on another.
+In the order of a server's life: `gunicorn_conf` is what the master is told (it has no Django in it); `signals` says
+what each signal does to the master and to a worker; `worker` is uvicorn inside gunicorn; `lifespan` is what a worker
+starts before its first call and ends after its last one; `shutdown` keeps the steps of that end apart, so that one that
+fails or hangs stops no other.
+
+`gunicorn_conf`, `signals`, `shutdown` and `worker` must not import Django, `settings` or models when they are loaded:
+the master loads them. `lifespan` may import everything but `chatproxy.entry` and `chatproxy.asgi`.
 """

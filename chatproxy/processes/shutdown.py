@@ -1,4 +1,7 @@
-"""Owns the steps of a worker's shutdown, none of which depends on another: one that fails or hangs ends no other."""
+"""How a worker ends: what is told when draining begins, and the steps that run once the last call has ended.
+
+A step that fails or hangs stops no other one: the later steps save what has been counted and written.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,31 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 
 logger = logging.getLogger(__name__)
 
-STEP_SECONDS = 5.0  # for a step that waits on the event loop; one that blocks it has a limit of its own
+STEP_SECONDS = 5.0  # for a step that waits on the event loop; one that blocks the loop has a limit of its own
+
+# Called when draining begins (`chatproxy.processes.worker`), on the event loop. A list, because the worker process is
+# there before the application that it serves, and must not import the application.
+on_drain: list[Callable[[], None]] = []
 
 
-async def run_steps(steps: dict[str, Callable[[], Awaitable[object] | None]]) -> None:
-    """Runs the steps in their order; each has a name for the log. A step may be a coroutine function."""
-    for name, step in steps.items():
-        try:
-            waiting = step()
-            if inspect.isawaitable(waiting):
-                async with asyncio.timeout(STEP_SECONDS):
-                    await waiting
-        except Exception:  # the border: the steps behind it save what has been counted and written
-            logger.exception("the shutdown goes on without a step that failed: %s", name)
+class ShutdownSteps(AsyncExitStack):
+    """The steps of a shutdown, run in the reverse order of `add` when the block ends."""
+
+    def add(self, name: str, step: Callable[[], Awaitable[object] | None]) -> None:
+        """Adds a step, a function or a coroutine function; `name` is for the log."""
+        self.push_async_callback(run_step, name, step)
+
+
+async def run_step(name: str, step: Callable[[], Awaitable[object] | None]) -> None:
+    """Runs one step for at most `STEP_SECONDS`; logs the error of a step that fails, and raises none."""
+    try:
+        waiting = step()
+        if inspect.isawaitable(waiting):
+            async with asyncio.timeout(STEP_SECONDS):
+                await waiting
+    except Exception:  # the border: the steps behind this one save what has been counted and written
+        logger.exception("the shutdown goes on without a step that failed: %s", name)

@@ -3,11 +3,16 @@ one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, cast
 
+# The two callables with which ASGI calls an application: they wait for an event of the request, and send one of the
+# response.
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
-class Connection(Protocol):
+
+class CallerConnection(Protocol):
     @property
     def is_known(self) -> bool:
         """Whether a good key was shown on it."""
@@ -52,14 +57,14 @@ class Connection(Protocol):
         """The answer will have no length and no chunks: it ends with the connection (RFC 9112, 6.3)."""
 
 
-def close_if_unread(connection: Connection) -> None:
+def close_if_unread(connection: CallerConnection) -> None:
     """Closes behind the answer if more of the request's body may come, and reads nothing of it."""
     if not connection.has_whole_body:
         connection.close_behind_answer(discard=False)
 
 
-def connection_of(scope: Mapping[str, Any]) -> Connection:
-    return cast(Connection, scope["extensions"]["chatproxy"]["connection"])
+def connection_of(scope: Mapping[str, Any]) -> CallerConnection:
+    return cast(CallerConnection, scope["extensions"]["chatproxy"]["connection"])
 
 
 def root_path_of(scope: Mapping[str, Any]) -> str:

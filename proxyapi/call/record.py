@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
 
 from proxyapi.bodies import large_bodies
-from proxyapi.exceptions import StorageFull
+from proxyapi.call.call_request import CallRequest
+from proxyapi.call.uploads import FormUpload
+from proxyapi.exceptions import ProxyError, StorageFull
+from proxyapi.keys.keyring import Caller
 from proxyapi.limits import limit_headers
+from proxyapi.limits.budgets import Reservation
+from proxyapi.limits.limiter import Ticket
 from proxyapi.object_owners.new_objects import NewObjects
+from proxyapi.upstream.client import Credentials, UpstreamAnswer
 from proxyapi.upstream.locations import location_down
 from usage.addresses import plain_address
 from usage.answers.errors import NO_ERROR
@@ -29,15 +35,6 @@ from usage.kept_bodies.redaction import redact, redact_answer, redact_exact
 from usage.ledger import ledger
 from usage.models import Outcome, UsageSource
 
-if TYPE_CHECKING:
-    from proxyapi.call.call_request import CallRequest
-    from proxyapi.call.uploads import FormUpload
-    from proxyapi.exceptions import ProxyError
-    from proxyapi.keys.keyring import Caller
-    from proxyapi.limits.budgets import Hold
-    from proxyapi.limits.limiter import Ticket
-    from proxyapi.upstream.client import Credentials, UpstreamAnswer
-
 # Of a body, this much is redacted on the event loop: a few milliseconds, whatever it says.
 MOST_KEPT_AT_ONCE = 64 * 1024
 
@@ -45,15 +42,14 @@ MOST_KEPT_AT_ONCE = 64 * 1024
 class Call:
     """One call; without a `key_name` it was not let in and has no row. Times are `time.perf_counter()` seconds."""
 
-    def __init__(self, request: CallRequest, *, route: str) -> None:
+    def __init__(self, request: CallRequest) -> None:
         self.request = request
-        self.route = route
         self.key_name = ""
         self.tags: tuple[str, ...] = ()
         self.log_bodies: str = settings.LOG_BODIES
         self.model = ""
         self.stream = False
-        self.secrets = own_secrets()
+        self.secrets = configured_secrets()
         self.new_objects = NewObjects()
         self.form: FormUpload | None = None  # the body, if it passes in pieces
         self.response_body = b""  # or its start
@@ -66,14 +62,18 @@ class Call:
         self.sent_upstream_at: float | None = None
         self.upstream_ended_at: float | None = None
         self.first_chunk_at: float | None = None
-        self.hold: Hold | None = None  # of its key's budget
-        self.ticket: Ticket | None = None  # if the key is limited
+        self.reservation: Reservation | None = None  # of its key's budgets
         self.ended = False
-        self.told_status: int | None = None  # of a head that was sent before upstream's
+        self.early_status: int | None = None  # of a head that was sent before upstream's
         self._begun: dict[str, Any] | None = None  # what the journal knows of it since `begin`
         self._kept_bodies: dict[str, str] | None = None  # if they were made beside the event loop
 
-    def let_in(self, caller: Caller) -> None:
+    @property
+    def ticket(self) -> Ticket | None:
+        """What the limits of its key have counted; None if the key has no limits."""
+        return self.request.ticket
+
+    def identify(self, caller: Caller) -> None:
         """The key is good: it says what the row is called, and what is kept of the bodies."""
         self.key_name, self.tags = caller.name, caller.tags
         self.log_bodies = settings.LOG_BODIES if caller.log_bodies == "inherit" else caller.log_bodies
@@ -93,23 +93,23 @@ class Call:
         except writer.StorageFull:
             raise StorageFull from None
 
-    def sent_with(self, credentials: Credentials) -> None:
+    def use_account(self, credentials: Credentials) -> None:
         """Whose account pays: its key must be in no row, and decides whether we may ask again later."""
         if credentials.api_key not in self.secrets:
             self.secrets = (*self.secrets, credentials.api_key)
         self.pollable = credentials.api_key == settings.OPENAI_API_KEY
 
-    def answered(self, answer: UpstreamAnswer) -> None:
+    def read_head(self, answer: UpstreamAnswer) -> None:
         """Upstream's head is here."""
         if answer.status >= 300:
             self.answer.created = None
         elif (objects := self.answer.created) is not None and objects.is_in_location:
             objects.read_location(answer.passed_headers().get("location", ""))
-            self._own()
+            self._claim_stored_object()
         self.upstream_request_id = answer.request_id
         self.response_type = answer.content_type
 
-    def streams(self) -> None:
+    def expect_stream(self) -> None:
         """The answer is a stream of events: its text is put together as they pass."""
         self.stream = True
         limit = settings.LOG_BODY_BYTES if self.log_bodies != "none" else 0
@@ -123,7 +123,7 @@ class Call:
 
     def _read_parsed(self, answer: dict[str, Any]) -> None:
         self.answer.read_whole(answer)
-        self._own()
+        self._claim_stored_object()
 
     def read_plain(self, body: bytes) -> None:
         """The answer was no stream of events, but this JSON."""
@@ -134,9 +134,9 @@ class Call:
     def read_events(self, events: bytes) -> None:
         """These events of the answer are about to leave."""
         self.answer.read_events(events)
-        self._own()
+        self._claim_stored_object()
 
-    def _own(self) -> None:
+    def _claim_stored_object(self) -> None:
         """What is made is its key's before anybody hears of it."""
         objects = self.answer.created
         if objects is not None and objects.new:
@@ -152,7 +152,7 @@ class Call:
         """Upstream has said all it has to say."""
         self.upstream_ended_at = time.perf_counter()
 
-    def relayed(self, size: int) -> None:
+    def count_sent(self, size: int) -> None:
         """`size` bytes of the answer are on their way to the caller."""
         if self.first_chunk_at is None:
             self.first_chunk_at = time.perf_counter()
@@ -168,12 +168,12 @@ class Call:
         if self.ended or not self.key_name:
             return
         self.ended = True
-        row = self._row(outcome, self.told_status or status) | self.new_objects.columns(self.answer.created)
+        row = self._row(outcome, self.early_status or status) | self.new_objects.columns(self.answer.created)
         if self.log_bodies == "all" or (self.log_bodies == "errors" and outcome != Outcome.SUCCESS):
             row |= self._kept_bodies or self._bodies(min(settings.LOG_BODY_BYTES, MOST_KEPT_AT_ONCE))
         ledger.end(self.request.request_id, row)
-        if self.hold is not None:
-            self.hold.settle(row)
+        if self.reservation is not None:
+            self.reservation.settle(row)
             ledger.ship_soon()
         if self.ticket is not None:
             self.ticket.settle(self._tokens(row))
@@ -182,13 +182,13 @@ class Call:
         """Makes what is kept of large bodies beside the event loop, shortly before the call ends."""
         limit = settings.LOG_BODY_BYTES
         if limit > MOST_KEPT_AT_ONCE and self.log_bodies != "none":
-            size = max(len(self.request.raw_body), self.response_size, limit)
+            size = max(len(self.request.decoded_body), self.response_size, limit)
             await large_bodies.run_to_the_end(size, self._bodies, limit, then=self._take_bodies)
 
     def _take_bodies(self, bodies: dict[str, str]) -> None:
         self._kept_bodies = bodies
 
-    async def recorded(self) -> None:
+    async def wait_until_recorded(self) -> None:
         """Waits, once the call has ended, until the last byte may leave: its row is safe, its key's counters know."""
         await ledger.durable()
         if self.ticket is not None:
@@ -210,7 +210,7 @@ class Call:
             passed = {name: redact_exact(value, self.secrets) for name, value in passed.items()}
         return passed if self.ticket is None else limit_headers.tightened(passed, self.ticket.standings)
 
-    def shown(self, body: bytes) -> bytes:
+    def redacted(self, body: bytes) -> bytes:
         """An error of upstream's as its caller may see it: upstream may quote the key that it was called with."""
         return redact_answer(body, self.secrets)
 
@@ -225,7 +225,7 @@ class Call:
             "incoming_request_id": redact(request.incoming_request_id, self.secrets),
             "key_name": self.key_name,
             "method": request.method,
-            "route": self.route,
+            "route": self.request.route,
             "started_at": datetime.fromtimestamp(request.arrived_at, UTC),
             "client_address": plain_address(request.META.get("REMOTE_ADDR", "")),
             "user_agent": column_text(request.META.get("HTTP_USER_AGENT", ""), 300, self.secrets),
@@ -287,13 +287,13 @@ class Call:
     def _asked(self, limit: int, secrets: tuple[str, ...]) -> str:
         if self.form is not None:
             return form_excerpt(self.form.parts, limit, secrets)
-        return body_excerpt(self.request.raw_body, str(self.request.META.get("CONTENT_TYPE", "")), limit, secrets)
+        return body_excerpt(self.request.decoded_body, str(self.request.META.get("CONTENT_TYPE", "")), limit, secrets)
 
     def _asked_size(self) -> int:
         """Returns about how many bytes of text the request has, for an estimate of its input tokens."""
         if self.form is not None:
             return text_size_of_parts(self.form.parts)
-        return text_size(self.request.raw_body, str(self.request.META.get("CONTENT_TYPE", "")))
+        return text_size(self.request.decoded_body, str(self.request.META.get("CONTENT_TYPE", "")))
 
     def _timings(self) -> dict[str, float | None]:
         now = time.perf_counter()
@@ -313,7 +313,7 @@ def _ms(seconds: float) -> float:
     return round(seconds * 1000, 3)
 
 
-def own_secrets() -> tuple[str, ...]:
+def configured_secrets() -> tuple[str, ...]:
     """The configured secrets: they must be in no row, and in no error that a caller sees."""
     return tuple(filter(None, (settings.SECURITY_KEY, settings.ACCESS_TOKEN, settings.OPENAI_API_KEY)))
 

@@ -22,19 +22,18 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch, get_resolver
 
-from proxyapi.call.call_request import CallRequest
-from proxyapi.call.request_body import Receive
+from proxyapi.call.call_request import CallRequest, EarlyAnswer
+from proxyapi.call.caller_connection import Receive, Send
 from proxyapi.exceptions import CallerGone, InternalError, UpstreamUnreachable, render
 from proxyapi.strangers.answer_pace import stranger_pace
-from proxyapi.streams.early_stream import EarlyStream
 from proxyapi.streams.relay import EventRelay, RelayResponse
 from proxyapi.streams.response_head import head_of
-from proxyapi.streams.sending import EventStream, Send
+from proxyapi.streams.sending import EventStream
 
 logger = logging.getLogger(__name__)
 
 NO_BODY_STATUSES = {204, 304}
-NO_CLOCK = nullcontext()
+NO_TIMEOUT = nullcontext()
 # Paths as long as this are looked up once.
 LONGEST_KEPT_PATH = 200
 
@@ -50,7 +49,7 @@ class CallHandler:
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         request = CallRequest(scope, receive, send)
         request.resolver_match = self._resolve(request.path_info)
-        with request.place:
+        with request.resources:
             await self._exchange(request, send)
 
     def _resolve(self, path: str) -> ResolverMatch:
@@ -117,7 +116,7 @@ class CallHandler:
                 await send(start)
                 await send({"type": "http.response.body", "body": response.content})
 
-    async def _go_on(self, request: CallRequest, early: EarlyStream, response: HttpResponseBase, send: Send) -> None:
+    async def _go_on(self, request: CallRequest, early: EarlyAnswer, response: HttpResponseBase, send: Send) -> None:
         """Sends the answer behind a head that has been sent already."""
         if isinstance(response, RelayResponse) and isinstance(response.relay, EventRelay):
             response.relay.has_comments = True
@@ -136,7 +135,7 @@ class CallHandler:
     def _patience(self, request: CallRequest) -> AbstractAsyncContextManager[object]:
         """A clock costs a thirtieth of a call; only behind an answer that its caller does not take is there a wait."""
         waits = not request.connection.takes_bytes or request.method == "HEAD"
-        return asyncio.timeout(settings.REQUEST_TIMEOUT) if waits else NO_CLOCK
+        return asyncio.timeout(settings.REQUEST_TIMEOUT) if waits else NO_TIMEOUT
 
 
 async def call_view(request: HttpRequest) -> HttpResponseBase:

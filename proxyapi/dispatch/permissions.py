@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -14,15 +14,13 @@ from proxyapi.exceptions import ModelNotAllowed, RouteNotAllowed
 from proxyapi.keys.globs import matches_any
 from proxyapi.keys.keyring import Caller
 
-if TYPE_CHECKING:
-    from proxyapi.dispatch.view import CallView
-
 
 class RouteAllowed(BasePermission):
     """The call's route, as the ledger names it, is one of the key's."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        check_route(cast(ProxyRequest, request).caller, cast("CallView", view).call.route)
+        call = cast(ProxyRequest, request)
+        check_route(call.caller, call.call_request.route)
         return True
 
 

@@ -12,29 +12,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_UP, Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from proxyapi.bodies import large_bodies
 from proxyapi.exceptions import BudgetExceeded, BudgetUnavailable, ModelNotPriced
-from proxyapi.limits.cost_ceiling import Ceiling, Document, Form, ceiling_of
+from proxyapi.keys.keyring import Budgets, Caller
+from proxyapi.limits.cost_ceiling import CostCeiling, Document, Form, ceiling_of
 from usage.answers.reader import UNFINISHED_STATUSES
 from usage.ledger import ledger
 from usage.money.prices import highest_cost, price_call
 from usage.money.reservations import Away, Standing, Wanted, reservations
 
-if TYPE_CHECKING:
-    from proxyapi.call.record import Call
-    from proxyapi.keys.keyring import Budgets, Caller
-
-ALLOWED_PART = Decimal("0.05")
-ALLOWED_CALLS = 20
-TOTAL_SECONDS = 86_400  # a budget for ever does not end; somebody may raise it
-HELD_SECONDS = 5  # calls in flight end, and cost less than they could have
+OUTAGE_PART = Decimal("0.05")
+OUTAGE_CALLS = 20
+RETRY_AFTER_TOTAL_SECONDS = 86_400  # a budget for ever does not end; somebody may raise it
+RETRY_AFTER_HELD_SECONDS = 5  # calls in flight end, and cost less than they could have
 
 
 @dataclass(frozen=True)
-class Hold:
-    """What one call holds, or may hold: the database may have been away."""
+class Reservation:
+    """What one call has reserved of its key's budgets, or may have reserved, if the database did not answer."""
 
     request_id: str
 
@@ -59,7 +56,7 @@ class Allowances:
             self._outage = reservations.outages
             self._used.clear()
         spent, calls = self._used.get(caller.name, (Decimal(0), 0))
-        if spent + dollars > ALLOWED_PART * (caller.budgets.tightest or 0) or calls >= ALLOWED_CALLS:
+        if spent + dollars > OUTAGE_PART * (caller.budgets.tightest or 0) or calls >= OUTAGE_CALLS:
             raise BudgetUnavailable
         self._used[caller.name] = (spent + dollars, calls + 1)
 
@@ -67,36 +64,39 @@ class Allowances:
 allowances = Allowances()
 
 
-async def reserve(call: Call, caller: Caller, method: str, path: str, body: Document | Form | None) -> None:
-    """Holds the most that the call can cost; `call.hold` is settled when it ends.
+async def highest_cost_of(method: str, path: str, body: Document | Form | None) -> Decimal:
+    """Returns the most that a call can cost, in dollars; 0 for a call that costs nothing.
 
     Raises:
-        BudgetExceeded: there is not so much left.
-        BudgetUnavailable: nobody knows, and the allowance for that is used up.
-        ModelNotPriced, RouteNotAllowed: the ledger could not tell what it has cost.
+        BudgetUnavailable: the administrator's prices have not been read yet.
+        ModelNotPriced, RouteNotAllowed: the ledger could not tell what the call has cost.
     """
     size = 0 if body is None else body.text_size
     ceiling = await large_bodies.run(size, ceiling_of, method, path, body)
-    if ceiling is None:
-        return
-    dollars = price_of(ceiling)
-    if not dollars:
-        return
-    call.hold = Hold(call.request.request_id)
-    day = datetime.fromtimestamp(call.request.arrived_at, UTC).date()  # as in its row
+    return Decimal(0) if ceiling is None else price_of(ceiling)
+
+
+async def reserve(reservation: Reservation, day: date, caller: Caller, dollars: Decimal) -> None:
+    """Reserves `dollars` of the caller's budgets until the reservation is settled.
+
+    `day` is that of the call's start, in UTC. While the database is away the call may use its key's allowance.
+
+    Raises:
+        BudgetExceeded: a budget has less left. Nothing was reserved.
+        BudgetUnavailable: the database does not answer, and the allowance is used up.
+    """
     budgets = caller.budgets
-    wanted = Wanted(call.hold.request_id, caller.name, day, dollars, budgets.day, budgets.month, budgets.total)
+    wanted = Wanted(reservation.request_id, caller.name, day, dollars, budgets.day, budgets.month, budgets.total)
     try:
         standing = await reservations.take(wanted)
     except Away:
         allowances.use(caller, dollars)
         return
     if not standing.taken:
-        call.hold = None
         raise refusal(budgets, standing, day, dollars)
 
 
-def price_of(ceiling: Ceiling) -> Decimal:
+def price_of(ceiling: CostCeiling) -> Decimal:
     """In dollars.
 
     Raises:
@@ -108,7 +108,7 @@ def price_of(ceiling: Ceiling) -> Decimal:
     costs = []
     for model in ceiling.models:
         for tier in ceiling.tiers:
-            cost = highest_cost(model, tier, now, ceiling.most, own or ())
+            cost = highest_cost(model, tier, now, ceiling.max_usage, own or ())
             if cost is None and own is None:
                 raise BudgetUnavailable
             if cost is None:
@@ -136,7 +136,7 @@ def refusal(budgets: Budgets, standing: Standing, day: date, dollars: Decimal) -
         if amount is not None and standing.spent[span] + standing.held[span] + dollars > amount
     ]
     if not full:  # the call's row is there already: its caller has left
-        return BudgetExceeded("This call has ended.", retry_after=HELD_SECONDS, is_final=True)
+        return BudgetExceeded("This call has ended.", retry_after=RETRY_AFTER_HELD_SECONDS, is_final=True)
     span, amount, spent, held = full[0]
     ends_by_itself = all(spent + dollars <= amount for _, amount, spent, _ in full)
     words = (
@@ -145,7 +145,7 @@ def refusal(budgets: Budgets, standing: Standing, day: date, dollars: Decimal) -
     )
     return BudgetExceeded(
         words,
-        retry_after=HELD_SECONDS if ends_by_itself else seconds_left(span, day),
+        retry_after=RETRY_AFTER_HELD_SECONDS if ends_by_itself else seconds_left(span, day),
         is_final=not ends_by_itself,
     )
 
@@ -153,7 +153,7 @@ def refusal(budgets: Budgets, standing: Standing, day: date, dollars: Decimal) -
 def seconds_left(span: str, day: date) -> int:
     """Until the day, or its month, is over, in UTC; at least one."""
     if span == "total":
-        return TOTAL_SECONDS
+        return RETRY_AFTER_TOTAL_SECONDS
     next_day = day + timedelta(days=1) if span == "day" else (day.replace(day=1) + timedelta(days=32)).replace(day=1)
     ends = datetime.combine(next_day, time.min, UTC)
     return max(1, int((ends - datetime.now(UTC)).total_seconds()) + 1)

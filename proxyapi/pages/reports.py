@@ -20,7 +20,7 @@ from proxyapi.dispatch.view import ProxyView
 from proxyapi.exceptions import BadRequest, DatabaseUnavailable, InvalidKey
 from proxyapi.keys.keyring import Caller
 from proxyapi.threads import in_own_thread
-from usage.database.patience import limited_patience
+from usage.database.query_deadline import limit_query_time
 from usage.live import metrics
 from usage.sums import report
 from usage.sums.ranges import read_range
@@ -79,7 +79,7 @@ async def read_from_database(read: Callable[[], Answer]) -> Answer:
 
     def read_and_close() -> Answer:
         try:
-            with limited_patience(DATABASE_PATIENCE):
+            with limit_query_time(DATABASE_PATIENCE):
                 return read()
         except DatabaseError as error:
             raise DatabaseUnavailable from error

@@ -10,7 +10,7 @@ from proxyapi import openapi
 from proxyapi.call import gateway_fields
 from proxyapi.call.call_request import ProxyRequest
 from proxyapi.call.parsers import write_object
-from proxyapi.dispatch.view import CallView, TakesBody
+from proxyapi.dispatch.view import BodyUse, CallView
 from proxyapi.simple import chat_bodies
 from proxyapi.upstream.client import UpstreamRequest
 
@@ -20,7 +20,7 @@ DEFAULT_EMBEDDING_MODEL = "text-embedding-3-large"
 class JSONCallView(CallView):
     """A call whose upstream body is a JSON object made from the caller's."""
 
-    takes_body = TakesBody.WHOLE
+    body_use = BodyUse.WHOLE
     upstream_path: ClassVar[str]
 
     def upstream_request(self, request: ProxyRequest, body: dict[str, Any]) -> UpstreamRequest:
@@ -49,7 +49,7 @@ class OpenAIView(JSONCallView):
         messages = gateway_fields.require(body, "messages", list, "a non-empty array")
         image = body.pop("image", None)
         if image is not None:
-            body["messages"] = chat_bodies.join_image(messages, image)
+            body["messages"] = chat_bodies.add_image(messages, image)
         return await self.forward(self.upstream_request(request, body))
 
 

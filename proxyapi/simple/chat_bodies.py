@@ -16,7 +16,7 @@ from proxyapi.call.gateway_fields import check_number, require
 from proxyapi.exceptions import BadRequest, BodyTooLarge
 
 CHATGPT_SYSTEM_MESSAGE = "You are an AI assistant."
-MEDIA_TYPES = ((b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
+IMAGE_SIGNATURES = ((b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
 
 
 def refuse_stream(data: dict[str, Any]) -> None:
@@ -25,7 +25,7 @@ def refuse_stream(data: dict[str, Any]) -> None:
         raise BadRequest("Streaming is not supported on this endpoint.", param="stream", code="stream_not_supported")
 
 
-def join_image(messages: list[Any], image: Any) -> list[Any]:
+def add_image(messages: list[Any], image: Any) -> list[Any]:
     """`messages` with the image in the last user message, or in a new one.
 
     Raises:
@@ -60,7 +60,7 @@ def media_type(encoded: str) -> str:
         start = b""
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return "image/webp"
-    return next((name for signature, name in MEDIA_TYPES if start.startswith(signature)), "image/png")
+    return next((name for signature, name in IMAGE_SIGNATURES if start.startswith(signature)), "image/png")
 
 
 def _parts(content: Any) -> list[Any]:

@@ -10,7 +10,7 @@ from django.http.response import HttpResponseBase
 from proxyapi import openapi
 from proxyapi.call import gateway_fields
 from proxyapi.call.call_request import ProxyRequest
-from proxyapi.dispatch.view import CallView, TakesBody
+from proxyapi.dispatch.view import BodyUse, CallView
 from proxyapi.exceptions import BadRequest
 from proxyapi.simple.chat import JSONCallView
 from proxyapi.streams import sse
@@ -60,7 +60,7 @@ class InputTokensView(CompactView):
 class StoredResponseView(CallView):
     """A call about one stored response: everything but our fields is in its URL."""
 
-    takes_body = TakesBody.SMALL
+    body_use = BodyUse.SMALL
     suffix: ClassVar[str] = ""
 
     async def forward_about(self, request: ProxyRequest, response_id: str, method: str) -> HttpResponseBase:

@@ -13,21 +13,18 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 from corsheaders.middleware import CorsMiddleware
 from django.conf import settings
 from django.http import HttpResponse
 
+from proxyapi.call.call_request import CallRequest
+from proxyapi.call.record import Call
 from proxyapi.exceptions import CallerGone, ProxyError, UpstreamFailure
 from proxyapi.streams import sse
+from proxyapi.streams.relay import Dialect
 from proxyapi.streams.response_head import Head, head_of
 from usage.answers.errors import error_in_body
-
-if TYPE_CHECKING:
-    from proxyapi.call.call_request import CallRequest
-    from proxyapi.call.record import Call
-    from proxyapi.streams.relay import Dialect
 
 HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
 
@@ -78,7 +75,7 @@ class EarlyStream:
         """Nothing is sent that would wait for the caller, so `stop` cuts no message."""
         try:
             self.has_begun = True
-            self._call.told_status = HTTPStatus.OK.value
+            self._call.early_status = HTTPStatus.OK.value
             if request.scope["http_version"] == "1.0":
                 request.connection.answer_until_close()
             await request.send(self._head(request))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.http.response import HttpResponseBase
 
+from proxyapi.call.call_request import CallRequest
 from proxyapi.upstream.passed_headers import INERT
-
-if TYPE_CHECKING:
-    from proxyapi.call.call_request import CallRequest
 
 Head = dict[str, Any]
 

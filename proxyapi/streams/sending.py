@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from django.conf import settings
 
-from proxyapi.call.caller_connection import Connection
+from proxyapi.call.caller_connection import CallerConnection, Send
 from proxyapi.exceptions import CallerGone, InternalError
 from proxyapi.streams.relay import Relay
 
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
-
 # What a stream may last beyond its call's deadline: time for our own error event to leave.
-GRACE = 1.0
+GRACE_SECONDS = 1.0
 
 
 class EventStream:
     """One `relay` on its way to one caller."""
 
-    def __init__(self, relay: Relay, send: Send, connection: Connection, http_version: str) -> None:
+    def __init__(self, relay: Relay, send: Send, connection: CallerConnection, http_version: str) -> None:
         self._relay = relay
         self._send = send
         self._connection = connection
@@ -39,7 +37,7 @@ class EventStream:
         if not self._has_chunks:
             self._connection.answer_until_close()
         try:
-            async with asyncio.timeout_at(relay.deadline + GRACE):
+            async with asyncio.timeout_at(relay.deadline + GRACE_SECONDS):
                 async with self._comments(), aclosing(relay.chunks(self._connection.send_now)) as chunks:
                     if start is not None:
                         await self._send(start)

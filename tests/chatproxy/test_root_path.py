@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import chatproxy.urls
 import proxyapi.urls
-from chatproxy.asgi import DJANGO_FOLDERS
+from chatproxy.entry import DJANGO_FOLDERS
 from chatproxy.http.connections import Connections
 from chatproxy.root_path import LONGEST, OWN_NAMES, RootPath, django_scope, normal_root_path, own_cookies_last
 from proxyapi.call.caller_connection import root_path_of

@@ -1,8 +1,8 @@
-"""Work with PostgreSQL that is not about a table: its clock, locks, waits and indexes.
+"""Owns the work with PostgreSQL that is not about a table: its clock, locks, deadlines and indexes.
 
-`clock`: the database's clock is the ledger's. `lock`: lets one process of all migrate or prune. `patience`: how long a
-page waits for the database; the settings use it, so it imports no models. `concurrent_indexes`: operations of
-migrations on tables that calls are written to.
+`clock` reads the database's clock, which is the ledger's. `lock` lets one process at a time migrate or prune.
+`query_deadline` bounds how long a page waits for the database; the settings use it, so it imports no models.
+`concurrent_indexes` makes indexes in migrations while calls are being written.
 
 Imports nothing of this package.
 """

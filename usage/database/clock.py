@@ -1,4 +1,4 @@
-"""Owns the clock of the ledger, which is the database's: each host has a clock of its own, and one may be wrong."""
+"""Owns the clock of the ledger, which is the database's: each host has its own, and a host's clock may be wrong."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from datetime import datetime, timedelta
 
 from django.db import connection
 
-MOST_DIFFERENCE = timedelta(minutes=5)
+MAX_DIFFERENCE = timedelta(minutes=5)
 
 
 class ClocksDiffer(Exception):
-    """This machine's clock and the database's are minutes apart; the message is one line for a person."""
+    """This machine's clock and the database's differ by more than `MAX_DIFFERENCE`; the message is one line to show."""
 
 
 def database_now() -> datetime:
-    """The time by the database's clock.
+    """Returns the time by the database's clock.
 
     Raises:
         django.db.Error: the database does not answer.
@@ -28,17 +28,19 @@ def database_now() -> datetime:
 
 
 def check_clocks() -> datetime:
-    """The time by the database's clock, if this machine's agrees. The time that the question took is no difference.
+    """Returns the time by the database's clock, once this machine's clock has been compared with it.
+
+    The time that the query takes does not count as a difference.
 
     Raises:
-        ClocksDiffer: they are more than `MOST_DIFFERENCE` apart.
+        ClocksDiffer: the clocks are more than `MAX_DIFFERENCE` apart.
         django.db.Error: the database does not answer.
     """
     asked_at = time.time()
     now = database_now()
     ahead, behind = asked_at - now.timestamp(), now.timestamp() - time.time()
     difference = timedelta(seconds=round(max(ahead, behind)))
-    if difference > MOST_DIFFERENCE:
+    if difference > MAX_DIFFERENCE:
         raise ClocksDiffer(
             f"the clock of this machine is {difference} {'ahead of' if ahead > behind else 'behind'} the database's; "
             "set the wrong one right: nothing is pruned before they agree"

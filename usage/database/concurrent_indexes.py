@@ -1,22 +1,24 @@
-"""Owns the making and dropping of indexes on tables that calls are written to meanwhile.
+"""Makes indexes in migrations while calls are being written to their tables.
 
-An index that was broken off is left behind invalid, and its name is taken: it is made anew. One that is
-valid is kept, so a migration that failed half way can be run again.
+PostgreSQL leaves an index whose creation was interrupted behind, invalid, under its name: such a one is dropped and
+made anew. A valid one is kept, so a migration that failed half way can be run again.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib.postgres.operations import AddIndexConcurrently
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations.state import ProjectState
 
 INVALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)"
 
 
 class AddIndex(AddIndexConcurrently):
-    """Waits for whoever writes, and makes nobody wait. For migrations with `atomic = False`."""
+    """Adds an index: waits for running writers, and lets new ones write. For migrations with `atomic = False`."""
 
-    def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+    def database_forwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
         with schema_editor.connection.cursor() as cursor:
             cursor.execute(INVALID, [self.index.name])
             found = cursor.fetchone()

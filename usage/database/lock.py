@@ -1,11 +1,11 @@
-"""Owns the locks that let one process of all do something: migrate the database, prune the ledger.
+"""Owns the locks under which one process at a time, on all hosts, migrates the database or prunes the ledger.
 
 A lock is a transaction-level advisory lock in an open transaction, on a connection outside Django's pool:
 
-* It ends with its transaction, and so with its holder. Behind a pooler in transaction mode a session-level lock would
-  stay on the pooler's connection instead, long after the process that took it.
-* The transaction is READ COMMITTED and idle, so it holds no snapshot. A process that waits asks again and again instead
-  of inside PostgreSQL, for the same reason: `CREATE INDEX CONCURRENTLY` waits for every snapshot that is older than it.
+* The lock ends with its transaction, and so with the process that holds it. Behind a pooler in transaction mode a
+  session-level lock would stay on the pooler's connection instead, long after that process.
+* The transaction is READ COMMITTED and idle, so it holds no snapshot: `CREATE INDEX CONCURRENTLY` waits for every older
+  snapshot. For the same reason a process that waits for the lock polls, instead of waiting inside PostgreSQL.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
 import psycopg
 from django.db import connection
+from psycopg.rows import TupleRow
 
-ASK_AGAIN_SECONDS = 0.2
+POLL_SECONDS = 0.2
 FIRST_NOTICE_SECONDS, NOTICE_SECONDS = 1.0, 60.0
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 # The transaction may be idle for long; a host that vanished is noticed after a minute, not after two hours.
-# PostgreSQL before 17 has no `transaction_timeout`, and setting what is not there is an error.
+# PostgreSQL before 17 has no `transaction_timeout`, and it is an error to set an unknown parameter.
 CONFIGURE = """
 SELECT set_config(wanted.name, wanted.value, true)
 FROM (VALUES ('idle_in_transaction_session_timeout', '0'), ('transaction_timeout', '0'),
@@ -36,7 +36,7 @@ TRY = "SELECT pg_try_advisory_xact_lock(%s)"
 
 @contextmanager
 def try_lock(number: int) -> Iterator[bool]:
-    """Yields whether the lock was free; if so, it is held until the end of the block.
+    """Takes the lock until the end of the block if it is free, and yields whether it was.
 
     Raises:
         django.db.Error: the database cannot be reached.
@@ -47,7 +47,9 @@ def try_lock(number: int) -> Iterator[bool]:
 
 @contextmanager
 def wait_for_lock(number: int, notice: Callable[[], None]) -> Iterator[None]:
-    """Holds the lock until the end of the block; calls `notice` after a second of waiting, then every minute.
+    """Waits for the lock and holds it until the end of the block.
+
+    `notice` is called after a second of waiting, and then every minute.
 
     Raises:
         django.db.Error: the database cannot be reached.
@@ -58,25 +60,29 @@ def wait_for_lock(number: int, notice: Callable[[], None]) -> Iterator[None]:
             if time.monotonic() >= notice_at:
                 notice()
                 notice_at = time.monotonic() + NOTICE_SECONDS
-            time.sleep(ASK_AGAIN_SECONDS)
+            time.sleep(POLL_SECONDS)
         yield
 
 
 @contextmanager
-def _connected() -> Iterator[psycopg.Connection[Any]]:
+def _connected() -> Iterator[psycopg.Connection[TupleRow]]:
+    """Yields a connection of its own, outside the pool, and ends its transaction and itself after the block."""
     with connection.wrap_database_errors:
         lock = psycopg.connect(**connection.get_connection_params(), autocommit=True)
     try:
         yield lock
     finally:
-        # The end of the connection alone would release the lock a moment after this block.
+        # Closing the connection alone would release the lock a moment after this block.
         with suppress(psycopg.Error):
             lock.execute("ROLLBACK")
         lock.close()
 
 
-def _take(lock: psycopg.Connection[Any], number: int) -> bool:
-    """Whether the lock was free. If not, the transaction is ended at once: a pooler lends its connection to others."""
+def _take(lock: psycopg.Connection[TupleRow], number: int) -> bool:
+    """Takes the lock if it is free, and returns whether it was.
+
+    If not, the transaction ends at once, so that a pooler can lend its connection to others.
+    """
     with connection.wrap_database_errors:
         lock.execute(BEGIN)
         lock.execute(CONFIGURE)

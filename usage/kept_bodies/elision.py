@@ -1,7 +1,7 @@
-"""Owns what a log does not want to read: inline base64 and vectors, replaced by what they are and how big.
+"""Replaces inline base64 and vectors, which nobody reads in a log, by placeholders with their kind and size: `elide`.
 
-`elide` looks at no more of a body than it needs to fill its budget: 5 MB of base64 are stepped over,
-not read. Invariants: never raises; linear in the body, and far below that for long base64.
+It reads no more of a body than it needs to fill its budget: 5 MB of base64 are skipped, not read. Invariants: never
+raises; time is linear in the body, and far below that for long base64.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 import binascii
 import re
 
-SHORTEST_RUN = 512  # base64 characters; shorter runs are elided only where a name or `data:` says what they are
-SHORTEST_DATA = 128  # `"data"` says little
-SHORTEST_VECTOR = 17
+MIN_RUN = 512  # base64 characters; shorter runs are elided only behind a name or `data:` that announces them
+MIN_DATA = 128  # base64 characters behind the name `"data"`, which is used for other values, too
+MIN_VECTOR = 17  # numbers
 
-_BLOCK = 256  # a run of 512 covers at least one such block whole, wherever the blocks start
-_STEP = 4096
-_LONGEST_HEAD = 512
-_MOST_READ = 131_072
-_LONGEST_COUNTED = 65536  # where the letters of something longer are escaped, its size is an estimate
+_BLOCK_BYTES = 256  # a run of 512 covers at least one whole block, wherever the blocks start
+_STEP_BYTES = 4096
+_MAX_HEAD_BYTES = 512
+_MAX_READ_BYTES = 131_072
+_MAX_COUNTED_BYTES = 65536  # escapes are counted so far; the size of longer base64 with escapes is an estimate
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-"
 
 _HEAD = re.compile(
@@ -29,7 +29,7 @@ _BASE64 = re.compile(
     rb"(?:[A-Za-z0-9+/=_-]++|\\{1,15}/|\\{1,15}u00(?:2[bBfF]|3[dD])"
     rb"|(?:\\{1,15}r)?\\{1,15}n(?=[A-Za-z0-9+/=_-]{57}))*+"  # wrapped lines
 )
-_BASE64_BLOCK = re.compile(rb"[A-Za-z0-9+/=_\\-]{%d}" % _BLOCK)
+_BASE64_BLOCK = re.compile(rb"[A-Za-z0-9+/=_\\-]{%d}" % _BLOCK_BYTES)
 _BASE64_SAMPLE = re.compile(rb"(?:[A-Za-z0-9+/=_-]|\\(?!u)|\\u00[23]){32}")
 # The last, shorter line of wrapped base64, and the quote after it.
 _LAST_LINE = re.compile(rb'((?:[A-Za-z0-9+/=_-]|\\{1,15}[rn]){0,90})\\{0,15}"')
@@ -51,13 +51,17 @@ _SIGNATURES = (
 
 
 def elide(body: bytes, budget: int) -> tuple[bytes, int]:
-    """The start of `body`, elided, in at most `budget` bytes or one placeholder more; and how much of `body` it is."""
-    if len(body) < SHORTEST_RUN and len(body) <= budget and not _has_heads(body):
+    """Returns the start of `body`, elided, and the bytes of `body` that it stands for.
+
+    It has at most `budget` bytes and one placeholder more.
+    """
+    if len(body) < MIN_RUN and len(body) <= budget and not _has_heads(body):
         return body, len(body)
     return _Elision(body, budget).run()
 
 
 def _has_heads(body: bytes) -> bool:
+    """Returns whether `_HEAD` may match in `body`: some bytes are in every match, and much faster to search for."""
     for mark in _HEAD_MARKS:  # noqa: SIM110  (half the time of `any`, for every call)
         if mark in body:
             return True
@@ -65,18 +69,21 @@ def _has_heads(body: bytes) -> bool:
 
 
 class _Elision:
+    """The state of `elide` on its way through one body."""
+
     def __init__(self, body: bytes, budget: int) -> None:
         self._body = body
         self._room = budget
         self._kept: list[bytes] = []
         self._at = 0
-        # Each of these only moves on, so that no part of the body is searched twice.
+        # Each of these positions only grows, so that no part of the body is searched twice.
         self._head: re.Match[bytes] | None = None
         self._no_head_before = 0
         self._next: dict[bytes, int] = {}
-        self._readable = _MOST_READ
+        self._readable = _MAX_READ_BYTES
 
     def run(self) -> tuple[bytes, int]:
+        """Does the work of `elide`."""
         body = self._body
         first = body[: self._room]
         has_heads = len(body) > len(first) or _has_heads(first)
@@ -94,24 +101,25 @@ class _Elision:
         return b"".join(self._kept), self._at
 
     def _find_head(self, window: int) -> re.Match[bytes] | None:
+        """Returns the next place before `window` where a name or `data:` announces base64 or a vector."""
         if self._head is None or self._head.start() < self._at:
             self._head = None
             if self._no_head_before < window:
-                start = max(self._at, self._no_head_before - _LONGEST_HEAD)
+                start = max(self._at, self._no_head_before - _MAX_HEAD_BYTES)
                 self._head = _HEAD.search(self._body, start, window)
                 self._no_head_before = window if self._head is None else self._head.start()
         return self._head if self._head is not None and self._head.start() < window else None
 
     def _keep_to(self, stop: int) -> bool:
-        """Keeps up to `stop`, or up to and without a run of base64 before it: then true."""
+        """Keeps the bytes up to `stop`. Stops before that at a run of base64, elides the run and returns True."""
         body, start = self._body, self._at
-        for at in range(start, stop - _BLOCK + 1, _BLOCK):
-            if not _BASE64_BLOCK.match(body, at) or not _is_base64(body[at : at + _BLOCK]):
+        for at in range(start, stop - _BLOCK_BYTES + 1, _BLOCK_BYTES):
+            if not _BASE64_BLOCK.match(body, at) or not _is_base64(body[at : at + _BLOCK_BYTES]):
                 continue
-            before = body[max(self._at, at - _BLOCK) : at]
+            before = body[max(self._at, at - _BLOCK_BYTES) : at]
             run = at - len(before) + len(before.rstrip(_LETTERS))
             end = self._base64_end(run)
-            if end - run >= SHORTEST_RUN:
+            if end - run >= MIN_RUN:
                 self._keep(run)
                 self._skip(_describe(body, run, end), end)
                 return True
@@ -119,17 +127,22 @@ class _Elision:
         return False
 
     def _keep(self, stop: int) -> None:
+        """Keeps the bytes up to `stop` as they are."""
         self._kept.append(self._body[self._at : stop])
         self._room -= stop - self._at
         self._at = stop
 
     def _skip(self, placeholder: bytes, stop: int) -> None:
+        """Keeps a placeholder instead of the bytes up to `stop`."""
         self._kept.append(placeholder)
         self._room -= len(placeholder)
         self._at = stop
 
     def _read_head(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
-        """The placeholder for what the head is of, and its end; None if it is not what the head says."""
+        """Returns the placeholder for the base64 or vector that `head` announces, and where that ends.
+
+        The placeholder is None if something else follows the head.
+        """
         body, name, start = self._body, head["name"], head.end()
         if name is None:
             end = self._base64_end(start)
@@ -139,7 +152,7 @@ class _Elision:
         end = self._base64_end(start)
         least = 1
         if name == b"data" and b"input_audio" not in body[max(0, head.start() - 64) : head.start()]:
-            least = SHORTEST_DATA
+            least = MIN_DATA
         last_line = _LAST_LINE.match(body, end)
         if end - start < least or last_line is None:
             return None, start
@@ -148,6 +161,7 @@ class _Elision:
         return body[self._at : start] + _describe(body, start, end), end
 
     def _read_vector(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
+        """Does the work of `_read_head` for a list of numbers, which is known by samples at its start and middle."""
         body, start = self._body, head.end()
         sample = _NUMBERS.match(body, start)
         end = self._find(b"]", start)
@@ -157,28 +171,34 @@ class _Elision:
         if sample.end() - start < min(64, end - start) or (middle < end and not _NUMBERS.match(body, middle)):
             return None, start
         count = body.count(b",", start, end) + 1
-        if count < SHORTEST_VECTOR:
+        if count < MIN_VECTOR:
             return None, start
         return body[self._at : start] + b"<%d numbers>" % count, end
 
     def _base64_end(self, start: int) -> int:
-        """Where the base64 from `start` on ends. Once much was read, it is sampled up to the next quote, not read."""
+        """Returns where the base64 that begins at `start` ends.
+
+        Once `_MAX_READ_BYTES` have been read of a body, the rest up to the next quote is sampled and not read.
+        """
         body = self._body
-        end = _BASE64.match(body, start, start + _STEP).end()  # type: ignore[union-attr]  # matches the empty too
-        if end < start + _STEP - 128:
+        end = _BASE64.match(body, start, start + _STEP_BYTES).end()  # type: ignore[union-attr]  # matches the empty too
+        if end < start + _STEP_BYTES - 128:
             return end
         stop = self._find(b'"', start)
         if stop - end <= self._readable:
             self._readable -= stop - end
             return _BASE64.match(body, end, stop).end()  # type: ignore[union-attr]
-        step = max(_STEP, (stop - start) // 256)
+        step = max(_STEP_BYTES, (stop - start) // 256)
         at = end
         while at + step < stop and _BASE64_SAMPLE.match(body, at + step):
             at += step
-        return _BASE64.match(body, at, min(at + step + _STEP, stop)).end()  # type: ignore[union-attr]
+        return _BASE64.match(body, at, min(at + step + _STEP_BYTES, stop)).end()  # type: ignore[union-attr]
 
     def _find(self, byte: bytes, start: int) -> int:
-        """The next such byte, or the end. `start` never goes back, so all of these together read the body once."""
+        """Returns the position of the next such byte, or of the end.
+
+        `start` never decreases, so all searches together read the body once.
+        """
         if self._next.get(byte, -1) < start:
             found = self._body.find(byte, start)
             self._next[byte] = len(self._body) if found < 0 else found
@@ -186,14 +206,18 @@ class _Elision:
 
 
 def _is_base64(block: bytes) -> bool:
+    """Returns whether a block of letters of base64 is base64, and neither escaped letters nor a ruled line."""
     if b"\\" in block and b"\\" in block.replace(b"\\/", b"").rstrip(b"\\"):
         return False  # letters as \u4e2d
     return bool(block.strip(b"-_=+/\\"))  # no ruled line
 
 
 def _describe(body: bytes, start: int, end: int, media_type: bytes = b"") -> bytes:
-    """`<base64 image/png, 34,560 bytes>`: as it says, or as its first bytes say; the size is the decoded one."""
-    sampled = min(end, start + _LONGEST_COUNTED)
+    """Returns the placeholder of the base64 between `start` and `end`: `<base64 image/png, 34,560 bytes>`.
+
+    The type is the stated one, else the one that the first bytes show; the size is that of the decoded bytes.
+    """
+    sampled = min(end, start + _MAX_COUNTED_BYTES)
     escapes = body.count(b"\\/", start, sampled)
     if b"\\" in body[start : start + 128] or escapes:
         escapes += 2 * body.count(b"\\n", start, sampled) + 2 * body.count(b"\\r", start, sampled)
@@ -206,6 +230,7 @@ def _describe(body: bytes, start: int, end: int, media_type: bytes = b"") -> byt
 
 
 def _sniff(letters: bytes) -> str:
+    """Returns the media type that the first letters of base64 show; empty if they show none."""
     letters = letters.replace(b"\\", b"").replace(b"-", b"+").replace(b"_", b"/").rstrip(b"=")
     try:
         data = binascii.a2b_base64(letters[: len(letters) // 4 * 4])

@@ -1,7 +1,7 @@
-r"""Owns texts with escapes in them: `%41`, `\u0041`, `\x41`, `&#65;`, `&amp;`. `Unescaped` undoes one level.
+r"""Owns the decoding of escapes in texts: `%41`, `\u0041`, `\x41`, `&#65;`, `&amp;`. `Unescaped` undoes one level.
 
-Time is linear, and short: the text is split at its escapes and joined again by the standard library, and the way back
-is only worked out when somebody asks for it.
+Time is linear, and short: the standard library splits the text at its escapes and joins it again, and the positions in
+the escaped text are only computed when they are asked for.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from bisect import bisect_right
 from html.entities import html5
 from itertools import accumulate
 
-Span = tuple[int, int]
+TextRange = tuple[int, int]  # start and end in a text
 
 # Of printable ASCII characters only: nothing else is in a secret's name or in a token.
 _ESCAPE = re.compile(
@@ -19,15 +19,15 @@ _ESCAPE = re.compile(
     r"|&(?:#(?:0{0,8}[1-9][0-9]{1,2}|[xX]0{0,8}[2-7][0-9A-Fa-f]);?|[A-Za-z]{2,9};))"
 )
 _URL_ESCAPE = re.compile("%[2-7][0-9A-Fa-f]")
-_MOST_MEANINGS = 10_000
+_MAX_MEANINGS = 10_000
 
 
 class _Meanings(dict[str, str]):
-    """What each escape stands for; one that stands for no printable ASCII character stands for itself."""
+    """Maps an escape to its character; an escape of anything but a printable ASCII character to itself."""
 
     def __missing__(self, escape: str) -> str:
         meaning = _meaning(escape)
-        if len(self) < _MOST_MEANINGS:
+        if len(self) < _MAX_MEANINGS:
             self[escape] = meaning
         return meaning
 
@@ -36,7 +36,7 @@ _MEANINGS = _Meanings()
 
 
 def has_escapes(text: str) -> bool:
-    """Whether `text` may have an escape in it."""
+    """Returns whether `text` may have an escape in it; it is a quick look that may be wrong in having found one."""
     return (
         "\\u00" in text
         or ("%" in text and _URL_ESCAPE.search(text) is not None)
@@ -46,22 +46,22 @@ def has_escapes(text: str) -> bool:
 
 
 class Unescaped:
-    """A text with one level of its escapes undone, and the way back."""
+    """A text with one level of its escapes undone, and the position of each part in the escaped text."""
 
     def __init__(self, escaped: str) -> None:
-        self._escaped = _ESCAPE.split(escaped)  # what is between escapes and, at each odd place, an escape
+        self._escaped = _ESCAPE.split(escaped)  # the texts between escapes and, at each odd index, an escape
         self._pieces = self._escaped.copy()
         self._pieces[1::2] = map(_MEANINGS.__getitem__, self._escaped[1::2])
         self.text = "".join(self._pieces)
-        self._ends: list[int] = []  # of the pieces, in `text` …
-        self._origins: list[int] = []  # … and in the escaped text; both begin with 0
+        self._ends: list[int] = []  # the ends of the pieces in `text`, after a 0
+        self._origins: list[int] = []  # the same ends in the escaped text, after a 0
 
-    def origin(self, span: Span) -> Span:
-        """The part of the escaped text that `span` of `text` comes from; `span` is not empty."""
+    def origin(self, found: TextRange) -> TextRange:
+        """Returns the range of the escaped text from which `found`, a range of `text` that is not empty, comes."""
         if not self._ends:
             self._ends = [0, *accumulate(map(len, self._pieces))]
             self._origins = [0, *accumulate(map(len, self._escaped))]
-        start, end = span
+        start, end = found
         first = bisect_right(self._ends, start) - 1  # the piece that has the first character
         last = bisect_right(self._ends, end - 1) - 1
         inside = 0 if first % 2 else start - self._ends[first]
@@ -70,13 +70,14 @@ class Unescaped:
 
 
 def unescape(text: str, depth: int) -> str:
-    """`text` with at most `depth` levels of its escapes undone."""
+    """Returns `text` with at most `depth` levels of its escapes undone."""
     while depth and has_escapes(text):
         text, depth = Unescaped(text).text, depth - 1
     return text
 
 
 def _meaning(escape: str) -> str:
+    """Returns the printable ASCII character that an escape stands for, or the escape itself."""
     if escape.startswith("&"):
         character = _entity(escape[1:].removesuffix(";"))
         return character if len(character) == 1 and character.isascii() and character.isprintable() else escape
@@ -89,6 +90,7 @@ def _meaning(escape: str) -> str:
 
 
 def _entity(name: str) -> str:
+    """Returns the text of an HTML character reference, without its `&` and `;`: `amp`, `#65`, `#x41`."""
     if name.startswith(("#x", "#X")):
         return chr(int(name[2:], 16))
     return chr(int(name[1:])) if name.startswith("#") else html5.get(f"{name};", "")

@@ -1,9 +1,9 @@
-"""Owns what the ledger keeps of a call's whole bodies; `usage.answers.streamed_text` does it for streamed ones.
+"""Makes the excerpts of a call's whole bodies that the ledger keeps; `usage.answers.streamed_text` does so for streams.
 
-It runs on the event loop for every call. Invariants: never raise; what comes out has no secret that
+It runs on the event loop for every call. Invariants: never raises; an excerpt has no secret that
 `usage.kept_bodies.redaction` knows, no NUL and no lone surrogate (PostgreSQL takes neither), and at most `limit` bytes
-and a mark of `MAX_NOTE_BYTES` more. A secret is looked for in `limit` bytes and a margin, and the margin is thrown
-away: so a secret that the cut would have halved is seen whole.
+plus a note of `MAX_NOTE_BYTES` about the bytes that were cut. Secrets are searched for in `limit` bytes and a margin
+behind them, and the margin is then dropped: so a secret that the cut would have halved is seen whole.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from usage.kept_bodies.elision import elide
 from usage.kept_bodies.redaction import REDACTED, is_secret_name, redact
 
 MAX_NOTE_BYTES = 64
-MARGIN = 2048  # more than twice the shortest text that shows any secret, also when each letter is \u0041
-MARGIN_PER_CHARACTER = 16  # of a configured secret
-MAX_FORM_FIELDS = 1000  # of a form that are looked at: each costs microseconds, and takes two bytes only
+MARGIN = 2048  # bytes; more than twice the shortest text that shows any secret, also when each letter is \u0041
+MARGIN_PER_CHARACTER = 16  # bytes for each character of a configured secret
+MAX_FORM_FIELDS = 1000  # fields that are read: each costs microseconds, and two bytes are enough for one
 MAX_FORM_PARTS = 250
-MEASURED_BYTES = 64 * 1024  # of text, for an estimate of its tokens: a few milliseconds, whatever it says
-SLACK = 1024  # what redaction may shorten a cut body by, before less than `limit` is kept of it
+MEASURED_BYTES = 64 * 1024  # of text, for an estimate of its tokens: a few milliseconds for any text
+SLACK = 1024  # bytes; redaction may shorten a cut body by so much before its excerpt has less than `limit` bytes
 
 _BINARY = re.compile(r"(?:audio|image(?!/svg)|video|font)/|application/(?:octet-stream|pdf|zip|gzip)", re.IGNORECASE)
 _MEDIA_TYPE = re.compile(r"\s*+([\w.+-]{1,60}/[\w.+-]{1,60})", re.ASCII)
@@ -31,29 +31,29 @@ _DISPOSITION = re.compile(rb"^content-disposition:([^\r\n]{0,2000})", re.IGNOREC
 _PART_TYPE = re.compile(rb"^content-type:\s*+([\w.+/-]{1,100})", re.IGNORECASE | re.MULTILINE)
 _FIELD_NAME = re.compile(rb"[;\s]name\*?=(?:\"((?:[^\"\\]|\\.)*+)\"|([^\s;]++))", re.IGNORECASE)
 _FILE_NAME = re.compile(rb"[;\s]filename\*?=(?:\"((?:[^\"\\]|\\.)*+)\"|([^\s;]++))", re.IGNORECASE)
-_LONGEST_PART_HEAD = 4096
+_MAX_PART_HEAD_BYTES = 4096
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def body_excerpt(
-    body: bytes, content_type: str, limit: int, extra: Sequence[str] = (), *, size: int | None = None
+    body: bytes, content_type: str, limit: int, secrets: Sequence[str] = (), *, size: int | None = None
 ) -> str:
-    """What is kept of a request's or an answer's body: its start, elided, redacted, at most `limit` bytes.
+    """Returns the excerpt of a request's or an answer's body: its start, elided, redacted, in at most `limit` bytes.
 
-    JSON and text as they came; a form as lines of `name: value`; anything else as `<audio/mpeg, 123 bytes>`.
-    `extra` are the configured secrets; `size` is the whole body's, where `body` is only its start.
+    JSON and text are kept as they came; a form as lines of `name: value`; anything else as `<audio/mpeg, 123 bytes>`.
+    `secrets` are the configured ones; `size` is the whole body's size in bytes if `body` is only its start.
     """
     size = len(body) if size is None else size
     if not body or limit <= 0:
         return ""
-    kept, seen = _read_start(body, content_type, limit + margin_for(extra) + SLACK, size)
-    return _finish(kept.decode("utf-8", "replace"), limit, size - seen, extra)
+    kept, seen = _read_start(body, content_type, limit + margin_for(secrets) + SLACK, size)
+    return _finish(kept.decode("utf-8", "replace"), limit, size - seen, secrets)
 
 
 def text_size(body: bytes, content_type: str) -> int:
     """Returns about how many bytes of text a body has: without files, inline base64 and vectors.
 
-    The first `MEASURED_BYTES` of text are measured; what follows is taken to be like them.
+    The first `MEASURED_BYTES` of text are measured, and the share of text in the rest is taken to be the same.
     """
     if not body:
         return 0
@@ -62,12 +62,12 @@ def text_size(body: bytes, content_type: str) -> int:
 
 
 def _read_start(body: bytes, content_type: str, budget: int, size: int) -> tuple[bytes, int]:
-    """The start of a body, elided, in about `budget` bytes; and how much of the body it is."""
+    """Returns the start of a body, elided, in about `budget` bytes, and the bytes of the body that it stands for."""
     media_type = _media_type(content_type)
     if media_type == "multipart/form-data":
         return _read_form(body, content_type, budget)
     if _is_binary(body, media_type):
-        return _size(media_type or "binary", size), size
+        return _size_placeholder(media_type or "binary", size), size
     if media_type == "application/x-www-form-urlencoded":
         return _read_query(body, budget)
     return elide(body, budget)
@@ -75,7 +75,10 @@ def _read_start(body: bytes, content_type: str, budget: int, size: int) -> tuple
 
 @dataclass
 class PartExcerpt:
-    """One part of a form. `content` is the start of a field's, and nothing of a file's; `size` is the whole's."""
+    """One part of a form, with as much of its content as is kept.
+
+    `content` is the start of a field's value; of a file there is none. `size` is the whole content's, in bytes.
+    """
 
     name: bytes
     file_name: bytes | None = None
@@ -84,69 +87,77 @@ class PartExcerpt:
     size: int = 0
 
 
-def form_excerpt(parts: Iterable[PartExcerpt], limit: int, extra: Sequence[str] = ()) -> str:
-    """What is kept of a form that passed in pieces: the same lines as `body_excerpt` keeps of a whole one."""
-    lines, left_out = _read_parts(parts if limit > 0 else (), limit + margin_for(extra) + SLACK)
-    return _finish(b"\n".join(lines).decode("utf-8", "replace"), limit, left_out, extra)
+def form_excerpt(parts: Iterable[PartExcerpt], limit: int, secrets: Sequence[str] = ()) -> str:
+    """Returns the excerpt of a form that was passed on in pieces, in the same lines as that of a whole form."""
+    lines, left_out = _read_parts(parts if limit > 0 else (), limit + margin_for(secrets) + SLACK)
+    return _finish(b"\n".join(lines).decode("utf-8", "replace"), limit, left_out, secrets)
 
 
 def text_size_of_parts(parts: Iterable[PartExcerpt]) -> int:
-    """As `text_size`, of a form that passed in pieces; of its text fields the first `MEASURED_BYTES` count."""
+    """Returns how many bytes of text a form has that was passed on in pieces; no more than about `MEASURED_BYTES`."""
     lines, _ = _read_parts(parts, MEASURED_BYTES)
     return sum(map(len, lines))
 
 
 def _read_parts(parts: Iterable[PartExcerpt], budget: int) -> tuple[list[bytes], int]:
-    """The parts as lines, in about `budget` bytes; and how many bytes of them were left out."""
+    """Returns the parts as lines, in about `budget` bytes, and how many bytes of content were left out."""
     lines: list[bytes] = []
     left_out = 0
     for part in parts:
         if budget <= 0 or len(lines) == MAX_FORM_PARTS:
             left_out += part.size
             continue
-        line, seen = _line(part, budget)
+        line, seen = _part_line(part, budget)
         lines.append(line)
         budget -= len(line)
         left_out += part.size - seen
     return lines, left_out
 
 
-def _finish(text: str, limit: int, left_out: int, extra: Sequence[str]) -> str:
-    """`text` redacted and cut. If something was left out, a secret may be half at its end: the margin goes."""
-    text = redact(storable(text), extra)
+def _finish(text: str, limit: int, left_out: int, secrets: Sequence[str]) -> str:
+    """Returns `text` redacted and cut to `limit` bytes.
+
+    If bytes were left out behind it, half a secret may stand at its end: then the margin is dropped.
+    """
+    text = redact(storable(text), secrets)
     if not left_out and len(text) * 4 <= limit:
         return text
     data = text.encode()
-    return truncate(data, min(limit, max(0, len(data) - margin_for(extra))) if left_out else limit, left_out)
+    return truncate(data, min(limit, max(0, len(data) - margin_for(secrets))) if left_out else limit, left_out)
 
 
 def truncate(data: bytes, end: int, left_out: int) -> str:
+    """Returns the first `end` bytes as text, with a note of how many bytes were cut here or, as `left_out`, before."""
     kept = data[:end].decode("utf-8", "ignore")
     left_out += max(0, len(data) - end)
     return f"{kept}… <{left_out:,} bytes cut>" if left_out else kept
 
 
 def storable(text: str) -> str:
+    """Returns `text` with a replacement character for each NUL and lone surrogate: PostgreSQL takes neither."""
     if "\0" in text:
         text = text.replace("\0", "\ufffd")
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
-def margin_for(extra: Sequence[str]) -> int:
-    return _margin(tuple(extra))
+def margin_for(secrets: Sequence[str]) -> int:
+    """Returns how many bytes at the end of a cut text may be half a secret, the longest of `secrets` included."""
+    return _margin(tuple(secrets))
 
 
 @lru_cache(maxsize=64)
-def _margin(extra: tuple[str, ...]) -> int:
-    return max(MARGIN, MARGIN_PER_CHARACTER * max(map(len, extra), default=0))
+def _margin(secrets: tuple[str, ...]) -> int:
+    return max(MARGIN, MARGIN_PER_CHARACTER * max(map(len, secrets), default=0))
 
 
 def _media_type(content_type: str) -> str:
+    """Returns the media type of a `Content-Type` in lower case, without parameters; empty if there is none."""
     match = _MEDIA_TYPE.match(content_type)
     return match[1].lower() if match else ""
 
 
 def _is_binary(body: bytes, media_type: str) -> bool:
+    """Returns whether a body is no text: by its media type, or because an eighth of its start cannot be decoded."""
     if _BINARY.match(media_type):
         return True
     head = body[:256]
@@ -156,7 +167,8 @@ def _is_binary(body: bytes, media_type: str) -> bool:
     return (text.count("\ufffd") + text.count("\0")) * 8 > len(text)
 
 
-def _size(name: str, size: int) -> bytes:
+def _size_placeholder(name: str, size: int) -> bytes:
+    """Returns the text that stands in the place of a binary body: `<audio/mpeg, 1,234 bytes>`."""
     return f"<{name}, {size:,} bytes>".encode()
 
 
@@ -164,6 +176,7 @@ def _size(name: str, size: int) -> bytes:
 
 
 def _read_query(body: bytes, budget: int) -> tuple[bytes, int]:
+    """Returns the start of a urlencoded form without the values of secret fields, and the bytes that it stands for."""
     kept, seen = elide(body, budget)
     fields = []
     given = kept.split(b"&", MAX_FORM_FIELDS)
@@ -177,19 +190,22 @@ def _read_query(body: bytes, budget: int) -> tuple[bytes, int]:
 
 
 def _read_form(body: bytes, content_type: str, budget: int) -> tuple[bytes, int]:
-    """The form's parts as lines. A form that cannot be read is not kept, as its secrets could not be found."""
+    """Returns a form's parts as lines, and the bytes that they stand for.
+
+    Of a form that cannot be read only the size is kept: its secrets could not be found.
+    """
     found = _BOUNDARY.search(content_type)
     boundary = b"--" + (found[1] or found[2]).encode("utf-8", "replace") if found else b""
-    at = body.find(boundary, 0, _LONGEST_PART_HEAD) if found else -1
+    at = body.find(boundary, 0, _MAX_PART_HEAD_BYTES) if found else -1
     if at < 0:
-        return _size("multipart/form-data", len(body)), len(body)
+        return _size_placeholder("multipart/form-data", len(body)), len(body)
     lines: list[bytes] = []
     while at >= 0:
         head_start = at + len(boundary)
-        start = body.find(b"\r\n\r\n", head_start, head_start + _LONGEST_PART_HEAD) + 4
+        start = body.find(b"\r\n\r\n", head_start, head_start + _MAX_PART_HEAD_BYTES) + 4
         if start < 4:
             rest = body[head_start:].strip()
-            lines += [_size("not a part", len(rest))] if rest not in {b"", b"--"} else []
+            lines += [_size_placeholder("not a part", len(rest))] if rest not in {b"", b"--"} else []
             break
         at = body.find(b"\r\n" + boundary, start)
         end = at if at >= 0 else len(body)
@@ -203,7 +219,7 @@ def _read_form(body: bytes, content_type: str, budget: int) -> tuple[bytes, int]
 
 
 def _read_part(head: bytes, body: bytes, start: int, end: int, budget: int) -> tuple[bytes, int]:
-    """The part as a line, and how much of its content that is."""
+    """Returns the part between `start` and `end` as a line, and the bytes of its content that the line stands for."""
     disposition = _DISPOSITION.search(head)
     about = disposition[1] if disposition else b""
     file_name, part_type = _FILE_NAME.search(about), _PART_TYPE.search(head)
@@ -214,10 +230,11 @@ def _read_part(head: bytes, body: bytes, start: int, end: int, budget: int) -> t
         content=body[start:end] if file_name is None else b"",
         size=end - start,
     )
-    return _line(part, budget)
+    return _part_line(part, budget)
 
 
-def _line(part: PartExcerpt, budget: int) -> tuple[bytes, int]:
+def _part_line(part: PartExcerpt, budget: int) -> tuple[bytes, int]:
+    """Returns a part as `name: value`, or as `name: <file, type, size>`, and the bytes that the line stands for."""
     if is_secret_name(part.name.decode("utf-8", "replace")):
         return part.name + b": " + REDACTED.encode(), part.size
     if part.file_name is not None:
@@ -229,4 +246,5 @@ def _line(part: PartExcerpt, budget: int) -> tuple[bytes, int]:
 
 
 def _first_group(match: re.Match[bytes] | None) -> bytes:
+    """Returns the first group that matched; empty if none did."""
     return next((group for group in match.groups() if group is not None), b"") if match else b""

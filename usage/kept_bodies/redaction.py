@@ -1,6 +1,6 @@
-r"""Owns what counts as a secret in a text, and takes it out: `redact`.
+r"""Owns what counts as a secret in a text, and replaces it by `[redacted]`: `redact`.
 
-A secret is a configured one (`extra`), the value of a name such as `security_key` or `api_key`, the word after
+A secret is a configured one (`secrets`), the value of a name such as `security_key` or `api_key`, the word after
 `Bearer`, the name and password after `Basic`, or a token with a known prefix (`sk-…`, `sess-…`, `cp-…`). Configured
 secrets and tokens are also found in base64 and in hexadecimal digits (`usage.kept_bodies.encoded_secrets`).
 
@@ -20,18 +20,18 @@ from usage.kept_bodies.encoded_secrets import (
     TOKEN_MARKS,
     TOKEN_MARKS_IN_HEX,
     Base64Form,
-    Marks,
+    LiteralSet,
     encoded_forms,
     find_basic,
     find_encoded_tokens,
 )
-from usage.kept_bodies.escapes import Span, Unescaped, has_escapes, unescape
+from usage.kept_bodies.escapes import TextRange, Unescaped, has_escapes, unescape
 
 REDACTED = "[redacted]"
-SHORTEST_EXTRA = 4  # anything shorter stands in half of all words
+MIN_SECRET_CHARACTERS = 4  # anything shorter stands in half of all words
 UNESCAPE_DEPTH = 3  # an URL in an URL in an URL
 
-Finder = Callable[[str, "_Exact"], list[Span]]
+Recogniser = Callable[[str, "_ExactSecrets"], list[TextRange]]
 
 _NAMES = r"(?:security[_-]?key|api[_-]?key|access[_-]?token|authorization)"
 _SPACE = r"(?:\s|\\{1,15}[nrt])*+"
@@ -56,7 +56,7 @@ _NAMED = re.compile(
 _NAME = re.compile(_NAMES)
 
 _BEARER = re.compile(r"bearer(?:[\s+:=]|\\{1,15}[nrt])++([a-z0-9._~+/=-]{6,}+)")
-_LONGEST_WORD = 20
+_MAX_WORD = 20
 
 # What may stand before a token: no letter or digit, unless it is the end of an escape.
 _BEFORE = (r"(?<![A-Za-z0-9]{})", r"(?<=\\[nrtbf]{})", r"(?<=\\u[0-9a-fA-F]{{4}}{})", r"(?<=%[0-9a-fA-F]{{2}}{})")
@@ -64,57 +64,64 @@ _LOOKS_RANDOM = r"(?=[A-Za-z_-]{0,64}+[0-9])(?=[a-z0-9_-]{0,64}+[A-Z])"
 
 
 def _token(prefix: str, length: int) -> tuple[str, re.Pattern[str]]:
-    """A token of `length` characters or more after its prefix; inside a word only if no word looks like it."""
+    """Returns the prefix, and a pattern for it and a token of at least `length` characters.
+
+    Inside a longer word, where `sk-` may stand by chance, the token must look random and be longer.
+    """
     apart = "|".join(before.format(prefix) for before in _BEFORE)
     inside = rf"{_LOOKS_RANDOM}[A-Za-z0-9_-]{{{max(length, 20)}}}"
     return prefix, re.compile(rf"{prefix}(?:(?:{apart})[A-Za-z0-9_-]{{{length},}}+|{inside}[A-Za-z0-9_-]*+)")
 
 
 _TOKENS = (_token("sk-", 16), _token("sess-", 16), _token("cp-", 43))
-# Of these marks one is in every text, as it is or in lower case, in which anything but an exact secret can be found.
-_MARKS = Marks([*(prefix for prefix, _ in _TOKENS), *TOKEN_MARKS])
-_MARKS_IN_LOWER = Marks(["key", "authorization", "access", "bearer", "basic", *TOKEN_MARKS_IN_HEX])
+# A text without any of these literals has no secret but perhaps an exact one: the other recognisers are not asked.
+_LITERALS = LiteralSet([*(prefix for prefix, _ in _TOKENS), *TOKEN_MARKS])
+_LOWER_LITERALS = LiteralSet(["key", "authorization", "access", "bearer", "basic", *TOKEN_MARKS_IN_HEX])
 
 
-def redact(text: str, extra: Sequence[str] = ()) -> str:
-    """`text` with `[redacted]` in the place of each secret; `extra` are exact secrets, such as the configured ones."""
-    return _redact(text, extra, _find)
+def redact(text: str, secrets: Sequence[str] = ()) -> str:
+    """Returns `text` with each secret replaced by `[redacted]`: the exact `secrets`, and those known by their look."""
+    return _redact(text, secrets, _find)
 
 
-def redact_exact(text: str, extra: Sequence[str]) -> str:
-    """`text` with `[redacted]` in the place of the exact secrets `extra`, however they are written, and of no other."""
-    return _redact(text, extra, _find_exact)
+def redact_exact(text: str, secrets: Sequence[str]) -> str:
+    """Returns `text` with the exact `secrets`, in any of their spellings, replaced by `[redacted]`, and no other."""
+    return _redact(text, secrets, _find_exact)
 
 
-def redact_answer(body: bytes, extra: Sequence[str]) -> bytes:
-    """Bytes of an answer as their reader may see them: as `redact_exact`, and every other byte as it was."""
+def redact_answer(body: bytes, secrets: Sequence[str]) -> bytes:
+    """Returns the bytes of an answer with the exact `secrets` redacted and every other byte unchanged.
+
+    Secrets are also found in UTF-16.
+    """
     text = body.decode("utf-8", "surrogateescape")
-    redacted = redact_exact(text, extra)
+    redacted = redact_exact(text, secrets)
     if redacted != text:
         body = redacted.encode("utf-8", "surrogateescape")
     if b"\0" in body:
-        for secret in extra:
+        for secret in secrets:
             for encoding in ("utf-16-le", "utf-16-be"):
                 body = body.replace(secret.encode(encoding), REDACTED.encode(encoding))
     return body
 
 
-def redact_each(texts: Sequence[str], extra: Sequence[str]) -> list[str]:
-    """Each of these texts, as `redact` returns it: one look at all of them is enough when none has a secret."""
+def redact_each(texts: Sequence[str], secrets: Sequence[str]) -> list[str]:
+    """Returns each text as `redact` does, in less time: one look at all of them is enough when none has a secret."""
     joined = " ".join(texts)
-    return list(texts) if redact(joined, extra) == joined else [redact(text, extra) for text in texts]
+    return list(texts) if redact(joined, secrets) == joined else [redact(text, secrets) for text in texts]
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a field of this name has a secret for its value."""
+    """Returns whether the value of a field with this name is a secret."""
     return _NAME.search(unescape(name, UNESCAPE_DEPTH).lower()) is not None
 
 
-def _redact(text: str, extra: Sequence[str], find: Finder) -> str:
+def _redact(text: str, secrets: Sequence[str], find: Recogniser) -> str:
+    """Replaces what `find` finds in `text`, as it is and with up to `UNESCAPE_DEPTH` levels of its escapes undone."""
     if not text:
         return text
-    exact = _exact(tuple(extra))
-    spans = find(text, exact)
+    exact = _exact_secrets(tuple(secrets))
+    ranges = find(text, exact)
     view = text
     views: list[Unescaped] = []
     while len(views) < UNESCAPE_DEPTH and has_escapes(view):
@@ -122,48 +129,51 @@ def _redact(text: str, extra: Sequence[str], find: Finder) -> str:
         if views[-1].text == view:
             break
         view = views[-1].text
-        for span in find(view, exact):
+        for found in find(view, exact):
             for unescaped in reversed(views):
-                span = unescaped.origin(span)
-            spans.append(span)
-    return _replace(text, spans) if spans else text
+                found = unescaped.origin(found)
+            ranges.append(found)
+    return _replace(text, ranges) if ranges else text
 
 
-def _find(text: str, exact: _Exact) -> list[Span]:
+def _find(text: str, exact: _ExactSecrets) -> list[TextRange]:
+    """Returns the ranges of all secrets in `text`; they may overlap and are in no order."""
     lower = _lower(text)
-    spans = exact.find(text, lower)
-    if not _MARKS.any_in(text) and not _MARKS_IN_LOWER.any_in(lower):
-        return spans
+    ranges = exact.find(text, lower)
+    if not _LITERALS.any_in(text) and not _LOWER_LITERALS.any_in(lower):
+        return ranges
     for prefix, token in _TOKENS:
         if prefix in text:
-            spans += [match.span() for match in token.finditer(text)]
+            ranges += [match.span() for match in token.finditer(text)]
     # Each of these words is in every text that the pattern matches, and much faster to look for.
     if "key" in lower or "authorization" in lower or ("access" in lower and "token" in lower):
-        spans += [match.span(match.lastindex or 0) for match in _NAMED.finditer(lower)]
+        ranges += [match.span(match.lastindex or 0) for match in _NAMED.finditer(lower)]
     if "bearer" in lower:
         words = [match.span(1) for match in _BEARER.finditer(lower)]
-        spans += [(start, end) for start, end in words if _is_token(text[start:end])]
+        ranges += [(start, end) for start, end in words if _is_token(text[start:end])]
     if "basic" in lower:
-        spans += find_basic(text, lower)
-    spans += find_encoded_tokens(text, lower, _has_token)
-    return spans
+        ranges += find_basic(text, lower)
+    ranges += find_encoded_tokens(text, lower, _has_token)
+    return ranges
 
 
-def _find_exact(text: str, exact: _Exact) -> list[Span]:
+def _find_exact(text: str, exact: _ExactSecrets) -> list[TextRange]:
+    """Returns the ranges of the exact secrets in `text`."""
     return exact.find(text, _lower(text))
 
 
 def _lower(text: str) -> str:
-    """In lower case, every character in its place."""
+    """Returns `text` in lower case with each character at its old position, so that ranges are valid in both texts."""
     return text.lower() if text.isascii() else text.replace("\u0130", "i").lower()
 
 
 def _has_token(text: str) -> bool:
+    """Returns whether a token with a known prefix is in `text`."""
     return any(prefix in text and token.search(text) is not None for prefix, token in _TOKENS)
 
 
-class _Exact:
-    """Exact secrets, made ready to be looked for: each way to write one has a short text that must be there."""
+class _ExactSecrets:
+    """Finds exact secrets in their spellings; each spelling has a short literal that is searched for first."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._patterns: list[tuple[str, re.Pattern[str]]] = []
@@ -176,38 +186,40 @@ class _Exact:
                 self._in_hex.append(forms.in_hex)
                 self._in_base64 += forms.in_base64
         literals = [literal for literal, _ in self._patterns]
-        self._marks = Marks([*literals, *(form.first for form in self._in_base64)])
-        self._marks_in_lower = Marks(self._in_hex)
-        self._marks_in_lines = Marks(form.second for form in self._in_base64)
+        self._literals = LiteralSet([*literals, *(form.first for form in self._in_base64)])
+        self._hex_literals = LiteralSet(self._in_hex)
+        self._second_literals = LiteralSet(form.second for form in self._in_base64)
 
-    def find(self, text: str, lower: str) -> list[Span]:
-        """Where they stand in `text`, which is `lower` in lower case."""
-        has_lines = "\n" in text or "\\n" in text or "\\r" in text  # one may end within the first part of base64
-        may_have = self._marks.any_in(text) or self._marks_in_lower.any_in(lower)
-        if not may_have and not (has_lines and self._marks_in_lines.any_in(text)):
+    def find(self, text: str, lower: str) -> list[TextRange]:
+        """Returns the ranges of the secrets in `text`; `lower` is `text` in lower case."""
+        has_lines = "\n" in text or "\\n" in text or "\\r" in text  # a line may end within the first part of base64
+        may_have = self._literals.any_in(text) or self._hex_literals.any_in(lower)
+        if not may_have and not (has_lines and self._second_literals.any_in(text)):
             return []
         patterns = [pattern for literal, pattern in self._patterns if literal in text]
-        spans = [match.span() for pattern in patterns for match in pattern.finditer(text)]
+        ranges = [match.span() for pattern in patterns for match in pattern.finditer(text)]
         for form in self._in_base64:
             if form.first in text or (has_lines and form.second in text):
-                spans += form.find(text)
+                ranges += form.find(text)
         for digits in self._in_hex:
             if digits in lower:
-                spans += [match.span() for match in re.finditer(digits, lower)]
-        return spans
+                ranges += [match.span() for match in re.finditer(digits, lower)]
+        return ranges
 
 
 @lru_cache(maxsize=64)
-def _exact(secrets: tuple[str, ...]) -> _Exact:
-    return _Exact({secret for secret in secrets if len(secret) >= SHORTEST_EXTRA})
+def _exact_secrets(secrets: tuple[str, ...]) -> _ExactSecrets:
+    """Returns the cached finder of these secrets, without those that are too short."""
+    return _ExactSecrets({secret for secret in secrets if len(secret) >= MIN_SECRET_CHARACTERS})
 
 
 def _literal(secret: str) -> str:
-    """The longest part of it that every spelling shares, after unescaping."""
+    """Returns the longest part of `secret` that is the same in each of its spellings, once escapes are undone."""
     return max(re.findall(r"[A-Za-z0-9_.~-]+", secret), key=len, default="")
 
 
 def _spellings(character: str) -> str:
+    """Returns a pattern for one character of a secret: as it is, escaped in JSON, or percent-encoded."""
     if re.match(r"[A-Za-z0-9_.~-]", character):
         return re.escape(character)
     if character == " ":
@@ -224,14 +236,15 @@ def _spellings(character: str) -> str:
 
 
 def _is_token(word: str) -> bool:
-    """Not a word of a text about bearers: "bearer authentication"."""
-    return len(word) > _LONGEST_WORD or any(map(str.isdigit, word)) or any(map(str.isupper, word[1:]))
+    """Returns whether the word after `Bearer` is a token, and not a word of English as in "bearer authentication"."""
+    return len(word) > _MAX_WORD or any(map(str.isdigit, word)) or any(map(str.isupper, word[1:]))
 
 
-def _replace(text: str, spans: list[Span]) -> str:
+def _replace(text: str, ranges: list[TextRange]) -> str:
+    """Returns `text` with each of these ranges, which may overlap, replaced by `[redacted]`."""
     pieces: list[str] = []
     done, hidden = 0, -1
-    for start, end in sorted(spans):
+    for start, end in sorted(ranges):
         if start > hidden:
             if hidden >= 0:
                 pieces.append(REDACTED)

@@ -19,7 +19,7 @@ from uuid import UUID
 from django.db import connection
 
 from usage.addresses import mapped_address, plain_address
-from usage.database.patience import limited_patience
+from usage.database.query_deadline import limit_query_time
 from usage.ids import first_id
 from usage.models import Dimension, Outcome, Request, Span, UsageTotal
 from usage.sums.ranges import read_moment, read_range
@@ -240,7 +240,7 @@ def find_all(filters: Filters, batch: int = 1000) -> Iterator[list[Request]]:
     """Every call that fulfils the filters, newest first, batch by batch; for exports."""
     before = None
     while True:
-        with limited_patience():
+        with limit_query_time():
             page = find(filters, before, batch, patience=BATCH_SECONDS)
         yield page.calls
         if page.before is None:

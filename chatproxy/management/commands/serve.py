@@ -22,6 +22,7 @@ from chatproxy import environment
 from chatproxy.logs import without_secrets
 from chatproxy.postgres.binaries import BundledPostgresError
 from chatproxy.postgres.bundled import BundledPostgres
+from chatproxy.processes.signals import STOP_SIGNALS
 from chatproxy.start.first_start import create_first_admin, generate_secrets, has_admin
 from chatproxy.start.secret_canary import OtherSecrets, check_secrets, record_secrets
 from chatproxy.start.startup import (
@@ -35,8 +36,6 @@ from chatproxy.start.startup import (
 from usage.addresses import is_loopback
 from usage.database.clock import ClocksDiffer, check_clocks
 
-STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-
 
 class Command(BaseCommand):
     help = "Starts the server, with the bundled PostgreSQL when DATABASE_URL is unset."
@@ -49,7 +48,7 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **options: Any) -> NoReturn:
         self.takes_new_secrets: bool = options["new_secrets"]
-        for number in STOPS:
+        for number in STOP_SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does with SIGHUP
                 signal.signal(number, lambda *_: sys.exit(0))
         # A failure, and a stop while starting, undo what the stack has; `exec` does not return.
@@ -57,7 +56,7 @@ class Command(BaseCommand):
             check_debug(allowed=options["reload"] or options["demo"])
             with ExitStack() as undo:
                 self.prepare(undo)
-                signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # until gunicorn handles them
+                signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # until gunicorn handles them
                 become_gunicorn(reload=options["reload"])
         except (StartError, OtherSecrets, BundledPostgresError, ImproperlyConfigured) as error:
             sys.exit(f"chatproxy: {without_secrets(str(error))}")

@@ -9,14 +9,14 @@ import pytest
 
 from chatproxy.http import protocol as protocol_module
 from chatproxy.http.protocol import MOST_QUEUED, Protocol
-from proxyapi.call.caller_connection import Connection
+from proxyapi.call.caller_connection import CallerConnection
 from tests.support.callers.served_connection import ASKED, END, START, Line, never, serving, turns
 
 
 async def test_a_piece_leaves_at_once() -> None:
     said: list[bool] = []
 
-    async def step(connection: Connection, send: Any) -> None:
+    async def step(connection: CallerConnection, send: Any) -> None:
         said.append(connection.send_now(b"too early"))
         await send(START)
         said.append(connection.send_now(b"piece of it"))
@@ -54,7 +54,7 @@ async def test_a_piece_that_would_wait_or_needs_more_thought_is_not_sent(asked: 
     said: list[bool] = []
     begun, may_go_on = asyncio.Event(), asyncio.Event()
 
-    async def step(connection: Connection, send: Any) -> None:
+    async def step(connection: CallerConnection, send: Any) -> None:
         await send({**START, "headers": headers})
         begun.set()
         await may_go_on.wait()
@@ -71,7 +71,7 @@ async def test_a_piece_that_would_wait_or_needs_more_thought_is_not_sent(asked: 
 
 
 async def test_an_empty_piece_does_not_end_the_answer() -> None:
-    async def step(connection: Connection, send: Any) -> None:
+    async def step(connection: CallerConnection, send: Any) -> None:
         await send(START)
         assert connection.send_now(b"")
         await send(END)
@@ -88,7 +88,7 @@ async def test_nonsense_behind_a_request_does_not_take_its_answer(begun: bool, q
     """The requests before it are answered, then the connection ends; nothing that comes later is looked at."""
     may_go_on = asyncio.Event()
 
-    async def step(_: Connection, send: Any) -> None:
+    async def step(_: CallerConnection, send: Any) -> None:
         if begun:
             await send(START)
         await may_go_on.wait()
@@ -115,7 +115,7 @@ BAD_CHUNK = b"POST /2 HTTP/1.1\r\nHost: a\r\ntransfer-encoding: chunked\r\n\r\nn
 async def test_a_queued_body_that_is_nonsense_takes_no_answer(queued: int) -> None:
     may_go_on = asyncio.Event()
 
-    async def step(connection: Connection, send: Any) -> None:
+    async def step(connection: CallerConnection, send: Any) -> None:
         await send(START)
         await may_go_on.wait()
         assert connection.send_now(b"piece")
@@ -145,7 +145,7 @@ async def test_an_answer_that_takes_long_is_not_cut_for_what_came_behind_it(
 ) -> None:
     monkeypatch.setattr(protocol_module, "HEAD_SECONDS", 0.02)
 
-    async def step(_: Connection, send: Any) -> None:
+    async def step(_: CallerConnection, send: Any) -> None:
         await send(START)
         await asyncio.sleep(0.1)
         await send(END)
@@ -161,7 +161,7 @@ async def test_an_answer_that_takes_long_is_not_cut_for_what_came_behind_it(
 async def test_empty_lines_keep_no_connection_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol_module, "HEAD_SECONDS", 0.02)
 
-    async def step(_: Connection, send: Any) -> None:
+    async def step(_: CallerConnection, send: Any) -> None:
         await send(START)
         await send(END)
 
@@ -176,7 +176,7 @@ async def test_empty_lines_keep_no_connection_open(monkeypatch: pytest.MonkeyPat
 async def test_a_hang_up_is_seen_though_another_request_waits() -> None:
     left: list[str] = []
 
-    async def step(connection: Connection, _: Any) -> None:
+    async def step(connection: CallerConnection, _: Any) -> None:
         connection.watch_departure(lambda: left.append("gone"))
         await asyncio.Event().wait()
 
@@ -205,7 +205,7 @@ async def test_a_connection_with_an_unread_body_ends_behind_its_answer(
     monkeypatch.setattr(protocol_module, "MAX_DISCARDED_BYTES", 100)
     asked = 0
 
-    async def step(connection: Connection, send: Any) -> None:
+    async def step(connection: CallerConnection, send: Any) -> None:
         nonlocal asked
         asked += 1
         connection.close_behind_answer(discard=discard)
@@ -231,7 +231,7 @@ async def test_a_connection_with_an_unread_body_ends_behind_its_answer(
 async def test_a_connection_with_an_unread_body_is_closed_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol_module, "LINGER_SECONDS", 0.0)
 
-    async def step(connection: Connection, send: Any) -> None:
+    async def step(connection: CallerConnection, send: Any) -> None:
         connection.close_behind_answer(discard=False)
         await send(START)
         await send(END)
@@ -246,7 +246,7 @@ async def test_a_connection_with_an_unread_body_is_closed_in_the_end(monkeypatch
 async def test_a_connection_that_ends_keeps_nothing_of_a_body(answers: bool) -> None:
     """It is part of a circle, and the collector comes seldom: bodies left unread would fill the memory meanwhile."""
 
-    async def step(connection: Connection, send: Any) -> None:
+    async def step(connection: CallerConnection, send: Any) -> None:
         if not answers:
             await asyncio.Event().wait()
         connection.close_behind_answer(discard=False)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chatproxy.http.protocol import MAX_HEADERS, Protocol
-from proxyapi.call.caller_connection import Connection
+from proxyapi.call.caller_connection import CallerConnection
 from tests.support.callers.served_connection import ASKED, END, START, never, serving, turns
 
 
@@ -26,7 +26,7 @@ async def test_a_head_has_a_bounded_number_of_lines(*, in_one_read: bool) -> Non
 
 
 async def test_as_many_headers_as_any_client_sends_are_taken() -> None:
-    async def step(_: Connection, send: Any) -> None:
+    async def step(_: CallerConnection, send: Any) -> None:
         await send(START)
         await send(END)
 
@@ -86,7 +86,7 @@ async def test_strangers_who_send_at_once_are_read_in_turn(monkeypatch: pytest.M
 
 
 async def test_small_chunks_of_whoever_has_shown_a_key_are_taken() -> None:
-    async def step(connection: Connection, _: Any) -> None:
+    async def step(connection: CallerConnection, _: Any) -> None:
         connection.mark_known()
         await never()
 
@@ -101,7 +101,7 @@ async def test_small_chunks_of_whoever_has_shown_a_key_are_taken() -> None:
 
 
 async def test_a_trailer_is_dropped() -> None:
-    async def step(_: Connection, send: Any) -> None:
+    async def step(_: CallerConnection, send: Any) -> None:
         await send(START)
         await send(END)
 

@@ -9,9 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from chatproxy import asgi
-from chatproxy.processes import shutdown
-from chatproxy.processes.shutdown import run_steps
+from chatproxy.processes import lifespan, shutdown
+from chatproxy.processes.shutdown import ShutdownSteps
 from usage.ledger import Ledger
 
 STEPS = ("upstream", "limiter", "reservations", "keyring", "ledger", "worker")
@@ -69,13 +68,13 @@ async def run_lifespan(monkeypatch: pytest.MonkeyPatch, recorded: Recorded) -> l
         "reservations": part(close=recorded.waiting_step("reservations")),
         "keyring": part(stop=recorded.step("keyring")),
         "ledger": part(stop=recorded.step("ledger")),
-        "Worker": lambda _state: part(stop=recorded.step("worker")),
+        "WorkerFile": lambda _state: part(stop=recorded.step("worker")),
         "watch_pending": forever,
         "ownership": SimpleNamespace(sweep_forever=forever),
         "gc": SimpleNamespace(collect=lambda: 0, freeze=lambda: None, set_threshold=lambda _count: None),
     }
     for name, value in parts.items():
-        monkeypatch.setattr(asgi, name, value)
+        monkeypatch.setattr(lifespan, name, value)
     sent: list[str] = []
 
     async def receive() -> dict[str, Any]:
@@ -84,7 +83,7 @@ async def run_lifespan(monkeypatch: pytest.MonkeyPatch, recorded: Recorded) -> l
     async def send(message: Any) -> None:
         sent.append(message["type"])
 
-    await asgi.run_lifespan(cast(Any, receive), cast(Any, send))
+    await lifespan.run_lifespan(cast(Any, receive), cast(Any, send))
     return sent
 
 
@@ -108,9 +107,33 @@ async def test_a_step_that_hangs_ends_no_other(monkeypatch: pytest.MonkeyPatch, 
     assert recorded.ended == list(STEPS)
 
 
+async def test_a_start_that_fails_ends_what_was_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = Recorded("", None)
+
+    async def fail() -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(lifespan, "ledger", part(stop=recorded.step("ledger")))
+    monkeypatch.setattr(lifespan, "WorkerFile", lambda _report: part(stop=recorded.step("worker")))
+    monkeypatch.setattr(lifespan, "keyring", part(stop=recorded.step("keyring")))
+    monkeypatch.setattr(lifespan, "reservations", SimpleNamespace(open=fail))
+
+    async def start_and_end() -> None:
+        async with ShutdownSteps() as steps:
+            lifespan.start_ledger(steps)
+            await lifespan.start_parts(steps)
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        await start_and_end()
+    assert recorded.ended == ["keyring", "ledger", "worker"]
+
+
 async def test_all_may_fail(caplog: pytest.LogCaptureFixture) -> None:
     recorded = Recorded("a", OSError("no"))
-    await run_steps({"first": recorded.step("a"), "second": recorded.waiting_step("a"), "third": recorded.step("b")})
+    async with ShutdownSteps() as steps:
+        steps.add("third", recorded.step("b"))
+        steps.add("second", recorded.waiting_step("a"))
+        steps.add("first", recorded.step("a"))
     assert recorded.ended == ["a", "a", "b"]
     assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == ["first", "second"]
 

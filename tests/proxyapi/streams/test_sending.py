@@ -47,7 +47,7 @@ class Caller:
 @pytest.mark.parametrize("room", [0, 1, 2])
 async def test_a_caller_that_takes_nothing_holds_nothing(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
     """Not before its head, not in the middle, and not before the end of it."""
-    monkeypatch.setattr(sending, "GRACE", 0.0)
+    monkeypatch.setattr(sending, "GRACE_SECONDS", 0.0)
     caller: Any = Caller(room)
     async with opened_relay() as one:
         one.relay.deadline = asyncio.get_running_loop().time() + 0.05

@@ -11,12 +11,12 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from chatproxy.http.protocol import Protocol
-from proxyapi.call.caller_connection import Connection, connection_of
+from proxyapi.call.caller_connection import CallerConnection, connection_of
 
 ASKED = b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n"
 START: Any = {"type": "http.response.start", "status": 200, "headers": []}
 END: Any = {"type": "http.response.body", "body": b""}
-Step = Callable[[Connection, Any], Awaitable[None]]
+Step = Callable[[CallerConnection, Any], Awaitable[None]]
 
 
 class Line:

@@ -36,10 +36,10 @@ class FakeCall:
         self.ended = False
         self.error: type[ProxyError] | None = None
 
-    def streams(self) -> None:
+    def expect_stream(self) -> None:
         self.answer.text = StreamedText(0)
 
-    def relayed(self, size: int) -> None:
+    def count_sent(self, size: int) -> None:
         self.response_bytes += size
 
     def read_events(self, events: bytes) -> None:
@@ -59,7 +59,7 @@ class FakeCall:
 
     async def keep_bodies(self) -> None: ...
 
-    async def recorded(self) -> None: ...
+    async def wait_until_recorded(self) -> None: ...
 
 
 class Wire:

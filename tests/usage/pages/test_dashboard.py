@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db
 JSON = "/admin/usage/dashboard.json"
 CALM = ServerStatus(
     workers=2, in_flight=7, draining=0, journal_bytes=0, ledger_lag_seconds=0.0, journal_full=False, database_fault="",
-    shipper_fault="", upstream_answered_at=None, upstream_failed_at=None, counted=Sum(), extra={},
+    shipper_fault="", upstream_answered_at=None, upstream_failed_at=None, counted=Sum(), gauges={},
 )  # fmt: skip
 
 
@@ -159,8 +159,8 @@ def test_a_newcomer_is_told_what_to_do(admin: Client, settings: Any) -> None:
         ({"shipper_fault": "ValueError"}, "stuck (ValueError)", "bad"),
         ({"journal_full": True}, "new calls are refused", "bad"),
         ({}, "Redis not configured", ""),
-        ({"extra": {"redis_away_seconds": 0.0}}, "Redis up", "good"),
-        ({"extra": {"redis_away_seconds": 90.0}}, "Redis away for 1 min 30 s; each worker counts alone", "bad"),
+        ({"gauges": {"redis_away_seconds": 0.0}}, "Redis up", "good"),
+        ({"gauges": {"redis_away_seconds": 90.0}}, "Redis away for 1 min 30 s; each worker counts alone", "bad"),
     ],
     ids=str,
 )
@@ -238,4 +238,4 @@ def test_live_numbers_are_of_all_workers(monkeypatch: pytest.MonkeyPatch) -> Non
     live = live_module.read_status()
 
     assert (live.in_flight, live.journal_bytes, live.database_fault, live.upstream) == (7, 20, "OperationalError", "ok")
-    assert live.extra == {"keyring_age_seconds": 9.0}
+    assert live.gauges == {"keyring_age_seconds": 9.0}

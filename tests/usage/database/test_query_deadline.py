@@ -14,7 +14,7 @@ import pytest
 from tests.chaos.lab import Postgres
 from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import Gateway
-from usage.database.patience import CANCEL_SECONDS, PAGE_SECONDS, ImpatientConnection, limited_patience
+from usage.database.query_deadline import CANCEL_SECONDS, PAGE_SECONDS, DeadlineConnection, limit_query_time
 
 CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 PAGES = ("/admin/", "/admin/usage/dashboard.json", "/admin/usage/errors/", "/admin/usage/request/")
@@ -95,8 +95,8 @@ def test_a_database_that_has_stopped_without_a_word(outage: tuple[Gateway, Postg
 
 
 def test_a_query_whose_time_is_up_goes_on_nowhere(gateway_database: str) -> None:
-    with psycopg.connect(gateway_database, autocommit=True) as looker, limited_patience(0.2):
-        connection = ImpatientConnection.connect(gateway_database)
+    with psycopg.connect(gateway_database, autocommit=True) as looker, limit_query_time(0.2):
+        connection = DeadlineConnection.connect(gateway_database)
         with pytest.raises(psycopg.OperationalError, match="not answered in time"):
             connection.execute(SLEEP)
         assert connection.closed
@@ -105,21 +105,21 @@ def test_a_query_whose_time_is_up_goes_on_nowhere(gateway_database: str) -> None
 
 
 def test_the_time_is_that_of_all_queries_together(gateway_database: str) -> None:
-    with limited_patience(1), ImpatientConnection.connect(gateway_database, autocommit=True) as connection:
+    with limit_query_time(1), DeadlineConnection.connect(gateway_database, autocommit=True) as connection:
         connection.execute("SELECT pg_sleep(0.6)")
         with pytest.raises(psycopg.OperationalError, match="not answered in time"):
             connection.execute("SELECT pg_sleep(0.6)")
 
 
 def test_whoever_has_its_own_patience_is_left_alone(gateway_database: str) -> None:
-    with ImpatientConnection.connect(gateway_database) as connection:
-        with limited_patience(0.2):
+    with DeadlineConnection.connect(gateway_database) as connection:
+        with limit_query_time(0.2):
             assert connection.execute("SELECT 1").fetchone() == (1,)
         connection.execute("SELECT pg_sleep(0.4)")
 
 
 def test_an_error_is_still_the_error_that_it_is(gateway_database: str) -> None:
-    with limited_patience(), ImpatientConnection.connect(gateway_database) as connection:
+    with limit_query_time(), DeadlineConnection.connect(gateway_database) as connection:
         with pytest.raises(psycopg.errors.UndefinedTable):
             connection.execute("SELECT * FROM nowhere")
         assert not connection.closed

@@ -1,8 +1,8 @@
-"""Owns how long a page waits for the database: so many seconds for all that it asks, whether a query is slow, waits for
-a lock, or PostgreSQL has stopped without a word.
+"""Bounds the time that a page waits for the database: one deadline for all of its queries, `limit_query_time`.
 
-Only what runs within `limited_patience` is bounded: the shipper, reservations and commands have their own. A query
-whose time is up is cancelled, and its connection is closed.
+The deadline holds for a query that is slow, for one that waits for a lock, and when PostgreSQL has stopped answering.
+A query that reaches it is cancelled, and its connection is closed. Queries outside `limit_query_time` have no deadline
+here: the shipper, reservations and commands have time limits of their own.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from psycopg.abc import PQGen
 from psycopg.rows import TupleRow
 
 PAGE_SECONDS = 5.0
-CANCEL_SECONDS = 1.0  # a server that has stopped does not take that in either
+CANCEL_SECONDS = 1.0  # for the cancellation, which a server that has stopped does not answer either
 
 T = TypeVar("T")
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 
 @contextmanager
-def limited_patience(seconds: float = PAGE_SECONDS) -> Iterator[None]:
-    """What has not been answered by then raises `OperationalError`, and so does all that is asked after."""
+def limit_query_time(seconds: float = PAGE_SECONDS) -> Iterator[None]:
+    """Sets one deadline for all queries in the block; a query that runs at or after it raises `OperationalError`."""
     token = _deadline.set(time.monotonic() + seconds)
     try:
         yield
@@ -34,8 +34,8 @@ def limited_patience(seconds: float = PAGE_SECONDS) -> Iterator[None]:
         _deadline.reset(token)
 
 
-class ImpatientConnection(psycopg.Connection[TupleRow]):
-    """Looks at the clock of `limited_patience`."""
+class DeadlineConnection(psycopg.Connection[TupleRow]):
+    """A connection whose queries end at the deadline that `limit_query_time` has set."""
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         deadline = _deadline.get()

@@ -1,0 +1,45 @@
+"""The entry of each request: the admin, "My usage" and static files go to Django's own handler, all else is a call.
+
+Before either, two checks of the head that hold on every path: the Host header and the length of the Content-Type.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.core.handlers.asgi import ASGIHandler
+
+from chatproxy.http import content_type, host_header
+from chatproxy.http.head_refusal import refuse_head
+from chatproxy.pages.django_gate import DjangoGate
+from chatproxy.processes.lifespan import run_lifespan
+from chatproxy.root_path import RootPath
+from proxyapi.call.caller_connection import Receive, Send
+from proxyapi.dispatch.handler import CallHandler
+
+# An export is an ordinary iterator, which Django's handler reads whole.
+warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
+
+call_handler = CallHandler()
+django_gate = DjangoGate(ASGIHandler())
+root_path = RootPath(settings.ROOT_PATH)
+DJANGO_FOLDERS = ("/admin/", "/my-usage/", "/static/")
+
+
+async def application(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    """Answers one request, or runs the worker's lifespan (ASGI 3.0)."""
+    if scope["type"] == "lifespan":
+        await run_lifespan(receive, send)
+        return
+    scope = root_path.taken_off(scope)
+    if not host_header.has_valid_host(scope):
+        await refuse_head(scope, send, host_header.WORDS)
+    elif not content_type.has_short_content_type(scope):
+        await refuse_head(scope, send, content_type.WORDS)
+    elif f"{scope['path']}/".startswith(DJANGO_FOLDERS):
+        await django_gate(scope, receive, send)
+    else:
+        await call_handler(scope, receive, send)

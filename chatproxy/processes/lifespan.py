@@ -1,0 +1,97 @@
+"""What a worker process starts before its first call, and ends after its last one (ASGI's lifespan).
+
+Each part is started, and the step that ends it is added at the same place. The steps run in reverse order: first the
+tasks that make new work, then what their work needs. The ledger is last but one; the worker's file, which is started
+after it because it reports the ledger's state, ends after it as well, so that the file has the last counts.
+
+Imported after Django is set up (`chatproxy.asgi`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+from chatproxy.processes.shutdown import ShutdownSteps, on_drain
+from proxyapi.call.background_responses import watch_pending
+from proxyapi.call.caller_connection import Receive, Send
+from proxyapi.call.capacity import capacity
+from proxyapi.keys.keyring import keyring
+from proxyapi.limits.limiter import limiter
+from proxyapi.object_owners import ownership
+from proxyapi.strangers.body_memory import stranger_budget
+from proxyapi.upstream import client as upstream
+from usage.ledger import ledger
+from usage.live.status import build_report
+from usage.live.worker_files import WorkerFile, WorkerReport
+from usage.money.reservations import reservations
+
+# Objects that are made before Python's collector looks at the young ones; 700 by default. A call makes hundreds, and
+# nearly all of them are freed by their reference counts.
+GC_YOUNG_THRESHOLD = 10_000
+
+
+async def run_lifespan(receive: Receive, send: Send) -> None:
+    """Answers ASGI's two lifespan messages: starts everything at the first, ends everything at the second."""
+    on_drain.append(capacity.drain)
+    await receive()
+    async with ShutdownSteps() as steps:
+        try:
+            start_ledger(steps)
+        except OSError as error:
+            await send({"type": "lifespan.startup.failed", "message": f"the journal cannot be written: {error}"})
+            return
+        await start_parts(steps)
+        freeze_loaded_objects()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+def start_ledger(steps: ShutdownSteps) -> None:
+    """Starts the ledger and the worker's file.
+
+    Raises:
+        OSError: the journal or the worker's file cannot be written. Nothing was added to `steps`.
+    """
+    worker = WorkerFile(worker_report)
+    ledger.start()
+    worker.start()
+    steps.add("worker file", worker.stop)
+    steps.add("ledger", ledger.stop)
+
+
+async def start_parts(steps: ShutdownSteps) -> None:
+    """Starts what calls need beside the ledger, and the tasks that run beside the calls."""
+    keyring.start()
+    steps.add("keyring", keyring.stop)
+    await reservations.open()
+    steps.add("reservations", reservations.close)
+    await limiter.start()
+    steps.add("limits", limiter.stop)
+    steps.add("upstream's connections", upstream.close)  # opened by the first call that needs one
+    tasks = [asyncio.create_task(watch_pending()), asyncio.create_task(ownership.sweep_forever())]
+
+    async def end_tasks() -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    steps.add("tasks beside the calls", end_tasks)
+
+
+def freeze_loaded_objects() -> None:
+    """Takes what is loaded now, and stays, out of the collector's sight: looking at it again and again costs time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_YOUNG_THRESHOLD)
+
+
+def worker_report() -> WorkerReport:
+    """Returns the numbers that this worker reports once a second, for the dashboard and `/metrics`."""
+    gauges = {
+        "keyring_age_seconds": keyring.age,
+        "redis_away_seconds": limiter.away_seconds,
+        "stranger_bytes": stranger_budget.held,
+    }
+    return build_report(in_flight=capacity.in_flight, draining=capacity.draining, gauges=gauges)

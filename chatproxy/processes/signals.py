@@ -1,0 +1,105 @@
+"""What each signal does to gunicorn's master and to its workers.
+
+    signal             sent to the master                        sent to a worker
+    SIGTERM, SIGINT    the first drains; a later one cancels     SIGTERM drains; SIGINT (Ctrl-C) is ignored
+    SIGHUP             drains, however often it comes            is ignored
+    SIGQUIT            cancels (gunicorn's own handler)          cancels
+    SIGUSR2            replaces all workers (`REPLACE_WORKERS`)  is not used
+
+*Draining*: no new connections, calls in flight are finished, the ledger is written, the process exits. *Cancelling*:
+the same, but calls in flight are cancelled. `chatproxy.processes.worker` does both.
+
+A worker ignores SIGINT and SIGHUP because Ctrl-C and the end of a terminal reach the whole process group: the master
+alone decides what they mean. A supervisor may send SIGTERM to all processes at once, so a worker takes it too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+from gunicorn.arbiter import Arbiter
+from gunicorn.workers.base import Worker
+
+# `manage.py serve` blocks these before it becomes gunicorn: one that came between would be lost, or would leave the
+# bundled PostgreSQL running. `MasterSignals.install` unblocks them.
+STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+REPLACE_WORKERS = signal.SIGUSR2
+REPLACE_SECONDS = 60.0  # each worker may ask for the replacement, all of them at once: one request counts for so long
+
+
+class MasterSignals:
+    """The signal handlers of gunicorn's master.
+
+    Created before gunicorn sets handlers of its own, so that a SIGHUP that `nohup` has set to be ignored stays ignored.
+    """
+
+    def __init__(self) -> None:
+        self._ignores_hangups = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        self._is_draining = False
+        self._replaced_at = -math.inf
+
+    def install(self, master: Arbiter) -> None:
+        """Replaces gunicorn's handlers and unblocks `STOP_SIGNALS`."""
+        self._queue = master.SIG_QUEUE
+        self._master = master
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._stop)
+        if self._ignores_hangups:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(REPLACE_WORKERS, self._replace_workers)
+
+    def _stop(self, number: int, _frame: object) -> None:
+        """Drains at the first signal; a second SIGTERM or Ctrl-C cancels the calls in flight."""
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the end of one terminal may be reported more than once
+        if self._is_draining and number == signal.SIGHUP:
+            return
+        self._queue.put_nowait(signal.SIGQUIT if self._is_draining else signal.SIGTERM)
+        self._is_draining = True
+
+    def _replace_workers(self, _number: int, _frame: object) -> None:
+        """Starts as many new workers as there are, and drains the old ones, at most once in `REPLACE_SECONDS`."""
+        if time.monotonic() - self._replaced_at < REPLACE_SECONDS:
+            return
+        self._replaced_at = time.monotonic()
+        for number in (signal.SIGTTIN, signal.SIGTTOU):  # gunicorn's: one worker more; one less, the oldest
+            for _ in range(self._master.num_workers):
+                self._queue.put_nowait(number)
+
+
+def unblock_stop_signals() -> None:
+    """Lets the signals through that `manage.py serve` has blocked; those that came meanwhile are handled now."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+
+def reset_in_new_worker(master: Arbiter, worker: Worker) -> None:
+    """Undoes the master's handlers in a worker that has just been forked; exits if the master was told to stop.
+
+    A signal that came between the fork and this call is in the worker's copy of the master's queue, which nobody reads.
+    """
+    for number in worker.SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    # gunicorn's base class sets SIGHUP to its default, death, once more; blocked, SIGHUP cannot kill the worker before
+    # `ignore_in_worker`.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    ignore_in_worker()
+    while not master.SIG_QUEUE.empty():
+        if master.SIG_QUEUE.get_nowait() in {signal.SIGTERM, signal.SIGQUIT}:
+            sys.exit(0)
+
+
+def ignore_in_worker() -> None:
+    """Makes this process ignore the signals that a terminal sends to the whole process group."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def handle_in_worker(drain: Callable[[], None], cancel: Callable[[], None]) -> None:
+    """Makes the running event loop call `drain` at SIGTERM and `cancel` at SIGQUIT."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, drain)
+    loop.add_signal_handler(signal.SIGQUIT, cancel)
