@@ -1,4 +1,4 @@
-"""Owns the page that Prometheus reads: what all workers have counted, and how they are now.
+"""The page that Prometheus reads: what all workers have counted, and the state of the server now.
 
 Counters go on through restarts (`usage.live.worker_files`), so they never fall while DATA_DIR is kept.
 """
@@ -19,38 +19,43 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 MEANINGS = {
     "calls": "Calls that have ended.",
     "tokens": "Tokens of calls in the ledger's tables; cached ones are among the input, reasoning among the output.",
-    "cost_dollars": "Dollars of calls that are in the ledger's tables.",
+    "cost_dollars": "Cost in dollars of calls that are in the ledger's tables.",
     "refused": "Requests and connections that were refused, by the code of the error.",
-    "background_looks": "Background responses whose end the gateway has seen by itself; these are no calls.",
+    "background_looks": "Background responses whose end the gateway asked upstream for by itself; these are no calls.",
     "dead_letters": "Rows of calls that the database refused; `manage.py ledger deadletter` lists them.",
     "damaged_records": "Records of journals that could not be read, and were set aside in damaged.log.",
     "call_duration_seconds": "From the first byte of a call to the last byte of its answer.",
     "first_chunk_seconds": "From the first byte of a call to the first of its answer.",
-    "upstream_seconds": "From asking upstream to its end.",
-    "overhead_seconds": "The gateway's own share of a call.",
+    "upstream_seconds": "From sending the request to upstream to the end of upstream's answer.",
+    "overhead_seconds": "The time that the gateway itself adds to a call.",
 }
 
 
 class _Collector:
-    def __init__(self, live: ServerStatus) -> None:
-        self._live = live
+    """The metrics of the server, in the form in which prometheus_client asks for them."""
+
+    def __init__(self, status: ServerStatus) -> None:
+        self._status = status
 
     def collect(self) -> Iterator[Metric]:
         yield from self._counters()
         yield from self._histograms()
-        live = self._live
+        status = self._status
         gauges = {
-            "workers": (live.workers, "Worker processes that are alive."),
-            "calls_in_flight": (live.in_flight, "Calls that have begun and not ended, in all workers."),
-            "journal_bytes": (live.journal_bytes, "How much of the journals is not in the tables yet."),
-            "ledger_lag_seconds": (live.ledger_lag_seconds, "How long the oldest of it has waited, at most."),
-            "journal_full": (live.journal_full, "1 when there is no room for new calls."),
-            "database_up": (not live.database_fault, "0 when the shipper cannot write to PostgreSQL."),
-            "shipper_up": (not live.shipper_fault, "0 when the shipper fails of something else."),
-            **{name: (value, "The largest of all workers.") for name, value in live.extra.items()},
+            "workers": (status.workers, "Worker processes that are alive."),
+            "calls_in_flight": (status.in_flight, "Calls that have begun and not ended, in all workers."),
+            "journal_bytes": (status.journal_bytes, "Bytes of the journals that are not in the tables yet."),
+            "ledger_lag_seconds": (
+                status.ledger_lag_seconds,
+                "How long the oldest record of a journal has waited for the tables, at most.",
+            ),
+            "journal_full": (status.journal_full, "1 when the disk has no room for new calls, which are refused."),
+            "database_up": (not status.database_fault, "0 when the shipper cannot write to PostgreSQL."),
+            "shipper_up": (not status.shipper_fault, "0 when the shipper fails for any other reason."),
+            **{name: (value, "The largest value of all workers.") for name, value in status.gauges.items()},
         }
-        if live.upstream != "unknown":
-            gauges["upstream_up"] = (live.upstream == "ok", "0 when the newest call did not get through to upstream.")
+        if status.upstream != "unknown":
+            gauges["upstream_up"] = (status.upstream == "ok", "0 when the newest call did not get through to upstream.")
         for name, (value, meaning) in gauges.items():
             yield GaugeMetricFamily(f"chatproxy_{name}", meaning, value=float(value))
 
@@ -60,9 +65,9 @@ class _Collector:
             for name, labels in COUNTERS.items()
         }
         # What has no labels is there from the start: a rate of what appears at 1 would miss the first one.
-        values = {(name,): 0.0 for name, labels in COUNTERS.items() if not labels} | self._live.counted.values
+        values = {(name,): 0.0 for name, labels in COUNTERS.items() if not labels} | self._status.counted.values
         for (name, *labels), value in sorted(values.items()):
-            if name in families:  # else another version's, which counted before this one
+            if name in families:  # else a counter of another version of this program, which counted before this one
                 families[name].add_metric(labels, value)
         yield from families.values()
 
@@ -71,13 +76,14 @@ class _Collector:
             name: HistogramMetricFamily(f"chatproxy_{name}", MEANINGS[name], labels=("route",)) for name in LATENCIES
         }
         ends = [*map(str, ENDS), "+Inf"]
-        for (name, route), (*counts, total) in sorted(self._live.counted.histograms.items()):
-            families[name].add_metric((route,), list(zip(ends, accumulate(counts), strict=True)), total)
+        for (name, route), (*counts, total) in sorted(self._status.counted.histograms.items()):
+            if name in families and len(counts) == len(ends):  # else of another version, too
+                families[name].add_metric((route,), list(zip(ends, accumulate(counts), strict=True)), total)
         yield from families.values()
 
 
 def render() -> bytes:
-    """The page, in Prometheus's text format."""
+    """Returns the page, in Prometheus's text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(read_status()))
     return generate_latest(registry)

@@ -1,83 +1,95 @@
-"""Owns what is going on right now, across all workers: calls in flight, what waits in journals, who is well."""
+"""The state of the whole server right now, put together from the reports of its workers: calls in flight, bytes that
+wait in journals, and whether database, Redis, upstream and ledger work."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from usage.counters import Sum, counters
 from usage.ledger import ledger
-from usage.live.worker_files import read_worker_reports
+from usage.live.worker_files import WorkerReport, read_worker_reports
 
 
 @dataclass(frozen=True)
 class ServerStatus:
-    """Bytes, seconds and Unix times. `upstream_*_at` are None if that has not happened yet."""
+    """Bytes, seconds and Unix times. `upstream_answered_at` and `upstream_failed_at` are None until it has happened."""
 
     workers: int
-    in_flight: int
-    draining: int
-    journal_bytes: int
+    in_flight: int  # calls
+    draining: int  # workers
+    journal_bytes: int  # not in the tables yet
     ledger_lag_seconds: float
     journal_full: bool
-    database_fault: str
-    shipper_fault: str
+    database_fault: str  # the name of the error; empty while all is well
+    shipper_fault: str  # likewise
     upstream_answered_at: float | None
     upstream_failed_at: float | None
     counted: Sum
-    extra: dict[str, float]
+    gauges: dict[str, float]  # of each gauge the largest value of all workers
 
     @property
     def redis_away_seconds(self) -> float | None:
-        """0 when it is there for all workers; None when there is to be none."""
-        return self.extra.get("redis_away_seconds")
+        """The longest time that any worker has been without Redis; 0 if none is, None if Redis is not configured."""
+        return self.gauges.get("redis_away_seconds")
 
     @property
     def upstream(self) -> str:
-        """`unknown` before the first call; `unreachable` when the newest call did not get through."""
+        """`unknown` before the first call; `unreachable` when the newest call did not get through; else `ok`."""
         if self.upstream_answered_at is None and self.upstream_failed_at is None:
             return "unknown"
         return "ok" if (self.upstream_answered_at or 0) >= (self.upstream_failed_at or 0) else "unreachable"
 
 
 def read_status() -> ServerStatus:
-    workers = read_worker_reports()
-    alive = workers.alive
+    """Reads the reports of all workers. Fields that a report of another version lacks count as 0."""
+    reports = read_worker_reports()
+    alive = reports.alive
     now = time.time()
-    extra: dict[str, float] = {}
-    for state in alive:
-        for name, value in state["gauges"].items():
-            if value is not None:  # there is none, or it is infinite, which JSON has not: never yet
-                extra[name] = max(extra.get(name, value), value)
     return ServerStatus(
         workers=len(alive),
-        in_flight=sum(state["in_flight"] for state in alive),
-        draining=sum(state["draining"] for state in alive),
-        journal_bytes=sum(state["journal_bytes"] for state in alive),
-        # Before it is shipped, what is written is not in the tables: what has waited longest counts.
-        ledger_lag_seconds=max((max(0.0, now - state["shipped_until"]) for state in alive), default=0.0),
-        journal_full=any(state["journal_full"] for state in alive),
-        database_fault=_first(state["database"] for state in alive),
-        shipper_fault=_first(state["shipper"] for state in alive),
-        upstream_answered_at=_newest(state["upstream_answered_at"] for state in alive),
-        upstream_failed_at=_newest(state["upstream_failed_at"] for state in alive),
-        counted=workers.counted,
-        extra=extra,
+        in_flight=int(sum(_numbers(alive, "in_flight"))),
+        draining=int(sum(_numbers(alive, "draining"))),
+        journal_bytes=int(sum(_numbers(alive, "journal_bytes"))),
+        # What is written to a journal is not in the tables until it is shipped: the longest wait of all counts.
+        ledger_lag_seconds=max((max(0.0, now - moment) for moment in _numbers(alive, "shipped_until")), default=0.0),
+        journal_full=any(_numbers(alive, "journal_full")),
+        database_fault=_first_text(alive, "database"),
+        shipper_fault=_first_text(alive, "shipper"),
+        upstream_answered_at=max(_numbers(alive, "upstream_answered_at"), default=None),
+        upstream_failed_at=max(_numbers(alive, "upstream_failed_at"), default=None),
+        counted=reports.counted,
+        gauges=_largest_gauges(alive),
     )
 
 
-def _first(words: Iterable[str]) -> str:
-    return next(filter(None, words), "")
+def _numbers(reports: Iterable[WorkerReport], name: str) -> Iterator[float]:
+    """The values of a field in all reports that have a number in it; true counts as 1."""
+    for report in reports:
+        value = report.get(name)
+        if isinstance(value, int | float):
+            yield value
 
 
-def _newest(moments: Iterable[float | None]) -> float | None:
-    return max((moment for moment in moments if moment is not None), default=None)
+def _first_text(reports: Iterable[WorkerReport], name: str) -> str:
+    """The first text in this field that is not empty, or an empty one."""
+    texts = (report.get(name) for report in reports)
+    return next((text for text in texts if isinstance(text, str) and text), "")
 
 
-def build_report(*, in_flight: int, draining: bool, gauges: Mapping[str, float | None]) -> dict[str, Any]:
-    """What this worker has to say. `gauges` are others' numbers; of all workers' the largest counts, None does not."""
+def _largest_gauges(reports: Iterable[WorkerReport]) -> dict[str, float]:
+    largest: dict[str, float] = {}
+    for report in reports:
+        gauges = report.get("gauges")
+        for name, value in gauges.items() if isinstance(gauges, dict) else ():
+            if value is not None:  # None: the worker has no such value, or an infinite one, which JSON does not know
+                largest[name] = max(largest.get(name, value), value)
+    return largest
+
+
+def build_report(*, in_flight: int, draining: bool, gauges: Mapping[str, float | None]) -> dict[str, object]:
+    """Returns the state that this worker reports. A gauge that is None is not shown."""
     lag_bytes = ledger.lag_bytes
     return {
         "in_flight": in_flight,

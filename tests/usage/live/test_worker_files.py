@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -15,10 +16,11 @@ import pytest
 from tests.support.ledger.ledgers import call
 from usage import counters as counters_module
 from usage.counters import ENDS, MOST_MODELS, OTHER, Counters, Sum
-from usage.live import worker_files
+from usage.live import metrics, worker_files
+from usage.live.status import read_status
 from usage.live.worker_files import WorkerFile, read_worker_reports
 
-COUNTED = {"values": [["calls", "/openai", "gpt-5", "success", 3]], "histograms": []}
+COUNTED: dict[str, list[list[object]]] = {"values": [["calls", "/openai", "gpt-5", "success", 3]], "histograms": []}
 OTHER_PROCESS = """
 import os, sys, time
 sys.path.insert(0, {root!r})
@@ -40,6 +42,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(worker_files, "directory", lambda: tmp_path / "workers")
     monkeypatch.setattr(counters_module, "counters", Counters())
     monkeypatch.setattr(worker_files, "counters", counters_module.counters)
+    monkeypatch.setattr(WorkerFile, "of_this_process", None)
     return tmp_path / "workers"
 
 
@@ -123,6 +126,28 @@ def test_a_disk_that_takes_nothing_stops_no_worker(directory: Path, monkeypatch:
 
 def test_before_any_worker_has_started_there_is_nothing() -> None:
     assert (read_worker_reports().alive, calls()) == ([], 0)
+
+
+def test_the_report_of_another_version_harms_nobody(directory: Path) -> None:
+    directory.mkdir()
+    report = {
+        "id": "other", "in_flight": 4, "gauges": {"unknown_bytes": 7}, "unknown": [1],
+        "values": [*COUNTED["values"], ["unknown", "/openai", 1]],
+        "histograms": [["unknown_seconds", "/openai", [1, 2.0]], ["upstream_seconds", "/openai", [1, 2.0]]],
+    }  # fmt: skip
+    for name, written in (("other", report), ("oldest", {"id": "oldest"})):
+        (directory / f"{name}.json").write_bytes(orjson.dumps(written))
+    with (directory / "other.lock").open("w") as one, (directory / "oldest.lock").open("w") as another:
+        fcntl.flock(one, fcntl.LOCK_EX)
+        fcntl.flock(another, fcntl.LOCK_EX)
+        status = read_status()
+        page = metrics.render().decode().splitlines()
+
+    assert (status.workers, status.in_flight, status.upstream, status.database_fault) == (2, 4, "unknown", "")
+    assert {"chatproxy_workers 2.0", "chatproxy_calls_in_flight 4.0", "chatproxy_unknown_bytes 7.0"} <= {*page}
+    assert 'chatproxy_calls_total{model="gpt-5",outcome="success",route="/openai"} 3.0' in page
+    assert read_status().workers == 0  # both are dead now, and their files are removed
+    assert sorted(path.name for path in directory.glob("[!.]*")) == ["departed.json"]
 
 
 # Counters

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import UTC, datetime, timedelta
-from html import unescape
 from typing import Any
 
 import pytest
@@ -15,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from tests.support.ledger.ledgers import call
-from tests.support.ledger.pages import DASHBOARD, HOSTILE, make_call, make_failure, text_of
+from tests.support.ledger.pages import DASHBOARD, HOSTILE, charts, make_call, make_failure, tiles
 from usage.counters import Sum
 from usage.live import status as live_module
 from usage.live.status import ServerStatus
@@ -27,7 +25,7 @@ pytestmark = pytest.mark.django_db
 JSON = "/admin/usage/dashboard.json"
 CALM = ServerStatus(
     workers=2, in_flight=7, draining=0, journal_bytes=0, ledger_lag_seconds=0.0, journal_full=False, database_fault="",
-    shipper_fault="", upstream_answered_at=None, upstream_failed_at=None, counted=Sum(), extra={},
+    shipper_fault="", upstream_answered_at=None, upstream_failed_at=None, counted=Sum(), gauges={},
 )  # fmt: skip
 
 
@@ -43,18 +41,6 @@ def known_load() -> None:
     rows += [call(now - timedelta(minutes=5), key_name="other", duration_ms=60_000.0, **failed) for _ in range(2)]
     rows += [call(now - timedelta(minutes=70 + number)) for number in range(5)]
     write_rows(Pricer().priced(rows))
-
-
-def tiles(page: str) -> dict[str, str]:
-    """What each tile says."""
-    found = re.findall(r'data-tile="(\w+)">(.*?)</div>', page, flags=re.S)
-    return {name: text_of(unescape(text)).replace("\u202f", " ").strip() for name, text in found}
-
-
-def charts(page: str) -> dict[str, Any]:
-    found = re.search(r'<script id="charts" type="application/json">(.*?)</script>', page, flags=re.S)
-    assert found
-    return dict(json.loads(found[1]))
 
 
 def test_it_works(admin: Client) -> None:
@@ -173,8 +159,8 @@ def test_a_newcomer_is_told_what_to_do(admin: Client, settings: Any) -> None:
         ({"shipper_fault": "ValueError"}, "stuck (ValueError)", "bad"),
         ({"journal_full": True}, "new calls are refused", "bad"),
         ({}, "Redis not configured", ""),
-        ({"extra": {"redis_away_seconds": 0.0}}, "Redis up", "good"),
-        ({"extra": {"redis_away_seconds": 90.0}}, "Redis away for 1 min 30 s; each worker counts alone", "bad"),
+        ({"gauges": {"redis_away_seconds": 0.0}}, "Redis up", "good"),
+        ({"gauges": {"redis_away_seconds": 90.0}}, "Redis away for 1 min 30 s; each worker counts alone", "bad"),
     ],
     ids=str,
 )
@@ -252,4 +238,4 @@ def test_live_numbers_are_of_all_workers(monkeypatch: pytest.MonkeyPatch) -> Non
     live = live_module.read_status()
 
     assert (live.in_flight, live.journal_bytes, live.database_fault, live.upstream) == (7, 20, "OperationalError", "ok")
-    assert live.extra == {"keyring_age_seconds": 9.0}
+    assert live.gauges == {"keyring_age_seconds": 9.0}
