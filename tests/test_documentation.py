@@ -17,7 +17,7 @@ import chatproxy.urls
 import proxyapi.urls
 from chatproxy import environment
 from chatproxy.management.commands.serve import banner
-from proxyapi.call.gateway_fields import OURS
+from proxyapi.call.gateway_fields import GATEWAY_FIELDS
 from proxyapi.exceptions import ProxyError, Unavailable, UpstreamFailure
 from tests.simulator.server import Simulator
 from tests.support.documentation import (
@@ -166,7 +166,7 @@ def test_the_error_table_is_that_of_the_code() -> None:
 
 def test_the_fields_of_every_call_are_those_taken_out() -> None:
     rows = rows_of("field | type | required | meaning", section("### Fields of every call"))
-    assert {row[0].strip("`") for row in rows} == OURS - {"access_token"}
+    assert {row[0].strip("`") for row in rows} == GATEWAY_FIELDS - {"access_token"}
 
 
 def test_the_table_of_metrics_is_that_of_the_page(gateway: Gateway) -> None:

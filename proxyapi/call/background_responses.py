@@ -21,7 +21,7 @@ from django.db import connection
 from uuid_utils.compat import uuid7
 
 from proxyapi.call.gateway_fields import configured_credentials
-from proxyapi.call.record import own_secrets
+from proxyapi.call.record import configured_secrets
 from proxyapi.exceptions import UpstreamFailure
 from proxyapi.threads import in_own_thread
 from proxyapi.upstream import client
@@ -95,7 +95,7 @@ async def ask(response: PendingResponse) -> None:
     if answer.usage is None and answer.response_status not in TERMINAL_STATUSES:
         return  # no response, but a proxy's page or the like: the next lease asks again
     maker = await in_own_thread(lambda: _maker_of(response))
-    secrets = own_secrets()
+    secrets = configured_secrets()
     row = {
         "incoming_request_id": str(response.request_id),
         **answer_columns(answer, looked.request_id, secrets),

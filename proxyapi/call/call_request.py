@@ -17,7 +17,7 @@ from uuid_utils import uuid7
 
 from proxyapi.bodies import request_encoding
 from proxyapi.call.caller_connection import Receive, Send, connection_of, root_path_of
-from proxyapi.call.request_body import SMALL_BODY_BYTES, RequestBody
+from proxyapi.call.request_body import SMALL_BODY_BYTES, IncomingBody
 from proxyapi.exceptions import ProxyError
 from proxyapi.keys.keyring import Caller
 from proxyapi.limits.limiter import Ticket
@@ -46,8 +46,8 @@ class CallRequest(ASGIRequest):
     """Django's request, its body in memory, with the ids and the clock readings of one call.
 
     `arrived_at` is Unix time; `started` and `received` (the body is complete) are `time.perf_counter()`
-    seconds. `raw_path` and `raw_query` are as they came over the wire. `sent_body` is the body as it came, once a
-    view has asked for it, and `raw_body` what it says: decoded, if it came encoded
+    seconds. `raw_path` and `raw_query` are as they came over the wire. `raw_body` is the body as it came, once a
+    view has asked for it, and `decoded_body` what it says: decoded, if it came encoded
     (`proxyapi.bodies.request_encoding`). `sender_is_known` once a valid key has been seen.
     """
 
@@ -58,16 +58,16 @@ class CallRequest(ASGIRequest):
         self.raw_path: bytes = scope["raw_path"]
         self.raw_query: bytes = scope["query_string"]
         self.raw_headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
-        self.raw_body = self.sent_body = b""
+        self.decoded_body = self.raw_body = b""
         self.sender_is_known = False
         self.send = send
         self.early_stream: EarlyAnswer | None = None  # if the call may ask for a stream
-        self.place = ExitStack()  # what the call occupies until its answer has been sent
+        self.resources = ExitStack()  # what the call occupies until its answer has been sent
         self.route = ""  # the name of the route, as the ledger has it
         self.ticket: Ticket | None = None  # what the limits of its key have counted, if the key has any
         self.connection = connection_of(scope)
         super().__init__(scope, BytesIO())
-        self.incoming_body = RequestBody(
+        self.incoming_body = IncomingBody(
             receive,
             self.connection,
             is_form=self.is_form,
@@ -118,18 +118,18 @@ class CallRequest(ASGIRequest):
         self.META["CONTENT_LENGTH"] = "0"
 
     async def read_body(self, search: KeySearch | None = None) -> None:
-        """Waits for the whole body; `search` and errors as in `RequestBody.read`, and those of `decode`."""
-        self.raw_body = self.sent_body = await self.incoming_body.read(search)
+        """Waits for the whole body; `search` and errors as in `IncomingBody.read`, and those of `decode`."""
+        self.decoded_body = self.raw_body = await self.incoming_body.read(search)
         self.body_received()
-        if self.sent_body and "HTTP_CONTENT_ENCODING" in self.META:
+        if self.raw_body and "HTTP_CONTENT_ENCODING" in self.META:
             await self._decode_body()
-        self._stream = BytesIO(self.raw_body)
-        self.META["CONTENT_LENGTH"] = str(len(self.raw_body))  # a chunked body has none of its own
+        self._stream = BytesIO(self.decoded_body)
+        self.META["CONTENT_LENGTH"] = str(len(self.decoded_body))  # a chunked body has none of its own
 
     async def _decode_body(self) -> None:
         if encoding := request_encoding.encoding_of(self.META):
             try:
-                self.raw_body = await request_encoding.decode(self.sent_body, encoding, self.incoming_body.limit)
+                self.decoded_body = await request_encoding.decode(self.raw_body, encoding, self.incoming_body.limit)
             except request_encoding.TooLarge:
                 raise self.incoming_body.too_large("The request body, decoded,") from None
 

@@ -21,21 +21,21 @@ from proxyapi.exceptions import BadRequest, UpstreamKeyMissing
 from proxyapi.keys.keyring import Caller
 from proxyapi.upstream.client import Credentials
 
-OURS = frozenset({"security_key", "openai_api_key", "project", "organization", "timeout", "access_token"})
+GATEWAY_FIELDS = frozenset({"security_key", "openai_api_key", "project", "organization", "timeout", "access_token"})
 QUERY_SECRETS = frozenset({"security_key", "access_token", "openai_api_key"})
 PLAIN_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?(e[+-]?[0-9]{1,3})?", re.ASCII | re.IGNORECASE)
 # Long enough for any token; it is kept in caches, and looked for in what the ledger keeps.
-HEADER_VALUE = re.compile(r"[\x21-\x7e]{1,4096}")
+HEADER_TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
 
 
 def upstream_body(data: Mapping[str, Any]) -> dict[str, Any]:
     """The body without our fields."""
-    return {name: value for name, value in data.items() if name not in OURS}
+    return {name: value for name, value in data.items() if name not in GATEWAY_FIELDS}
 
 
 def upstream_query(query: QueryDict) -> str:
     """The query without our fields, in the caller's order, encoded."""
-    pairs = [(name, value) for name, values in query.lists() if name not in OURS for value in values]
+    pairs = [(name, value) for name, values in query.lists() if name not in GATEWAY_FIELDS for value in values]
     return urlencode(pairs)
 
 
@@ -143,6 +143,6 @@ def _header_field(data: Mapping[str, Any], query: QueryDict, name: str) -> str |
     value = _given(data, query, name)
     if value in (None, ""):
         return None
-    if not isinstance(value, str) or not HEADER_VALUE.fullmatch(value):
+    if not isinstance(value, str) or not HEADER_TOKEN.fullmatch(value):
         raise BadRequest(f"Invalid '{name}': expected at most 4096 printable ASCII characters, no spaces.", param=name)
     return value

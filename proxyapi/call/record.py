@@ -49,7 +49,7 @@ class Call:
         self.log_bodies: str = settings.LOG_BODIES
         self.model = ""
         self.stream = False
-        self.secrets = own_secrets()
+        self.secrets = configured_secrets()
         self.new_objects = NewObjects()
         self.form: FormUpload | None = None  # the body, if it passes in pieces
         self.response_body = b""  # or its start
@@ -64,7 +64,7 @@ class Call:
         self.first_chunk_at: float | None = None
         self.reservation: Reservation | None = None  # of its key's budgets
         self.ended = False
-        self.told_status: int | None = None  # of a head that was sent before upstream's
+        self.early_status: int | None = None  # of a head that was sent before upstream's
         self._begun: dict[str, Any] | None = None  # what the journal knows of it since `begin`
         self._kept_bodies: dict[str, str] | None = None  # if they were made beside the event loop
 
@@ -73,7 +73,7 @@ class Call:
         """What the limits of its key have counted; None if the key has no limits."""
         return self.request.ticket
 
-    def let_in(self, caller: Caller) -> None:
+    def identify(self, caller: Caller) -> None:
         """The key is good: it says what the row is called, and what is kept of the bodies."""
         self.key_name, self.tags = caller.name, caller.tags
         self.log_bodies = settings.LOG_BODIES if caller.log_bodies == "inherit" else caller.log_bodies
@@ -93,23 +93,23 @@ class Call:
         except writer.StorageFull:
             raise StorageFull from None
 
-    def sent_with(self, credentials: Credentials) -> None:
+    def use_account(self, credentials: Credentials) -> None:
         """Whose account pays: its key must be in no row, and decides whether we may ask again later."""
         if credentials.api_key not in self.secrets:
             self.secrets = (*self.secrets, credentials.api_key)
         self.pollable = credentials.api_key == settings.OPENAI_API_KEY
 
-    def answered(self, answer: UpstreamAnswer) -> None:
+    def read_head(self, answer: UpstreamAnswer) -> None:
         """Upstream's head is here."""
         if answer.status >= 300:
             self.answer.created = None
         elif (objects := self.answer.created) is not None and objects.is_in_location:
             objects.read_location(answer.passed_headers().get("location", ""))
-            self._own()
+            self._claim_stored_object()
         self.upstream_request_id = answer.request_id
         self.response_type = answer.content_type
 
-    def streams(self) -> None:
+    def expect_stream(self) -> None:
         """The answer is a stream of events: its text is put together as they pass."""
         self.stream = True
         limit = settings.LOG_BODY_BYTES if self.log_bodies != "none" else 0
@@ -123,7 +123,7 @@ class Call:
 
     def _read_parsed(self, answer: dict[str, Any]) -> None:
         self.answer.read_whole(answer)
-        self._own()
+        self._claim_stored_object()
 
     def read_plain(self, body: bytes) -> None:
         """The answer was no stream of events, but this JSON."""
@@ -134,9 +134,9 @@ class Call:
     def read_events(self, events: bytes) -> None:
         """These events of the answer are about to leave."""
         self.answer.read_events(events)
-        self._own()
+        self._claim_stored_object()
 
-    def _own(self) -> None:
+    def _claim_stored_object(self) -> None:
         """What is made is its key's before anybody hears of it."""
         objects = self.answer.created
         if objects is not None and objects.new:
@@ -152,7 +152,7 @@ class Call:
         """Upstream has said all it has to say."""
         self.upstream_ended_at = time.perf_counter()
 
-    def relayed(self, size: int) -> None:
+    def count_sent(self, size: int) -> None:
         """`size` bytes of the answer are on their way to the caller."""
         if self.first_chunk_at is None:
             self.first_chunk_at = time.perf_counter()
@@ -168,7 +168,7 @@ class Call:
         if self.ended or not self.key_name:
             return
         self.ended = True
-        row = self._row(outcome, self.told_status or status) | self.new_objects.columns(self.answer.created)
+        row = self._row(outcome, self.early_status or status) | self.new_objects.columns(self.answer.created)
         if self.log_bodies == "all" or (self.log_bodies == "errors" and outcome != Outcome.SUCCESS):
             row |= self._kept_bodies or self._bodies(min(settings.LOG_BODY_BYTES, MOST_KEPT_AT_ONCE))
         ledger.end(self.request.request_id, row)
@@ -182,13 +182,13 @@ class Call:
         """Makes what is kept of large bodies beside the event loop, shortly before the call ends."""
         limit = settings.LOG_BODY_BYTES
         if limit > MOST_KEPT_AT_ONCE and self.log_bodies != "none":
-            size = max(len(self.request.raw_body), self.response_size, limit)
+            size = max(len(self.request.decoded_body), self.response_size, limit)
             await large_bodies.run_to_the_end(size, self._bodies, limit, then=self._take_bodies)
 
     def _take_bodies(self, bodies: dict[str, str]) -> None:
         self._kept_bodies = bodies
 
-    async def recorded(self) -> None:
+    async def wait_until_recorded(self) -> None:
         """Waits, once the call has ended, until the last byte may leave: its row is safe, its key's counters know."""
         await ledger.durable()
         if self.ticket is not None:
@@ -210,7 +210,7 @@ class Call:
             passed = {name: redact_exact(value, self.secrets) for name, value in passed.items()}
         return passed if self.ticket is None else limit_headers.tightened(passed, self.ticket.standings)
 
-    def shown(self, body: bytes) -> bytes:
+    def redacted(self, body: bytes) -> bytes:
         """An error of upstream's as its caller may see it: upstream may quote the key that it was called with."""
         return redact_answer(body, self.secrets)
 
@@ -287,13 +287,13 @@ class Call:
     def _asked(self, limit: int, secrets: tuple[str, ...]) -> str:
         if self.form is not None:
             return form_excerpt(self.form.parts, limit, secrets)
-        return body_excerpt(self.request.raw_body, str(self.request.META.get("CONTENT_TYPE", "")), limit, secrets)
+        return body_excerpt(self.request.decoded_body, str(self.request.META.get("CONTENT_TYPE", "")), limit, secrets)
 
     def _asked_size(self) -> int:
         """Returns about how many bytes of text the request has, for an estimate of its input tokens."""
         if self.form is not None:
             return text_size_of_parts(self.form.parts)
-        return text_size(self.request.raw_body, str(self.request.META.get("CONTENT_TYPE", "")))
+        return text_size(self.request.decoded_body, str(self.request.META.get("CONTENT_TYPE", "")))
 
     def _timings(self) -> dict[str, float | None]:
         now = time.perf_counter()
@@ -313,7 +313,7 @@ def _ms(seconds: float) -> float:
     return round(seconds * 1000, 3)
 
 
-def own_secrets() -> tuple[str, ...]:
+def configured_secrets() -> tuple[str, ...]:
     """The configured secrets: they must be in no row, and in no error that a caller sees."""
     return tuple(filter(None, (settings.SECURITY_KEY, settings.ACCESS_TOKEN, settings.OPENAI_API_KEY)))
 

@@ -20,7 +20,7 @@ from proxyapi.strangers.body_memory import stranger_budget
 from proxyapi.strangers.key_search import KeySearch
 
 # Of a form that is kept in memory: its fields and part headers, beside the one file that MAX_UPLOAD_BYTES allows.
-FORM_ALLOWANCE = 1024 * 1024
+FORM_ALLOWANCE_BYTES = 1024 * 1024
 # A body that need not have more in it than a key.
 SMALL_BODY_BYTES = 64 * 1024
 # A key is looked for whenever so many bytes have come, and at the body's end. Before the first look no body is refused.
@@ -28,16 +28,16 @@ SEARCHED_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
-class LeastSpeed:
+class MinimumSpeed:
     """In every `seconds`, `size` bytes have to come, or what is left of the body."""
 
     size: int
     seconds: float
 
 
-STRANGER_STARTS = LeastSpeed(SEARCHED_BYTES, 30.0)
-STRANGER_GOES_ON = LeastSpeed(15 * 16 * 1024, 15.0)  # 16 KiB a second
-CALLER = LeastSpeed(64 * 1024, 60.0)  # about 1 KiB a second
+STRANGER_START_SPEED = MinimumSpeed(SEARCHED_BYTES, 30.0)
+STRANGER_SPEED = MinimumSpeed(15 * 16 * 1024, 15.0)  # 16 KiB a second
+CALLER_SPEED = MinimumSpeed(64 * 1024, 60.0)  # about 1 KiB a second
 
 
 class BodyClock:
@@ -49,19 +49,19 @@ class BodyClock:
         self._last_moment = self._loop.time() + settings.REQUEST_TIMEOUT
         self._wanted = 0
 
-    def demand(self, speed: LeastSpeed, received: int) -> None:
+    def demand(self, speed: MinimumSpeed, received: int) -> None:
         """From now on the body has to be as fast as `speed`; `received` bytes are here already."""
         self._wanted = received + speed.size
         if not capacity.draining:  # a drain has set a shorter time
             self._timeout.reschedule(min(self._last_moment, self._loop.time() + speed.seconds))
 
-    def tick(self, speed: LeastSpeed, received: int) -> None:
+    def tick(self, speed: MinimumSpeed, received: int) -> None:
         """Starts the next period if what this one demanded has come."""
         if received >= self._wanted:
             self.demand(speed, received)
 
 
-class RequestBody:
+class IncomingBody:
     """The body of one request. `size` is how much of it has come, `complete` whether that is all, `limit` its cap."""
 
     def __init__(
@@ -74,7 +74,7 @@ class RequestBody:
         self._receive = receive
         self._connection = connection
         self._client_address = client_address
-        self.limit = settings.MAX_UPLOAD_BYTES + FORM_ALLOWANCE if is_form else settings.MAX_BODY_BYTES
+        self.limit = settings.MAX_UPLOAD_BYTES + FORM_ALLOWANCE_BYTES if is_form else settings.MAX_BODY_BYTES
         self._setting = "MAX_UPLOAD_BYTES" if is_form else "MAX_BODY_BYTES"
         self._call = asyncio.current_task()
 
@@ -83,7 +83,7 @@ class RequestBody:
         if limit < self.limit:
             self.limit, self._setting = limit, ""
 
-    def take_large_form(self) -> None:
+    def allow_large_form(self) -> None:
         """Raises the cap to that of a form which is not kept in memory."""
         self.limit, self._setting = settings.MAX_FORM_BYTES, "MAX_FORM_BYTES"
 
@@ -116,23 +116,23 @@ class RequestBody:
                 with capacity.receiving(timeout):
                     if search is not None:
                         await self._read_until_known(search, pieces, clock)
-                    clock.demand(CALLER, self.size)
+                    clock.demand(CALLER_SPEED, self.size)
                     async for piece in self.pieces():
                         pieces.append(piece)
-                        clock.tick(CALLER, self.size)
+                        clock.tick(CALLER_SPEED, self.size)
         except TimeoutError:
             raise (ShuttingDown() if capacity.draining else RequestTimeout()) from None
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _read_until_known(self, search: KeySearch, pieces: list[bytes], clock: BodyClock) -> None:
         """Appends to `pieces` what comes until `search` finds a key; raises as `read`."""
-        clock.demand(STRANGER_STARTS, 0)
+        clock.demand(STRANGER_START_SPEED, 0)
         unsearched = bytearray()  # many small pieces would take more memory than is counted
         with stranger_budget.share(self._client_address) as share:
             async for piece in self.pieces():
                 unsearched += piece
                 share.add(len(piece))
-                clock.tick(STRANGER_GOES_ON, self.size)
+                clock.tick(STRANGER_SPEED, self.size)
                 if len(unsearched) >= SEARCHED_BYTES:
                     pieces.append(bytes(unsearched))
                     unsearched.clear()
@@ -153,7 +153,7 @@ class RequestBody:
                 yield piece
 
     async def pieces_in_time(self) -> AsyncIterator[bytes]:
-        """As `pieces`, for a body that passes on as it arrives: its caller has to send at the speed of `CALLER`.
+        """As `pieces`, for a body that passes on as it arrives: its caller has to send at the speed of `CALLER_SPEED`.
 
         Only the time counts in which the caller is waited for: upstream may be slow in taking what is here.
 
@@ -162,7 +162,7 @@ class RequestBody:
         """
         loop = asyncio.get_running_loop()
         self.check_announced()
-        seconds, wanted = CALLER.seconds, self.size + CALLER.size
+        seconds, wanted = CALLER_SPEED.seconds, self.size + CALLER_SPEED.size
         while not self.complete:
             began = loop.time()
             try:
@@ -172,7 +172,7 @@ class RequestBody:
                 raise RequestTimeout from None
             seconds -= loop.time() - began
             if self.size >= wanted:
-                seconds, wanted = CALLER.seconds, self.size + CALLER.size
+                seconds, wanted = CALLER_SPEED.seconds, self.size + CALLER_SPEED.size
             if piece:
                 yield piece
 

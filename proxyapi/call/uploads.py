@@ -15,7 +15,7 @@ from django.conf import settings
 
 from proxyapi.bodies.form_reader import FormReader
 from proxyapi.bodies.request_encoding import BodyDecoder, TooLarge
-from proxyapi.call.request_body import RequestBody
+from proxyapi.call.request_body import IncomingBody
 from proxyapi.exceptions import BadForm, BodyTooLarge
 from proxyapi.limits.cost_ceiling import Form
 from usage.kept_bodies.excerpts import PartExcerpt
@@ -32,7 +32,7 @@ class FormUpload:
 
     def __init__(
         self,
-        body: RequestBody,
+        body: IncomingBody,
         headers: Iterable[tuple[bytes, bytes]],
         check: Callable[[FormUpload], Awaitable[None]],
         encoding: str = "",
@@ -67,7 +67,7 @@ class FormUpload:
     async def pieces(self) -> AsyncIterator[bytes]:
         """The form's bytes, as they may go up.
 
-        Raises `BadForm`, `BodyTooLarge` for a file, and what `check` and `RequestBody.pieces_in_time` raise.
+        Raises `BadForm`, `BodyTooLarge` for a file, and what `check` and `IncomingBody.pieces_in_time` raise.
         """
         if self._encoding:
             async for piece in self._encoded_pieces():

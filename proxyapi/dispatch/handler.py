@@ -33,7 +33,7 @@ from proxyapi.streams.sending import EventStream
 logger = logging.getLogger(__name__)
 
 NO_BODY_STATUSES = {204, 304}
-NO_CLOCK = nullcontext()
+NO_TIMEOUT = nullcontext()
 # Paths as long as this are looked up once.
 LONGEST_KEPT_PATH = 200
 
@@ -49,7 +49,7 @@ class CallHandler:
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         request = CallRequest(scope, receive, send)
         request.resolver_match = self._resolve(request.path_info)
-        with request.place:
+        with request.resources:
             await self._exchange(request, send)
 
     def _resolve(self, path: str) -> ResolverMatch:
@@ -135,7 +135,7 @@ class CallHandler:
     def _patience(self, request: CallRequest) -> AbstractAsyncContextManager[object]:
         """A clock costs a thirtieth of a call; only behind an answer that its caller does not take is there a wait."""
         waits = not request.connection.takes_bytes or request.method == "HEAD"
-        return asyncio.timeout(settings.REQUEST_TIMEOUT) if waits else NO_CLOCK
+        return asyncio.timeout(settings.REQUEST_TIMEOUT) if waits else NO_TIMEOUT
 
 
 async def call_view(request: HttpRequest) -> HttpResponseBase:

@@ -12,7 +12,7 @@ from proxyapi.call.call_request import ProxyRequest
 from proxyapi.exceptions import RateLimited
 from proxyapi.limits.limiter import limiter
 
-SECONDS_BETWEEN_CALLS = 10
+PAGE_INTERVAL_SECONDS = 10
 
 
 class Throttle(BaseThrottle):
@@ -29,13 +29,18 @@ class KeyLimits(Throttle):
     async def check(self, request: ProxyRequest, view: APIView) -> None:
         if request.caller.is_limited:
             call = request.call_request
-            call.ticket = await limiter.admit(request.caller, call.request_id, call.place)
+            call.ticket = await limiter.admit(request.caller, call.request_id, call.resources)
 
 
-class OncePerTenSeconds(Throttle):
-    """Per page; per process unless counters are shared. A refused call does not push the next one back."""
+class PageThrottle(Throttle):
+    """Lets one request to a page go on in `PAGE_INTERVAL_SECONDS`, whoever sends it.
+
+    Each process counts its own requests unless `REDIS_URL` is set. A refused request does not start the interval anew.
+    """
 
     async def check(self, request: ProxyRequest, view: APIView) -> None:
-        if remaining := await limiter.pace(type(view).__name__, SECONDS_BETWEEN_CALLS):
+        if remaining := await limiter.pace(type(view).__name__, PAGE_INTERVAL_SECONDS):
             seconds = math.ceil(remaining)
-            raise RateLimited(f"Once in ten seconds; try again in {seconds} s.", retry_after=seconds)
+            raise RateLimited(
+                f"Once in {PAGE_INTERVAL_SECONDS} seconds; try again in {seconds} s.", retry_after=seconds
+            )

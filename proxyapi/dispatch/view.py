@@ -47,7 +47,7 @@ from proxyapi.exceptions import (
     from_framework,
     render,
 )
-from proxyapi.keys.keyring import UNLIMITED
+from proxyapi.keys.keyring import UNLIMITED, Caller
 from proxyapi.limits import budgets
 from proxyapi.limits.budgets import Reservation
 from proxyapi.limits.cost_ceiling import Document, Form
@@ -68,7 +68,7 @@ logger = logging.getLogger(__name__)
 NEGOTIATOR = DefaultContentNegotiation()  # it chooses the parser, and knows nothing of a request
 
 
-class TakesBody(Enum):
+class BodyUse(Enum):
     """How much of a request's body a view reads."""
 
     NONE = auto()  # it answers as if there were none
@@ -81,8 +81,8 @@ class ProxyView(APIView):
 
     parser_classes: tuple[type[BaseParser], ...] = (JSONObjectParser,)
     authentication_classes: tuple[type[BaseAuthentication], ...] = ()
-    # A view that takes a body parses it, so only callers with a key may send one: see `take_body`.
-    takes_body: ClassVar[TakesBody] = TakesBody.NONE
+    # A view that takes a body parses it, so only callers with a key may send one: see `receive_body`.
+    body_use: ClassVar[BodyUse] = BodyUse.NONE
     # Whether a request of this view counts against MAX_PARALLEL_REQUESTS.
     takes_capacity: ClassVar[bool] = False
 
@@ -100,7 +100,7 @@ class ProxyView(APIView):
         try:
             return await self._handle(proxy_request, **kwargs)
         except (asyncio.CancelledError, CallerGone):
-            self.abandoned()
+            self.on_departure()
             raise
         except Exception as fault:  # the border: whatever went wrong becomes an answer
             return self._refusal(fault, request)
@@ -118,7 +118,7 @@ class ProxyView(APIView):
             error = refusal_pace.refuse(error, request.META.get("REMOTE_ADDR", ""))
         if error.outcome == Outcome.REJECTED:
             counters.count_refusal(error.code)
-        self.refused(error)
+        self.on_error(error)
         return render(error, request)
 
     async def _handle(self, request: ProxyRequest, **kwargs: Any) -> HttpResponseBase:
@@ -136,13 +136,13 @@ class ProxyView(APIView):
         """Takes the body, if the view reads one, and lets the caller in; or raises why not."""
         if self.takes_capacity:
             capacity.check_room()  # said before the body is sent; a stranger takes no place
-        if self.takes_body is TakesBody.NONE:
+        if self.body_use is BodyUse.NONE:
             request.call_request.leave_body()
-            await self.let_in(request)
+            await self.authorize(request)
         else:
-            await self.take_body(request)
+            await self.receive_body(request)
 
-    async def take_body(self, request: ProxyRequest) -> None:
+    async def receive_body(self, request: ProxyRequest) -> None:
         """Receives and parses the body for whoever shows a valid key in a header, the query or the body.
 
         A key that is not in the body is counted before the body is parsed: one that is over its limits costs no more.
@@ -153,7 +153,7 @@ class ProxyView(APIView):
         is_usual = content_type == self.parser_classes[0].media_type  # nearly always; DRF compares with more effort
         if not is_usual and call.announces_body and NEGOTIATOR.select_parser(request, request.parsers or ()) is None:
             raise UnsupportedMediaType(f'Unsupported media type "{content_type}" in request.')
-        if self.takes_body is TakesBody.SMALL:
+        if self.body_use is BodyUse.SMALL:
             call.incoming_body.restrict(SMALL_BODY_BYTES)
         caller = caller_without_body(request)
         if caller is not None:
@@ -166,7 +166,7 @@ class ProxyView(APIView):
             await self.check_policies(request)
         await self.parse(request)
         if caller is None or names_another_key(request, caller):
-            await self.let_in(request)
+            await self.authorize(request)
 
     def perform_authentication(self, request: Request) -> None:
         """DRF's, without its answers for nobody: an authenticator of ours says who it is, or raises."""
@@ -174,29 +174,29 @@ class ProxyView(APIView):
             request.user, request.auth = cast(tuple[Any, None], authenticator.authenticate(request))
             cast(ProxyRequest, request).call_request.know_sender()
 
-    async def let_in(self, request: ProxyRequest) -> None:
+    async def authorize(self, request: ProxyRequest) -> None:
         """Finds out whose call it is, and what that key may do; or raises why not."""
         self.perform_authentication(request)
         await self.check_policies(request)
 
     async def check_policies(self, request: ProxyRequest) -> None:
         """DRF's policies, in memory; only what processes share is waited for, and only if the key is counted."""
-        self.authenticated(request)
+        self.on_authenticated(request)
         self.check_permissions(request)
         for throttle in cast(list[Throttle], self.get_throttles()):
             await throttle.check(request, self)
 
     async def parse(self, request: ProxyRequest) -> None:
         """Reads the body into `request.data`; a large one beside the event loop."""
-        await large_bodies.run(len(request.call_request.raw_body), lambda: request.data)
+        await large_bodies.run(len(request.call_request.decoded_body), lambda: request.data)
 
-    def authenticated(self, request: ProxyRequest) -> None:
+    def on_authenticated(self, request: ProxyRequest) -> None:
         """The key is good."""
 
-    def refused(self, error: ProxyError) -> None:
+    def on_error(self, error: ProxyError) -> None:
         """The request gets an error of ours."""
 
-    def abandoned(self) -> None:
+    def on_departure(self) -> None:
         """The caller left before there was an answer."""
 
 
@@ -215,16 +215,21 @@ class CallView(ProxyView):
         call_request.route = self.route
         self.call = Call(call_request)
 
-    def authenticated(self, request: ProxyRequest) -> None:
-        has_place = bool(self.call.key_name)  # a key in the body may follow another one in a header
-        self.call.let_in(request.caller)
-        if not has_place:
-            request.call_request.place.enter_context(capacity.slot())
+    @property
+    def caller(self) -> Caller:
+        """The key that makes the call."""
+        return cast(ProxyRequest, self.request).caller
 
-    def refused(self, error: ProxyError) -> None:
+    def on_authenticated(self, request: ProxyRequest) -> None:
+        has_slot = bool(self.call.key_name)  # a key in the body may follow another one in a header
+        self.call.identify(request.caller)
+        if not has_slot:
+            request.call_request.resources.enter_context(capacity.slot())
+
+    def on_error(self, error: ProxyError) -> None:
         self.call.fail(error, status=error.status_code)
 
-    def abandoned(self) -> None:
+    def on_departure(self) -> None:
         self.call.end(Outcome.CLIENT_CANCELLED, None)
 
     async def forward(
@@ -266,11 +271,11 @@ class CallView(ProxyView):
         await self.check_models(request)
         if request.content is not None and request.body is None:
             raise TypeError("a request with content says what is in it, for its objects' owners to be checked")
-        access = await object_access.check(request, cast(ProxyRequest, self.request).caller)
+        access = await object_access.check(request, self.caller)
         self.call.answer.created = access.made
         self.call.new_objects.exclude(access.named)
         loops.check_key(request.credentials.api_key)
-        self.call.sent_with(request.credentials)
+        self.call.use_account(request.credentials)
         if request.upload is None:
             await self.reserve(request.method, request.path, priced_body(request))
         self.call.begin()
@@ -280,7 +285,7 @@ class CallView(ProxyView):
     async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
         """The head of upstream's answer to a call that is in the ledger."""
         answer = await client.send(request)
-        self.call.answered(answer)
+        self.call.read_head(answer)
         return answer
 
     async def check_models(self, request: UpstreamRequest) -> None:
@@ -288,7 +293,7 @@ class CallView(ProxyView):
 
         Raises what `policy.check_models` raises.
         """
-        caller = cast(ProxyRequest, self.request).caller
+        caller = self.caller
         if caller.allowed_models and request.upload is None:
             named = await large_bodies.run(
                 request.text_size, model_places.in_request, request.body, request.form_texts, request.query
@@ -304,7 +309,7 @@ class CallView(ProxyView):
         Raises:
             BudgetExceeded, BudgetUnavailable, ModelNotPriced, RouteNotAllowed: nothing may go upstream.
         """
-        call, caller = self.call.request, cast(ProxyRequest, self.request).caller
+        call, caller = self.call.request, self.caller
         if caller.budgets == UNLIMITED:
             return
         dollars = await budgets.highest_cost_of(method, path, body)
@@ -333,15 +338,15 @@ class CallView(ProxyView):
         if answer.status == 200:
             body = await large_bodies.run(len(body), rewrite, body)
         if answer.status >= 300 or self.call.answer.error is not None:
-            body = await large_bodies.run(len(body), self.call.shown, body)
+            body = await large_bodies.run(len(body), self.call.redacted, body)
         await self.call.keep_bodies()
-        self.call.relayed(0 if self.request.method == "HEAD" else len(body))
+        self.call.count_sent(0 if self.request.method == "HEAD" else len(body))
         self.call.end(self.outcome(answer.status), answer.status)
         headers = self.call.headers_down(answer)
         response = HttpResponse(body, status=answer.status, headers=headers)
         if "content-type" not in headers:
             del response["content-type"]  # upstream's, or none
-        await self.call.recorded()
+        await self.call.wait_until_recorded()
         return response
 
     def outcome(self, status: int) -> Outcome:

@@ -17,16 +17,16 @@ from typing import Any
 from proxyapi.bodies import large_bodies
 from proxyapi.exceptions import BudgetExceeded, BudgetUnavailable, ModelNotPriced
 from proxyapi.keys.keyring import Budgets, Caller
-from proxyapi.limits.cost_ceiling import Ceiling, Document, Form, ceiling_of
+from proxyapi.limits.cost_ceiling import CostCeiling, Document, Form, ceiling_of
 from usage.answers.reader import UNFINISHED_STATUSES
 from usage.ledger import ledger
 from usage.money.prices import highest_cost, price_call
 from usage.money.reservations import Away, Standing, Wanted, reservations
 
-ALLOWED_PART = Decimal("0.05")
-ALLOWED_CALLS = 20
-TOTAL_SECONDS = 86_400  # a budget for ever does not end; somebody may raise it
-HELD_SECONDS = 5  # calls in flight end, and cost less than they could have
+OUTAGE_PART = Decimal("0.05")
+OUTAGE_CALLS = 20
+RETRY_AFTER_TOTAL_SECONDS = 86_400  # a budget for ever does not end; somebody may raise it
+RETRY_AFTER_HELD_SECONDS = 5  # calls in flight end, and cost less than they could have
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Allowances:
             self._outage = reservations.outages
             self._used.clear()
         spent, calls = self._used.get(caller.name, (Decimal(0), 0))
-        if spent + dollars > ALLOWED_PART * (caller.budgets.tightest or 0) or calls >= ALLOWED_CALLS:
+        if spent + dollars > OUTAGE_PART * (caller.budgets.tightest or 0) or calls >= OUTAGE_CALLS:
             raise BudgetUnavailable
         self._used[caller.name] = (spent + dollars, calls + 1)
 
@@ -96,7 +96,7 @@ async def reserve(reservation: Reservation, day: date, caller: Caller, dollars: 
         raise refusal(budgets, standing, day, dollars)
 
 
-def price_of(ceiling: Ceiling) -> Decimal:
+def price_of(ceiling: CostCeiling) -> Decimal:
     """In dollars.
 
     Raises:
@@ -108,7 +108,7 @@ def price_of(ceiling: Ceiling) -> Decimal:
     costs = []
     for model in ceiling.models:
         for tier in ceiling.tiers:
-            cost = highest_cost(model, tier, now, ceiling.most, own or ())
+            cost = highest_cost(model, tier, now, ceiling.max_usage, own or ())
             if cost is None and own is None:
                 raise BudgetUnavailable
             if cost is None:
@@ -136,7 +136,7 @@ def refusal(budgets: Budgets, standing: Standing, day: date, dollars: Decimal) -
         if amount is not None and standing.spent[span] + standing.held[span] + dollars > amount
     ]
     if not full:  # the call's row is there already: its caller has left
-        return BudgetExceeded("This call has ended.", retry_after=HELD_SECONDS, is_final=True)
+        return BudgetExceeded("This call has ended.", retry_after=RETRY_AFTER_HELD_SECONDS, is_final=True)
     span, amount, spent, held = full[0]
     ends_by_itself = all(spent + dollars <= amount for _, amount, spent, _ in full)
     words = (
@@ -145,7 +145,7 @@ def refusal(budgets: Budgets, standing: Standing, day: date, dollars: Decimal) -
     )
     return BudgetExceeded(
         words,
-        retry_after=HELD_SECONDS if ends_by_itself else seconds_left(span, day),
+        retry_after=RETRY_AFTER_HELD_SECONDS if ends_by_itself else seconds_left(span, day),
         is_final=not ends_by_itself,
     )
 
@@ -153,7 +153,7 @@ def refusal(budgets: Budgets, standing: Standing, day: date, dollars: Decimal) -
 def seconds_left(span: str, day: date) -> int:
     """Until the day, or its month, is over, in UTC; at least one."""
     if span == "total":
-        return TOTAL_SECONDS
+        return RETRY_AFTER_TOTAL_SECONDS
     next_day = day + timedelta(days=1) if span == "day" else (day.replace(day=1) + timedelta(days=32)).replace(day=1)
     ends = datetime.combine(next_day, time.min, UTC)
     return max(1, int((ends - datetime.now(UTC)).total_seconds()) + 1)

@@ -27,7 +27,7 @@ from proxyapi.bodies.json_members import Body, pairs_of
 from proxyapi.bodies.model_places import NamedModels
 from proxyapi.exceptions import RouteNotAllowed
 from proxyapi.routes import Route, find_route
-from usage.money.prices import Most
+from usage.money.prices import MaxUsage
 
 BYTES_PER_TOKEN = 2
 FRAME_TOKENS = 64  # what upstream puts around the text
@@ -74,12 +74,12 @@ SPEECH_IS_NOT_COUNTED = "This key has a budget, and upstream says what speech co
 
 
 @dataclass(frozen=True)
-class Ceiling:
+class CostCeiling:
     """The most of one call, and what its price depends on: the models and the tiers that it may name."""
 
     models: frozenset[str]
     tiers: frozenset[str]
-    most: Most
+    max_usage: MaxUsage
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _is_free(route: Route) -> bool:
     return route.name in FREE or (route.family.name in FREE_FAMILIES and is_known)
 
 
-def ceiling_of(method: str, path: str, body: Document | Form | None) -> Ceiling | None:
+def ceiling_of(method: str, path: str, body: Document | Form | None) -> CostCeiling | None:
     """The ceiling of a call to `path`, which is below upstream's base URL; None: it costs nothing.
 
     Raises:
@@ -126,25 +126,25 @@ def ceiling_of(method: str, path: str, body: Document | Form | None) -> Ceiling 
     route = find_route(path)
     if method != "POST" or (route is not None and _is_free(route)):
         return None
-    asked = Asked(body)
+    work = RequestedWork(body)
     match "" if route is None else route.name:
         case "/v1/chat/completions" | "/v1/responses" | "/v1/responses/compact":
-            most = asked.conversation()
+            max_usage = work.conversation()
         case "/v1/completions":
-            most = asked.completion()
+            max_usage = work.completion()
         case "/v1/embeddings":
-            most = Most(input_tokens=asked.text_tokens)
+            max_usage = MaxUsage(input_tokens=work.text_tokens)
         case "/v1/audio/transcriptions" | "/v1/audio/translations":
-            most = asked.transcription()
+            max_usage = work.transcription()
         case "/v1/audio/speech":
-            if asked.values("stream_format") != ["sse"]:
+            if work.values("stream_format") != ["sse"]:
                 raise RouteNotAllowed(SPEECH_IS_NOT_COUNTED)
-            most = asked.speech()
+            max_usage = work.speech()
         case "/v1/images/generations" | "/v1/images/edits" | "/v1/images/variations":
-            most = asked.images()
+            max_usage = work.images()
         case name:
             raise RouteNotAllowed(f"This key has a budget, and what {name or 'this endpoint'} costs is not counted.")
-    return Ceiling(asked.models, asked.texts("service_tier"), most)
+    return CostCeiling(work.models, work.texts("service_tier"), max_usage)
 
 
 def output_ceiling(model: str) -> int:
@@ -153,7 +153,7 @@ def output_ceiling(model: str) -> int:
     return next((tokens for prefix, tokens in OUTPUT_CEILINGS if f"{name}-".startswith(prefix)), USUAL_OUTPUT_CEILING)
 
 
-class Asked:
+class RequestedWork:
     """A body, and what its members or fields ask for."""
 
     def __init__(self, body: Document | Form | None) -> None:
@@ -192,7 +192,7 @@ class Asked:
         """If all of it is text."""
         return math.ceil(self.size / BYTES_PER_TOKEN) + FRAME_TOKENS
 
-    def conversation(self) -> Most:
+    def conversation(self) -> MaxUsage:
         """A chat completion or a response."""
         parts = list(_dictionaries(self._fields.values()))
         images = [part for part in parts if _is_one_of(part, IMAGE_PARTS)]
@@ -208,7 +208,7 @@ class Asked:
         speaks = any("audio" in modalities for modalities in self.values("modalities") if isinstance(modalities, list))
         heard = {"audio_input"} if sounds else set()
         seen = {"image_input"} if images else set()
-        return Most(
+        return MaxUsage(
             input_tokens=max(self.text_tokens - inline // BYTES_PER_TOKEN, 0)
             + len(images) * (DEAREST_IMAGE_TOKENS if small else IMAGE_TOKENS)
             + _sound_tokens(sum(sounds) * 3 // 4)
@@ -223,36 +223,36 @@ class Asked:
             kinds=frozenset(heard | seen | ({"audio_output"} if speaks else set())),
         )
 
-    def completion(self) -> Most:
+    def completion(self) -> MaxUsage:
         """A completion of the old kind, of one prompt or of several."""
         lists = [prompt for prompt in self.values("prompt") if isinstance(prompt, list)]
         several = [sum(isinstance(one, str | list) for one in prompt) or 1 for prompt in lists]  # else tokens of one
-        return Most(
+        return MaxUsage(
             input_tokens=self.text_tokens,
             output_tokens=max(several, default=1)
             * self.count("n", "best_of", otherwise=1)
             * self.count("max_tokens", otherwise=max(map(output_ceiling, self.models))),
         )
 
-    def transcription(self) -> Most:
+    def transcription(self) -> MaxUsage:
         seconds = math.ceil(sum(self.files) / SOUND_BYTES_PER_SECOND) + 1  # the shortest is billed as one
-        return Most(
+        return MaxUsage(
             input_tokens=self.text_tokens + seconds * SOUND_TOKENS_PER_SECOND,
             output_tokens=seconds * TRANSCRIPT_TOKENS_PER_SECOND + FRAME_TOKENS,
             audio_seconds=seconds,
             kinds=frozenset({"audio_input"}),
         )
 
-    def speech(self) -> Most:
+    def speech(self) -> MaxUsage:
         made = self.size * SPEECH_TOKENS_PER_BYTE
-        return Most(input_tokens=self.text_tokens, output_tokens=made, kinds=frozenset({"audio_output"}))
+        return MaxUsage(input_tokens=self.text_tokens, output_tokens=made, kinds=frozenset({"audio_output"}))
 
-    def images(self) -> Most:
+    def images(self) -> MaxUsage:
         """Made, or made from others."""
         links = [part for part in _dictionaries(self._fields.values()) if "image_url" in part or "file_id" in part]
         inline = sum(len(_inline(link)) for link in links)
         one = MADE_IMAGE_TOKENS + PARTIAL_IMAGE_TOKENS * self.count("partial_images", otherwise=0)
-        return Most(
+        return MaxUsage(
             input_tokens=max(self.text_tokens - inline // BYTES_PER_TOKEN, 0)
             + (len(self.files) + len(links)) * IMAGE_TOKENS,
             output_tokens=self.count("n", otherwise=1) * one,

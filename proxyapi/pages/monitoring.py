@@ -14,7 +14,7 @@ from proxyapi import openapi
 from proxyapi.call.call_request import ProxyRequest
 from proxyapi.call.capacity import capacity
 from proxyapi.dispatch.authentication import AccessTokenAuthentication
-from proxyapi.dispatch.throttling import OncePerTenSeconds
+from proxyapi.dispatch.throttling import PageThrottle
 from proxyapi.dispatch.view import ProxyView
 from proxyapi.pages.page_headers import page, render
 from proxyapi.pages.reports import read_from_database
@@ -26,7 +26,7 @@ class LogView(ProxyView):
     """`GET /log`: the counters and the newest calls, as one plain page."""
 
     authentication_classes = (AccessTokenAuthentication,)
-    throttle_classes = (OncePerTenSeconds,)
+    throttle_classes = (PageThrottle,)
     failed_only: ClassVar[bool] = False
 
     @openapi.log
@@ -58,7 +58,7 @@ class RuntimeView(ProxyView):
     """`GET /debug/runtime`: versions and effective limits; no secret."""
 
     authentication_classes = (AccessTokenAuthentication,)
-    throttle_classes = (OncePerTenSeconds,)
+    throttle_classes = (PageThrottle,)
 
     @openapi.runtime
     async def get(self, request: ProxyRequest) -> HttpResponse:

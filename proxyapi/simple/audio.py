@@ -1,4 +1,4 @@
-"""`POST /openai/audio/transcriptions`: a form up; text, subtitles, JSON or a stream down."""
+"""Serves `POST /openai/audio/transcriptions`: a form up; text, subtitles, JSON or a stream down."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from proxyapi import openapi
 from proxyapi.call import gateway_fields
 from proxyapi.call.call_request import ProxyRequest
 from proxyapi.call.parsers import FormParser
-from proxyapi.dispatch.view import CallView, TakesBody
+from proxyapi.dispatch.view import BodyUse, CallView
 from proxyapi.exceptions import BadRequest
 from proxyapi.streams.relay import ERROR_OBJECT
 from proxyapi.upstream.client import FormPart, UpstreamRequest
@@ -23,7 +23,7 @@ PRINTABLE = re.compile(r"[\x20-\x7e]*")
 
 class TranscriptionsView(CallView):
     route = "/openai/audio/transcriptions"
-    takes_body = TakesBody.WHOLE
+    body_use = BodyUse.WHOLE
     parser_classes = (FormParser,)
 
     async def parse(self, request: ProxyRequest) -> None:
@@ -50,21 +50,30 @@ class TranscriptionsView(CallView):
 
 
 def form_parts(request: ProxyRequest, upload: UploadedFile[bytes], model: str) -> list[FormPart]:
-    """The caller's form without our fields, with its model, in its order; the file last."""
+    """Returns the form for upstream: `model` first, then the caller's fields in their order, the file last.
+
+    The fields of this gateway are left out.
+    """
     texts = [(name, value) for name, values in request.POST.lists() for value in values]
     parts: list[FormPart] = [
         (name, (None, value.encode(), None))
         for name, value in texts
-        if name not in gateway_fields.OURS and name != "model"
+        if name not in gateway_fields.GATEWAY_FIELDS and name != "model"
     ]
     file = (upload.name, upload.read(), content_type(upload))
     return [("model", (None, model.encode(), None)), *parts, ("file", file)]
 
 
 def content_type(upload: UploadedFile[bytes]) -> str | None:
-    """As the caller gave it, parameters too: a browser's recording is `audio/webm;codecs=opus`. None if none."""
+    """Returns the file's content type as the caller gave it, with its parameters; None if there is none.
+
+    A browser's recording is `audio/webm;codecs=opus`.
+
+    Raises:
+        BadRequest: it has control characters.
+    """
     given = [(name, value.decode("utf-8", "replace")) for name, value in (upload.content_type_extra or {}).items()]
-    parameters = [f"{name}={value}" for name, value in given if gateway_fields.HEADER_VALUE.fullmatch(value)]
+    parameters = [f"{name}={value}" for name, value in given if gateway_fields.HEADER_TOKEN.fullmatch(value)]
     joined = "; ".join([upload.content_type or "", *parameters])
     if not PRINTABLE.fullmatch(joined):
         raise BadRequest("Invalid 'file': its content type has control characters.", param="file")

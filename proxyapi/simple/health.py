@@ -8,8 +8,8 @@ from django.http.response import HttpResponseBase
 from proxyapi import openapi
 from proxyapi.call.call_request import ProxyRequest
 from proxyapi.dispatch.authentication import AccessTokenAuthentication
-from proxyapi.dispatch.throttling import OncePerTenSeconds
-from proxyapi.dispatch.view import TakesBody
+from proxyapi.dispatch.throttling import PageThrottle
+from proxyapi.dispatch.view import BodyUse
 from proxyapi.simple import chat_bodies
 from proxyapi.simple.chat import JSONCallView
 
@@ -20,8 +20,8 @@ class HealthView(JSONCallView):
     """`GET /health`: a chat as `/chatgpt` makes it."""
 
     authentication_classes = (AccessTokenAuthentication,)
-    throttle_classes = (OncePerTenSeconds,)
-    takes_body = TakesBody.NONE
+    throttle_classes = (PageThrottle,)
+    body_use = BodyUse.NONE
     route = "/health"
     upstream_path = "/chat/completions"
 

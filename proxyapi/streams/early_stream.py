@@ -75,7 +75,7 @@ class EarlyStream:
         """Nothing is sent that would wait for the caller, so `stop` cuts no message."""
         try:
             self.has_begun = True
-            self._call.told_status = HTTPStatus.OK.value
+            self._call.early_status = HTTPStatus.OK.value
             if request.scope["http_version"] == "1.0":
                 request.connection.answer_until_close()
             await request.send(self._head(request))

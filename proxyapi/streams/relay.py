@@ -40,7 +40,7 @@ class Dialect:
 
     error_event: Callable[[ProxyError, str, bytes], bytes]
     trailer: bytes = b""
-    shown: Callable[[bytes], bytes] = unchanged
+    to_caller: Callable[[bytes], bytes] = unchanged
     # Whether an answer of no events lacks its end. One of some tells by them (`AnswerReader.must_end`).
     must_end: bool = False
 
@@ -117,7 +117,7 @@ class Relay(ABC):
         self._call.upstream_ended()
         self._call.end(Outcome.SUCCESS, self._answer.status)
         self._answer.close()
-        await self._call.recorded()
+        await self._call.wait_until_recorded()
 
     def close(self) -> None:
         """Stops upstream. A call that has not ended by now was left by its caller."""
@@ -156,14 +156,14 @@ class Relay(ABC):
 
     def _sent(self, size: int) -> None:
         self.last_sent = time.perf_counter()
-        self._call.relayed(size)
+        self._call.count_sent(size)
 
     async def _end(self) -> None:
         self._call.upstream_ended()
         await self._call.keep_bodies()
         outcome = Outcome.UPSTREAM_ERROR if self._call.answer.error is not None else Outcome.SUCCESS
         self._call.end(outcome, self._answer.status)
-        await self._call.recorded()
+        await self._call.wait_until_recorded()
 
 
 class EventRelay(Relay):
@@ -171,7 +171,7 @@ class EventRelay(Relay):
 
     def __init__(self, call: Call, answer: UpstreamAnswer, dialect: Dialect) -> None:
         super().__init__(call, answer)
-        call.streams()
+        call.expect_stream()
         call.answer.must_end = dialect.must_end
         self._dialect = dialect
         self._framer = sse.EventFramer()
@@ -189,11 +189,11 @@ class EventRelay(Relay):
     def _read_events(self, events: bytes) -> bytes:
         is_first, self._last_events = not self._last_events, events
         self._call.read_events(events)
-        shown = self._dialect.shown(events)
+        shown = self._dialect.to_caller(events)
         if is_first and self.has_comments:
             shown = shown.removeprefix(BOM)  # it is a mark at the beginning of a stream only
         if b"error" in events or self._call.answer.error is not None:
-            shown = self._call.shown(shown)
+            shown = self._call.redacted(shown)
         self._sent(len(shown))
         return shown
 
@@ -236,7 +236,7 @@ class EventRelay(Relay):
         """A whole JSON answer that upstream called a stream of events."""
         self._call.read_plain(body)
         self._sent(len(body))
-        return body if self._call.answer.error is None else self._call.shown(body)
+        return body if self._call.answer.error is None else self._call.redacted(body)
 
 
 def ends_whole(events: bytes) -> bool:

@@ -19,7 +19,7 @@ from proxyapi.exceptions import CallerGone, InternalError
 from proxyapi.streams.relay import Relay
 
 # What a stream may last beyond its call's deadline: time for our own error event to leave.
-GRACE = 1.0
+GRACE_SECONDS = 1.0
 
 
 class EventStream:
@@ -37,7 +37,7 @@ class EventStream:
         if not self._has_chunks:
             self._connection.answer_until_close()
         try:
-            async with asyncio.timeout_at(relay.deadline + GRACE):
+            async with asyncio.timeout_at(relay.deadline + GRACE_SECONDS):
                 async with self._comments(), aclosing(relay.chunks(self._connection.send_now)) as chunks:
                     if start is not None:
                         await self._send(start)

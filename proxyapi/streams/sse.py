@@ -19,7 +19,7 @@ _BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r")
 _ENDS_OF_EVENTS = (*_BLANK_LINES, b"\n\r", b"\r\r\n")
 _FIRST_DATA_LINE = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|[\r\n])data:([^\r\n]*+)[\r\n]")
 # An event longer than this is let through in pieces rather than held.
-LONGEST_HELD = 1024 * 1024
+MAX_HELD_BYTES = 1024 * 1024
 SEQUENCE_NUMBER = re.compile(rb'"sequence_number":\s*([0-9]{1,18})')
 
 
@@ -47,7 +47,7 @@ class EventFramer:
             end = self._end_by_single_line_ends(chunk)
         if end:
             self.inside_event = False
-        elif len(self._held) > LONGEST_HELD:
+        elif len(self._held) > MAX_HELD_BYTES:
             end = len(self._held) - 2  # what stays may be half of a blank line
             self.inside_event = True
         ready = bytes(self._held[:end])

@@ -68,7 +68,7 @@ class ListPage:
         """The items that the caller may see."""
         return [item for item in self.items if keeps(item[0])]
 
-    def shown(self, kept: Sequence[Item]) -> bytes:
+    def with_items(self, kept: Sequence[Item]) -> bytes:
         """The page with these items only."""
         edits: list[tuple[int, int, str]] = []
         if len(kept) < len(self.items):
@@ -125,7 +125,7 @@ async def own_page(request: UpstreamRequest, answer: UpstreamAnswer, keeps: Keep
             next_answer.close()
             break
         answer = next_answer
-    return answer, await large_bodies.run(len(body), page.shown, kept)
+    return answer, await large_bodies.run(len(body), page.with_items, kept)
 
 
 def _following(request: UpstreamRequest, page: ListPage) -> UpstreamRequest | None:

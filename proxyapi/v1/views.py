@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
 from django.conf import settings
@@ -53,7 +53,7 @@ from proxyapi.v1.list_filter import Keeps, own_page
 from usage.answers.reader import begins_object
 
 # Of a stream for whose usage this gateway has asked, and not the caller: the chunk with it is taken out.
-CHAT_WITHOUT_USAGE = replace(CHAT, shown=injected_usage.take_out)
+CHAT_WITHOUT_USAGE = replace(CHAT, to_caller=injected_usage.take_out)
 # Of the streams of each family of routes; others' are told of errors in `ERROR_OBJECT`.
 DIALECTS = {"responses": RESPONSES, "chat/completions": CHAT, "completions": CHAT}
 
@@ -79,7 +79,7 @@ class PassThroughView(CallView):
     async def admit(self, request: ProxyRequest) -> None:
         """The key is in the head, so a stranger's body is not received at all."""
         capacity.check_room()
-        await self.let_in(request)
+        await self.authorize(request)
 
     @openapi.unlisted
     async def handle(self, request: ProxyRequest, path: str) -> HttpResponseBase:
@@ -101,19 +101,21 @@ class PassThroughView(CallView):
             self.send_form(upstream_request, encoding)
         else:
             await call.read_body()
-            members = await model_policy.read_json(call.raw_body, call.META.get("CONTENT_TYPE", ""))
+            members = await model_policy.read_json(call.decoded_body, call.META.get("CONTENT_TYPE", ""))
             self.read_fields(members, request)
-            upstream_request.content, upstream_request.body = call.sent_body or None, members
+            upstream_request.content, upstream_request.body = call.raw_body or None, members
             if encoding:
-                upstream_request.decoded_size = len(call.raw_body)
+                upstream_request.decoded_size = len(call.decoded_body)
             if route.name == "/v1/chat/completions" and self.call.stream and usage_requests.are_made:
-                asked = await large_bodies.run(len(call.raw_body), injected_usage.ask_in, call.raw_body, members)
+                asked = await large_bodies.run(
+                    len(call.decoded_body), injected_usage.ask_in, call.decoded_body, members
+                )
                 if asked is not None:
                     asking = replace(upstream_request, content=asked, decoded_size=None)
                     if encoding:  # what we have added is not encoded again
                         asking.headers = without_encoding(asking.headers)
-                    return await self.relayed(asking, CHAT_WITHOUT_USAGE, as_it_came=upstream_request)
-        return await self.relayed(upstream_request, dialect)
+                    return await self.relay_answer(asking, CHAT_WITHOUT_USAGE, as_it_came=upstream_request)
+        return await self.relay_answer(upstream_request, dialect)
 
     get = head = post = delete = handle
 
@@ -138,7 +140,7 @@ class PassThroughView(CallView):
     def send_form(self, upstream_request: UpstreamRequest, encoding: str) -> None:
         """The form goes up as it arrives, encoded if it is."""
         call = self.call.request
-        call.incoming_body.take_large_form()
+        call.incoming_body.allow_large_form()
         call.incoming_body.check_announced()  # before upstream hears of it
         self.call.form = upstream_request.upload = FormUpload(
             call.incoming_body, call.raw_headers, self.read_form_fields, encoding
@@ -158,7 +160,7 @@ class PassThroughView(CallView):
         self.call.stream = "true" in map(str.lower, form.field("stream"))
         self.call.request.body_received()
         assert self.found is not None  # noqa: S101  (it is open)
-        caller = cast(ProxyRequest, self.request).caller
+        caller = self.caller
         if caller.allowed_models:
             size = sum(len(part.content) for part in form.parts)
             named = await large_bodies.run(size, lambda: model_places.in_fields(form.fields()))
@@ -167,14 +169,14 @@ class PassThroughView(CallView):
         self.call.new_objects.exclude(await object_access.check_form(form.parts, caller))
         await self.reserve("POST", self.found.path, form.sizes())
 
-    async def relayed(
+    async def relay_answer(
         self, request: UpstreamRequest, dialect: Dialect, as_it_came: UpstreamRequest | None = None
     ) -> HttpResponseBase:
         """The answer to `request`; `as_it_came` is the caller's own request, if usage was asked for in it."""
         answer = await self.ask(request, dialect)
         if as_it_came is not None and answer.status in REFUSALS:
             answer = await self.ask_without_usage(answer, as_it_came)
-        if answer.status < 300 and (keeps := self.list_filter()) is not None:
+        if answer.status < 300 and (keeps := self.listing_filter()) is not None:
             answer, page = await own_page(request, answer, keeps)  # what it cannot read it refuses
             response = await self.whole(answer, lambda _: page)
             del response["link"]  # it may name what this key does not see
@@ -207,11 +209,11 @@ class PassThroughView(CallView):
             usage_requests.give_up()
         return answer
 
-    def list_filter(self) -> Keeps | None:
+    def listing_filter(self) -> Keeps | None:
         """Which items of the answer the caller may see; None if it is no list, or all of it is for the caller."""
         if self.method != "GET":
             return None
-        caller, route = cast(ProxyRequest, self.request).caller, self.found
+        caller, route = self.caller, self.found
         if route is None:
             return None
         if route.name == "/v1/models":

@@ -108,7 +108,7 @@ class _Price:
 
 
 @dataclass(frozen=True)
-class Most:
+class MaxUsage:
     """What one call can consume at most. `kinds`: which of its tokens may be priced apart, besides text."""
 
     input_tokens: int = 0
@@ -118,7 +118,7 @@ class Most:
     kinds: frozenset[str] = frozenset()
 
 
-def highest_cost(model: str, tier: str, at: datetime, most: Most, own_prices: Sequence[OwnPrice]) -> Decimal | None:
+def highest_cost(model: str, tier: str, at: datetime, most: MaxUsage, own_prices: Sequence[OwnPrice]) -> Decimal | None:
     """The most that a call of `most` can cost, in dollars, whatever of it is sound, image or written to a cache.
 
     A tier that is asked for may be answered with the default one. None: there is no price by which the ledger could
@@ -133,7 +133,7 @@ def highest_cost(model: str, tier: str, at: datetime, most: Most, own_prices: Se
     return min(max(known), TOO_MUCH) if len(known) == len(costs) else None
 
 
-def _highest(price: _Price, most: Most) -> Decimal | None:
+def _highest(price: _Price, most: MaxUsage) -> Decimal | None:
     if price.is_free:
         return Decimal(0)
     by_minute = price.per_minute is not None and most.audio_seconds > 0

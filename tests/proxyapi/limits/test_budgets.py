@@ -85,7 +85,7 @@ def most_of(simulator: Simulator) -> Decimal:
     ceiling = ceiling_of(sent.method, sent.path.removeprefix("/v1"), Document(sent.json, len(sent.body)))
     assert ceiling is not None
     (model,), (tier,) = ceiling.models, ceiling.tiers
-    cost = highest_cost(model, tier, datetime.now(UTC), ceiling.most, [])
+    cost = highest_cost(model, tier, datetime.now(UTC), ceiling.max_usage, [])
     assert cost is not None
     return cost
 

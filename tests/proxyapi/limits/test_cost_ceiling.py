@@ -22,7 +22,7 @@ from proxyapi.limits.cost_ceiling import (
     IMAGE_TOKENS,
     SUPPOSED_SEARCHES,
     SUPPOSED_TOKENS,
-    Ceiling,
+    CostCeiling,
     Document,
     Form,
     ceiling_of,
@@ -32,7 +32,7 @@ from proxyapi.upstream.client import Credentials, UpstreamRequest
 from tests.simulator.content.tokens import estimate_chat_prompt_tokens
 from tests.simulator.server import Simulator
 from tests.support.servers.gateway import Gateway
-from usage.money.prices import Most, highest_cost
+from usage.money.prices import MaxUsage, highest_cost
 from usage.own_prices import OwnPrice
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -40,20 +40,20 @@ HI = [{"role": "user", "content": "hi"}]
 IMAGE = "data:image/png;base64," + base64.b64encode(bytes(30_000)).decode()
 
 
-def most_of(path: str, body: dict[str, Any] | Form) -> Most:
+def most_of(path: str, body: dict[str, Any] | Form) -> MaxUsage:
     ceiling = ceiling_of("POST", path, body if isinstance(body, Form) else document(json.dumps(body).encode()))
     assert ceiling is not None
-    return ceiling.most
+    return ceiling.max_usage
 
 
 def document(body: bytes) -> Document:
     return Document(read_object(decode(body)), len(body))
 
 
-def cost(ceiling: Ceiling | None) -> Decimal:
+def cost(ceiling: CostCeiling | None) -> Decimal:
     assert ceiling is not None
     (model,), (tier,) = ceiling.models, ceiling.tiers
-    dollars = highest_cost(model, tier, datetime.now(UTC), ceiling.most, [])
+    dollars = highest_cost(model, tier, datetime.now(UTC), ceiling.max_usage, [])
     assert dollars is not None
     return dollars
 
@@ -84,7 +84,7 @@ def test_the_members_that_have_been_read_are_used() -> None:
 
     assert ceiling is not None
     assert ceiling.models == {"gpt-4o"}
-    assert ceiling.most == Most(input_tokens=500 + FRAME_TOKENS, output_tokens=7)
+    assert ceiling.max_usage == MaxUsage(input_tokens=500 + FRAME_TOKENS, output_tokens=7)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_completion_of_the_old_kind(members: dict[str, Any], outputs: int) -> 
     body = {"model": "gpt-3.5-turbo-instruct", **members}
     size = len(json.dumps(body))
 
-    assert most_of("/completions", body) == Most(-(-size // 2) + FRAME_TOKENS, output_tokens=outputs)
+    assert most_of("/completions", body) == MaxUsage(-(-size // 2) + FRAME_TOKENS, output_tokens=outputs)
 
 
 @pytest.mark.parametrize("path", ["/videos", "/evals/eval_1/runs", "/agents/sessions", "/realtime/client_secrets"])
@@ -126,8 +126,8 @@ def test_every_model_of_a_form_is_priced() -> None:
 def test_it_works() -> None:
     body = json.dumps({"model": "gpt-4o-mini", "messages": HI, "max_completion_tokens": 1000, "n": 2}).encode()
     ceiling = ceiling_of("POST", "/chat/completions", document(body))
-    assert ceiling == Ceiling(
-        frozenset({"gpt-4o-mini"}), frozenset({""}), Most(-(-len(body) // 2) + FRAME_TOKENS, output_tokens=2000)
+    assert ceiling == CostCeiling(
+        frozenset({"gpt-4o-mini"}), frozenset({""}), MaxUsage(-(-len(body) // 2) + FRAME_TOKENS, output_tokens=2000)
     )
     # 0.15 and 0.60 dollars per million: 112 bytes are 56 tokens, and 64
     assert len(body) == 112
@@ -163,15 +163,15 @@ def test_of_names_given_twice_the_dearest_counts() -> None:
     body = b'{"model":"gpt-4o","max_tokens":5,"model":"gpt-4","max_tokens":50,"service_tier":"flex","messages":[]}'
     ceiling = ceiling_of("POST", "/chat/completions", document(body))
     assert ceiling is not None
-    assert (ceiling.models, ceiling.most.output_tokens) == (frozenset({"gpt-4o", "gpt-4"}), 50)
+    assert (ceiling.models, ceiling.max_usage.output_tokens) == (frozenset({"gpt-4o", "gpt-4"}), 50)
     hidden = b'{"model":"gpt-4o","messages":[{"role":"user","content":"' + b"x" * 1000 + b'","content":"x"}]}'
     ceiling = ceiling_of("POST", "/chat/completions", document(hidden))
     assert ceiling is not None
-    assert ceiling.most.input_tokens > 500
+    assert ceiling.max_usage.input_tokens > 500
 
 
 def test_an_inline_image_is_an_image_and_not_its_bytes() -> None:
-    def content(model: str, *parts: dict[str, Any]) -> Most:
+    def content(model: str, *parts: dict[str, Any]) -> MaxUsage:
         return most_of("/chat/completions", {"model": model, "messages": [{"role": "user", "content": list(parts)}]})
 
     inline = {"type": "image_url", "image_url": {"url": IMAGE}}
@@ -242,7 +242,7 @@ def test_what_the_ledger_cannot_count_is_refused(path: str) -> None:
 
 
 def test_a_ceiling_is_of_the_dearest_kind_and_tier() -> None:
-    most = Most(1_000_000, 1_000_000)
+    most = MaxUsage(1_000_000, 1_000_000)
     assert highest_cost("gpt-4o", "", NOW, most, []) == Decimal("12.5")
     assert highest_cost("gpt-4o", "auto", NOW, most, []) == Decimal("12.5")
     later = datetime(2026, 11, 20, tzinfo=UTC)
@@ -254,10 +254,10 @@ def test_a_ceiling_is_of_the_dearest_kind_and_tier() -> None:
     # sound at 32 and 64, text at 2.5 and 10
     kinds = frozenset({"audio_input", "audio_output"})
     assert highest_cost("gpt-audio", "", NOW, most, []) == Decimal("12.5")
-    assert highest_cost("gpt-audio", "", NOW, Most(1_000_000, 1_000_000, kinds=kinds), []) == Decimal(96)
+    assert highest_cost("gpt-audio", "", NOW, MaxUsage(1_000_000, 1_000_000, kinds=kinds), []) == Decimal(96)
     # a long prompt, all of it written to the cache
     assert highest_cost("gpt-6-luna", "", NOW, most, []) == Decimal("0.25") + Decimal("0.75")
-    assert highest_cost("whisper-1", "", NOW, Most(100, 100, audio_seconds=60), []) == Decimal("0.006")
+    assert highest_cost("whisper-1", "", NOW, MaxUsage(100, 100, audio_seconds=60), []) == Decimal("0.006")
     assert highest_cost("tts-1", "", NOW, most, []) is None
     assert highest_cost("omni-moderation-latest", "", NOW, most, []) == 0
     own = OwnPrice("mine*", NOW, input=Decimal(1), output=Decimal(2))
@@ -271,7 +271,7 @@ def test_no_text_has_more_tokens(texts: list[str], plain: bool) -> None:
     body = json.dumps({"model": "gpt-4o", "messages": messages}, ensure_ascii=plain, separators=(",", ":"))
     ceiling = ceiling_of("POST", "/chat/completions", document(body.encode("utf-8", "surrogatepass")))
     assert ceiling is not None
-    assert ceiling.most.input_tokens >= estimate_chat_prompt_tokens(messages)
+    assert ceiling.max_usage.input_tokens >= estimate_chat_prompt_tokens(messages)
 
 
 TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {}}}}

@@ -10,7 +10,7 @@ from django.urls import resolve
 
 from proxyapi import exceptions
 from proxyapi.dispatch.authentication import BearerAuthentication
-from proxyapi.dispatch.view import CallView, ProxyView, TakesBody
+from proxyapi.dispatch.view import BodyUse, CallView, ProxyView
 from proxyapi.exceptions import ProxyError
 from proxyapi.pages.docs import describe_api
 from proxyapi.v1 import openapi
@@ -36,7 +36,7 @@ def takes_other_key(view: View) -> bool:
 
 
 def takes_body(view: View) -> bool:
-    return view.takes_body is not TakesBody.NONE or issubclass(view, PassThroughView)
+    return view.body_use is not BodyUse.NONE or issubclass(view, PassThroughView)
 
 
 def calls_upstream(view: View) -> bool:

@@ -22,8 +22,8 @@ from proxyapi.bodies import json_members
 from proxyapi.call import parsers
 from proxyapi.call import request_body as receiving
 from proxyapi.call.capacity import capacity
-from proxyapi.call.request_body import LeastSpeed
-from proxyapi.dispatch.view import ProxyView, TakesBody
+from proxyapi.call.request_body import MinimumSpeed
+from proxyapi.dispatch.view import BodyUse, ProxyView
 from proxyapi.keys.keyring import Caller, keyring
 from proxyapi.routes import ALL
 from proxyapi.strangers import key_search
@@ -54,7 +54,7 @@ def sample(pattern: URLPattern) -> str:
 def takes_whole_body(path: str) -> bool:
     callback: Any = next(pattern for pattern in urls.urlpatterns if sample(pattern) == path).callback
     view: type[ProxyView] = callback.view_class
-    return view.takes_body is TakesBody.WHOLE
+    return view.body_use is BodyUse.WHOLE
 
 
 API_PATHS = [sample(pattern) for pattern in urls.urlpatterns] + [f"/v1/{family}" for family in ALL]
@@ -133,8 +133,8 @@ def budget(monkeypatch: pytest.MonkeyPatch) -> StrangerBudget:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clocks of a few milliseconds."""
-    monkeypatch.setattr(receiving, "STRANGER_STARTS", LeastSpeed(64 * KIB, 0.01))
-    monkeypatch.setattr(receiving, "STRANGER_GOES_ON", LeastSpeed(64 * KIB, 0.01))
+    monkeypatch.setattr(receiving, "STRANGER_START_SPEED", MinimumSpeed(64 * KIB, 0.01))
+    monkeypatch.setattr(receiving, "STRANGER_SPEED", MinimumSpeed(64 * KIB, 0.01))
     monkeypatch.setattr("chatproxy.pages.django_gate.BODY_SECONDS", 0.01)
 
 

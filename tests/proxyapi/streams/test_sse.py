@@ -16,15 +16,11 @@ from openai.types.responses import ResponseErrorEvent
 from proxyapi.exceptions import UpstreamTimeout, UpstreamUnreachable
 from proxyapi.streams import sse
 from proxyapi.streams.sse import EventFramer
+from tests.support.inputs.pieces import split
 
 ENDS = [b"\n", b"\r\n", b"\r"]
 PIECES = [*ENDS, b"data: {}", b"event: a", b": comment", b"x", "ö✓".encode(), b"\xff", b""]
 streams = st.lists(st.sampled_from(PIECES)).map(b"".join)
-
-
-def split(stream: bytes, places: list[int]) -> list[bytes]:
-    cuts = sorted({place % (len(stream) + 1) for place in places})
-    return [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
 
 
 def fed(framer: EventFramer, chunks: list[bytes]) -> list[bytes]:
@@ -82,7 +78,7 @@ def decoded(stream: bytes) -> list[tuple[str | None, str]]:
     return [(event.event, event.data) for event in SSEDecoder().iter_bytes(iter([stream]))]
 
 
-@pytest.mark.parametrize("size", [sse.LONGEST_HELD + 1, 3 * sse.LONGEST_HELD])
+@pytest.mark.parametrize("size", [sse.MAX_HELD_BYTES + 1, 3 * sse.MAX_HELD_BYTES])
 def test_an_overlong_event_goes_out_in_pieces_and_says_so(size: int) -> None:
     framer = EventFramer()
     event = b"data: " + b"x" * size + b"\n\n"
@@ -99,7 +95,7 @@ def test_an_overlong_event_goes_out_in_pieces_and_says_so(size: int) -> None:
 
 def test_an_overlong_event_whose_blank_line_is_cut_ends_too() -> None:
     framer = EventFramer()
-    ready = framer.feed(b"data: " + b"x" * sse.LONGEST_HELD + b"\n")
+    ready = framer.feed(b"data: " + b"x" * sse.MAX_HELD_BYTES + b"\n")
     assert framer.inside_event
     ready += framer.feed(b"\n")
 

@@ -196,14 +196,14 @@ def test_a_page_is_cut_whatever_its_space(space: str) -> None:
     page = ListPage(body, "application/json; charset=utf-8")
 
     assert [item[0] for item in page.items] == ["a", "b", "c"]
-    assert page.shown(page.items) == body
-    without_c = page.shown(page.kept(lambda one: one != "c"))
+    assert page.with_items(page.items) == body
+    without_c = page.with_items(page.kept(lambda one: one != "c"))
     assert json.loads(without_c) == {"data": [{"id": "a"}, {"id": "b"}], "last_id": "b"}
-    assert json.loads(page.shown(page.kept(lambda one: one == "b"))) == {"data": [{"id": "b"}], "last_id": "b"}
+    assert json.loads(page.with_items(page.kept(lambda one: one == "b"))) == {"data": [{"id": "b"}], "last_id": "b"}
 
 
 def test_an_empty_page_is_a_page() -> None:
-    assert ListPage(b'{"data": [ ]}', "").shown([]) == b'{"data": [ ]}'
+    assert ListPage(b'{"data": [ ]}', "").with_items([]) == b'{"data": [ ]}'
     with pytest.raises(UnreadableList):
         ListPage(b"{}", "")
 
