@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponseBase, StreamingHttpRes
 
 from usage.page_data.error_groups import read_groups
 from usage.page_data.exports import CONTENT_TYPES, export_calls, export_groups
-from usage.page_data.search import read_filters
+from usage.page_data.filters import read_filters
 from usage.pages.access import admin_page, may_see_bodies
 from usage.sums.ranges import range_or_default
 
