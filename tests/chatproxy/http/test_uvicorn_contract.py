@@ -57,7 +57,7 @@ OF_SERVER = {"config", "server_state", "should_exit", "started"}
 WORDS = f"uvicorn {uvicorn.__version__} has changed; read its source, and chatproxy.http.protocol, anew: "
 
 
-async def application(*_: object) -> None: ...
+async def application(_scope: object, _receive: object, _send: object) -> None: ...
 
 
 def config() -> uvicorn.Config:
