@@ -58,6 +58,7 @@ from proxyapi.strangers.key_search import KeySearch
 from proxyapi.strangers.wrong_key_pace import refusal_pace
 from proxyapi.streams.early_stream import EarlyStream
 from proxyapi.streams.relay import Dialect, EventRelay, RelayResponse
+from proxyapi.streams.response_head import set_passed_headers
 from proxyapi.upstream import client, loops
 from proxyapi.upstream.client import UpstreamAnswer, UpstreamRequest
 from usage.answers.event_stream import begins_stream
@@ -345,10 +346,8 @@ class CallView(ProxyView):
         await self.call.keep_bodies()
         self.call.count_sent(0 if self.request.method == "HEAD" else len(body))
         self.call.end(self.outcome(answer.status), answer.status)
-        headers = self.call.headers_down(answer)
-        response = HttpResponse(body, status=answer.status, headers=headers)
-        if "content-type" not in headers:
-            del response["content-type"]  # upstream's, or none
+        response = HttpResponse(body, status=answer.status)
+        set_passed_headers(response, self.call.headers_down(answer))  # its content type is upstream's, or none
         await self.call.wait_until_recorded()
         return response
 

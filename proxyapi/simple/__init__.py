@@ -1,7 +1,7 @@
-"""The simple API: `/openai`, `/chatgpt`, `/openai2`, transcriptions, embeddings. The key may be in the body.
+"""Serves the simple API: `/openai`, `/chatgpt`, `/openai2`, transcriptions, embeddings. The key may be in the body.
 
-One small class for each endpoint: `chat`, `responses`, `audio`. `chat_bodies` makes the two bodies of `chat` that are
-not OpenAI's own. The fields that are this gateway's are in `proxyapi.call.gateway_fields`.
+There is one small class for each endpoint: `chat`, `responses`, `audio`, `health`. `chat_bodies` makes the bodies of
+`chat` that are not OpenAI's own. The fields of a request that are this gateway's are in `proxyapi.call.gateway_fields`.
 
 Imports `proxyapi.dispatch` and below, not `v1`.
 """

@@ -1,4 +1,4 @@
-"""`POST /openai/audio/transcriptions`: a form up; text, subtitles, JSON or a stream down."""
+"""Serves `POST /openai/audio/transcriptions`: a form up; text, subtitles, JSON or a stream down."""
 
 from __future__ import annotations
 
@@ -50,7 +50,10 @@ class TranscriptionsView(CallView):
 
 
 def form_parts(request: ProxyRequest, upload: UploadedFile[bytes], model: str) -> list[FormPart]:
-    """The caller's form without our fields, with its model, in its order; the file last."""
+    """Returns the form for upstream: `model` first, then the caller's fields in their order, the file last.
+
+    The fields of this gateway are left out.
+    """
     texts = [(name, value) for name, values in request.POST.lists() for value in values]
     parts: list[FormPart] = [
         (name, (None, value.encode(), None))
@@ -62,7 +65,13 @@ def form_parts(request: ProxyRequest, upload: UploadedFile[bytes], model: str) -
 
 
 def content_type(upload: UploadedFile[bytes]) -> str | None:
-    """As the caller gave it, parameters too: a browser's recording is `audio/webm;codecs=opus`. None if none."""
+    """Returns the file's content type as the caller gave it, with its parameters; None if there is none.
+
+    A browser's recording is `audio/webm;codecs=opus`.
+
+    Raises:
+        BadRequest: it has control characters.
+    """
     given = [(name, value.decode("utf-8", "replace")) for name, value in (upload.content_type_extra or {}).items()]
     parameters = [f"{name}={value}" for name, value in given if gateway_fields.HEADER_TOKEN.fullmatch(value)]
     joined = "; ".join([upload.content_type or "", *parameters])

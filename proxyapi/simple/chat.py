@@ -1,8 +1,8 @@
-"""`POST /openai`, `POST /chatgpt` and `POST /embeddings`: one JSON body up, one down."""
+"""Serves `POST /openai`, `POST /chatgpt` and `POST /embeddings`: one JSON body up, one down."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.http.response import HttpResponseBase
 
@@ -19,12 +19,13 @@ DEFAULT_EMBEDDING_MODEL = "text-embedding-3-large"
 
 
 class JSONCallView(CallView):
-    """A call whose upstream body is a JSON object made from the caller's."""
+    """A call whose body for upstream is a JSON object, made from the caller's."""
 
     body_use = BodyUse.WHOLE
     upstream_path: ClassVar[str]
 
-    def upstream_request(self, request: ProxyRequest, body: dict[str, Any]) -> UpstreamRequest:
+    def upstream_request(self, request: ProxyRequest, body: dict[str, object]) -> UpstreamRequest:
+        """Returns the request for upstream with this body; notes its model and whether it asks for a stream."""
         model = body.get("model")
         self.call.model = model if isinstance(model, str) else ""
         self.call.stream = body.get("stream") is True

@@ -1,4 +1,4 @@
-"""Owns the two chat bodies of the simple face: the image of `/openai`, and all of `/chatgpt`."""
+"""Owns the chat bodies of the simple API that are not OpenAI's own: the image of `/openai`, and all of `/chatgpt`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import math
-from typing import Any
+from collections.abc import Mapping
 from uuid import uuid4
 
 from django.conf import settings
@@ -19,14 +19,14 @@ CHATGPT_SYSTEM_MESSAGE = "You are an AI assistant."
 IMAGE_SIGNATURES = ((b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
 
 
-def refuse_stream(data: dict[str, Any]) -> None:
+def refuse_stream(data: Mapping[str, object]) -> None:
     """Raises `BadRequest` if the body asks for a stream."""
     if data.get("stream"):
         raise BadRequest("Streaming is not supported on this endpoint.", param="stream", code="stream_not_supported")
 
 
-def add_image(messages: list[Any], image: Any) -> list[Any]:
-    """`messages` with the image in the last user message, or in a new one.
+def add_image(messages: list[object], image: object) -> list[object]:
+    """Returns a copy of `messages` with the image in the last user message, or in a new one at the end.
 
     Raises:
         BadRequest: `image` has neither a `url` nor a `base64` string.
@@ -40,8 +40,12 @@ def add_image(messages: list[Any], image: Any) -> list[Any]:
     return [*messages, {"role": "user", "content": [part]}]
 
 
-def image_url(image: Any) -> str:
-    """The URL of a seed image object: its `url`, or a `data:` URL of its `base64`."""
+def image_url(image: object) -> str:
+    """Returns the URL of an image object: its `url`, or a `data:` URL of its `base64`.
+
+    Raises:
+        BadRequest: it has neither.
+    """
     fields = image if isinstance(image, dict) else {}
     url, encoded = fields.get("url"), fields.get("base64")
     encoded = encoded.strip() if isinstance(encoded, str) else encoded
@@ -53,7 +57,7 @@ def image_url(image: Any) -> str:
 
 
 def media_type(encoded: str) -> str:
-    """The media type that the first bytes of base64 text say; PNG when they say nothing."""
+    """Returns the media type of an image in base64, by its first bytes; PNG if they are of no known format."""
     try:
         start = base64.b64decode(encoded[:16])
     except (binascii.Error, ValueError):
@@ -63,14 +67,15 @@ def media_type(encoded: str) -> str:
     return next((name for signature, name in IMAGE_SIGNATURES if start.startswith(signature)), "image/png")
 
 
-def _parts(content: Any) -> list[Any]:
+def _parts(content: object) -> list[object]:
+    """Returns the content of a message as a list of parts: a text becomes one part, missing content none."""
     if isinstance(content, list):
         return content
     return [{"type": "text", "text": content}] if content else []
 
 
-def chatgpt_body(data: dict[str, Any]) -> dict[str, Any]:
-    """The chat completion that a `/chatgpt` body asks for.
+def chatgpt_body(data: Mapping[str, object]) -> dict[str, object]:
+    """Returns the body of the chat completion that a `/chatgpt` body asks for.
 
     Raises:
         BadRequest: a field is missing or out of range.
@@ -96,9 +101,10 @@ def chatgpt_body(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def chatgpt_answer(completion: bytes) -> bytes:
-    """The npm `chatgpt` library's message for a completion; what is not one stays as it is.
+    """Returns a completion in the form of the npm `chatgpt` library's message.
 
-    So does one that would keep its reader busy: it has more values than a request may have.
+    An answer that is no completion is returned unchanged. So is one with more values than a request may have, because
+    reading it would take too long.
     """
     try:
         if len(completion) > large_bodies.LARGE_BYTES:

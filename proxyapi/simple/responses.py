@@ -1,4 +1,4 @@
-"""`/openai2` and everything under it: the Responses API."""
+"""Serves `/openai2` and everything under it: the Responses API."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from proxyapi.upstream.client import UpstreamRequest
 
 # A stream of `/openai2` ends with `[DONE]`, which OpenAI's own streams of responses do not have.
 RESPONSES_WITH_DONE = replace(RESPONSES, trailer=sse.DONE)
-# With one of these, upstream needs no `input`; with a prompt template, no `model` either.
+# A request with one of these needs no `input`; one with a prompt template needs no `model` either.
 INPUT_SOURCES = ("prompt", "previous_response_id", "conversation")
 
 
@@ -58,12 +58,13 @@ class InputTokensView(CompactView):
 
 
 class StoredResponseView(CallView):
-    """A call about one stored response: everything but our fields is in its URL."""
+    """A call about one stored response. Its body has fields of this gateway only; all else is in the URL."""
 
     body_use = BodyUse.SMALL
     suffix: ClassVar[str] = ""
 
     async def forward_about(self, request: ProxyRequest, response_id: str, method: str) -> HttpResponseBase:
+        """Asks upstream about the response, and answers with what comes back."""
         self.call.stream = request.query_params.get("stream", "").lower() in {"true", "1"}
         upstream_request = UpstreamRequest(
             method,

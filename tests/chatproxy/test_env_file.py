@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from chatproxy import environment
 from chatproxy.env_file import EnvFileError, read_env_file
-from tests.chatproxy.start.test_serve import variables
+from tests.support.servers.environments import variables
 
 SECRET = "Pl4nted-Secr3t-0f-the-File"
 # Docker's page on the syntax of environment files has most of these.

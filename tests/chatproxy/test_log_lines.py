@@ -23,10 +23,10 @@ from django.utils.log import log_response
 
 from chatproxy import environment
 from chatproxy.logs import JsonFormatter, log_everything, plain_path
-from tests.chatproxy.start.test_serve import variables
-from tests.proxyapi.dispatch.test_inert_answers import METHODS, routes
 from tests.simulator.server import Simulator
 from tests.support.callers.wire import connect
+from tests.support.inputs.routes import METHODS, routes
+from tests.support.servers.environments import variables
 from tests.support.servers.gateway import ACCESS_TOKEN, PATIENCE, SECURITY_KEY, UPSTREAM_KEY, Gateway, free_port
 
 UNKNOWN = "Pl4nted-Secr3t-0f-Somebody"

@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio import ConnectionPool
 
 from chatproxy import environment, settings
-from tests.chatproxy.start.test_serve import variables
+from tests.support.servers.environments import variables
 
 SECRET = "Pl4nted-Secr3t-0f-the-0wner"
 PASSWORD = "5ecretPassw0rd"

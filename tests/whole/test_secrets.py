@@ -11,10 +11,10 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx2
-import psycopg
 
 from tests.simulator.server import Simulator
 from tests.support.inputs.spellings import SPELLINGS, is_gone
+from tests.support.ledger.tables import dump_tables
 from tests.support.servers.gateway import Gateway
 
 CALLS = 10_000
@@ -94,18 +94,6 @@ async def call_all(url: str) -> None:
 
     async with httpx2.AsyncClient(base_url=url, timeout=60) as http:
         await asyncio.gather(*(call(http, PLANTS[number % len(PLANTS)]) for number in range(CALLS)))
-
-
-def dump_tables(database_url: str) -> str:
-    with psycopg.connect(database_url) as connection:
-        tables = connection.execute(
-            "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
-        ).fetchall()
-        rows = [
-            connection.execute(f"SELECT row_to_json(t)::text FROM {table} AS t").fetchall()  # noqa: S608  (a name from the catalogue)
-            for (table,) in tables
-        ]
-    return "\n".join(text for table in rows for (text,) in table)
 
 
 def find(text: str, trace: str) -> str:

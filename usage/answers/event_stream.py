@@ -1,14 +1,14 @@
-"""Owns the reading of server-sent events, for everything that looks into a stream: relay, ledger, kept text, usage.
+"""Owns the reading of server-sent events, for everything that reads a stream: relay, ledger, kept text, usage.
 
 The grammar is WHATWG HTML's (9.2.5 and 9.2.6): a line ends with CR LF, LF or CR; a blank line ends an event; several
-`data` lines are joined by line feeds. It is read more generously in five ways, each of them a habit of real servers:
+`data` lines are joined by line feeds. Five deviations of real servers are read, too:
 
-* Events with a single line end between them: a `data` line that is a whole JSON object by itself, or `[DONE]`, ends
-  its event when another `data` line follows. No JSON text goes on behind a whole object, so nothing else is split.
-* An event at the end of the stream needs no blank line.
+* Events may be separated by a single line end: a `data` line that is a whole JSON object by itself, or `[DONE]`, ends
+  its event when another `data` line follows. No JSON text continues after a whole object, so nothing else is split.
+* The last event of a stream needs no blank line.
 * A byte order mark is skipped in front of any event, not only of the first.
-* A line of the field `error`, which llama.cpp's server wrote for years, is the data of an event named `error`.
-* A line that is a whole JSON object without a field's name, as servers write when they fail, is an event's data.
+* A line with the field `error`, which llama.cpp's server wrote for years, is the data of an event named `error`.
+* A line that is a JSON object without a field name, as servers write when they fail, is the data of an event.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import orjson
 
 BOM = codecs.BOM_UTF8
 DONE = b"[DONE]"
-FIELDS = (b"data", b"event", b"id", b"retry", b"error", b"")  # the last one's line is a comment
+FIELDS = (b"data", b"event", b"id", b"retry", b"error", b"")  # a line with an empty field name is a comment
 
 _LINE = re.compile(rb"([^\r\n]*+)(\r\n|\n|\r|\Z)")
 
 
 class DataLine(NamedTuple):
-    """Places in the bytes: `start:end` is the value, `line_start:line_end` the line with what ends it."""
+    """The positions of a data line: `start:end` is the value, `line_start:line_end` the line with its line end."""
 
     line_start: int
     start: int
@@ -36,7 +36,7 @@ class DataLine(NamedTuple):
 
 
 class Event(NamedTuple):
-    """One event. `start:end` is its place in the bytes, with its blank line if it has one."""
+    """One event; `start:end` are its bytes in the stream, with the blank line behind it if there is one."""
 
     name: bytes
     data: bytes
@@ -46,9 +46,9 @@ class Event(NamedTuple):
 
 
 def read(stream: bytes) -> list[tuple[bytes, bytes]]:
-    """The name and data of each event in `stream`, which begins and ends where an event does.
+    """Returns the name and the data of each event in `stream`, which consists of whole events.
 
-    Events of one data line, with or without a name, are nearly all: they take a path that costs a few comparisons.
+    Nearly all events have one data line, with or without a name: they take a path that costs a few comparisons.
     """
     if b"\r" in stream:
         return [(event.name, event.data) for event in split(stream)]
@@ -73,7 +73,7 @@ def read(stream: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def split(stream: bytes) -> list[Event]:
-    """The events in `stream` with their places; what has no data is in none of them."""
+    """Returns the events in `stream` with their positions; an event without data is left out."""
     builder = _Builder(stream)
     for line in _LINE.finditer(stream):
         builder.add_line(line.start(), line.end(1), line.end())
@@ -82,7 +82,7 @@ def split(stream: bytes) -> list[Event]:
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether this data cannot go on: it is a JSON object, or the `[DONE]` of a chat."""
+    """Returns whether an event's data is complete: a JSON object, or the `[DONE]` of a chat."""
     data = data.strip()
     if not (data.startswith(b"{") and data.endswith(b"}")):
         return data == DONE
@@ -94,7 +94,10 @@ def is_whole(data: bytes) -> bool:
 
 
 def begins_stream(start: bytes) -> bool | None:
-    """Whether bytes that begin so are a stream of events, not JSON or anything else. None: more is needed to tell."""
+    """Returns whether a body that begins with these bytes is a stream of events, and not JSON or anything else.
+
+    None: more bytes are needed to tell.
+    """
     if start != BOM and BOM.startswith(start):
         return None
     text = start.removeprefix(BOM).lstrip(b"\r\n")
@@ -105,7 +108,7 @@ def begins_stream(start: bytes) -> bool | None:
 
 
 class _Builder:
-    """Puts events together from lines, given with their places in `stream`."""
+    """Builds events from the lines of `stream`, which are given by their positions."""
 
     def __init__(self, stream: bytes) -> None:
         self.events: list[Event] = []
@@ -113,6 +116,7 @@ class _Builder:
         self._begin(0)
 
     def add_line(self, start: int, end: int, line_end: int) -> None:
+        """Adds the line `start:end`, whose line end is `end:line_end`."""
         if start == end:
             if line_end > start:  # a blank line, not the end of the stream
                 self.end(line_end)
@@ -134,7 +138,7 @@ class _Builder:
             self._lines.append(DataLine(start, start, end, line_end))
 
     def end(self, at: int) -> None:
-        """An event, if one has begun, ends before the place `at`."""
+        """Ends the current event, if one has begun, at position `at`."""
         if self._lines:
             self._add(self._name if self._later_name is None else self._later_name, at)
         self._begin(at)
@@ -142,9 +146,9 @@ class _Builder:
     def _begin(self, at: int, name: bytes = b"") -> None:
         self._start = at
         self._name = name
-        self._later_name: bytes | None = None  # one that came after the first data
+        self._later_name: bytes | None = None  # a name that came after the first data line
         self._lines: list[DataLine] = []
-        self._first_is_whole: bool | None = None  # not looked at yet
+        self._first_is_whole: bool | None = None  # None: not examined yet
 
     def _set_name(self, name: bytes) -> None:
         if self._lines:
@@ -159,7 +163,7 @@ class _Builder:
         return self._first_is_whole
 
     def _split(self) -> None:
-        """The event ended with its last data line; the lines behind it belong to the next event."""
+        """Ends the current event with its last data line; lines behind that belong to the next event."""
         end, name = self._lines[-1].line_end, self._later_name
         self._add(self._name, end)
         self._begin(end, name or b"")

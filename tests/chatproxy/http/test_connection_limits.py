@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.support.callers.metrics import value, wait_until
 from tests.support.callers.wire import Wire, head, json_call
 from tests.support.servers.gateway import PATIENCE, Gateway
-from tests.usage.live.test_metrics import value, wait_until
 
 CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 HELD = {"model": "fault:events-5+silent-600", "input": "hi", "stream": True}

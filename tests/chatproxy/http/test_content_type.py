@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from chatproxy.http.content_type import MAX_BYTES
-from tests.chatproxy.http.test_host_header import PATHS
 from tests.support.callers.wire import connect
+from tests.support.inputs.routes import PATHS
 from tests.support.servers.gateway import Gateway
 
 

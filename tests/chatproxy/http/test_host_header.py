@@ -6,9 +6,8 @@ import pytest
 
 from tests.simulator.server import Simulator
 from tests.support.callers.wire import WireAnswer, connect
+from tests.support.inputs.routes import PATHS
 from tests.support.servers.gateway import SECURITY_KEY, Gateway
-
-PATHS = ("/v1/models", "/openai", "/healthz", "/admin/login/", "/static/x", "/my-usage/", "/nothing")
 
 
 def ask(gateway: Gateway, path: str, *lines: str, version: str = "1.1") -> WireAnswer:

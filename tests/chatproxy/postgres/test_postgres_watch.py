@@ -12,10 +12,10 @@ import pytest
 from chatproxy.postgres.binaries import BundledPostgresError
 from chatproxy.postgres.bundled import BundledPostgres
 from tests.chaos.processes import children
-from tests.chatproxy.processes.test_drain import assert_nothing_is_left
-from tests.chatproxy.processes.test_hangup import read_streams
 from tests.simulator.server import Simulator
+from tests.support.callers.held_streams import read_streams
 from tests.support.servers.gateway import PATIENCE, Gateway, launch_gateway
+from tests.support.servers.processes import assert_nothing_is_left
 
 CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -17,27 +15,10 @@ from tests.simulator.server import Simulator
 from tests.support.callers.wire import connect, json_call
 from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import PATIENCE, SECURITY_KEY, Gateway
+from tests.support.servers.processes import assert_nothing_is_left, is_running
 
 CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 STREAM = {"security_key": SECURITY_KEY, "model": "fault:gate-stream", "input": "hi", "stream": True}
-
-
-def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def assert_nothing_is_left(gateway: Gateway) -> None:
-    assert not any(is_running(pid) for pid in gateway.worker_pids)
-    with pytest.raises(ProcessLookupError):
-        os.killpg(gateway.process.pid, 0)  # it is the leader of its own group
-    parts = urlsplit(gateway.url)
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((parts.hostname, parts.port))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

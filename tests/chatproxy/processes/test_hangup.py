@@ -6,34 +6,16 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from chatproxy.postgres.bundled import BundledPostgres
-from tests.chatproxy.processes.test_drain import assert_nothing_is_left
 from tests.simulator.server import Simulator
+from tests.support.callers.held_streams import STREAMS, read_streams
 from tests.support.servers.disks import wait_until
-from tests.support.servers.gateway import PATIENCE, SECURITY_KEY, Gateway, launch_gateway, run_gateway
-
-STREAM = {"security_key": SECURITY_KEY, "model": "fault:gate-stream", "input": "hi", "stream": True}
-STREAMS = 5
-
-
-def read_streams(gateway: Gateway, simulator: Simulator, hang_up: Callable[[], None]) -> list[bytes]:
-    """What each of several streams brings that are under way when `hang_up` is called."""
-
-    def read() -> bytes:
-        with gateway.http.stream("POST", "/openai2", json=STREAM) as stream:
-            return b"".join(stream.iter_raw())
-
-    with ThreadPoolExecutor(STREAMS) as pool:
-        streams = [pool.submit(read) for _ in range(STREAMS)]
-        simulator.wait_until(lambda: simulator.waiting == STREAMS)
-        hang_up()
-        simulator.release()
-        return [stream.result() for stream in streams]
+from tests.support.servers.gateway import PATIENCE, Gateway, launch_gateway, run_gateway
+from tests.support.servers.processes import assert_nothing_is_left
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -20,6 +20,7 @@ import pytest
 from chatproxy import environment
 from chatproxy.postgres.bundled import BundledPostgres
 from chatproxy.start import startup
+from tests.support.servers.environments import variables
 from tests.support.servers.gateway import PATIENCE, Gateway, free_port
 
 Start = Callable[..., Gateway]
@@ -57,12 +58,6 @@ def start(data_dir: Path) -> Iterator[Start]:
     yield start
     for server in started:
         server.stop(signal.SIGKILL)
-
-
-def variables(data_dir: Path, **settings: str) -> dict[str, str]:
-    names = {setting.name for setting in environment.SETTINGS}
-    inherited = {name: value for name, value in os.environ.items() if name not in names}
-    return {**inherited, environment.NO_ENV_FILES: "1", "DATA_DIR": str(data_dir), "PYTHONUNBUFFERED": "1", **settings}
 
 
 def refusal(data_dir: Path, **settings: str) -> str:

@@ -6,17 +6,14 @@ import json
 
 import pytest
 
-from tests.proxyapi.dispatch.test_errors import BEARER, CALL, FILE, assert_refused
 from tests.simulator.server import Simulator
+from tests.support.callers.refusals import BEARER, CALL, FILE, PART, assert_refused
 from tests.support.callers.wire import connect, head
 from tests.support.servers.gateway import Gateway
 
 
 def form_body(*lines: bytes) -> bytes:
     return b"\r\n".join(lines)
-
-
-PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.mp3"\r\nContent-Type: audio/mpeg\r\n\r\nsound'
 
 
 @pytest.mark.parametrize(

@@ -9,50 +9,18 @@ import openai
 import pytest
 
 from tests.simulator.server import Simulator
+from tests.support.callers.account_calls import (
+    BODY_CALLS,
+    CALLS,
+    CHAT,
+    OWN,
+    SOUND,
+    TRANSCRIPTIONS,
+    account,
+    call,
+    sent_up,
+)
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, UPSTREAM_KEY, Gateway
-
-CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
-SOUND = {"file": ("audio.mp3", b"\xff\xfb\x90\x00" * 100, "audio/mpeg")}
-TRANSCRIPTIONS = "/openai/audio/transcriptions"
-BODY_CALLS: dict[str, dict[str, Any]] = {
-    "/openai": CHAT,
-    "/openai2": {"model": "gpt-4o", "input": "hi"},
-    "/openai2/compact": {"model": "gpt-4o", "input": "hi"},
-    "/openai2/input_tokens": {"model": "gpt-4o", "input": "hi"},
-    "/openai2/resp_abc123/cancel": {},
-    "/chatgpt": {"prompt": "hi"},
-    "/embeddings": {"input": "hi"},
-}
-QUERY_CALLS = [
-    ("GET", "/openai2/resp_abc123"),
-    ("DELETE", "/openai2/resp_abc123"),
-    ("POST", "/openai2/resp_abc123/cancel"),
-    ("GET", "/openai2/resp_abc123/input_items"),
-]
-CALLS = [*(("POST", path) for path in [*BODY_CALLS, TRANSCRIPTIONS]), *QUERY_CALLS[:2], QUERY_CALLS[3]]
-OWN = {"openai_api_key": "sk-own", "project": "proj_own", "organization": "org-own"}
-
-
-def call(gateway: Gateway, method: str, path: str, **options: Any) -> Any:
-    """A call with everything it needs but a key."""
-    if path == TRANSCRIPTIONS:
-        options = {"files": SOUND, **options}
-    elif path in BODY_CALLS and "json" not in options:
-        options = {"json": BODY_CALLS[path], **options}
-    return gateway.http.request(method, path, **options)
-
-
-def account(simulator: Simulator) -> tuple[str | None, ...]:
-    """Who pays, as upstream was told."""
-    return tuple(simulator.last.header(name) for name in ("authorization", "openai-project", "openai-organization"))
-
-
-def sent_up(simulator: Simulator) -> str:
-    """Everything that the last call said to upstream but the headers that say who pays."""
-    last = simulator.last
-    said = [pair for pair in last.headers if pair[0] not in {"authorization", "openai-project", "openai-organization"}]
-    return f"{last.path} {last.query} {said} {last.body.decode('latin-1')}"
-
 
 # --- the key that lets a call in
 

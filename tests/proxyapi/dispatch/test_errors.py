@@ -8,20 +8,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import httpx2
 import openai
 import pytest
 from openai.types.chat import ChatCompletion
 
 from tests.simulator.server import Simulator
-from tests.support.callers.wire import WireAnswer, connect, head, in_chunks, json_call
+from tests.support.callers.refusals import BEARER, CALL, FILE, MESSAGES, assert_refused
+from tests.support.callers.wire import connect, head, in_chunks, json_call
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway, free_port, run_gateway
 
-MESSAGES = [{"role": "user", "content": "hi"}]
-CALL = {"model": "gpt-4o-mini", "messages": MESSAGES}
-BEARER = {"authorization": f"Bearer {SECURITY_KEY}"}
 JSON = {**BEARER, "content-type": "application/json"}
-FILE = ("speech.mp3", b"sound", "audio/mpeg")
 KIB = 1024
 
 
@@ -33,24 +29,6 @@ def small_gateway(
     limits = {"MAX_PARALLEL_REQUESTS": "2", "MAX_BODY_BYTES": "65536", "MAX_UPLOAD_BYTES": "4096", "OPENAI_API_KEY": ""}
     with run_gateway(_simulator.base_url, gateway_database, tmp_path_factory.mktemp("small"), **limits) as gateway:
         yield gateway
-
-
-def assert_refused(
-    answer: httpx2.Response | WireAnswer, status: int, kind: str, code: str, param: str | None = None
-) -> dict[str, Any]:
-    """Asserts that the answer is this error of ours, and all of it; returns the error."""
-    content = answer.content if isinstance(answer, httpx2.Response) else answer.body
-    assert answer.headers["content-type"] == "application/json", content[:200]
-    body: dict[str, Any] = json.loads(content)
-    assert set(body) == {"error"}
-    error: dict[str, Any] = body["error"]
-    assert set(error) == {"message", "type", "param", "code", "request_id"}
-    assert (answer.status if isinstance(answer, WireAnswer) else answer.status_code) == status, error
-    assert (error["type"], error["code"], error["param"]) == (kind, code, param), error
-    assert error["request_id"] == answer.headers["x-proxy-request-id"]
-    assert error["message"]
-    assert "Traceback" not in error["message"]
-    return error
 
 
 # 400: what is not a JSON object

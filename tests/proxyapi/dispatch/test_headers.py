@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -15,11 +14,9 @@ from openai.types.chat import ChatCompletion
 from proxyapi.pages.page_headers import PAGE_HEADERS
 from proxyapi.upstream.passed_headers import INERT
 from tests.simulator.server import Simulator
+from tests.support.callers.answers_by_kind import ANSWERS, CHAT, ask
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway
 
-CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
-KEY = {"security_key": SECURITY_KEY}
-JSON = {"content-type": "application/json"}
 ORIGIN = {"origin": "https://app.example"}
 ROUTES = {
     "/": {"GET"},
@@ -41,31 +38,6 @@ ROUTES = {
     "/openai/audio/transcriptions": {"POST"},
     "/embeddings": {"POST"},
 }
-# Every kind of answer: ours and upstream's, good and bad.
-ANSWERS: dict[str, tuple[str, str, dict[str, Any], int]] = {
-    "call": ("POST", "/openai", {"json": {**KEY, **CHAT}}, 200),
-    "upstream-error": ("POST", "/openai", {"json": {**KEY, **CHAT, "model": "gpt-nope"}}, 404),
-    "cut": ("POST", "/openai", {"json": {**KEY, **CHAT, "model": "fault:cut"}}, 502),
-    "index": ("GET", "/", {}, 200),
-    "healthz": ("GET", "/healthz", {}, 200),
-    "readyz": ("GET", "/readyz", {}, 200),
-    "not-found": ("GET", "/nowhere", {}, 404),
-    "bad-id": ("GET", "/openai2/a.b", {}, 404),
-    "method": ("PUT", "/openai", {}, 405),
-    "no-key": ("POST", "/openai", {"json": CHAT}, 403),
-    "no-token": ("GET", "/log", {}, 403),
-    "bad-json": ("POST", "/openai", {"content": b"{" + json.dumps(KEY).encode(), "headers": JSON}, 400),
-    "bad-field": ("POST", "/openai", {"json": KEY}, 400),
-    "media-type": ("POST", "/openai", {"content": b"x", "headers": {"content-type": "text/plain"}}, 415),
-    "options": ("OPTIONS", "/openai", {}, 204),
-}
-
-
-def ask(gateway: Gateway, kind: str, **headers: str) -> Any:
-    method, path, options, status = ANSWERS[kind]
-    answer = gateway.http.request(method, path, **{**options, "headers": {**options.get("headers", {}), **headers}})
-    assert answer.status_code == status, answer.text
-    return answer
 
 
 class CookieUpstream(BaseHTTPRequestHandler):

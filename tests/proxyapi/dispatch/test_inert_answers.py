@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socketserver
 import threading
 from collections.abc import Iterator
@@ -12,17 +11,16 @@ from typing import Any
 import httpx2
 import pytest
 
-import proxyapi.urls
 from proxyapi.pages.page_headers import CONTENT_SECURITY_POLICY as PAGE_POLICY
 from proxyapi.upstream.passed_headers import INERT, pass_down
-from tests.proxyapi.dispatch.test_headers import ANSWERS, ask
 from tests.simulator.server import Simulator
+from tests.support.callers.answers_by_kind import ANSWERS, ask
 from tests.support.callers.wire import connect
+from tests.support.inputs.routes import METHODS, routes
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway, run_gateway
 
 NOSNIFF, SANDBOX = (value.decode() for _, value in INERT)
 PAGES = ("/", "/docs", "/log", "/log_errors")
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
 AUTHORITIES = {"stranger": "", "key": SECURITY_KEY, "token": ACCESS_TOKEN}
 # What browsers run, and what they might guess to be something they run.
 TYPES = (
@@ -96,13 +94,6 @@ def scripted(
     url = f"http://127.0.0.1:{upstream.server_address[1]}/v1"
     with run_gateway(url, gateway_database, tmp_path_factory.mktemp("scripted")) as gateway:
         yield gateway
-
-
-def routes() -> Iterator[str]:
-    """A path of every route of the API."""
-    for route in proxyapi.urls.urlpatterns:
-        path = re.sub(r"\(\?P<response_id>.*?\)", "resp_1", str(route.pattern).strip("^$"))
-        yield "/" + path.replace("(?P<path>(?s:.*))", "chat/completions" if path.startswith("v1") else "nowhere")
 
 
 def assert_inert(answer: httpx2.Response, *policies: str) -> None:

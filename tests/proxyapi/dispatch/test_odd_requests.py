@@ -6,9 +6,8 @@ import json
 
 import pytest
 
-from tests.proxyapi.bodies.test_form_errors import PART
-from tests.proxyapi.dispatch.test_errors import CALL, assert_refused
 from tests.simulator.server import Simulator
+from tests.support.callers.refusals import CALL, PART, assert_refused
 from tests.support.callers.wire import connect, head, in_chunks, json_call
 from tests.support.servers.gateway import SECURITY_KEY, Gateway
 

@@ -22,8 +22,8 @@ from django.utils import timezone
 from proxyapi import sealing
 from proxyapi.models import AccessKey
 from tests.simulator.server import Simulator
+from tests.support.ledger.tables import dump_tables
 from tests.support.servers.gateway import PATIENCE, SECURITY_KEY, UPSTREAM_KEY, Gateway, run_gateway
-from tests.whole.test_secrets import dump_tables
 
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 TEXT = re.compile(r"cp-[A-Za-z0-9_-]{43}")

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.proxyapi.dispatch.test_credentials import (
+from tests.simulator.server import Simulator
+from tests.support.callers.account_calls import (
     BODY_CALLS,
     CALLS,
     CHAT,
@@ -19,7 +20,6 @@ from tests.proxyapi.dispatch.test_credentials import (
     call,
     sent_up,
 )
-from tests.simulator.server import Simulator
 from tests.support.servers.gateway import SECURITY_KEY, UPSTREAM_KEY, Gateway, run_gateway
 
 OWN_HEADERS = ("Bearer sk-own", "proj_own", "org-own")

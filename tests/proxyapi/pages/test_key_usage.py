@@ -14,8 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from proxyapi.models import AccessKey
 from tests.support.ledger.ledgers import call
-from tests.support.ledger.pages import HOSTILE, make_call, make_failure, text_of
-from tests.usage.pages.test_dashboard import charts, tiles
+from tests.support.ledger.pages import HOSTILE, charts, make_call, make_failure, text_of, tiles
 from usage.money.row_pricing import Pricer
 from usage.shipping.rows import write_rows
 from usage.sums.dashboard_data import read_key

@@ -27,10 +27,9 @@ from proxyapi.models import AccessKey
 from proxyapi.pages import my_usage
 from proxyapi.pages.page_headers import CONTENT_SECURITY_POLICY
 from tests.chaos.lab import Postgres
-from tests.support.ledger.pages import HOSTILE, make_call, make_failure, text_of
+from tests.support.ledger.pages import HOSTILE, charts, make_call, make_failure, text_of, tiles
 from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import PATIENCE, SECURITY_KEY, Gateway
-from tests.usage.pages.test_dashboard import charts, tiles
 
 HOME = "/my-usage/"
 DATA = f"{HOME}data"

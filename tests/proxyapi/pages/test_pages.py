@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.conf import settings
 
 from tests.simulator.server import Simulator
 from tests.support.callers.wire import connect, head
@@ -20,18 +21,12 @@ def test_it_works(gateway: Gateway, simulator: Simulator) -> None:
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert answer.text.startswith("<!doctype html>")
-    assert version_of_this() in answer.text
+    assert settings.VERSION in answer.text
     assert 'href="/admin/"' in answer.text
     assert 'href="/docs"' in answer.text
     assert "configured" in answer.text
     assert "not configured" not in answer.text
     assert simulator.requests == []
-
-
-def version_of_this() -> str:
-    from django.conf import settings
-
-    return str(settings.VERSION)
 
 
 def test_the_index_has_no_counts(gateway: Gateway, simulator: Simulator) -> None:
@@ -46,7 +41,7 @@ def test_healthz_says_that_the_process_is_up(gateway: Gateway, simulator: Simula
 
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
-    assert answer.json() == {"status": "ok", "version": version_of_this()}
+    assert answer.json() == {"status": "ok", "version": settings.VERSION}
     assert simulator.requests == []
 
 

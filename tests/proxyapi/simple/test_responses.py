@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-from http.client import HTTPConnection
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from openai.types.responses import Response
 
 from tests.simulator.server import Simulator
-from tests.support.servers.gateway import PATIENCE, SECURITY_KEY, UPSTREAM_KEY, Gateway
+from tests.support.callers.simple_responses import EXAMPLE, KEY, MODEL, create
+from tests.support.servers.gateway import UPSTREAM_KEY, Gateway
 
-MODEL = "gpt-4o"
-EXAMPLE = "resp_abc123"  # the simulator always has it
-KEY = {"security_key": SECURITY_KEY}
 FUNCTION = {
     "type": "function",
     "name": "get_weather",
@@ -68,22 +63,6 @@ PARAMETERS: dict[str, Any] = {
     "top_logprobs": 2,
     "user": "someone",
 }
-
-
-def create(gateway: Gateway, **parameters: Any) -> str:
-    """The id of a new response."""
-    answer = gateway.post("/openai2", {"model": MODEL, "input": "My name is Alice.", **parameters})
-    assert answer.status_code == 200
-    return str(answer.json()["id"])
-
-
-def ask_unchanged(gateway: Gateway, method: str, path: str) -> tuple[int, str | None, bytes]:
-    """Status, content type and body for a path that any other client would tidy up first."""
-    address = urlsplit(gateway.url)
-    with closing(HTTPConnection(address.hostname or "", address.port, timeout=PATIENCE)) as connection:
-        connection.request(method, path)
-        answer = connection.getresponse()
-        return answer.status, answer.getheader("content-type"), answer.read()
 
 
 def test_it_works(gateway: Gateway, simulator: Simulator) -> None:

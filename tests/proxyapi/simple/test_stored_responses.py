@@ -9,8 +9,8 @@ import openai
 import pytest
 from openai.types.responses import Response, ResponseItemList
 
-from tests.proxyapi.simple.test_responses import EXAMPLE, KEY, ask_unchanged, create
 from tests.simulator.server import Simulator
+from tests.support.callers.simple_responses import EXAMPLE, KEY, ask_unchanged, create
 from tests.support.servers.gateway import SECURITY_KEY, Gateway
 
 

@@ -11,8 +11,8 @@ from contextlib import suppress
 
 import pytest
 
-from tests.proxyapi.dispatch.test_errors import CALL
 from tests.simulator.server import Simulator
+from tests.support.callers.refusals import CALL
 from tests.support.callers.wire import Wire, WireAnswer, connect
 from tests.support.servers.gateway import ACCESS_TOKEN, PATIENCE, SECURITY_KEY, Gateway, run_gateway
 

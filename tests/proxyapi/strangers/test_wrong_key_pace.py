@@ -15,9 +15,9 @@ from proxyapi.exceptions import InvalidKey, TooManyInvalidKeys
 from proxyapi.strangers import wrong_key_pace as pace_module
 from proxyapi.strangers.wrong_key_pace import RefusalPace
 from tests.simulator.server import Simulator
+from tests.support.callers.metrics import value, wait_until
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway, run_gateway
 from tests.support.upstreams.raw import until
-from tests.usage.live.test_metrics import value, wait_until
 
 CALL: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 OFFICE, OTHER = {"X-Forwarded-For": "198.51.100.7"}, {"X-Forwarded-For": "198.51.100.8"}

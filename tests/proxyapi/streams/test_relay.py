@@ -7,106 +7,25 @@ import gc
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyapi.exceptions import ProxyError
 from proxyapi.simple.responses import RESPONSES_WITH_DONE
 from proxyapi.streams.relay import (
     RESPONSES,
-    BodyRelay,
     Dialect,
-    EventRelay,
     Relay,
 )
 from proxyapi.streams.sse import DONE
-from proxyapi.upstream.client import UpstreamAnswer
-from proxyapi.upstream.connection import Connection
 from proxyapi.v1.views import CHAT_WITHOUT_USAGE
-from tests.proxyapi.streams.test_sse import split
+from tests.support.inputs.pieces import split
 from tests.support.servers.gateway import PATIENCE
-from usage.answers.reader import AnswerReader
-from usage.answers.streamed_text import StreamedText
+from tests.support.upstreams.relays import CHUNK, END, FakeCall, Wire, opened_relay
 
-CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"%d"},"finish_reason":"stop"}]%b}\n\n'
 SOUND = b"sound"
-END = b"0\r\n\r\n"  # of a body in chunks
-
-
-class FakeCall:
-    """A call that remembers what it was told, and when it ended."""
-
-    def __init__(self) -> None:
-        self.answer = AnswerReader()
-        self.request = SimpleNamespace(request_id="req_1")
-        self.response_bytes = 0
-        self.read = b""
-        self.ended = False
-        self.error: type[ProxyError] | None = None
-
-    def expect_stream(self) -> None:
-        self.answer.text = StreamedText(0)
-
-    def count_sent(self, size: int) -> None:
-        self.response_bytes += size
-
-    def read_events(self, events: bytes) -> None:
-        self.read += events
-        self.answer.read_events(events)
-
-    def keep_start(self, chunk: bytes) -> None:
-        self.read += chunk
-
-    def upstream_ended(self) -> None: ...
-
-    def fail(self, error: ProxyError, **_more: Any) -> None:
-        self.error, self.ended = type(error), True  # itself, it would hold all that was on its way
-
-    def end(self, *_facts: Any) -> None:
-        self.ended = True
-
-    async def keep_bodies(self) -> None: ...
-
-    async def wait_until_recorded(self) -> None: ...
-
-
-class Wire:
-    """Upstream's end of a connection, and the transport at ours."""
-
-    def __init__(self) -> None:
-        self.connection = Connection(lambda _: None, lambda _: None)
-        self.connection.connection_made(self)  # type: ignore[arg-type]  # as much of one as is used
-        self.cut = False
-
-    def write(self, data: bytes) -> None: ...
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
-
-    def is_closing(self) -> bool:
-        return self.cut
-
-    def abort(self) -> None:
-        self.cut = True
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def send(self, data: bytes, then: bytes = b"") -> None:
-        """A chunk, and what comes in the same packet."""
-        if data and not self.cut:
-            self.connection.data_received(b"%x\r\n%b\r\n" % (len(data), data) + then)
-
-    def end(self) -> None:
-        self.connection.data_received(END)
-
-    def die(self) -> None:
-        self.connection.connection_lost(None)
 
 
 class Caller:
@@ -135,28 +54,9 @@ class Caller:
 
 
 @asynccontextmanager
-async def opened(dialect: Dialect | None = RESPONSES, length: int | None = None) -> AsyncIterator[Any]:
-    """A relay of events in this dialect, or of sound: its `wire`, its `row` and itself."""
-    wire, row = Wire(), FakeCall()
-    deadline = asyncio.get_running_loop().time() + 60
-    asking = asyncio.create_task(wire.connection.exchange(b"", None, deadline))
-    await asyncio.sleep(0)
-    framing = b"transfer-encoding: chunked" if length is None else b"content-length: %d" % length
-    wire.connection.data_received(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n")
-    request: Any = SimpleNamespace(deadline=deadline)
-    call: Any = row
-    answer = UpstreamAnswer(await asking, request)
-    relay: Relay = BodyRelay(call, answer) if dialect is None else EventRelay(call, answer, dialect)
-    try:
-        yield SimpleNamespace(wire=wire, row=row, relay=relay)
-    finally:
-        relay.close()
-
-
-@asynccontextmanager
 async def relaying(dialect: Dialect | None = RESPONSES, length: int | None = None) -> AsyncIterator[Any]:
     """The same, read by a `caller`. Leaves when it has ended."""
-    async with opened(dialect, length) as one:
+    async with opened_relay(dialect, length) as one:
         one.caller = Caller(one.row)
         reading = asyncio.create_task(one.caller.read(one.relay))
         await asyncio.sleep(0)

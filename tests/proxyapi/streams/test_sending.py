@@ -15,8 +15,8 @@ from proxyapi.dispatch.handler import CallHandler
 from proxyapi.exceptions import InternalError
 from proxyapi.streams import sending
 from proxyapi.streams.sending import EventStream
-from tests.proxyapi.streams.test_relay import CHUNK, END, opened
 from tests.support.servers.gateway import PATIENCE
+from tests.support.upstreams.relays import CHUNK, END, opened_relay
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 
@@ -49,7 +49,7 @@ async def test_a_caller_that_takes_nothing_holds_nothing(monkeypatch: pytest.Mon
     """Not before its head, not in the middle, and not before the end of it."""
     monkeypatch.setattr(sending, "GRACE_SECONDS", 0.0)
     caller: Any = Caller(room)
-    async with opened() as one:
+    async with opened_relay() as one:
         one.relay.deadline = asyncio.get_running_loop().time() + 0.05
         one.wire.send(CHUNK % (1, b""))
         one.wire.end()
@@ -85,7 +85,7 @@ async def test_a_whole_answer_waits_for_an_earlier_one_no_longer(
 @pytest.mark.parametrize("then", [b"", END, b"this is no chunk"], ids=["more may come", "the end", "nonsense"])
 async def test_a_fault_of_ours_is_no_departure(then: bytes) -> None:
     caller: Any = Caller(9)
-    async with opened() as one:
+    async with opened_relay() as one:
         one.row.read_events = broken
         stream = asyncio.create_task(EventStream(one.relay, caller.send, caller, "1.1").run(START))
         await asyncio.sleep(0.01)

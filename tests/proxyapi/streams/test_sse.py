@@ -16,15 +16,11 @@ from openai.types.responses import ResponseErrorEvent
 from proxyapi.exceptions import UpstreamTimeout, UpstreamUnreachable
 from proxyapi.streams import sse
 from proxyapi.streams.sse import EventFramer
+from tests.support.inputs.pieces import split
 
 ENDS = [b"\n", b"\r\n", b"\r"]
 PIECES = [*ENDS, b"data: {}", b"event: a", b": comment", b"x", "ö✓".encode(), b"\xff", b""]
 streams = st.lists(st.sampled_from(PIECES)).map(b"".join)
-
-
-def split(stream: bytes, places: list[int]) -> list[bytes]:
-    cuts = sorted({place % (len(stream) + 1) for place in places})
-    return [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
 
 
 def fed(framer: EventFramer, chunks: list[bytes]) -> list[bytes]:

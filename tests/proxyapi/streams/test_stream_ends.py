@@ -11,24 +11,12 @@ import openai
 import pytest
 
 from proxyapi.upstream.transport import keep_alive
+from tests.support.callers.streamed_calls import CHAT, DONE, RESPONSE, answered, chunk, event
 from tests.support.callers.wire import connect, json_call
 from tests.support.servers.gateway import Gateway, run_gateway
 from tests.support.upstreams.held import LAST, HeldUpstream, events, held_upstream, in_chunk, whole
 
-CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}], "stream": True}
-RESPONSE = {"model": "gpt-4o-mini", "input": "hi", "stream": True}
-DONE = b"data: [DONE]\n\n"
 JSON = b"content-type: application/json"
-
-
-def chunk(text: str, reason: str | None = None, index: int = 0) -> bytes:
-    choice = {"index": index, "delta": {"content": text}, "finish_reason": reason}
-    facts = {"id": "c", "object": "chat.completion.chunk", "model": "gpt-4o-mini", "choices": [choice]}
-    return b"data: " + json.dumps(facts).encode() + b"\n\n"
-
-
-def event(kind: str, **more: Any) -> bytes:
-    return f"event: {kind}\ndata: {json.dumps({'type': kind, **more})}\n\n".encode()
 
 
 @pytest.fixture(scope="module")
@@ -59,20 +47,6 @@ def hasty(
         _upstream.url, gateway_database, tmp_path_factory.mktemp("hasty"), FIRST_BYTE_TIMEOUT="1", IDLE_TIMEOUT="1"
     ) as gateway:
         yield gateway
-
-
-def answered(gateway: Gateway, path: str, body: dict[str, Any]) -> tuple[int, bytes, dict[str, Any], bool]:
-    """Status, body and row of a call, and whether its connection was cut instead of ended."""
-    with connect(gateway) as wire:
-        wire.send(json_call(path, body))
-        head = wire.read_head()
-        pieces: list[bytes] = []
-        is_cut = False
-        try:
-            pieces.extend(wire.read_chunks())
-        except EOFError:
-            is_cut = True
-    return head.status, b"".join(pieces), gateway.row(head.headers["x-proxy-request-id"]), is_cut
 
 
 # Labels

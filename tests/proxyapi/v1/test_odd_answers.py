@@ -9,9 +9,9 @@ import psycopg
 import pytest
 
 from proxyapi.simple.chat_bodies import chatgpt_answer
+from tests.support.inputs.odd_json import ODD
 from tests.support.servers.gateway import SECURITY_KEY, Gateway, run_gateway
 from tests.support.upstreams.quoting import Quoted, QuotingUpstream, quoting_upstream
-from tests.usage.answers.test_json_outline import ODD
 
 RESPONSE = (
     b'{"id": "%s", "object": "response", "status": "completed", "model": "gpt-4o", %s'

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import httpx2
 import pytest
 
 from proxyapi import routes
 from tests.simulator.server import Simulator
-from tests.support.callers.wire import WireAnswer, connect, head, json_call
+from tests.support.callers.v1_calls import ask, assert_refused, the_row
+from tests.support.callers.wire import head, json_call
 from tests.support.inputs.varied_forms import FILE, MODEL, write
 from tests.support.servers.gateway import SECURITY_KEY, UPSTREAM_KEY, Gateway
 
@@ -19,28 +19,6 @@ MIB = 1024 * KIB
 BEARER = {"authorization": f"Bearer {SECURITY_KEY}"}
 CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 CLOSED = [family for family in routes.FAMILIES if not family.open_by_default]
-
-
-def the_row(gateway: Gateway, request_id: str) -> dict[str, Any]:
-    """The only row of a call, by the id that the caller gave it."""
-    rows = gateway.rows("WHERE incoming_request_id = %s", [request_id], at_least=1)
-    assert len(rows) == 1
-    return rows[0]
-
-
-def assert_refused(answer: WireAnswer, status: int, code: str, request_type: str = "invalid_request_error") -> None:
-    assert answer.status == status, answer.body
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.error.keys() == {"message", "type", "param", "code", "request_id"}
-    assert (answer.error["code"], answer.error["type"]) == (code, request_type)
-    assert answer.error["request_id"] == answer.headers["x-proxy-request-id"]
-
-
-def ask(gateway: Gateway, *sent: bytes) -> WireAnswer:
-    with connect(gateway) as wire:
-        for piece in sent:
-            wire.send(piece)
-        return wire.read_answer()
 
 
 # Who may, and where to.

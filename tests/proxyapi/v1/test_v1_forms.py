@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.proxyapi.v1.test_v1 import ask, assert_refused, the_row
 from tests.simulator.server import Simulator
+from tests.support.callers.v1_calls import ask, assert_refused, the_row
 from tests.support.callers.wire import Wire, connect, head, in_chunks
 from tests.support.inputs.varied_forms import FILE, MODEL, SOUND, WHISPER, write
 from tests.support.servers.gateway import SECURITY_KEY, Gateway

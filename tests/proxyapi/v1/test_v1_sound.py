@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from tests.proxyapi.v1.test_v1 import the_row
 from tests.simulator.server import Simulator
+from tests.support.callers.v1_calls import the_row
 from tests.support.callers.wire import connect, json_call
 from tests.support.servers.gateway import UPSTREAM_KEY, Gateway
 

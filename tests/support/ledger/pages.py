@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import Any
 
+from asgiref.sync import async_to_sync
 from django.test import Client
 
 from tests.support.ledger.ledgers import call, call_id
@@ -52,3 +55,22 @@ def page_of(request_id: str) -> str:
 def text_of(page: str) -> str:
     """What a reader sees, on one line."""
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
+
+
+def tiles(page: str) -> dict[str, str]:
+    """What each tile says."""
+    found = re.findall(r'data-tile="(\w+)">(.*?)</div>', page, flags=re.S)
+    return {name: text_of(unescape(text)).replace("\u202f", " ").strip() for name, text in found}
+
+
+def charts(page: str) -> dict[str, Any]:
+    found = re.search(r'<script id="charts" type="application/json">(.*?)</script>', page, flags=re.S)
+    assert found
+    return dict(json.loads(found[1]))
+
+
+def pieces_of(answer: Any) -> list[bytes]:
+    async def read() -> list[bytes]:
+        return [piece async for piece in answer.streaming_content]
+
+    return async_to_sync(read)()

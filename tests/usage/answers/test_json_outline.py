@@ -10,6 +10,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from tests.support.inputs.json_texts import Pairs, documents, write
+from tests.support.inputs.odd_json import ODD
 from usage.answers import json_outline
 from usage.answers.json_outline import read_outline
 from usage.answers.reader import MAX_PARSED_BYTES, READ_MEMBERS, AnswerReader, parse_body
@@ -18,22 +19,6 @@ from usage.answers.streamed_text import parse_event
 chances = st.randoms(use_true_random=False)
 USAGE = '{"prompt_tokens": 19, "completion_tokens": 10, "total_tokens": 29}'
 CHAT = '{"id": "chatcmpl-1", "object": "chat.completion", "model": "gpt-4o", %s"usage": ' + USAGE + "}"
-DEEP = "[" * 100_000 + "]" * 100_000
-# What may stand in an answer that an orderly server would not send.
-ODD: dict[str, bytes] = {
-    "lone surrogate": rb'"choices": [{"message": {"content": "\ud800"}}], ',
-    "NaN": b'"logprobs": [NaN, -Infinity], ',
-    "not UTF-8": b'"choices": [{"message": {"content": "\xff\xfe"}}], ',
-    "surrogate in UTF-8": b'"choices": "\xed\xa0\x80", ',
-    "control character": b'"choices": "a\nb\x00", ',
-    "deep": b'"choices": ' + DEEP.encode() + b", ",
-    "deep objects": b'"choices": ' + b'{"a":' * 5000 + b"1" + b"}" * 5000 + b", ",
-    "large integer": b'"created": 1180591620717411303424, ',
-    "integer of 5,000 digits": b'"created": ' + b"7" * 5000 + b", ",
-    "large exponent": b'"created": 1e999999, ',
-    "name twice": b'"id": "chatcmpl-0", "id": "chatcmpl-1", ',
-    "escaped names": rb'"\u0069d": "chatcmpl-1", "choices": "\ud800", ',
-}
 
 
 def test_it_works() -> None:

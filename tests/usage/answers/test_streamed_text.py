@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.usage.kept_bodies.test_excerpts import LIMIT, PNG_BASE64
-from tests.usage.kept_bodies.test_redaction import EXTRA, SECURITY_KEY, TOKENS, surroundings
+from tests.support.inputs.kept_bodies import LIMIT, PNG_BASE64
+from tests.support.inputs.secrets import EXTRA, SECURITY_KEY, TOKENS, surroundings
 from usage.answers.reader import AnswerReader
 from usage.answers.streamed_text import StreamedText
 from usage.kept_bodies.excerpts import MARGIN, MAX_NOTE_BYTES, SLACK

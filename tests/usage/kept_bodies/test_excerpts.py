@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import random
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -12,22 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.usage.kept_bodies.test_redaction import EXTRA, SECURITY_KEY, TOKENS, as_unicode_escapes, surroundings
+from tests.support.inputs.kept_bodies import FORM, JSON, LIMIT, PNG, PNG_BASE64, form
+from tests.support.inputs.secrets import EXTRA, SECURITY_KEY, TOKENS, as_unicode_escapes, surroundings
 from usage.kept_bodies.elision import elide
 from usage.kept_bodies.excerpts import MARGIN, MAX_NOTE_BYTES, SLACK, body_excerpt
 from usage.kept_bodies.redaction import REDACTED
 
-JSON = "application/json"
-FORM = "multipart/form-data; boundary=XbX"
-LIMIT = 16384
-PNG = b"\x89PNG\r\n\x1a\n" + random.Random(1).randbytes(34_552)  # the same in every run
-PNG_BASE64 = base64.b64encode(PNG).decode()
 PNG_KEPT = "<base64 image/png, 34,560 bytes>"
-
-
-def form(*parts: tuple[str, bytes], end: bytes = b"\r\n--XbX--\r\n") -> bytes:
-    heads = ((f"--XbX\r\nContent-Disposition: form-data; {about}\r\n\r\n").encode() + data for about, data in parts)
-    return b"\r\n".join(heads) + end
 
 
 def keep(body: object, limit: int = LIMIT) -> str:

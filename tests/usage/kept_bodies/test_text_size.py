@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.usage.kept_bodies.test_excerpts import FORM, JSON, PNG_BASE64, form
+from tests.support.inputs.kept_bodies import FORM, JSON, PNG_BASE64, form
 from usage.kept_bodies.elision import elide
 from usage.kept_bodies.excerpts import MEASURED_BYTES, PartExcerpt, text_size, text_size_of_parts
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.simulator.server import Simulator
+from tests.support.callers.metrics import HI, scrape, value
+from tests.support.callers.metrics import wait_until as wait_for_samples
 from tests.support.ledger.ledgers import call, end
 from tests.support.servers.disks import fill, small_disk, wait_until
 from tests.support.servers.gateway import SECURITY_KEY, Gateway, run_gateway
-from tests.usage.live.test_metrics import HI, scrape, value
-from tests.usage.live.test_metrics import wait_until as wait_for_samples
 from usage.journal.records import frame
 from usage.live import worker_files
 from usage.live.worker_files import WorkerFile, read_worker_reports

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import UTC, datetime, timedelta
-from html import unescape
 from typing import Any
 
 import pytest
@@ -15,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from tests.support.ledger.ledgers import call
-from tests.support.ledger.pages import DASHBOARD, HOSTILE, make_call, make_failure, text_of
+from tests.support.ledger.pages import DASHBOARD, HOSTILE, charts, make_call, make_failure, tiles
 from usage.counters import Sum
 from usage.live import status as live_module
 from usage.live.status import ServerStatus
@@ -43,18 +41,6 @@ def known_load() -> None:
     rows += [call(now - timedelta(minutes=5), key_name="other", duration_ms=60_000.0, **failed) for _ in range(2)]
     rows += [call(now - timedelta(minutes=70 + number)) for number in range(5)]
     write_rows(Pricer().priced(rows))
-
-
-def tiles(page: str) -> dict[str, str]:
-    """What each tile says."""
-    found = re.findall(r'data-tile="(\w+)">(.*?)</div>', page, flags=re.S)
-    return {name: text_of(unescape(text)).replace("\u202f", " ").strip() for name, text in found}
-
-
-def charts(page: str) -> dict[str, Any]:
-    found = re.search(r'<script id="charts" type="application/json">(.*?)</script>', page, flags=re.S)
-    assert found
-    return dict(json.loads(found[1]))
 
 
 def test_it_works(admin: Client) -> None:

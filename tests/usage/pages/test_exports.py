@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.ledger.ledgers import call, call_id
-from tests.support.ledger.pages import HOSTILE, ISOLATE, OVERRIDE, make_call, make_failure
+from tests.support.ledger.pages import HOSTILE, ISOLATE, OVERRIDE, make_call, make_failure, pieces_of
 from usage.page_data import exports
 from usage.page_data.untrusted_text import INVISIBLE, csv_cell, escape_invisible
 from usage.pages.export import _one_by_one
@@ -49,13 +49,6 @@ def text(admin: Client, address: str, **query: str) -> str:
     assert answer.status_code == 200
     assert answer["Content-Disposition"].startswith("attachment; ")
     return b"".join(pieces_of(answer)).decode()
-
-
-def pieces_of(answer: Any) -> list[bytes]:
-    async def read() -> list[bytes]:
-        return [piece async for piece in answer.streaming_content]
-
-    return async_to_sync(read)()
 
 
 def rows(admin: Client, **query: str) -> list[dict[str, str]]:

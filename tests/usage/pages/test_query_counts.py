@@ -15,8 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from proxyapi.models import AccessKey
-from tests.support.ledger.pages import make_call, make_failure, page_of
-from tests.usage.pages.test_exports import pieces_of
+from tests.support.ledger.pages import make_call, make_failure, page_of, pieces_of
 from usage.models import ModelPrice
 from usage.pages import navigation
 

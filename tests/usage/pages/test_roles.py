@@ -16,8 +16,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from proxyapi.models import AccessKey
 from tests.support.callers.roles import EVERYBODY, ROLES, SUPERUSER, browser_of, make_groups, migration, person
-from tests.support.ledger.pages import make_call, make_failure
-from tests.usage.pages.test_exports import pieces_of
+from tests.support.ledger.pages import make_call, make_failure, pieces_of
 from usage.models import ModelPrice
 
 pytestmark = pytest.mark.django_db

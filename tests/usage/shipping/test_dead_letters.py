@@ -23,6 +23,7 @@ from tests.support.ledger.ledgers import (
     stored,
     write,
 )  # fmt: skip
+from tests.support.ledger.poison import POISON
 from tests.support.servers.disks import wait_until
 from usage.journal.kept_lines import DAMAGED, DEAD_LETTERS
 from usage.journal.records import frame
@@ -30,27 +31,6 @@ from usage.models import ErrorTotal, Request, UsageHour
 from usage.shipping.shipper import replay
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("impatient_shipper")]
-
-
-POISON: dict[str, dict[str, Any]] = {
-    "NUL in usage": {"usage": {"a": "b\0c"}},
-    "NUL in a text": {"error_message": "a\0b"},
-    "NUL in a body": {"response_body": "a\0b"},
-    "too long": {"response_id": "x" * 201},
-    "a number that is none": {"input_tokens": "many"},
-    "a fraction of a token": {"output_tokens": 1.5},
-    "below zero": {"input_tokens": -1},
-    "past bigint": {"input_tokens": 2**63},
-    "past integer": {"web_searches": 2**40},
-    "past smallint": {"status": 40_000},
-    "no address": {"client_address": "not an address"},
-    "no list": {"tags": 5},
-    "a tag too long": {"tags": ["x" * 101]},
-    "no time": {"started_at": "yesterday"},
-    "a model that is none": {"response_model": 5},
-    "no time at all": {"started_at": None},
-    "a null where none may be": {"key_name": None},
-}
 
 
 @pytest.mark.parametrize("fault", POISON)

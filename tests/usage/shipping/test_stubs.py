@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 
 from tests.support.ledger.ledgers import assert_sums_are_right, call, end, letters, ship
-from tests.usage.shipping.test_dead_letters import POISON
+from tests.support.ledger.poison import POISON
 from usage.models import CountedResponse, PendingResponse, Request, UsageDay, UsageTotal
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("impatient_shipper")]

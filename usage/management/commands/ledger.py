@@ -1,4 +1,4 @@
-"""`python manage.py ledger …`: how the ledger is, and what to do when it is not well."""
+"""`python manage.py ledger …`: shows the state of the ledger, proves that it is whole, and repairs it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from argparse import ArgumentParser
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
@@ -24,31 +24,46 @@ from usage.upkeep.repricing import reprice
 from usage.upkeep.verify import find_faults
 
 
+class Options(TypedDict, total=False):
+    """The options of the actions below; an action has those that its parser adds."""
+
+    action: str
+    yes: bool
+    since: datetime
+    all: bool
+
+
 class Command(BaseCommand):
-    help = "Shows, proves and mends the ledger."
+    help = "Shows, proves and repairs the ledger."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
-        actions.add_parser("status", help="what waits in the journal, and what could not be written")
+        actions.add_parser("status", help="show what waits in the journal and what could not be written")
         actions.add_parser("verify", help="prove that rows, sums and journal agree; exit code 1 if not")
-        actions.add_parser("replay", help="ship what dead processes left, and try the dead letters again")
+        actions.add_parser("replay", help="ship what dead processes have left, and try the dead letters again")
         actions.add_parser("deadletter", help="list the calls that the database refused")
-        actions.add_parser("sum", help="add the dashboard's totals up anew: after an update, once no old code runs")
-        pruning = actions.add_parser("prune", help="forget what is past RETENTION_DAYS and BODY_RETENTION_DAYS, now")
-        pruning.add_argument("--yes", action="store_true", help="all of it, also when that is more than a few days")
-        repricing = actions.add_parser("reprice", help="compute the dollars of calls again, with today's price table")
+        actions.add_parser("sum", help="rebuild the dashboard's totals: after an update, once no old code runs")
+        pruning = actions.add_parser(
+            "prune", help="delete rows older than RETENTION_DAYS and bodies older than BODY_RETENTION_DAYS, now"
+        )
+        pruning.add_argument(
+            "--yes", action="store_true", help="delete all of them at once, even if they are of more than a few days"
+        )
+        repricing = actions.add_parser("reprice", help="compute the cost of calls again, with today's price table")
         repricing.add_argument("--since", type=_day, required=True, help="first day, YYYY-MM-DD (UTC)")
-        repricing.add_argument("--all", action="store_true", help="also calls that have a price already")
+        repricing.add_argument("--all", action="store_true", help="also price again calls that have a price")
 
-    def handle(self, *_args: Any, **options: Any) -> None:
-        self.journal = settings.DATA_DIR / "journal"
+    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
+        """Runs the method named like the action."""
+        self.journal: Path = settings.DATA_DIR / "journal"
         try:
             getattr(self, options["action"])(options)
         except OperationalError as error:
             reason = str(error).strip().partition("\n")[0]
             raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
 
-    def status(self, _options: dict[str, Any]) -> None:
+    def status(self, _options: Options) -> None:
+        """Prints how much waits in the journal, what was set aside, and how far the tables are."""
         waiting = sum(path.stat().st_size for path in self.journal.glob("*.journal"))
         newest = Request.objects.order_by("-request_id").values_list("started_at", flat=True).first()
         lines = {
@@ -64,7 +79,8 @@ class Command(BaseCommand):
         for name, value in lines.items():
             self.stdout.write(f"{name:<28}{value}")
 
-    def verify(self, _options: dict[str, Any]) -> None:
+    def verify(self, _options: Options) -> None:
+        """Prints each fault of the ledger; exits with 1 if there is any."""
         faults = list(find_faults(self.journal))
         for fault in faults:
             self.stdout.write(fault)
@@ -72,7 +88,8 @@ class Command(BaseCommand):
         if faults:
             sys.exit(1)
 
-    def replay(self, _options: dict[str, Any]) -> None:
+    def replay(self, _options: Options) -> None:
+        """Ships the journals of dead processes and the dead letters."""
         try:
             delivery = replay(self.journal)
         except GaveUp:
@@ -81,7 +98,8 @@ class Command(BaseCommand):
         if delivery.damaged:
             self.stdout.write(f"{delivery.damaged} records cannot be read; they are in {self.journal / DAMAGED}")
 
-    def deadletter(self, _options: dict[str, Any]) -> None:
+    def deadletter(self, _options: Options) -> None:
+        """Prints id, start and database error of each dead letter."""
         path = self.journal / DEAD_LETTERS
         for line in path.read_bytes().splitlines() if path.exists() else []:
             letter = read_letter(line)
@@ -91,26 +109,30 @@ class Command(BaseCommand):
             reason = str(letter.get("fault", "")).partition("\n")[0]
             self.stdout.write(f"{letter['request_id']}  {letter.get('started_at', '')}  {reason}")
 
-    def sum(self, _options: dict[str, Any]) -> None:
+    def sum(self, _options: Options) -> None:
+        """Rebuilds the totals."""
         sum_anew()
         self.stdout.write("added up")
 
-    def prune(self, options: dict[str, Any]) -> None:
+    def prune(self, options: Options) -> None:
+        """Deletes rows and bodies past their time."""
         try:
             pruned = retention.prune(all_at_once=options["yes"])
         except ClocksDiffer as fault:
             raise CommandError(str(fault)) from None
         self.stdout.write(f"pruned {pruned.rows} rows and {pruned.bodies} bodies")
         if pruned.is_more_due:
-            days = retention.FEW_DAYS.days
+            days = retention.PRUNED_AT_ONCE.days
             self.stdout.write(f"more is past its time; at most {days} days go at once, and all of it with --yes")
 
-    def reprice(self, options: dict[str, Any]) -> None:
+    def reprice(self, options: Options) -> None:
+        """Prices calls again."""
         changed = reprice(options["since"], unpriced_only=not options["all"])
         self.stdout.write(f"repriced {changed} calls")
 
 
 def _day(text: str) -> datetime:
+    """Parses a day as YYYY-MM-DD; returns its beginning in UTC."""
     return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
 
 

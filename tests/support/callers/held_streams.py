@@ -1,0 +1,27 @@
+"""Opens streams that upstream holds back until a test releases them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.simulator.server import Simulator
+from tests.support.servers.gateway import SECURITY_KEY, Gateway
+
+STREAM = {"security_key": SECURITY_KEY, "model": "fault:gate-stream", "input": "hi", "stream": True}
+STREAMS = 5
+
+
+def read_streams(gateway: Gateway, simulator: Simulator, hang_up: Callable[[], None]) -> list[bytes]:
+    """What each of several streams brings that are under way when `hang_up` is called."""
+
+    def read() -> bytes:
+        with gateway.http.stream("POST", "/openai2", json=STREAM) as stream:
+            return b"".join(stream.iter_raw())
+
+    with ThreadPoolExecutor(STREAMS) as pool:
+        streams = [pool.submit(read) for _ in range(STREAMS)]
+        simulator.wait_until(lambda: simulator.waiting == STREAMS)
+        hang_up()
+        simulator.release()
+        return [stream.result() for stream in streams]

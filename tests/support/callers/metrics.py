@@ -1,0 +1,43 @@
+"""Reads `/metrics` as Prometheus does, and waits for its samples."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import httpx2
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.servers.gateway import ACCESS_TOKEN, PATIENCE, Gateway
+
+TOKEN = {"access_token": ACCESS_TOKEN}
+HI = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def scrape(gateway: Gateway) -> Samples:
+    answer = httpx2.get(f"{gateway.url}/metrics", params=TOKEN, timeout=PATIENCE)
+    assert answer.status_code == 200, answer.text
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+def value(samples: Samples, name: str, **labels: str) -> float:
+    """The sum of the samples that have these labels."""
+    return sum(
+        number
+        for (sample, found), number in samples.items()
+        if sample == name and labels.items() <= dict(found).items()
+    )
+
+
+def wait_until(gateway: Gateway, holds: Callable[[Samples], bool]) -> Samples:
+    deadline = time.monotonic() + PATIENCE
+    while not holds(samples := scrape(gateway)):
+        assert time.monotonic() < deadline, samples
+        threading.Event().wait(0.05)
+    return samples

@@ -1,0 +1,30 @@
+"""Makes responses by `/openai2`, and asks for them by their ids."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from http.client import HTTPConnection
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.support.servers.gateway import PATIENCE, SECURITY_KEY, Gateway
+
+MODEL = "gpt-4o"
+EXAMPLE = "resp_abc123"  # the simulator always has it
+KEY = {"security_key": SECURITY_KEY}
+
+
+def create(gateway: Gateway, **parameters: Any) -> str:
+    """The id of a new response."""
+    answer = gateway.post("/openai2", {"model": MODEL, "input": "My name is Alice.", **parameters})
+    assert answer.status_code == 200
+    return str(answer.json()["id"])
+
+
+def ask_unchanged(gateway: Gateway, method: str, path: str) -> tuple[int, str | None, bytes]:
+    """Status, content type and body for a path that any other client would tidy up first."""
+    address = urlsplit(gateway.url)
+    with closing(HTTPConnection(address.hostname or "", address.port, timeout=PATIENCE)) as connection:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, answer.getheader("content-type"), answer.read()

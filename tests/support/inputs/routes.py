@@ -1,0 +1,20 @@
+"""Owns paths and methods: one path of every route, methods known and unknown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import proxyapi.urls
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
+
+
+def routes() -> Iterator[str]:
+    """A path of every route of the API."""
+    for route in proxyapi.urls.urlpatterns:
+        path = re.sub(r"\(\?P<response_id>.*?\)", "resp_1", str(route.pattern).strip("^$"))
+        yield "/" + path.replace("(?P<path>(?s:.*))", "chat/completions" if path.startswith("v1") else "nowhere")
+
+
+PATHS = ("/v1/models", "/openai", "/healthz", "/admin/login/", "/static/x", "/my-usage/", "/nothing")

@@ -1,0 +1,29 @@
+"""Finds out which processes of a server run, and that none of them and no port is left."""
+
+from __future__ import annotations
+
+import os
+import socket
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.support.servers.gateway import Gateway
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def assert_nothing_is_left(gateway: Gateway) -> None:
+    assert not any(is_running(pid) for pid in gateway.worker_pids)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(gateway.process.pid, 0)  # it is the leader of its own group
+    parts = urlsplit(gateway.url)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((parts.hostname, parts.port))
