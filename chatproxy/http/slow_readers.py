@@ -56,7 +56,7 @@ class StallWatch:
             self._timer = None
 
     def forget_callbacks(self) -> None:
-        """Drops the callbacks, which refer to the object that owns this one; the connection has been lost."""
+        """Stops, and drops the callbacks: they refer to the connection that owns this watch, and has been lost."""
         self.stop()
         self._least_speed = lambda: 0.0
         self._aborted = lambda: None

@@ -21,6 +21,7 @@ from django.http.response import HttpResponseBase
 from proxyapi.call.record import Call
 from proxyapi.exceptions import ProxyError, UpstreamTruncated
 from proxyapi.streams import sse
+from proxyapi.streams.response_head import set_passed_headers
 from proxyapi.upstream.client import UpstreamAnswer
 from usage.answers import event_stream
 from usage.answers.event_stream import BOM
@@ -270,8 +271,6 @@ class RelayResponse(HttpResponseBase):
     streaming = True
 
     def __init__(self, relay: Relay) -> None:
-        headers = relay.headers
-        super().__init__(status=relay.status, headers=headers)
-        if "content-type" not in headers:
-            del self["content-type"]  # Django's: upstream said none
+        super().__init__(status=relay.status)
+        set_passed_headers(self, relay.headers)  # its content type is upstream's, or none
         self.relay = relay

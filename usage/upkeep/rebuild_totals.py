@@ -16,9 +16,9 @@ from django.db.models.functions import TruncDay
 from usage.database.clock import database_now
 from usage.ids import first_id
 from usage.models import FAILED, ErrorTotal, Outcome, Request, Span, UsageHour, UsageTotal
+from usage.sums.pruned import comparable_since
 from usage.sums.rollups import HISTOGRAMS, HOUR_KEYS, ROW_COLUMNS, SUMS, Rollup, Sums
-from usage.sums.totals import ceiling
-from usage.upkeep.retention import MINUTES_KEPT, comparable_since
+from usage.sums.totals import MINUTES_KEPT, ceiling
 
 BATCH_SIZE = 5000
 

@@ -17,6 +17,7 @@ from usage.models import Span
 from usage.money.holds import find_strays
 from usage.shipping.rows import DIGEST
 from usage.sums.histogram import ENDS
+from usage.sums.pruned import comparable_since
 from usage.sums.rollups import (
     DAY_KEYS,
     DAY_SUMS,
@@ -30,7 +31,6 @@ from usage.sums.rollups import (
     TOTAL_SUMS,
 )
 from usage.sums.summed_names import SUMMED_CODE_SQL, SUMMED_MODEL_SQL
-from usage.upkeep.retention import comparable_since
 
 HOUR = "date_trunc('hour', started_at, 'UTC')"
 DAY = "(started_at AT TIME ZONE 'UTC')::date"

@@ -19,11 +19,11 @@ from usage.page_data.exports import export_calls
 from usage.page_data.filters import Filters
 from usage.page_data.newest_calls import read_counters, read_newest_calls, read_newest_calls_of_key
 from usage.shipping.rows import COLUMNS, DEFAULTS, MARKS, least_stub, stub, write_rows
+from usage.sums.pruned import hours_with_pruned_calls
 from usage.sums.ranges import TimeRange
 from usage.sums.report import read_report
 from usage.sums.totals import read_by_value
 from usage.upkeep.rebuild_totals import sum_anew
-from usage.upkeep.retention import hours_with_pruned_calls
 from usage.upkeep.verify import changed_rows, find_faults
 
 pytestmark = pytest.mark.django_db

@@ -122,7 +122,7 @@ class Command(BaseCommand):
             raise CommandError(str(fault)) from None
         self.stdout.write(f"pruned {pruned.rows} rows and {pruned.bodies} bodies")
         if pruned.is_more_due:
-            days = retention.FEW_DAYS.days
+            days = retention.PRUNED_AT_ONCE.days
             self.stdout.write(f"more is past its time; at most {days} days go at once, and all of it with --yes")
 
     def reprice(self, options: Options) -> None:
