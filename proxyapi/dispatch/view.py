@@ -27,6 +27,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from proxyapi.bodies import large_bodies, model_places, request_encoding
+from proxyapi.bodies.json_body import JSONBody
 from proxyapi.call.call_request import CallRequest, ProxyRequest
 from proxyapi.call.capacity import capacity
 from proxyapi.call.parsers import JSONObjectParser
@@ -50,8 +51,9 @@ from proxyapi.exceptions import (
 from proxyapi.keys.keyring import UNLIMITED, Caller
 from proxyapi.limits import budgets
 from proxyapi.limits.budgets import Reservation
-from proxyapi.limits.cost_ceiling import Document, Form
+from proxyapi.limits.cost_ceiling import Form
 from proxyapi.object_owners import object_access
+from proxyapi.routes import Route
 from proxyapi.strangers.key_search import KeySearch
 from proxyapi.strangers.wrong_key_pace import refusal_pace
 from proxyapi.streams.early_stream import EarlyStream
@@ -270,7 +272,7 @@ class CallView(ProxyView):
         if dialect is not None and settings.SSE_KEEPALIVE_SECONDS and may_stream:
             self.call.request.early_stream = EarlyStream(self.call, dialect)
         await self.check_models(request)
-        if request.content is not None and request.body is None:
+        if request.content is not None and request.json is None:
             raise TypeError("a request with content says what is in it, for its objects' owners to be checked")
         access = await object_access.check(request, self.caller)
         self.call.answer.created = access.made
@@ -278,7 +280,7 @@ class CallView(ProxyView):
         loops.check_key(request.credentials.api_key)
         self.call.use_account(request.credentials)
         if request.upload is None:
-            await self.reserve(request.method, request.path, priced_body(request))
+            await self.reserve(request.method, request.route, request.json or form_of(request))
         self.call.begin()
         await ledger.durable()
         return await self.send(request)
@@ -296,12 +298,13 @@ class CallView(ProxyView):
         """
         caller = self.caller
         if caller.allowed_models and request.upload is None:
+            members = request.json.members if request.json is not None else ()
             named = await large_bodies.run(
-                request.text_size, model_places.in_request, request.body, request.form_texts, request.query
+                request.text_size, model_places.in_request, members, request.form_texts, request.query
             )
-            model_policy.check_models(request.path, request.method, named, caller)
+            model_policy.check_models(request.route, request.method, named, caller)
 
-    async def reserve(self, method: str, path: str, body: Document | Form | None) -> None:
+    async def reserve(self, method: str, route: Route | None, body: JSONBody | Form | None) -> None:
         """Reserves the most that the call can cost, if its key has a budget; costs nothing otherwise.
 
         The call knows its reservation before the wait for the database: if the caller leaves during that wait, the
@@ -313,7 +316,7 @@ class CallView(ProxyView):
         call, caller = self.call.request, self.caller
         if caller.budgets == UNLIMITED:
             return
-        dollars = await budgets.highest_cost_of(method, path, body)
+        dollars = await budgets.highest_cost_of(method, route, body)
         if not dollars:
             return
         day = datetime.fromtimestamp(call.arrived_at, UTC).date()  # as in its row
@@ -357,10 +360,8 @@ class CallView(ProxyView):
         return Outcome.UPSTREAM_ERROR if failed else Outcome.SUCCESS
 
 
-def priced_body(request: UpstreamRequest) -> Document | Form | None:
-    """What the price of a request depends on: the members of its JSON, or its form."""
-    if request.content and request.body is not None:
-        return Document(request.body, request.content_size)
+def form_of(request: UpstreamRequest) -> Form | None:
+    """Returns what the price of a form depends on; None for a request without a form."""
     if not request.form:
         return None
     sizes = [len(content) for _, (file_name, content, _) in request.form if file_name is not None]

@@ -12,7 +12,7 @@ from django.db import connection
 from django.utils import timezone
 
 from usage.models import FAILED, KnownError, Outcome, Request, Span
-from usage.page_data.search import NO_NAME, NO_STATUS
+from usage.page_data.filters import NO_NAME, NO_STATUS
 from usage.sums.ranges import TimeRange
 from usage.sums.totals import ceiling, floor, pieces
 

@@ -19,7 +19,9 @@ import openai
 import psycopg
 import pytest
 
-from proxyapi.limits.cost_ceiling import Document, ceiling_of
+from proxyapi.bodies.json_body import JSONBody
+from proxyapi.limits.cost_ceiling import ceiling_of
+from proxyapi.routes import find_route
 from tests.chaos.lab import Postgres
 from tests.simulator.server import Simulator
 from tests.support.callers.key_box import insert
@@ -82,7 +84,7 @@ def error_of(answer: httpx2.Response) -> tuple[int, str, str]:
 def most_of(simulator: Simulator) -> Decimal:
     """What the last call that upstream saw was thought to cost at most."""
     sent = simulator.last
-    ceiling = ceiling_of(sent.method, sent.path.removeprefix("/v1"), Document(sent.json, len(sent.body)))
+    ceiling = ceiling_of(sent.method, find_route(sent.path.removeprefix("/v1")), JSONBody.parse(sent.body))
     assert ceiling is not None
     (model,), (tier,) = ceiling.models, ceiling.tiers
     cost = highest_cost(model, tier, datetime.now(UTC), ceiling.max_usage, [])

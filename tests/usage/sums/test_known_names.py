@@ -17,7 +17,8 @@ from tests.support.ledger.ledgers import NOON, Row, assert_sums_are_right, call,
 from usage.models import ErrorTotal, KnownName, Request, UsageDay, UsageHour, UsageTotal
 from usage.money.row_pricing import Pricer
 from usage.page_data.error_groups import read_groups
-from usage.page_data.search import Filters, find, read_filters
+from usage.page_data.filters import Filters, read_filters
+from usage.page_data.search import find
 from usage.shipping.rows import interrupted, write_rows
 from usage.sums import summed_names
 from usage.sums.ranges import TimeRange
