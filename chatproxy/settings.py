@@ -225,7 +225,7 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "chatproxy",
     "VERSION": VERSION,
     "DESCRIPTION": "A self-hosted gateway for the OpenAI APIs.",
-    "TAGS": [{"name": "simple face"}, {"name": "server"}],
+    "TAGS": [{"name": "simple API"}, {"name": "server"}],
     "POSTPROCESSING_HOOKS": ["proxyapi.v1.openapi.add_paths"],
 }
 

@@ -7,9 +7,9 @@ from django.db import migrations
 
 def add_up(apps, schema_editor):
     if apps.get_model("usage", "UsageHour").objects.exists():
-        from usage.upkeep.rebuild_totals import sum_anew
+        from usage.upkeep.rebuild_totals import rebuild_totals
 
-        sum_anew()
+        rebuild_totals()
 
 
 class Migration(migrations.Migration):

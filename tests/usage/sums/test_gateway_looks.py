@@ -23,7 +23,7 @@ from usage.sums.pruned import hours_with_pruned_calls
 from usage.sums.ranges import TimeRange
 from usage.sums.report import read_report
 from usage.sums.totals import read_by_value
-from usage.upkeep.rebuild_totals import sum_anew
+from usage.upkeep.rebuild_totals import rebuild_totals
 from usage.upkeep.verify import changed_rows, find_faults
 
 pytestmark = pytest.mark.django_db
@@ -74,7 +74,7 @@ def test_an_hour_of_looks_alone_is_in_reports(made: Row) -> None:
 
 def test_sums_made_anew_are_the_same(made: Row) -> None:
     before = sorted(UsageTotal.objects.exclude(span="minute").values_list())
-    sum_anew(RANGE.end)
+    rebuild_totals(RANGE.end)
     assert sorted(UsageTotal.objects.exclude(span="minute").values_list()) == before
 
 

@@ -24,7 +24,7 @@ from usage.sums import summed_names
 from usage.sums.ranges import TimeRange
 from usage.sums.rollups import Rollup
 from usage.sums.summed_names import MOST_NEW, OTHER_CODE, UNKNOWN_MODEL
-from usage.upkeep.rebuild_totals import sum_anew
+from usage.upkeep.rebuild_totals import rebuild_totals
 from usage.upkeep.retention import prune
 
 pytestmark = pytest.mark.django_db
@@ -146,7 +146,7 @@ def test_sums_made_anew_or_taken_back_are_those_that_grew(
         deliver(*(rows[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(rows)], strict=True)))
     assert_sums_are_right()
     before = _totals()
-    sum_anew(NOON + timedelta(days=3))
+    rebuild_totals(NOON + timedelta(days=3))
     assert _totals() == before
 
     gone = chance.sample(rows, len(rows) // 2)

@@ -19,7 +19,7 @@ from usage.models import LedgerState, Request
 from usage.shipping.delivery import GaveUp
 from usage.shipping.shipper import replay
 from usage.upkeep import retention
-from usage.upkeep.rebuild_totals import sum_anew
+from usage.upkeep.rebuild_totals import rebuild_totals
 from usage.upkeep.repricing import reprice
 from usage.upkeep.verify import find_faults
 
@@ -111,7 +111,7 @@ class Command(BaseCommand):
 
     def sum(self, _options: Options) -> None:
         """Rebuilds the totals."""
-        sum_anew()
+        rebuild_totals()
         self.stdout.write("added up")
 
     def prune(self, options: Options) -> None:
