@@ -25,7 +25,7 @@ from proxyapi.call.record import configured_secrets
 from proxyapi.exceptions import UpstreamFailure
 from proxyapi.threads import in_own_thread
 from proxyapi.upstream import client
-from proxyapi.upstream.client import UpstreamRequest
+from proxyapi.upstream.request import UpstreamRequest
 from usage.answers.created_ids import MAX_RECORDED_IDS, CreatedIds
 from usage.answers.reader import TERMINAL_STATUSES, UNFINISHED_STATUSES, AnswerReader
 from usage.answers.row_texts import answer_columns, column_text

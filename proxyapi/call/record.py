@@ -21,8 +21,9 @@ from proxyapi.limits import limit_headers
 from proxyapi.limits.budgets import Reservation
 from proxyapi.limits.limiter import Ticket
 from proxyapi.object_owners.new_objects import NewObjects
-from proxyapi.upstream.client import Credentials, UpstreamAnswer
-from proxyapi.upstream.locations import location_down
+from proxyapi.upstream.answer import UpstreamAnswer
+from proxyapi.upstream.credentials import Credentials
+from proxyapi.upstream.passed_headers import location_down
 from usage.addresses import plain_address
 from usage.answers.errors import NO_ERROR
 from usage.answers.reader import READ_MEMBERS, READ_MEMBERS_AND_IDS, AnswerReader, parse_body

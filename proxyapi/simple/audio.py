@@ -15,7 +15,7 @@ from proxyapi.call.parsers import FormParser
 from proxyapi.dispatch.view import BodyUse, CallView
 from proxyapi.exceptions import BadRequest
 from proxyapi.streams.relay import ERROR_OBJECT
-from proxyapi.upstream.client import FormPart, UpstreamRequest
+from proxyapi.upstream.request import FormPart, UpstreamRequest
 
 DEFAULT_MODEL = "whisper-1"
 PRINTABLE = re.compile(r"[\x20-\x7e]*")

@@ -13,7 +13,7 @@ from proxyapi.call.call_request import ProxyRequest
 from proxyapi.call.parsers import write_object
 from proxyapi.dispatch.view import BodyUse, CallView
 from proxyapi.simple import chat_bodies
-from proxyapi.upstream.client import UpstreamRequest
+from proxyapi.upstream.request import UpstreamRequest
 
 DEFAULT_EMBEDDING_MODEL = "text-embedding-3-large"
 
