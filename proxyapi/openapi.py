@@ -1,7 +1,7 @@
 """Owns the API's description: what each operation takes and answers, for `/openapi.json` and `/docs`.
 
 Each name is a decorator for the view method it describes. Fields that are OpenAI's are described
-as far as the simple face checks them; every other one passes as it is.
+as far as the simple API checks them; every other one passes as it is.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def described(schema: Schema, description: str) -> Schema:
     return {**schema, "description": description}
 
 
-# What every simple-face call may carry, in its body, its form or its query; never forwarded.
+# What every call of the simple API may carry, in its body, its form or its query; never forwarded.
 OURS: dict[str, Schema] = {
     "security_key": described(TEXT, "The key. Also as `Authorization: Bearer …` or `X-Security-Key`."),
     "openai_api_key": described(TEXT, "Another upstream key for this call."),
@@ -89,7 +89,7 @@ def operation(
     answers: dict[str, Any] | None = None,
     query: dict[str, str] | None = None,
     example: dict[str, Any] | None = None,
-    tags: tuple[str, ...] = ("simple face",),
+    tags: tuple[str, ...] = ("simple API",),
     errors: tuple[int, ...] = CALL_ERRORS,
 ) -> Callable[[Method], Method]:
     """A decorator that describes one view method. `query` maps names to what they mean."""

@@ -21,7 +21,7 @@
       └──▶ shipping.stored_objects       which key made an object
               │
               ▼
-    sums.totals ──▶ sums.dashboard_data ──▶ page_data.dashboard_tiles ──▶ pages.dashboard
+    sums.totals ──▶ sums.dashboard_data ──▶ page_data.dashboard_content ──▶ pages.dashboard
                     sums.report         ──▶ GET /usage
     usage_request ──▶ page_data.search, call_page, error_groups, exports ──▶ pages.requests, errors, export
 

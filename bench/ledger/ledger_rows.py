@@ -30,7 +30,7 @@ def fill(count: int) -> None:
     from usage.models import Span
     from usage.shipping.rows import COLUMNS
     from usage.sums.rollups import Rollup
-    from usage.upkeep.retention import MINUTES_KEPT
+    from usage.sums.totals import MINUTES_KEPT
 
     chance = random.Random(1)
     pool = list(_pool(chance))

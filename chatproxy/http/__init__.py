@@ -1,10 +1,10 @@
 """HTTP at the socket, before anybody knows who is calling.
 
-`protocol` is uvicorn's protocol with bounds on head and framing; `upgrades` reads a request that asks for another
-protocol; `joining_transport` sends a head and its body in one packet. `connections` bounds how many there are,
-`slow_readers` drops a client that takes nothing; `reading_turns` parses strangers'
-bytes one piece at a time. `host_header` and `content_type` are checks of every request's head;
-`head_refusal` answers those that fail.
+In the order of a request: `connections` bounds how many connections a worker keeps; `reading_turns` says when a
+stranger's bytes are parsed; `request_reader` parses them, within bounds of head and framing, with `upgrades` for a
+request that offers another protocol; `host_header` and `content_type` are the checks of every head, and `head_refusal`
+answers a request that fails one. `protocol` is the connection's life, and what a call may ask of it.
+`joining_transport` sends the answer, and `slow_readers` drops a client that does not take it.
 
-Imports `proxyapi` for errors, headers and paces; nothing of the other folders here.
+Imports `proxyapi` for errors, headers and paces; none of the other folders here, and not `settings`.
 """

@@ -1,32 +1,36 @@
-"""Owns how answers leave: a head with its body in one packet, and a close that waits for what is still to be sent."""
+"""The transport through which answers leave: sends a head and its body in one packet, and can close late."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from typing import Any
 
 
 class JoiningTransport:
-    """uvicorn's way to the socket, on which a head can wait for its body: one system call, one packet."""
+    """Wraps the transport that uvicorn writes to, so that a head can wait for its body: one system call, one packet.
 
-    def __init__(self, transport: Any, closes_slowly: Callable[[], None]) -> None:
+    `closes_slowly` is called when the transport is closed while bytes have not left yet.
+    """
+
+    def __init__(self, transport: asyncio.Transport, closes_slowly: Callable[[], None]) -> None:
         self._transport = transport
-        self._closes_slowly = closes_slowly  # called when it closes with bytes that have not left
-        self._holding = False
+        self._closes_slowly = closes_slowly
+        self._holds_next = False
         self._held = b""
         self._linger: Callable[[], None] | None = None
         self._lingers = False
 
     def linger(self, linger: Callable[[], None]) -> None:
-        """The next close calls `linger`, which closes later; the one after it closes at once."""
+        """Makes the next close call `linger`, which closes later; the close after it closes at once."""
         self._linger = linger
 
     def hold_next(self) -> None:
-        self._holding = True
+        """Makes the next `write` wait, so that its bytes leave together with those of the one after it."""
+        self._holds_next = True
 
     def write(self, data: bytes) -> None:
-        if self._holding:
-            self._holding = False
+        if self._holds_next:
+            self._holds_next = False
             self._held = data
         elif self._held:
             self._transport.writelines([self._held, data])
@@ -35,6 +39,7 @@ class JoiningTransport:
             self._transport.write(data)
 
     def close(self) -> None:
+        """Sends what is held, and closes; or, after `linger`, ends the sending direction only."""
         if self._held:
             self._transport.write(self._held)
             self._held = b""
@@ -48,12 +53,13 @@ class JoiningTransport:
             self._closes_slowly()
 
     def forget_callbacks(self) -> None:
-        """Drops the callbacks, which refer to the object that owns this one; the connection has been lost."""
+        """Drops the callbacks: they refer to the connection that owns this transport, and has been lost."""
         self._linger = None
         self._closes_slowly = lambda: None
 
     def is_closing(self) -> bool:
-        return self._lingers or bool(self._transport.is_closing())
+        return self._lingers or self._transport.is_closing()
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
+        """Passes everything else on to the wrapped transport."""
         return getattr(self._transport, name)

@@ -20,6 +20,10 @@ _SPACE = re.compile(r"[ \t\n\r]*+")
 _LONGEST_SPACE = 65536  # characters passed over at a time: between two searches the event loop gets its turn
 
 
+class JSONFault(ValueError):
+    """A text of JSON is not what is wanted. The words are ours and quote nothing of it."""
+
+
 class Doubled(dict[str, Any]):
     """An object in which a name is given twice: the last value of each, and all of them in `pairs`."""
 
@@ -47,10 +51,10 @@ class Member(NamedTuple):
     end: int
 
 
-Body = dict[str, Any] | Sequence[Member]  # a JSON object, as a dictionary or as its members
+JSONObject = dict[str, Any] | Sequence[Member]  # as a dictionary, or as its members with their places
 
 
-def pairs_of(body: Body) -> Iterable[Sequence[Any]]:
+def pairs_of(body: JSONObject) -> Iterable[Sequence[Any]]:
     """The members of an object, name and value first; all of them where a name is given twice."""
     if isinstance(body, Doubled):
         return body.pairs
@@ -79,7 +83,7 @@ def read_members(text: str, at: int = 0, decoder: json.JSONDecoder | None = None
         decoder = _decoder_for(text)
     at = past_space(text, at)
     if text[at : at + 1] != "{":
-        raise ValueError("it is not an object")
+        raise JSONFault("it is not an object")
     members: list[Member] = []
     at = past_space(text, at + 1)
     while text[at : at + 1] != "}":
@@ -97,7 +101,7 @@ def read_members(text: str, at: int = 0, decoder: json.JSONDecoder | None = None
         value, end = decoder.raw_decode(text, value_start)
         members.append(Member(name, value, at, value_start, end))
         if len(members) > MOST_MEMBERS:
-            raise ValueError(f"it has more than {MOST_MEMBERS:,} members")
+            raise JSONFault(f"it has more than {MOST_MEMBERS:,} members")
         at = past_space(text, end)
     return members
 

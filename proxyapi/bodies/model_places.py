@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from proxyapi.bodies.form_reader import field_path, query_fields
-from proxyapi.bodies.json_members import DECODER, Body, pairs_of
+from proxyapi.bodies.json_members import DECODER, JSONObject, pairs_of
 
 # In lower case, without hyphens and underscores.
 MODEL_NAMES = frozenset({
@@ -95,12 +95,12 @@ class NamedModels:
 _MAY_NAME = re.compile(r"model|fallback|\\u")
 
 
-def in_request(body: Body | None, texts: Iterable[tuple[str, str]], query: str) -> NamedModels:
+def in_request(body: JSONObject, texts: Iterable[tuple[str, str]], query: str) -> NamedModels:
     """The models that a request to upstream names: in its JSON object, the text fields of its form, its query."""
-    return in_body(body or ()) + in_fields(texts) + in_query(query)
+    return in_body(body) + in_fields(texts) + in_query(query)
 
 
-def in_body(body: Body) -> NamedModels:
+def in_body(body: JSONObject) -> NamedModels:
     """The models that a JSON object names."""
     main: list[str | None] = []
     others: list[str | None] = []

@@ -1,4 +1,4 @@
-"""Owns the fields that are ours in a simple-face call, and the checks on the rest.
+"""Owns the fields of a simple-API call that are this gateway's, and the checks of the others.
 
 `security_key`, `openai_api_key`, `project`, `organization` and `timeout` are taken out of the
 body, the form or the query, and never go upstream in it.

@@ -17,7 +17,8 @@ from rest_framework.parsers import BaseParser, DataAndFiles
 
 from proxyapi.bodies import json_members, large_bodies
 from proxyapi.bodies.form_reader import FormReader
-from proxyapi.bodies.json_members import Member
+from proxyapi.bodies.json_body import fault_of
+from proxyapi.bodies.json_members import JSONFault, Member
 from proxyapi.call.uploads import check_file
 from proxyapi.exceptions import BadForm, BadJSON, BodyTooLarge
 from usage.kept_bodies.excerpts import PartExcerpt
@@ -105,7 +106,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise BadJSON("The request body is nested too deep.") from error
     except ValueError as error:  # also UnicodeDecodeError and JSONDecodeError
-        raise BadJSON(f"The request body is not valid JSON: {short_fault(error)}") from error
+        raise BadJSON(f"The request body is not valid JSON: {fault_of(error)}") from error
     if not isinstance(parsed, dict):
         raise BadJSON("The request body must be a JSON object.")
     return parsed
@@ -140,20 +141,11 @@ def _parse_large(body: bytes) -> LargeObject:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
+    raise JSONFault(f"{name} is not a JSON number")
 
 
 def _finite(digits: str) -> float:
     value = float(digits)
     if value in (float("inf"), float("-inf")):
-        raise ValueError("a number is out of range")
+        raise JSONFault("a number is out of range")
     return value
-
-
-def short_fault(error: ValueError) -> str:
-    """The fault without the body: a decode error's text would quote the caller's bytes."""
-    if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg} at line {error.lineno} column {error.colno}"
-    if isinstance(error, UnicodeDecodeError):
-        return "it is not UTF-8"
-    return "a number is out of range" if "digits" in str(error) else str(error)

@@ -27,10 +27,11 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from proxyapi.bodies import large_bodies, model_places, request_encoding
+from proxyapi.bodies.json_body import JSONBody
+from proxyapi.call.call import Call
 from proxyapi.call.call_request import CallRequest, ProxyRequest
 from proxyapi.call.capacity import capacity
 from proxyapi.call.parsers import JSONObjectParser
-from proxyapi.call.record import Call
 from proxyapi.call.request_body import SMALL_BODY_BYTES
 from proxyapi.dispatch import model_policy
 from proxyapi.dispatch.authentication import SecurityKeyAuthentication, caller_without_body, names_another_key
@@ -50,12 +51,14 @@ from proxyapi.exceptions import (
 from proxyapi.keys.keyring import UNLIMITED, Caller
 from proxyapi.limits import budgets
 from proxyapi.limits.budgets import Reservation
-from proxyapi.limits.cost_ceiling import Document, Form
+from proxyapi.limits.cost_ceiling import Form
 from proxyapi.object_owners import object_access
+from proxyapi.routes import Route
 from proxyapi.strangers.key_search import KeySearch
 from proxyapi.strangers.wrong_key_pace import refusal_pace
 from proxyapi.streams.early_stream import EarlyStream
 from proxyapi.streams.relay import Dialect, EventRelay, RelayResponse
+from proxyapi.streams.response_head import set_passed_headers
 from proxyapi.upstream import client, loops
 from proxyapi.upstream.client import UpstreamAnswer, UpstreamRequest
 from usage.answers.event_stream import begins_stream
@@ -221,10 +224,10 @@ class CallView(ProxyView):
         return cast(ProxyRequest, self.request).caller
 
     def on_authenticated(self, request: ProxyRequest) -> None:
-        has_slot = bool(self.call.key_name)  # a key in the body may follow another one in a header
-        self.call.identify(request.caller)
+        has_slot = bool(self.call.facts.key_name)  # a key in the body may follow another one in a header
+        self.call.facts.identify(request.caller)
         if not has_slot:
-            request.call_request.resources.enter_context(capacity.slot())
+            request.call_request.held.enter_context(capacity.slot())
 
     def on_error(self, error: ProxyError) -> None:
         self.call.fail(error, status=error.status_code)
@@ -255,7 +258,7 @@ class CallView(ProxyView):
         """
         if answer.status >= 300:
             return False
-        return answer.is_event_stream or (self.call.stream and await answer.begins_as(begins_stream))
+        return answer.is_event_stream or (self.call.facts.stream and await answer.begins_as(begins_stream))
 
     async def ask(self, request: UpstreamRequest, dialect: Dialect | None = None) -> UpstreamAnswer:
         """The head of upstream's answer; from here on the call is in the ledger.
@@ -265,19 +268,19 @@ class CallView(ProxyView):
         heard of the call.
         """
         capacity.check_open()
-        may_stream = (self.call.stream and self.request.method != "HEAD") or request.upload is not None
+        may_stream = (self.call.facts.stream and self.request.method != "HEAD") or request.upload is not None
         if dialect is not None and settings.SSE_KEEPALIVE_SECONDS and may_stream:
             self.call.request.early_stream = EarlyStream(self.call, dialect)
         await self.check_models(request)
-        if request.content is not None and request.body is None:
+        if request.content is not None and request.json is None:
             raise TypeError("a request with content says what is in it, for its objects' owners to be checked")
         access = await object_access.check(request, self.caller)
         self.call.answer.created = access.made
         self.call.new_objects.exclude(access.named)
         loops.check_key(request.credentials.api_key)
-        self.call.use_account(request.credentials)
+        self.call.facts.use_account(request.credentials)
         if request.upload is None:
-            await self.reserve(request.method, request.path, priced_body(request))
+            await self.reserve(request.method, request.route, request.json or form_of(request))
         self.call.begin()
         await ledger.durable()
         return await self.send(request)
@@ -295,12 +298,13 @@ class CallView(ProxyView):
         """
         caller = self.caller
         if caller.allowed_models and request.upload is None:
+            members = request.json.members if request.json is not None else ()
             named = await large_bodies.run(
-                request.text_size, model_places.in_request, request.body, request.form_texts, request.query
+                request.text_size, model_places.in_request, members, request.form_texts, request.query
             )
-            model_policy.check_models(request.path, request.method, named, caller)
+            model_policy.check_models(request.route, request.method, named, caller)
 
-    async def reserve(self, method: str, path: str, body: Document | Form | None) -> None:
+    async def reserve(self, method: str, route: Route | None, body: JSONBody | Form | None) -> None:
         """Reserves the most that the call can cost, if its key has a budget; costs nothing otherwise.
 
         The call knows its reservation before the wait for the database: if the caller leaves during that wait, the
@@ -312,15 +316,15 @@ class CallView(ProxyView):
         call, caller = self.call.request, self.caller
         if caller.budgets == UNLIMITED:
             return
-        dollars = await budgets.highest_cost_of(method, path, body)
+        dollars = await budgets.highest_cost_of(method, route, body)
         if not dollars:
             return
         day = datetime.fromtimestamp(call.arrived_at, UTC).date()  # as in its row
-        self.call.reservation = Reservation(call.request_id)
+        call.held.reservation = reservation = Reservation(call.request_id)
         try:
-            await budgets.reserve(self.call.reservation, day, caller, dollars)
+            await budgets.reserve(reservation, day, caller, dollars)
         except BudgetExceeded:  # nothing was reserved
-            self.call.reservation = None
+            call.held.reservation = None
             raise
 
     async def whole(
@@ -331,7 +335,7 @@ class CallView(ProxyView):
             body = await answer.read()
         finally:
             answer.close()
-        self.call.upstream_ended()
+        self.call.facts.mark_upstream_ended()
         await self.call.read_answer(body)
         if answer.status >= 300:
             self.call.answer.read_error(body, answer.status)
@@ -340,12 +344,10 @@ class CallView(ProxyView):
         if answer.status >= 300 or self.call.answer.error is not None:
             body = await large_bodies.run(len(body), self.call.redacted, body)
         await self.call.keep_bodies()
-        self.call.count_sent(0 if self.request.method == "HEAD" else len(body))
+        self.call.facts.count_sent(0 if self.request.method == "HEAD" else len(body))
         self.call.end(self.outcome(answer.status), answer.status)
-        headers = self.call.headers_down(answer)
-        response = HttpResponse(body, status=answer.status, headers=headers)
-        if "content-type" not in headers:
-            del response["content-type"]  # upstream's, or none
+        response = HttpResponse(body, status=answer.status)
+        set_passed_headers(response, self.call.headers_down(answer))  # its content type is upstream's, or none
         await self.call.wait_until_recorded()
         return response
 
@@ -358,10 +360,8 @@ class CallView(ProxyView):
         return Outcome.UPSTREAM_ERROR if failed else Outcome.SUCCESS
 
 
-def priced_body(request: UpstreamRequest) -> Document | Form | None:
-    """What the price of a request depends on: the members of its JSON, or its form."""
-    if request.content and request.body is not None:
-        return Document(request.body, request.content_size)
+def form_of(request: UpstreamRequest) -> Form | None:
+    """Returns what the price of a form depends on; None for a request without a form."""
     if not request.form:
         return None
     sizes = [len(content) for _, (file_name, content, _) in request.form if file_name is not None]

@@ -15,9 +15,11 @@ from decimal import ROUND_UP, Decimal
 from typing import Any
 
 from proxyapi.bodies import large_bodies
+from proxyapi.bodies.json_body import JSONBody
 from proxyapi.exceptions import BudgetExceeded, BudgetUnavailable, ModelNotPriced
 from proxyapi.keys.keyring import Budgets, Caller
-from proxyapi.limits.cost_ceiling import CostCeiling, Document, Form, ceiling_of
+from proxyapi.limits.cost_ceiling import CostCeiling, Form, ceiling_of
+from proxyapi.routes import Route
 from usage.answers.reader import UNFINISHED_STATUSES
 from usage.ledger import ledger
 from usage.money.prices import highest_cost, price_call
@@ -64,15 +66,15 @@ class Allowances:
 allowances = Allowances()
 
 
-async def highest_cost_of(method: str, path: str, body: Document | Form | None) -> Decimal:
+async def highest_cost_of(method: str, route: Route | None, body: JSONBody | Form | None) -> Decimal:
     """Returns the most that a call can cost, in dollars; 0 for a call that costs nothing.
 
     Raises:
         BudgetUnavailable: the administrator's prices have not been read yet.
         ModelNotPriced, RouteNotAllowed: the ledger could not tell what the call has cost.
     """
-    size = 0 if body is None else body.text_size
-    ceiling = await large_bodies.run(size, ceiling_of, method, path, body)
+    size = 0 if body is None else body.size
+    ceiling = await large_bodies.run(size, ceiling_of, method, route, body)
     return Decimal(0) if ceiling is None else price_of(ceiling)
 
 

@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxyapi.bodies import model_places
-from proxyapi.bodies.json_members import Body, pairs_of
+from proxyapi.bodies.json_body import JSONBody
 from proxyapi.bodies.model_places import NamedModels
 from proxyapi.exceptions import RouteNotAllowed
-from proxyapi.routes import Route, find_route
+from proxyapi.routes import Route
 from usage.money.prices import MaxUsage
 
 BYTES_PER_TOKEN = 2
@@ -98,17 +98,9 @@ class Form:
         return cls(fields, files)
 
     @property
-    def text_size(self) -> int:
+    def size(self) -> int:
         """How many bytes its text fields have."""
         return sum(len(value.encode()) for values in self.fields.values() for value in values)
-
-
-@dataclass(frozen=True)
-class Document:
-    """A JSON body that has been read: its members, and its size in bytes."""
-
-    members: Body
-    text_size: int
 
 
 def _is_free(route: Route) -> bool:
@@ -117,13 +109,12 @@ def _is_free(route: Route) -> bool:
     return route.name in FREE or (route.family.name in FREE_FAMILIES and is_known)
 
 
-def ceiling_of(method: str, path: str, body: Document | Form | None) -> CostCeiling | None:
-    """The ceiling of a call to `path`, which is below upstream's base URL; None: it costs nothing.
+def ceiling_of(method: str, route: Route | None, body: JSONBody | Form | None) -> CostCeiling | None:
+    """Returns the ceiling of a call to upstream; None if it costs nothing.
 
     Raises:
         RouteNotAllowed: the ledger will never know what it has cost.
     """
-    route = find_route(path)
     if method != "POST" or (route is not None and _is_free(route)):
         return None
     work = RequestedWork(body)
@@ -156,19 +147,18 @@ def output_ceiling(model: str) -> int:
 class RequestedWork:
     """A body, and what its members or fields ask for."""
 
-    def __init__(self, body: Document | Form | None) -> None:
-        self._fields: dict[str, list[Any]] = {}
+    def __init__(self, body: JSONBody | Form | None) -> None:
+        self._fields: Mapping[str, Sequence[Any]] = {}
         self._named = NamedModels()
         self.files: Sequence[int] = ()
-        self.size = 0 if body is None else body.text_size
+        self.size = 0 if body is None else body.size
         if isinstance(body, Form):
             self._named = model_places.in_fields((name, text) for name, texts in body.fields.items() for text in texts)
             self.files = body.files
             self._fields = {name: [_number(value) for value in values] for name, values in body.fields.items()}
         elif body is not None:
             self._named = model_places.in_body(body.members)
-            for pair in pairs_of(body.members):
-                self._fields.setdefault(pair[0], []).append(pair[1])
+            self._fields = body.by_name
 
     def values(self, *names: str) -> list[Any]:
         """What is given under these names, but for null."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from proxyapi.bodies.form_reader import field_path, query_fields
-from proxyapi.bodies.json_members import DECODER, Body, pairs_of
+from proxyapi.bodies.json_members import DECODER, JSONObject, pairs_of
 from proxyapi.exceptions import BadRequest
 from proxyapi.object_owners.object_places import (
     CALL_OBJECTS,
@@ -56,7 +56,7 @@ class NamedObjects:
     def __bool__(self) -> bool:
         return bool(self.references or self.mentions)
 
-    def add_body(self, body: Body) -> None:
+    def add_body(self, body: JSONObject) -> None:
         """Reads a JSON object.
 
         Raises:

@@ -11,19 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from django.conf import settings
 
 from proxyapi.bodies import large_bodies
-from proxyapi.bodies.json_members import Body, pairs_of
+from proxyapi.bodies.json_body import NO_BODY
 from proxyapi.exceptions import NotFound, RouteNotAllowed
 from proxyapi.keys.globs import matches_any
 from proxyapi.keys.keyring import BUILT_IN, Caller
 from proxyapi.object_owners.named_objects import NamedObjects
 from proxyapi.object_owners.object_places import IN_PATHS, OTHER, READING_POSTS, Reference
 from proxyapi.object_owners.ownership import owners_of
-from proxyapi.routes import Route, find_route
+from proxyapi.routes import Route
 from proxyapi.upstream.client import FormPart, UpstreamRequest
 from usage.answers.created_ids import CreatedIds, is_object_id
 from usage.kept_bodies.excerpts import PartExcerpt
@@ -68,7 +67,7 @@ async def check(request: UpstreamRequest, caller: Caller) -> Access:
             it administers the account.
         DatabaseUnavailable: only the database knows whose an object is, and it is away.
     """
-    route = find_route(request.path)
+    route = request.route
     if route is None:
         raise NotFound("No object found with that id.")
     if route.family.is_administration:
@@ -100,8 +99,8 @@ async def _see_all(route: Route, request: UpstreamRequest) -> Access:
 
 async def _read(request: UpstreamRequest, route: Route, named: NamedObjects) -> None:
     """Adds what the request names beside its path. Raises `BadRequest`."""
-    if request.body is not None:
-        await large_bodies.run(request.text_size, named.add_body, request.body)
+    if request.json is not None:
+        await large_bodies.run(request.text_size, named.add_body, request.json.members)
     if request.form:
         await large_bodies.run(request.text_size, _read_fields, request.form, named)
     if request.query:
@@ -209,15 +208,11 @@ def _made(route: Route, request: UpstreamRequest, *, is_own: bool) -> CreatedIds
         return CreatedIds(is_creating=False, lasts=route.family.name != "responses") if is_growing else None
     if route.name in NOT_KEPT or route.family.name == "models":
         return None
+    body = request.json or NO_BODY
     if route.name == "/v1/chat/completions":
-        stored, audio = _values(request.body, "store"), _values(request.body, "audio")
-        return CreatedIds(is_stored=any(stored), lasts=False) if any(stored) or any(audio) else None
+        is_stored, has_audio = any(body.values("store")), any(body.values("audio"))
+        return CreatedIds(is_stored=is_stored, lasts=False) if is_stored or has_audio else None
     if route.name == "/v1/responses":
-        is_stored = [value for value in _values(request.body, "store") if value is not None] != [False]
-        return CreatedIds(is_stored=is_stored, lasts=any(_values(request.body, "conversation")))
+        is_stored = [value for value in body.values("store") if value is not None] != [False]
+        return CreatedIds(is_stored=is_stored, lasts=any(body.values("conversation")))
     return CreatedIds(lasts=route.family.name != "responses", is_in_location=route.name in IN_LOCATION)
-
-
-def _values(body: Body | None, name: str) -> list[Any]:
-    """The values of a member of the body; all of them, where it is given twice."""
-    return [pair[1] for pair in pairs_of(body or ()) if pair[0] == name]

@@ -7,6 +7,7 @@ from typing import ClassVar
 from django.http.response import HttpResponseBase
 
 from proxyapi import openapi
+from proxyapi.bodies.json_body import JSONBody
 from proxyapi.call import gateway_fields
 from proxyapi.call.call_request import ProxyRequest
 from proxyapi.call.parsers import write_object
@@ -26,15 +27,16 @@ class JSONCallView(CallView):
     def upstream_request(self, request: ProxyRequest, body: dict[str, object]) -> UpstreamRequest:
         """Returns the request for upstream with this body; notes its model and whether it asks for a stream."""
         model = body.get("model")
-        self.call.model = model if isinstance(model, str) else ""
-        self.call.stream = body.get("stream") is True
+        self.call.facts.model = model if isinstance(model, str) else ""
+        self.call.facts.stream = body.get("stream") is True
+        content = write_object(body, request.data)
         return UpstreamRequest(
             "POST",
             self.upstream_path,
             credentials=gateway_fields.credentials(request.data, request.query_params, request.caller),
             deadline=gateway_fields.deadline(request.data, request.query_params),
-            content=write_object(body, request.data),
-            body=body,
+            content=content,
+            json=JSONBody.written(content, body),
         )
 
 

@@ -1,8 +1,9 @@
 """Owns the one change to what passes on `/v1`: a streamed chat completion's usage, asked for and taken out again.
 
 A caller that streams need not ask for usage, and then upstream says none (OpenAI's reference, `stream_options`).
-`ask` adds `stream_options.include_usage` on the way up; `take_out` removes on the way down what that adds: the
-field `"usage": null` of every chunk, and the last chunk, which has the usage and no choices. Every other byte stays.
+`ask_for_usage` adds `stream_options.include_usage` on the way up; `remove_usage` removes on the way down what that
+adds: the field `"usage": null` of every chunk, and the last chunk, which has the usage and no choices. Every other byte
+stays.
 
 A server may put more than usage into that last chunk (llama.cpp's `timings`, which it would otherwise add to the chunk
 before). Then the chunk stays without its usage, and with one choice that says nothing in place of none: callers that
@@ -15,6 +16,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from proxyapi.bodies.json_body import JSONBody
 from proxyapi.bodies.json_members import Member, decode, encode, read_members, read_object
 from usage.answers import event_stream
 from usage.answers.event_stream import Event
@@ -30,14 +32,17 @@ _NOTHING: tuple[Any, ...] = (None, "", [], {})
 _SILENT_CHOICE = '[{"index":0,"delta":{},"finish_reason":null}]'
 
 
-def ask_in(body: bytes, members: Sequence[Member]) -> bytes | None:
-    """As `ask`, of a body's bytes."""
-    asked = ask(decode(body), members)
-    return None if asked is None else encode(asked)
+def ask_for_usage(body: JSONBody) -> JSONBody | None:
+    """Returns the body of a streamed chat with `stream_options.include_usage` added.
+
+    Returns None if nothing is to be added: the caller asks for usage already, or `stream_options` is not what it should
+    be, and upstream says so.
+    """
+    asked = _ask_in(body.text, body.members)
+    return None if asked is None else body.with_raw(encode(asked))
 
 
-def ask(text: str, members: Sequence[Member]) -> str | None:
-    """The body with usage asked for; None if the caller has asked, or if only upstream can say what is wrong."""
+def _ask_in(text: str, members: Sequence[Member]) -> str | None:
     options = [member for member in members if member.name == "stream_options"]
     if not options:
         at = text.index("{") + 1
@@ -69,7 +74,7 @@ class Edit(NamedTuple):
     text: str = ""
 
 
-def take_out(events: bytes) -> bytes:
+def remove_usage(events: bytes) -> bytes:
     """Whole events as the caller would have seen them, had we not asked."""
     named = events.count(b'"usage"')
     if not named:
@@ -79,12 +84,12 @@ def take_out(events: bytes) -> bytes:
         return shorter
     pieces, at = [], 0
     for event in event_stream.split(events):
-        pieces += [events[at : event.start], _take_out_of(event, events)]
+        pieces += [events[at : event.start], _remove_from(event, events)]
         at = event.end
     return b"".join([*pieces, events[at:]])
 
 
-def _take_out_of(event: Event, events: bytes) -> bytes:
+def _remove_from(event: Event, events: bytes) -> bytes:
     unchanged = events[event.start : event.end]
     if b'"usage"' not in event.data:
         return unchanged

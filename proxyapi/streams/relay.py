@@ -18,9 +18,10 @@ from functools import cache, partial
 
 from django.http.response import HttpResponseBase
 
-from proxyapi.call.record import Call
+from proxyapi.call.call import Call
 from proxyapi.exceptions import ProxyError, UpstreamTruncated
 from proxyapi.streams import sse
+from proxyapi.streams.response_head import set_passed_headers
 from proxyapi.upstream.client import UpstreamAnswer
 from usage.answers import event_stream
 from usage.answers.event_stream import BOM
@@ -114,7 +115,7 @@ class Relay(ABC):
 
     async def end_at_head(self) -> None:
         """Ends the answer to a HEAD, whose caller gets none of the body."""
-        self._call.upstream_ended()
+        self._call.facts.mark_upstream_ended()
         self._call.end(Outcome.SUCCESS, self._answer.status)
         self._answer.close()
         await self._call.wait_until_recorded()
@@ -156,10 +157,10 @@ class Relay(ABC):
 
     def _sent(self, size: int) -> None:
         self.last_sent = time.perf_counter()
-        self._call.count_sent(size)
+        self._call.facts.count_sent(size)
 
     async def _end(self) -> None:
-        self._call.upstream_ended()
+        self._call.facts.mark_upstream_ended()
         await self._call.keep_bodies()
         outcome = Outcome.UPSTREAM_ERROR if self._call.answer.error is not None else Outcome.SUCCESS
         self._call.end(outcome, self._answer.status)
@@ -221,7 +222,7 @@ class EventRelay(Relay):
                 self._last_events = b""
             self.takes_comments = self._between_events
             error = UpstreamTruncated()
-            self._call.upstream_ended()
+            self._call.facts.mark_upstream_ended()
             self.fail(error)
             pieces.append(self._last_words(error))
         elif self._dialect.trailer and not self._call.answer.has_done_marker:
@@ -256,11 +257,11 @@ class BodyRelay(Relay):
 
     @property
     def _is_over(self) -> bool:
-        return self._call.response_bytes == self._answer.length
+        return self._call.facts.response_bytes == self._answer.length
 
     def _read(self, chunk: bytes) -> bytes:
         self._sent(len(chunk))
-        self._call.keep_start(chunk)
+        self._call.facts.keep_beginning(chunk)
         return chunk
 
 
@@ -270,8 +271,6 @@ class RelayResponse(HttpResponseBase):
     streaming = True
 
     def __init__(self, relay: Relay) -> None:
-        headers = relay.headers
-        super().__init__(status=relay.status, headers=headers)
-        if "content-type" not in headers:
-            del self["content-type"]  # Django's: upstream said none
+        super().__init__(status=relay.status)
+        set_passed_headers(self, relay.headers)  # its content type is upstream's, or none
         self.relay = relay

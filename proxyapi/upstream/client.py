@@ -24,7 +24,7 @@ import httpx2
 from django.conf import settings
 from openai import AsyncOpenAI
 
-from proxyapi.bodies.json_members import Body as JSONBody
+from proxyapi.bodies.json_body import JSONBody
 from proxyapi.exceptions import (
     ProxyError,
     RequestTimeout,
@@ -32,6 +32,7 @@ from proxyapi.exceptions import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from proxyapi.routes import Route, find_route
 from proxyapi.upstream.exchange import Body, Exchange, Silence, Take
 from proxyapi.upstream.faults import Broken, ConnectTimeout, InvalidStatus, Late, NotConnected, Silent, TransportFault
 from proxyapi.upstream.passed_headers import Headers, pass_down
@@ -80,9 +81,9 @@ class UpstreamRequest:
     """One HTTP request to upstream. `path` is below the base URL, `query` is already encoded.
 
     `deadline` is on the event loop's clock, in seconds; it bounds the whole call.
-    A call has `content`, a `form` or an `upload`, or none of them; `body` is the JSON object in `content`, as a
-    dictionary or as its members, for checks, and `decoded_size` how many bytes `content` has if it is encoded. With
-    `headers` it goes with these and the account's credentials; without, as the SDK would send it.
+    A call has `content`, a `form` or an `upload`, or none of them. `content` are the bytes that go upstream, `json` the
+    object in them, which the checks of the call read. With `headers` it goes with these and the account's credentials;
+    without, as the SDK would send it.
     """
 
     method: str
@@ -91,11 +92,15 @@ class UpstreamRequest:
     deadline: float
     query: str = ""
     content: bytes | None = None
-    body: JSONBody | None = None
-    decoded_size: int | None = None
+    json: JSONBody | None = None
     form: list[FormPart] = field(default_factory=list)
     upload: Upload | None = None
     headers: Headers | None = None
+
+    @property
+    def route(self) -> Route | None:
+        """The route of `/v1` that the request takes; None if there is no such route."""
+        return find_route(self.path)
 
     @property
     def form_texts(self) -> list[tuple[str, str]]:
@@ -105,14 +110,10 @@ class UpstreamRequest:
         ]
 
     @property
-    def content_size(self) -> int:
-        """How many bytes its content has, decoded."""
-        return len(self.content or b"") if self.decoded_size is None else self.decoded_size
-
-    @property
     def text_size(self) -> int:
         """How many bytes of it checks read: of a form, the fields without the files."""
-        return self.content_size + sum(len(text) for _, (file_name, text, _) in self.form if file_name is None)
+        json_size = 0 if self.json is None else self.json.size
+        return json_size + sum(len(text) for _, (file_name, text, _) in self.form if file_name is None)
 
 
 class UpstreamAnswer:

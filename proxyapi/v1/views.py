@@ -21,7 +21,7 @@ from rest_framework.authentication import BaseAuthentication
 
 from proxyapi import openapi
 from proxyapi.bodies import large_bodies, model_places, request_encoding
-from proxyapi.bodies.json_members import Member
+from proxyapi.bodies.json_body import read_json_body
 from proxyapi.call import gateway_fields
 from proxyapi.call.call_request import ProxyRequest
 from proxyapi.call.capacity import capacity
@@ -53,7 +53,7 @@ from proxyapi.v1.list_filter import Keeps, own_page
 from usage.answers.reader import begins_object
 
 # Of a stream for whose usage this gateway has asked, and not the caller: the chunk with it is taken out.
-CHAT_WITHOUT_USAGE = replace(CHAT, to_caller=injected_usage.take_out)
+CHAT_WITHOUT_USAGE = replace(CHAT, to_caller=injected_usage.remove_usage)
 # Of the streams of each family of routes; others' are told of errors in `ERROR_OBJECT`.
 DIALECTS = {"responses": RESPONSES, "chat/completions": CHAT, "completions": CHAT}
 
@@ -101,20 +101,19 @@ class PassThroughView(CallView):
             self.send_form(upstream_request, encoding)
         else:
             await call.read_body()
-            members = await model_policy.read_json(call.decoded_body, call.META.get("CONTENT_TYPE", ""))
-            self.read_fields(members, request)
-            upstream_request.content, upstream_request.body = call.raw_body or None, members
-            if encoding:
-                upstream_request.decoded_size = len(call.decoded_body)
-            if route.name == "/v1/chat/completions" and self.call.stream and usage_requests.are_made:
-                asked = await large_bodies.run(
-                    len(call.decoded_body), injected_usage.ask_in, call.decoded_body, members
-                )
+            body = await read_json_body(call.decoded_body, call.META.get("CONTENT_TYPE", ""))
+            self.call.facts.model = body.model
+            self.call.facts.stream = asks_for_stream(call.raw_query) if body.stream is None else body.stream
+            upstream_request.content, upstream_request.json = call.raw_body or None, body
+            if route.name == "/v1/chat/completions" and self.call.facts.stream and usage_requests.are_made and body.raw:
+                asked = await large_bodies.run(body.size, injected_usage.ask_for_usage, body)
+                body.drop_text()
                 if asked is not None:
-                    asking = replace(upstream_request, content=asked, decoded_size=None)
+                    asking = replace(upstream_request, content=asked.raw, json=asked)
                     if encoding:  # what we have added is not encoded again
                         asking.headers = without_encoding(asking.headers)
                     return await self.relay_answer(asking, CHAT_WITHOUT_USAGE, as_it_came=upstream_request)
+            body.drop_text()
         return await self.relay_answer(upstream_request, dialect)
 
     get = head = post = delete = handle
@@ -142,22 +141,17 @@ class PassThroughView(CallView):
         call = self.call.request
         call.incoming_body.allow_large_form()
         call.incoming_body.check_announced()  # before upstream hears of it
-        self.call.form = upstream_request.upload = FormUpload(
+        self.call.facts.form = upstream_request.upload = FormUpload(
             call.incoming_body, call.raw_headers, self.read_form_fields, encoding
         )
         assert upstream_request.headers is not None  # noqa: S101  (a call that passes through has its own)
         if call.incoming_body.announced is not None:
             upstream_request.headers["Content-Length"] = str(call.incoming_body.announced)
 
-    def read_fields(self, members: list[Member], request: ProxyRequest) -> None:
-        models, streams = model_policy.values(members, "model"), model_policy.values(members, "stream")
-        self.call.model = models[-1] if models and isinstance(models[-1], str) else ""
-        self.call.stream = streams[-1] is True if streams else asks_for_stream(request.call_request.raw_query)
-
     async def read_form_fields(self, form: FormUpload) -> None:
         """All of it is here but its last piece: upstream cannot act on it yet, so policy is in time."""
-        self.call.model = next(iter(form.field("model")), "")
-        self.call.stream = "true" in map(str.lower, form.field("stream"))
+        self.call.facts.model = next(iter(form.field("model")), "")
+        self.call.facts.stream = "true" in map(str.lower, form.field("stream"))
         self.call.request.body_received()
         assert self.found is not None  # noqa: S101  (it is open)
         caller = self.caller
@@ -165,9 +159,9 @@ class PassThroughView(CallView):
             size = sum(len(part.content) for part in form.parts)
             named = await large_bodies.run(size, lambda: model_places.in_fields(form.fields()))
             named += model_places.in_query(self.call.request.raw_query.decode("latin-1"))
-            model_policy.check_models(self.found.path, "POST", named, caller)
+            model_policy.check_models(self.found, "POST", named, caller)
         self.call.new_objects.exclude(await object_access.check_form(form.parts, caller))
-        await self.reserve("POST", self.found.path, form.sizes())
+        await self.reserve("POST", self.found, form.sizes())
 
     async def relay_answer(
         self, request: UpstreamRequest, dialect: Dialect, as_it_came: UpstreamRequest | None = None

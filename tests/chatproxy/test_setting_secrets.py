@@ -11,7 +11,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio import ConnectionPool
 
-from chatproxy import environment, settings
+from chatproxy import environment, setting_parsers, settings
 from tests.support.servers.environments import variables
 
 SECRET = "Pl4nted-Secr3t-0f-the-0wner"
@@ -98,7 +98,7 @@ def complaint(name: str, value: str) -> tuple[str, BaseException | None]:
 def test_no_setting_repeats_a_secret(name: str) -> None:
     has_secrets = name in environment.SECRETS | environment.URLS_WITH_PASSWORDS
     for spelling, value in SPELLINGS.items():
-        if not has_secrets and len(value) <= environment.LONGEST_SHOWN:
+        if not has_secrets and len(value) <= setting_parsers.MAX_QUOTED_LENGTH:
             continue  # a wrong number or word is shown, up to 15 characters
         words, cause = complaint(name, value)
 

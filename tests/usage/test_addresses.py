@@ -16,7 +16,7 @@ from chatproxy.pages.login_throttle import PER_NETWORK
 from tests.support.callers.all_pages import hidden_fields
 from tests.support.servers.gateway import PATIENCE, SECURITY_KEY, Gateway
 from usage.addresses import both_forms, mapped_address, plain_address
-from usage.page_data.search import _conditions, read_filters
+from usage.page_data.filters import conditions_of, read_filters
 
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -118,7 +118,7 @@ def test_a_search_takes_any_form_and_finds_both() -> None:
     filters = read_filters({"caller": "::ffff:192.0.2.7"}, datetime.now(UTC))
     assert filters.caller == "192.0.2.7"
     assert not filters.faults
-    (condition,) = [one for one in _conditions(filters) if "client_address" in one.sql]
+    (condition,) = [one for one in conditions_of(filters) if "client_address" in one.sql]
     with connection.cursor() as cursor:
         for address, is_found in (("192.0.2.7", True), ("::ffff:192.0.2.7", True), ("192.0.2.8", False)):
             sql = condition.sql.replace("client_address", "%s::inet")

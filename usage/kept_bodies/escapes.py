@@ -38,10 +38,9 @@ _MEANINGS = _Meanings()
 def has_escapes(text: str) -> bool:
     """Returns whether `text` may have an escape in it; it is a quick look that may be wrong in having found one."""
     return (
-        "\\u00" in text
+        ("\\" in text and ("\\u00" in text or "\\x" in text))  # a character is found much faster than two
         or ("%" in text and _URL_ESCAPE.search(text) is not None)
         or ("&" in text and (";" in text or "&#" in text))
-        or "\\x" in text
     )
 
 

@@ -75,8 +75,8 @@ def _token(prefix: str, length: int) -> tuple[str, re.Pattern[str]]:
 
 _TOKENS = (_token("sk-", 16), _token("sess-", 16), _token("cp-", 43))
 # A text without any of these literals has no secret but perhaps an exact one: the other recognisers are not asked.
-_LITERALS = LiteralSet([*(prefix for prefix, _ in _TOKENS), *TOKEN_MARKS])
-_LOWER_LITERALS = LiteralSet(["key", "authorization", "access", "bearer", "basic", *TOKEN_MARKS_IN_HEX])
+_LITERALS = (*(prefix for prefix, _ in _TOKENS), *TOKEN_MARKS)
+_LOWER_LITERALS = ("key", "authorization", "access", "bearer", "basic", *TOKEN_MARKS_IN_HEX)
 
 
 def redact(text: str, secrets: Sequence[str] = ()) -> str:
@@ -139,9 +139,9 @@ def _redact(text: str, secrets: Sequence[str], find: Recogniser) -> str:
 def _find(text: str, exact: _ExactSecrets) -> list[TextRange]:
     """Returns the ranges of all secrets in `text`; they may overlap and are in no order."""
     lower = _lower(text)
+    if not exact.may_have_secrets(text, lower):
+        return []
     ranges = exact.find(text, lower)
-    if not _LITERALS.any_in(text) and not _LOWER_LITERALS.any_in(lower):
-        return ranges
     for prefix, token in _TOKENS:
         if prefix in text:
             ranges += [match.span() for match in token.finditer(text)]
@@ -189,10 +189,19 @@ class _ExactSecrets:
         self._literals = LiteralSet([*literals, *(form.first for form in self._in_base64)])
         self._hex_literals = LiteralSet(self._in_hex)
         self._second_literals = LiteralSet(form.second for form in self._in_base64)
+        # Of every secret, exact or known by its look; nearly all texts have none, and two searches are enough to know.
+        self._all_literals = LiteralSet([*literals, *(form.first for form in self._in_base64), *_LITERALS])
+        self._all_lower_literals = LiteralSet([*self._in_hex, *_LOWER_LITERALS])
+
+    def may_have_secrets(self, text: str, lower: str) -> bool:
+        """Returns False if there is no secret, exact or known by its look, in `text`, in lower case `lower`."""
+        if self._all_literals.any_in(text) or self._all_lower_literals.any_in(lower):
+            return True
+        return _has_line_end(text) and self._second_literals.any_in(text)
 
     def find(self, text: str, lower: str) -> list[TextRange]:
         """Returns the ranges of the secrets in `text`; `lower` is `text` in lower case."""
-        has_lines = "\n" in text or "\\n" in text or "\\r" in text  # a line may end within the first part of base64
+        has_lines = _has_line_end(text)
         may_have = self._literals.any_in(text) or self._hex_literals.any_in(lower)
         if not may_have and not (has_lines and self._second_literals.any_in(text)):
             return []
@@ -205,6 +214,11 @@ class _ExactSecrets:
             if digits in lower:
                 ranges += [match.span() for match in re.finditer(digits, lower)]
         return ranges
+
+
+def _has_line_end(text: str) -> bool:
+    """Returns whether lines end in `text`, plainly or escaped: a line may end within the first part of base64."""
+    return "\n" in text or ("\\" in text and ("\\n" in text or "\\r" in text))  # a character is found much faster
 
 
 @lru_cache(maxsize=64)

@@ -1,22 +1,24 @@
-"""Owns the exporting of calls and of groups of errors: CSV that no spreadsheet computes, JSON that any program reads.
+"""Exports calls and groups of errors: as CSV in which no spreadsheet finds a formula, or as JSON.
 
-It comes piece by piece: no export is held in memory, and none waits for its end.
+An export is made and sent batch by batch, so it is never held in memory as a whole, and its start never waits for its
+end.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 
 import orjson
 
 from usage.models import Request
 from usage.page_data.error_groups import ErrorGroup
-from usage.page_data.search import Filters, find_all
+from usage.page_data.filters import Filters
+from usage.page_data.search import find_all
 from usage.page_data.untrusted_text import csv_cell, escape_invisible
 
-MESSAGE = "error_message"  # for those who may see bodies: an upstream may quote the prompt in it
+MESSAGE = "error_message"  # only for those who may see bodies: upstream may quote the prompt in it
 COLUMNS = (
     "started_at", "request_id", "incoming_request_id", "upstream_request_id", "response_id", "key_name", "method",
     "route", "request_model", "response_model", "stream", "service_tier", "status", "outcome", "error_type",
@@ -30,25 +32,27 @@ GROUP_COLUMNS = (
     "calls", "outcome", "status", "error_code", "model", "route", "first_at", "last_at", "keys", "note", "sample_id"
 )  # fmt: skip
 CONTENT_TYPES = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
-Rows = Iterable[Sequence[dict[str, Any]]]
+Row = Mapping[str, object]
+Batches = Iterable[Sequence[Row]]
 
 
 def export_calls(filters: Filters, kind: str) -> Iterator[bytes]:
-    """Every call that fulfils the filters, newest first; without `MESSAGE` where the filters leave that out."""
+    """Exports every call that the filters let through, newest first; `MESSAGE` only if the filters may search it."""
     columns = [name for name in COLUMNS if name != MESSAGE or filters.with_messages]
-    batches = ([_call(call, columns) for call in batch] for batch in find_all(filters))
-    return _written(batches, columns, kind)
+    batches = ([_call_row(call, columns) for call in batch] for batch in find_all(filters))
+    return _encode(batches, columns, kind)
 
 
 def export_groups(groups: Sequence[ErrorGroup], kind: str) -> Iterator[bytes]:
-    return _written([[_group(group) for group in groups]], GROUP_COLUMNS, kind)
+    """Exports groups of errors; `kind` is one of `CONTENT_TYPES`."""
+    return _encode([[_group_row(group) for group in groups]], GROUP_COLUMNS, kind)
 
 
-def _call(call: Request, columns: Sequence[str]) -> dict[str, Any]:
+def _call_row(call: Request, columns: Sequence[str]) -> Row:
     return {name: getattr(call, name) for name in columns}
 
 
-def _group(group: ErrorGroup) -> dict[str, Any]:
+def _group_row(group: ErrorGroup) -> Row:
     return {
         **group.kind._asdict(),
         "calls": group.calls,
@@ -60,47 +64,51 @@ def _group(group: ErrorGroup) -> dict[str, Any]:
     }
 
 
-def _written(batches: Rows, columns: Sequence[str], kind: str) -> Iterator[bytes]:
+def _encode(batches: Batches, columns: Sequence[str], kind: str) -> Iterator[bytes]:
     return _as_csv(batches, columns) if kind == "csv" else _as_json(batches)
 
 
-def _as_csv(batches: Rows, columns: Sequence[str]) -> Iterator[bytes]:
-    lines = _Lines()
+def _as_csv(batches: Batches, columns: Sequence[str]) -> Iterator[bytes]:
+    """Encodes a line of column names, then a line for each row."""
+    lines = _LineBuffer()
     writer = csv.writer(lines)
     writer.writerow(columns)
-    yield lines.taken()
+    yield lines.take()
     for batch in batches:
         for row in batch:
             writer.writerow([_csv_value(row[name]) for name in columns])
-        yield lines.taken()
+        yield lines.take()
 
 
-def _as_json(batches: Rows) -> Iterator[bytes]:
-    """One list; strings have what is unseen made visible, as on the pages."""
-    between = b"["
+def _as_json(batches: Batches) -> Iterator[bytes]:
+    """Encodes all rows as one list. Invisible characters in texts are made visible, as on the pages."""
+    before = b"["
     for batch in batches:
-        for row in batch:
-            yield between + orjson.dumps({name: _plain(value) for name, value in row.items()}, default=str)
-            between = b",\n"
-    yield b"[]" if between == b"[" else b"]"
+        rows = [orjson.dumps({name: _json_value(value) for name, value in row.items()}, default=str) for row in batch]
+        if rows:
+            yield before + b",\n".join(rows)
+            before = b",\n"
+    yield b"[]" if before == b"[" else b"]"
 
 
-def _csv_value(value: Any) -> str:
+def _csv_value(value: object) -> str:
+    """Returns the cell of a value: a list with commas between its items, a time in ISO 8601, anything else as text."""
     if isinstance(value, list):
         return csv_cell(", ".join(map(str, value)))
-    if hasattr(value, "isoformat"):
-        return str(value.isoformat())
+    if isinstance(value, datetime):
+        return value.isoformat()
     return csv_cell(value)
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: object) -> object:
+    """Returns a value for orjson, with the invisible characters of its texts made visible."""
     if isinstance(value, str):
         return escape_invisible(value)
     return [escape_invisible(str(item)) for item in value] if isinstance(value, list) else value
 
 
-class _Lines:
-    """What a CSV writer has written and nobody has taken yet."""
+class _LineBuffer:
+    """The file that a CSV writer writes into: keeps the lines until they are taken."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -108,6 +116,7 @@ class _Lines:
     def write(self, line: str) -> None:
         self._lines.append(line)
 
-    def taken(self) -> bytes:
+    def take(self) -> bytes:
+        """Returns the lines since the last time, and forgets them."""
         text, self._lines = "".join(self._lines), []
         return text.encode()

@@ -1,10 +1,12 @@
-"""The first page of the admin, the same of one key, and the JSON that keeps them up to date: their templates again."""
+"""The dashboards: the admin's first page, the same of one key, and the JSON that keeps an open page up to date.
+
+The JSON holds the same templates, rendered again: a fragment of the page is written in one place.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, JsonResponse
@@ -12,28 +14,29 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 
 from usage.live.status import read_status
-from usage.page_data.base_url import base_url
-from usage.page_data.dashboard_tiles import read_dashboard, read_key_dashboard
+from usage.page_data.dashboard_content import Dashboard, read_dashboard, read_key_dashboard
 from usage.pages.access import admin_page, may_see, may_see_bodies
-from usage.sums.ranges import NAMED, TimeRange, read_range
+from usage.pages.base_url import base_url
+from usage.sums.ranges import NAMED, TimeRange, range_or_default, read_range
 
-# What is filled in anew while the page is open; each is a template of its own.
+# The parts of the page that are rendered again while it is open; each is a template of its own.
 FRAGMENTS = ("statuses", "tiles", "used", "newest_errors")
-# Name in the data, title, unit, form.
+# Of each chart: its name in the data, its title, its unit, its form.
 CHARTS = (
     ("calls", "Calls by outcome", "", "bars"),
     ("dollars", "Dollars by model", "$", "bars"),
     ("tokens", "Tokens", "", "bars"),
     ("latency", "Latency", "ms", "lines"),
 )
-REFRESH_SECONDS = {"hour": 5, "day": 10}
-SLOW_REFRESH_SECONDS = 30
-# Of one key, sums are of hours.
-KEY_RANGES = tuple(name for name in NAMED if name != "hour")
+REFRESH_SECONDS = {"hour": 5, "day": 10}  # by the name of the range
+SLOW_REFRESH_SECONDS = 30  # of longer ranges
+KEY_RANGES = tuple(name for name in NAMED if name != "hour")  # the sums of one key are kept by the hour only
+
+Context = dict[str, object]
 
 
-def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """The context of the admin's index; unfold calls it."""
+def show(request: HttpRequest, context: Context) -> Context:
+    """Returns the context of the admin's first page; unfold calls it with the context of every admin page."""
     if not may_see(request):
         return context
     return {
@@ -48,22 +51,20 @@ def show(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def dashboard_context(request: HttpRequest, data_url: str, key: str | None = None) -> dict[str, Any]:
-    """What a page with a dashboard needs; `data_url` answers with `refresh_response`. With `key`, of that key alone."""
+def dashboard_context(request: HttpRequest, data_url: str, key: str | None = None) -> Context:
+    """Returns the context of a page with a dashboard: of all calls, or of one key's.
+
+    `data_url` is the address that answers with `refresh_response`.
+    """
     now = datetime.now(UTC)
-    fault = ""
-    try:
-        time_range = read_range(request.GET, now)
-    except ValueError as error:
-        fault = str(error)
-        time_range = read_range({}, now)
-    facts = _facts(time_range, now, key)
+    time_range, fault = range_or_default(request.GET, now)
+    dashboard = _read(time_range, now, key)
     return {
-        **facts,
+        **_context(dashboard, now, key),
         "fault": fault,
         "ranges": KEY_RANGES,
         "chart_list": CHARTS,
-        "charts": facts["dashboard"].charts,
+        "charts": dashboard.charts,
         "data_url": data_url,
         "refresh_seconds": REFRESH_SECONDS.get(time_range.name, SLOW_REFRESH_SECONDS),
     }
@@ -71,41 +72,47 @@ def dashboard_context(request: HttpRequest, data_url: str, key: str | None = Non
 
 @admin_page
 def data(request: HttpRequest) -> JsonResponse:
-    """What changes while the page is open."""
+    """Answers with what changes while the first page is open."""
     return refresh_response(request, {name: {"sees_bodies": may_see_bodies(request)} for name in FRAGMENTS})
 
 
 def refresh_response(
-    request: HttpRequest, fragments: Mapping[str, Mapping[str, Any]], key: str | None = None
+    request: HttpRequest, fragments: Mapping[str, Mapping[str, object]], key: str | None = None
 ) -> JsonResponse:
-    """The fragments, each with what it needs beside the dashboard, and the charts; 400 for a time that is none."""
+    """Answers with the charts, and with fragments of the page as HTML; with 400 for a range that cannot be shown.
+
+    `fragments` maps the name of each template to what it needs beside the dashboard.
+    """
     now = datetime.now(UTC)
     try:
         time_range = read_range(request.GET, now)
     except ValueError as error:
         return JsonResponse({"error": str(error)}, status=400)
-    facts = _facts(time_range, now, key)
-    parts = {name: render_to_string(f"admin/usage/{name}.html", {**facts, **own}) for name, own in fragments.items()}
-    answer = JsonResponse({"fragments": parts, "charts": facts["dashboard"].charts, "at": f"{now:%H:%M:%S}"})
+    dashboard = _read(time_range, now, key)
+    context = _context(dashboard, now, key)
+    parts = {name: render_to_string(f"admin/usage/{name}.html", {**context, **own}) for name, own in fragments.items()}
+    answer = JsonResponse({"fragments": parts, "charts": dashboard.charts, "at": f"{now:%H:%M:%S}"})
     answer["Cache-Control"] = "no-store"
     return answer
 
 
-def _facts(time_range: TimeRange, now: datetime, key: str | None) -> dict[str, Any]:
+def _read(time_range: TimeRange, now: datetime, key: str | None) -> Dashboard:
     if key is None:
-        dashboard = read_dashboard(time_range, read_status(), now)
-    else:
-        dashboard = read_key_dashboard(key, time_range, now)
+        return read_dashboard(time_range, read_status(), now)
+    return read_key_dashboard(key, time_range, now)
+
+
+def _context(dashboard: Dashboard, now: datetime, key: str | None) -> Context:
+    """Returns what every template of a dashboard uses."""
     return {
         "dashboard": dashboard,
         "key_name": key,
-        "time_range": time_range,
+        "time_range": dashboard.time_range,
         "now": now,
-        "query": range_query(time_range),
+        "query": range_query(dashboard.time_range),
     }
 
 
 def range_query(time_range: TimeRange) -> str:
-    if time_range.name in NAMED:
-        return f"range={time_range.name}"
-    return f"from={time_range.start:%Y-%m-%dT%H:%M}&to={time_range.end:%Y-%m-%dT%H:%M}"
+    """Returns the query string of an address that stands for this range."""
+    return "&".join(f"{name}={value}" for name, value in time_range.as_query().items())

@@ -1,4 +1,4 @@
-"""The errors, by kind, and the marking of those that somebody has looked into."""
+"""The errors page: failed calls in groups of one kind, and marks on the kinds that somebody has looked into."""
 
 from __future__ import annotations
 
@@ -14,33 +14,25 @@ from django.views.decorators.http import require_POST
 from usage.page_data.error_groups import MAX_GROUPS, mark_known, read_groups, read_kind, unmark
 from usage.pages.access import admin_page, render_page
 from usage.pages.dashboard import range_query
-from usage.sums.ranges import NAMED, read_range
+from usage.sums.ranges import NAMED, range_or_default
 
 STATES = ("all", "new", "known")
 
 
 @admin_page
 def show(request: HttpRequest) -> HttpResponseBase:
+    """Shows the groups of a range of time; `state` narrows them to those with a mark, or to those without."""
     now = datetime.now(UTC)
-    fault = ""
-    try:
-        time_range = read_range(request.GET, now)
-    except ValueError as error:
-        fault = str(error)
-        time_range = read_range({}, now)
+    time_range, fault = range_or_default(request.GET, now)
     groups = read_groups(time_range)
     state = request.GET.get("state", "all")
     shown = [group for group in groups if state not in ("new", "known") or bool(group.known) == (state == "known")]
-    query = range_query(time_range)
-    times = {"range": time_range.name} if time_range.name in NAMED else {
-        "from": f"{time_range.start:%Y-%m-%dT%H:%M}", "to": f"{time_range.end:%Y-%m-%dT%H:%M}"
-    }  # fmt: skip
     return render_page(
         request,
         "admin/usage/errors.html",
         "Errors",
         fault=fault,
-        groups=[(group, urlencode({**group.filters, **times})) for group in shown],
+        groups=[(group, urlencode({**group.filters, **time_range.as_query()})) for group in shown],
         calls=sum(group.calls for group in shown),
         is_cut=len(groups) >= MAX_GROUPS,
         most=MAX_GROUPS,
@@ -48,7 +40,7 @@ def show(request: HttpRequest) -> HttpResponseBase:
         state=state,
         ranges=NAMED,
         time_range=time_range,
-        query=query,
+        query=range_query(time_range),
         may_mark=request.user.has_perm("usage.change_knownerror"),
         now=now,
     )
@@ -57,7 +49,7 @@ def show(request: HttpRequest) -> HttpResponseBase:
 @require_POST
 @admin_page
 def mark(request: HttpRequest) -> HttpResponseBase:
-    """Marks a kind of error as known, with a note, or takes the mark away."""
+    """Marks a kind of error as known, with a note, or removes its mark. Leads back to the page."""
     if not request.user.has_perm("usage.change_knownerror"):
         raise PermissionDenied
     back = HttpResponseRedirect(f"{reverse('pages:errors')}?{request.POST.get('query', '')}")

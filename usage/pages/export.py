@@ -1,4 +1,4 @@
-"""The downloads of what the lists show."""
+"""The downloads of the list of requests and of the errors page, as CSV or JSON."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from django.http import Http404, HttpRequest, HttpResponseBase, StreamingHttpRes
 
 from usage.page_data.error_groups import read_groups
 from usage.page_data.exports import CONTENT_TYPES, export_calls, export_groups
-from usage.page_data.search import read_filters
+from usage.page_data.filters import read_filters
 from usage.pages.access import admin_page, may_see_bodies
-from usage.sums.ranges import read_range
+from usage.sums.ranges import range_or_default
 
 
 @admin_page
 def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
+    """Sends every request that the filters in the address let through; `kind` is `csv` or `json`."""
     _check(kind)
     now = datetime.now(UTC)
     filters = read_filters(request.GET, now, with_messages=may_see_bodies(request))
@@ -25,16 +26,15 @@ def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
 
 @admin_page
 def errors(request: HttpRequest, kind: str) -> HttpResponseBase:
+    """Sends the groups of the errors page."""
     _check(kind)
     now = datetime.now(UTC)
-    try:
-        time_range = read_range(request.GET, now)
-    except ValueError:
-        time_range = read_range({}, now)
+    time_range, _fault = range_or_default(request.GET, now)
     return _download(export_groups(read_groups(time_range), kind), kind, f"errors-{now:%Y%m%d-%H%M}")
 
 
 def _check(kind: str) -> None:
+    """Answers 404 to a kind of file that is not made."""
     if kind not in CONTENT_TYPES:
         raise Http404
 
@@ -48,7 +48,10 @@ def _download(pieces: Iterator[bytes], kind: str, name: str) -> HttpResponseBase
 
 
 async def _one_by_one(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Each when the one before has left; of an iterator that is not async Django would make a list first."""
+    """Yields each piece when the one before has been sent.
+
+    Django reads an iterator that is not asynchronous into a list first, which would hold a whole export in memory.
+    """
     take = sync_to_async(lambda: next(pieces, None))
     while (piece := await take()) is not None:
         yield piece

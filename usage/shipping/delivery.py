@@ -25,7 +25,7 @@ from usage.journal.kept_lines import DAMAGED, DEAD_LETTERS, PRUNED
 from usage.journal.records import damaged_id
 from usage.money.row_pricing import Pricer
 from usage.shipping.rows import bare_stub, interrupted, is_stub, least_stub, started_at, stub, write_rows
-from usage.upkeep.retention import hours_with_pruned_calls, pruned_ids_end
+from usage.sums.pruned import hours_with_pruned_calls, pruned_ids_end
 
 logger = logging.getLogger(__name__)
 

@@ -41,6 +41,12 @@ class TimeRange:
     def length(self) -> timedelta:
         return self.end - self.start
 
+    def as_query(self) -> dict[str, str]:
+        """Returns the parameters of an address that stand for this range."""
+        if self.name in NAMED:
+            return {"range": self.name}
+        return {"from": f"{self.start:%Y-%m-%dT%H:%M}", "to": f"{self.end:%Y-%m-%dT%H:%M}"}
+
     @property
     def before(self) -> TimeRange:
         """The time of the same length before it."""
@@ -72,6 +78,17 @@ def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
     if not start < end or end - start > LONGEST:
         raise ValueError("The time must begin before it ends, and be shorter than ten years.")
     return TimeRange(name, floor(start, Span.MINUTE), end)
+
+
+def range_or_default(query: Mapping[str, str], now: datetime) -> tuple[TimeRange, str]:
+    """Returns the range that a page's address asks for, and an empty text.
+
+    If the address asks for none that can be shown: the default range, and the reason, for the reader.
+    """
+    try:
+        return read_range(query, now), ""
+    except ValueError as fault:
+        return read_range({}, now), str(fault)
 
 
 def read_moment(text: str, default: datetime) -> datetime:

@@ -21,12 +21,12 @@ from django.db.models.functions import Cast, Extract, Floor
 from usage.models import Dimension, Span, UsageTotal
 from usage.sums.histogram import percentile
 from usage.sums.rollups import HISTOGRAMS, TOTAL_SUMS
-from usage.upkeep.retention import MINUTES_KEPT
 
 COUNTERS = ("calls", "errors", "unpriced_calls", *TOTAL_SUMS)
 LENGTHS = {Span.MINUTE: timedelta(minutes=1), Span.HOUR: timedelta(hours=1), Span.DAY: timedelta(days=1)}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CHARTED_HISTOGRAMS = ("duration_ms", "overhead_ms")
+MINUTES_KEPT = timedelta(days=3)  # how long the totals of minutes are: only the dashboard's shortest times need them
 MINUTES_READABLE = MINUTES_KEPT - timedelta(hours=12)  # pruning may be late, reading may not be
 
 

@@ -1,7 +1,7 @@
-"""Owns the adding up of totals and failures anew, from the hours and the rows.
+"""Rebuilds the totals and the counts of failures from the sums of hours and the rows.
 
-For a database that older code has written to, which did not know of them: after an update, and when `ledger verify`
-finds them wrong. Writers wait meanwhile; nothing of theirs is lost or counted twice.
+It is for a database to which older code has written that did not know these tables: after an update, or when `ledger
+verify` finds them wrong. Writers wait meanwhile; none of their calls is lost or counted twice.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from django.db.models.functions import TruncDay
 from usage.database.clock import database_now
 from usage.ids import first_id
 from usage.models import FAILED, ErrorTotal, Outcome, Request, Span, UsageHour, UsageTotal
+from usage.sums.pruned import comparable_since
 from usage.sums.rollups import HISTOGRAMS, HOUR_KEYS, ROW_COLUMNS, SUMS, Rollup, Sums
-from usage.sums.totals import ceiling
-from usage.upkeep.retention import MINUTES_KEPT, comparable_since
+from usage.sums.totals import MINUTES_KEPT, ceiling
 
 BATCH_SIZE = 5000
 
 
-def sum_anew(now: datetime | None = None) -> None:
-    """Replaces all totals and failures by what the hours and the rows add up to."""
+def rebuild_totals(now: datetime | None = None) -> None:
+    """Replaces all totals and counts of failures by new ones, added up from the hours and the rows."""
     now = now or database_now()
     with transaction.atomic(), connection.cursor() as cursor:
-        # Writers add to the hours in the transaction that inserts rows: whoever holds this lock sees whole batches.
+        # Writers add to the hours in the transaction that inserts rows, so under this lock only whole batches are seen.
         cursor.execute("LOCK TABLE usage_usagehour IN SHARE MODE")
         UsageTotal.objects.all().delete()
         days = UsageHour.objects.annotate(day=TruncDay("hour", tzinfo=UTC)).order_by("day")
@@ -38,7 +38,7 @@ def sum_anew(now: datetime | None = None) -> None:
             rollup.write_totals(cursor, {Span.MINUTE})
         failed, known = Request.objects.filter(FAILED), ErrorTotal.objects.all()
         if pruned_before := comparable_since():
-            whole = ceiling(pruned_before, Span.DAY)  # days that have lost rows keep what they had
+            whole = ceiling(pruned_before, Span.DAY)  # days of which rows were pruned keep their counts
             failed, known = failed.filter(started_at__gte=whole), known.filter(start__gte=whole)
         known.delete()
         for rollup in _sums_of_rows(failed):
@@ -46,6 +46,7 @@ def sum_anew(now: datetime | None = None) -> None:
 
 
 def _sums_of_hours(hours: Iterable[UsageHour]) -> Rollup:
+    """Returns the sums of these hours as one rollup."""
     rollup = Rollup()
     for hour in hours:
         errors = hour.calls * (hour.outcome != Outcome.SUCCESS)
@@ -58,7 +59,7 @@ def _sums_of_hours(hours: Iterable[UsageHour]) -> Rollup:
 
 
 def _sums_of_rows(calls: QuerySet[Request]) -> Iterable[Rollup]:
-    """One rollup for every `BATCH_SIZE` rows, of which no more are in memory."""
+    """Yields one rollup for every `BATCH_SIZE` rows; no more rows are in memory at a time."""
     rows = calls.order_by("request_id").values(*ROW_COLUMNS)
     batch = list(rows[:BATCH_SIZE])
     while batch:

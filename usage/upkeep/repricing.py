@@ -1,16 +1,16 @@
-"""Owns the computing of dollars anew, for calls already in the ledger; sums follow in the same transaction."""
+"""Prices calls again that are in the ledger already; their sums are corrected in the same transaction."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 from django.db import connection, transaction
 
 from usage.ids import first_id
 from usage.models import Request
 from usage.money.row_pricing import Pricer
+from usage.shipping.delivery import Row
 from usage.shipping.response_usage import COUNTED_BEFORE, COUNTED_LATER
 from usage.shipping.rows import COLUMNS, update_prices
 from usage.sums.rollups import Rollup
@@ -19,10 +19,7 @@ BATCH_SIZE = 500
 
 
 def reprice(since: datetime, *, unpriced_only: bool) -> int:
-    """Prices the calls since a moment again; returns how many changed.
-
-    `unpriced_only` leaves alone the calls that have a price.
-    """
+    """Prices all calls since a moment again, or only those without a price; returns how many changed."""
     pricer = Pricer()
     last = first_id(since)
     changed = 0
@@ -39,7 +36,8 @@ def reprice(since: datetime, *, unpriced_only: bool) -> int:
             changed += _apply(rows, pricer)
 
 
-def _apply(rows: list[dict[str, Any]], pricer: Pricer) -> int:
+def _apply(rows: list[Row], pricer: Pricer) -> int:
+    """Writes the new prices of these rows and corrects the sums; returns how many rows changed."""
     repriced = [row for row, old in zip(pricer.priced(rows), rows, strict=True) if _cost(row) != _cost(old)]
     ids = {row["request_id"] for row in repriced}
     rollup = Rollup()
@@ -50,5 +48,6 @@ def _apply(rows: list[dict[str, Any]], pricer: Pricer) -> int:
     return len(repriced)
 
 
-def _cost(row: dict[str, Any]) -> Decimal | None:
+def _cost(row: Row) -> Decimal | None:
+    """Returns a row's cost in dollars; None if it has no price."""
     return None if row["cost"] is None else Decimal(row["cost"])

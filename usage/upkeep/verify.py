@@ -1,4 +1,4 @@
-"""Owns the proof that the ledger is whole: rows as they were written, sums as the rows, journal in the rows."""
+"""Proves that the ledger is whole: rows are as they were written, sums agree with rows, the journal is in the rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from uuid import UUID
 
 from django.db import connection
 
@@ -17,6 +17,7 @@ from usage.models import Span
 from usage.money.holds import find_strays
 from usage.shipping.rows import DIGEST
 from usage.sums.histogram import ENDS
+from usage.sums.pruned import comparable_since
 from usage.sums.rollups import (
     DAY_KEYS,
     DAY_SUMS,
@@ -30,23 +31,22 @@ from usage.sums.rollups import (
     TOTAL_SUMS,
 )
 from usage.sums.summed_names import SUMMED_CODE_SQL, SUMMED_MODEL_SQL
-from usage.upkeep.retention import comparable_since
 
 HOUR = "date_trunc('hour', started_at, 'UTC')"
 DAY = "(started_at AT TIME ZONE 'UTC')::date"
 HOUR_GROUPS = f"{HOUR} AS hour, key_name, {SUMMED_MODEL_SQL} AS model, route, outcome"
 DAY_GROUPS = f"{DAY} AS day, key_name"
-# A group that is missing on one side is one of zeros.
+# `a` is added up from the rows, `b` is the table of sums. A group that is missing on one side counts as zeros.
 DIFFERS = "COALESCE(a.{0}, 0) <> COALESCE(b.{0}, 0)"
-# Sums of doubles depend on their order.
+# A sum of doubles depends on the order in which they are added, so two such sums may differ a little.
 DOUBLES = {"audio_seconds", "duration_ms"}
-CLOSE = "abs(COALESCE(a.{0}, 0) - COALESCE(b.{0}, 0)) > 1e-6 * greatest(1, abs(COALESCE(a.{0}, 0)))"
+DIFFERS_CLEARLY = "abs(COALESCE(a.{0}, 0) - COALESCE(b.{0}, 0)) > 1e-6 * greatest(1, abs(COALESCE(a.{0}, 0)))"
 IS_CALL = "NOT by_gateway"
-SHIPPING_SECONDS = 15.0
+SHIPPING_SECONDS = 15.0  # in which a running server ships the ends that its journal has
 
 
 def find_faults(journal: Path) -> Iterator[str]:
-    """One line for each fault; none when the ledger is whole."""
+    """Yields one line for each fault of the ledger; none if it is whole."""
     yield from changed_rows()
     since = comparable_since()
     yield from wrong_sums("usage_usagehour", HOUR_KEYS, HOUR_GROUPS, SUMS, since)
@@ -61,7 +61,7 @@ def find_faults(journal: Path) -> Iterator[str]:
 
 
 def changed_rows() -> Iterator[str]:
-    """Rows that are not as the shipper wrote them."""
+    """Yields a line for each row that differs from its digest: it was changed after the shipper wrote it."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT request_id FROM usage_request WHERE digest <> {DIGEST} ORDER BY request_id LIMIT 100")
         for (request_id,) in cursor.fetchall():
@@ -71,14 +71,17 @@ def changed_rows() -> Iterator[str]:
 def wrong_sums(
     table: str, keys: tuple[str, ...], groups: str, sums: tuple[str, ...], since: datetime | None
 ) -> Iterator[str]:
-    """Groups of `table` that are not the sum of their rows. `since`: where rows have been pruned, sums stay."""
+    """Yields a line for each group of `table`, from `since` on, that is not the sum of its rows.
+
+    Before `since` rows may have been pruned, while their sums stay.
+    """
     counters = ", ".join(
         f"COALESCE(sum({name}){'' if name in LOOK_SUMS else f' FILTER (WHERE {IS_CALL})'}, 0) AS {name}"
         for name in sums
     )
     same = " AND ".join(f"a.{key} = b.{key}" for key in keys)
     differs = " OR ".join(
-        (CLOSE if name in DOUBLES else DIFFERS).format(name) for name in ("calls", "unpriced_calls", *sums)
+        (DIFFERS_CLEARLY if name in DOUBLES else DIFFERS).format(name) for name in ("calls", "unpriced_calls", *sums)
     )
     query = f"""
         WITH a AS (
@@ -99,7 +102,7 @@ def wrong_sums(
 
 
 def wrong_histograms(name: str, since: datetime | None) -> Iterator[str]:
-    """Hours whose histogram of `name` does not count each call in its bucket."""
+    """Yields a line for each group of an hour whose histogram of `name` differs from the calls in its buckets."""
     keys = ", ".join(HOUR_KEYS)
     numbers = ", ".join(str(number + 1) for number in range(len(HOUR_KEYS) + 1))
     query = f"""
@@ -121,7 +124,10 @@ def wrong_histograms(name: str, since: datetime | None) -> Iterator[str]:
 
 
 def wrong_totals(since: datetime | None) -> Iterator[str]:
-    """Totals that are not the sum of the hours; those of minutes, of the rows of the last day."""
+    """Yields a line for each total that is not the sum of its calls.
+
+    Totals of hours and days are compared with the sums of hours, those of minutes with the rows of the last day.
+    """
     day_ago = database_now() - timedelta(days=1)
     minutes_since = max(day_ago, since) if since else day_ago
     hour_columns = ", ".join((*HOUR_KEYS, "calls", "unpriced_calls", *TOTAL_SUMS))
@@ -138,13 +144,16 @@ def wrong_totals(since: datetime | None) -> Iterator[str]:
     yield from _wrong_totals((Span.MINUTE,), rows, [minutes_since, first_id(minutes_since)], minutes_since)
 
 
-def _wrong_totals(spans: tuple[Span, ...], source: str, values: list[Any], since: datetime | None) -> Iterator[str]:
+def _wrong_totals(
+    spans: tuple[Span, ...], source: str, values: list[datetime | UUID], since: datetime | None
+) -> Iterator[str]:
+    """Does the work of `wrong_totals` for totals of these spans; `source` is a query of hours or rows."""
     starts = ", ".join(f"('{span}', date_trunc('{span}', hour, 'UTC'))" for span in spans)
     groups = ", ".join(
         f"('{dimension}', {column})" for dimension, column in zip(DIMENSIONS, HOUR_KEYS[1:], strict=True)
     )
     differs = " OR ".join(
-        (CLOSE if name in DOUBLES else DIFFERS).format(name)
+        (DIFFERS_CLEARLY if name in DOUBLES else DIFFERS).format(name)
         for name in ("calls", "errors", "unpriced_calls", *TOTAL_SUMS)
     )
     columns = ", ".join(("hour", *HOUR_KEYS[1:], "calls", "unpriced_calls", *TOTAL_SUMS))
@@ -172,7 +181,10 @@ def _wrong_totals(spans: tuple[Span, ...], source: str, values: list[Any], since
 
 
 def wrong_total_histograms(name: str) -> Iterator[str]:
-    """Totals of all calls, and of keys' days, whose histogram of `name` is not the sum of the hours'."""
+    """Yields a line for each total whose histogram of `name` is not the sum of those of its hours.
+
+    Only the totals of all calls, and of each key's days, have histograms.
+    """
     query = f"""
         WITH a AS (
             SELECT span, dimension, start, value, number, sum(count) AS count
@@ -196,7 +208,7 @@ def wrong_total_histograms(name: str) -> Iterator[str]:
 
 
 def wrong_failures(since: datetime | None) -> Iterator[str]:
-    """Groups of failed calls that do not count their rows."""
+    """Yields a line for each group of failed calls, from `since` on, whose count differs from its rows."""
     keys = ", ".join(FAILURE_KEYS)
     query = f"""
         WITH a AS (
@@ -218,20 +230,20 @@ def wrong_failures(since: datetime | None) -> Iterator[str]:
 
 
 def stray_holds() -> Iterator[str]:
-    """Money that is held for a call beside its row: it would count twice."""
+    """Yields a line for each reservation still held for a call whose row is written: its money would count twice."""
     for request_id in find_strays():
         yield f"money is still held for call {request_id}, whose row is in the table"
 
 
 def missing_records(journal: Path) -> Iterator[str]:
-    """Damaged journal records, and ends that are in the journal and do not get into the table."""
+    """Yields a line for each damaged journal record, and for each end that does not get into the table."""
     wanted: set[str] = set()
     for path in sorted(journal.glob("*.journal")):
         try:
             for found in segments.read_all(path):
                 wanted.update(record["request_id"] for record in found.records if record["kind"] == "end")
                 yield from (f"{path.name} has a damaged record" for _ in found.damaged)
-        except FileNotFoundError:  # shipped while we looked
+        except FileNotFoundError:  # shipped and deleted in the meantime
             continue
     deadline = time.monotonic() + SHIPPING_SECONDS
     while wanted:

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from chatproxy.http import protocol as protocol_module
-from chatproxy.http.protocol import MOST_QUEUED, Protocol
+from chatproxy.http import request_reader
+from chatproxy.http.protocol import Protocol
+from chatproxy.http.request_reader import MAX_QUEUED_REQUESTS
 from proxyapi.call.caller_connection import CallerConnection
 from tests.support.callers.served_connection import ASKED, END, START, Line, never, serving, turns
 
@@ -143,7 +145,7 @@ async def test_a_body_that_is_nonsense_is_refused_at_once() -> None:
 async def test_an_answer_that_takes_long_is_not_cut_for_what_came_behind_it(
     monkeypatch: pytest.MonkeyPatch, junk: bytes
 ) -> None:
-    monkeypatch.setattr(protocol_module, "HEAD_SECONDS", 0.02)
+    monkeypatch.setattr(request_reader, "HEAD_SECONDS", 0.02)
 
     async def step(_: CallerConnection, send: Any) -> None:
         await send(START)
@@ -159,7 +161,7 @@ async def test_an_answer_that_takes_long_is_not_cut_for_what_came_behind_it(
 
 
 async def test_empty_lines_keep_no_connection_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol_module, "HEAD_SECONDS", 0.02)
+    monkeypatch.setattr(request_reader, "HEAD_SECONDS", 0.02)
 
     async def step(_: CallerConnection, send: Any) -> None:
         await send(START)
@@ -183,7 +185,7 @@ async def test_a_hang_up_is_seen_though_another_request_waits() -> None:
     async with serving(step) as (protocol, line):
         protocol.data_received(ASKED)
         await turns()
-        for _ in range(MOST_QUEUED - 1):
+        for _ in range(MAX_QUEUED_REQUESTS - 1):
             protocol.data_received(ASKED)
             assert not line.paused  # else nobody would see it
         protocol.data_received(ASKED)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from chatproxy.http.protocol import MAX_HEADERS, Protocol
+from chatproxy.http.protocol import Protocol
+from chatproxy.http.request_reader import MAX_HEADERS
 from proxyapi.call.caller_connection import CallerConnection
 from tests.support.callers.served_connection import ASKED, END, START, never, serving, turns
 

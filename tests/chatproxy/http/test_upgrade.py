@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import socket
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvicorn
@@ -138,7 +139,7 @@ async def test_many_offers_in_a_row_are_as_many_requests(step: int) -> None:
     config.load()
     line, state = Line(), ServerState()
     protocol = Protocol(config=config, server_state=state, app_state={})
-    protocol.connection_made(line)
+    protocol.connection_made(cast(asyncio.Transport, line))
     sent, expected = b"", []
     for number, offer in enumerate([*OFFERS] * 3):
         content = b"GET /x HTTP/1.1\r\n\r\n" * (number % 3)

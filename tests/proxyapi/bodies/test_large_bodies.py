@@ -16,10 +16,10 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from proxyapi.bodies import large_bodies
+from proxyapi.bodies.json_body import read_json_body
 from proxyapi.bodies.json_members import decode, encode, read_object
 from proxyapi.bodies.large_bodies import LARGE_BYTES, MAX_MARKS, MAX_VALUES, check_bounds, outside_strings
 from proxyapi.call.parsers import parse_object, write_object
-from proxyapi.dispatch import model_policy
 from proxyapi.exceptions import BadJSON, BodyTooLarge, ProxyError
 from tests.simulator.server import Simulator
 from tests.support.inputs.json_texts import Pairs, documents, write
@@ -191,9 +191,9 @@ async def test_what_was_begun_is_known_even_if_the_caller_leaves() -> None:
 
 async def test_policy_reads_a_large_body_of_any_spacing() -> None:
     body = b'{"model": %s"m", "n": 1}' % (b" " * BIG)
-    members = await model_policy.read_json(body, "application/json")
+    read = await read_json_body(body, "application/json")
 
-    assert model_policy.values(members, "model") == ["m"]
+    assert read.values("model") == ["m"]
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/openai", "/v1/responses", "/openai2", "/v1/embeddings",

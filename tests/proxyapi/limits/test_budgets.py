@@ -19,7 +19,9 @@ import openai
 import psycopg
 import pytest
 
-from proxyapi.limits.cost_ceiling import Document, ceiling_of
+from proxyapi.bodies.json_body import JSONBody
+from proxyapi.limits.cost_ceiling import ceiling_of
+from proxyapi.routes import find_route
 from tests.chaos.lab import Postgres
 from tests.simulator.server import Simulator
 from tests.support.callers.key_box import insert
@@ -29,7 +31,7 @@ from usage.money.prices import highest_cost
 
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 200}
 RESPONSE = {"model": "gpt-4o-mini", "input": "hi", "max_output_tokens": 200}
-FACES = {
+APIS = {
     "simple": ("/openai", CHAT),
     "simple stream": ("/openai2", {**RESPONSE, "stream": True}),
     "drop-in": ("/v1/chat/completions", CHAT),
@@ -82,7 +84,7 @@ def error_of(answer: httpx2.Response) -> tuple[int, str, str]:
 def most_of(simulator: Simulator) -> Decimal:
     """What the last call that upstream saw was thought to cost at most."""
     sent = simulator.last
-    ceiling = ceiling_of(sent.method, sent.path.removeprefix("/v1"), Document(sent.json, len(sent.body)))
+    ceiling = ceiling_of(sent.method, find_route(sent.path.removeprefix("/v1")), JSONBody.parse(sent.body))
     assert ceiling is not None
     (model,), (tier,) = ceiling.models, ceiling.tiers
     cost = highest_cost(model, tier, datetime.now(UTC), ceiling.max_usage, [])
@@ -116,22 +118,22 @@ def settled(url: str, key_name: str) -> Decimal:
 # --- one call
 
 
-@pytest.mark.parametrize("face", FACES)
-def test_it_works(gateway: Gateway, gateway_database: str, simulator: Simulator, face: str) -> None:
-    path, body = FACES[face]
-    key = make_key(gateway, f"one {face}", day="1", month="5", total="9")
+@pytest.mark.parametrize("api", APIS)
+def test_it_works(gateway: Gateway, gateway_database: str, simulator: Simulator, api: str) -> None:
+    path, body = APIS[api]
+    key = make_key(gateway, f"one {api}", day="1", month="5", total="9")
     simulator.hold()
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(ask, gateway, key, path, body)
         simulator.wait_until(lambda: simulator.waiting == 1)
-        assert holds(gateway_database, f"one {face}") == [most_of(simulator)]
+        assert holds(gateway_database, f"one {api}") == [most_of(simulator)]
         simulator.release()
         answer = call.result()
 
     assert answer.status_code == 200
     row = gateway.row(answer)
     assert 0 < row["cost"] < most_of(simulator)
-    assert settled(gateway_database, f"one {face}") == row["cost"]
+    assert settled(gateway_database, f"one {api}") == row["cost"]
 
 
 def test_a_hold_shrinks_to_the_cost_before_the_row_is_in_the_table(
@@ -203,12 +205,12 @@ def test_a_background_response_is_held_until_its_usage_is_counted(
 # --- many calls
 
 
-@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("api", APIS)
 def test_of_twenty_calls_with_money_for_one_one_is_let_in(
-    two_workers: Gateway, gateway_database: str, simulator: Simulator, face: str
+    two_workers: Gateway, gateway_database: str, simulator: Simulator, api: str
 ) -> None:
-    path, body = FACES[face]
-    key = make_key(two_workers, f"twenty {face}", day="0.0002")  # a call's ceiling is 0.00014
+    path, body = APIS[api]
+    key = make_key(two_workers, f"twenty {api}", day="0.0002")  # a call's ceiling is 0.00014
     simulator.hold()
     with ThreadPoolExecutor(20) as pool:
         calls = [pool.submit(ask, two_workers, key, path, body) for _ in range(20)]
@@ -387,7 +389,7 @@ def test_a_key_without_a_budget_needs_no_connection(
     with_one = make_key(gateway, "with a budget", day="1")
     before = connections()  # of the servers that other tests share
     without = make_key(gateway, "without")
-    for path, body in FACES.values():
+    for path, body in APIS.values():
         assert ask(gateway, without, path, body).status_code == 200
         assert gateway.post(path, body).status_code == 200 or path.startswith("/v1")
     assert connections() == before

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyapi.bodies.json_members import decode, read_object
-from proxyapi.dispatch.view import priced_body
+from proxyapi.bodies.json_body import JSONBody
 from proxyapi.exceptions import RouteNotAllowed
 from proxyapi.limits.cost_ceiling import (
     DEAREST_IMAGE_TOKENS,
@@ -23,11 +22,11 @@ from proxyapi.limits.cost_ceiling import (
     SUPPOSED_SEARCHES,
     SUPPOSED_TOKENS,
     CostCeiling,
-    Document,
     Form,
     ceiling_of,
     output_ceiling,
 )
+from proxyapi.routes import find_route
 from proxyapi.upstream.client import Credentials, UpstreamRequest
 from tests.simulator.content.tokens import estimate_chat_prompt_tokens
 from tests.simulator.server import Simulator
@@ -41,13 +40,13 @@ IMAGE = "data:image/png;base64," + base64.b64encode(bytes(30_000)).decode()
 
 
 def most_of(path: str, body: dict[str, Any] | Form) -> MaxUsage:
-    ceiling = ceiling_of("POST", path, body if isinstance(body, Form) else document(json.dumps(body).encode()))
+    ceiling = ceiling_at(path, body if isinstance(body, Form) else JSONBody.parse(json.dumps(body).encode()))
     assert ceiling is not None
     return ceiling.max_usage
 
 
-def document(body: bytes) -> Document:
-    return Document(read_object(decode(body)), len(body))
+def ceiling_at(path: str, body: JSONBody | Form | None, method: str = "POST") -> CostCeiling | None:
+    return ceiling_of(method, find_route(path), body)
 
 
 def cost(ceiling: CostCeiling | None) -> Decimal:
@@ -70,7 +69,7 @@ def cost(ceiling: CostCeiling | None) -> Decimal:
 )
 def test_every_model_that_may_run_is_priced(members: dict[str, Any]) -> None:
     body = json.dumps({"model": "gpt-4o-mini", "input": "hi", "metadata": {"model": "x"}, **members}).encode()
-    ceiling = ceiling_of("POST", "/responses", document(body))
+    ceiling = ceiling_at("/responses", JSONBody.parse(body))
 
     assert ceiling is not None
     assert ceiling.models == {"gpt-4o-mini", "o1-pro"}
@@ -79,8 +78,8 @@ def test_every_model_that_may_run_is_priced(members: dict[str, Any]) -> None:
 def test_the_members_that_have_been_read_are_used() -> None:
     """What goes upstream is not parsed again; only its size counts."""
     request = UpstreamRequest("POST", "/responses", Credentials("sk-x"), deadline=0.0, content=b"{" * 1000)
-    request.body = {"model": "gpt-4o", "max_output_tokens": 7}
-    ceiling = ceiling_of(request.method, request.path, priced_body(request))
+    request.json = JSONBody.written(request.content or b"", {"model": "gpt-4o", "max_output_tokens": 7})
+    ceiling = ceiling_of(request.method, request.route, request.json)
 
     assert ceiling is not None
     assert ceiling.models == {"gpt-4o"}
@@ -108,16 +107,16 @@ def test_a_completion_of_the_old_kind(members: dict[str, Any], outputs: int) -> 
 @pytest.mark.parametrize("path", ["/videos", "/evals/eval_1/runs", "/agents/sessions", "/realtime/client_secrets"])
 def test_what_is_not_counted_is_not_for_a_key_with_a_budget(path: str) -> None:
     with pytest.raises(RouteNotAllowed, match="is not counted"):
-        ceiling_of("POST", path, document(b'{"model": "gpt-4o-mini"}'))
+        ceiling_at(path, JSONBody.parse(b'{"model": "gpt-4o-mini"}'))
 
 
 @pytest.mark.parametrize("path", ["/skills", "/vaults", "/evals", "/webhook_endpoints/x/test", "/projects/x/roles"])
 def test_what_is_free_is(path: str) -> None:
-    assert ceiling_of("POST", path, document(b"{}")) is None
+    assert ceiling_at(path, JSONBody.parse(b"{}")) is None
 
 
 def test_every_model_of_a_form_is_priced() -> None:
-    ceiling = ceiling_of("POST", "/images/edits", Form({"model": ["gpt-image-1"], "svg[model]": ["o1-pro"]}, [100]))
+    ceiling = ceiling_at("/images/edits", Form({"model": ["gpt-image-1"], "svg[model]": ["o1-pro"]}, [100]))
 
     assert ceiling is not None
     assert ceiling.models == {"gpt-image-1", "o1-pro"}
@@ -125,7 +124,7 @@ def test_every_model_of_a_form_is_priced() -> None:
 
 def test_it_works() -> None:
     body = json.dumps({"model": "gpt-4o-mini", "messages": HI, "max_completion_tokens": 1000, "n": 2}).encode()
-    ceiling = ceiling_of("POST", "/chat/completions", document(body))
+    ceiling = ceiling_at("/chat/completions", JSONBody.parse(body))
     assert ceiling == CostCeiling(
         frozenset({"gpt-4o-mini"}), frozenset({""}), MaxUsage(-(-len(body) // 2) + FRAME_TOKENS, output_tokens=2000)
     )
@@ -161,11 +160,11 @@ def test_limits_of_the_output(limits: dict[str, Any], tokens: int) -> None:
 
 def test_of_names_given_twice_the_dearest_counts() -> None:
     body = b'{"model":"gpt-4o","max_tokens":5,"model":"gpt-4","max_tokens":50,"service_tier":"flex","messages":[]}'
-    ceiling = ceiling_of("POST", "/chat/completions", document(body))
+    ceiling = ceiling_at("/chat/completions", JSONBody.parse(body))
     assert ceiling is not None
     assert (ceiling.models, ceiling.max_usage.output_tokens) == (frozenset({"gpt-4o", "gpt-4"}), 50)
     hidden = b'{"model":"gpt-4o","messages":[{"role":"user","content":"' + b"x" * 1000 + b'","content":"x"}]}'
-    ceiling = ceiling_of("POST", "/chat/completions", document(hidden))
+    ceiling = ceiling_at("/chat/completions", JSONBody.parse(hidden))
     assert ceiling is not None
     assert ceiling.max_usage.input_tokens > 500
 
@@ -226,7 +225,7 @@ def test_functions_are_text_and_searches_have_their_fee() -> None:
     ],
 )  # fmt: skip
 def test_what_is_free(method: str, path: str) -> None:
-    assert ceiling_of(method, path, None) is None
+    assert ceiling_at(path, None, method) is None
 
 
 @pytest.mark.parametrize(
@@ -238,7 +237,7 @@ def test_what_is_free(method: str, path: str) -> None:
 )  # fmt: skip
 def test_what_the_ledger_cannot_count_is_refused(path: str) -> None:
     with pytest.raises(RouteNotAllowed):
-        ceiling_of("POST", path, document(b"{}"))
+        ceiling_at(path, JSONBody.parse(b"{}"))
 
 
 def test_a_ceiling_is_of_the_dearest_kind_and_tier() -> None:
@@ -269,7 +268,7 @@ def test_a_ceiling_is_of_the_dearest_kind_and_tier() -> None:
 def test_no_text_has_more_tokens(texts: list[str], plain: bool) -> None:
     messages = [{"role": "user", "content": text} for text in texts]
     body = json.dumps({"model": "gpt-4o", "messages": messages}, ensure_ascii=plain, separators=(",", ":"))
-    ceiling = ceiling_of("POST", "/chat/completions", document(body.encode("utf-8", "surrogatepass")))
+    ceiling = ceiling_at("/chat/completions", JSONBody.parse(body.encode("utf-8", "surrogatepass")))
     assert ceiling is not None
     assert ceiling.max_usage.input_tokens >= estimate_chat_prompt_tokens(messages)
 
@@ -303,7 +302,7 @@ def test_no_simulated_call_costs_more(gateway: Gateway, simulator: Simulator, pa
         answer = gateway.http.post(f"/v1/{path}", json=body, headers={"Authorization": f"Bearer {client.api_key}"})
     assert answer.status_code == 200, answer.text
     row = gateway.row(answer)
-    ceiling = ceiling_of("POST", f"/{path}", document(simulator.last.body))
+    ceiling = ceiling_at(f"/{path}", JSONBody.parse(simulator.last.body))
     assert row["cost"] is not None
     assert 0 < row["cost"] <= cost(ceiling)
 
@@ -314,10 +313,10 @@ def test_no_simulated_transcription_costs_more(gateway: Gateway, simulator: Simu
     with gateway.sdk("/v1") as client:
         answer = client.audio.transcriptions.with_raw_response.create(model=model, file=("a.mp3", bytes(size)))
     row = gateway.row(answer.headers["x-proxy-request-id"])
-    assert 0 < row["cost"] <= cost(ceiling_of("POST", "/audio/transcriptions", Form({"model": [model]}, [size])))
+    assert 0 < row["cost"] <= cost(ceiling_at("/audio/transcriptions", Form({"model": [model]}, [size])))
 
 
 @pytest.mark.parametrize("family", sorted(FREE_FAMILIES - {"organization", "projects"}))
 def test_what_is_not_known_of_a_free_family_is_not_free(family: str) -> None:
     with pytest.raises(RouteNotAllowed):
-        ceiling_of("POST", f"/{family}/some_1/unheard/of", None)
+        ceiling_at(f"/{family}/some_1/unheard/of", None)

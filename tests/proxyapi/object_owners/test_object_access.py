@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from proxyapi.bodies.form_reader import MAX_KEPT_BYTES
+from proxyapi.bodies.json_body import JSONBody
 from proxyapi.exceptions import BadRequest, NotFound
 from proxyapi.keys.keyring import BUILT_IN, Caller
 from proxyapi.object_owners import object_access, ownership
@@ -93,9 +94,8 @@ def test_a_field_of_json_with_a_control_character_is_read() -> None:
 async def test_what_the_built_in_key_names_is_never_taken_for_what_it_makes() -> None:
     """Also where something else in the request can be no id: an answer may quote a container of another key's."""
     body = {"previous_response_id": "\0", "tools": [{"type": "code_interpreter", "container": "cntr_ofA"}]}
-    request = UpstreamRequest(
-        "POST", "/responses", Credentials("sk-x"), deadline=0.0, query="file_id=file_ofA", content=b"{}", body=body
-    )
+    request = UpstreamRequest("POST", "/responses", Credentials("sk-x"), deadline=0.0, query="file_id=file_ofA")
+    request.content, request.json = b"{}", JSONBody.written(b"{}", body)
     access = await check(request, Caller(BUILT_IN))
     assert access.made is not None
     assert access.named == {"cntr_ofA", "file_ofA"}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from proxyapi.streams import sse
-from proxyapi.streams.injected_usage import take_out
+from proxyapi.streams.injected_usage import remove_usage
 from proxyapi.streams.sse import EventFramer
 from usage.answers import event_stream
 from usage.answers.reader import AnswerReader
@@ -73,7 +73,7 @@ def passed(pieces: list[bytes]) -> tuple[bytes, bytes, AnswerReader]:
     if rest := framer.flush():
         answer.read_events(rest)
         out.append(rest)
-    return b"".join(out), b"".join(map(take_out, out)), answer
+    return b"".join(out), b"".join(map(remove_usage, out)), answer
 
 
 SPELLINGS = list(itertools.product(ENDS, LAYOUTS, BEFORE))
@@ -162,7 +162,7 @@ def test_a_comment_between_single_line_ends_ends_no_event() -> None:
 def test_what_is_between_the_data_lines_of_an_event_stays() -> None:
     sent = b'id: 1\ndata: {"choices": [1],\n: ping\ndata:   "usage": null,\nretry: 5\ndata: "b": 2}\n\n'
 
-    assert take_out(sent) == b'id: 1\ndata: {"choices": [1],\n: ping\nretry: 5\ndata: "b": 2}\n\n'.replace(
+    assert remove_usage(sent) == b'id: 1\ndata: {"choices": [1],\n: ping\nretry: 5\ndata: "b": 2}\n\n'.replace(
         b'[1],\n: ping\nretry: 5\ndata: "b"', b'[1]\n: ping\ndata: ,\nretry: 5\ndata: "b"'
     )
 
@@ -207,7 +207,7 @@ def test_what_is_said_beside_usage_stays(layout: str, end: str, order: tuple[str
     facts = {"choices": [], "usage": USAGE, "timings": TIMINGS}
     last = {**CHUNK, **{name: facts[name] for name in order}}
     sent = spelled([chunk("a", usage=None), last], end=end, layout=layout, before="an id")
-    events = event_stream.read(take_out(sent))
+    events = event_stream.read(remove_usage(sent))
 
     seen = json.loads(events[1][1])
     choices = [{"index": 0, "delta": {}, "finish_reason": None}]
@@ -221,7 +221,7 @@ def test_what_is_said_beside_usage_stays(layout: str, end: str, order: tuple[str
 )
 def test_any_member_that_says_something_stays(extra: dict[str, Any]) -> None:
     sent = spelled([{**CHUNK, "choices": [], "usage": USAGE, **extra}], end="\n", layout="compact", before="data only")
-    (_, data), _ = event_stream.read(take_out(sent))
+    (_, data), _ = event_stream.read(remove_usage(sent))
     seen = json.loads(data)
 
     assert seen.items() >= extra.items()
@@ -232,4 +232,4 @@ def test_any_member_that_says_something_stays(extra: dict[str, Any]) -> None:
 def test_a_chunk_that_says_nothing_else_goes(extra: dict[str, Any]) -> None:
     sent = spelled([{**CHUNK, "choices": [], "usage": USAGE, **extra}], end="\n", layout="spaced", before="a comment")
 
-    assert take_out(sent) == spelled([], end="\n", layout="spaced", before="a comment")
+    assert remove_usage(sent) == spelled([], end="\n", layout="spaced", before="a comment")

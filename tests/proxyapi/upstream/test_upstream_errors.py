@@ -40,8 +40,8 @@ BODIES: dict[str, dict[str, Any]] = {
 CHATS = ["/openai", "/v1/chat/completions"]
 CREATES = [("POST", path) for path in BODIES]
 REPEATABLE = [
-    (method, f"{face}/resp_abc123{suffix}")
-    for face in ("/openai2", "/v1/responses")
+    (method, f"{api}/resp_abc123{suffix}")
+    for api in ("/openai2", "/v1/responses")
     for method, suffix in (("GET", ""), ("GET", "/input_items"), ("DELETE", ""))
 ]
 STATUSES = [400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504, 418, 529]

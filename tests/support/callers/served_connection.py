@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from uvicorn.server import ServerState
@@ -67,7 +67,7 @@ async def serving(step: Step) -> AsyncIterator[tuple[Protocol, Line]]:
     config.load()
     line, state = Line(), ServerState()
     protocol = Protocol(config=config, server_state=state, app_state={})
-    protocol.connection_made(line)
+    protocol.connection_made(cast(asyncio.Transport, line))
     try:
         yield protocol, line
     finally:

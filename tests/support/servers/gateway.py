@@ -62,7 +62,7 @@ class Gateway:
         )
 
     def post(self, path: str, body: dict[str, Any], **options: Any) -> httpx2.Response:
-        """A simple-face call: `body` with the security key in it."""
+        """A call of the simple API: `body` with the security key in it."""
         return self.http.post(path, json={"security_key": SECURITY_KEY, **body}, **options)
 
     def get(self, path: str, **query: str) -> httpx2.Response:

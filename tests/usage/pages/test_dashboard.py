@@ -18,7 +18,7 @@ from usage.counters import Sum
 from usage.live import status as live_module
 from usage.live.status import ServerStatus
 from usage.money.row_pricing import Pricer
-from usage.page_data import dashboard_tiles as dashboard_module
+from usage.page_data import dashboard_content as dashboard_module
 from usage.shipping.rows import write_rows
 
 pytestmark = pytest.mark.django_db

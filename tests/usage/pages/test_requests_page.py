@@ -17,6 +17,7 @@ from tests.support.ledger.ledgers import call, call_id
 from tests.support.ledger.pages import HOSTILE, OVERRIDE, REQUESTS, listed, make_call, make_failure, page_of, text_of
 from usage.models import Request
 from usage.page_data import search
+from usage.page_data.filters import read_filters
 from usage.shipping.rows import write_rows
 
 pytestmark = pytest.mark.django_db
@@ -144,11 +145,11 @@ def test_a_walk_that_runs_out_of_time_says_how_far_it_came_and_goes_on(
     monkeypatch.setattr(search, "FIRST_SLICE", 10)
     now = datetime.now(UTC)
     write_rows([call(now, request_id=call_id(now, number), stream=number == 0) for number in range(25)])
-    filters = search.read_filters({"stream": "yes"}, now)
+    filters = read_filters({"stream": "yes"}, now)
     pages: list[search.Page] = []
     before = None
     while not pages or before:
-        page = search.find(filters, before, patience=0)
+        page = search.find(filters, before, max_seconds=0)
         pages.append(page)
         before = page.before
 
@@ -175,7 +176,7 @@ def test_everything_is_exported_whatever_is_walked_along(
         for number in range(60)
     ]  # fmt: skip
     write_rows(rows)
-    found = [str(call.pk) for batch in search.find_all(search.read_filters(query, now), batch=10) for call in batch]
+    found = [str(call.pk) for batch in search.find_all(read_filters(query, now), batch=10) for call in batch]
 
     wanted = rows
     if "key" in query:

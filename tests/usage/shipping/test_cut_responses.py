@@ -21,7 +21,7 @@ from tests.support.servers.databases import new_database
 from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway, run_gateway
 
-FACES = {"/openai2": "/openai2/{}", "/v1/responses": "/v1/responses/{}"}
+RETRIEVAL_PATHS = {"/openai2": "/openai2/{}", "/v1/responses": "/v1/responses/{}"}
 BODY = {"model": "gpt-4o-mini", "input": "word " * 4000, "stream": True, "background": True}
 AUTH = {"Authorization": f"Bearer {SECURITY_KEY}"}
 
@@ -107,11 +107,11 @@ def sums_of_key(database: str, key: str) -> tuple[int, int, int, Decimal]:
 # --- without looks of the gateway's own
 
 
-@pytest.mark.parametrize("path", FACES)
+@pytest.mark.parametrize("path", RETRIEVAL_PATHS)
 def test_a_caller_that_looks_by_itself_pays_once(gateway: Gateway, simulator: Simulator, path: str) -> None:
     """Several times, plainly and as a stream from the middle, whole and left early."""
     response_id = lose(gateway, simulator, path)
-    url = FACES[path].format(response_id)
+    url = RETRIEVAL_PATHS[path].format(response_id)
     with gateway.http.stream("GET", url, params={"stream": "true"}, headers=AUTH) as answer:
         next(answer.iter_bytes())  # and it leaves
     for query in ({"stream": "true", "starting_after": "20"}, {}, {"stream": "true"}, {}):
@@ -151,7 +151,7 @@ def test_a_deleted_response_keeps_its_estimate(gateway: Gateway, simulator: Simu
 # --- with them
 
 
-@pytest.mark.parametrize("path", FACES)
+@pytest.mark.parametrize("path", RETRIEVAL_PATHS)
 @pytest.mark.parametrize("cut", [leave, lose], ids=["caller-leaves", "upstream-dies"])
 def test_a_stream_that_is_cut_is_counted_once_and_exactly(
     looking: Gateway, gateway_database: str, simulator: Simulator, cut: Callable[..., str], path: str

@@ -14,16 +14,16 @@ from tests.support.ledger.ledgers import NOON, Row, assert_sums_are_right, call
 from usage.models import Dimension, ErrorTotal, Request, UsageHour, UsageTotal
 from usage.money.holds import spent_by
 from usage.money.row_pricing import Pricer
-from usage.page_data.dashboard_tiles import read_key_dashboard
+from usage.page_data.dashboard_content import read_key_dashboard
 from usage.page_data.exports import export_calls
+from usage.page_data.filters import Filters
 from usage.page_data.newest_calls import read_counters, read_newest_calls, read_newest_calls_of_key
-from usage.page_data.search import Filters
 from usage.shipping.rows import COLUMNS, DEFAULTS, MARKS, least_stub, stub, write_rows
+from usage.sums.pruned import hours_with_pruned_calls
 from usage.sums.ranges import TimeRange
 from usage.sums.report import read_report
 from usage.sums.totals import read_by_value
-from usage.upkeep.rebuild_totals import sum_anew
-from usage.upkeep.retention import hours_with_pruned_calls
+from usage.upkeep.rebuild_totals import rebuild_totals
 from usage.upkeep.verify import changed_rows, find_faults
 
 pytestmark = pytest.mark.django_db
@@ -74,7 +74,7 @@ def test_an_hour_of_looks_alone_is_in_reports(made: Row) -> None:
 
 def test_sums_made_anew_are_the_same(made: Row) -> None:
     before = sorted(UsageTotal.objects.exclude(span="minute").values_list())
-    sum_anew(RANGE.end)
+    rebuild_totals(RANGE.end)
     assert sorted(UsageTotal.objects.exclude(span="minute").values_list()) == before
 
 

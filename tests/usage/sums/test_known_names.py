@@ -17,13 +17,14 @@ from tests.support.ledger.ledgers import NOON, Row, assert_sums_are_right, call,
 from usage.models import ErrorTotal, KnownName, Request, UsageDay, UsageHour, UsageTotal
 from usage.money.row_pricing import Pricer
 from usage.page_data.error_groups import read_groups
-from usage.page_data.search import Filters, find, read_filters
+from usage.page_data.filters import Filters, read_filters
+from usage.page_data.search import find
 from usage.shipping.rows import interrupted, write_rows
 from usage.sums import summed_names
 from usage.sums.ranges import TimeRange
 from usage.sums.rollups import Rollup
 from usage.sums.summed_names import MOST_NEW, OTHER_CODE, UNKNOWN_MODEL
-from usage.upkeep.rebuild_totals import sum_anew
+from usage.upkeep.rebuild_totals import rebuild_totals
 from usage.upkeep.retention import prune
 
 pytestmark = pytest.mark.django_db
@@ -145,7 +146,7 @@ def test_sums_made_anew_or_taken_back_are_those_that_grew(
         deliver(*(rows[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(rows)], strict=True)))
     assert_sums_are_right()
     before = _totals()
-    sum_anew(NOON + timedelta(days=3))
+    rebuild_totals(NOON + timedelta(days=3))
     assert _totals() == before
 
     gone = chance.sample(rows, len(rows) // 2)

@@ -17,7 +17,7 @@ from usage.models import ErrorTotal, KnownName, Request, UsageDay, UsageHour, Us
 from usage.money.row_pricing import Pricer
 from usage.shipping.rows import interrupted, write_rows
 from usage.sums.rollups import Rollup
-from usage.upkeep.rebuild_totals import sum_anew
+from usage.upkeep.rebuild_totals import rebuild_totals
 
 pytestmark = pytest.mark.django_db
 
@@ -160,7 +160,7 @@ def test_sums_made_anew_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     before = sums_beside_the_rows()
     UsageTotal.objects.update(calls=7)
     ErrorTotal.objects.all().delete()
-    sum_anew(NOON + timedelta(days=1))
+    rebuild_totals(NOON + timedelta(days=1))
 
     assert rounded(sums_beside_the_rows()) == rounded(before)
     assert_sums_are_right()

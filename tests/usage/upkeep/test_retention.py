@@ -34,7 +34,7 @@ def _small(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.RETENTION_DAYS, settings.BODY_RETENTION_DAYS = 10, 3
     monkeypatch.setattr(retention, "BATCH_SIZE", 4)
     monkeypatch.setattr(retention, "PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(retention, "FEW_DAYS", timedelta(days=100))
+    monkeypatch.setattr(retention, "PRUNED_AT_ONCE", timedelta(days=100))
 
 
 @pytest.fixture
@@ -184,8 +184,8 @@ def daily() -> Iterator[DailyPruning]:
 def test_its_thread_prunes_and_survives_a_database_that_fails(
     rows: list[dict[str, Any]], daily: DailyPruning, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "FIRST_SECONDS", 0.001)
-    monkeypatch.setattr(retention, "HOUR_SECONDS", 0.001)
+    monkeypatch.setattr(retention, "FIRST_CHECK_SECONDS", 0.001)
+    monkeypatch.setattr(retention, "CHECK_SECONDS", 0.001)
     pruned, failures = threading.Event(), [True]
     real = prune_if_due
 

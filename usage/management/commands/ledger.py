@@ -19,7 +19,7 @@ from usage.models import LedgerState, Request
 from usage.shipping.delivery import GaveUp
 from usage.shipping.shipper import replay
 from usage.upkeep import retention
-from usage.upkeep.rebuild_totals import sum_anew
+from usage.upkeep.rebuild_totals import rebuild_totals
 from usage.upkeep.repricing import reprice
 from usage.upkeep.verify import find_faults
 
@@ -111,7 +111,7 @@ class Command(BaseCommand):
 
     def sum(self, _options: Options) -> None:
         """Rebuilds the totals."""
-        sum_anew()
+        rebuild_totals()
         self.stdout.write("added up")
 
     def prune(self, options: Options) -> None:
@@ -122,7 +122,7 @@ class Command(BaseCommand):
             raise CommandError(str(fault)) from None
         self.stdout.write(f"pruned {pruned.rows} rows and {pruned.bodies} bodies")
         if pruned.is_more_due:
-            days = retention.FEW_DAYS.days
+            days = retention.PRUNED_AT_ONCE.days
             self.stdout.write(f"more is past its time; at most {days} days go at once, and all of it with --yes")
 
     def reprice(self, options: Options) -> None:

@@ -1,0 +1,273 @@
+"""Bytes from the socket, read as requests: uvicorn's parser, with bounds on a request's head and framing.
+
+uvicorn alone takes as many headers as a client sends, keeps trailers without end, and answers bytes that are no HTTP in
+its own form. `chatproxy.http.protocol` is the other half of the same class: the connection's life, and what a call may
+ask of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from chatproxy.http.connections import Connections
+from chatproxy.http.reading_turns import reading_turns
+from chatproxy.http.upgrades import BehindHead, head_without_offer, make_parser
+from proxyapi.exceptions import BadRequest, ProxyError
+from proxyapi.strangers.answer_pace import stranger_pace
+from proxyapi.upstream.passed_headers import INERT
+
+# Request line and headers. One read, of up to 256 KiB, may pass the bound before it is checked.
+MAX_HEAD_BYTES = 64 * 1024
+# Each line costs as much CPU as 100 bytes; Apache takes 100 lines.
+MAX_HEADERS = 200
+# Framing is what a body in chunks has around its content: sizes, extensions, trailers. Beyond this bound, as much
+# framing as content is allowed. A client that has shown no good key gets an eighth of both: chunks of a few bytes cost
+# as much CPU as large ones.
+MAX_FRAMING_BYTES = 64 * 1024
+STRANGER_FRAMING_SHARE = 8
+# What a client without a good key sends is parsed in pieces of this size, so that a fault or a good key is found before
+# the rest is parsed; `chatproxy.http.reading_turns` says when.
+STRANGER_READ_BYTES = 4 * 1024
+# From the start of a connection, and from the end of each answer after which bytes have come, to the end of a head.
+HEAD_SECONDS = 30.0
+# Requests that may wait for the answers before them, and be read meanwhile.
+MAX_QUEUED_REQUESTS = 16
+INVALID_REQUEST = "Invalid HTTP request received."
+INERT_LINES = b"".join(b"%b: %b\r\n" % pair for pair in INERT)
+
+
+class RequestReader(HttpToolsProtocol):
+    """The reading half of a connection. `connections` are the worker's; uvicorn's arguments come before it."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        connections: Connections | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        # Per-connection state.
+        self._connections = Connections() if connections is None else connections
+        self.is_known = False  # whether a good key was shown on this connection
+        self._unread = bytearray()  # bytes that have come from a stranger and wait for their turn to be parsed
+        self._ignores_input = False  # bytes that come now are dropped; they are read only to see the end behind them
+        self._discardable_bytes = 0  # of an unwanted body that are still read and dropped
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._delay_timer: asyncio.TimerHandle | None = None  # of a refusal, or of the close behind an answer
+        self._running: RequestResponseCycle | None = None  # the request that is being answered, or was last
+        self._on_departure: Callable[[], None] | None = None  # called when the running call's client hangs up
+
+        # Per-request state, of the newest request.
+        self._is_in_head = False
+        self._head_bytes = 0  # in the reads since the one in which the head began
+        self._wire_bytes = 0  # since the read in which the head ended
+        self._content_bytes = 0  # of the body
+
+    def data_received(self, data: bytes) -> None:
+        """Parses a caller's bytes at once; puts more than a short head of a stranger's into `reading_turns`."""
+        if self._ignores_input:
+            self._discardable_bytes -= len(data)
+            if self.transport.is_closing() and self._discardable_bytes < 0:
+                self.transport.close()
+            return
+        if self._unread or not (self.is_known or self._is_short_head(data)):
+            is_first = not self._unread
+            self._unread += data
+            self.transport.pause_reading()
+            if is_first:
+                reading_turns.add(self._read_next_piece)
+            return
+        self._read(data)
+
+    def _is_short_head(self, data: bytes) -> bool:
+        """Whether these bytes are few, and do not belong to a body that is still incomplete."""
+        is_body = self.cycle is not None and self.cycle.more_body
+        return len(data) <= STRANGER_READ_BYTES and not is_body
+
+    def _read_next_piece(self) -> bool:
+        """Parses a piece of a stranger's bytes, or all of them once a key was shown; returns whether more wait."""
+        if not self._unread:
+            return False
+        size = len(self._unread) if self.is_known else STRANGER_READ_BYTES
+        piece = bytes(self._unread[:size])
+        del self._unread[:size]
+        self._read(piece)
+        if self._ignores_input or self.transport.is_closing():
+            self._discardable_bytes -= len(self._unread)
+            self._unread.clear()
+        if not self._unread and not self.flow.read_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
+        return bool(self._unread)
+
+    def _read(self, data: bytes) -> None:
+        """Parses bytes and checks the bounds; answers 400 and closes the connection if they are broken."""
+        if self._is_in_head:  # since an earlier read: the read in which a head begins may have a body before it
+            self._head_bytes += len(data)
+        else:
+            self._wire_bytes += len(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            has_too_many = self._is_in_head and len(self.headers) > MAX_HEADERS
+            words = f"The request has more than {MAX_HEADERS} headers." if has_too_many else INVALID_REQUEST
+            self.send_400_response(words)
+            return
+        if self.transport.is_closing():
+            return
+        if self._is_in_head and self._head_bytes > MAX_HEAD_BYTES:
+            self.send_400_response("The request's head is too large.")
+        elif self._has_too_much_framing():
+            self.send_400_response("The chunks of the request's body are too small, or its trailers too large.")
+        # Between two requests, bytes may come that begin no head: empty lines.
+        elif self._head_timer is None and (self._is_in_head or self.cycle is None or self.cycle.response_complete):
+            self._start_head_timer()
+
+    def _has_too_much_framing(self) -> bool:
+        """Whether an incomplete body has more framing around its content than `MAX_FRAMING_BYTES` allows."""
+        framing = self._wire_bytes - self._content_bytes
+        if framing <= MAX_FRAMING_BYTES // STRANGER_FRAMING_SHARE or self.cycle is None or not self.cycle.more_body:
+            return False
+        share = 1 if self.is_known else STRANGER_FRAMING_SHARE
+        return framing > (MAX_FRAMING_BYTES + self._content_bytes) // share
+
+    def _parse(self, data: bytes) -> None:
+        """Feeds the parser, which calls the `on_…` methods; continues behind a head that offers another protocol.
+
+        Raises:
+            httptools.HttpParserError: these bytes are not HTTP, or one of the methods has raised an error.
+        """
+        rest: bytes | memoryview = data
+        while True:
+            try:
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as offer:
+                (end_of_head,) = offer.args
+                rest = memoryview(rest)[end_of_head:]
+                head = head_without_offer(self.parser.get_http_version(), self.headers)
+                self.parser = make_parser(BehindHead(self))
+                self.parser.feed_data(head)
+            else:
+                return
+
+    # The parser calls these.
+
+    def on_message_begin(self) -> None:
+        self._is_in_head = True
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Takes a header, and drops a trailer as RFC 9110, 6.5.1 allows: the call has its headers already."""
+        if self._is_in_head:
+            super().on_header(name, value)
+            if len(self.headers) > MAX_HEADERS:
+                raise ValueError  # the parser raises HttpParserError instead
+
+    def on_headers_complete(self) -> None:
+        """Gives the call its connection, and starts it or queues it (uvicorn's part)."""
+        self._is_in_head = False
+        self._wire_bytes = self._content_bytes = 0
+        self._cancel_head_timer()
+        self.scope["extensions"] = {"chatproxy": {"connection": self}}
+        super().on_headers_complete()
+        # uvicorn stops reading while a request waits for its turn, and then nobody would see a hang-up.
+        if self._on_departure is not None and len(self.pipeline) < MAX_QUEUED_REQUESTS:
+            self.flow.resume_reading()
+
+    def on_body(self, body: bytes) -> None:
+        self._content_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Marks the body as complete.
+
+        The parser also calls this at the end of a head that offers another protocol; its body follows
+        (`chatproxy.http.upgrades`).
+        """
+        if not self.parser.should_upgrade() and not self.cycle.response_complete:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
+
+    # A connection that does not say what it wants is closed.
+
+    def _start_head_timer(self) -> None:
+        self._cancel_head_timer()
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_timed_out)
+
+    def _head_timed_out(self) -> None:
+        """Closes the connection, unless a request is being answered: what comes behind it has time until then."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self._start_head_timer()
+
+    def _cancel_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    # What cannot be read as a request ends the connection.
+
+    def send_400_response(self, msg: str) -> None:
+        """Ends the connection after bytes that are no valid request; uvicorn calls this method, too.
+
+        A 400 must not be taken for the answer to an earlier request. So it depends on where the fault is:
+
+            behind requests that are whole and not answered yet      they are answered; the last answer closes
+            in the body of a request that waits for its turn         the same; the request itself is dropped
+            in the body of a request whose answer has begun          closed at once, in the middle of the answer
+            in the body of a request that is not answered yet        answered with 400, and closed
+            in a head, with nothing unanswered before it             answered with 400, and closed
+        """
+        if (last := self._take_last_whole_request()) is not None:
+            last.keep_alive = False
+            self._ignores_input = True
+            self._is_in_head = False
+            self._cancel_head_timer()
+        elif self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self._refuse_request(BadRequest(msg))
+
+    def _take_last_whole_request(self) -> RequestResponseCycle | None:
+        """Returns the last request that is whole and not answered yet; drops an incomplete one that waits after it."""
+        newest, running = self.cycle, self._running
+        if running is not None and running is not newest and not running.response_complete:
+            if not newest.more_body:
+                return newest
+            self.pipeline.popleft()
+            return self.pipeline[0][0] if self.pipeline else running
+        is_whole = newest is not None and not newest.response_complete and not newest.more_body
+        return newest if is_whole else None
+
+    def _refuse_request(self, error: ProxyError) -> None:
+        """Answers with an error and closes, as late as `stranger_pace` says. Without a request, it has no id."""
+        self._connections.count_refusal("bad_request")
+        refuse = partial(self._answer_and_close, error)
+        if seconds := stranger_pace.delay(self.client[0] if self.client else ""):
+            self._ignores_input = True
+            self._delay_timer = self.loop.call_later(seconds, refuse)
+        else:
+            refuse()
+
+    def _answer_and_close(self, error: ProxyError) -> None:
+        body = json.dumps(error.body(None)).encode()
+        status = HTTPStatus(error.status_code)
+        own = "".join(f"{name.lower()}: {value}\r\n" for name, value in error.headers.items())
+        head = f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: application/json\r\n{own}connection: close\r\n"
+        self.transport.write(b"%b%bcontent-length: %d\r\n\r\n%b" % (head.encode(), INERT_LINES, len(body), body))
+        self.transport.close()

@@ -1,0 +1,118 @@
+"""The JSON body of a request to upstream, decoded and parsed once. Every check of a call reads the same object.
+
+The bytes are never made anew from the parsed members: upstream gets them as they came, or with one member added in the
+text (`proxyapi.streams.injected_usage`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from proxyapi.bodies import json_members, large_bodies
+from proxyapi.bodies.json_members import JSONFault, Member
+from proxyapi.exceptions import BadJSON, UnsupportedMediaType
+
+
+class JSONBody:
+    """The JSON object in a request's body.
+
+    `raw` are its bytes, decoded if they came with a content encoding; empty for a request without a body. `members` are
+    in the order of the text, also those whose name is given twice. `text` is what `raw` says, until `drop_text`; empty
+    for a body that the gateway has written itself.
+    """
+
+    __slots__ = ("by_name", "members", "raw", "text")
+
+    def __init__(self, raw: bytes, members: Sequence[Member], text: str = "") -> None:
+        self.raw = raw
+        self.text = text
+        self.members = members
+        self.by_name: dict[str, list[object]] = {}  # the values under each name; several, if it is given twice
+        for member in members:
+            if member.name in self.by_name:
+                self.by_name[member.name].append(member.value)
+            else:
+                self.by_name[member.name] = [member.value]
+
+    @classmethod
+    def parse(cls, raw: bytes) -> JSONBody:
+        """Returns the object that is all of `raw`.
+
+        Raises:
+            ValueError, RecursionError: as `json_members.read_members`.
+            BodyTooLarge: it has more values than `proxyapi.bodies.large_bodies` allows.
+        """
+        if len(raw) > large_bodies.LARGE_BYTES:
+            large_bodies.check_bounds(raw)
+        text = json_members.decode(raw)
+        return cls(raw, json_members.read_object(text), text)
+
+    @classmethod
+    def written(cls, raw: bytes, values: Mapping[str, object]) -> JSONBody:
+        """Returns the body of an object that the gateway has written as `raw`. Its members have no places in a text."""
+        return cls(raw, [Member(name, value, 0, 0, 0) for name, value in values.items()])
+
+    def with_raw(self, raw: bytes) -> JSONBody:
+        """Returns a body of the same members that goes upstream as other bytes."""
+        return JSONBody(raw, self.members)
+
+    def drop_text(self) -> None:
+        """Frees the text, which takes as much memory as the bytes: a call may wait for upstream for minutes."""
+        self.text = ""
+
+    @property
+    def size(self) -> int:
+        """The number of its bytes, decoded."""
+        return len(self.raw)
+
+    def values(self, name: str) -> Sequence[object]:
+        """Returns all values that are given under a name."""
+        return self.by_name.get(name, ())
+
+    @property
+    def model(self) -> str:
+        """The model that the request names last; empty if it names none."""
+        model = self.values("model")[-1:]
+        return model[0] if model and isinstance(model[0], str) else ""
+
+    @property
+    def stream(self) -> bool | None:
+        """Whether the request asks for a stream; None if it does not say."""
+        stream = self.values("stream")[-1:]
+        return stream[0] is True if stream else None
+
+
+NO_BODY = JSONBody(b"", ())
+
+
+async def read_json_body(raw: bytes, content_type: str) -> JSONBody:
+    """Returns the JSON object in the bytes of a body. A large one is parsed in a thread beside the event loop.
+
+    Raises:
+        UnsupportedMediaType: the Content-Type is not that of JSON.
+        BadJSON: the body is not JSON, or not an object.
+        BodyTooLarge: it has more values than `proxyapi.bodies.large_bodies` allows.
+    """
+    if not raw:
+        return NO_BODY
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type not in {"", "application/json"} and not media_type.endswith("+json"):
+        raise UnsupportedMediaType(f"Unsupported media type '{media_type}': send application/json or a form.")
+    try:
+        return await large_bodies.run(len(raw), JSONBody.parse, raw)
+    except RecursionError as error:
+        raise BadJSON("The request body is nested too deep.") from error
+    except ValueError as error:
+        raise BadJSON(f"The request body is not valid JSON: {fault_of(error)}") from error
+
+
+def fault_of(error: ValueError) -> str:
+    """Returns what is wrong with a text of JSON, without quoting it, as the words of a decode error would."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at line {error.lineno} column {error.colno}"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    if isinstance(error, JSONFault):
+        return str(error)
+    return "a number is out of range"  # what is left is raised by `int` and by `large_bodies.Numbers`

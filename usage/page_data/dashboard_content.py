@@ -1,0 +1,242 @@
+"""The whole content of a dashboard for a range of time: tiles, charts, tables of the most used keys, models and routes,
+the newest errors, and the state of the server's parts.
+
+Everything but the newest errors is read from totals, so a dashboard costs as much at five million calls as at five.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import TypedDict
+
+from usage.live.status import ServerStatus
+from usage.models import Dimension, Outcome, Request, UsageTotal
+from usage.page_data import formatting
+from usage.page_data.dashboard_tiles import Tile, make_tiles, ratio
+from usage.page_data.newest_calls import read_newest_calls, read_newest_failures_of_key
+from usage.sums.dashboard_data import Reading, read_all, read_key
+from usage.sums.ranges import TimeRange
+from usage.sums.totals import Totals
+
+MAX_TABLE_ROWS = 8
+MAX_CHART_SERIES = 5  # of the chart of dollars by model; the other models are added up to one series more
+MAX_NEWEST_ERRORS = 8
+MAX_HEALTHY_LAG_SECONDS = 15.0  # of the ledger behind the calls; the shipper usually is within a second
+TotalsByBin = Sequence[Totals | None]
+
+
+class ChartSeries(TypedDict):
+    """One line, or one colour of bars, of a chart: a value for each bin; None where there is none."""
+
+    name: str
+    values: Sequence[float | None]
+
+
+class Charts(TypedDict):
+    """All charts of a dashboard, as the page's script reads them. `step` is the length of a bin in seconds."""
+
+    times: list[str]  # where the bins begin, in ISO 8601
+    step: float
+    calls: list[ChartSeries]
+    dollars: list[ChartSeries]
+    tokens: list[ChartSeries]
+    latency: list[ChartSeries]  # milliseconds
+
+
+@dataclass(frozen=True)
+class UsageRow:
+    """One key, model or route in the table of those with the most calls."""
+
+    name: str
+    calls: int
+    share: int  # of all calls, in percent
+    errors: str  # their share of the calls
+    tokens: int
+    cost: str
+    average: str  # duration of a call
+
+
+@dataclass(frozen=True)
+class PartStatus:
+    """Whether a part of the server works: the database, Redis, upstream, the ledger, the journal."""
+
+    label: str
+    text: str
+    tone: str  # `good`, `bad`, or empty for neither
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """The content of one dashboard. `used` has the rows of each table by its dimension."""
+
+    time_range: TimeRange
+    tiles: list[Tile]
+    charts: Charts
+    used: dict[str, list[UsageRow]]
+    errors: list[Request]
+    statuses: list[PartStatus]
+    is_empty: bool  # no call has ever been made
+
+
+def read_dashboard(time_range: TimeRange, status: ServerStatus, now: datetime) -> Dashboard:
+    """Reads the dashboard of all calls."""
+    reading = read_all(time_range, now)
+    return Dashboard(
+        time_range=time_range,
+        tiles=make_tiles(reading, status, time_range),
+        charts=_charts(reading, with_overhead=True),
+        used=_usage_tables(reading),
+        errors=read_newest_calls(MAX_NEWEST_ERRORS, failed_only=True),
+        statuses=_statuses(status),
+        is_empty=not reading.totals.calls and not UsageTotal.objects.exists(),
+    )
+
+
+def read_key_dashboard(key: str, time_range: TimeRange, now: datetime) -> Dashboard:
+    """Reads the dashboard of one key: without the server's state, and without the gateway's share of the latency."""
+    reading = read_key(key, time_range, now)
+    return Dashboard(
+        time_range=time_range,
+        tiles=make_tiles(reading, None, time_range),
+        charts=_charts(reading),
+        used=_usage_tables(reading),
+        errors=read_newest_failures_of_key(key, time_range)[:MAX_NEWEST_ERRORS],
+        statuses=[],
+        is_empty=False,
+    )
+
+
+# Charts
+
+
+def _charts(reading: Reading, *, with_overhead: bool = False) -> Charts:
+    series = reading.series
+    everything = series.everything
+    outcomes = [(label, series.by_value[Dimension.OUTCOME].get(value)) for value, label in Outcome.choices]
+    latency = [
+        ChartSeries(name=f"p{share * 100:.0f}", values=_percentiles(everything, "duration_ms", share))
+        for share in (0.5, 0.95, 0.99)
+    ]
+    if with_overhead:
+        latency.append(ChartSeries(name="Our own, p95", values=_percentiles(everything, "overhead_ms", 0.95)))
+    return Charts(
+        times=[moment.isoformat() for moment in series.bins],
+        step=reading.step.total_seconds(),
+        calls=[ChartSeries(name=label.capitalize(), values=line) for label, line in outcomes if line is not None],
+        dollars=_dollars_by_model(series.by_value[Dimension.MODEL]),
+        tokens=_tokens(everything),
+        latency=latency,
+    )
+
+
+def _tokens(everything: TotalsByBin) -> list[ChartSeries]:
+    uncached = _values(everything, lambda totals: totals.input_tokens - totals.cached_tokens)
+    return [
+        ChartSeries(name="In, not cached", values=uncached),
+        ChartSeries(name="In, cached", values=_values(everything, lambda totals: totals.cached_tokens)),
+        ChartSeries(name="Out", values=_values(everything, lambda totals: totals.output_tokens)),
+    ]
+
+
+def _dollars_by_model(costs: Mapping[str, Sequence[float | Decimal]]) -> list[ChartSeries]:
+    """Returns a series for each model that cost the most, and one for the sum of all others."""
+    lines = {name: [Decimal(value) for value in values] for name, values in costs.items()}
+    ranked = sorted((name for name, values in lines.items() if any(values)), key=lambda name: -sum(lines[name]))
+    charted = [ChartSeries(name=name or "no model", values=_dollars(lines[name])) for name in ranked[:MAX_CHART_SERIES]]
+    if rest := ranked[MAX_CHART_SERIES:]:
+        sums = [sum(values, Decimal(0)) for values in zip(*(lines[name] for name in rest), strict=True)]
+        charted.append(ChartSeries(name=f"{len(rest)} others", values=_dollars(sums)))
+    return charted
+
+
+def _dollars(values: Sequence[Decimal]) -> list[float]:
+    return [round(float(value), 8) for value in values]
+
+
+def _values(line: TotalsByBin, read: Callable[[Totals], float]) -> list[float]:
+    """Returns what `read` finds in each bin; 0 for an empty one."""
+    return [read(totals) if totals else 0 for totals in line]
+
+
+def _percentiles(line: TotalsByBin, column: str, share: float) -> list[float | None]:
+    return [totals.percentile(column, share) if totals else None for totals in line]
+
+
+# Tables
+
+
+def _usage_tables(reading: Reading) -> dict[str, list[UsageRow]]:
+    return {dimension: _usage_rows(groups, reading.totals.calls) for dimension, groups in reading.by_value.items()}
+
+
+def _usage_rows(groups: Mapping[str, Totals], calls: int) -> list[UsageRow]:
+    return [
+        UsageRow(
+            name=name,
+            calls=totals.calls,
+            share=round(100 * totals.calls / calls) if calls else 0,
+            errors=formatting.share(totals.errors, totals.calls),
+            tokens=totals.input_tokens + totals.output_tokens,
+            cost=formatting.dollars(totals.cost),
+            average=formatting.duration(ratio(totals.duration_ms, totals.calls)),
+        )
+        for name, totals in list(groups.items())[:MAX_TABLE_ROWS]
+    ]
+
+
+# The state of the server's parts
+
+
+def _statuses(status: ServerStatus) -> list[PartStatus]:
+    return [
+        _upstream_status(status),
+        _database_status(status),
+        _redis_status(status.redis_away_seconds),
+        _ledger_status(status),
+        _journal_status(status),
+    ]
+
+
+def _upstream_status(status: ServerStatus) -> PartStatus:
+    if status.upstream == "unknown":
+        return PartStatus("Upstream", "no call yet", "")
+    works = status.upstream == "ok"
+    moment = status.upstream_answered_at if works else status.upstream_failed_at
+    ago = formatting.duration(max(0.0, time.time() - (moment or 0)) * 1000)
+    if works:
+        return PartStatus("Upstream", f"answered {ago} ago", "good")
+    return PartStatus("Upstream", f"not reached {ago} ago", "bad")
+
+
+def _database_status(status: ServerStatus) -> PartStatus:
+    if status.database_fault:
+        return PartStatus("Database", f"away ({status.database_fault}); calls go on", "bad")
+    return PartStatus("Database", "up", "good")
+
+
+def _redis_status(away_seconds: float | None) -> PartStatus:
+    if away_seconds is None:
+        return PartStatus("Redis", "not configured", "")
+    if away_seconds:
+        ago = formatting.duration(away_seconds * 1000)
+        return PartStatus("Redis", f"away for {ago}; each worker counts alone", "bad")
+    return PartStatus("Redis", "up", "good")
+
+
+def _ledger_status(status: ServerStatus) -> PartStatus:
+    tone = "bad" if status.shipper_fault or status.ledger_lag_seconds > MAX_HEALTHY_LAG_SECONDS else "good"
+    if status.shipper_fault:
+        return PartStatus("Ledger", f"stuck ({status.shipper_fault})", tone)
+    if not status.journal_bytes:
+        return PartStatus("Ledger", "up to date", tone)
+    return PartStatus("Ledger", f"{formatting.duration(status.ledger_lag_seconds * 1000)} behind", tone)
+
+
+def _journal_status(status: ServerStatus) -> PartStatus:
+    if status.journal_full:
+        return PartStatus("Journal", "full: new calls are refused", "bad")
+    return PartStatus("Journal", f"{formatting.size(status.journal_bytes)} waiting", "good")

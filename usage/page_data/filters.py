@@ -1,0 +1,257 @@
+"""The filters of the list of calls: read from a page's address, written into one, and translated to SQL conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from uuid import UUID
+
+from usage.addresses import mapped_address, plain_address
+from usage.models import Dimension, Outcome, Span, UsageTotal
+from usage.sums.ranges import read_moment, read_range
+from usage.sums.summed_names import NAMED_MODEL_SQL, OTHER_CODE, UNKNOWN_MODEL
+
+MAX_TEXT = 200  # characters of a filter
+MAX_CHOICES = 300  # names of a dimension, offered to choose from
+NO_STATUS = "none"
+ANY_FAILURE = "failed"
+NAMES = ("key", "model", "route", "code")  # filters by a name, which may be empty
+NO_NAME = "(none)"  # stands for an empty name in an address, where an empty text means no filter
+NOT_IN_QUERY = frozenset({"since", "until", "faults", "with_messages"})
+FAILURES = frozenset(Outcome.values) - {Outcome.SUCCESS}
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which calls are asked for. An empty text, or None, is no filter.
+
+    `faults` says, for the reader, which filters could not be read; these are left out. `with_messages`: `q` is also
+    looked for in the messages of errors, which may quote prompts.
+    """
+
+    q: str = ""  # a whole id, or a part of a name, of an error's code or of its message
+    key: str | None = None
+    model: str | None = None
+    route: str | None = None
+    outcome: str = ""  # an `Outcome`, or `ANY_FAILURE`
+    status: str = ""  # a number, or `NO_STATUS`
+    code: str | None = None  # of the error
+    stream: str = ""  # yes or no
+    cost: str = ""  # more than these dollars
+    slower: str = ""  # than these seconds
+    caller: str = ""  # the client's address
+    since: datetime | None = None
+    until: datetime | None = None
+    faults: tuple[str, ...] = field(default=(), compare=False)
+    with_messages: bool = field(default=False, compare=False)
+
+    def as_query(self) -> dict[str, str]:
+        """Returns the parameters of a page's address that `read_filters` reads as these filters."""
+        query = {
+            item.name: value
+            for item in fields(self)
+            if item.name not in NOT_IN_QUERY and (value := getattr(self, item.name)) not in ("", None)
+        }
+        for name in NAMES:
+            if getattr(self, name) == "":
+                query[name] = NO_NAME
+        for name, moment in (("from", self.since), ("to", self.until)):
+            if moment:
+                query[name] = f"{moment:%Y-%m-%dT%H:%M}"
+        return query
+
+
+def read_filters(query: Mapping[str, str], now: datetime, *, with_messages: bool = False) -> Filters:
+    """Reads the filters that a page's address asks for. `with_messages`: the reader may see the messages of errors."""
+    address = _Address(query)
+    return Filters(
+        q=address.read_text("q"),
+        key=address.read_name("key"),
+        model=address.read_name("model"),
+        route=address.read_name("route"),
+        code=address.read_name("code"),
+        outcome=address.read("outcome", _outcome),
+        status=address.read("status", _status),
+        caller=address.read("caller", _client_address),
+        stream=address.read("stream", _yes_or_no),
+        cost=address.read_number("cost"),
+        slower=address.read_number("slower"),
+        **address.read_times(now),
+        faults=tuple(address.faults),
+        with_messages=with_messages,
+    )
+
+
+class _Address:
+    """The parameters of a page's address, read one by one; `faults` says which of them are wrong, and why."""
+
+    def __init__(self, query: Mapping[str, str]) -> None:
+        self._query = query
+        self.faults: list[str] = []
+
+    def read_text(self, name: str) -> str:
+        return self._raw(name).strip()
+
+    def read_name(self, name: str) -> str | None:
+        """Returns the name to filter by, which may be empty; None if there is no such filter."""
+        text = self._raw(name)
+        return "" if text == NO_NAME else text or None
+
+    def read(self, name: str, parse: Callable[[str], str]) -> str:
+        """Returns what `parse` makes of a parameter; an empty text if it raises a ValueError."""
+        try:
+            return parse(self.read_text(name))
+        except ValueError as fault:
+            self.faults.append(str(fault))
+            return ""
+
+    def read_number(self, name: str) -> str:
+        """Returns a number from 0 to a billion, as the text that it was given as; an empty text for anything else."""
+        text = self._query.get(name, "").strip()
+        try:
+            is_number = not text or (Decimal(text).is_finite() and 0 <= Decimal(text) < 10**9)
+        except InvalidOperation:
+            is_number = False
+        if not is_number:
+            self.faults.append(f"{text[:40]!r} is no number to compare with.")
+        return text if is_number else ""
+
+    def read_times(self, now: datetime) -> dict[str, datetime | None]:
+        """Returns `since` and `until`: of a named range, or of `from` and `to`."""
+        try:
+            if self._query.get("range"):
+                return {"since": read_range(self._query, now).start}
+            since, until = (
+                read_moment(self._query[name], now) if self._query.get(name) else None for name in ("from", "to")
+            )
+        except ValueError as fault:
+            self.faults.append(str(fault))
+            return {}
+        return {"since": since, "until": until}
+
+    def _raw(self, name: str) -> str:
+        return self._query.get(name, "").replace("\0", "")[:MAX_TEXT]
+
+
+def _outcome(text: str) -> str:
+    if text not in ("", ANY_FAILURE, *Outcome.values):
+        raise ValueError(f"{text[:40]!r} is no outcome.")
+    return text
+
+
+def _status(text: str) -> str:
+    if text not in ("", NO_STATUS) and not (text.isascii() and text.isdigit()):
+        raise ValueError(f"{text[:40]!r} is no status.")
+    return text
+
+
+def _client_address(text: str) -> str:
+    address = plain_address(text) if text else ""
+    if address is None:
+        raise ValueError(f"{text[:40]!r} is no address.")
+    return address
+
+
+def _yes_or_no(text: str) -> str:
+    return text if text in ("yes", "no") else ""
+
+
+def read_choices(dimensions: Iterable[Dimension]) -> dict[str, list[str]]:
+    """Returns the keys, models or routes that calls have had, to choose from; at most `MAX_CHOICES` of each."""
+    found: dict[str, list[str]] = {dimension: [] for dimension in dimensions}
+    names = UsageTotal.objects.filter(span=Span.DAY, dimension__in=list(found)).order_by("dimension", "value")
+    for dimension, value in names.values_list("dimension", "value").distinct():
+        if len(found[dimension]) < MAX_CHOICES:
+            found[dimension].append(value)
+    return found
+
+
+# SQL
+
+SQLValue = str | int | float | Decimal | UUID | list[str]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A condition on `usage_request`, in SQL, with the values of its placeholders."""
+
+    sql: str
+    values: tuple[SQLValue, ...] = ()
+    has_index: bool = False  # an index finds its calls, newest first
+    is_threshold: bool = False  # its index is ordered by the value, so it cannot give the newest calls first
+    in_slice: str = ""  # the same condition on the columns of a slice (`search.SLICE_COLUMNS`), if it differs
+
+
+FAILED = Condition("outcome <> 'success'", has_index=True)
+UNKNOWN = Condition("unknown_model", has_index=True)
+
+
+def conditions_of(filters: Filters) -> list[Condition]:
+    """Translates all filters but `q` and the times. Those with an index come first, usually narrowest first."""
+    return [
+        *_failure_conditions(filters),
+        *_name_conditions(filters),
+        *_caller_conditions(filters),
+        *_threshold_conditions(filters),
+    ]
+
+
+def _failure_conditions(filters: Filters) -> list[Condition]:
+    """The conditions on unknown models, error codes, statuses and outcomes: most calls succeed, so few fulfil them."""
+    found: list[Condition] = []
+    if filters.model == UNKNOWN_MODEL:
+        found.append(UNKNOWN)
+    if filters.code == OTHER_CODE:
+        found += [FAILED, Condition("other_code")]
+    elif filters.code is not None:
+        found.append(Condition("outcome <> 'success' AND error_code = %s", (filters.code,), has_index=True))
+    if filters.status == NO_STATUS:
+        found += [FAILED, Condition("status IS NULL")]
+    elif filters.status:
+        status = min(int(filters.status[:5]), 999)
+        is_failure = status >= 300
+        sql = "status >= 300 AND status = %s" if is_failure else "status = %s"
+        found.append(Condition(sql, (status,), has_index=is_failure))
+    if filters.outcome in (ANY_FAILURE, *FAILURES):
+        found.append(FAILED)
+    if filters.outcome in Outcome.values:
+        found.append(Condition("outcome = %s", (filters.outcome,)))
+    return found
+
+
+def _name_conditions(filters: Filters) -> list[Condition]:
+    """The conditions on the model, the key and the route."""
+    model = None if filters.model == UNKNOWN_MODEL else filters.model
+    columns = (
+        (model, NAMED_MODEL_SQL, "model"),
+        (filters.key, "key_name", "key_name"),
+        (filters.route, "route", "route"),
+    )
+    return [
+        Condition(f"{column} = %s", (value,), has_index=True, in_slice=f"{slice_column} = %s")
+        for value, column, slice_column in columns
+        if value is not None
+    ]
+
+
+def _caller_conditions(filters: Filters) -> list[Condition]:
+    """The conditions on how a call was made: streamed or not, and from which address."""
+    found: list[Condition] = []
+    if filters.stream:
+        found.append(Condition("stream" if filters.stream == "yes" else "NOT stream"))
+    if filters.caller:
+        forms = [filters.caller, mapped_address(filters.caller)]  # older rows may have the second
+        found.append(Condition("client_address = ANY(%s::inet[])", (forms,)))
+    return found
+
+
+def _threshold_conditions(filters: Filters) -> list[Condition]:
+    """The conditions that a cost or a duration exceeds a number."""
+    found: list[Condition] = []
+    if filters.cost:
+        found.append(Condition("cost > %s", (Decimal(filters.cost),), is_threshold=True))
+    if filters.slower:
+        found.append(Condition("duration_ms > %s", (float(filters.slower) * 1000,), is_threshold=True))
+    return found

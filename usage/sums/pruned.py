@@ -1,0 +1,70 @@
+"""Owns the knowledge of which calls have been pruned: their rows are deleted, and only sums still count them.
+
+`usage.upkeep.retention` deletes rows and leaves marks in `LedgerState`. Code that compares sums with rows, or delivers
+old calls again, asks here since when the rows are complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from django.db import connection
+
+from usage.database.clock import database_now
+from usage.ids import first_id
+from usage.models import LedgerState
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+FIRST_CALL = datetime(2020, 1, 1, tzinfo=UTC)  # the API is younger; an older id was made by a wrong clock
+
+
+def comparable_since() -> datetime | None:
+    """Returns the time from which on sums can be compared with rows; None: all rows are there.
+
+    Before that time rows may have been pruned.
+    """
+    mark = LedgerState.load().pruned_before
+    if mark is None or credible_mark(mark, database_now()):
+        return mark
+    oldest = oldest_call("usage_request")
+    return oldest + DAY if oldest else mark
+
+
+def hours_with_pruned_calls(hours: Collection[datetime]) -> set[datetime]:
+    """Returns those of these hours whose sums have counted more calls than there are rows."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT sums.hour FROM usage_usagehour AS sums
+            JOIN unnest(%s::timestamptz[], %s::uuid[], %s::uuid[]) AS wanted (hour, first_id, end_id) USING (hour)
+            GROUP BY sums.hour, first_id, end_id
+            HAVING sum(calls) >
+                (SELECT count(*) FROM usage_request
+                 WHERE request_id >= first_id AND request_id < end_id AND NOT by_gateway)
+            """,
+            [list(hours), [first_id(hour) for hour in hours], [first_id(hour + HOUR) for hour in hours]],
+        )
+        return {hour for (hour,) in cursor.fetchall()}
+
+
+def pruned_ids_end() -> UUID | None:
+    """Returns the id below which all rows have been pruned; None: none have. The sums of those calls stay."""
+    state = LedgerState.objects.filter(pk=1).first()  # asking must not create the row
+    mark = credible_mark(state.pruned_before, database_now()) if state else None
+    return first_id(mark - DAY) if mark else None
+
+
+def credible_mark(mark: datetime | None, now: datetime) -> datetime | None:
+    """Returns the mark that a prune has left; None if it lies in the future, because a wrong clock has left it."""
+    return mark if mark and mark <= now else None
+
+
+def oldest_call(table: str) -> datetime | None:
+    """Returns when the oldest call with a row in `table` began; ids of clocks that were years behind do not count."""
+    with connection.cursor() as cursor:
+        query = f"SELECT request_id FROM {table} WHERE request_id >= %s ORDER BY request_id LIMIT 1"
+        cursor.execute(query, [first_id(FIRST_CALL)])
+        found: tuple[UUID] | None = cursor.fetchone()
+    return datetime.fromtimestamp((found[0].int >> 80) / 1000, UTC) if found else None
