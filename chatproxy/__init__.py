@@ -12,7 +12,7 @@ How a server starts, runs and stops:
       ▼  exec: the same process, without Django
     gunicorn's master                 processes.gunicorn_conf; what each signal does: processes.signals
       │  postgres.watch               starts the bundled PostgreSQL again when it was killed
-      ├─ worker, WEB_CONCURRENCY ×    processes.worker: uvicorn, one event loop
+      ├─ workers (WEB_CONCURRENCY)    processes.worker: uvicorn, one event loop each
       │    │  sets Django up          asgi
       │    │  starts the parts        processes.lifespan: the ledger, the keys in memory, limits, tasks
       │    ▼  for each request
@@ -21,7 +21,7 @@ How a server starts, runs and stops:
       │      ├─ pages, then Django    the admin, "My usage" and static files (urls)
       │      └─ proxyapi              everything else is a call
       ▼
-    SIGTERM, Ctrl-C                   processes.signals: the master tells each worker to drain; a second one cancels calls
+    SIGTERM, Ctrl-C                   processes.signals: the master lets the workers drain; a second one cancels calls
       │  the worker drains            processes.worker: no new connection or call, calls in flight are finished
       │  the parts end                processes.lifespan, in reverse order; a step that fails stops no other
       ▼                               (processes.shutdown)
