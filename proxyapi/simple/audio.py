@@ -12,7 +12,8 @@ from proxyapi import openapi
 from proxyapi.call import gateway_fields
 from proxyapi.call.call_request import ProxyRequest
 from proxyapi.call.parsers import FormParser
-from proxyapi.dispatch.view import BodyUse, CallView
+from proxyapi.dispatch.call_view import CallView
+from proxyapi.dispatch.view import BodyUse
 from proxyapi.exceptions import BadRequest
 from proxyapi.streams.relay import ERROR_OBJECT
 from proxyapi.upstream.client import FormPart, UpstreamRequest
@@ -37,14 +38,14 @@ class TranscriptionsView(CallView):
         for name in request.FILES:
             if name != "file":
                 raise BadRequest(f"Invalid '{name}': expected a field, not a file.", param=name, code="invalid_type")
-        self.call.model = request.data.get("model") or DEFAULT_MODEL
-        self.call.stream = request.data.get("stream", "").lower() == "true"
+        self.call.facts.model = request.data.get("model") or DEFAULT_MODEL
+        self.call.facts.stream = request.data.get("stream", "").lower() == "true"
         upstream_request = UpstreamRequest(
             "POST",
             "/audio/transcriptions",
             credentials=gateway_fields.credentials(request.data, request.query_params, request.caller),
             deadline=gateway_fields.deadline(request.data, request.query_params),
-            form=form_parts(request, upload, self.call.model),
+            form=form_parts(request, upload, self.call.facts.model),
         )
         return await self.forward(upstream_request, ERROR_OBJECT)
 

@@ -11,7 +11,8 @@ from proxyapi.bodies.json_body import JSONBody
 from proxyapi.call import gateway_fields
 from proxyapi.call.call_request import ProxyRequest
 from proxyapi.call.parsers import write_object
-from proxyapi.dispatch.view import BodyUse, CallView
+from proxyapi.dispatch.call_view import CallView
+from proxyapi.dispatch.view import BodyUse
 from proxyapi.simple import chat_bodies
 from proxyapi.upstream.client import UpstreamRequest
 
@@ -27,8 +28,8 @@ class JSONCallView(CallView):
     def upstream_request(self, request: ProxyRequest, body: dict[str, object]) -> UpstreamRequest:
         """Returns the request for upstream with this body; notes its model and whether it asks for a stream."""
         model = body.get("model")
-        self.call.model = model if isinstance(model, str) else ""
-        self.call.stream = body.get("stream") is True
+        self.call.facts.model = model if isinstance(model, str) else ""
+        self.call.facts.stream = body.get("stream") is True
         content = write_object(body, request.data)
         return UpstreamRequest(
             "POST",

@@ -10,7 +10,8 @@ from django.http.response import HttpResponseBase
 from proxyapi import openapi
 from proxyapi.call import gateway_fields
 from proxyapi.call.call_request import ProxyRequest
-from proxyapi.dispatch.view import BodyUse, CallView
+from proxyapi.dispatch.call_view import CallView
+from proxyapi.dispatch.view import BodyUse
 from proxyapi.exceptions import BadRequest
 from proxyapi.simple.chat import JSONCallView
 from proxyapi.streams import sse
@@ -65,7 +66,7 @@ class StoredResponseView(CallView):
 
     async def forward_about(self, request: ProxyRequest, response_id: str, method: str) -> HttpResponseBase:
         """Asks upstream about the response, and answers with what comes back."""
-        self.call.stream = request.query_params.get("stream", "").lower() in {"true", "1"}
+        self.call.facts.stream = request.query_params.get("stream", "").lower() in {"true", "1"}
         upstream_request = UpstreamRequest(
             method,
             f"/responses/{response_id}{self.suffix}",

@@ -1,0 +1,111 @@
+"""Migrations of the ledger: they import no code that changes, and an old database comes through them with its sums."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import random
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.conf import settings
+
+from tests.support.ledger.ledgers import Row, random_call
+from tests.support.servers.databases import new_database
+from usage.sums.rollups import Rollup
+
+PACKAGES = ("chatproxy", "proxyapi", "usage")
+# Migrations must do the same for ever, so they import nothing of ours but this.
+ALLOWED = {
+    "usage.database.concurrent_indexes": "operations that are about PostgreSQL and no table of ours",
+    "proxyapi.models": "the validator of a field, which Django writes into migrations by its name",
+    "proxyapi.key_names": "a rule on texts; rows that other rules had written would not be found again",
+}
+# What a row of that time has beside what `random_call` gives it.
+NOTHING_ELSE = {
+    **dict.fromkeys(("incoming_request_id", "upstream_request_id", "response_id", "service_tier"), ""),
+    **dict.fromkeys(("error_type", "error_message", "user_agent", "digest"), ""),
+    **dict.fromkeys(("cache_write_tokens", "reasoning_tokens", "audio_seconds", "web_searches", "price"), None),
+    **dict.fromkeys(("audio_input_tokens", "audio_output_tokens", "time_to_first_chunk_ms"), None),
+    **dict.fromkeys(("by_gateway", "unknown_model", "other_code"), False),  # columns of later migrations
+}
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of this project that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return {name for name in found if name.partition(".")[0] in PACKAGES}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_migrations_import_no_live_code(package: str) -> None:
+    for path in sorted((settings.BASE_DIR / package / "migrations").glob("*.py")):
+        assert imported(path) <= ALLOWED.keys(), f"{path.name}: what it imports may change; copy what it needs"
+
+
+def manage(url: str, directory: Path, *arguments: str) -> str:
+    variables = os.environ | {"DATABASE_URL": url, "DATA_DIR": str(directory)}
+    done = subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=settings.BASE_DIR, env=variables, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def write_as_then(connection: psycopg.Connection[Any], rows: list[Row]) -> None:
+    """Writes rows and the sums of their hours as the code of that time did, which knew no totals."""
+    rollup = Rollup()
+    rollup.add(rows)
+    rollup.write_hours(connection.cursor())  # type: ignore[arg-type]  # a cursor without Django's wrapper
+    for row in rows:
+        connection.execute(
+            "INSERT INTO usage_request SELECT * FROM jsonb_populate_record(NULL::usage_request, %s::jsonb)",
+            [json.dumps(row, default=str)],
+        )
+
+
+def totals(connection: psycopg.Connection[Any]) -> list[str]:
+    """All totals and counts of failures; sums of doubles without what depends on their order."""
+    query = """
+        SELECT to_jsonb(total) || jsonb_build_object('duration_ms', round(duration_ms::numeric, 3))
+        FROM usage_usagetotal AS total
+        UNION ALL SELECT to_jsonb(failures) FROM usage_errortotal AS failures
+    """
+    return sorted(json.dumps(row, sort_keys=True) for (row,) in connection.execute(query).fetchall())
+
+
+def test_an_old_database_gets_its_totals(gateway_database: str, tmp_path: Path) -> None:
+    chance = random.Random(3)
+    now = datetime.now(UTC)
+    moments = [now - timedelta(hours=chance.choice([1, 50, 100]), seconds=chance.randrange(7200)) for _ in range(60)]
+    rows = [
+        NOTHING_ELSE
+        | random_call(chance, moment)
+        | {"error_code": chance.choice(["", "rate_limit"]), "cost": chance.choice([None, 0.25])}
+        for moment in moments
+    ]
+    with new_database(gateway_database) as url:
+        manage(url, tmp_path, "migrate", "usage", "0002", "-v", "0")
+        with psycopg.connect(url) as connection:
+            write_as_then(connection, rows)
+            connection.execute("INSERT INTO usage_ledgerstate (pruned_before) VALUES (%s)", [now - timedelta(hours=80)])
+        manage(url, tmp_path, "migrate", "-v", "0")
+        with psycopg.connect(url) as connection:
+            migrated = totals(connection)
+        manage(url, tmp_path, "ledger", "sum")
+        with psycopg.connect(url) as connection:
+            assert migrated == totals(connection)
+    assert any('"span": "minute"' in total and '"duration_ms_histogram": []' not in total for total in migrated)
+    assert any('"sample_id"' in total for total in migrated)
