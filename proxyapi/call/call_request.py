@@ -147,6 +147,10 @@ class ProxyRequest(Request):
         caller: Caller = self.user  # type: ignore[assignment]  # DRF types it as a Django user
         return caller
 
+    @caller.setter
+    def caller(self, caller: Caller) -> None:
+        self.user = caller  # type: ignore[assignment]  # DRF types it as a Django user
+
     @property
     def call_request(self) -> CallRequest:
         return self._request
