@@ -134,7 +134,7 @@ def count_attempt(limits: list[Limit]) -> float:
 
 
 def take_back(limits: list[Limit]) -> None:
-    """Removes a successful login from all counts. Those of the user's own device, or name from a network, start anew."""
+    """Removes a successful login from all counts. The counts of the user's own device and name start anew."""
     LoginAttempts.objects.filter(subject__in=[one.subject for one in limits if one.is_own]).delete()
     shared = [one.subject for one in limits if not one.is_own]
     LoginAttempts.objects.filter(subject__in=shared, attempts__gt=0).update(attempts=F("attempts") - 1)
