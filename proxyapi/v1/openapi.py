@@ -1,4 +1,4 @@
-"""Owns the description of `/v1` in `/openapi.json`: one line an operation, since OpenAI's reference has the rest."""
+"""Describes `/v1` in `/openapi.json`: one line for each operation, since OpenAI's reference has the rest."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ HELLO = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say h
 
 
 class Operation(NamedTuple):
-    """`body` is an example of a JSON body, or the fields of a form; `answers` are media types."""
+    """One operation of `/v1`.
+
+    `body` is an example of a JSON body, or the fields of a form. `answers` are media types.
+    """
 
     method: str
     path: str
@@ -116,7 +119,7 @@ OPERATIONS = (
 
 
 def add_paths(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """A drf-spectacular hook: the open routes of `/v1` join the description."""
+    """Adds the open routes of `/v1` to the description; a post-processing hook of drf-spectacular."""
     for operation in OPERATIONS:
         route = find_route(operation.path.replace("{", "").replace("}", ""))
         if route is not None and route.family.name in settings.V1_ROUTES:
@@ -131,6 +134,7 @@ def add_paths(result: dict[str, Any], **_: Any) -> dict[str, Any]:
 
 
 def describe(operation: Operation) -> dict[str, Any]:
+    """Returns the description of one operation, as OpenAPI has it."""
     names = [part.strip("{}") for part in operation.path.split("/") if part.startswith("{")]
     parameters = [{"in": "path", "name": name, "required": True, "schema": TEXT} for name in names]
     parameters += [{"in": "query", "name": name, "required": False, "schema": TEXT} for name in operation.query]
