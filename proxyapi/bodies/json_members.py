@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, overload
 
 from proxyapi.bodies import large_bodies
 
@@ -24,15 +24,15 @@ class JSONFault(ValueError):
     """The error for a text of JSON that is not an object, or not acceptable. Its message quotes nothing of the text."""
 
 
-class Doubled(dict[str, Any]):
+class Doubled(dict[str, object]):
     """A JSON object in which a name is given twice. As a dictionary it has the last values; `pairs` has all of them."""
 
-    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+    def __init__(self, pairs: list[tuple[str, object]]) -> None:
         super().__init__(pairs)
         self.pairs = pairs
 
 
-def make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def make_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Returns the object with these members; for the `object_pairs_hook` of `json`."""
     made = dict(pairs)
     return made if len(made) == len(pairs) else Doubled(pairs)
@@ -45,16 +45,20 @@ class Member(NamedTuple):
     """A member of a JSON object. `text[start:end]` is the member with its name, `text[value_start:end]` its value."""
 
     name: str
-    value: Any
+    value: object
     start: int
     value_start: int
     end: int
 
 
-JSONObject = dict[str, Any] | Sequence[Member]  # as a dictionary, or as its members with their places
+JSONObject = dict[str, object] | Sequence[Member]  # as a dictionary, or as its members with their places
 
 
-def pairs_of(body: JSONObject) -> Iterable[Sequence[Any]]:
+@overload
+def pairs_of(body: dict[str, object]) -> Iterable[tuple[str, object]]: ...
+@overload
+def pairs_of(body: JSONObject) -> Iterable[tuple[str, object] | Member]: ...
+def pairs_of(body: JSONObject) -> Iterable[tuple[str, object] | Member]:
     """Returns the members of an object, each with name and value first; all of them where a name is given twice."""
     if isinstance(body, Doubled):
         return body.pairs

@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from proxyapi.bodies.form_reader import field_path, query_fields
 from proxyapi.bodies.json_members import DECODER, JSONObject, pairs_of
@@ -23,7 +22,7 @@ MODEL_NAMES = frozenset({
     "fallbackmodels", "contextwindowfallbacks", "contentpolicyfallbacks", "defaultfallbacks",
 })  # fmt: skip
 
-# Members whose values are the caller's own: texts, JSON schemas, names and values that he chose.
+# Members whose values are the caller's own: texts, JSON schemas, names and values of its choice.
 TEXT_MEMBERS = frozenset({
     "messages", "content", "metadata", "variables", "attributes", "headers",
     "parameters", "schema", "json_schema", "input_schema", "output_schema",
@@ -155,7 +154,7 @@ def _in_json(name: str, text: str) -> list[str | None]:
         return [None] if _MAY_NAME.search(text.lower()) else []
 
 
-def _search(waiting: list[tuple[str, Any]]) -> Iterator[str | None]:
+def _search(waiting: list[tuple[str, object]]) -> Iterator[str | None]:
     """Yields the models that these members name, at any depth."""
     while waiting:
         name, value = waiting.pop()
@@ -179,7 +178,7 @@ def _search(waiting: list[tuple[str, Any]]) -> Iterator[str | None]:
                 waiting += [("", item) for item in objects]
 
 
-def _named(value: Any) -> Iterator[str | None]:
+def _named(value: object) -> Iterator[str | None]:
     """Yields the models in the value of a member that names models.
 
     The value is a text, a list, an object with a `model`, or an object whose values are models.
@@ -199,9 +198,9 @@ def _named(value: Any) -> Iterator[str | None]:
             yield _as_text(item)
 
 
-def _pairs(value: dict[str, Any]) -> list[tuple[str, Any]]:
+def _pairs(value: dict[str, object]) -> list[tuple[str, object]]:
     return [(name, each) for name, each in pairs_of(value)]
 
 
-def _as_text(value: Any) -> str | None:
+def _as_text(value: object) -> str | None:
     return value if isinstance(value, str) else None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from proxyapi.bodies import large_bodies
 from proxyapi.bodies.decoding import PIECE_BYTES, WITHOUT_HEADER, Decoder, is_wrapped
@@ -31,7 +30,7 @@ class TooLarge(Exception):
     """The error for a body that is over its cap when it is decoded."""
 
 
-def encoding_of(headers: Mapping[str, Any]) -> str:
+def encoding_of(headers: Mapping[str, object]) -> str:
     """Returns the content encoding of a request, from its headers by their WSGI names; empty for none.
 
     Raises:

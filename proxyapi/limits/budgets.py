@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_UP, Decimal
-from typing import Any
 
 from proxyapi.bodies import large_bodies
 from proxyapi.bodies.json_body import JSONBody
@@ -27,7 +26,7 @@ from usage.money.reservations import Away, Standing, Wanted, reservations
 
 OUTAGE_PART = Decimal("0.05")
 OUTAGE_CALLS = 20
-RETRY_AFTER_TOTAL_SECONDS = 86_400  # a budget for ever does not end; somebody may raise it
+RETRY_AFTER_TOTAL_SECONDS = 86_400  # a total budget has no end; an administrator may raise it
 RETRY_AFTER_HELD_SECONDS = 5  # calls in flight end, and cost less than they could have
 
 
@@ -37,7 +36,7 @@ class Reservation:
 
     request_id: str
 
-    def settle(self, row: Mapping[str, Any]) -> None:
+    def settle(self, row: Mapping[str, object]) -> None:
         """Replaces the reserved amount by the cost of the call's row.
 
         A response that goes on in the background keeps its reservation.
@@ -146,7 +145,8 @@ def refusal(budgets: Budgets, standing: Standing, day: date, dollars: Decimal) -
     span, amount, spent, held = full[0]
     ends_by_itself = all(spent + dollars <= amount for _, amount, spent, _ in full)
     words = (
-        f"{_NAMES[span]} is {_in_dollars(amount)}; {_in_dollars(spent + held)} of it are spent or held for calls in flight,"
+        f"{_NAMES[span]} is {_in_dollars(amount)}; {_in_dollars(spent + held)} of it are spent or held for calls in"
+        f" flight,"
         f" and this call may cost {_in_dollars(dollars)}; less, if its output tokens are limited."
     )
     return BudgetExceeded(

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeGuard
 
 from proxyapi.bodies import model_places
 from proxyapi.bodies.json_body import JSONBody
@@ -149,7 +149,7 @@ class RequestedWork:
     """The work that a request asks for: what the members or fields of its body make upstream consume at most."""
 
     def __init__(self, body: JSONBody | Form | None) -> None:
-        self._fields: Mapping[str, Sequence[Any]] = {}
+        self._fields: Mapping[str, Sequence[object]] = {}
         self._named = NamedModels()
         self.files: Sequence[int] = ()
         self.size = 0 if body is None else body.size
@@ -161,7 +161,7 @@ class RequestedWork:
             self._named = model_places.in_body(body.members)
             self._fields = body.by_name
 
-    def values(self, *names: str) -> list[Any]:
+    def values(self, *names: str) -> list[object]:
         """Returns all values that are given under these names, without null."""
         return [value for name in names for value in self._fields.get(name, []) if value is not None]
 
@@ -176,7 +176,7 @@ class RequestedWork:
 
     def count(self, *names: str, otherwise: int) -> int:
         """Returns the highest whole number that is given under these names."""
-        return max((value for value in self.values(*names) if _is_positive_integer(value)), default=otherwise)
+        return max(filter(_is_positive_integer, self.values(*names)), default=otherwise)
 
     @property
     def text_tokens(self) -> int:
@@ -253,7 +253,7 @@ class RequestedWork:
         )
 
 
-def _dictionaries(values: Iterable[Any]) -> Iterator[dict[str, Any]]:
+def _dictionaries(values: Iterable[object]) -> Iterator[dict[str, object]]:
     """Yields every JSON object in these values, at any depth."""
     waiting = list(values)
     while waiting:
@@ -271,7 +271,7 @@ def _is_one_of(part: Mapping[str, object], kinds: set[str]) -> bool:
     return isinstance(kind, str) and kind in kinds
 
 
-def _inline(part: Any) -> str:
+def _inline(part: object) -> str:
     """Returns the base64 text in a part of a message; empty if the part has none."""
     if isinstance(part, dict):
         values = [part.get(name) for name in ("image_url", "file_data", "data", "file")]
@@ -286,7 +286,7 @@ def _sound_tokens(size: int) -> int:
     return math.ceil(size / SOUND_BYTES_PER_SECOND * SOUND_TOKENS_PER_SECOND)
 
 
-def _is_positive_integer(value: object) -> bool:
+def _is_positive_integer(value: object) -> TypeGuard[int]:
     """Returns whether a request's number counts for its ceiling; one without bound does, so that it is refused."""
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 

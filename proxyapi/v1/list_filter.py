@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import NoReturn, cast
 from urllib.parse import parse_qsl, urlencode
 
 from proxyapi.bodies import large_bodies
@@ -37,7 +37,7 @@ _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=make_object, parse_c
 class _Reader(json.JSONDecoder):
     """A decoder for the members of a list. It returns an array as its items' ids and places."""
 
-    def raw_decode(self, text: str, idx: int = 0) -> tuple[Any, int]:
+    def raw_decode(self, text: str, idx: int = 0) -> tuple[object, int]:
         return _read_items(text, idx) if text[idx : idx + 1] == "[" else _DECODER.raw_decode(text, idx)
 
 
@@ -57,7 +57,7 @@ class ListPage:
             self._text = decode(body)
             self._members = read_object(self._text, _READER)
             self._data = self._find_data()
-            self.items: list[Item] = self._data.value
+            self.items = cast(list[Item], self._data.value)  # which `_read_items` has made
         except (ValueError, RecursionError) as error:
             raise UnreadableList from error
 
@@ -154,7 +154,7 @@ def _read_items(text: str, start: int) -> tuple[list[Item], int]:
     return items, at + 1
 
 
-def _id_of(item: Any) -> str:
+def _id_of(item: object) -> str:
     """Returns the id of an item. Raises ValueError if the item has none, or if another id could be read in it."""
     if not isinstance(item, dict) or isinstance(item, Doubled):
         raise ValueError("an item is no object, or one that can be read in two ways")

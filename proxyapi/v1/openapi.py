@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -41,7 +42,7 @@ class Operation(NamedTuple):
     method: str
     path: str
     summary: str
-    body: dict[str, Any] | None = None
+    body: Mapping[str, object] | None = None
     form: bool = False
     answers: tuple[str, ...] = (JSON,)
     query: tuple[str, ...] = ()
@@ -118,7 +119,7 @@ OPERATIONS = (
 )
 
 
-def add_paths(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+def add_paths(result: dict[str, Any], **_: object) -> dict[str, Any]:
     """Adds the open routes of `/v1` to the description; a post-processing hook of drf-spectacular."""
     for operation in OPERATIONS:
         route = find_route(operation.path.replace("{", "").replace("}", ""))
@@ -133,14 +134,14 @@ def add_paths(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     return result
 
 
-def describe(operation: Operation) -> dict[str, Any]:
+def describe(operation: Operation) -> dict[str, object]:
     """Returns the description of one operation, as OpenAPI has it."""
     names = [part.strip("{}") for part in operation.path.split("/") if part.startswith("{")]
     parameters = [{"in": "path", "name": name, "required": True, "schema": TEXT} for name in names]
     parameters += [{"in": "query", "name": name, "required": False, "schema": TEXT} for name in operation.query]
     answers = {media_type: {"schema": ANY if media_type == JSON else TEXT} for media_type in operation.answers}
     words = operation.path.strip("/").replace("{", "").replace("}", "").replace("/", "_")
-    described: dict[str, Any] = {
+    described: dict[str, object] = {
         "operationId": f"v1_{words}_{operation.method}",
         "summary": operation.summary,
         "description": "Passes to upstream as it is; any parameter of OpenAI's is taken.",

@@ -52,7 +52,7 @@ from proxyapi.upstream.passed_headers import pass_up, without_encoding
 from proxyapi.v1.list_filter import Keeps, own_page
 from usage.answers.reader import begins_object
 
-# Of a stream for whose usage this gateway has asked, and not the caller: the chunk with it is taken out.
+# The dialect of a stream for which the gateway has asked for usage, and not the caller: usage is removed from it.
 CHAT_WITHOUT_USAGE = replace(CHAT, to_caller=injected_usage.remove_usage)
 # The dialects of families of routes. Every other family has `ERROR_OBJECT`.
 DIALECTS = {"responses": RESPONSES, "chat/completions": CHAT, "completions": CHAT}
