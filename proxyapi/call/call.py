@@ -137,7 +137,7 @@ class Call:
         await self.request.held.settled()
 
     def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
-        """Returns upstream's headers for the caller, without secrets. Of two rate limits the tighter one is passed on."""
+        """Returns upstream's headers for the caller, without secrets. Of two rate limits the tighter one passes."""
         facts, passed = self.facts, answer.passed_headers()
         if "location" in passed:
             location = location_down(
