@@ -18,7 +18,8 @@ from proxyapi.bodies import large_bodies
 from proxyapi.bodies.json_members import Doubled, Member, decode, encode, make_object, past_space, read_object
 from proxyapi.exceptions import UnreadableList
 from proxyapi.upstream import client
-from proxyapi.upstream.client import UpstreamAnswer, UpstreamRequest
+from proxyapi.upstream.answer import UpstreamAnswer
+from proxyapi.upstream.request import UpstreamRequest
 
 MOST_PAGES = 20
 # Given all ids of a page, which of them the caller may see.
