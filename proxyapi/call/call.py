@@ -18,8 +18,8 @@ from proxyapi.call.record import Row, begin_row, body_columns, end_row, limited_
 from proxyapi.exceptions import ProxyError, StorageFull
 from proxyapi.limits import limit_headers
 from proxyapi.object_owners.new_objects import NewObjects
-from proxyapi.upstream.client import UpstreamAnswer
-from proxyapi.upstream.locations import location_down
+from proxyapi.upstream.answer import UpstreamAnswer
+from proxyapi.upstream.passed_headers import location_down
 from usage.answers.reader import READ_MEMBERS, READ_MEMBERS_AND_IDS, AnswerReader, parse_body
 from usage.answers.streamed_text import StreamedText
 from usage.journal import writer

@@ -19,7 +19,7 @@ from django.http import QueryDict
 from proxyapi.bodies.form_reader import field_path
 from proxyapi.exceptions import BadRequest, UpstreamKeyMissing
 from proxyapi.keys.keyring import Caller
-from proxyapi.upstream.client import Credentials
+from proxyapi.upstream.credentials import Credentials
 
 GATEWAY_FIELDS = frozenset({"security_key", "openai_api_key", "project", "organization", "timeout", "access_token"})
 QUERY_SECRETS = frozenset({"security_key", "access_token", "openai_api_key"})

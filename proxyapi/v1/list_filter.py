@@ -18,7 +18,8 @@ from proxyapi.bodies import large_bodies
 from proxyapi.bodies.json_members import Doubled, Member, decode, encode, make_object, past_space, read_object
 from proxyapi.exceptions import UnreadableList
 from proxyapi.upstream import client
-from proxyapi.upstream.client import UpstreamAnswer, UpstreamRequest
+from proxyapi.upstream.answer import UpstreamAnswer
+from proxyapi.upstream.request import UpstreamRequest
 
 MAX_PAGES = 20
 # Takes all ids of a page. Returns a function that says of each whether the caller may see the item.

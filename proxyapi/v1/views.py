@@ -47,8 +47,9 @@ from proxyapi.streams.relay import (
     RelayResponse,
     resumed,
 )
-from proxyapi.upstream.client import UpstreamAnswer, UpstreamRequest
+from proxyapi.upstream.answer import UpstreamAnswer
 from proxyapi.upstream.passed_headers import pass_up, without_encoding
+from proxyapi.upstream.request import UpstreamRequest
 from proxyapi.v1.list_filter import Keeps, own_page
 from usage.answers.reader import begins_object
 
