@@ -252,7 +252,7 @@ def _ids_in(value: Any) -> Iterable[tuple[Any, bool]]:
 
 
 def _has_content(kind: str, item: dict[str, Any]) -> bool:
-    """Returns whether an item has content, so that it is more than a reference. A message with a role has, even empty."""
+    """Returns whether an item is more than a reference. A message with a role is, even if it is empty."""
     content = ITEM_CONTENT.get(kind)
     if content is None:
         return any(value is not None for name, value in item.items() if name not in ITEM_FRAME)

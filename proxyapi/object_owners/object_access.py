@@ -44,7 +44,7 @@ IN_LOCATION = frozenset({"/v1/realtime/calls"})
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The result of the check. `named`: every id in the request; `made`: the reader of new ids in the answer, if any."""
+    """The result of the check: every id in the request, and the reader of new ids in the answer, if it has any."""
 
     named: frozenset[str] = frozenset()
     made: CreatedIds | None = None
@@ -184,8 +184,8 @@ def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) ->
 def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Caller) -> bool:
     """Returns whether the caller may use a path that is not in OpenAI's reference and may have an id in it.
 
-    A POST to a single unknown segment names no object: it can only be an action of the family. In other paths one of the
-    first two unknown segments must be an object of the caller's, and neither may be another key's.
+    A POST to a single unknown segment names no object: it can only be an action of the family. In other paths one of
+    the first two unknown segments must be an object of the caller's, and neither may be another key's.
     """
     unknown = route.unknown_segments
     if method == "POST" and len(unknown) == 1:
