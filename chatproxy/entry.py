@@ -6,9 +6,8 @@ Before either, two checks of the head that hold on every path: the Host header a
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from typing import Any
 
+from asgiref.typing import HTTPScope, LifespanScope
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 
@@ -29,12 +28,12 @@ root_path = RootPath(settings.ROOT_PATH)
 DJANGO_FOLDERS = ("/admin/", "/my-usage/", "/static/")
 
 
-async def application(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+async def application(scope: HTTPScope | LifespanScope, receive: Receive, send: Send) -> None:
     """Answers one request, or runs the worker's lifespan (ASGI 3.0)."""
     if scope["type"] == "lifespan":
         await run_lifespan(receive, send)
         return
-    scope = root_path.taken_off(scope)
+    scope = root_path.strip(scope)
     if not host_header.has_valid_host(scope):
         await refuse_head(scope, send, host_header.WORDS)
     elif not content_type.has_short_content_type(scope):

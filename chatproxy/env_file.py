@@ -1,14 +1,15 @@
-r"""Owns how a file of settings (`.env`) is read: as `docker compose` reads it, except that `$` stands for itself.
+r"""Reads a file of settings (`.env`) as `docker compose` does, except that `$` stands for itself.
 
     NAME=value            `export` before it, and spaces around `=` or `:`, are allowed
     NAME=value # comment  of an unquoted value, a comment begins with a space and `#`
-    NAME='value'          as it is; `\'` is a quote
+    NAME='value'          the value as it is written, but `\'` is a quote
     NAME="value"          `\n`, `\r`, `\t`, `\\` and `\"` mean what they mean in a shell's `printf`
 
-Quoted values may have several lines. A mark at the start of the file (BOM) and `\r\n` at line ends are no part of it.
+Quoted values may have several lines. A byte order mark at the start of the file, and the `\r` of `\r\n` at line ends,
+are not part of the text.
 
-Invariant: a line that cannot be read is an error that names the file, the line and the fault, and never has a part of
-the line in it, since most lines of such a file are secrets.
+Invariant: a line that cannot be read is an error that names the file, the line and the fault, but no part of the line:
+most lines of such a file are secrets.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ class EnvFileError(ImproperlyConfigured):
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """The variables of the file, by name; of a name that is there twice, the last one. A missing file has none.
+    """Returns the variables of the file by name; the last one counts if a name occurs twice. A missing file has none.
 
     Raises:
-        EnvFileError: the file or a line of it cannot be read, or something else is in its place.
+        EnvFileError: the file or one of its lines cannot be read, or a directory, pipe or socket has its name.
     """
     try:
         content = _content(path)
@@ -51,7 +52,7 @@ def read_env_file(path: Path) -> dict[str, str]:
 
 
 def _content(path: Path) -> bytes:
-    """The bytes of the file; none if nothing has its name."""
+    """Returns the bytes of the file; none if there is no file of this name."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -62,12 +63,13 @@ def _content(path: Path) -> bytes:
         raise EnvFileError(f"{path} is a symbolic link to a file that does not exist") from None
     if stat.S_ISDIR(mode):
         raise EnvFileError(f"{path} is a directory; it must be a file (Docker makes one of a mount without a source)")
-    if not stat.S_ISREG(mode) and not stat.S_ISCHR(mode):  # a pipe gives its text once, and every process reads it
+    if not stat.S_ISREG(mode) and not stat.S_ISCHR(mode):  # a pipe gives its text once, but several processes read
         raise EnvFileError(f"{path} is a pipe or a socket; it must be a file")
     return path.read_bytes()
 
 
 def _variables(path: Path, text: str) -> Iterator[tuple[str, str]]:
+    """Yields the name and value of each variable in `text`; `path` is for error messages."""
     at = _end(_IGNORED.match(text))
     while at < len(text):
         line = text.count("\n", 0, at) + 1
@@ -95,15 +97,18 @@ def _variables(path: Path, text: str) -> Iterator[tuple[str, str]]:
 
 
 def _unescaped(value: str, quote: str) -> str:
+    """Returns a quoted value with its escape sequences replaced, as `quote` allows them."""
     if quote == "'":
         return value.replace("\\'", "'")
     return re.sub(r"\\(.)", lambda escaped: _ESCAPES.get(escaped[1], escaped[1]), value, flags=re.DOTALL)
 
 
 def _end(match: re.Match[str] | None) -> int:
+    """Returns where the match of a pattern ends that matches everywhere."""
     assert match is not None  # noqa: S101  (these patterns match everywhere)
     return match.end()
 
 
 def _fault(path: Path, line: int, fault: str) -> EnvFileError:
+    """Returns the error for a line of the file, counted from 1."""
     return EnvFileError(f"{path}, line {line} {fault}")

@@ -114,17 +114,17 @@ def message_of(record: logging.LogRecord) -> str:
     path = str(getattr(getattr(record, "request", None), "path", ""))
     if path:
         for written in (path, path.encode("unicode_escape").decode("ascii")):  # Django escapes it
-            message = message.replace(written, plain_path(path))
-        message = without_quotes(_QUERY.sub(f"?{ELIDED}", message))
+            message = message.replace(written, redacted_path(path))
+        message = without_quoted_text(_QUERY.sub(f"?{ELIDED}", message))
     return message
 
 
-def plain_path(path: str) -> str:
+def redacted_path(path: str) -> str:
     return "/".join(segment if _PLAIN_SEGMENT.fullmatch(segment) else ELIDED for segment in path.split("/")[:10])
 
 
 def describe(error: BaseException, seen: set[int]) -> Iterator[str]:
-    """The exception as Python prints it, with what led to it, but with its words shortened by `words_of`."""
+    """The exception as Python prints it, with what led to it, but with its words shortened by `exception_words`."""
     seen.add(id(error))
     before, sentence = error.__cause__, _CAUSE
     if before is None and not error.__suppress_context__:
@@ -134,20 +134,20 @@ def describe(error: BaseException, seen: set[int]) -> Iterator[str]:
         yield sentence
     yield "Traceback (most recent call last):\n"
     yield from traceback.format_tb(error.__traceback__)
-    yield f"{type(error).__module__}.{type(error).__qualname__}: {words_of(error)}\n"
+    yield f"{type(error).__module__}.{type(error).__qualname__}: {exception_words(error)}\n"
     for part in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
         if id(part) not in seen:
             yield from describe(part, seen)
 
 
-def words_of(error: BaseException) -> str:
+def exception_words(error: BaseException) -> str:
     """What the exception says, without the values that PostgreSQL and Python add: `DETAIL` lines and quoted texts."""
     try:
         first = str(error).strip().partition("\n")[0]
     except Exception:  # the border: an exception's own method, of whatever library
         return ELIDED
-    return without_quotes(first)[:MAX_WORDS]
+    return without_quoted_text(first)[:MAX_WORDS]
 
 
-def without_quotes(words: str) -> str:
+def without_quoted_text(words: str) -> str:
     return _QUOTED.sub(lambda quoted: quoted[1] or f'"{ELIDED}"', words)

@@ -1,11 +1,12 @@
-"""Owns the path under which clients reach the gateway, such as `/ai` of `https://host/ai/`: the root path.
+"""The root path: the path under which clients reach the gateway, such as `/ai` of `https://host/ai/`.
 
-It is the setting `ROOT_PATH`, or, where that is unset, what a trusted proxy says in `X-Forwarded-Prefix`. A proxy may
-take it off before it passes a request on, or pass the path whole; so it is taken off here if it is there. Everything
-behind this module, above all what decides who may do what, sees the path without it. What makes links puts it in front.
+The root path is the setting `ROOT_PATH` or, where that is unset, the header `X-Forwarded-Prefix` of a trusted proxy. A
+proxy may remove the root path before it passes a request on, or pass the path whole; so it is removed here if it is
+there. All later code, above all the code that decides about permissions, sees the path without it. Code that makes
+links puts it in front again (`root_path_of`).
 
-Invariant: a root path is a plain path of this host (`normal_root_path`), so no link or redirect leads elsewhere. It
-never begins as one of the gateway's own paths: `/v1/v1/models` could be read in two ways.
+Invariant: a root path is a plain path of this host (`normal_root_path`), so no link or redirect leads to another host.
+Its first segment is none of the gateway's own (`OWN_NAMES`): `/v1/v1/models` could be read in two ways.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Mapping
-from typing import Any
+
+from asgiref.typing import HTTPScope
 
 from proxyapi.call.caller_connection import connection_of, root_path_of
 
 logger = logging.getLogger(__name__)
 
 HEADER = b"x-forwarded-prefix"
-LONGEST = 200  # characters
-# Letters and digits, and marks that mean nothing in a URL's path, a Cookie's Path, HTML or a shell.
+MAX_LENGTH = 200  # characters
+# Letters, digits, and characters without a special meaning in a URL's path, a Cookie's Path, HTML or a shell.
 PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9._~@+-]+)+")
 # The first segments of the gateway's own paths.
 OWN_NAMES = frozenset(
@@ -35,15 +36,16 @@ WARNING_SECONDS = 60.0
 
 
 def normal_root_path(text: str) -> str:
-    """Returns the path without a slash at its end; "" for `/`.
+    """Returns the root path `text` without a slash at its end; "" for `/`.
 
     Raises:
-        ValueError: it is no plain path, or begins as one of the gateway's own; the words say what is allowed.
+        ValueError: `text` is no plain path, or its first segment is one of `OWN_NAMES`; the message says what is
+            allowed.
     """
     path = text.removesuffix("/")
     segments = path.split("/")[1:]
     has_dots_alone = any(not segment.strip(".") for segment in segments)
-    if len(path) > LONGEST or has_dots_alone or (path and not PLAIN_PATH.fullmatch(path)):
+    if len(path) > MAX_LENGTH or has_dots_alone or (path and not PLAIN_PATH.fullmatch(path)):
         raise ValueError("is no plain path; a slash, then letters, digits and . _ ~ @ + -, for example /ai")
     if segments and segments[0] in OWN_NAMES:
         raise ValueError("begins as a path of the gateway's own; another one, for example /ai")
@@ -51,20 +53,21 @@ def normal_root_path(text: str) -> str:
 
 
 class RootPath:
-    """The root path of each request. `configured` is the setting; None leaves it to the trusted proxies."""
+    """Finds the root path of each request. `configured` is the setting; None means that trusted proxies name it."""
 
     def __init__(self, configured: str | None) -> None:
         self._configured = configured
         self._warned_at = -WARNING_SECONDS
 
-    def taken_off(self, scope: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Returns the scope of a request with a path of the gateway's own routes; `root_path_of` tells the rest."""
+    def strip(self, scope: HTTPScope) -> HTTPScope:
+        """Returns the scope of a request without the root path in its path; `root_path_of` returns what was removed."""
         root_path = self._configured
         if root_path is None:
             root_path = self._forwarded(scope) if connection_of(scope).is_trusted_proxy else ""
         return with_root_path(scope, root_path) if root_path else scope
 
-    def _forwarded(self, scope: Mapping[str, Any]) -> str:
+    def _forwarded(self, scope: HTTPScope) -> str:
+        """Returns the root path in a trusted proxy's header; "" if there is none or it is malformed."""
         values = [value.decode("latin-1") for name, value in scope["headers"] if name == HEADER]
         if not values:
             return ""
@@ -78,7 +81,8 @@ class RootPath:
             return ""
 
 
-def with_root_path(scope: Mapping[str, Any], root_path: str) -> dict[str, Any]:
+def with_root_path(scope: HTTPScope, root_path: str) -> HTTPScope:
+    """Returns a scope that knows its root path, with the rest of the path, if the path begins with the root path."""
     path, raw_path = scope["path"], scope["raw_path"]
     # Both forms of the path begin alike: nothing in a root path needs to be percent-encoded.
     encoded = root_path.encode()
@@ -96,15 +100,15 @@ def with_root_path(scope: Mapping[str, Any], root_path: str) -> dict[str, Any]:
 
 
 def own_cookies_last(header: bytes) -> bytes:
-    """Reverses a Cookie header, so that of two cookies with one name ours wins and not that of the host's first page.
+    """Reverses a Cookie header, so that of two cookies with one name ours wins, not that of the whole host.
 
-    Browsers send those of the longest path first (RFC 6265, 5.4); Django takes the last one.
+    Browsers send the cookies of the longest path first (RFC 6265, 5.4), and Django takes the last one of a name.
     """
     return b"; ".join(pair.strip() for pair in reversed(header.split(b";")))
 
 
-def django_scope(scope: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the scope as Django reads it: the path begins with the root path, which it takes for its script name."""
+def django_scope(scope: HTTPScope) -> dict[str, object]:
+    """Returns a scope for Django, which wants the root path at the start of the path, and takes it as script name."""
     root_path = root_path_of(scope)
     if not root_path:
         return dict(scope)

@@ -1,6 +1,8 @@
-"""Owns how the URLs of other services are checked: of the upstream, PostgreSQL and Redis.
+"""Checks the URLs of other services: of the upstream, PostgreSQL and Redis.
 
-Invariant: no fault has a part of the value in it. A password with an unescaped `/`, `?`, `#` or `@` moves into the
+Each check returns the URL, or raises `ValueError` with what is wrong and what is allowed.
+
+Invariant: no error message contains a part of the URL. A password with an unescaped `/`, `?`, `#` or `@` moves into the
 host, the port, the path or an option, so none of these is repeated either.
 """
 
@@ -13,7 +15,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 DATABASE_FORM = "postgresql://user:password@host:port/name"
 REDIS_FORM = "redis[s]://[user:password@]host[:port][/number] or unix:///path/to/socket"
 ENCODE = "percent-encode the special characters of the password (/ as %2F, @ as %40), and check the port"
-SHORTEST_PASSWORD = 6  # shorter ones are parts of many words, and taken out of a text they spoil it
+MIN_REDACTED_LENGTH = 6  # a shorter password is a part of many words: to redact it would make texts unreadable
 
 _HOST = r"(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._~%-]*)(?::[0-9]{0,5})?"
 _HOSTS = re.compile(rf"{_HOST}(?:,{_HOST})*")
@@ -21,8 +23,9 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def http_url(value: str) -> str:
+    """Checks the base URL of an HTTP service, and returns it without a slash at its end."""
     parts = _split(value)
-    if parts is not None and "@" in parts.netloc:  # calls have an Authorization of their own
+    if parts is not None and "@" in parts.netloc:  # calls send their own Authorization header
         raise ValueError("has a user or a password in it; http://host[:port][/path] or https://…, without either")
     if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
         raise ValueError("is not a base URL; http://host[:port][/path] or https://…, without query")
@@ -30,6 +33,7 @@ def http_url(value: str) -> str:
 
 
 def database_url(value: str) -> str:
+    """Checks the URL of a PostgreSQL database, which may name several hosts."""
     if not re.match(r"postgres(ql)?://", value):
         raise ValueError(f"is not a PostgreSQL URL; {DATABASE_FORM}")
     if (parts := _split(value)) is None or not _has_plain_credentials(parts):
@@ -38,6 +42,7 @@ def database_url(value: str) -> str:
 
 
 def redis_url(value: str) -> str:
+    """Checks the URL of a Redis server: `redis`, `rediss` or `unix`."""
     parts = _split(value)
     if parts is not None and parts.scheme in {"redis", "rediss"}:
         usable = bool(parts.hostname) and re.fullmatch(r"(/[0-9]{0,5})?", parts.path) is not None
@@ -49,19 +54,22 @@ def redis_url(value: str) -> str:
 
 
 def passwords_of(url: str) -> Iterator[str]:
-    """The passwords in a URL, as they are written and as they are meant; none that is the user's name, too."""
+    """Yields the passwords in a URL, percent-encoded and decoded, so that they can be redacted.
+
+    A password that equals the user's name is left out.
+    """
     parts = _split(url)
     if parts is None:
         return
     written = parts.netloc.rpartition("@")[0].partition(":")[2]
     found = [written, *(text for name, text in parse_qsl(parts.query) if "password" in name.lower())]
     for password in {*found, *map(unquote, found)}:
-        if len(password) >= SHORTEST_PASSWORD and password != parts.username:
+        if len(password) >= MIN_REDACTED_LENGTH and password != parts.username:
             yield password
 
 
 def _split(value: str) -> SplitResult | None:
-    """The parts of the URL, if it has those of a URL; its port is a port."""
+    """Returns the parts of a URL, or None if it is malformed or its port is no valid port."""
     if not value.isprintable() or " " in value:
         return None
     try:
@@ -72,7 +80,10 @@ def _split(value: str) -> SplitResult | None:
 
 
 def _split_of_several_hosts(value: str) -> SplitResult | None:
-    """PostgreSQL's list of hosts has several ports, which `urlsplit` takes for one that is no number."""
+    """Returns the parts of a URL with several hosts, as PostgreSQL allows, or None.
+
+    `urlsplit` reads the ports of such a list as one port, which is no number.
+    """
     try:
         parts = urlsplit(value)
     except ValueError:
@@ -81,7 +92,7 @@ def _split_of_several_hosts(value: str) -> SplitResult | None:
 
 
 def _has_plain_credentials(parts: SplitResult) -> bool:
-    """Whether each `@`, `/`, `?` and `#` of the URL stands where it separates two parts, whoever reads it."""
+    """Whether every parser splits the URL alike: each `@`, `/`, `?` and `#` in it separates two parts."""
     credentials, _, hosts = parts.netloc.rpartition("@")
     escaped = (parts.netloc, parts.path, parts.query)
     return (

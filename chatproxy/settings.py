@@ -101,7 +101,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "chatproxy.pages.response_headers.AdminHeaders",
     "chatproxy.pages.debug_pages.LocalDebugPages",
-    "chatproxy.pages.database_away.DatabaseAway",
+    "chatproxy.pages.database_unavailable.DatabaseUnavailable",
     "chatproxy.pages.static_files.StaticFiles",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -232,9 +232,9 @@ SPECTACULAR_SETTINGS = {
 UNFOLD = {
     "SITE_TITLE": "chatproxy",
     "SITE_HEADER": "chatproxy",
-    "SITE_URL": "usage.page_data.base_url.home",
+    "SITE_URL": "usage.pages.base_url.home",
     "SITE_SYMBOL": "hub",
-    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "usage.page_data.base_url.icon"}],
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "usage.pages.base_url.icon"}],
     "SHOW_HISTORY": False,
     # Blue, as the pages' own colours are (usage/static/usage/pages.css).
     "COLORS": {

@@ -18,7 +18,7 @@ A call of the API passes these folders, in this order::
     │   dispatch.model_policy       may the key use the models that the request names?
     │   object_owners.object_access does every stored object that it names belong to the key?
     │   limits.budgets              reserves the most that the call can cost (limits.cost_ceiling)
-    │   call.record  begin          one write to the journal (usage.ledger). No room on the disk: 503, and upstream
+    │   call.call  begin            one write to the journal (usage.ledger). No room on the disk: 503, and upstream
     │                               never hears of the call
     ▼
     upstream.client                 whose account pays, and what upstream's failures mean
@@ -26,10 +26,10 @@ A call of the API passes these folders, in this order::
       ▼
     upstream
       │
-    call.record                     reads a copy of the answer: text, tokens, ids of new objects
+    call.call                       reads a copy of the answer: text, tokens, ids of new objects
     │   object_owners.new_objects   records who owns a new object before its id leaves
     │   streams.relay               an answer that passes as it arrives, in whole events; streams.sending sends it
-    │   call.record  end            the row goes to the journal before the last byte of the answer leaves
+    │   call.call  end              the row goes to the journal before the last byte of the answer leaves
     ▼
     client
 

@@ -1,11 +1,11 @@
-"""Owns how many connections a worker keeps open, and which one is closed when a new one is too many.
+"""How many connections a worker keeps open, and which one is closed when a new one is too many.
 
 A connection is idle while no call is in flight on it. If a new connection is one too many, for the worker or for its
 client's network, the connection that has been idle for longest is closed: first those that have never shown a good key,
 so that strangers cannot displace callers. If none is idle, the new connection is refused.
 
-Invariant: a connection needs one descriptor for itself, and one for upstream or for the file that it is sent.
-`MAX_CONNECTIONS` times two leaves `RESERVED_FILES` to the journal, the database and Redis.
+Invariant: a connection needs two file descriptors: one for itself, and one for upstream or for the file that is sent
+to it. Twice `MAX_CONNECTIONS` leaves `RESERVED_FILES` descriptors to the journal, the database and Redis.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from usage.addresses import both_forms
 logger = logging.getLogger(__name__)
 
 RESERVED_FILES = 200
-# The default ceiling where descriptors are plentiful: idle connections take memory, too.
+# The default limit where descriptors are plentiful: idle connections take memory, too.
 MAX_DEFAULT_CONNECTIONS = 10_000
-# Connections looked at for one to close: those that still send the end of an answer are passed over.
+# How many idle connections are tried when one must be closed: one that still sends the end of an answer stays.
 MAX_CANDIDATES = 16
 WARNING_SECONDS = 60.0
 
 
 def files_needed(parallel_calls: int) -> int:
-    """Returns how many descriptors a worker needs for so many calls at once: two sockets each, and the reserve."""
+    """Returns how many descriptors a worker needs for `parallel_calls` at once: two sockets each, and the reserve."""
     return 2 * parallel_calls + RESERVED_FILES
 
 
@@ -43,26 +43,33 @@ def allowed_files() -> int:
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
-def ceiling(files: int, parallel_calls: int, wanted: int | None = None) -> int:
-    """Returns how many connections a worker may have that may open `files` descriptors; `wanted` is the setting."""
+def connection_limit(files: int, parallel_calls: int, wanted: int | None = None) -> int:
+    """Returns how many connections a worker may have open.
+
+    `files`: the descriptors that the worker may have; `parallel_calls`: MAX_PARALLEL_REQUESTS; `wanted`:
+    MAX_CONNECTIONS, or None for the default.
+    """
     reserved = min(RESERVED_FILES, files // 2)
     possible = max(1, (files - reserved) // 2)
     return min(possible, wanted or max(MAX_DEFAULT_CONNECTIONS, 2 * parallel_calls))
 
 
 class Closable(Protocol):
-    """A connection, as this module sees it."""
+    """The part of a connection (`chatproxy.http.protocol.Protocol`) that this module uses."""
 
     is_known: bool
     network: Network | None
 
     def close_idle(self) -> bool:
-        """Closes the connection, unless bytes of an answer have not left yet; returns whether it did."""
+        """Closes the connection and returns True, or returns False while bytes of an answer have not left yet."""
 
 
 @dataclass(eq=False)
 class Idle:
-    """Idle connections, in the order in which they became idle. Dictionaries keep it, and remove in constant time."""
+    """Idle connections in the order in which they became idle.
+
+    The values of the dictionaries mean nothing: a dictionary keeps the order and removes in constant time.
+    """
 
     strangers: dict[Closable, None] = field(default_factory=dict)
     known: dict[Closable, None] = field(default_factory=dict)
@@ -89,33 +96,35 @@ class Idle:
 
 @dataclass(eq=False)
 class Network:
-    """The connections of one client network: an IPv4 address or a /64 of IPv6."""
+    """The connections of one client network: an IPv4 address or a /64 of IPv6. `limit`: how many it may have."""
 
     name: str
-    most: int
+    limit: int
     count: int = 0
     idle: Idle = field(default_factory=Idle)
 
 
 class Connections:
-    """The open connections of one worker. Every method takes constant time; use from the event loop only.
+    """The open connections of one worker. Every method takes constant time. Used from the event loop only.
 
-    `most` is the ceiling of the worker, `most_per_network` that of a client network, of which `trusted_proxies` have
-    none: they stand for many clients. A new connection whose descriptor is not below `descriptor_end` is one too many
-    as well: descriptors are numbered from the lowest that is free, so nearly all of them are in use, whatever for.
-    `count_refusal` is called with the reason whenever a connection is refused or dropped.
+    limit: how many connections the worker may have.
+    limit_per_network: how many a client network may have. `trusted_proxies` have no such limit: each stands for many
+        clients.
+    descriptor_end: a new connection with this file descriptor or a higher one is one too many as well. The system gives
+        the lowest free number, so nearly all descriptors are in use then, by whatever.
+    count_refusal: called with the reason whenever a connection is refused or dropped.
     """
 
     def __init__(
         self,
-        most: int = sys.maxsize,
-        most_per_network: int | None = None,
+        limit: int = sys.maxsize,
+        limit_per_network: int | None = None,
         trusted_proxies: Iterable[str] = (),
         descriptor_end: int = sys.maxsize,
         count_refusal: Callable[[str], None] = lambda reason: None,
     ) -> None:
-        self.most = most
-        self.most_per_network = max(1, min(most // 2, most_per_network or most))
+        self.limit = limit
+        self.limit_per_network = max(1, min(limit // 2, limit_per_network or limit))
         self.count = 0
         self.count_refusal = count_refusal
         self._trusted = [ipaddress.ip_network(form) for network in trusted_proxies for form in both_forms(network)]
@@ -125,24 +134,24 @@ class Connections:
         self._warned_at = -WARNING_SECONDS
 
     def trusts(self, address: str) -> bool:
-        """Whether this is the address of a trusted proxy."""
+        """Whether `address` belongs to a trusted proxy."""
         if not self._trusted:
             return False
         try:
             parsed = ipaddress.ip_address(address)
-        except ValueError:  # a peer that has left already has none
+        except ValueError:  # a peer that has left already has no address
             return False
         return any(parsed in network for network in self._trusted)
 
     def admit(self, connection: Closable, address: str, descriptor: int) -> bool:
-        """Registers a new connection as idle, closing another if need be; returns False if it is refused."""
+        """Registers a new connection as idle, after closing another if necessary; returns False if it is refused."""
         name = client_network(address)
         network = self._networks.get(name)
         if network is None:
-            network = Network(name, self._most_of(name))
-        if network.count >= network.most and not self._make_room(network.idle):
+            network = Network(name, self._limit_of(name))
+        if network.count >= network.limit and not self._make_room(network.idle):
             return self._refuse(f"{network.count} connections of {name}")
-        is_full = self.count >= self.most or descriptor >= self._descriptor_end
+        is_full = self.count >= self.limit or descriptor >= self._descriptor_end
         if is_full and not self._make_room(self._idle):
             return self._refuse(f"{self.count} connections")
         self._networks[name] = network
@@ -153,19 +162,19 @@ class Connections:
         return True
 
     def add_idle(self, connection: Closable) -> None:
-        """The last call on this connection has been answered."""
+        """Makes a connection idle: its last call has been answered."""
         if connection.network is not None:
             connection.network.idle.add(connection)
             self._idle.add(connection)
 
     def remove_idle(self, connection: Closable) -> None:
-        """A call has begun on this connection."""
+        """Makes a connection busy: a call has begun on it."""
         if connection.network is not None:
             connection.network.idle.discard(connection)
             self._idle.discard(connection)
 
     def remove(self, connection: Closable) -> None:
-        """The connection is closed, or was never admitted; further calls do nothing."""
+        """Forgets a connection that is closed. Does nothing for one that was never admitted or is forgotten already."""
         network = connection.network
         if network is None:
             return
@@ -177,12 +186,14 @@ class Connections:
             self._networks.pop(network.name, None)
 
     def _make_room(self, idle: Idle) -> bool:
+        """Closes the connection that has been idle for longest; returns False if none can be closed."""
         closed = idle.close_longest()
         if closed is not None:
-            self.remove(closed)  # now: its socket closes in a moment, and more may come before
+            self.remove(closed)  # now: the socket closes a moment later, and more connections may come before that
         return closed is not None
 
     def _refuse(self, reason: str) -> bool:
+        """Counts a refusal, logs `reason` at most once a minute, and returns False."""
         self.count_refusal("too_many_connections")
         now = time.monotonic()
         if now - self._warned_at >= WARNING_SECONDS:
@@ -190,12 +201,13 @@ class Connections:
             logger.warning("a connection was refused: there are %s, and none of them is idle", reason)
         return False
 
-    def _most_of(self, name: str) -> int:
+    def _limit_of(self, name: str) -> int:
+        """Returns how many connections the network called `name` may have."""
         try:
             address = ipaddress.ip_network(name)
         except ValueError:  # a peer that has left already has no address
-            return self.most_per_network
+            return self.limit_per_network
         for trusted in self._trusted:
             if trusted.version == address.version and trusted.overlaps(address):
                 return sys.maxsize
-        return self.most_per_network
+        return self.limit_per_network

@@ -1,10 +1,10 @@
-"""Owns the answer to a request whose head no path can have; nobody has looked at who calls."""
+"""The answer to a request whose head is invalid on every path. It is given before anybody knows who is calling."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+
+from asgiref.typing import HTTPScope
 
 from proxyapi.call.caller_connection import Send, close_if_unread, connection_of
 from proxyapi.exceptions import BadRequest
@@ -13,8 +13,8 @@ from proxyapi.upstream.passed_headers import INERT
 from usage.counters import counters
 
 
-async def refuse_head(scope: Mapping[str, Any], send: Send, words: str) -> None:
-    """Answers 400 and closes the connection; a body that is still on its way is not read."""
+async def refuse_head(scope: HTTPScope, send: Send, words: str) -> None:
+    """Answers 400 with `words` and closes the connection; a body that is still on its way is not read."""
     counters.count_refusal(BadRequest.code)
     close_if_unread(connection_of(scope))
     client = scope.get("client")

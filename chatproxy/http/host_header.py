@@ -1,21 +1,21 @@
-"""Owns the check of the Host header, on every path: HTTP/1.1 demands exactly one (RFC 9112, 3.2).
+"""The check of the Host header, on every path: HTTP/1.1 demands exactly one (RFC 9112, 3.2).
 
-Proxies and servers differ about whom a request without one, or with two, is for.
+Proxies and servers differ about the host to which a request without a Host header, or with two, is addressed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
-# RFC 3986, 3.2.2 and 3.2.3: a host or an address, and a port; it may be empty.
+from asgiref.typing import HTTPScope
+
+# RFC 3986, 3.2.2 and 3.2.3: a host or an address, and a port. The value may be empty.
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 WORDS = "An HTTP/1.1 request must have exactly one valid Host header."
 
 
-def has_valid_host(scope: Mapping[str, Any]) -> bool:
-    """Whether a request may have the Host headers that it has; HTTP/1.0 needs none."""
+def has_valid_host(scope: HTTPScope) -> bool:
+    """Whether a request has exactly one well-formed Host header, or none in HTTP/1.0."""
     hosts = [value for name, value in scope["headers"] if name == b"host"]
     if len(hosts) != 1:
         return not hosts and scope["http_version"] == "1.0"

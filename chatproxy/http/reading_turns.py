@@ -1,7 +1,7 @@
-"""Owns the order in which bytes of strangers are parsed: one piece of one connection in each turn of the event loop.
+"""The order in which strangers' bytes are parsed: one piece of one connection in each turn of the event loop.
 
-A piece that is made of tiny chunks takes a millisecond. However many connections send such pieces at the same time,
-calls go on in between.
+A piece that consists of tiny chunks takes a millisecond. However many connections send such pieces at the same time,
+calls continue between the pieces.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-# Reads the next piece of a connection; returns whether there is more.
+# Parses the next piece of a connection; returns whether there is more.
 ReadPiece = Callable[[], bool]
 
 
 class ReadingTurns:
-    """The connections that wait for their turn, in the order in which they came; use from one event loop only."""
+    """The connections that wait for their turn, in the order in which they came. Used from one event loop only."""
 
     def __init__(self) -> None:
         self._waiting: deque[ReadPiece] = deque()
@@ -27,13 +27,15 @@ class ReadingTurns:
             self._schedule()
 
     def _schedule(self) -> None:
+        """Asks the event loop for one more turn."""
         asyncio.get_running_loop().call_soon(self._read)
 
     def _read(self) -> None:
+        """Parses one piece of the first connection, which goes to the end of the queue if it has more."""
         has_more = False
         try:
             has_more = self._waiting[0]()
-        finally:  # also behind an error: the other connections have their turns
+        finally:  # after an error, too: the other connections have their turns
             self._waiting.rotate(-1)
             if not has_more:
                 self._waiting.pop()

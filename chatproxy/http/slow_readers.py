@@ -1,6 +1,6 @@
-"""Owns how long a client may take none of what it is sent: then its connection is aborted.
+"""Aborts the connection of a client that has taken no bytes of its answer for `STALL_SECONDS`.
 
-A clock runs only while there are more bytes to send than the socket takes, so an ordinary call pays nothing.
+A timer runs only while there are more bytes to send than the socket takes, so an ordinary call pays nothing.
 """
 
 from __future__ import annotations
@@ -10,23 +10,26 @@ from collections.abc import Callable
 from typing import Protocol
 
 STALL_SECONDS = 60.0
-CHECKS = 6  # within STALL_SECONDS
-# Whoever has shown no good key must take its answer at this speed, or somebody's memory would be held for nothing.
+CHECKS_PER_STALL = 6  # looks within STALL_SECONDS
+# A client that has shown no good key must take its answer at this speed: a slower one would hold memory for nothing.
 MIN_STRANGER_BYTES_PER_SECOND = 1024
 
 
 class Transport(Protocol):
+    """The two methods of an asyncio transport that a `StallWatch` uses."""
+
     def get_write_buffer_size(self) -> int:
-        """How many bytes the socket has not taken yet."""
+        """Returns how many bytes the socket has not taken yet."""
 
     def abort(self) -> None:
         """Closes the connection at once; bytes that have not left are lost."""
 
 
 class StallWatch:
-    """Watches the bytes that a transport still has to send; aborts it when nobody takes them.
+    """Watches the bytes that a transport still has to send, and aborts the transport when the client takes none.
 
-    `least_speed` returns the bytes a second below which taking counts for nothing; `aborted` is called with an abort.
+    `least_speed` returns the bytes a second that the client must take: fewer count as none. `aborted` is called before
+    the transport is aborted.
     """
 
     def __init__(
@@ -41,16 +44,17 @@ class StallWatch:
         self._least_speed = least_speed
         self._aborted = aborted
         self._timer: asyncio.TimerHandle | None = None
-        self._since = 0.0  # when the size was this
+        self._since = 0.0  # the loop's time when the buffer had `_size` bytes
         self._size = 0
 
     def start(self) -> None:
-        """Begins to watch, if it does not yet."""
+        """Starts the timer, if it does not run yet."""
         if self._timer is None:
             self._mark()
             self._schedule()
 
     def stop(self) -> None:
+        """Stops the timer: the socket has taken all bytes."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -62,13 +66,15 @@ class StallWatch:
         self._aborted = lambda: None
 
     def _mark(self) -> None:
+        """Notes the size of the write buffer, and the time."""
         self._since = self._loop.time()
         self._size = self._transport.get_write_buffer_size()
 
     def _schedule(self) -> None:
-        self._timer = self._loop.call_later(STALL_SECONDS / CHECKS, self._check)
+        self._timer = self._loop.call_later(STALL_SECONDS / CHECKS_PER_STALL, self._check)
 
     def _check(self) -> None:
+        """Marks anew if the client has taken bytes fast enough since the last mark; aborts if it has long not."""
         waited = self._loop.time() - self._since
         taken = self._size - self._transport.get_write_buffer_size()
         if taken > 0 and taken >= waited * self._least_speed():

@@ -1,8 +1,11 @@
-"""Owns the reading of a request that asks for another protocol (`Upgrade`, CONNECT) as if it did not ask.
+"""Reads a request that offers another protocol (`Upgrade`, CONNECT) as if it made no offer.
 
-llhttp, the parser, ends such a request at its head: whatever follows is another protocol's. The gateway speaks no other
-protocol and may ignore the offer (RFC 9110, 7.8), and then the body belongs to the request. Otherwise the bytes of the
-body would be lost, or read as a second request.
+llhttp, the parser, ends such a request at its head: the bytes behind it would be those of the other protocol. The
+gateway speaks no other protocol and may ignore the offer (RFC 9110, 7.8); then the body belongs to the request. If it
+were not read here, its bytes would be lost, or read as a second request.
+
+So a second parser is given the same head without the offer, and then the body. `BehindHead` keeps the head from being
+reported twice.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import httptools
 
 
 class Callbacks(Protocol):
-    """What a parser calls; a subset of `httptools.HTTPProtocol`."""
+    """The methods that a parser calls; a subset of `httptools.HTTPProtocol`."""
 
     def on_message_begin(self) -> None: ...
     def on_url(self, url: bytes) -> None: ...
@@ -25,7 +28,7 @@ class Callbacks(Protocol):
 
 
 class BehindHead:
-    """The callbacks of a parser that is given a head which its protocol has seen before: they pass on what follows."""
+    """The callbacks of the second parser: they drop the head, which the protocol knows, and pass on what follows."""
 
     def __init__(self, protocol: Callbacks) -> None:
         self._protocol = protocol
@@ -52,16 +55,17 @@ class BehindHead:
 
 
 def make_parser(callbacks: Callbacks) -> httptools.HttpRequestParser:
-    """Returns a parser with uvicorn's leniency: a request that came behind `Connection: close` is no error."""
+    """Returns a parser with the one leniency that uvicorn sets: a request behind `Connection: close` is no error."""
     parser = httptools.HttpRequestParser(callbacks)
     parser.set_dangerous_leniencies(lenient_data_after_close=True)
     return parser
 
 
 def head_without_offer(http_version: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Returns a request's head for a parser whose callbacks are `BehindHead`: the same framing, without `Upgrade`.
+    """Returns a head for the second parser: the same headers, so the same framing of the body, without `Upgrade`.
 
-    Neither the method nor the path changes how a body is read, except for CONNECT, which ends at its head always.
+    The method is POST and the path `/` whatever the request has. Neither changes how a body is read, but for CONNECT,
+    which always ends at its head.
     """
     lines = [b"%b: %b" % header for header in headers if header[0].lower() != b"upgrade"]
     return b"\r\n".join([b"POST / HTTP/%b" % http_version.encode(), *lines, b"", b""])

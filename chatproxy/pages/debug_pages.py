@@ -1,11 +1,11 @@
-"""Owns Django's debug pages: who gets them, and what is in them.
+"""Django's debug pages: who gets them, and which values they show.
 
-They exist with `DEBUG` only, which `make dev` sets (`serve` refuses it on an address that others reach). Even then
-they are for a client on this machine that names this machine: a page of another site can make the developer's browser
-ask for one, and a proxy can pass on somebody else's request.
+They exist with `DEBUG` only, which `make dev` sets (`serve` refuses it on an address that others reach). Even then they
+are for a client on this machine that addresses this machine by its name: a page of another site can make the
+developer's browser ask for one, and a proxy can pass on somebody else's request.
 
-Invariant: no page has a value that is not on one of the lists below. Which of Django's settings, headers and variables
-have secrets in them changes with each version; which of them help to find a fault does not.
+Invariant: a page shows only values on the lists below. The settings, headers and variables that contain secrets change
+with each version of Django; those that help to find a fault do not.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable, ItemsView
 from http import HTTPStatus
 from types import FrameType
-from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
 
-from chatproxy.logs import ELIDED, plain_path, without_secrets, words_of
+from chatproxy.logs import ELIDED, exception_words, redacted_path, without_secrets
 from usage.addresses import is_loopback
 
 SHOWN_SETTINGS = frozenset(
@@ -46,7 +45,10 @@ DEBUG_STATUSES = frozenset({400, 404, 500})
 
 
 class LocalDebugPages:
-    """Middleware, around all that may fail. Takes secrets out of a debug page, and the page from whom it is not for."""
+    """Middleware around everything that may fail. Removes secrets from debug pages; only local clients see them.
+
+    Any other client gets the status in plain words instead.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
@@ -64,63 +66,64 @@ class LocalDebugPages:
 
 
 def is_local(request: HttpRequest) -> bool:
-    """Whether the client is on this machine, asks for this machine by name, and is no proxy for somebody else."""
+    """Whether the client is on this machine, addresses this machine by its name, and is no proxy for somebody else."""
     if any(name in request.META for name in FORWARDED):
         return False
     return is_loopback(request.META.get("REMOTE_ADDR", "")) and host_name(request) in OWN_NAMES
 
 
 def host_name(request: HttpRequest) -> str:
-    """The name in the `Host` header, without its port. `get_host` raises where the name is unknown."""
+    """Returns the name in the `Host` header, without the port. Django's `get_host` would raise for an unknown name."""
     host: str = request.META.get("HTTP_HOST", "").lower()
     return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
 
 
 class AllowListFilter(SafeExceptionReporterFilter):
-    """Shows what is on the lists; of everything else, that it is there."""
+    """Shows the values that are on the lists; of every other value, only its name."""
 
-    def get_safe_settings(self) -> dict[str, Any]:
+    def get_safe_settings(self) -> dict[str, object]:
         names = [name for name in dir(settings) if name.isupper()]
         return {name: getattr(settings, name) if name in SHOWN_SETTINGS else ELIDED for name in names}
 
-    def get_safe_request_meta(self, request: HttpRequest | None) -> dict[str, Any]:
+    def get_safe_request_meta(self, request: HttpRequest | None) -> dict[str, object]:
         meta = request.META if request is not None else {}
         return {name: value if name in SHOWN_META else ELIDED for name, value in meta.items()}
 
-    def get_safe_cookies(self, request: HttpRequest | None) -> dict[str, Any]:
+    def get_safe_cookies(self, request: HttpRequest | None) -> dict[str, object]:
         return dict.fromkeys(request.COOKIES, ELIDED) if request is not None else {}
 
-    def get_post_parameters(self, request: HttpRequest | None) -> dict[str, Any]:
+    def get_post_parameters(self, request: HttpRequest | None) -> dict[str, object]:
         return dict.fromkeys(request.POST, ELIDED) if request is not None else {}
 
-    def get_traceback_frame_variables(self, request: HttpRequest | None, tb_frame: FrameType) -> ItemsView[str, Any]:
+    def get_traceback_frame_variables(self, request: HttpRequest | None, tb_frame: FrameType) -> ItemsView[str, object]:
         return {name: shown_variable(value) for name, value in tb_frame.f_locals.items()}.items()
 
 
 class Reporter(ExceptionReporter):
-    """Django's page, of what the filter shows; without query, form and the texts in an exception's words."""
+    """Django's page with the values that the filter allows, without query, form and the texts an exception quotes."""
 
-    def get_traceback_data(self) -> dict[str, Any]:
-        data: dict[str, Any] = super().get_traceback_data()
+    def get_traceback_data(self) -> dict[str, object]:
+        data = super().get_traceback_data()
         data["unicode_hint"] = ""
         if self.exc_value is not None:
-            data["exception_value"] = words_of(self.exc_value)
+            data["exception_value"] = exception_words(self.exc_value)
         data.pop("exception_notes", None)
         for frame in data["frames"]:
-            frame["exc_cause"] = words_of(frame["exc_cause"]) if frame.get("exc_cause") else None
+            frame["exc_cause"] = exception_words(frame["exc_cause"]) if frame.get("exc_cause") else None
         if self.request is not None:
-            data["request_insecure_uri"] = plain_path(self.request.path)
+            data["request_insecure_uri"] = redacted_path(self.request.path)
             data["request_GET_items"] = [(name, ELIDED) for name in self.request.GET]
             data["request_FILES_items"] = []
         return data
 
 
 def shown_variable(value: object) -> object:
+    """Returns a variable's value if its type cannot hold a secret, else the name of its type."""
     return value if isinstance(value, SHOWN_TYPES) else _Elided(type(value).__name__)
 
 
 class _Elided:
-    """What stands for a variable whose value is not shown."""
+    """Stands in for a variable whose value is not shown: its `repr` is the name of the type."""
 
     def __init__(self, type_name: str) -> None:
         self._type_name = type_name

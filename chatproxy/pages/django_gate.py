@@ -1,9 +1,10 @@
-"""Owns what of a request reaches Django's own handler, which by itself takes a body of any size, on disk, for ever.
+"""The gate in front of Django's own handler, which by itself takes a body of any size, on disk, for any time.
 
-In order: the Host, the method, then the body, which is whole and in memory before Django hears of the request; and the
-pace of whoever has not signed in (`chatproxy.pages.page_pace`). No page behind it has an upload: Django takes 1000
-fields (DATA_UPLOAD_MAX_NUMBER_FIELDS), and a list's action on 1000 selected rows, each a UUID, is under
-`MAX_PAGE_BODY_BYTES`.
+It checks the Host, then the method, then receives the body: Django gets a request whose body is whole and in memory. A
+client that has not signed in waits for its turn (`chatproxy.pages.page_pace`).
+
+No page behind the gate has an upload: Django takes 1000 fields (DATA_UPLOAD_MAX_NUMBER_FIELDS), and a list's action on
+1000 selected rows, each a UUID, is under `MAX_PAGE_BODY_BYTES`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import Any
 
+from asgiref.typing import HTTPScope
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpRequest
@@ -33,12 +34,12 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")  # RFC 9110, 9.2.1
 
 
 class DjangoGate:
-    """An ASGI application in front of Django's."""
+    """An ASGI application that checks a request, and passes it on to Django's."""
 
     def __init__(self, application: ASGIHandler) -> None:
         self._application = application
 
-    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         connection = connection_of(scope)
         cookies = cookies_of(scope)
         is_counted = not page_pace.has_good_cookie(cookies)
@@ -59,23 +60,23 @@ class DjangoGate:
                 return
             close_if_unread(connection)
 
-            async def send_after_turn(message: Mapping[str, Any]) -> None:
-                """The page is made; how fast the client takes it is not the next one's business."""
+            async def send_after_turn(message: Mapping[str, object]) -> None:
+                """Ends the turn before it sends: the page is made, and the next one need not wait for this client."""
                 await turn.aclose()
                 await send(message)
 
             await self._application(django_scope(scope), Replay(body, receive, connection), send_after_turn)
 
 
-async def receive_body(scope: Mapping[str, Any], receive: Receive) -> bytes:
-    """The body that Django may see; empty, and not received, for methods that need none.
+async def receive_body(scope: HTTPScope, receive: Receive) -> bytes:
+    """Returns the body for Django. Only a POST has one here: any other is not received, and is taken for empty.
 
     Raises:
-        BadRequest: the Host is not in ALLOWED_HOSTS. Static files have any: `/docs` needs them.
-        MethodNotAllowed: a method for which no static file has an answer.
-        BodyTooLarge: it is over `MAX_PAGE_BODY_BYTES`, or says that it will be.
-        RequestTimeout: it was not there within `BODY_SECONDS`.
-        CallerGone: it will never be.
+        BadRequest: the Host is not in ALLOWED_HOSTS. Static files are served to any Host, since `/docs` needs them.
+        MethodNotAllowed: static files are read only.
+        BodyTooLarge: the body has, or announces, more than `MAX_PAGE_BODY_BYTES`.
+        RequestTimeout: the body was not complete within `BODY_SECONDS`.
+        CallerGone: the client has left before the body was complete.
     """
     method = scope["method"]
     if scope["path"].startswith(STATIC):
@@ -107,17 +108,19 @@ async def receive_body(scope: Mapping[str, Any], receive: Receive) -> bytes:
     return b"".join(pieces)
 
 
-def client_address(scope: Mapping[str, Any]) -> str:
+def client_address(scope: HTTPScope) -> str:
+    """Returns the client's IP address; "" if the client has left already."""
     client = scope.get("client")
     return client[0] if client else ""
 
 
 def too_large() -> BodyTooLarge:
+    """Returns the error for a body over `MAX_PAGE_BODY_BYTES`."""
     return BodyTooLarge(f"The request body is larger than {MAX_PAGE_BODY_BYTES} bytes.")
 
 
-def check_host(scope: Mapping[str, Any]) -> None:
-    """Raises `BadRequest` where Django would raise `DisallowedHost`."""
+def check_host(scope: HTTPScope) -> None:
+    """Raises `BadRequest` if Django would raise `DisallowedHost`: the Host is not one of ALLOWED_HOSTS."""
     hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
     request = HttpRequest()
     request.META["SERVER_NAME"], request.META["SERVER_PORT"] = map(str, scope.get("server") or ("unknown", 0))
@@ -130,26 +133,28 @@ def check_host(scope: Mapping[str, Any]) -> None:
 
 
 class Replay:
-    """ASGI's `receive` for Django: the body that was read, then the caller's departure."""
+    """ASGI's `receive` for Django: returns the body that was read; the next call waits for the client to leave."""
 
     def __init__(self, body: bytes, receive: Receive, connection: CallerConnection) -> None:
         self._body: bytes | None = body
         self._receive = receive
         self._connection = connection
 
-    async def __call__(self) -> Mapping[str, Any]:
+    async def __call__(self) -> Mapping[str, object]:
         if self._body is not None:
             body, self._body = self._body, None
             return {"type": "http.request", "body": body, "more_body": False}
-        if not self._connection.has_whole_body:  # waiting for the departure would read what is to stay unread
+        if (
+            not self._connection.has_whole_body
+        ):  # to wait for the departure, one would have to read the rest of the body
             await asyncio.Event().wait()  # until Django has answered and cancels this
         while (message := await self._receive())["type"] != "http.disconnect":
-            pass  # a body that came with the head, and is not wanted
+            pass  # drops an unwanted body that came with the head
         return message
 
 
 async def refuse(error: ProxyError, send: Send) -> None:
-    """Answers with the error in plain text: nobody who uses the pages sees it."""
+    """Answers with the error in plain text: a person who uses the pages never causes one."""
     body = f"{error.words}\n".encode()
     headers = {
         "Content-Type": "text/plain; charset=utf-8",

@@ -1,10 +1,11 @@
-"""Owns the cookie of a device that has signed in before: its login attempts have a count of their own.
+"""The cookie of a device on which somebody has signed in: login attempts from such a device are counted separately.
 
-The cookie holds who signed in, a random id of the device and a fingerprint of the secret that was used, signed with
-`DJANGO_SECRET_KEY`. It opens nothing: it only says which count an attempt belongs to. A change of the password, or of
-the key's text, ends it; after a login or a change of one's own password the device gets a new one.
+The cookie contains the owner (a user or a key), a random id of the device and a fingerprint of the secret that was
+used, signed with `DJANGO_SECRET_KEY`. The cookie grants no access: it only decides to which count a login attempt is
+added. A change of the password, or of the key's text, makes the cookie invalid; after a login, or a change of one's own
+password, the device gets a new one.
 
-A forged cookie is found out by its signature, before the database is asked anything.
+A forged cookie is detected by its signature, before any query.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 from proxyapi.pages import my_usage
 
 SALT = "chatproxy.known_device"
-LONGEST_COOKIE = 1000  # characters
+MAX_COOKIE_LENGTH = 1000  # characters; the signature of a longer one does not match
 
 
 @dataclass(frozen=True)
 class Device:
-    """The contents of a cookie. `owner` is a user's primary key, or a key's name."""
+    """The contents of a device's cookie. `owner` is a user's primary key, or the name of an access key."""
 
     owner: str
     device_id: str
@@ -37,27 +38,27 @@ class Device:
 
 @dataclass(frozen=True)
 class DeviceCookie:
-    """One kind of cookie; `path` is the folder whose login it belongs to."""
+    """One kind of device cookie. `path` is the folder of the login form: the admin's, or that of "My usage"."""
 
     name: str
     path: str
     days: int
 
     def read(self, cookies: Mapping[str, str]) -> Device | None:
-        """Returns what the cookie says if we have signed it; whether it still fits its owner is not looked at."""
+        """Returns the contents of a cookie with a valid signature, else None. The secret may have changed since."""
         text = cookies.get(self.name)
         if not text:
             return None
         try:
             owner, device_id, fingerprint = signing.loads(
-                text[:LONGEST_COOKIE], salt=f"{SALT} {self.name}", max_age=self.days * 86400
+                text[:MAX_COOKIE_LENGTH], salt=f"{SALT} {self.name}", max_age=self.days * 86400
             )
         except (signing.BadSignature, ValueError, TypeError):
             return None
         return Device(str(owner), str(device_id), str(fingerprint))
 
     def write(self, response: HttpResponseBase, owner: str, secret: str) -> None:
-        """Gives the device a new id; the counts of its old one are left behind."""
+        """Sets a cookie with a new device id on `response`; so the device starts without counted attempts."""
         contents = [owner, secrets.token_urlsafe(16), fingerprint_of(secret)]
         response.set_cookie(
             self.name,
@@ -75,12 +76,12 @@ KEY_DEVICE = DeviceCookie("chatproxy_key_device", "/my-usage/", days=30)
 
 
 def fingerprint_of(secret: str) -> str:
-    """A digest of a password's hash, or of a key's digest, from which neither can be found."""
+    """Returns a digest of a password's hash, or of a key's digest, from which neither can be derived."""
     return salted_hmac(SALT, secret, algorithm="sha256").hexdigest()[:32]
 
 
 def user_of(device: Device | None) -> AbstractBaseUser | None:
-    """Returns the user who signed in on this device, if the password has not changed since. Asks the database once."""
+    """Returns the user who signed in on `device`, if the password has not changed since. Makes one query."""
     if device is None or not device.owner.isdecimal():
         return None
     user = get_user_model().objects.filter(pk=int(device.owner)).first()
@@ -90,7 +91,7 @@ def user_of(device: Device | None) -> AbstractBaseUser | None:
 
 
 def has_valid_key(device: Device | None) -> bool:
-    """Whether the text of the key that signed in on this device is in force. Asks no database."""
+    """Whether the key that signed in on `device` is still in force with the same text. Makes no query."""
     if device is None:
         return False
     digests = my_usage.digests_in_force(device.owner)

@@ -1,22 +1,22 @@
-"""Owns the pace of logins: how many attempts at the admin and at "My usage" are looked at, counted in PostgreSQL.
+"""The limits of login attempts at the admin and at "My usage", counted in PostgreSQL.
 
-An attempt is counted before its password is looked at, so many at once get no further than many in turn. Beyond a
-limit the answer is 429 until the window of 15 minutes is over, for the right password too: otherwise a guesser would
-learn it.
+An attempt is counted before its password is checked, so many attempts at once get no further than many in turn. Beyond
+a limit the answer is 429 until the window of 15 minutes is over, for the right password too: otherwise a guesser would
+learn that the password is right.
 
-What is counted, in this order; an attempt that one limit refuses is counted for none of the limits after it:
+An attempt is counted for these subjects in turn. Once one limit refuses it, it is not counted for the later ones:
 
-* a device that has signed in as this user before (`chatproxy.pages.known_device`): 10 attempts, and nothing else
-  counts. So whatever strangers do, from wherever, somebody who has signed in before can do so again;
-* the /48 of an IPv6 address: 120 attempts. A /48 is what a hosting provider gives a customer, and has 65,536 networks;
+* a device on which this user has signed in before (`chatproxy.pages.known_device`): 10 attempts. Such an attempt is
+  counted for the device alone, so whatever strangers do, somebody who has signed in before can do so again;
+* the /48 of an IPv6 address: 120 attempts. A hosting provider gives a customer a /48, which has 65,536 networks;
 * the network, one IPv4 address or a /64 of IPv6: 30 attempts, since an office may have one address;
 * the user name as tried from this network: 10 attempts;
 * the user name, from everywhere together: 1000 attempts.
 
 A guesser with N networks has the smaller of 10 N and 1000 attempts at one name in 15 minutes, at most 35 million in a
-year. That is little against a password that passes the validators: 12 characters, and none of the common ones. With a
-hundred networks and more he can use up a name; then devices that have never signed in have to wait, and those that have
-need not. A login takes its own attempt back, and ends the count of its name from its network.
+year. That is little against a password that passes the validators: 12 characters, and none of the common ones. A
+guesser with a hundred networks can use up the attempts of a name; then devices on which nobody has signed in have to
+wait, and the others need not. A successful login is not counted, and ends the count of its name from its network.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model
@@ -39,7 +38,7 @@ from django.shortcuts import render
 
 from chatproxy.models import Limit, LoginAttempts
 from chatproxy.pages import known_device
-from chatproxy.pages.database_away import say_so
+from chatproxy.pages.database_unavailable import unavailable_page
 from chatproxy.pages.known_device import ADMIN_DEVICE, KEY_DEVICE
 from proxyapi import sealing
 from proxyapi.pages import my_usage
@@ -52,8 +51,8 @@ PER_SITE = 120
 PER_NETWORK = 30
 PER_NAME_AND_NETWORK = 10
 PER_NAME = 1000
-ADMIN_LOGIN, KEY_LOGIN = TRIED = ("admin:login", "my_usage:sign_in")
-# Forms that change a password: the cookie of the device that sent one is made anew.
+ADMIN_LOGIN, KEY_LOGIN = LOGIN_VIEWS = ("admin:login", "my_usage:sign_in")
+# The forms that change a password: the device that sends one gets a new cookie.
 PASSWORD_FORMS = ("admin:password_change", "admin:auth_user_password_change")
 
 
@@ -70,26 +69,25 @@ class LoginThrottle:
             return response
         with suppress(OperationalError, InterfaceError):  # the login or the change is done all the same
             if limits := getattr(request, "login_limits", ()):
-                forgive(limits)
+                take_back(limits)
             if match.view_name in (ADMIN_LOGIN, *PASSWORD_FORMS):
                 remember_user(request, response)
             elif match.view_name == KEY_LOGIN:
                 remember_key(request, response)
         return response
 
-    def process_view(
-        self, request: HttpRequest, _view: Callable[..., Any], _args: Any, _kwargs: Any
-    ) -> HttpResponse | None:
+    def process_view(self, request: HttpRequest, _view: object, _args: object, _kwargs: object) -> HttpResponse | None:
+        """Counts a login attempt; returns 429 if a limit is passed, or 503 if the database does not count."""
         match = request.resolver_match
-        if request.method != "POST" or match is None or match.view_name not in TRIED:
+        if request.method != "POST" or match is None or match.view_name not in LOGIN_VIEWS:
             return None
         try:
             limits = limits_of_admin(request) if match.view_name == ADMIN_LOGIN else limits_of_key(request)
-            seconds = count(limits)
+            seconds = count_attempt(limits)
         except (OperationalError, InterfaceError) as error:  # nobody counts, so nobody may try
-            return say_so(error)
+            return unavailable_page(error)
         if not seconds:
-            request.login_limits = limits  # type: ignore[attr-defined]  # for the way back
+            request.login_limits = limits  # type: ignore[attr-defined]  # read in __call__, once the view has answered
             return None
         facts = {"minutes": math.ceil(seconds / 60)}
         if match.view_name == KEY_LOGIN:
@@ -103,7 +101,7 @@ class LoginThrottle:
 
 
 def limits_of_admin(request: HttpRequest) -> list[Limit]:
-    """What an attempt at the admin counts for; the module says why."""
+    """Returns the limits of an attempt at the admin, in their order; the module's text gives the reasons."""
     name = normal_name(request.POST.get("username", ""))
     device = ADMIN_DEVICE.read(request.COOKIES)
     user = known_device.user_of(device)
@@ -118,45 +116,48 @@ def limits_of_admin(request: HttpRequest) -> list[Limit]:
 
 
 def limits_of_key(request: HttpRequest) -> list[Limit]:
-    """What an attempt at "My usage" counts for; a key has no name to be guessed at."""
+    """Returns the limits of an attempt at "My usage". There is none by name: a key is entered without one."""
     device = KEY_DEVICE.read(request.COOKIES)
     if device is not None and known_device.has_valid_key(device):
         return [Limit(_digest("device of a key", device.device_id), PER_DEVICE, is_own=True)]
     return _limits_of_address(request, "address of a key")
 
 
-def count(limits: list[Limit]) -> float:
-    """Counts an attempt; returns the seconds until the next one is looked at, or 0 for this one."""
+def count_attempt(limits: list[Limit]) -> float:
+    """Counts an attempt. Returns 0 if it may be checked, else the seconds until the next attempt may be."""
     LoginAttempts.objects.forget(WINDOW)
     seconds = LoginAttempts.objects.add(limits, WINDOW)
     return 0.0 if seconds is None else max(1.0, seconds)
 
 
-def forgive(limits: list[Limit]) -> None:
-    """Takes a login's attempt back. The count of its device, or of its name from its network, starts anew."""
+def take_back(limits: list[Limit]) -> None:
+    """Uncounts a successful login's attempt. The count of its device, or of its name from its network, starts anew."""
     LoginAttempts.objects.filter(subject__in=[one.subject for one in limits if one.is_own]).delete()
     shared = [one.subject for one in limits if not one.is_own]
     LoginAttempts.objects.filter(subject__in=shared, attempts__gt=0).update(attempts=F("attempts") - 1)
 
 
 def remember_user(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Makes the device of somebody who has just signed in, or changed a password, a known one."""
-    users = get_user_model().objects  # asked anew: the password may have changed since the request began
+    """Gives a device cookie to a user who has just signed in or changed a password."""
+    users = get_user_model().objects  # a new query: the password may have changed since the request began
     if request.user.pk is not None and (user := users.filter(pk=request.user.pk).first()):
         ADMIN_DEVICE.write(response, str(user.pk), user.password)
 
 
 def remember_key(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Gives a device cookie to a key that has just signed in to "My usage"."""
     text = request.POST.get("key", "").strip()
     if caller := my_usage.find_caller(text):
         KEY_DEVICE.write(response, caller.name, sealing.digest(text))
 
 
 def normal_name(name: str) -> str:
+    """Returns the form of a user name in which it is counted: spellings that look alike are one name."""
     return unicodedata.normalize("NFKC", name).casefold().strip()
 
 
 def _limits_of_address(request: HttpRequest, kind: str) -> list[Limit]:
+    """Returns the limits of the client's network, and of its /48 for an IPv6 address. `kind` keeps counts apart."""
     address = _address(request)
     network, site = client_network(address), client_site(address)
     limits = [Limit(_digest(kind, network), PER_NETWORK)]
@@ -164,9 +165,10 @@ def _limits_of_address(request: HttpRequest, kind: str) -> list[Limit]:
 
 
 def _address(request: HttpRequest) -> str:
-    """The client's, as `TRUSTED_PROXIES` let it be known."""
+    """Returns the client's address: the one that a trusted proxy names, or that of the connection."""
     return str(request.META.get("REMOTE_ADDR", ""))
 
 
 def _digest(kind: str, value: str) -> str:
+    """Returns the subject under which a value of this kind is counted. The table keeps no names or addresses."""
     return hashlib.sha256(f"{kind}:{value}".encode("utf-8", "replace")).hexdigest()

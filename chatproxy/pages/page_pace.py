@@ -1,13 +1,13 @@
-"""Owns how many pages of the admin and of "My usage" are made for people who have not signed in.
+"""Limits how many pages of the admin and of "My usage" are made for visitors who have not signed in.
 
-Such a page takes milliseconds of the worker, a login a hundred times as many, and each holds a thread and a connection
-to the database meanwhile. So these requests have a rate and a burst, and few of them run at the same time, of each
-client and of the worker. A request beyond that waits twice `MAX_WAIT_SECONDS` at most, or is refused, and a refusal is
-late: a client that waits for it asks no faster then.
+Such a page takes the worker milliseconds, a login a hundred times as many, and each holds a thread and a connection to
+the database meanwhile. So these requests have a rate and a burst, and few of them run at the same time, for each client
+and for the worker. A request beyond that waits twice `MAX_WAIT_SECONDS` at most, or is refused. A refusal is delayed: a
+client that waits for the refusal cannot send requests faster.
 
-Whoever has signed in is not counted: the worker remembers cookies that it has seen to be good. A device on which
-somebody has signed in before (`chatproxy.pages.known_device`) is a client of its own, to which the worker's limits do
-not apply: a flood of strangers keeps nobody away who has been here. Static files are not counted.
+Visitors who have signed in are not counted: the worker remembers cookies that were found to be valid. A device on which
+somebody has signed in before (`chatproxy.pages.known_device`) is counted as a client of its own, without the worker's
+limits: a flood of strangers keeps no earlier user away. Static files are not counted.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
+from asgiref.typing import HTTPScope
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -36,47 +37,47 @@ from usage.counters import counters
 
 logger = logging.getLogger(__name__)
 
-MAX_WAIT_SECONDS = 5.0  # for the rate, and once more for those that run
-REFUSAL_SECONDS = 1.0  # until a refusal is answered
+MAX_WAIT_SECONDS = 5.0  # for the rate, and as long once more for the requests that run
+REFUSAL_SECONDS = 1.0  # how long a refusal is delayed
 LOGIN_PATH = "/admin/login/"
-LOGIN_COST = 20  # pages; a password's hash is made slow on purpose
-MAX_CLIENTS = 10_000  # that are counted; beyond it the one that came least recently is forgotten
-MAX_COOKIES = 10_000
-COOKIE_SECONDS = 600.0  # how long a cookie is taken for good without another look
-MAX_COOKIE_BYTES = 8192  # of a Cookie header that are looked at
+LOGIN_COST = 20  # a login counts as so many pages: a password's hash is slow on purpose
+MAX_CLIENTS = 10_000  # clients that are counted; beyond that the one that came least recently is forgotten
+MAX_COOKIES = 10_000  # valid cookies that are remembered
+COOKIE_SECONDS = 600.0  # how long a cookie counts as valid before it is checked again
+MAX_COOKIE_BYTES = 8192  # a longer Cookie header is not read
 WARNING_SECONDS = 60.0
 
 
 class Rate(NamedTuple):
-    """Pages a second, and how many may come at once after a pause."""
+    """Pages per second, and how many may come at once after a pause (`burst`)."""
 
     per_second: float
     burst: float
 
 
-OF_WORKER = Rate(12.0, 100.0)
-OF_CLIENT = Rate(10.0, 80.0)
+WORKER_RATE = Rate(12.0, 100.0)
+CLIENT_RATE = Rate(10.0, 80.0)
 # Requests that run at the same time. Each may hold one of the 8 connections of the worker's pool.
-PARALLEL_OF_WORKER = 4
-PARALLEL_OF_CLIENT = 2
+WORKER_PARALLEL = 4
+CLIENT_PARALLEL = 2
 
 
 class Visitor(NamedTuple):
-    """A client that asks for a page without a login; `is_known` if somebody has signed in on its device before."""
+    """A client that requests a page without a login; `is_known` if somebody has signed in on the device before."""
 
     name: str
     is_known: bool = False
 
 
 class PagePace:
-    """The pace of one worker; use from its event loop only, but `remember` from any thread."""
+    """The limits of one worker. Used from its event loop only, but `remember` from any thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # When what was admitted would all have been served at the rate alone (the "generic cell rate algorithm").
+        # The time at which all admitted requests would be done at the rate alone ("generic cell rate algorithm").
         self._worker_until = 0.0
         self._clients_until: OrderedDict[Visitor, float] = OrderedDict()
-        self._of_worker = asyncio.Semaphore(PARALLEL_OF_WORKER)
+        self._of_worker = asyncio.Semaphore(WORKER_PARALLEL)
         self._of_clients: WeakValueDictionary[Visitor, asyncio.Semaphore] = WeakValueDictionary()
         self._good_until: dict[bytes, float] = {}
         self._warned_at = -WARNING_SECONDS
@@ -96,7 +97,7 @@ class PagePace:
             raise
         if seconds:
             await asyncio.sleep(seconds)
-        of_client = self._of_clients.setdefault(visitor, asyncio.Semaphore(PARALLEL_OF_CLIENT))
+        of_client = self._of_clients.setdefault(visitor, asyncio.Semaphore(CLIENT_PARALLEL))
         async with AsyncExitStack() as held:
             try:
                 async with asyncio.timeout(MAX_WAIT_SECONDS):
@@ -108,18 +109,18 @@ class PagePace:
             yield
 
     def reserve(self, visitor: Visitor, cost: float) -> float:
-        """Counts a request; returns the seconds until the rate lets it run. One that is refused is not counted.
+        """Counts a request, and returns the seconds until the rate lets it run.
 
         Raises:
-            TooManyPages: that would be more than `MAX_WAIT_SECONDS`.
+            TooManyPages: it would wait longer than `MAX_WAIT_SECONDS`. Then it is not counted.
         """
         now = self._clock()
-        client_until = max(self._clients_until.get(visitor, now), now) + cost / OF_CLIENT.per_second
+        client_until = max(self._clients_until.get(visitor, now), now) + cost / CLIENT_RATE.per_second
         worker_until = self._worker_until
-        seconds = _wait(client_until, OF_CLIENT, now)
+        seconds = _wait(client_until, CLIENT_RATE, now)
         if not visitor.is_known:
-            worker_until = max(worker_until, now) + cost / OF_WORKER.per_second
-            seconds = max(seconds, _wait(worker_until, OF_WORKER, now))
+            worker_until = max(worker_until, now) + cost / WORKER_RATE.per_second
+            seconds = max(seconds, _wait(worker_until, WORKER_RATE, now))
         if seconds > MAX_WAIT_SECONDS:
             raise self._refusal(visitor, seconds)
         self._worker_until = worker_until
@@ -130,17 +131,18 @@ class PagePace:
         return seconds
 
     def has_good_cookie(self, cookies: Mapping[str, str]) -> bool:
-        """Whether one of these cookies was seen to be good."""
+        """Whether one of these cookies was found to be valid in the last `COOKIE_SECONDS`."""
         now = self._clock()
         return any(self._good_until.get(_digest(cookies.get(name, "")), 0.0) > now for name in login_cookies())
 
     def remember(self, cookie: str) -> None:
-        """This cookie's value belongs to somebody who has signed in."""
+        """Remembers the value of a cookie as that of a visitor who has signed in."""
         if len(self._good_until) >= MAX_COOKIES:
             self._good_until.clear()
         self._good_until[_digest(cookie)] = self._clock() + COOKIE_SECONDS
 
     def _refusal(self, visitor: Visitor, seconds: float) -> TooManyPages:
+        """Counts and logs a refusal; returns the error with the seconds after which to try again."""
         counters.count_refusal(TooManyPages.code)
         now = self._clock()
         if now - self._warned_at >= WARNING_SECONDS:
@@ -152,7 +154,7 @@ class PagePace:
 
 
 class RememberSignedIn:
-    """Middleware: tells the pace whose cookie is good, once a page has found out."""
+    """Middleware: remembers the cookie of a visitor who turned out to be signed in while a page was made."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
@@ -169,12 +171,12 @@ class RememberSignedIn:
 
 
 def login_cookies() -> tuple[str, str]:
-    """The cookies that a login leaves: of the admin and of "My usage"."""
+    """Returns the names of the two cookies that a login sets: the admin's, and that of "My usage"."""
     return settings.SESSION_COOKIE_NAME, my_usage.COOKIE
 
 
-def cookies_of(scope: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the cookies that identify a person: logins and known devices. None, if the Cookie header is too long."""
+def cookies_of(scope: HTTPScope) -> dict[str, str]:
+    """Returns a request's cookies of logins and known devices; empty if the Cookie header is too long."""
     header = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
     if not header or len(header) > MAX_COOKIE_BYTES:
         return {}
@@ -184,20 +186,22 @@ def cookies_of(scope: Mapping[str, Any]) -> dict[str, str]:
 
 
 def visitor_of(cookies: Mapping[str, str], address: str) -> Visitor:
-    """The client that a request without a login is counted for."""
+    """Returns the client for which a request without a login is counted: a known device, or the client's network."""
     device = ADMIN_DEVICE.read(cookies) or KEY_DEVICE.read(cookies)
     return Visitor(client_network(address)) if device is None else Visitor(f"device {device.device_id}", is_known=True)
 
 
-# Much faster than http.cookies. The name and the value have no space in them: the server's own cookies have none.
+# Much faster than http.cookies. Reads names and values without spaces only: the server's own cookies have none.
 COOKIE = re.compile(rb"(?<![^;\s])([^=;\s]+)=([^;\s]*)")
 
 
 def _wait(until: float, rate: Rate, now: float) -> float:
+    """Returns how many seconds a request must wait so that `until` is no more than the burst ahead of `now`."""
     return max(0.0, round(until - rate.burst / rate.per_second - now, 3))
 
 
 def _digest(cookie: str) -> bytes:
+    """Returns the digest under which a cookie is remembered: its value itself is not kept."""
     return hashlib.blake2b(cookie.encode("utf-8", "replace"), digest_size=16).digest()
 
 

@@ -1,7 +1,10 @@
-"""Owns where passwords are hashed: in one thread of the process, with a lower priority than its calls have.
+"""Hashes passwords in one thread of the process, with a lower priority than calls have.
 
-A hash takes a tenth of a second and 16 MiB by design (scrypt). One at a time bounds the memory, and the priority leaves
-the processor to the event loop where both share a core: hashlib releases the interpreter's lock meanwhile.
+A hash takes a tenth of a second and 16 MiB by design (scrypt). One hash at a time bounds the memory, and the priority
+leaves the processor to the event loop where both share a core: hashlib releases the interpreter's lock meanwhile.
+
+Django names a hasher by its algorithm, which these classes leave as it is: a password in the database does not say
+where it was hashed.
 """
 
 from __future__ import annotations
@@ -12,16 +15,15 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
 
-from django.contrib.auth.hashers import BasePasswordHasher, PBKDF2PasswordHasher, ScryptPasswordHasher
+from django.contrib.auth.hashers import PBKDF2PasswordHasher, ScryptPasswordHasher
 
-# About a tenth of a core that is wanted by others, and all of one that is idle; see sched(7).
+# A thread with it gets about a tenth of a core that others want, and all of one that is idle; see sched(7).
 NICENESS = 10
 
 
 def lower_priority() -> None:
-    """Lowers the priority of the calling thread. Other systems than Linux have no priority of one thread."""
+    """Lowers the priority of the calling thread. Only Linux has a priority for each thread."""
     if sys.platform == "linux":
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
@@ -29,26 +31,19 @@ def lower_priority() -> None:
 
 @lru_cache(maxsize=1)
 def hashing_thread() -> ThreadPoolExecutor:
+    """Returns the executor with the one thread, which starts at its first use."""
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="password-hash", initializer=lower_priority)
 
 
-if TYPE_CHECKING:
-    Base = BasePasswordHasher
-else:
-    Base = object
+class Scrypt(ScryptPasswordHasher):
+    """Django's hasher for new passwords. The caller of `encode` waits for the thread."""
+
+    def encode(self, password: str, salt: str, n: int | None = None, r: int | None = None, p: int | None = None) -> str:
+        return hashing_thread().submit(super().encode, password, salt, n, r, p).result()
 
 
-class InHashingThread(Base):
-    """Mixin of a password hasher; the caller waits."""
+class PBKDF2(PBKDF2PasswordHasher):
+    """Django's hasher for passwords that were hashed before Scrypt became the first one."""
 
-    def encode(self, *arguments: Any, **options: Any) -> str:
-        encoded: str = hashing_thread().submit(super().encode, *arguments, **options).result()
-        return encoded
-
-
-class Scrypt(InHashingThread, ScryptPasswordHasher):
-    """Django's, of the same name in the database."""
-
-
-class PBKDF2(InHashingThread, PBKDF2PasswordHasher):
-    """Django's, for passwords that were hashed before Scrypt was the first."""
+    def encode(self, password: str, salt: str, iterations: int | None = None) -> str:
+        return hashing_thread().submit(super().encode, password, salt, iterations).result()

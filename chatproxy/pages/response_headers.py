@@ -1,6 +1,7 @@
-"""Owns what the admin's answers tell browsers: what a page may load and do, and where cookies go.
+"""The headers of the pages' responses that tell browsers what a page may load, and where cookies are sent.
 
-Cookies stay on TLS, and under the root path: other applications of the host do not get them.
+Cookies that were set over TLS are sent over TLS only, and only under the root path: other applications of the host do
+not get them.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from collections.abc import Callable
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-# Everything from here, nothing from elsewhere, no script inside a page. Two things stay open, for the theme (unfold):
-# * 'unsafe-eval': its menus are Alpine, which compiles the expressions in its attributes. To use that, an attacker
-#   needs markup of his own in a page, and templates escape all values.
-# * 'unsafe-inline' for styles: it sets colours in a <style> of each page, and sizes in style attributes.
-POLICY = "; ".join(
+# Pages load from this host only, and run no script that is written inside a page. Two exceptions are for the theme
+# (unfold):
+# * 'unsafe-eval': the theme's menus use Alpine, which compiles the expressions in its attributes. To use that, an
+#   attacker needs markup of his own in a page, and templates escape all values.
+# * 'unsafe-inline' for styles: the theme sets colours in a <style> of each page, and sizes in style attributes.
+CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
         "script-src 'self' 'unsafe-eval'",
@@ -30,14 +32,14 @@ POLICY = "; ".join(
 
 
 class AdminHeaders:
-    """Middleware. Pages with a policy of their own keep it."""
+    """Middleware: adds the policy to a page that has none of its own, and limits every cookie that is set."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self._get_response(request)
-        response.headers.setdefault("Content-Security-Policy", POLICY)
+        response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
         for cookie in response.cookies.values():
             cookie["path"] = request.META["SCRIPT_NAME"] + cookie["path"]
             if request.is_secure():

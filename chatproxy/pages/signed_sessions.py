@@ -1,7 +1,7 @@
-"""Owns the admin's sessions: Django's, in the database, under keys that only this gateway can make.
+"""The admin's sessions: Django's, in the database, under signed keys that only this gateway can make.
 
-A session's key, which is the value of its cookie, ends with a signature of the rest. A made-up cookie is found out by
-it, before the database is asked.
+A session's key, which is the value of its cookie, ends with a signature of the rest. The signature shows that a cookie
+was made up, before any query.
 """
 
 from __future__ import annotations
@@ -11,25 +11,27 @@ from django.contrib.sessions.backends.db import SessionStore as DatabaseSessions
 from django.utils.crypto import constant_time_compare, get_random_string, salted_hmac
 
 SALT = "chatproxy.signed_sessions"
-RANDOM_CHARACTERS = 24  # of 36 different ones: 124 bits
-SIGNATURE_CHARACTERS = 16  # hexadecimal: 64 bits. The table's column has 40
+RANDOM_CHARACTERS = 24  # each one of 36: 124 bits in all
+SIGNATURE_CHARACTERS = 16  # hexadecimal: 64 bits. Both together fit the table's column, which has 40 characters
 
 
 class SessionStore(DatabaseSessions):
-    """Django looks for this name in the module that is SESSION_ENGINE."""
+    """The session backend. Django looks for a class of this name in the module that SESSION_ENGINE names."""
 
     def _get_new_session_key(self) -> str:
+        """Returns a signed key that no session has."""
         while True:
             key = signed(get_random_string(RANDOM_CHARACTERS, VALID_KEY_CHARS))
             if not self.exists(key):
                 return key
 
     def _validate_session_key(self, key: str | None) -> bool:
-        """Whether the key may be looked up; Django's own asks for eight characters."""
+        """Whether this gateway has signed the key; only then it is worth a query. Django checks the length only."""
         if not key or len(key) != RANDOM_CHARACTERS + SIGNATURE_CHARACTERS:
             return False
         return constant_time_compare(key, signed(key[:RANDOM_CHARACTERS]))
 
 
 def signed(random: str) -> str:
+    """Returns the random text followed by its signature."""
     return random + salted_hmac(SALT, random, algorithm="sha256").hexdigest()[:SIGNATURE_CHARACTERS]

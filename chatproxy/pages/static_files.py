@@ -1,6 +1,6 @@
-"""Owns how static files leave: piece by piece, as fast as the client takes them; and the links to them.
+"""Sends static files piece by piece, as fast as the client takes them; and makes the links to them.
 
-WhiteNoise returns an ordinary iterator, which Django's ASGI handler reads to its end before the first byte is sent.
+WhiteNoise alone returns an ordinary iterator, which Django's ASGI handler reads to its end before it sends a byte.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PIECE_BYTES = 256 * 1024  # each costs a hop to a thread and back
 
 
 class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it has no types
-    """Middleware."""
+    """Middleware: WhiteNoise's, with a file's content read in pieces under ASGI."""
 
     @staticmethod
     def serve(static_file: StaticFile, request: HttpRequest) -> WhiteNoiseFileResponse:
@@ -31,14 +31,18 @@ class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it has no type
 
 
 async def pieces(file: BinaryIO) -> AsyncGenerator[bytes]:
-    """The content of a file, which is closed in the end. The disk is waited for in a thread."""
+    """Yields the content of a file, and closes the file in the end. A thread waits for the disk."""
     with file:
         while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
             yield piece
 
 
 class StaticLinks(StaticFilesStorage):
-    """Django keeps STATIC_URL as it was at the first request; the root path may be another at each."""
+    """The storage that makes the links to static files, under the root path of the request.
+
+    Django puts the root path of the first request before STATIC_URL and keeps it; here each request may have another.
+    """
 
     def url(self, name: str | None) -> str:
+        """Returns the URL of the file `name`."""
         return get_script_prefix().removesuffix("/") + super().url(name)

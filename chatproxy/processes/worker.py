@@ -22,7 +22,7 @@ from uvicorn import Config
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
-from chatproxy.http.connections import RESERVED_FILES, Connections, allowed_files, ceiling
+from chatproxy.http.connections import RESERVED_FILES, Connections, allowed_files, connection_limit
 from chatproxy.logs import CutConnections, log_everything
 from chatproxy.processes import signals
 from chatproxy.processes.shutdown import on_drain
@@ -87,7 +87,7 @@ def protocol_factory() -> Callable[..., asyncio.Protocol]:
 
     files = allowed_files()
     connections = Connections(
-        ceiling(files, settings.MAX_PARALLEL_REQUESTS, settings.MAX_CONNECTIONS),
+        connection_limit(files, settings.MAX_PARALLEL_REQUESTS, settings.MAX_CONNECTIONS),
         settings.MAX_CONNECTIONS_PER_ADDRESS,
         settings.TRUSTED_PROXIES,
         files - min(RESERVED_FILES, files // 2) // 2,

@@ -20,17 +20,17 @@ from django.db import Error as DatabaseError
 from django.db import connection
 from uuid_utils.compat import uuid7
 
+from proxyapi.call.facts import configured_secrets
 from proxyapi.call.gateway_fields import configured_credentials
-from proxyapi.call.record import configured_secrets
+from proxyapi.call.record import look_row
 from proxyapi.exceptions import UpstreamFailure
 from proxyapi.threads import in_own_thread
 from proxyapi.upstream import client
 from proxyapi.upstream.client import UpstreamRequest
-from usage.answers.created_ids import MAX_RECORDED_IDS, CreatedIds
+from usage.answers.created_ids import CreatedIds
 from usage.answers.reader import TERMINAL_STATUSES, UNFINISHED_STATUSES, AnswerReader
-from usage.answers.row_texts import answer_columns, column_text
 from usage.ledger import ledger
-from usage.models import Outcome, PendingResponse, Request, UsageSource
+from usage.models import PendingResponse, Request
 from usage.shipping.response_usage import ROUTES, forget_pending, lease_pending, postpone
 
 logger = logging.getLogger(__name__)
@@ -95,27 +95,16 @@ async def ask(response: PendingResponse) -> None:
     if answer.usage is None and answer.response_status not in TERMINAL_STATUSES:
         return  # no response, but a proxy's page or the like: the next lease asks again
     maker = await in_own_thread(lambda: _maker_of(response))
-    secrets = configured_secrets()
-    row = {
-        "incoming_request_id": str(response.request_id),
-        **answer_columns(answer, looked.request_id, secrets),
-        "response_id": response.response_id,
-        "key_name": response.key_name,
-        "method": "GET",
-        "route": maker.route,
-        "request_model": maker.request_model,
-        "response_model": column_text(answer.model, 200, secrets),
-        "status": looked.status,
-        "outcome": Outcome.SUCCESS,
-        "started_at": started_at,
-        "duration_ms": round((time.perf_counter() - started) * 1000, 3),
-        "response_bytes": len(body),
-        **answer.counts,
-        "usage_source": UsageSource.EXACT if answer.usage is not None else UsageSource.UNKNOWN,
-        "tags": [*maker.tags, "background"],
-        "objects": answer.created.take_new()[:MAX_RECORDED_IDS],
-        "objects_last": False,
-    }
+    row = look_row(
+        response,
+        maker,
+        answer,
+        upstream_request_id=looked.request_id,
+        secrets=configured_secrets(),
+        started_at=started_at,
+        seconds=time.perf_counter() - started,
+        size=len(body),
+    )
     ledger.record_look(str(uuid7()), row)
     if answer.usage is None:  # it failed or was cancelled before it cost anything; nothing will settle it
         await in_own_thread(lambda: _forget(response))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from io import BytesIO
 from typing import Any, Protocol, cast
 
@@ -17,10 +16,10 @@ from uuid_utils import uuid7
 
 from proxyapi.bodies import request_encoding
 from proxyapi.call.caller_connection import Receive, Send, connection_of, root_path_of
+from proxyapi.call.held import Held
 from proxyapi.call.request_body import SMALL_BODY_BYTES, IncomingBody
 from proxyapi.exceptions import ProxyError
 from proxyapi.keys.keyring import Caller
-from proxyapi.limits.limiter import Ticket
 from proxyapi.strangers.key_search import KeySearch
 
 NO_QUERY = QueryDict()
@@ -62,9 +61,8 @@ class CallRequest(ASGIRequest):
         self.sender_is_known = False
         self.send = send
         self.early_stream: EarlyAnswer | None = None  # if the call may ask for a stream
-        self.resources = ExitStack()  # what the call occupies until its answer has been sent
         self.route = ""  # the name of the route, as the ledger has it
-        self.ticket: Ticket | None = None  # what the limits of its key have counted, if the key has any
+        self.held = Held()
         self.connection = connection_of(scope)
         super().__init__(scope, BytesIO())
         self.incoming_body = IncomingBody(

@@ -49,7 +49,7 @@ class CallHandler:
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         request = CallRequest(scope, receive, send)
         request.resolver_match = self._resolve(request.path_info)
-        with request.resources:
+        with request.held:
             await self._exchange(request, send)
 
     def _resolve(self, path: str) -> ResolverMatch:

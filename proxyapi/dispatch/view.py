@@ -28,10 +28,10 @@ from rest_framework.views import APIView
 
 from proxyapi.bodies import large_bodies, model_places, request_encoding
 from proxyapi.bodies.json_body import JSONBody
+from proxyapi.call.call import Call
 from proxyapi.call.call_request import CallRequest, ProxyRequest
 from proxyapi.call.capacity import capacity
 from proxyapi.call.parsers import JSONObjectParser
-from proxyapi.call.record import Call
 from proxyapi.call.request_body import SMALL_BODY_BYTES
 from proxyapi.dispatch import model_policy
 from proxyapi.dispatch.authentication import SecurityKeyAuthentication, caller_without_body, names_another_key
@@ -224,10 +224,10 @@ class CallView(ProxyView):
         return cast(ProxyRequest, self.request).caller
 
     def on_authenticated(self, request: ProxyRequest) -> None:
-        has_slot = bool(self.call.key_name)  # a key in the body may follow another one in a header
-        self.call.identify(request.caller)
+        has_slot = bool(self.call.facts.key_name)  # a key in the body may follow another one in a header
+        self.call.facts.identify(request.caller)
         if not has_slot:
-            request.call_request.resources.enter_context(capacity.slot())
+            request.call_request.held.enter_context(capacity.slot())
 
     def on_error(self, error: ProxyError) -> None:
         self.call.fail(error, status=error.status_code)
@@ -258,7 +258,7 @@ class CallView(ProxyView):
         """
         if answer.status >= 300:
             return False
-        return answer.is_event_stream or (self.call.stream and await answer.begins_as(begins_stream))
+        return answer.is_event_stream or (self.call.facts.stream and await answer.begins_as(begins_stream))
 
     async def ask(self, request: UpstreamRequest, dialect: Dialect | None = None) -> UpstreamAnswer:
         """The head of upstream's answer; from here on the call is in the ledger.
@@ -268,7 +268,7 @@ class CallView(ProxyView):
         heard of the call.
         """
         capacity.check_open()
-        may_stream = (self.call.stream and self.request.method != "HEAD") or request.upload is not None
+        may_stream = (self.call.facts.stream and self.request.method != "HEAD") or request.upload is not None
         if dialect is not None and settings.SSE_KEEPALIVE_SECONDS and may_stream:
             self.call.request.early_stream = EarlyStream(self.call, dialect)
         await self.check_models(request)
@@ -278,7 +278,7 @@ class CallView(ProxyView):
         self.call.answer.created = access.made
         self.call.new_objects.exclude(access.named)
         loops.check_key(request.credentials.api_key)
-        self.call.use_account(request.credentials)
+        self.call.facts.use_account(request.credentials)
         if request.upload is None:
             await self.reserve(request.method, request.route, request.json or form_of(request))
         self.call.begin()
@@ -320,11 +320,11 @@ class CallView(ProxyView):
         if not dollars:
             return
         day = datetime.fromtimestamp(call.arrived_at, UTC).date()  # as in its row
-        self.call.reservation = Reservation(call.request_id)
+        call.held.reservation = reservation = Reservation(call.request_id)
         try:
-            await budgets.reserve(self.call.reservation, day, caller, dollars)
+            await budgets.reserve(reservation, day, caller, dollars)
         except BudgetExceeded:  # nothing was reserved
-            self.call.reservation = None
+            call.held.reservation = None
             raise
 
     async def whole(
@@ -335,7 +335,7 @@ class CallView(ProxyView):
             body = await answer.read()
         finally:
             answer.close()
-        self.call.upstream_ended()
+        self.call.facts.mark_upstream_ended()
         await self.call.read_answer(body)
         if answer.status >= 300:
             self.call.answer.read_error(body, answer.status)
@@ -344,7 +344,7 @@ class CallView(ProxyView):
         if answer.status >= 300 or self.call.answer.error is not None:
             body = await large_bodies.run(len(body), self.call.redacted, body)
         await self.call.keep_bodies()
-        self.call.count_sent(0 if self.request.method == "HEAD" else len(body))
+        self.call.facts.count_sent(0 if self.request.method == "HEAD" else len(body))
         self.call.end(self.outcome(answer.status), answer.status)
         response = HttpResponse(body, status=answer.status)
         set_passed_headers(response, self.call.headers_down(answer))  # its content type is upstream's, or none

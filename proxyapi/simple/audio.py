@@ -37,14 +37,14 @@ class TranscriptionsView(CallView):
         for name in request.FILES:
             if name != "file":
                 raise BadRequest(f"Invalid '{name}': expected a field, not a file.", param=name, code="invalid_type")
-        self.call.model = request.data.get("model") or DEFAULT_MODEL
-        self.call.stream = request.data.get("stream", "").lower() == "true"
+        self.call.facts.model = request.data.get("model") or DEFAULT_MODEL
+        self.call.facts.stream = request.data.get("stream", "").lower() == "true"
         upstream_request = UpstreamRequest(
             "POST",
             "/audio/transcriptions",
             credentials=gateway_fields.credentials(request.data, request.query_params, request.caller),
             deadline=gateway_fields.deadline(request.data, request.query_params),
-            form=form_parts(request, upload, self.call.model),
+            form=form_parts(request, upload, self.call.facts.model),
         )
         return await self.forward(upstream_request, ERROR_OBJECT)
 

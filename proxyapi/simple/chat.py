@@ -27,8 +27,8 @@ class JSONCallView(CallView):
     def upstream_request(self, request: ProxyRequest, body: dict[str, object]) -> UpstreamRequest:
         """Returns the request for upstream with this body; notes its model and whether it asks for a stream."""
         model = body.get("model")
-        self.call.model = model if isinstance(model, str) else ""
-        self.call.stream = body.get("stream") is True
+        self.call.facts.model = model if isinstance(model, str) else ""
+        self.call.facts.stream = body.get("stream") is True
         content = write_object(body, request.data)
         return UpstreamRequest(
             "POST",

@@ -65,7 +65,7 @@ class StoredResponseView(CallView):
 
     async def forward_about(self, request: ProxyRequest, response_id: str, method: str) -> HttpResponseBase:
         """Asks upstream about the response, and answers with what comes back."""
-        self.call.stream = request.query_params.get("stream", "").lower() in {"true", "1"}
+        self.call.facts.stream = request.query_params.get("stream", "").lower() in {"true", "1"}
         upstream_request = UpstreamRequest(
             method,
             f"/responses/{response_id}{self.suffix}",

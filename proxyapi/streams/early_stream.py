@@ -18,8 +18,8 @@ from corsheaders.middleware import CorsMiddleware
 from django.conf import settings
 from django.http import HttpResponse
 
+from proxyapi.call.call import Call
 from proxyapi.call.call_request import CallRequest
-from proxyapi.call.record import Call
 from proxyapi.exceptions import CallerGone, ProxyError, UpstreamFailure
 from proxyapi.streams import sse
 from proxyapi.streams.relay import Dialect
@@ -66,7 +66,7 @@ class EarlyStream:
     def _begin(self) -> None:
         """Sends the head, unless it must wait: a form says in its last field whether it asks for a stream."""
         connection = self._call.request.connection
-        if self._call.stream and connection.has_whole_body and connection.takes_bytes:
+        if self._call.facts.stream and connection.has_whole_body and connection.takes_bytes:
             self._task = asyncio.create_task(self._run(self._call.request))
         else:
             self._timer = self._start_timer()
@@ -75,7 +75,7 @@ class EarlyStream:
         """Nothing is sent that would wait for the caller, so `stop` cuts no message."""
         try:
             self.has_begun = True
-            self._call.early_status = HTTPStatus.OK.value
+            self._call.facts.early_status = HTTPStatus.OK.value
             if request.scope["http_version"] == "1.0":
                 request.connection.answer_until_close()
             await request.send(self._head(request))

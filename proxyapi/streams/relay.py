@@ -18,7 +18,7 @@ from functools import cache, partial
 
 from django.http.response import HttpResponseBase
 
-from proxyapi.call.record import Call
+from proxyapi.call.call import Call
 from proxyapi.exceptions import ProxyError, UpstreamTruncated
 from proxyapi.streams import sse
 from proxyapi.streams.response_head import set_passed_headers
@@ -115,7 +115,7 @@ class Relay(ABC):
 
     async def end_at_head(self) -> None:
         """Ends the answer to a HEAD, whose caller gets none of the body."""
-        self._call.upstream_ended()
+        self._call.facts.mark_upstream_ended()
         self._call.end(Outcome.SUCCESS, self._answer.status)
         self._answer.close()
         await self._call.wait_until_recorded()
@@ -157,10 +157,10 @@ class Relay(ABC):
 
     def _sent(self, size: int) -> None:
         self.last_sent = time.perf_counter()
-        self._call.count_sent(size)
+        self._call.facts.count_sent(size)
 
     async def _end(self) -> None:
-        self._call.upstream_ended()
+        self._call.facts.mark_upstream_ended()
         await self._call.keep_bodies()
         outcome = Outcome.UPSTREAM_ERROR if self._call.answer.error is not None else Outcome.SUCCESS
         self._call.end(outcome, self._answer.status)
@@ -222,7 +222,7 @@ class EventRelay(Relay):
                 self._last_events = b""
             self.takes_comments = self._between_events
             error = UpstreamTruncated()
-            self._call.upstream_ended()
+            self._call.facts.mark_upstream_ended()
             self.fail(error)
             pieces.append(self._last_words(error))
         elif self._dialect.trailer and not self._call.answer.has_done_marker:
@@ -257,11 +257,11 @@ class BodyRelay(Relay):
 
     @property
     def _is_over(self) -> bool:
-        return self._call.response_bytes == self._answer.length
+        return self._call.facts.response_bytes == self._answer.length
 
     def _read(self, chunk: bytes) -> bytes:
         self._sent(len(chunk))
-        self._call.keep_start(chunk)
+        self._call.facts.keep_beginning(chunk)
         return chunk
 
 

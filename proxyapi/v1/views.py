@@ -102,10 +102,10 @@ class PassThroughView(CallView):
         else:
             await call.read_body()
             body = await read_json_body(call.decoded_body, call.META.get("CONTENT_TYPE", ""))
-            self.call.model = body.model
-            self.call.stream = asks_for_stream(call.raw_query) if body.stream is None else body.stream
+            self.call.facts.model = body.model
+            self.call.facts.stream = asks_for_stream(call.raw_query) if body.stream is None else body.stream
             upstream_request.content, upstream_request.json = call.raw_body or None, body
-            if route.name == "/v1/chat/completions" and self.call.stream and usage_requests.are_made and body.raw:
+            if route.name == "/v1/chat/completions" and self.call.facts.stream and usage_requests.are_made and body.raw:
                 asked = await large_bodies.run(body.size, injected_usage.ask_for_usage, body)
                 body.drop_text()
                 if asked is not None:
@@ -141,7 +141,7 @@ class PassThroughView(CallView):
         call = self.call.request
         call.incoming_body.allow_large_form()
         call.incoming_body.check_announced()  # before upstream hears of it
-        self.call.form = upstream_request.upload = FormUpload(
+        self.call.facts.form = upstream_request.upload = FormUpload(
             call.incoming_body, call.raw_headers, self.read_form_fields, encoding
         )
         assert upstream_request.headers is not None  # noqa: S101  (a call that passes through has its own)
@@ -150,8 +150,8 @@ class PassThroughView(CallView):
 
     async def read_form_fields(self, form: FormUpload) -> None:
         """All of it is here but its last piece: upstream cannot act on it yet, so policy is in time."""
-        self.call.model = next(iter(form.field("model")), "")
-        self.call.stream = "true" in map(str.lower, form.field("stream"))
+        self.call.facts.model = next(iter(form.field("model")), "")
+        self.call.facts.stream = "true" in map(str.lower, form.field("stream"))
         self.call.request.body_received()
         assert self.found is not None  # noqa: S101  (it is open)
         caller = self.caller

@@ -22,7 +22,7 @@ from django.test.client import RequestFactory
 from django.utils.log import log_response
 
 from chatproxy import environment
-from chatproxy.logs import JsonFormatter, log_everything, plain_path
+from chatproxy.logs import JsonFormatter, log_everything, redacted_path
 from tests.simulator.server import Simulator
 from tests.support.callers.wire import connect
 from tests.support.inputs.routes import METHODS, routes
@@ -92,7 +92,7 @@ def test_it_works() -> None:
     ],
 )
 def test_of_a_path_what_cannot_be_a_secret_is_shown(path: str, shown: str) -> None:
-    assert plain_path(path) == shown
+    assert redacted_path(path) == shown
     assert format_record("django.request", "%s: %s", "Not Found", path, request=request_of(path))["message"] == (
         f"Not Found: {shown}"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import pytest
@@ -16,7 +16,7 @@ import chatproxy.urls
 import proxyapi.urls
 from chatproxy.entry import DJANGO_FOLDERS
 from chatproxy.http.connections import Connections
-from chatproxy.root_path import LONGEST, OWN_NAMES, RootPath, django_scope, normal_root_path, own_cookies_last
+from chatproxy.root_path import MAX_LENGTH, OWN_NAMES, RootPath, django_scope, normal_root_path, own_cookies_last
 from proxyapi.call.caller_connection import root_path_of
 from tests.simulator.server import Simulator
 from tests.support.callers.asgi import Asgi
@@ -38,7 +38,7 @@ NOT_PLAIN = (
     "http://", "/\\evil.example", "\\\\evil.example", "/ai\\", "/ai\r\nSet-Cookie: a=b", "/ai\nx", "/ai\n", "/ai\x00",
     "/ai\t", "/..", "/ai/../b", "/.", "/./ai", "/ai/..", "/ai/.../b", "/a b", " /ai", "/ai;Domain=evil", "/ai,/b",
     "/ai, /b", "/ai?x", "/ai#x", "/ai%2f", "/%2e%2e", '/ai"', "/ai'", "/<script>", "/ai&b", "/$HOME", "/`id`", "/größe",
-    "/ai:80", "/" + "a" * LONGEST,
+    "/ai:80", "/" + "a" * MAX_LENGTH,
     "/v1", "/v1/", "/openai", "/openai/proxy", "/admin", "/static/ai", "/my-usage", "/docs",
 )  # fmt: skip
 # The path as a client asked for it or as a proxy left it of that; the gateway's own path.
@@ -89,7 +89,7 @@ def test_the_gateways_own_names_are_those_of_its_routes() -> None:
 
 @pytest.mark.parametrize(("asked", "path"), PATHS.items())
 def test_the_path_is_taken_off_where_it_is_there(asked: str, path: str) -> None:
-    scope = RootPath("/ai").taken_off(Asgi("GET", asked).scope)
+    scope = RootPath("/ai").strip(Asgi("GET", asked).scope)
     assert (scope["path"], scope["raw_path"], scope["root_path"]) == (path, path.encode(), "")
     assert root_path_of(scope) == "/ai"
     seen = django_scope(scope)
@@ -99,14 +99,14 @@ def test_the_path_is_taken_off_where_it_is_there(asked: str, path: str) -> None:
 def test_a_path_that_is_spelled_otherwise_is_another() -> None:
     """Both forms of the path are cut alike, or neither is: else two readers would differ about what was asked for."""
     request = Asgi("GET", "/ai/v1")
-    scope = RootPath("/ai").taken_off({**request.scope, "raw_path": b"/%61i/v1"})
+    scope = RootPath("/ai").strip(cast(Any, {**request.scope, "raw_path": b"/%61i/v1"}))
     assert (scope["path"], scope["raw_path"]) == ("/ai/v1", b"/%61i/v1")
 
 
 def forwarded(prefix: str, *, configured: str | None = None, is_trusted: bool = True) -> str:
     request = Asgi("GET", "/", headers={"x-forwarded-prefix": prefix})
     request.is_trusted_proxy = is_trusted
-    return root_path_of(RootPath(configured).taken_off(request.scope))
+    return root_path_of(RootPath(configured).strip(request.scope))
 
 
 def test_who_is_believed() -> None:
@@ -128,7 +128,7 @@ def test_two_headers_are_none() -> None:
     request = Asgi("GET", "/")
     request.is_trusted_proxy = True
     headers = [(b"x-forwarded-prefix", b"/a"), (b"x-forwarded-prefix", b"/b")]
-    assert root_path_of(RootPath(None).taken_off({**request.scope, "headers": headers})) == ""
+    assert root_path_of(RootPath(None).strip(cast(Any, {**request.scope, "headers": headers}))) == ""
 
 
 def test_a_proxy_is_trusted_by_its_own_address_alone() -> None:

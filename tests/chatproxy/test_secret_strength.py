@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from chatproxy import environment
-from chatproxy.secret_strength import FEWEST_CHOICES, SHORTEST, count_choices, is_easily_guessed
+from chatproxy import environment, setting_parsers
+from chatproxy.secret_strength import MIN_CHOICES, MIN_LENGTH, count_choices, is_easily_guessed
 
 NAMES = ("SECURITY_KEY", "ACCESS_TOKEN")
 WEAK = [
@@ -76,7 +76,7 @@ def test_where_only_this_machine_reaches_the_server_a_shorter_one_is_taken(name:
 @pytest.mark.parametrize("make", GENERATED.values(), ids=GENERATED.keys())
 def test_random_text_of_twenty_characters_is_accepted(make: Callable[[], str]) -> None:
     for _ in range(500):
-        assert environment.strong(make()) is not None
+        assert setting_parsers.strong_secret(make()) is not None
 
 
 def test_choices_are_single_characters_runs_and_repetitions() -> None:
@@ -90,4 +90,4 @@ def test_choices_are_single_characters_runs_and_repetitions() -> None:
 def test_a_long_secret_is_judged_quickly_by_its_beginning() -> None:
     assert is_easily_guessed("ab" * 60_000)
     assert not is_easily_guessed("q8Zr-x0Kd.w7Lm_c3Vb~" + "a" * 60_000)
-    assert FEWEST_CHOICES < SHORTEST
+    assert MIN_CHOICES < MIN_LENGTH

@@ -11,7 +11,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio import ConnectionPool
 
-from chatproxy import environment, settings
+from chatproxy import environment, setting_parsers, settings
 from tests.support.servers.environments import variables
 
 SECRET = "Pl4nted-Secr3t-0f-the-0wner"
@@ -62,7 +62,7 @@ CASES = [
     (name, spelling)
     for name in NAMES
     for spelling, value in SPELLINGS.items()
-    if len(value) > environment.LONGEST_SHOWN or name in environment.SECRETS | environment.URLS_WITH_PASSWORDS
+    if len(value) > setting_parsers.MAX_QUOTED_LENGTH or name in environment.SECRETS | environment.URLS_WITH_PASSWORDS
 ]
 GOOD_DATABASES = (
     "postgresql://u:p@h/db",

@@ -1,96 +1,117 @@
-"""Adds up totals and failures of the calls that are there. Old code that still runs does not add to them: when the
-last of it has ended, `manage.py ledger sum` does this once more.
+"""Adds up the totals, and the failed calls, of the calls that are there. Old code that still runs does not add to them:
+when the last of it has ended, `manage.py ledger sum` does so once more.
 
-The statements are frozen: what they count, and in which buckets, is what the tables of this version held. They import
-nothing of the project, which goes on to have other columns.
+The statements are a frozen copy of what `usage.upkeep.rebuild_totals` did when this migration was written: today's code
+asks for columns that later migrations add.
 """
 
 from django.db import migrations
 
-SUMS = ("input_tokens", "cached_tokens", "output_tokens", "cost", "duration_ms")
-HISTOGRAMS = ("duration_ms", "upstream_ms", "overhead_ms")
-BUCKET_ENDS = ", ".join(repr(0.01 * 1.1**number) for number in range(193))  # milliseconds
-MINUTES_SINCE = "(now() - interval '3 days')"  # the totals of older minutes are not kept
-MODEL = "COALESCE(NULLIF(response_model, ''), request_model)"
-DIMENSIONS = "('all', ''), ('key', key_name), ('model', model), ('route', route), ('outcome', outcome)"
-EMPTY = "'{}'::bigint[]"
+SUMS = ('calls', 'unpriced_calls', 'input_tokens', 'cached_tokens', 'output_tokens', 'cost', 'duration_ms')
+HISTOGRAMS = ('duration_ms', 'upstream_ms', 'overhead_ms')
+BUCKET_ENDS = [0.01 * 1.1**number for number in range(193)]  # milliseconds
 
-# Hours and days from the sums of hours, which stay when rows are pruned; minutes from the rows of the last days.
-ADD_TOTALS = f"""
-    INSERT INTO usage_usagetotal (span, dimension, start, value, calls, errors, unpriced_calls, {", ".join(SUMS)},
-        {", ".join(f"{name}_histogram" for name in HISTOGRAMS)})
-    SELECT spans.span, groups.dimension, spans.start, groups.value, sum(calls),
-        COALESCE(sum(calls) FILTER (WHERE outcome <> 'success'), 0), sum(unpriced_calls),
-        {", ".join(f"COALESCE(sum({name}), 0)" for name in SUMS)}, {", ".join([EMPTY] * len(HISTOGRAMS))}
-    FROM (
-        SELECT true AS is_hour, hour AS start, key_name, model, route, outcome, calls, unpriced_calls,
-            {", ".join(SUMS)}
-        FROM usage_usagehour
-        UNION ALL
-        SELECT false, started_at, key_name, {MODEL}, route, outcome, 1, (cost IS NULL)::int, {", ".join(SUMS)}
-        FROM usage_request WHERE started_at >= {MINUTES_SINCE}
-    ) AS counted,
-    LATERAL (VALUES ('hour', date_trunc('hour', start, 'UTC'), is_hour), ('day', date_trunc('day', start, 'UTC'), is_hour),
-        ('minute', date_trunc('minute', start, 'UTC'), NOT is_hour)) AS spans (span, start, is_wanted),
-    LATERAL (VALUES {DIMENSIONS}) AS groups (dimension, value)
-    WHERE spans.is_wanted
-    GROUP BY 1, 2, 3, 4
+MODEL = "COALESCE(NULLIF(response_model, ''), request_model)"
+GROUPS = """
+    LATERAL (VALUES ('all', ''), ('key', key_name), ('model', {model}), ('route', route), ('outcome', outcome)
+    ) AS groups (dimension, value)
 """
-# Of one call that failed, a row that was pruned is no longer there: days with such rows keep the counts that they have.
-FAILURES_SINCE = """
-    (SELECT COALESCE(max(date_trunc('day', pruned_before - interval '1 microsecond', 'UTC') + interval '1 day'),
-        '-infinity') FROM usage_ledgerstate)
+HOUR_SPANS = "LATERAL (VALUES ('hour', hour), ('day', date_trunc('day', hour, 'UTC'))) AS spans (span, start)"
+NO_HISTOGRAMS = ', '.join("'{}'" for _ in HISTOGRAMS)
+INSERT_TOTALS = f"""
+    INSERT INTO usage_usagetotal (span, dimension, start, value, errors, {', '.join(SUMS)},
+                                  {', '.join(f'{name}_histogram' for name in HISTOGRAMS)})
 """
-DELETE_FAILURES = f"DELETE FROM usage_errortotal WHERE start >= {FAILURES_SINCE}"
-ADD_FAILURES = f"""
-    INSERT INTO usage_errortotal (span, start, outcome, status, error_code, model, route, key_name, calls, first_at,
-        last_at, sample_id)
-    SELECT spans.span, spans.start, outcome, COALESCE(status, 0), error_code, {MODEL}, route, key_name, count(*),
-        min(started_at), max(started_at), max(request_id::text)::uuid
+
+TOTALS_OF_HOURS_AND_DAYS = f"""
+    {INSERT_TOTALS}
+    SELECT span, dimension, start, value, COALESCE(sum(calls) FILTER (WHERE outcome <> 'success'), 0),
+           {', '.join(f'sum({name})' for name in SUMS)}, {NO_HISTOGRAMS}
+    FROM usage_usagehour, {HOUR_SPANS}, {GROUPS.format(model='model')}
+    GROUP BY span, dimension, start, value
+"""
+# The totals of minutes are kept for three days.
+TOTALS_OF_MINUTES = f"""
+    {INSERT_TOTALS}
+    SELECT 'minute', dimension, date_trunc('minute', started_at, 'UTC'), value,
+           count(*) FILTER (WHERE outcome <> 'success'), count(*), count(*) FILTER (WHERE cost IS NULL),
+           {', '.join(f'COALESCE(sum({name}), 0)' for name in SUMS[2:])}, {NO_HISTOGRAMS}
+    FROM usage_request, {GROUPS.format(model=MODEL)}
+    WHERE started_at >= now() - interval '3 days'
+    GROUP BY 2, 3, 4
+"""
+FAILURES = f"""
+    INSERT INTO usage_errortotal (span, start, outcome, status, error_code, model, route, key_name,
+                                  calls, first_at, last_at, sample_id)
+    SELECT span, start, outcome, COALESCE(status, 0), error_code, {MODEL}, route, key_name,
+           count(*), min(started_at), max(started_at), (array_agg(request_id ORDER BY request_id DESC))[1]
     FROM usage_request,
-    LATERAL (VALUES ('hour', date_trunc('hour', started_at, 'UTC')), ('day', date_trunc('day', started_at, 'UTC')))
-        AS spans (span, start)
-    WHERE outcome <> 'success' AND started_at >= {FAILURES_SINCE}
+         LATERAL (VALUES ('hour', date_trunc('hour', started_at, 'UTC')), ('day', date_trunc('day', started_at, 'UTC'))
+         ) AS spans (span, start)
+    WHERE outcome <> 'success' AND started_at >= COALESCE(
+        -- The first whole day of which no row has been pruned.
+        (SELECT max(date_trunc('day', pruned_before - interval '1 microsecond', 'UTC') + interval '1 day')
+         FROM usage_ledgerstate),
+        '-infinity'
+    )
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 """
 
 
-def add_histogram(name):
-    """Returns the statement that fills a histogram in the totals of all calls: a count for each bucket from the first."""
+def histogram_of_hours(name):
+    """Fills the histogram of the totals of all calls, by hour and by day."""
     return f"""
-        WITH counted AS (
-            SELECT span, start, bucket, sum(calls) AS calls FROM (
-                SELECT spans.span, spans.start, number - 1 AS bucket, counts.calls
-                FROM usage_usagehour, unnest({name}_histogram) WITH ORDINALITY AS counts (calls, number),
-                LATERAL (VALUES ('hour', hour), ('day', date_trunc('day', hour, 'UTC'))) AS spans (span, start)
-                UNION ALL
-                SELECT 'minute', date_trunc('minute', started_at, 'UTC'),
-                    width_bucket({name}, ARRAY[{BUCKET_ENDS}]::float8[]), 1
-                FROM usage_request WHERE {name} IS NOT NULL AND started_at >= {MINUTES_SINCE}
-            ) AS calls GROUP BY 1, 2, 3
-        )
-        UPDATE usage_usagetotal AS total SET {name}_histogram = (
-            SELECT array_agg(COALESCE(counted.calls, 0)::bigint ORDER BY number)
-            FROM generate_series(0, size.last) AS number
-            LEFT JOIN counted ON counted.span = size.span AND counted.start = size.start AND counted.bucket = number
-        )
-        FROM (SELECT span, start, max(bucket) AS last FROM counted GROUP BY 1, 2) AS size
-        WHERE total.span = size.span AND total.start = size.start AND total.dimension = 'all'
+        UPDATE usage_usagetotal AS total SET {name}_histogram = counted.histogram FROM (
+            SELECT span, start, array_agg(calls ORDER BY bucket) AS histogram FROM (
+                SELECT span, start, bucket, sum(counts.calls)::bigint AS calls
+                FROM usage_usagehour, unnest({name}_histogram) WITH ORDINALITY AS counts (calls, bucket), {HOUR_SPANS}
+                GROUP BY span, start, bucket
+            ) AS sums GROUP BY span, start
+        ) AS counted
+        WHERE total.dimension = 'all' AND total.span = counted.span AND total.start = counted.start
     """
 
 
+def histogram_of_minutes(name):
+    """Fills the histogram of the totals of all calls, by minute; the buckets' ends are the statement's parameter."""
+    return f"""
+        WITH counted AS (
+            SELECT date_trunc('minute', started_at, 'UTC') AS start, width_bucket({name}, %s::float8[]) AS bucket,
+                   count(*) AS calls
+            FROM usage_request WHERE started_at >= now() - interval '3 days' AND {name} IS NOT NULL GROUP BY 1, 2
+        ), filled AS (
+            SELECT start, array_agg(COALESCE(calls, 0) ORDER BY bucket) AS histogram
+            FROM (SELECT start, generate_series(0, max(bucket)) AS bucket FROM counted GROUP BY start) AS buckets
+            LEFT JOIN counted USING (start, bucket) GROUP BY start
+        )
+        UPDATE usage_usagetotal AS total SET {name}_histogram = filled.histogram FROM filled
+        WHERE total.span = 'minute' AND total.dimension = 'all' AND total.start = filled.start
+    """
+
+
+def add_up(apps, schema_editor):
+    if not apps.get_model('usage', 'UsageHour').objects.exists():
+        return
+    with schema_editor.connection.cursor() as cursor:
+        # Writers add to the hours in the transaction that inserts rows, so under this lock only whole batches are seen.
+        cursor.execute('LOCK TABLE usage_usagehour IN SHARE MODE')
+        cursor.execute('DELETE FROM usage_usagetotal')
+        cursor.execute('DELETE FROM usage_errortotal')
+        cursor.execute(TOTALS_OF_HOURS_AND_DAYS)
+        cursor.execute(TOTALS_OF_MINUTES)
+        cursor.execute(FAILURES)
+        for name in HISTOGRAMS:
+            cursor.execute(histogram_of_hours(name))
+            cursor.execute(histogram_of_minutes(name), [BUCKET_ENDS])
+
+
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("usage", "0002_totals"),
+        ('usage', '0002_totals'),
     ]
 
     operations = [
         migrations.RunSQL("SET LOCAL lock_timeout = '30s'", ""),
-        # Writers add to the hours in the transaction that inserts rows: under this lock only whole batches are seen.
-        migrations.RunSQL("LOCK TABLE usage_usagehour IN SHARE MODE", ""),
-        migrations.RunSQL("DELETE FROM usage_usagetotal", ""),
-        migrations.RunSQL(ADD_TOTALS, ""),
-        *(migrations.RunSQL(add_histogram(name), "") for name in HISTOGRAMS),
-        migrations.RunSQL(DELETE_FAILURES, ""),
-        migrations.RunSQL(ADD_FAILURES, ""),
+        migrations.RunPython(add_up, migrations.RunPython.noop),
     ]

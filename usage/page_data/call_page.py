@@ -1,27 +1,24 @@
-"""Owns how one call is told: where its time went, what it cost, what was said, and how to make it again."""
+"""The content of one call's page: the phases of its time, the items of its bill, and the bodies that were kept.
+
+`reproduction` writes the command that makes the call again.
+"""
 
 from __future__ import annotations
 
 import json
-import pprint
-import re
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
-from urllib.parse import quote
+from typing import TypedDict
 
-from usage.kept_bodies.redaction import REDACTED, is_secret_name
 from usage.models import Request
 from usage.page_data import formatting
+from usage.page_data.reproduction import kept_request_body
 from usage.page_data.untrusted_text import escape_invisible
 from usage.shipping.response_usage import COUNTED_BEFORE, COUNTED_LATER
 
-KEY_VARIABLE = "SECURITY_KEY"  # the variable that stands for the key in what is copied
-TIMELINE_WIDTH = 1000  # of the drawn timeline
-MAX_OPEN_CHARACTERS = 20_000  # characters; longer ones are folded at first
-PARTLY_KEPT = "only a part of the body was kept"
+TIMELINE_WIDTH = 1000  # in the units of the drawing
+MAX_OPEN_CHARACTERS = 20_000  # of a body; a longer one is folded at first
 UNITS = {
     "input": "Input",
     "cached_input": "Input, cached",
@@ -36,12 +33,11 @@ UNITS = {
     "audio_seconds": "Audio",
     "web_search": "Web searches",
 }
-FORM_LINE = re.compile(r"([\w\[\].-]{1,100}): (?:<(.{0,300}), [\w.+/-]+, [\d,]+ bytes>)?", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of a call. `x` and `width` are its place on a line of `TIMELINE_WIDTH`."""
+    """A part of a call's time. `x` and `width` are its place on a timeline that is `TIMELINE_WIDTH` wide."""
 
     name: str
     text: str
@@ -52,7 +48,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class BillItem:
-    """A line of the bill."""
+    """A line of the bill, as text."""
 
     name: str
     count: str
@@ -60,43 +56,60 @@ class BillItem:
     dollars: str
 
 
+class BilledItem(TypedDict):
+    """What one unit of the bill came to, as the row keeps it."""
+
+    unit: str  # one of `UNITS`
+    count: int | float
+    dollars: str
+
+
+class BilledPrice(TypedDict, total=False):
+    """The price by which a call was billed, as the row keeps it; dollars are decimal numbers as text."""
+
+    source: str
+    model: str
+    tier: str
+    per_million: dict[str, str]  # dollars by unit
+    per_minute: str
+    per_web_search: str
+    items: list[BilledItem]
+
+
 @dataclass(frozen=True)
 class DisplayedBody:
+    """A body as the page shows it. A long one is folded at first: `is_open` is false."""
+
     title: str
     text: str
     size: str
     is_open: bool
 
 
-@dataclass(frozen=True)
-class FormField:
-    """A field of a form; with a `file_name`, a file that whoever repeats the call has to supply under it."""
-
-    name: str
-    value: str = ""
-    file_name: str | None = None
-
-
 def timeline(call: Request) -> list[Phase]:
-    """The phases follow each other and add up to the whole time, as far as the clock readings that were kept tell."""
+    """Returns the phases of a call in their order. They add up to its whole duration.
+
+    A phase is left out if the row has no measurement that would tell where it ended.
+    """
     total = call.duration_ms
     if call.upstream_ms is None:
-        return _lay_out([("ours", "Answered by us", total)], total)
+        return _placed([("ours", "Answered by us", total)], total)
     ours = min(call.overhead_ms or 0.0, total)
     received = max(0.0, total - call.upstream_ms - ours)
     begun = received + ours
     first = call.time_to_first_chunk_ms
     if first is None:
-        return _lay_out([("received", "Receiving the request", received), ("ours", "Our own share", ours),
+        return _placed([("received", "Receiving the request", received), ("ours", "Our own share", ours),
                         ("upstream", "Waiting for upstream", total - begun)], total)  # fmt: skip
     waited = max(0.0, first - begun)
     name = "Streaming the answer" if call.stream else "Passing the answer on"
-    return _lay_out([("received", "Receiving the request", received), ("ours", "Our own share", ours),
+    return _placed([("received", "Receiving the request", received), ("ours", "Our own share", ours),
                     ("upstream", "Waiting for the first byte of upstream's answer", waited),
                     ("stream", name, max(0.0, total - begun - waited))], total)  # fmt: skip
 
 
-def _lay_out(phases: list[tuple[str, str, float]], total: float) -> list[Phase]:
+def _placed(phases: list[tuple[str, str, float]], total: float) -> list[Phase]:
+    """Places phases (name, text, milliseconds) on the timeline one after another; each is at least 2 units wide."""
     placed, at = [], 0.0
     for name, text, milliseconds in phases:
         width = TIMELINE_WIDTH * milliseconds / total if total else TIMELINE_WIDTH / len(phases)
@@ -106,26 +119,25 @@ def _lay_out(phases: list[tuple[str, str, float]], total: float) -> list[Phase]:
 
 
 def bill(call: Request) -> list[BillItem]:
-    """What the cost is made of, from the price that was kept with the call."""
-    price = call.price or {}
-    rates = price.get("per_million", {})
-    return [_item(item, price, rates) for item in price.get("items", []) if Decimal(str(item["count"]))]
+    """Returns the items whose sum is the cost, from the price that the row keeps. Items of count 0 are left out."""
+    price: BilledPrice = call.price or BilledPrice()
+    return [_bill_item(item, price) for item in price.get("items", []) if Decimal(str(item["count"]))]
 
 
-def _item(item: Mapping[str, Any], price: Mapping[str, Any], rates: Mapping[str, str]) -> BillItem:
+def _bill_item(item: BilledItem, price: BilledPrice) -> BillItem:
     unit, count = item["unit"], item["count"]
     if unit == "audio_seconds":
-        words, rate = f"{count:,} s", f"${price.get('per_minute', '?')} a minute"
+        amount, rate = f"{count:,} s", f"${price.get('per_minute', '?')} a minute"
     elif unit == "web_search":
-        words, rate = f"{count:,}", f"${price.get('per_web_search', '?')} each"
+        amount, rate = f"{count:,}", f"${price.get('per_web_search', '?')} each"
     else:
-        words, rate = f"{count:,} tokens", f"${rates.get(unit, '?')} a million"
-    return BillItem(UNITS.get(unit, unit), words, rate, f"${Decimal(item['dollars']):.8f}")
+        amount, rate = f"{count:,} tokens", f"${price.get('per_million', {}).get(unit, '?')} a million"
+    return BillItem(UNITS.get(unit, unit), amount, rate, f"${Decimal(item['dollars']):.8f}")
 
 
 def bill_note(call: Request) -> str:
-    """What is to be said of the bill."""
-    price = call.price or {}
+    """Returns a sentence about the bill: by which price it was made, or why the call has no cost."""
+    price: Mapping[str, object] = call.price or {}
     if price == COUNTED_BEFORE:
         return "The usage of this response was counted when it was made; looking at it again costs nothing."
     if price == COUNTED_LATER:
@@ -139,151 +151,22 @@ def bill_note(call: Request) -> str:
 
 
 def bodies(call: Request) -> list[DisplayedBody]:
-    """What is kept of the request and the answer: JSON indented, anything else as it is; unseen marks made visible."""
-    kept = getattr(call, "body", None)
-    found = []
-    for title, text in (
-        ("Request", kept.request_body if kept else ""),
-        ("Answer", kept.response_body if kept else ""),
-    ):
-        if text:
-            pretty = escape_invisible(_indented(text))
-            found.append(
-                DisplayedBody(title, pretty, formatting.size(len(text.encode())), len(pretty) <= MAX_OPEN_CHARACTERS)
-            )
-    return found
+    """Returns the bodies that were kept of the request and of the answer.
 
-
-def as_curl(call: Request, base_url: str) -> str:
-    """The call as a line for a shell; `$SECURITY_KEY` stands for the key. It is made of the body as it was kept.
-
-    Whatever the caller sent is inert in it: a value is quoted for the shell, and a field of a form is no option of
-    curl's, which would read a file of the reader's for `@/etc/passwd` or `</etc/passwd`. A file is one to be supplied;
-    a last line says so, by `:`, the command that does nothing: some shells take `#` for an argument, and curl would
-    send the key to a host named so.
+    JSON is indented, anything else is left as it is; invisible characters are made visible.
     """
-    note = ""
-    lines = [f"curl {shlex.quote(base_url + _path(call))}", f'  -H "Authorization: Bearer ${KEY_VARIABLE}"']
-    if call.method != "GET":
-        lines[0] = f"curl -X {shlex.quote(call.method)} {shlex.quote(base_url + _path(call))}"
-        fields = _form_fields(call)
-        body = _json_body(call)
-        if fields is not None:
-            lines += [_curl_field(field) for field in fields]
-            if files := _file_list(fields):
-                note = f"supply {files} yourself"
-        elif body is not None:
-            text = json.dumps(body)  # all but ASCII escaped: nothing in it acts on a terminal
-            lines += ["  -H 'Content-Type: application/json'", f"  -d {shlex.quote(text)}"]
-        elif _kept_request_body(call):
-            lines += ["  -H 'Content-Type: application/json'", "  -d @body.json"]
-            note = PARTLY_KEPT
-    return " \\\n".join(lines) + (f"\n: {shlex.quote(note)}" if note else "")
-
-
-def _curl_field(field: FormField) -> str:
-    if field.file_name is None:
-        return f"  --form-string {shlex.quote(f'{field.name}={field.value}')}"
-    return f"  -F {shlex.quote(f'{field.name}=@{field.file_name}')}"
-
-
-def as_python(call: Request, base_url: str) -> str:
-    """The call as a program; the key comes from the environment. What the caller sent is in literals only."""
-    fields = _form_fields(call)
-    body = _json_body(call)
-    arguments: list[tuple[str, str]] = []  # each with its comment
-    if fields is not None:
-        files = [f"{field.name!a}: open({field.file_name!a}, 'rb')" for field in fields if field.file_name is not None]
-        plain = {field.name: field.value for field in fields if field.file_name is None}
-        comment = f"supply {_file_list(fields)} yourself" if files else ""
-        arguments += [(f"files={{{', '.join(files)}}}", comment), (f"data={plain!a}", "")]
-    elif body is not None:
-        arguments += [(f"json={_as_literal(body)}", "")]
-    elif _kept_request_body(call):
-        arguments += [('content=open("body.json", "rb")', PARTLY_KEPT)]
-    arguments[:0] = [(f'headers={{"Authorization": f"Bearer {{os.environ[{KEY_VARIABLE!r}]}}"}}', "")]
-    arguments += [("timeout=900", "")]
-    listed = "".join(f"    {text},{f'  # {comment}' if comment else ''}\n" for text, comment in arguments)
-    method, url = ascii(call.method), ascii(base_url + _path(call))
-    call_it = f"answer = httpx.request(\n    {method},\n    {url},\n{listed})"
-    return f"import os\n\nimport httpx\n\n{call_it}\nprint(answer.text)"
-
-
-def _as_literal(body: Any) -> str:
-    whole = ascii(body)
-    if len(whole) > MAX_OPEN_CHARACTERS:  # breaking its lines would take seconds
-        return whole
-    text = pprint.pformat(body, width=100, sort_dicts=False)
-    return text.replace("\n", "\n    ") if text.isascii() else whole
-
-
-def _path(call: Request) -> str:
-    return quote(call.route.replace("{id}", re.sub(r"[^\w-]", "", call.response_id) or "RESPONSE_ID"))
-
-
-def _kept_request_body(call: Request) -> str:
     kept = getattr(call, "body", None)
-    return kept.request_body if kept else ""
+    texts = ("Request", kept_request_body(call)), ("Answer", kept.response_body if kept else "")
+    return [_displayed_body(title, text) for title, text in texts if text]
 
 
-def _json_body(call: Request) -> Any:
-    """The request's body as JSON without what was secret in it; None if it is none, or not whole."""
-    try:
-        body = json.loads(_kept_request_body(call))
-    except (ValueError, RecursionError):
-        return None
-    return _without_secrets(body)
-
-
-def _without_secrets(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            name: _without_secrets(item)
-            for name, item in value.items()
-            if not (is_secret_name(name) or item == REDACTED)
-        }
-    if isinstance(value, list):
-        return [_without_secrets(item) for item in value]
-    return value
-
-
-def _form_fields(call: Request) -> list[FormField] | None:
-    """The fields of a form without its secrets; None if it was none."""
-    text = _kept_request_body(call)
-    if text.startswith(("{", "[")) or not text:
-        return None
-    fields = []
-    for line in text.split("\n"):
-        match = FORM_LINE.match(line)
-        if match is None:
-            return None
-        name, file_name = match[1], match[2]
-        if is_secret_name(name):
-            continue
-        if file_name is None:
-            fields.append(FormField(name, value=escape_invisible(line[match.end() :], 2000)))
-        else:
-            fields.append(FormField(name, file_name=_placeholder(file_name)))
-    return fields
-
-
-def _placeholder(file_name: str) -> str:
-    """A path in the reader's directory for a file that a caller named.
-
-    Only the last part of the name stays of it, of plain characters, and not as a hidden file: `./passwd` for
-    `/etc/passwd`, `./env` for `.env`.
-    """
-    last = re.split(r"[/\\]", file_name)[-1]
-    plain = re.sub(r"[^A-Za-z0-9 ._'+-]", "_", last)[:100].lstrip(". -").rstrip()
-    return f"./{plain or 'file'}"
-
-
-def _file_list(fields: Sequence[FormField]) -> str:
-    """The files to be supplied, as a comment says them."""
-    return ", ".join(field.file_name for field in fields if field.file_name is not None)
+def _displayed_body(title: str, text: str) -> DisplayedBody:
+    shown = escape_invisible(_indented(text))
+    return DisplayedBody(title, shown, formatting.size(len(text.encode())), len(shown) <= MAX_OPEN_CHARACTERS)
 
 
 def _indented(text: str) -> str:
+    """Returns JSON with a line for each value; a text that is no JSON as it is."""
     try:
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):

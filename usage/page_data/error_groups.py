@@ -1,11 +1,12 @@
-"""Owns the groups of the errors page: calls that failed in the same way, how often, since when, and whom it hits."""
+"""The groups of the errors page: calls that failed in the same way, how often, since when, and with which keys."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import connection
@@ -17,13 +18,13 @@ from usage.sums.ranges import TimeRange
 from usage.sums.totals import ceiling, floor, pieces
 
 MAX_GROUPS = 50
-MAX_KEYS = 5  # of a group, by name
+MAX_KEYS = 5  # of a group that are named
 TREND_BINS = 24
 OUTCOMES = dict(Outcome.choices)
 
 
 class ErrorKind(NamedTuple):
-    """What the calls of a group have in common. Status 0: the caller had left."""
+    """The properties that all calls of a group share. Status 0: the caller had left before there was one."""
 
     outcome: str
     status: int
@@ -34,16 +35,18 @@ class ErrorKind(NamedTuple):
 
 @dataclass
 class ErrorGroup:
+    """The calls that failed in one way within a range of time; only `first_at` is of all time."""
+
     kind: ErrorKind
-    first_at: datetime  # ever; all else is of the time that was asked for
+    first_at: datetime
     last_at: datetime
-    sample_id: UUID
+    sample_id: UUID  # of the newest call
     calls: int
-    keys: list[str]
+    keys: list[str]  # those with the most calls, at most `MAX_KEYS`
     key_count: int
-    trend: list[int]
-    sample: Request | None = None
-    known: KnownError | None = None
+    trend: list[int]  # calls in each of `TREND_BINS` parts of the range
+    sample: Request | None = None  # None if its row is gone
+    known: KnownError | None = None  # the mark of somebody who has looked into it
 
     @property
     def outcome_label(self) -> str:
@@ -51,12 +54,12 @@ class ErrorGroup:
 
     @property
     def kind_text(self) -> str:
-        """As a form sends it."""
+        """The kind as the field of a form; `read_kind` reads it."""
         return json.dumps(self.kind)
 
     @property
     def filters(self) -> dict[str, str]:
-        """Of the calls' list, for just these calls."""
+        """The filters by which the list of requests shows just these calls."""
         return {
             "outcome": self.kind.outcome,
             "status": str(self.kind.status or NO_STATUS),
@@ -67,7 +70,7 @@ class ErrorGroup:
 
     @property
     def trend_path(self) -> str:
-        """The trend as an SVG path: a bar for each bin, 3 wide, 20 high at most."""
+        """The trend as an SVG path: for each bin a bar, 3 wide and at most 20 high."""
         most = max(self.trend, default=0) or 1
         heights = [max(1.5, 20 * count / most) if count else 0 for count in self.trend]
         return "".join(
@@ -78,8 +81,8 @@ class ErrorGroup:
 KIND_COLUMNS, KIND_COLUMNS_OF_DAYS, KIND_COLUMNS_OF_GROUPS = (
     ", ".join(table + name for name in ErrorKind._fields) for table in ("", "days.", "groups.")
 )
-# Groups first, then what is told of them: a caller that invents models makes groups, and only so many are looked at.
-# Nothing is sorted by its texts, which takes longer than all else.
+# The groups are cut to `MAX_GROUPS` before their details are read: a caller that invents names of models makes any
+# number of groups. Nothing is sorted by its texts, which would take longer than the rest of the query.
 GROUPS_SQL = f"""
     WITH totals AS (
         SELECT *, width_bucket(extract(epoch FROM start), %s, %s, {TREND_BINS}) - 1 AS bin
@@ -89,14 +92,14 @@ GROUPS_SQL = f"""
                max(sample_id::text)::uuid AS sample_id,
                row_number() OVER (ORDER BY sum(calls) DESC, max(last_at) DESC) AS nr
         FROM totals GROUP BY {KIND_COLUMNS} ORDER BY nr LIMIT {MAX_GROUPS}
-    ), told AS (
+    ), details AS (
         SELECT nr, bin, key_name, totals.calls FROM totals JOIN groups USING ({KIND_COLUMNS})
     ), bins AS (
         SELECT nr, array_agg(bin) AS bins, array_agg(calls) AS trend
-        FROM (SELECT nr, bin, sum(calls)::bigint AS calls FROM told GROUP BY nr, bin) AS by_bin GROUP BY nr
+        FROM (SELECT nr, bin, sum(calls)::bigint AS calls FROM details GROUP BY nr, bin) AS by_bin GROUP BY nr
     ), keys AS (
         SELECT nr, count(*) AS key_count, (array_agg(key_name ORDER BY calls DESC, key_name))[:{MAX_KEYS}] AS keys
-        FROM (SELECT nr, key_name, sum(calls) AS calls FROM told GROUP BY nr, key_name) AS by_key GROUP BY nr
+        FROM (SELECT nr, key_name, sum(calls) AS calls FROM details GROUP BY nr, key_name) AS by_key GROUP BY nr
     )
     SELECT {KIND_COLUMNS}, (
         SELECT min(first_at) FROM usage_errortotal AS days
@@ -107,32 +110,43 @@ GROUPS_SQL = f"""
 
 
 def read_groups(time_range: TimeRange) -> list[ErrorGroup]:
-    """The groups with the most calls, those first. The hours at the ends of the time count as a whole."""
+    """Returns the groups with the most calls, the largest first. Hours at the ends of the range count as a whole."""
     start, end = floor(time_range.start, Span.HOUR), ceiling(time_range.end, Span.HOUR)
     stretches = list(pieces(start, end, end))
     within = " OR ".join("(span = %s AND start >= %s AND start < %s)" for _ in stretches)
     ends = [value for span, first, last in stretches for value in (span.value, first, last)]
     with connection.cursor() as cursor:
         cursor.execute(GROUPS_SQL.format(within=within), [start.timestamp(), end.timestamp(), *ends])
-        groups = [_group(row) for row in cursor.fetchall()]
+        width = len(ErrorKind._fields)
+        groups = [_group(ErrorKind(*row[:width]), *row[width:]) for row in cursor.fetchall()]
     _add_samples(groups)
     _add_known(groups)
     return groups
 
 
-def _group(row: tuple[Any, ...]) -> ErrorGroup:
-    *kind, first_at, last_at, sample_id, calls, keys, key_count, bins, counts = row
+def _group(
+    kind: ErrorKind,
+    first_at: datetime,
+    last_at: datetime,
+    sample_id: UUID,
+    calls: int,
+    keys: list[str],
+    key_count: int,
+    bins: Sequence[int],
+    counts: Sequence[int],
+) -> ErrorGroup:
+    """Returns the group of a row of `GROUPS_SQL`; `counts` are the calls in those bins of the trend that have any."""
     trend = [0] * TREND_BINS
     for number, count in zip(bins, counts, strict=True):
         trend[min(TREND_BINS - 1, max(0, number))] += count
-    return ErrorGroup(ErrorKind(*kind), first_at, last_at, sample_id, calls, keys, key_count, trend)
+    return ErrorGroup(kind, first_at, last_at, sample_id, calls, keys, key_count, trend)
 
 
 def read_kind(text: str) -> ErrorKind:
-    """What `ErrorGroup.kind_text` says.
+    """Reads a kind from a form (`ErrorGroup.kind_text`).
 
     Raises:
-        ValueError: it is no kind.
+        ValueError: the text is no kind of error.
     """
     try:
         values = json.loads(text)
@@ -147,24 +161,26 @@ def read_kind(text: str) -> ErrorKind:
 
 
 def mark_known(kind: ErrorKind, note: str, who: str) -> None:
-    """Says that somebody has looked into it; an earlier note is replaced."""
+    """Marks a kind of error as one that somebody has looked into; replaces an earlier note."""
     KnownError.objects.update_or_create(
         **kind._asdict(), defaults={"note": note, "marked_by": who, "marked_at": timezone.now()}
     )
 
 
 def unmark(kind: ErrorKind) -> None:
+    """Removes the mark of `mark_known`."""
     KnownError.objects.filter(**kind._asdict()).delete()
 
 
 def _add_samples(groups: list[ErrorGroup]) -> None:
-    """The newest call of each; it may be gone, or have turned out well after all."""
+    """Adds the newest call to each group. Its row may be gone, or have been corrected to a success."""
     calls = Request.objects.filter(pk__in=[group.sample_id for group in groups]).filter(FAILED).in_bulk()
     for group in groups:
         group.sample = calls.get(group.sample_id)
 
 
 def _add_known(groups: list[ErrorGroup]) -> None:
+    """Adds to each group the mark of its kind, if somebody has set one."""
     known = {
         ErrorKind(*(getattr(error, name) for name in ErrorKind._fields)): error for error in KnownError.objects.all()
     }

@@ -1,4 +1,4 @@
-"""Owns how numbers are written on pages: short, with their unit, a dash for what is not known."""
+"""Writes numbers for pages: short, with their unit; a dash for an unknown one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ THIN = "\N{NARROW NO-BREAK SPACE}"
 
 
 def count(value: float | None) -> str:
-    """12,345 as it is; millions and more in three digits."""
+    """Returns a number below a million in full (12,345); others in three digits with M, G or T."""
     if value is None:
         return UNKNOWN
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
@@ -19,7 +19,7 @@ def count(value: float | None) -> str:
 
 
 def dollars(value: Decimal | None) -> str:
-    """Cents from a dollar on; below, as many decimals as it takes to see two digits, six at most."""
+    """Returns an amount in dollars, to the cent; below a dollar with four decimals, below a cent with six."""
     if value is None:
         return UNKNOWN
     size = abs(value)
@@ -30,6 +30,7 @@ def dollars(value: Decimal | None) -> str:
 
 
 def duration(milliseconds: float | None) -> str:
+    """Returns a time in the largest unit that fits: ms, s, min with seconds, h with minutes."""
     if milliseconds is None:
         return UNKNOWN
     if milliseconds < 1:
@@ -48,6 +49,7 @@ def duration(milliseconds: float | None) -> str:
 
 
 def share(part: float, whole: float) -> str:
+    """Returns what percentage of `whole` a `part` is; a dash if `whole` is 0."""
     if not whole:
         return UNKNOWN
     percent = 100 * part / whole
@@ -55,7 +57,7 @@ def share(part: float, whole: float) -> str:
 
 
 def size(number: float | None) -> str:
-    """Bytes."""
+    """Returns a number of bytes in bytes, kB, MB or GB (powers of 1000)."""
     if number is None:
         return UNKNOWN
     for power, unit in ((3, "GB"), (2, "MB"), (1, "kB")):
@@ -65,7 +67,7 @@ def size(number: float | None) -> str:
 
 
 def change(value: float, before: float) -> str:
-    """How much more or less than before, in percent; empty where that says nothing."""
+    """Returns the change from `before` to `value`: in percent, or as a factor from 11 on; empty if `before` is 0."""
     if not before:
         return ""
     percent = 100 * (value - before) / before
@@ -77,5 +79,6 @@ def change(value: float, before: float) -> str:
 
 
 def _three_digits(value: float) -> str:
+    """Returns a number with as many decimals as make three digits: 1.23, 12.3, 123."""
     size = abs(value)
     return f"{value:,.{0 if size >= 100 else 1 if size >= 10 else 2}f}"

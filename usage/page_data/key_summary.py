@@ -1,6 +1,6 @@
-"""Owns what pages say of keys beside their names: spending against budgets, the last use, the calls of a week.
+"""Summaries of keys for pages: spending against budgets, the last use, the calls of a week.
 
-From sums alone, and in two queries for however many keys.
+They are read from sums alone, in two queries for any number of keys.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from usage.sums.totals import EPOCH
 
 WEEK = timedelta(days=7)
 SPANS = {"day": "today", "month": "this month", "total": "in all"}
-NEARLY_FULL_PERCENT = 90  # percent; from here on a budget is worth a look
+NEARLY_FULL_PERCENT = 90  # from here on the page marks a budget
 
 
 @dataclass(frozen=True)
 class BudgetBar:
-    """What is spent in one of `SPANS`, against its budget; without one there is no `percent` and nothing to fill."""
+    """The spending of one of `SPANS` as a bar: filled up to its share of the budget. Without a budget it is empty."""
 
     span: str
     label: str
@@ -37,7 +37,7 @@ class BudgetBar:
 
 @dataclass(frozen=True)
 class KeySummary:
-    """Of one key. `calls` and `errors` are of the last seven days in UTC, today included."""
+    """One key's spending, and its calls and errors in the last seven days (UTC, with today)."""
 
     spent: Spent
     calls: int = 0
@@ -45,11 +45,12 @@ class KeySummary:
 
     @property
     def error_rate(self) -> str:
+        """The share of the week's calls that failed, as text."""
         return formatting.share(self.errors, self.calls)
 
 
 def read_summaries(keys: Collection[str], now: datetime) -> dict[str, KeySummary]:
-    """Of keys without calls too."""
+    """Returns the summary of each key by its name; a key without calls has one, too."""
     first = datetime.combine(now.date(), time.min, EPOCH.tzinfo) - WEEK + timedelta(days=1)
     days = UsageTotal.objects.filter(span=Span.DAY, dimension=Dimension.KEY, start__gte=first, value__in=keys)
     week = {name: sums for name, *sums in days.values_list("value").annotate(Sum("calls"), Sum("errors"))}
@@ -57,11 +58,15 @@ def read_summaries(keys: Collection[str], now: datetime) -> dict[str, KeySummary
 
 
 def budget_bars(spent: Spent, budgets: Mapping[str, Decimal | None]) -> list[BudgetBar]:
-    """One for each of `SPANS`. What calls in flight hold counts as spent, as it does when a call asks for more."""
+    """Returns a bar for each of `SPANS`. `budgets` maps a span to its limit in dollars, or to None.
+
+    Reservations of calls in flight count as spent, as they do when a further call is admitted.
+    """
     return [_budget_bar(span, getattr(spent, span), budgets.get(span)) for span in SPANS]
 
 
 def last_used(day: date | None, today: date) -> str:
+    """Returns how long ago a key was last used, as text."""
     if day is None:
         return "never"
     ago = (today - day).days

@@ -14,9 +14,9 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 
 from usage.live.status import read_status
-from usage.page_data.base_url import base_url
 from usage.page_data.dashboard_content import Dashboard, read_dashboard, read_key_dashboard
 from usage.pages.access import admin_page, may_see, may_see_bodies
+from usage.pages.base_url import base_url
 from usage.sums.ranges import NAMED, TimeRange, range_or_default, read_range
 
 # The parts of the page that are rendered again while it is open; each is a template of its own.

@@ -11,11 +11,11 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseBase
 
 from usage.models import Dimension, Outcome, Request
-from usage.page_data import call_page
-from usage.page_data.base_url import base_url
+from usage.page_data import call_page, reproduction
 from usage.page_data.filters import ANY_FAILURE, Filters, read_choices, read_filters
 from usage.page_data.search import find
 from usage.pages.access import may_see, may_see_bodies, render_page
+from usage.pages.base_url import base_url
 from usage.sums.ranges import NAMED
 
 
@@ -72,8 +72,8 @@ def _content_context(request: HttpRequest, call: Request) -> dict[str, Any]:
     url = base_url(request)
     return {
         "bodies": call_page.bodies(call),
-        "curl": call_page.as_curl(call, url),
-        "python": call_page.as_python(call, url),
+        "curl": reproduction.as_curl(call, url),
+        "python": reproduction.as_python(call, url),
     }
 
 

@@ -9,8 +9,8 @@ from django import template
 
 from usage.models import Request
 from usage.page_data import formatting
-from usage.page_data.base_url import own_path
 from usage.page_data.untrusted_text import escape_invisible
+from usage.pages.base_url import own_path
 
 register = template.Library()
 

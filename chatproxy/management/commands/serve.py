@@ -18,7 +18,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand
 
-from chatproxy import environment
+from chatproxy import environment, setting_parsers
 from chatproxy.logs import without_secrets
 from chatproxy.postgres.binaries import BundledPostgresError
 from chatproxy.postgres.bundled import BundledPostgres
@@ -86,7 +86,7 @@ class Command(BaseCommand):
                 raise StartError(str(fault)) from None
         for name in environment.short_secrets(values):
             self.stderr.write(
-                f"chatproxy: {name} is short, and so taken on the loopback only; set {environment.STRONG}"
+                f"chatproxy: {name} is short, and so taken on the loopback only; set {setting_parsers.STRONG}"
             )
         self.stdout.write(banner(values, generated, admin_made=admin_made))
         self.stdout.flush()

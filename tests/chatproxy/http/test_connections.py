@@ -15,7 +15,7 @@ from chatproxy.http.connections import (
     RESERVED_FILES,
     Connections,
     Network,
-    ceiling,
+    connection_limit,
     files_needed,
 )
 
@@ -141,10 +141,10 @@ def test_a_trusted_proxy_has_no_limit_of_its_own(address: str) -> None:
 
 
 def test_one_client_has_half_at_most() -> None:
-    assert Connections(10).most_per_network == 5
-    assert Connections(10, 9).most_per_network == 5
-    assert Connections(10, 2).most_per_network == 2
-    assert Connections(1).most_per_network == 1
+    assert Connections(10).limit_per_network == 5
+    assert Connections(10, 9).limit_per_network == 5
+    assert Connections(10, 2).limit_per_network == 2
+    assert Connections(1).limit_per_network == 1
 
 
 def test_what_uses_descriptors_up_is_no_matter() -> None:
@@ -170,7 +170,7 @@ def test_what_uses_descriptors_up_is_no_matter() -> None:
     ],
 )
 def test_the_ceiling_leaves_descriptors_for_the_rest(files: int, calls: int, wanted: int | None, expected: int) -> None:
-    assert ceiling(files, calls, wanted) == expected
+    assert connection_limit(files, calls, wanted) == expected
     assert 2 * expected + min(RESERVED_FILES, files // 2) <= files
 
 

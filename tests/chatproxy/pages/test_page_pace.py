@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from asgiref.typing import HTTPScope
 from django.contrib.auth import get_user_model
 from django.http import HttpResponse
 from django.test import Client
@@ -19,15 +20,15 @@ from chatproxy.pages import page_pace as module
 from chatproxy.pages.django_gate import DjangoGate
 from chatproxy.pages.known_device import ADMIN_DEVICE, KEY_DEVICE, DeviceCookie
 from chatproxy.pages.page_pace import (
+    CLIENT_PARALLEL,
+    CLIENT_RATE,
     COOKIE_SECONDS,
     LOGIN_COST,
     LOGIN_PATH,
     MAX_CLIENTS,
     MAX_WAIT_SECONDS,
-    OF_CLIENT,
-    OF_WORKER,
-    PARALLEL_OF_CLIENT,
-    PARALLEL_OF_WORKER,
+    WORKER_PARALLEL,
+    WORKER_RATE,
     PagePace,
     Visitor,
     cookies_of,
@@ -76,7 +77,7 @@ def admitted(pace: PagePace, network: Callable[[int], str], cost: float = 1, *, 
 
 @pytest.mark.parametrize(
     ("network", "rate"),
-    [(lambda _: "192.0.2.1", OF_CLIENT), (lambda number: f"192.0.2.{number}", OF_WORKER)],
+    [(lambda _: "192.0.2.1", CLIENT_RATE), (lambda number: f"192.0.2.{number}", WORKER_RATE)],
     ids=["one network", "many networks"],
 )
 @pytest.mark.parametrize("cost", [1, LOGIN_COST])
@@ -95,7 +96,7 @@ def test_a_burst_passes_at_once_and_the_rest_waits_or_is_refused(
 
 def test_one_network_leaves_room_for_others(pace: PagePace) -> None:
     taken = len(admitted(pace, lambda _: "192.0.2.1"))
-    assert taken < OF_WORKER.burst + MAX_WAIT_SECONDS * OF_WORKER.per_second
+    assert taken < WORKER_RATE.burst + MAX_WAIT_SECONDS * WORKER_RATE.per_second
     assert pace.reserve(Visitor("198.51.100.1"), 1) <= MAX_WAIT_SECONDS
 
 
@@ -104,7 +105,7 @@ def test_a_refusal_takes_no_turn(pace: PagePace, clock: Clock) -> None:
     for _ in range(1000):
         with pytest.raises(TooManyPages):
             pace.reserve(Visitor("192.0.2.1"), 1)
-    clock.now += 1 / OF_CLIENT.per_second
+    clock.now += 1 / CLIENT_RATE.per_second
     pace.reserve(Visitor("192.0.2.1"), 1)
 
 
@@ -119,7 +120,7 @@ def test_no_window_has_more_than_rate_and_burst(steps: list[tuple[int, int, floa
         except TooManyPages:
             continue
         cost += price
-        assert cost <= OF_WORKER.burst + (clock.now - began + MAX_WAIT_SECONDS) * OF_WORKER.per_second + 1e-6
+        assert cost <= WORKER_RATE.burst + (clock.now - began + MAX_WAIT_SECONDS) * WORKER_RATE.per_second + 1e-6
 
 
 def test_the_networks_that_are_counted_are_bounded(pace: PagePace, clock: Clock) -> None:
@@ -167,7 +168,7 @@ async def test_a_login_costs_more(pace: PagePace) -> None:
         before = pace._worker_until
         async with pace.turn(Visitor("192.0.2.7"), method, path):
             pass
-        assert pace._worker_until - max(before, 1000.0) == pytest.approx(cost / OF_WORKER.per_second)
+        assert pace._worker_until - max(before, 1000.0) == pytest.approx(cost / WORKER_RATE.per_second)
 
 
 async def test_static_files_have_none(pace: PagePace) -> None:
@@ -191,10 +192,10 @@ async def test_a_wait_is_waited(pace: PagePace, monkeypatch: pytest.MonkeyPatch)
         slept.append(seconds)
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
-    for _ in range(int(OF_CLIENT.burst) + 1):
+    for _ in range(int(CLIENT_RATE.burst) + 1):
         async with pace.turn(Visitor("192.0.2.1"), "GET", "/admin/"):
             pass
-    assert slept == [pytest.approx(1 / OF_CLIENT.per_second)]
+    assert slept == [pytest.approx(1 / CLIENT_RATE.per_second)]
 
     slept.clear()
     monkeypatch.setattr(module, "REFUSAL_SECONDS", 600.0)
@@ -231,8 +232,9 @@ def has_good_cookie(pace: PagePace, cookie: bytes) -> bool:
     return pace.has_good_cookie(cookies_of(scope_with(cookie)))
 
 
-def scope_with(*cookies: bytes) -> dict[str, Any]:
-    return {"headers": [(b"host", b"localhost"), *((b"cookie", cookie) for cookie in cookies)]}
+def scope_with(*cookies: bytes) -> HTTPScope:
+    headers = [(b"host", b"localhost"), *((b"cookie", cookie) for cookie in cookies)]
+    return cast(HTTPScope, {"headers": headers})
 
 
 @pytest.mark.parametrize("header", [b"%b=a", b"x=1; %b=a", b"x=1;%b=a;y=2", b"%b=a ; x"])
@@ -291,8 +293,8 @@ def test_a_known_device_is_a_client_of_its_own(cookie: DeviceCookie) -> None:
 def test_a_flood_of_strangers_keeps_no_known_device_away(pace: PagePace, cost: float) -> None:
     admitted(pace, lambda number: f"198.51.100.{number % 250}")
     waits = admitted(pace, lambda _: "device 1", cost, is_known=True)
-    assert waits.count(0) == OF_CLIENT.burst // cost
-    assert len(waits) == (OF_CLIENT.burst + MAX_WAIT_SECONDS * OF_CLIENT.per_second) // cost
+    assert waits.count(0) == CLIENT_RATE.burst // cost
+    assert len(waits) == (CLIENT_RATE.burst + MAX_WAIT_SECONDS * CLIENT_RATE.per_second) // cost
     with pytest.raises(TooManyPages):
         pace.reserve(Visitor("203.0.113.1"), 1)  # nor does a device make room for strangers
 
@@ -305,7 +307,7 @@ async def test_a_known_device_passes_a_flood_at_every_address(
     monkeypatch.setattr("chatproxy.pages.django_gate.stranger_pace", None)  # nor is it slowed down by that of the API
     known = device_cookie().decode()
     for path in addresses():
-        clock.now += LOGIN_COST / OF_CLIENT.per_second
+        clock.now += LOGIN_COST / CLIENT_RATE.per_second
         admitted(pace, lambda number: f"192.0.2.{number % 250}")
         request = Asgi(method, path, headers={"cookie": known, "transfer-encoding": ""})
         assert await request.ask(DjangoGate(Page())) == 200, path  # type: ignore[arg-type]  # no Django behind it
@@ -339,7 +341,7 @@ async def settle() -> None:
 @pytest.mark.usefixtures("pace")
 @pytest.mark.parametrize(
     ("client", "most"),
-    [(lambda _: "192.0.2.1", PARALLEL_OF_CLIENT), (lambda number: f"192.0.2.{number}", PARALLEL_OF_WORKER)],
+    [(lambda _: "192.0.2.1", CLIENT_PARALLEL), (lambda number: f"192.0.2.{number}", WORKER_PARALLEL)],
     ids=["one client", "many clients"],
 )
 async def test_few_run_at_the_same_time(client: Callable[[int], str], most: int) -> None:
@@ -362,13 +364,13 @@ async def test_whoever_waits_too_long_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(module, "MAX_WAIT_SECONDS", 0.05)
     page = Page(is_slow=True)
     gate: Any = DjangoGate(page)  # type: ignore[arg-type]  # no Django behind it
-    requests = [Asgi("GET", "/admin/", headers={"transfer-encoding": ""}) for _ in range(PARALLEL_OF_CLIENT + 3)]
+    requests = [Asgi("GET", "/admin/", headers={"transfer-encoding": ""}) for _ in range(CLIENT_PARALLEL + 3)]
     asked = [asyncio.create_task(request.ask(gate)) for request in requests]
-    statuses = {await one for one in asked[PARALLEL_OF_CLIENT:]}
+    statuses = {await one for one in asked[CLIENT_PARALLEL:]}
     assert statuses == {429}
     assert requests[-1].headers["retry-after"] == "1"
     page.may_end.set()
-    assert [await one for one in asked[:PARALLEL_OF_CLIENT]] == [200] * PARALLEL_OF_CLIENT
+    assert [await one for one in asked[:CLIENT_PARALLEL]] == [200] * CLIENT_PARALLEL
     assert await Asgi("GET", "/admin/", headers={"transfer-encoding": ""}).ask(gate) == 200  # each place is free again
 
 
@@ -382,7 +384,7 @@ async def test_a_client_that_reads_slowly_keeps_nobody_away() -> None:
         starts.append(message["status"])
         await asyncio.Event().wait()
 
-    requests = [Asgi("GET", "/admin/", headers={"transfer-encoding": ""}) for _ in range(PARALLEL_OF_WORKER + 4)]
+    requests = [Asgi("GET", "/admin/", headers={"transfer-encoding": ""}) for _ in range(WORKER_PARALLEL + 4)]
     asked = [asyncio.create_task(gate(request.scope, request._receive, take_nothing)) for request in requests]
     await settle()
     assert starts == [200] * len(requests)

@@ -19,7 +19,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from chatproxy.pages.response_headers import POLICY
+from chatproxy.pages.response_headers import CONTENT_SECURITY_POLICY
 from proxyapi import sealing
 from proxyapi.models import AccessKey
 from tests.support.ledger import ledgers
@@ -335,7 +335,7 @@ def test_no_page_has_a_script_inside_and_each_has_the_policy(admin: Client) -> N
         assert page.status_code == 200
         assert [script for script in re.findall(r"<script[^>]*>", text) if "src=" not in script] == []
         assert re.findall(r"\son(?:click|load|change|submit|error)=", text) == []
-        assert page["Content-Security-Policy"] == POLICY
+        assert page["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
 
 
 # Over the socket

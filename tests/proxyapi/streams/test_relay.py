@@ -94,7 +94,7 @@ def test_every_event_goes_out_once_and_in_order(
 
     assert one.caller.got == b"".join(CHUNK % (number, b"") for number in range(len(usual))) + DONE
     assert one.row.read == sent
-    assert one.row.response_bytes == len(one.caller.got)
+    assert one.row.facts.response_bytes == len(one.caller.got)
     assert b"[DONE]" not in one.caller.before_row
 
 
@@ -103,7 +103,7 @@ def test_every_byte_goes_out_once_and_in_order(body: bytes, places: list[int], m
     one = asyncio.run(pass_on(split(body, places), moods, None))
 
     assert one.caller.got == one.row.read == body
-    assert one.row.response_bytes == len(body)
+    assert one.row.facts.response_bytes == len(body)
 
 
 async def test_an_event_leaves_at_the_moment_it_arrives() -> None:

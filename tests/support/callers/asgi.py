@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.support.servers.gateway import PATIENCE
 
-Application = Callable[[Mapping[str, Any], Any, Any], Awaitable[None]]
+Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class Asgi:
@@ -41,7 +41,7 @@ class Asgi:
         self.answer = b""
         path, _, query = path.partition("?")
         given = {"host": "localhost", "transfer-encoding": "chunked", **(headers or {})}
-        self.scope = {
+        self.scope: Any = {
             "type": "http",
             "method": method,
             "path": path,

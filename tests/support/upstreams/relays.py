@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
+from proxyapi.call.facts import CallFacts
 from proxyapi.exceptions import ProxyError
 from proxyapi.streams.relay import (
     RESPONSES,
@@ -31,25 +32,22 @@ class FakeCall:
     def __init__(self) -> None:
         self.answer = AnswerReader()
         self.request = SimpleNamespace(request_id="req_1")
-        self.response_bytes = 0
-        self.read = b""
+        self.facts = CallFacts(self.request, "none")  # type: ignore[arg-type]  # as much of one as is used
+        self.events = b""
         self.ended = False
         self.error: type[ProxyError] | None = None
+
+    @property
+    def read(self) -> bytes:
+        """What of the answer the call has seen."""
+        return self.events + self.facts.response_body
 
     def expect_stream(self) -> None:
         self.answer.text = StreamedText(0)
 
-    def count_sent(self, size: int) -> None:
-        self.response_bytes += size
-
     def read_events(self, events: bytes) -> None:
-        self.read += events
+        self.events += events
         self.answer.read_events(events)
-
-    def keep_start(self, chunk: bytes) -> None:
-        self.read += chunk
-
-    def upstream_ended(self) -> None: ...
 
     def fail(self, error: ProxyError, **_more: Any) -> None:
         self.error, self.ended = type(error), True  # itself, it would hold all that was on its way

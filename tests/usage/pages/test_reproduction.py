@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from usage.models import Request, RequestBody
-from usage.page_data import call_page
+from usage.page_data import reproduction
 
 BASE = "http://127.0.0.1:3002"
 # Prints what curl is given, each argument behind a NUL; nothing else can be found.
@@ -97,8 +97,8 @@ def test_a_form_is_inert(found: list[tuple[str, str, bool]]) -> None:
     ]
     made = call("\n".join(lines))
 
-    check_curl(call_page.as_curl(made, BASE))
-    check_python(call_page.as_python(made, BASE))
+    check_curl(reproduction.as_curl(made, BASE))
+    check_python(reproduction.as_python(made, BASE))
 
 
 @given(
@@ -106,8 +106,8 @@ def test_a_form_is_inert(found: list[tuple[str, str, bool]]) -> None:
 )
 def test_a_body_of_json_is_inert(body: Any) -> None:
     made = call(json.dumps({"model": "gpt-4o", "input": body}))
-    given = check_curl(call_page.as_curl(made, BASE))
-    program = check_python(call_page.as_python(made, BASE))
+    given = check_curl(reproduction.as_curl(made, BASE))
+    program = check_python(reproduction.as_python(made, BASE))
     request = program.body[2]
 
     sent = json.loads(given["-d"][0])
@@ -122,8 +122,8 @@ def test_a_body_of_json_is_inert(body: Any) -> None:
 def test_an_address_and_a_cut_body_are_inert(route: str, response_id: str, body: str, method: str) -> None:
     made = call(f"{{{body}", route=f"/{route}{{id}}", response_id=response_id, method=method)
 
-    check_curl(call_page.as_curl(made, BASE))
-    check_python(call_page.as_python(made, BASE))
+    check_curl(reproduction.as_curl(made, BASE))
+    check_python(reproduction.as_python(made, BASE))
 
 
 @pytest.mark.parametrize(
@@ -142,19 +142,19 @@ def test_an_address_and_a_cut_body_are_inert(route: str, response_id: str, body:
 )  # fmt: skip
 def test_a_file_is_to_be_supplied_by_its_last_name(file_name: str, supplied: str) -> None:
     made = call(f"model: whisper-1\nfile: <{file_name}, audio/mpeg, 1,234 bytes>")
-    given = check_curl(call_page.as_curl(made, BASE))
+    given = check_curl(reproduction.as_curl(made, BASE))
 
     assert given["-F"] == [f"file=@{supplied}"]
     assert given["--form-string"] == ["model=whisper-1"]
-    assert f"supply {supplied} yourself" in call_page.as_curl(made, BASE)
-    assert f"# supply {supplied} yourself" in call_page.as_python(made, BASE)
+    assert f"supply {supplied} yourself" in reproduction.as_curl(made, BASE)
+    assert f"# supply {supplied} yourself" in reproduction.as_python(made, BASE)
 
 
 def test_a_field_keeps_its_text() -> None:
     made = call("prompt: @/etc/passwd\nlanguage: </etc/shadow\ntitle: a # b;type=text/html")
-    given = check_curl(call_page.as_curl(made, BASE))
+    given = check_curl(reproduction.as_curl(made, BASE))
 
     assert given["--form-string"] == ["prompt=@/etc/passwd", "language=</etc/shadow", "title=a # b;type=text/html"]
     assert "-F" not in given
-    assert "'a # b;type=text/html'" in call_page.as_python(made, BASE)
-    assert "open(" not in call_page.as_python(made, BASE)
+    assert "'a # b;type=text/html'" in reproduction.as_python(made, BASE)
+    assert "open(" not in reproduction.as_python(made, BASE)

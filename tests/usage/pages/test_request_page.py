@@ -30,7 +30,7 @@ from tests.support.ledger.pages import (
 from tests.support.servers.gateway import SECURITY_KEY, Gateway
 from usage.kept_bodies.redaction import REDACTED
 from usage.models import Request
-from usage.page_data import call_page
+from usage.page_data import call_page, reproduction
 from usage.shipping.response_usage import COUNTED_BEFORE
 
 pytestmark = pytest.mark.django_db
@@ -192,8 +192,8 @@ def test_curl_and_python_have_the_call_and_no_secret() -> None:
         "n": None, "b": True,
     }  # fmt: skip
     call = load(make_call(request_body=json.dumps(body)))
-    words = shlex.split(call_page.as_curl(call, BASE).replace("\\\n", ""))
-    program = ast.parse(call_page.as_python(call, BASE))
+    words = shlex.split(reproduction.as_curl(call, BASE).replace("\\\n", ""))
+    program = ast.parse(reproduction.as_python(call, BASE))
 
     del body["security_key"], body["openai_api_key"]
     assert words[:4] == ["curl", "-X", "POST", f"{BASE}/openai"]
@@ -205,7 +205,7 @@ def test_curl_and_python_have_the_call_and_no_secret() -> None:
     given = {keyword.arg: keyword.value for keyword in request.keywords}
     assert ast.literal_eval(given["json"]) == body
     assert "os.environ['SECURITY_KEY']" in ast.unparse(given["headers"])
-    for text in (call_page.as_curl(call, BASE), call_page.as_python(call, BASE)):
+    for text in (reproduction.as_curl(call, BASE), reproduction.as_python(call, BASE)):
         assert text.isascii()
         assert REDACTED not in text
 
@@ -226,17 +226,17 @@ def test_curl_and_python_have_the_call_and_no_secret() -> None:
 )  # fmt: skip
 def test_curl_fits_the_call(columns: dict[str, Any], wanted: list[str]) -> None:
     call = load(make_call(**columns))
-    curl = call_page.as_curl(call, BASE)
+    curl = reproduction.as_curl(call, BASE)
 
     assert all(words in curl for words in wanted), curl
     assert "redacted" not in curl
-    ast.parse(call_page.as_python(call, BASE))
+    ast.parse(reproduction.as_python(call, BASE))
 
 
 def test_the_curl_runs(gateway: Gateway) -> None:
     """As a shell runs it, against the server that took the call."""
     body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "it's me"}]}
-    curl = call_page.as_curl(load(make_call(request_body=json.dumps(body))), gateway.url)
+    curl = reproduction.as_curl(load(make_call(request_body=json.dumps(body))), gateway.url)
     environment = {"SECURITY_KEY": SECURITY_KEY, "PATH": "/usr/bin:/bin"}
     done = subprocess.run(["/bin/sh", "-c", curl], env=environment, capture_output=True, check=True)
 

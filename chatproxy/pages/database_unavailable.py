@@ -1,6 +1,7 @@
-"""Owns what a page says while the database does not answer: 503 and a few words, which need none.
+"""The page that is shown while the database does not answer: 503 and a few words, which need no query.
 
-One that says nothing at all is away too: a page waits for it no longer than `usage.database.query_deadline` has.
+A database that hangs is treated like one that refuses: a page waits no longer than `usage.database.query_deadline`
+allows.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ logger = logging.getLogger(__name__)
 RETRY_SECONDS = 10
 
 
-class DatabaseAway:
-    """Middleware. Another database error is a fault of ours, and stays one."""
+class DatabaseUnavailable:
+    """Middleware. Handles failed and hung connections only: any other database error is a fault of the server's."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
@@ -31,12 +32,14 @@ class DatabaseAway:
             return self._get_response(request)
 
     def process_exception(self, _request: HttpRequest, error: Exception) -> HttpResponse | None:
-        return say_so(error) if isinstance(error, OperationalError | InterfaceError) else None
+        return unavailable_page(error) if isinstance(error, OperationalError | InterfaceError) else None
 
 
-def say_so(error: Exception) -> HttpResponse:
+def unavailable_page(error: Exception) -> HttpResponse:
+    """Logs the kind of the error, and returns the page with status 503."""
+    """Logs the kind of the error, and returns the page with status 503."""
     logger.warning("a page needs the database, which does not answer: %s", type(error).__name__)
-    answer = HttpResponse(render_to_string("database_away.html"), status=503)
+    answer = HttpResponse(render_to_string("database_unavailable.html"), status=503)
     answer["Retry-After"] = str(RETRY_SECONDS)
     answer["Cache-Control"] = "no-store"
     return answer

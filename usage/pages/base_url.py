@@ -1,4 +1,4 @@
-"""Owns the gateway's own address, as its pages tell it: in links, and in commands that people copy."""
+"""The gateway's own address, as its pages show it: in links, and in commands that people copy."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ def own_path(path: str) -> str:
     return get_script_prefix() + path
 
 
-# What unfold asks for by these names (its settings SITE_URL and SITE_FAVICONS).
+# unfold calls these two: they are named in its settings SITE_URL and SITE_FAVICONS.
 
 
 def home(_request: HttpRequest) -> str:
+    """Returns the path of the front page."""
     return own_path("")
 
 
 def icon(_request: HttpRequest) -> str:
+    """Returns the path of the icon that browsers show in a tab."""
     return static("usage/icon.svg")

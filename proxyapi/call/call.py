@@ -1,0 +1,166 @@
+"""One call, from its admission to its row in the ledger.
+
+Its parts: the `facts`, what is read of upstream's `answer`, and what the call holds (`request.held`); `record` makes
+its rows. Invariants: `begin` comes before upstream hears of the call, and `end` writes exactly once, whoever calls it
+first.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from django.conf import settings
+
+from proxyapi.bodies import large_bodies
+from proxyapi.call.call_request import CallRequest
+from proxyapi.call.facts import CallFacts
+from proxyapi.call.record import Row, begin_row, body_columns, end_row, limited_tokens, usage_of
+from proxyapi.exceptions import ProxyError, StorageFull
+from proxyapi.limits import limit_headers
+from proxyapi.object_owners.new_objects import NewObjects
+from proxyapi.upstream.client import UpstreamAnswer
+from proxyapi.upstream.locations import location_down
+from usage.answers.reader import READ_MEMBERS, READ_MEMBERS_AND_IDS, AnswerReader, parse_body
+from usage.answers.streamed_text import StreamedText
+from usage.journal import writer
+from usage.kept_bodies.redaction import redact_answer, redact_exact
+from usage.ledger import ledger
+from usage.models import Outcome
+
+# Of each body the event loop redacts so many bytes; it takes a few milliseconds, whatever is in them.
+MAX_REDACTED_AT_ONCE_BYTES = 64 * 1024
+
+
+class Call:
+    """One call of the API. A call without a valid key has facts, but no row."""
+
+    def __init__(self, request: CallRequest) -> None:
+        self.request = request
+        self.facts = CallFacts.of(request)
+        self.answer = AnswerReader()
+        self.new_objects = NewObjects()
+        self.has_ended = False
+        self._begun: Row | None = None  # the row that `begin` has written
+        self._bodies: dict[str, str] | None = None  # what is kept of them, if it was made beside the event loop
+
+    def begin(self) -> None:
+        """Writes the call into the journal. From here on it has a row, whatever happens.
+
+        Raises:
+            StorageFull: there is no room for the row, so upstream must not hear of the call.
+        """
+        self.facts.sent_upstream_at = time.perf_counter()
+        self._begun = begin_row(self.facts)
+        try:
+            ledger.begin(self.request.request_id, self._begun)
+        except writer.StorageFull:
+            raise StorageFull from None
+
+    def read_head(self, answer: UpstreamAnswer) -> None:
+        """Reads the head of upstream's answer."""
+        if answer.status >= 300:
+            self.answer.created = None
+        elif (created := self.answer.created) is not None and created.is_in_location:
+            created.read_location(answer.passed_headers().get("location", ""))
+            self._claim_stored_object()
+        self.facts.upstream_request_id = answer.request_id
+        self.facts.response_type = answer.content_type
+
+    def expect_stream(self) -> None:
+        """Prepares for an answer that is a stream of events: its text is put together while they pass."""
+        self.facts.stream = True
+        limit = settings.LOG_BODY_BYTES if self.facts.log_bodies != "none" else 0
+        self.answer.text = StreamedText(limit, self.facts.secrets)
+
+    async def read_answer(self, body: bytes) -> None:
+        """Reads an answer that is here as a whole. It is read to the end even if the caller leaves meanwhile."""
+        self.facts.keep_body(body)
+        wanted = READ_MEMBERS if self.answer.created is None else READ_MEMBERS_AND_IDS
+        await large_bodies.run_to_the_end(len(body), parse_body, body, wanted, then=self._read_parsed)
+
+    def _read_parsed(self, answer: dict[str, Any]) -> None:
+        self.answer.read_whole(answer)
+        self._claim_stored_object()
+
+    def read_plain(self, body: bytes) -> None:
+        """Reads a JSON answer that upstream has labelled as a stream of events."""
+        self.answer.text = None
+        self.facts.keep_body(body)
+        self._read_parsed(parse_body(body))
+
+    def read_events(self, events: bytes) -> None:
+        """Reads events of the answer, before they leave."""
+        self.answer.read_events(events)
+        self._claim_stored_object()
+
+    def _claim_stored_object(self) -> None:
+        """Records which key has made the objects in the answer, before their ids reach the caller."""
+        created = self.answer.created
+        if created is not None and created.new:
+            self.new_objects.record(created, self.facts.key_name)
+
+    def fail(self, error: ProxyError, *, status: int | None) -> None:
+        """Ends the call with an error of the gateway's; `status` is the one that the caller saw."""
+        self.answer.error = {"type": error.type, "code": error.code, "message": error.words}
+        self.end(error.outcome, status)
+
+    def end(self, outcome: Outcome, status: int | None) -> None:
+        """Writes the row of a call with a valid key, and settles what it holds. Only the first call of this counts."""
+        facts = self.facts
+        if self.has_ended or not facts.key_name:
+            return
+        self.has_ended = True
+        counts, source = usage_of(facts, self.answer)
+        row = end_row(facts, self.answer, self._begun, outcome, facts.early_status or status, (counts, source))
+        row |= self.new_objects.columns(self.answer.created)
+        if facts.log_bodies == "all" or (facts.log_bodies == "errors" and outcome != Outcome.SUCCESS):
+            row |= self._bodies or self._body_columns(min(settings.LOG_BODY_BYTES, MAX_REDACTED_AT_ONCE_BYTES))
+        ledger.end(self.request.request_id, row)
+        self.request.held.settle(row, limited_tokens(facts, counts))
+
+    async def keep_bodies(self) -> None:
+        """Makes what is kept of large bodies in a thread, shortly before the call ends."""
+        limit = settings.LOG_BODY_BYTES
+        if limit > MAX_REDACTED_AT_ONCE_BYTES and self.facts.log_bodies != "none":
+            size = max(len(self.request.decoded_body), self.facts.response_size, limit)
+            await large_bodies.run_to_the_end(size, self._body_columns, limit, then=self._take_bodies)
+
+    def _body_columns(self, limit: int) -> dict[str, str]:
+        return body_columns(self.facts, self.answer, limit)
+
+    def _take_bodies(self, bodies: dict[str, str]) -> None:
+        self._bodies = bodies
+
+    async def wait_until_recorded(self) -> None:
+        """Waits, once the call has ended, until its last byte may leave: its row is durable and its limits counted."""
+        await ledger.durable()
+        await self.request.held.settled()
+
+    def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
+        """Returns upstream's headers for the caller, without secrets. Of two rate limits the tighter one is told."""
+        facts, passed = self.facts, answer.passed_headers()
+        if "location" in passed:
+            location = location_down(
+                passed.pop("location"),
+                base_url=settings.OPENAI_BASE_URL,
+                root_path=self.request.root_path,
+                method=self.request.method or "",
+                status=answer.status,
+            )
+            passed |= {} if location is None else {"location": location}
+        if answer.status >= 300 or _is_in(facts.secrets, "\n".join(passed.values())):
+            passed = {name: redact_exact(value, facts.secrets) for name, value in passed.items()}
+        ticket = self.request.held.ticket
+        return passed if ticket is None else limit_headers.tightened(passed, ticket.standings)
+
+    def redacted(self, body: bytes) -> bytes:
+        """Returns an error of upstream's without secrets: upstream may quote the key that it was called with."""
+        return redact_answer(body, self.facts.secrets)
+
+
+def _is_in(secrets: tuple[str, ...], text: str) -> bool:
+    for secret in secrets:  # noqa: SIM110  (half the time of `any`, for every call)
+        if secret in text:
+            return True
+    return False

@@ -1,0 +1,167 @@
+"""Writes a call as a command for a shell and as a Python program, for somebody who wants to make it again.
+
+The text that the caller sent is made harmless: whoever copies the command runs one program, and sends no file of their
+own. The key is not in it; it comes from the environment.
+"""
+
+from __future__ import annotations
+
+import json
+import pprint
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from usage.kept_bodies.redaction import REDACTED, is_secret_name
+from usage.models import Request
+from usage.page_data.untrusted_text import escape_invisible
+
+KEY_VARIABLE = "SECURITY_KEY"  # the environment variable that holds the key
+MAX_BROKEN_CHARACTERS = 20_000  # a longer body is written on one line: breaking it into lines would take seconds
+PARTLY_KEPT = "only a part of the body was kept"
+# A line of a form's body as it is kept: `name: value`, or `name: <file name, content type, size>`.
+FORM_LINE = re.compile(r"([\w\[\].-]{1,100}): (?:<(.{0,300}), [\w.+/-]+, [\d,]+ bytes>)?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class FormField:
+    """A field of a form. With a `file_name` it is a file, which whoever repeats the call has to supply by that name."""
+
+    name: str
+    value: str = ""
+    file_name: str | None = None
+
+
+def as_curl(call: Request, base_url: str) -> str:
+    """Returns the call as a command for a shell, made from the body as it was kept; `$SECURITY_KEY` is the key.
+
+    A value is quoted for the shell. A field of a form is sent by `--form-string`, because `-F` would read a file of the
+    reader's for `@/etc/passwd` or `</etc/passwd`. Files have to be supplied; the last line names them, behind `:`, the
+    command that does nothing. A comment would not do: some shells take `#` for an argument, and curl would send the key
+    to a host of that name.
+    """
+    note = ""
+    lines = [f"curl {shlex.quote(base_url + _path(call))}", f'  -H "Authorization: Bearer ${KEY_VARIABLE}"']
+    if call.method != "GET":
+        lines[0] = f"curl -X {shlex.quote(call.method)} {shlex.quote(base_url + _path(call))}"
+        fields = _form_fields(call)
+        body = _json_body(call)
+        if fields is not None:
+            lines += [_curl_field(field) for field in fields]
+            if files := _file_list(fields):
+                note = f"supply {files} yourself"
+        elif body is not None:
+            text = json.dumps(body)  # all but ASCII is escaped, so nothing in it acts on a terminal
+            lines += ["  -H 'Content-Type: application/json'", f"  -d {shlex.quote(text)}"]
+        elif kept_request_body(call):
+            lines += ["  -H 'Content-Type: application/json'", "  -d @body.json"]
+            note = PARTLY_KEPT
+    return " \\\n".join(lines) + (f"\n: {shlex.quote(note)}" if note else "")
+
+
+def _curl_field(field: FormField) -> str:
+    if field.file_name is None:
+        return f"  --form-string {shlex.quote(f'{field.name}={field.value}')}"
+    return f"  -F {shlex.quote(f'{field.name}=@{field.file_name}')}"
+
+
+def as_python(call: Request, base_url: str) -> str:
+    """Returns the call as a Python program. The caller's texts are in literals; the key is in the environment."""
+    fields = _form_fields(call)
+    body = _json_body(call)
+    arguments: list[tuple[str, str]] = []  # each with its comment
+    if fields is not None:
+        files = [f"{field.name!a}: open({field.file_name!a}, 'rb')" for field in fields if field.file_name is not None]
+        plain = {field.name: field.value for field in fields if field.file_name is None}
+        comment = f"supply {_file_list(fields)} yourself" if files else ""
+        arguments += [(f"files={{{', '.join(files)}}}", comment), (f"data={plain!a}", "")]
+    elif body is not None:
+        arguments += [(f"json={_as_literal(body)}", "")]
+    elif kept_request_body(call):
+        arguments += [('content=open("body.json", "rb")', PARTLY_KEPT)]
+    arguments[:0] = [(f'headers={{"Authorization": f"Bearer {{os.environ[{KEY_VARIABLE!r}]}}"}}', "")]
+    arguments += [("timeout=900", "")]
+    listed = "".join(f"    {text},{f'  # {comment}' if comment else ''}\n" for text, comment in arguments)
+    method, url = ascii(call.method), ascii(base_url + _path(call))
+    call_it = f"answer = httpx.request(\n    {method},\n    {url},\n{listed})"
+    return f"import os\n\nimport httpx\n\n{call_it}\nprint(answer.text)"
+
+
+def _as_literal(body: object) -> str:
+    """Returns a JSON value as a Python literal in ASCII, broken into lines."""
+    whole = ascii(body)
+    if len(whole) > MAX_BROKEN_CHARACTERS:
+        return whole
+    text = pprint.pformat(body, width=100, sort_dicts=False)
+    return text.replace("\n", "\n    ") if text.isascii() else whole
+
+
+def _path(call: Request) -> str:
+    """Returns the path of the call; the row keeps its route only, so the id of a response is put in again."""
+    return quote(call.route.replace("{id}", re.sub(r"[^\w-]", "", call.response_id) or "RESPONSE_ID"))
+
+
+def kept_request_body(call: Request) -> str:
+    """Returns the request's body as the ledger keeps it; empty if it keeps none."""
+    kept = getattr(call, "body", None)
+    return kept.request_body if kept else ""
+
+
+def _json_body(call: Request) -> object:
+    """Returns the request's body as a JSON value without its secrets; None if it is no JSON, or was not kept whole."""
+    try:
+        body = json.loads(kept_request_body(call))
+    except (ValueError, RecursionError):
+        return None
+    return _without_secrets(body)
+
+
+def _without_secrets(value: object) -> object:
+    """Returns a JSON value without its members that are secret or have been redacted."""
+    if isinstance(value, dict):
+        return {
+            name: _without_secrets(item)
+            for name, item in value.items()
+            if not (is_secret_name(name) or item == REDACTED)
+        }
+    if isinstance(value, list):
+        return [_without_secrets(item) for item in value]
+    return value
+
+
+def _form_fields(call: Request) -> list[FormField] | None:
+    """Returns the fields of a form without its secrets; None if the body is no form."""
+    text = kept_request_body(call)
+    if text.startswith(("{", "[")) or not text:
+        return None
+    fields = []
+    for line in text.split("\n"):
+        match = FORM_LINE.match(line)
+        if match is None:
+            return None
+        name, file_name = match[1], match[2]
+        if is_secret_name(name):
+            continue
+        if file_name is None:
+            fields.append(FormField(name, value=escape_invisible(line[match.end() :], 2000)))
+        else:
+            fields.append(FormField(name, file_name=_placeholder(file_name)))
+    return fields
+
+
+def _placeholder(file_name: str) -> str:
+    """Returns a path in the reader's directory for a file that a caller named.
+
+    Only the last part of the name is kept, in plain characters and never as a hidden file: `./passwd` for
+    `/etc/passwd`, `./env` for `.env`.
+    """
+    last = re.split(r"[/\\]", file_name)[-1]
+    plain = re.sub(r"[^A-Za-z0-9 ._'+-]", "_", last)[:100].lstrip(". -").rstrip()
+    return f"./{plain or 'file'}"
+
+
+def _file_list(fields: Sequence[FormField]) -> str:
+    """Returns the names of the files that the reader has to supply, with commas between."""
+    return ", ".join(field.file_name for field in fields if field.file_name is not None)
