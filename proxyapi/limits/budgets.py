@@ -8,11 +8,9 @@ ledger.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_UP, Decimal
-from typing import Any
 
 from proxyapi.bodies import large_bodies
 from proxyapi.bodies.json_body import JSONBody
@@ -21,6 +19,7 @@ from proxyapi.keys.keyring import Budgets, Caller
 from proxyapi.limits.cost_ceiling import CostCeiling, Form, ceiling_of
 from proxyapi.routes import Route
 from usage.answers.reader import UNFINISHED_STATUSES
+from usage.call_record import CallRecord
 from usage.ledger import ledger
 from usage.money.prices import highest_cost, price_call
 from usage.money.reservations import Away, Standing, Wanted, reservations
@@ -37,7 +36,7 @@ class Reservation:
 
     request_id: str
 
-    def settle(self, row: Mapping[str, Any]) -> None:
+    def settle(self, row: CallRecord) -> None:
         """The call has ended with this row. A response that goes on in the background goes on holding."""
         if row["response_status"] in UNFINISHED_STATUSES and row["pollable"]:
             return
