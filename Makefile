@@ -9,7 +9,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos clients screens bench bench-peers bench-short bench-hostility \
+.PHONY: help run check quick test chaos clients screens bench bench-peers bench-short bench-hostility \
 	fuzz profile demo dev lint format requirements clean
 
 help:  ## this list
@@ -18,6 +18,13 @@ help:  ## this list
 
 run: $(VENV)/base.stamp  ## start the server on port 3002
 	@$(BIN)/python manage.py serve
+
+check: $(VENV)/dev.stamp  ## lint, types, and the tests that start nothing: in less than a minute
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint quick
+
+quick: $(VENV)/dev.stamp  ## run the tests that need no server or database, with few examples each
+	@$(BIN)/python -m pytest --quiet --numprocesses auto --dist worksteal -m "not needs_server" \
+		--hypothesis-profile quick $(ARGS)
 
 test: $(VENV)/dev.stamp  ## run all tests, on all cores; make test ARGS="-k name"
 	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)

@@ -10,6 +10,7 @@ from django.core.management import execute_from_command_line
 
 
 def main() -> None:
+    """Runs a command; a bad setting ends it with one line."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatproxy.settings")
     try:
         settings.INSTALLED_APPS  # noqa: B018  (reading one setting loads, and so checks, them all)

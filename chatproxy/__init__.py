@@ -1,12 +1,41 @@
-"""The Django project: settings, the server's processes, and what stands in front of Django's own pages.
+"""The Django project: the settings, the server's processes, and the code in front of calls and of Django's pages.
 
-`environment` is where a setting is read: its name, default, type and meaning (`env_file`: `.env`; `service_urls`,
-`secret_strength`: checks). `root_path` is the path under which clients reach the gateway. `settings` are Django's, from
-it. `manage.py serve` (`management`) prepares with `start` and `postgres`, and then becomes gunicorn (`processes`).
-`asgi` sets Django up, `entry` is the entry of a request: `http` has read it, `pages` guards what goes to Django,
-everything else is a call of `proxyapi`.
+How a server starts, runs and stops:
 
-Imports run down only: the modules of this level (but `asgi`, `entry`, `settings` and `urls`) ← http, postgres ← start,
-processes; pages ← `entry` ← `asgi`. `processes.gunicorn_conf` and all that it imports run in gunicorn's
-master, without Django.
+    manage.py serve                   management.commands.serve
+      │  reads the settings           environment (names, defaults), setting_parsers, env_file; settings (Django's)
+      │  checks port and upstream     start.startup
+      │  starts PostgreSQL            postgres.bundled, when DATABASE_URL is unset
+      │  migrates                     start.startup, while it holds a lock in the database
+      │  checks, makes secrets        start.secret_canary, start.first_start; then the first admin
+      │  prints the banner
+      ▼  exec: the same process, without Django
+    gunicorn's master                 processes.gunicorn_conf; what each signal does: processes.signals
+      │  postgres.watch               starts the bundled PostgreSQL again when it was killed
+      ├─ workers (WEB_CONCURRENCY)    processes.worker: uvicorn, one event loop each
+      │    │  sets Django up          asgi
+      │    │  starts the parts        processes.lifespan: the ledger, the keys in memory, limits, tasks
+      │    ▼  for each request
+      │    http                       reads it at the socket, within bounds (http.protocol)
+      │    entry                      checks the head, takes off the root path (root_path), and chooses:
+      │      ├─ pages, then Django    the admin, "My usage" and static files (urls)
+      │      └─ proxyapi              everything else is a call
+      ▼
+    SIGTERM, Ctrl-C                   processes.signals: the master lets the workers drain; a second one cancels calls
+      │  the worker drains            processes.worker: no new connection or call, calls in flight are finished
+      │  the parts end                processes.lifespan, in reverse order; a step that fails stops no other
+      ▼                               (processes.shutdown)
+    PostgreSQL stops                  processes.gunicorn_conf, when the master ends, however it ends
+
+A worker that dies is replaced by the master. A worker whose master has died drains and exits.
+
+The folders, and what a module of each may import (`tests/test_architecture.py` holds it; from the ground up):
+
+    this level          no folder, but for the last line; `logs`, the form of the log, and `models` are here, too
+    http, postgres      this level; not each other
+    settings            this level, postgres
+    start, processes, pages    what is above this line; not each other
+    entry, asgi, urls, management    everything
+
+Everything may import `proxyapi` and `usage`, which import nothing of this package.
 """

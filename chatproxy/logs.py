@@ -1,8 +1,8 @@
-"""Owns the log's form: one JSON object a line, whatever is in it.
+"""The form of the log: one JSON object in each line.
 
-Invariants: no line has a secret, a body or a query string in it. Words of others are therefore shortened to what says
-what happened: of a path, the segments that cannot be a secret; of an exception, its first line without quoted texts.
-What is left goes through redaction. A line break in a value is `\\n` in the line, so nobody can write lines of his own.
+Invariant: no line contains a secret, a body or a query string. So texts that are not the gateway's own are shortened: a
+path to the segments that cannot be a secret, an exception to its first line without quoted texts. The result is
+redacted as well. A line break in a value is written as `\\n`, so nobody can forge a line.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import traceback
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -24,11 +23,11 @@ from chatproxy import environment
 from usage.kept_bodies.redaction import redact
 
 ELIDED = "…"
-MAX_WORDS = 300  # characters of an exception's words
-MAX_MESSAGE = 2000
-# A word of a route, a number, or a request id: what a path of the server's own consists of.
+MAX_EXCEPTION_LENGTH = 300  # characters of an exception's message
+MAX_MESSAGE_LENGTH = 2000  # characters
+# The segments of the server's own paths: a word of a route, a number, or a request id.
 _PLAIN_SEGMENT = re.compile(r"[a-z_-]{0,20}|[0-9]{1,12}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-# Names that Python and PostgreSQL put into quotes are kept; any other quoted text may be somebody's.
+# Names that Python and PostgreSQL put into quotes are kept; any other quoted text may be a caller's.
 _QUOTED = re.compile(
     r"""("[A-Za-z_][\w.]{0,40}"|(?<!\w)'[A-Za-z_][\w.]{0,40}')(?!\w)"""
     r"""|"(?:[^\n]*"|[^\n]*)|(?<!\w)'(?:[^\n]*'|[^\n]*)"""
@@ -54,12 +53,14 @@ def config(loggers: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
 
 
 class JsonFormatter(logging.Formatter):
+    """Formats each record as one JSON object, redacted."""
+
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": without_secrets(message_of(record))[:MAX_MESSAGE],
+            "message": without_secrets(message_of(record))[:MAX_MESSAGE_LENGTH],
         }
         if request_id := getattr(record, "request_id", ""):
             line["request_id"] = request_id
@@ -69,21 +70,21 @@ class JsonFormatter(logging.Formatter):
 
 
 class CutConnections(logging.Filter):
-    """Drops uvicorn's complaint about a response without an end: so a broken stream is cut (relay.py)."""
+    """Drops uvicorn's complaint about a response without an end: the gateway cuts a broken stream on purpose."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return "without completing response" not in record.getMessage()
 
 
 def log_everything() -> None:
-    """Sends to the log what Python would print by itself: warnings, and exceptions that nobody caught."""
+    """Makes Python log what it would print: warnings, and exceptions that nobody caught."""
     logger = logging.getLogger(__name__)
     logging.captureWarnings(True)
 
     def in_thread(uncaught: threading.ExceptHookArgs) -> None:
         logger.error("a thread failed", exc_info=uncaught.exc_value)
 
-    def in_finalizer(uncaught: Any) -> None:
+    def in_finalizer(uncaught: sys.UnraisableHookArgs) -> None:
         logger.error("an exception could not be raised", exc_info=uncaught.exc_value)
 
     threading.excepthook = in_thread
@@ -91,20 +92,21 @@ def log_everything() -> None:
 
 
 def without_secrets(text: str) -> str:
-    """The text without the server's own secrets, and without anything that looks like one."""
+    """Returns the text without the server's own secrets, and without texts that look like a secret."""
     return redact(text, _own_secrets())
 
 
 @lru_cache(maxsize=1)
 def _own_secrets() -> tuple[str, ...]:
+    """Returns the secrets among the settings, read once in each process."""
     try:
         return environment.own_secrets(environment.load())
-    except ImproperlyConfigured:  # a file was changed for the worse; the start says so
+    except ImproperlyConfigured:  # a file was made unreadable since the start, and the next start will say so
         return ()
 
 
 def message_of(record: logging.LogRecord) -> str:
-    """The message. One of Django's about a request is left without what the client has written into it."""
+    """Returns a record's message. In Django's messages about a request, the path and the query are redacted."""
     try:
         message = record.getMessage()
     except (TypeError, ValueError):
@@ -120,11 +122,15 @@ def message_of(record: logging.LogRecord) -> str:
 
 
 def redacted_path(path: str) -> str:
+    """Returns the first ten segments of a path, each replaced by `…` unless it is one of the server's own kind."""
     return "/".join(segment if _PLAIN_SEGMENT.fullmatch(segment) else ELIDED for segment in path.split("/")[:10])
 
 
 def describe(error: BaseException, seen: set[int]) -> Iterator[str]:
-    """The exception as Python prints it, with what led to it, but with its words shortened by `exception_words`."""
+    """Yields a traceback as Python prints it, causes and groups included, but with shortened messages.
+
+    `seen` has the ids of the exceptions that were described already: each is described once.
+    """
     seen.add(id(error))
     before, sentence = error.__cause__, _CAUSE
     if before is None and not error.__suppress_context__:
@@ -141,13 +147,14 @@ def describe(error: BaseException, seen: set[int]) -> Iterator[str]:
 
 
 def exception_words(error: BaseException) -> str:
-    """What the exception says, without the values that PostgreSQL and Python add: `DETAIL` lines and quoted texts."""
+    """Returns an exception's message without what may be a caller's: lines after the first, and quoted texts."""
     try:
         first = str(error).strip().partition("\n")[0]
     except Exception:  # the border: an exception's own method, of whatever library
         return ELIDED
-    return without_quoted_text(first)[:MAX_WORDS]
+    return without_quoted_text(first)[:MAX_EXCEPTION_LENGTH]
 
 
 def without_quoted_text(words: str) -> str:
+    """Replaces quoted texts by `…`, except names as Python and PostgreSQL quote them."""
     return _QUOTED.sub(lambda quoted: quoted[1] or f'"{ELIDED}"', words)

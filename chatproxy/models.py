@@ -1,6 +1,4 @@
-"""Owns what the project keeps in the database: the count of failed logins, which all workers and hosts share, and the
-canaries of secrets.
-"""
+"""The project's own tables: counts of login attempts, shared by all workers and hosts, and the canaries of secrets."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ from typing import NamedTuple
 
 from django.db import connection, models
 
-# One subject's count as a part of a statement: it counts only if the part before it found its subject below its limit.
+# One step of a statement: counts an attempt of one subject, if the step before found its subject below its limit.
 COUNT = """step_{n} AS (
     INSERT INTO chatproxy_loginattempts AS known (subject, attempts, since)
     SELECT %(subject_{n})s, 1, now() WHERE {is_reached}
@@ -19,14 +17,17 @@ COUNT = """step_{n} AS (
         since = CASE WHEN known.since < now() - %(window)s::interval THEN now() ELSE known.since END
     RETURNING attempts, extract(epoch FROM since + %(window)s::interval - now()) AS seconds)"""
 IS_BELOW = "(SELECT attempts <= %(limit_{n})s FROM step_{n})"
-# Rows that another statement is about to count in are left to it: waiting for each other, both would fail.
+# Skips rows that another statement has locked to count: two statements that wait for each other would both fail.
 FORGET = """DELETE FROM chatproxy_loginattempts WHERE subject IN (
     SELECT subject FROM chatproxy_loginattempts WHERE since < now() - %(window)s::interval
     LIMIT 1000 FOR UPDATE SKIP LOCKED)"""
 
 
 class Limit(NamedTuple):
-    """A subject and the attempts that it has in a window. `is_own`: a login from there starts its count anew."""
+    """A subject and the attempts that are allowed to it in a window.
+
+    `is_own`: the subject is the user's own (a device, or a name from a network), so a login starts its count anew.
+    """
 
     subject: str
     attempts: int
@@ -34,12 +35,14 @@ class Limit(NamedTuple):
 
 
 class LoginAttemptsManager(models.Manager["LoginAttempts"]):
-    def add(self, limits: Sequence[Limit], window: timedelta) -> float | None:
-        """Counts one more attempt of each subject in turn, up to the first whose limit is passed.
+    """Counts login attempts."""
 
-        Returns the seconds until that subject's window is over, or None if no limit is passed. It is one statement: no
-        attempt is missed among many at once, and a subject behind one that is blocked is not counted. A count begins
-        anew when its window is over. The only clock is the database's, which all hosts share.
+    def add(self, limits: Sequence[Limit], window: timedelta) -> float | None:
+        """Adds one attempt to each subject in turn, up to the first whose limit is passed.
+
+        Returns the seconds until that subject's window ends, or None if no limit is passed. One statement does it all,
+        so that simultaneous attempts are all counted, and a subject after a blocked one is not. A count starts anew
+        when its window has ended, by the database's clock, which all hosts share.
         """
         steps: list[str] = []
         values: dict[str, str | int] = {"window": _interval(window)}
@@ -56,17 +59,21 @@ class LoginAttemptsManager(models.Manager["LoginAttempts"]):
         return float(row[0]) if row else None
 
     def forget(self, window: timedelta) -> None:
-        """Deletes counts whose window is over, at most a thousand at a time."""
+        """Deletes counts whose window has ended, at most a thousand at a time."""
         with connection.cursor() as cursor:
             cursor.execute(FORGET, {"window": _interval(window)})
 
 
 def _interval(length: timedelta) -> str:
+    """Returns a time span as PostgreSQL's `interval` reads it."""
     return f"{length.total_seconds()} seconds"
 
 
 class LoginAttempts(models.Model):
-    """`subject` is the digest of a network, a user name or a device: people type their passwords as names."""
+    """The count of one subject: attempts since the start of its window.
+
+    `subject` is the digest of a network, a user name or a device; a digest, since people type passwords as names.
+    """
 
     subject = models.CharField(max_length=64, primary_key=True)
     attempts = models.PositiveIntegerField()
@@ -82,7 +89,7 @@ class LoginAttempts(models.Model):
 
 
 class SecretCanary(models.Model):
-    """`canary` shows whether a server's secret is that of the database (`chatproxy.start.secret_canary`)."""
+    """A digest that shows whether a server has the secret of this database (`chatproxy.start.secret_canary`)."""
 
     name = models.CharField(max_length=100, primary_key=True)
     canary = models.CharField(max_length=64)

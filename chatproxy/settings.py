@@ -1,10 +1,10 @@
-"""Django's settings; with `environment`, the only reader of the environment."""
+"""Django's settings, from the values that `chatproxy.environment` has read; no other module reads the environment."""
 
 from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -63,9 +63,9 @@ ADMIN_PASSWORD: str | None = _values["ADMIN_PASSWORD"]
 
 # Django.
 DEBUG: bool = _values["DEBUG"]
-# A process that `serve` did not prepare gets a key of its own: safe, but sessions end with it.
+# A process that `serve` did not prepare gets a random key: safe, but its sessions end with the process.
 SECRET_KEY: str = _values["DJANGO_SECRET_KEY"] or secrets.token_urlsafe(50)
-# What callers' keys are digested and sealed with (proxyapi.sealing). None: no key can be made in this process.
+# The secret with which callers' keys are digested and sealed (proxyapi.sealing). None: this process cannot make keys.
 KEY_SECRET: str | None = _values["KEY_ENCRYPTION_KEY"] or _values["DJANGO_SECRET_KEY"]
 ALLOWED_HOSTS: list[str] = _values["ALLOWED_HOSTS"]
 CSRF_TRUSTED_ORIGINS: list[str] = _values["CSRF_TRUSTED_ORIGINS"]
@@ -80,7 +80,7 @@ LANGUAGE_CODE = "en-us"
 USE_I18N = False
 
 INSTALLED_APPS = [
-    "unfold",  # before django.contrib.admin, whose templates it replaces
+    "unfold",  # before django.contrib.admin, whose templates it overrides
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -129,35 +129,43 @@ TEMPLATES = [
 ]
 
 
-# libpq's, and those of Django's backend that can be written in a URL.
+# The options that a URL may have: libpq's, and those of Django's backend.
 KNOWN_OPTIONS = {option.keyword.decode() for option in Conninfo.get_defaults()} | {"isolation_level", "assume_role"}
 
 
-def _database(url: str | None) -> dict[str, Any]:
-    """The bundled server listens on a socket in `DATA_DIR`; it runs only while `serve` does."""
+def _database(url: str | None) -> dict[str, object]:
+    """Returns Django's settings of the database at `url`; None is the bundled one, which runs only while `serve` does.
+
+    Raises:
+        ImproperlyConfigured: the URL cannot be used; one line without any part of the URL.
+    """
     if url is None:
         url = BundledPostgres(DATA_DIR).url
     try:
-        config: dict[str, Any] = environ.Env.db_url_config(url)
-    except Exception:  # the border to a library whose errors quote parts of the URL, and so of its password
+        config: dict[str, object] = environ.Env.db_url_config(url)
+    except Exception:  # the border to a library whose errors quote parts of the URL, and so perhaps of the password
         raise ImproperlyConfigured(f"DATABASE_URL cannot be read; {ENCODE}; {DATABASE_FORM}") from None
-    if not config.get("OPTIONS", {}).keys() <= KNOWN_OPTIONS:  # psycopg would quote the name
+    found = config.get("OPTIONS")
+    options: dict[str, object] = {**found} if isinstance(found, dict) else {}
+    if not options.keys() <= KNOWN_OPTIONS:  # psycopg would quote the name
         raise ImproperlyConfigured(f"DATABASE_URL has an option that PostgreSQL does not know; {DATABASE_FORM}")
-    if not config.get("NAME") and "service" not in config.get("OPTIONS", {}):
+    if not config.get("NAME") and "service" not in options:
         raise ImproperlyConfigured(f"DATABASE_URL names no database; {DATABASE_FORM}")
-    # Django's own place for it: dbshell looks nowhere else.
-    config["HOST"] = config.get("OPTIONS", {}).pop("host", config["HOST"])
-    # Persistent connections and ASGI do not go together; the pool lends one for each use.
-    config["CONN_MAX_AGE"] = 0
-    # Outside a transaction such a cursor outlives its statement, and a pooler in transaction mode has lent the
-    # connection to somebody else by then. `iterator()` opens one, and so does each form with a choice of rows.
-    config["DISABLE_SERVER_SIDE_CURSORS"] = True
-    config["OPTIONS"] = {
-        "connect_timeout": 5,
-        **config.get("OPTIONS", {}),
-        "pool": {"min_size": 0, "max_size": 8, "timeout": 5, "connection_class": DeadlineConnection},
+    return {
+        **config,
+        "HOST": options.pop("host", config["HOST"]),  # not as an option: `dbshell` reads the host from this key only
+        # Persistent connections do not work under ASGI; the pool lends a connection for each use.
+        "CONN_MAX_AGE": 0,
+        # Outside a transaction a server-side cursor outlives its statement, and a pooler in transaction mode may have
+        # lent the connection to another client by then. `iterator()` opens one, and so does each form with a choice of
+        # rows.
+        "DISABLE_SERVER_SIDE_CURSORS": True,
+        "OPTIONS": {
+            "connect_timeout": 5,
+            **options,
+            "pool": {"min_size": 0, "max_size": 8, "timeout": 5, "connection_class": DeadlineConnection},
+        },
     }
-    return config
 
 
 DATABASE_IS_BUNDLED: bool = _values["DATABASE_URL"] is None
@@ -179,12 +187,12 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"  # after a login at an address without `next`
-# The admin's cookies stay on TLS where it is reached by TLS, that is where its origins are named as https. Besides,
-# each that is set over TLS does (chatproxy.pages.response_headers).
+# The admin's cookies are sent over TLS only, if all its origins are https. A cookie that is set over TLS is always sent
+# over TLS only (chatproxy.pages.response_headers).
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = bool(CSRF_TRUSTED_ORIGINS) and all(
     origin.startswith("https:") for origin in CSRF_TRUSTED_ORIGINS
 )
-# Names of their own: another application of this host, at another port or path, may have Django's usual ones.
+# Not Django's usual names: another application of this host, at another port or path, may use those.
 SESSION_COOKIE_NAME = "chatproxy_session"
 CSRF_COOKIE_NAME = "chatproxy_csrf"
 SESSION_ENGINE = "chatproxy.pages.signed_sessions"
@@ -193,19 +201,19 @@ SESSION_COOKIE_SAMESITE = "Lax"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-# TLS ends at the proxy in front, if there is one: redirects and HSTS are its own, and without one the admin on
-# http://localhost needs cookies that are not secure-only.
+# TLS ends at the proxy in front, if there is one, which adds redirects and HSTS. Without a proxy, the admin on
+# http://localhost needs cookies that are sent without TLS.
 SILENCED_SYSTEM_CHECKS = ["security.W004", "security.W008", "security.W012", "security.W016"]
 
 STATIC_URL = "/static/"
-# Static files are served from the installed packages: nothing to collect, nothing to go stale.
+# Static files are served from the installed packages, so there is no step that collects them.
 WHITENOISE_USE_FINDERS = True
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},  # Django wants one; nothing is uploaded
     "staticfiles": {"BACKEND": "chatproxy.pages.static_files.StaticLinks"},
 }
 
-# Every origin, never credentials; `*` does not cover Authorization (Fetch standard), so it is named.
+# Every origin is allowed, without credentials. `*` does not cover Authorization (Fetch standard), so that is named.
 CORS_ALLOW_ALL_ORIGINS = True
 CORS_ALLOW_HEADERS = ["*", "authorization"]
 CORS_EXPOSE_HEADERS = ["*"]
@@ -258,10 +266,10 @@ UNFOLD = {
 
 LOGGING = logs.config(
     {
-        # One line per upstream call says nothing that the ledger does not.
+        # These log a line for each upstream call, without anything that the ledger does not have.
         "httpx2": {"level": "WARNING"},
         "openai": {"level": "WARNING"},
-        # Whoever sends a wrong Host gets a 400; a traceback for each is for nobody.
+        # A client that sends a wrong Host gets a 400; a traceback for each would help nobody.
         "django.security.DisallowedHost": {"level": "CRITICAL"},
     }
 )

@@ -1,4 +1,4 @@
-"""The routes of Django's own handler: the admin, and what keys see of themselves. All others are `proxyapi.urls`."""
+"""The routes of Django's own handler: the admin and "My usage". All other routes are in `proxyapi.urls`."""
 
 from __future__ import annotations
 

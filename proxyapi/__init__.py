@@ -8,7 +8,7 @@ A call of the API passes these folders, in this order::
     dispatch.handler                gives the call its id and its route, and sends the answer
     call.request_body               receives the body under its cap and its clock; notices when the caller leaves
     │   strangers                   until a valid key is seen: a budget of memory, a search for the key, a slower pace
-    dispatch.view                   the order of a call, for both APIs:
+    dispatch.call_view              the order of a call, for both APIs:
     │   dispatch.authentication     which key? keys.keyring answers from memory, without a query
     │   call.capacity               a place among the calls in flight
     │   dispatch.permissions        may the key use this route?

@@ -24,6 +24,7 @@ from chatproxy import environment
 from chatproxy.postgres.bundled import BundledPostgres
 from tests.chaos.lab import Postgres
 from tests.simulator.server import Simulator, run_simulator
+from tests.support.needs import MARK, mark_tests_that_need_a_server
 from tests.support.servers.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, SECURITY_KEY, Gateway, run_gateway
 
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and the servers of the tests would inherit it
@@ -40,12 +41,17 @@ os.environ["DJANGO_SECRET_KEY"] = "test-secret-of-sessions-and-keys-0123456789-a
 
 # Examples are not timed: their time is that of everything else that runs on the machine.
 settings.register_profile("tests", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("tests"), max_examples=10)  # `make check`
 settings.load_profile("tests")
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: one of them always waits for a process to start or for time to pass."""
-    return (os.cpu_count() or 1) + 1
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are cores: one of them always waits for a process to start or for time to pass.
+
+    Tests that start nothing do not wait, so that `make check` has one for each core.
+    """
+    cores = os.cpu_count() or 1
+    return cores if config.option.markexpr == f"not {MARK}" else cores + 1
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -54,6 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
     A process that only distributes tests must not: those that run them would inherit the name, and pytest-django
     would read their settings before this file has set their environment.
     """
+    config.addinivalue_line("markers", f"{MARK}: needs a server, a database or another process; set by itself")
     # A run that is terminated unwinds, and takes its servers along.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     distributes = config.getoption("dist", "no") != "no" and not config.option.collectonly
@@ -61,6 +68,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if not distributes:
         os.environ["DJANGO_SETTINGS_MODULE"] = "chatproxy.settings"
         django.setup()
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    mark_tests_that_need_a_server(items)
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -75,9 +75,11 @@ class Idle:
     known: dict[Closable, None] = field(default_factory=dict)
 
     def add(self, connection: Closable) -> None:
+        """Adds a connection that has just become idle, as the last one."""
         (self.known if connection.is_known else self.strangers)[connection] = None
 
     def discard(self, connection: Closable) -> None:
+        """Removes a connection, if it is here."""
         if connection in self.known:
             del self.known[connection]
         else:

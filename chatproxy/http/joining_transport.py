@@ -29,6 +29,7 @@ class JoiningTransport:
         self._holds_next = True
 
     def write(self, data: bytes) -> None:
+        """Sends bytes, after those that are held; or holds them, if `hold_next` was called before."""
         if self._holds_next:
             self._holds_next = False
             self._held = data
@@ -58,6 +59,7 @@ class JoiningTransport:
         self._closes_slowly = lambda: None
 
     def is_closing(self) -> bool:
+        """Whether `close` was called; true as well while the close itself waits."""
         return self._lingers or self._transport.is_closing()
 
     def __getattr__(self, name: str) -> object:

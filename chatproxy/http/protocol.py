@@ -95,13 +95,16 @@ class Protocol(RequestReader):
 
     @property
     def has_whole_body(self) -> bool:
+        """Whether the running request has arrived whole, or no more of it can come."""
         return self.is_lost or (self._running is not None and not self._running.more_body)
 
     @property
     def takes_bytes(self) -> bool:
+        """Whether bytes can be sent without waiting for the client to take earlier ones."""
         return not self.flow.write_paused
 
     def mark_known(self) -> None:
+        """Notes that a good key was shown: the connection may be idle for longer, and its bytes wait for no turn."""
         if not self.is_known:
             self.is_known = True
             self.timeout_keep_alive = self.config.timeout_keep_alive
@@ -109,6 +112,7 @@ class Protocol(RequestReader):
                 self.loop.call_soon(self._read_next_piece)  # its bytes need not wait among those of strangers
 
     def watch_departure(self, departed: Callable[[], None]) -> None:
+        """Calls `departed` once if the client hangs up, at once if it has already; one call watches at a time."""
         if self.is_lost:
             departed()
             return
@@ -116,13 +120,16 @@ class Protocol(RequestReader):
         self.flow.resume_reading()  # a large body has paused it, and only a connection that is read shows its end
 
     def forget_departure(self, departed: Callable[[], None]) -> None:
+        """Ends `watch_departure` for this function; does nothing if another one is watching."""
         if self._on_departure == departed:
             self._on_departure = None
 
     def body_follows(self) -> None:
+        """Lets the head that is sent next wait, so that it leaves in one packet with the body."""
         self._joining_transport.hold_next()
 
     def send_now(self, chunk: bytes) -> bool:
+        """Sends a piece of a chunked answer at once; returns False, and sends nothing, if it would have to wait."""
         running = self._running
         if running is None or running.disconnected or not running.chunked_encoding or self.flow.write_paused:
             return False
@@ -131,6 +138,7 @@ class Protocol(RequestReader):
         return True
 
     def answer_until_close(self) -> None:
+        """Makes the running answer end with the connection, without a length or chunks (RFC 9112, 6.3)."""
         if self._running is None:  # the connection was lost
             return
         self._running.keep_alive = False
@@ -138,6 +146,7 @@ class Protocol(RequestReader):
         self._running.expected_content_length = sys.maxsize
 
     def close_behind_answer(self, *, discard: bool) -> None:
+        """Closes after the running answer. `discard`: what the client still sends is read and dropped before."""
         if self._running is None:  # the connection was lost
             return
         self._running.keep_alive = False
@@ -145,6 +154,7 @@ class Protocol(RequestReader):
         self._joining_transport.linger(self._linger)
 
     def abort(self) -> None:
+        """Closes the connection at once; bytes that have not left are lost."""
         self.transport.abort()
 
     # The end of an answer whose request still has an unread body.
@@ -196,6 +206,7 @@ class Protocol(RequestReader):
     # A client that does not take what it is sent.
 
     def pause_writing(self) -> None:
+        """Starts to watch whether the client takes its bytes: the write buffer is full."""
         super().pause_writing()
         self._stall_watch.start()
 
@@ -213,4 +224,5 @@ class Protocol(RequestReader):
         return 0 if self.is_known else MIN_STRANGER_BYTES_PER_SECOND
 
     def _count_stalled(self) -> None:
+        """Counts a connection that is aborted because its client takes nothing."""
         self._connections.count_refusal("slow_reader")

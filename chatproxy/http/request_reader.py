@@ -166,6 +166,7 @@ class RequestReader(HttpToolsProtocol):
     # The parser calls these.
 
     def on_message_begin(self) -> None:
+        """Begins to count the bytes of a head."""
         self._is_in_head = True
         self._head_bytes = 0
         super().on_message_begin()
@@ -189,6 +190,7 @@ class RequestReader(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def on_body(self, body: bytes) -> None:
+        """Counts the content of a body, and passes it on to the call (uvicorn's part)."""
         self._content_bytes += len(body)
         super().on_body(body)
 
@@ -205,6 +207,7 @@ class RequestReader(HttpToolsProtocol):
     # A connection that does not say what it wants is closed.
 
     def _start_head_timer(self) -> None:
+        """Gives the client `HEAD_SECONDS` for the next head."""
         self._cancel_head_timer()
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_timed_out)
 
@@ -216,6 +219,7 @@ class RequestReader(HttpToolsProtocol):
             self._start_head_timer()
 
     def _cancel_head_timer(self) -> None:
+        """Stops the timer: a head is complete, or the connection is lost."""
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
@@ -265,6 +269,7 @@ class RequestReader(HttpToolsProtocol):
             refuse()
 
     def _answer_and_close(self, error: ProxyError) -> None:
+        """Writes an error as the gateway's JSON, without a call, and closes the connection."""
         body = json.dumps(error.body(None)).encode()
         status = HTTPStatus(error.status_code)
         own = "".join(f"{name.lower()}: {value}\r\n" for name, value in error.headers.items())

@@ -47,7 +47,7 @@ DEBUG_STATUSES = frozenset({400, 404, 500})
 class LocalDebugPages:
     """Middleware around everything that may fail. Removes secrets from debug pages; only local clients see them.
 
-    Any other client gets the status in plain words instead.
+    Other clients get the status in plain words instead.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:

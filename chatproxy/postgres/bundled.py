@@ -1,13 +1,13 @@
-"""Owns the bundled PostgreSQL: where its cluster lives, and its start and stop.
+"""The bundled PostgreSQL: where its cluster lives, and how its server is started and stopped.
 
-An ordinary user's cluster is `DATA_DIR/postgres`. PostgreSQL refuses to run as root, so root's is run by the
-system user `chatproxy-postgres` and lives under `/var/lib/chatproxy`, to which `DATA_DIR/postgres` is a link:
-no existing directory needs another mode. If that path is a directory already (of an ordinary user), root runs
-it as its owner. Either way it listens on a socket only, in a directory of mode 0700: who cannot open that
-cannot connect.
+An ordinary user's cluster is `DATA_DIR/postgres`. PostgreSQL refuses to run as root, so root's cluster is run by the
+system user `chatproxy-postgres` and lives under `/var/lib/chatproxy`, and `DATA_DIR/postgres` is a link to it: so no
+existing directory needs another mode. If `DATA_DIR/postgres` is a directory already (of an ordinary user), root runs
+the server as the directory's owner. In every case the server listens on a Unix socket only, in a directory of mode
+0700: who cannot open the directory cannot connect.
 
-A POSIX record lock beside the cluster says whose it is: it outlives `exec` as long as its descriptor does, is
-not inherited by forked workers, and goes with its process, however that dies.
+A POSIX record lock on a file beside the cluster says which process uses the cluster. Such a lock outlives `exec` as
+long as its descriptor does, is not inherited by forked workers, and ends with its process, however the process dies.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from chatproxy.postgres.binaries import ROOT_HOME, Account, BundledPostgresError
 from chatproxy.postgres.cluster import SOCKET_NAME, Cluster
 
 DATABASE = "chatproxy"
-LONGEST_SOCKET_PATH = 107  # bytes, sun_path in unix(7)
+MAX_SOCKET_PATH = 107  # bytes, sun_path in unix(7)
 
 
 class BundledPostgres:
@@ -38,17 +38,19 @@ class BundledPostgres:
 
     @property
     def url(self) -> str:
+        """The URL of the database."""
         return f"postgresql://postgres@/{DATABASE}?host={quote(str(self._socket_dir), safe='/')}"
 
     @property
     def running(self) -> bool:
+        """Whether a server process runs on the cluster, whoever started it."""
         return self._cluster.pid() is not None
 
     def start(self) -> None:
-        """Makes the cluster if there is none, starts its server or adopts one that a killed process left.
+        """Creates the cluster if there is none, and starts its server, or takes over one that a killed process left.
 
         Raises:
-            BundledPostgresError: another process has it, or it does not start; one line.
+            BundledPostgresError: another process uses the cluster, or the server does not start; one line.
         """
         self._check_is_ours()
         account = Account.of(self.cluster)
@@ -61,24 +63,24 @@ class BundledPostgres:
                 self._make_link()
             self._cluster.check_version(postgres)
             self._cluster.run(postgres, DATABASE)
-        except BaseException:  # a border: whatever it is, it is cleaned up and goes on
+        except BaseException:  # a border: whatever the error is, the server is stopped before it is raised again
             self.stop()
             raise
 
     def revive(self) -> None:
-        """Starts the server of a cluster whose lock this process has had since `start`, or since before its `exec`.
+        """Starts the server again, in the process that has the cluster's lock since `start` or since before its `exec`.
 
-        The lock is left alone: closing any descriptor of its file would release it.
+        Does not touch the lock: to close any descriptor of the lock's file would release the lock.
 
         Raises:
-            BundledPostgresError: it does not start; one line.
+            BundledPostgresError: the server does not start; one line.
         """
         account = Account.of(self.cluster)
         self._make_socket_dir(account)
         self._cluster.run(Postgres.for_account(account), DATABASE)
 
     def stop(self) -> None:
-        """Stops the server, waits until it is gone, gives the lock back; does nothing if it does not run."""
+        """Stops the server if it runs, waits until it has ended, and releases the lock."""
         if self.running:
             self._cluster.stop(Postgres.for_account(Account.of(self.cluster)))
         if self._lock is not None:
@@ -86,7 +88,7 @@ class BundledPostgres:
             self._lock = None
 
     def delete(self) -> None:
-        """Removes a stopped cluster and all that belongs to it."""
+        """Deletes a stopped cluster with its socket directory, lock file and link."""
         for path in {self.cluster, self._cluster.unfinished, self._socket_dir}:
             if path.exists():
                 shutil.rmtree(path)
@@ -95,10 +97,10 @@ class BundledPostgres:
             self._link.unlink()
 
     def _check_is_ours(self) -> None:
-        """An empty ledger is made where nothing was before, never in the place of one that is missing.
+        """Raises an error if a ledger was here and is missing now: an empty one must not be made in its place.
 
-        A link is made after its cluster, and a cluster appears with all that is in it. So a link that leads nowhere, or
-        a directory with something else in it, is what a backup or a move has left of a ledger.
+        A link is made after its cluster, and a cluster gets its name when it is complete. So a link that leads nowhere,
+        or a directory with other contents, is the incomplete result of a backup or a move.
         """
         is_cluster = (self.cluster / "PG_VERSION").exists()
         if self._link.is_symlink() and not is_cluster:
@@ -113,6 +115,7 @@ class BundledPostgres:
             )
 
     def _locate(self) -> Path:
+        """Returns the directory of the cluster, existing or not."""
         if os.geteuid() != 0 or (self._link.is_dir() and not self._link.is_symlink()):
             return self._link
         if self._link.is_symlink() and self._link.readlink().parent == ROOT_HOME:
@@ -121,27 +124,31 @@ class BundledPostgres:
 
     @property
     def _socket_dir(self) -> Path:
-        """The cluster itself, unless its path is too long for a socket or splits in a list of hosts."""
+        """The directory of the socket: the cluster's, unless libpq cannot use its path (too long, or with a comma)."""
         path = self.cluster / SOCKET_NAME
-        if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH and "," not in str(path):
+        if len(os.fsencode(path)) <= MAX_SOCKET_PATH and "," not in str(path):
             return self.cluster
         # Not tempfile's directory: TMPDIR may be long itself, and differ between the server and a shell.
         return Path("/tmp") / f"chatproxy-{_digest(self.cluster)}"  # noqa: S108  (its owner is checked at start)
 
     @property
     def _cluster(self) -> Cluster:
+        """The cluster with its directory of the socket."""
         return Cluster(self.cluster, self._socket_dir)
 
     @property
     def _lock_file(self) -> Path:
+        """The file on which the lock is held, beside the cluster."""
         return self.cluster.with_name(self.cluster.name + ".lock")
 
     def _make_link(self) -> None:
+        """Makes `DATA_DIR/postgres` a link to a cluster that lives elsewhere."""
         if self.cluster != self._link:
             self._link.unlink(missing_ok=True)
             self._link.symlink_to(self.cluster)
 
     def _take_lock(self) -> None:
+        """Takes the lock of the cluster; raises `BundledPostgresError` if another process has it."""
         self.cluster.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -154,11 +161,12 @@ class BundledPostgres:
         self._lock = descriptor
 
     def keep_lock_through_exec(self) -> None:
-        """The program that replaces this process keeps the lock; children of `subprocess` still do not get it."""
+        """Lets the program that replaces this process by `exec` keep the lock. Children of `subprocess` do not."""
         if self._lock is not None:
             os.set_inheritable(self._lock, True)
 
     def _make_socket_dir(self, account: Account) -> None:
+        """Creates the directory of the socket; raises an error if one exists that others could have prepared."""
         if self._socket_dir == self.cluster:
             return
         with suppress(FileExistsError):
@@ -170,4 +178,5 @@ class BundledPostgres:
 
 
 def _digest(path: Path) -> str:
+    """Returns a short name for a path, for use as a file name."""
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]

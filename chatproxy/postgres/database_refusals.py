@@ -1,9 +1,9 @@
-"""Owns what a failed connection to the database means: its reason in one line, and whether it may pass by itself.
+"""Explains a failed connection to the database: the reason in one line, and whether waiting may help.
 
-A database that starts after the server refuses connections, has no name yet, or says that it is starting up. A wrong
-password, name or option stays wrong. psycopg gives no SQLSTATE for a failed connection (psycopg/psycopg#1188), so the
-words are read: those of libpq, and PostgreSQL's, PgBouncer's and Supavisor's in English. A failure in other words is
-taken for one that may pass.
+A database that starts after this server refuses connections, has no host name yet, or reports that it is starting up. A
+wrong password, name or option stays wrong. psycopg gives no SQLSTATE for a failed connection (psycopg/psycopg#1188), so
+the message is read: libpq's, and PostgreSQL's, PgBouncer's and Supavisor's in English. After an unknown message,
+waiting may help.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import psycopg
 
 from chatproxy.logs import without_secrets
 
-# libpq has not even tried: what it was given is wrong.
+# libpq has not tried to connect: an option is wrong.
 _BAD_OPTION = re.compile(r"connection is bad: (?!connection to server )")
 _LASTING = re.compile(
     r"authentication failed|no password supplied|password must|not permitted to log in|no pg_hba\.conf entry"
@@ -23,19 +23,19 @@ _LASTING = re.compile(
     r"|server does not support SSL|certificate file \"|private key file \"|certificate verify failed|SSL error: "
     r"|unsupported startup parameter|no such (?:user|database)|Tenant or user not found"
 )
-# Of errors in what the first statements ask for: classes of SQLSTATE (PostgreSQL's manual, appendix A).
+# Classes of SQLSTATE of errors in the first statements that stay (PostgreSQL's manual, appendix A).
 _LASTING_CLASSES = {"0A", "22", "28", "3D", "3F", "42"}
 _PLACE = re.compile(r".*(?:connection is bad|failed): +|(?:FATAL|ERROR): +")
 
 
 def reason_of(error: psycopg.Error) -> str:
-    """Why the connection failed: the first reason that libpq gives, without addresses and secrets."""
+    """Returns why the connection failed: the first reason that libpq gives, without addresses and secrets."""
     first = str(error).strip().partition("\n")[0]
     return without_secrets(_PLACE.sub("", first).strip()) or type(error).__name__
 
 
 def is_lasting(error: psycopg.Error) -> bool:
-    """Whether no waiting mends it. Of several hosts, each must say so."""
+    """Whether the reason stays, however long one waits. Of several hosts, each must give such a reason."""
     if isinstance(error, psycopg.ProgrammingError):  # an option's value cannot be read
         return True
     if error.sqlstate:  # the connection was made

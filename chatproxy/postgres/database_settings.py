@@ -1,14 +1,13 @@
-"""Owns what a database must be set to before the ledger can be in it, found out at start rather than at each call.
+"""Checks at the start whether a database's settings allow it to hold the ledger, rather than at each call.
 
-Each fault is one line that names the value and the way out. Nothing is changed by itself: these settings belong to the
-database or its role, and others may rely on them.
+Each fault is one line that names the value and what to do. Nothing is changed automatically: these settings belong to
+the database or its role, and other programs may rely on them.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import psycopg
+from psycopg.rows import TupleRow
 
 QUERY = """
 SELECT current_database(), current_user, pg_is_in_recovery(), current_setting('transaction_read_only'),
@@ -16,8 +15,8 @@ SELECT current_database(), current_user, pg_is_in_recovery(), current_setting('t
 """
 
 
-def find_fault(connection: psycopg.Connection[Any]) -> str:
-    """The first reason why this database cannot hold the ledger, or an empty string.
+def find_fault(connection: psycopg.Connection[TupleRow]) -> str:
+    """Returns the first reason why this database cannot hold the ledger, or an empty string.
 
     Raises:
         psycopg.Error: the database does not answer.

@@ -1,6 +1,7 @@
-"""Owns the thread of gunicorn's master process that starts the bundled PostgreSQL again when it has been killed.
+"""The thread of gunicorn's master that starts the bundled PostgreSQL again when it has been killed.
 
-The master has the lock of the cluster, so nobody else starts it. What calls need meanwhile is in the journal.
+The master has the lock of the cluster, so no other process starts the server. Meanwhile calls go on, and their records
+stay in the journal.
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ from subprocess import SubprocessError
 
 from chatproxy.postgres.binaries import BundledPostgresError
 from chatproxy.postgres.bundled import BundledPostgres
-from chatproxy.postgres.cluster import READY_WITHIN
+from chatproxy.postgres.cluster import READY_SECONDS
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
-TRY_AGAIN_SECONDS = 5.0
+LOOK_SECONDS = 1.0  # between two checks whether the server runs
+TRY_AGAIN_SECONDS = 5.0  # after a failed start
 
 
 class PostgresWatch:
-    """`start` it in the process that stops the server in the end, and `stop` it before that."""
+    """The thread. It is started in the process that stops the server at its end, and is stopped before the server."""
 
     def __init__(self, postgres: BundledPostgres) -> None:
         self._postgres = postgres
@@ -29,27 +30,30 @@ class PostgresWatch:
         self._thread = threading.Thread(target=self._run, name="postgres watch", daemon=True)
 
     def start(self) -> None:
+        """Starts the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Returns when no start is under way: afterwards, a server that is stopped stays so."""
+        """Stops the thread, and waits for a start that is under way: from then on, a stopped server stays stopped."""
         self._stopping.set()
         if self._thread.is_alive():
-            self._thread.join(READY_WITHIN)
+            self._thread.join(READY_SECONDS)
 
     def _run(self) -> None:
-        # A signal that this thread took would reach the main thread only when its wait is over.
+        """Checks the server again and again until the thread is stopped."""
+        # Python would handle a signal that this thread took in the main thread, but only at the end of its next wait.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         pause = LOOK_SECONDS
         while not self._stopping.wait(pause):
             try:
                 is_running = self._postgres.running or self._start()
             except Exception:  # the border: without this thread a killed PostgreSQL would stay dead
-                logger.exception("the bundled PostgreSQL could not be looked at")
+                logger.exception("the bundled PostgreSQL could not be checked")
                 is_running = False
             pause = LOOK_SECONDS if is_running else TRY_AGAIN_SECONDS
 
     def _start(self) -> bool:
+        """Starts the server again; returns False, after logging why, if it does not start."""
         logger.warning("the bundled PostgreSQL has ended, and is started again")
         unblocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())  # its programs inherit the mask
         try:

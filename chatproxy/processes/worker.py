@@ -68,6 +68,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
         signals.ignore_in_worker()
 
     async def _serve(self) -> None:
+        """Runs uvicorn's server on gunicorn's sockets until it has drained; a failed start ends the process."""
         self.config.app = self.wsgi
         self.config.http = protocol_factory()
         server = DrainingServer(self.config, parent=self.ppid)

@@ -1,5 +1,8 @@
-"""What `manage.py serve` does before it becomes gunicorn.
+"""The work of `manage.py serve` before it becomes gunicorn.
 
-`startup`: waits for the port and the database, migrates. `first_start`: generates the secrets and the first admin.
-`secret_canary`: proves that the secrets are those with which the database was made.
+`startup` waits for the port and the database, and migrates; `secret_canary` proves that the secrets are those of the
+database; `first_start` generates missing secrets and makes the first admin. `chatproxy.management.commands.serve` calls
+them in this order.
+
+Imports `http`, `postgres` and the models; not `processes` or `pages`.
 """

@@ -1,4 +1,4 @@
-"""Owns what only a first start makes: the generated secrets, and the first admin account."""
+"""Makes what a first start needs: the generated secrets, and the first admin account."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.password_validation import validate_password
@@ -29,9 +28,9 @@ GENERATORS: dict[str, Callable[[], str]] = {
 
 
 def generate_secrets(data_dir: Path, *, with_password: bool = True) -> dict[str, str]:
-    """Writes what no source has to `DATA_DIR/secrets.env`, and returns what was written.
+    """Generates the secrets that are not set anywhere, writes them to `DATA_DIR/secrets.env`, and returns them.
 
-    `with_password`: whether there is no admin yet, so that an ADMIN_PASSWORD would open something.
+    `with_password`: also generate ADMIN_PASSWORD, because there is no admin yet who has one.
     """
     path = data_dir / environment.SECRETS_FILE
     with _locked(data_dir):
@@ -51,13 +50,13 @@ def has_admin() -> bool:
     return get_user_model().objects.filter(is_superuser=True, is_active=True).exists()
 
 
-def create_first_admin(values: dict[str, Any]) -> bool:
-    """Makes the account `ADMIN_USERNAME` when there is no active superuser; whether it did.
+def create_first_admin(values: environment.Values) -> bool:
+    """Creates the account `ADMIN_USERNAME` if there is no active superuser; returns whether it did.
 
-    An account of that name that is no superuser is left alone: its owner did not ask for more rights.
+    An existing account of that name is not made a superuser: its owner did not ask for more rights.
 
     Raises:
-        ValueError: the name is taken so, or the password is weak; one line, without the password.
+        ValueError: an account of that name exists, or the password is weak; one line, without the password.
     """
     users = get_user_model().objects
     if has_admin():
@@ -71,10 +70,10 @@ def create_first_admin(values: dict[str, Any]) -> bool:
 
 
 def check_password(name: str, password: str) -> None:
-    """Applies the validators of all passwords (`AUTH_PASSWORD_VALIDATORS`) to the first admin's.
+    """Checks the first admin's password by the rules for all passwords (`AUTH_PASSWORD_VALIDATORS`).
 
     Raises:
-        ValueError: which rules the password breaks; one line, without the password.
+        ValueError: the rules that the password breaks; one line, without the password.
     """
     try:
         validate_password(password, get_user_model()(username=name))
@@ -87,7 +86,7 @@ def check_password(name: str, password: str) -> None:
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """One at a time: containers that share a DATA_DIR start at once, and must end with the same secrets."""
+    """Locks a directory: containers that share a DATA_DIR may start at the same time, and must get the same secrets."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""Owns what `serve` waits for and changes outside its directory: the port, the database, its schema."""
+"""Checks and prepares the surroundings of the server: open files, the port, the upstream, the database, its schema."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 import psycopg
 from django.core.management import call_command
 from django.db import connection, connections
 from django.db.utils import Error
 from psycopg import sql
+from psycopg.rows import TupleRow
 
 from chatproxy.http.connections import allowed_files, files_needed
 from chatproxy.postgres.database_refusals import is_lasting, reason_of
@@ -23,10 +24,10 @@ from proxyapi.upstream.loops import is_own_address
 from proxyapi.upstream.proxies import proxy_fault
 from usage.database.lock import wait_for_lock
 
-PORT_FREE_WITHIN = 3.0  # seconds; the workers of a killed master need a moment to see it
-DATABASE_UP_WITHIN = 60.0
-# Any number that all our processes share. Not the 0x63686174 of older versions: behind a pooler it may still be held by
-# a connection whose process has ended long ago.
+PORT_SECONDS = 3.0  # how long a port may stay in use: the workers of a killed master need a moment to see its death
+DATABASE_SECONDS = 60.0  # how long the database may be unreachable
+# A number that all our processes share. Not the 0x63686174 of older versions: behind a pooler, a connection whose
+# process ended long ago may still hold that lock.
 MIGRATION_LOCK = 0x63686175
 
 
@@ -35,11 +36,13 @@ class StartError(Exception):
 
 
 class Output(Protocol):
-    def write(self, msg: str) -> Any: ...
+    """Where messages to the person who starts the server are written: a Django command's `stderr`."""
+
+    def write(self, msg: str) -> object: ...
 
 
 def raise_open_files(calls: int) -> str:
-    """Allows as many open files as the hard limit does; returns a warning if `calls` at once need more, or nothing."""
+    """Raises the limit of open files to the hard limit; returns a warning if `calls` at once need more, else ""."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     files, needed = allowed_files(), files_needed(calls)
@@ -49,8 +52,12 @@ def raise_open_files(calls: int) -> str:
 
 
 def check_port(host: str, port: int) -> None:
-    """Finds out before anything is started; gunicorn would say it after, and at length."""
-    deadline = time.monotonic() + PORT_FREE_WITHIN
+    """Checks that the port is free, before anything is started. gunicorn would report it later, and at length.
+
+    Raises:
+        StartError: the address cannot be listened on, or is in use for longer than `PORT_SECONDS`.
+    """
+    deadline = time.monotonic() + PORT_SECONDS
     while True:
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -69,7 +76,7 @@ def check_port(host: str, port: int) -> None:
 
 
 def check_upstream(base_url: str, host: str, port: int) -> None:
-    """Raises `StartError` if upstream is the server that is about to start, or is behind a proxy that we cannot use."""
+    """Raises `StartError` if upstream is this server itself, or is behind a proxy that cannot be used."""
     if fault := proxy_fault(base_url):
         raise StartError(fault)
     if is_own_address(base_url, host, port):
@@ -80,15 +87,14 @@ def check_upstream(base_url: str, host: str, port: int) -> None:
 
 
 def wait_for_database(output: Output) -> None:
-    """An external database may start after us: compose and Kubernetes keep no order.
+    """Waits until the database answers. It may start after this server: compose and Kubernetes keep no order.
 
     Raises:
-        StartError: the database did not answer in time, refuses for good (`chatproxy.postgres.database_refusals`), or
-        cannot
-            hold the ledger (`chatproxy.postgres.database_settings`).
+        StartError: the database did not answer within `DATABASE_SECONDS`, refuses for a reason that does not
+            pass by itself (`database_refusals`), or cannot hold the ledger (`database_settings`).
     """
-    deadline = time.monotonic() + DATABASE_UP_WITHIN
-    said = False
+    deadline = time.monotonic() + DATABASE_SECONDS
+    has_written = False
     while True:
         try:
             with _connect() as probe:
@@ -99,9 +105,9 @@ def wait_for_database(output: Output) -> None:
                 raise StartError(f"the database refuses: {reason}; correct DATABASE_URL, or the database") from None
             if time.monotonic() > deadline:
                 raise StartError(f"the database cannot be reached: {reason}") from None
-            if not said:
-                output.write(f"chatproxy: waiting for the database, up to {DATABASE_UP_WITHIN:.0f} s: {reason}")
-                said = True
+            if not has_written:
+                output.write(f"chatproxy: waiting for the database, up to {DATABASE_SECONDS:.0f} s: {reason}")
+                has_written = True
             time.sleep(0.5)
         else:
             if fault:
@@ -111,9 +117,12 @@ def wait_for_database(output: Output) -> None:
 
 @contextmanager
 def migrated_database(output: Output) -> Iterator[None]:
-    """The schema is this version's; until the end of the block, no other server that starts now passes here.
+    """Migrates the schema, and keeps the lock for the block: servers that start at the same time pass one by one.
 
-    A server that waits for another's migration writes a line to `output` about it.
+    A server that waits for another one writes a line to `output`.
+
+    Raises:
+        StartError: a migration failed; one line.
     """
 
     def notice() -> None:
@@ -133,8 +142,8 @@ def migrated_database(output: Output) -> Iterator[None]:
         connection.close_pool()  # type: ignore[attr-defined]  # the PostgreSQL backend's
 
 
-def _connect() -> psycopg.Connection[Any]:
-    """A connection outside Django's pool, whose time-out would hide the reason."""
+def _connect() -> psycopg.Connection[TupleRow]:
+    """Opens a connection outside Django's pool: the pool's time-out would hide why a connection fails."""
     probe = psycopg.connect(**connection.get_connection_params(), autocommit=True)
     if role := connection.settings_dict["OPTIONS"].get("assume_role"):  # as Django does
         probe.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))

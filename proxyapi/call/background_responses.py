@@ -1,11 +1,13 @@
-"""Owns asking upstream about background responses that nobody has fetched, so that their usage is counted.
+"""Asks upstream about background responses that nobody has fetched, so that their usage is counted.
 
-Only those made with the configured key: a caller's own key is not kept. The look that sees the end of a response is a
-row of its own, marked `by_gateway`: no call of the key, but it has the response's usage and cost. It is filed under the
-key, model and route of the call that made the response.
+Only responses that were made with the configured key are asked about: a caller's own upstream key is not kept. A look
+that finds a response ended writes a row of its own, marked `by_gateway`: it is no call of a key, but has the usage and
+cost of the response. It is filed under the key, model and route of the call that has made the response. A look that
+finds the response unfinished writes nothing.
 
-A process asks about at most `AT_ONCE` responses at a time, and leases no more than it asks about at once: a lease that
-waited for others would pass, and another process would ask the same. `PATIENCE` is shorter than a lease.
+A process asks about at most `BATCH` responses at a time, and leases no more than it asks about at once: a lease that
+waited for others would expire, and another process would ask about the same response. `LOOK_SECONDS` is shorter than a
+lease.
 """
 
 from __future__ import annotations
@@ -36,19 +38,19 @@ from usage.shipping.response_usage import ROUTES, forget_pending, lease_pending,
 logger = logging.getLogger(__name__)
 
 WAITING = "background responses wait for the database: %s"
-AT_ONCE = 20
-PATIENCE = 30.0  # seconds for one look; `usage.shipping.response_usage.LEASE` is longer
+BATCH = 20
+LOOK_SECONDS = 30.0  # `usage.shipping.response_usage.LEASE` is longer
 
 
 async def watch_pending() -> None:
-    """Runs beside the calls of one process until it is cancelled; processes share the work by leases."""
-    asked: set[str] = set()  # ids of the responses that a look is on its way for
+    """Asks about due responses, in every process, until it is cancelled. Processes share the work by leases."""
+    asked: set[str] = set()  # ids of the responses that are being asked about
     async with asyncio.TaskGroup() as looks:  # ends them all when this is cancelled
         while settings.BACKGROUND_POLL_SECONDS and settings.OPENAI_API_KEY:
             await asyncio.sleep(settings.BACKGROUND_POLL_SECONDS)
             try:
-                due = await in_own_thread(lambda: _lease(AT_ONCE - len(asked)))
-            except Exception:  # the border: whatever the leasing meets must not end the watching
+                due = await in_own_thread(lambda: _lease(BATCH - len(asked)))
+            except Exception:  # the border: no error of a lease may end the loop
                 logger.exception("background responses could not be leased")
                 continue
             for response in due:
@@ -58,6 +60,7 @@ async def watch_pending() -> None:
 
 
 async def _look(response: PendingResponse, asked: set[str]) -> None:
+    """Asks about one response, and logs what fails."""
     try:
         await ask(response)
     except DatabaseError as error:  # its lease runs out, and it is asked for again
@@ -69,9 +72,9 @@ async def _look(response: PendingResponse, asked: set[str]) -> None:
 
 
 async def ask(response: PendingResponse) -> None:
-    """Looks at one response, and writes a row if it has ended."""
+    """Asks upstream about one response, and writes a row if it has ended."""
     started, started_at = time.perf_counter(), datetime.now(UTC)
-    deadline = asyncio.get_running_loop().time() + PATIENCE
+    deadline = asyncio.get_running_loop().time() + LOOK_SECONDS
     request = UpstreamRequest("GET", f"/responses/{response.response_id}", configured_credentials(), deadline)
     try:
         looked = await client.send(request)
@@ -93,7 +96,7 @@ async def ask(response: PendingResponse) -> None:
         await in_own_thread(lambda: _postpone(response))
         return
     if answer.usage is None and answer.response_status not in TERMINAL_STATUSES:
-        return  # no response, but a proxy's page or the like: the next lease asks again
+        return  # not a response, but for example a proxy's page: it is asked about again when its lease has expired
     maker = await in_own_thread(lambda: _maker_of(response))
     row = look_row(
         response,
@@ -106,11 +109,12 @@ async def ask(response: PendingResponse) -> None:
         size=len(body),
     )
     ledger.record_look(str(uuid7()), row)
-    if answer.usage is None:  # it failed or was cancelled before it cost anything; nothing will settle it
+    if answer.usage is None:  # it has failed or was cancelled before it cost anything, so no row will settle it
         await in_own_thread(lambda: _forget(response))
 
 
 def _lease(limit: int) -> list[PendingResponse]:
+    """Returns due responses, leased to this process; none while the database is away."""
     if limit <= 0:
         return []
     try:
@@ -123,7 +127,7 @@ def _lease(limit: int) -> list[PendingResponse]:
 
 
 def _maker_of(response: PendingResponse) -> Request:
-    """The call that has made the response; one of its route, if its row has been pruned.
+    """Returns the row of the call that has made the response; an empty one of its route if that has been pruned.
 
     Raises:
         django.db.Error: the database is away; the next lease asks again.
@@ -136,6 +140,7 @@ def _maker_of(response: PendingResponse) -> Request:
 
 
 def _postpone(response: PendingResponse) -> None:
+    """Has the response asked about again later."""
     try:
         postpone(response)
     finally:
@@ -143,6 +148,7 @@ def _postpone(response: PendingResponse) -> None:
 
 
 def _forget(response: PendingResponse) -> None:
+    """Has the response not asked about again."""
     try:
         forget_pending(response)
     finally:

@@ -1,4 +1,4 @@
-"""Owns the request of one call, as the handler builds it and as a view sees it."""
+"""The request of one call: as the handler builds it (`CallRequest`), and as views see it (`ProxyRequest`)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class EarlyAnswer(Protocol):
 
 
 class CallRequest(ASGIRequest):
-    """Django's request, its body in memory, with the ids and the clock readings of one call.
+    """Django's request, with its body in memory, and with the ids and times of one call.
 
     `arrived_at` is Unix time; `started` and `received` (the body is complete) are `time.perf_counter()`
     seconds. `raw_path` and `raw_query` are as they came over the wire. `raw_body` is the body as it came, once a
@@ -82,41 +82,44 @@ class CallRequest(ASGIRequest):
 
     @property
     def root_path(self) -> str:
-        """What stands before `path` where the client is: "", or for example `/ai`."""
+        """The path under which the gateway is served, in front of `path`: empty, or for example `/ai`."""
         return root_path_of(self.scope)
 
     @property
     def is_form(self) -> bool:
+        """True for a multipart request, by its Content-Type."""
         return str(self.META.get("CONTENT_TYPE", "")).lower().startswith("multipart/")
 
     def body_received(self) -> None:
+        """Notes the time at which the body was complete."""
         self.received = time.perf_counter()
 
     @property
     def announces_body(self) -> bool:
+        """True if the request's head says that a body follows."""
         return self.META.get("CONTENT_LENGTH", "0") != "0" or "HTTP_TRANSFER_ENCODING" in self.META
 
     @property
     def body_can_be_skipped(self) -> bool:
-        """Whether the rest of a body that nobody reads is short and sure to come, so that the connection can go on.
+        """True if the connection can be kept although the body is not read: the rest of it is short and sure to come.
 
-        Who expects a 100 and gets an answer instead need not send it (RFC 9110, 10.1.1).
+        A client that waits for status 100 and gets the answer instead need not send its body (RFC 9110, 10.1.1).
         """
         announced = self.incoming_body.announced
         return announced is not None and announced <= SMALL_BODY_BYTES and "HTTP_EXPECT" not in self.META
 
     def know_sender(self) -> None:
-        """A valid key has been seen: request and connection get the terms of those who have one."""
+        """Notes that a valid key has been seen. Request and connection are no longer a stranger's."""
         self.sender_is_known = True
         self.connection.mark_known()
 
     def leave_body(self) -> None:
-        """Goes on without the body, as if there were none."""
+        """Leaves the body unread; views see a request without one."""
         self.incoming_body.leave()
         self.META["CONTENT_LENGTH"] = "0"
 
     async def read_body(self, search: KeySearch | None = None) -> None:
-        """Waits for the whole body; `search` and errors as in `IncomingBody.read`, and those of `decode`."""
+        """Receives the whole body and decodes it. Search and errors: `IncomingBody.read`, `request_encoding.decode`."""
         self.decoded_body = self.raw_body = await self.incoming_body.read(search)
         self.body_received()
         if self.raw_body and "HTTP_CONTENT_ENCODING" in self.META:
@@ -125,6 +128,7 @@ class CallRequest(ASGIRequest):
         self.META["CONTENT_LENGTH"] = str(len(self.decoded_body))  # a chunked body has none of its own
 
     async def _decode_body(self) -> None:
+        """Sets `decoded_body` by the request's Content-Encoding."""
         if encoding := request_encoding.encoding_of(self.META):
             try:
                 self.decoded_body = await request_encoding.decode(self.raw_body, encoding, self.incoming_body.limit)
@@ -133,20 +137,26 @@ class CallRequest(ASGIRequest):
 
 
 class ProxyRequest(Request):
-    """DRF's request around a `CallRequest`. `data` is a JSON object or a form."""
+    """DRF's request around a `CallRequest`."""
 
     _request: CallRequest
 
     @property
     def data(self) -> Any:
+        """The parsed body: a JSON object or a form."""
         return super().data
 
     @property
     def caller(self) -> Caller:
-        """Whose key it is; DRF calls it the user."""
+        """The caller whose key the request has. DRF calls it the user."""
         caller: Caller = self.user  # type: ignore[assignment]  # DRF types it as a Django user
         return caller
 
+    @caller.setter
+    def caller(self, caller: Caller) -> None:
+        self.user = caller  # type: ignore[assignment]  # DRF types it as a Django user
+
     @property
     def call_request(self) -> CallRequest:
+        """The handler's request."""
         return self._request

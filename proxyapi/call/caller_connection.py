@@ -1,5 +1,7 @@
-"""Owns what a call may ask of its caller's connection, beyond what ASGI has words for; `chatproxy.http.protocol` is
-one."""
+"""The interface of a call to its caller's connection, for what ASGI cannot express.
+
+`chatproxy.http.protocol` implements it, and puts itself into the scope of each call.
+"""
 
 from __future__ import annotations
 
@@ -13,60 +15,66 @@ Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
 class CallerConnection(Protocol):
+    """The connection on which a call came, and on which its answer goes back."""
+
     @property
     def is_known(self) -> bool:
-        """Whether a good key was shown on it."""
+        """True once a valid key has been seen on the connection."""
 
     @property
     def has_whole_body(self) -> bool:
-        """Whether the request is complete: then receiving it waits for nothing."""
+        """True once the whole request has arrived, so that receiving it does not wait."""
 
     @property
     def takes_bytes(self) -> bool:
-        """Whether something can be sent without waiting until the caller has taken more."""
+        """True while bytes can be sent without waiting for the caller to take those before them."""
 
     @property
     def is_trusted_proxy(self) -> bool:
-        """Whether its other end is one of `TRUSTED_PROXIES`."""
+        """True if the peer is one of `TRUSTED_PROXIES`."""
 
     def mark_known(self) -> None:
-        """A good key was shown on it: from now on it may be idle for long, and is among the last to be closed."""
+        """Notes that a valid key was seen. The connection may be idle for long, and strangers' are closed before it."""
 
     def watch_departure(self, departed: Callable[[], None]) -> None:
         """Calls `departed` if the caller hangs up before its answer is complete."""
 
     def forget_departure(self, departed: Callable[[], None]) -> None:
-        """The call has ended: nobody cares any more."""
+        """Undoes `watch_departure`: the call has ended."""
 
     def body_follows(self) -> None:
-        """The head that is sent next may wait for the body, which is sent at once after it."""
+        """Announces that a body follows the next head at once, so that both can leave in one write."""
 
     def send_now(self, chunk: bytes) -> bool:
-        """Sends a piece of an answer in chunks that has begun. False, and nothing is sent, if that would wait."""
+        """Sends a chunk of an answer that has begun. Returns False, and sends nothing, if that would have to wait."""
 
     def close_behind_answer(self, *, discard: bool) -> None:
-        """Closes once the answer has been sent, because more of the request's body may come, and nobody wants it.
+        """Closes the connection once the answer has been sent, because the rest of the request's body is not wanted.
 
-        Nothing more is read; with `discard` it is read for a while and dropped.
+        That rest is not read. With `discard` it is read for a while and dropped, so that the caller sees the answer.
         """
 
     def abort(self) -> None:
-        """Cuts it at once; what is on its way to the caller is lost."""
+        """Cuts the connection at once. Bytes that the caller has not taken yet are lost."""
 
     def answer_until_close(self) -> None:
-        """The answer will have no length and no chunks: it ends with the connection (RFC 9112, 6.3)."""
+        """Announces an answer without a length or chunks, which ends with the connection (RFC 9112, 6.3)."""
 
 
 def close_if_unread(connection: CallerConnection) -> None:
-    """Closes behind the answer if more of the request's body may come, and reads nothing of it."""
+    """Closes the connection behind the answer if some of the request's body has not arrived; reads nothing of it."""
     if not connection.has_whole_body:
         connection.close_behind_answer(discard=False)
 
 
 def connection_of(scope: Mapping[str, Any]) -> CallerConnection:
+    """Returns the connection from the ASGI scope of a call."""
     return cast(CallerConnection, scope["extensions"]["chatproxy"]["connection"])
 
 
 def root_path_of(scope: Mapping[str, Any]) -> str:
-    """The path under which the client reaches the gateway, without a slash at its end (`chatproxy.root_path`)."""
+    """Returns the path under which the client reaches the gateway, without a slash at its end.
+
+    `chatproxy.root_path` has put it into the ASGI scope.
+    """
     return cast(str, scope["extensions"]["chatproxy"].get("root_path", ""))

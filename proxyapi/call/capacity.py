@@ -1,4 +1,4 @@
-"""Owns how much this process takes on at once: calls in flight, their limit, and draining."""
+"""Counts the calls in flight of this process, limits them, and drains them when the server stops."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from django.conf import settings
 
 from proxyapi.exceptions import Overloaded, ShuttingDown
 
-# A call whose body is still on its way has not begun; a stop waits only this long for it.
+# When the server stops, a body that is still arriving has so much time left. Its call has not begun.
 DRAINED_BODY_SECONDS = 5.0
 
 
 class Capacity:
-    """Counts the calls in flight in this process. Used from the event loop only."""
+    """The calls in flight in this process. Used from the event loop only.
+
+    `peak` is the highest number of them so far. `draining`: the server is stopping.
+    """
 
     def __init__(self) -> None:
         self.in_flight = 0
@@ -25,7 +28,7 @@ class Capacity:
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """One call's place, from the moment its key is accepted to the last byte of its answer.
+        """Occupies the slot of one call, from the moment its key is accepted to the last byte of its answer.
 
         Raises:
             Overloaded: `MAX_PARALLEL_REQUESTS` calls are in flight.
@@ -44,32 +47,33 @@ class Capacity:
             raise Overloaded
 
     @contextmanager
-    def receiving(self, patience: asyncio.Timeout) -> Iterator[None]:
-        """While a body arrives; draining shortens its sender's time to `DRAINED_BODY_SECONDS` if it has more."""
+    def receiving(self, timeout: asyncio.Timeout) -> Iterator[None]:
+        """Registers the time limit of a body while it arrives. Draining shortens it to `DRAINED_BODY_SECONDS`."""
         if self.draining:
-            self._hurry(patience)
-        self._receiving.add(patience)
+            self._hurry(timeout)
+        self._receiving.add(timeout)
         try:
             yield
         finally:
-            self._receiving.discard(patience)
+            self._receiving.discard(timeout)
 
     def drain(self) -> None:
-        """From now on no call begins; those that have begun go on."""
+        """Lets no more calls begin. Those that have begun go on."""
         self.draining = True
-        for patience in self._receiving:
-            self._hurry(patience)
+        for timeout in self._receiving:
+            self._hurry(timeout)
 
     @staticmethod
-    def _hurry(patience: asyncio.Timeout) -> None:
-        if patience.expired():  # its task has not run since, and a time-out that has passed cannot be changed
+    def _hurry(timeout: asyncio.Timeout) -> None:
+        """Shortens the time limit of a body, if it is longer than `DRAINED_BODY_SECONDS`."""
+        if timeout.expired():  # its task has not run since then; a timeout that has expired cannot be changed
             return
-        deadline, drained_at = patience.when(), asyncio.get_running_loop().time() + DRAINED_BODY_SECONDS
+        deadline, drained_at = timeout.when(), asyncio.get_running_loop().time() + DRAINED_BODY_SECONDS
         if deadline is None or deadline > drained_at:
-            patience.reschedule(drained_at)
+            timeout.reschedule(drained_at)
 
     def check_open(self) -> None:
-        """Raises `ShuttingDown` once draining: calls already upstream go on, new ones do not start."""
+        """Raises `ShuttingDown` while draining, for a call that has not gone upstream yet."""
         if self.draining:
             raise ShuttingDown
 

@@ -1,7 +1,7 @@
-"""Owns the fields of a simple-API call that are this gateway's, and the checks of the others.
+"""Reads the fields of a request that are for this gateway, and removes them from what goes upstream.
 
-`security_key`, `openai_api_key`, `project`, `organization` and `timeout` are taken out of the
-body, the form or the query, and never go upstream in it.
+In the simple API `security_key`, `openai_api_key`, `project`, `organization`, `timeout` and `access_token` may be in
+the body, the form or the query. They never go upstream there. The checks of other fields are here, too.
 """
 
 from __future__ import annotations
@@ -24,26 +24,27 @@ from proxyapi.upstream.client import Credentials
 GATEWAY_FIELDS = frozenset({"security_key", "openai_api_key", "project", "organization", "timeout", "access_token"})
 QUERY_SECRETS = frozenset({"security_key", "access_token", "openai_api_key"})
 PLAIN_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?(e[+-]?[0-9]{1,3})?", re.ASCII | re.IGNORECASE)
-# Long enough for any token; it is kept in caches, and looked for in what the ledger keeps.
+# A key, project or organization as a header value. The bound is above the length of any token: such values are kept in
+# caches, and redacted from what the ledger keeps.
 HEADER_TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
 
 
 def upstream_body(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The body without our fields."""
+    """Returns the members of a body without the gateway's fields."""
     return {name: value for name, value in data.items() if name not in GATEWAY_FIELDS}
 
 
 def upstream_query(query: QueryDict) -> str:
-    """The query without our fields, in the caller's order, encoded."""
+    """Returns the query without the gateway's fields, in the caller's order, encoded."""
     pairs = [(name, value) for name, values in query.lists() if name not in GATEWAY_FIELDS for value in values]
     return urlencode(pairs)
 
 
 def passed_query(raw_query: bytes) -> str:
-    """A query for upstream, as it came; without our secrets in it (`QUERY_SECRETS`), however their names are spelled.
+    """Returns the query of a `/v1` call for upstream: as it came, but without `QUERY_SECRETS`.
 
-    Names are compared without their letter case, percent-encoding and brackets, and `;` separates as `&` does: which of
-    these upstream reads, or writes to its log, is not known here.
+    Their names are compared without letter case, percent-encoding and brackets, and `;` separates fields as `&` does:
+    it is not known which of these spellings upstream reads, or writes to its log.
     """
     if not raw_query:
         return ""
@@ -57,8 +58,9 @@ def passed_query(raw_query: bytes) -> str:
 
 
 def credentials(data: Mapping[str, Any], query: QueryDict, caller: Caller) -> Credentials:
-    """Whose account pays: the call's own key's, else the caller's. The configured project and organization go with
-    the configured key only: they are not those of another key's owner.
+    """Returns the account that pays a call of the simple API: that of the upstream key in the call, else the caller's.
+
+    The configured project and organization go with the configured key only: they belong to its account.
 
     Raises:
         BadRequest: a field is not printable ASCII text, or too long to be a header.
@@ -74,19 +76,19 @@ def credentials(data: Mapping[str, Any], query: QueryDict, caller: Caller) -> Cr
 
 
 def caller_credentials(caller: Caller) -> Credentials:
-    """The account of the caller's key, or else the team's. Raises `UpstreamKeyMissing` if there is neither."""
+    """Returns the account of a caller: its own upstream key's, else the team's. Raises `UpstreamKeyMissing`."""
     return Credentials(caller.upstream_key) if caller.upstream_key else configured_credentials()
 
 
 def configured_credentials() -> Credentials:
-    """The team's own account. Raises `UpstreamKeyMissing` if it has none."""
+    """Returns the team's account, from the settings. Raises `UpstreamKeyMissing` if no key is configured."""
     if not settings.OPENAI_API_KEY:
         raise UpstreamKeyMissing
     return Credentials(settings.OPENAI_API_KEY, settings.OPENAI_PROJECT_KEY, settings.OPENAI_ORGANIZATION)
 
 
 def deadline(data: Mapping[str, Any], query: QueryDict) -> float:
-    """When the call must be over, on the event loop's clock, from `timeout` in milliseconds.
+    """Returns the deadline of a call, on the event loop's clock, from the field `timeout` in milliseconds.
 
     Raises:
         BadRequest: `timeout` is not a positive number.
@@ -105,10 +107,10 @@ def deadline(data: Mapping[str, Any], query: QueryDict) -> float:
 
 
 def require(data: Mapping[str, Any], name: str, kind: type | tuple[type, ...], words: str) -> Any:
-    """The field `name`, which must be there, be of `kind` and not be empty.
+    """Returns the value of a required field.
 
     Raises:
-        BadRequest: it is not; `param` names it.
+        BadRequest: the field is missing, empty or not of `kind`; `param` names it.
     """
     value = data.get(name)
     if value is None:
@@ -119,10 +121,10 @@ def require(data: Mapping[str, Any], name: str, kind: type | tuple[type, ...], w
 
 
 def check_number(data: Mapping[str, Any], name: str, low: float, high: float, *, whole: bool = False) -> None:
-    """Checks an optional number.
+    """Checks an optional field that is a number.
 
     Raises:
-        BadRequest: it is there and is not a number from `low` to `high`; `param` names it.
+        BadRequest: the field is given, and is not a number from `low` to `high`; `param` names it.
     """
     value = data.get(name)
     if value is None:
@@ -135,11 +137,13 @@ def check_number(data: Mapping[str, Any], name: str, low: float, high: float, *,
 
 
 def _given(data: Mapping[str, Any], query: QueryDict, name: str) -> Any:
+    """Returns the value of a field in the body, else in the query."""
     value = data.get(name)
     return query.get(name) if value is None else value
 
 
 def _header_field(data: Mapping[str, Any], query: QueryDict, name: str) -> str | None:
+    """Returns a field that goes upstream as a header. Raises `BadRequest` if it cannot be one."""
     value = _given(data, query, name)
     if value in (None, ""):
         return None

@@ -1,4 +1,4 @@
-"""Owns the reading of request bodies: bytes to a JSON object or to a form, or a clear error."""
+"""Parses the bodies of the simple API: JSON objects and multipart forms."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from usage.kept_bodies.excerpts import PartExcerpt
 
 
 class JSONObjectParser(BaseParser):
-    """`application/json`, one object."""
+    """DRF's parser for `application/json`; the body must be one object."""
 
     media_type = "application/json"
 
@@ -36,8 +36,10 @@ class JSONObjectParser(BaseParser):
 
 
 class FormParser(BaseParser):
-    """`multipart/form-data`, read as on `/v1` (`proxyapi.bodies.form_reader`); files are kept in memory, as the body
-    is."""
+    """DRF's parser for `multipart/form-data`, by the grammar of `proxyapi.bodies.form_reader`.
+
+    Files are kept in memory, as the body is.
+    """
 
     media_type = "multipart/form-data"
 
@@ -62,7 +64,7 @@ class FormParser(BaseParser):
 
 
 def uploaded_file(part: PartExcerpt, file_name: str) -> InMemoryUploadedFile | None:
-    """The file of a form's part, without the folders in its name; None if it has no name."""
+    """Returns the file of a form's part, without folders in its name; None if it has no name."""
     base_name = "".join(filter(str.isprintable, re.split(r"[/\\]", file_name)[-1]))
     if base_name in {"", ".", ".."}:
         return None
@@ -76,7 +78,7 @@ def uploaded_file(part: PartExcerpt, file_name: str) -> InMemoryUploadedFile | N
 
 
 class LargeObject(dict[str, Any]):
-    """The JSON object of a large body. `written` has the bytes of each value as the caller wrote them."""
+    """The JSON object of a large body. `written` has the bytes of each value as they came."""
 
     def __init__(self, members: Iterable[Member], text: str) -> None:
         super().__init__()
@@ -90,7 +92,7 @@ class LargeObject(dict[str, Any]):
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in `body`; an empty body is an empty object.
+    """Returns the JSON object in a body; an empty body is an empty object.
 
     Raises:
         BadJSON: not JSON (RFC 8259), not an object, nested too deep, or with a number that no
@@ -113,7 +115,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def write_object(members: Mapping[str, Any], parsed: Mapping[str, Any]) -> bytes:
-    """`members` as JSON. Those of a large body that are as they were `parsed` are copied, not written anew."""
+    """Returns members as JSON. Values of a large body that are as they were `parsed` are copied as bytes."""
     if not isinstance(parsed, LargeObject):
         return json.dumps(members, separators=(",", ":")).encode()
     written = (
@@ -126,7 +128,7 @@ def write_object(members: Mapping[str, Any], parsed: Mapping[str, Any]) -> bytes
 
 
 def _parse_large(body: bytes) -> LargeObject:
-    """Raises `ValueError`, `RecursionError` and `BodyTooLarge`."""
+    """Parses a large body, within bounds. Raises `ValueError`, `RecursionError` and `BodyTooLarge`."""
     body = large_bodies.in_utf_8(body)
     large_bodies.check_bounds(body)
     text = large_bodies.decode(body, "surrogatepass")
@@ -141,10 +143,12 @@ def _parse_large(body: bytes) -> LargeObject:
 
 
 def _refuse_constant(name: str) -> NoReturn:
+    """Refuses NaN and the infinities, which are not JSON."""
     raise JSONFault(f"{name} is not a JSON number")
 
 
 def _finite(digits: str) -> float:
+    """Returns the number. Refuses one beyond the range of a double."""
     value = float(digits)
     if value in (float("inf"), float("-inf")):
         raise JSONFault("a number is out of range")

@@ -1,8 +1,9 @@
-"""Owns a request's body on its way in: whole or piece by piece, its cap, its clock, and the caller's departure.
+"""Receives the body of a request, whole or piece by piece, under a cap and a time limit.
 
-Nobody else calls ASGI's `receive` for a call of the API. While the body arrives a departure raises `CallerGone`; from
-then on it cancels the call. A body whose sender is not known yet has a shorter clock, counts in
-`proxyapi.strangers.body_memory`, and is searched for a key as it arrives (`proxyapi.strangers.key_search`).
+Nothing else calls ASGI's `receive` for a call of the API. While the body arrives, the caller's departure raises
+`CallerGone`; from then on a departure cancels the call. The body of a sender without a valid key, as yet, has a shorter
+time limit, counts in `proxyapi.strangers.body_memory`, and is searched for a key while it arrives
+(`proxyapi.strangers.key_search`).
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ from proxyapi.exceptions import BodyTooLarge, CallerGone, InvalidKey, RequestTim
 from proxyapi.strangers.body_memory import stranger_budget
 from proxyapi.strangers.key_search import KeySearch
 
-# Of a form that is kept in memory: its fields and part headers, beside the one file that MAX_UPLOAD_BYTES allows.
+# For the fields and part headers of a form that is kept in memory, beside the one file that MAX_UPLOAD_BYTES allows.
 FORM_ALLOWANCE_BYTES = 1024 * 1024
-# A body that need not have more in it than a key.
+# The cap of a body in which nothing but a key is expected.
 SMALL_BODY_BYTES = 64 * 1024
-# A key is looked for whenever so many bytes have come, and at the body's end. Before the first look no body is refused.
+# A stranger's body is searched for a key whenever so many bytes have come, and at its end. None is refused before.
 SEARCHED_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
 class MinimumSpeed:
-    """In every `seconds`, `size` bytes have to come, or what is left of the body."""
+    """A minimum speed: `size` bytes in every `seconds`, or the rest of the body."""
 
     size: int
     seconds: float
@@ -41,7 +42,7 @@ CALLER_SPEED = MinimumSpeed(64 * 1024, 60.0)  # about 1 KiB a second
 
 
 class BodyClock:
-    """The time that a body has to arrive: `REQUEST_TIMEOUT` in all, and meanwhile the least speed of its sender."""
+    """The time limit of one body: `REQUEST_TIMEOUT` for all of it, and a minimum speed meanwhile."""
 
     def __init__(self, timeout: asyncio.Timeout) -> None:
         self._timeout = timeout
@@ -50,19 +51,23 @@ class BodyClock:
         self._wanted = 0
 
     def demand(self, speed: MinimumSpeed, received: int) -> None:
-        """From now on the body has to be as fast as `speed`; `received` bytes are here already."""
+        """Demands a speed from now on. `received` is the number of bytes that are here already."""
         self._wanted = received + speed.size
         if not capacity.draining:  # a drain has set a shorter time
             self._timeout.reschedule(min(self._last_moment, self._loop.time() + speed.seconds))
 
     def tick(self, speed: MinimumSpeed, received: int) -> None:
-        """Starts the next period if what this one demanded has come."""
+        """Starts the next period of the minimum speed, if the bytes of this one have come."""
         if received >= self._wanted:
             self.demand(speed, received)
 
 
 class IncomingBody:
-    """The body of one request. `size` is how much of it has come, `complete` whether that is all, `limit` its cap."""
+    """The body of one request while it arrives.
+
+    `size` is the number of bytes that have come, `limit` the cap, `announced` the Content-Length, if there is one.
+    `complete`: all of it has come. `caller_gone`: the caller has left.
+    """
 
     def __init__(
         self, receive: Receive, connection: CallerConnection, *, is_form: bool, announced: str, client_address: str
@@ -84,27 +89,27 @@ class IncomingBody:
             self.limit, self._setting = limit, ""
 
     def allow_large_form(self) -> None:
-        """Raises the cap to that of a form which is not kept in memory."""
+        """Raises the cap to MAX_FORM_BYTES, for a form that is passed on and not kept in memory."""
         self.limit, self._setting = settings.MAX_FORM_BYTES, "MAX_FORM_BYTES"
 
     def leave(self) -> None:
-        """Does not read the body, which the view does not need; the handler closes the connection if one is coming."""
+        """Leaves the body unread. If it has not arrived yet, the handler closes the connection behind the answer."""
         if self._connection.has_whole_body:
             self._connection.watch_departure(self._departed)
 
     async def read(self, search: KeySearch | None = None) -> bytes:
-        """The whole of it. With a `search`, its sender has not shown a key yet, and has to do so in the body.
+        """Returns the whole body. With a `search` its sender is a stranger, whose key has to be found in the body.
 
         Raises:
-            BodyTooLarge: it is, or says that it will be.
-            RequestTimeout: it was not there within REQUEST_TIMEOUT, or it came too slowly.
-            InvalidKey: the search found no key in it.
-            TooManyStrangers: the search has found none yet, and there is no memory for more of such bodies.
-            ShuttingDown: the server stops, and it is still not there.
-            CallerGone: it will never be.
+            BodyTooLarge: the body is over its cap, or its Content-Length is.
+            RequestTimeout: the body has not arrived within REQUEST_TIMEOUT, or too slowly.
+            InvalidKey: the search has found no key.
+            TooManyStrangers: the search has not found a key yet, and there is no memory for more bodies of strangers.
+            ShuttingDown: the server is stopping, and the body has not arrived in time.
+            CallerGone: the caller has left.
         """
         self.check_announced()
-        if self._connection.has_whole_body:  # as most are when their call begins: no clock is needed
+        if self._connection.has_whole_body:  # as most are when their call begins: then no time limit is needed
             body = await self._next_piece()
             if search is not None and not search.finds_key(body, is_last=True):
                 raise InvalidKey
@@ -125,9 +130,9 @@ class IncomingBody:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _read_until_known(self, search: KeySearch, pieces: list[bytes], clock: BodyClock) -> None:
-        """Appends to `pieces` what comes until `search` finds a key; raises as `read`."""
+        """Receives bytes into `pieces` until `search` finds a key. Raises what `read` raises."""
         clock.demand(STRANGER_START_SPEED, 0)
-        unsearched = bytearray()  # many small pieces would take more memory than is counted
+        unsearched = bytearray()  # joins small pieces, which would take more memory than is counted
         with stranger_budget.share(self._client_address) as share:
             async for piece in self.pieces():
                 unsearched += piece
@@ -146,19 +151,19 @@ class IncomingBody:
         raise InvalidKey
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """As it comes, without empty pieces. Raises `BodyTooLarge` and `CallerGone`, as `read` does."""
+        """Yields the body as it arrives, without empty pieces. Raises `BodyTooLarge` and `CallerGone`, as `read`."""
         self.check_announced()
         while not self.complete:
             if piece := await self._next_piece():
                 yield piece
 
     async def pieces_in_time(self) -> AsyncIterator[bytes]:
-        """As `pieces`, for a body that passes on as it arrives: its caller has to send at the speed of `CALLER_SPEED`.
+        """Yields the body as it arrives, if it comes at `CALLER_SPEED` at least; for one that is passed on.
 
-        Only the time counts in which the caller is waited for: upstream may be slow in taking what is here.
+        Only the time spent waiting for the caller counts: upstream may be slow in taking the bytes.
 
         Raises:
-            RequestTimeout: it came too slowly.
+            RequestTimeout: the body comes too slowly.
         """
         loop = asyncio.get_running_loop()
         self.check_announced()
@@ -177,6 +182,7 @@ class IncomingBody:
                 yield piece
 
     async def _next_piece(self) -> bytes:
+        """Receives the next piece, which may be empty. Behind the last one a departure cancels the call."""
         message = await self._receive()
         if message["type"] == "http.disconnect":
             self.caller_gone = True
@@ -191,20 +197,21 @@ class IncomingBody:
         return piece
 
     def close(self) -> None:
-        """The call has ended: nobody cares any more whether its caller leaves."""
+        """Stops watching for the caller's departure: the call has ended."""
         self._connection.forget_departure(self._departed)
 
     def check_announced(self) -> None:
-        """Raises `BodyTooLarge` if the body says that it will be: `read` and `pieces` ask, too."""
+        """Raises `BodyTooLarge` if the Content-Length is over the cap. `read` and `pieces` check this themselves."""
         if self.announced is not None and self.announced > self.limit:
             raise self.too_large()
 
     def too_large(self, what: str = "The request body") -> BodyTooLarge:
-        """The error for a body over its cap."""
+        """Returns the error for a body over its cap, which names the setting."""
         reason = f"; the gateway's setting {self._setting} limits it" if self._setting else ""
         return BodyTooLarge(f"{what} is larger than {self.limit} bytes{reason}.")
 
     def _departed(self) -> None:
+        """Cancels the call, whose caller has left."""
         self.caller_gone = True
         if self._call is not None:
             self._call.cancel()

@@ -1,8 +1,8 @@
-"""Owns a multipart form on its way to upstream: it passes as it arrives, and is read as it passes.
+"""Passes a multipart form to upstream while it arrives, and reads it meanwhile.
 
-Never more than one piece of a file is in memory. From the last boundary on, and in any case of its last byte, nothing
-goes up before the whole form has been read and checked: so upstream cannot act on a form that is ambiguous
-(`proxyapi.bodies.form_reader`), or that the caller's key may not send.
+Only one piece of a file is in memory at a time. The end of the form, from its last boundary on, is held until the whole
+form has been read and checked. So upstream cannot act on a form that is ambiguous (`proxyapi.bodies.form_reader`), or
+that the caller's key may not send.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ STEPS_AT_ONCE = 8  # of 64 KiB
 
 
 class FormUpload:
-    """One form. `check` is called once, when all of it has been read; what it raises stops the form.
+    """A form on its way to upstream.
 
-    `encoding` is that of its bytes. Raises `BadForm` if the request's headers, whose names come in lower case, give no
+    `check` is called once, when all of the form has been read; an error that it raises stops the form. `encoding` is
+    the Content-Encoding of its bytes. Names in `headers` are in lower case. Raises `BadForm` if the headers give no
     clear boundary.
     """
 
@@ -45,27 +46,28 @@ class FormUpload:
 
     @property
     def complete(self) -> bool:
+        """True once all of the form has arrived."""
         return self._body.complete
 
     @property
     def parts(self) -> list[PartExcerpt]:
-        """Those that have come so far; of a field, the beginning of its text."""
+        """The parts that have arrived so far; of a field, the beginning of its text."""
         return self._reader.parts
 
     def fields(self) -> list[tuple[str, str]]:
-        """The fields that are text, in their order: name and value (of a long one its beginning)."""
+        """Returns the text fields, by name and value, in their order; of a long value the beginning."""
         return self._reader.fields()
 
     def field(self, name: str) -> list[str]:
-        """The values of a field, in their order."""
+        """Returns the values of a field, in their order."""
         return [value for other, value in self.fields() if other == name]
 
     def sizes(self) -> Form:
-        """What its price depends on."""
+        """Returns the fields and the sizes of files, on which the price of the call depends."""
         return Form.of(self.fields(), [part.size for part in self.parts if part.file_name is not None])
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """The form's bytes, as they may go up.
+        """Yields the form's bytes as they may go upstream.
 
         Raises `BadForm`, `BodyTooLarge` for a file, and what `check` and `IncomingBody.pieces_in_time` raise.
         """
@@ -91,12 +93,12 @@ class FormUpload:
         yield held
 
     async def _encoded_pieces(self) -> AsyncIterator[bytes]:
-        """The same for a form that came encoded, which goes up as it came.
+        """Yields the bytes of a form that came encoded, as they came.
 
-        Of what has been decoded, the same stays here as of a form that is not encoded: so do the pieces it is in.
+        A piece is held while it contains bytes that would be held of the decoded form.
         """
         decoder = BodyDecoder(self._encoding, self._body.limit)
-        held: deque[tuple[bytes, int]] = deque()  # with how much of the form is known by the end of each
+        held: deque[tuple[bytes, int]] = deque()  # pieces, and the decoded size of the form up to the end of each
         async for piece in self._body.pieces_in_time():
             await self._feed_decoded(decoder, piece)
             held.append((piece, decoder.size))
@@ -111,6 +113,7 @@ class FormUpload:
         yield b"".join(piece for piece, _ in held)
 
     async def _feed_decoded(self, decoder: BodyDecoder, piece: bytes) -> None:
+        """Decodes a piece and reads the result, in steps between which the event loop runs."""
         try:
             for number, decoded in enumerate(decoder.steps(piece), 1):
                 self._reader.feed(decoded)
@@ -121,7 +124,7 @@ class FormUpload:
             raise self._body.too_large("The form, decoded,") from None
 
     def _check_files(self) -> None:
-        """Looks at the files that have come since the last time; the newest may go on."""
+        """Checks the sizes of the files that have arrived since the last check; the newest one may still grow."""
         parts = self._reader.parts
         for part in parts[max(0, self._checked - 1) :]:
             check_file(part)
@@ -129,7 +132,7 @@ class FormUpload:
 
 
 def check_file(part: PartExcerpt) -> None:
-    """Raises `BodyTooLarge` for a file over `MAX_UPLOAD_BYTES`, also when it has come only so far."""
+    """Raises `BodyTooLarge` for a file over `MAX_UPLOAD_BYTES`, as soon as so much of it has arrived."""
     if part.file_name is not None and part.size > settings.MAX_UPLOAD_BYTES:
         name = part.name.decode("utf-8", "replace")[:64]
         raise BodyTooLarge(

@@ -1,10 +1,10 @@
-"""Owns who may call: where a call has its key; whose it is, says the keyring, in memory and in constant time."""
+"""Finds the key of a request, and its caller. The keyring knows the caller of a key, in memory and in constant time."""
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import TypeVar, cast
 
 from django.conf import settings
 from rest_framework.authentication import BaseAuthentication
@@ -14,9 +14,11 @@ from proxyapi.call.call_request import CallRequest, ProxyRequest
 from proxyapi.exceptions import InvalidBearer, InvalidKey
 from proxyapi.keys.keyring import Caller, keyring
 
+T = TypeVar("T")
+
 
 class SecurityKeyAuthentication(BaseAuthentication):
-    """`security_key` in the body, the form or the query, `X-Security-Key`, or a bearer token."""
+    """Takes the key from `security_key` in the body, the form or the query, `X-Security-Key`, or a bearer token."""
 
     def authenticate(self, request: Request) -> tuple[Caller, None]:
         candidates = (
@@ -29,7 +31,7 @@ class SecurityKeyAuthentication(BaseAuthentication):
 
 
 class BearerAuthentication(BaseAuthentication):
-    """`/v1`, where a client of OpenAI's sends it: as a bearer token, and nowhere else."""
+    """Takes the key of a call to `/v1` from where clients of OpenAI's API send it: the bearer token."""
 
     def authenticate(self, request: Request) -> tuple[Caller, None]:
         try:
@@ -39,18 +41,18 @@ class BearerAuthentication(BaseAuthentication):
 
 
 class AccessTokenAuthentication(BaseAuthentication):
-    """`access_token` in the query, or a bearer token: for the pages that show how the server does."""
+    """Takes the access token, for pages that show the server's state, from the query or the bearer token."""
 
     def authenticate(self, request: Request) -> tuple[Caller, None]:
         check_secret((request.query_params.get("access_token"), _bearer(request)), settings.ACCESS_TOKEN)
         return Caller("access token"), None
 
 
-def find_caller(candidates: tuple[Any, ...]) -> Caller:
-    """Whose key the first candidate that is there is.
+def find_caller(candidates: tuple[object, ...]) -> Caller:
+    """Returns the caller of the first key that is given.
 
     Raises:
-        InvalidKey: the same for missing, unknown, expired and revoked.
+        InvalidKey: no key is given, or it is unknown, expired or revoked; the error does not say which.
     """
     given = _first_given(candidates)
     caller = keyring.find(given if isinstance(given, str) else "")
@@ -59,11 +61,11 @@ def find_caller(candidates: tuple[Any, ...]) -> Caller:
     return caller
 
 
-def check_secret(candidates: tuple[Any, ...], secret: str | None) -> None:
-    """Compares the first candidate that is there. No secret configured means nobody may pass.
+def check_secret(candidates: tuple[object, ...], secret: str | None) -> None:
+    """Checks that the first value that is given is the secret. If no secret is configured, nobody passes.
 
     Raises:
-        InvalidKey: the same for missing and wrong.
+        InvalidKey: no value is given, or it is wrong; the error does not say which.
     """
     given = _first_given(candidates)
     expected = (secret or "").encode()
@@ -73,9 +75,9 @@ def check_secret(candidates: tuple[Any, ...], secret: str | None) -> None:
 
 
 def caller_without_body(request: ProxyRequest) -> Caller | None:
-    """Whose valid key is the first one in the query or in a header; None if there is none, or another than valid.
+    """Returns the caller of the key in the query or in a header; None if there is no key, or it is not valid.
 
-    A key in the body counts before these (`names_another_key`), but this one is known before the body is read.
+    A key in the body takes precedence (`names_another_key`), but this one is known before the body is read.
     """
     call = request.call_request  # DRF's request looks each attribute up twice
     candidates = (call.GET.get("security_key"), call.META.get("HTTP_X_SECURITY_KEY"), _bearer(call))
@@ -84,7 +86,7 @@ def caller_without_body(request: ProxyRequest) -> Caller | None:
 
 
 def names_another_key(request: ProxyRequest, caller: Caller) -> bool:
-    """Whether a key in the body is not one of `caller`."""
+    """Returns whether the body has a key that is not one of `caller`."""
     given = request.data.get("security_key")
     if given is None:
         return False
@@ -92,11 +94,12 @@ def names_another_key(request: ProxyRequest, caller: Caller) -> bool:
     return found is None or found.name != caller.name
 
 
-def _first_given(candidates: Iterable[Any]) -> Any:
-    """The first candidate that is there; an empty text if there is none."""
+def _first_given(candidates: Iterable[T | None]) -> T | str:
+    """Returns the first candidate that is not None; an empty text if there is none."""
     return next((candidate for candidate in candidates if candidate is not None), "")
 
 
 def _bearer(request: Request | CallRequest) -> str | None:
+    """Returns the bearer token of a request (RFC 6750)."""
     scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None

@@ -1,10 +1,10 @@
-"""Owns the ASGI side of an API call: the lean counterpart of Django's stock handler.
+"""The ASGI application for calls of the API: a lean counterpart of Django's stock handler.
 
-In order: ids, route, the view (which asks for the body: `proxyapi.call.request_body`), the answer. Django's
-stock handler costs four times as much per call and keeps a thread for each (ARCHITECTURE.md has
-the figures). What it does for a call is done here: the caller's departure cancels the call at
-once, and a fault becomes a 500, never a hung connection. An answer is not closed as Django's are:
-none has a file or a database connection open.
+In order: it gives the call its ids, finds the route, calls the view (which asks for the body:
+`proxyapi.call.request_body`), and sends the answer. Django's stock handler costs four times as much per call and keeps
+a thread for each (ARCHITECTURE.md has the figures). What that handler does for a call is done here: the caller's
+departure cancels the call at once, and a fault becomes a 500, never a hung connection. Responses are not closed, as
+Django's are: none of them has a file or a database connection open.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import logging
 from collections.abc import Awaitable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import lru_cache
-from typing import Any, cast
+from typing import cast
 
 from corsheaders.middleware import CorsMiddleware
 from django.conf import settings
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 NO_BODY_STATUSES = {204, 304}
 NO_TIMEOUT = nullcontext()
-# Paths as long as this are looked up once.
+# Longer paths are not kept in the cache of routes: what strangers send must not fill memory.
 LONGEST_KEPT_PATH = 200
 
 
@@ -46,37 +46,40 @@ class CallHandler:
         self._resolve_kept = lru_cache(maxsize=1024)(self._resolver.resolve)
         self._cors = CorsMiddleware(call_view)
 
-    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Mapping[str, object], receive: Receive, send: Send) -> None:
+        """Answers one call."""
         request = CallRequest(scope, receive, send)
         request.resolver_match = self._resolve(request.path_info)
         with request.held:
             await self._exchange(request, send)
 
     def _resolve(self, path: str) -> ResolverMatch:
+        """Returns the view of a path, with or without a slash at its end."""
         path = "/" + path.removeprefix("/").rstrip("/")  # `OPTIONS *` has none
         return self._resolve_kept(path) if len(path) <= LONGEST_KEPT_PATH else self._resolver.resolve(path)
 
     async def _exchange(self, request: CallRequest, send: Send) -> None:
+        """Makes the answer and sends it. Whatever happens, the connection is answered or cut."""
         try:
             try:
                 response = await self._answer(request)
             except CallerGone:
                 raise
-            except Exception:  # the last border: the view has one of its own
+            except Exception:  # the last border, behind that of the view
                 logger.exception("no answer was made", extra={"request_id": request.request_id})
                 response = render(InternalError(), request)
             await self._send(request, response, send)
         except CallerGone:
-            pass  # also while a form was still going up, and its answer came down already
+            pass  # it may leave while its form is still going up and the answer is coming down already
         except TimeoutError:
             request.connection.abort()
         except asyncio.CancelledError:
             if not request.incoming_body.caller_gone:
-                raise  # not the caller's doing: the server is ending
+                raise  # the server is stopping
             this_task = asyncio.current_task()
             assert this_task is not None  # noqa: S101  (an ASGI server always runs a task)
             this_task.uncancel()
-        except Exception:  # the last border of an answer that has begun: it can only be broken off
+        except Exception:  # the last border of an answer that has begun: its connection can only be cut
             logger.exception("an answer was broken off", extra={"request_id": request.request_id})
             request.connection.abort()
         finally:
@@ -85,12 +88,15 @@ class CallHandler:
                 await request.early_stream.stop()
 
     async def _answer(self, request: CallRequest) -> HttpResponseBase:
+        """Returns the view's response; for a browser of another origin with CORS headers."""
         if request.method == "OPTIONS" or "HTTP_ORIGIN" in request.META:
             return await cast(Awaitable[HttpResponseBase], self._cors(request))
         return await call_view(request)
 
     async def _send(self, request: CallRequest, response: HttpResponseBase, send: Send) -> None:
-        is_refused = response.status_code >= 400  # behind a proxy a connection is of many clients
+        """Sends a response. A stranger waits for it at the pace of strangers."""
+        # Behind a proxy a connection is shared by many clients, so a known connection is not enough for a refusal.
+        is_refused = response.status_code >= 400
         if not request.sender_is_known and (is_refused or not request.connection.is_known):
             await stranger_pace.wait(request.META.get("REMOTE_ADDR", ""))
         if not (request.connection.has_whole_body or request.body_can_be_skipped):
@@ -98,7 +104,7 @@ class CallHandler:
         if request.early_stream is not None:
             await request.early_stream.stop()
             if request.early_stream.has_begun:
-                await self._go_on(request, request.early_stream, response, send)
+                await self._continue_early_answer(request, request.early_stream, response, send)
                 return
         start = head_of(request, response)
         if isinstance(response, RelayResponse) and request.method == "HEAD":
@@ -112,14 +118,16 @@ class CallHandler:
                 start["headers"].append((b"content-length", str(len(response.content)).encode()))
             if request.method != "HEAD":
                 request.connection.body_follows()
-            async with self._patience(request):
+            async with self._timeout(request):
                 await send(start)
                 await send({"type": "http.response.body", "body": response.content})
 
-    async def _go_on(self, request: CallRequest, early: EarlyAnswer, response: HttpResponseBase, send: Send) -> None:
-        """Sends the answer behind a head that has been sent already."""
+    async def _continue_early_answer(
+        self, request: CallRequest, early: EarlyAnswer, response: HttpResponseBase, send: Send
+    ) -> None:
+        """Sends a response as events, behind the head of a stream that has been sent already."""
         if isinstance(response, RelayResponse) and isinstance(response.relay, EventRelay):
-            response.relay.has_comments = True
+            response.relay.has_commented = True
             await EventStream(response.relay, send, request.connection, request.scope["http_version"]).run(None)
             return
         if isinstance(response, RelayResponse):
@@ -129,16 +137,21 @@ class CallHandler:
             event = early.error_event(error)
         else:
             event = early.event_of(cast(HttpResponse, response))
-        async with self._patience(request):
+        async with self._timeout(request):
             await send({"type": "http.response.body", "body": event})
 
-    def _patience(self, request: CallRequest) -> AbstractAsyncContextManager[object]:
-        """A clock costs a thirtieth of a call; only behind an answer that its caller does not take is there a wait."""
+    def _timeout(self, request: CallRequest) -> AbstractAsyncContextManager[object]:
+        """Returns the time limit for sending a whole answer.
+
+        A time limit costs a thirtieth of a call. It is only needed if the answer may have to wait, behind another one
+        on the connection that the caller does not take.
+        """
         waits = not request.connection.takes_bytes or request.method == "HEAD"
         return asyncio.timeout(settings.REQUEST_TIMEOUT) if waits else NO_TIMEOUT
 
 
 async def call_view(request: HttpRequest) -> HttpResponseBase:
+    """Returns the response of the view that `request.resolver_match` names."""
     match = request.resolver_match
     assert match is not None  # noqa: S101  (the handler set it: the last route matches everything)
     # Not `func`: the wrapper is for a middleware that calls do not pass.

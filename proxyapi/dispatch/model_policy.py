@@ -1,7 +1,6 @@
-"""Owns what a key may ask of upstream in a body of its own making: which models. (Whose objects: `object_access`.)
+"""Checks that a key may use the models that its request names. (`object_access` checks the objects that it names.)
 
-It looks at a copy; what passes is unchanged. Where a name is given twice all of its values must be allowed: which one
-counts is upstream's to say.
+Where a member is given twice, all of its values must be allowed: which of them counts is for upstream to decide.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Owns what a key may do: which routes and which models, by glob, in memory. Upper and lower case differ."""
+"""Checks the routes and models that a key may use, by its globs, in memory. Upper and lower case differ."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from proxyapi.keys.keyring import Caller
 
 
 class RouteAllowed(BasePermission):
-    """The call's route, as the ledger names it, is one of the key's."""
+    """Allows a request whose route, as the ledger names it, the key may use."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         call = cast(ProxyRequest, request)
@@ -25,18 +25,18 @@ class RouteAllowed(BasePermission):
 
 
 def check_route(caller: Caller, route: str) -> None:
-    """Raises `RouteNotAllowed`."""
+    """Raises `RouteNotAllowed` if the key may not use the route."""
     if not is_allowed(route, caller.allowed_routes):
         raise RouteNotAllowed(f"This key may not use {route}.")
 
 
 def check_model(caller: Caller, model: str) -> None:
-    """For a call that makes something: the model it names, or that we fill in.
+    """Checks the model that a call makes run: the one that it names, or the gateway's default.
 
     A key that is limited to some models must name one: with a prompt template, for example, upstream would choose it.
 
     Raises:
-        ModelNotAllowed: it may not; `param` is `model`.
+        ModelNotAllowed: the key may not use it; `param` is `model`.
     """
     if not is_allowed(model, caller.allowed_models):
         words = f"This key may not use the model '{model[:200]}'."

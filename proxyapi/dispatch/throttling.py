@@ -1,4 +1,4 @@
-"""Owns which requests are counted before they go on: calls of limited keys, and the pages that cost something."""
+"""Counts requests before they go on: the calls of keys with limits, and requests to pages that cost something."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ PAGE_INTERVAL_SECONDS = 10
 
 
 class Throttle(BaseThrottle):
-    """DRF's policy, but one that may wait for counters which processes share."""
+    """DRF's throttle, made async: it may wait for Redis, where processes count together."""
 
     @abstractmethod
     async def check(self, request: ProxyRequest, view: APIView) -> None:
-        """Raises `RateLimited`."""
+        """Counts the request. Raises `RateLimited` if it may not go on."""
 
 
 class KeyLimits(Throttle):
-    """What the key may do in a minute, and at once. A key without limits costs nothing here."""
+    """Counts a call against its key's limits: requests and tokens a minute, and calls at once.
+
+    A key without limits costs nothing.
+    """
 
     async def check(self, request: ProxyRequest, view: APIView) -> None:
         if request.caller.is_limited:

@@ -1,11 +1,10 @@
-"""`GET /docs` and `GET /openapi.json`: the API's description, to read, to try and to generate clients from."""
+"""`GET /docs` and `GET /openapi.json`: the description of the API, for people and for programs."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from functools import cache
-from typing import Any
 
 from django.http import HttpResponse
 from drf_spectacular.generators import SchemaGenerator
@@ -17,12 +16,16 @@ from proxyapi.pages.page_headers import page, render
 
 
 class DocsView(ProxyView):
+    """`GET /docs`: the description as a page (Swagger UI)."""
+
     @openapi.unlisted
     async def get(self, request: ProxyRequest) -> HttpResponse:
         return page(render(request.call_request, "docs.html"))
 
 
 class OpenAPIView(ProxyView):
+    """`GET /openapi.json`: the description as JSON, with the path under which the gateway is served."""
+
     @openapi.unlisted
     async def get(self, request: ProxyRequest) -> HttpResponse:
         description = await asyncio.to_thread(describe_api)
@@ -33,6 +36,6 @@ class OpenAPIView(ProxyView):
 
 @cache
 def describe_api() -> bytes:
-    """The OpenAPI 3.1 document. Making it takes a moment, so it is made once, and all answers share its bytes."""
-    generator: Any = SchemaGenerator(urlconf="proxyapi.urls")  # type: ignore[no-untyped-call]  # it has no types
-    return json.dumps(generator.get_schema(public=True)).encode()
+    """Returns the OpenAPI 3.1 document. Generating it takes a moment, so it is generated once for all answers."""
+    schema = SchemaGenerator(urlconf="proxyapi.urls").get_schema(public=True)  # type: ignore[no-untyped-call]  # it has no types
+    return json.dumps(schema).encode()

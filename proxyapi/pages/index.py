@@ -1,4 +1,4 @@
-"""The pages that need no key: the index, and whether the process is up and ready."""
+"""The pages that need no key: the front page, `/healthz`, `/readyz`, and the answer to unknown paths."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from usage.money.reservations import reservations
 
 
 class IndexView(ProxyView):
+    """`GET /`: the front page."""
+
     @openapi.index
     async def get(self, request: ProxyRequest) -> HttpResponse:
         facts = {"version": settings.VERSION, "upstream_key": bool(settings.OPENAI_API_KEY)}
@@ -74,4 +76,4 @@ class NotFoundView(ProxyView):
     post = put = patch = delete = trace = get
 
     async def admit(self, request: ProxyRequest) -> None:
-        """Whoever it is and whatever the body is, the answer is 404."""
+        """Admits everybody with any body: the answer is 404 anyway."""

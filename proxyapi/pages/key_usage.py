@@ -1,6 +1,7 @@
-"""Owns what a page shows of one key: the dashboard narrowed to it, its budgets and its limits.
+"""The usage page of one key: the dashboard narrowed to the key, its budgets and its limits.
 
-Two pages do: the admin's, and the one that the key itself opens (`proxyapi.pages.my_usage`), which leads nowhere else.
+Two sites show it: the admin, and the site that the key itself opens (`proxyapi.pages.my_usage`), whose page has no link
+to any other key or call.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
 from urllib.parse import urlencode
 
 from django.http import HttpRequest, JsonResponse
@@ -28,36 +28,38 @@ NEWEST_CALLS = 20
 
 @dataclass(frozen=True)
 class KeyFacts:
-    """`is_own`: of the page that the key itself opens."""
+    """What the page needs of a key. `is_own`: the key itself has opened the page."""
 
     name: str
     budgets: Mapping[str, Decimal | None]
-    limits: tuple[tuple[str, str], ...]
+    limits: tuple[tuple[str, str], ...]  # labels and values, as text
     is_own: bool = False
 
     @classmethod
     def of(cls, key: AccessKey | Caller, *, is_own: bool = False) -> KeyFacts:
+        """Takes them from a row of the table, or from the keyring."""
         budgets = key.budgets if isinstance(key, AccessKey) else vars(key.budgets)
         return cls(key.name, budgets, tuple(_limits(key)), is_own)
 
 
-def page(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str, Any]:
-    """The context of the page; `data_url` answers with `data`."""
-    facts = dashboard.dashboard_context(request, data_url, key.name)
+def page(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str, object]:
+    """Returns the context of the page; `data_url` is the address that answers with `data`."""
+    context = dashboard.dashboard_context(request, data_url, key.name)
     for own in _fragments(request, key).values():
-        facts |= own
-    return facts
+        context |= own
+    return context
 
 
 def data(request: HttpRequest, key: KeyFacts) -> JsonResponse:
+    """Answers with what changes while the page is open."""
     return dashboard.refresh_response(request, _fragments(request, key), key.name)
 
 
-def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, Any]]:
-    """The parts of the page, and what each needs."""
+def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, object]]:
+    """Returns the fragments of the page that are rendered again while it is open, each with its own context."""
     spent = spent_by([key.name], datetime.now(UTC).date())[key.name]
     held = dollars(spent.held) if spent.held else ""
-    found: dict[str, dict[str, Any]] = {
+    found: dict[str, dict[str, object]] = {
         "budgets": {"budget_bars": budget_bars(spent, key.budgets), "limits": key.limits, "held": held},
         "tiles": {},
         "used": {"is_own": key.is_own, "key_query": urlencode({"key": key.name})},
@@ -68,6 +70,7 @@ def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, Any]]
 
 
 def _limits(key: AccessKey | Caller) -> list[tuple[str, str]]:
+    """Returns the limits of a key as labels and texts."""
     numbers = (
         ("Requests a minute", key.requests_per_minute),
         ("Tokens a minute", key.tokens_per_minute),

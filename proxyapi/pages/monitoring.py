@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import version
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import django
 from django.conf import settings
@@ -31,9 +31,9 @@ class LogView(ProxyView):
 
     @openapi.log
     async def get(self, request: ProxyRequest) -> HttpResponse:
-        return page(await read_from_database(lambda: render(request.call_request, "log.html", self.read_facts())))
+        return page(await read_from_database(lambda: render(request.call_request, "log.html", self.read_context())))
 
-    def read_facts(self) -> dict[str, Any]:
+    def read_context(self) -> dict[str, object]:
         return {
             "failed_only": self.failed_only,
             "counters": newest_calls.read_counters(),

@@ -1,8 +1,8 @@
-"""Owns "My usage": the pages that a key opens for its owner, without the admin's login.
+"""The site "My usage", which a key opens for its owner without the admin's login.
 
-The key is sent once, in a form. Then a cookie has the key's name, signed for the one text of the key that was sent:
-what a rotation, a revocation or its time has ended is in the keyring no longer, and opens nothing from then on. Nothing
-on these pages leads to, or tells of, another key.
+The key is sent once, in a form. Then a cookie holds the key's name, signed with a salt that is made from the text of
+the key: once the text has been rotated, revoked, or has expired, the keyring no longer has it, and the cookie opens
+nothing. No page of the site has a link to another key, or tells of one.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from proxyapi.pages.page_headers import CONTENT_SECURITY_POLICY
 
 COOKIE = "chatproxy_my_usage"
 COOKIE_SECONDS = 3600
-FOLDER = "/my-usage/"
+SITE_PATH = "/my-usage/"
 SALT = "proxyapi.my_usage"
-LONGEST_KEY = 500
+MAX_KEY_CHARACTERS = 500
 View = Callable[[HttpRequest], HttpResponse]
 
 
 def private_page(view: View) -> View:
-    """Nothing of it is kept by a browser, nor run that is not ours."""
+    """Decorates a view of the site: no browser stores its page, or runs a script in it that is not ours."""
 
     @wraps(view)
     def answered(request: HttpRequest) -> HttpResponse:
@@ -50,16 +50,18 @@ def private_page(view: View) -> View:
 @require_safe
 @private_page
 def show(request: HttpRequest) -> HttpResponse:
+    """Shows the usage of the key that is signed in, or the form to sign in."""
     entry = find_signed_in(request)
     if entry is None or entry.caller is None:
         return render(request, "my_usage/sign_in.html", {"has_left": COOKIE in request.COOKIES})
-    facts = key_usage.page(request, KeyFacts.of(entry.caller, is_own=True), reverse("my_usage:data"))
-    return render(request, "my_usage/usage.html", {**facts, "valid_until": entry.ends_at})
+    context = key_usage.page(request, KeyFacts.of(entry.caller, is_own=True), reverse("my_usage:data"))
+    return render(request, "my_usage/usage.html", {**context, "valid_until": entry.ends_at})
 
 
 @require_safe
 @private_page
 def data(request: HttpRequest) -> HttpResponse:
+    """Answers with what changes while the page is open; with 401 once the sign-in has ended."""
     entry = find_signed_in(request)
     if entry is None or entry.caller is None:
         return JsonResponse({"error": "Sign in again."}, status=401)
@@ -70,8 +72,8 @@ def data(request: HttpRequest) -> HttpResponse:
 @sensitive_post_parameters("key")
 @private_page
 def sign_in(request: HttpRequest) -> HttpResponse:
-    """The pace of attempts is the business of the project's middleware."""
-    text = request.POST.get("key", "").strip()[:LONGEST_KEY]
+    """Signs a key in by its text, from the form. The project's middleware limits the pace of attempts."""
+    text = request.POST.get("key", "").strip()[:MAX_KEY_CHARACTERS]
     caller = keyring.find(text)
     if caller is None:
         return render(request, "my_usage/sign_in.html", {"is_refused": True}, status=403)
@@ -80,7 +82,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         COOKIE,
         signing.dumps(caller.name, salt=_salt(sealing.digest(text))),
         max_age=COOKIE_SECONDS,
-        path=FOLDER,
+        path=SITE_PATH,
         secure=settings.SESSION_COOKIE_SECURE,
         httponly=True,
         samesite="Strict",
@@ -91,23 +93,27 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 @require_POST
 @private_page
 def sign_out(request: HttpRequest) -> HttpResponse:
+    """Deletes the cookie."""
     answer = HttpResponseRedirect(reverse("my_usage:show"))
-    answer.delete_cookie(COOKIE, path=FOLDER, samesite="Strict")
+    answer.delete_cookie(COOKIE, path=SITE_PATH, samesite="Strict")
     return answer
 
 
 def find_caller(text: str) -> Caller | None:
-    """Returns the key whose text was sent in the form."""
-    return keyring.find(text.strip()[:LONGEST_KEY])
+    """Returns the key whose text was sent in the form; None if there is none."""
+    return keyring.find(text.strip()[:MAX_KEY_CHARACTERS])
 
 
 def digests_in_force(name: str) -> list[str]:
-    """Returns the digests of a key's texts that open these pages now: none, one, or after a rotation two."""
+    """Returns the digests of the texts by which this key can sign in now: none, one, or two after a rotation."""
     return list(keyring.named(name))
 
 
 def find_signed_in(request: HttpRequest) -> Entry | None:
-    """The key of the cookie, if the text that it was made with is still in force: the keyring is asked each time."""
+    """Returns the key of the cookie; None without a valid one.
+
+    The keyring is asked each time, so the cookie ends with the text that it was made with.
+    """
     cookie = request.COOKIES.get(COOKIE, "")
     for digest, entry in keyring.named(_claimed_name(cookie)).items():
         try:
@@ -119,7 +125,7 @@ def find_signed_in(request: HttpRequest) -> Entry | None:
 
 
 def _claimed_name(cookie: str) -> str:
-    """Whose it says that it is; not to be believed before the signature has been looked at."""
+    """Returns the key's name in a cookie; anybody can write any name, so the signature must be checked."""
     try:
         name = signing.JSONSerializer().loads(signing.b64_decode(cookie.partition(":")[0].encode()))
     except (ValueError, RecursionError):
@@ -128,6 +134,7 @@ def _claimed_name(cookie: str) -> str:
 
 
 def _salt(digest: str) -> str:
+    """Returns the salt of signatures for one text of a key."""
     return f"{SALT} {digest}"
 
 

@@ -1,9 +1,8 @@
-"""Owns how a page of ours outside the admin is answered: what a browser may load for it, keep of it and tell others."""
+"""The security headers of our pages outside the admin: what a browser may load, store, and tell other sites."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from django.http import HttpResponse
 from django.template.loader import render_to_string
@@ -11,12 +10,12 @@ from django.urls import get_script_prefix, set_script_prefix
 
 from proxyapi.call.call_request import CallRequest
 
-# As the admin's, without what its theme needs; Swagger UI's pictures are in its style sheet.
+# The admin's policy without what its theme needs. `data:` is for Swagger UI: its style sheet holds its pictures.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
     " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-# The last two are said by Django's middleware, too, but these pages do not pass it.
+# The last two are what Django's middleware adds to its own pages; these pages do not pass through it.
 PAGE_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Cache-Control": "no-store",
@@ -26,14 +25,15 @@ PAGE_HEADERS = {
 
 
 def page(html: str) -> HttpResponse:
+    """Answers with HTML and the security headers."""
     return HttpResponse(html, headers=PAGE_HEADERS)
 
 
-def render(request: CallRequest, template: str, facts: Mapping[str, Any] | None = None) -> str:
-    """Returns the template's HTML, whose links begin with the path under which the client reaches the gateway."""
+def render(request: CallRequest, template: str, context: Mapping[str, object] | None = None) -> str:
+    """Returns a template as HTML. Its links begin with the path under which the client reaches the gateway."""
     before = get_script_prefix()
     set_script_prefix(f"{request.root_path}/")
     try:
-        return render_to_string(template, facts)
+        return render_to_string(template, context)
     finally:
         set_script_prefix(before)

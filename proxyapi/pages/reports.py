@@ -1,4 +1,4 @@
-"""What the server counts, for programs: `GET /usage` as JSON, `GET /metrics` for Prometheus."""
+"""Reports for programs: `GET /usage` as JSON, `GET /metrics` for Prometheus."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ from usage.live import metrics
 from usage.sums import report
 from usage.sums.ranges import read_range
 
-DATABASE_PATIENCE = 10.0  # seconds
+MAX_DATABASE_SECONDS = 10.0
 FILTERS = ("key", "model", "route", "outcome")
+# What a caller may see the usage of (`request.auth`).
 ALL_KEYS, OWN_KEY = "all keys", "own key"
 Answer = TypeVar("Answer")
 
 
 class AccessTokenOrKey(BaseAuthentication):
-    """`ACCESS_TOKEN` sees every key's usage; a key sees its own."""
+    """Authenticates by `ACCESS_TOKEN`, which may see the usage of every key, or by a key, which may see its own."""
 
     def authenticate(self, request: Request) -> tuple[Caller, str]:
         try:
@@ -71,15 +72,15 @@ class MetricsView(ProxyView):
 
 
 async def read_from_database(read: Callable[[], Answer]) -> Answer:
-    """What `read` returns, read in a thread of its own.
+    """Returns the result of `read`, called in a thread of its own with a deadline for its queries.
 
     Raises:
-        DatabaseUnavailable: it failed, or took too long.
+        DatabaseUnavailable: the database failed, or took longer than `MAX_DATABASE_SECONDS`.
     """
 
     def read_and_close() -> Answer:
         try:
-            with limit_query_time(DATABASE_PATIENCE):
+            with limit_query_time(MAX_DATABASE_SECONDS):
                 return read()
         except DatabaseError as error:
             raise DatabaseUnavailable from error
@@ -87,7 +88,7 @@ async def read_from_database(read: Callable[[], Answer]) -> Answer:
             connection.close()
 
     try:
-        async with asyncio.timeout(DATABASE_PATIENCE):
+        async with asyncio.timeout(MAX_DATABASE_SECONDS):
             return await in_own_thread(read_and_close)
     except TimeoutError:
         raise DatabaseUnavailable from None

@@ -1,4 +1,4 @@
-"""`GET /health` and `GET /health2`: one real, minimal chat with upstream, for whoever has the access token."""
+"""Serves `GET /health` and `GET /health2`: each sends upstream one real, minimal chat. Both need `ACCESS_TOKEN`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROMPT = "Answer with the one word: ok"
 
 
 class HealthView(JSONCallView):
-    """`GET /health`: a chat as `/chatgpt` makes it."""
+    """`GET /health`: sends upstream a chat as `/chatgpt` does."""
 
     authentication_classes = (AccessTokenAuthentication,)
     throttle_classes = (PageThrottle,)
@@ -32,7 +32,7 @@ class HealthView(JSONCallView):
 
 
 class Health2View(HealthView):
-    """`GET /health2`: a chat as `/openai` makes it."""
+    """`GET /health2`: sends upstream a chat as `/openai` does."""
 
     route = "/health2"
 

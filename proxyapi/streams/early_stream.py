@@ -1,12 +1,12 @@
-"""Owns the answer to a call that asks for a stream while upstream has not begun to answer.
+"""Begins the answer to a call that asks for a stream before upstream has begun to answer.
 
-A model that thinks for minutes says nothing in that time, and proxies and clients close a silent connection. After
+A model may think for minutes and send nothing meanwhile, and proxies and clients close silent connections. After
 `SSE_KEEPALIVE_SECONDS` without an answer the caller gets the head of an event stream, status 200, and then a comment
-each time these seconds have passed again. A call that is answered sooner, as nearly every one is, gets upstream's own
-head.
+each time these seconds have passed again. A call that upstream answers sooner, as it nearly always does, gets
+upstream's own head.
 
-Once this head is out, an answer that is no stream is told as an event: an error in the dialect of the call, any other
-body as the data of one event.
+Once this head has been sent, an answer that is no stream becomes an event: an error in the dialect of the call, any
+other body as the data of one event.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": 
 
 
 class EarlyStream:
-    """The wait of one call for its answer. `has_begun` becomes true when a head has been sent."""
+    """The early answer to one call that waits for upstream. `has_begun`: its head has been sent."""
 
     def __init__(self, call: Call, dialect: Dialect) -> None:
         self.has_begun = False
@@ -40,14 +40,14 @@ class EarlyStream:
         self._timer = self._start_timer()
 
     async def stop(self) -> None:
-        """Ends the wait: no comment is sent any more."""
+        """Stops the timer and the comments. From then on only the handler sends."""
         self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
 
     def event_of(self, response: HttpResponse) -> bytes:
-        """Returns the answer, which is whole, as the only event of the stream."""
+        """Returns an answer that is here as a whole, as the only event of the stream."""
         body = bytes(response.content)
         if response.status_code < HTTPStatus.MULTIPLE_CHOICES:
             return sse.event_of(body)
@@ -58,13 +58,17 @@ class EarlyStream:
         return self.error_event(UpstreamFailure(facts["message"], code=code))
 
     def error_event(self, error: ProxyError) -> bytes:
+        """Returns an error of the gateway's as the first event of the stream."""
         return self._dialect.error_event(error, self._call.request.request_id, b"")
 
     def _start_timer(self) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(settings.SSE_KEEPALIVE_SECONDS, self._begin)
 
     def _begin(self) -> None:
-        """Sends the head, unless it must wait: a form says in its last field whether it asks for a stream."""
+        """Sends the head, or tries again later while it is not known whether the call asks for a stream.
+
+        A form that is still arriving may say so in its last field.
+        """
         connection = self._call.request.connection
         if self._call.facts.stream and connection.has_whole_body and connection.takes_bytes:
             self._task = asyncio.create_task(self._run(self._call.request))
@@ -72,7 +76,7 @@ class EarlyStream:
             self._timer = self._start_timer()
 
     async def _run(self, request: CallRequest) -> None:
-        """Nothing is sent that would wait for the caller, so `stop` cuts no message."""
+        """Sends the head, then comments, unless they would wait for the caller's socket: so `stop` cuts no message."""
         try:
             self.has_begun = True
             self._call.facts.early_status = HTTPStatus.OK.value
@@ -84,9 +88,10 @@ class EarlyStream:
                     await request.send({"type": "http.response.body", "body": sse.KEEP_ALIVE, "more_body": True})
                 await asyncio.sleep(settings.SSE_KEEPALIVE_SECONDS)
         except CallerGone:
-            pass  # the connection tells the call of it
+            pass  # the connection tells the call that its caller has left
 
     def _head(self, request: CallRequest) -> Head:
+        """Returns the head of the early answer, with CORS headers for a call from a browser."""
         response = HttpResponse(headers=HEADERS)
         if "HTTP_ORIGIN" in request.META:
             CorsMiddleware(lambda _: response).add_response_headers(request, response)

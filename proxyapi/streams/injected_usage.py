@@ -1,13 +1,14 @@
-"""Owns the one change to what passes on `/v1`: a streamed chat completion's usage, asked for and taken out again.
+"""The only change to what passes on `/v1`: asks for the usage of a streamed chat, and removes it from the answer.
 
-A caller that streams need not ask for usage, and then upstream says none (OpenAI's reference, `stream_options`).
+Upstream states the usage of a streamed chat only if it is asked for it (OpenAI's reference, `stream_options`), and the
+ledger needs it. A caller that has not asked must not see the difference.
 `ask_for_usage` adds `stream_options.include_usage` on the way up; `remove_usage` removes on the way down what that
 adds: the field `"usage": null` of every chunk, and the last chunk, which has the usage and no choices. Every other byte
 stays.
 
 A server may put more than usage into that last chunk (llama.cpp's `timings`, which it would otherwise add to the chunk
-before). Then the chunk stays without its usage, and with one choice that says nothing in place of none: callers that
-did not ask for usage may rely on `choices[0]`.
+before). Then the chunk stays, without its usage, and its empty list of choices becomes a list with one empty choice:
+callers that did not ask for usage may rely on `choices[0]`.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from usage.answers import event_stream
 from usage.answers.event_stream import Event
 
 ASKED = '"include_usage":true'
-# As OpenAI writes it, in compact JSON: the field is the chunk's last but for the padding.
+# The field as OpenAI writes it, in compact JSON: at the end of the chunk, but for the padding.
 _USUAL = re.compile(rb',"usage":null(?=(?:,"obfuscation":"[^"\\]*+")?\}(?:\n\n|\r\n\r\n|\r\r))')
-# The members that a chunk has anyway: OpenAI's (`ChatCompletionChunk` of the SDK), and the padding.
+# The members that every chunk has: OpenAI's (`ChatCompletionChunk` of the SDK), and the padding.
 _USUAL_MEMBERS = {
     "id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint", "obfuscation"
 }  # fmt: skip
@@ -43,6 +44,7 @@ def ask_for_usage(body: JSONBody) -> JSONBody | None:
 
 
 def _ask_in(text: str, members: Sequence[Member]) -> str | None:
+    """Returns the text of the body with the option added; None if nothing is to be added."""
     options = [member for member in members if member.name == "stream_options"]
     if not options:
         at = text.index("{") + 1
@@ -67,7 +69,7 @@ def _ask_in(text: str, members: Sequence[Member]) -> str | None:
 
 
 class Edit(NamedTuple):
-    """A replacement of `start:end` in the text of an event's data."""
+    """A replacement for the characters `start:end` in the text of an event's data."""
 
     start: int
     end: int
@@ -75,7 +77,7 @@ class Edit(NamedTuple):
 
 
 def remove_usage(events: bytes) -> bytes:
-    """Whole events as the caller would have seen them, had we not asked."""
+    """Returns events as they would be if the gateway had not asked for usage; `events` are whole."""
     named = events.count(b'"usage"')
     if not named:
         return events
@@ -90,6 +92,7 @@ def remove_usage(events: bytes) -> bytes:
 
 
 def _remove_from(event: Event, events: bytes) -> bytes:
+    """Returns the bytes of one event without its usage; empty bytes for the chunk that has usage only."""
     unchanged = events[event.start : event.end]
     if b'"usage"' not in event.data:
         return unchanged
@@ -116,7 +119,7 @@ def _remove_from(event: Event, events: bytes) -> bytes:
 
 
 def _without(members: Sequence[Member], name: str) -> Edit:
-    """Takes out that member and one of the commas beside it."""
+    """Returns the edit that removes the member of this name, and one of the commas beside it."""
     number = next(number for number, member in enumerate(members) if member.name == name)
     if number:
         return Edit(members[number - 1].end, members[number].end)
@@ -125,9 +128,9 @@ def _without(members: Sequence[Member], name: str) -> Edit:
 
 
 def _edited(event: Event, events: bytes, text: str, edits: Sequence[Edit]) -> bytes:
-    """The bytes of the event with its data edited, line by line: what is between its data lines stays.
+    """Returns the bytes of an event with its data edited, line by line; other lines between its data lines stay.
 
-    A line of which an edit leaves nothing goes with its line end.
+    A line that an edit leaves empty is removed with its line end.
     """
     replaced = [(len(encode(text[: edit.start])), len(encode(text[: edit.end])), encode(edit.text)) for edit in edits]
     pieces, at, offset = [], event.start, 0
@@ -145,7 +148,7 @@ def _edited(event: Event, events: bytes, text: str, edits: Sequence[Edit]) -> by
 
 
 def _replace(value: bytes, edits: Sequence[tuple[int, int, bytes]]) -> bytes:
-    """`value` with what these edits change in it; they are in order, and may begin before it and end behind it."""
+    """Returns one line with the edits applied. They are in order; one may begin before the line and end behind it."""
     pieces, at = [], 0
     for start, end, new in edits:
         if end <= 0 or start > len(value):

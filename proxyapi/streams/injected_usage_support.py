@@ -1,4 +1,4 @@
-"""Owns whether streamed chats are asked for their usage: a setting, and what upstream has said about the field."""
+"""Knows whether upstream may be asked for the usage of streamed chats: by a setting, and by upstream's refusals."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ NAMES = (b"stream_options", b"include_usage")
 
 
 class UsageRequests:
-    """Whether `stream_options.include_usage` is added to calls of this process. There is one upstream."""
+    """Decides whether `stream_options.include_usage` is added to the calls of this process; there is one upstream."""
 
     def __init__(self) -> None:
         self.refused = False
 
     @property
     def are_made(self) -> bool:
+        """True while the field is added to streamed chats."""
         return bool(settings.INJECT_STREAM_USAGE) and not self.refused
 
     @property
     def state(self) -> str:
-        """A word for `/readyz`."""
+        """The state in words, for `/readyz`."""
         if self.refused:
             return "refused by upstream"
         return "on" if settings.INJECT_STREAM_USAGE else "off"
 
     def may_be_refusal(self, status: int, body: bytes) -> bool:
-        """Whether an error of upstream's may be about the field that was added."""
+        """Returns whether an error of upstream's may be about the field that was added: it names it."""
         return status in REFUSALS and any(name in body for name in NAMES)
 
     def give_up(self) -> None:
-        """Upstream took without the field what it had refused with it."""
+        """Stops adding the field: upstream has accepted a body without it that it had refused with it."""
         if not self.refused:
             self.refused = True
             logger.warning(

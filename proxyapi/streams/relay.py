@@ -1,11 +1,21 @@
-"""Owns an answer on its way down as it arrives: bytes from upstream, a copy read for the ledger.
+"""The relay of an answer that passes to the caller while upstream still sends it.
 
-Most pieces leave at the moment they arrive: no task is woken for them. Those that have to wait, for the caller or
-for the row, come out of `chunks`.
+Bytes from upstream are read for the ledger (`proxyapi.call.call`) and passed on. They leave on one of two ways::
 
-Invariants: bytes pass unchanged and in order; what goes out of a stream of events ends with a whole event
-wherever it can, so a keep-alive or an error of ours never lands inside one; the row is written before the
-bytes that finish the answer leave; `close` ends whatever has not ended, once.
+    upstream's socket: `Exchange` has received a chunk, in a callback of the event loop
+      │
+    _pass_on         _read_chunk: the chunk is cut after its last whole event, and the events are read for the ledger
+      │
+      ├─ at once ──  the caller's socket takes bytes, and more of the answer is to come: `send_now` writes them in the
+      │              same callback. Nearly all events go this way. No task is woken: 7 instead of 12 µs an event
+      │
+      └─ waited for  everything else is returned to `Exchange`, which wakes the call's task:
+                     chunks  → the socket is full: `streams.sending` waits until the caller has taken more
+                             → the answer is complete: `_end` writes the row first, then the last bytes leave
+
+Invariants: bytes pass unchanged and in order. What has left of a stream of events ends with a whole event wherever
+possible, so a comment or an error of the gateway's never lands inside one. The row is written before the bytes that
+complete the answer leave. `close` ends, once, whatever has not ended.
 """
 
 from __future__ import annotations
@@ -28,21 +38,28 @@ from usage.answers.event_stream import BOM
 from usage.answers.reader import begins_object
 from usage.models import Outcome
 
+# Sends bytes to the caller at once. Returns False, and sends nothing, if that would wait for the caller's socket.
 SendNow = Callable[[bytes], bool]
 
 
 def unchanged(events: bytes) -> bytes:
+    """Returns the events as they came."""
     return events
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one family of streams says that it failed, what we add after its end, and what the caller sees of it."""
+    """The conventions of one family of streams.
+
+    `error_event` makes an error of the gateway's an event, of the error, the call's id and the events before it.
+    `trailer` is appended to a stream that ends without it. `to_caller` changes events before they leave.
+    """
 
     error_event: Callable[[ProxyError, str, bytes], bytes]
     trailer: bytes = b""
     to_caller: Callable[[bytes], bytes] = unchanged
-    # Whether an answer of no events lacks its end. One of some tells by them (`AnswerReader.must_end`).
+    # A stream without a single event lacks its end. Of other streams some say so by their events
+    # (`AnswerReader.must_end`).
     must_end: bool = False
 
 
@@ -53,19 +70,20 @@ CHAT = Dialect(sse.error_object, must_end=True)
 
 @cache
 def resumed(dialect: Dialect) -> Dialect:
-    """The dialect of a stream that is read again from some event on: there may be none behind it."""
+    """Returns the dialect of a stream that is read again from one of its events on; there may be none behind that."""
     return replace(dialect, must_end=False)
 
 
 class Relay(ABC):
-    """One answer that passes as it arrives.
+    """An answer that passes while it arrives.
 
-    `broken` tells the handler to cut the connection instead of ending it, `takes_comments` whether a comment may go
-    out after what has been sent, `has_comments` that one has gone out.
+    `broken`: the answer is not whole, so the handler cuts the connection instead of ending it. `may_comment`: a comment
+    may follow what has been sent. `has_commented`: a comment has been sent. `last_sent` is the `time.perf_counter()` of
+    the last bytes.
     """
 
-    takes_comments = False
-    has_comments = False
+    may_comment = False
+    has_commented = False
 
     def __init__(self, call: Call, answer: UpstreamAnswer) -> None:
         self._call = call
@@ -76,90 +94,94 @@ class Relay(ABC):
 
     @property
     def status(self) -> int:
+        """Upstream's status."""
         return self._answer.status
 
     @property
     def headers(self) -> dict[str, str]:
+        """Upstream's headers for the caller."""
         return self._call.headers_down(self._answer)
 
     async def chunks(self, send_now: SendNow) -> AsyncGenerator[bytes, None]:
-        """What goes to the caller and was not taken by `send_now`, piece by piece."""
-        take = partial(self._take, send_now)
+        """Yields what `send_now` has not sent, piece by piece. The row is written before the last piece is yielded."""
+        pass_on = partial(self._pass_on, send_now)
         try:
-            while rest := await self._answer.chunk(take):
-                if self._is_over:
+            while unsent := await self._answer.chunk(pass_on):
+                if self._is_complete:
                     await self._end()
-                yield rest
-                self.takes_comments = self._between_events
+                yield unsent
+                self.may_comment = self._between_events
         except ProxyError as error:  # of upstream, or of a form that is still going up
-            if not self._is_over:
+            if not self._is_complete:
                 self.fail(error)
-                if words := self._last_words(error):
-                    yield words
+                if event := self._error_event(error):
+                    yield event
                 return
-        last = self._last_pieces()
+        final = self._final_pieces()
         if not self.broken:
             await self._end()
-        for piece in last:
+        for piece in final:
             yield piece
 
     def fail(self, error: ProxyError) -> None:
-        """The answer will not be whole."""
+        """Ends the call with an error: the answer will not be whole."""
         self.broken = True
         self._call.fail(error, status=self._answer.status)
 
     @property
     def comment(self) -> bytes:
-        """A comment that may go out now, if one may."""
+        """The comment that may be sent next, while `may_comment`."""
         return sse.KEEP_ALIVE
 
     async def end_at_head(self) -> None:
-        """Ends the answer to a HEAD, whose caller gets none of the body."""
+        """Ends the call of a HEAD, whose caller gets nothing of the body."""
         self._call.facts.mark_upstream_ended()
         self._call.end(Outcome.SUCCESS, self._answer.status)
         self._answer.close()
         await self._call.wait_until_recorded()
 
     def close(self) -> None:
-        """Stops upstream. A call that has not ended by now was left by its caller."""
+        """Stops upstream. A call that has not ended before has been left by its caller, and ends as such."""
         self._call.end(Outcome.CLIENT_CANCELLED, self._answer.status)
         self._answer.close()
 
     @property
     @abstractmethod
-    def _is_over(self) -> bool:
-        """Whether what has come finishes the answer: it leaves after its row."""
+    def _is_complete(self) -> bool:
+        """True once the final bytes have arrived; they are sent only after the ledger row is written."""
 
     @abstractmethod
-    def _read(self, chunk: bytes) -> bytes:
-        """What the caller sees of what has come, once it is read for the ledger."""
+    def _read_chunk(self, chunk: bytes) -> bytes:
+        """Reads a chunk of the answer for the ledger, and returns the bytes that are to be sent now."""
 
     @property
     def _between_events(self) -> bool:
-        """Whether a comment may follow what was read last."""
+        """Whether a comment may follow the bytes that were read last."""
         return False
 
-    def _last_words(self, error: ProxyError) -> bytes:
-        """What tells the caller why the answer breaks off."""
+    def _error_event(self, error: ProxyError) -> bytes:
+        """Returns the event that tells the caller why the answer ends early; empty where there can be none."""
         return b""
 
-    def _last_pieces(self) -> list[bytes]:
-        """What upstream's end adds to the answer."""
+    def _final_pieces(self) -> list[bytes]:
+        """Returns what is to be sent when upstream has ended: held bytes, a trailer, an error."""
         return []
 
-    def _take(self, send_now: SendNow, chunk: bytes) -> bytes:
-        """What is left to be sent of what has come."""
-        shown = self._read(chunk)
-        if not shown or self._is_over or not send_now(shown):
-            return shown
-        self.takes_comments = self._between_events
+    def _pass_on(self, send_now: SendNow, chunk: bytes) -> bytes:
+        """Reads a chunk and sends it at once if possible. Returns the bytes that have to be waited for."""
+        ready = self._read_chunk(chunk)
+        if not ready or self._is_complete or not send_now(ready):
+            return ready
+        self.may_comment = self._between_events
         return b""
 
-    def _sent(self, size: int) -> None:
+    def _count_sent(self, size: int) -> None:
+        """Counts bytes that are on their way to the caller."""
         self.last_sent = time.perf_counter()
         self._call.facts.count_sent(size)
 
     async def _end(self) -> None:
+        """Ends the call, whose answer is complete, and waits until its row is durable."""
         self._call.facts.mark_upstream_ended()
         await self._call.keep_bodies()
         outcome = Outcome.UPSTREAM_ERROR if self._call.answer.error is not None else Outcome.SUCCESS
@@ -168,7 +190,7 @@ class Relay(ABC):
 
 
 class EventRelay(Relay):
-    """A stream of server-sent events."""
+    """The relay of a stream of server-sent events. A piece of an event is held until the rest of it arrives."""
 
     def __init__(self, call: Call, answer: UpstreamAnswer, dialect: Dialect) -> None:
         super().__init__(call, answer)
@@ -177,26 +199,27 @@ class EventRelay(Relay):
         self._dialect = dialect
         self._framer = sse.EventFramer()
         self._last_events = b""
-        self.takes_comments = True
+        self.may_comment = True
 
     @property
-    def _is_over(self) -> bool:
+    def _is_complete(self) -> bool:
         return self._call.answer.has_ended
 
-    def _read(self, chunk: bytes) -> bytes:
+    def _read_chunk(self, chunk: bytes) -> bytes:
         events = self._framer.feed(chunk)
         return self._read_events(events) if events else b""
 
     def _read_events(self, events: bytes) -> bytes:
+        """Reads whole events for the ledger, and returns them as the caller gets them."""
         is_first, self._last_events = not self._last_events, events
         self._call.read_events(events)
-        shown = self._dialect.to_caller(events)
-        if is_first and self.has_comments:
-            shown = shown.removeprefix(BOM)  # it is a mark at the beginning of a stream only
+        passed = self._dialect.to_caller(events)
+        if is_first and self.has_commented:
+            passed = passed.removeprefix(BOM)  # a byte order mark only counts at the very beginning of a stream
         if b"error" in events or self._call.answer.error is not None:
-            shown = self._call.redacted(shown)
-        self._sent(len(shown))
-        return shown
+            passed = self._call.redacted(passed)
+        self._count_sent(len(passed))
+        return passed
 
     @property
     def _between_events(self) -> bool:
@@ -206,67 +229,67 @@ class EventRelay(Relay):
     def comment(self) -> bytes:
         return sse.comment_after(self._last_events)
 
-    def _last_words(self, error: ProxyError) -> bytes:
-        if not self.takes_comments:
+    def _error_event(self, error: ProxyError) -> bytes:
+        if not self.may_comment:
             return b""
         return self._after_event(self._dialect.error_event(error, self._call.request.request_id, self._last_events))
 
-    def _last_pieces(self) -> list[bytes]:
+    def _final_pieces(self) -> list[bytes]:
         rest = self._framer.flush()
         if rest and not self._call.answer.has_events and begins_object(rest):
-            return [self._read_plain(rest)]
+            return [self._read_json(rest)]
         pieces = [self._read_events(rest)] if rest else []
         if self._call.answer.lacks_end:
-            if rest and not ends_whole(rest):
+            if rest and not ends_with_whole_event(rest):
                 pieces = []  # half an event would hide the error behind it
                 self._last_events = b""
-            self.takes_comments = self._between_events
+            self.may_comment = self._between_events
             error = UpstreamTruncated()
             self._call.facts.mark_upstream_ended()
             self.fail(error)
-            pieces.append(self._last_words(error))
+            pieces.append(self._error_event(error))
         elif self._dialect.trailer and not self._call.answer.has_done_marker:
             pieces.append(self._after_event(self._dialect.trailer))
         return [piece for piece in pieces if piece]
 
     def _after_event(self, event: bytes) -> bytes:
-        """An event of ours, apart from what was relayed last."""
+        """Returns an event of the gateway's, behind a blank line if the bytes before it do not end with one."""
         return event if sse.ends_event(self._last_events) else b"\n\n" + event
 
-    def _read_plain(self, body: bytes) -> bytes:
-        """A whole JSON answer that upstream called a stream of events."""
+    def _read_json(self, body: bytes) -> bytes:
+        """Reads a JSON answer that upstream has labelled as a stream of events, and returns it for the caller."""
         self._call.read_plain(body)
-        self._sent(len(body))
+        self._count_sent(len(body))
         return body if self._call.answer.error is None else self._call.redacted(body)
 
 
-def ends_whole(events: bytes) -> bool:
-    """Whether the last event of a stream, which no blank line ends, is not half of one."""
+def ends_with_whole_event(events: bytes) -> bool:
+    """Returns whether the bytes at the end of a stream, behind which no blank line came, are a whole event."""
     found = event_stream.split(events)
     return not found or event_stream.is_whole(found[-1].data)
 
 
 class BodyRelay(Relay):
-    """Bytes that are not ours to read: sound, images, files."""
+    """The relay of an answer that is not parsed: sound, images, files."""
 
     @property
     def headers(self) -> dict[str, str]:
-        """With its length, if upstream says it: so that the caller can tell the whole from a part."""
+        """Upstream's headers for the caller, with the length if upstream says it: a caller can see that bytes lack."""
         length = self._answer.length
         return super().headers | ({} if length is None else {"content-length": str(length)})
 
     @property
-    def _is_over(self) -> bool:
+    def _is_complete(self) -> bool:
         return self._call.facts.response_bytes == self._answer.length
 
-    def _read(self, chunk: bytes) -> bytes:
-        self._sent(len(chunk))
+    def _read_chunk(self, chunk: bytes) -> bytes:
+        self._count_sent(len(chunk))
         self._call.facts.keep_beginning(chunk)
         return chunk
 
 
 class RelayResponse(HttpResponseBase):
-    """A response whose body is a `Relay`; only `proxyapi.dispatch.handler` can send it."""
+    """A Django response whose body is a `Relay`; only `proxyapi.dispatch.handler` can send it."""
 
     streaming = True
 

@@ -1,4 +1,4 @@
-"""Owns the head of every answer to a call: the response's headers, and those that each answer has."""
+"""Makes the head of every answer to a call: the response's own headers, and those that each answer has."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def head_of(request: CallRequest, response: HttpResponseBase) -> Head:
     stored = response.headers._store  # {"vary": ("Vary", "origin")}; reading `items()` takes 15 times as long
     headers = [(name.encode("ascii"), value.encode("latin-1")) for name, (_, value) in stored.items()]
     if "vary" not in stored:
-        headers.append((b"vary", b"origin"))  # as the middleware says, which only sees calls that have one
-    if "content-security-policy" not in stored:  # a page of ours has its own
+        headers.append((b"vary", b"origin"))  # the CORS middleware adds it to calls with an Origin only
+    if "content-security-policy" not in stored:  # a page of the gateway's has its own
         headers.extend(INERT)
     headers.append((b"x-proxy-request-id", request.request_id.encode()))
     if request.incoming_request_id:

@@ -1,7 +1,8 @@
-"""Owns the sending of a streamed answer: its chunks, the comments between them, and how it ends.
+"""Sends a streamed answer to its caller: the chunks, comments in the pauses between them, and the end.
 
-A stream ends cleanly or by a cut connection, never in between: a message withheld makes the
-server cut, and a caller that no longer takes what it is sent is dropped with its buffer.
+A stream ends cleanly or by a cut connection. To show that an answer is broken, the final ASGI message is left out:
+uvicorn then closes the socket without a clean end. A caller that takes no more bytes until the deadline is cut off, and
+what waits for it in memory is dropped.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from proxyapi.call.caller_connection import CallerConnection, Send
 from proxyapi.exceptions import CallerGone, InternalError
 from proxyapi.streams.relay import Relay
 
-# What a stream may last beyond its call's deadline: time for our own error event to leave.
+# How long a stream may go on behind its call's deadline, so that the event that tells of the timeout can leave.
 GRACE_SECONDS = 1.0
 
 
 class EventStream:
-    """One `relay` on its way to one caller."""
+    """Sends what one relay has for its caller. (Also an answer that is no stream of events.)"""
 
     def __init__(self, relay: Relay, send: Send, connection: CallerConnection, http_version: str) -> None:
         self._relay = relay
@@ -32,7 +33,7 @@ class EventStream:
         self._has_chunks = http_version != "1.0"
 
     async def run(self, start: Mapping[str, Any] | None) -> None:
-        """Sends the head `start`, unless one has been sent, then everything; closes the relay however this ends."""
+        """Sends the head `start`, if one is given, and then the whole answer. Closes the relay, however this ends."""
         relay = self._relay
         if not self._has_chunks:
             self._connection.answer_until_close()
@@ -43,7 +44,7 @@ class EventStream:
                         await self._send(start)
                     async for chunk in chunks:
                         await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
-                relay.close()  # before a wait for a caller that takes nothing more
+                relay.close()  # first: the next message may wait for a caller that takes no more bytes
                 if self._has_chunks and not relay.broken:
                     await self._send({"type": "http.response.body", "body": b""})
         except TimeoutError:
@@ -51,7 +52,7 @@ class EventStream:
             return
         except CallerGone:
             raise
-        except Exception:  # the border: it is ours, and no departure
+        except Exception:  # the border: a fault of the gateway's, not the caller's departure
             relay.fail(InternalError())
             raise
         finally:
@@ -61,6 +62,7 @@ class EventStream:
 
     @asynccontextmanager
     async def _comments(self) -> AsyncIterator[None]:
+        """Sends comments while its block runs, if the settings say so."""
         comments = asyncio.create_task(self._send_comments()) if settings.SSE_KEEPALIVE_SECONDS else None
         try:
             yield
@@ -70,9 +72,9 @@ class EventStream:
                 await asyncio.wait({comments})
 
     async def _send_comments(self) -> None:
-        """A comment whenever the relay has had nothing for `SSE_KEEPALIVE_SECONDS`.
+        """Sends a comment whenever nothing has been relayed for `SSE_KEEPALIVE_SECONDS`.
 
-        One that had to wait for the socket could end up inside an event; a caller that takes nothing needs none.
+        No comment is sent while the caller's socket takes no bytes: it could end up inside an event.
         """
         pause = settings.SSE_KEEPALIVE_SECONDS
         while True:
@@ -82,6 +84,6 @@ class EventStream:
             if quiet < pause:
                 pause -= quiet
                 continue
-            if self._relay.takes_comments and self._connection.takes_bytes:
-                self._relay.has_comments = True
+            if self._relay.may_comment and self._connection.takes_bytes:
+                self._relay.has_commented = True
                 await self._send({"type": "http.response.body", "body": self._relay.comment, "more_body": True})

@@ -1,7 +1,7 @@
-"""Owns the framing of server-sent events: where an event ends, and events of our own.
+"""Finds where server-sent events end, and makes events and comments of the gateway's.
 
-A blank line ends an event, and so do the other things that `usage.answers.event_stream` lists; it reads what is in
-them.
+A blank line ends an event, and so do the other marks that `usage.answers.event_stream` lists. That module reads what
+events say.
 """
 
 from __future__ import annotations
@@ -18,25 +18,27 @@ DONE = b"data: [DONE]\n\n"
 _BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r")
 _ENDS_OF_EVENTS = (*_BLANK_LINES, b"\n\r", b"\r\r\n")
 _FIRST_DATA_LINE = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|[\r\n])data:([^\r\n]*+)[\r\n]")
-# An event longer than this is let through in pieces rather than held.
+# An event that is longer is passed on in pieces instead of being held until its end.
 MAX_HELD_BYTES = 1024 * 1024
 SEQUENCE_NUMBER = re.compile(rb'"sequence_number":\s*([0-9]{1,18})')
 
 
 class EventFramer:
-    """Cuts a byte stream after its last whole event, so that nothing of ours lands inside one.
+    """Cuts a byte stream after its last whole event, so that nothing of the gateway's lands inside an event.
 
-    No byte is changed, added or lost: everything fed comes out, in order. `inside_event` is true
-    while a piece of an overlong event has gone out and its end has not.
+    No byte is changed, added or lost: everything that is fed comes out, in order. `inside_event`: a piece of an
+    overlong event has come out, and its end has not.
     """
 
     def __init__(self) -> None:
         self._held = bytearray()
-        self._has_single_line_ends: bool | None = None  # of the events held; None until that is known
+        self._has_single_line_ends: bool | None = (
+            None  # whether the held events are separated by single line ends; None: unknown
+        )
         self.inside_event = False
 
     def feed(self, chunk: bytes) -> bytes:
-        """What may go out now: all whole events, and pieces of an overlong one."""
+        """Takes the next bytes of the stream. Returns all whole events, and pieces of an overlong one."""
         if not self._held and chunk.endswith(b"\n\n"):  # as nearly all are
             self.inside_event = False
             return chunk
@@ -57,15 +59,16 @@ class EventFramer:
         return ready
 
     def flush(self) -> bytes:
-        """The rest: bytes after the last blank line of a stream that has ended."""
+        """Returns the held bytes of a stream that has ended: those behind its last blank line."""
         rest = bytes(self._held)
         self._held.clear()
         return rest
 
     def _end_by_single_line_ends(self, chunk: bytes) -> int:
-        """Returns where the last event ends that another one follows with only a line end between them; 0 if none does.
+        """Returns the end of the last event but one, in a stream whose events are separated by single line ends.
 
-        The first data line tells whether the events are such. It is read once, since an event may have many lines.
+        Returns 0 if the stream is of another kind, or has less than two events held. The first data line tells the
+        kind. It is looked for once, since an event may have many lines.
         """
         if self._has_single_line_ends is None:
             if not (b"\n" in chunk or b"\r" in chunk):
@@ -81,9 +84,9 @@ class EventFramer:
 
 
 def _end_of_last_blank_line(held: bytearray, start: int) -> int:
-    """Returns the place behind the last blank line that ends behind `start`; 0 if there is none.
+    """Returns the position behind the last blank line that ends behind `start`; 0 if there is none.
 
-    LF CR may be the beginning of LF CR LF, so it counts only when the next byte is here.
+    LF CR may be the beginning of LF CR LF, so it counts only once the next byte has arrived.
     """
     end = max(at + len(blank) if (at := held.rfind(blank, start)) >= 0 else 0 for blank in _BLANK_LINES)
     at = held.rfind(b"\n\r", start)
@@ -93,24 +96,26 @@ def _end_of_last_blank_line(held: bytearray, start: int) -> int:
 
 
 def ends_event(events: bytes) -> bool:
-    """Whether a new event may follow these bytes: they are none, or end with a blank line."""
+    """Returns whether a new event may follow these bytes: they are empty, or end with a blank line."""
     return not events or events.endswith(_ENDS_OF_EVENTS)
 
 
 def comment_after(events: bytes) -> bytes:
-    """A comment that changes no event. Events with single line ends are one event for clients that keep to the grammar,
-    and a blank line would cut it.
+    """Returns a comment that may follow these events without changing what they mean.
+
+    Events that are separated by single line ends are one event to clients that follow the grammar, and a blank line
+    would cut it.
     """
     return KEEP_ALIVE if ends_event(events) else KEEP_ALIVE_LINE
 
 
 def event_of(data: bytes) -> bytes:
-    """The event whose data this is, on as many lines as it has."""
+    """Returns an event with this data, on as many `data:` lines as the data has lines."""
     return b"".join(b"data: " + line + b"\n" for line in data.splitlines() or [b""]) + b"\n"
 
 
 def is_error_object(data: bytes) -> bool:
-    """Whether it is OpenAI's `{"error": {…}}`, which a client of chats reads in an event, too."""
+    """Returns whether a body is OpenAI's `{"error": {…}}`, which clients of chats read in an event, too."""
     try:
         value = json.loads(data)
     except ValueError:
@@ -119,7 +124,10 @@ def is_error_object(data: bytes) -> bool:
 
 
 def responses_error(error: ProxyError, request_id: str, last_events: bytes) -> bytes:
-    """A Responses `error` event (the SDK's `ResponseErrorEvent`), numbered after the last one relayed."""
+    """Returns an `error` event of the Responses API, with the sequence number behind that of the last event relayed.
+
+    Its shape is the SDK's `ResponseErrorEvent`.
+    """
     numbers = SEQUENCE_NUMBER.findall(last_events)
     event = {
         "type": "error",
@@ -133,5 +141,5 @@ def responses_error(error: ProxyError, request_id: str, last_events: bytes) -> b
 
 
 def error_object(error: ProxyError, request_id: str, last_events: bytes) -> bytes:
-    """`data: {"error": …}`, for chat chunks and transcript events; the SDK raises it as `APIError`."""
+    """Returns `data: {"error": …}`, the error event of chats and transcripts. The SDK raises it as `APIError`."""
     return b"data: " + json.dumps(error.body(request_id)).encode() + b"\n\n"

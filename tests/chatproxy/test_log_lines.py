@@ -1,4 +1,7 @@
-"""The console: one JSON object a line, whatever is sent, and no secret, body or query string in any of them."""
+"""The log: one JSON object in each line, whatever is sent, and no secret, body or query string in any of them.
+
+Over 300 lines, since single records and whole servers are searched for the same planted secrets in the same spellings.
+"""
 
 from __future__ import annotations
 

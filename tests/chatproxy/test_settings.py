@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -126,7 +127,9 @@ def test_a_database_url_with_a_bad_port_is_one_line() -> None:
 
 
 def test_a_socket_directory_becomes_the_host() -> None:
-    config = settings._database("postgresql://postgres@/chatproxy?host=/some/where%20else&sslmode=disable")
+    config: dict[str, Any] = settings._database(
+        "postgresql://postgres@/chatproxy?host=/some/where%20else&sslmode=disable"
+    )
     assert (config["HOST"], config["NAME"], config["USER"]) == ("/some/where else", "chatproxy", "postgres")
     assert config["OPTIONS"]["sslmode"] == "disable"
     assert "host" not in config["OPTIONS"]

@@ -46,7 +46,7 @@ _SPACE = re.compile(r"\s+")
 
 
 class ErrorFacts(TypedDict):
-    """What an error states of itself; a fact that it does not state is an empty text."""
+    """The type, code and message of an error, each an empty text if the error does not state it."""
 
     type: str
     code: str

@@ -144,6 +144,7 @@ class _Builder:
         self._begin(at)
 
     def _begin(self, at: int, name: bytes = b"") -> None:
+        """Begins a new event at position `at`."""
         self._start = at
         self._name = name
         self._later_name: bytes | None = None  # a name that came after the first data line
@@ -169,6 +170,7 @@ class _Builder:
         self._begin(end, name or b"")
 
     def _add(self, name: bytes, end: int) -> None:
+        """Adds the current event, which ends at position `end`, to the events that were read."""
         lines = tuple(self._lines)
         data = b"\n".join([self._stream[line.start : line.end] for line in lines])
         self.events.append(Event(name, data, self._start, end, lines))

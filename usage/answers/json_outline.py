@@ -26,7 +26,7 @@ _SCALAR = re.compile(rb"[^\s,\[\]{}\"]{1,5000}+")
 
 
 class _GivenUp(Exception):
-    """The text ends, is no JSON, or takes too many steps."""
+    """Ends the reading of a value: the text ends too early, is no JSON, or takes too many steps."""
 
 
 def read_outline(body: bytes, wanted: Collection[str] | None = None) -> dict[str, object]:

@@ -84,7 +84,7 @@ class AnswerReader:
         self.created: CreatedIds | None = None
         self._events = 0
         self._has_last_event = False  # the dialect of the events that were read has a last event
-        self._has_last_type = False  # … which is told by its type: `[DONE]` alone does not end the stream
+        self._has_last_type = False  # … and that event has a type: `[DONE]` alone does not end the stream
 
     def read_body(self, body: bytes) -> None:
         """Reads a whole JSON body; anything else is ignored."""

@@ -47,7 +47,7 @@ class StreamedText:
         self._room = max(0, limit) + SLACK  # characters; each of the first parts adds a margin to it
         self._parts: dict[tuple[str, str, object], _Part] = {}
         self._names: dict[int, str] = {}  # of tools, by the index of the response's output item
-        self._finished: set[str] = set()  # the choices that have stated a `finish_reason`, as `choice 0`
+        self._finished: set[str] = set()  # the sources that have stated a `finish_reason`, as `choice 0`
         self._left_out_bytes = 0
         self.choice_error: dict[str, object] | None = None  # of a choice that has ended with an error
 
@@ -66,7 +66,7 @@ class StreamedText:
 
     @property
     def size(self) -> int:
-        """The bytes of the answer's text so far, kept or not; messages of errors do not count."""
+        """The size in bytes of the answer's text so far, kept or not; messages of errors do not count."""
         return self._left_out_bytes + sum(
             part.left_out_bytes + part.size for part in self._parts.values() if part.kind != "error"
         )
@@ -75,40 +75,40 @@ class StreamedText:
     def has_finished_choices(self) -> bool:
         """True if every choice of a chat that has any text has stated its `finish_reason`, and there is such a one."""
         return bool(self._finished) and all(
-            part.place in self._finished for part in self._parts.values() if part.place.startswith("choice ")
+            part.source in self._finished for part in self._parts.values() if part.source.startswith("choice ")
         )
 
     def text(self, limit: int | None = None) -> str:
         """Returns the collected text, redacted, in at most `limit` bytes plus the note about cut bytes."""
         left_out = self._left_out_bytes
         blocks = []
-        one_place = len({part.place for part in self._parts.values()}) == 1
+        one_source = len({part.source for part in self._parts.values()}) == 1
         for part in self._parts.values():
             text = redact(storable("".join(part.pieces)), self._secrets)
             if part.left_out_bytes:  # a secret may be half at its end
                 end = max(0, len(text) - self._margin)
                 left_out += part.left_out_bytes + len(text[end:].encode())
                 text = text[:end]
-            label = part.kind if one_place or not part.place else f"{part.place}: {part.kind}"
+            label = part.kind if one_source or not part.source else f"{part.source}: {part.kind}"
             label = redact(storable(f"{label} {part.name}".strip()), self._secrets)
             blocks.append(text if len(self._parts) == 1 and part.kind == "text" else f"[{label}]\n{text}")
         limit = self._limit if limit is None else min(limit, self._limit)
         return truncate("\n\n".join(blocks).encode(), max(0, limit), left_out)
 
-    def _add(self, place: str, kind: str, text: object, name: object = "", number: object = 0) -> None:
-        """Adds `text` to the part of this place, kind and number, within the room that is left.
+    def _add(self, source: str, kind: str, text: object, name: object = "", number: object = 0) -> None:
+        """Adds `text` to the part with this source, kind and number, within the room that is left.
 
         A `text` that is no string, as upstream may send it, is ignored; so is one that is empty and has no `name`.
         """
         if not isinstance(text, str) or not (text or name):
             return
-        key = (place, kind, number)
+        key = (source, kind, number)
         part = self._parts.get(key)
         if part is None:
             if len(self._parts) == _MAX_PARTS:
                 self._left_out_bytes += len(text.encode("utf-8", "replace"))
                 return
-            part = self._parts[key] = _Part(place, kind)
+            part = self._parts[key] = _Part(source, kind)
             if len(self._parts) <= _PARTS_WITH_MARGIN:
                 self._room += self._margin
         if isinstance(name, str) and not part.name:
@@ -122,32 +122,32 @@ class StreamedText:
 
     def _read_choice(self, choice: Mapping[str, object]) -> None:
         """Reads one choice of a chat completion's chunk, or of an old completion's."""
-        place = f"choice {_index(choice.get('index'))}"
+        source = f"choice {_index(choice.get('index'))}"
         if (reason := choice.get("finish_reason")) and len(self._finished) < _MAX_CHOICES:
-            self._finished.add(place)
+            self._finished.add(source)
         if reason == "error" or is_error_value(choice.get("error")):
             self._read_choice_error(choice.get("error"))
         delta = choice.get("delta")
         if not isinstance(delta, dict):
-            self._add(place, "text", choice.get("text"))  # the older completions
+            self._add(source, "text", choice.get("text"))  # the older completions
             return
-        self._add(place, "text", delta.get("content"))
+        self._add(source, "text", delta.get("content"))
         if len(delta) == 1 and "content" in delta:  # as of nearly every chunk
             return
-        self._add(place, "refusal", delta.get("refusal"))
-        self._add(place, "reasoning", delta.get("reasoning_content") or delta.get("reasoning"))
+        self._add(source, "refusal", delta.get("refusal"))
+        self._add(source, "reasoning", delta.get("reasoning_content") or delta.get("reasoning"))
         audio = delta.get("audio")
         if isinstance(audio, dict):
-            self._add(place, "audio transcript", audio.get("transcript"))
+            self._add(source, "audio transcript", audio.get("transcript"))
         for call in _objects(delta.get("tool_calls")):
             for kind, content in (("function", "arguments"), ("custom", "input")):
                 called = call.get(kind)
                 if isinstance(called, dict):
                     text = called.get(content) or ""
-                    self._add(place, "tool call", text, called.get("name"), _index(call.get("index")))
+                    self._add(source, "tool call", text, called.get("name"), _index(call.get("index")))
         called = delta.get("function_call")  # the older form of a tool call
         if isinstance(called, dict):
-            self._add(place, "function call", called.get("arguments") or "", called.get("name"))
+            self._add(source, "function call", called.get("arguments") or "", called.get("name"))
 
     def _read_choice_error(self, error: object) -> None:
         """Keeps the error with which OpenRouter ends a choice.
@@ -188,26 +188,26 @@ class StreamedText:
         if isinstance(response.get("error"), dict):
             self._add("", "error", response["error"].get("message"))
 
-    def _read_item(self, place: str, item: Mapping[str, object]) -> None:
+    def _read_item(self, source: str, item: Mapping[str, object]) -> None:
         """Reads the texts of one output item of a response."""
         kind = str(item.get("type", "")).replace("_", " ")[:40]
-        self._add(place, kind, item.get("arguments", item.get("input", item.get("code"))), item.get("name"))
+        self._add(source, kind, item.get("arguments", item.get("input", item.get("code"))), item.get("name"))
         for member in ("content", "summary"):
             for number, part in enumerate(_objects(item.get(member))):
                 kind = {"output_text": "text", "summary_text": "reasoning summary"}.get(
                     str(part.get("type")), "reasoning"
                 )
-                self._add(place, kind, part.get("text"), number=number)
-                self._add(place, "refusal", part.get("refusal"), number=number)
+                self._add(source, kind, part.get("text"), number=number)
+                self._add(source, "refusal", part.get("refusal"), number=number)
 
 
 class _Part:
-    """The text that is collected under one label."""
+    """A part of a streamed answer that has a label of its own, such as one choice's text or one tool call."""
 
-    __slots__ = ("kind", "left_out_bytes", "name", "pieces", "place")
+    __slots__ = ("kind", "left_out_bytes", "name", "pieces", "source")
 
-    def __init__(self, place: str, kind: str) -> None:
-        self.place = place  # `choice 0`, `output 0`, or empty
+    def __init__(self, source: str, kind: str) -> None:
+        self.source = source  # `choice 0`, `output 0`, or empty
         self.kind = kind  # `text`, `refusal`, `tool call`, …
         self.name = ""  # of a tool
         self.pieces: list[str] = []
@@ -215,7 +215,7 @@ class _Part:
 
     @property
     def size(self) -> int:
-        """The bytes of the text that is kept."""
+        """The size in bytes of the text that is kept."""
         return sum(len(piece.encode("utf-8", "replace")) for piece in self.pieces)
 
 

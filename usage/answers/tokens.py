@@ -69,6 +69,7 @@ def estimate_counts(request_bytes: int, answer_bytes: int) -> Counts:
 
 
 def _first_object(usage: Mapping[str, object], *names: str) -> Mapping[str, object]:
+    """Returns the first object that stands under one of these names; empty if none does."""
     for name in names:
         if isinstance(details := usage.get(name), dict):
             return details
@@ -76,6 +77,7 @@ def _first_object(usage: Mapping[str, object], *names: str) -> Mapping[str, obje
 
 
 def _first(usage: Mapping[str, object], *names: str) -> object:
+    """Returns the first value, not null, that stands under one of these names."""
     for name in names:
         if (count := usage.get(name)) is not None:
             return count

@@ -66,7 +66,7 @@ def wait_for_lock(number: int, notice: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def _connected() -> Iterator[psycopg.Connection[TupleRow]]:
-    """Yields a connection of its own, outside the pool, and ends its transaction and itself after the block."""
+    """Yields a new connection outside the pool; after the block it rolls back and closes."""
     with connection.wrap_database_errors:
         lock = psycopg.connect(**connection.get_connection_params(), autocommit=True)
     try:

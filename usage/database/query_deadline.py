@@ -38,6 +38,7 @@ class DeadlineConnection(psycopg.Connection[TupleRow]):
     """A connection whose queries end at the deadline that `limit_query_time` has set."""
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        """Waits for PostgreSQL until the deadline; then cancels the query, closes the connection and raises."""
         deadline = _deadline.get()
         if deadline is None:
             return super().wait(gen, interval, timeout)

@@ -69,7 +69,7 @@ def _has_heads(body: bytes) -> bool:
 
 
 class _Elision:
-    """The state of `elide` on its way through one body."""
+    """Elides one body: holds how far it was read, the text that is kept so far, and the room that is left."""
 
     def __init__(self, body: bytes, budget: int) -> None:
         self._body = body
@@ -101,7 +101,7 @@ class _Elision:
         return b"".join(self._kept), self._at
 
     def _find_head(self, window: int) -> re.Match[bytes] | None:
-        """Returns the next place before `window` where a name or `data:` announces base64 or a vector."""
+        """Returns the next match before `window` of a name or `data:` that announces base64 or a vector."""
         if self._head is None or self._head.start() < self._at:
             self._head = None
             if self._no_head_before < window:

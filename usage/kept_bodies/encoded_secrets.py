@@ -61,8 +61,9 @@ def encoded_forms(secret: str) -> EncodedForms | None:
 
 
 def find_encoded_tokens(text: str, lower: str, has_token: Callable[[str], object]) -> Iterator[TextRange]:
-    """Yields each range of base64 or hexadecimal digits whose decoded text has a token, as `has_token` says.
+    """Yields each range of base64 or hexadecimal digits whose decoded text has a token.
 
+    `has_token` returns whether a text has one.
     `lower` is `text` in lower case.
     """
     if _IN_BASE64.any_in(text):

@@ -168,7 +168,7 @@ def _is_binary(body: bytes, media_type: str) -> bool:
 
 
 def _size_placeholder(name: str, size: int) -> bytes:
-    """Returns the text that stands in the place of a binary body: `<audio/mpeg, 1,234 bytes>`."""
+    """Returns the placeholder for a binary body: `<audio/mpeg, 1,234 bytes>`."""
     return f"<{name}, {size:,} bytes>".encode()
 
 

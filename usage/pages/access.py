@@ -1,15 +1,15 @@
-"""Owns who sees the pages, and what of a call.
+"""The rights to see the pages, and to see the content of calls.
 
-Whoever may view requests sees numbers: times, sizes, tokens, dollars, names of keys and models, kinds of errors. What
-was said in a call takes one permission more, `BODIES`: prompts, answers, the call to make again, and the texts of
-errors, since an upstream may quote the prompt in them.
+Whoever may view requests sees times, sizes, tokens, dollars, names of keys and models, and kinds of errors. The content
+of a call takes one permission more, `BODIES`: prompts, answers, the command that makes the call again, and the texts of
+errors, since upstream may quote the prompt in them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Concatenate, ParamSpec
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
@@ -18,22 +18,25 @@ from django.shortcuts import render
 
 PERMISSION = "usage.view_request"
 BODIES = "usage.view_requestbody"
-View = Callable[..., HttpResponseBase]
+P = ParamSpec("P")
+View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 
 def may_see(request: HttpRequest) -> bool:
+    """Returns whether the person may view requests."""
     return request.user.has_perm(PERMISSION)
 
 
 def may_see_bodies(request: HttpRequest) -> bool:
+    """Returns whether the person may view requests with their content."""
     return request.user.has_perms((PERMISSION, BODIES))
 
 
-def admin_page(view: View) -> View:
-    """A view in the admin: signed in, allowed to view requests."""
+def admin_page(view: View[P]) -> View[P]:
+    """Decorates a view of the admin: only those who are signed in and may view requests reach it."""
 
     @wraps(view)
-    def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def checked(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         if not may_see(request):
             raise PermissionDenied
         return view(request, *args, **kwargs)
@@ -41,6 +44,7 @@ def admin_page(view: View) -> View:
     return admin.site.admin_view(checked)
 
 
-def render_page(request: HttpRequest, template: str, title: str, **facts: Any) -> HttpResponseBase:
-    facts = {"title": title, "sees_bodies": may_see_bodies(request), **facts}
-    return render(request, template, {**admin.site.each_context(request), **facts})
+def render_page(request: HttpRequest, template: str, title: str, **context: object) -> HttpResponseBase:
+    """Answers with a page of the admin; `context` is what its template uses beside the admin's own."""
+    own = {"title": title, "sees_bodies": may_see_bodies(request), **context}
+    return render(request, template, {**admin.site.each_context(request), **own})

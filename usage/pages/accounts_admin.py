@@ -1,63 +1,68 @@
-"""Owns the users' and the groups' pages in the admin, where nobody grants what he lacks (`usage.pages.grants`).
+"""The pages of users and groups in the admin, where nobody grants a right that they lack (`usage.pages.grants`).
 
-The rule is kept three times: a user or a group beyond one's own rights cannot be changed or deleted (`has_*`), a form
-offers only what may be given (a value beyond it is an error of the form), and what was saved is looked at once more
-before the transaction ends.
+The rule is checked three times: a user or a group beyond one's own rights cannot be changed or deleted (`has_*`); a
+form offers only the rights that may be given, and any other value is an error of the form; and the saved user or group
+is checked once more before the transaction ends.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
-from django.db.models import ManyToManyField
-from django.forms import ModelForm
+from django.db.models import ManyToManyField, Model
+from django.forms import ModelForm, ModelMultipleChoiceField
 from django.http import HttpRequest, HttpResponse
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from usage.pages.admin_base import GuardedAdmin
 from usage.pages.grants import groups_grantable_by, may_change_group, may_change_user, permissions_of
 
+Holder = TypeVar("Holder", bound=Model)
+
 admin.site.unregister(User)
 admin.site.unregister(Group)
 
 
-class GrantingAdmin(GuardedAdmin):
+class GrantingAdmin(GuardedAdmin, Generic[Holder]):
     """A table whose rows hold permissions."""
 
-    def may_change(self, request: HttpRequest, obj: Any) -> bool:
+    def may_change(self, request: HttpRequest, obj: Holder) -> bool:
+        """Returns whether the person's own rights allow them to change this row."""
         raise NotImplementedError
 
-    def has_change_permission(self, request: HttpRequest, obj: Any | None = None) -> bool:
+    def has_change_permission(self, request: HttpRequest, obj: Holder | None = None) -> bool:
         allowed = super().has_change_permission(request, obj)
         return allowed and (obj is None or self.may_change(request, obj))
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any | None = None) -> bool:
+    def has_delete_permission(self, request: HttpRequest, obj: Holder | None = None) -> bool:
         allowed = super().has_delete_permission(request, obj)
         return allowed and (obj is None or self.may_change(request, obj))
 
     def formfield_for_manytomany(
-        self, db_field: ManyToManyField[Any, Any], request: HttpRequest, **options: Any
-    ) -> Any:
-        """Offers the groups and the permissions that the person may give."""
+        self, db_field: ManyToManyField[Model, Model], request: HttpRequest, **options: object
+    ) -> ModelMultipleChoiceField | None:  # type: ignore[type-arg]  # not subscriptable when it runs
+        """Offers only the groups and the permissions that the person may give."""
+        field: ModelMultipleChoiceField | None  # type: ignore[type-arg]  # likewise
         field = super().formfield_for_manytomany(db_field, request, **options)
-        if field is not None and not request.user.is_superuser:
+        if field is not None and field.queryset is not None and not request.user.is_superuser:
             giveable = groups_grantable_by(request.user) if db_field.name == "groups" else permissions_of(request.user)
             field.queryset = field.queryset.filter(pk__in=giveable.values("pk"))
         return field
 
-    def save_related(self, request: HttpRequest, form: ModelForm, formsets: Any, change: bool) -> None:  # type: ignore[type-arg]  # not subscriptable when it runs
+    def save_related(self, request: HttpRequest, form: ModelForm, formsets: object, change: bool) -> None:  # type: ignore[type-arg]  # not subscriptable when it runs
+        """Saves the rights of a row, then checks it again: an exception here rolls back the transaction."""
         super().save_related(request, form, formsets, change)
-        if not self.may_change(request, form.instance):  # what is saved is undone with the transaction
+        if not self.may_change(request, form.instance):
             raise PermissionDenied
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, GrantingAdmin):  # type: ignore[type-arg]  # not subscriptable when it runs
+class UserAdmin(DjangoUserAdmin, GrantingAdmin[User]):  # type: ignore[type-arg]  # not subscriptable when it runs
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -69,12 +74,13 @@ class UserAdmin(DjangoUserAdmin, GrantingAdmin):  # type: ignore[type-arg]  # no
     def may_change(self, request: HttpRequest, obj: User) -> bool:
         return may_change_user(request.user, obj)
 
-    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str] | tuple[str, ...]:
+        """Lets only superusers make superusers."""
         fields = super().get_readonly_fields(request, obj)
         return fields if request.user.is_superuser else (*fields, "is_superuser")
 
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """Without the password's algorithm and the start of its hash, for those who may only look."""
+        """Leaves the password out for those who may only look: the field shows the start of its hash."""
         fieldsets = super().get_fieldsets(request, obj)
         if obj is None or self.has_change_permission(request, obj):
             return fieldsets
@@ -88,9 +94,9 @@ class UserAdmin(DjangoUserAdmin, GrantingAdmin):  # type: ignore[type-arg]  # no
         request: HttpRequest,
         object_id: str | None = None,
         form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
+        extra_context: dict[str, object] | None = None,
     ) -> HttpResponse:
-        """The form shows `is_superuser` to superusers only, so anybody else who sends it has made the form himself."""
+        """Refuses `is_superuser` from anybody but a superuser: the form that we show them has no such field."""
         if "is_superuser" in request.POST and not request.user.is_superuser:
             raise PermissionDenied
         answer: HttpResponse = super().changeform_view(request, object_id, form_url, extra_context)
@@ -98,6 +104,6 @@ class UserAdmin(DjangoUserAdmin, GrantingAdmin):  # type: ignore[type-arg]  # no
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, GrantingAdmin):  # type: ignore[misc]  # unfold has no types
+class GroupAdmin(DjangoGroupAdmin, GrantingAdmin[Group]):  # type: ignore[misc]  # unfold has no types
     def may_change(self, request: HttpRequest, obj: Group) -> bool:
         return may_change_group(request.user, obj)

@@ -1,12 +1,10 @@
-"""Owns what every table of the admin has in common: an address filters by what its class names, and by nothing else.
+"""The base of every table in the admin: an address filters a list by the columns that the class allows, by no others.
 
-Django lets the address of a list filter by any column (`?digest__startswith=a`), so that who may view a list finds out
-what it does not show, one character at a time. Here a lookup that is not in `allowed_lookups` is answered with 400.
+Django lets the address of a list filter by any column (`?digest__startswith=a`): whoever may view a list finds out what
+it does not show, one character at a time. Here a lookup that is not in `allowed_lookups` is answered with 400.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 from django.db.models import Model
 from django.http import HttpRequest
@@ -20,20 +18,22 @@ SECRET_COLUMNS = frozenset({
 
 
 class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
-    """The base of every table. Filters of one's own (`SimpleListFilter`) are allowed by their parameter's name."""
+    """The base of every table. `allowed_lookups` also names the parameter of each `SimpleListFilter`."""
 
     allowed_lookups: tuple[str, ...] = ()
 
-    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+    def lookup_allowed(self, lookup: str, value: object, request: HttpRequest | None = None) -> bool:
         return lookup in self.allowed_lookups
 
 
 class ReadOnlyAdmin(GuardedAdmin):
+    """A table that nobody may change in the admin."""
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any | None = None) -> bool:
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False

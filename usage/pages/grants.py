@@ -1,8 +1,9 @@
-"""Owns the rule that nobody grants what he lacks: which users and groups a person may change, and what he may give.
+"""The rule that nobody grants a right that they lack: whom a person may change, and which rights they may give.
 
-Only a superuser changes a superuser. Anybody else changes a user or a group only if he holds every permission that it
-has: otherwise he could set a stronger user's password and sign in as him. What he may give is what he holds. A
-permission counts for a user who is not active too, since whoever may change him could make him active.
+Only a superuser changes a superuser. Anybody else changes a user or a group only if they hold every permission that it
+has: otherwise they could set the password of a stronger user and sign in as that user. They may give the permissions
+that they hold. The permissions of a user who is not active count, too, since whoever may change that user could make
+them active.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ Person = AbstractBaseUser | AnonymousUser
 
 
 def permissions_of(person: Person) -> QuerySet[Permission]:
-    """Returns the permissions that a user holds, by himself or by a group; of a superuser, all there are."""
+    """Returns the permissions that a user holds, directly or through a group; all there are for a superuser."""
     if getattr(person, "is_superuser", False):
         return Permission.objects.all()
     if person.pk is None:
@@ -24,7 +25,7 @@ def permissions_of(person: Person) -> QuerySet[Permission]:
 
 
 def groups_grantable_by(person: Person) -> QuerySet[Group]:
-    """Returns the groups all of whose permissions the person holds: those he may change, and put others into."""
+    """Returns the groups whose permissions the person holds, every one: these they may change, and put others into."""
     if getattr(person, "is_superuser", False):
         return Group.objects.all()
     beyond = Permission.objects.exclude(pk__in=permissions_of(person).values("pk"))
@@ -32,6 +33,7 @@ def groups_grantable_by(person: Person) -> QuerySet[Group]:
 
 
 def may_change_user(person: Person, user: User) -> bool:
+    """Returns whether the person holds every right of the user."""
     if getattr(person, "is_superuser", False):
         return True
     return (
@@ -40,4 +42,5 @@ def may_change_user(person: Person, user: User) -> bool:
 
 
 def may_change_group(person: Person, group: Group) -> bool:
+    """Returns whether the person holds every permission of the group."""
     return groups_grantable_by(person).filter(pk=group.pk).exists()

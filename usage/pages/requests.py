@@ -1,9 +1,8 @@
-"""The list of requests, and one request whole; `usage.admin` serves them as the admin's own pages of `Request`."""
+"""The list of requests, and the page of one; `usage.admin` serves them in place of the admin's pages of `Request`."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -20,6 +19,7 @@ from usage.sums.ranges import NAMED
 
 
 def show_list(request: HttpRequest) -> HttpResponseBase:
+    """Shows the newest requests that the filters in the address let through, from `before` on."""
     if not may_see(request):
         raise PermissionDenied
     filters = read_filters(request.GET, datetime.now(UTC), with_messages=may_see_bodies(request))
@@ -46,6 +46,7 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
 
 
 def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
+    """Shows one request; its bodies only to those who may see them. `object_id` is quoted, as the admin's links are."""
     if not may_see(request):
         raise PermissionDenied
     calls = Request.objects.select_related("body") if may_see_bodies(request) else Request.objects.all()
@@ -61,14 +62,15 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
         phases=call_page.timeline(call),
         bill=call_page.bill(call),
         bill_note=call_page.bill_note(call),
-        **(_content_context(request, call) if may_see_bodies(request) else {}),
+        **(_bodies_context(request, call) if may_see_bodies(request) else {}),
         same_key=urlencode({"key": call.key_name}),
         same_caller=urlencode({"key": call.key_name, "caller": call.client_address or ""}),
         same_error=urlencode(_same_error(call).as_query()),
     )
 
 
-def _content_context(request: HttpRequest, call: Request) -> dict[str, Any]:
+def _bodies_context(request: HttpRequest, call: Request) -> dict[str, object]:
+    """Returns what only those see who may see bodies."""
     url = base_url(request)
     return {
         "bodies": call_page.bodies(call),
@@ -78,6 +80,7 @@ def _content_context(request: HttpRequest, call: Request) -> dict[str, Any]:
 
 
 def _same_error(call: Request) -> Filters:
+    """Returns the filters that find the calls which failed in the same way."""
     return Filters(
         outcome=call.outcome,
         status=str(call.status or "none"),
@@ -88,6 +91,7 @@ def _same_error(call: Request) -> Filters:
 
 
 def _cursor(request: HttpRequest) -> UUID | None:
+    """Returns the id before which the page begins; None for the first page, and for an id that is none."""
     try:
         return UUID(request.GET["before"])
     except (KeyError, ValueError):

@@ -1,6 +1,8 @@
-"""The routes of the admin's own pages, before the admin's. The requests' pages are `usage.admin.RequestAdmin`'s.
+"""The routes of our own pages in the admin; they are looked up before Django's. `usage.admin.RequestAdmin` serves the
+pages of requests.
 
-`r/` is Django's way from an object to its page on a site. Nothing here has one, and an id that is none fails there.
+`r/` is where Django's admin redirects from an object to its page on a site. No object here has such a page, and
+Django's view fails on an id that is none, so `r/` is answered with 404.
 """
 
 from __future__ import annotations

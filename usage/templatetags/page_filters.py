@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from django import template
 
@@ -22,23 +21,24 @@ register.filter("size", formatting.size)
 
 
 @register.filter
-def visible(value: Any, length: int = 0) -> str:
+def visible(value: object, length: int = 0) -> str:
     """Shows a stranger's text: invisible characters as codes, cut at `length`. The template still escapes its HTML."""
     return escape_invisible(str(value), length)
 
 
 @register.filter
 def called_model(call: Request) -> str:
+    """Returns the model that answered, else the one that was asked for."""
     return call.response_model or call.request_model
 
 
 @register.filter
-def attribute(value: object, name: str) -> Any:
+def attribute(value: object, name: str) -> object:
     """Returns the attribute whose name is in a variable of the template."""
     return getattr(value, name)
 
 
 @register.filter
-def pretty_json(value: Any) -> str:
+def pretty_json(value: object) -> str:
     """Returns a value as indented JSON, for a reader."""
     return escape_invisible(json.dumps(value, indent=2, ensure_ascii=False))

@@ -42,7 +42,10 @@ LOCK = 0x7072756E  # any number that all our processes share
 
 
 class Pruned(NamedTuple):
-    """How many rows and bodies were deleted. `is_more_due`: more are past their time than may be deleted at once."""
+    """The result of a prune: how many rows and bodies it deleted.
+
+    `is_more_due`: more are past their time, but one prune may delete no more.
+    """
 
     rows: int
     bodies: int
@@ -175,7 +178,7 @@ class DailyPruning:
 
 
 def prune_if_due(stopping: threading.Event | None = None) -> bool:
-    """Prunes and returns True, unless some process has pruned in the last day or is pruning, or the clocks differ."""
+    """Prunes if no process has done so in the last day or is doing so, and the clocks agree; returns whether it did."""
     with try_lock(LOCK) as is_mine:
         if not is_mine:
             return False

@@ -1,7 +1,8 @@
-"""`python manage.py serve`: makes everything ready, then becomes gunicorn.
+"""`python manage.py serve`: prepares the server, then becomes gunicorn.
 
-In this order, each failing with one line: the data directory, the port, the database, its migrations, the secrets,
-the first admin. Then the banner, and `exec`: the server's master process has no Django in it.
+It prepares, in this order, the data directory, the port, the database, its migrations, the secrets and the first admin;
+what fails ends the command with one line. Then it prints the banner and calls `exec`, so that the server's master
+process has no Django in it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 import tempfile
 from argparse import ArgumentParser
 from contextlib import ExitStack
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -24,7 +25,7 @@ from chatproxy.postgres.binaries import BundledPostgresError
 from chatproxy.postgres.bundled import BundledPostgres
 from chatproxy.processes.signals import STOP_SIGNALS
 from chatproxy.start.first_start import create_first_admin, generate_secrets, has_admin
-from chatproxy.start.secret_canary import OtherSecrets, check_secrets, record_secrets
+from chatproxy.start.secret_canary import SecretsDiffer, check_secrets, record_secrets
 from chatproxy.start.startup import (
     StartError,
     check_port,
@@ -38,6 +39,8 @@ from usage.database.clock import ClocksDiffer, check_clocks
 
 
 class Command(BaseCommand):
+    """The command."""
+
     help = "Starts the server, with the bundled PostgreSQL when DATABASE_URL is unset."
     requires_system_checks = ()
 
@@ -46,22 +49,24 @@ class Command(BaseCommand):
         parser.add_argument("--new-secrets", action="store_true", help="go on without those that the database knows")
         parser.add_argument("--demo", action="store_true", help="the upstream is a simulated one (make demo)")
 
-    def handle(self, *_args: Any, **options: Any) -> NoReturn:
-        self.takes_new_secrets: bool = options["new_secrets"]
+    def handle(self, *_args: object, **options: object) -> NoReturn:
+        self.takes_new_secrets = bool(options["new_secrets"])
+        reload = bool(options["reload"])
         for number in STOP_SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does with SIGHUP
                 signal.signal(number, lambda *_: sys.exit(0))
-        # A failure, and a stop while starting, undo what the stack has; `exec` does not return.
+        # A failure, or a signal to stop, undoes what is on the stack. `exec` does not return, so it undoes nothing.
         try:
-            check_debug(allowed=options["reload"] or options["demo"])
+            check_debug(allowed=reload or bool(options["demo"]))
             with ExitStack() as undo:
                 self.prepare(undo)
                 signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # until gunicorn handles them
-                become_gunicorn(reload=options["reload"])
-        except (StartError, OtherSecrets, BundledPostgresError, ImproperlyConfigured) as error:
+                become_gunicorn(reload=reload)
+        except (StartError, SecretsDiffer, BundledPostgresError, ImproperlyConfigured) as error:
             sys.exit(f"chatproxy: {without_secrets(str(error))}")
 
     def prepare(self, undo: ExitStack) -> None:
+        """Runs all steps up to the banner; `undo` gets what must be undone if a later step fails."""
         make_data_dir()
         check_upstream(settings.OPENAI_BASE_URL, settings.HOST, settings.PORT)
         check_port(settings.HOST, settings.PORT)
@@ -92,7 +97,11 @@ class Command(BaseCommand):
         self.stdout.flush()
 
     def find_secrets(self) -> dict[str, str]:
-        """Generates the secrets that are missing, if this database has not been in use with others; returns them."""
+        """Returns the secrets that were missing and have been generated, by name.
+
+        Raises:
+            SecretsDiffer: the database has been in use with secrets that this server does not have.
+        """
         if not self.takes_new_secrets:
             check_secrets(environment.load(), settings.DATA_DIR / environment.SECRETS_FILE)
         generated = generate_secrets(settings.DATA_DIR, with_password=not has_admin())
@@ -104,7 +113,7 @@ class Command(BaseCommand):
 
 
 def check_debug(*, allowed: bool) -> None:
-    """A debug page shows the code, the routes and some settings to whoever makes a page fail."""
+    """Raises `StartError` if DEBUG is set where others could see a debug page: code, routes and some settings."""
     if settings.DEBUG and not allowed:
         raise StartError("DEBUG is true, which only `make dev` and `make demo` start with; unset it")
     if settings.DEBUG and not is_loopback(settings.HOST):
@@ -112,6 +121,7 @@ def check_debug(*, allowed: bool) -> None:
 
 
 def make_data_dir() -> None:
+    """Creates the data directory if necessary; raises `StartError` if it cannot be written."""
     try:
         settings.DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=settings.DATA_DIR) as probe:
@@ -120,15 +130,15 @@ def make_data_dir() -> None:
         raise StartError(f"DATA_DIR {settings.DATA_DIR} cannot be written: {error.strerror}") from None
 
 
-def banner(values: dict[str, Any], generated: dict[str, str], *, admin_made: bool) -> str:
-    """What a person needs to begin; secrets only when they have just been generated."""
-    host = {"0.0.0.0": "localhost", "::": "localhost"}.get(values["HOST"], values["HOST"])  # noqa: S104  (compared)
+def banner(values: environment.Values, generated: dict[str, str], *, admin_made: bool) -> str:
+    """Returns what a person needs to begin: addresses and names, and the secrets that have just been generated."""
+    host = "localhost" if values["HOST"] in {"0.0.0.0", "::"} else values["HOST"]  # noqa: S104  (compared)
     url = f"http://[{host}]:{values['PORT']}" if ":" in host else f"http://{host}:{values['PORT']}"
     url += values["ROOT_PATH"] or ""
     has_key = "configured" if values["OPENAI_API_KEY"] else "not configured; set OPENAI_API_KEY, or send one with calls"
     lines = [("URL", url), ("OpenAI key", has_key), ("upstream", values["OPENAI_BASE_URL"])]
-    shown = {"SECURITY_KEY": "security key", "ACCESS_TOKEN": "access token"}
-    lines += [(label, generated[name]) for name, label in shown.items() if name in generated]
+    labels = {"SECURITY_KEY": "security key", "ACCESS_TOKEN": "access token"}
+    lines += [(label, generated[name]) for name, label in labels.items() if name in generated]
     if admin_made:
         password = generated.get("ADMIN_PASSWORD", "as set in ADMIN_PASSWORD")
         lines += [("admin", f"{url}/admin/"), ("  name", values["ADMIN_USERNAME"]), ("  password", password)]
@@ -138,6 +148,7 @@ def banner(values: dict[str, Any], generated: dict[str, str], *, admin_made: boo
 
 
 def become_gunicorn(*, reload: bool) -> NoReturn:
+    """Replaces this process by gunicorn's master; raises `StartError` if Python cannot be executed."""
     command = [
         sys.executable,
         "-m",

@@ -1,4 +1,7 @@
-"""Whoever has not signed in gets pages at a pace; whoever has does not notice, and nor do calls."""
+"""Visitors who have not signed in get pages at a limited rate; those who have signed in, and calls, are not affected.
+
+Over 300 lines, since all parts of the limit (rates, cookies, devices, parallel requests) need the same clock and pace.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -19,7 +19,7 @@ from chatproxy import settings
 from chatproxy.environment import BASE_DIR
 from chatproxy.postgres import binaries
 from chatproxy.postgres.binaries import PACKAGE, BundledPostgresError
-from chatproxy.postgres.bundled import LONGEST_SOCKET_PATH, BundledPostgres
+from chatproxy.postgres.bundled import MAX_SOCKET_PATH, BundledPostgres
 
 NOBODY = os.geteuid() or 65534
 
@@ -79,7 +79,12 @@ def test_nobody_else_can_open_it_and_no_port_is(postgres: BundledPostgres, tmp_p
 
 def test_django_understands_its_url(postgres: BundledPostgres) -> None:
     postgres.start()
-    config = {**settings._database(postgres.url), "TIME_ZONE": None, "AUTOCOMMIT": True, "CONN_HEALTH_CHECKS": False}
+    config: dict[str, Any] = {
+        **settings._database(postgres.url),
+        "TIME_ZONE": None,
+        "AUTOCOMMIT": True,
+        "CONN_HEALTH_CHECKS": False,
+    }
     connection = load_backend(config["ENGINE"]).DatabaseWrapper(config)
     parameters = connection.get_connection_params()
     assert (parameters["host"], parameters["dbname"]) == (config["HOST"], "chatproxy")
@@ -156,7 +161,7 @@ def test_what_an_interrupted_start_left_is_made_anew(postgres: BundledPostgres) 
     assert not half.exists()
 
 
-@pytest.mark.parametrize("name", ["x" * LONGEST_SOCKET_PATH, "a,b", "a'b c$(d)ü"])
+@pytest.mark.parametrize("name", ["x" * MAX_SOCKET_PATH, "a,b", "a'b c$(d)ü"])
 def test_any_name_of_a_directory_will_do(home_of_nobody: Path, name: str) -> None:
     program = "postgres.start(); postgres.stop(); postgres.delete()"
     done = in_other_process(home_of_nobody / name, program, uid=NOBODY)
@@ -166,7 +171,7 @@ def test_any_name_of_a_directory_will_do(home_of_nobody: Path, name: str) -> Non
 
 def test_a_planted_socket_directory_is_refused(home_of_nobody: Path) -> None:
     program = "d = postgres._socket_dir; d.mkdir(); d.chmod(0o777)\ntry: postgres.start()\nfinally: d.rmdir()"
-    done = in_other_process(home_of_nobody / ("x" * LONGEST_SOCKET_PATH), program, uid=NOBODY)
+    done = in_other_process(home_of_nobody / ("x" * MAX_SOCKET_PATH), program, uid=NOBODY)
     assert "is not a directory of ours with mode 0700" in done.stderr.splitlines()[-1]
 
 

@@ -136,7 +136,7 @@ def test_what_may_pass_is_waited_for(monkeypatch: pytest.MonkeyPatch, words: str
         raise psycopg.OperationalError(words)
 
     monkeypatch.setattr(startup, "_connect", fail)
-    monkeypatch.setattr(startup, "DATABASE_UP_WITHIN", 0.1)
+    monkeypatch.setattr(startup, "DATABASE_SECONDS", 0.1)
     output = type("Output", (), {"write": staticmethod(said.append)})
     with pytest.raises(startup.StartError, match=r"^the database cannot be reached: \S") as caught:
         startup.wait_for_database(output())

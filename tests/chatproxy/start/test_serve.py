@@ -285,7 +285,7 @@ def test_a_database_that_never_comes_is_one_line(monkeypatch: pytest.MonkeyPatch
         raise psycopg.OperationalError("connection to server at 'h' failed: Connection refused\n\tIs it running?")
 
     monkeypatch.setattr(startup, "_connect", refused)
-    monkeypatch.setattr(startup, "DATABASE_UP_WITHIN", 0.1)
+    monkeypatch.setattr(startup, "DATABASE_SECONDS", 0.1)
     output = type("Output", (), {"write": staticmethod(said.append)})
     with pytest.raises(startup.StartError, match=r"^the database cannot be reached: Connection refused$"):
         startup.wait_for_database(output())

@@ -14,7 +14,7 @@ from django.db import OperationalError
 from pytest_django.fixtures import Settings
 
 from proxyapi.call import background_responses
-from proxyapi.call.background_responses import AT_ONCE, PATIENCE, ask, watch_pending
+from proxyapi.call.background_responses import BATCH, LOOK_SECONDS, ask, watch_pending
 from proxyapi.exceptions import DatabaseUnavailable, UpstreamTimeout
 from proxyapi.upstream import client
 from proxyapi.upstream.client import Credentials, UpstreamAnswer, UpstreamRequest
@@ -53,10 +53,10 @@ def test_slow_responses_are_asked_for_at_once_and_each_of_them_once(
 ) -> None:
     start_gateway(BACKGROUND_POLL_SECONDS="0.05", WEB_CONCURRENCY=str(workers))
     simulator.hold()
-    ids = remember(gateway_database, workers * AT_ONCE + 5)
-    simulator.wait_until(lambda: simulator.waiting == workers * AT_ONCE)
+    ids = remember(gateway_database, workers * BATCH + 5)
+    simulator.wait_until(lambda: simulator.waiting == workers * BATCH)
     asked = [request.path.rpartition("/")[2] for request in simulator.requests]
-    assert len(asked) == len(set(asked)) == workers * AT_ONCE
+    assert len(asked) == len(set(asked)) == workers * BATCH
     simulator.release()
     wait_until(lambda: pending(gateway_database) == 0)
     assert Counter(request.path.rpartition("/")[2] for request in simulator.requests) == Counter(ids)
@@ -80,7 +80,7 @@ def test_one_that_hangs_holds_up_no_other(
 
 
 def test_a_look_is_shorter_than_its_lease() -> None:
-    assert timedelta(seconds=2 * PATIENCE) <= response_usage.LEASE
+    assert timedelta(seconds=2 * LOOK_SECONDS) <= response_usage.LEASE
 
 
 @pytest.fixture

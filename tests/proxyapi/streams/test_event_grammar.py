@@ -54,9 +54,9 @@ def spelled(chunks: list[dict[str, Any]], *, end: str, layout: str, before: str,
     return "".join(events).encode()
 
 
-def cuts(stream: bytes) -> Iterator[list[bytes]]:
-    """The stream whole, in two pieces cut at every byte, and byte by byte."""
-    for at in range(len(stream)):
+def cuts(stream: bytes, up_to: int | None = None) -> Iterator[list[bytes]]:
+    """The stream whole, in two pieces cut at every byte of its first `up_to`, and byte by byte."""
+    for at in range(len(stream[:up_to])):
         yield [stream[:at], stream[at:]] if at else [stream]
     yield [stream[at : at + 1] for at in range(len(stream))]
 
@@ -85,7 +85,8 @@ def test_every_spelling_is_read_however_it_is_cut(end: str, layout: str, before:
     spelling = {"end": ENDS[end], "layout": layout, "before": before}
     sent = start + spelled(chat(with_usage=True), **spelling)
     wanted = start + spelled(chat(with_usage=False), **spelling)
-    for pieces in cuts(sent):
+    # A byte order mark changes how the first event is read; cuts behind that one are tried without it.
+    for pieces in cuts(sent, up_to=len(start + spelled(chat(with_usage=True)[:1], **spelling)) if start else None):
         out, shown, answer = passed(pieces)
         assert out == sent
         assert shown == wanted

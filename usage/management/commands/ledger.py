@@ -25,7 +25,7 @@ from usage.upkeep.verify import find_faults
 
 
 class Options(TypedDict, total=False):
-    """The options of the actions below; an action has those that its parser adds."""
+    """The parsed options of the command line; each action has only the ones that its parser adds."""
 
     action: str
     yes: bool
@@ -113,7 +113,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{letter['request_id']}  {letter.get('started_at', '')}  {reason}")
 
     def sum(self, _options: Options) -> None:
-        """Rebuilds the totals."""
+        """Replaces the dashboard's totals by new ones, added up from the sums of hours and the rows."""
         rebuild_totals()
         self.stdout.write("added up")
 
@@ -129,7 +129,7 @@ class Command(BaseCommand):
             self.stdout.write(f"more is past its time; at most {days} days go at once, and all of it with --yes")
 
     def reprice(self, options: Options) -> None:
-        """Prices calls again."""
+        """Prices the calls since a day again."""
         changed = reprice(options["since"], unpriced_only=not options["all"])
         self.stdout.write(f"repriced {changed} calls")
 

@@ -1,0 +1,219 @@
+"""The view of every endpoint that goes upstream, and the order of its steps.
+
+Content type checked → body received, under the terms for strangers until a key is seen (`proxyapi.call.request_body`)
+→ key checked, its limits counted → body parsed → the endpoint's own checks → its budget reserved
+(`proxyapi.limits.budgets`) → `Call.begin` → upstream → answer read or relayed → `Call.end`, before the last byte
+leaves.
+
+The key in a body is checked after the body is parsed. On `/v1` (`proxyapi.v1.views`) the key is checked first: there it
+is never in the body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import ClassVar, cast
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.permissions import BasePermission
+
+from proxyapi.bodies import large_bodies, model_places
+from proxyapi.bodies.json_body import JSONBody
+from proxyapi.call.call import Call
+from proxyapi.call.call_request import CallRequest, ProxyRequest
+from proxyapi.call.capacity import capacity
+from proxyapi.dispatch import model_policy
+from proxyapi.dispatch.authentication import SecurityKeyAuthentication
+from proxyapi.dispatch.permissions import RouteAllowed
+from proxyapi.dispatch.throttling import KeyLimits, Throttle
+from proxyapi.dispatch.view import ProxyView
+from proxyapi.exceptions import (
+    BudgetExceeded,
+    ProxyError,
+)
+from proxyapi.keys.keyring import UNLIMITED, Caller
+from proxyapi.limits import budgets
+from proxyapi.limits.budgets import Reservation
+from proxyapi.limits.cost_ceiling import Form
+from proxyapi.object_owners import object_access
+from proxyapi.routes import Route
+from proxyapi.streams.early_stream import EarlyStream
+from proxyapi.streams.relay import Dialect, EventRelay, RelayResponse
+from proxyapi.streams.response_head import set_passed_headers
+from proxyapi.upstream import client, loops
+from proxyapi.upstream.client import UpstreamAnswer, UpstreamRequest
+from usage.answers.event_stream import begins_stream
+from usage.ledger import ledger
+from usage.models import Outcome
+
+
+class CallView(ProxyView):
+    """A view whose requests go upstream and into the ledger. `route` is the name of its route in the ledger."""
+
+    authentication_classes: tuple[type[BaseAuthentication], ...] = (SecurityKeyAuthentication,)
+    permission_classes: tuple[type[BasePermission], ...] = (RouteAllowed,)
+    throttle_classes: tuple[type[Throttle], ...] = (KeyLimits,)
+    takes_capacity = True
+    route: ClassVar[str]
+
+    def setup(self, request: HttpRequest, *args: object, **kwargs: object) -> None:
+        """Makes the call of the request."""
+        super().setup(request, *args, **kwargs)
+        call_request = cast(CallRequest, request)
+        call_request.route = self.route
+        self.call = Call(call_request)
+
+    @property
+    def caller(self) -> Caller:
+        """The key that makes the call."""
+        return cast(ProxyRequest, self.request).caller
+
+    def on_authenticated(self, request: ProxyRequest) -> None:
+        """Notes the key in the call, and takes a slot among the calls in flight."""
+        has_slot = bool(self.call.facts.key_name)  # a key in the body may follow another one in a header
+        self.call.facts.identify(request.caller)
+        if not has_slot:
+            request.call_request.held.enter_context(capacity.slot())
+
+    def on_error(self, error: ProxyError) -> None:
+        self.call.fail(error, status=error.status_code)
+
+    def on_departure(self) -> None:
+        self.call.end(Outcome.CLIENT_CANCELLED, None)
+
+    async def forward(
+        self,
+        request: UpstreamRequest,
+        dialect: Dialect | None = None,
+        rewrite: Callable[[bytes], bytes] = lambda body: body,
+    ) -> HttpResponseBase:
+        """Sends a request upstream, and returns upstream's answer.
+
+        With a `dialect` a stream of events is relayed as it arrives. Any other answer is read whole first, and
+        `rewrite` is applied to its body if upstream's status is 200.
+        """
+        answer = await self.ask(request, dialect)
+        if dialect is not None and await self.is_stream(answer):
+            return RelayResponse(EventRelay(self.call, answer, dialect))
+        return await self.whole(answer, rewrite)
+
+    async def is_stream(self, answer: UpstreamAnswer) -> bool:
+        """Returns whether an answer is a stream of events, by its Content-Type, or by its first bytes.
+
+        The first bytes are looked at if the call asked for a stream: some servers label streams as application/json,
+        text/plain or application/octet-stream.
+        """
+        if answer.status >= 300:
+            return False
+        return answer.is_event_stream or (self.call.facts.stream and await answer.begins_as(begins_stream))
+
+    async def ask(self, request: UpstreamRequest, dialect: Dialect | None = None) -> UpstreamAnswer:
+        """Makes all checks, writes the call into the ledger, sends it upstream and returns the head of the answer.
+
+        With a `dialect` a call that asks for a stream gets comments while it waits. Raises what `check_models`,
+        `object_access.check`, `loops.check_key` and `reserve` raise: then nothing has been sent upstream.
+        """
+        capacity.check_open()
+        may_stream = (self.call.facts.stream and self.request.method != "HEAD") or request.upload is not None
+        if dialect is not None and settings.SSE_KEEPALIVE_SECONDS and may_stream:
+            self.call.request.early_stream = EarlyStream(self.call, dialect)
+        await self.check_models(request)
+        if request.content is not None and request.json is None:
+            raise TypeError("a request with content needs `json`: the owners of the objects in it must be checked")
+        access = await object_access.check(request, self.caller)
+        self.call.answer.created = access.made
+        self.call.new_objects.exclude(access.named)
+        loops.check_key(request.credentials.api_key)
+        self.call.facts.use_account(request.credentials)
+        if request.upload is None:
+            await self.reserve(request.method, request.route, request.json or form_of(request))
+        self.call.begin()
+        await ledger.durable()
+        return await self.send(request)
+
+    async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
+        """Sends a call that is in the ledger upstream, and returns the head of the answer."""
+        answer = await client.send(request)
+        self.call.read_head(answer)
+        return answer
+
+    async def check_models(self, request: UpstreamRequest) -> None:
+        """Checks the models that a request names, if its key is limited to some.
+
+        Those of a form that is passed on are checked later, when all of it has been read. Raises what
+        `model_policy.check_models` raises.
+        """
+        caller = self.caller
+        if caller.allowed_models and request.upload is None:
+            members = request.json.members if request.json is not None else ()
+            named = await large_bodies.run(
+                request.text_size, model_places.in_request, members, request.form_texts, request.query
+            )
+            model_policy.check_models(request.route, request.method, named, caller)
+
+    async def reserve(self, method: str, route: Route | None, body: JSONBody | Form | None) -> None:
+        """Reserves the most that the call can cost, if its key has a budget; costs nothing otherwise.
+
+        The call knows its reservation before the wait for the database: if the caller leaves during that wait, the
+        reservation may have been taken, and is settled with the call.
+
+        Raises:
+            BudgetExceeded, BudgetUnavailable, ModelNotPriced, RouteNotAllowed: nothing may go upstream.
+        """
+        call, caller = self.call.request, self.caller
+        if caller.budgets == UNLIMITED:
+            return
+        dollars = await budgets.highest_cost_of(method, route, body)
+        if not dollars:
+            return
+        day = datetime.fromtimestamp(call.arrived_at, UTC).date()  # as in its row
+        call.held.reservation = reservation = Reservation(call.request_id)
+        try:
+            await budgets.reserve(reservation, day, caller, dollars)
+        except BudgetExceeded:  # nothing was reserved
+            call.held.reservation = None
+            raise
+
+    async def whole(
+        self, answer: UpstreamAnswer, rewrite: Callable[[bytes], bytes] = lambda body: body
+    ) -> HttpResponse:
+        """Reads an answer to its end, ends the call, and returns the response. The row is durable by then."""
+        try:
+            body = await answer.read()
+        finally:
+            answer.close()
+        self.call.facts.mark_upstream_ended()
+        await self.call.read_answer(body)
+        if answer.status >= 300:
+            self.call.answer.read_error(body, answer.status)
+        if answer.status == 200:
+            body = await large_bodies.run(len(body), rewrite, body)
+        if answer.status >= 300 or self.call.answer.error is not None:
+            body = await large_bodies.run(len(body), self.call.redacted, body)
+        await self.call.keep_bodies()
+        self.call.facts.count_sent(0 if self.request.method == "HEAD" else len(body))
+        self.call.end(self.outcome(answer.status), answer.status)
+        response = HttpResponse(body, status=answer.status)
+        set_passed_headers(response, self.call.headers_down(answer))  # its content type is upstream's, or none
+        await self.call.wait_until_recorded()
+        return response
+
+    def outcome(self, status: int) -> Outcome:
+        """Returns the outcome of a call whose answer was read whole.
+
+        Some servers send an error with status 200. A GET of a stored response that has failed is a success.
+        """
+        failed = status >= 300 or (self.call.answer.error is not None and self.request.method == "POST")
+        return Outcome.UPSTREAM_ERROR if failed else Outcome.SUCCESS
+
+
+def form_of(request: UpstreamRequest) -> Form | None:
+    """Returns what the price of a form depends on; None for a request without a form."""
+    if not request.form:
+        return None
+    sizes = [len(content) for _, (file_name, content, _) in request.form if file_name is not None]
+    return Form.of(request.form_texts, sizes)

@@ -1,0 +1,72 @@
+"""Tells the tests that need a server, a database or another process from those that run by themselves.
+
+`make check` runs only the latter: they are quick, and start nothing. Nobody marks them by hand. A test needs a server
+if it uses a fixture that starts one, or if its own code, or that of a fixture or of a function of tests that it calls,
+uses something that starts one.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from types import CodeType, FunctionType, MethodType
+
+import pytest
+
+from chatproxy.postgres.bundled import BundledPostgres
+from tests.simulator.server import run_simulator
+
+MARK = "needs_server"
+FIXTURES = {"db", "transactional_db", "_postgres", "_simulator"}
+# Identities, not names: whoever imports one of them under another name is found, too.
+STARTERS = {id(starter) for starter in (subprocess, BundledPostgres, run_simulator)}
+
+
+def mark_tests_that_need_a_server(items: list[pytest.Item]) -> None:
+    """Gives each of these tests the mark `needs_server`."""
+    for item in items:
+        if isinstance(item, pytest.Function) and _needs_server(item):
+            item.add_marker(MARK)
+
+
+def _needs_server(test: pytest.Function) -> bool:
+    if not FIXTURES.isdisjoint(test.fixturenames) or test.get_closest_marker("django_db"):
+        return True
+    fixtures = [last for name in test.fixturenames for last in test._fixtureinfo.name2fixturedefs.get(name, ())[-1:]]
+    return any(_starts_something(function) for function in [test.function, *(fixture.func for fixture in fixtures)])
+
+
+@cache
+def _starts_something(called: object) -> bool:
+    """True if this function or class of tests, or one that it names, uses one of `STARTERS`."""
+    seen: set[int] = set()
+    found = [called]
+    while found:
+        used = found.pop()
+        if id(used) in STARTERS:
+            return True
+        if id(used) not in seen and str(getattr(used, "__module__", "")).startswith("tests."):
+            seen.add(id(used))
+            found.extend(_used_by(used))
+    return False
+
+
+def _used_by(called: object) -> Iterator[object]:
+    """The globals that a function names, its decorated inner function, and the methods of a class."""
+    if isinstance(called, type):
+        yield from vars(called).values()
+    elif isinstance(called, MethodType):
+        yield called.__func__
+    elif isinstance(called, FunctionType):
+        yield getattr(called, "__wrapped__", None)
+        names = {name for code in _code_of(called.__code__) for name in code.co_names}
+        yield from (called.__globals__[name] for name in names & called.__globals__.keys())
+
+
+def _code_of(code: CodeType) -> Iterator[CodeType]:
+    """This code, and that of the functions inside of it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _code_of(constant)

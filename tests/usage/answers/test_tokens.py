@@ -1,0 +1,46 @@
+"""Counts of tokens as upstream states them: whole numbers, by one rule for a call's columns and for its price."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from usage.answers.tokens import input_details, is_count, output_details, read_counts, whole_count
+
+
+@pytest.mark.parametrize(("stated", "count"), [(5.0, 5), (5.5, 6), (0.0, 0), (1e15, 10**15), (0.2, 1)])
+def test_tokens_are_whole_however_they_are_written(stated: float, count: int) -> None:
+    """As `5.0` by servers that compute with fractions: the ledger's columns take whole numbers only."""
+    counts = read_counts({"prompt_tokens": stated, "completion_tokens_details": {"reasoning_tokens": stated}})
+
+    assert counts == {"input_tokens": count, "reasoning_tokens": count}
+    assert all(isinstance(value, int) for value in counts.values())
+    assert read_counts({"type": "duration", "seconds": stated}) == {"audio_seconds": stated}
+
+
+@pytest.mark.parametrize("count", [-1, 2**53, "7", None, True, 1e400, [], {}])
+def test_what_is_no_count_is_unknown(count: Any) -> None:
+    assert read_counts({"prompt_tokens": count, "completion_tokens": 1}) == {"output_tokens": 1}
+    assert not is_count(count)
+    assert whole_count(count) == 0
+
+
+@pytest.mark.parametrize(("stated", "count"), [(7, 7), (5.0, 5), (5.5, 6), (0, 0), (2**53 - 1, 2**53 - 1)])
+def test_a_price_counts_as_the_columns_do(stated: float, count: int) -> None:
+    assert whole_count(stated) == count == read_counts({"input_tokens": stated})["input_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("input_name", "output_name"),
+    [
+        ("prompt_tokens_details", "completion_tokens_details"),
+        ("input_tokens_details", "output_tokens_details"),
+        ("input_token_details", "output_token_details"),
+    ],
+)
+def test_details_are_found_under_each_name(input_name: str, output_name: str) -> None:
+    usage = {input_name: {"cached_tokens": 1}, output_name: {"reasoning_tokens": 2}}
+
+    assert (input_details(usage), output_details(usage)) == ({"cached_tokens": 1}, {"reasoning_tokens": 2})
+    assert input_details({input_name: None}) == output_details({output_name: 3}) == {}
