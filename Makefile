@@ -9,7 +9,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run check quick test chaos clients screens bench bench-peers bench-short bench-hostility \
+.PHONY: help run check quick test coverage audit chaos clients screens bench bench-peers bench-short bench-hostility \
 	fuzz profile demo dev lint format requirements clean
 
 help:  ## this list
@@ -28,6 +28,16 @@ quick: $(VENV)/dev.stamp  ## run the tests that need no server or database, with
 
 test: $(VENV)/dev.stamp  ## run all tests, on all cores; make test ARGS="-k name"
 	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
+
+# The servers that tests start are measured, too: it takes longer than `make test`. CI measures the tests of `quick`.
+coverage: $(VENV)/dev.stamp  ## run all tests, and list the lines and branches that none of them takes
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest --quiet --numprocesses auto --dist worksteal $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+audit: $(VENV)/dev.stamp  ## look up known vulnerabilities of every pinned package
+	@.ci/audit $(BIN)/pip-audit
 
 chaos: $(VENV)/dev.stamp  ## kill, stop, fill and damage everything under load; then compare the books
 	@$(BIN)/python -m tests.chaos $(ARGS)
@@ -83,7 +93,7 @@ requirements: $(BIN)/python  ## pin requirements/*.in anew, with hashes
 		--output-file requirements/$$name.txt requirements/$$name.in || exit 1; done
 
 clean:  ## remove what make made; var/, the data, stays
-	@rm -rf $(VENV) $(CLIENTS) $(PEERS) $(NODE)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	@rm -rf $(VENV) $(CLIENTS) $(PEERS) $(NODE)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis var/coverage
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

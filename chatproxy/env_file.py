@@ -31,7 +31,7 @@ _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 class EnvFileError(ImproperlyConfigured):
-    """A file cannot be read as settings; the message is one line without any part of the file's text."""
+    """Raised for a file that cannot be read as settings; the message is one line without any of the file's text."""
 
 
 def read_env_file(path: Path) -> dict[str, str]:
@@ -104,7 +104,7 @@ def _unescaped(value: str, quote: str) -> str:
 
 
 def _end(match: re.Match[str] | None) -> int:
-    """Returns where the match of a pattern ends that matches everywhere."""
+    """Returns the end position of a match. The patterns here match any text, so None would be a bug."""
     assert match is not None  # noqa: S101  (these patterns match everywhere)
     return match.end()
 

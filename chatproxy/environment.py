@@ -120,7 +120,7 @@ URLS_WITH_PASSWORDS = frozenset({"DATABASE_URL", "REDIS_URL"})
 
 
 def read(environment: Mapping[str, str]) -> Values:
-    """Returns the typed value of every setting by name, from variables that may be missing.
+    """Parses variables: returns the typed value of every setting by name, the default where a variable is missing.
 
     Raises:
         ImproperlyConfigured: a value is bad; one line.

@@ -122,7 +122,7 @@ def message_of(record: logging.LogRecord) -> str:
 
 
 def redacted_path(path: str) -> str:
-    """Returns the first ten segments of a path, each replaced by `…` unless it is one of the server's own kind."""
+    """Returns the first ten segments of a path; a segment that could be a secret is replaced by `…`."""
     return "/".join(segment if _PLAIN_SEGMENT.fullmatch(segment) else ELIDED for segment in path.split("/")[:10])
 
 

@@ -82,7 +82,7 @@ class RootPath:
 
 
 def with_root_path(scope: HTTPScope, root_path: str) -> HTTPScope:
-    """Returns a scope that knows its root path, with the rest of the path, if the path begins with the root path."""
+    """Returns a copy of the scope that carries `root_path`, and removes it from the path if the path begins with it."""
     path, raw_path = scope["path"], scope["raw_path"]
     # Both forms of the path begin alike: nothing in a root path needs to be percent-encoded.
     encoded = root_path.encode()
@@ -108,7 +108,7 @@ def own_cookies_last(header: bytes) -> bytes:
 
 
 def django_scope(scope: HTTPScope) -> dict[str, object]:
-    """Returns a scope for Django, which wants the root path at the start of the path, and takes it as script name."""
+    """Returns the scope as Django expects it: with the root path in the path, and as the script name."""
     root_path = root_path_of(scope)
     if not root_path:
         return dict(scope)

@@ -42,7 +42,7 @@ def _length_of_run(text: str, start: int) -> int:
 
 
 def _length_of_repetition(text: str, start: int) -> int:
-    """Returns how many characters at `start` also stand, in this order, somewhere before `start`."""
+    """Returns the length of the longest part of `text` at `start` that also occurs before."""
     length = 0
     while start + length < len(text) and text.find(text[start : start + length + 1], 0, start + length) >= 0:
         length += 1

@@ -48,7 +48,7 @@ def strong_secret(value: str) -> str:
 
 
 def django_secret(value: str) -> str:
-    """Accepts a secret that passes the checks of `manage.py check --deploy`."""
+    """Accepts a secret key that Django's own checks (`manage.py check --deploy`) accept."""
     if len(value) < 50:
         raise ValueError("is too short; at least 50 characters")
     if len(set(value)) < 10 or value.startswith("django-insecure-"):
@@ -57,7 +57,7 @@ def django_secret(value: str) -> str:
 
 
 def key_secret(value: str) -> str:
-    """Accepts a secret from which encryption keys are derived."""
+    """Accepts a secret that is long enough to derive encryption keys from."""
     if len(value) < 32 or len(set(value)) < 10:
         raise ValueError("is too short or easily guessed; at least 32 random characters")
     return text(value)
@@ -135,7 +135,7 @@ def networks(value: str) -> list[str]:
 
 
 def root_path(value: str) -> str:
-    """Accepts a path as `chatproxy.root_path` allows it."""
+    """Accepts a plain path of this host, such as `/ai` (`chatproxy.root_path`)."""
     try:
         return normal_root_path(value)
     except ValueError as fault:

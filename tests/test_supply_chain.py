@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +84,25 @@ def test_only_the_server_of_compose_can_be_reached_from_outside() -> None:
     for name in services.keys() - {"chatproxy"}:
         assert services[name]["networks"] == ["database"]
     assert found["networks"]["database"] == {"internal": True}
+
+
+@pytest.mark.parametrize(
+    ("says", "ends_with", "code"),
+    [
+        ("No known vulnerabilities found", 0, 0),
+        ("Found 1 known vulnerability in 1 package", 1, 1),
+        ("No known vulnerabilities found\\nx  Dependency not found and could not be audited: x (1.0)", 0, 0),
+        ("Traceback (most recent call last):\\nConnectionError: no route to host", 1, 0),
+    ],
+)
+def test_an_audit_fails_for_a_vulnerability_but_not_for_a_registry_that_is_away(
+    tmp_path: Path, says: str, ends_with: int, code: int
+) -> None:
+    audit = tmp_path / "pip-audit"
+    audit.write_text(f"#!/bin/sh\nprintf '{says}\\n' >&2\nexit {ends_with}\n")
+    audit.chmod(0o755)
+    ran = subprocess.run([BASE_DIR / ".ci/audit", audit], capture_output=True, text=True, check=False)
+
+    assert ran.returncode == code
+    assert "vulnerabilit" in ran.stdout or "no route to host" in ran.stderr
+    assert ("NOT AUDITED" in ran.stderr) is ("Traceback" in says or "could not be audited" in says)

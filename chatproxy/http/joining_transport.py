@@ -21,7 +21,7 @@ class JoiningTransport:
         self._lingers = False
 
     def linger(self, linger: Callable[[], None]) -> None:
-        """Makes the next close call `linger`, which closes later; the close after it closes at once."""
+        """Delays the next close: it calls the function `linger`, which closes later. A second close closes at once."""
         self._linger = linger
 
     def hold_next(self) -> None:

@@ -47,7 +47,10 @@ INERT_LINES = b"".join(b"%b: %b\r\n" % pair for pair in INERT)
 
 
 class RequestReader(HttpToolsProtocol):
-    """The reading half of a connection. `connections` are the worker's; uvicorn's arguments come before it."""
+    """The half of a connection that reads requests.
+
+    `connections` are the worker's, among which this one is counted; the other arguments are uvicorn's.
+    """
 
     def __init__(
         self,
@@ -77,7 +80,7 @@ class RequestReader(HttpToolsProtocol):
         self._content_bytes = 0  # of the body
 
     def data_received(self, data: bytes) -> None:
-        """Parses a caller's bytes at once; puts more than a short head of a stranger's into `reading_turns`."""
+        """Parses a known caller's bytes, and a stranger's short head, at once; queues a stranger's other bytes."""
         if self._ignores_input:
             self._discardable_bytes -= len(data)
             if self.transport.is_closing() and self._discardable_bytes < 0:
@@ -248,7 +251,7 @@ class RequestReader(HttpToolsProtocol):
             self._refuse_request(BadRequest(msg))
 
     def _take_last_whole_request(self) -> RequestResponseCycle | None:
-        """Returns the last request that is whole and not answered yet; drops an incomplete one that waits after it."""
+        """Returns the newest whole request without an answer, or None; drops an incomplete one that waits."""
         newest, running = self.cycle, self._running
         if running is not None and running is not newest and not running.response_complete:
             if not newest.more_body:
@@ -259,7 +262,10 @@ class RequestReader(HttpToolsProtocol):
         return newest if is_whole else None
 
     def _refuse_request(self, error: ProxyError) -> None:
-        """Answers with an error and closes, as late as `stranger_pace` says. Without a request, it has no id."""
+        """Answers with an error, after the delay that `stranger_pace` sets, and closes the connection.
+
+        The error has no request id, since there is no request.
+        """
         self._connections.count_refusal("bad_request")
         refuse = partial(self._answer_and_close, error)
         if seconds := stranger_pace.delay(self.client[0] if self.client else ""):
@@ -269,7 +275,7 @@ class RequestReader(HttpToolsProtocol):
             refuse()
 
     def _answer_and_close(self, error: ProxyError) -> None:
-        """Writes an error as the gateway's JSON, without a call, and closes the connection."""
+        """Sends an error as JSON without an ASGI call, and closes the connection."""
         body = json.dumps(error.body(None)).encode()
         status = HTTPStatus(error.status_code)
         own = "".join(f"{name.lower()}: {value}\r\n" for name, value in error.headers.items())

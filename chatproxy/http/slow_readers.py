@@ -75,7 +75,7 @@ class StallWatch:
         self._timer = self._loop.call_later(STALL_SECONDS / CHECKS_PER_STALL, self._check)
 
     def _check(self) -> None:
-        """Marks anew if the client has taken bytes fast enough since the last mark; aborts if it has long not."""
+        """Aborts if the client has taken too few bytes for `STALL_SECONDS`; enough bytes start the time anew."""
         waited = self._loop.time() - self._since
         taken = self._size - self._transport.get_write_buffer_size()
         if taken > 0 and taken >= waited * self._least_speed():

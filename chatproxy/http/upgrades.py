@@ -28,7 +28,7 @@ class Callbacks(Protocol):
 
 
 class BehindHead:
-    """The callbacks of the second parser: they drop the head, which the protocol knows, and pass on what follows."""
+    """The callbacks of the second parser: they drop the head, which was reported before, and pass on the rest."""
 
     def __init__(self, protocol: Callbacks) -> None:
         self._protocol = protocol

@@ -22,7 +22,7 @@ RETRY_SECONDS = 10
 
 
 class DatabaseUnavailable:
-    """Middleware. Handles failed and hung connections only: any other database error is a fault of the server's."""
+    """Middleware: shows the page when the connection to the database fails or hangs. Other errors stay errors."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response

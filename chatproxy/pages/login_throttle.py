@@ -57,7 +57,10 @@ PASSWORD_FORMS = ("admin:password_change", "admin:auth_user_password_change")
 
 
 class LoginThrottle:
-    """Middleware, behind the one that checks the CSRF token: a foreign page must not use up a visitor's attempts."""
+    """Middleware that limits login attempts.
+
+    It stands behind the CSRF check: another site's page must not use up a visitor's attempts.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
@@ -131,7 +134,7 @@ def count_attempt(limits: list[Limit]) -> float:
 
 
 def take_back(limits: list[Limit]) -> None:
-    """Uncounts a successful login's attempt. The count of its device, or of its name from its network, starts anew."""
+    """Removes a successful login from all counts. The counts of the user's own device and name start anew."""
     LoginAttempts.objects.filter(subject__in=[one.subject for one in limits if one.is_own]).delete()
     shared = [one.subject for one in limits if not one.is_own]
     LoginAttempts.objects.filter(subject__in=shared, attempts__gt=0).update(attempts=F("attempts") - 1)
@@ -152,7 +155,7 @@ def remember_key(request: HttpRequest, response: HttpResponseBase) -> None:
 
 
 def normal_name(name: str) -> str:
-    """Returns the form of a user name in which it is counted: spellings that look alike are one name."""
+    """Returns a user name in the normal form under which its attempts are counted: `Admin` and `admin` are one name."""
     return unicodedata.normalize("NFKC", name).casefold().strip()
 
 
@@ -170,5 +173,5 @@ def _address(request: HttpRequest) -> str:
 
 
 def _digest(kind: str, value: str) -> str:
-    """Returns the subject under which a value of this kind is counted. The table keeps no names or addresses."""
+    """Returns the digest under which attempts are counted; `kind` keeps names, networks and devices apart."""
     return hashlib.sha256(f"{kind}:{value}".encode("utf-8", "replace")).hexdigest()

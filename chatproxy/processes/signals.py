@@ -26,7 +26,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
 # `manage.py serve` blocks these before it becomes gunicorn: one that came between would be lost, or would leave the
-# bundled PostgreSQL running. `MasterSignals.install` unblocks them.
+# bundled PostgreSQL running. The master unblocks them once its handlers are installed.
 STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 REPLACE_WORKERS = signal.SIGUSR2
 REPLACE_SECONDS = 60.0  # each worker may ask for the replacement, all of them at once: one request counts for so long
@@ -44,7 +44,7 @@ class MasterSignals:
         self._replaced_at = -math.inf
 
     def install(self, master: Arbiter) -> None:
-        """Replaces gunicorn's handlers and unblocks `STOP_SIGNALS`."""
+        """Replaces gunicorn's handlers in the master."""
         self._queue = master.SIG_QUEUE
         self._master = master
         for number in STOP_SIGNALS:

@@ -63,7 +63,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
         sys.setswitchinterval(SWITCH_SECONDS)
 
     def init_signals(self) -> None:
-        """Sets gunicorn's handlers, then ignores what a terminal sends; `chatproxy.processes.signals` tells all."""
+        """Sets gunicorn's handlers, then ignores the signals that a terminal sends (`chatproxy.processes.signals`)."""
         super().init_signals()
         signals.ignore_in_worker()
 
@@ -98,7 +98,7 @@ def protocol_factory() -> Callable[..., asyncio.Protocol]:
 
 
 class DrainingServer(Server):
-    """uvicorn's server, which drains as this module says, also when the master process has died."""
+    """uvicorn's server. Drains at SIGTERM and when the master process has died; cancels calls at SIGQUIT."""
 
     def __init__(self, config: Config, parent: int) -> None:
         super().__init__(config)

@@ -19,7 +19,7 @@ SHARED = ("DJANGO_SECRET_KEY", "SECURITY_KEY", "ACCESS_TOKEN")
 
 
 class SecretsDiffer(Exception):
-    """The server's secrets are missing or differ from those of the database; the message is one line for a person."""
+    """Raised if secrets are missing or are not those of the database; the message is one line for a person."""
 
 
 def check_secrets(values: Values, path: Path) -> None:

@@ -32,7 +32,7 @@ MIGRATION_LOCK = 0x63686175
 
 
 class StartError(Exception):
-    """The server cannot start; the message is one line for a person."""
+    """Raised if the server cannot start; the message is one line for a person."""
 
 
 class Output(Protocol):

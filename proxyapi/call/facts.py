@@ -10,7 +10,7 @@ from django.conf import settings
 from proxyapi.call.call_request import CallRequest
 from proxyapi.call.uploads import FormUpload
 from proxyapi.keys.keyring import Caller
-from proxyapi.upstream.client import Credentials
+from proxyapi.upstream.credentials import Credentials
 
 
 def configured_secrets() -> tuple[str, ...]:

@@ -45,7 +45,8 @@ from proxyapi.streams.early_stream import EarlyStream
 from proxyapi.streams.relay import Dialect, EventRelay, RelayResponse
 from proxyapi.streams.response_head import set_passed_headers
 from proxyapi.upstream import client, loops
-from proxyapi.upstream.client import UpstreamAnswer, UpstreamRequest
+from proxyapi.upstream.answer import UpstreamAnswer
+from proxyapi.upstream.request import UpstreamRequest
 from usage.answers.event_stream import begins_stream
 from usage.ledger import ledger
 from usage.models import Outcome

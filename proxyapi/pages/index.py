@@ -36,7 +36,7 @@ class LivenessView(ProxyView):
 
 
 class ReadinessView(ProxyView):
-    """`GET /readyz`: may calls be sent here? A database outage degrades, it does not stop calls.
+    """`GET /readyz`: whether calls may be sent here. A database outage makes it `degraded` only: calls go on.
 
     Web pages of other origins read the status only: the details are for whoever runs the server, and its orchestrator.
     """
@@ -64,7 +64,7 @@ class ReadinessView(ProxyView):
 
 
 class NotFoundView(ProxyView):
-    """Every path that is nothing else, whatever the method."""
+    """Answers 404 to every path that no other view serves, whatever the method."""
 
     http_method_names = ["get", "post", "put", "patch", "delete", "head", "options", "trace"]  # noqa: RUF012  (Django's attribute)
 

@@ -37,13 +37,13 @@ class KeyFacts:
 
     @classmethod
     def of(cls, key: AccessKey | Caller, *, is_own: bool = False) -> KeyFacts:
-        """Takes them from a row of the table, or from the keyring."""
+        """Takes the facts from a row of the table of keys, or from the keyring."""
         budgets = key.budgets if isinstance(key, AccessKey) else vars(key.budgets)
         return cls(key.name, budgets, tuple(_limits(key)), is_own)
 
 
 def page(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str, object]:
-    """Returns the context of the page; `data_url` is the address that answers with `data`."""
+    """Returns the context of a key's usage page; `data_url` is the address that answers with `data`."""
     context = dashboard.dashboard_context(request, data_url, key.name)
     for own in _fragments(request, key).values():
         context |= own
@@ -51,7 +51,7 @@ def page(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str, object
 
 
 def data(request: HttpRequest, key: KeyFacts) -> JsonResponse:
-    """Answers with what changes while the page is open."""
+    """Answers with the JSON that keeps an open usage page of a key up to date."""
     return dashboard.refresh_response(request, _fragments(request, key), key.name)
 
 

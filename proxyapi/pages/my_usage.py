@@ -61,7 +61,7 @@ def show(request: HttpRequest) -> HttpResponse:
 @require_safe
 @private_page
 def data(request: HttpRequest) -> HttpResponse:
-    """Answers with what changes while the page is open; with 401 once the sign-in has ended."""
+    """Answers with the JSON that keeps an open page up to date; with 401 once the sign-in has ended."""
     entry = find_signed_in(request)
     if entry is None or entry.caller is None:
         return JsonResponse({"error": "Sign in again."}, status=401)

@@ -25,7 +25,7 @@ PAGE_HEADERS = {
 
 
 def page(html: str) -> HttpResponse:
-    """Answers with HTML and the security headers."""
+    """Returns an answer with this HTML and our security headers."""
     return HttpResponse(html, headers=PAGE_HEADERS)
 
 

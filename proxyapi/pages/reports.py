@@ -62,7 +62,7 @@ class UsageView(ProxyView):
 
 
 class MetricsView(ProxyView):
-    """`GET /metrics`: of all workers of this host; touches no database, and may be asked as often as one likes."""
+    """`GET /metrics`: the counters of all workers of this host. It needs no database, so any pace is fine."""
 
     authentication_classes = (AccessTokenAuthentication,)
 

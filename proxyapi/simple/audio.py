@@ -16,7 +16,7 @@ from proxyapi.dispatch.call_view import CallView
 from proxyapi.dispatch.view import BodyUse
 from proxyapi.exceptions import BadRequest
 from proxyapi.streams.relay import ERROR_OBJECT
-from proxyapi.upstream.client import FormPart, UpstreamRequest
+from proxyapi.upstream.request import FormPart, UpstreamRequest
 
 DEFAULT_MODEL = "whisper-1"
 PRINTABLE = re.compile(r"[\x20-\x7e]*")

@@ -14,7 +14,7 @@ from proxyapi.call.parsers import write_object
 from proxyapi.dispatch.call_view import CallView
 from proxyapi.dispatch.view import BodyUse
 from proxyapi.simple import chat_bodies
-from proxyapi.upstream.client import UpstreamRequest
+from proxyapi.upstream.request import UpstreamRequest
 
 DEFAULT_EMBEDDING_MODEL = "text-embedding-3-large"
 

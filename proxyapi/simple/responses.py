@@ -16,7 +16,7 @@ from proxyapi.exceptions import BadRequest
 from proxyapi.simple.chat import JSONCallView
 from proxyapi.streams import sse
 from proxyapi.streams.relay import RESPONSES, resumed
-from proxyapi.upstream.client import UpstreamRequest
+from proxyapi.upstream.request import UpstreamRequest
 
 # A stream of `/openai2` ends with `[DONE]`, which OpenAI's own streams of responses do not have.
 RESPONSES_WITH_DONE = replace(RESPONSES, trailer=sse.DONE)

@@ -32,7 +32,7 @@ from proxyapi.call.call import Call
 from proxyapi.exceptions import ProxyError, UpstreamTruncated
 from proxyapi.streams import sse
 from proxyapi.streams.response_head import set_passed_headers
-from proxyapi.upstream.client import UpstreamAnswer
+from proxyapi.upstream.answer import UpstreamAnswer
 from usage.answers import event_stream
 from usage.answers.event_stream import BOM
 from usage.answers.reader import begins_object

@@ -1,15 +1,15 @@
-"""Owns one socket to upstream, on which exchanges follow one another."""
+"""One connection to upstream, for one exchange after another."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
-from proxyapi.upstream.exchange import UNLIMITED, Body, Exchange, Silence
+from proxyapi.upstream.exchange import UNLIMITED, Body, Exchange, SilenceLimits
 
 
 class Connection(asyncio.Protocol):
-    """A socket to upstream. `vacant` is called when it can be used again, `lost` when it never can."""
+    """A connection to upstream. Calls `vacant` when it is free for another exchange, and `lost` when it is closed."""
 
     _transport: asyncio.Transport
 
@@ -23,13 +23,14 @@ class Connection(asyncio.Protocol):
 
     @property
     def closing(self) -> bool:
+        """True if the connection is closed or about to be."""
         return self._transport.is_closing()
 
-    async def exchange(self, head: bytes, body: Body, deadline: float, silence: Silence = UNLIMITED) -> Exchange:
-        """Sends a request, and returns when the head of its answer is here.
+    async def exchange(self, head: bytes, body: Body, deadline: float, silence: SilenceLimits = UNLIMITED) -> Exchange:
+        """Sends a request, and returns when the head of its answer has arrived.
 
         Raises:
-            TransportFault: there is none.
+            TransportFault: it did not arrive.
         """
         exchange = self._exchange = Exchange(self, deadline, silence)
         try:
@@ -40,30 +41,34 @@ class Connection(asyncio.Protocol):
             else:
                 exchange.send(head, body)
             await exchange.begin()
-        except BaseException:  # a border: whatever it is, it is cleaned up and goes on
+        except BaseException:  # a border: cleans up after any exception, and raises it
             exchange.close()
             raise
         return exchange
 
     async def write(self, data: bytes) -> None:
-        """Returns when there is room for more."""
+        """Sends bytes. Returns when the buffer has room for more."""
         self._transport.write(data)
         await self._writable.wait()
 
     def pause(self) -> None:
+        """Stops reading from the socket."""
         if not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume(self) -> None:
+        """Reads from the socket again."""
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
     def close(self) -> None:
+        """Closes the connection at once; bytes that wait to be sent are lost."""
         self._transport.abort()
 
     def ended(self, *, reusable: bool) -> None:
+        """Ends the exchange: the connection is free for another one if it is `reusable`, else it is closed."""
         self._exchange = None
-        # Upstream may not wait for what has not left yet, and close.
+        # While bytes of this request still wait to be sent, upstream may close without reading them.
         if reusable and not self.closing and not self._transport.get_write_buffer_size():
             self._vacant(self)
         else:
@@ -76,15 +81,15 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._exchange is None:
-            self.close()  # nobody has asked for anything
+            self.close()  # upstream sends without a request
         else:
             self._exchange.data_received(data)
 
     def eof_received(self) -> None:
-        """Upstream says no more; over TLS only if it said so there, too (RFC 9112, 9.8)."""
+        """Upstream has ended its side; over TLS only if it has said so there, too (RFC 9112, 9.8)."""
         if self._exchange is not None:
             self._exchange.eof_received()
-        self.close()  # at once: there may be bytes that it does not take
+        self.close()  # at once: upstream may not read the bytes that still wait to be sent
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._writable.set()

@@ -1,12 +1,12 @@
-"""Owns how an exchange with upstream may fail.
+"""The ways in which an exchange with upstream can fail. Each becomes an error in `failures` or in `answer`.
 
 TransportFault
-├── NotConnected      no connection: upstream never heard of the call
-│   └── ConnectTimeout    in time
-├── Late              connected, and its time was over before its end
-│   └── Silent            nothing came for longer than a setting allows
-└── Broken            connected, and then cut, or not HTTP
-    └── InvalidStatus     a status that is none
+├── NotConnected      no connection: upstream has received nothing of the call
+│   └── ConnectTimeout    no connection in time
+├── Late              the deadline passed before the end of the answer
+│   └── Silent            no byte arrived for longer than a setting allows
+└── Broken            the connection broke, or the answer is not HTTP
+    └── InvalidStatus     its status is not one of HTTP's
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import errno
 import socket
 import ssl
 
-# OpenSSL's words quote the name that was expected, so only these leave.
+# Words for OpenSSL's error numbers. OpenSSL's own words quote the expected host name, which callers must not see.
 CERTIFICATE_FAULTS = {
     10: "it has expired",
     9: "it is not valid yet",
@@ -40,7 +40,7 @@ SYSTEM_FAULTS = {
 
 
 class ProxyRefused(ConnectionError):
-    """The proxy on the way to upstream did not connect."""
+    """The HTTP proxy on the way to upstream did not connect."""
 
 
 class TransportFault(Exception):
@@ -48,7 +48,7 @@ class TransportFault(Exception):
 
 
 class NotConnected(TransportFault):
-    """`reason` says why in words for a caller: without a name, an address or a key."""
+    """There is no connection to upstream. `reason` says why, in words for a caller, without host, address or key."""
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)
@@ -56,15 +56,15 @@ class NotConnected(TransportFault):
 
 
 class ConnectTimeout(NotConnected):
-    pass
+    """There was no connection to upstream in time."""
 
 
 class Late(TransportFault):
-    pass
+    """The deadline passed before the end of the answer."""
 
 
 class Silent(Late):
-    """`setting` names the limit that was passed, `seconds` is its value."""
+    """Upstream sent nothing for longer than the setting named `setting` allows; `seconds` is its value."""
 
     def __init__(self, setting: str, seconds: float) -> None:
         super().__init__(f"{setting}, {seconds:g} seconds")
@@ -73,16 +73,18 @@ class Silent(Late):
 
 
 class Broken(TransportFault):
-    pass
+    """The connection broke before the end of the answer, or the answer breaks the rules of HTTP."""
 
 
 class InvalidStatus(Broken):
+    """The status of the answer is not one of HTTP's."""
+
     def __init__(self, status: int) -> None:
         super().__init__(f"its answer has the status {status:03}, which is none")
 
 
 def not_connected(fault: OSError | UnicodeError, *, is_proxy: bool) -> NotConnected:
-    """What a fault while connecting means; `is_proxy`: the connection was to a proxy."""
+    """Returns the fault for an error while connecting to upstream or, if `is_proxy`, to the proxy on the way."""
     match fault:
         case ProxyRefused():
             return NotConnected(f"the proxy did not connect ({fault})" if str(fault) else "the proxy did not connect")

@@ -1,8 +1,8 @@
-"""Owns finding out that upstream is this gateway itself.
+"""Detects that upstream is this gateway itself.
 
-That happens to whoever starts it in a shell that was prepared for its clients, with their OPENAI_BASE_URL and
-OPENAI_API_KEY. Each call would then become calls until every place is taken. Behind another address the start cannot
-see it, but a call can: only this gateway's keys let its own calls in.
+That happens when the gateway is started in a shell that was prepared for its clients, with their OPENAI_BASE_URL and
+OPENAI_API_KEY. Each call would cause another one until all slots are taken. The start compares addresses; behind
+another address, such as a proxy's, only a call can notice: its upstream key is a key of this gateway.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from proxyapi.upstream.proxies import PORTS
 
 
 def is_own_address(base_url: str, host: str, port: int) -> bool:
-    """Whether a server that listens on `host` and `port` is what answers at `base_url`. Names are looked up."""
+    """Returns whether the server that listens on `host` and `port` answers at `base_url`. Looks names up."""
     parts = urlsplit(base_url)
     if (parts.port or PORTS.get(parts.scheme)) != port:
         return False
@@ -31,13 +31,14 @@ def is_own_address(base_url: str, host: str, port: int) -> bool:
 
 
 def check_key(api_key: str) -> None:
-    """Raises `LoopDetected` if this is a key of this gateway: upstream would let the call in here again."""
+    """Raises `LoopDetected` if an upstream key is a key of this gateway: the call would come back here."""
     may_be_ours = api_key.startswith(PREFIX) or api_key == settings.SECURITY_KEY
     if may_be_ours and keyring.find(api_key) is not None:
         raise LoopDetected
 
 
 def _addresses(host: str) -> set[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """Returns the addresses of a host; none if its name is not known."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -47,7 +48,7 @@ def _addresses(host: str) -> set[ipaddress.IPv4Address | ipaddress.IPv6Address]:
 
 
 def _is_local(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether this machine has the address."""
+    """Returns whether the address is one of this machine."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         with socket.socket(family) as probe:

@@ -1,29 +1,30 @@
-"""Owns which headers pass: the caller's to upstream on `/v1`, and upstream's to the caller on both faces.
+"""The headers that pass: those of the caller to upstream on `/v1`, and those of upstream to the caller on both APIs.
 
-Up, all pass but those that name or admit the caller, belong to one connection only, or would say something
-untrue of the call as we send it. Down, only those listed pass.
+To upstream all headers pass except those that identify or authenticate the caller, that belong to one connection, or
+that would be untrue of the request as the gateway sends it. To the caller only the listed headers pass.
 
-Also owns `INERT`, the headers that keep a browser from running an answer as a page of this server's origin, which is
-the admin's origin, too.
+`INERT` are the headers that keep a browser from running an answer as a page of this server's origin, which is also the
+admin's origin.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 from multidict import CIMultiDict
 
 Headers = CIMultiDict[str]
 
 KEPT_BACK = {
-    # of one connection (RFC 9110, 7.6.1), or of the message as we frame it
+    # of one connection (RFC 9110, 7.6.1), or of the framing of the message, which the gateway does anew
     "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "expect",
     "host", "content-length", "accept-encoding",
-    # what lets the caller in here, or is a browser's own secret
+    # what authenticates the caller here, or is a secret of a browser
     "authorization", "proxy-authorization", "proxy-authenticate", "cookie", "cookie2", "x-security-key", "api-key",
     "x-api-key",
-    # who and where the caller is
+    # what tells who and where the caller is
     "forwarded", "via", "x-real-ip", "true-client-ip", "origin", "referer",
 }  # fmt: skip
 KEPT_BACK_PREFIXES = ("x-forwarded-", "sec-", "access-control-", "cf-")
@@ -45,9 +46,12 @@ INERT = (
 # RFC 9110, 5.5; without the bytes that only old software sends, which have no one meaning.
 VALUE = re.compile(r"[\t\x20-\x7e]*")
 
+# Requests without a body: they may follow a redirect to another server, for example to download a file.
+READING_METHODS = frozenset({"GET", "HEAD"})
+
 
 def pass_up(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """The caller's headers that upstream gets: in their order, repeated ones too. Names come in lower case."""
+    """Returns the headers that go upstream, in their order, repeated ones too. Names must be in lower case."""
     pairs = [(name.decode("latin-1"), _text(value)) for name, value in headers]
     listed = {word.strip().lower() for name, value in pairs if name == "connection" for word in value.split(",")}
     kept_back = KEPT_BACK | listed if listed else KEPT_BACK
@@ -55,14 +59,14 @@ def pass_up(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
 
 
 def without_encoding(headers: Headers | None) -> Headers:
-    """A copy for a body that is not encoded."""
+    """Returns a copy without Content-Encoding, for a body that is not encoded."""
     kept = Headers(headers or {})
     kept.popall("content-encoding", None)
     return kept
 
 
 def pass_down(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Upstream's headers that the caller gets; a repeated one is joined (RFC 9110, 5.3)."""
+    """Returns the headers that go to the caller; the values of a repeated header are joined (RFC 9110, 5.3)."""
     passed: dict[str, str] = {}
     for cased, value in headers:
         name = cased.lower()
@@ -71,11 +75,32 @@ def pass_down(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     return passed
 
 
+def location_down(location: str, *, base_url: str, root_path: str, method: str, status: int) -> str | None:
+    """Returns the `Location` header for the caller; None if it must not have one.
+
+    A location below `base_url` becomes one below the gateway's `/v1`, after the `root_path` that its clients see: a
+    client that follows a redirect to upstream itself would leave policies, budgets and the ledger behind. Other
+    locations pass unchanged, except redirects that would send a request's body to another server.
+    """
+    base = urlsplit(base_url.rstrip("/"))
+    try:
+        found = urlsplit(location)
+        is_upstreams = not found.netloc or (found.scheme, found.netloc.lower()) == (base.scheme, base.netloc.lower())
+    except ValueError:
+        return None
+    rest = found.path.removeprefix(base.path)
+    if is_upstreams and found.path.startswith(base.path) and rest[:1] in {"", "/"}:
+        return found._replace(scheme="", netloc="", path=f"{root_path}/v1{rest}").geturl()
+    if 300 <= status < 400 and method not in READING_METHODS and (found.netloc or found.scheme):
+        return None
+    return location
+
+
 def _is_value(value: str) -> bool:
-    """Whether a header's value has the bytes of `VALUE` only; nearly all have no tab, and that is seen faster."""
+    """Returns whether a header's value matches `VALUE`; nearly all values have no tab, which is faster to check."""
     return (value.isascii() and value.isprintable()) or VALUE.fullmatch(value) is not None
 
 
 def _text(value: bytes) -> str:
-    """As it is written back: UTF-8; what is not becomes `?`, as nothing else is sure to be let through."""
+    """Decodes a value as UTF-8, as it is encoded again. Other bytes become `?`, the only replacement sure to pass."""
     return value.decode("ascii") if value.isascii() else value.decode("utf-8", "replace").replace("\ufffd", "?")

@@ -1,6 +1,6 @@
-"""Owns the sockets to upstream: where it is, the connections that wait for the next call, and how new ones are made.
+"""The connections to upstream: those that are free for the next call, and the opening of new ones.
 
-No cookie is stored, nothing is repeated, no redirect is followed. (`proxyapi.upstream.exchange` has the faults.)
+No cookie is stored, no request is repeated, no redirect is followed.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ import aiohappyeyeballs
 import httpx2
 
 from proxyapi.upstream.connection import Connection
-from proxyapi.upstream.exchange import UNLIMITED, Body, Exchange, Silence
+from proxyapi.upstream.exchange import UNLIMITED, Body, Exchange, SilenceLimits
 from proxyapi.upstream.faults import ConnectTimeout, NotConnected, ProxyRefused, not_connected
 from proxyapi.upstream.passed_headers import Headers
-from proxyapi.upstream.proxies import PORTS, SPOKEN, environment_proxy, proxy_authorization
+from proxyapi.upstream.proxies import PORTS, PROXY_SCHEMES, environment_proxy, proxy_authorization
 
-VACANT_SECONDS = 15.0  # a connection that has waited for longer may be closing at its other end
-SECOND_ADDRESS_AFTER = 0.25  # seconds (RFC 8305)
-# A connection that waits for an answer is silent, and NAT gateways forget it after some minutes: 350 s at AWS, 240 s at
-# Azure. Linux would ask after two hours.
+VACANT_SECONDS = 15.0  # upstream may be about to close a connection that has been free for longer
+SECOND_ADDRESS_SECONDS = 0.25  # until another address is tried beside the first (RFC 8305)
+# While a call waits for its answer its connection is silent, and NAT gateways forget such a connection: AWS after
+# 350 s, Azure after 240 s. Linux would send the first keep-alive probe after two hours.
 KEEPALIVE_IDLE_SECONDS = 60
 KEEPALIVE_INTERVAL_SECONDS = 15
-LONGEST_PROXY_ANSWER = 16 * 1024
+MAX_PROXY_ANSWER_BYTES = 16 * 1024
 WITHOUT_BODY = {"GET", "DELETE"}
-IN_TIME = {False: "it does not answer", True: "the proxy on the way does not answer"}
+NO_CONNECTION_IN_TIME = {False: "it does not answer", True: "the proxy on the way does not answer"}  # via a proxy?
 
 
 class Transport:
-    """Connections to one upstream; calls are limited by `capacity`, not by a pool."""
+    """The connections to one upstream. Their number has no limit here: `proxyapi.call.capacity` limits the calls."""
 
-    def __init__(self, base_url: str, *, connect_timeout: float, silence: Silence = UNLIMITED) -> None:
+    def __init__(self, base_url: str, *, connect_timeout: float, silence: SilenceLimits = UNLIMITED) -> None:
         self._url = urlsplit(base_url)
         self._host = self._url.netloc.rpartition("@")[2]
         self._proxy = environment_proxy(base_url)
@@ -41,16 +41,17 @@ class Transport:
         self._connect_timeout = connect_timeout
         self._silence = silence
         self._open: set[Connection] = set()
-        self._vacant: list[Connection] = []  # the one used last comes last, and is used first
+        self._vacant: list[Connection] = []  # the one used last stands last, and is used first
 
     async def open(self, method: str, target: str, headers: Headers, body: Body, deadline: float) -> Exchange:
-        """Sends a request; `target` is a path and query below the base URL, as they go on the wire.
+        """Sends a request, and returns the exchange once the head of its answer has arrived.
 
-        The whole exchange must be over at `deadline`, on the event loop's clock.
+        `target` is the path and query below the base URL, encoded. The whole exchange ends at `deadline`, in seconds of
+        the event loop's clock.
 
         Raises:
-            TransportFault: there is no answer.
-            ValueError: a header would be read as more than one.
+            TransportFault: no head of an answer arrived.
+            ValueError: a header has a line break in it.
         """
         is_piecewise = body is not None and not isinstance(body, bytes)
         framing = []
@@ -58,7 +59,7 @@ class Transport:
             framing = [f"Content-Length: {len(body)}"]
         elif is_piecewise and "content-length" not in headers:
             framing = ["Transfer-Encoding: chunked"]
-            assert not isinstance(body, bytes | None)  # noqa: S101  (it comes in pieces)
+            assert not isinstance(body, bytes | None)  # noqa: S101  (the body comes in pieces)
             body = in_chunks(body)
         elif body is None and method not in WITHOUT_BODY:
             framing = ["Content-Length: 0"]
@@ -67,10 +68,12 @@ class Transport:
         return await connection.exchange(head, body, deadline, self._silence)
 
     async def close(self) -> None:
+        """Closes all connections."""
         for connection in list(self._open):
             connection.close()
 
     def _head(self, method: str, target: str, headers: Headers, framing: list[str]) -> bytes:
+        """Returns the head of a request as bytes. Raises `ValueError` if a header has a line break in it."""
         place = f"{self._url.path}{target}"
         if self._proxy is not None and self._tls is None:
             place = f"http://{self._host}{place}"
@@ -84,6 +87,7 @@ class Transport:
         return head.encode()
 
     def _take_vacant(self) -> Connection | None:
+        """Returns a free connection, if there is one; closes those that have been free for too long."""
         oldest = asyncio.get_running_loop().time() - VACANT_SECONDS
         while self._vacant and self._vacant[0].vacant_since < oldest:
             self._vacant.pop(0).close()
@@ -93,22 +97,25 @@ class Transport:
         return None
 
     def _is_vacant(self, connection: Connection) -> None:
+        """Keeps a connection that has become free."""
         connection.vacant_since = asyncio.get_running_loop().time()
         self._vacant.append(connection)
 
     def _is_lost(self, connection: Connection) -> None:
+        """Forgets a connection that has been closed."""
         self._open.discard(connection)
         if connection in self._vacant:
             self._vacant.remove(connection)
 
     async def _connect(self, deadline: float) -> Connection:
-        patience = asyncio.get_running_loop().time() + self._connect_timeout
+        """Opens a connection. Raises `NotConnected` or `ConnectTimeout`."""
+        latest = asyncio.get_running_loop().time() + self._connect_timeout
         try:
-            async with asyncio.timeout_at(min(patience, deadline)):
+            async with asyncio.timeout_at(min(latest, deadline)):
                 connection = await self._connected()
-        except TimeoutError:  # its own, or the call's: upstream has heard of nothing
-            raise ConnectTimeout(IN_TIME[self._proxy is not None]) from None
-        except (OSError, UnicodeError) as fault:  # what a name server or TLS says is the first; no name, the second
+        except TimeoutError:  # of the connection or of the call: upstream has received nothing
+            raise ConnectTimeout(NO_CONNECTION_IN_TIME[self._proxy is not None]) from None
+        except (OSError, UnicodeError) as fault:  # UnicodeError: the host is no name
             raise not_connected(fault, is_proxy=self._proxy is not None) from fault
         if connection.closing:
             raise NotConnected("it closed the connection at once")
@@ -116,14 +123,15 @@ class Transport:
         return connection
 
     async def _connected(self) -> Connection:
+        """Opens a connection: addresses, socket, tunnel through a proxy, TLS."""
         loop = asyncio.get_running_loop()
         place = self._url if self._proxy is None else self._proxy
-        if self._proxy is not None and self._proxy.scheme not in SPOKEN:
+        if self._proxy is not None and self._proxy.scheme not in PROXY_SCHEMES:
             raise ProxyRefused("it is no http:// one")
         addresses = await loop.getaddrinfo(
             place.hostname, place.port or PORTS[place.scheme], type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
         )
-        opened = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=SECOND_ADDRESS_AFTER)
+        opened = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=SECOND_ADDRESS_SECONDS)
         try:
             keep_alive(opened)
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -133,20 +141,20 @@ class Transport:
             _, connection = await loop.create_connection(
                 lambda: Connection(self._is_vacant, self._is_lost), sock=opened, ssl=self._tls, server_hostname=name
             )
-        except BaseException:  # a border: whatever it is, it is cleaned up and goes on
+        except BaseException:  # a border: cleans up after any exception, and raises it
             opened.close()
             raise
         return connection
 
     async def _tunnel(self, opened: socket.socket, proxy: SplitResult) -> None:
-        """Through an HTTP proxy (RFC 9110, 9.3.6)."""
+        """Asks an HTTP proxy to connect the socket with upstream (RFC 9110, 9.3.6). Raises `ProxyRefused`."""
         loop = asyncio.get_running_loop()
         place = self._host if self._url.port else f"{self._host.rstrip(':')}:{PORTS[self._url.scheme]}"
         lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}", *proxy_authorization(proxy), "", ""]
         await loop.sock_sendall(opened, "\r\n".join(lines).encode())
         answer = b""
-        while not answer.endswith(b"\r\n\r\n"):  # byte by byte: what follows is TLS, and not ours to read
-            if not (byte := await loop.sock_recv(opened, 1)) or len(answer) > LONGEST_PROXY_ANSWER:
+        while not answer.endswith(b"\r\n\r\n"):  # byte by byte: TLS must read all bytes that follow
+            if not (byte := await loop.sock_recv(opened, 1)) or len(answer) > MAX_PROXY_ANSWER_BYTES:
                 raise ProxyRefused("it did not answer")
             answer += byte
         if answer.split(maxsplit=2)[1:2] != [b"200"]:
@@ -155,16 +163,16 @@ class Transport:
 
 
 def keep_alive(opened: socket.socket) -> None:
-    """Makes the system ask the other end of a silent connection whether it is there."""
+    """Switches on TCP keep-alive: the system probes a silent connection after `KEEPALIVE_IDLE_SECONDS`."""
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    idle = getattr(socket, "TCP_KEEPIDLE", None) or getattr(socket, "TCP_KEEPALIVE", None)  # the second is macOS'
+    idle = getattr(socket, "TCP_KEEPIDLE", None) or getattr(socket, "TCP_KEEPALIVE", None)  # macOS has the second
     if idle is not None:
         opened.setsockopt(socket.IPPROTO_TCP, idle, KEEPALIVE_IDLE_SECONDS)
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS)
 
 
 async def in_chunks(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """A body without a length (RFC 9112, 7.1)."""
+    """Yields the pieces of a body in the chunked transfer coding (RFC 9112, 7.1)."""
     async for piece in pieces:
         if piece:
             yield b"%x\r\n%b\r\n" % (len(piece), piece)

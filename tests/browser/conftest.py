@@ -1,4 +1,4 @@
-"""Owns the browser of these tests, the server that they walk through, and what must hold on every page."""
+"""The browser of these tests, the servers that it visits, and the checks that every page must pass."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def new_database(url: str, name: str) -> str:
 
 @pytest.fixture(scope="module")
 def site(_simulator: Simulator, gateway_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A server without any call yet."""
+    """Starts a server without any call yet."""
     url = new_database(gateway_database, "browser")
     with run_gateway(_simulator.base_url, url, tmp_path_factory.mktemp("site"), ADMIN_PASSWORD=PASSWORD) as gateway:
         yield gateway
@@ -79,7 +79,7 @@ def site(_simulator: Simulator, gateway_database: str, tmp_path_factory: pytest.
 def busy_site(
     _simulator: Simulator, gateway_database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    """A server whose ledger has calls of a month."""
+    """Starts a server whose ledger has the calls of a month."""
     url = new_database(gateway_database, "busy")
     fill_ledger(url, tmp_path_factory.mktemp("filling"), 6000)
     with run_gateway(_simulator.base_url, url, tmp_path_factory.mktemp("busy"), ADMIN_PASSWORD=PASSWORD) as gateway:
@@ -88,7 +88,7 @@ def busy_site(
 
 @pytest.fixture(scope="session")
 def key_text(busy_site: Gateway) -> str:
-    """The text of team-3's key, of a few that this makes."""
+    """Makes a few keys, and returns the text of team-3's."""
     made = busy_site.manage("shell", "--no-imports", "-c", ISSUING)
     assert made.returncode == 0, made.stderr
     text = made.stdout.strip()
@@ -102,7 +102,7 @@ def fill_ledger(url: str, directory: Path, count: int) -> None:
 
 @pytest.fixture
 def open_browser(chromium: Browser) -> Iterator[SignIn]:
-    """Opens browsers of nobody. At the end nothing may be complained of, nor fetched elsewhere."""
+    """Opens browsers that are not signed in. At the end, no page may have logged an error or used another host."""
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
 
@@ -122,7 +122,7 @@ def open_browser(chromium: Browser) -> Iterator[SignIn]:
 
 @pytest.fixture
 def sign_in(open_browser: SignIn) -> SignIn:
-    """Opens pages of somebody who is signed in to the admin."""
+    """Opens browsers that are signed in to the admin."""
 
     def open_page(site: Gateway, **options: Any) -> Page:
         page = open_browser(site, **options)
@@ -138,7 +138,7 @@ def sign_in(open_browser: SignIn) -> SignIn:
 
 @pytest.fixture
 def open_my_usage(open_browser: SignIn) -> SignIn:
-    """Opens "My usage" of a key."""
+    """Opens browsers that are signed in to "My usage" by a key."""
 
     def open_page(site: Gateway, text: str, **options: Any) -> Page:
         page = open_browser(site, **options)

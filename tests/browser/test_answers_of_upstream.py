@@ -1,5 +1,5 @@
-"""What an upstream answers runs nowhere in a browser whose user is signed in to the admin; and pages elsewhere go on
-reading answers."""
+"""No answer of upstream runs as a page in a browser that is signed in to the admin; pages of other sites can still read
+answers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ FETCH = """async ([url, key]) => {
 
 
 class Documents(socketserver.ThreadingTCPServer):
-    """A server that answers GET with `page` and POST with `document`, of `content_type`."""
+    """A server that answers GET with `page`, and POST with `document` as `content_type`."""
 
     daemon_threads = True
     page = ""
@@ -85,7 +85,7 @@ class Answer(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
+        """Logs nothing."""
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def serve_documents() -> Iterator[Documents]:
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[tuple[Documents, Documents]]:
-    """An upstream, and the stranger's site."""
+    """Starts an upstream and the site of a stranger."""
     with ExitStack() as stack:
         yield stack.enter_context(serve_documents()), stack.enter_context(serve_documents())
 
@@ -117,7 +117,7 @@ def scripted(
 
 @pytest.fixture(scope="module")
 def page(chromium: Browser, scripted: Gateway) -> Iterator[Page]:
-    """A page of a browser that is signed in to the admin."""
+    """Opens a page in a browser that is signed in to the admin."""
     context = chromium.new_context()
     page = context.new_page()
     page.goto(f"{scripted.url}/admin/")
@@ -130,7 +130,7 @@ def page(chromium: Browser, scripted: Gateway) -> Iterator[Page]:
 
 
 def open_strangers_page(page: Page, site: Documents, text: str) -> None:
-    """`localhost` and `127.0.0.1` are two sites."""
+    """Opens the stranger's page: for a browser, `localhost` and `127.0.0.1` are two sites."""
     site.page = text
     page.goto(f"http://localhost:{site.server_address[1]}/")
 

@@ -1,4 +1,4 @@
-"""Pictures of every page: `make screens` keeps them in docs/screens; else they are taken and thrown away."""
+"""Takes a picture of every page. `make screens` keeps them in docs/screens; other runs throw them away."""
 
 from __future__ import annotations
 

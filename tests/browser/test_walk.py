@@ -1,4 +1,4 @@
-"""A person's way through the admin, in a browser: the numbers of a known load, found, filtered, copied, exported."""
+"""A person walks through the admin in a browser: reads numbers of a known load, finds, filters, copies and exports."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PATHS = ("/admin/", "/admin/?range=hour", "/admin/usage/request/", "/admin/usage
 
 @pytest.fixture(scope="module")
 def loaded(site: Gateway) -> Gateway:
-    """Seven calls: four good, one streamed, two failed."""
+    """Makes seven calls: four that succeed, one streamed, two that fail."""
     for _ in range(4):
         site.post("/openai", ASKED)
     with site.http.stream(

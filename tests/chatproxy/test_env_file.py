@@ -1,4 +1,4 @@
-"""Files of settings: read as `docker compose` reads them, and a line that cannot be read is never repeated."""
+"""Files of settings are read as `docker compose` reads them; an error never repeats a line."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_what_is_no_file_in_its_place_is_one_line(path: Path, name: str) -> None
 
 
 def test_a_directory_that_may_not_be_searched_is_one_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the superuser, who runs these tests in a container, finds everything."""
+    """The error is made by hand: root, who runs these tests in a container, may search every directory."""
 
     def denied(_path: Path) -> None:
         raise PermissionError
@@ -179,7 +179,7 @@ def test_what_is_quoted_is_read_as_it_was(tmp_path_factory: pytest.TempPathFacto
 
 @pytest.mark.parametrize("name", [".env", ".env.local", "var/secrets.env"])
 def test_a_start_says_one_line_without_the_text(tmp_path: Path, name: str) -> None:
-    """A copy of the sources, since the files are looked for beside them."""
+    """Runs a copy of the sources, since the files of settings are looked for beside the sources."""
     for part in ("chatproxy", "proxyapi", "usage", "manage.py"):
         (tmp_path / part).symlink_to(environment.BASE_DIR / part)
     code = "import sys; from pathlib import Path; from chatproxy import environment;" + (

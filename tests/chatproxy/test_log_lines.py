@@ -103,7 +103,7 @@ def test_of_a_path_what_cannot_be_a_secret_is_shown(path: str, shown: str) -> No
 
 @pytest.mark.parametrize("path", [f"/static/{UNKNOWN}", f"/static/{UNKNOWN}\n{INJECTION}", f"/static/{UNKNOWN}ü"])
 def test_djangos_own_line_about_a_path_is_without_it(path: str, caplog: pytest.LogCaptureFixture) -> None:
-    """As Django writes it: with the path escaped."""
+    """Django escapes the path in its own line about a request."""
     from django.http import HttpResponseNotFound  # what the line is about
 
     log_response("%s: %s", "Not Found", path, response=HttpResponseNotFound(), request=request_of(path))
@@ -228,7 +228,7 @@ def test_what_python_would_print_is_a_line(monkeypatch: pytest.MonkeyPatch, capl
 
 
 def lines_of(gateway: Gateway) -> list[dict[str, Any]]:
-    """Every line after the banner, all of them JSON."""
+    """Returns every line of the log after the banner, parsed as JSON."""
     start = gateway.log.index("{")
     return [json.loads(line) for line in gateway.log[start:].splitlines()]
 

@@ -1,4 +1,4 @@
-"""Which path the gateway is reached under, who may say so, and that it is never more than a plain path of this host."""
+"""The root path: where it comes from, whom the gateway believes, and that it is a plain path of this host."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_the_path_is_taken_off_where_it_is_there(asked: str, path: str) -> None:
 
 
 def test_a_path_that_is_spelled_otherwise_is_another() -> None:
-    """Both forms of the path are cut alike, or neither is: else two readers would differ about what was asked for."""
+    """Both forms of the path are shortened, or neither: else two parts of the server would see different requests."""
     request = Asgi("GET", "/ai/v1")
     scope = RootPath("/ai").strip(cast(Any, {**request.scope, "raw_path": b"/%61i/v1"}))
     assert (scope["path"], scope["raw_path"]) == ("/ai/v1", b"/%61i/v1")
@@ -152,7 +152,7 @@ def test_the_cookie_of_the_longest_path_comes_last(header: bytes, reversed_heade
 def trusting(
     _simulator: Simulator, gateway_database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    """A server to which everybody on this machine is a trusted proxy."""
+    """Starts a server that trusts every client on this machine as a proxy."""
     folder = tmp_path_factory.mktemp("trusting")
     with run_gateway(_simulator.base_url, gateway_database, folder, TRUSTED_PROXIES="127.0.0.1") as gateway:
         yield gateway
@@ -207,7 +207,7 @@ def test_the_hint_of_the_right_base_url_has_the_path_in_it(trusting: Gateway) ->
 
 
 def test_an_object_of_another_key_is_not_found_under_the_path_either(trusting: Gateway) -> None:
-    """What decides who may do what sees the path without what stands before it."""
+    """The code that decides about permissions sees the path without the root path."""
     other = trusting.make_key("other", "--route", "/v1/responses*", "--route", "/openai")
     with visitor(trusting.url, "/ai") as http:
         made = http.post(

@@ -1,4 +1,4 @@
-"""Secrets that a person sets: which are refused as too short or easily guessed."""
+"""Which secrets of a person's choice are refused as too short or easily guessed."""
 
 import random
 from base64 import urlsafe_b64encode

@@ -1,4 +1,4 @@
-"""A secret in a setting is never repeated: in whatever setting, however badly it is written, by whichever library."""
+"""No error message repeats a secret of a setting, however badly the setting is written, whichever library complains."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ GOOD_REDIS = (
 
 
 def pieces_in(words: str) -> list[str]:
-    """The parts of what is planted that are in the words: six characters each."""
+    """Returns the parts of the planted secret, six characters each, that occur in the words."""
     return [
         text[at : at + 6] for text in (SECRET, PASSWORD) for at in range(len(text) - 5) if text[at : at + 6] in words
     ]
 
 
 def complaint(name: str, value: str) -> tuple[str, BaseException | None]:
-    """What is said about a setting with this value, and the error that caused it; "" if nothing is."""
+    """Returns the message about a setting with this value, and the error's cause; "" and None if it is accepted."""
     try:
         values = environment.read({name: value})
         settings._database(values["DATABASE_URL"])

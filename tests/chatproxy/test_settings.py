@@ -1,4 +1,4 @@
-"""Settings: where they come from, what is refused, and that their documentation is complete."""
+"""Settings: their sources, which values are refused, and that the documentation is complete."""
 
 import os
 import re
@@ -50,7 +50,7 @@ BAD_VALUES = [
 
 @pytest.fixture
 def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty project folder: `.env`, `.env.local` and `var/secrets.env` count from here, nothing else is set."""
+    """Makes an empty folder the project's: `.env`, `.env.local` and `var/secrets.env` are read there alone."""
     for name in (*NAMES, environment.NO_ENV_FILES):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(environment, "BASE_DIR", tmp_path)

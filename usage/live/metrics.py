@@ -83,7 +83,7 @@ class _Collector:
 
 
 def render() -> bytes:
-    """Returns the page, in Prometheus's text format."""
+    """Returns the page of all metrics in Prometheus's text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(read_status()))
     return generate_latest(registry)

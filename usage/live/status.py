@@ -14,7 +14,10 @@ from usage.live.worker_files import WorkerReport, read_worker_reports
 
 @dataclass(frozen=True)
 class ServerStatus:
-    """Bytes, seconds and Unix times. `upstream_answered_at` and `upstream_failed_at` are None until it has happened."""
+    """The state of the server, in bytes, seconds and Unix times.
+
+    `upstream_answered_at` and `upstream_failed_at` are None until that has happened.
+    """
 
     workers: int
     in_flight: int  # calls
@@ -43,7 +46,7 @@ class ServerStatus:
 
 
 def read_status() -> ServerStatus:
-    """Reads the reports of all workers. Fields that a report of another version lacks count as 0."""
+    """Returns the state of the server by its workers' reports. A field that a report of another version lacks is 0."""
     reports = read_worker_reports()
     alive = reports.alive
     now = time.time()
@@ -65,7 +68,7 @@ def read_status() -> ServerStatus:
 
 
 def _numbers(reports: Iterable[WorkerReport], name: str) -> Iterator[float]:
-    """The values of a field in all reports that have a number in it; true counts as 1."""
+    """Yields the numbers in a field of all reports; true counts as 1. Reports without a number there are skipped."""
     for report in reports:
         value = report.get(name)
         if isinstance(value, int | float):
@@ -73,12 +76,13 @@ def _numbers(reports: Iterable[WorkerReport], name: str) -> Iterator[float]:
 
 
 def _first_text(reports: Iterable[WorkerReport], name: str) -> str:
-    """The first text in this field that is not empty, or an empty one."""
+    """Returns the first text in a field of the reports that is not empty; else an empty one."""
     texts = (report.get(name) for report in reports)
     return next((text for text in texts if isinstance(text, str) and text), "")
 
 
 def _largest_gauges(reports: Iterable[WorkerReport]) -> dict[str, float]:
+    """Returns the largest value of each gauge in the reports."""
     largest: dict[str, float] = {}
     for report in reports:
         gauges = report.get("gauges")

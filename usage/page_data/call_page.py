@@ -57,7 +57,7 @@ class BillItem:
 
 
 class BilledItem(TypedDict):
-    """What one unit of the bill came to, as the row keeps it."""
+    """The amount and the dollars of one unit in a bill, as the row keeps them."""
 
     unit: str  # one of `UNITS`
     count: int | float

@@ -158,7 +158,7 @@ def _dollars(values: Sequence[Decimal]) -> list[float]:
 
 
 def _values(line: TotalsByBin, read: Callable[[Totals], float]) -> list[float]:
-    """Returns what `read` finds in each bin; 0 for an empty one."""
+    """Returns the number that `read` takes from the totals of each bin; 0 for an empty bin."""
     return [read(totals) if totals else 0 for totals in line]
 
 

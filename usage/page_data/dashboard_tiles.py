@@ -59,7 +59,7 @@ def make_tiles(reading: Reading, status: ServerStatus | None, time_range: TimeRa
 
 
 def _pace(calls: int, minutes: float) -> Figure:
-    """Returns how many calls there were per minute; of few calls, per day."""
+    """Returns the average number of calls per minute; per day if it is small."""
     per_minute = calls / minutes
     if per_minute >= MIN_CALLS_PER_MINUTE:
         return Figure("a minute", f"{per_minute:,.1f}")
@@ -119,7 +119,7 @@ def _overhead_tile(now: Totals, before: Totals) -> Tile:
 
 
 def _latency(label: str, column: str, share: float, now: Totals, before: Totals) -> Figure:
-    """Returns the percentile of a time that is counted in a histogram; `share` is between 0 and 1."""
+    """Returns a percentile of the durations in a column's histogram, with its change; `share` is between 0 and 1."""
     values = now.percentile(column, share), before.percentile(column, share)
     return _figure(label, *values, formatting.duration, bad="up")
 

@@ -168,7 +168,7 @@ def mark_known(kind: ErrorKind, note: str, who: str) -> None:
 
 
 def unmark(kind: ErrorKind) -> None:
-    """Removes the mark of `mark_known`."""
+    """Removes the mark that somebody has looked into a kind of error."""
     KnownError.objects.filter(**kind._asdict()).delete()
 
 

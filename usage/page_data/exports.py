@@ -117,6 +117,6 @@ class _LineBuffer:
         self._lines.append(line)
 
     def take(self) -> bytes:
-        """Returns the lines since the last time, and forgets them."""
+        """Returns the lines written since the last call, and forgets them."""
         text, self._lines = "".join(self._lines), []
         return text.encode()

@@ -93,6 +93,7 @@ class _Address:
         self.faults: list[str] = []
 
     def read_text(self, name: str) -> str:
+        """Returns a parameter as text, without blanks around it."""
         return self._raw(name).strip()
 
     def read_name(self, name: str) -> str | None:
@@ -101,7 +102,7 @@ class _Address:
         return "" if text == NO_NAME else text or None
 
     def read(self, name: str, parse: Callable[[str], str]) -> str:
-        """Returns what `parse` makes of a parameter; an empty text if it raises a ValueError."""
+        """Reads a parameter by `parse`. If that raises a ValueError, its text joins `faults`, and no filter is set."""
         try:
             return parse(self.read_text(name))
         except ValueError as fault:
@@ -190,7 +191,7 @@ UNKNOWN = Condition("unknown_model", has_index=True)
 
 
 def conditions_of(filters: Filters) -> list[Condition]:
-    """Translates all filters but `q` and the times. Those with an index come first, usually narrowest first."""
+    """Translates all filters but `q` and the times to SQL; those with an index first, usually narrowest first."""
     return [
         *_failure_conditions(filters),
         *_name_conditions(filters),
@@ -200,7 +201,7 @@ def conditions_of(filters: Filters) -> list[Condition]:
 
 
 def _failure_conditions(filters: Filters) -> list[Condition]:
-    """The conditions on unknown models, error codes, statuses and outcomes: most calls succeed, so few fulfil them."""
+    """Returns the conditions on unknown models, error codes, statuses and outcomes, which few calls fulfil."""
     found: list[Condition] = []
     if filters.model == UNKNOWN_MODEL:
         found.append(UNKNOWN)
@@ -223,7 +224,7 @@ def _failure_conditions(filters: Filters) -> list[Condition]:
 
 
 def _name_conditions(filters: Filters) -> list[Condition]:
-    """The conditions on the model, the key and the route."""
+    """Returns the conditions on the model, the key and the route."""
     model = None if filters.model == UNKNOWN_MODEL else filters.model
     columns = (
         (model, CALLED_MODEL_SQL, "model"),
@@ -238,7 +239,7 @@ def _name_conditions(filters: Filters) -> list[Condition]:
 
 
 def _caller_conditions(filters: Filters) -> list[Condition]:
-    """The conditions on how a call was made: streamed or not, and from which address."""
+    """Returns the conditions on how a call was made: streamed or not, and from which address."""
     found: list[Condition] = []
     if filters.stream:
         found.append(Condition("stream" if filters.stream == "yes" else "NOT stream"))
@@ -249,7 +250,7 @@ def _caller_conditions(filters: Filters) -> list[Condition]:
 
 
 def _threshold_conditions(filters: Filters) -> list[Condition]:
-    """The conditions that a cost or a duration exceeds a number."""
+    """Returns the conditions that a cost or a duration exceeds a number."""
     found: list[Condition] = []
     if filters.cost:
         found.append(Condition("cost > %s", (Decimal(filters.cost),), is_threshold=True))

@@ -67,7 +67,7 @@ class Scan:
     is_done: bool = False
 
     def scan_slice(self, wanted: int) -> None:
-        """Looks through one slice more, until `wanted` calls have been found in all."""
+        """Looks through one more slice of calls for as many as are missing to `wanted`."""
         wanted -= len(self.found)
         started = time.monotonic()
         found, last, seen = self._read_slice(wanted)
@@ -151,7 +151,7 @@ def find_all(filters: Filters, batch: int = 1000) -> Iterator[list[Request]]:
 
 
 def find_by_id(text: str) -> list[Request]:
-    """Returns the calls with this whole id: a request's, or else the first kind of `ID_COLUMNS` that any call has."""
+    """Returns the calls with this whole id: as request id, else in the first of `ID_COLUMNS` where any call has it."""
     try:
         if call := Request.objects.filter(pk=UUID(text)).first():
             return [call]
@@ -166,8 +166,11 @@ def find_by_id(text: str) -> list[Request]:
 
 
 def _plan(filters: Filters, before: UUID | None) -> list[Scan]:
-    """Returns the scans that together find the calls: one without a text to look for; else one for each key or model
-    whose name contains the text, and one for the errors whose texts contain it."""
+    """Returns the scans that together find the calls.
+
+    Without a text to look for it is one scan; else one for each key or model whose name contains the text, and one for
+    failed calls, whose errors may contain it.
+    """
     floor = first_id(filters.since) if filters.since else None
     until = first_id(filters.until) if filters.until else None
     at = min(filter(None, (before, until)), default=None)
@@ -188,7 +191,7 @@ def _plan(filters: Filters, before: UUID | None) -> list[Scan]:
 
 
 def _error_text_condition(filters: Filters) -> Condition:
-    """Returns the condition that an error's code or message, or the name of a model that nobody knows, contains `q`."""
+    """Returns the condition that an error's code, its message, or the name of an unknown model contains `q`."""
     # The totals do not know the names of models that upstream has never answered for; the rows of failures do.
     texts = ["error_code ILIKE %s", "unknown_model AND model ILIKE %s"]
     texts += ["error_message ILIKE %s"] if filters.with_messages else []
@@ -209,7 +212,7 @@ def _find_rare(conditions: Sequence[Condition]) -> Condition | None:
 
 
 def _names_like(dimension: Dimension, text: str) -> list[str]:
-    """Returns the names of keys or models that contain the text; the totals know them all."""
+    """Returns the names of keys or models that contain the text. The totals have all names, and few rows."""
     names = UsageTotal.objects.filter(span=Span.DAY, dimension=dimension, value__icontains=text).order_by("value")
     return list(names.values_list("value", flat=True).distinct()[:MAX_NAMES])
 
@@ -225,12 +228,12 @@ def _found_by_all(scans: Sequence[Scan], wanted: int) -> list[UUID]:
 
 
 def _border(scans: Sequence[Scan]) -> UUID | None:
-    """Returns the id back to which every scan has looked; None if all have come to their end."""
+    """Returns the id back to which every scan has looked; None if all scans are at their end."""
     return max((scan.at for scan in scans if not scan.is_done and scan.at is not None), default=None)
 
 
 def _merge(scans: Sequence[Scan], wanted: int) -> Page:
-    """Returns the page of what the scans have found together."""
+    """Returns a page of the calls that the scans have found together."""
     found = _found_by_all(scans, wanted)
     by_id = Request.objects.in_bulk(found[:wanted])
     calls = [by_id[request_id] for request_id in found[:wanted] if request_id in by_id]
@@ -251,5 +254,5 @@ def _values(conditions: Sequence[Condition]) -> list[SQLValue]:
 
 
 def _escaped(text: str) -> str:
-    """Returns a text as a pattern of LIKE that matches this text only."""
+    """Returns a text with the wildcards of LIKE escaped, so that a pattern takes them literally."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -8,12 +8,12 @@ from django.urls import get_script_prefix
 
 
 def base_url(request: HttpRequest) -> str:
-    """Returns what stands before a path of the API, for example `https://host` or `https://host/ai`."""
+    """Returns the address under which the gateway is served, for example `https://host` or `https://host/ai`."""
     return request.build_absolute_uri(get_script_prefix()).rstrip("/")
 
 
 def own_path(path: str) -> str:
-    """Returns the path of a page, given as `docs`, on this host: `/docs`, or `/ai/docs` under a root path."""
+    """Returns the path of one of our pages on this host: of `docs`, it is `/docs`, or `/ai/docs` under a root path."""
     return get_script_prefix() + path
 
 

@@ -72,14 +72,14 @@ def dashboard_context(request: HttpRequest, data_url: str, key: str | None = Non
 
 @admin_page
 def data(request: HttpRequest) -> JsonResponse:
-    """Answers with what changes while the first page is open."""
+    """Answers with the JSON that keeps an open dashboard of all calls up to date."""
     return refresh_response(request, {name: {"sees_bodies": may_see_bodies(request)} for name in FRAGMENTS})
 
 
 def refresh_response(
     request: HttpRequest, fragments: Mapping[str, Mapping[str, object]], key: str | None = None
 ) -> JsonResponse:
-    """Answers with the charts, and with fragments of the page as HTML; with 400 for a range that cannot be shown.
+    """Answers with JSON: the charts, and fragments of the page as HTML; with 400 for a range that cannot be shown.
 
     `fragments` maps the name of each template to what it needs beside the dashboard.
     """
@@ -103,7 +103,7 @@ def _read(time_range: TimeRange, now: datetime, key: str | None) -> Dashboard:
 
 
 def _context(dashboard: Dashboard, now: datetime, key: str | None) -> Context:
-    """Returns what every template of a dashboard uses."""
+    """Returns the context that all templates of a dashboard share."""
     return {
         "dashboard": dashboard,
         "key_name": key,

@@ -21,7 +21,7 @@ STATES = ("all", "new", "known")
 
 @admin_page
 def show(request: HttpRequest) -> HttpResponseBase:
-    """Shows the groups of a range of time; `state` narrows them to those with a mark, or to those without."""
+    """Shows the failed calls of a range of time in groups of one kind; `state` selects kinds with or without a mark."""
     now = datetime.now(UTC)
     time_range, fault = range_or_default(request.GET, now)
     groups = read_groups(time_range)

@@ -17,7 +17,7 @@ from usage.sums.ranges import range_or_default
 
 @admin_page
 def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
-    """Sends every request that the filters in the address let through; `kind` is `csv` or `json`."""
+    """Sends every request that the filters in the address let through as a file; `kind` is `csv` or `json`."""
     _check(kind)
     now = datetime.now(UTC)
     filters = read_filters(request.GET, now, with_messages=may_see_bodies(request))
@@ -26,7 +26,7 @@ def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
 
 @admin_page
 def errors(request: HttpRequest, kind: str) -> HttpResponseBase:
-    """Sends the groups of the errors page."""
+    """Sends the groups of the errors page as a file; `kind` is `csv` or `json`."""
     _check(kind)
     now = datetime.now(UTC)
     time_range, _fault = range_or_default(request.GET, now)
@@ -34,7 +34,7 @@ def errors(request: HttpRequest, kind: str) -> HttpResponseBase:
 
 
 def _check(kind: str) -> None:
-    """Answers 404 to a kind of file that is not made."""
+    """Raises Http404 for a kind of file that no export has."""
     if kind not in CONTENT_TYPES:
         raise Http404
 

@@ -70,7 +70,7 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
 
 
 def _bodies_context(request: HttpRequest, call: Request) -> dict[str, object]:
-    """Returns what only those see who may see bodies."""
+    """Returns the part of the context for those who may see bodies: the bodies, and commands that repeat the call."""
     url = base_url(request)
     return {
         "bodies": call_page.bodies(call),
@@ -91,7 +91,7 @@ def _same_error(call: Request) -> Filters:
 
 
 def _cursor(request: HttpRequest) -> UUID | None:
-    """Returns the id before which the page begins; None for the first page, and for an id that is none."""
+    """Returns the id in the address (`before`) behind which the page begins; None if it is missing or no id."""
     try:
         return UUID(request.GET["before"])
     except (KeyError, ValueError):

@@ -39,7 +39,7 @@ from usage.database.clock import ClocksDiffer, check_clocks
 
 
 class Command(BaseCommand):
-    """The command."""
+    """Prepares the server, and becomes gunicorn's master."""
 
     help = "Starts the server, with the bundled PostgreSQL when DATABASE_URL is unset."
     requires_system_checks = ()

@@ -1,4 +1,4 @@
-"""Connections that do nothing lock nobody out; over sockets, against a whole server."""
+"""Idle connections keep no new client out; tested over sockets, against a whole server."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ HELD = {"model": "fault:events-5+silent-600", "input": "hi", "stream": True}
 
 @contextmanager
 def connected(gateway: Gateway, address: str = "127.0.0.1") -> Iterator[Wire]:
-    """A connection that comes from `address`; all of 127.0.0.0/8 is this machine."""
+    """Opens a connection from a local `address`; all of 127.0.0.0/8 is this machine."""
     parts = urlsplit(gateway.url)
     with socket.create_connection((parts.hostname, parts.port), PATIENCE, (address, 0)) as connection:
         yield Wire(connection)
 
 
 def is_closed(wire: Wire) -> bool:
-    """Waits for what comes; only for connections from which something must."""
+    """Whether the server closes the connection; waits until it does, or sends something."""
     try:
         return wire.connection.recv(1) == b""
     except ConnectionError:
@@ -108,7 +108,7 @@ def test_a_trusted_proxy_has_no_limit_of_its_own(
 
 
 def test_no_descriptor_left_is_survived(start_gateway: Callable[..., Gateway], opened: Callable[..., Wire]) -> None:
-    """Whatever uses them up: who is connected goes on, and when there are some again new ones are served."""
+    """Whatever uses up the file descriptors, open connections go on, and new ones are served once some are free."""
     gateway = start_gateway()
     (pid,) = gateway.worker_pids
     caller = opened(gateway)

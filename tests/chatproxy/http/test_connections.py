@@ -1,4 +1,4 @@
-"""Which connection is closed when there is one too many, and how many there may be; without sockets."""
+"""Which connection is closed when there are too many, and how many are allowed; tested without sockets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from chatproxy.http.connections import (
 
 @dataclass(eq=False)
 class Stub:
-    """A connection; `sends` while bytes of an answer have not left."""
+    """A connection without a socket; `sends` is true while bytes of an answer have not left."""
 
     is_known: bool = False
     sends: bool = False
@@ -102,7 +102,7 @@ def test_an_answer_that_still_leaves_is_not_cut() -> None:
 
 
 def test_many_that_still_send_are_passed_over_piece_by_piece() -> None:
-    """Each search takes bounded time, and the next one begins where it has stopped."""
+    """A search for a connection to close tries a bounded number, and the next search begins where it has stopped."""
     connections = Connections(4 * MAX_CANDIDATES)
     for _ in range(2 * MAX_CANDIDATES - 1):
         open_one(connections, sends=True)
@@ -148,7 +148,7 @@ def test_one_client_has_half_at_most() -> None:
 
 
 def test_what_uses_descriptors_up_is_no_matter() -> None:
-    """A new descriptor's number says how many are in use, also for files, for upstream and for the database."""
+    """The number of a new descriptor shows how many are in use, for files, upstream and the database as well."""
     connections = Connections(1000, descriptor_end=100)
     idle = open_one(connections, descriptor=99)
     open_one(connections, descriptor=100)

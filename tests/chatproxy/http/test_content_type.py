@@ -1,4 +1,4 @@
-"""A Content-Type of no honest length is refused on every path, before Django takes seconds to read it."""
+"""A Content-Type longer than clients need is refused on every path, before Django takes seconds to read it."""
 
 from __future__ import annotations
 

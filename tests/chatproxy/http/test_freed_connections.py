@@ -37,7 +37,7 @@ def _without_collector() -> Iterator[None]:
 
 @asynccontextmanager
 async def served(application: Any) -> AsyncIterator[tuple[int, list[weakref.ref[Protocol]], ServerState]]:
-    """A port at which `application` is served, what has been opened there, and the server's state."""
+    """Serves `application`; yields the port, weak references to the connections, and uvicorn's state."""
     config = uvicorn.Config(application, lifespan="off", log_level="critical", timeout_keep_alive=900)
     config.load()
     opened: list[weakref.ref[Protocol]] = []

@@ -1,4 +1,4 @@
-"""HTTP at the socket, without one: what a call may ask of its connection, and what comes behind a request."""
+"""The protocol without a socket: what a call may ask of its connection, and bytes that follow a request."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def test_an_empty_piece_does_not_end_the_answer() -> None:
 @pytest.mark.parametrize("queued", [0, 1])
 @pytest.mark.parametrize("begun", [False, True])
 async def test_nonsense_behind_a_request_does_not_take_its_answer(begun: bool, queued: int) -> None:
-    """The requests before it are answered, then the connection ends; nothing that comes later is looked at."""
+    """Invalid bytes after a request: the requests before them are answered, then the connection ends."""
     may_go_on = asyncio.Event()
 
     async def step(_: CallerConnection, send: Any) -> None:
@@ -246,7 +246,7 @@ async def test_a_connection_with_an_unread_body_is_closed_in_the_end(monkeypatch
 
 @pytest.mark.parametrize("answers", [True, False])
 async def test_a_connection_that_ends_keeps_nothing_of_a_body(answers: bool) -> None:
-    """It is part of a circle, and the collector comes seldom: bodies left unread would fill the memory meanwhile."""
+    """A connection is part of a reference cycle, and the collector runs rarely: unread bodies would fill the memory."""
 
     async def step(connection: CallerConnection, send: Any) -> None:
         if not answers:

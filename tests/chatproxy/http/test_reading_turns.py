@@ -1,4 +1,4 @@
-"""Strangers' bytes are parsed one piece at a time, in turn, so that calls go on in between."""
+"""Strangers' bytes are parsed one piece at a time, in turn, so that calls continue between the pieces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request has around its content is bounded, and strangers' bytes are read in turn."""
+"""The framing around a request's content is bounded, and strangers' bytes are read in turn."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_frames_without_content_are_refused(first: bytes, more: bytes) -> 
 
 
 async def test_strangers_who_send_at_once_are_read_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What many connections send in the same moment holds up the event loop for one piece at a time."""
+    """Bytes from many connections at the same moment block the event loop for one piece at a time only."""
     reads: list[Protocol] = []
     read = Protocol._read
 

@@ -1,4 +1,4 @@
-"""Whoever does not take its answer is dropped, whatever the answer is; whoever takes it slowly gets all of it."""
+"""A client that takes no bytes of its answer is dropped; one that takes the answer slowly gets all of it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Server:
-    """`protocols` are the connections it has had, `refusals` the reasons that it has counted."""
+    """A server of the test: `protocols` are its connections, `refusals` the reasons that it has counted."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -42,7 +42,7 @@ class Server:
 
 @asynccontextmanager
 async def serving(application: Application) -> AsyncIterator[Server]:
-    """A server of the real protocol, on sockets that hold little."""
+    """Runs a server with the real protocol, on sockets with small buffers."""
     config = uvicorn.Config(application, lifespan="off", log_level="critical", timeout_keep_alive=900)
     config.load()
     listener = socket.create_server(("127.0.0.1", 0))
@@ -69,7 +69,7 @@ async def serving(application: Application) -> AsyncIterator[Server]:
 
 @asynccontextmanager
 async def asking(server: Server) -> AsyncIterator[socket.socket]:
-    """A client that has asked and reads nothing yet."""
+    """Opens a client that has sent its request and reads nothing yet."""
     loop = asyncio.get_running_loop()
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -80,7 +80,7 @@ async def asking(server: Server) -> AsyncIterator[socket.socket]:
 
 
 async def is_dropped(server: Server) -> None:
-    """Returns when the server has no connection any more."""
+    """Waits until the server has no connection left."""
     await until(lambda: bool(server.protocols) and all(one.is_lost for one in server.protocols))
 
 
@@ -103,7 +103,7 @@ async def pieces(_: Any, __: Any, send: Any) -> None:
 
 
 async def events(scope: Any, _: Any, send: Any) -> None:
-    """As a relay sends them: at once if the caller takes them, else by a call that waits."""
+    """An application that sends events as a relay does: at once if the client takes them, else by a call that waits."""
     connection = connection_of(scope)
     connection.mark_known()
     await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -134,7 +134,7 @@ async def test_the_call_hears_of_it() -> None:
 
 
 async def test_the_rest_of_an_answer_keeps_no_closed_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Less than pauses the writing: it waits for its idle time, is closed, and must be taken then, too."""
+    """Too few bytes to pause writing: the connection is closed after its idle time, and the rest must be taken then."""
     monkeypatch.setattr(protocol_module, "STRANGER_KEEPALIVE_SECONDS", 0.05)
 
     async def little(scope: Any, _: Any, send: Any) -> None:
@@ -150,7 +150,7 @@ async def test_the_rest_of_an_answer_keeps_no_closed_connection(monkeypatch: pyt
 
 @pytest.mark.parametrize("answer", [plain, events])
 async def test_whoever_takes_it_slowly_gets_all_of_it(answer: Application, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For several times as long as it may take nothing."""
+    """The answer takes several times as long as the client may take no bytes at all."""
     loop, size = asyncio.get_running_loop(), 0
     async with serving(answer) as server, asking(server) as client:
         began = loop.time()
@@ -212,7 +212,7 @@ async def test_only_who_has_shown_a_key_may_be_idle_for_long(known: bool, monkey
 
 
 class Large:
-    """An application whose answers are of 1 MiB; `started` counts them."""
+    """An application with answers of 1 MiB; `started` counts its calls."""
 
     def __init__(self) -> None:
         self.started = 0
@@ -224,7 +224,7 @@ class Large:
 
 
 async def test_answers_that_nobody_takes_do_not_pile_up() -> None:
-    """However many requests wait on a connection, the next call starts when the answers before it have left."""
+    """However many requests wait on a connection, the next call starts once the answers before it have left."""
     large, loop, size = Large(), asyncio.get_running_loop(), 0
     async with serving(large) as server, asking(server) as client:
         await loop.sock_sendall(client, ASK * 7)

@@ -1,4 +1,4 @@
-"""An offer to upgrade is ignored: the body behind it is the request's, whole, and never a second request."""
+"""An offer to upgrade is ignored: the body after it belongs to the request, and is never read as a second request."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ SMUGGLED = head("GET", "/v1/models?smuggled=1")
 
 
 def framed(content: bytes, *, chunked: bool) -> tuple[str, bytes]:
-    """The header that says where a body ends, and the body."""
+    """Returns the header that gives the length of a body, and the body with its framing."""
     if chunked:
         return "Transfer-Encoding: chunked", in_chunks(*filter(None, (content[:3], content[3:])))
     return f"Content-Length: {len(content)}", content
 
 
 def exchange(gateway: Gateway, segments: list[bytes]) -> list[int]:
-    """The statuses of all answers on one connection."""
+    """Sends bytes on one connection; returns the statuses of all answers."""
     with connect(gateway) as wire:
         wire.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
@@ -123,7 +123,7 @@ def test_connect_opens_no_tunnel(gateway: Gateway, simulator: Simulator, target:
 
 @pytest.mark.parametrize("step", [1, 2, 7, 10_000])
 async def test_many_offers_in_a_row_are_as_many_requests(step: int) -> None:
-    """Each body is read to its end and no further, wherever the bytes are cut."""
+    """Each body is read to its end and no further, wherever the bytes are cut into reads."""
     seen: list[tuple[str, bytes]] = []
 
     async def application(scope: Any, receive: Any, send: Any) -> None:

@@ -1,4 +1,4 @@
-"""The admin's door: how often a password may be tried, what its pages may load, and what a start refuses."""
+"""Logins of the admin: how often a password may be tried, what its pages may load, and which secrets are refused."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def debugging() -> Iterator[Client]:
 
 
 def ask(client: Client, path: str, **meta: str) -> tuple[int, str]:
-    """A POST, since forms are shown, too; of what is unknown, a GET."""
+    """Requests a page: by POST, since a debug page shows forms, or by GET if the path is unknown."""
     cookie = f"chatproxy_session={PLANTED}"
     secrets = {"HTTP_COOKIE": cookie, "HTTP_X_SECURITY_KEY": PLANTED, "HTTP_AUTHORIZATION": PLANTED}
     address = f"{path}?key={PLANTED}&security_key={SECURITY_KEY}"
@@ -145,7 +145,7 @@ def test_a_request_without_a_host_is_not_local() -> None:
 
 
 def test_make_dev_shows_a_stranger_nothing(gateway_database: str, tmp_path: Path) -> None:
-    """The server as `make dev` starts it."""
+    """A server that is started as `make dev` does it shows its debug pages to this machine only."""
     with run_gateway(
         "http://127.0.0.1:9/v1",
         gateway_database,

@@ -1,4 +1,4 @@
-"""The admin, "My usage" and static files: what reaches Django has a known Host and a small body; no disk is used."""
+"""The gate in front of Django: a request that passes has a known Host and a small body; no disk is used."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PIECE = bytes(16 * 1024)
 
 
 class Pages:
-    """An application in Django's place: it reads its body, and answers with it."""
+    """An application in Django's place, which answers with the body that it has received."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
@@ -103,7 +103,7 @@ async def test_an_unknown_host_is_refused_before_its_body(path: str, host: str) 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:3002", "127.0.0.1", "[::1]:80", ""])
 async def test_a_known_host_is_taken(host: str) -> None:
-    """Without one, the address that was connected to counts, as for Django."""
+    """Without a Host header, the address of the connection counts, as it does for Django."""
     assert await Asgi("POST", "/admin/", headers={**FORM, "host": host}).ask(DjangoGate(Pages())) == 200  # type: ignore[arg-type]  # no Django behind it
 
 
@@ -129,7 +129,7 @@ def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pages(
     _simulator: Simulator, gateway_database: str, tmp_path_factory: pytest.TempPathFactory, temporary: Path
 ) -> Iterator[Gateway]:
-    """A server whose temporary files are in a folder of its own."""
+    """Starts a server whose temporary files are in a folder of the test."""
     folder = tmp_path_factory.mktemp("pages")
     with run_gateway(_simulator.base_url, gateway_database, folder, TMPDIR=str(temporary)) as gateway:
         yield gateway

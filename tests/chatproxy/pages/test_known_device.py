@@ -1,4 +1,4 @@
-"""The count of logins: nobody is locked out from elsewhere, and a known device has a count of its own."""
+"""Limits of logins: nobody can lock out a user from another network, and a known device is counted separately."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def attempts() -> int:
 
 
 def known_browser() -> Client:
-    """A browser of somebody who has signed in, and whose session is over."""
+    """Returns a browser in which a user has signed in before, without the session."""
     browser = Client()
     assert log_in(browser, password=PASSWORD) == 302
     browser.cookies.pop("chatproxy_session")
@@ -54,7 +54,7 @@ def known_browser() -> Client:
 
 
 def block_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Uses up the attempts of the name from many networks, with a limit that is reached sooner."""
+    """Uses up the attempts of a user name from many networks, with a lowered limit."""
     monkeypatch.setattr(login_throttle, "PER_NAME", 3 * PER_NAME_AND_NETWORK)
     for number in range(3):
         for _ in range(PER_NAME_AND_NETWORK):
@@ -190,7 +190,7 @@ def test_the_cookie_is_the_logins_alone(root: User) -> None:
 
 
 def is_known(cookie: str) -> bool:
-    """Whether an attempt with this cookie has a count of its own."""
+    """Whether an attempt with this cookie is counted separately, as that of a known device."""
     browser = Client()
     browser.cookies[ADMIN_DEVICE.name] = cookie
     before = set(LoginAttempts.objects.values_list("subject", flat=True))

@@ -59,7 +59,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def pace(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> PagePace:
-    """A pace that nobody has used, in the place of the worker's."""
+    """Replaces the worker's pace by a new one with a clock that tests move."""
     made = PagePace(clock)
     monkeypatch.setattr("chatproxy.pages.django_gate.page_pace", made)
     monkeypatch.setattr(module, "page_pace", made)
@@ -68,7 +68,7 @@ def pace(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> PagePace:
 
 
 def admitted(pace: PagePace, network: Callable[[int], str], cost: float = 1, *, is_known: bool = False) -> list[float]:
-    """Asks until it is refused; returns the waits."""
+    """Reserves pages until one is refused; returns the seconds that each had to wait."""
     waits: list[float] = []
     for number in range(100_000):
         try:
@@ -137,7 +137,7 @@ def test_the_networks_that_are_counted_are_bounded(pace: PagePace, clock: Clock)
 
 
 def addresses(prefix: str = "", patterns: Any = None) -> list[str]:
-    """Every address of the admin and of "My usage", with something for each argument."""
+    """Returns every path of the admin and of "My usage", with a value for each argument."""
     found: list[str] = []
     for pattern in get_resolver().url_patterns if patterns is None else patterns:
         route = prefix + str(pattern.pattern).removeprefix("^").removesuffix("$")
@@ -379,7 +379,7 @@ async def test_whoever_waits_too_long_is_refused(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.usefixtures("pace")
 async def test_a_client_that_reads_slowly_keeps_nobody_away() -> None:
-    """A page that is made needs no place while it is sent."""
+    """A page that is made counts as running no longer, however slowly the client takes it."""
     gate: Any = DjangoGate(Page())  # type: ignore[arg-type]  # no Django behind it
     starts: list[int] = []
 

@@ -1,4 +1,4 @@
-"""Passwords are hashed one at a time, and with less of the processor than calls have."""
+"""Passwords are hashed one at a time, with a lower priority than calls have."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from chatproxy.pages.password_hashing import NICENESS, PBKDF2, Scrypt, hashing_t
 
 
 def test_it_reads_what_django_has_hashed() -> None:
-    """And Django reads ours: an older version may run beside this one."""
+    """Our hashers verify Django's hashes, and Django's verify ours: an older version may run beside this one."""
     for ours, theirs in (
         (Scrypt(), hashers.ScryptPasswordHasher()),
         (PBKDF2(), hashers.PBKDF2PasswordHasher()),

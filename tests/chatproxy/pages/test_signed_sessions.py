@@ -1,4 +1,4 @@
-"""A made-up session cookie is found out before the database is asked."""
+"""A made-up session cookie is detected without a query."""
 
 from __future__ import annotations
 

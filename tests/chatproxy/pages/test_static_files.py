@@ -1,4 +1,4 @@
-"""Static files leave piece by piece: a client that takes none of one makes the worker hold a piece of it."""
+"""Static files are sent piece by piece: for a client that takes nothing, the worker holds one piece only."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def content_of(name: str) -> bytes:
 
 
 class Reader(Asgi):
-    """Keeps the pieces of the answer apart, and takes none after the first until it `may_go_on`."""
+    """A client that keeps the pieces of the answer apart, and takes none after the first until it `may_go_on`."""
 
     def __init__(self, name: str, **headers: str) -> None:
         super().__init__("GET", f"/static/{name}", headers={"transfer-encoding": "", **headers})
@@ -39,7 +39,7 @@ class Reader(Asgi):
 
 
 async def pieces_of(reader: Reader) -> tuple[int, list[bytes]]:
-    """Asks for the file; the status and its pieces."""
+    """Requests the file; returns the status and the pieces."""
     status = 0
 
     async def send(message: Mapping[str, Any]) -> None:

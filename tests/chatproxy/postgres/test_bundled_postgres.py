@@ -1,4 +1,4 @@
-"""The bundled PostgreSQL: what it leaves where, for whom it can be opened, and how it survives accidents."""
+"""The bundled PostgreSQL: where its files are, who can open them, and how it survives accidents."""
 
 import os
 import shutil
@@ -207,7 +207,7 @@ def test_programs_in_a_closed_directory_are_copied_once(home_of_nobody: Path, mo
 
 @pytest.fixture
 def home_of_nobody() -> Iterator[Path]:
-    """A directory that belongs to, and can be reached by, somebody who is not root."""
+    """Creates a directory that belongs to a user other than root, who can also reach it."""
     if os.geteuid() == 0 and not all(path.stat().st_mode & stat.S_IXOTH for path in PACKAGE.parents):
         pytest.skip("only root can reach this environment's programs")
     directory = Path(tempfile.mkdtemp(prefix="chatproxy-tests-"))

@@ -1,4 +1,4 @@
-"""A database that refuses for good ends the start at once, with the reason; what may pass is waited for."""
+"""A lasting refusal of the database ends the start at once, with the reason; a passing one is waited for."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ PASSING = {
 
 @pytest.fixture(scope="module")
 def picky(gateway_database: str) -> Iterator[str]:
-    """The URL of a server with a role `picky` that needs its password, and one that may not log in."""
+    """Yields the URL of a server with a role `picky` that needs its password, and two that are not admitted."""
     with psycopg.connect(gateway_database, autocommit=True) as server:
         hba = Path(str(server.execute("SHOW hba_file").fetchall()[0][0]))
         before = hba.read_text()
@@ -73,7 +73,7 @@ def picky(gateway_database: str) -> Iterator[str]:
 
 
 def as_user(url: str, user: str) -> str:
-    """The URL with another user and the password after a colon."""
+    """Returns the URL with other credentials: `user:password`."""
     return re.sub(r"//[^/]*/", f"//{user}@/", url, count=1)
 
 
@@ -129,7 +129,7 @@ def test_words_of_other_servers_are_known(words: str) -> None:
 
 @pytest.mark.parametrize("words", PASSING.values(), ids=PASSING)
 def test_what_may_pass_is_waited_for(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
-    """Until the time is over, and then the reason is said, not libpq's advice behind it."""
+    """The start waits until its time is over, and then gives the reason without libpq's advice."""
     said: list[str] = []
 
     def fail() -> psycopg.Connection[Any]:

@@ -1,4 +1,4 @@
-"""Databases that cannot hold the ledger are refused at start, in one line that names the way out."""
+"""Databases that cannot hold the ledger are refused at the start, in one line that says what to do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.servers.gateway import launch_gateway
 
 @pytest.fixture
 def standby(tmp_path: Path) -> Iterator[str]:
-    """A server that waits for a primary, and so takes no writes."""
+    """Starts a PostgreSQL server that is a read-only standby without a primary; yields its URL."""
     (tmp_path / "standby").mkdir()
     postgres = BundledPostgres(tmp_path / "standby")
     try:
@@ -34,7 +34,7 @@ def standby(tmp_path: Path) -> Iterator[str]:
 
 
 def refusal(upstream: str, database_url: str, directory: Path, **settings: str) -> str:
-    """What a start says that is refused."""
+    """Starts a server that must be refused; returns its output."""
     gateway = launch_gateway(upstream, database_url, directory, **settings)
     try:
         code = gateway.process.wait(60)

@@ -1,4 +1,4 @@
-"""How a server stops: calls in flight are finished, rows written, nothing is left. And what follows a dead worker."""
+"""How a server stops: calls in flight are finished, rows written, no process is left. And a dead worker's successor."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_a_killed_worker_takes_its_calls_and_no_other_workers(
 
 
 def holds(pid: int, client_port: int) -> bool:
-    """Whether the process has the server's end of the client's connection."""
+    """Whether the process `pid` has the server's end of the connection from `client_port`."""
     with open("/proc/net/tcp") as table:
         inodes = {fields[9] for fields in map(str.split, table) if fields[2].endswith(f":{client_port:04X}")}
     links = set()

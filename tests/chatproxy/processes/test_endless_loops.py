@@ -1,4 +1,4 @@
-"""What runs beside the calls for as long as a worker lives: no error that it meets is its last."""
+"""The loops that run beside the calls for as long as a worker lives: an error never ends them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ERRORS: list[Exception] = [
 
 
 class Failing:
-    """A function that raises an error three times, and then says that it was called once more."""
+    """A function that raises an error three times, and sets `goes_on` when it is called again."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -57,7 +57,7 @@ def failing(request: pytest.FixtureRequest) -> Failing:
 
 
 async def goes_on(endless: Awaitable[None], failing: Failing) -> bool:
-    """Whether the coroutine calls `failing` again and again."""
+    """Whether an endless coroutine calls `failing` again after its errors."""
     task = asyncio.ensure_future(endless)
     went_on = await asyncio.to_thread(failing.goes_on.wait, PATIENCE)
     assert not task.done()
@@ -132,7 +132,7 @@ def test_the_keyring(monkeypatch: pytest.MonkeyPatch, failing: Failing, name: st
 
 
 class Postgres:
-    """A bundled PostgreSQL that has been killed. One of its two methods fails."""
+    """A bundled PostgreSQL that has been killed; the method called `name` fails."""
 
     def __init__(self, failing: Failing, name: str) -> None:
         self._failing = failing

@@ -1,4 +1,4 @@
-"""The end of a terminal (SIGHUP to the process group): streams are finished, nothing is left behind."""
+"""The end of a terminal (SIGHUP to the process group): streams are finished, and no process is left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps of a shutdown: whichever fails, or hangs, the others are done, and the ledger is drained."""
+"""The steps of a shutdown: if one fails or hangs, the others still run, and the ledger is drained."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FAULTS: dict[str, Callable[[], Exception]] = {
 
 
 class Recorded:
-    """What the lifespan starts and ends; `failing` names the step that raises, or hangs."""
+    """Records which steps have run; `failing` names the step that raises `fault`, or hangs."""
 
     def __init__(self, failing: str, fault: Exception | None) -> None:
         self.failing = failing
@@ -48,19 +48,19 @@ class Recorded:
 
 def part(**methods: Any) -> SimpleNamespace:
     async def start() -> None:
-        """Nothing is started."""
+        """Starts nothing."""
 
     return SimpleNamespace(**{"start": lambda: None, "open": start, **methods})
 
 
 async def run_lifespan(monkeypatch: pytest.MonkeyPatch, recorded: Recorded) -> list[str]:
-    """The types of the messages that the lifespan sends from start to end."""
+    """Runs the lifespan from start to end; returns the types of the messages that it sends."""
 
     async def forever() -> None:
         await asyncio.Event().wait()
 
     async def start() -> None:
-        """Nothing is started."""
+        """Starts nothing."""
 
     parts = {
         "upstream": part(close=recorded.waiting_step("upstream")),

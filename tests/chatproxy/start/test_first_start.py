@@ -1,4 +1,4 @@
-"""What a first start makes: secrets in a private file, and one admin; never twice, never over what is there."""
+"""A first start makes secrets in a private file, and one admin; never twice, and never over existing ones."""
 
 import stat
 import threading

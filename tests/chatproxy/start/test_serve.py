@@ -1,4 +1,4 @@
-"""`manage.py serve` as a process: what it says, what it leaves, and how it ends."""
+"""`manage.py serve` as a process: what it prints, which files and processes it leaves, and how it ends."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def data_dir(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def start(data_dir: Path) -> Iterator[Start]:
-    """Starts a server with the bundled PostgreSQL and no settings but these."""
+    """Starts a server with the bundled PostgreSQL and only the given settings."""
     started: list[Gateway] = []
 
     def start(**settings: str) -> Gateway:
@@ -61,7 +61,7 @@ def start(data_dir: Path) -> Iterator[Start]:
 
 
 def refusal(data_dir: Path, **settings: str) -> str:
-    """The one line with which a start is refused."""
+    """Starts a server that must be refused; returns the one line that it prints."""
     done = subprocess.run(
         [sys.executable, "manage.py", "serve"],
         cwd=environment.BASE_DIR,
@@ -84,13 +84,13 @@ def up(server: Gateway) -> Gateway:
 
 
 def gone(process: int) -> bool:
-    """Whether the process of this pidfd ends."""
+    """Whether the process of a pidfd ends in time."""
     with os.fdopen(process):
         return bool(select.select([process], [], [], PATIENCE)[0])
 
 
 class HeldUpstream:
-    """An upstream that has a call, and answers when it is told to."""
+    """An upstream that holds its answer until it is told to send it."""
 
     ANSWER = json.dumps(
         {"id": "chatcmpl-1", "object": "chat.completion", "model": "gpt-4o-mini", "choices": []}
@@ -116,7 +116,7 @@ class HeldUpstream:
 
 
 class CallInFlight:
-    """A call that upstream has, and the thread that waits for its answer."""
+    """A call that has reached upstream, and the thread that waits for its answer."""
 
     def __init__(self, start: Start) -> None:
         self.upstream = HeldUpstream()

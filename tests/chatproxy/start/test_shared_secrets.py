@@ -1,4 +1,4 @@
-"""One database, one set of secrets: a server that has others, or has lost them, does not start beside it."""
+"""One database has one set of secrets: a server with others, or without any, does not start."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def database(gateway_database: str) -> Iterator[str]:
 
 
 class Host:
-    """A host with a DATA_DIR of its own; its servers generate the secrets that they are not given."""
+    """A host with its own DATA_DIR; its servers generate the secrets that are not set."""
 
     def __init__(self, upstream: str, database_url: str, data_dir: Path) -> None:
         self.data_dir = data_dir
@@ -42,7 +42,7 @@ class Host:
         return run_gateway(*self._start, options=options, **{**GENERATED, **settings})
 
     def refusal(self, **settings: str) -> str:
-        """The one line with which a start is refused; nothing was generated."""
+        """Starts a server that must be refused, and generates nothing; returns the one line that it prints."""
         before = self.secrets.read_bytes() if self.secrets.exists() else b""
         gateway = launch_gateway(*self._start, **{**GENERATED, **settings})
         try:

@@ -1,4 +1,4 @@
-"""Servers that start at once, and one that starts behind a PgBouncer: each comes up, whoever was first."""
+"""Servers that start at the same time, and one behind a PgBouncer: each comes up, whichever was first."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ with try_lock(int(sys.argv[1])) as is_mine:
 
 @pytest.fixture(params=["direct", "pooled"])
 def hold(request: pytest.FixtureRequest, database: str) -> Iterator[Callable[[int], subprocess.Popen[str]]]:
-    """Starts a process that holds a lock, directly or through a pooler, until its standard input ends."""
+    """Starts a process that holds the migration lock, directly or through a pooler, until its standard input ends."""
     url = request.getfixturevalue("pooled") if request.param == "pooled" else database
     with ExitStack() as running:
 
@@ -135,7 +135,7 @@ def test_a_start_waits_with_a_line_and_goes_on_when_the_holder_dies(
 
 
 def test_a_holder_has_no_snapshot(database: str, hold: Callable[[int], subprocess.Popen[str]]) -> None:
-    """Whatever the isolation level of the database: an index can be made concurrently meanwhile."""
+    """While a server holds the lock, an index can be made concurrently, whatever the isolation level."""
     with psycopg.connect(database, autocommit=True) as other:
         other.execute("ALTER DATABASE " + other.info.dbname + " SET default_transaction_isolation TO 'repeatable read'")
         other.execute("CREATE TABLE kept (number int)")

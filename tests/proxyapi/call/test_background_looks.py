@@ -17,7 +17,9 @@ from proxyapi.call import background_responses
 from proxyapi.call.background_responses import BATCH, LOOK_SECONDS, ask, watch_pending
 from proxyapi.exceptions import DatabaseUnavailable, UpstreamTimeout
 from proxyapi.upstream import client
-from proxyapi.upstream.client import Credentials, UpstreamAnswer, UpstreamRequest
+from proxyapi.upstream.answer import UpstreamAnswer
+from proxyapi.upstream.credentials import Credentials
+from proxyapi.upstream.request import UpstreamRequest
 from proxyapi.v1.list_filter import own_page
 from tests.simulator.server import Simulator
 from tests.support.ledger.ledgers import call_id

@@ -27,7 +27,8 @@ from proxyapi.limits.cost_ceiling import (
     output_ceiling,
 )
 from proxyapi.routes import find_route
-from proxyapi.upstream.client import Credentials, UpstreamRequest
+from proxyapi.upstream.credentials import Credentials
+from proxyapi.upstream.request import UpstreamRequest
 from tests.simulator.content.tokens import estimate_chat_prompt_tokens
 from tests.simulator.server import Simulator
 from tests.support.servers.gateway import Gateway

@@ -16,7 +16,8 @@ from proxyapi.keys.keyring import BUILT_IN, Caller
 from proxyapi.object_owners import object_access, ownership
 from proxyapi.object_owners.named_objects import NamedObjects
 from proxyapi.object_owners.object_access import check, check_form
-from proxyapi.upstream.client import Credentials, UpstreamRequest
+from proxyapi.upstream.credentials import Credentials
+from proxyapi.upstream.request import UpstreamRequest
 from usage.kept_bodies.excerpts import PartExcerpt
 
 ANN = Caller("ann")

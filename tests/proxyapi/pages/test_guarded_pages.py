@@ -1,7 +1,7 @@
 """The pages behind the access token: health checks, the log, the runtime.
 
-They answer once in ten seconds for a whole process, so a server of this file's own is asked for each of them once
-(`visits`), and the tests look at what it said.
+They answer once in ten seconds for a whole process. So a server of this file's own is asked once for each of them
+(`visits`), and the tests read its answers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FILLING = 50
 
 @dataclass
 class Visits:
-    """What the pages said, and what there was to say. `rows` are those the log pages saw, oldest first."""
+    """The answers of the pages. `rows` are the calls that the log pages saw, oldest first."""
 
     gateway: Gateway
     rows: list[dict[str, Any]]
@@ -78,7 +78,7 @@ def known_calls(gateway: Gateway) -> list[dict[str, Any]]:
 
 
 def counter(page: str, name: str) -> int:
-    """The number beside a name in the table of counters."""
+    """Returns the number beside a name in the table of counters."""
     match = re.search(rf"<th>{name}</th>\s*<td[^>]*>([\d,.]+)(?: ms)?</td>", page)
     assert match, f"no {name} in the page"
     return int(match[1].replace(",", ""))

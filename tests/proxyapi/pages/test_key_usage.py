@@ -1,4 +1,4 @@
-"""A key's own page in the admin: the dashboard's numbers, of this key alone, and what it may still spend."""
+"""The usage page of a key in the admin shows the dashboard's numbers of this key alone, and the rest of its budgets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def page_of(key: AccessKey) -> str:
 
 
 def known_load() -> None:
-    """Of the last hours: 6 calls of the key, 2 failed; 3 of the day before; and many of another."""
+    """Writes 6 calls of the key in the last hours, 2 of them failed; 3 of the day before; and many of another key."""
     now = datetime.now(UTC)
     rows = [call(now, key_name="team a", duration_ms=100.0 * (number + 1)) for number in range(4)]
     rows += [call(now - timedelta(hours=30), key_name="team a", response_model="gpt-4o") for _ in range(3)]
@@ -89,7 +89,7 @@ def test_a_time_of_years_has_its_calls_and_their_latency(admin: Client, key: Acc
 
 
 def test_latencies_are_of_the_calls_of_the_time_alone() -> None:
-    """From whole days, and from the hours at both ends."""
+    """They are read from whole days, and from the hours at both ends."""
     start, end = datetime(2026, 3, 1, 12, tzinfo=UTC), datetime(2026, 3, 21, 18, tzinfo=UTC)
     for hours in (-1, 0, 11, 12, 24, 200, 480, 485, 486, 490):
         make_call(key_name="team a", started_at=start + timedelta(hours=hours))

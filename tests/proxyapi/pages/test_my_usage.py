@@ -1,4 +1,4 @@
-"""What a key sees of itself: after one form, its own numbers and nobody else's, for as long as it works."""
+"""A key signs in by one form and sees its own numbers, and nobody else's, for as long as it works."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Browsers = Callable[[Gateway], httpx2.Client]
 
 @pytest.fixture
 def browse() -> Iterator[Browsers]:
-    """Browsers, each with cookies of its own."""
+    """Makes browsers, each with cookies of its own."""
     with ExitStack() as open_ones:
         yield lambda gateway: open_ones.enter_context(httpx2.Client(base_url=gateway.url, timeout=PATIENCE))
 

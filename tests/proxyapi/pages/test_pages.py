@@ -1,4 +1,4 @@
-"""The pages for people and for monitors that are open to everybody: the index, health, the API's description."""
+"""The pages that need no key: the front page, health checks, the description of the API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`GET /usage`: a key sees its own numbers, the access token everybody's, in groups, of any time."""
+"""`GET /usage` shows a key its own numbers, and the access token everybody's, in groups, of any range of time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOKEN = {"authorization": f"Bearer {ACCESS_TOKEN}"}
 
 @pytest.fixture(scope="module")
 def used(_simulator: Simulator, gateway_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A server that has had four calls: three by the key, one by the access token."""
+    """Starts a server and makes four calls: three with the key, one with the access token."""
     with psycopg.connect(gateway_database, autocommit=True) as database:
         database.execute("CREATE DATABASE usage_report")
     url = urlsplit(gateway_database)._replace(path="/usage_report").geturl()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxyapi.upstream.locations import location_down
+from proxyapi.upstream.passed_headers import location_down
 
 BASE = "https://up.example:8443/api/v1"
 OWN = [

@@ -9,7 +9,7 @@ import zlib
 import pytest
 
 from proxyapi.bodies.decoding import MAX_STEP_BYTES
-from proxyapi.upstream.exchange import LONGEST_HEAD, MOST_HELD
+from proxyapi.upstream.exchange import MAX_BUFFERED_BYTES, MAX_HEAD_BYTES
 from proxyapi.upstream.faults import Broken, Late
 from tests.support.upstreams.raw import OK, Peer, answering, call, raw_upstream, read, silent, transport_to, until
 
@@ -103,9 +103,9 @@ async def test_an_end_of_upstreams_side_is_an_end_though_it_takes_no_more() -> N
         b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nx: " + b"y" * LONGEST_HEAD * 4,
-        b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * LONGEST_HEAD,
-        b"HTTP/1.1 103 Early Hints\r\n\r\n" * LONGEST_HEAD,
+        b"HTTP/1.1 200 OK\r\nx: " + b"y" * MAX_HEAD_BYTES * 4,
+        b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * MAX_HEAD_BYTES,
+        b"HTTP/1.1 103 Early Hints\r\n\r\n" * MAX_HEAD_BYTES,
         answer(b"{}", b"content-encoding: br"),
         answer(b"{}", b"content-encoding: gzip, gzip"),
         *(answer(b"{}", status=status) for status in NO_STATUSES),
@@ -241,7 +241,7 @@ async def test_upstream_waits_for_a_slow_taker() -> None:
             await asyncio.sleep(0.05)
         assert sent < total / 2
         first = await exchange.chunk()
-        assert MOST_HELD < len(first) <= 2 * MOST_HELD  # that, and one read more
+        assert MAX_BUFFERED_BYTES < len(first) <= 2 * MAX_BUFFERED_BYTES  # that, and one read more
         assert len(first + await read(exchange)) == total
 
 
@@ -300,11 +300,11 @@ async def test_a_bomb_is_decoded_as_it_is_taken(members: int) -> None:
         taken = 0
         while piece := await exchange.chunk():
             taken += len(piece)
-            assert len(piece) <= MOST_HELD + MAX_STEP_BYTES
-            assert exchange._held <= MOST_HELD + MAX_STEP_BYTES
+            assert len(piece) <= MAX_BUFFERED_BYTES + MAX_STEP_BYTES
+            assert exchange._buffered <= MAX_BUFFERED_BYTES + MAX_STEP_BYTES
         others.cancel()
     assert taken == size
-    assert turns >= size / (MOST_HELD + MAX_STEP_BYTES)
+    assert turns >= size / (MAX_BUFFERED_BYTES + MAX_STEP_BYTES)
 
 
 async def test_upstream_waits_for_who_does_not_take_what_is_decoded() -> None:
@@ -327,7 +327,7 @@ async def test_upstream_waits_for_who_does_not_take_what_is_decoded() -> None:
             before = sent
             await asyncio.sleep(0.05)
         assert sent < total / 2
-        assert MOST_HELD < exchange._held <= MOST_HELD + MAX_STEP_BYTES
+        assert MAX_BUFFERED_BYTES < exchange._buffered <= MAX_BUFFERED_BYTES + MAX_STEP_BYTES
         exchange.close()
 
 

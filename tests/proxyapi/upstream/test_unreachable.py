@@ -5,12 +5,27 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from proxyapi.upstream.client import UnreachableLog
-from proxyapi.upstream.faults import CERTIFICATE_FAULTS, SYSTEM_FAULTS, NotConnected, ProxyRefused, not_connected
+from proxyapi.upstream.credentials import Credentials
+from proxyapi.upstream.failures import MAYBE_BILLED, NOT_BILLED, UnreachableLog, error_of
+from proxyapi.upstream.faults import (
+    CERTIFICATE_FAULTS,
+    SYSTEM_FAULTS,
+    Broken,
+    ConnectTimeout,
+    InvalidStatus,
+    Late,
+    NotConnected,
+    ProxyRefused,
+    Silent,
+    TransportFault,
+    not_connected,
+)
+from proxyapi.upstream.request import UpstreamRequest
 from tests.support.servers.gateway import SECURITY_KEY, Gateway, free_port
 
 BEARER = {"authorization": f"Bearer {SECURITY_KEY}"}
@@ -54,15 +69,15 @@ def test_the_log_says_each_reason_once_a_minute(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("proxyapi.upstream.client.time.monotonic", lambda: now)
+    monkeypatch.setattr("proxyapi.upstream.failures.time.monotonic", lambda: now)
     log = UnreachableLog()
     fault = NotConnected("its name is not known")
     fault.__cause__ = socket.gaierror(-2, "Name or service not known")
     for _ in range(5):
-        log.say(fault)
-    log.say(NotConnected("it refuses connections"))
+        log.add(fault)
+    log.add(NotConnected("it refuses connections"))
     now += 60
-    log.say(fault)
+    log.add(fault)
     words = "no connection to upstream: its name is not known ([Errno -2] Name or service not known)"
     assert caplog.messages == [words, "no connection to upstream: it refuses connections (no fault)", words]
 
@@ -87,3 +102,31 @@ def test_the_caller_and_the_row_are_told(path: str, url: str, words: str, start_
     row = gateway.row(answer)
     assert row["error_message"] == error["message"]
     assert f"no connection to upstream: {words}" in gateway.log
+
+
+def subclasses(kind: type[TransportFault]) -> Iterator[type[TransportFault]]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from subclasses(one)
+
+
+# Of each kind one fault, the status of its answer, and whether the call may have been billed.
+KINDS: list[tuple[TransportFault, int, bool]] = [
+    (NotConnected("it refuses connections"), 502, False),
+    (ConnectTimeout("it does not answer"), 504, False),
+    (Late(), 504, True),
+    (Silent("FIRST_BYTE_TIMEOUT", 30.0), 504, True),
+    (Broken("it was closed"), 502, True),
+    (InvalidStatus(99), 502, True),
+]
+
+
+def test_each_fault_has_an_error_that_says_whether_the_call_may_have_been_billed() -> None:
+    request = UpstreamRequest("POST", "/chat/completions", Credentials("sk-test"), deadline=0.0)
+    assert {type(fault) for fault, *_ in KINDS} == set(subclasses(TransportFault))
+
+    for fault, status, may_be_billed in KINDS:
+        error = error_of(fault, request)
+        assert error.status_code == status, fault
+        assert (MAYBE_BILLED in str(error.detail)) is may_be_billed, fault
+        assert (NOT_BILLED in str(error.detail)) is not may_be_billed, fault

@@ -17,7 +17,7 @@ from proxyapi.streams.relay import (
     EventRelay,
     Relay,
 )
-from proxyapi.upstream.client import UpstreamAnswer
+from proxyapi.upstream.answer import UpstreamAnswer
 from proxyapi.upstream.connection import Connection
 from usage.answers.reader import AnswerReader
 from usage.answers.streamed_text import StreamedText

@@ -1,4 +1,4 @@
-"""`/metrics`: what Prometheus reads, of all workers, through restarts and kill -9; for whoever has the access token."""
+"""`/metrics` counts the calls of all workers, through restarts and kill -9; it takes the access token."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ MIB = 1024 * 1024
 
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """DATA_DIR, a disk of its own."""
+    """Makes a small disk of its own, and returns the DATA_DIR on it."""
     directory = tmp_path / "data"
     with small_disk(directory, 8 * MIB):
         yield directory

@@ -1,4 +1,4 @@
-"""What workers say of themselves: counted once through restarts and crashes; the dead have nothing in flight."""
+"""Reports of workers are counted once through restarts and crashes; dead workers have no calls in flight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The admin's first page: the numbers of a known load, against the time before; the same in what refreshes it."""
+"""The dashboard shows the numbers of a known load and their change against the time before; so does its refresh."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CALM = ServerStatus(
 
 
 def known_load() -> None:
-    """Of the last hour: 10 calls, 2 failed; of the hour before: 5 calls, none failed."""
+    """Writes 10 calls of the last hour, 2 of them failed, and 5 successful calls of the hour before."""
     now = datetime.now(UTC)
     rows = [
         call(now - timedelta(minutes=3 * number), duration_ms=100.0 * (number + 1), overhead_ms=float(number + 1))

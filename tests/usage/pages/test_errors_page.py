@@ -1,4 +1,4 @@
-"""The errors by kind: how many, since when, whom they hit; marked as known; and from there to the calls."""
+"""The errors page shows how often each kind occurred, since when and with which keys, keeps marks, links to calls."""
 
 from __future__ import annotations
 

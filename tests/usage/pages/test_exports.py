@@ -1,4 +1,4 @@
-"""CSV and JSON of what the lists show: all of it, piece by piece, and nothing in it that acts."""
+"""Exports in CSV and JSON hold every call, are sent piece by piece, and no spreadsheet finds a formula in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nobody grants what he lacks: no form of the admin makes anybody stronger than the person who sends it."""
+"""Nobody grants a right that they lack: no form of the admin makes anybody stronger than the person who sends it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OLD, NEW = "an-old-pass-phrase", "a-new-pass-phrase-7"
 
 @pytest.fixture
 def manager() -> User:
-    """Somebody who may do everything with users and groups, and nothing else."""
+    """Makes a user who may do everything with users and groups, and nothing else."""
     make_groups()
     return staff("manager", *ACCOUNTS)
 
@@ -33,7 +33,7 @@ def browser(manager: User) -> Client:
 
 @pytest.fixture(params=["superuser", "inactive superuser", "stronger", "inactive and stronger", "stronger by a group"])
 def beyond(request: pytest.FixtureRequest) -> User:
-    """Somebody who is stronger than the manager, in each of the ways."""
+    """Makes a user or group with a right that the manager lacks, in each possible way."""
     user = User.objects.create_user("beyond", password=OLD, is_staff=True)
     if "superuser" in request.param:
         user.is_superuser = True
@@ -47,7 +47,7 @@ def beyond(request: pytest.FixtureRequest) -> User:
 
 
 def fields_of(user: User, **changed: Any) -> dict[str, Any]:
-    """The change form, as a browser sends it."""
+    """Returns the fields of a change form as a browser sends them."""
     fields = {
         "username": user.username, "date_joined_0": "2026-01-01", "date_joined_1": "00:00:00",
         "groups": list(user.groups.values_list("pk", flat=True)),
@@ -66,7 +66,7 @@ def state_of(user: User) -> tuple[Any, ...]:
 
 
 def test_it_works(manager: User, browser: Client) -> None:
-    """What is within one's own rights can be given, changed and taken away."""
+    """A person can grant, change and take away rights that they hold."""
     weak = User.objects.create_user("weak")
     permission = Permission.objects.get(codename="view_user")
     assert browser.post(f"{USERS}{weak.pk}/change/", fields_of(weak, email="weak@example.com",
@@ -186,7 +186,7 @@ def test_the_role_admin_is_bounded_by_itself() -> None:
 
 
 def test_what_was_saved_is_looked_at_once_more(manager: User, browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Should a form ever offer too much, nothing of it stays."""
+    """If a form ever offers too many rights, nothing of what it sends is saved."""
     weak = User.objects.create_user("weak")
     monkeypatch.setattr("usage.pages.accounts_admin.permissions_of", lambda _person: Permission.objects.all())
     lacked = Permission.objects.get(codename="view_requestbody")

@@ -1,4 +1,4 @@
-"""What the address of a list may ask of the database: a few columns by name, so that no list is an oracle."""
+"""The address of a list filters by a few named columns only, so that nobody can guess what a list does not show."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DEPTH = 2  # relations followed
 
 
 def columns(model: type[Model], depth: int = DEPTH) -> Iterator[tuple[str, ...]]:
-    """The path of each column that a lookup can name from this table, over relations in both directions."""
+    """Yields the path of each column that a lookup can reach from this table, over relations in both directions."""
     for field in model._meta.get_fields(include_hidden=True):
         name = field.name
         yield (name,)

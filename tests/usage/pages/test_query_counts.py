@@ -1,4 +1,4 @@
-"""What each page of the admin asks of the database: few queries, and no more for a full table than for an empty one."""
+"""Each page of the admin makes few queries, and as many for a full table as for an empty one."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MANY = 30
 
 
 def fill(first: int, last: int) -> None:
-    """So many of everything, each with a name of its own."""
+    """Writes this many rows into each table, each with a name of its own."""
     user = User.objects.get(username="root")
     for number in range(first, last):
         name = f"number {number}"

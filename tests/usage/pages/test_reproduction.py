@@ -1,4 +1,4 @@
-"""The call to make again, as copied: whatever its caller sent, it runs one program and reads no file of a reader's."""
+"""The command that makes a call again, whatever its caller sent, runs one program and reads no file of the reader's."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def call(body: str = "", **columns: Any) -> Request:
 
 
 def arguments_of(curl: str) -> list[tuple[str, str]]:
-    """The options that a shell gives to curl, with their values; the address is that of no option."""
+    """Returns the options that a shell passes to curl, with their values; the address has an empty option."""
     done = subprocess.run(
         ["/bin/sh", "-c", SHELL + curl], capture_output=True, env={"SECURITY_KEY": "mine"}, check=True
     )
@@ -70,7 +70,7 @@ def check_curl(curl: str) -> dict[str, list[str]]:
 
 
 def check_python(program: str) -> ast.Module:
-    """It calls what is needed for the call, and opens placeholders."""
+    """Checks that a program calls only what the request needs, and opens placeholders only."""
     tree = ast.parse(program)
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):

@@ -1,4 +1,4 @@
-"""One request whole: where its time went, its bill, its bodies, and the call to make again."""
+"""The page of one request: the phases of its time, its bill, its bodies, and the command that makes it again."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ def test_curl_fits_the_call(columns: dict[str, Any], wanted: list[str]) -> None:
 
 
 def test_the_curl_runs(gateway: Gateway) -> None:
-    """As a shell runs it, against the server that took the call."""
+    """Runs the command in a shell against the server that answered the call."""
     body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "it's me"}]}
     curl = reproduction.as_curl(load(make_call(request_body=json.dumps(body))), gateway.url)
     environment = {"SECURITY_KEY": SECURITY_KEY, "PATH": "/usr/bin:/bin"}

@@ -1,4 +1,4 @@
-"""The roles that ship: which page each may open and which form it may send. A page that is not in the table fails."""
+"""Which page each of the roles that ship may open, and which form it may send. A page missing from the table fails."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ REFUSALS = (403, 404, 405)
 
 
 def patterns(found: list[Any], path: str = "") -> Iterator[tuple[str, str]]:
-    """The name of each page below `/admin/`, and its path with its parameters still in it."""
+    """Yields the name of each page below `/admin/`, and its path with the parameters in it."""
     for one in found:
         whole = path + str(one.pattern)
         if isinstance(one, URLResolver):
@@ -102,7 +102,7 @@ def patterns(found: list[Any], path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def pages(ids: dict[str, Any]) -> dict[str, str]:
-    """The address of each page. `ids` are those of a row of each table."""
+    """Returns the address of each page, with `ids` of a row of each table."""
     found: dict[str, str] = {}
     for name, path in patterns(get_resolver().url_patterns):
         table = "_".join(path.split("/")[1:3])
@@ -122,7 +122,7 @@ def pages(ids: dict[str, Any]) -> dict[str, str]:
 
 @pytest.fixture
 def ids() -> dict[str, Any]:
-    """One row of each table, which each role that may touch the table may touch."""
+    """Makes a row in each table, one that every role with rights on the table may change."""
     make_groups()
     user = User.objects.create_user("somebody")
     key, _ = AccessKey.objects.issue("team a")

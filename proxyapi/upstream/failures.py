@@ -1,0 +1,57 @@
+"""What a fault before the head of an answer means: the error that the caller gets, and a line in the log."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+
+from proxyapi.exceptions import ProxyError, RequestTimeout, UpstreamTimeout, UpstreamUnreachable
+from proxyapi.upstream.faults import Broken, ConnectTimeout, InvalidStatus, NotConnected, Silent, TransportFault
+from proxyapi.upstream.request import UpstreamRequest
+
+logger = logging.getLogger(__name__)
+
+UNREACHABLE_LOG_SECONDS = 60.0
+NOT_BILLED = "Upstream was not reached, so the call was not billed."
+MAYBE_BILLED = "The call may have reached upstream and may have been billed."
+
+
+class UnreachableLog:
+    """Writes to the log why upstream cannot be reached: each reason once a minute, with the system's own words."""
+
+    def __init__(self) -> None:
+        self._logged_at: dict[str, float] = {}
+
+    def add(self, fault: NotConnected) -> None:
+        """Logs a fault, unless its reason was logged within the last minute."""
+        now = time.monotonic()
+        if now - self._logged_at.get(fault.reason, -math.inf) >= UNREACHABLE_LOG_SECONDS:
+            self._logged_at[fault.reason] = now
+            logger.warning("no connection to upstream: %s (%s)", fault.reason, fault.__cause__ or "no fault")
+
+
+unreachable_log = UnreachableLog()
+
+
+def error_of(fault: TransportFault, request: UpstreamRequest) -> ProxyError:
+    """Returns the error for a fault before the head of an answer; it says whether the call may have been billed."""
+    match fault:
+        case ConnectTimeout():
+            unreachable_log.add(fault)
+            return UpstreamTimeout(f"No connection to upstream in time: {fault.reason}. {NOT_BILLED}")
+        case NotConnected():
+            unreachable_log.add(fault)
+            return UpstreamUnreachable(f"No connection to upstream: {fault.reason}. {NOT_BILLED}")
+        case InvalidStatus():
+            return UpstreamUnreachable(f"Upstream broke HTTP's rules: {fault}. {MAYBE_BILLED}")
+        case Broken():
+            return UpstreamUnreachable(f"The connection to upstream broke before an answer. {MAYBE_BILLED}")
+        case Silent():
+            return UpstreamTimeout(
+                f"Upstream did not begin to answer within {fault.seconds:g} seconds ({fault.setting}). {MAYBE_BILLED}"
+            )
+        case _ if request.upload is not None and not request.upload.complete:
+            return RequestTimeout()
+        case _:
+            return UpstreamTimeout(f"Upstream did not answer in time. {MAYBE_BILLED}")
