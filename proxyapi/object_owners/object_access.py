@@ -1,10 +1,10 @@
 """The check of the stored objects that a call names, and of the objects that its answer will create.
 
-`CallView.ask` runs it for both APIs, so no request goes upstream without it. An object belongs to the key that created
-it. An id that no key here is known to have created is for the built-in key alone, which sees everything. Objects that
-an administrator shares with a key (`AccessKey.shared_objects`) it may read and use, but not change. Models belong to
-the account: every key may read them, and only the built-in key may change or delete one. The administration of the
-account is for the built-in key, and for keys with an upstream key of their own, which upstream limits.
+`CallView.check_and_send` runs it for both APIs, so no request goes upstream without it. An object belongs to the key
+that created it. An id that no key here is known to have created is for the built-in key alone, which sees everything.
+Objects that an administrator shares with a key (`AccessKey.shared_objects`) it may read and use, but not change. Models
+belong to the account: every key may read them, and only the built-in key may change or delete one. The administration
+of the account is for the built-in key, and for keys with an upstream key of their own, which upstream limits.
 """
 
 from __future__ import annotations
