@@ -2,9 +2,9 @@
 
 `counting_in_redis` is the implementation that processes share.
 
-Requests are counted in a moving window (never more than the limit in any 60 seconds), tokens in a fixed one that begins
-with its first token, so that tokens known only at a call's end can always be added, and calls in flight by the slots that
-they hold. A refused call is not counted.
+Requests are counted in a moving window (never more than the limit in any 60 seconds), and calls in flight by the slots
+that they hold. Tokens are counted in a fixed window that begins with its first token, so that tokens known only at the
+end of a call can always be added. A refused call is not counted.
 """
 
 from __future__ import annotations
