@@ -6,11 +6,11 @@ A call of the API passes these folders, in this order::
       │  chatproxy.http.protocol    HTTP at the socket; chatproxy.entry chooses: a page for Django, or a call
       ▼
     dispatch.handler                gives the call its id and its route, and sends the answer
-    call.request_body               receives the body under its cap and its clock; notices when the caller leaves
+    call.request_body               receives the body under its cap and time limit; notices when the caller leaves
     │   strangers                   until a valid key is seen: a budget of memory, a search for the key, a slower pace
     dispatch.call_view              the order of a call, for both APIs:
     │   dispatch.authentication     which key? keys.keyring answers from memory, without a query
-    │   call.capacity               a place among the calls in flight
+    │   call.capacity               a slot among the calls in flight
     │   dispatch.permissions        may the key use this route?
     │   dispatch.throttling         requests, tokens and parallel calls of the key: limits.limiter
     │   call.parsers                the body becomes data

@@ -1,7 +1,7 @@
-"""Owns the decoding of an answer that came encoded, though it was asked not to be, and of requests (RFC 9110, 8.4.1).
+"""Decodes content encodings (RFC 9110, 8.4.1), of requests and of answers that came encoded although not asked to be.
 
-What is fed is decoded step by step, so that a little input never becomes much output at once: deflate makes up to a
-thousand bytes of one.
+Input is decoded in bounded steps, so that little input never becomes much output at once: deflate can make a thousand
+bytes of one.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ ENCODINGS = {"gzip", "x-gzip", "deflate"}
 WITH_HEADER = zlib.MAX_WBITS | 32  # gzip's or zlib's
 WITH_GZIP_HEADER = zlib.MAX_WBITS | 16
 WITHOUT_HEADER = -zlib.MAX_WBITS
-ZLIB = 8  # the low half of its first byte
+ZLIB = 8  # the compression method: the low half of the first byte (RFC 1950)
 MAX_STEP_BYTES = 64 * 1024  # decoded
-# A step goes through so many pieces of input; an empty member of gzip is one, too, and makes no output.
+# A step reads at most so many pieces of input. An empty member of gzip is a piece that makes no output.
 MAX_STEP_PIECES = 64
-PIECE_BYTES = 4096  # what a member's decompressor leaves of its piece is copied
+PIECE_BYTES = 4096  # a member may end inside a piece, and the rest is copied: so pieces are small
 
 
 class Decoder:
-    """gzip, of any number of members; deflate in its wrapper, or without it, as some servers send it.
+    """A decoder of gzip, with any number of members, or of deflate, with its zlib wrapper or, as some send it, without.
 
-    `members` is how many have begun. If it `is_strict`, what is called gzip has to be gzip, and deflate deflate.
+    `members` is the number of members that have begun. If `is_strict`, gzip is not accepted as deflate or vice versa.
     """
 
     def __init__(self, encoding: str, *, is_strict: bool = False) -> None:
@@ -33,23 +33,24 @@ class Decoder:
         self._wrapped_bits = strict if is_strict else WITH_HEADER
         self._member: zlib._Decompress | None = None
         self._input: deque[bytes] = deque()
-        self._has_output = False  # whether the decompressor may hold output of input that it has taken
+        self._has_output = False  # the decompressor may still hold output
 
     @property
     def is_whole(self) -> bool:
-        """Whether the answer may end here. Nothing at all is whole."""
+        """True if the input may end here: no member is incomplete. Empty input is whole, too."""
         return self._member is None and not self._input
 
     @property
     def has_more(self) -> bool:
-        """Whether another step is needed for what was fed."""
+        """True while another step is needed to decode all input."""
         return bool(self._input) or self._has_output
 
     def feed(self, data: bytes) -> None:
+        """Takes more input, for the next steps."""
         self._input.extend(data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES))
 
     def step(self) -> bytes:
-        """Decodes some of what was fed: `MAX_STEP_BYTES` at most. Raises `zlib.error`."""
+        """Decodes and returns at most `MAX_STEP_BYTES`. Raises `zlib.error`."""
         pieces = []
         room = MAX_STEP_BYTES
         for _ in range(MAX_STEP_PIECES):
@@ -72,5 +73,5 @@ class Decoder:
 
 
 def is_wrapped(data: bytes) -> bool:
-    """Whether deflate that begins with these bytes is in its wrapper (RFC 1950, 2.2), rather than bare."""
+    """Returns whether deflate that begins with these bytes has its zlib wrapper (RFC 1950, 2.2)."""
     return data[0] & 0x0F == ZLIB

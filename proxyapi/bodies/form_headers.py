@@ -1,4 +1,4 @@
-"""Owns the headers of a multipart form: the request's Content-Type and the headers of each part, by one strict grammar.
+"""Reads the headers of a multipart form, the request's Content-Type and those of each part, by one strict grammar.
 
 Anything outside this grammar raises `BadForm`, because software differs in how it reads it (SP is a space; names of
 headers and the word `boundary` in any case, all else exactly as written):
@@ -59,10 +59,10 @@ _PLAIN_ENCODINGS = {"binary", "8bit", "7bit"}
 
 
 def read_boundary(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The boundary that a request's headers give; names come in lower case.
+    """Returns the boundary of a form from its request's headers, whose names are in lower case.
 
     Raises:
-        BadForm: there is no Content-Type, or more than one, or its boundary is missing, doubled or odd.
+        BadForm: there is no Content-Type, or more than one, or its boundary is missing, doubled or malformed.
     """
     values = [value for name, value in headers if name == b"content-type"]
     if len(values) != 1:
@@ -88,7 +88,7 @@ def read_boundary(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 class PartHead(NamedTuple):
-    """What a part's headers say: the part, the size of its content if they say it, whether it must be ASCII."""
+    """The headers of a part: the part, the size of its content if it is stated, whether its text must be ASCII."""
 
     part: PartExcerpt
     size: int | None
@@ -96,10 +96,10 @@ class PartHead(NamedTuple):
 
 
 def read_part_head(block: bytes) -> PartHead:
-    """Reads the headers of a part; `block` is without the empty line behind them.
+    """Reads the headers of a part. `block` ends before the empty line behind them.
 
     Raises:
-        BadForm: they do not follow the grammar.
+        BadForm: the headers do not follow the grammar.
     """
     headers = _read_headers(block)
     disposition = headers.get("content-disposition")
@@ -119,7 +119,7 @@ def read_part_head(block: bytes) -> PartHead:
 
 
 def _read_headers(block: bytes) -> dict[str, str]:
-    """The headers by their names in lower case."""
+    """Returns the headers of a part by their names in lower case."""
     try:
         lines = block.decode().split("\r\n")
     except UnicodeDecodeError:
@@ -138,7 +138,7 @@ def _read_headers(block: bytes) -> dict[str, str]:
 
 
 def _read_disposition(text: str) -> tuple[bytes, bytes | None]:
-    """The name of a part, and its file's name if it is a file."""
+    """Returns the name of a part, and its file name; None for a field."""
     if not text.startswith("form-data"):
         raise BadForm("a Content-Disposition is not form-data")
     options: dict[str, str] = {}
@@ -160,7 +160,7 @@ def _read_disposition(text: str) -> tuple[bytes, bytes | None]:
 
 
 def _read_option(key: str, quoted: str | None, plain: str | None, *, is_last: bool) -> str:
-    """The value of an option of a Content-Disposition, which came with quotes or without."""
+    """Returns the value of an option of a Content-Disposition; it came `quoted` or `plain`, and the other is None."""
     if key == "filename*":
         if plain is None or not _EXTENDED.fullmatch(plain):
             raise BadForm("a filename* is not UTF-8 in percent-encoding")
@@ -178,7 +178,7 @@ def _read_option(key: str, quoted: str | None, plain: str | None, *, is_last: bo
 
 
 def _read_charsets(media_type: str, *, is_file: bool) -> set[str]:
-    """The charsets that a field's Content-Type names, in lower case."""
+    """Returns the charsets that a field's Content-Type names, in lower case; none for a file."""
     if media_type.startswith(("multipart/", "message/")):
         raise BadForm("a part is a multipart or a message itself")
     charsets = set() if is_file else set(_CHARSET.findall(media_type))

@@ -1,4 +1,4 @@
-"""Owns the reading of multipart forms for both APIs: what is accepted has one meaning, whoever reads it.
+"""Reads multipart forms, for both APIs. A form that is accepted has the same meaning to every reader.
 
     form      = [ CRLF ] "--" boundary *( CRLF part-headers CRLF content CRLF "--" boundary ) "--" *2CRLF
     content   = *OCTET    without "--" boundary anywhere in it, not even inside a line
@@ -8,8 +8,8 @@ or behind the last one, and there are at most `MAX_PARTS` parts. Beyond the gram
 (`SINGLE_FIELDS`) are given once, as text, in whatever spelling a server may read (`field_path`). RFC 2046 allows more;
 what it allows and is refused here is read differently by Django, Go, undici, Python's email or `multipart`.
 
-Time is linear in the form's size, and independent of how it was cut into pieces; of a form's content, at most the
-beginning of each field is kept, unless the reader `keeps_all`.
+The time is linear in the form's size, and independent of the pieces in which it arrives. Of the content at most the
+beginning of each field is kept in memory, unless the reader `keeps_all`.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f]")
 
 
 class FormReader:
-    """One form, read as its pieces arrive. `parts` are those whose headers have come.
+    """A reader of one form, which is fed with its pieces. `parts` are those whose headers have arrived.
 
-    `feed` and `end` raise `BadForm`, after which the reader must not be used.
+    `feed` and `end` raise `BadForm`. The reader must not be used after that.
     """
 
     def __init__(self, headers: Iterable[tuple[bytes, bytes]], *, keeps_all: bool = False) -> None:
         """Reads the boundary from the request's headers; raises `BadForm`."""
         self.parts: list[PartExcerpt] = []
-        self.end_size = 0  # how many bytes have come since the line of the last boundary began; 0: it has not come
+        self.end_size = 0  # bytes since the beginning of the last boundary's line; 0: not reached
         self._keeps_all = keeps_all
         self._mark = b"--" + read_boundary(headers)
-        self._rest = CRLF  # not read yet; as if a line had ended before the first boundary
-        self._before = b""  # what stands before the first boundary
+        self._rest = CRLF  # bytes not read yet; begins as if a line had ended before the first boundary
+        self._before = b""  # bytes in front of the first boundary
         self._in_head = False
         self._head: PartHead | None = None  # of the current part
         self._seen: set[tuple[str, ...]] = set()
 
     def fields(self) -> list[tuple[str, str]]:
-        """The fields that are text, in their order: name and value (of a long one its beginning)."""
+        """Returns the text fields, by name and value, in their order; of a long value the beginning."""
         return [
             (part.name.decode(), part.content.decode("utf-8", "replace"))
             for part in self.parts
@@ -82,14 +82,14 @@ class FormReader:
         self._rest = data[at:]
 
     def end(self) -> None:
-        """Says that the form is complete."""
+        """Checks that the form is complete, when all of it has been fed."""
         if not self.end_size:
             raise BadForm("it ends before its last boundary")
         if self._rest not in (b"", CRLF, CRLF * 2):
             raise BadForm("there is text behind its last boundary")
 
     def _passes_content(self, piece: bytes) -> bool:
-        """Reads a large piece that has nothing but content in it, without copying it; returns whether it was one."""
+        """Reads a large piece without copying it, if it has nothing but content. Returns whether it has been read."""
         mark, rest = self._mark, self._rest
         stays = len(mark) + 1
         if self._in_head or self.end_size or len(piece) < LARGE_PIECE or mark in piece or mark in rest + piece[:stays]:
@@ -100,11 +100,12 @@ class FormReader:
         return True
 
     def _check_tail(self, tail: bytes) -> None:
+        """Raises `BadForm` if anything but line ends follows the last boundary."""
         if not (CRLF * 2).startswith(tail):
             raise BadForm("there is text behind its last boundary")
 
     def _read_head(self, data: bytes, at: int) -> int | None:
-        """Reads a part's headers at `at`; returns the place behind them, or None if their end has not come."""
+        """Reads a part's headers at `at`. Returns the position behind them; None if their end has not arrived."""
         end = data.find(CRLF * 2, at, at + MAX_HEAD_BYTES + 4)
         block = data[at : end if end >= 0 else at + MAX_HEAD_BYTES + 4]
         if block.startswith(CRLF):
@@ -125,11 +126,11 @@ class FormReader:
         return end + 4
 
     def _read_content(self, data: bytes, at: int) -> int | None:
-        """Reads content at `at` up to the next boundary; returns the place behind that, or None if it has not come."""
+        """Reads content at `at` up to the next boundary. Returns the position behind it; None if it has not arrived."""
         mark = self._mark
         found = data.find(mark, at)
         if found < 0:
-            end = max(at, len(data) - len(mark) - 1)  # a boundary may have begun, with a line end before it
+            end = max(at, len(data) - len(mark) - 1)  # the bytes behind `end` may be the beginning of a boundary
             self._keep(data, at, end)
             self._rest = data[end:]
             return None
@@ -153,6 +154,7 @@ class FormReader:
         return after + 2
 
     def _keep(self, data: bytes, start: int, end: int) -> None:
+        """Counts content of the current part, and keeps as much of it as is wanted."""
         if self._head is None:
             self._before += data[start : min(end, start + 3)]
             if not CRLF.startswith(self._before):
@@ -166,6 +168,7 @@ class FormReader:
             part.content += data[start : min(end, start + room)]
 
     def _end_part(self) -> None:
+        """Checks the part whose content has ended. Raises `BadForm`."""
         if self._head is None:
             return
         part, size, is_ascii = self._head
@@ -178,7 +181,7 @@ class FormReader:
             self._check_value(name, part)
 
     def _check_name(self, part: PartExcerpt) -> None:
-        """Raises `BadForm` if a field that policy reads is given twice, or as something else than text."""
+        """Raises `BadForm` if a field of `SINGLE_FIELDS` is given twice, or is not text."""
         name = part.name.decode()
         path = field_path(name)
         if path[-1] not in SINGLE_FIELDS:
@@ -193,7 +196,7 @@ class FormReader:
         self._seen.add(path)
 
     def _check_value(self, name: str, part: PartExcerpt) -> None:
-        """Raises `BadForm` if servers could read the field's value differently."""
+        """Raises `BadForm` if servers could read the value of a field differently."""
         try:
             text = part.content.decode()
         except UnicodeDecodeError:
@@ -205,14 +208,14 @@ class FormReader:
 
 
 def query_fields(query: str) -> Iterator[tuple[str, str]]:
-    """The names and values in a query, as servers may read it: some separate at `;`, too."""
+    """Yields the names and values in a query, split at `&` and, as some servers do, at `;`."""
     for field in _QUERY_SEPARATORS.split(query):
         name, _, value = field.partition("=")
         yield unquote_plus(name), unquote_plus(value)
 
 
 def field_path(name: str) -> tuple[str, ...]:
-    """What servers may read in a field's name: its steps, from `a[b][]`, `a.b` or `A[B]` to `("a", "b")`."""
+    """Returns the path that servers may read in a field's name: `("a", "b")` for `a[b][]`, `a.b` and `A[B]`."""
     decoded = name
     for _ in range(3 if "%" in name else 0):
         decoded = unquote(decoded)

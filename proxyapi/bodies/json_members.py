@@ -1,7 +1,7 @@
-"""Owns the members of a JSON object with their places in its text, so that one can change and every other byte stay.
+"""Parses a JSON object with the places of its members in the text, so that one can change and every other byte stay.
 
-JSON is read as generously as any server may: `NaN`, numbers of any size a double or 4,300 digits can hold, control
-characters in strings, names given twice, bytes that are not UTF-8. What upstream makes of them is upstream's to say.
+JSON is parsed as leniently as any server may parse it: `NaN`, all numbers that a double or 4,300 digits can hold,
+control characters in strings, names given twice, bytes that are not UTF-8. It is for upstream to decide what they mean.
 """
 
 from __future__ import annotations
@@ -9,31 +9,31 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, overload
 
 from proxyapi.bodies import large_bodies
 
-# Finding a member's place costs fifty times what reading it does; an API has a few dozen names.
-MOST_MEMBERS = 10_000
+# Finding the place of a member costs fifty times as much as parsing it. An API has a few dozen names.
+MAX_MEMBERS = 10_000
 _SPACES = frozenset(" \t\n\r")
 _SPACE = re.compile(r"[ \t\n\r]*+")
-_LONGEST_SPACE = 65536  # characters passed over at a time: between two searches the event loop gets its turn
+_LONGEST_SPACE = 65536  # characters searched at a time: the event loop may run between two searches
 
 
 class JSONFault(ValueError):
-    """A text of JSON is not what is wanted. The words are ours and quote nothing of it."""
+    """The error for a text of JSON that is not an object, or not acceptable. Its message quotes nothing of the text."""
 
 
-class Doubled(dict[str, Any]):
-    """An object in which a name is given twice: the last value of each, and all of them in `pairs`."""
+class Doubled(dict[str, object]):
+    """A JSON object in which a name is given twice. As a dictionary it has the last values; `pairs` has all of them."""
 
-    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+    def __init__(self, pairs: list[tuple[str, object]]) -> None:
         super().__init__(pairs)
         self.pairs = pairs
 
 
-def make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of these members, for `json`'s `object_pairs_hook`."""
+def make_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Returns the object with these members; for the `object_pairs_hook` of `json`."""
     made = dict(pairs)
     return made if len(made) == len(pairs) else Doubled(pairs)
 
@@ -42,42 +42,47 @@ DECODER = json.JSONDecoder(strict=False, object_pairs_hook=make_object)
 
 
 class Member(NamedTuple):
-    """`text[start:end]` is the member from its name on, `text[value_start:end]` its value."""
+    """A member of a JSON object. `text[start:end]` is the member with its name, `text[value_start:end]` its value."""
 
     name: str
-    value: Any
+    value: object
     start: int
     value_start: int
     end: int
 
 
-JSONObject = dict[str, Any] | Sequence[Member]  # as a dictionary, or as its members with their places
+JSONObject = dict[str, object] | Sequence[Member]  # as a dictionary, or as its members with their places
 
 
-def pairs_of(body: JSONObject) -> Iterable[Sequence[Any]]:
-    """The members of an object, name and value first; all of them where a name is given twice."""
+@overload
+def pairs_of(body: dict[str, object]) -> Iterable[tuple[str, object]]: ...
+@overload
+def pairs_of(body: JSONObject) -> Iterable[tuple[str, object] | Member]: ...
+def pairs_of(body: JSONObject) -> Iterable[tuple[str, object] | Member]:
+    """Returns the members of an object, each with name and value first; all of them where a name is given twice."""
     if isinstance(body, Doubled):
         return body.pairs
     return body.items() if isinstance(body, dict) else body
 
 
 def decode(data: bytes) -> str:
-    """The text of these bytes; `encode` gives exactly these bytes back, whatever they are."""
+    """Returns bytes as text. `encode` gives exactly the same bytes back, also if they are not UTF-8."""
     if len(data) > large_bodies.LARGE_BYTES:
         return large_bodies.decode(data, "surrogateescape")
     return data.decode("utf-8", "surrogateescape")
 
 
 def encode(text: str) -> bytes:
+    """Returns the bytes of a text from `decode`."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def read_members(text: str, at: int = 0, decoder: json.JSONDecoder | None = None) -> list[Member]:
-    """The members of the object that begins at `at`, in their order; `decoder` reads their values.
+    """Returns the members of the object that begins at `at`, in their order. `decoder` parses their values.
 
     Raises:
-        ValueError: it is no JSON object, or has more than `MOST_MEMBERS`; the words quote nothing of it.
-        RecursionError: it is nested too deep.
+        ValueError: there is no JSON object, or it has more than `MAX_MEMBERS`; the message quotes nothing of it.
+        RecursionError: the object is nested too deep.
     """
     if decoder is None:
         decoder = _decoder_for(text)
@@ -100,14 +105,14 @@ def read_members(text: str, at: int = 0, decoder: json.JSONDecoder | None = None
         value_start = past_space(text, colon + 1)
         value, end = decoder.raw_decode(text, value_start)
         members.append(Member(name, value, at, value_start, end))
-        if len(members) > MOST_MEMBERS:
-            raise JSONFault(f"it has more than {MOST_MEMBERS:,} members")
+        if len(members) > MAX_MEMBERS:
+            raise JSONFault(f"it has more than {MAX_MEMBERS:,} members")
         at = past_space(text, end)
     return members
 
 
 def read_object(text: str, decoder: json.JSONDecoder | None = None) -> list[Member]:
-    """The members of the object that is all of `text`; raises as `read_members`."""
+    """Returns the members of the object that is the whole of `text`. Raises what `read_members` raises."""
     members = read_members(text, decoder=decoder)
     end = text.index("}", members[-1].end if members else 0) + 1
     if past_space(text, end) != len(text):
@@ -116,7 +121,7 @@ def read_object(text: str, decoder: json.JSONDecoder | None = None) -> list[Memb
 
 
 def _decoder_for(text: str) -> json.JSONDecoder:
-    """One whose work on a large text can be interrupted, and is bounded; the usual one is twice as fast."""
+    """Returns the decoder for a text. For a large one its work is bounded and can be interrupted, but half as fast."""
     if len(text) <= large_bodies.LARGE_BYTES:
         return DECODER
     numbers = large_bodies.Numbers()
@@ -129,6 +134,7 @@ def _decoder_for(text: str) -> json.JSONDecoder:
 
 
 def past_space(text: str, at: int) -> int:
+    """Returns the next position at which there is no JSON white space."""
     if text[at : at + 1] not in _SPACES:
         return at
     end = _SPACE.match(text, at, at + _LONGEST_SPACE).end()  # type: ignore[union-attr]  # it matches nothing, too
@@ -139,4 +145,5 @@ def past_space(text: str, at: int) -> int:
 
 
 def _fault(words: str, text: str, at: int) -> json.JSONDecodeError:
+    """Returns the error for a fault in the text at a position."""
     return json.JSONDecodeError(words, text, at)

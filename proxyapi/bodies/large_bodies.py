@@ -1,9 +1,9 @@
-"""Owns the work on large bodies: it runs in one thread beside the event loop, and a body of JSON has bounds.
+"""Runs the work on large bodies in one thread beside the event loop, and bounds what may be in large JSON.
 
-The standard library's scanner keeps the interpreter's lock until it has read all of its text, so a thread alone does
-not free the event loop. `check_bounds` therefore limits what one text can ask of the scanner, and `Numbers` reads
-numbers by Python functions, between which the loop gets its turn. There is one thread, so that the loop waits for
-one scanner at most.
+The standard library's JSON scanner keeps the interpreter's lock until it has read the whole text, so a thread alone
+does not free the event loop. Therefore `check_bounds` limits the scanner's work on one text, and `Numbers` parses
+numbers in Python, where the lock can change hands. There is one thread only, so that the loop waits for one scanner at
+most.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ T = TypeVar("T")
 LARGE_BYTES = 256 * 1024  # the scanner takes 10 ms at most for a body of this size
 SLICE_BYTES = 256 * 1024
 
-# Together they keep the scanner below 0.1 s, on a slow core. The largest honest bodies: 300,000 tokens to embed, each a
-# number (OpenAI's limit of one request); a million tokens of text in another script, each letter an escape.
+# Together these bounds keep the scanner below 0.1 s, on a slow core. The largest legitimate bodies have 300,000 tokens
+# to embed, each a number (OpenAI's limit for one request), or a million tokens of non-Latin text, each letter an
+# escape.
 MAX_VALUES = 1_000_000
-MAX_MARKS = 400_000  # strings, colons, objects and arrays: the scanner builds something for each, without a pause
+MAX_MARKS = 400_000  # strings, colons, objects and arrays: the scanner builds something for each, and keeps the lock
 MAX_ESCAPES = 2_000_000
 MAX_LONG_DIGITS = 1_000_000
 LONG_NUMBER = 100  # digits; no double and no 64-bit integer has so many
@@ -34,14 +35,17 @@ _one_thread = ThreadPoolExecutor(1, thread_name_prefix="large body")
 
 
 async def run(size: int, work: Callable[..., T], *arguments: object) -> T:
-    """Returns what `work` returns for a body of `size` bytes: called here if that is small, else in the thread."""
+    """Calls `work` and returns its result: in the thread if a body of `size` bytes is large, else at once."""
     if size <= LARGE_BYTES:
         return work(*arguments)
     return await asyncio.get_running_loop().run_in_executor(_one_thread, work, *arguments)
 
 
 async def run_to_the_end(size: int, work: Callable[..., T], *arguments: object, then: Callable[[T], None]) -> None:
-    """As `run`, and gives the result to `then`, even if the task is cancelled meanwhile; the cancellation follows."""
+    """Calls `work` as `run` does, and then `then` with its result, even if the task is cancelled meanwhile.
+
+    The cancellation is raised after that.
+    """
     if size <= LARGE_BYTES:
         then(work(*arguments))
         return
@@ -58,16 +62,16 @@ async def run_to_the_end(size: int, work: Callable[..., T], *arguments: object, 
 
 
 def check_bounds(body: bytes) -> None:
-    """Counts what is in a text of JSON in UTF-8, without reading it.
+    """Counts the values, marks and escapes in JSON in UTF-8, without parsing it.
 
     Raises:
-        BodyTooLarge: it has more values, marks or escapes than its reader may be asked to read.
+        BodyTooLarge: the body has more of them than may be parsed.
     """
     if _count(body, b"\\") > MAX_ESCAPES:
         raise BodyTooLarge(f"The request body has more than {MAX_ESCAPES:,} escapes in its strings.")
     marks = _count(body, b'"') // 2 + sum(_count(body, mark) for mark in (b":", b"[", b"{"))
     if marks <= MAX_MARKS and _count(body, b",") <= MAX_VALUES:
-        return  # nearly all: what is in strings counted, too
+        return  # nearly all bodies are below the bounds, even with the marks inside strings counted
     commas = marks = 0
     for text in outside_strings(body):
         commas += text.count(b",")
@@ -81,7 +85,7 @@ def check_bounds(body: bytes) -> None:
 
 
 def outside_strings(body: bytes) -> Iterator[bytes]:
-    """What is outside the strings of a text of JSON, slice by slice; a quote stands for a string between it."""
+    """Yields the parts of JSON that are outside its strings, slice by slice, with a quote in place of each string."""
     is_inside, held = False, b""
     for piece in _slices(body):
         text = (held + piece).replace(rb"\\", b"")
@@ -92,30 +96,32 @@ def outside_strings(body: bytes) -> Iterator[bytes]:
 
 
 def decode(data: bytes, errors: str) -> str:
-    """The text of a large body in UTF-8, slice by slice; raises `UnicodeDecodeError` if `errors` says so."""
+    """Returns the text of a large body in UTF-8, decoded slice by slice. `errors` is that of `bytes.decode`."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors)
     return "".join([*map(decoder.decode, _slices(data)), decoder.decode(b"", final=True)])
 
 
 def in_utf_8(body: bytes) -> bytes:
-    """A body of JSON in UTF-8, where it is in another encoding that `json.loads` would find."""
+    """Returns JSON in UTF-8, also if it came in another encoding that `json.loads` detects."""
     encoding = json.detect_encoding(body)
     return body if encoding == "utf-8" else body.decode(encoding, "surrogatepass").encode("utf-8", "surrogatepass")
 
 
 class Numbers:
-    """Reads the numbers of one text. Raises `ValueError` when its long ones have too many digits together."""
+    """Parses the numbers of one text. Raises `ValueError` if the long numbers together have too many digits."""
 
     def __init__(self, read_float: Callable[[str], float] = float) -> None:
         self._read_float = read_float
         self._digits_left = MAX_LONG_DIGITS
 
     def parse_int(self, digits: str) -> int:
+        """Returns an integer; for `json.JSONDecoder`."""
         if len(digits) > LONG_NUMBER:
             self._count(digits)
         return int(digits)
 
     def parse_float(self, digits: str) -> float:
+        """Returns a number with a fraction or an exponent; for `json.JSONDecoder`."""
         if len(digits) > LONG_NUMBER:
             self._count(digits)
         return self._read_float(digits)
@@ -127,8 +133,10 @@ class Numbers:
 
 
 def _count(body: bytes, mark: bytes) -> int:
+    """Returns how often a mark is in the body, counted slice by slice."""
     return sum(body.count(mark, at, at + SLICE_BYTES) for at in range(0, len(body), SLICE_BYTES))
 
 
 def _slices(body: bytes) -> Iterator[bytes]:
+    """Yields the body in slices of `SLICE_BYTES`; the event loop may run between two of them."""
     return (body[at : at + SLICE_BYTES] for at in range(0, len(body), SLICE_BYTES))

@@ -1,4 +1,4 @@
-"""Owns the places where a request can name a model, as data, and the search for them in bodies, forms and queries.
+"""Finds the models that a request names, in JSON bodies, forms and queries. The places are listed here as data.
 
 A model is named by a member, a field or a parameter with one of `MODEL_NAMES` as its name, in any letter case and at
 any depth: `model` itself, the image tool's (`tools[].model`, `tools[].svg.model`), `moderation.model`, `grader.model`,
@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from proxyapi.bodies.form_reader import field_path, query_fields
 from proxyapi.bodies.json_members import DECODER, JSONObject, pairs_of
@@ -23,7 +22,7 @@ MODEL_NAMES = frozenset({
     "fallbackmodels", "contextwindowfallbacks", "contentpolicyfallbacks", "defaultfallbacks",
 })  # fmt: skip
 
-# Members whose values are the caller's own: texts, JSON schemas, names and values that he chose.
+# Members whose values are the caller's own: texts, JSON schemas, names and values of its choice.
 TEXT_MEMBERS = frozenset({
     "messages", "content", "metadata", "variables", "attributes", "headers",
     "parameters", "schema", "json_schema", "input_schema", "output_schema",
@@ -83,7 +82,7 @@ UNSEEN_MODELS = frozenset({
 
 @dataclass(frozen=True)
 class NamedModels:
-    """What a request names: `main` by its own `model`, `others` anywhere else. What is no text is None."""
+    """The models that a request names: `main` by its own `model`, `others` anywhere else. None: a value is no text."""
 
     main: tuple[str | None, ...] = ()
     others: tuple[str | None, ...] = ()
@@ -96,12 +95,12 @@ _MAY_NAME = re.compile(r"model|fallback|\\u")
 
 
 def in_request(body: JSONObject, texts: Iterable[tuple[str, str]], query: str) -> NamedModels:
-    """The models that a request to upstream names: in its JSON object, the text fields of its form, its query."""
+    """Returns the models that a request names in its JSON object, in the text fields of its form and in its query."""
     return in_body(body) + in_fields(texts) + in_query(query)
 
 
 def in_body(body: JSONObject) -> NamedModels:
-    """The models that a JSON object names."""
+    """Returns the models that a JSON object names."""
     main: list[str | None] = []
     others: list[str | None] = []
     for name, value, *_ in pairs_of(body):
@@ -113,7 +112,7 @@ def in_body(body: JSONObject) -> NamedModels:
 
 
 def in_fields(fields: Iterable[tuple[str, str]]) -> NamedModels:
-    """The models that a form's text fields name, in any spelling; also those in a field that is JSON."""
+    """Returns the models that a form's text fields name, in any spelling, also inside a field that is JSON."""
     main: list[str | None] = []
     others: list[str | None] = []
     for name, value in fields:
@@ -130,7 +129,7 @@ def in_fields(fields: Iterable[tuple[str, str]]) -> NamedModels:
 
 
 def in_query(query: str) -> NamedModels:
-    """The models that a query names, in any spelling."""
+    """Returns the models that a query names, in any spelling."""
     if not query:
         return NamedModels()
     named = [value for name, value in query_fields(query) if any(map(is_model_name, field_path(name)))]
@@ -138,7 +137,7 @@ def in_query(query: str) -> NamedModels:
 
 
 def is_model_name(name: str) -> bool:
-    """Whether a server may read a member of this name as one that names a model."""
+    """Returns whether a server may take a member of this name for one that names a model."""
     return len(name) < 64 and _is_model_name(name)
 
 
@@ -148,14 +147,15 @@ def _is_model_name(name: str) -> bool:
 
 
 def _in_json(name: str, text: str) -> list[str | None]:
+    """Returns the models in a field that looks like JSON; [None] if it cannot be parsed and may name one."""
     try:
         return list(_search([(name, DECODER.decode(text))]))
     except (ValueError, RecursionError):
         return [None] if _MAY_NAME.search(text.lower()) else []
 
 
-def _search(waiting: list[tuple[str, Any]]) -> Iterator[str | None]:
-    """The models that these members name, at any depth."""
+def _search(waiting: list[tuple[str, object]]) -> Iterator[str | None]:
+    """Yields the models that these members name, at any depth."""
     while waiting:
         name, value = waiting.pop()
         if is_model_name(name):
@@ -178,8 +178,11 @@ def _search(waiting: list[tuple[str, Any]]) -> Iterator[str | None]:
                 waiting += [("", item) for item in objects]
 
 
-def _named(value: Any) -> Iterator[str | None]:
-    """The models in the value of a member that names some: a text, a list, an object by model or with a `model`."""
+def _named(value: object) -> Iterator[str | None]:
+    """Yields the models in the value of a member that names models.
+
+    The value is a text, a list, an object with a `model`, or an object whose values are models.
+    """
     waiting = [value]
     while waiting:
         item = waiting.pop()
@@ -195,9 +198,9 @@ def _named(value: Any) -> Iterator[str | None]:
             yield _as_text(item)
 
 
-def _pairs(value: dict[str, Any]) -> list[tuple[str, Any]]:
+def _pairs(value: dict[str, object]) -> list[tuple[str, object]]:
     return [(name, each) for name, each in pairs_of(value)]
 
 
-def _as_text(value: Any) -> str | None:
+def _as_text(value: object) -> str | None:
     return value if isinstance(value, str) else None

@@ -1,22 +1,22 @@
-"""Owns the content encodings of request bodies (RFC 9110, 8.4): which are taken, and what an encoded body says.
+"""Decodes the content encodings of request bodies (RFC 9110, 8.4), and refuses those that are ambiguous.
 
-Policy, budgets and the ledger read the decoded body; upstream gets the encoded one, as it came. So both must read the
-same: what is torn, has more behind its end, or can be decoded in two ways is refused. A body is decoded in steps of
-bounded size, under the cap of a plain one.
+Policies, budgets and the ledger read the decoded body, upstream gets the encoded one as it came. Both must read the
+same: a body that is incomplete, has bytes behind its end, or can be decoded in two ways is refused. A body is decoded
+in steps of bounded size, under the cap of a body without encoding.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from proxyapi.bodies import large_bodies
 from proxyapi.bodies.decoding import PIECE_BYTES, WITHOUT_HEADER, Decoder, is_wrapped
 from proxyapi.exceptions import BadRequest, UnsupportedMediaType
 
 TAKEN = ("gzip", "x-gzip", "deflate")
-# Of gzip; each costs some microseconds, and may be empty. Writers of members, such as bgzip, make one of 64 KiB.
+# Members of gzip. Each costs some microseconds, even an empty one. Programs that write members, such as bgzip, make one
+# of every 64 KiB.
 MAX_MEMBERS = 1024
 STEP_BYTES = 64 * 1024
 _SENTENCE = "Send the body as it is, or encoded as gzip or deflate."
@@ -27,14 +27,14 @@ KEY_FIRST = (
 
 
 class TooLarge(Exception):
-    """A body has more bytes, decoded, than it may have."""
+    """The error for a body that is over its cap when it is decoded."""
 
 
-def encoding_of(headers: Mapping[str, Any]) -> str:
-    """The encoding that a request names, as WSGI has its headers; empty for none.
+def encoding_of(headers: Mapping[str, object]) -> str:
+    """Returns the content encoding of a request, from its headers by their WSGI names; empty for none.
 
     Raises:
-        UnsupportedMediaType: it is not one of `TAKEN`, or more than one.
+        UnsupportedMediaType: the encoding is not one of `TAKEN`, or there is more than one.
     """
     named = headers.get("HTTP_CONTENT_ENCODING")
     if named is None:
@@ -43,7 +43,9 @@ def encoding_of(headers: Mapping[str, Any]) -> str:
     if encoding in {"", "identity"}:
         return ""
     if encoding not in TAKEN:
-        words = "More than one content encoding" if "," in encoding else f"The content encoding '{_shown(encoding)}'"
+        words = (
+            "More than one content encoding" if "," in encoding else f"The content encoding '{_printable(encoding)}'"
+        )
         error = UnsupportedMediaType(f"{words} is not supported. {_SENTENCE}")
         error.headers["Accept-Encoding"] = "gzip, deflate"
         raise error
@@ -51,11 +53,11 @@ def encoding_of(headers: Mapping[str, Any]) -> str:
 
 
 async def decode(body: bytes, encoding: str, limit: int) -> bytes:
-    """The decoded body; one that is large, encoded or decoded, is decoded beside the event loop.
+    """Returns a decoded body. A body that is large, encoded or decoded, is decoded beside the event loop.
 
     Raises:
-        TooLarge: it has more than `limit` bytes.
-        BadRequest: it is no such encoding, is not whole, has more behind its end, or can be read in two ways.
+        TooLarge: the decoded body has more than `limit` bytes.
+        BadRequest: the body has another encoding, is incomplete, has bytes behind its end, or can be read in two ways.
     """
     small = large_bodies.LARGE_BYTES
     if len(body) <= small:
@@ -68,7 +70,7 @@ async def decode(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 def decode_now(body: bytes, encoding: str, limit: int) -> bytes:
-    """The same, at once."""
+    """Decodes a body at once. Raises what `decode` raises."""
     decoder = BodyDecoder(encoding, limit)
     decoded = b"".join(decoder.steps(body))
     decoder.end()
@@ -76,7 +78,7 @@ def decode_now(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 class BodyDecoder:
-    """Decodes one body piece by piece. Raises as `decode`."""
+    """Decodes one body piece by piece. Raises what `decode` raises. `size` is that of the decoded body so far."""
 
     def __init__(self, encoding: str, limit: int) -> None:
         self.size = 0  # decoded
@@ -87,10 +89,11 @@ class BodyDecoder:
 
     @property
     def members(self) -> int:
+        """The number of members of gzip that have begun."""
         return self._decoder.members
 
     def steps(self, data: bytes) -> Iterator[bytes]:
-        """What `data` adds to the decoded body, in pieces of bounded size; some are empty."""
+        """Decodes more input, and yields the result in pieces of bounded size, some of them empty."""
         self._decoder.feed(data)
         if self._other_reading is not None:
             self._other_reading.feed(data)
@@ -109,7 +112,7 @@ class BodyDecoder:
             yield piece
 
     def end(self) -> None:
-        """Says that this was all of it."""
+        """Checks that the body may end here, when all of it has been decoded."""
         if not self._decoder.is_whole or not self._decoder.members:
             raise self._bad("it ends too early")
         if self._encoding == "deflate" and self._decoder.members > 1:
@@ -120,9 +123,10 @@ class BodyDecoder:
 
 
 class _OtherReading:
-    """Deflate without its wrapper, tried on a body that is read with it: some servers try that first.
+    """Tries to read a body in zlib's wrapper as bare deflate, as some servers do first.
 
-    Bytes can be made that are both. Of others, nearly all fail at the first block.
+    Bytes can be made that are valid both ways; `is_possible` tells of them. Other bodies nearly always fail at the
+    first block.
     """
 
     def __init__(self, limit: int) -> None:
@@ -154,5 +158,6 @@ class _OtherReading:
             self._reader = None
 
 
-def _shown(encoding: str) -> str:
+def _printable(encoding: str) -> str:
+    """Returns the name of an encoding for a message: printable, and cut."""
     return "".join(filter(str.isprintable, encoding))[:50]

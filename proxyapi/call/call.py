@@ -8,7 +8,6 @@ first.
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from django.conf import settings
 
@@ -79,7 +78,7 @@ class Call:
         wanted = READ_MEMBERS if self.answer.created is None else READ_MEMBERS_AND_IDS
         await large_bodies.run_to_the_end(len(body), parse_body, body, wanted, then=self._read_parsed)
 
-    def _read_parsed(self, answer: dict[str, Any]) -> None:
+    def _read_parsed(self, answer: dict[str, object]) -> None:
         self.answer.read_whole(answer)
         self._claim_stored_object()
 
@@ -138,7 +137,7 @@ class Call:
         await self.request.held.settled()
 
     def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
-        """Returns upstream's headers for the caller, without secrets. Of two rate limits the tighter one is told."""
+        """Returns upstream's headers for the caller, without secrets. Of two rate limits the tighter one passes."""
         facts, passed = self.facts, answer.passed_headers()
         if "location" in passed:
             location = location_down(

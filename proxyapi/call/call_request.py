@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from io import BytesIO
 from typing import Any, Protocol, cast
 
@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from uuid_utils import uuid7
 
 from proxyapi.bodies import request_encoding
-from proxyapi.call.caller_connection import Receive, Send, connection_of, root_path_of
+from proxyapi.call.caller_connection import Receive, Scope, Send, connection_of, root_path_of
 from proxyapi.call.held import Held
 from proxyapi.call.request_body import SMALL_BODY_BYTES, IncomingBody
 from proxyapi.exceptions import ProxyError
@@ -50,7 +50,7 @@ class CallRequest(ASGIRequest):
     (`proxyapi.bodies.request_encoding`). `sender_is_known` once a valid key has been seen.
     """
 
-    def __init__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.arrived_at = time.time()
         self.started = self.received = time.perf_counter()
         self.request_id = str(uuid7())

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, cast
 
-# The two callables with which ASGI calls an application: they wait for an event of the request, and send one of the
-# response.
+# The scope with which ASGI calls an application, and the two callables: one waits for an event of the request, the
+# other sends one of the response.
+Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+Send = Callable[[Mapping[str, object]], Awaitable[None]]
 
 
 class CallerConnection(Protocol):
@@ -67,12 +68,12 @@ def close_if_unread(connection: CallerConnection) -> None:
         connection.close_behind_answer(discard=False)
 
 
-def connection_of(scope: Mapping[str, Any]) -> CallerConnection:
+def connection_of(scope: Scope) -> CallerConnection:
     """Returns the connection from the ASGI scope of a call."""
     return cast(CallerConnection, scope["extensions"]["chatproxy"]["connection"])
 
 
-def root_path_of(scope: Mapping[str, Any]) -> str:
+def root_path_of(scope: Scope) -> str:
     """Returns the path under which the client reaches the gateway, without a slash at its end.
 
     `chatproxy.root_path` has put it into the ASGI scope.

@@ -10,7 +10,7 @@ import asyncio
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TypeVar
 from urllib.parse import parse_qsl, unquote_plus, urlencode
 
 from django.conf import settings
@@ -28,8 +28,10 @@ PLAIN_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?(e[+-]?[0-9]{1,3})?", re.
 # caches, and redacted from what the ledger keeps.
 HEADER_TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
 
+T = TypeVar("T")
 
-def upstream_body(data: Mapping[str, Any]) -> dict[str, Any]:
+
+def upstream_body(data: Mapping[str, object]) -> dict[str, object]:
     """Returns the members of a body without the gateway's fields."""
     return {name: value for name, value in data.items() if name not in GATEWAY_FIELDS}
 
@@ -57,7 +59,7 @@ def passed_query(raw_query: bytes) -> str:
     return urlencode(parse_qsl("&".join(kept), keep_blank_values=True, errors=errors), errors=errors)
 
 
-def credentials(data: Mapping[str, Any], query: QueryDict, caller: Caller) -> Credentials:
+def credentials(data: Mapping[str, object], query: QueryDict, caller: Caller) -> Credentials:
     """Returns the account that pays a call of the simple API: that of the upstream key in the call, else the caller's.
 
     The configured project and organization go with the configured key only: they belong to its account.
@@ -87,7 +89,7 @@ def configured_credentials() -> Credentials:
     return Credentials(settings.OPENAI_API_KEY, settings.OPENAI_PROJECT_KEY, settings.OPENAI_ORGANIZATION)
 
 
-def deadline(data: Mapping[str, Any], query: QueryDict) -> float:
+def deadline(data: Mapping[str, object], query: QueryDict) -> float:
     """Returns the deadline of a call, on the event loop's clock, from the field `timeout` in milliseconds.
 
     Raises:
@@ -97,8 +99,8 @@ def deadline(data: Mapping[str, Any], query: QueryDict) -> float:
     seconds = settings.REQUEST_TIMEOUT
     if given not in (None, ""):
         try:
-            wanted = float(given) / 1000 if PLAIN_NUMBER.fullmatch(str(given)) else math.nan
-        except (TypeError, ValueError, OverflowError):
+            wanted = float(str(given)) / 1000 if PLAIN_NUMBER.fullmatch(str(given)) else math.nan
+        except ValueError:  # an integer of more digits than `str` writes
             wanted = math.nan
         if not wanted > 0:
             raise BadRequest("timeout must be a positive number of milliseconds.", param="timeout")
@@ -106,7 +108,7 @@ def deadline(data: Mapping[str, Any], query: QueryDict) -> float:
     return asyncio.get_running_loop().time() + seconds
 
 
-def require(data: Mapping[str, Any], name: str, kind: type | tuple[type, ...], words: str) -> Any:
+def require(data: Mapping[str, object], name: str, kind: type[T] | tuple[type[T], ...], words: str) -> T:
     """Returns the value of a required field.
 
     Raises:
@@ -120,7 +122,7 @@ def require(data: Mapping[str, Any], name: str, kind: type | tuple[type, ...], w
     return value
 
 
-def check_number(data: Mapping[str, Any], name: str, low: float, high: float, *, whole: bool = False) -> None:
+def check_number(data: Mapping[str, object], name: str, low: float, high: float, *, whole: bool = False) -> None:
     """Checks an optional field that is a number.
 
     Raises:
@@ -136,13 +138,13 @@ def check_number(data: Mapping[str, Any], name: str, low: float, high: float, *,
         raise BadRequest(f"Invalid '{name}': expected {words} {bounds}.", param=name, code="invalid_value")
 
 
-def _given(data: Mapping[str, Any], query: QueryDict, name: str) -> Any:
+def _given(data: Mapping[str, object], query: QueryDict, name: str) -> object:
     """Returns the value of a field in the body, else in the query."""
     value = data.get(name)
     return query.get(name) if value is None else value
 
 
-def _header_field(data: Mapping[str, Any], query: QueryDict, name: str) -> str | None:
+def _header_field(data: Mapping[str, object], query: QueryDict, name: str) -> str | None:
     """Returns a field that goes upstream as a header. Raises `BadRequest` if it cannot be one."""
     value = _given(data, query, name)
     if value in (None, ""):

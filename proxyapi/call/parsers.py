@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from io import BytesIO
-from typing import IO, Any, NoReturn
+from typing import IO, NoReturn, cast
 
 from django.conf import settings
 from django.core.files.uploadedfile import InMemoryUploadedFile
@@ -19,6 +19,7 @@ from proxyapi.bodies import json_members, large_bodies
 from proxyapi.bodies.form_reader import FormReader
 from proxyapi.bodies.json_body import fault_of
 from proxyapi.bodies.json_members import JSONFault, Member
+from proxyapi.call.call_request import ProxyRequest
 from proxyapi.call.uploads import check_file
 from proxyapi.exceptions import BadForm, BadJSON, BodyTooLarge
 from usage.kept_bodies.excerpts import PartExcerpt
@@ -30,8 +31,8 @@ class JSONObjectParser(BaseParser):
     media_type = "application/json"
 
     def parse(
-        self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
+        self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, object] | None = None
+    ) -> dict[str, object]:
         return parse_object(stream.read())
 
 
@@ -44,13 +45,14 @@ class FormParser(BaseParser):
     media_type = "multipart/form-data"
 
     def parse(
-        self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
-    ) -> DataAndFiles[QueryDict, MultiValueDict[str, Any]]:
+        self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, object] | None = None
+    ) -> DataAndFiles[QueryDict, MultiValueDict[str, object]]:
         assert parser_context is not None  # noqa: S101  (DRF always gives one)
-        reader = FormReader(parser_context["request"].call_request.raw_headers, keeps_all=True)
+        request = cast(ProxyRequest, parser_context["request"])
+        reader = FormReader(request.call_request.raw_headers, keeps_all=True)
         reader.feed(stream.read())
         reader.end()
-        fields, files = QueryDict(mutable=True), MultiValueDict[str, Any]()
+        fields, files = QueryDict(mutable=True), MultiValueDict[str, object]()
         for part in reader.parts:
             if part.file_name is None:
                 fields.appendlist(part.name.decode(), part.content.decode("utf-8", "replace"))
@@ -77,7 +79,7 @@ def uploaded_file(part: PartExcerpt, file_name: str) -> InMemoryUploadedFile | N
     return InMemoryUploadedFile(content, part.name.decode(), base_name, media_type, part.size, None, extra)
 
 
-class LargeObject(dict[str, Any]):
+class LargeObject(dict[str, object]):
     """The JSON object of a large body. `written` has the bytes of each value as they came."""
 
     def __init__(self, members: Iterable[Member], text: str) -> None:
@@ -91,7 +93,7 @@ class LargeObject(dict[str, Any]):
                 self.written[member.name] = json.dumps(member.value, separators=(",", ":")).encode()
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
+def parse_object(body: bytes) -> dict[str, object]:
     """Returns the JSON object in a body; an empty body is an empty object.
 
     Raises:
@@ -114,7 +116,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     return parsed
 
 
-def write_object(members: Mapping[str, Any], parsed: Mapping[str, Any]) -> bytes:
+def write_object(members: Mapping[str, object], parsed: Mapping[str, object]) -> bytes:
     """Returns members as JSON. Values of a large body that are as they were `parsed` are copied as bytes."""
     if not isinstance(parsed, LargeObject):
         return json.dumps(members, separators=(",", ":")).encode()

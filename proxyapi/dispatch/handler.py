@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import lru_cache
 from typing import cast
@@ -23,7 +23,7 @@ from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch, get_resolver
 
 from proxyapi.call.call_request import CallRequest, EarlyAnswer
-from proxyapi.call.caller_connection import Receive, Send
+from proxyapi.call.caller_connection import Receive, Scope, Send
 from proxyapi.exceptions import CallerGone, InternalError, UpstreamUnreachable, render
 from proxyapi.strangers.answer_pace import stranger_pace
 from proxyapi.streams.relay import EventRelay, RelayResponse
@@ -46,7 +46,7 @@ class CallHandler:
         self._resolve_kept = lru_cache(maxsize=1024)(self._resolver.resolve)
         self._cors = CorsMiddleware(call_view)
 
-    async def __call__(self, scope: Mapping[str, object], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one call."""
         request = CallRequest(scope, receive, send)
         request.resolver_match = self._resolve(request.path_info)

@@ -16,7 +16,7 @@ from proxyapi.keys.keyring import Caller
 
 
 class RouteAllowed(BasePermission):
-    """Allows a request whose route, as the ledger names it, the key may use."""
+    """Allows a request if its key may use its route, by the route's name in the ledger."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         call = cast(ProxyRequest, request)

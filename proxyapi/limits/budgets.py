@@ -1,9 +1,9 @@
-"""Owns what a key with a budget may spend: a hold of the most its call can cost, taken before upstream hears of it.
+"""Reserves budget for calls: the most that a call can cost is reserved before upstream hears of it.
 
-Held in PostgreSQL (`usage.money.reservations`) and settled from the ledger, by the call's row; the hold shrinks to what
-the call has cost as soon as it has ended, as well as can be done. While the database is away a key may go on for a
-small part of its tightest budget in each worker (`Allowances`), then it gets 503. Those calls' costs arrive by the
-ledger.
+The reservation is made in PostgreSQL (`usage.money.reservations`) and settled by the call's row in the ledger. As soon
+as the call has ended, the reserved amount is lowered to the cost of the call, if the database answers. While the
+database is away, each worker lets a key use a small part of its tightest budget (`Allowances`); beyond it the key gets
+503. The costs of these calls reach the budget by the ledger.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_UP, Decimal
-from typing import Any
 
 from proxyapi.bodies import large_bodies
 from proxyapi.bodies.json_body import JSONBody
@@ -27,18 +26,21 @@ from usage.money.reservations import Away, Standing, Wanted, reservations
 
 OUTAGE_PART = Decimal("0.05")
 OUTAGE_CALLS = 20
-RETRY_AFTER_TOTAL_SECONDS = 86_400  # a budget for ever does not end; somebody may raise it
+RETRY_AFTER_TOTAL_SECONDS = 86_400  # a total budget has no end; an administrator may raise it
 RETRY_AFTER_HELD_SECONDS = 5  # calls in flight end, and cost less than they could have
 
 
 @dataclass(frozen=True)
 class Reservation:
-    """What one call has reserved of its key's budgets, or may have reserved, if the database did not answer."""
+    """The reservation of one call: an amount of its key's budgets. If the database did not answer, it may be none."""
 
     request_id: str
 
-    def settle(self, row: Mapping[str, Any]) -> None:
-        """The call has ended with this row. A response that goes on in the background goes on holding."""
+    def settle(self, row: Mapping[str, object]) -> None:
+        """Replaces the reserved amount by the cost of the call's row.
+
+        A response that goes on in the background keeps its reservation.
+        """
         if row["response_status"] in UNFINISHED_STATUSES and row["pollable"]:
             return
         cost, _ = price_call(row, ledger.own_prices or ())
@@ -46,14 +48,14 @@ class Reservation:
 
 
 class Allowances:
-    """What keys have used of their allowance in the outage that goes on; the worker's own count."""
+    """The allowances of keys during one outage of the database, and what they have used; counted per worker."""
 
     def __init__(self) -> None:
         self._outage = 0
         self._used: dict[str, tuple[Decimal, int]] = {}
 
     def use(self, caller: Caller, dollars: Decimal) -> None:
-        """Raises `BudgetUnavailable` if nothing is left."""
+        """Uses up dollars and one call of a key's allowance. Raises `BudgetUnavailable` if less is left."""
         if self._outage != reservations.outages:
             self._outage = reservations.outages
             self._used.clear()
@@ -99,11 +101,11 @@ async def reserve(reservation: Reservation, day: date, caller: Caller, dollars: 
 
 
 def price_of(ceiling: CostCeiling) -> Decimal:
-    """In dollars.
+    """Returns the highest price of a ceiling, in dollars, over all models and tiers that the call names.
 
     Raises:
-        ModelNotPriced: it has none.
-        BudgetUnavailable: it may have one of the administrator's, which have not been read yet.
+        ModelNotPriced: a model has no price.
+        BudgetUnavailable: a model may have a price of the administrator's; those have not been read yet.
     """
     own = ledger.own_prices
     now = datetime.now(UTC)
@@ -120,6 +122,7 @@ def price_of(ceiling: CostCeiling) -> Decimal:
 
 
 def unpriced(model: str, tier: str) -> str:
+    """Returns the message of the error for a model without a price."""
     if not model:
         return "This key has a budget, so its calls must name their model."
     in_tier = f" in the service tier '{tier[:50]}'" if tier else ""
@@ -130,20 +133,21 @@ def unpriced(model: str, tier: str) -> str:
 
 
 def refusal(budgets: Budgets, standing: Standing, day: date, dollars: Decimal) -> BudgetExceeded:
-    """Of the budgets that are too small, the one that lasts longest."""
+    """Returns the error for a call that costs more than is left. It names the longest budget that is full."""
     amounts = {"total": budgets.total, "month": budgets.month, "day": budgets.day}
     full = [
         (span, amount, standing.spent[span], standing.held[span])
         for span, amount in amounts.items()
         if amount is not None and standing.spent[span] + standing.held[span] + dollars > amount
     ]
-    if not full:  # the call's row is there already: its caller has left
+    if not full:  # the call's row has been written already: its caller has left
         return BudgetExceeded("This call has ended.", retry_after=RETRY_AFTER_HELD_SECONDS, is_final=True)
     span, amount, spent, held = full[0]
     ends_by_itself = all(spent + dollars <= amount for _, amount, spent, _ in full)
     words = (
-        f"{_NAMES[span]} is {_shown(amount)}; {_shown(spent + held)} of it are spent or held for calls in flight,"
-        f" and this call may cost {_shown(dollars)}; less, if its output tokens are limited."
+        f"{_NAMES[span]} is {_in_dollars(amount)}; {_in_dollars(spent + held)} of it are spent or held for calls in"
+        f" flight,"
+        f" and this call may cost {_in_dollars(dollars)}; less, if its output tokens are limited."
     )
     return BudgetExceeded(
         words,
@@ -153,7 +157,7 @@ def refusal(budgets: Budgets, standing: Standing, day: date, dollars: Decimal) -
 
 
 def seconds_left(span: str, day: date) -> int:
-    """Until the day, or its month, is over, in UTC; at least one."""
+    """Returns the seconds until the day or its month ends, in UTC; at least 1, and for `total` a day."""
     if span == "total":
         return RETRY_AFTER_TOTAL_SECONDS
     next_day = day + timedelta(days=1) if span == "day" else (day.replace(day=1) + timedelta(days=32)).replace(day=1)
@@ -168,7 +172,7 @@ _NAMES = {
 }
 
 
-def _shown(dollars: Decimal) -> str:
-    """In cents; what is below a hundredth of that counts as it."""
+def _in_dollars(dollars: Decimal) -> str:
+    """Returns an amount as text, in cents; in hundredths of a cent, rounded up, if it is no whole number of cents."""
     exact = dollars.quantize(Decimal("0.0001"), ROUND_UP)
     return f"${exact:.2f}" if exact == exact.quantize(Decimal("0.01")) else f"${exact}"

@@ -1,15 +1,16 @@
-"""Owns the estimate of what a call can consume at most, from its body, before it goes upstream.
+"""Estimates the most that a call can consume, from its body, before it goes upstream.
 
-It is a ceiling, so that no budget is passed; only what the body does not say is supposed:
+The estimate is a ceiling, so that no budget is exceeded. Only what the body does not say is assumed:
 
 * text: half its bytes. English has about four bytes a token, the densest usual text (base64, hex) two; what is inline
   as base64 is not text;
 * an image: the most that OpenAI makes of one, whatever its size; sound: by its bytes at 8 kbit/s;
 * output: what the call allows (`max_tokens` and the like, for each of its choices), else the model's own maximum;
-* earlier turns, a stored conversation, a prompt template, a file, what a hosted tool reads: `SUPPOSED_TOKENS` each. A
-  whole context window would shut small budgets, and what lies beyond is counted when the call has ended.
+* earlier turns, a stored conversation, a prompt template, a file, what a hosted tool reads: `SUPPOSED_TOKENS` each. To
+  assume a whole context window would lock keys with small budgets out; what lies beyond is counted when the call has
+  ended.
 
-Where a name is given twice, which one counts is upstream's to say: the most of all is taken.
+Where a member is given twice, it is for upstream to decide which one counts: the highest is taken.
 
 Facts are those of developers.openai.com/api/docs: models (max output tokens), guides/images-vision, guides/audio,
 guides/image-generation; and of huggingface.co/datasets/JOHNISKING/image-token-cost (one photo to each model).
@@ -20,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeGuard
 
 from proxyapi.bodies import model_places
 from proxyapi.bodies.json_body import JSONBody
@@ -75,7 +76,7 @@ SPEECH_IS_NOT_COUNTED = "This key has a budget, and upstream says what speech co
 
 @dataclass(frozen=True)
 class CostCeiling:
-    """The most of one call, and what its price depends on: the models and the tiers that it may name."""
+    """The most that one call can consume, and the models and service tiers that it may run."""
 
     models: frozenset[str]
     tiers: frozenset[str]
@@ -91,7 +92,7 @@ class Form:
 
     @classmethod
     def of(cls, texts: Iterable[tuple[str, str]], files: Sequence[int]) -> Form:
-        """The form of these text fields, by name and value, and files of these sizes."""
+        """Returns the form with these text fields, by name and value, and files of these sizes."""
         fields: dict[str, list[str]] = {}
         for name, text in texts:
             fields.setdefault(name, []).append(text)
@@ -99,12 +100,12 @@ class Form:
 
     @property
     def size(self) -> int:
-        """How many bytes its text fields have."""
+        """The number of bytes in its text fields."""
         return sum(len(value.encode()) for values in self.fields.values() for value in values)
 
 
 def _is_free(route: Route) -> bool:
-    """Whether a POST costs nothing. What upstream does at a path that is not known here may cost something."""
+    """Returns whether a POST costs nothing. A path that is not in OpenAI's reference may cost something."""
     is_known = route.family.is_administration or not route.name.endswith("/*")
     return route.name in FREE or (route.family.name in FREE_FAMILIES and is_known)
 
@@ -139,16 +140,16 @@ def ceiling_of(method: str, route: Route | None, body: JSONBody | Form | None) -
 
 
 def output_ceiling(model: str) -> int:
-    """The most tokens that one answer of a model can have."""
+    """Returns the most tokens that one answer of a model can have."""
     name = model.lower().removeprefix("ft:")
     return next((tokens for prefix, tokens in OUTPUT_CEILINGS if f"{name}-".startswith(prefix)), USUAL_OUTPUT_CEILING)
 
 
 class RequestedWork:
-    """A body, and what its members or fields ask for."""
+    """The work that a request asks for: what the members or fields of its body make upstream consume at most."""
 
     def __init__(self, body: JSONBody | Form | None) -> None:
-        self._fields: Mapping[str, Sequence[Any]] = {}
+        self._fields: Mapping[str, Sequence[object]] = {}
         self._named = NamedModels()
         self.files: Sequence[int] = ()
         self.size = 0 if body is None else body.size
@@ -160,30 +161,30 @@ class RequestedWork:
             self._named = model_places.in_body(body.members)
             self._fields = body.by_name
 
-    def values(self, *names: str) -> list[Any]:
-        """What is given under these names, but for null."""
+    def values(self, *names: str) -> list[object]:
+        """Returns all values that are given under these names, without null."""
         return [value for name in names for value in self._fields.get(name, []) if value is not None]
 
     def texts(self, name: str) -> frozenset[str]:
-        """The texts under a name; an empty one if there is none."""
+        """Returns the texts that are given under a name; one empty text if there is none."""
         return frozenset(value for value in self.values(name) if isinstance(value, str)) or frozenset({""})
 
     @property
     def models(self) -> frozenset[str]:
-        """All that may run: the call's own, or an empty text if it has none, and those of its tools and fallbacks."""
+        """All models that may run: the request's own (empty if it has none), and those of its tools and fallbacks."""
         return frozenset(model or "" for model in (*(self._named.main or ("",)), *self._named.others))
 
     def count(self, *names: str, otherwise: int) -> int:
-        """The highest whole number under these names."""
-        return max((value for value in self.values(*names) if _is_positive_integer(value)), default=otherwise)
+        """Returns the highest whole number that is given under these names."""
+        return max(filter(_is_positive_integer, self.values(*names)), default=otherwise)
 
     @property
     def text_tokens(self) -> int:
-        """If all of it is text."""
+        """The tokens of the whole body, as if all of it were text."""
         return math.ceil(self.size / BYTES_PER_TOKEN) + FRAME_TOKENS
 
     def conversation(self) -> MaxUsage:
-        """A chat completion or a response."""
+        """Returns the most that a chat completion or a response can consume."""
         parts = list(_dictionaries(self._fields.values()))
         images = [part for part in parts if _is_one_of(part, IMAGE_PARTS)]
         sounds = [len(_inline(part.get("input_audio"))) for part in parts if _is_one_of(part, {"input_audio"})]
@@ -214,7 +215,7 @@ class RequestedWork:
         )
 
     def completion(self) -> MaxUsage:
-        """A completion of the old kind, of one prompt or of several."""
+        """Returns the most that a legacy completion can consume, of one prompt or of several."""
         lists = [prompt for prompt in self.values("prompt") if isinstance(prompt, list)]
         several = [sum(isinstance(one, str | list) for one in prompt) or 1 for prompt in lists]  # else tokens of one
         return MaxUsage(
@@ -225,6 +226,7 @@ class RequestedWork:
         )
 
     def transcription(self) -> MaxUsage:
+        """Returns the most that a transcription or a translation can consume."""
         seconds = math.ceil(sum(self.files) / SOUND_BYTES_PER_SECOND) + 1  # the shortest is billed as one
         return MaxUsage(
             input_tokens=self.text_tokens + seconds * SOUND_TOKENS_PER_SECOND,
@@ -234,11 +236,12 @@ class RequestedWork:
         )
 
     def speech(self) -> MaxUsage:
+        """Returns the most that speech made from text can consume."""
         made = self.size * SPEECH_TOKENS_PER_BYTE
         return MaxUsage(input_tokens=self.text_tokens, output_tokens=made, kinds=frozenset({"audio_output"}))
 
     def images(self) -> MaxUsage:
-        """Made, or made from others."""
+        """Returns the most that making, editing or varying images can consume."""
         links = [part for part in _dictionaries(self._fields.values()) if "image_url" in part or "file_id" in part]
         inline = sum(len(_inline(link)) for link in links)
         one = MADE_IMAGE_TOKENS + PARTIAL_IMAGE_TOKENS * self.count("partial_images", otherwise=0)
@@ -250,8 +253,8 @@ class RequestedWork:
         )
 
 
-def _dictionaries(values: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """Every JSON object in these values, however deep."""
+def _dictionaries(values: Iterable[object]) -> Iterator[dict[str, object]]:
+    """Yields every JSON object in these values, at any depth."""
     waiting = list(values)
     while waiting:
         value = waiting.pop()
@@ -262,13 +265,14 @@ def _dictionaries(values: Iterable[Any]) -> Iterator[dict[str, Any]]:
             waiting.extend(value)
 
 
-def _is_one_of(part: dict[str, Any], kinds: set[str]) -> bool:
+def _is_one_of(part: Mapping[str, object], kinds: set[str]) -> bool:
+    """Returns whether the `type` of a part of a message is one of these."""
     kind = part.get("type")
     return isinstance(kind, str) and kind in kinds
 
 
-def _inline(part: Any) -> str:
-    """The base64 in a part of a message, where the API has it; empty if there is none."""
+def _inline(part: object) -> str:
+    """Returns the base64 text in a part of a message; empty if the part has none."""
     if isinstance(part, dict):
         values = [part.get(name) for name in ("image_url", "file_data", "data", "file")]
         nested = [value.get(name) for value in values if isinstance(value, dict) for name in ("url", "file_data")]
@@ -278,14 +282,15 @@ def _inline(part: Any) -> str:
 
 
 def _sound_tokens(size: int) -> int:
+    """Returns the most tokens that so many bytes of sound can be."""
     return math.ceil(size / SOUND_BYTES_PER_SECOND * SOUND_TOKENS_PER_SECOND)
 
 
-def _is_positive_integer(value: object) -> bool:
+def _is_positive_integer(value: object) -> TypeGuard[int]:
     """Returns whether a request's number counts for its ceiling; one without bound does, so that it is refused."""
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _number(text: str) -> str | int:
-    """A form's numbers are texts."""
+    """Returns the number that a field's text is, or the text itself: in a form all values are texts."""
     return int(text) if text.isdecimal() and text.isascii() and len(text) < 10 else text

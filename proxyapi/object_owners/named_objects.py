@@ -150,8 +150,8 @@ class NamedObjects:
             mentioned = ITEM_MENTIONS.get(kind, ())
             found = [one for name, one in pairs if name.casefold() == "id" and isinstance(one, str)]
             if found and (len(found) > 1 or len(types) > 1 or not _has_content(kind, item)):
-                for one in found:
-                    self._refer(one, ITEM, "input")
+                for object_id in found:
+                    self._refer(object_id, ITEM, "input")
             for name, one in pairs:
                 self._read_members(((name, one),), stack, weak=weak or name in mentioned, ids=False)
 

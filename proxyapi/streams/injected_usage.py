@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.bodies.json_members import Member, decode, encode, read_members, read_object
@@ -29,7 +29,7 @@ _USUAL = re.compile(rb',"usage":null(?=(?:,"obfuscation":"[^"\\]*+")?\}(?:\n\n|\
 _USUAL_MEMBERS = {
     "id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint", "obfuscation"
 }  # fmt: skip
-_NOTHING: tuple[Any, ...] = (None, "", [], {})
+_NOTHING: tuple[object, ...] = (None, "", [], {})
 _SILENT_CHOICE = '[{"index":0,"delta":{},"finish_reason":null}]'
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
 from django.http.response import HttpResponseBase
 
 from proxyapi.call.call_request import CallRequest
 from proxyapi.upstream.passed_headers import INERT
 
-Head = dict[str, Any]
+
+class Head(TypedDict):
+    """The ASGI message that begins an answer."""
+
+    type: str
+    status: int
+    headers: list[tuple[bytes, bytes]]
 
 
 def set_passed_headers(response: HttpResponseBase, headers: Mapping[str, str]) -> None:

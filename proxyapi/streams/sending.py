@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
 
 from django.conf import settings
 
 from proxyapi.call.caller_connection import CallerConnection, Send
 from proxyapi.exceptions import CallerGone, InternalError
 from proxyapi.streams.relay import Relay
+from proxyapi.streams.response_head import Head
 
 # How long a stream may go on behind its call's deadline, so that the event that tells of the timeout can leave.
 GRACE_SECONDS = 1.0
@@ -32,7 +32,7 @@ class EventStream:
         self._connection = connection
         self._has_chunks = http_version != "1.0"
 
-    async def run(self, start: Mapping[str, Any] | None) -> None:
+    async def run(self, start: Head | None) -> None:
         """Sends the head `start`, if one is given, and then the whole answer. Closes the relay, however this ends."""
         relay = self._relay
         if not self._has_chunks:

@@ -1,8 +1,8 @@
-"""Owns lists of upstream's (`{"data": [{"id": …}, …], "has_more": …}`) of which a caller may see a part only.
+"""Filters upstream's lists (`{"data": [{"id": …}, …], "has_more": …}`), so that a caller sees its own items only.
 
-Items and pages that are shown keep their bytes: the text is cut by places. A list that cannot be read, or that could
-be read in two ways, is refused with `UnreadableList`: what cannot be filtered is not shown. `first_id` and `last_id`
-are of what is shown. Where a page has nothing for the caller, the following ones are asked for.
+Items that remain keep their bytes: the text is cut at their places. A list that cannot be parsed, or that could be read
+in two ways, is refused with `UnreadableList`: what cannot be filtered must not be passed on. `first_id` and `last_id`
+become those of the items that remain. If a page has nothing for the caller, the following pages are asked for.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import NoReturn, cast
 from urllib.parse import parse_qsl, urlencode
 
 from proxyapi.bodies import large_bodies
@@ -21,13 +21,14 @@ from proxyapi.upstream import client
 from proxyapi.upstream.answer import UpstreamAnswer
 from proxyapi.upstream.request import UpstreamRequest
 
-MOST_PAGES = 20
-# Given all ids of a page, which of them the caller may see.
+MAX_PAGES = 20
+# Takes all ids of a page. Returns a function that says of each whether the caller may see the item.
 Keeps = Callable[[Sequence[str]], Awaitable[Callable[[str], bool]]]
 Item = tuple[str, int, int]  # its id, and its place in the text
 
 
 def _refuse(name: str) -> NoReturn:
+    """Refuses NaN and the infinities, which are not JSON."""
     raise ValueError(f"{name} is not JSON")
 
 
@@ -35,9 +36,9 @@ _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=make_object, parse_c
 
 
 class _Reader(json.JSONDecoder):
-    """Reads the members of a list; of a member that is an array, its items with their places."""
+    """A decoder for the members of a list. It returns an array as its items' ids and places."""
 
-    def raw_decode(self, text: str, idx: int = 0) -> tuple[Any, int]:
+    def raw_decode(self, text: str, idx: int = 0) -> tuple[object, int]:
         return _read_items(text, idx) if text[idx : idx + 1] == "[" else _DECODER.raw_decode(text, idx)
 
 
@@ -47,7 +48,7 @@ _READER = _Reader()
 class ListPage:
     """One page of a list, with the places of its items.
 
-    Raises `UnreadableList` if it is none, or if a client could find items in it that are not seen here.
+    Raises `UnreadableList` if the body is no list, or if a client could find items in it that are not found here.
     """
 
     def __init__(self, body: bytes, content_type: str) -> None:
@@ -57,27 +58,28 @@ class ListPage:
             self._text = decode(body)
             self._members = read_object(self._text, _READER)
             self._data = self._find_data()
-            self.items: list[Item] = self._data.value
+            self.items = cast(list[Item], self._data.value)  # which `_read_items` has made
         except (ValueError, RecursionError) as error:
             raise UnreadableList from error
 
     @property
     def has_more(self) -> bool:
+        """True if upstream says that another page follows."""
         return any(member.value is True for member in self._members if member.name == "has_more")
 
     def kept(self, keeps: Callable[[str], bool]) -> list[Item]:
-        """The items that the caller may see."""
+        """Returns the items that the caller may see."""
         return [item for item in self.items if keeps(item[0])]
 
     def with_items(self, kept: Sequence[Item]) -> bytes:
-        """The page with these items only."""
+        """Returns the bytes of the page with these items only."""
         edits: list[tuple[int, int, str]] = []
         if len(kept) < len(self.items):
             text = ",".join(self._text[start:end] for _, start, end in kept)
             edits.append((self._data.value_start, self._data.end, f"[{text}]"))
         values = {"first_id": kept[0][0] if kept else None, "last_id": kept[-1][0] if kept else None}
         if not kept:
-            values["has_more"] = False  # type: ignore[assignment]  # else clients that go on by `last_id` never end
+            values["has_more"] = False  # type: ignore[assignment]  # otherwise clients that go on from `last_id` never end
         for member in self._members:
             if member.name in values and member.value and member.value != values[member.name]:
                 edits.append((member.value_start, member.end, json.dumps(values[member.name])))
@@ -87,7 +89,7 @@ class ListPage:
         return encode(text)
 
     def _find_data(self) -> Member:
-        """The member with the items; nothing else in the list may hold any."""
+        """Returns the member with the items. Raises `ValueError` if another member may have items, too."""
         names = [member.name.casefold() for member in self._members]
         data = next((member for member in self._members if member.name == "data"), None)
         others = [member for member in self._members if member is not data]
@@ -101,14 +103,14 @@ class ListPage:
 
 
 async def own_page(request: UpstreamRequest, answer: UpstreamAnswer, keeps: Keeps) -> tuple[UpstreamAnswer, bytes]:
-    """The first page that has something for the caller, and its bytes as they may be seen.
+    """Returns the first page that has something for the caller: upstream's answer, and its filtered bytes.
 
     Raises:
         UnreadableList: upstream's answer cannot be filtered.
         UpstreamFailure: upstream cannot be read to the end.
-        DatabaseUnavailable: only the database knows whose the items are, and it is away.
+        DatabaseUnavailable: only the database knows the owners of the items, and it is away.
     """
-    for number in range(MOST_PAGES):
+    for number in range(MAX_PAGES):
         try:
             body = await answer.read()
         finally:
@@ -119,7 +121,7 @@ async def own_page(request: UpstreamRequest, answer: UpstreamAnswer, keeps: Keep
         may_see = await keeps([object_id for object_id, _, _ in page.items])
         following = _following(request, page)
         kept = await large_bodies.run(len(body), page.kept, may_see)
-        if kept or following is None or number == MOST_PAGES - 1:
+        if kept or following is None or number == MAX_PAGES - 1:
             break
         next_answer = await client.send(following)
         if next_answer.status >= 300:
@@ -130,7 +132,7 @@ async def own_page(request: UpstreamRequest, answer: UpstreamAnswer, keeps: Keep
 
 
 def _following(request: UpstreamRequest, page: ListPage) -> UpstreamRequest | None:
-    """The request for the page after this one; None if there is none, or if the caller walks backwards."""
+    """Returns the request for the next page; None if there is none, or if the caller goes backwards."""
     query = parse_qsl(request.query, keep_blank_values=True)
     if not page.has_more or not page.items or any(name == "before" for name, _ in query):
         return None
@@ -139,7 +141,7 @@ def _following(request: UpstreamRequest, page: ListPage) -> UpstreamRequest | No
 
 
 def _read_items(text: str, start: int) -> tuple[list[Item], int]:
-    """The items of the array that begins at `start`, and its end. Raises ValueError, RecursionError."""
+    """Returns the items of the array that begins at `start`, and its end. Raises ValueError, RecursionError."""
     items: list[Item] = []
     at = past_space(text, start + 1)
     while text[at : at + 1] != "]":
@@ -153,8 +155,8 @@ def _read_items(text: str, start: int) -> tuple[list[Item], int]:
     return items, at + 1
 
 
-def _id_of(item: Any) -> str:
-    """The one id of an item. Raises ValueError if it has none, or could be read as having another."""
+def _id_of(item: object) -> str:
+    """Returns the id of an item. Raises ValueError if the item has none, or if another id could be read in it."""
     if not isinstance(item, dict) or isinstance(item, Doubled):
         raise ValueError("an item is no object, or one that can be read in two ways")
     ids = [value for name, value in item.items() if name.casefold() == "id"]

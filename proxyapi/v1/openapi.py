@@ -1,7 +1,8 @@
-"""Owns the description of `/v1` in `/openapi.json`: one line an operation, since OpenAI's reference has the rest."""
+"""Describes `/v1` in `/openapi.json`: one line for each operation, since OpenAI's reference has the rest."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -33,12 +34,15 @@ HELLO = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say h
 
 
 class Operation(NamedTuple):
-    """`body` is an example of a JSON body, or the fields of a form; `answers` are media types."""
+    """One operation of `/v1`.
+
+    `body` is an example of a JSON body, or the fields of a form. `answers` are media types.
+    """
 
     method: str
     path: str
     summary: str
-    body: dict[str, Any] | None = None
+    body: Mapping[str, object] | None = None
     form: bool = False
     answers: tuple[str, ...] = (JSON,)
     query: tuple[str, ...] = ()
@@ -115,8 +119,8 @@ OPERATIONS = (
 )
 
 
-def add_paths(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """A drf-spectacular hook: the open routes of `/v1` join the description."""
+def add_paths(result: dict[str, Any], **_: object) -> dict[str, Any]:
+    """Adds the open routes of `/v1` to the description; a post-processing hook of drf-spectacular."""
     for operation in OPERATIONS:
         route = find_route(operation.path.replace("{", "").replace("}", ""))
         if route is not None and route.family.name in settings.V1_ROUTES:
@@ -130,13 +134,14 @@ def add_paths(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     return result
 
 
-def describe(operation: Operation) -> dict[str, Any]:
+def describe(operation: Operation) -> dict[str, object]:
+    """Returns the description of one operation, as OpenAPI has it."""
     names = [part.strip("{}") for part in operation.path.split("/") if part.startswith("{")]
     parameters = [{"in": "path", "name": name, "required": True, "schema": TEXT} for name in names]
     parameters += [{"in": "query", "name": name, "required": False, "schema": TEXT} for name in operation.query]
     answers = {media_type: {"schema": ANY if media_type == JSON else TEXT} for media_type in operation.answers}
     words = operation.path.strip("/").replace("{", "").replace("}", "").replace("/", "_")
-    described: dict[str, Any] = {
+    described: dict[str, object] = {
         "operationId": f"v1_{words}_{operation.method}",
         "summary": operation.summary,
         "description": "Passes to upstream as it is; any parameter of OpenAI's is taken.",

@@ -1,9 +1,9 @@
-"""`/v1`: OpenAI's own API, passed through; a client needs to change its base URL and its key only.
+"""The view of `/v1`: OpenAI's own API, passed through. A client changes its base URL and its key, and nothing else.
 
-The order of a call: key checked, its limits counted → route open? → body received (a form: on its way up already) →
-policy (`proxyapi.dispatch.model_policy`) reads a copy → budget (of a form: before its last byte goes) → `Call.begin` →
-upstream → the answer passes → `Call.end`. Bytes pass unchanged; `proxyapi.streams.injected_usage` has the one
-exception.
+The order of a call: key checked, its limits counted → route open? → body received (a form goes up meanwhile) → models
+and objects checked, in a parsed copy of the body → budget reserved (for a form before its last byte goes up) →
+`Call.begin` → upstream → the answer passes → `Call.end`. Bytes pass unchanged; `proxyapi.streams.injected_usage` has
+the only exception.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 from urllib.parse import parse_qsl
 
 from django.conf import settings
@@ -53,37 +53,39 @@ from proxyapi.upstream.request import UpstreamRequest
 from proxyapi.v1.list_filter import Keeps, own_page
 from usage.answers.reader import begins_object
 
-# Of a stream for whose usage this gateway has asked, and not the caller: the chunk with it is taken out.
+# The dialect of a stream for which the gateway has asked for usage, and not the caller: usage is removed from it.
 CHAT_WITHOUT_USAGE = replace(CHAT, to_caller=injected_usage.remove_usage)
-# Of the streams of each family of routes; others' are told of errors in `ERROR_OBJECT`.
+# The dialects of families of routes. Every other family has `ERROR_OBJECT`.
 DIALECTS = {"responses": RESPONSES, "chat/completions": CHAT, "completions": CHAT}
 
 
 class PassThroughView(CallView):
-    """Every route of every open family."""
+    """The view of every route of every open family. `found` is the route of the request, if there is one."""
 
     authentication_classes: tuple[type[BaseAuthentication], ...] = (BearerAuthentication,)
     http_method_names: ClassVar[list[str]] = ["get", "head", "post", "delete", "options"]  # type: ignore[misc]  # Django's attribute
     route = "/v1/*"
     found: Route | None = None
 
-    def setup(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+    def setup(self, request: HttpRequest, *args: object, **kwargs: object) -> None:
+        """Finds the route of the request."""
         super().setup(request, *args, **kwargs)
         self.raw_path = self.call.request.raw_path.decode("ascii", "replace")
         self.found = find_route(self.raw_path.removeprefix("/v1"))
-        # Upstream is asked with GET for a HEAD, which not every server knows; the answer's body stays here.
+        # A HEAD goes upstream as GET, since not every server knows HEAD; the body of the answer is not passed on.
         self.method = "GET" if request.method == "HEAD" else request.method or ""
         if self.found is not None:
             self.call.request.route = self.found.name
             self.call.answer.states_usage = self.found.family.states_usage
 
     async def admit(self, request: ProxyRequest) -> None:
-        """The key is in the head, so a stranger's body is not received at all."""
+        """Checks the key, which is in the head: the body of a stranger is not received at all."""
         capacity.check_room()
         await self.authorize(request)
 
     @openapi.unlisted
     async def handle(self, request: ProxyRequest, path: str) -> HttpResponseBase:
+        """Passes the request upstream, and the answer back."""
         route = self.open_route(request)
         call = request.call_request
         upstream_request = UpstreamRequest(
@@ -121,11 +123,12 @@ class PassThroughView(CallView):
 
     @property
     def allowed_methods(self) -> list[str]:
-        """Those that OpenAI's API has at this path, as far as that is known."""
+        """The methods that OpenAI's API has at this path, as far as it is known."""
         known = METHODS if self.found is None else self.found.methods
         return [*known[:1], *(["HEAD"] if "GET" in known else []), *known[1:], "OPTIONS"]
 
     def open_route(self, request: ProxyRequest) -> Route:
+        """Returns the route of the request. Raises an error if there is none, or if its family is closed."""
         if request.META.get("HTTP_UPGRADE", "").lower() == "websocket":
             raise WebSocketRefused
         route = self.found
@@ -138,7 +141,7 @@ class PassThroughView(CallView):
         return route
 
     def send_form(self, upstream_request: UpstreamRequest, encoding: str) -> None:
-        """The form goes up as it arrives, encoded if it is."""
+        """Prepares a form to go up while it arrives, with the Content-Encoding that it has."""
         call = self.call.request
         call.incoming_body.allow_large_form()
         call.incoming_body.check_announced()  # before upstream hears of it
@@ -150,7 +153,10 @@ class PassThroughView(CallView):
             upstream_request.headers["Content-Length"] = str(call.incoming_body.announced)
 
     async def read_form_fields(self, form: FormUpload) -> None:
-        """All of it is here but its last piece: upstream cannot act on it yet, so policy is in time."""
+        """Makes the checks of a form that has been read, and reserves budget.
+
+        The last piece of the form has not gone up yet, so upstream cannot have acted on it.
+        """
         self.call.facts.model = next(iter(form.field("model")), "")
         self.call.facts.stream = "true" in map(str.lower, form.field("stream"))
         self.call.request.body_received()
@@ -167,14 +173,17 @@ class PassThroughView(CallView):
     async def relay_answer(
         self, request: UpstreamRequest, dialect: Dialect, as_it_came: UpstreamRequest | None = None
     ) -> HttpResponseBase:
-        """The answer to `request`; `as_it_came` is the caller's own request, if usage was asked for in it."""
+        """Sends a request upstream, and returns the response, relayed or read whole.
+
+        `as_it_came` is the caller's own request, if `request` asks for usage in addition.
+        """
         answer = await self.ask(request, dialect)
         if as_it_came is not None and answer.status in REFUSALS:
             answer = await self.ask_without_usage(answer, as_it_came)
         if answer.status < 300 and (keeps := self.listing_filter()) is not None:
-            answer, page = await own_page(request, answer, keeps)  # what it cannot read it refuses
+            answer, page = await own_page(request, answer, keeps)  # raises an error for a list that cannot be read
             response = await self.whole(answer, lambda _: page)
-            del response["link"]  # it may name what this key does not see
+            del response["link"]  # the header may name objects of other keys
             return response
         if await self.is_stream(answer):
             return RelayResponse(EventRelay(self.call, answer, dialect))
@@ -183,15 +192,15 @@ class PassThroughView(CallView):
         return RelayResponse(BodyRelay(self.call, answer))
 
     async def is_object(self, answer: UpstreamAnswer) -> bool:
-        """Whether an answer in which usage may be stated is a JSON object, though its label says something else."""
+        """Returns whether an answer that may state usage is a JSON object, although its Content-Type says otherwise."""
         return self.call.answer.states_usage and self.request.method == "POST" and await answer.begins_as(begins_object)
 
     async def ask_without_usage(self, refusal: UpstreamAnswer, request: UpstreamRequest) -> UpstreamAnswer:
-        """Upstream's answer to the caller's own body, if `refusal` names the field that was added to it.
+        """Sends the caller's own body, if upstream has refused the one to which a field was added.
 
-        This is the one call that is sent again: upstream refused it for a field, before it did any work, so nothing
-        was billed. If the body is refused without the field, too, the field was not at fault, and goes on being added:
-        a caller could put its name into an error.
+        Returns `refusal` if it does not name the field. This is the only call that is sent again: upstream has refused
+        it before doing any work, so nothing was billed. If the body is refused without the field, too, the field is not
+        at fault and goes on being added: a caller could put its name into an error.
         """
         try:
             body = await refusal.read()
@@ -205,7 +214,7 @@ class PassThroughView(CallView):
         return answer
 
     def listing_filter(self) -> Keeps | None:
-        """Which items of the answer the caller may see; None if it is no list, or all of it is for the caller."""
+        """Returns the filter for a list; None if the answer is no list, or if the caller may see all of it."""
         if self.method != "GET":
             return None
         caller, route = self.caller, self.found
@@ -217,6 +226,8 @@ class PassThroughView(CallView):
 
 
 def models_of(caller: Caller) -> Keeps:
+    """Returns the filter for the models that a key may use."""
+
     async def keeps(model_ids: Sequence[str]) -> Callable[[str], bool]:
         return lambda model_id: is_allowed(model_id, caller.allowed_models)
 
@@ -224,10 +235,14 @@ def models_of(caller: Caller) -> Keeps:
 
 
 def objects_of(caller: Caller) -> Keeps:
+    """Returns the filter for the stored objects that a key may see."""
     return lambda object_ids: object_access.visible(object_ids, caller)
 
 
 def asks_for_stream(query: bytes) -> bool:
-    """Whether a GET is for a stream. (Django would refuse a query of many fields, which is upstream's to judge.)"""
+    """Returns whether a query asks for a stream.
+
+    Django's own parser of queries would refuse one with many fields; upstream is to decide whether it accepts it.
+    """
     given = [value for name, value in parse_qsl(query.decode("latin-1")) if name == "stream"]
     return bool(given) and given[-1].lower() in {"true", "1"}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxyapi.bodies.json_members import MOST_MEMBERS, decode, encode, read_members, read_object
+from proxyapi.bodies.json_members import MAX_MEMBERS, decode, encode, read_members, read_object
 from tests.support.inputs.json_texts import Pairs, documents, write
 
 chances = st.randoms(use_true_random=False)
@@ -97,9 +97,9 @@ def test_what_is_too_deep_or_too_long_is_said() -> None:
 
 
 def test_only_so_many_members_are_looked_for() -> None:
-    text = "{" + ",".join(['"a":1'] * MOST_MEMBERS) + "}"
+    text = "{" + ",".join(['"a":1'] * MAX_MEMBERS) + "}"
 
-    assert len(read_object(text)) == MOST_MEMBERS
+    assert len(read_object(text)) == MAX_MEMBERS
     with pytest.raises(ValueError, match="it has more than 10,000 members"):
         read_object(text[:-1] + ',"a":1}')
 

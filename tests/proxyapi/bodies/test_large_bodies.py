@@ -153,7 +153,7 @@ def test_a_body_beyond_the_bounds_is_refused_before_it_is_parsed(body: bytes, wo
 def test_long_numbers_have_a_bound_together(number: bytes) -> None:
     few, many = (b'{"a": [%s]}' % b",".join([number] * count) for count in (100, 3000))
 
-    assert parse_object(few)["a"][0] == json.loads(number)
+    assert parse_object(few)["a"] == [json.loads(number)] * 100
     with pytest.raises(BadJSON, match="a number is out of range"):
         parse_object(many)
 

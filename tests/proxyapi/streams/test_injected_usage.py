@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxyapi.bodies.json_body import JSONBody
-from proxyapi.bodies.json_members import MOST_MEMBERS
+from proxyapi.bodies.json_members import MAX_MEMBERS
 from proxyapi.streams.injected_usage import ask_for_usage, remove_usage
 from proxyapi.streams.sse import DONE, EventFramer
 from tests.support.inputs.json_texts import Pairs, documents, scalars, values, write
@@ -64,7 +64,7 @@ def test_every_other_byte_of_the_body_stays(text: str) -> None:
 
 
 def test_options_with_too_many_members_stay() -> None:
-    members = ",".join(['"a":1'] * (MOST_MEMBERS + 1))
+    members = ",".join(['"a":1'] * (MAX_MEMBERS + 1))
 
     assert asked('{"stream_options":{' + members + "}}") is None
 

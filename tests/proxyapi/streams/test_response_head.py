@@ -25,7 +25,7 @@ def head(response: HttpResponseBase, **facts: Any) -> list[tuple[bytes, bytes]]:
     request = SimpleNamespace(**{"request_id": "0193", "incoming_request_id": ""} | facts)
     message = head_of(cast(CallRequest, request), response)
     assert (message["type"], message["status"]) == ("http.response.start", response.status_code)
-    return cast(list[tuple[bytes, bytes]], message["headers"])
+    return message["headers"]
 
 
 def test_django_keeps_headers_by_their_names_in_lower_case() -> None:

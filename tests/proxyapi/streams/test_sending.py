@@ -14,11 +14,12 @@ from django.http import HttpResponse
 from proxyapi.dispatch.handler import CallHandler
 from proxyapi.exceptions import InternalError
 from proxyapi.streams import sending
+from proxyapi.streams.response_head import Head
 from proxyapi.streams.sending import EventStream
 from tests.support.servers.gateway import PATIENCE
 from tests.support.upstreams.relays import CHUNK, END, opened_relay
 
-START = {"type": "http.response.start", "status": 200, "headers": []}
+START: Head = {"type": "http.response.start", "status": 200, "headers": []}
 
 
 class Caller:
