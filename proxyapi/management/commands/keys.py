@@ -18,6 +18,11 @@ from django.db import OperationalError, transaction
 from proxyapi.models import AccessKey, LogBodies
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+# The columns of a new key that have an option each.
+FIELDS = (
+    "owner", "note", "tags", "expires_at", "allowed_models", "allowed_routes", "shared_objects", "requests_per_minute",
+    "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total", "log_bodies",
+)  # fmt: skip
 SHOWN_ONCE = "It is shown once, and is kept nowhere. Every worker knows it within two seconds."
 
 
@@ -68,13 +73,8 @@ class Command(BaseCommand):
 
     def create(self, options: dict[str, Any]) -> None:
         """Makes a key and prints its text."""
-        names = (
-            "owner", "note", "tags", "expires_at", "allowed_models", "allowed_routes", "shared_objects",
-            "requests_per_minute", "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total",
-            "log_bodies",
-        )  # fmt: skip
         upstream_key = _read(options["upstream_key_file"])
-        fields = {name: options[name] for name in names}
+        fields = {name: options[name] for name in FIELDS}
         self._print_text(*AccessKey.objects.issue(options["name"], upstream_key=upstream_key, **fields), options)
 
     def rotate(self, options: dict[str, Any]) -> None:
