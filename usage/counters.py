@@ -12,9 +12,12 @@ import threading
 import time
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
+from usage.call_record import CallRecord, SummedRow, TokenCount, called_model
 from usage.models import Outcome
+
+Latency = Literal["duration_ms", "time_to_first_chunk_ms", "upstream_ms", "overhead_ms"]
 
 # The names in /metrics, and their labels.
 COUNTERS = {
@@ -26,7 +29,7 @@ COUNTERS = {
     "dead_letters": (),
     "damaged_records": (),
 }
-LATENCIES = {
+LATENCIES: dict[str, Latency] = {
     "call_duration_seconds": "duration_ms",
     "first_chunk_seconds": "time_to_first_chunk_ms",
     "upstream_seconds": "upstream_ms",
@@ -34,7 +37,7 @@ LATENCIES = {
 }
 # Seconds; a last bucket has no end.
 ENDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
-TOKENS = {
+TOKENS: dict[str, TokenCount] = {
     "input": "input_tokens",
     "cached": "cached_tokens",
     "output": "output_tokens",
@@ -60,7 +63,7 @@ class Counters:
         self._models: set[str] = set()
         self._lock = threading.Lock()
 
-    def count_call(self, row: Mapping[str, Any]) -> None:
+    def count_call(self, row: CallRecord) -> None:
         """A call has ended with this row."""
         route, outcome = row["route"], str(row["outcome"])
         with self._lock:
@@ -94,9 +97,7 @@ class Counters:
         with self._lock:
             self._add(("damaged_records",), records)
 
-    def count_usage(
-        self, rows: Iterable[Mapping[str, Any]], replaced: Mapping[str, Mapping[str, Any]] | None = None
-    ) -> None:
+    def count_usage(self, rows: Iterable[SummedRow], replaced: Mapping[str, SummedRow] | None = None) -> None:
         """These rows are new in the tables. `replaced` maps ids of some to the estimate that they have replaced.
 
         Counters cannot fall: of an estimate that was too high, what was too much stays counted.
@@ -119,13 +120,12 @@ class Counters:
                 "histograms": [[*key, counts.copy()] for key, counts in self.histograms.items()],
             }
 
-    def _label(self, row: Mapping[str, Any]) -> str:
-        answered, asked = row.get("response_model") or "", row.get("request_model") or ""
+    def _label(self, row: CallRecord | SummedRow) -> str:
         if row["outcome"] == Outcome.SUCCESS:
-            for name in filter(None, (answered, asked)):
-                if len(self._models) < MOST_MODELS:
+            for name in (row.get("response_model"), row.get("request_model")):
+                if name and len(self._models) < MOST_MODELS:
                     self._models.add(name)
-        name = answered or asked
+        name = called_model(row)
         return name if not name or name in self._models else OTHER
 
     def _add(self, key: tuple[str, ...], amount: float) -> None:

@@ -1,4 +1,4 @@
-"""Owns what a request id says of time: it is a UUIDv7 (RFC 9562, 5.7), whose first 48 bits are Unix milliseconds.
+"""Request ids and time: an id is a UUIDv7 (RFC 9562, 5.7), whose first 48 bits are milliseconds of Unix time.
 
 No Django here: gunicorn's master process imports this, too.
 """
@@ -6,19 +6,32 @@ No Django here: gunicorn's master process imports this, too.
 from __future__ import annotations
 
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from uuid_utils import uuid7
 
 
 def first_id(moment: datetime) -> UUID:
-    """The lowest UUIDv7 of a moment."""
+    """Returns the lowest id of a moment: all ids of before are lower, those from then on are not."""
     return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
+def time_of(request_id: UUID) -> datetime:
+    """Returns when the id was made, in UTC, to the millisecond."""
+    return datetime.fromtimestamp((request_id.int >> 80) / 1000, UTC)
+
+
+def started_at(request_id: str) -> datetime:
+    """Returns when the call with this id began, in UTC, to the millisecond; 1970 if the text is no UUID."""
+    try:
+        return time_of(UUID(request_id))
+    except ValueError:
+        return datetime.fromtimestamp(0, UTC)
+
+
 def seconds_ahead() -> float:
-    """How far this process's new ids are ahead of its clock.
+    """Returns by how many seconds the ids that this process makes are ahead of its clock.
 
     A new id is never lower than the last: after a clock was ahead and went back, ids stay in the future until time has
     caught up, or until the process starts again.

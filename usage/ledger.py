@@ -5,12 +5,12 @@ This is all that the rest of the project knows of how calls get into the tables.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any
 
 from django.conf import settings
 
+from usage.call_record import CallRecord
 from usage.counters import counters
 from usage.journal.writer import Journal
 from usage.own_prices import OwnPrice
@@ -81,16 +81,16 @@ class Ledger:
         """The administrator's prices as rows are priced by them; None until the database has said them once."""
         return self.shipper.delivery.pricer.own
 
-    def begin(self, request_id: str, facts: Mapping[str, Any]) -> None:
+    def begin(self, request_id: str, facts: CallRecord) -> None:
         """Before upstream hears of the call. Raises `usage.journal.writer.StorageFull`: then it must not."""
         self.journal.begin(request_id, facts)
 
-    def end(self, request_id: str, row: Mapping[str, Any]) -> None:
+    def end(self, request_id: str, row: CallRecord) -> None:
         """Before the last byte leaves. Never fails."""
         self.journal.end(request_id, row)
         counters.count_call(row)
 
-    def record_look(self, request_id: str, row: Mapping[str, Any]) -> None:
+    def record_look(self, request_id: str, row: CallRecord) -> None:
         """The gateway itself has asked upstream about a call of before: no call has ended."""
         self.journal.end(request_id, {**row, "by_gateway": True})
         counters.count_look()

@@ -43,7 +43,8 @@ def fill(count: int) -> None:
     for hour in range(hours):
         first = start + timedelta(hours=hour)
         wanted = count * (hour + 1) // hours - made
-        rollup, rows = Rollup(), []
+        rollup = Rollup()
+        rows: list[Any] = []
         for number in range(wanted):
             moment = first + timedelta(hours=1) * (number / wanted)
             row = {**pool[chance.randrange(POOL)], "started_at": moment, "request_id": _id(moment, chance)}
@@ -53,7 +54,8 @@ def fill(count: int) -> None:
         made += wanted
         # Minutes only where the product would still have them; before, an hour's calls are as of its first minute.
         has_minutes = first > end - MINUTES_KEPT
-        rollup.add(rows if has_minutes else [{**row, "started_at": first.replace(minute=0)} for row in rows])
+        summed: list[Any] = rows if has_minutes else [{**row, "started_at": first.replace(minute=0)} for row in rows]
+        rollup.add(summed)
         with connection.cursor() as cursor:
             with cursor.copy(copying) as copy:
                 for row in rows:
@@ -69,7 +71,7 @@ def fill(count: int) -> None:
             print(f"{made:>12,} rows, {made / (time.perf_counter() - began):,.0f} a second", flush=True)
 
 
-def _pool(chance: random.Random) -> Iterator[dict[str, Any]]:
+def _pool(chance: random.Random) -> Iterator[Any]:
     from usage.money.row_pricing import Pricer
     from usage.shipping.rows import FIELDS
 

@@ -100,7 +100,7 @@ def write_journal(journal: Path, calls: int) -> int:
     return sum(path.stat().st_size for path in journal.iterdir())
 
 
-def records(request_id: str, moment: datetime, chance: random.Random) -> tuple[dict[str, Any], dict[str, Any]]:
+def records(request_id: str, moment: datetime, chance: random.Random) -> tuple[Any, Any]:
     team = chance.randrange(20)
     model, route = MODELS[(team + (chance.random() < 0.2)) % len(MODELS)], ROUTES[team % len(ROUTES)]  # habits
     tokens = {"prompt_tokens": chance.randrange(20, 4000), "completion_tokens": chance.randrange(1, 1500)}

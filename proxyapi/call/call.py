@@ -14,7 +14,7 @@ from django.conf import settings
 from proxyapi.bodies import large_bodies
 from proxyapi.call.call_request import CallRequest
 from proxyapi.call.facts import CallFacts
-from proxyapi.call.record import Row, begin_row, body_columns, end_row, limited_tokens, usage_of
+from proxyapi.call.record import begin_row, body_columns, end_row, limited_tokens, usage_of
 from proxyapi.exceptions import ProxyError, StorageFull
 from proxyapi.limits import limit_headers
 from proxyapi.object_owners.new_objects import NewObjects
@@ -22,6 +22,7 @@ from proxyapi.upstream.answer import UpstreamAnswer
 from proxyapi.upstream.passed_headers import location_down
 from usage.answers.reader import READ_MEMBERS, READ_MEMBERS_AND_IDS, AnswerReader, parse_body
 from usage.answers.streamed_text import StreamedText
+from usage.call_record import CallRecord
 from usage.journal import writer
 from usage.kept_bodies.redaction import redact_answer, redact_exact
 from usage.ledger import ledger
@@ -40,8 +41,8 @@ class Call:
         self.answer = AnswerReader()
         self.new_objects = NewObjects()
         self.has_ended = False
-        self._begun: Row | None = None  # the row that `begin` has written
-        self._bodies: dict[str, str] | None = None  # what is kept of them, if it was made beside the event loop
+        self._begun: CallRecord | None = None  # the row that `begin` has written
+        self._bodies: CallRecord | None = None  # what is kept of them, if it was made beside the event loop
 
     def begin(self) -> None:
         """Writes the call into the journal. From here on it has a row, whatever happens.
@@ -125,10 +126,10 @@ class Call:
             size = max(len(self.request.decoded_body), self.facts.response_size, limit)
             await large_bodies.run_to_the_end(size, self._body_columns, limit, then=self._take_bodies)
 
-    def _body_columns(self, limit: int) -> dict[str, str]:
+    def _body_columns(self, limit: int) -> CallRecord:
         return body_columns(self.facts, self.answer, limit)
 
-    def _take_bodies(self, bodies: dict[str, str]) -> None:
+    def _take_bodies(self, bodies: CallRecord) -> None:
         self._bodies = bodies
 
     async def wait_until_recorded(self) -> None:

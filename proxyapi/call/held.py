@@ -6,11 +6,11 @@ written, since only then is known what the call has cost.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import ExitStack
 
 from proxyapi.limits.budgets import Reservation
 from proxyapi.limits.limiter import Ticket
+from usage.call_record import CallRecord
 from usage.ledger import ledger
 
 
@@ -25,7 +25,7 @@ class Held(ExitStack[bool | None]):
         self.ticket: Ticket | None = None
         self.reservation: Reservation | None = None
 
-    def settle(self, row: Mapping[str, object], tokens: int) -> None:
+    def settle(self, row: CallRecord, tokens: int) -> None:
         """Replaces what the call has reserved by what it has cost: the cost of its row, and its tokens."""
         if self.reservation is not None:
             self.reservation.settle(row)

@@ -15,15 +15,13 @@ from usage.answers.errors import NO_ERROR
 from usage.answers.reader import AnswerReader
 from usage.answers.row_texts import answer_columns, column_text
 from usage.answers.tokens import estimate_counts
+from usage.call_record import CallRecord, Counts
 from usage.kept_bodies.excerpts import body_excerpt, form_excerpt, text_size, text_size_of_parts
 from usage.kept_bodies.redaction import redact
 from usage.models import Outcome, PendingResponse, Request, UsageSource
 
-Row = dict[str, object]
-Counts = dict[str, int | float]
 
-
-def begin_row(facts: CallFacts) -> Row:
+def begin_row(facts: CallFacts) -> CallRecord:
     """Returns what is known of a call before upstream hears of it."""
     request = facts.request
     return {
@@ -39,7 +37,7 @@ def begin_row(facts: CallFacts) -> Row:
     }
 
 
-def _late_facts(facts: CallFacts) -> Row:
+def _late_facts(facts: CallFacts) -> CallRecord:
     """Returns what may become known only while the call is under way: a form says it in its last field."""
     return {
         "request_model": column_text(facts.model, 200, facts.secrets),
@@ -51,11 +49,11 @@ def _late_facts(facts: CallFacts) -> Row:
 def end_row(
     facts: CallFacts,
     answer: AnswerReader,
-    begun: Row | None,
+    begun: CallRecord | None,
     outcome: Outcome,
     status: int | None,
     usage: tuple[Counts, UsageSource],
-) -> Row:
+) -> CallRecord:
     """Returns the row of a call that has ended, without its bodies.
 
     `begun` is its `begin_row`, None if upstream has not heard of the call; `status` is the one that the caller saw.
@@ -86,7 +84,7 @@ def look_row(
     started_at: datetime,
     seconds: float,
     size: int,
-) -> Row:
+) -> CallRecord:
     """Returns the row of a look at a background response that has ended.
 
     The look itself is no call of a key: the row is filed under the key, model and route of `maker`, the call that has
@@ -114,7 +112,7 @@ def look_row(
 
 def _answer_facts(
     answer: AnswerReader, upstream_request_id: str, secrets: tuple[str, ...], usage: tuple[Counts, UsageSource]
-) -> Row:
+) -> CallRecord:
     """Returns what upstream has said of its answer: ids, model, tier and usage."""
     counts, source = usage
     return {
@@ -144,10 +142,10 @@ def limited_tokens(facts: CallFacts, counts: Counts) -> int:
     """Returns how many of its key's tokens a call has used. A later look at a response repeats its usage: none."""
     if facts.request.method != "POST":
         return 0
-    return int(counts.get("input_tokens", 0) + counts.get("output_tokens", 0))
+    return (counts.get("input_tokens") or 0) + (counts.get("output_tokens") or 0)
 
 
-def body_columns(facts: CallFacts, answer: AnswerReader, limit: int) -> dict[str, str]:
+def body_columns(facts: CallFacts, answer: AnswerReader, limit: int) -> CallRecord:
     """Returns what the ledger keeps of both bodies: at most `limit` bytes of each, redacted."""
     if answer.text is not None:
         response = answer.text.text(limit)
@@ -175,10 +173,10 @@ def _request_type(facts: CallFacts) -> str:
     return str(facts.request.META.get("CONTENT_TYPE", ""))
 
 
-def _timings(facts: CallFacts) -> Row:
+def _timings(facts: CallFacts) -> CallRecord:
     """Returns the call's durations in milliseconds. `overhead_ms` is what the gateway has added to upstream's time."""
     request, now = facts.request, time.perf_counter()
-    timings: Row = {"duration_ms": _milliseconds(now - request.started)}
+    timings: CallRecord = {"duration_ms": _milliseconds(now - request.started)}
     if facts.first_chunk_at is not None:
         timings["time_to_first_chunk_ms"] = _milliseconds(facts.first_chunk_at - request.started)
     if facts.sent_upstream_at is not None:

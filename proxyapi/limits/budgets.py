@@ -8,7 +8,6 @@ database is away, each worker lets a key use a small part of its tightest budget
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_UP, Decimal
@@ -20,6 +19,7 @@ from proxyapi.keys.keyring import Budgets, Caller
 from proxyapi.limits.cost_ceiling import CostCeiling, Form, ceiling_of
 from proxyapi.routes import Route
 from usage.answers.reader import UNFINISHED_STATUSES
+from usage.call_record import CallRecord
 from usage.ledger import ledger
 from usage.money.prices import highest_cost, price_call
 from usage.money.reservations import Away, Standing, Wanted, reservations
@@ -36,7 +36,7 @@ class Reservation:
 
     request_id: str
 
-    def settle(self, row: Mapping[str, object]) -> None:
+    def settle(self, row: CallRecord) -> None:
         """Replaces the reserved amount by the cost of the call's row.
 
         A response that goes on in the background keeps its reservation.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 from proxyapi.object_owners import ownership
 from usage.answers.created_ids import MAX_RECORDED_IDS, CreatedIds
+from usage.call_record import CallRecord
 
 
 class NewObjects:
@@ -28,7 +28,7 @@ class NewObjects:
                 ownership.remember(object_id, key_name)
                 self._made.append(object_id)
 
-    def columns(self, objects: CreatedIds | None) -> dict[str, Any]:
+    def columns(self, objects: CreatedIds | None) -> CallRecord:
         """What the call's record says of them, for `usage.shipping.stored_objects`; nothing for most calls."""
         if not self._made or objects is None:
             return {}

@@ -25,6 +25,7 @@ from usage.answers.errors import (
 from usage.answers.json_outline import read_outline
 from usage.answers.streamed_text import READ_TYPES, TEXT_DELTAS, StreamedText, parse_event
 from usage.answers.tokens import read_counts
+from usage.call_record import Counts
 
 # Of a response that is still being made; the usage that it states meanwhile is not its final usage.
 UNFINISHED_STATUSES = {"queued", "in_progress"}
@@ -74,7 +75,7 @@ class AnswerReader:
         self.response_status = ""
         self.states_usage = True
         self.usage: dict[str, object] | None = None
-        self.counts: dict[str, int | float] = {}
+        self.counts: Counts = {}
         self.error: ErrorFacts | None = None
         self.has_ended = False
         self.has_done_marker = False  # `[DONE]` has been read

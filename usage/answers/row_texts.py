@@ -11,6 +11,7 @@ from functools import lru_cache
 import orjson
 
 from usage.answers.reader import AnswerReader
+from usage.call_record import CallRecord
 from usage.kept_bodies.excerpts import SLACK, margin_for
 from usage.kept_bodies.redaction import is_secret_name, redact, redact_each
 
@@ -44,7 +45,7 @@ def clip(value: str, length: int) -> str:
     return value.replace("\0", "").encode("utf-8", "replace").decode()[:length]
 
 
-def answer_columns(answer: AnswerReader, upstream_request_id: str, secrets: tuple[str, ...]) -> dict[str, object]:
+def answer_columns(answer: AnswerReader, upstream_request_id: str, secrets: tuple[str, ...]) -> CallRecord:
     """Returns the columns of a call's row that hold upstream's own words: ids, tier, the usage object."""
     ids = [upstream_request_id, answer.response_id]
     if sum(map(len, ids)) > MAX_CACHED_CHARACTERS:

@@ -11,17 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import TypeGuard
 
-COUNTS = (
-    "input_tokens",
-    "cached_tokens",
-    "cache_write_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "audio_input_tokens",
-    "audio_output_tokens",
-    "audio_seconds",
-    "web_searches",
-)
+from usage.call_record import Counts, TokenCount
 
 
 def is_count(value: object) -> TypeGuard[int | float]:
@@ -29,14 +19,15 @@ def is_count(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53
 
 
-def read_counts(usage: Mapping[str, object]) -> dict[str, int | float]:
+def read_counts(usage: Mapping[str, object]) -> Counts:
     """Returns the counts that a usage object states, by the ledger's column; a count that it does not state is absent.
 
     Tokens are whole numbers, rounded up where upstream states 5.0 or 5.5; `audio_seconds` is in seconds. A stated zero
     is kept.
     """
     into, out = input_details(usage), output_details(usage)
-    found = {
+    counts: Counts = {}
+    stated: dict[TokenCount, object] = {
         "input_tokens": _first(usage, "prompt_tokens", "input_tokens"),
         "output_tokens": _first(usage, "completion_tokens", "output_tokens"),
         "cached_tokens": into.get("cached_tokens"),
@@ -44,13 +35,14 @@ def read_counts(usage: Mapping[str, object]) -> dict[str, int | float]:
         "reasoning_tokens": out.get("reasoning_tokens"),
         "audio_input_tokens": into.get("audio_tokens"),
         "audio_output_tokens": out.get("audio_tokens"),
-        "audio_seconds": usage.get("seconds") if usage.get("type") == "duration" else None,
     }
-    return {
-        column: count if column == "audio_seconds" else math.ceil(count)
-        for column, count in found.items()
-        if is_count(count)
-    }
+    for column, count in stated.items():
+        if is_count(count):
+            counts[column] = math.ceil(count)
+    seconds = usage.get("seconds")
+    if usage.get("type") == "duration" and is_count(seconds):
+        counts["audio_seconds"] = seconds
+    return counts
 
 
 def whole_count(value: object) -> int:
@@ -68,7 +60,7 @@ def output_details(usage: Mapping[str, object]) -> Mapping[str, object]:
     return _first_object(usage, "completion_tokens_details", "output_tokens_details", "output_token_details")
 
 
-def estimate_counts(request_bytes: int, answer_bytes: int) -> dict[str, int | float]:
+def estimate_counts(request_bytes: int, answer_bytes: int) -> Counts:
     """Returns an estimate of the tokens of a call whose usage never came, from the sizes of its texts in bytes.
 
     Four bytes a token is OpenAI's rule of thumb for English (help centre, "What are tokens and how to count them?").

@@ -12,14 +12,18 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import orjson
+
+from usage.call_record import CallRecord
 
 DAMAGED = "damaged.log"
 PRUNED = "pruned.log"
 DEAD_LETTERS = "deadletter.log"
 RETRIED = "deadletter.retried"  # dead letters that a replay is trying again
+NEWER = "newer.log"  # records that a newer version of this code has written
+NEWER_RETRIED = "newer.retried"
 
 
 def append(path: Path, lines: Iterable[bytes]) -> None:
@@ -47,25 +51,27 @@ def append(path: Path, lines: Iterable[bytes]) -> None:
             os.fsync(directory)
 
 
-def begin_retry(directory: Path) -> Path:
-    """Takes the dead letters away for a replay, and returns their file, which may be missing.
+def begin_retry(directory: Path, name: str = DEAD_LETTERS, retried_name: str = RETRIED) -> Path:
+    """Renames a file of kept lines for a replay, and returns its new path; the file may be missing.
 
-    A file that is there already is of a replay that was killed; it comes first.
+    A file that has the new name already is of a replay that was killed; it comes first.
     """
-    letters, retried = directory / DEAD_LETTERS, directory / RETRIED
-    if letters.exists() and not retried.exists():
+    kept, retried = directory / name, directory / retried_name
+    if kept.exists() and not retried.exists():
         with _locked(directory):  # nobody is appending to it, or will
-            letters.rename(retried)
+            kept.rename(retried)
     return retried
 
 
-def read_letter(line: bytes) -> dict[str, Any] | None:
+def read_letter(line: bytes) -> CallRecord | None:
     """The row of a dead letter; None if the line is torn, or something else."""
     try:
         letter = orjson.loads(line)
     except orjson.JSONDecodeError:
         return None
-    return letter if isinstance(letter, dict) and isinstance(letter.get("request_id"), str) else None
+    if not isinstance(letter, dict) or not isinstance(letter.get("request_id"), str):
+        return None
+    return cast(CallRecord, letter)  # whoever delivers it expects any value in it: the database has refused it
 
 
 @contextmanager

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import orjson
+
+from usage.call_record import CallRecord, is_readable_version
 
 FRAME_START = re.compile(rb"[0-9a-f]{8} [0-9a-f]{8} \{")
 HEADER_BYTES = 18
@@ -20,32 +22,41 @@ REQUEST_ID = re.compile(rb'"request_id":"([0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[
 
 
 class Scan(NamedTuple):
-    """What a piece of a segment holds. `size` is the length of its whole lines; the rest is a torn tail."""
+    """What a piece of a segment holds. `size` is the length of its whole lines in bytes; the rest is a torn tail.
 
-    records: list[dict[str, Any]]
+    `damaged` are lines that cannot be read, `newer` those of records whose version this code does not know.
+    """
+
+    records: list[CallRecord]
     damaged: list[bytes]
     size: int
+    newer: Sequence[bytes] = ()
 
 
-def frame(record: Mapping[str, Any]) -> bytes:
-    """One line for `record`; dates and UUIDs become text."""
-    checked = b"%08x %b" % (zlib.crc32(record["request_id"].encode()), orjson.dumps(record))
+def frame(record: Mapping[str, object]) -> bytes:
+    """Returns the line of a record. Dates become text."""
+    checked = b"%08x %b" % (zlib.crc32(str(record["request_id"]).encode()), orjson.dumps(record))
     return b"%08x %b\n" % (zlib.crc32(checked), checked)
 
 
 def scan(data: bytes) -> Scan:
     """The records in `data`, which starts at the start of a line."""
     size = data.rfind(b"\n") + 1
-    records: list[dict[str, Any]] = []
+    records: list[CallRecord] = []
     damaged: list[bytes] = []
+    newer: list[bytes] = []
     for line in data[:size].split(b"\n")[:-1]:
         record = _read(line)
         if record is None:
             damaged.append(line)
             record = _read_last(line)
-        if record is not None:
+        if record is None:
+            continue
+        if is_readable_version(record.get("version")):
             records.append(record)
-    return Scan(records, damaged, size)
+        else:
+            newer.append(line)
+    return Scan(records, damaged, size, tuple(newer))
 
 
 def damaged_id(line: bytes) -> str | None:
@@ -54,14 +65,14 @@ def damaged_id(line: bytes) -> str | None:
     return found[1].decode() if found and line[9:17] == b"%08x" % zlib.crc32(found[1]) else None
 
 
-def _read(line: bytes) -> dict[str, Any] | None:
+def _read(line: bytes) -> CallRecord | None:
     if not FRAME_START.match(line) or int(line[:8], 16) != zlib.crc32(line[9:]):
         return None
-    record: dict[str, Any] = orjson.loads(line[HEADER_BYTES:])
+    record: CallRecord = orjson.loads(line[HEADER_BYTES:])
     return record
 
 
-def _read_last(line: bytes) -> dict[str, Any] | None:
+def _read_last(line: bytes) -> CallRecord | None:
     """The record at the end of a line whose first part is damaged: a lost newline joins two records."""
     starts = (match.start() for match in FRAME_START.finditer(line, 1))
     return next((record for start in starts if (record := _read(line[start:])) is not None), None)

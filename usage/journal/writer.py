@@ -15,13 +15,13 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from uuid_utils import uuid7
 
+from usage.call_record import RECORD_VERSION, CallRecord
 from usage.journal.records import frame
 
 logger = logging.getLogger(__name__)
@@ -89,13 +89,13 @@ class Journal:
             self._check_room()
         self._thread.start()
 
-    def begin(self, request_id: str, record: Mapping[str, Any]) -> None:
+    def begin(self, request_id: str, record: CallRecord) -> None:
         """Promises that the call will be in the ledger.
 
         Raises:
             StorageFull: the promise cannot be made.
         """
-        line = frame({"kind": "begin", "request_id": request_id, **record})
+        line = frame({"version": RECORD_VERSION, "kind": "begin", "request_id": request_id, **record})
         with self._lock:
             if self.full or not self._write(line):
                 self.full = True
@@ -103,9 +103,9 @@ class Journal:
             self._open_begins[request_id] = line
             self._rotate_if_large()
 
-    def end(self, request_id: str, record: Mapping[str, Any]) -> None:
+    def end(self, request_id: str, record: CallRecord) -> None:
         """Keeps the promise: the columns of the row. A call that never began is written if there is room."""
-        line = frame({"kind": "end", "request_id": request_id, **record})
+        line = frame({"version": RECORD_VERSION, "kind": "end", "request_id": request_id, **record})
         with self._lock:
             if request_id not in self._open_begins and self.full:
                 return

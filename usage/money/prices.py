@@ -32,13 +32,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Literal, TypeAlias
 
 import genai_prices
 from genai_prices.data import providers
 from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
 
 from usage.answers.tokens import input_details, output_details, whole_count
+from usage.call_record import CallRecord, Price, PricedItem, called_model
 from usage.own_prices import OwnPrice
 
 SOURCE = f"genai-prices {genai_prices.__version__}"
@@ -77,10 +78,11 @@ OUTPUT_KINDS = frozenset({"audio_output", "image_output"})
 SMALLEST = Decimal("0.00000001")
 TOO_MUCH = Decimal(10**8)  # what the ledger's column cannot hold is no real count
 
+Fee = Literal["per_minute", "per_web_search"]
 # What `per_million` does not hold: the name of the price, and how many of the unit it is for.
-FEES = {"audio_seconds": ("per_minute", 60), "web_search": ("per_web_search", 1)}
+FEES: dict[str, tuple[Fee, int]] = {"audio_seconds": ("per_minute", 60), "web_search": ("per_web_search", 1)}
 
-Priced: TypeAlias = tuple[Decimal | None, dict[str, Any] | None]
+Priced: TypeAlias = tuple[Decimal | None, Price | None]
 NO_PRICE: Priced = (None, None)
 
 
@@ -154,21 +156,22 @@ def _highest(price: _Price, most: MaxUsage) -> Decimal | None:
     return min(exact, TOO_MUCH).quantize(SMALLEST, ROUND_CEILING)
 
 
-def price_call(row: Mapping[str, Any], own_prices: Sequence[OwnPrice]) -> Priced:
-    """The dollars of the call in `row` (columns of `Request`, `started_at` aware) and their price, as JSON.
+def price_call(row: CallRecord, own_prices: Sequence[OwnPrice]) -> Priced:
+    """Returns the dollars that a call has cost, and the price that they were computed from, as JSON.
 
-    Dollars have 8 decimals, half up. Items add up to them exactly, so an item may be off by the last
-    digit. `per_million` is in dollars, at the length of this prompt; `per_minute` and
-    `per_web_search` are there when they were used. Both are None when no price is honest.
+    Dollars have 8 decimals, half up. Items add up to them exactly, so an item may be off by the last digit.
+    `per_million` is in dollars, at the length of this prompt; `per_minute` and `per_web_search` are there when they
+    were used. Both are None when no price is honest.
 
-    What is priced is what the row counts: of a stored response that is retrieved, the counts are its
-    creation's, and the caller must know that it has billed them before.
+    The counts of the row are priced. A call that retrieves a stored response has the counts of the call that created
+    it, so whoever asks must know that these have been billed before.
     """
     tier = _tier(row.get("service_tier"))
     if _is_free(row):
         return _bill(_Price("free", "", tier, {}, is_free=True), 0, [])
-    model = (row.get("response_model") or row.get("request_model") or "").lower()
-    price = _price(model, tier, row["started_at"], own_prices)
+    started_at = row["started_at"]
+    moment = started_at if isinstance(started_at, datetime) else datetime.fromisoformat(started_at)
+    price = _price(called_model(row).lower(), tier, moment, own_prices)
     if price is None:
         return NO_PRICE
     if price.is_free:
@@ -177,7 +180,7 @@ def price_call(row: Mapping[str, Any], own_prices: Sequence[OwnPrice]) -> Priced
     return NO_PRICE if counts is None else _bill(price, row.get("input_tokens") or 0, counts)
 
 
-def _is_free(row: Mapping[str, Any]) -> bool:
+def _is_free(row: CallRecord) -> bool:
     """Whether no model worked, whatever its price: looking at what there is, deleting it, counting tokens."""
     route = row.get("route") or ""
     looks = row.get("method") in {"GET", "DELETE"} and row.get("usage") is None and not route.startswith("/health")
@@ -268,7 +271,7 @@ def _prices_in_tier(info: ModelInfo, tier: str, at: datetime) -> ModelPrice | No
     return info.get_prices(at, context) if known or tier == "default" else None
 
 
-def _counts(row: Mapping[str, Any], price: _Price) -> list[tuple[str, int | float]] | None:
+def _counts(row: CallRecord, price: _Price) -> list[tuple[str, int | float]] | None:
     """How much of each unit, without overlap; None if that is unknown or contradicts itself."""
     stated_input, seconds = row.get("input_tokens"), row.get("audio_seconds")
     if stated_input is None and seconds is None:
@@ -288,7 +291,7 @@ def _counts(row: Mapping[str, Any], price: _Price) -> list[tuple[str, int | floa
     return [(unit, count) for unit, count in counts if count]
 
 
-def _input_counts(row: Mapping[str, Any], price: _Price, total: int) -> list[tuple[str, int]] | None:
+def _input_counts(row: CallRecord, price: _Price, total: int) -> list[tuple[str, int]] | None:
     """Cached tokens whose kind is not stated are text first, the kind that a cache makes least cheaper."""
     details = input_details(row.get("usage") or {})
     split = _audio_and_image(row, price, "input", details, total)
@@ -320,7 +323,7 @@ def _input_counts(row: Mapping[str, Any], price: _Price, total: int) -> list[tup
     ]
 
 
-def _output_counts(row: Mapping[str, Any], price: _Price, total: int) -> list[tuple[str, int]] | None:
+def _output_counts(row: CallRecord, price: _Price, total: int) -> list[tuple[str, int]] | None:
     """Reasoning is output and costs the same."""
     details = output_details(row.get("usage") or {})
     split = _audio_and_image(row, price, "output", details, total)
@@ -331,10 +334,10 @@ def _output_counts(row: Mapping[str, Any], price: _Price, total: int) -> list[tu
 
 
 def _audio_and_image(
-    row: Mapping[str, Any], price: _Price, direction: str, details: Mapping[str, object], total: int
+    row: CallRecord, price: _Price, direction: Literal["input", "output"], details: Mapping[str, object], total: int
 ) -> tuple[int, int] | None:
     """The tokens of `total` that are not text to `price`. An image is text to most: its tokens cost the same."""
-    audio = row.get(f"audio_{direction}_tokens")
+    audio = row.get("audio_input_tokens") if direction == "input" else row.get("audio_output_tokens")
     text_rate = price.rates.get(direction)
     audio_apart = price.rates.get(f"audio_{direction}", text_rate) != text_rate
     image_apart = f"image_{direction}" in price.rates
@@ -349,11 +352,11 @@ def _audio_and_image(
 def _bill(price: _Price, input_tokens: int, counts: Sequence[tuple[str, int | float]]) -> Priced:
     """Rounds the running total, not each item, so that neither the items nor their sum drift."""
     per_million = {unit: price.rate(unit, input_tokens) for unit in price.rates}
-    fees: dict[str, Decimal | None] = {}
-    items = []
+    fees: dict[Fee, Decimal] = {}
+    items: list[PricedItem] = []
     exact, cost = Decimal(0), Decimal(0).quantize(SMALLEST)
     for unit, count in counts:
-        name, per = FEES.get(unit, ("", 1_000_000))
+        name, per = FEES.get(unit, (None, 1_000_000))
         rate: Decimal | None = getattr(price, name) if name else price.rate(unit, input_tokens)
         if rate is None:
             return NO_PRICE
@@ -367,15 +370,14 @@ def _bill(price: _Price, input_tokens: int, counts: Sequence[tuple[str, int | fl
             fees[name] = rate
         else:
             per_million[unit] = rate
-    return cost, {
-        "source": price.source,
-        "model": price.model,
-        "tier": price.tier,
-        "per_million": _texts(per_million),
-        **_texts(fees),
-        "items": items,
-    }
+    stated = {unit: _text(rate) for unit, rate in per_million.items() if rate is not None}
+    bill: Price = {"source": price.source, "model": price.model, "tier": price.tier, "per_million": stated}
+    for fee, rate in fees.items():
+        bill[fee] = _text(rate)
+    bill["items"] = items
+    return cost, bill
 
 
-def _texts(prices: Mapping[str, Decimal | None]) -> dict[str, str]:
-    return {unit: f"{rate.normalize():f}" for unit, rate in prices.items() if rate is not None}
+def _text(rate: Decimal) -> str:
+    """Returns a price as decimal text, without an exponent and without zeros at its end."""
+    return f"{rate.normalize():f}"

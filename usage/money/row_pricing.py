@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Iterable, Sequence
 
+from usage.call_record import CallRecord
 from usage.models import ModelPrice
 from usage.money.prices import price_call
 from usage.own_prices import OwnPrice
@@ -30,7 +29,7 @@ class Pricer:
             self.own = [price.as_own_price() for price in ModelPrice.objects.all()]
             self._read_at = time.monotonic()
 
-    def priced(self, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def priced(self, rows: Iterable[CallRecord]) -> list[CallRecord]:
         """The rows, each with its `cost` in dollars and the `price` it was computed from.
 
         Raises:
@@ -39,8 +38,6 @@ class Pricer:
         self.refresh()
         return [self._priced(row) for row in rows]
 
-    def _priced(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        started_at = row["started_at"]
-        moment = started_at if isinstance(started_at, datetime) else datetime.fromisoformat(started_at)
-        cost, price = price_call({**row, "started_at": moment}, self.own or ())
+    def _priced(self, row: CallRecord) -> CallRecord:
+        cost, price = price_call(row, self.own or ())
         return {**row, "cost": None if cost is None else str(cost), "price": price}

@@ -9,9 +9,10 @@ from decimal import Decimal, InvalidOperation
 from uuid import UUID
 
 from usage.addresses import mapped_address, plain_address
+from usage.call_record import CALLED_MODEL_SQL
 from usage.models import Dimension, Outcome, Span, UsageTotal
 from usage.sums.ranges import read_moment, read_range
-from usage.sums.summed_names import NAMED_MODEL_SQL, OTHER_CODE, UNKNOWN_MODEL
+from usage.sums.summed_names import OTHER_CODE, UNKNOWN_MODEL
 
 MAX_TEXT = 200  # characters of a filter
 MAX_CHOICES = 300  # names of a dimension, offered to choose from
@@ -226,7 +227,7 @@ def _name_conditions(filters: Filters) -> list[Condition]:
     """Returns the conditions on the model, the key and the route."""
     model = None if filters.model == UNKNOWN_MODEL else filters.model
     columns = (
-        (model, NAMED_MODEL_SQL, "model"),
+        (model, CALLED_MODEL_SQL, "model"),
         (filters.key, "key_name", "key_name"),
         (filters.route, "route", "route"),
     )

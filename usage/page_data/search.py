@@ -11,16 +11,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 from django.db import connection
 
+from usage.call_record import CALLED_MODEL_SQL
 from usage.database.query_deadline import limit_query_time
-from usage.ids import first_id
+from usage.ids import first_id, time_of
 from usage.models import Dimension, Request, Span, UsageTotal
 from usage.page_data.filters import FAILED, UNKNOWN, Condition, Filters, SQLValue, conditions_of
-from usage.sums.summed_names import NAMED_MODEL_SQL, UNKNOWN_MODEL
+from usage.sums.summed_names import UNKNOWN_MODEL
 
 PAGE_SIZE = 50
 PAGE_SECONDS = 0.08  # then no slice more begins
@@ -31,7 +32,7 @@ MAX_RARE_CALLS = 10_000  # beyond a threshold: so few are sorted anew for each s
 MAX_NAMES = 8  # keys, and models, whose names contain the text that is looked for
 ID_COLUMNS = ("incoming_request_id", "upstream_request_id", "response_id")
 # The columns of a slice: all that conditions are about.
-SLICE_COLUMNS = f"""request_id, key_name, {NAMED_MODEL_SQL} AS model, unknown_model, route, outcome, status, stream,
+SLICE_COLUMNS = f"""request_id, key_name, {CALLED_MODEL_SQL} AS model, unknown_model, route, outcome, status, stream,
     cost, duration_ms, error_code, other_code, error_message, client_address"""
 
 
@@ -180,7 +181,7 @@ def _plan(filters: Filters, before: UUID | None) -> list[Scan]:
         return [Scan(along, [condition for condition in conditions if condition is not along], at, floor, rare)]
     names = [
         UNKNOWN if name == UNKNOWN_MODEL else Condition(f"{column} = %s", (name,))
-        for dimension, column in ((Dimension.KEY, "key_name"), (Dimension.MODEL, NAMED_MODEL_SQL))
+        for dimension, column in ((Dimension.KEY, "key_name"), (Dimension.MODEL, CALLED_MODEL_SQL))
         for name in _names_like(dimension, filters.q)
     ]
     return [
@@ -241,7 +242,7 @@ def _merge(scans: Sequence[Scan], wanted: int) -> Page:
     border = _border(scans)
     if border is None:
         return Page(calls)
-    return Page(calls, before=border, searched_to=datetime.fromtimestamp((border.int >> 80) / 1000, UTC))
+    return Page(calls, before=border, searched_to=time_of(border))
 
 
 def _joined(conditions: Sequence[Condition]) -> str:

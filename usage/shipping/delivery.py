@@ -14,17 +14,18 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import orjson
 from django.db import DataError, Error, IntegrityError, connections
 
+from usage.call_record import CallRecord
 from usage.counters import counters
+from usage.ids import started_at
 from usage.journal import kept_lines
-from usage.journal.kept_lines import DAMAGED, DEAD_LETTERS, PRUNED
+from usage.journal.kept_lines import DAMAGED, DEAD_LETTERS, NEWER, PRUNED
 from usage.journal.records import damaged_id
 from usage.money.row_pricing import Pricer
-from usage.shipping.rows import bare_stub, interrupted, is_stub, least_stub, started_at, stub, write_rows
+from usage.shipping.rows import bare_stub, interrupted, is_stub, least_stub, stub, write_rows
 from usage.sums.pruned import hours_with_pruned_calls, pruned_ids_end
 
 logger = logging.getLogger(__name__)
@@ -34,8 +35,6 @@ FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 5.0
 SILENCE_SECONDS = 5.0  # a database that takes longer for a batch counts as away
 # What a row itself can be blamed for; every other database error is the database's and is waited out.
 POISON = (DataError, IntegrityError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
-
-Row = dict[str, Any]
 
 
 class GaveUp(Exception):
@@ -51,6 +50,7 @@ class Delivery:
         self.delivered = 0
         self.dead_letters = 0
         self.damaged = 0
+        self.newer = 0
         self.hurry = threading.Event()
         self._directory = directory
         self._pruned_end = ""  # below it, ids are of rows that have been pruned; a UUID's text sorts as its number
@@ -58,7 +58,7 @@ class Delivery:
         self._asked_at: float | None = None
         self.pricer = Pricer()
 
-    def deliver(self, rows: Sequence[Row]) -> None:
+    def deliver(self, rows: Sequence[CallRecord]) -> None:
         """Returns when every row is in the tables or in the dead-letter file.
 
         Raises:
@@ -84,7 +84,7 @@ class Delivery:
         silent = asked_at is not None and time.monotonic() - asked_at > SILENCE_SECONDS
         return self.database_error or ("NoAnswer" if silent else "")
 
-    def set_aside(self, damaged: Sequence[bytes]) -> list[Row]:
+    def set_aside(self, damaged: Sequence[bytes]) -> list[CallRecord]:
         """Keeps damaged lines; returns a row `interrupted` for each call that they name."""
         if not damaged:
             return []
@@ -93,6 +93,24 @@ class Delivery:
         logger.error("%d damaged journal records set aside in %s", len(damaged), DAMAGED)
         kept_lines.append(self._directory / DAMAGED, damaged)
         ids = {request_id for line in damaged if (request_id := damaged_id(line)) is not None}
+        return [interrupted({"request_id": request_id}) for request_id in sorted(ids)]
+
+    def set_aside_newer(self, lines: Sequence[bytes]) -> list[CallRecord]:
+        """Keeps records that newer code has written, for a replay by that code.
+
+        Returns a row `interrupted` for each of their calls, which its real row replaces then.
+        """
+        if not lines:
+            return []
+        self.newer += len(lines)
+        logger.error(
+            "%d journal records were written by a newer version of chatproxy; they are kept in %s, from which `ledger "
+            "replay` of that version ships them",
+            len(lines),
+            NEWER,
+        )
+        kept_lines.append(self._directory / NEWER, lines)
+        ids = {request_id for line in lines if (request_id := damaged_id(line)) is not None}
         return [interrupted({"request_id": request_id}) for request_id in sorted(ids)]
 
     def set_aside_letters(self, torn: Sequence[bytes]) -> None:
@@ -112,7 +130,7 @@ class Delivery:
         """
         self._when_database_is_there(self._ask_for_pruned)
 
-    def without_pruned(self, rows: Sequence[Row]) -> list[Row]:
+    def without_pruned(self, rows: Sequence[CallRecord]) -> list[CallRecord]:
         """The rows without those that have been counted and pruned, and would be counted again; these are kept.
 
         A call that is as old as these by its id, but of an hour that has counted no other calls than those in the
@@ -145,7 +163,7 @@ class Delivery:
     def _ask_for_hours(self, hours: set[datetime]) -> None:
         self._pruned_hours = hours_with_pruned_calls(hours)
 
-    def _deliver(self, rows: Sequence[Row]) -> None:
+    def _deliver(self, rows: Sequence[CallRecord]) -> None:
         try:
             self._when_database_is_there(lambda: write_rows(self.pricer.priced(rows)))
         except POISON as error:
@@ -153,7 +171,7 @@ class Delivery:
         else:
             self.delivered += len(rows)
 
-    def _bisect(self, rows: Sequence[Row], error: Exception) -> None:
+    def _bisect(self, rows: Sequence[CallRecord], error: Exception) -> None:
         if len(rows) > 1:
             middle = len(rows) // 2
             self._deliver(rows[:middle])
@@ -201,6 +219,6 @@ class Delivery:
             backoff = min(backoff * 2, LONGEST_BACKOFF)
 
 
-def _hour(row: Row) -> datetime:
+def _hour(row: CallRecord) -> datetime:
     """The hour in which the call began, by its id."""
-    return datetime.fromisoformat(started_at(str(row["request_id"]))).replace(minute=0, second=0, microsecond=0)
+    return started_at(str(row["request_id"])).replace(minute=0, second=0, microsecond=0)

@@ -16,23 +16,28 @@ transaction that writes the rows.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from usage.answers.reader import UNFINISHED_STATUSES
-from usage.answers.tokens import COUNTS
+from usage.call_record import COUNTS, CallRecord, Counts, Price
 from usage.database.clock import database_now
 from usage.models import CountedResponse, Hold, PendingResponse, UsageSource
 
 ROUTES = ("/openai2", "/v1/responses")
 STORED_COMPLETION = "/v1/chat/completions/"  # and its id: its usage was counted when it was made
 RETRIEVABLE = (*ROUTES, STORED_COMPLETION)
-COUNTED_BEFORE = {"source": "counted before"}  # the price of a look at a response whose usage another row owns
-COUNTED_LATER = {"source": "counted later"}  # the price of a call whose response's usage became known after its end
+# The price of a look at a response whose usage another row owns.
+COUNTED_BEFORE: Price = {"source": "counted before"}
+# The price of a call whose response's usage became known after its end.
+COUNTED_LATER: Price = {"source": "counted later"}
+NO_COUNTS: Counts = {}
+for _name in COUNTS:
+    NO_COUNTS[_name] = None
 LEASE = timedelta(seconds=60)  # one process asks; another may when this has passed
 GIVE_UP_AFTER = timedelta(days=30)  # upstream keeps a response no longer
 
@@ -50,8 +55,6 @@ TAKE_OVER = """
     WHERE usage_countedresponse.request_id = ANY(%s::uuid[])
 """
 
-Row = Mapping[str, Any]
-
 
 class Settled(NamedTuple):
     """The rows as they are to be written, and the rows in the table whose estimates they replace.
@@ -59,11 +62,11 @@ class Settled(NamedTuple):
     `replaced` maps the id of each of the latter to the id of the row that states the same usage exactly.
     """
 
-    rows: list[Row]
+    rows: list[CallRecord]
     replaced: dict[str, str]
 
 
-def settle_responses(rows: Iterable[Row]) -> Settled:
+def settle_responses(rows: Iterable[CallRecord]) -> Settled:
     """Decides which of the rows own the usage of their responses. Call it in a transaction."""
     every = list(rows)
     own = [row for row in every if not _has_all_usage(row)]
@@ -86,7 +89,7 @@ def forget_pending(response: PendingResponse) -> None:
         _settle_pending(PendingResponse.objects.filter(pk=response.pk))
 
 
-def _ids_by_response(rows: Iterable[Row]) -> dict[str, str]:
+def _ids_by_response(rows: Iterable[CallRecord]) -> dict[str, str]:
     """The id of the oldest row of each response."""
     found: dict[str, str] = {}
     for row in rows:
@@ -112,7 +115,7 @@ def _owners(response_ids: Iterable[str]) -> dict[str, str]:
     return {response_id: str(request_id) for response_id, request_id in owners}
 
 
-def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequence[Row]) -> dict[str, str]:
+def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequence[CallRecord]) -> dict[str, str]:
     """Makes the rows in `exact` the owners in the place of rows in the table, which are returned. Updates `owners`.
 
     A call that has made a response and owns its usage from the start has nothing to replace, and costs no query.
@@ -141,7 +144,7 @@ def _settle_pending(pending: QuerySet[PendingResponse]) -> None:
     pending.delete()
 
 
-def _remember_pending(rows: Sequence[Row]) -> None:
+def _remember_pending(rows: Sequence[CallRecord]) -> None:
     # In one order: two hosts that insert the same responses in different ones would wait for each other.
     pending = [
         PendingResponse(response_id=row["response_id"], key_name=row["key_name"], request_id=row["request_id"])
@@ -150,57 +153,57 @@ def _remember_pending(rows: Sequence[Row]) -> None:
     PendingResponse.objects.bulk_create(pending, ignore_conflicts=True)
 
 
-def _id(row: Row) -> str:
+def _id(row: CallRecord) -> str:
     return str(row["request_id"])
 
 
-def _is_creation(row: Row) -> bool:
+def _is_creation(row: CallRecord) -> bool:
     """Whether the call has made its response, and is no look at one that another call has made: these name it."""
     return "{id}" not in str(row.get("route")) and not row.get("by_gateway")
 
 
-def _has_all_usage(row: Row) -> bool:
+def _has_all_usage(row: CallRecord) -> bool:
     """Whether no other row can speak of the usage in this one: of most chats. They cost no more than this question."""
     if str(row.get("route")).startswith(RETRIEVABLE):
         return False
     return not row.get("response_id") or row.get("usage_source") == UsageSource.EXACT
 
 
-def _is_of_response(row: Row) -> bool:
+def _is_of_response(row: CallRecord) -> bool:
     return bool(row.get("response_id")) and str(row.get("route", "")).startswith(ROUTES)
 
 
-def _is_final(row: Row) -> bool:
+def _is_final(row: CallRecord) -> bool:
     return row.get("usage_source") != UsageSource.ESTIMATED
 
 
-def _states_usage(row: Row) -> bool:
+def _states_usage(row: CallRecord) -> bool:
     return _has_exact_usage(row) and _is_of_response(row)
 
 
-def _has_exact_usage(row: Row) -> bool:
+def _has_exact_usage(row: CallRecord) -> bool:
     """Whether upstream has stated the usage; too long or unreadable to be kept as it came, its counts are kept."""
     is_counted = row.get("usage_source") == UsageSource.EXACT and row.get("response_status") not in UNFINISHED_STATUSES
     return _is_final(row) and (row.get("usage") is not None or is_counted)
 
 
-def _is_estimate(row: Row) -> bool:
+def _is_estimate(row: CallRecord) -> bool:
     return _is_of_response(row) and not _is_final(row)
 
 
-def _is_provisional(row: Row) -> bool:
+def _is_provisional(row: CallRecord) -> bool:
     """As `FIND_PROVISIONAL` has it in SQL."""
     if not row.get("response_id") or row.get("usage_source") == UsageSource.EXACT:
         return False
     return not _is_final(row) or row.get("cost") is None
 
 
-def _is_pending(row: Row) -> bool:
+def _is_pending(row: CallRecord) -> bool:
     is_unfinished = row.get("response_id") and row.get("response_status") in UNFINISHED_STATUSES
     return bool(is_unfinished and row.get("pollable") and not _states_usage(row))
 
 
-def _is_stored_completion(row: Row) -> bool:
+def _is_stored_completion(row: CallRecord) -> bool:
     """Whether the row is a look at a stored completion. Without an estimate to replace, it owns nothing."""
     return (
         _has_exact_usage(row)
@@ -209,20 +212,16 @@ def _is_stored_completion(row: Row) -> bool:
     )
 
 
-def _with_its_share(row: Row, owners: dict[str, str]) -> Row:
+def _with_its_share(row: CallRecord, owners: dict[str, str]) -> CallRecord:
     """The row, without usage that another row owns. What upstream said stays in `usage`."""
     owner = owners.get(row.get("response_id") or "")
     if owner == _id(row) or (owner is not None and _is_creation(row) and owner < _id(row)):
         return row
     if _states_usage(row) or (_has_exact_usage(row) and str(row.get("route")).startswith(STORED_COMPLETION)):
-        return {**row, **dict.fromkeys(COUNTS), "cost": "0", "price": COUNTED_BEFORE}
+        return {**row, **NO_COUNTS, "cost": "0", "price": COUNTED_BEFORE}
     if owner is not None and _is_provisional(row):
-        return {**row, **NOTHING_COUNTED}
+        return {**row, **NO_COUNTS, "usage_source": UsageSource.UNKNOWN, "cost": "0", "price": COUNTED_LATER}
     return row
-
-
-# What is left of a row whose response's usage another row owns since it is known exactly.
-NOTHING_COUNTED = {**dict.fromkeys(COUNTS), "usage_source": UsageSource.UNKNOWN, "cost": "0", "price": COUNTED_LATER}
 
 
 def lease_pending(limit: int) -> list[PendingResponse]:

@@ -9,19 +9,19 @@ here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any
-from uuid import UUID
+from typing import cast
 
 import orjson
 from django.core.exceptions import ValidationError
 from django.db import connection, models, transaction
 from django.db.backends.utils import CursorWrapper
 
-from usage.answers.tokens import COUNTS
+from usage.call_record import COUNTS, CallRecord, SummedRow
 from usage.counters import counters
+from usage.ids import started_at
 from usage.models import Outcome, Request, UsageSource
 from usage.money.holds import settle_holds
+from usage.shipping.digests import DIGEST
 from usage.shipping.response_usage import COUNTED_LATER, settle_responses
 from usage.shipping.stored_objects import object_ids, write_objects
 from usage.sums.rollups import ROW_COLUMNS, SUMS, Rollup
@@ -32,13 +32,6 @@ COLUMNS = list(FIELDS)
 COLUMN_SET = frozenset(COLUMNS)
 NAMES = ", ".join(COLUMNS)
 SUMMED = ", ".join(ROW_COLUMNS)
-# Columns that were added later, and are false in all rows of before.
-MARKS = ("by_gateway", "unknown_model", "other_code")
-# PostgreSQL computes it when a row is written and when it is verified, from the same stored values. A mark changes it
-# only where it is set, so that the digests of older rows stay right; any other column that is added later changes all
-# of them, and its migration must compute them anew.
-_MARKED = "".join(f" || CASE WHEN {name} THEN ' {name}' ELSE '' END" for name in MARKS)
-DIGEST = f"md5(ROW({', '.join(name for name in COLUMNS if name not in MARKS)})::text{_MARKED})"
 # What a record may leave out of a row and the table does not.
 DEFAULTS = {name: field.get_default() for name, field in FIELDS.items() if not field.null}
 STUB = "dead_letter"
@@ -73,7 +66,8 @@ UPDATE_PRICES = (
     f" RETURNING {', '.join(f'usage_request.{name}' for name in ROW_COLUMNS)}"
 )
 READ_ROWS = f"SELECT {SUMMED} FROM usage_request WHERE request_id = ANY(%s::uuid[])"
-# Of a row whose response's usage another row owns; in Python it is `usage.shipping.response_usage.NOTHING_COUNTED`.
+# Takes the usage out of a row whose response's usage another row owns. `usage.shipping.response_usage` does the same in
+# rows that are not written yet.
 COUNT_NOTHING = (
     f"UPDATE usage_request SET {', '.join(f'{name} = NULL' for name in COUNTS)}, cost = 0,"
     f" usage_source = '{UsageSource.UNKNOWN}', price = '{orjson.dumps(COUNTED_LATER).decode()}'"
@@ -84,7 +78,7 @@ DELETE_BODIES = "DELETE FROM usage_requestbody WHERE request_id = ANY(%s::uuid[]
 UPDATE_DIGESTS = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id = ANY(%s::uuid[])"
 
 
-def write_rows(rows: Sequence[Mapping[str, Any]]) -> int:
+def write_rows(rows: Sequence[CallRecord]) -> int:
     """Writes what is not there yet, and returns how many rows that was.
 
     Each row has columns of `Request`, and may have `request_body`, `response_body`, and in `objects` the ids of what
@@ -97,13 +91,13 @@ def write_rows(rows: Sequence[Mapping[str, Any]]) -> int:
     rollup = Rollup()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(DELETE_LESSER, [list(by_id), [_rank(row) for row in by_id.values()]])
-        if lesser := _dictionaries(cursor):
+        if lesser := _summed_rows(cursor):
             rollup.add(lesser, sign=-1)
             cursor.execute(DELETE_BODIES, [[row["request_id"] for row in lesser]])
         settled = settle_responses(mark_unknown(cursor, list(by_id.values())))
         replaced = _take_estimates_back(cursor, settled.replaced, rollup)
         cursor.execute(INSERT_ROWS, [orjson.dumps([_columns(row) for row in settled.rows]).decode()])
-        inserted = _dictionaries(cursor)
+        inserted = _summed_rows(cursor)
         rollup.add(inserted)
         _insert_bodies(cursor, (by_id[str(row["request_id"])] for row in inserted))
         rollup.write(cursor)
@@ -113,9 +107,7 @@ def write_rows(rows: Sequence[Mapping[str, Any]]) -> int:
     return len(inserted)
 
 
-def _take_estimates_back(
-    cursor: CursorWrapper, replaced: Mapping[str, str], rollup: Rollup
-) -> dict[str, dict[str, Any]]:
+def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rollup: Rollup) -> dict[str, SummedRow]:
     """Takes the usage of the rows whose ids are the keys of `replaced` out of them and of the sums.
 
     Returns the rows as they were, by the ids in the values: those of the rows that are counted in their place.
@@ -123,42 +115,44 @@ def _take_estimates_back(
     if not replaced:
         return {}
     cursor.execute(READ_ROWS, [list(replaced)])
-    before = _dictionaries(cursor)
+    before = _summed_rows(cursor)
     rollup.add(before, sign=-1)
     cursor.execute(COUNT_NOTHING, [list(replaced)])
-    rollup.add(_dictionaries(cursor))
+    rollup.add(_summed_rows(cursor))
     cursor.execute(UPDATE_DIGESTS, [list(replaced)])
     return {replaced[str(row["request_id"])]: row for row in before}
 
 
-def _estimated(rows: Iterable[Mapping[str, Any]], inserted: Iterable[Mapping[str, Any]]) -> list[str]:
+def _estimated(rows: Iterable[CallRecord], inserted: Iterable[SummedRow]) -> list[str]:
     """The ids of inserted rows whose usage is an estimate."""
     found = {str(row["request_id"]) for row in rows if row.get("usage_source") == UsageSource.ESTIMATED}
     return [str(row["request_id"]) for row in inserted if str(row["request_id"]) in found] if found else []
 
 
-def is_stub(row: Mapping[str, Any]) -> bool:
+def is_stub(row: CallRecord) -> bool:
     """Whether the row stands for one that the database refused."""
     return row.get("error_code") == STUB
 
 
-def update_prices(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Sets `cost` and `price`, and returns the rows as they are now. Call it in a transaction."""
+def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[SummedRow]]:
+    """Sets `cost` and `price`; returns the rows as they were, and as they are now. Call it in a transaction."""
     with connection.cursor() as cursor:
+        cursor.execute(READ_ROWS, [[row["request_id"] for row in rows]])
+        before = _summed_rows(cursor)
         cursor.execute(UPDATE_PRICES, [orjson.dumps([_priced_columns(row) for row in rows]).decode()])
-        updated = _dictionaries(cursor)
+        updated = _summed_rows(cursor)
         cursor.execute(UPDATE_DIGESTS, [[row["request_id"] for row in rows]])
-    return updated
+    return before, updated
 
 
-def _rank(row: Mapping[str, Any]) -> int:
+def _rank(row: CallRecord) -> int:
     """How much is known of the call; in SQL it is `RANK`."""
     if is_stub(row):
         return 2 * int(row["outcome"] != Outcome.INTERRUPTED)
     return 1 if row.get("error_code") == GUESS else 3
 
 
-def _insert_bodies(cursor: CursorWrapper, rows: Iterable[Mapping[str, Any]]) -> None:
+def _insert_bodies(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
     # COPY: the bodies are most of the bytes, and quoting them costs more than all else.
     with connection.wrap_database_errors, cursor.copy(COPY_BODIES) as copy:
         for row in rows:
@@ -166,22 +160,23 @@ def _insert_bodies(cursor: CursorWrapper, rows: Iterable[Mapping[str, Any]]) -> 
                 copy.write_row([row["request_id"], *(row.get(name, "") for name in BODY_NAMES)])
 
 
-def _columns(row: Mapping[str, Any]) -> dict[str, Any]:
+def _columns(row: CallRecord) -> dict[str, object]:
     return {**DEFAULTS, **{name: value for name, value in row.items() if name in COLUMN_SET}}
 
 
-def _priced_columns(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in ("request_id", "cost", "price")}
+def _priced_columns(row: CallRecord) -> dict[str, object]:
+    return {"request_id": row["request_id"], "cost": row["cost"], "price": row["price"]}
 
 
-def _dictionaries(cursor: CursorWrapper) -> list[dict[str, Any]]:
-    return [dict(zip(ROW_COLUMNS, values, strict=True)) for values in cursor.fetchall()]
+def _summed_rows(cursor: CursorWrapper) -> list[SummedRow]:
+    """Returns the rows that a statement has returned by `SUMMED`."""
+    return [cast(SummedRow, dict(zip(ROW_COLUMNS, values, strict=True))) for values in cursor.fetchall()]
 
 
-def interrupted(begin: Mapping[str, Any]) -> dict[str, Any]:
+def interrupted(begin: CallRecord) -> CallRecord:
     """The row of a call whose end nobody has seen, from its begin record, or from its id alone."""
     return {
-        "started_at": started_at(begin["request_id"]),
+        "started_at": started_at(begin["request_id"]).isoformat(),
         **begin,
         "outcome": Outcome.INTERRUPTED,
         "duration_ms": 0.0,
@@ -191,9 +186,9 @@ def interrupted(begin: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def stub(row: Mapping[str, Any]) -> dict[str, Any]:
+def stub(row: CallRecord) -> CallRecord:
     """What is sound of a row that the database refuses, so that it is priced and summed like the call it stands for."""
-    kept = {name: _fitted(name, row[name]) for name in STUB_COLUMNS if name in row and _is_sound(name, row[name])}
+    kept = _sound_columns(row, STUB_COLUMNS)
     if row.get("usage") is not None:
         kept.setdefault("usage", {})  # that upstream has stated one decides whether a look at a response is free
     if not _has_owner(row):
@@ -201,20 +196,18 @@ def stub(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**_stub_of(row), **kept, **_made_by(row)}
 
 
-def least_stub(row: Mapping[str, Any]) -> dict[str, Any]:
+def least_stub(row: CallRecord) -> CallRecord:
     """Only the id, the numbers and the objects of a stub that the database refuses as well."""
-    counts = {name: _fitted(name, row[name]) for name in SUMS if _is_sound(name, row.get(name))}
-    return {**bare_stub(row), **counts}
+    return {**bare_stub(row), **_sound_columns(row, SUMS)}
 
 
-def bare_stub(row: Mapping[str, Any]) -> dict[str, Any]:
+def bare_stub(row: CallRecord) -> CallRecord:
     """The same without the numbers, if these are what the database refuses: every call has a row."""
-    texts = {name: _fitted(name, row[name]) for name in LEAST_TEXTS if _is_sound(name, row.get(name))}
-    mark = {"by_gateway": True} if row.get("by_gateway") is True else {}
-    return {**_stub_of(row), **texts, **_made_by(row), **mark}
+    mark: CallRecord = {"by_gateway": True} if row.get("by_gateway") is True else {}
+    return {**_stub_of(row), **_sound_columns(row, LEAST_TEXTS), **_made_by(row), **mark}
 
 
-def _made_by(row: Mapping[str, Any]) -> dict[str, Any]:
+def _made_by(row: CallRecord) -> CallRecord:
     """What is no column of the row: the objects that the call has made, and whether its response is asked for later."""
     return {
         "objects": object_ids(row) if _has_owner(row) else [],
@@ -224,16 +217,16 @@ def _made_by(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _has_owner(row: Mapping[str, Any]) -> bool:
+def _has_owner(row: CallRecord) -> bool:
     """Whether the row has the whole name of its key: half a name would be another key's."""
     name = row.get("key_name")
     return _is_sound("key_name", name) and _fitted("key_name", name) == name
 
 
-def _stub_of(row: Mapping[str, Any]) -> dict[str, Any]:
+def _stub_of(row: CallRecord) -> CallRecord:
     return {
         "request_id": row["request_id"],
-        "started_at": started_at(row["request_id"]),
+        "started_at": started_at(row["request_id"]).isoformat(),
         "duration_ms": 0.0,
         "outcome": row["outcome"] if row.get("outcome") in Outcome.values else Outcome.INTERRUPTED,
         "error_code": STUB,
@@ -241,16 +234,7 @@ def _stub_of(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def started_at(request_id: str) -> str:
-    """When the call began, to the millisecond: a UUIDv7 says it (RFC 9562, 5.7); 1970 if it is none."""
-    try:
-        milliseconds = UUID(request_id).int >> 80
-        return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat()
-    except ValueError:
-        return datetime.fromtimestamp(0, UTC).isoformat()
-
-
-def _is_sound(name: str, value: Any) -> bool:
+def _is_sound(name: str, value: object) -> bool:
     """Whether the column takes the value as it is, or cut: its type, its bounds, no control characters."""
     field = FIELDS[name]
     if isinstance(field, models.CharField):
@@ -269,15 +253,22 @@ def _is_sound(name: str, value: Any) -> bool:
         return False
 
 
-def _is_sound_json(value: Any) -> bool:
+def _is_sound_json(value: object) -> bool:
     try:
         return b"\\u0000" not in orjson.dumps(value)
     except TypeError:  # lone surrogates, whole numbers beyond 64 bits
         return False
 
 
-def _fitted(name: str, value: Any) -> Any:
-    """A sound value as the column takes it: a text cut to its length, 5.0 as the whole number that it is."""
-    if name in CUT_TEXTS:
+def _fitted(name: str, value: object) -> object:
+    """Returns a sound value as its column takes it: a text cut to its length, 5.0 as the whole number 5."""
+    if name in CUT_TEXTS and isinstance(value, str):
         return value[: FIELDS[name].max_length]
-    return int(value) if isinstance(FIELDS[name], models.IntegerField) else value
+    return int(value) if isinstance(FIELDS[name], models.IntegerField) and isinstance(value, int | float) else value
+
+
+def _sound_columns(row: CallRecord, names: Iterable[str]) -> CallRecord:
+    """Returns those of the columns `names` that the row has and the table takes."""
+    given: Mapping[str, object] = row
+    sound = {name: _fitted(name, given[name]) for name in names if name in given and _is_sound(name, given[name])}
+    return cast(CallRecord, sound)  # each value has been checked against its column

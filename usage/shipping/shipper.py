@@ -16,9 +16,12 @@ from pathlib import Path
 
 from django.db import connections
 
+from usage.call_record import CallRecord
 from usage.journal import kept_lines, segments
+from usage.journal.kept_lines import NEWER, NEWER_RETRIED
+from usage.journal.records import scan
 from usage.journal.writer import Journal, Segment
-from usage.shipping.delivery import Delivery, GaveUp, Row
+from usage.shipping.delivery import Delivery, GaveUp
 from usage.shipping.rows import interrupted
 
 logger = logging.getLogger(__name__)
@@ -129,7 +132,8 @@ class Shipper:
         while offset < size:
             found = segments.read_from(segment.path, offset, size)
             ends = [record for record in found.records if record["kind"] == "end"]
-            self.delivery.deliver(ends + self.delivery.set_aside(found.damaged))
+            guesses = self.delivery.set_aside(found.damaged) + self.delivery.set_aside_newer(found.newer)
+            self.delivery.deliver(ends + guesses)
             offset = self._offsets[segment.path] = offset + found.size
         if closed:
             self._journal.shipped(segment)
@@ -156,11 +160,11 @@ def adopt_dead(
 
 
 def _ship_dead(paths: Iterable[Path], delivery: Delivery, between: Callable[[], None]) -> None:
-    begun: dict[str, Row] = {}
+    begun: dict[str, CallRecord] = {}
     for path in paths:
         for found in segments.read_all(path):
             begun.update((record["request_id"], record) for record in found.records if record["kind"] == "begin")
-            for guess in delivery.set_aside(found.damaged):
+            for guess in delivery.set_aside(found.damaged) + delivery.set_aside_newer(found.newer):
                 begun.setdefault(guess["request_id"], guess)
             ends = [record for record in found.records if record["kind"] == "end"]
             delivery.deliver(delivery.without_pruned(ends))
@@ -173,9 +177,9 @@ def _ship_dead(paths: Iterable[Path], delivery: Delivery, between: Callable[[], 
 
 
 def replay(directory: Path) -> Delivery:
-    """Ships what dead writers left, then tries the dead letters again; those still refused stay.
+    """Ships what dead writers have left, and tries kept lines again: dead letters, and records of newer versions.
 
-    A dead letter that cannot be read is set aside.
+    Those that are still refused, or still not known, are kept again. A dead letter that cannot be read is set aside.
 
     Raises:
         GaveUp: the database is away.
@@ -193,5 +197,19 @@ def replay(directory: Path) -> Delivery:
                 torn.append(line)
         delivery.set_aside_letters(torn)
         retried.unlink()
+    _replay_newer(directory, delivery)
     adopt_dead(directory, delivery)
     return delivery
+
+
+def _replay_newer(directory: Path, delivery: Delivery) -> None:
+    """Delivers the kept records whose version this code knows by now; keeps the others again."""
+    retried = kept_lines.begin_retry(directory, NEWER, NEWER_RETRIED)
+    if not retried.exists():
+        return
+    delivery.find_pruned()
+    found = scan(retried.read_bytes())
+    delivery.set_aside(found.damaged)
+    delivery.set_aside_newer(found.newer)
+    delivery.deliver(delivery.without_pruned([record for record in found.records if record["kind"] == "end"]))
+    retried.unlink()

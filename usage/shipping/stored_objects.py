@@ -6,17 +6,17 @@ object decides: nobody becomes the owner of what another key has made.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable
 
 from usage.answers.created_ids import is_object_id
+from usage.call_record import CallRecord
 from usage.models import Request, StoredObject
 
 # Calls whose `response_id` is an object of their own making.
 MAKING_ROUTES = ("/openai2", "/v1/responses", "/v1/conversations", "/v1/chat/completions", "/openai", "/chatgpt")
 
 
-def write_objects(rows: Iterable[Mapping[str, Any]]) -> None:
+def write_objects(rows: Iterable[CallRecord]) -> None:
     """Records the objects that these calls have made. Call it in a transaction."""
     objects = {
         object_id: StoredObject(
@@ -32,9 +32,9 @@ def write_objects(rows: Iterable[Mapping[str, Any]]) -> None:
         StoredObject.objects.bulk_create([objects[key] for key in sorted(objects)], ignore_conflicts=True)
 
 
-def object_ids(row: Mapping[str, Any]) -> list[str]:
+def object_ids(row: CallRecord) -> list[str]:
     """The ids of what a call has made, as its record has them; what can be no id is left out."""
-    given = row.get("objects")
+    given: object = row.get("objects")  # in a dead letter it may be anything
     return list(filter(is_object_id, given)) if isinstance(given, list) else []
 
 

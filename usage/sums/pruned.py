@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db import connection
 
 from usage.database.clock import database_now
-from usage.ids import first_id
+from usage.ids import first_id, time_of
 from usage.models import LedgerState
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -67,4 +67,4 @@ def oldest_call(table: str) -> datetime | None:
         query = f"SELECT request_id FROM {table} WHERE request_id >= %s ORDER BY request_id LIMIT 1"
         cursor.execute(query, [first_id(FIRST_CALL)])
         found: tuple[UUID] | None = cursor.fetchone()
-    return datetime.fromtimestamp((found[0].int >> 80) / 1000, UTC) if found else None
+    return time_of(found[0]) if found else None

@@ -12,24 +12,30 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import orjson
 from django.db.backends.utils import CursorWrapper
 
-from usage.answers.tokens import COUNTS
+from usage.call_record import COUNTS, CountName, SummedRow
 from usage.models import Outcome, Span
 from usage.sums.histogram import bucket
 from usage.sums.summed_names import summed_code, summed_model
 
-SUMS = (*COUNTS, "request_bytes", "response_bytes", "cost", "duration_ms")
-TOKEN_MAXES = ("input_tokens", "cached_tokens", "output_tokens")
-MAXES = ("duration_ms", *TOKEN_MAXES)
-DAY_SUMS = ("input_tokens", "output_tokens", "cost")
-LOOK_SUMS = (*COUNTS, "cost")  # what a look of the gateway's own adds: it is no call, and took nobody's time
-TOTAL_SUMS = ("input_tokens", "cached_tokens", "output_tokens", "cost", "duration_ms")
-HISTOGRAMS = ("duration_ms", "upstream_ms", "overhead_ms")
+TotalName = Literal["input_tokens", "cached_tokens", "output_tokens", "cost", "duration_ms"]
+SumName = Literal[CountName, "request_bytes", "response_bytes", "cost", "duration_ms"]
+MaxName = Literal["duration_ms", "input_tokens", "cached_tokens", "output_tokens"]
+HistogramName = Literal["duration_ms", "upstream_ms", "overhead_ms"]
+
+SUMS: tuple[SumName, ...] = (*COUNTS, "request_bytes", "response_bytes", "cost", "duration_ms")
+TOKEN_MAXES: tuple[MaxName, ...] = ("input_tokens", "cached_tokens", "output_tokens")
+MAXES: tuple[MaxName, ...] = ("duration_ms", *TOKEN_MAXES)
+DAY_SUMS: tuple[SumName, ...] = ("input_tokens", "output_tokens", "cost")
+# What a look of the gateway's own adds: it is no call, and took nobody's time.
+LOOK_SUMS: tuple[SumName, ...] = (*COUNTS, "cost")
+TOTAL_SUMS: tuple[TotalName, ...] = ("input_tokens", "cached_tokens", "output_tokens", "cost", "duration_ms")
+HISTOGRAMS: tuple[HistogramName, ...] = ("duration_ms", "upstream_ms", "overhead_ms")
 
 
 @dataclass
@@ -43,25 +49,25 @@ class Sums:
     maxima: dict[str, Any] = field(default_factory=lambda: defaultdict(int))
     histograms: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
 
-    def add(self, row: Mapping[str, Any], sign: int) -> None:
+    def add(self, row: SummedRow, sign: int) -> None:
         self.unpriced += sign * (row["cost"] is None)
         if row["by_gateway"]:
             for name in LOOK_SUMS:
-                if row[name]:
-                    self.totals[name] += sign * row[name]
+                if value := row[name]:
+                    self.totals[name] += sign * value
             self._add_maxima(row, TOKEN_MAXES)
             return
         self.calls += sign
         self.errors += sign * (row["outcome"] != Outcome.SUCCESS)
         for name in SUMS:
-            if row[name]:
-                self.totals[name] += sign * row[name]
+            if value := row[name]:
+                self.totals[name] += sign * value
         self._add_maxima(row, MAXES)
-        for name in HISTOGRAMS:
-            if row[name] is not None:
-                self.histograms[name][bucket(row[name])] += sign
+        for latency in HISTOGRAMS:
+            if (milliseconds := row[latency]) is not None:
+                self.histograms[latency][bucket(milliseconds)] += sign
 
-    def _add_maxima(self, row: Mapping[str, Any], names: Iterable[str]) -> None:
+    def _add_maxima(self, row: SummedRow, names: Iterable[MaxName]) -> None:
         for name in names:
             self.maxima[name] = max(self.maxima[name], row[name] or 0)
 
@@ -81,7 +87,9 @@ class Sums:
 
 LATEST, EARLIEST = datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)
 NO_ID = UUID(int=0)
-_Groups = defaultdict[tuple[Any, ...], Sums]
+_Groups = defaultdict[tuple[object, ...], Sums]
+MinuteGroup = tuple[datetime, str, str, str, str]  # start, key, model, route, outcome
+FailureGroup = tuple[str, datetime, str, int, str, str, str, str]  # `FAILURE_KEYS`
 
 
 @dataclass
@@ -93,7 +101,7 @@ class Failures:
     last_at: datetime = EARLIEST
     sample_id: UUID = NO_ID
 
-    def add(self, row: Mapping[str, Any], sign: int) -> None:
+    def add(self, row: SummedRow, sign: int) -> None:
         self.calls += sign
         self.first_at = min(self.first_at, row["started_at"])
         self.last_at = max(self.last_at, row["started_at"])
@@ -104,10 +112,10 @@ class Failures:
 class Rollup:
     """The sums of one batch; groups in one order, so that two writers never deadlock."""
 
-    minutes: dict[tuple[Any, ...], Sums] = field(default_factory=lambda: defaultdict(Sums))
-    failures: dict[tuple[Any, ...], Failures] = field(default_factory=lambda: defaultdict(Failures))
+    minutes: dict[MinuteGroup, Sums] = field(default_factory=lambda: defaultdict(Sums))
+    failures: dict[FailureGroup, Failures] = field(default_factory=lambda: defaultdict(Failures))
 
-    def add(self, rows: Iterable[Mapping[str, Any]], sign: int = 1) -> None:
+    def add(self, rows: Iterable[SummedRow], sign: int = 1) -> None:
         for row in rows:
             minute: datetime = row["started_at"].astimezone(UTC).replace(second=0, microsecond=0)
             model = summed_model(row)
@@ -154,7 +162,7 @@ class Rollup:
             cursor.execute(ADD_FAILURES, [_json(_failure_columns(self.failures))])
 
 
-def _hour_columns(hours: _Groups) -> list[dict[str, Any]]:
+def _hour_columns(hours: _Groups) -> list[dict[str, object]]:
     return [
         {
             **dict(zip(HOUR_KEYS, key, strict=True)),
@@ -166,11 +174,11 @@ def _hour_columns(hours: _Groups) -> list[dict[str, Any]]:
     ]
 
 
-def _day_columns(days: _Groups) -> list[dict[str, Any]]:
+def _day_columns(days: _Groups) -> list[dict[str, object]]:
     return [{**dict(zip(DAY_KEYS, key, strict=True)), **_columns(sums, DAY_SUMS)} for key, sums in sorted(days.items())]
 
 
-def _total_columns(totals: _Groups) -> list[dict[str, Any]]:
+def _total_columns(totals: _Groups) -> list[dict[str, object]]:
     return [
         {
             **dict(zip(TOTAL_KEYS, key, strict=True)),
@@ -182,7 +190,7 @@ def _total_columns(totals: _Groups) -> list[dict[str, Any]]:
     ]
 
 
-def _failure_columns(failures: Mapping[tuple[Any, ...], Failures]) -> list[dict[str, Any]]:
+def _failure_columns(failures: Mapping[FailureGroup, Failures]) -> list[dict[str, object]]:
     return [{**dict(zip(FAILURE_KEYS, key, strict=True)), **vars(group)} for key, group in sorted(failures.items())]
 
 
@@ -199,7 +207,7 @@ FAILURE_KEYS = ("span", "start", "outcome", "status", "error_code", "model", "ro
 DIMENSIONS = ("key", "model", "route", "outcome")  # in the order of HOUR_KEYS
 
 
-def _columns(sums: Sums, names: Iterable[str]) -> dict[str, Any]:
+def _columns(sums: Sums, names: Iterable[str]) -> dict[str, object]:
     return {"calls": sums.calls, "unpriced_calls": sums.unpriced, **{name: sums.totals[name] for name in names}}
 
 
@@ -257,11 +265,11 @@ ADD_FAILURES = _adding(
 )
 
 
-def _json(groups: list[dict[str, Any]]) -> str:
+def _json(groups: list[dict[str, object]]) -> str:
     return orjson.dumps(groups, default=_plain).decode()
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     if isinstance(value, Decimal):
         return str(value)
     raise TypeError

@@ -9,11 +9,11 @@ becomes known later, a row is taken back from the group to which it was added.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from django.db.backends.utils import CursorWrapper
 
+from usage.call_record import CALLED_MODEL_SQL, CallRecord, SummedRow, called_model
 from usage.models import Outcome
 from usage.money.prices import LISTED_MODELS
 
@@ -23,8 +23,7 @@ MODEL, CODE = "model", "code"
 MOST_NEW = 100  # names of a kind a day
 
 # The same for SQL, of a row in `usage_request`.
-NAMED_MODEL_SQL = "COALESCE(NULLIF(response_model, ''), request_model)"
-SUMMED_MODEL_SQL = f"CASE WHEN unknown_model THEN '{UNKNOWN_MODEL}' ELSE {NAMED_MODEL_SQL} END"
+SUMMED_MODEL_SQL = f"CASE WHEN unknown_model THEN '{UNKNOWN_MODEL}' ELSE {CALLED_MODEL_SQL} END"
 SUMMED_CODE_SQL = f"CASE WHEN other_code THEN '{OTHER_CODE}' ELSE error_code END"
 
 FIND_KNOWN = """
@@ -43,24 +42,17 @@ LEARN = """
 Name = tuple[str, str]  # its kind, and the name
 
 
-def named_model(row: Mapping[str, Any]) -> str:
-    """The model that answered; the one that was asked for, if none did."""
-    model: str = row.get("response_model") or row.get("request_model") or ""
-    return model
-
-
-def summed_model(row: Mapping[str, Any]) -> str:
+def summed_model(row: SummedRow) -> str:
     """The model under which a row is summed up; in SQL it is `SUMMED_MODEL_SQL`."""
-    return UNKNOWN_MODEL if row["unknown_model"] else named_model(row)
+    return UNKNOWN_MODEL if row["unknown_model"] else called_model(row)
 
 
-def summed_code(row: Mapping[str, Any]) -> str:
+def summed_code(row: SummedRow) -> str:
     """The error code under which a failed call is summed up; in SQL it is `SUMMED_CODE_SQL`."""
-    code: str = OTHER_CODE if row["other_code"] else row["error_code"]
-    return code
+    return OTHER_CODE if row["other_code"] else row["error_code"]
 
 
-def mark_unknown(cursor: CursorWrapper, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def mark_unknown(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> list[CallRecord]:
     """Returns the rows with their marks `unknown_model` and `other_code`. Call it in a transaction."""
     learnable = {name for row in rows for name in _learnable(row)}
     wanted = {_model(row) for row in rows} | learnable
@@ -71,16 +63,16 @@ def mark_unknown(cursor: CursorWrapper, rows: Sequence[Mapping[str, Any]]) -> li
     return [_marked(row, known) for row in rows]
 
 
-def _marked(row: Mapping[str, Any], known: set[Name]) -> Mapping[str, Any]:
+def _marked(row: CallRecord, known: set[Name]) -> CallRecord:
     unknown_model, other_code = _model(row) not in known, _code(row) not in known
     return {**row, "unknown_model": unknown_model, "other_code": other_code} if unknown_model or other_code else row
 
 
-def _model(row: Mapping[str, Any]) -> Name:
-    return MODEL, named_model(row)
+def _model(row: CallRecord) -> Name:
+    return MODEL, called_model(row)
 
 
-def _code(row: Mapping[str, Any]) -> Name:
+def _code(row: CallRecord) -> Name:
     return CODE, row.get("error_code") or "" if row["outcome"] != Outcome.SUCCESS else ""
 
 
@@ -88,7 +80,7 @@ def _is_listed(name: Name) -> bool:
     return name[0] == MODEL and name[1] in LISTED_MODELS
 
 
-def _learnable(row: Mapping[str, Any]) -> Iterable[Name]:
+def _learnable(row: CallRecord) -> Iterable[Name]:
     """The names that a row makes known."""
     if row.get("response_model") or row["outcome"] == Outcome.SUCCESS:
         yield _model(row)

@@ -7,10 +7,10 @@ from decimal import Decimal
 
 from django.db import connection, transaction
 
+from usage.call_record import CallRecord
 from usage.ids import first_id
 from usage.models import Request
 from usage.money.row_pricing import Pricer
-from usage.shipping.delivery import Row
 from usage.shipping.response_usage import COUNTED_BEFORE, COUNTED_LATER
 from usage.shipping.rows import COLUMNS, update_prices
 from usage.sums.rollups import Rollup
@@ -36,18 +36,18 @@ def reprice(since: datetime, *, unpriced_only: bool) -> int:
             changed += _apply(rows, pricer)
 
 
-def _apply(rows: list[Row], pricer: Pricer) -> int:
+def _apply(rows: list[CallRecord], pricer: Pricer) -> int:
     """Writes the new prices of these rows and corrects the sums; returns how many rows changed."""
     repriced = [row for row, old in zip(pricer.priced(rows), rows, strict=True) if _cost(row) != _cost(old)]
-    ids = {row["request_id"] for row in repriced}
+    before, after = update_prices(repriced)
     rollup = Rollup()
-    rollup.add([row for row in rows if row["request_id"] in ids], sign=-1)
-    rollup.add(update_prices(repriced))
+    rollup.add(before, sign=-1)
+    rollup.add(after)
     with connection.cursor() as cursor:
         rollup.write(cursor)
     return len(repriced)
 
 
-def _cost(row: Row) -> Decimal | None:
+def _cost(row: CallRecord) -> Decimal | None:
     """Returns a row's cost in dollars; None if it has no price."""
     return None if row["cost"] is None else Decimal(row["cost"])

@@ -15,7 +15,7 @@ from usage.ids import first_id
 from usage.journal import segments
 from usage.models import Span
 from usage.money.holds import find_strays
-from usage.shipping.rows import DIGEST
+from usage.shipping.digests import IS_UNCHANGED
 from usage.sums.histogram import ENDS
 from usage.sums.pruned import comparable_since
 from usage.sums.rollups import (
@@ -63,7 +63,7 @@ def find_faults(journal: Path) -> Iterator[str]:
 def changed_rows() -> Iterator[str]:
     """Yields a line for each row that differs from its digest: it was changed after the shipper wrote it."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT request_id FROM usage_request WHERE digest <> {DIGEST} ORDER BY request_id LIMIT 100")
+        cursor.execute(f"SELECT request_id FROM usage_request WHERE NOT ({IS_UNCHANGED}) ORDER BY request_id LIMIT 100")
         for (request_id,) in cursor.fetchall():
             yield f"row {request_id} was changed after it was written"
 

@@ -13,6 +13,7 @@ from chatproxy.http.protocol import Protocol
 from chatproxy.http.request_reader import MAX_QUEUED_REQUESTS
 from proxyapi.call.caller_connection import CallerConnection
 from tests.support.callers.served_connection import ASKED, END, START, Line, never, serving, turns
+from tests.support.upstreams.raw import until
 
 
 async def test_a_piece_leaves_at_once() -> None:
@@ -145,23 +146,26 @@ async def test_a_body_that_is_nonsense_is_refused_at_once() -> None:
 async def test_an_answer_that_takes_long_is_not_cut_for_what_came_behind_it(
     monkeypatch: pytest.MonkeyPatch, junk: bytes
 ) -> None:
-    monkeypatch.setattr(request_reader, "HEAD_SECONDS", 0.02)
+    monkeypatch.setattr(request_reader, "HEAD_SECONDS", 0.0)  # over within the next turn of the loop
+    may_end = asyncio.Event()
 
     async def step(_: CallerConnection, send: Any) -> None:
         await send(START)
-        await asyncio.sleep(0.1)
+        await may_end.wait()
         await send(END)
 
     async with serving(step) as (protocol, line):
         protocol.data_received(ASKED)
         await turns()
         protocol.data_received(junk)
-        await asyncio.sleep(0.2)
+        await turns()
+        may_end.set()
+        await turns()
         assert line.sent.endswith(b"0\r\n\r\n")
 
 
 async def test_empty_lines_keep_no_connection_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_reader, "HEAD_SECONDS", 0.02)
+    monkeypatch.setattr(request_reader, "HEAD_SECONDS", 0.01)
 
     async def step(_: CallerConnection, send: Any) -> None:
         await send(START)
@@ -171,8 +175,7 @@ async def test_empty_lines_keep_no_connection_open(monkeypatch: pytest.MonkeyPat
         protocol.data_received(ASKED)
         await turns()
         protocol.data_received(b"\r\n")
-        await asyncio.sleep(0.1)
-        assert line.closed
+        await until(lambda: line.closed)
 
 
 async def test_a_hang_up_is_seen_though_another_request_waits() -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
 
 from tests.simulator.server import Simulator
-from tests.support.callers.refusals import CALL
+from tests.support import polling
 from tests.support.callers.wire import Wire, WireAnswer, connect
+from tests.support.calls.refusals import CALL
 from tests.support.servers.gateway import ACCESS_TOKEN, PATIENCE, SECURITY_KEY, Gateway, run_gateway
 
 KIB = 1024
@@ -111,10 +110,7 @@ def stranger_bytes(gateway: Gateway) -> float:
 
 
 def wait_for_stranger_bytes(gateway: Gateway, least: int, most: int) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not least <= stranger_bytes(gateway) <= most:
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.05)
+    polling.wait_until(lambda: least <= stranger_bytes(gateway) <= most, PATIENCE)
 
 
 def late_key(size: int) -> bytes:

@@ -16,6 +16,7 @@ from proxyapi.exceptions import InternalError
 from proxyapi.streams import sending
 from proxyapi.streams.response_head import Head
 from proxyapi.streams.sending import EventStream
+from tests.support.callers.served_connection import turns
 from tests.support.servers.gateway import PATIENCE
 from tests.support.upstreams.relays import CHUNK, END, opened_relay
 
@@ -89,7 +90,7 @@ async def test_a_fault_of_ours_is_no_departure(then: bytes) -> None:
     async with opened_relay() as one:
         one.row.read_events = broken
         stream = asyncio.create_task(EventStream(one.relay, caller.send, caller, "1.1").run(START))
-        await asyncio.sleep(0.01)
+        await turns()
         one.wire.send(CHUNK % (1, b""), then)
         with pytest.raises(ZeroDivisionError):
             async with asyncio.timeout(PATIENCE):

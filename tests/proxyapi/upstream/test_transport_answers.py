@@ -235,10 +235,7 @@ async def test_upstream_waits_for_a_slow_taker() -> None:
 
     async with raw_upstream(script) as upstream, transport_to(upstream.url) as transport:
         exchange = await call(transport)
-        before = -1
-        while before < sent:  # until it waits
-            before = sent
-            await asyncio.sleep(0.05)
+        await until(lambda: exchange._buffered > MAX_BUFFERED_BYTES and upstream.peers[0].waits)
         assert sent < total / 2
         first = await exchange.chunk()
         assert MAX_BUFFERED_BYTES < len(first) <= 2 * MAX_BUFFERED_BYTES  # that, and one read more
@@ -264,9 +261,8 @@ async def test_a_taker_that_is_slower_than_upstream_is_late_too() -> None:
     """There is always something to take; it ends nevertheless, with what had come in time."""
     async with raw_upstream(dripping) as upstream, transport_to(upstream.url) as transport:
         exchange = await call(transport, seconds=0.05)
-        await asyncio.sleep(0.1)
+        await until(lambda: asyncio.get_running_loop().time() > exchange._deadline and exchange._fault)
         assert await exchange.chunk()
-        await asyncio.sleep(0.02)
         with pytest.raises(Late):
             await exchange.chunk()
         exchange.close()
@@ -322,10 +318,7 @@ async def test_upstream_waits_for_who_does_not_take_what_is_decoded() -> None:
 
     async with raw_upstream(script) as upstream, transport_to(upstream.url) as transport:
         exchange = await call(transport)
-        before = -1
-        while before < sent:  # until it waits
-            before = sent
-            await asyncio.sleep(0.05)
+        await until(lambda: exchange._buffered > MAX_BUFFERED_BYTES and upstream.peers[0].waits)
         assert sent < total / 2
         assert MAX_BUFFERED_BYTES < exchange._buffered <= MAX_BUFFERED_BYTES + MAX_STEP_BYTES
         exchange.close()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
 
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support import polling
 from tests.support.servers.gateway import ACCESS_TOKEN, PATIENCE, Gateway
 
 TOKEN = {"access_token": ACCESS_TOKEN}
@@ -36,8 +35,13 @@ def value(samples: Samples, name: str, **labels: str) -> float:
 
 
 def wait_until(gateway: Gateway, holds: Callable[[Samples], bool]) -> Samples:
-    deadline = time.monotonic() + PATIENCE
-    while not holds(samples := scrape(gateway)):
-        assert time.monotonic() < deadline, samples
-        threading.Event().wait(0.05)
+    """The first samples of which this holds; workers count what they have done once a second."""
+    samples: Samples = {}
+
+    def look() -> bool:
+        nonlocal samples
+        samples = scrape(gateway)
+        return holds(samples)
+
+    polling.wait_until(look, PATIENCE, lambda: samples)
     return samples

@@ -10,11 +10,12 @@ from typing import Any
 
 from uuid_utils import uuid7
 
+from usage.call_record import CallRecord
 from usage.journal.records import scan
 from usage.journal.writer import Journal, Sync
 
-Record = dict[str, Any]
-FACTS = {"route": "/openai", "key_name": "default"}
+Record = Any  # tests also make records that no call would leave
+FACTS: CallRecord = {"route": "/openai", "key_name": "default"}
 
 
 def new_id() -> str:

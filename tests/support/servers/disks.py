@@ -6,7 +6,6 @@ import errno
 import os
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from tests.support import polling
 
 PATIENCE = 60.0  # seconds; on a busy machine
 
@@ -51,10 +52,7 @@ def free_bytes(directory: Path) -> int:
 
 def wait_until(condition: Callable[[], object], patience: float = PATIENCE) -> None:
     """Returns when another thread or process has made it so."""
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        threading.Event().wait(0.005)
+    polling.wait_until(condition, patience)
 
 
 class PretendedOS:

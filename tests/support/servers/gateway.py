@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from psycopg.rows import dict_row
 
 from chatproxy import environment
 from tests.chaos.processes import is_alive, send
+from tests.support import polling
 
 SECURITY_KEY = "test-security-key-5f0e9a71"
 ACCESS_TOKEN = "test-access-token-c83d2b46"
@@ -44,6 +44,8 @@ class Gateway:
         self._database_url = database_url
         self.variables: dict[str, str] = {}  # the environment that it was started with
         self._lines: list[str] = []
+        self._printed = threading.Condition()  # notified of each line, and of the end
+        self._has_ended = False
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
 
@@ -101,15 +103,15 @@ class Gateway:
 
     def wait_until_known(self, text: str, *, known: bool = True) -> None:
         """Asks each worker with the key, without reaching upstream, until it is accepted (or no longer)."""
-        deadline = time.monotonic() + PATIENCE
         for pid in filter(is_alive, self.worker_pids):
             with httpx2.Client(base_url=self.url, timeout=PATIENCE) as http:
                 with self.only(pid):
                     http.get("/healthz").raise_for_status()
-                while (self.ask(text, http).status_code != 403) != known:
-                    if time.monotonic() > deadline:
-                        raise AssertionError(f"the key is {'not accepted' if known else 'still accepted'}")
-                    threading.Event().wait(0.02)
+                polling.wait_until(
+                    lambda http=http: (self.ask(text, http).status_code != 403) == known,  # type: ignore[misc]
+                    PATIENCE,
+                    lambda: f"the key is {'not accepted' if known else 'still accepted'}",
+                )
 
     def ask(self, text: str, http: httpx2.Client | None = None) -> httpx2.Response:
         """A call that ends with 400 if the key is good, and 403 if it is not; upstream does not hear of it."""
@@ -124,7 +126,7 @@ class Gateway:
         form = {"username": "admin", "password": ADMIN_PASSWORD, "csrfmiddlewaretoken": token[1]}
         while (answer := browser.post("/admin/login/?next=/admin/", data=form)).status_code == 503:
             pass  # on a busy machine a password takes longer than a page may wait
-        assert answer.url.path == "/admin/"
+        assert answer.url.path == "/admin/", (answer.status_code, answer.text[-500:])
         return browser
 
     def row(self, answer: httpx2.Response | str) -> dict[str, Any]:
@@ -134,18 +136,18 @@ class Gateway:
 
     def rows(self, where: str = "", values: list[Any] | None = None, *, at_least: int = 0) -> list[dict[str, Any]]:
         """The ledger's rows, oldest first; waits until there are `at_least` so many."""
-        deadline = time.monotonic() + PATIENCE
         query = f"SELECT * FROM usage_request {where} ORDER BY request_id"  # noqa: S608  (the test's own text)
         with psycopg.connect(
             self._database_url, autocommit=True, row_factory=dict_row, prepare_threshold=None
         ) as connection:
-            while True:
-                rows = connection.execute(query, values).fetchall()
-                if len(rows) >= at_least:
-                    return rows
-                if time.monotonic() > deadline:
-                    raise AssertionError(f"{len(rows)} rows where at least {at_least} were expected")
-                threading.Event().wait(0.02)
+            rows: list[dict[str, Any]] = []
+
+            def look() -> bool:
+                rows[:] = connection.execute(query, values).fetchall()
+                return len(rows) >= at_least
+
+            polling.wait_until(look, PATIENCE, lambda: f"{len(rows)} rows where at least {at_least} were expected")
+            return rows
 
     def count(self, where: str = "") -> int:
         """How many rows the ledger has now."""
@@ -168,11 +170,14 @@ class Gateway:
 
     def wait_for_log(self, pattern: str) -> re.Match[str]:
         """The first match of `pattern` in what the server prints; waits for it."""
-        deadline = time.monotonic() + PATIENCE
-        while not (match := re.search(pattern, self.log)):
-            if time.monotonic() > deadline or (self.process.poll() is not None and not self._reader.is_alive()):
-                raise AssertionError(f"{pattern!r} is not in the log:\n{self.log}")
-            threading.Event().wait(0.01)
+
+        def found() -> re.Match[str] | None:
+            return re.search(pattern, self.log)
+
+        with self._printed:
+            self._printed.wait_for(lambda: found() or self._has_ended, PATIENCE)
+        match = found()
+        assert match, f"{pattern!r} is not in the log:\n{self.log}"
         return match
 
     def wait_until_up(self) -> None:
@@ -182,7 +187,12 @@ class Gateway:
     def _read_log(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self._lines.append(line)
+            with self._printed:
+                self._lines.append(line)
+                self._printed.notify_all()
+        with self._printed:
+            self._has_ended = True
+            self._printed.notify_all()
 
 
 @contextmanager

@@ -39,6 +39,11 @@ class Peer:
         """Whether the client has closed the connection."""
         return self.reader.at_eof() or self.writer.is_closing()
 
+    @property
+    def waits(self) -> bool:
+        """True if the kernel takes no more of what was sent, since the client does not read it."""
+        return self.writer.transport.get_write_buffer_size() > 0
+
     async def head(self) -> Received | None:
         """The next request without its body; None if there is no other."""
         try:

@@ -17,6 +17,7 @@ import pytest
 from chatproxy.environment import BASE_DIR
 from tests.support.ledger.journals import FACTS, die, ids, new_id, pass_a_second, read, running
 from tests.support.servers.disks import PretendedOS, fill, small_disk, wait_until
+from usage.call_record import RECORD_VERSION
 from usage.journal import segments
 from usage.journal import writer as journal_module
 from usage.journal.records import frame, scan
@@ -46,8 +47,8 @@ def test_it_works(tmp_path: Path) -> None:
     journal.end(request_id, {**FACTS, "status": 200})
     journal.close()
     assert read(journal.directory) == [
-        {"kind": "begin", "request_id": request_id, **FACTS},
-        {"kind": "end", "request_id": request_id, **FACTS, "status": 200},
+        {"version": RECORD_VERSION, "kind": "begin", "request_id": request_id, **FACTS},
+        {"version": RECORD_VERSION, "kind": "end", "request_id": request_id, **FACTS, "status": 200},
     ]
     (segment,) = journal.segments
     assert segment.closed
@@ -121,7 +122,7 @@ def test_a_short_write_leaves_no_torn_bytes(disk: PretendedOS, journal: Journal,
     assert journal.full
     disk.room = room
     journal.end(request_id, {**FACTS, "status": 200})
-    assert read(journal.directory) == [{"kind": "begin", "request_id": request_id, **FACTS}]
+    assert read(journal.directory) == [{"version": RECORD_VERSION, "kind": "begin", "request_id": request_id, **FACTS}]
 
     disk.room = None
     pass_a_second(journal)
@@ -142,7 +143,8 @@ def test_ends_that_the_disk_refuses_keep_their_order_and_survive_a_rotation(
         journal.end(request_id, FACTS)
         pass_a_second(journal)
     journal.rotate()
-    disk.room = len(frame({"kind": "end", "request_id": calls[0], **FACTS})) + 7  # room for one, and a torn one
+    line = frame({"version": RECORD_VERSION, "kind": "end", "request_id": calls[0], **FACTS})
+    disk.room = len(line) + 7  # room for one, and a torn one
     pass_a_second(journal)
     assert journal.full
     assert ids(journal.directory, "end") == calls[:1]

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from uuid_utils import uuid7
 
+from usage.call_record import RECORD_VERSION
 from usage.journal.records import Scan, damaged_id, frame, scan
 
-Record = dict[str, Any]
+Record = Any  # whatever can be in one
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
@@ -57,7 +59,7 @@ def assert_all_but(records: list[Record], lost: set[int], found: Scan) -> None:
 
 
 def test_it_works() -> None:
-    record = {"kind": "end", "request_id": str(uuid7()), "error_message": "ä\n\x00"}
+    record: Record = {"kind": "end", "request_id": str(uuid7()), "error_message": "ä\n\x00"}
     line = frame(record)
     assert line.count(b"\n") == 1
     assert line.endswith(b"}\n")
@@ -149,3 +151,17 @@ def test_an_id_inside_another_value_is_not_taken_for_the_records_own() -> None:
     line = frame({"kind": "end", "request_id": str(uuid7()), "usage": {"request_id": stranger}})
     broken = line.replace(b'"request_id":"', b'"request_iX":"', 1)
     assert damaged_id(broken) is None
+
+
+def test_a_record_without_a_version_is_of_the_first_and_is_read() -> None:
+    record: Record = {"kind": "end", "request_id": str(uuid7())}
+    assert scan(frame(record)).records == [record]
+
+
+@pytest.mark.parametrize("version", [RECORD_VERSION + 1, 0, -1, "2", True, 2.0])
+def test_a_record_of_an_unknown_version_is_handed_back_as_it_is(version: object) -> None:
+    known: Record = {"version": RECORD_VERSION, "kind": "end", "request_id": str(uuid7())}
+    line = frame({**known, "version": version})
+    found = scan(line + frame(known))
+    assert found == Scan([known], [], len(line) + len(frame(known)), (line[:-1],))
+    assert damaged_id(found.newer[0]) == known["request_id"]

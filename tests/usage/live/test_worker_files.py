@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,7 @@ def test_the_report_of_another_version_harms_nobody(directory: Path) -> None:
 def test_a_call_is_counted_with_its_tokens_and_its_latency() -> None:
     counted = Counters()
     counted.count_call(call(time_to_first_chunk_ms=100.0))
-    counted.count_usage([{**call(reasoning_tokens=None), "cost": 0.5}])
+    counted.count_usage([call(reasoning_tokens=None, cost=Decimal("0.5"))])
     label = "/openai", "gpt-4o-mini-2024-07-18"
 
     assert counted.values == {

@@ -23,7 +23,7 @@ NOW = datetime(2026, 11, 1, 12, 30, 15, tzinfo=UTC)
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
-def row(model: str, **columns: Any) -> dict[str, Any]:
+def row(model: str, **columns: Any) -> Any:
     names = {field.name for field in Request._meta.get_fields()}
     found = {"route": "/openai", "request_model": "asked", "response_model": model, "service_tier": "default"}
     assert columns.keys() <= names

@@ -113,7 +113,7 @@ def assert_sums_are_right() -> None:
 
 def cost_of(counts: dict[str, Any]) -> Decimal:
     [row] = Pricer().priced([about(**counts)])
-    return Decimal(row["cost"])
+    return Decimal(row["cost"] or 0)
 
 
 def test_the_exact_usage_takes_the_place_of_the_estimate() -> None:

@@ -33,12 +33,13 @@ from tests.support.ledger.ledgers import (
 )  # fmt: skip
 from tests.support.servers.disks import PATIENCE, wait_until
 from tests.support.servers.gateway import run_gateway
+from usage.call_record import CallRecord
 from usage.journal import segments
 from usage.journal.kept_lines import DEAD_LETTERS
 from usage.journal.records import frame
 from usage.journal.writer import Journal
 from usage.models import Request, RequestBody
-from usage.shipping.delivery import Delivery, GaveUp, Row
+from usage.shipping.delivery import Delivery, GaveUp
 from usage.shipping.shipper import Shipper, adopt_dead
 from usage.sums.rollups import Rollup
 
@@ -96,7 +97,7 @@ def test_what_comes_while_a_round_ships_is_for_the_next(tmp_path: Path, monkeypa
     shipper = Shipper(journal)
     delivered: list[int] = []
 
-    def deliver(rows: Sequence[Row]) -> None:
+    def deliver(rows: Sequence[CallRecord]) -> None:
         delivered.append(len(rows))
         if len(delivered) < 3:
             write(journal, [call(), call()])
@@ -124,7 +125,7 @@ def test_nothing_waits_for_all_that_the_dead_left(
     delivered: list[list[str]] = []
     own = call()
 
-    def deliver(rows: Sequence[Row]) -> None:
+    def deliver(rows: Sequence[CallRecord]) -> None:
         delivered.append([row["request_id"] for row in rows])
         if len(delivered) == 1:
             write(journal, [own])

@@ -16,7 +16,7 @@ from tests.support.ledger.ledgers import NOON, Row, assert_sums_are_right, call,
 from usage.models import ErrorTotal, KnownName, Request, UsageDay, UsageHour, UsageTotal
 from usage.money.row_pricing import Pricer
 from usage.shipping.rows import interrupted, write_rows
-from usage.sums.rollups import Rollup
+from usage.sums.rollups import ROW_COLUMNS, Rollup
 from usage.upkeep.rebuild_totals import rebuild_totals
 
 pytestmark = pytest.mark.django_db
@@ -105,7 +105,7 @@ def test_rows_taken_back_leave_nothing_behind() -> None:
     write_rows(Pricer().priced(more))
     rollup = Rollup()
     names = [row["request_id"] for row in more]
-    rollup.add(Request.objects.filter(pk__in=names).values(), sign=-1)
+    rollup.add(Request.objects.filter(pk__in=names).values(*ROW_COLUMNS), sign=-1)
     Request.objects.filter(pk__in=names).delete()
     with transaction.atomic(), connection.cursor() as cursor:
         rollup.write(cursor)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.db.models import F
 
 from tests.support.ledger.ledgers import NOON, begin, call, end, leave, random_call, ship
 from usage.journal.records import frame
 from usage.models import ErrorTotal, Request, UsageDay, UsageHour, UsageTotal
 from usage.shipping.delivery import Delivery
+from usage.shipping.digests import VERSIONS, DigestVersion, digest_sql, is_unchanged_sql
 from usage.shipping.rows import COLUMNS
 from usage.shipping.shipper import adopt_dead
 from usage.sums.rollups import DAY_SUMS, HISTOGRAMS, SUMS, TOTAL_SUMS
@@ -186,3 +188,32 @@ def test_a_record_that_does_not_get_into_the_table_is_noticed(tmp_path: Path, ro
 def test_a_damaged_record_is_noticed(tmp_path: Path, row: str) -> None:
     path = leave(tmp_path, frame(begin(call())).replace(b"POST", b"GOST"))
     assert faults(tmp_path) == [f"{path.name} has a damaged record"]
+
+
+def test_every_column_is_in_the_digest_of_the_newest_version() -> None:
+    """A new column needs a new version in `usage.shipping.digests`: rows of before have no digest of it."""
+    newest = VERSIONS[-1]
+    assert sorted((*newest.columns, *newest.marks)) == sorted(COLUMNS)
+
+
+def test_a_new_column_leaves_the_digests_of_older_rows_right(
+    tmp_path: Path, row: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And of rows that older code still writes; rows of the new version are verified with the new column."""
+    later = DigestVersion((*VERSIONS[-1].columns, "region"), VERSIONS[-1].marks)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE usage_request ADD COLUMN region text DEFAULT 'eu'")
+    monkeypatch.setattr(verify, "IS_UNCHANGED", is_unchanged_sql((*VERSIONS, later)))
+    ship(tmp_path, end(newer := call()), end(call()))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE usage_request SET digest = {digest_sql(later)} WHERE request_id = %s",  # noqa: S608  (our own names)
+            [newer["request_id"]],
+        )
+    assert faults(tmp_path) == []
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE usage_request SET region = 'us' WHERE request_id = %s", [newer["request_id"]])
+        cursor.execute("UPDATE usage_request SET method = 'PUT' WHERE request_id = %s", [row])
+    assert sorted(faults(tmp_path)) == sorted(
+        f"row {one} was changed after it was written" for one in (row, newer["request_id"])
+    )

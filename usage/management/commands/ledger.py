@@ -14,7 +14,7 @@ from django.db import OperationalError
 
 from usage.database.clock import ClocksDiffer
 from usage.journal import segments
-from usage.journal.kept_lines import DAMAGED, DEAD_LETTERS, PRUNED, read_letter
+from usage.journal.kept_lines import DAMAGED, DEAD_LETTERS, NEWER, PRUNED, read_letter
 from usage.models import LedgerState, Request
 from usage.shipping.delivery import GaveUp
 from usage.shipping.shipper import replay
@@ -72,6 +72,7 @@ class Command(BaseCommand):
             "bytes in the journal": f"{waiting:,}",
             "damaged records set aside": _count_lines(self.journal / DAMAGED),
             "records older than pruned": _count_lines(self.journal / PRUNED),
+            "records of newer versions": _count_lines(self.journal / NEWER),
             "dead letters": _count_lines(self.journal / DEAD_LETTERS),
             "newest call in the table": newest or "none",
             "last pruned": LedgerState.load().pruned_at or "never",
@@ -97,6 +98,8 @@ class Command(BaseCommand):
         self.stdout.write(f"delivered {delivery.delivered} records; {delivery.dead_letters} dead letters remain")
         if delivery.damaged:
             self.stdout.write(f"{delivery.damaged} records cannot be read; they are in {self.journal / DAMAGED}")
+        if delivery.newer:
+            self.stdout.write(f"{delivery.newer} records are of a newer version; they are in {self.journal / NEWER}")
 
     def deadletter(self, _options: Options) -> None:
         """Prints id, start and database error of each dead letter."""

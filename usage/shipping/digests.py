@@ -1,0 +1,53 @@
+"""The digest of a row, by which `ledger verify` notices that somebody changed the row after it was written.
+
+PostgreSQL computes the digest when it writes a row and when it verifies one, from the same stored values. It covers a
+fixed list of columns, and the list has a version. A new column comes in a new version at the end of `VERSIONS`: from
+then on rows are written with its digest, while older rows, and those that older code still writes, keep the digest of
+their version and stay right. No column says which version that is: a row is unchanged if any of them fits, and a row
+that was changed fits none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class DigestVersion(NamedTuple):
+    """The columns that a digest covers, in this order.
+
+    A mark is a boolean column that changes the digest only where it is true: rows of before it was added are false.
+    """
+
+    columns: tuple[str, ...]
+    marks: tuple[str, ...] = ()
+
+
+VERSIONS: tuple[DigestVersion, ...] = (
+    DigestVersion(
+        (
+            "request_id", "incoming_request_id", "upstream_request_id", "response_id", "key_name", "method", "route",
+            "request_model", "response_model", "stream", "service_tier", "status", "outcome", "error_type",
+            "error_code", "error_message", "started_at", "duration_ms", "time_to_first_chunk_ms", "upstream_ms",
+            "overhead_ms", "request_bytes", "response_bytes", "client_address", "user_agent", "input_tokens",
+            "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "audio_input_tokens",
+            "audio_output_tokens", "audio_seconds", "web_searches", "usage", "usage_source", "cost", "price", "tags",
+        ),
+        marks=("by_gateway", "unknown_model", "other_code"),
+    ),
+)  # fmt: skip
+
+
+def digest_sql(version: DigestVersion) -> str:
+    """Returns the SQL expression of a row's digest in one version: MD5 in hex."""
+    marks = "".join(f" || CASE WHEN {name} THEN ' {name}' ELSE '' END" for name in version.marks)
+    return f"md5(ROW({', '.join(version.columns)})::text{marks})"
+
+
+def is_unchanged_sql(versions: Sequence[DigestVersion]) -> str:
+    """Returns the SQL condition that a row has the digest of its values, in whichever version it was written."""
+    return f"digest IN ({', '.join(map(digest_sql, versions))})"
+
+
+DIGEST = digest_sql(VERSIONS[-1])  # of the rows that this code writes
+IS_UNCHANGED = is_unchanged_sql(VERSIONS)
