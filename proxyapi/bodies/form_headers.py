@@ -96,7 +96,7 @@ class PartHead(NamedTuple):
 
 
 def read_part_head(block: bytes) -> PartHead:
-    """Reads the headers of a part. `block` ends before the empty line behind them.
+    """Reads the headers of a part. `block` ends before the empty line after them.
 
     Raises:
         BadForm: the headers do not follow the grammar.

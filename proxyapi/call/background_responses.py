@@ -114,7 +114,7 @@ async def ask(response: PendingResponse) -> None:
 
 
 def _lease(limit: int) -> list[PendingResponse]:
-    """Returns due responses, leased to this process; none while the database is away."""
+    """Leases background responses that are due to this process, and returns them; none while the database is away."""
     if limit <= 0:
         return []
     try:

@@ -93,7 +93,7 @@ class IncomingBody:
         self.limit, self._setting = settings.MAX_FORM_BYTES, "MAX_FORM_BYTES"
 
     def leave(self) -> None:
-        """Leaves the body unread. If it has not arrived yet, the handler closes the connection behind the answer."""
+        """Leaves the body unread. If it has not arrived yet, the handler closes the connection after the answer."""
         if self._connection.has_whole_body:
             self._connection.watch_departure(self._departed)
 

@@ -97,10 +97,10 @@ class CallView(ProxyView):
         With a `dialect` a stream of events is relayed as it arrives. Any other answer is read whole first, and
         `rewrite` is applied to its body if upstream's status is 200.
         """
-        answer = await self.ask(request, dialect)
+        answer = await self.check_and_send(request, dialect)
         if dialect is not None and await self.is_stream(answer):
             return RelayResponse(EventRelay(self.call, answer, dialect))
-        return await self.whole(answer, rewrite)
+        return await self.respond_whole(answer, rewrite)
 
     async def is_stream(self, answer: UpstreamAnswer) -> bool:
         """Returns whether an answer is a stream of events, by its Content-Type, or by its first bytes.
@@ -112,7 +112,7 @@ class CallView(ProxyView):
             return False
         return answer.is_event_stream or (self.call.facts.stream and await answer.begins_as(begins_stream))
 
-    async def ask(self, request: UpstreamRequest, dialect: Dialect | None = None) -> UpstreamAnswer:
+    async def check_and_send(self, request: UpstreamRequest, dialect: Dialect | None = None) -> UpstreamAnswer:
         """Makes all checks, writes the call into the ledger, sends it upstream and returns the head of the answer.
 
         With a `dialect` a call that asks for a stream gets comments while it waits. Raises what `check_models`,
@@ -179,7 +179,7 @@ class CallView(ProxyView):
             call.held.reservation = None
             raise
 
-    async def whole(
+    async def respond_whole(
         self, answer: UpstreamAnswer, rewrite: Callable[[bytes], bytes] = lambda body: body
     ) -> HttpResponse:
         """Reads an answer to its end, ends the call, and returns the response. The row is durable by then."""

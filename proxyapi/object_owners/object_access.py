@@ -1,10 +1,10 @@
 """Owns the one check of which stored objects a call may name, and what of its answer is its key's.
 
-`CallView.ask` makes it for both APIs, so no request goes upstream without it. An object belongs to the key that made
-it; an id that nobody here is known to have made is for `default` alone, which sees everything. What an administrator
-shares with a key (`AccessKey.shared_objects`) it may read and use, but not change. Models are the account's: reading
-them is for all, anything else for `default`. The account's administration is for `default`, and for keys with an
-upstream key of their own: what that may do, they may.
+`CallView.check_and_send` makes it for both APIs, so no request goes upstream without it. An object belongs to the key
+that made it; an id that nobody here is known to have made is for `default` alone, which sees everything. What an
+administrator shares with a key (`AccessKey.shared_objects`) it may read and use, but not change. Models are the
+account's: reading them is for all, anything else for `default`. The account's administration is for `default`, and for
+keys with an upstream key of their own: what that may do, they may.
 """
 
 from __future__ import annotations

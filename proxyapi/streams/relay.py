@@ -253,7 +253,7 @@ class EventRelay(Relay):
         return [piece for piece in pieces if piece]
 
     def _after_event(self, event: bytes) -> bytes:
-        """Returns an event of the gateway's, behind a blank line if the bytes before it do not end with one."""
+        """Returns an event of the gateway's, with a blank line in front if the bytes before it do not end with one."""
         return event if sse.ends_event(self._last_events) else b"\n\n" + event
 
     def _read_json(self, body: bytes) -> bytes:
@@ -274,7 +274,7 @@ class BodyRelay(Relay):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Upstream's headers for the caller, with the length if upstream says it: a caller can see that bytes lack."""
+        """Upstream's headers for the caller, with upstream's length, by which a caller notices missing bytes."""
         length = self._answer.length
         return super().headers | ({} if length is None else {"content-length": str(length)})
 

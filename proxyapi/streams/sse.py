@@ -124,7 +124,7 @@ def is_error_object(data: bytes) -> bool:
 
 
 def responses_error(error: ProxyError, request_id: str, last_events: bytes) -> bytes:
-    """Returns an `error` event of the Responses API, with the sequence number behind that of the last event relayed.
+    """Returns an `error` event of the Responses API, with the sequence number after that of the last event relayed.
 
     Its shape is the SDK's `ResponseErrorEvent`.
     """

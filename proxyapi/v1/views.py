@@ -177,18 +177,18 @@ class PassThroughView(CallView):
 
         `as_it_came` is the caller's own request, if `request` asks for usage in addition.
         """
-        answer = await self.ask(request, dialect)
+        answer = await self.check_and_send(request, dialect)
         if as_it_came is not None and answer.status in REFUSALS:
             answer = await self.ask_without_usage(answer, as_it_came)
         if answer.status < 300 and (keeps := self.listing_filter()) is not None:
             answer, page = await own_page(request, answer, keeps)  # raises an error for a list that cannot be read
-            response = await self.whole(answer, lambda _: page)
+            response = await self.respond_whole(answer, lambda _: page)
             del response["link"]  # the header may name objects of other keys
             return response
         if await self.is_stream(answer):
             return RelayResponse(EventRelay(self.call, answer, dialect))
         if answer.is_text or answer.status >= 300 or await self.is_object(answer):
-            return await self.whole(answer)
+            return await self.respond_whole(answer)
         return RelayResponse(BodyRelay(self.call, answer))
 
     async def is_object(self, answer: UpstreamAnswer) -> bool:

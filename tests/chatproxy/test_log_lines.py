@@ -28,7 +28,7 @@ from chatproxy import environment
 from chatproxy.logs import JsonFormatter, log_everything, redacted_path
 from tests.simulator.server import Simulator
 from tests.support.callers.wire import connect
-from tests.support.inputs.routes import METHODS, routes
+from tests.support.calls.routes import METHODS, routes
 from tests.support.servers.environments import variables
 from tests.support.servers.gateway import ACCESS_TOKEN, PATIENCE, SECURITY_KEY, UPSTREAM_KEY, Gateway, free_port
 

@@ -6,7 +6,7 @@ import pytest
 
 from chatproxy.http.content_type import MAX_BYTES
 from tests.support.callers.wire import connect
-from tests.support.inputs.routes import PATHS
+from tests.support.calls.routes import PATHS
 from tests.support.servers.gateway import Gateway
 
 

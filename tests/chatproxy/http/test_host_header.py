@@ -6,7 +6,7 @@ import pytest
 
 from tests.simulator.server import Simulator
 from tests.support.callers.wire import WireAnswer, connect
-from tests.support.inputs.routes import PATHS
+from tests.support.calls.routes import PATHS
 from tests.support.servers.gateway import SECURITY_KEY, Gateway
 
 

@@ -13,7 +13,7 @@ from chatproxy.postgres.binaries import BundledPostgresError
 from chatproxy.postgres.bundled import BundledPostgres
 from tests.chaos.processes import children
 from tests.simulator.server import Simulator
-from tests.support.callers.held_streams import read_streams
+from tests.support.calls.held_streams import read_streams
 from tests.support.servers.gateway import PATIENCE, Gateway, launch_gateway
 from tests.support.servers.processes import assert_nothing_is_left
 

@@ -12,7 +12,7 @@ import pytest
 
 from chatproxy.postgres.bundled import BundledPostgres
 from tests.simulator.server import Simulator
-from tests.support.callers.held_streams import STREAMS, read_streams
+from tests.support.calls.held_streams import STREAMS, read_streams
 from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import PATIENCE, Gateway, launch_gateway, run_gateway
 from tests.support.servers.processes import assert_nothing_is_left

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from tests.simulator.server import Simulator
-from tests.support.callers.refusals import BEARER, CALL, FILE, PART, assert_refused
 from tests.support.callers.wire import connect, head
+from tests.support.calls.refusals import BEARER, CALL, FILE, PART, assert_refused
 from tests.support.servers.gateway import Gateway
 
 

@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from tests.simulator.server import Simulator
-from tests.support.callers.account_calls import (
+from tests.support.calls.account_calls import (
     BODY_CALLS,
     CALLS,
     CHAT,

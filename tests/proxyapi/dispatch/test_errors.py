@@ -13,8 +13,8 @@ import pytest
 from openai.types.chat import ChatCompletion
 
 from tests.simulator.server import Simulator
-from tests.support.callers.refusals import BEARER, CALL, FILE, MESSAGES, assert_refused
 from tests.support.callers.wire import connect, head, in_chunks, json_call
+from tests.support.calls.refusals import BEARER, CALL, FILE, MESSAGES, assert_refused
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway, free_port, run_gateway
 
 JSON = {**BEARER, "content-type": "application/json"}

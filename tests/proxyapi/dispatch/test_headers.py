@@ -14,7 +14,7 @@ from openai.types.chat import ChatCompletion
 from proxyapi.pages.page_headers import PAGE_HEADERS
 from proxyapi.upstream.passed_headers import INERT
 from tests.simulator.server import Simulator
-from tests.support.callers.answers_by_kind import ANSWERS, CHAT, ask
+from tests.support.calls.answers_by_kind import ANSWERS, CHAT, ask
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway
 
 ORIGIN = {"origin": "https://app.example"}

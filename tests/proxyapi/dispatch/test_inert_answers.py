@@ -14,9 +14,9 @@ import pytest
 from proxyapi.pages.page_headers import CONTENT_SECURITY_POLICY as PAGE_POLICY
 from proxyapi.upstream.passed_headers import INERT, pass_down
 from tests.simulator.server import Simulator
-from tests.support.callers.answers_by_kind import ANSWERS, ask
 from tests.support.callers.wire import connect
-from tests.support.inputs.routes import METHODS, routes
+from tests.support.calls.answers_by_kind import ANSWERS, ask
+from tests.support.calls.routes import METHODS, routes
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway, run_gateway
 
 NOSNIFF, SANDBOX = (value.decode() for _, value in INERT)

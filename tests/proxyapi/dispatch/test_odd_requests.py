@@ -7,8 +7,8 @@ import json
 import pytest
 
 from tests.simulator.server import Simulator
-from tests.support.callers.refusals import CALL, PART, assert_refused
 from tests.support.callers.wire import connect, head, in_chunks, json_call
+from tests.support.calls.refusals import CALL, PART, assert_refused
 from tests.support.servers.gateway import SECURITY_KEY, Gateway
 
 

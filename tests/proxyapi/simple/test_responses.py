@@ -8,7 +8,7 @@ import pytest
 from openai.types.responses import Response
 
 from tests.simulator.server import Simulator
-from tests.support.callers.simple_responses import EXAMPLE, KEY, MODEL, create
+from tests.support.calls.simple_responses import EXAMPLE, KEY, MODEL, create
 from tests.support.servers.gateway import UPSTREAM_KEY, Gateway
 
 FUNCTION = {

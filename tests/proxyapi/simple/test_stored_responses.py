@@ -10,7 +10,7 @@ import pytest
 from openai.types.responses import Response, ResponseItemList
 
 from tests.simulator.server import Simulator
-from tests.support.callers.simple_responses import EXAMPLE, KEY, ask_unchanged, create
+from tests.support.calls.simple_responses import EXAMPLE, KEY, ask_unchanged, create
 from tests.support.servers.gateway import SECURITY_KEY, Gateway
 
 

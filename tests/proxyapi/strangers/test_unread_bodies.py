@@ -11,8 +11,8 @@ import pytest
 
 from tests.simulator.server import Simulator
 from tests.support import polling
-from tests.support.callers.refusals import CALL
 from tests.support.callers.wire import Wire, WireAnswer, connect
+from tests.support.calls.refusals import CALL
 from tests.support.servers.gateway import ACCESS_TOKEN, PATIENCE, SECURITY_KEY, Gateway, run_gateway
 
 KIB = 1024

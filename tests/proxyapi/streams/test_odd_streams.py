@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.callers.streamed_calls import CHAT, DONE, RESPONSE, answered, chunk, event
 from tests.support.callers.wire import connect, json_call
+from tests.support.calls.streamed_calls import CHAT, DONE, RESPONSE, answered, chunk, event
 from tests.support.servers.gateway import SECURITY_KEY, Gateway, run_gateway
 from tests.support.upstreams.held import LAST, HeldUpstream, events, held_upstream, whole
 from usage.answers.errors import error_in_body

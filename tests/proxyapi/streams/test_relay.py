@@ -21,8 +21,8 @@ from proxyapi.streams.relay import (
 )
 from proxyapi.streams.sse import DONE
 from proxyapi.v1.views import CHAT_WITHOUT_USAGE
-from tests.support.inputs.pieces import split
 from tests.support.servers.gateway import PATIENCE
+from tests.support.upstreams.pieces import split
 from tests.support.upstreams.relays import CHUNK, END, FakeCall, Wire, opened_relay
 
 SOUND = b"sound"

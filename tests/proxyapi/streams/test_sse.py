@@ -16,7 +16,7 @@ from openai.types.responses import ResponseErrorEvent
 from proxyapi.exceptions import UpstreamTimeout, UpstreamUnreachable
 from proxyapi.streams import sse
 from proxyapi.streams.sse import EventFramer
-from tests.support.inputs.pieces import split
+from tests.support.upstreams.pieces import split
 
 ENDS = [b"\n", b"\r\n", b"\r"]
 PIECES = [*ENDS, b"data: {}", b"event: a", b": comment", b"x", "ö✓".encode(), b"\xff", b""]

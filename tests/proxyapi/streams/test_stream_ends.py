@@ -11,8 +11,8 @@ import openai
 import pytest
 
 from proxyapi.upstream.transport import keep_alive
-from tests.support.callers.streamed_calls import CHAT, DONE, RESPONSE, answered, chunk, event
 from tests.support.callers.wire import connect, json_call
+from tests.support.calls.streamed_calls import CHAT, DONE, RESPONSE, answered, chunk, event
 from tests.support.servers.gateway import Gateway, run_gateway
 from tests.support.upstreams.held import LAST, HeldUpstream, events, held_upstream, in_chunk, whole
 

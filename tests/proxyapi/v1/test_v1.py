@@ -9,8 +9,8 @@ import pytest
 
 from proxyapi import routes
 from tests.simulator.server import Simulator
-from tests.support.callers.v1_calls import ask, assert_refused, the_row
 from tests.support.callers.wire import head, json_call
+from tests.support.calls.v1_calls import ask, assert_refused, the_row
 from tests.support.inputs.varied_forms import FILE, MODEL, write
 from tests.support.servers.gateway import SECURITY_KEY, UPSTREAM_KEY, Gateway
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.simulator.server import Simulator
-from tests.support.callers.v1_calls import ask, assert_refused, the_row
 from tests.support.callers.wire import Wire, connect, head, in_chunks
+from tests.support.calls.v1_calls import ask, assert_refused, the_row
 from tests.support.inputs.varied_forms import FILE, MODEL, SOUND, WHISPER, write
 from tests.support.servers.gateway import SECURITY_KEY, Gateway
 

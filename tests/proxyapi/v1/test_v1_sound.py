@@ -6,8 +6,8 @@ import httpx2
 import pytest
 
 from tests.simulator.server import Simulator
-from tests.support.callers.v1_calls import the_row
 from tests.support.callers.wire import connect, json_call
+from tests.support.calls.v1_calls import the_row
 from tests.support.servers.gateway import UPSTREAM_KEY, Gateway
 
 SPEECH = {"model": "tts-1", "voice": "alloy", "input": "Hello there"}
