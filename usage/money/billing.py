@@ -9,8 +9,8 @@ A wrong cost is worse than none, so a call has none (None) when its model has no
 
 Known, and not in the numbers: file search and container fees, the surcharge of regional processing, 12-hour cache
 retention; of web searches the fee of models without one in their entry (gpt-4o-search-preview and the like, which
-search in every call), the $25 of the older `web_search_preview` tool (a row does not say which tool searched), and the fixed
-8,000 input tokens per search of gpt-4o-mini and gpt-4.1-mini.
+search in every call), the $25 of the older `web_search_preview` tool (a row does not say which tool searched), and
+the fixed 8,000 input tokens per search of gpt-4o-mini and gpt-4.1-mini.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A reservation (a row of `Hold`) is the most that one call can still cost, made before the call goes upstream
 (`usage.money.reservations`). It is deleted in the transaction that writes the call's row and adds its cost to
-`UsageDay`, so every reader finds the call in exactly one of the two. The reservation for a background response stays as long as its
-`PendingResponse`: until its usage is counted.
+`UsageDay`, so every reader finds the call in exactly one of the two. The reservation for a background response stays
+as long as its `PendingResponse`: until its usage is counted.
 """
 
 from __future__ import annotations

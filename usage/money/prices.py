@@ -74,7 +74,7 @@ class ModelRates:
     states_total: bool = False  # the total stated must be input and output
 
     def rate(self, unit: str, input_tokens: int) -> Decimal | None:
-        """Returns the dollars per million tokens of a unit. A long prompt may have its own price, for all its tokens."""
+        """Returns the dollars per million tokens of a unit. Long prompts may have another price for all of them."""
         rate = self.rates.get(unit)
         if rate is None and unit in UNDISCOUNTED:
             rate = self.rates.get(UNDISCOUNTED[unit])
