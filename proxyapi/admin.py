@@ -231,7 +231,7 @@ class AccessKeyAdmin(GuardedAdmin):
 
     @admin.display(description="key")
     def key_text(self, key: AccessKey) -> str:
-        return format_html('<code class="cp-nowrap">{}</code>', key.shown)
+        return format_html('<code class="cp-nowrap">{}</code>', key.masked)
 
     @display(description="state", label=STATE_LABELS)  # type: ignore[untyped-decorator]  # unfold's
     def key_state(self, key: AccessKey) -> str:

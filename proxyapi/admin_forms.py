@@ -1,4 +1,4 @@
-"""Owns the forms of keys in the admin."""
+"""The forms for access keys in the admin."""
 
 from __future__ import annotations
 
@@ -22,17 +22,20 @@ GRACES = {
 
 
 class LinesField(SimpleArrayField):
-    """A list, one item a line; commas do as well, and empty lines are nothing."""
+    """A field for a list, one item per line; commas separate items too, and empty lines are ignored."""
 
     def __init__(self, base_field: forms.Field, **options: Any) -> None:
         super().__init__(base_field, delimiter="\n", **options)
 
     def clean(self, value: Any) -> Any:
+        """Returns the items of the text."""
         items = (item.strip() for item in re.split(r"[\n,]", value or ""))
         return super().clean("\n".join(filter(None, items)))
 
 
 class AccessKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable when it runs
+    """The form that makes or changes a key."""
+
     upstream_key = forms.CharField(
         required=False,
         validators=[check_upstream_key],
@@ -55,12 +58,12 @@ class AccessKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscript
 
     @property
     def changed_columns(self) -> list[str]:
-        """Of the model's, those that the form has changed."""
+        """The columns of the model that the form has changed."""
         columns = {field.name for field in AccessKey._meta.concrete_fields}
         return [name for name in self.changed_data if name in columns]
 
     def set_upstream_key(self, key: AccessKey) -> bool:
-        """Whether there was anything to set, or to take away."""
+        """Sets or removes the upstream key, without saving. Returns whether the form asked for either."""
         text = self.cleaned_data.get("upstream_key", "")
         if text or self.cleaned_data.get("forget_upstream_key"):
             key.set_upstream_key(text)
@@ -69,6 +72,8 @@ class AccessKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscript
 
 
 class RotateForm(forms.Form):
+    """The form that rotates a key: how long its old text stays valid."""
+
     grace = forms.ChoiceField(
         label="How long the old key goes on",
         choices=list(GRACES.items()),
@@ -79,4 +84,5 @@ class RotateForm(forms.Form):
 
     @property
     def chosen(self) -> timedelta:
+        """The time for which the old text stays valid."""
         return timedelta(seconds=int(self.cleaned_data["grace"]))

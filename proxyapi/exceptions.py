@@ -1,4 +1,4 @@
-"""Owns every error of ours: its status, its words in OpenAI's shape, and its rendering.
+"""Every error of the gateway: its status, its message in OpenAI's shape, and its rendering.
 
     ProxyError
     ├── BadRequest            400  bad_request, and the codes given
@@ -56,7 +56,10 @@ logger = logging.getLogger(__name__)
 
 
 class ProxyError(exceptions.APIException):
-    """An error of ours. `headers` go out with the answer; `outcome` is the ledger's word for it."""
+    """An error that the gateway answers with.
+
+    `headers` are added to the answer; `outcome` is the outcome of the call in the ledger.
+    """
 
     status_code = 500
     type: ClassVar[str] = "server_error"
@@ -72,7 +75,7 @@ class ProxyError(exceptions.APIException):
         self.headers = {"Retry-After": str(retry_after)} if retry_after else {}
 
     def body(self, request_id: str | None) -> dict[str, Any]:
-        """OpenAI's error object, plus `request_id`."""
+        """Returns the body of the answer: OpenAI's error object, plus `request_id`."""
         error = {"message": self.words, "type": self.type, "param": self.param, "code": self.code}
         return {"error": {**error, "request_id": request_id}}
 
@@ -94,7 +97,7 @@ class BadJSON(BadRequest):
 
 
 class BadForm(BadRequest):
-    """A form that is malformed, or that two readers could read differently. The words never quote a value."""
+    """A form that is malformed, or that two parsers could read differently. The message never quotes a value."""
 
     def __init__(self, words: str, *, param: str | None = None, code: str = "") -> None:
         super().__init__(f"The form is not valid: {words}.", param=param, code=code)
@@ -122,7 +125,7 @@ class ModelNotAllowed(ProxyError):
 
 
 class ModelNotPriced(ProxyError):
-    """Only keys with a budget get it."""
+    """A key with a budget named a model that has no price, so that the cost of the call has no bound."""
 
     status_code = 403
     type = "permission_error"
@@ -157,7 +160,7 @@ class MethodNotAllowed(ProxyError):
 
 
 class WebSocketRefused(ProxyError):
-    """426 is what makes Codex go on over HTTP (its `responses_websocket` client)."""
+    """A request for a WebSocket. The status 426 makes Codex continue over HTTP (its `responses_websocket` client)."""
 
     status_code = 426
     type = "invalid_request_error"
@@ -213,7 +216,10 @@ class TooManyPages(RateLimited):
 
 
 class BudgetExceeded(ProxyError):
-    """The SDK repeats a 429 by itself; `is_final` tells it (by a header of OpenAI's) that this would be in vain."""
+    """A call that the budget of its key does not cover.
+
+    The SDK retries a 429 by itself; `is_final` adds the header of OpenAI's that tells it not to.
+    """
 
     status_code = 429
     type = "insufficient_quota"
@@ -296,7 +302,7 @@ class UpstreamAnswerTooLarge(UpstreamFailure):
 
 
 class UnreadableList(UpstreamFailure):
-    """A list that cannot be read cannot be filtered, and is not shown."""
+    """Upstream's list could not be read, and so could not be filtered for the key; none of it is sent to the caller."""
 
     status_code = 502
     code = "unreadable_list"
@@ -305,7 +311,7 @@ class UnreadableList(UpstreamFailure):
 
 
 class UpstreamTruncated(UpstreamFailure):
-    """A stream that upstream ended properly, as far as HTTP goes, but before its last event."""
+    """Upstream ended a stream before its last event, although the HTTP message was complete."""
 
     status_code = 502
     code = "truncated"
@@ -324,7 +330,7 @@ class CallerGone(Exception):
 
 
 def from_framework(error: Exception) -> ProxyError:
-    """Our error for one that DRF or Django raised; `InternalError` for any other exception."""
+    """Returns the error that answers an exception of DRF or Django; `InternalError` for any other exception."""
     if isinstance(error, ProxyError):
         return error
     if isinstance(error, exceptions.UnsupportedMediaType):
@@ -337,9 +343,9 @@ def from_framework(error: Exception) -> ProxyError:
 
 
 def render(error: ProxyError, request: HttpRequest) -> HttpResponse:
-    """The answer to a call that failed with an error of ours: JSON, always.
+    """Returns the JSON answer to a call that failed with an error of the gateway.
 
-    `x-request-id` is where OpenAI's SDKs look for the id of a failed call.
+    OpenAI's SDKs read the id of a failed call from `x-request-id`.
     """
     request_id = str(getattr(request, "request_id", ""))
     body = json.dumps(error.body(request_id))

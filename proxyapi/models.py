@@ -1,7 +1,7 @@
-"""Owns the keys of callers: what each may do, and how it is made, rotated and revoked.
+"""The table of access keys: what each key may do, and how keys are made, rotated and revoked.
 
-Invariants: a key's text exists once, in what `issue` and `rotate` return; here is its digest. A key is never deleted,
-because the ledger refers to it by its name, and its name never changes. What is revoked stays so.
+Invariants: the text of a key exists only as the return value of `issue` and `rotate`; the table keeps its digest. A key
+is never deleted and never renamed, because the ledger refers to it by name. A revoked key stays revoked.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from proxyapi.key_names import check_name, comparable, normalised
 PREFIX = "cp-"
 RANDOM_BYTES = 32
 KEY_LENGTH = len(PREFIX) + 43  # bytes in base64, without padding
-SHOWN_PREFIX = len(PREFIX) + 4
+MASKED_PREFIX_LENGTH = len(PREFIX) + 4
 LONGEST_GRACE = timedelta(days=90)
 HEADER_VALUE = re.compile(r"[\x21-\x7e]{8,500}")
 _LIMIT: dict[str, Any] = {"null": True, "blank": True, "validators": [MinValueValidator(1)]}
@@ -35,7 +35,7 @@ _DOLLARS: dict[str, Any] = {
 
 
 class LogBodies(models.TextChoices):
-    """Whose bodies the ledger keeps."""
+    """Which calls of a key have their bodies kept in the ledger."""
 
     INHERIT = "inherit", "as LOG_BODIES says"
     ALL = "all", "all"
@@ -44,6 +44,7 @@ class LogBodies(models.TextChoices):
 
 
 def check_routes(globs: list[str]) -> None:
+    """Raises ValidationError for a glob that can match no route."""
     for glob in globs:
         if not glob.startswith(("/", "*")):
             words = "A route starts with '/', as /openai or /v1/responses*; '%(glob)s' does not."
@@ -51,13 +52,16 @@ def check_routes(globs: list[str]) -> None:
 
 
 def check_upstream_key(text: str) -> None:
+    """Raises ValidationError for a text that cannot be sent as an API key."""
     if not HEADER_VALUE.fullmatch(text):
         raise ValidationError("An upstream key has 8 to 500 printable ASCII characters, without spaces.")
 
 
 class AccessKeyManager(models.Manager["AccessKey"]):
+    """Makes keys and finds them by name."""
+
     def issue(self, name: str, *, upstream_key: str = "", **fields: Any) -> tuple[AccessKey, str]:
-        """A new key and its text, which is nowhere else and cannot be had again.
+        """Makes a key and returns it with its text, which is kept nowhere and cannot be read again.
 
         Raises:
             ValidationError: a field is wrong, or the name is taken.
@@ -70,7 +74,10 @@ class AccessKeyManager(models.Manager["AccessKey"]):
         return key, text
 
     def is_taken(self, name: str) -> bool:
-        """Whether a key has this name in any spelling. Of keys without a comparable name there are few."""
+        """Returns whether a key has this name, in any spelling.
+
+        Keys without a `comparable_name` are compared one by one: there are few.
+        """
         wanted = comparable(name)
         if self.filter(comparable_name=wanted).exists():
             return True
@@ -85,14 +92,14 @@ class AccessKeyManager(models.Manager["AccessKey"]):
 
 
 class AccessKey(models.Model):
-    """One key. An empty limit or budget means none; an empty list of models or routes means all."""
+    """An access key. An empty limit or budget means no limit; an empty list of models or routes allows all."""
 
     name = models.CharField(
         max_length=200, unique=True, validators=[check_name],
         help_text="How the ledger calls it, for ever: a name cannot be changed.",
     )  # fmt: skip
-    # The name as `comparable` has it. Null: a key of before this column, whose name another key has too, or one that
-    # an older version has made since.
+    # The name in the form in which `comparable` compares names. Null: a key older than this column that shares its name
+    # with another key, or a key that an older version of the gateway has made since.
     comparable_name = models.CharField(max_length=600, unique=True, null=True, editable=False)  # noqa: DJ001  (as said)
     note = models.TextField(blank=True)
     owner = models.CharField(max_length=200, blank=True, help_text="The person or the team that uses it.")
@@ -153,7 +160,7 @@ class AccessKey(models.Model):
         using: str | None = None,
         update_fields: Iterable[str] | None = None,
     ) -> None:
-        """Never writes another name, and always says that something has changed."""
+        """Saves the key with a new `changed_at`. Never changes the name of a saved key."""
         if self._state.adding:
             self.comparable_name = comparable(self.name)
         else:
@@ -162,19 +169,22 @@ class AccessKey(models.Model):
         super().save(force_insert=force_insert, force_update=force_update, using=using, update_fields=update_fields)
 
     def clean_fields(self, exclude: Collection[str] | None = None) -> None:
-        """Checks a new name in the form in which it is kept."""
+        """Normalises the name of a new key before its checks, so that the stored form is checked."""
         if self._state.adding:
             self.name = normalised(self.name)
         super().clean_fields(exclude)
 
     def clean(self) -> None:
-        """Checks that no other key has a name that reads the same; forms do not look at columns they do not show."""
+        """Checks that no other key has this name in another spelling.
+
+        A form checks uniqueness only for the columns that it shows, and it does not show `comparable_name`.
+        """
         super().clean()
         if self._state.adding and type(self).objects.is_taken(self.name):
             raise ValidationError({"name": "Key with this Name already exists, perhaps in another spelling."})
 
     def rotate(self, grace: timedelta = timedelta(0)) -> str:
-        """Gives the key a new text and returns it; the old one goes on for `grace`, the one before that ends now.
+        """Gives the key a new text and returns it. The old text stays valid for `grace`; an even older one ends now.
 
         Raises:
             ValidationError: the key is revoked, or the grace is too long.
@@ -190,31 +200,31 @@ class AccessKey(models.Model):
         return text
 
     def revoke(self) -> None:
-        """For ever, the text of before a rotation too."""
+        """Revokes the key for ever, with the text that a rotation has left valid."""
         if self.revoked_at is None:
             self.active, self.revoked_at = False, timezone.now()
             self.previous_digest, self.previous_valid_until = "", None
             self.save(update_fields=["active", "revoked_at", "previous_digest", "previous_valid_until"])
 
     def renew(self) -> str:
-        """A new text, not saved yet."""
+        """Sets a new text, and returns it. Does not save the key."""
         text = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
         self.digest = sealing.digest(text)
-        self.prefix, self.last_four = text[:SHOWN_PREFIX], text[-4:]
+        self.prefix, self.last_four = text[:MASKED_PREFIX_LENGTH], text[-4:]
         return text
 
     def set_upstream_key(self, text: str) -> None:
-        """The key's own account, or none; not saved yet.
+        """Sets the upstream key that pays for this key's calls; an empty text removes it. Does not save the key.
 
         Raises:
-            ValidationError: it cannot be a header.
+            ValidationError: the text cannot be sent as a header.
         """
         if text:
             check_upstream_key(text)
         self.sealed_upstream_key = sealing.seal(text) if text else ""
 
     def state(self, now: datetime | None = None) -> str:
-        """`active`, `off`, `expired` or `revoked`."""
+        """Returns the state of the key at a time (now): `active`, `off`, `expired` or `revoked`."""
         if self.revoked_at is not None:
             return "revoked"
         if self.expires_at is not None and self.expires_at <= (now or timezone.now()):
@@ -223,10 +233,10 @@ class AccessKey(models.Model):
 
     @property
     def budgets(self) -> dict[str, Decimal | None]:
-        """By span, in dollars; None: no limit."""
+        """The budgets in dollars, by span of time; None: no limit."""
         return {"day": self.budget_day, "month": self.budget_month, "total": self.budget_total}
 
     @property
-    def shown(self) -> str:
-        """As much of the text as may be seen."""
+    def masked(self) -> str:
+        """The part of the key's text that may be shown: its beginning and its last four characters."""
         return f"{self.prefix}…{self.last_four}"

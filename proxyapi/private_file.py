@@ -1,4 +1,4 @@
-"""Owns writing a file that only its owner may read."""
+"""Writes files that only their owner may read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write_private(path: Path, text: str) -> None:
-    """All or nothing, mode 0600 from its first byte, on the disk before it has its name."""
+    """Writes a file atomically: mode 0600 from the first byte, synced to the disk before it gets its name."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w") as file:
@@ -16,6 +16,6 @@ def write_private(path: Path, text: str) -> None:
             file.flush()
             os.fsync(descriptor)
         Path(name).replace(path)
-    except BaseException:  # a border: whatever it is, it is cleaned up and goes on
+    except BaseException:  # a border: the temporary file is deleted, whatever failed
         Path(name).unlink()
         raise

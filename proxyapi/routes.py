@@ -1,8 +1,8 @@
-"""Owns which paths of OpenAI's API there are on `/v1`: families of routes, open or closed, and each path's name.
+"""The paths of OpenAI's API on `/v1`: families of routes, which are open or closed, and the name of each route.
 
-A name is the path as OpenAI's reference writes it, with `{id}` for each id: there are few of them, so they can be
-counted by. Anything else below an open family goes to upstream as well, under the name `/v1/<family>/*`. The paths are
-in `openai_paths.txt`; each belongs to the family whose name it begins with.
+A name is the path as OpenAI's reference writes it, with `{id}` for each id. There are few names, so calls can be
+counted by them. Any other path below an open family goes to upstream too, under the name `/v1/<family>/*`. The paths
+are in `openai_paths.txt`; each belongs to the family whose name it begins with.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 @dataclass(frozen=True)
 class Family:
-    """Routes that are opened together."""
+    """A family of routes, which are opened or closed together."""
 
     name: str
     open_by_default: bool = True
@@ -90,10 +90,10 @@ _UNSAFE = re.compile(r"(?:^|[/\\])\.{0,2}(?:$|[/\\])|[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a call goes. `name` is the ledger's word for it, `path` is what upstream gets below its base URL.
+    """The route of one call. `name` is its name in the ledger, `path` the path sent to upstream, below its base URL.
 
     `object_id` is the id of the stored object that the path is about; empty if it is about none, as a list's.
-    `unknown_segments` are those at which no path of the family could be followed further; not below an object.
+    `unknown_segments` are the segments after the last one that a known path of the family has; empty below an object.
     """
 
     family: Family
@@ -110,27 +110,27 @@ class Route:
 
     @property
     def is_collection(self) -> bool:
-        """Whether a GET of it answers with a list of the family's objects, or may do so."""
+        """True if a GET of the route returns a list of the family's objects, or might."""
         has_objects = not self.family.is_catalogue and not self.family.is_administration
         return has_objects and not self.object_id and not self.unknown_segments
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The methods that OpenAI's API has here."""
+        """The HTTP methods that OpenAI's API has on this route."""
         return self.family.paths.get(self.name.removeprefix("/v1"), METHODS)
 
     @property
     def model_id(self) -> str:
-        """The model that the path is about, which may have slashes in it; empty if it is about none."""
+        """The model that the path names, which may contain slashes; empty if it names none."""
         return "/".join(self.segments[1:]) if self.family.name == "models" else ""
 
 
 def find_route(raw_path: str) -> Route | None:
-    """The route of a path below `/v1`, as it came over the wire; None if no family has it.
+    """Returns the route of a path below `/v1`, given as it came over the wire; None if no family has it.
 
-    What could be read as another path (`..`, also as `%2e%2e`, `//`, and parameters as in `a;b=c`) has none. Upstream
-    gets the path as it came; the name is of what upstream may read in it: letters that need no `%61` have one name,
-    with a `/` at the end or not.
+    A path that could be read as another one (`..`, also as `%2e%2e`, `//`, and parameters as in `a;b=c`) has no route.
+    Upstream gets the path unchanged. The name is that of the decoded path: needless escapes such as `%61` and a `/` at
+    the end make no difference.
     """
     if len(raw_path) <= LONGEST_KEPT_PATH:
         return _find_kept_route(raw_path)
@@ -139,10 +139,12 @@ def find_route(raw_path: str) -> Route | None:
 
 @lru_cache(maxsize=1024)
 def _find_kept_route(raw_path: str) -> Route | None:
+    """Does the same as `_find_route`, with a cache."""
     return _find_route(raw_path)
 
 
 def _find_route(raw_path: str) -> Route | None:
+    """Follows a path through the tree of known paths."""
     raw_segments = raw_path.removeprefix("/").removesuffix("/").split("/")
     if not all(map(_is_safe, raw_segments)):
         return None
@@ -166,17 +168,18 @@ def _find_route(raw_path: str) -> Route | None:
 
 
 def _is_safe(segment: str) -> bool:
+    """Returns whether a segment can be read in one way only."""
     decoded = unquote(segment)
     return bool(_SEGMENT.fullmatch(segment)) and not _UNSAFE.search(decoded) and ";" not in decoded
 
 
 def _parent(segments: tuple[str, ...]) -> Family | None:
-    """The family that a path belongs to by its beginning."""
+    """Returns the family whose name the path begins with; None if there is none."""
     return next((family for family in FAMILIES if segments[: len(family.segments)] == family.segments), None)
 
 
 def _read_paths() -> Mapping[str, Mapping[str, tuple[str, ...]]]:
-    """By the name of each family: its paths, and their methods."""
+    """Reads `openai_paths.txt`: the methods of each path, by family and path."""
     paths: dict[str, dict[str, tuple[str, ...]]] = {family.name: {} for family in FAMILIES}
     for line in Path(__file__).with_name("openai_paths.txt").read_text("ascii").splitlines():
         if line.startswith("/"):
@@ -188,7 +191,7 @@ def _read_paths() -> Mapping[str, Mapping[str, tuple[str, ...]]]:
 
 
 def _tree() -> dict[str, Any]:
-    """The paths by their segments; under `""` the family and the name of a path that ends there."""
+    """Builds the tree of known paths, by segment; `""` has the family and the name of a path that ends there."""
     tree: dict[str, Any] = {}
     for family in FAMILIES:
         for path in family.paths:

@@ -1,7 +1,7 @@
-"""Owns what is made with the server's secret: the digests of keys, and upstream keys sealed for the disk.
+"""Computes the digests of access keys, and encrypts upstream keys for the database and the disk.
 
-Both secrets are derived (HKDF, RFC 5869) from `KEY_ENCRYPTION_KEY`, or else from `DJANGO_SECRET_KEY`, with a label
-each: neither says anything about the other. With another secret, no key that was made before is known any more.
+The secrets for both are derived (HKDF, RFC 5869) from `KEY_ENCRYPTION_KEY`, or else from `DJANGO_SECRET_KEY`, with a
+label each: neither reveals the other. If that secret changes, all access keys made before become unknown.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ SEAL = b"chatproxy upstream keys at rest"
 
 
 class CannotUnseal(Exception):
-    """Sealed with another secret, or damaged."""
+    """An upstream key cannot be decrypted: it was encrypted with another secret, or is damaged."""
 
 
 def digest(text: str) -> str:
-    """HMAC-SHA256 of a key, in hex: what is kept of it. Any text has one, lone surrogates too."""
+    """Returns the HMAC-SHA256 of a key's text, in hex, which is stored in its place. Takes lone surrogates too."""
     return hmac.digest(_derive(_secret(), PEPPER), text.encode("utf-8", "surrogatepass"), "sha256").hex()
 
 
 def seal(text: str) -> str:
+    """Encrypts an upstream key (Fernet)."""
     return _fernet(_secret()).encrypt(text.encode()).decode()
 
 
 def unseal(sealed: str) -> str:
-    """Raises `CannotUnseal`."""
+    """Decrypts an upstream key. Raises `CannotUnseal`."""
     try:
         return _fernet(_secret()).decrypt(sealed.encode()).decode()
     except (InvalidToken, UnicodeError):
@@ -42,7 +43,11 @@ def unseal(sealed: str) -> str:
 
 
 def _secret() -> str:
-    """A process that `serve` did not prepare must not make keys that the server will not know."""
+    """Returns the secret from the settings.
+
+    Raises ImproperlyConfigured without one: a process that `serve` has not prepared must make no keys that the server
+    would not recognise.
+    """
     if not settings.KEY_SECRET:
         raise ImproperlyConfigured(
             "neither KEY_ENCRYPTION_KEY nor DJANGO_SECRET_KEY is set; start the server once, or set one"
@@ -52,9 +57,11 @@ def _secret() -> str:
 
 @cache
 def _derive(secret: str, label: bytes) -> bytes:
+    """Derives the secret for one use, which `label` names."""
     return HKDF(SHA256(), length=32, salt=None, info=label).derive(secret.encode())
 
 
 @cache
 def _fernet(secret: str) -> Fernet:
+    """Returns the cipher for upstream keys."""
     return Fernet(base64.urlsafe_b64encode(_derive(secret, SEAL)))

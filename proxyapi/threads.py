@@ -1,7 +1,7 @@
-"""Owns work on the database beside the event loop, in threads that nobody has to wait for.
+"""Runs database work beside the event loop, in daemon threads of its own, for which no process waits at its end.
 
-`asyncio.to_thread` lends from a few threads that calls need too (an upload is parsed in one), and a process waits for
-them when it ends: a database that hangs would take them all, and keep the process.
+`asyncio.to_thread` uses a small pool that calls need too (an upload is parsed in it), and a process waits for that pool
+when it ends. A database that hangs would occupy the whole pool, and keep the process from ending.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ T = TypeVar("T")
 
 
 async def in_own_thread(function: Callable[[], T]) -> T:
-    """What `function` returns or raises. A caller that does not wait any longer leaves it to its fate."""
+    """Runs `function` in a new thread, and returns or raises what it does.
+
+    If the waiting task is cancelled, the thread goes on, and its outcome is dropped.
+    """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Future[T]] = loop.create_future()
 

@@ -152,7 +152,7 @@ class Call:
         if answer.status >= 300 or _is_in(facts.secrets, "\n".join(passed.values())):
             passed = {name: redact_exact(value, facts.secrets) for name, value in passed.items()}
         ticket = self.request.held.ticket
-        return passed if ticket is None else limit_headers.tightened(passed, ticket.standings)
+        return passed if ticket is None else limit_headers.tightened(passed, ticket.limit_states)
 
     def redacted(self, body: bytes) -> bytes:
         """Returns an error of upstream's without secrets: upstream may quote the key that it was called with."""

@@ -1,7 +1,7 @@
-"""Owns the matching of names by globs (`fnmatch`); upper and lower case differ.
+"""Matches names of routes, models and objects by globs (`fnmatch`); upper and lower case differ.
 
-All globs of a key are one compiled pattern, and in it a text with many stars takes no longer than its length allows. Of
-`fnmatch` itself only 256 globs are kept compiled, and each name would try them one by one.
+All globs of a key are compiled into one pattern, in which even a glob with many stars needs no exponential time.
+`fnmatch` itself keeps only 256 compiled globs, and would try them one by one for each name.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-MAX_COMPILED = 1024  # lists of globs, one or two of a key
+MAX_COMPILED = 1024  # lists of globs, of which a key has one or two
 
 
 def matches_any(name: str, globs: Iterable[str]) -> bool:
@@ -21,4 +21,5 @@ def matches_any(name: str, globs: Iterable[str]) -> bool:
 
 @lru_cache(maxsize=MAX_COMPILED)
 def _compiled(globs: tuple[str, ...]) -> re.Pattern[str]:
+    """Compiles globs into one pattern; without any globs, a pattern that matches nothing."""
     return re.compile("|".join(map(fnmatch.translate, globs)) or r"(?!)")

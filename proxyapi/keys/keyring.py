@@ -1,7 +1,7 @@
-"""Owns a process's keys in memory: whose a text is, without a query and without a wait.
+"""The access keys of this process, in memory. Maps a key's text to its caller without I/O.
 
-Invariants: `find` takes the same work for every text; a text of a key is in no attribute, file or log. What the
-database said last stays in force while it is away; a process that starts then takes what is in `DATA_DIR/keyring.json`.
+Invariants: `find` does the same work for every text; the text of a key is in no attribute, file or log. While the
+database is unavailable, the keys read last stay in force; a process that starts then reads `DATA_DIR/keyring.json`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from proxyapi.keys.snapshots import Record, Snapshot
 logger = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 1.0
-STALE_SECONDS = 5.0  # without word from the database
+STALE_SECONDS = 5.0  # after the last answer of the database, the keys count as stale
 START_SECONDS = 3.0  # that a start waits for the database
 STOP_SECONDS = 2.0
 
@@ -36,7 +36,7 @@ BUILT_IN = "default"  # the name of SECURITY_KEY
 
 @dataclass(frozen=True)
 class Budgets:
-    """Dollars; None: no limit."""
+    """The budgets of a key, in dollars per span of time; None: no limit."""
 
     day: Decimal | None = None
     month: Decimal | None = None
@@ -44,7 +44,7 @@ class Budgets:
 
     @property
     def tightest(self) -> Decimal | None:
-        """The smallest of them; None: there is none."""
+        """The smallest budget; None if there is no budget."""
         return min((dollars for dollars in (self.day, self.month, self.total) if dollars is not None), default=None)
 
 
@@ -53,7 +53,7 @@ UNLIMITED = Budgets()
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls, and what its key may do. Empty tuples and None mean no limit; `log_bodies` may be `inherit`."""
+    """A caller: the name of its key, and what the key allows. Empty tuples and None mean no limit."""
 
     name: str
     allowed_models: tuple[str, ...] = ()
@@ -69,33 +69,33 @@ class Caller:
 
     @property
     def is_limited(self) -> bool:
-        """Whether its calls are counted before they go on."""
+        """True for a key whose calls are counted before they are forwarded."""
         limits = (self.requests_per_minute, self.tokens_per_minute, self.parallel_calls)
         return any(limit is not None for limit in limits)
 
 
 @dataclass(frozen=True)
-class Entry:
-    """Whose a digest is, and until when (Unix time)."""
+class KeyInForce:
+    """The caller that the digest of a key's text belongs to, and the time at which this text expires (Unix time)."""
 
     caller: Caller | None
     valid_until: float
 
     @property
     def ends_at(self) -> datetime | None:
-        """None: it has no end."""
+        """The time at which the text expires; None if it never does."""
         return None if self.valid_until == inf else datetime.fromtimestamp(self.valid_until, UTC)
 
 
-NOBODY = Entry(None, -inf)
+NOBODY = KeyInForce(None, -inf)
 
 
 class Keyring:
-    """`start` in each worker; one thread looks for changes every second, and nothing ends it."""
+    """The keys in force. `start` runs in each worker: a thread looks for changes every second, whatever fails."""
 
     def __init__(self) -> None:
-        self._entries: Mapping[str, Entry] = MappingProxyType({})
-        self._digests: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # of each key's name
+        self._entries: Mapping[str, KeyInForce] = MappingProxyType({})
+        self._digests: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # by the key's name
         self._snapshot: Snapshot | None = None
         self._confirmed_at = -inf
         self._unwritten = False
@@ -105,18 +105,18 @@ class Keyring:
         self._thread: threading.Thread | None = None
 
     def find(self, text: str) -> Caller | None:
-        """Whose key this is; None for one that is missing (an empty text), unknown, expired or revoked."""
+        """Returns the caller of a key's text; None for a text that is empty, unknown, expired or revoked."""
         entry = self._entries.get(sealing.digest(text), NOBODY)
         return entry.caller if time.time() < entry.valid_until else None
 
-    def named(self, name: str) -> dict[str, Entry]:
-        """The texts of this key that are in force, by their digests: none, one, or after a rotation two."""
+    def in_force(self, name: str) -> dict[str, KeyInForce]:
+        """Returns the texts of a key that are in force, by their digests: none, one or, after a rotation, two."""
         now = time.time()
         found = ((digest, self._entries.get(digest, NOBODY)) for digest in self._digests.get(name, ()))
         return {digest: entry for digest, entry in found if now < entry.valid_until}
 
     def start(self) -> None:
-        """Returns when the keys are there, or when the database has had `START_SECONDS` to say them."""
+        """Starts the thread. Returns once the keys have been read, or after `START_SECONDS` without the database."""
         try:
             self._take(key_snapshots.read())
         except (LookupError, TypeError, ValueError, ArithmeticError) as error:
@@ -129,24 +129,24 @@ class Keyring:
         self._looked.wait(START_SECONDS)
 
     def stop(self) -> None:
-        """A database that hangs holds nobody up."""
+        """Stops the thread; waits for `STOP_SECONDS` at most, in case the database hangs."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(STOP_SECONDS)
 
     @property
     def loaded(self) -> bool:
-        """Whether there is any snapshot; without one only `SECURITY_KEY` is known."""
+        """True once keys were read from the database or the disk; until then only `SECURITY_KEY` is known."""
         return self._snapshot is not None
 
     @property
     def age(self) -> float:
-        """Seconds since the database last said that the keys are these; infinite if it never has."""
+        """Seconds since the database last confirmed the keys; infinite if it never has."""
         return time.time() - self._confirmed_at
 
     @property
     def state(self) -> str:
-        """`loaded`, `stale since …` or `missing`."""
+        """The state of the keys in words: `loaded`, `stale since …` or `missing`."""
         if self._snapshot is None:
             return "missing"
         if self.age < STALE_SECONDS:
@@ -154,6 +154,7 @@ class Keyring:
         return f"stale since {datetime.fromtimestamp(self._confirmed_at, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
     def _run(self) -> None:
+        """Looks for changes every `REFRESH_SECONDS`, in the keyring's thread, until `stop`."""
         try:
             key_snapshots.leave_pool()
             while not self._stopping.is_set():
@@ -164,6 +165,7 @@ class Keyring:
             connections.close_all()
 
     def _look(self) -> None:
+        """Reads the keys if they have changed, and writes a copy of changed keys to the disk."""
         try:
             marker = key_snapshots.marker()
             if self._snapshot is None or marker != self._snapshot.marker:
@@ -171,7 +173,9 @@ class Keyring:
                 self._unwritten = True
             self._confirmed_at = time.time()
             self._say("")
-        except Exception as error:  # the border: the keys stay as they are, and it is tried again in a second
+        except (
+            Exception
+        ) as error:  # the border: the known keys stay in force, and a second later the keyring tries again
             connections.close_all()
             self._say(f"the keys cannot be refreshed, and those known stay in force: {type(error).__name__}")
             return
@@ -179,12 +183,14 @@ class Keyring:
             try:
                 key_snapshots.write(self._snapshot)
                 self._unwritten = False
-            except Exception as error:  # the border: the keys are in force, and written in a second
+            except (
+                Exception
+            ) as error:  # the border: the keys are in force, and a second later the keyring tries to write again
                 reason = error.strerror if isinstance(error, OSError) else type(error).__name__
                 self._say(f"the keys cannot be written to DATA_DIR: {reason}")
 
     def _say(self, fault: str) -> None:
-        """Once when it begins, once when it is over."""
+        """Logs a fault once when it begins, and once when it is over (an empty text)."""
         if fault and fault != self._fault:
             logger.warning("%s", fault)
         elif self._fault and not fault:
@@ -192,6 +198,7 @@ class Keyring:
         self._fault = fault
 
     def _take(self, snapshot: Snapshot | None) -> None:
+        """Puts the keys of a snapshot into force, in place of all others."""
         records = snapshot.records if snapshot else []
         entries = dict(_entries(records))
         digests: dict[str, tuple[str, ...]] = {}
@@ -203,22 +210,24 @@ class Keyring:
         self._confirmed_at = snapshot.loaded_at if snapshot else -inf
 
 
-def _entries(records: Iterable[Record]) -> Iterable[tuple[str, Entry]]:
+def _entries(records: Iterable[Record]) -> Iterable[tuple[str, KeyInForce]]:
+    """Yields the digests of all texts in force with their callers, `SECURITY_KEY` included."""
     for record in records:
         try:
             caller = _caller(record)
-        except sealing.CannotUnseal:  # not another account's, either
+        except sealing.CannotUnseal:  # nor may the team's account pay in its place
             logger.error("the upstream key of key %r cannot be unsealed; the key is refused", record["name"])
             continue
         until = inf if record["expires_at"] is None else record["expires_at"]
-        yield record["digest"], Entry(caller, until)
+        yield record["digest"], KeyInForce(caller, until)
         if record["previous_digest"]:
-            yield record["previous_digest"], Entry(caller, min(until, record["previous_valid_until"] or -inf))
+            yield record["previous_digest"], KeyInForce(caller, min(until, record["previous_valid_until"] or -inf))
     if settings.SECURITY_KEY:
-        yield sealing.digest(settings.SECURITY_KEY), Entry(Caller("default"), inf)
+        yield sealing.digest(settings.SECURITY_KEY), KeyInForce(Caller(BUILT_IN), inf)
 
 
 def _caller(record: Record) -> Caller:
+    """Builds the caller of a record. Raises `CannotUnseal` if its upstream key cannot be decrypted."""
     budgets = (record[f"budget_{span}"] for span in ("day", "month", "total"))
     return Caller(
         name=record["name"],
@@ -236,6 +245,7 @@ def _caller(record: Record) -> Caller:
 
 
 def _unsealed(sealed: str) -> str | None:
+    """Decrypts an upstream key; None for an empty text."""
     return sealing.unseal(sealed) if sealed else None
 
 

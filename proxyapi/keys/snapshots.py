@@ -1,7 +1,7 @@
-"""Owns how the keys come out of the database, and their copy in `DATA_DIR/keyring.json` for when it is away.
+"""Reads the keys from the database, and keeps a copy in `DATA_DIR/keyring.json` for when it is unavailable.
 
-A record is one key as JSON has it: digests, and upstream keys sealed; no text of a key. Keys that are off or revoked
-are not in it.
+A record is one key as JSON: it has the digests of the key's texts and its upstream key, encrypted, but no text of a
+key. Keys that are off or revoked have no record.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ FIELDS = (
     "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total", "log_bodies",
     "sealed_upstream_key", "digest", "previous_digest", "previous_valid_until",
 )  # fmt: skip
-# Every write of a row gives it another xmin, whoever writes it; and no commit can hide behind a later one, as with
-# the highest of the times of change.
+# Every write of a row changes its xmin, whichever program writes. The highest `changed_at` would not do: a transaction
+# that began earlier may commit later, with a lower time.
 MARKER = "SELECT count(*), coalesce(sum(hashtextextended(id || ' ' || xmin, 0)), 0) FROM proxyapi_accesskey"
 VERSION = 1
 
@@ -47,26 +47,26 @@ class Snapshot:
 
 
 def marker() -> str:
-    """Raises `django.db.Error`."""
+    """Returns a text that changes whenever the table of keys does. Raises `django.db.Error`."""
     with connection.cursor() as cursor:
         cursor.execute(MARKER)
         return " ".join(map(str, cursor.fetchone()))
 
 
 def load(marker: str) -> Snapshot:
-    """The keys as they are, after `marker` was read: if they change in between, the next marker differs.
+    """Reads all keys in force. `marker` must have been read before: keys that change in between change the next marker.
 
     Raises:
-        django.db.Error: they cannot be read.
+        django.db.Error: the keys cannot be read.
     """
     rows = AccessKey.objects.filter(active=True, revoked_at=None).values(*FIELDS)
     return Snapshot(marker, time.time(), [{name: _plain(value) for name, value in row.items()} for row in rows])
 
 
 def leave_pool() -> None:
-    """From now on this thread has a connection of its own: the pool waits longer and longer after an outage.
+    """Gives this thread a connection outside of the pool, which waits longer and longer after an outage.
 
-    A server that vanished without a word is given up after ten seconds.
+    A server that vanished without closing the connection is given up after ten seconds.
     """
     own = connections["default"].copy()
     options = own.settings_dict["OPTIONS"]
@@ -76,12 +76,12 @@ def leave_pool() -> None:
 
 
 def write(snapshot: Snapshot) -> None:
-    """Raises OSError."""
+    """Writes the copy of the keys to the disk. Raises OSError."""
     write_private(_path(), orjson.dumps(asdict(snapshot)).decode())
 
 
 def read() -> Snapshot | None:
-    """What was written last; None if nothing can be read."""
+    """Reads the copy of the keys from the disk; None if there is none, or it cannot be read."""
     try:
         snapshot = Snapshot(**orjson.loads(_path().read_bytes()))
     except FileNotFoundError:
@@ -93,10 +93,12 @@ def read() -> Snapshot | None:
 
 
 def _path() -> Path:
+    """Returns the path of the copy."""
     return Path(settings.DATA_DIR) / "keyring.json"
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
+    """Returns a value of a row as JSON can hold it: a time as Unix time, dollars as text."""
     if isinstance(value, datetime):
         return value.timestamp()
     return str(value) if isinstance(value, Decimal) else value

@@ -1,8 +1,10 @@
-"""Owns counting for the limits of keys: what every place that counts does, and the counting in this process.
+"""The interface for counting the limits of keys, and its implementation in this process's memory.
 
-Requests are counted in a moving window (never more than the limit in any 60 seconds), tokens in a fixed one that begins
-with its first token, so that a cost that comes late can always be added, and calls in flight by the places they hold.
-A call that is refused is not counted.
+`counting_in_redis` is the implementation that processes share.
+
+Requests are counted in a moving window (never more than the limit in any 60 seconds), and calls in flight by the slots
+that they hold. Tokens are counted in a fixed window that begins with its first token, so that tokens known only at the
+end of a call can always be added. A refused call is not counted.
 """
 
 from __future__ import annotations
@@ -19,12 +21,15 @@ Window = Literal["requests", "tokens"]
 WINDOW_SECONDS = 60
 
 
-class Away(Exception):
-    """Counters that processes share are not to be had now."""
+class CountersUnavailable(Exception):
+    """The counters in Redis, which processes share, cannot be asked now."""
 
 
-class Standing(NamedTuple):
-    """How a key stands with a limit. `reset`: seconds until one more request is free, or the tokens' window ends."""
+class LimitState(NamedTuple):
+    """The state of one limit of a key.
+
+    `reset` is the number of seconds until one more request is allowed, or until the window of the tokens ends.
+    """
 
     limit: int
     remaining: int
@@ -33,95 +38,98 @@ class Standing(NamedTuple):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a call may go on: `reached` is the limit that stops it, if one does."""
+    """The decision about one call. `refused_by` names the limit that refuses it; empty if the call is admitted."""
 
-    standings: dict[Window, Standing] = field(default_factory=dict)
-    reached: Literal["", "requests", "tokens", "calls"] = ""
+    limit_states: dict[Window, LimitState] = field(default_factory=dict)
+    refused_by: Literal["", "requests", "tokens", "calls"] = ""
 
 
 class Counters(ABC):
-    """One place that counts. A key's counts are kept under its name, which never changes; its limits may."""
+    """Counts calls for the limits of keys, under a key's name, which never changes; its limits may change."""
 
-    async def take(self, caller: Caller, lease: str) -> Verdict:
-        """Counts one call, under all of its key's limits or under none. A place that it gets is `lease`'s."""
-        standings: dict[Window, Standing] = {}
+    async def count_call(self, caller: Caller, lease: str) -> Verdict:
+        """Counts one call under all of its key's limits or, if one refuses it, under none.
+
+        The slot that the call takes among the parallel ones is held under the id `lease`.
+        """
+        limit_states: dict[Window, LimitState] = {}
         if caller.tokens_per_minute is not None:
-            standings["tokens"] = await self.tokens(caller.name, caller.tokens_per_minute)
-            if not standings["tokens"].remaining:
-                return Verdict(standings, "tokens")
-        if caller.parallel_calls is not None and not await self.occupy(caller.name, lease, caller.parallel_calls):
-            return Verdict(standings, "calls")
+            limit_states["tokens"] = await self.remaining_tokens(caller.name, caller.tokens_per_minute)
+            if not limit_states["tokens"].remaining:
+                return Verdict(limit_states, "tokens")
+        if caller.parallel_calls is not None and not await self.take_slot(caller.name, lease, caller.parallel_calls):
+            return Verdict(limit_states, "calls")
         # Last, because a request that has been counted cannot be taken back.
         if caller.requests_per_minute is not None:
-            counted, standings["requests"] = await self.hit(caller.name, caller.requests_per_minute)
+            counted, limit_states["requests"] = await self.count_request(caller.name, caller.requests_per_minute)
             if not counted:
                 if caller.parallel_calls is not None:
-                    await self.vacate(caller.name, lease)
-                return Verdict(standings, "requests")
-        return Verdict(standings)
+                    await self.release_slot(caller.name, lease)
+                return Verdict(limit_states, "requests")
+        return Verdict(limit_states)
 
     async def settle(self, caller: Caller, lease: str, tokens: int) -> None:
-        """A call has ended: its place is free, and what it has cost counts, also beyond the limit."""
+        """Frees the slot of a call that has ended and adds its tokens, even if they go beyond the limit."""
         if caller.parallel_calls is not None:
-            await self.vacate(caller.name, lease)
+            await self.release_slot(caller.name, lease)
         if tokens and caller.tokens_per_minute is not None:
-            await self.spend(caller.name, caller.tokens_per_minute, tokens)
+            await self.add_tokens(caller.name, caller.tokens_per_minute, tokens)
 
     @abstractmethod
-    async def hit(self, name: str, limit: int) -> tuple[bool, Standing]:
-        """Counts a request, unless the last minute has had `limit`. Returns whether it did, and what is left."""
+    async def count_request(self, name: str, limit: int) -> tuple[bool, LimitState]:
+        """Counts a request unless there were `limit` in the last minute. Returns whether it counted, and the state."""
 
     @abstractmethod
-    async def tokens(self, name: str, limit: int) -> Standing:
-        """What is left of this minute's tokens."""
+    async def remaining_tokens(self, name: str, limit: int) -> LimitState:
+        """Returns the state of the limit of tokens per minute."""
 
     @abstractmethod
-    async def spend(self, name: str, limit: int, tokens: int) -> None:
-        """Counts tokens. The first ones begin a minute."""
+    async def add_tokens(self, name: str, limit: int, tokens: int) -> None:
+        """Adds tokens to the current minute; the first ones begin a new minute."""
 
     @abstractmethod
     async def pace(self, name: str, seconds: int) -> float:
-        """Counts one in so many seconds, and returns 0; or how many seconds are left."""
+        """Allows one event in so many seconds: returns 0 and counts it, or the seconds until the next is allowed."""
 
     @abstractmethod
-    async def occupy(self, name: str, lease: str, limit: int) -> bool:
-        """Whether there was one of so many places."""
+    async def take_slot(self, name: str, lease: str, limit: int) -> bool:
+        """Takes one of `limit` slots for a parallel call. Returns False if none is free."""
 
     @abstractmethod
-    async def vacate(self, name: str, lease: str) -> None:
-        """Gives the place back; one that is not held stays so."""
+    async def release_slot(self, name: str, lease: str) -> None:
+        """Frees the slot that is held under `lease`; does nothing if there is none."""
 
 
 class ProcessCounters(Counters):
-    """In memory, on the event loop: nothing here waits, so nothing comes between a look and a count.
+    """Counters in memory, on the event loop. No method awaits, so no other call runs between a check and its count.
 
-    Of each key that has called it holds as much as the key's limits allow.
+    Memory: for each key that has called, at most as many timestamps and slots as its limits allow.
     """
 
     def __init__(self) -> None:
-        self.places: defaultdict[str, set[str]] = defaultdict(set)
-        self._hits: defaultdict[str, deque[float]] = defaultdict(deque)  # when, `time.monotonic()`
-        self._spent: dict[str, tuple[int, float]] = {}  # and until when
+        self.slots: defaultdict[str, set[str]] = defaultdict(set)
+        self._hits: defaultdict[str, deque[float]] = defaultdict(deque)  # times of requests, `time.monotonic()`
+        self._spent: dict[str, tuple[int, float]] = {}  # tokens, and the end of their window
         self._paced: dict[str, float] = {}  # when the next one is free
 
-    async def note(self, caller: Caller, lease: str) -> None:
-        """Counts a call that another place has let in."""
+    async def record_admitted_elsewhere(self, caller: Caller, lease: str) -> None:
+        """Counts a call that Redis has admitted, so that this process can go on alone if Redis fails."""
         if caller.parallel_calls is not None:
-            self.places[caller.name].add(lease)
+            self.slots[caller.name].add(lease)
         if caller.requests_per_minute is not None:
-            await self.hit(caller.name, caller.requests_per_minute)
+            await self.count_request(caller.name, caller.requests_per_minute)
 
     def settle_now(self, caller: Caller, lease: str, tokens: int) -> None:
-        """As `settle`, for who cannot wait."""
+        """Does the same as `settle` without a coroutine, for callers that cannot await."""
         if caller.parallel_calls is not None:
-            self.places[caller.name].discard(lease)
+            self.slots[caller.name].discard(lease)
         if tokens and caller.tokens_per_minute is not None:
-            self._spend(caller.name, tokens)
+            self._add_tokens(caller.name, tokens)
 
     async def settle(self, caller: Caller, lease: str, tokens: int) -> None:
         self.settle_now(caller, lease, tokens)
 
-    async def hit(self, name: str, limit: int) -> tuple[bool, Standing]:
+    async def count_request(self, name: str, limit: int) -> tuple[bool, LimitState]:
         now = time.monotonic()
         hits = self._hits[name]
         while hits and hits[0] <= now - WINDOW_SECONDS:
@@ -129,17 +137,17 @@ class ProcessCounters(Counters):
         is_free = len(hits) < limit
         if is_free:
             hits.append(now)
-        return is_free, Standing(limit, max(0, limit - len(hits)), max(0.0, _until_free(hits, limit) - now))
+        return is_free, LimitState(limit, max(0, limit - len(hits)), max(0.0, _until_free(hits, limit) - now))
 
-    async def tokens(self, name: str, limit: int) -> Standing:
+    async def remaining_tokens(self, name: str, limit: int) -> LimitState:
         spent, until = self._spent.get(name, (0, 0.0))
         left = until - time.monotonic()
-        return Standing(limit, max(0, limit - spent), left) if left > 0 else Standing(limit, limit, 0.0)
+        return LimitState(limit, max(0, limit - spent), left) if left > 0 else LimitState(limit, limit, 0.0)
 
-    async def spend(self, name: str, limit: int, tokens: int) -> None:
-        self._spend(name, tokens)
+    async def add_tokens(self, name: str, limit: int, tokens: int) -> None:
+        self._add_tokens(name, tokens)
 
-    def _spend(self, name: str, tokens: int) -> None:
+    def _add_tokens(self, name: str, tokens: int) -> None:
         now = time.monotonic()
         spent, until = self._spent.get(name, (0, 0.0))
         self._spent[name] = (spent + tokens, until) if now < until else (tokens, now + WINDOW_SECONDS)
@@ -152,17 +160,17 @@ class ProcessCounters(Counters):
         self._paced[name] = now + seconds
         return 0.0
 
-    async def occupy(self, name: str, lease: str, limit: int) -> bool:
-        places = self.places[name]
-        if len(places) >= limit:
+    async def take_slot(self, name: str, lease: str, limit: int) -> bool:
+        slots = self.slots[name]
+        if len(slots) >= limit:
             return False
-        places.add(lease)
+        slots.add(lease)
         return True
 
-    async def vacate(self, name: str, lease: str) -> None:
-        self.places[name].discard(lease)
+    async def release_slot(self, name: str, lease: str) -> None:
+        self.slots[name].discard(lease)
 
 
 def _until_free(hits: deque[float], limit: int) -> float:
-    """When there is room for one more: once so many of the hits have left the window."""
+    """Returns when one more request is allowed: the time at which enough of the earlier ones leave the window."""
     return hits[max(0, len(hits) - max(1, limit))] + WINDOW_SECONDS if hits else 0.0

@@ -1,7 +1,7 @@
-"""Owns counting in Redis, where all processes and hosts count the same.
+"""Counts the limits of keys in Redis, for all processes and hosts together.
 
-A place among the parallel calls is a lease, by Redis' clock: a set of lease ids, each with the time at which it ends.
-`renew` keeps those of this process; those of a process that was killed run out.
+A slot among the parallel calls is a lease by Redis' clock: a sorted set has the ids of a key's leases, each with the
+time at which it ends. `renew` prolongs those of this process; the leases of a process that was killed run out.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from limits.typing import AsyncRedisClient
 from redis.asyncio import Redis
 
 from proxyapi.keys.keyring import Caller
-from proxyapi.limits.counting import Counters, Standing
+from proxyapi.limits.counting import Counters, LimitState
 
 PREFIX = "chatproxy"
 LEASE_SECONDS = 15
 
 # KEYS: the set. ARGV: the limit, the seconds, the lease.
-OCCUPY = """
+TAKE_SLOT = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
@@ -35,7 +35,7 @@ redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1
 """
 # KEYS: one that is only written, then the sets. ARGV: the seconds; for each set the number of its leases, and they.
-RENEW = """
+RENEW_LEASES = """
 redis.call('SET', KEYS[1], '', 'EX', 60)
 local time = redis.call('TIME')
 local ends = time[1] + time[2] / 1000000 + ARGV[1]
@@ -49,38 +49,38 @@ end
 
 
 class SharedCounters(Counters):
-    """`places` are those that this process holds. A method raises what Redis' client does."""
+    """Counters in Redis. `slots` are the leases that this process holds. Methods raise the errors of Redis' client."""
 
-    def __init__(self, client: Redis, places: Mapping[str, Set[str]]) -> None:
+    def __init__(self, client: Redis, slots: Mapping[str, Set[str]]) -> None:
         self._client = client
-        self._places = places
-        self._leaving: dict[tuple[str, str], float] = {}  # given back, but Redis has not confirmed it yet; since when
-        self._occupy = client.register_script(OCCUPY)
-        self._renew = client.register_script(RENEW)
+        self._slots = slots
+        self._unconfirmed: dict[tuple[str, str], float] = {}  # released, not yet confirmed by Redis: since when
+        self._take_slot_script = client.register_script(TAKE_SLOT)
+        self._renew_script = client.register_script(RENEW_LEASES)
         self._storage = PreciseRedisStorage(client)
         self._moving = MovingWindowRateLimiter(self._storage)
         self._fixed = FixedWindowRateLimiter(self._storage)
 
-    # What is gathered leaves together, and Redis takes it in its order.
+    # Commands that are gathered are sent together, and Redis runs them in their order.
 
     async def settle(self, caller: Caller, lease: str, tokens: int) -> None:
-        steps = [self.vacate(caller.name, lease)] if caller.parallel_calls is not None else []
+        steps = [self.release_slot(caller.name, lease)] if caller.parallel_calls is not None else []
         if tokens and caller.tokens_per_minute is not None:
-            steps.append(self.spend(caller.name, caller.tokens_per_minute, tokens))
+            steps.append(self.add_tokens(caller.name, caller.tokens_per_minute, tokens))
         await asyncio.gather(*steps)
 
-    async def hit(self, name: str, limit: int) -> tuple[bool, Standing]:
+    async def count_request(self, name: str, limit: int) -> tuple[bool, LimitState]:
         item = PerMinute(limit, namespace="requests")
         counted, stats = await asyncio.gather(self._moving.hit(item, name), self._moving.get_window_stats(item, name))
-        return counted, _standing(item, stats.reset_time, stats.remaining)
+        return counted, _limit_state(item, stats.reset_time, stats.remaining)
 
-    async def tokens(self, name: str, limit: int) -> Standing:
+    async def remaining_tokens(self, name: str, limit: int) -> LimitState:
         item = PerMinute(limit, namespace="tokens")
         key = item.key_for(name)
         spent, ends_at = await asyncio.gather(self._storage.get(key), self._storage.get_expiry(key))
-        return _standing(item, ends_at, limit - spent)
+        return _limit_state(item, ends_at, limit - spent)
 
-    async def spend(self, name: str, limit: int, tokens: int) -> None:
+    async def add_tokens(self, name: str, limit: int, tokens: int) -> None:
         await self._fixed.hit(PerMinute(limit, namespace="tokens"), name, cost=tokens)
 
     async def pace(self, name: str, seconds: int) -> float:
@@ -89,53 +89,51 @@ class SharedCounters(Counters):
             return 0.0
         return max(0.0, (await self._moving.get_window_stats(item, name)).reset_time - time.time())
 
-    async def occupy(self, name: str, lease: str, limit: int) -> bool:
-        return bool(await self._occupy(keys=[_key(name)], args=[limit, LEASE_SECONDS, lease]))
+    async def take_slot(self, name: str, lease: str, limit: int) -> bool:
+        return bool(await self._take_slot_script(keys=[_key(name)], args=[limit, LEASE_SECONDS, lease]))
 
-    async def vacate(self, name: str, lease: str) -> None:
+    async def release_slot(self, name: str, lease: str) -> None:
         await self._client.zrem(_key(name), lease)
-        self._leaving.pop((name, lease), None)
+        self._unconfirmed.pop((name, lease), None)
 
-    def leave(self, caller: Caller, lease: str) -> None:
-        """The place is free from now on; if Redis cannot hear it, `renew` will say it again."""
+    def mark_released(self, caller: Caller, lease: str) -> None:
+        """Marks the slot as free from now on. If Redis cannot be told now, `renew` tells it later."""
         if caller.parallel_calls is not None:
-            self._leaving[caller.name, lease] = time.monotonic()
+            self._unconfirmed[caller.name, lease] = time.monotonic()
 
     async def renew(self) -> None:
-        """Keeps the places that are held, and takes back those that are not; a Redis that has lost all learns them.
+        """Prolongs the leases of this process and removes the released ones. Restores them in a Redis that lost data.
 
-        It always writes: a Redis that takes no writes (full, or a replica) cannot count.
+        It always writes, to notice a Redis that accepts no writes (full, or a replica), which cannot count.
         """
-        held = {name: list(leases) for name, leases in self._places.items() if leases}
+        held = {name: list(leases) for name, leases in self._slots.items() if leases}
         arguments: list[str | int] = [LEASE_SECONDS]
         for leases in held.values():
             arguments += [len(leases), *leases]
-        # Nothing may come between the look and the command: a place given back in between would be taken again.
-        await self._renew(keys=[f"{PREFIX}:probe", *map(_key, held)], args=arguments)
-        # As it may be all the same where Redis had lost the script, and was told it again first.
-        dropped = {
-            (name, lease) for name, leases in held.items() for lease in leases if lease not in self._places[name]
-        }
-        gone = dropped | self._leaving.keys()
+        # No await between the copy of the slots and the command: a slot released in between would be taken again.
+        await self._renew_script(keys=[f"{PREFIX}:probe", *map(_key, held)], args=arguments)
+        # It is taken again all the same if Redis had lost the script, since the client then loads the script first.
+        dropped = {(name, lease) for name, leases in held.items() for lease in leases if lease not in self._slots[name]}
+        gone = dropped | self._unconfirmed.keys()
         await asyncio.gather(*(self._client.zrem(_key(name), lease) for name, lease in gone))
         for place in gone:
-            self._leaving.pop(place, None)
+            self._unconfirmed.pop(place, None)
 
     def forget_ended(self) -> None:
-        """Leases that have run out by themselves need not be taken back any more."""
+        """Forgets released leases that have run out by themselves, so that Redis need not be told of them."""
         begin = time.monotonic() - LEASE_SECONDS
-        self._leaving = {place: since for place, since in self._leaving.items() if since > begin}
+        self._unconfirmed = {place: since for place, since in self._unconfirmed.items() if since > begin}
 
 
 class PerMinute(RateLimitItemPerMinute):
-    """Counted under the name alone: a limit that is changed does not begin anew."""
+    """A limit per minute that is counted under the key's name alone, so that a changed limit keeps its count."""
 
     def key_for(self, *identifiers: bytes | str | int | float) -> str:
         return "/".join((self.namespace, *map(str, identifiers)))
 
 
 class PreciseRedisStorage(RedisStorage):
-    """Where `limits` counts in Redis: with our client; and it knows the end of a window to the millisecond."""
+    """The storage of the library `limits` on our Redis client, with the end of a window to the millisecond."""
 
     STORAGE_SCHEME = None  # type: ignore[assignment]  # no URL leads here
 
@@ -157,5 +155,5 @@ def _key(name: str) -> str:
     return f"{PREFIX}:calls/{name}"
 
 
-def _standing(item: RateLimitItem, reset_at: float, remaining: int) -> Standing:
-    return Standing(item.amount, max(0, remaining), max(0.0, reset_at - time.time()))
+def _limit_state(item: RateLimitItem, reset_at: float, remaining: int) -> LimitState:
+    return LimitState(item.amount, max(0, remaining), max(0.0, reset_at - time.time()))

@@ -1,4 +1,4 @@
-"""Owns how limits are said in headers: by OpenAI's names, in its forms (its guide "Rate limits", "in headers")."""
+"""Writes the limits of a key as headers, with OpenAI's names and forms (its guide "Rate limits", "in headers")."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from proxyapi.limits.counting import Standing, Window
+from proxyapi.limits.counting import LimitState, Window
 
 
 class Names(NamedTuple):
@@ -23,25 +23,25 @@ _NAMES: dict[Window, Names] = {
 }
 
 
-def headers(standings: Mapping[Window, Standing]) -> dict[str, str]:
-    """All that we know of a key's limits."""
-    return {name: value for window, standing in standings.items() for name, value in _headers(window, standing)}
+def headers(limit_states: Mapping[Window, LimitState]) -> dict[str, str]:
+    """Returns the headers for the counted limits of a key."""
+    return {name: value for window, state in limit_states.items() for name, value in _headers(window, state)}
 
 
-def tightened(passed: Mapping[str, str], standings: Mapping[Window, Standing]) -> dict[str, str]:
-    """Upstream's headers, with our limit in the place of upstream's wherever less remains of ours."""
-    shown = dict(passed)
-    for window, standing in standings.items():
+def tightened(passed: Mapping[str, str], limit_states: Mapping[Window, LimitState]) -> dict[str, str]:
+    """Returns upstream's headers, with the key's limit in place of upstream's wherever less remains of the key's."""
+    tight = dict(passed)
+    for window, state in limit_states.items():
         theirs = passed.get(_NAMES[window].remaining, "")
-        if not theirs.isdecimal() or standing.remaining < int(theirs):
-            shown.update(_headers(window, standing))
-    return shown
+        if not theirs.isdecimal() or state.remaining < int(theirs):
+            tight.update(_headers(window, state))
+    return tight
 
 
 def duration(interval: float) -> str:
-    """As OpenAI writes it, which is Go's way: `12ms`, `8.64s`, `6m0s`, `1h0m0s`; rounded up to the millisecond.
+    """Returns a duration as OpenAI writes it, in Go's format: `12ms`, `8.64s`, `6m0s`, `1h0m0s`.
 
-    `interval` is in seconds.
+    `interval` is in seconds, and is rounded up to the millisecond.
     """
     milliseconds = math.ceil(round(interval * 1000, 3))
     if 0 < milliseconds < 1000:
@@ -55,10 +55,11 @@ def duration(interval: float) -> str:
     return f"{minutes}m{last}" if minutes else last
 
 
-def _headers(window: Window, standing: Standing) -> list[tuple[str, str]]:
+def _headers(window: Window, state: LimitState) -> list[tuple[str, str]]:
+    """Returns the three headers of one limit, by name and value."""
     names = _NAMES[window]
     return [
-        (names.limit, str(standing.limit)),
-        (names.remaining, str(standing.remaining)),
-        (names.reset, duration(standing.reset)),
+        (names.limit, str(state.limit)),
+        (names.remaining, str(state.remaining)),
+        (names.reset, duration(state.reset)),
     ]

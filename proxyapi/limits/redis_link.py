@@ -1,7 +1,7 @@
-"""Owns the connection to Redis: what is asked at the same time goes together, and an answer is waited for only so long.
+"""The connection to Redis: commands of the same moment are sent together, and an answer is awaited for a limited time.
 
-Invariant: whatever Redis does, or does not do, costs a call `PATIENCE` at most, and then, until Redis has answered a
-probe, nothing at all.
+Invariant: a batch of commands fails after `ANSWER_SECONDS` without an answer. A call may send up to three commands in
+turn, each behind a batch that is on its way. After a failure no call waits for Redis until it has answered a probe.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from proxyapi.limits.counting import Away
+from proxyapi.limits.counting import CountersUnavailable
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 0.4  # seconds
+ANSWER_SECONDS = 0.4  # that a batch of commands waits for its answers
 SLICES = 8
-REST_SECONDS = 3.0  # that a Redis which failed is left alone
+REST_SECONDS = 3.0  # from a failure of Redis to the next probe
 
 T = TypeVar("T")
 
 
 class RedisLink:
-    """The Redis of one process. `away_since` is None while it answers."""
+    """One process's link to Redis. `away_since` is the time of the first failure; None while Redis answers."""
 
     def __init__(self, url: str) -> None:
         self.client = PipelinedRedis(url)
@@ -38,25 +38,25 @@ class RedisLink:
 
     @property
     def rested(self) -> bool:
-        """Whether it may be probed."""
+        """True when `REST_SECONDS` have passed since the last failure, so that Redis may be probed."""
         return time.monotonic() >= self._rested_at
 
     async def ask(self, question: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """The answer.
+        """Awaits `question()` and returns its result.
 
         Raises:
-            Away: there is none in time, or none is asked for.
+            CountersUnavailable: Redis failed, or did not answer in time, or is known to be unavailable and not asked.
         """
         if self.away_since is not None:
-            raise Away
+            raise CountersUnavailable
         try:
             return await question()
         except Exception as fault:  # the border: no call fails for what Redis does
             self._lost(fault)
-            raise Away from fault
+            raise CountersUnavailable from fault
 
     async def probe(self, question: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Asks, also while it is away, and so finds out whether it still is."""
+        """Asks Redis even while it is unavailable, and notes whether it answers."""
         try:
             await question()
         except Exception as fault:  # the border, as above
@@ -67,28 +67,32 @@ class RedisLink:
             self.away_since = None
 
     def _lost(self, fault: Exception) -> None:
+        """Notes a failure of Redis, and writes the first of a series to the log."""
         self._rested_at = time.monotonic() + REST_SECONDS
         if self.away_since is None:
             self.away_since = datetime.now(UTC)
-            # Not its words: a URL could be in them.
+            # Only the type: the error's text could contain a URL with a password.
             logger.warning("Redis is away, so each process counts limits for itself: %s", type(fault).__name__)
 
 
 class PipelinedRedis(Redis):
-    """A client on one connection: commands that come while others are on their way leave together, after them.
+    """A client on one connection. Commands that arrive while a batch is on its way are sent together, after it.
 
-    So a thousand calls at once cost a few exchanges, and none of them waits for a connection.
+    So a thousand simultaneous calls cost a few round trips, and none of them waits for a connection.
     """
 
     def __init__(self, url: str) -> None:
-        # Without retries, and without a time-out of its own: `_patiently` has the better clock.
+        # Without retries, and without a timeout of the client's: `_in_slices` allows for a process that stood still.
         options: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "socket_timeout": None, "protocol": 2}
         super().__init__(connection_pool=ConnectionPool.from_url(url, max_connections=2, **options))
         self._waiting: list[tuple[Any, Any, asyncio.Future[Any]]] = []
         self._sending: asyncio.Task[None] | None = None
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Raises `redis.exceptions.RedisError`, OSError or TimeoutError."""
+        """Sends a command with the next batch and returns its answer.
+
+        Raises `redis.exceptions.RedisError`, OSError or TimeoutError.
+        """
         answer = asyncio.get_running_loop().create_future()
         self._waiting.append((args, options, answer))
         if self._sending is None or self._sending.done():
@@ -96,21 +100,22 @@ class PipelinedRedis(Redis):
         return await answer
 
     async def stop(self) -> None:
-        """Nobody asks any more."""
+        """Stops the task that sends batches and closes the connection."""
         if self._sending is not None:
             self._sending.cancel()
             await asyncio.wait({self._sending})
         await self.aclose(close_connection_pool=True)
 
     async def _send_all(self) -> None:
+        """Sends batches of waiting commands, one after another, until none waits."""
         while self._waiting:
             batch, self._waiting = self._waiting, []
             pipe = self.pipeline(transaction=False)
             for args, options, _ in batch:
                 pipe.execute_command(*args, **options)
             try:
-                answers = await _patiently(pipe.execute(raise_on_error=False))
-            except Exception as fault:  # the border: whoever asked is told
+                answers = await _in_slices(pipe.execute(raise_on_error=False))
+            except Exception as fault:  # the border: each waiting command gets the error
                 batch, self._waiting = batch + self._waiting, []
                 answers = [fault] * len(batch)
             except asyncio.CancelledError:
@@ -126,22 +131,23 @@ class PipelinedRedis(Redis):
                     answer.set_result(value)
 
 
-async def _patiently(question: Coroutine[Any, Any, T]) -> T:
-    """The answer, if it comes in time.
+async def _in_slices(question: Coroutine[Any, Any, T]) -> T:
+    """Awaits `question` for `ANSWER_SECONDS` and returns its result.
 
-    In slices: while this process stands still the time passes too, but nobody looks at the socket.
+    It waits in slices: while the whole process stands still, time passes but nobody reads the socket. So a pause of the
+    process costs one slice and not the answer.
 
     Raises:
-        TimeoutError: it does not.
+        TimeoutError: there is no answer in time.
     """
     asking = asyncio.create_task(question)
     try:
         for _ in range(SLICES):
-            await asyncio.wait({asking}, timeout=PATIENCE / SLICES)
+            await asyncio.wait({asking}, timeout=ANSWER_SECONDS / SLICES)
             if asking.done():
                 return asking.result()
         raise TimeoutError
     finally:
         if not asking.done():
             asking.cancel()
-            await asyncio.wait({asking}, timeout=PATIENCE)
+            await asyncio.wait({asking}, timeout=ANSWER_SECONDS)

@@ -1,8 +1,7 @@
-"""Owns finding the stored objects that a request names: in its body, its form and its query
-(`proxyapi.object_owners.object_places`).
+"""The ids of stored objects in the body, the form and the query of a request, found by `object_places`.
 
-Names are compared as any server may read them: in every letter case, and where one is given twice, by all its values.
-The walk has a stack of its own, so no nesting is too deep for it; it looks at each value once.
+Names are compared as any server may read them: in every letter case; of a name that is given twice all values count.
+The search has its own stack, so no nesting is too deep for it; it visits each value once.
 """
 
 from __future__ import annotations
@@ -41,10 +40,10 @@ MENTION: Final = Reference("")  # a place whose id is refused only if another ke
 
 
 class NamedObjects:
-    """The ids that a request names. `references` says for each what it is and where it stands.
+    """The ids that a request names: `references`, each with its place and the name there, and `mentions`.
 
-    `family` is that of the request's route. With `skips_faults` nothing raises `BadRequest`: what can be no id is
-    passed over, and all the rest is found.
+    `family` is the family of the request's route. With `skips_faults` values that cannot be ids are skipped, and
+    nothing raises `BadRequest`.
     """
 
     def __init__(self, family: str = "", *, skips_faults: bool = False) -> None:
@@ -60,7 +59,7 @@ class NamedObjects:
         """Reads a JSON object.
 
         Raises:
-            BadRequest: what stands in a place of an id can be none, or there are more than `MOST_NAMED`.
+            BadRequest: a value in the place of an id cannot be an id, or there are more than `MOST_NAMED` ids.
         """
         stack: list[tuple[Any, bool, bool]] = []
         self._read_members(pairs_of(body), stack, weak=False, ids=False)
@@ -93,7 +92,7 @@ class NamedObjects:
         self.add_body(inner)
 
     def add_query(self, query: str, *, is_list: bool) -> None:
-        """Reads a query; in that of a list `after` and `before` name objects too. Raises as `add_body`."""
+        """Reads a query; in the query of a list `after` and `before` name objects, too. Raises as `add_body`."""
         for name, value in query_fields(query):
             if is_list and value and name.strip("[]").casefold() in CURSORS:
                 self._refer(value, OTHER, name)
@@ -101,7 +100,7 @@ class NamedObjects:
                 self.add_field(name, value)
 
     def _read_members(self, pairs: Iterable[Sequence[Any]], stack: list[Any], *, weak: bool, ids: bool) -> None:
-        """Reads an object's members, and puts on the stack what may name more. `ids`: an `id` here is a call's."""
+        """Reads an object's members; pushes values that have members on the stack. `ids`: `id` is of a call."""
         for pair in pairs:
             value = pair[1]
             kind = value.__class__
@@ -137,7 +136,7 @@ class NamedObjects:
                 self._refer(one, place, name)
 
     def _read_items(self, value: Any, stack: list[Any], *, weak: bool) -> None:
-        """Reads items of an input: their own ids here, what is in them by the usual walk."""
+        """Reads the items of an input: their ids here, their members as those of any object."""
         items = value if isinstance(value, list) else [value]
         for item in () if _is_plain(items) else items:
             if not isinstance(item, dict):
@@ -172,7 +171,7 @@ class NamedObjects:
             self._fault(f"The request names more than {MOST_NAMED:,} stored objects.")
 
     def _parsed(self, name: str, text: str) -> Any:
-        """The JSON in a field's text; the text itself if it is none, or is nested too deep."""
+        """Returns the JSON in the text of a field; the text itself if it is not JSON."""
         try:
             return DECODER.decode(text)
         except ValueError:
@@ -192,7 +191,7 @@ _PLAIN = _NO_TEXT | {str}
 
 @dataclass(frozen=True, slots=True)
 class _Role:
-    """What a member's name says of its value; `proxyapi.object_owners.object_places` explains each."""
+    """The meaning of a member's name for its value; `object_places` explains each."""
 
     place: Reference | None = None
     is_own_content: bool = False
@@ -225,7 +224,7 @@ def _role(name: str) -> _Role:
 
 
 def _place(folded: str) -> Reference | None:
-    """What a member of this name names; None for nothing."""
+    """Returns the place that a name in lower case stands for; None if it names no object."""
     if folded in REFERENCES:
         return REFERENCES[folded]
     is_id = folded == "id" or folded.endswith(("_id", "_ids"))
@@ -233,12 +232,12 @@ def _place(folded: str) -> Reference | None:
 
 
 def _is_plain(values: list[Any]) -> bool:
-    """Whether a long list has nothing but numbers, texts and the like in it; short ones are looked through."""
+    """Returns whether a long list has only plain values in it; short lists are searched anyway."""
     return len(values) > _LONG_LIST and set(map(type, values)) <= _PLAIN
 
 
 def _ids_in(value: Any) -> Iterable[tuple[Any, bool]]:
-    """The ids of a value: itself, of a list each, of an object its `id`; and whether it stands there as plain text."""
+    """Yields the ids in a value (a string, the items of a list, the `id` of an object), and whether one is a string."""
     values = [value]
     while values:
         one = values.pop()
@@ -253,7 +252,7 @@ def _ids_in(value: Any) -> Iterable[tuple[Any, bool]]:
 
 
 def _has_content(kind: str, item: dict[str, Any]) -> bool:
-    """Whether the item is more than a reference. A message with a role and no words, and an empty output, are."""
+    """Returns whether an item is more than a reference. A message with a role is, even if it is empty."""
     content = ITEM_CONTENT.get(kind)
     if content is None:
         return any(value is not None for name, value in item.items() if name not in ITEM_FRAME)

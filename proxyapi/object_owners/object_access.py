@@ -1,10 +1,10 @@
-"""Owns the one check of which stored objects a call may name, and what of its answer is its key's.
+"""The check of the stored objects that a call names, and of the objects that its answer will create.
 
-`CallView.check_and_send` makes it for both APIs, so no request goes upstream without it. An object belongs to the key
-that made it; an id that nobody here is known to have made is for `default` alone, which sees everything. What an
-administrator shares with a key (`AccessKey.shared_objects`) it may read and use, but not change. Models are the
-account's: reading them is for all, anything else for `default`. The account's administration is for `default`, and for
-keys with an upstream key of their own: what that may do, they may.
+`CallView.check_and_send` runs it for both APIs, so no request goes upstream without it. An object belongs to the key
+that created it. An id that no key here is known to have created is for the built-in key alone, which sees everything.
+Objects that an administrator shares with a key (`AccessKey.shared_objects`) it may read and use, but not change. Models
+belong to the account: every key may read them, and only the built-in key may change or delete one. The administration
+of the account is for the built-in key, and for keys with an upstream key of their own, which upstream limits.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from proxyapi.upstream.request import FormPart, UpstreamRequest
 from usage.answers.created_ids import CreatedIds, is_object_id
 from usage.kept_bodies.excerpts import PartExcerpt
 
-# What a POST to these answers with is not kept upstream, or is kept only where `_kept_by` says so.
+# Routes whose POST creates nothing that upstream stores.
 NOT_KEPT = frozenset({
     "/v1/responses/input_tokens", "/v1/embeddings", "/v1/moderations", "/v1/audio/speech", "/v1/audio/transcriptions",
     "/v1/audio/translations", "/v1/images/generations", "/v1/images/edits", "/v1/images/variations",
     "/v1/completions", "/v1/decisions", "/v1/content_provenance_checks",
 })  # fmt: skip
-# A later look at one of these shows ids that were not known when it was made.
+# Routes whose objects gain ids after their creation, which a later GET shows.
 GROWING = frozenset({
     "/v1/responses/{id}", "/v1/batches/{id}", "/v1/fine_tuning/jobs/{id}", "/v1/agents/sessions/{id}",
     "/v1/agents/automations/{id}/invocations/{id}",
 })  # fmt: skip
-# The new object's id is at the end of the answer's `Location`, and not in its body.
+# Routes whose answer has the new object's id at the end of its `Location` header, and not in its body.
 IN_LOCATION = frozenset({"/v1/realtime/calls"})
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What the check found. `named`: every id in the request; `made`: what to read of the answer, if anything."""
+    """The result of the check: every id in the request, and the reader of new ids in the answer, if it has any."""
 
     named: frozenset[str] = frozenset()
     made: CreatedIds | None = None
@@ -58,14 +58,13 @@ ADMINISTRATION = (
 
 
 async def check(request: UpstreamRequest, caller: Caller) -> Access:
-    """Raises unless the caller may name every object that the request names.
+    """Checks that the caller may name every object that the request names.
 
     Raises:
-        NotFound: an object is another key's, or nobody's; the same words as if it did not exist.
-        BadRequest: what stands in an id's place can be no id.
-        RouteNotAllowed: it is shared with the key to be read, and the call would change it; or it changes a model; or
-            it administers the account.
-        DatabaseUnavailable: only the database knows whose an object is, and it is away.
+        NotFound: an object is another key's, or of no key here; the words are those for an object that does not exist.
+        BadRequest: the value in the place of an id cannot be an id.
+        RouteNotAllowed: the call would change a shared object or a model, or administer the account.
+        DatabaseUnavailable: only the database knows the owner of an object, and it is unavailable.
     """
     route = request.route
     if route is None:
@@ -88,7 +87,7 @@ async def check(request: UpstreamRequest, caller: Caller) -> Access:
 
 
 async def _see_all(route: Route, request: UpstreamRequest) -> Access:
-    """For the built-in key: what it names is looked for only to be told from what it makes."""
+    """Allows all, for the built-in key. Reads the named ids only to tell them from the ids that the call creates."""
     access = _access(route, request, frozenset(filter(None, [route.object_id])), is_own=False)
     if access.made is None:
         return access
@@ -98,7 +97,7 @@ async def _see_all(route: Route, request: UpstreamRequest) -> Access:
 
 
 async def _read(request: UpstreamRequest, route: Route, named: NamedObjects) -> None:
-    """Adds what the request names beside its path. Raises `BadRequest`."""
+    """Adds the ids in the body, the form and the query of a request to `named`. Raises `BadRequest`."""
     if request.json is not None:
         await large_bodies.run(request.text_size, named.add_body, request.json.members)
     if request.form:
@@ -108,12 +107,13 @@ async def _read(request: UpstreamRequest, route: Route, named: NamedObjects) -> 
 
 
 def _read_fields(form: Sequence[FormPart], named: NamedObjects) -> None:
+    """Adds the ids in the fields of a form. Raises `BadRequest`."""
     for name, (file_name, content, _) in form:
         named.add_field(name, content.decode("utf-8", "replace") if file_name is None else None)
 
 
 async def check_form(parts: Sequence[PartExcerpt], caller: Caller) -> frozenset[str]:
-    """The same for the fields of a form that is passed on as it arrives; returns the ids in it."""
+    """Checks the fields of a form that is passed on as it arrives, as `check` does; returns the ids in them."""
     size = sum(len(part.content) for part in parts)
     named = await large_bodies.run(size, _read_form, parts, caller.name == BUILT_IN)
     if named and caller.name != BUILT_IN:
@@ -123,7 +123,7 @@ async def check_form(parts: Sequence[PartExcerpt], caller: Caller) -> frozenset[
 
 
 def _read_form(parts: Sequence[PartExcerpt], may_be_odd: bool) -> NamedObjects:
-    """What the fields of a form name; in one that `may_be_odd`, faults are passed over."""
+    """Returns the ids that the fields of a form name. In a form that `may_be_odd`, faulty values are skipped."""
     named = NamedObjects(skips_faults=may_be_odd)
     for part in parts:
         text = None if part.file_name is not None else part.content.decode("utf-8", "replace")
@@ -132,7 +132,7 @@ def _read_form(parts: Sequence[PartExcerpt], may_be_odd: bool) -> NamedObjects:
 
 
 async def visible(object_ids: Collection[str], caller: Caller) -> Callable[[str], bool]:
-    """Which items of a list the caller may see. Raises `DatabaseUnavailable`."""
+    """Returns a test for the ids of a list: True if the caller may see the object. Raises `DatabaseUnavailable`."""
     if caller.name == BUILT_IN:
         return lambda object_id: True
     owners = await owners_of([one for one in object_ids if is_object_id(one)])
@@ -140,11 +140,12 @@ async def visible(object_ids: Collection[str], caller: Caller) -> Callable[[str]
 
 
 def is_shared(object_id: str, caller: Caller) -> bool:
-    """Whether an administrator has opened the object to the key."""
+    """Returns whether an administrator has shared the object with the key."""
     return matches_any(object_id, caller.shared_objects)
 
 
 async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObjects, caller: Caller) -> Access:
+    """Looks up the owners of all named objects and checks them. Raises as `check`."""
     in_path = [one for one in (route.object_id, *route.unknown_segments[:2]) if one]
     missing = NotFound(IN_PATHS.get(route.family.name, OTHER).words.format(in_path[0][:200] if in_path else ""))
     if not all(map(is_object_id, in_path)):
@@ -166,11 +167,12 @@ async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObje
 
 
 def _brings_account(request: UpstreamRequest, caller: Caller) -> bool:
-    """Whether the call goes with an upstream key that it has brought: whoever holds that may see all of its account."""
+    """Returns whether the call has brought its own upstream key; its holder may see everything in that account."""
     return request.credentials.api_key not in {settings.OPENAI_API_KEY, caller.upstream_key}
 
 
 def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) -> None:
+    """Raises `NotFound` for the first id that the caller may not name."""
     for object_id, (place, name) in named.references.items():
         if owners.get(object_id) != caller.name and not is_shared(object_id, caller):
             raise _missing(place, object_id, name)
@@ -180,10 +182,10 @@ def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) ->
 
 
 def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Caller) -> bool:
-    """Whether the caller may use a path that is not in OpenAI's reference, and that may have an id in it.
+    """Returns whether the caller may use a path that is not in OpenAI's reference and may have an id in it.
 
-    A POST to a single new segment names no object: it can only be an action of the family. Elsewhere one of the first
-    two segments must be an object of the caller's own, and none another key's.
+    A POST to a single unknown segment names no object: it can only be an action of the family. In other paths one of
+    the first two unknown segments must be an object of the caller's, and neither may be another key's.
     """
     unknown = route.unknown_segments
     if method == "POST" and len(unknown) == 1:
@@ -193,16 +195,18 @@ def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Calle
 
 
 def _missing(place: Reference, object_id: str, name: str | None) -> NotFound:
+    """Returns the error for an id in this place that the caller may not name."""
     return NotFound(place.words.format(object_id[:200]), param=name, code=place.code)
 
 
 def _access(route: Route, request: UpstreamRequest, named: frozenset[str], *, is_own: bool) -> Access:
+    """Returns the result of a check that passed."""
     made = _made(route, request, is_own=is_own)
     return Access(named, made) if named or made else NOTHING
 
 
 def _made(route: Route, request: UpstreamRequest, *, is_own: bool) -> CreatedIds | None:
-    """How the answer is read for what the call makes; None if it makes nothing that upstream keeps."""
+    """Returns the reader of new ids in the answer; None if the call creates nothing that upstream stores."""
     if request.method != "POST":
         is_growing = request.method == "GET" and is_own and route.name in GROWING
         return CreatedIds(is_creating=False, lasts=route.family.name != "responses") if is_growing else None

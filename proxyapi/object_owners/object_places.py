@@ -1,14 +1,14 @@
-"""Owns the table of places where a request names an object that upstream keeps. It is data: no code decides here.
+"""The places in which a request can name an object stored upstream. Data only: other modules decide.
 
 A name stands for a member of a JSON body at any depth, a field of a form, or a name in the query, in any letter case.
 `tests/proxyapi/object_owners/test_object_places.py` walks the SDK's parameter types and fails for an id-like name that
 is not in a table here.
 
-* `REFERENCES`: upstream reads the object, or goes on from it. It must be the caller's own, or shared with its key.
-* `REFERENCES_OF`: the same, in requests of one family only: elsewhere these names are labels of the caller's.
+* `REFERENCES`: upstream reads the object, or continues it. It must be the caller's own, or shared with its key.
+* `REFERENCES_OF`: the same, in requests of one family only: elsewhere these names are labels that callers choose.
 * Every other name that ends in `_id` or `_ids`, `id` itself, and `REFERENCES` below `MENTIONS`: an id that upstream
   need not look up, as in an answer that a client sends back. It is refused only if another key made the object.
-* `NO_OBJECTS`: ids that the caller makes up, or that name nothing that a key can make.
+* `NO_OBJECTS`: ids that the caller makes up, or that name nothing that a key can create.
 * `OWN_CONTENT`: members below which all names are the caller's own choice, such as metadata.
 """
 
@@ -19,7 +19,7 @@ from enum import Enum
 
 
 class Text(Enum):
-    """What a plain string is in a place that also takes an object with an `id`."""
+    """The meaning of a plain string in a place that also takes an object with an `id`."""
 
     REFERENCE = "an id that the caller must own"
     MENTION = "an id, or a name that everybody may use"
@@ -28,7 +28,7 @@ class Text(Enum):
 
 @dataclass(frozen=True)
 class Reference:
-    """What a place names. `words` is the answer for an object that is not there, as OpenAI words it."""
+    """A place that names an object. `words` is OpenAI's message for an object that does not exist."""
 
     words: str
     code: str = "not_found"
@@ -49,9 +49,10 @@ RUN = Reference("No run found with id '{}'.")
 PART = Reference("No such Part object: {}")
 CONSENT = Reference("Voice consent with id '{}' not found.")
 SKILL = Reference("Skill with id '{}' not found.")
-WORKFLOW = Reference("Workflow with id '{}' not found.", text=Text.WORDS)  # as a prompt, made in the dashboard
+WORKFLOW = Reference("Workflow with id '{}' not found.", text=Text.WORDS)  # made in OpenAI's dashboard, as prompts are
 OTHER = Reference("No object found with id '{}'.")
-# A prompt is made in OpenAI's dashboard, so it is the account's: `default` may use it, and keys it is shared with.
+# A prompt is made in OpenAI's dashboard and belongs to the account: the built-in key may use it, and keys that it is
+# shared with.
 PROMPT = Reference("Prompt with id '{}' not found.", text=Text.WORDS)
 AUDIO = Reference("Audio with id '{}' not found.", text=Text.WORDS)
 VOICE = Reference("Voice with id '{}' not found.", text=Text.MENTION)
@@ -110,16 +111,16 @@ REFERENCES_OF = {
         "credential_id": OTHER,
     },
 }
-# Below these, the names of `REFERENCES` stand in content of the caller's, such as the citations of an earlier answer.
+# Below these members the names of `REFERENCES` are part of the content, such as the citations of an earlier answer.
 MENTIONS = frozenset({"annotations", "results"})
 # Items of a conversation's or a response's content. One that consists of its id alone is a reference.
 ITEMS = frozenset({"input", "items", "instructions"})
-# Members of an item of this type that repeat what an earlier answer said of it.
+# Members that repeat an earlier answer, by the type of the item.
 ITEM_MENTIONS = {"code_interpreter_call": frozenset({"container_id"})}
 
-# What an item must have of its own, by its type, to be more than a reference; an empty value counts as none. Upstream
-# loads reasoning by its id unless it is sent along encrypted, or as text (open models): a summary is not enough. Of a
-# type that is not listed, any member beyond `ITEM_FRAME` counts.
+# The members that make an item more than a reference, by its type; an empty value does not count. Upstream loads
+# reasoning by its id unless the item has it encrypted, or as text (open models): a summary is not enough. For a type
+# that is not listed, any member that is not in `ITEM_FRAME` counts.
 ITEM_CONTENT = {
     "": frozenset({"content"}),  # no type: a message, or a reference
     "message": frozenset({"content"}),
@@ -130,7 +131,7 @@ ITEM_CONTENT = {
 }
 ITEM_FRAME = frozenset({"id", "type", "status", "role", "object", "agent", "phase", "created_by"})
 
-# The name, and why its value names no stored object.
+# Names, and why their values name no stored object.
 NO_OBJECTS = {
     "call_id": "of a tool call; the model or the caller makes it up",
     "tool_call_id": "of a tool call; the model or the caller makes it up",
@@ -155,19 +156,19 @@ NO_OBJECTS = {
     "project_id": "of the organization, which only its administration manages",
     "project_ids": "of the organization, which only its administration manages",
 }
-# Objects whose `id` is that of a tool call or a safety check.
+# Members whose `id` is the id of a tool call or a safety check.
 CALL_OBJECTS = frozenset({"tool_calls", "acknowledged_safety_checks", "pending_safety_checks", "caller"})
 OWN_CONTENT = frozenset({
     "metadata", "attributes", "arguments", "parameters", "schema", "input_schema", "item_schema", "properties",
     "headers", "logit_bias", "env",
 })  # fmt: skip
-# Members whose names are the caller's own choice, but whose values may be parts of an input.
+# Objects with names that the caller chooses, and values that may be parts of an input.
 OWN_NAMES = frozenset({"variables"})
 
-# In the query of a list: where its page begins.
+# Parameters in the query of a list that say where its page begins.
 CURSORS = frozenset({"after", "before"})
 
-# What a path's object is called in its family's answer for one that is not there.
+# By family: OpenAI's answer for an object in the path that does not exist.
 IN_PATHS = {
     "responses": RESPONSE,
     "conversations": CONVERSATION,
@@ -182,5 +183,5 @@ IN_PATHS = {
     "fine_tuning": Reference("Could not find fine tune: {}"),
     "skills": SKILL,
 }
-# POSTs that read or use the object of their path and leave it as it is; any other one changes it.
+# POSTs that read or use the object in their path and do not change it; every other POST changes it.
 READING_POSTS = frozenset({"/v1/vector_stores/{id}/search", "/v1/videos/{id}/remix"})

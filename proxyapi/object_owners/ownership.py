@@ -1,10 +1,11 @@
-"""Owns which key made an object stored upstream (a response, a file, a thread): only that key may see it.
+"""The owners of objects stored upstream (responses, files, threads): the key that created one, which alone may see it.
 
-It is remembered before its id leaves, as a symbolic link in `DATA_DIR/owners`: making one is a single system call,
-its text is there whole or not at all, and every worker of this host sees it at once. When the call's row is in the
-database, `usage.shipping.stored_objects` knows it, and the link goes. What neither knows was not made here.
+An owner is recorded before the object's id leaves, as a symbolic link in `DATA_DIR/owners`: a link is made by a single
+system call, is never half written, and is seen by every worker of this host at once. Once the call's row is in the
+database, `usage.shipping.stored_objects` has the owner too, and the link is removed. An object that is in neither place
+was not created through this gateway.
 
-An owner never changes, so what a worker has learned it keeps in memory.
+An owner never changes, so a worker keeps the owners that it has read in memory.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ from usage.shipping.stored_objects import makers
 
 logger = logging.getLogger(__name__)
 
-DATABASE_PATIENCE = 2.0  # seconds
+DATABASE_TIMEOUT_SECONDS = 2.0
 SWEEP_SECONDS = 60.0
-SHIPPED_WITHIN = 120.0  # younger links are left alone
+MIN_LINK_AGE_SECONDS = 120.0  # younger links stay: their rows may still be on the way
 BATCH = 1000
-RECALLED_AT_ONCE = 200  # ids; about 2 ms
-MOST_KEPT = 5_000  # owners in memory, about 1 MB
-# So long nobody asks again for the owner of an id that nobody has made. An object cannot be named before it is made.
+LINKS_PER_TURN = 200  # read in one turn of the event loop; about 2 ms
+MAX_CACHED = 5_000  # owners in memory, about 1 MB
+# An id without an owner is not looked up again for this long: nobody can name an object before it is created.
 UNKNOWN_SECONDS = 60.0
 FOLDER_MODE = 0o700
 
@@ -44,16 +45,16 @@ _unknown_until: dict[str, float] = {}
 
 
 def remember(object_id: str, key_name: str) -> None:
-    """Records a new object's owner before its id leaves; the first one stays. Some 40 µs.
+    """Records the owner of a new object; a first owner is not replaced. Takes some 40 µs.
 
-    On a full disk the call's row alone will say it, in a second.
+    On a full disk nothing is recorded here; the call's row will have the owner a second later.
     """
     if object_id in _owners:
         return
     link, target = _link(object_id), f"{quote(object_id, safe='')}/{key_name}"
     try:
         try:
-            os.symlink(target, link)  # not `Path`'s, which costs half as much again
+            os.symlink(target, link)  # `Path.symlink_to` takes half as long again
         except FileNotFoundError:
             _make_folder(Path(link).parent.parent)
             _make_folder(Path(link).parent)
@@ -69,20 +70,20 @@ def remember(object_id: str, key_name: str) -> None:
 
 
 async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> dict[str, str]:
-    """The names of the keys that made these objects; an object that nobody here has made is left out.
+    """Returns the name of the key that created each object; objects that no key here created are left out.
 
     Raises:
-        DatabaseUnavailable: only the database could tell of one that is `needed`, and it is away.
+        DatabaseUnavailable: only the database could know the owner of one that is `needed`, and it is unavailable.
     """
     known: dict[str, str] = {}
-    needed_unknown = await _recall_all(needed, known)
+    needed_unknown = await _read_owners(needed, known)
     now = time.monotonic()
-    others_unknown = [one for one in await _recall_all(others, known) if _unknown_until.get(one, 0) < now]
+    others_unknown = [one for one in await _read_owners(others, known) if _unknown_until.get(one, 0) < now]
     if not needed_unknown and not others_unknown:
         return known
     asked = {*needed_unknown, *others_unknown}
     try:
-        async with asyncio.timeout(DATABASE_PATIENCE):
+        async with asyncio.timeout(DATABASE_TIMEOUT_SECONDS):
             found = await in_own_thread(lambda: _makers(asked))
     except (TimeoutError, DatabaseError) as error:
         if needed_unknown:
@@ -90,21 +91,22 @@ async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> di
         return known
     for object_id, owner in found.items():
         _keep(object_id, owner)
-    if len(_unknown_until) > MOST_KEPT:
+    if len(_unknown_until) > MAX_CACHED:
         _unknown_until.clear()
     _unknown_until.update(dict.fromkeys(set(others_unknown) - found.keys(), now + UNKNOWN_SECONDS))
     return known | found
 
 
 async def sweep_forever() -> None:
-    """Runs beside the calls until it is cancelled: takes away the links that the database has made needless."""
-    await _keep_up(close_folders)
+    """Removes, once a minute and until it is cancelled, the links whose owners are in the database."""
+    await _maintain(close_folders)
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
-        await _keep_up(sweep)
+        await _maintain(sweep)
 
 
-async def _keep_up(work: Callable[[], None]) -> None:
+async def _maintain(work: Callable[[], None]) -> None:
+    """Runs one step of maintenance in a thread; logs its failure."""
     try:
         await in_own_thread(work)
     except DatabaseError as error:
@@ -114,61 +116,64 @@ async def _keep_up(work: Callable[[], None]) -> None:
 
 
 def sweep(now: float | None = None) -> None:
-    """Raises `django.db.Error`."""
+    """Removes links older than `MIN_LINK_AGE_SECONDS` whose owners the database has. Raises `django.db.Error`."""
     now = time.time() if now is None else now
     batch: dict[str, Path] = {}
     for link in _folder().glob("*/*"):
-        with suppress(OSError):  # another worker took it away
-            if now - link.lstat().st_mtime > SHIPPED_WITHIN:
+        with suppress(OSError):  # another worker has removed it
+            if now - link.lstat().st_mtime > MIN_LINK_AGE_SECONDS:
                 batch[_read_target(link)[0]] = link
         if len(batch) == BATCH:
-            _take_away(batch)
+            _remove(batch)
             batch = {}
-    _take_away(batch)
+    _remove(batch)
 
 
 def close_folders() -> None:
-    """Takes away everybody else's rights to folders that were once made as the umask had it."""
+    """Removes the rights of other users to folders that an older version created with the rights of the umask."""
     for folder in (_folder(), *_folder().glob("*/")):
         with suppress(OSError):
             folder.chmod(FOLDER_MODE)
 
 
 def _make_folder(folder: Path) -> None:
-    """A folder that only its owner may read, however the umask is."""
+    """Creates a folder that only this user may read, whatever the umask is."""
     with suppress(FileExistsError):
         folder.mkdir(FOLDER_MODE, parents=True)
         folder.chmod(FOLDER_MODE)
 
 
-def _take_away(links: dict[str, Path]) -> None:
+def _remove(links: dict[str, Path]) -> None:
+    """Removes those of `links`, by object id, whose owners are in the database."""
     for object_id in _makers(links) if links else ():
         links[object_id].unlink(missing_ok=True)
 
 
 def _makers(object_ids: Collection[str]) -> dict[str, str]:
+    """Returns the owners that the database has. Runs in a thread of its own, whose connection it closes."""
     try:
         return makers(object_ids)
     finally:
         connection.close()
 
 
-async def _recall_all(object_ids: Collection[str], known: dict[str, str]) -> list[str]:
-    """Adds to `known` the owners that this host knows, and returns the ids of which it knows none.
+async def _read_owners(object_ids: Collection[str], known: dict[str, str]) -> list[str]:
+    """Adds to `known` the owners that this host has recorded, and returns the ids without one.
 
-    The event loop has its turns meanwhile: each id takes a look at the disk, and a request may name thousands.
+    It yields to the event loop after every `LINKS_PER_TURN`: each id may be read from the disk, and a request may name
+    thousands.
     """
     unknown: list[str] = []
     for number, object_id in enumerate(object_ids, 1):
-        if not _recall(object_id, known):
+        if not _read_owner(object_id, known):
             unknown.append(object_id)
-        if number % RECALLED_AT_ONCE == 0:
+        if number % LINKS_PER_TURN == 0:
             await asyncio.sleep(0)
     return unknown
 
 
-def _recall(object_id: str, known: dict[str, str]) -> bool:
-    """Whether this host knows the owner of the object, which is then in `known`."""
+def _read_owner(object_id: str, known: dict[str, str]) -> bool:
+    """Adds the owner of an object to `known`; returns whether this host has recorded one."""
     owner = _owners.get(object_id)
     if owner is None:
         try:
@@ -183,23 +188,26 @@ def _recall(object_id: str, known: dict[str, str]) -> bool:
 
 
 def _keep(object_id: str, owner: str) -> None:
-    if len(_owners) >= MOST_KEPT:
+    """Keeps an owner in memory."""
+    if len(_owners) >= MAX_CACHED:
         _owners.clear()
     _owners[object_id] = owner
     _unknown_until.pop(object_id, None)
 
 
 def _read_target(link: str | Path) -> tuple[str, str]:
-    """An object's id and its owner's name. Raises OSError."""
+    """Returns the id and the owner that a link has. Raises `OSError`."""
     quoted_id, _, owner = os.readlink(link).partition("/")
     return unquote(quoted_id), owner
 
 
 def _link(object_id: str) -> str:
+    """Returns the path of an object's link."""
     name = hashlib.blake2b(object_id.encode("utf-8", "replace"), digest_size=16).hexdigest()
     return f"{settings.DATA_DIR}/owners/{name[:2]}/{name[2:]}"
 
 
 def _folder() -> Path:
+    """Returns the folder of all links."""
     folder: Path = settings.DATA_DIR / "owners"
     return folder

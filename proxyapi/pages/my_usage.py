@@ -20,7 +20,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
 
 from proxyapi import sealing
-from proxyapi.keys.keyring import Caller, Entry, keyring
+from proxyapi.keys.keyring import Caller, KeyInForce, keyring
 from proxyapi.pages import key_usage
 from proxyapi.pages.key_usage import KeyFacts
 from proxyapi.pages.page_headers import CONTENT_SECURITY_POLICY
@@ -106,16 +106,16 @@ def find_caller(text: str) -> Caller | None:
 
 def digests_in_force(name: str) -> list[str]:
     """Returns the digests of the texts by which this key can sign in now: none, one, or two after a rotation."""
-    return list(keyring.named(name))
+    return list(keyring.in_force(name))
 
 
-def find_signed_in(request: HttpRequest) -> Entry | None:
+def find_signed_in(request: HttpRequest) -> KeyInForce | None:
     """Returns the key of the cookie; None without a valid one.
 
     The keyring is asked each time, so the cookie ends with the text that it was made with.
     """
     cookie = request.COOKIES.get(COOKIE, "")
-    for digest, entry in keyring.named(_claimed_name(cookie)).items():
+    for digest, entry in keyring.in_force(_claimed_name(cookie)).items():
         try:
             signing.loads(cookie, salt=_salt(digest), max_age=COOKIE_SECONDS)
         except signing.BadSignature:

@@ -1,4 +1,4 @@
-"""What a sender who has shown no valid key can take from a worker: memory, time, answers.
+"""Limits on what a sender without a valid key can take from a worker: memory, CPU time, answers.
 
 In the order of a request: `answer_pace` answers a flood of small requests late; `body_memory` is the budget of memory
 for bodies whose sender is unknown; `key_search` looks for a valid key in such a body without a parser; `wrong_key_pace`

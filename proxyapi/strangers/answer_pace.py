@@ -1,9 +1,9 @@
-"""Owns how fast whoever has shown no good key, and has not signed in, is answered.
+"""The pace of answers to senders who have shown no valid key and have not signed in.
 
-The smallest request costs a tenth of a millisecond, and one line can carry thousands a second. So a worker answers a
-number of them at once, each second, and some of each network; the others are answered late. A client that waits for its
-answer asks no faster then, and one that does not wait is bounded by its connections. Nothing is refused: a probe or a
-visitor is never that fast, and under an attack gets its answer a second late.
+The smallest request takes a tenth of a millisecond of CPU, and one network line can carry thousands a second. So a
+worker answers `PROMPT_PER_WORKER` of them per second at once, `PROMPT_PER_NETWORK` for each client network; the others
+are answered late. A client that waits for its answers then asks no faster; one that does not wait is bounded by its
+connections. Nothing is refused: a probe or a visitor is never that fast, and during an attack waits a second longer.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from proxyapi.strangers.client_network import client_network
 PROMPT_PER_NETWORK = 100  # answers a second
 PROMPT_PER_WORKER = 200
 DELAY_SECONDS = 1.0
-# So many that wait double the delay: however many there are, not more than this are answered in a second.
+# This many waiting answers double the delay, so that no more than this leave in a second, however many wait.
 WAITING_PER_DELAY = 500
 
 
 class StrangerPace:
-    """The pace of one worker; use from its event loop only."""
+    """Counts the answers of one worker. Used from its event loop only."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -32,7 +32,7 @@ class StrangerPace:
         self.waiting = 0
 
     def delay(self, address: str) -> float:
-        """Counts an answer to this client; returns the seconds that it has to wait, 0 for most."""
+        """Counts an answer to the client at `address`; returns the seconds until it may leave, 0 for most."""
         second = int(self._clock())
         if second != self._second:
             self._second, self._prompt = second, 0
@@ -47,7 +47,7 @@ class StrangerPace:
         return DELAY_SECONDS * (1 + self.waiting / WAITING_PER_DELAY)
 
     async def wait(self, address: str) -> None:
-        """Counts an answer to this client, and returns when it may leave."""
+        """Counts an answer to the client at `address`, and returns at the moment it may leave."""
         seconds = self.delay(address)
         if not seconds:
             return

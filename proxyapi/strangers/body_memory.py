@@ -1,8 +1,8 @@
-"""Owns the memory for request bodies whose sender is not known yet: one budget per worker, `STRANGER_BYTES`.
+"""The memory for request bodies whose sender is not known yet: one budget per worker, `STRANGER_BYTES`.
 
-Invariants: a share gives its bytes back exactly once, however the request ends; when no body is on its way the
-budget is 0. A client (`proxyapi.strangers.client_network`) counts for at most half, so one client never takes it all:
-what it holds beyond its half keeps only itself out. Used from the event loop only.
+Invariants: a share returns its bytes exactly once, however the request ends; while no body is arriving the budget is
+unused. A client (`proxyapi.strangers.client_network`) is counted with at most half of the budget, so no client can use
+all of it; a client that holds more than its half is refused, and others are not. Used from the event loop only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from proxyapi.strangers.client_network import client_network
 
 
 class StrangerBudget:
-    """`held` is the number of bytes counted now; `limit` is how many there may be."""
+    """The budget of a worker: `held` is the number of bytes in use, `limit` the most that may be."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -26,7 +26,7 @@ class StrangerBudget:
 
     @contextmanager
     def share(self, address: str) -> Iterator[Share]:
-        """The part of one request, from the client at `address`, until its sender is known or the request ends."""
+        """Gives one request of the client at `address` a share, for as long as the block lasts."""
         share = Share(self, client_network(address))
         try:
             yield share
@@ -44,11 +44,12 @@ class StrangerBudget:
         self.held += min(after, self._half) - min(before, self._half)
 
     def has_room(self, network: str) -> bool:
-        """Whether a body from `network` may grow."""
+        """Returns whether a body from `network` may grow."""
         return self.held <= self.limit and self._by_network.get(network, 0) <= self._half
 
     @property
     def _half(self) -> int:
+        """The most bytes that one client is counted with."""
         return self.limit // 2
 
 
@@ -61,6 +62,7 @@ class Share:
         self._budget = budget
 
     def add(self, size: int) -> None:
+        """Counts `size` more bytes of the request."""
         self.size += size
         self._budget.change(self.network, size)
 

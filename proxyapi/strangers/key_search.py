@@ -1,8 +1,8 @@
-"""Owns the search for a valid key in a body whose sender is not known yet, so that no parser runs for a stranger.
+"""The search for a valid key in a body whose sender is not known yet, so that no parser runs for a stranger.
 
-A key is looked for only where one can be: the JSON member `security_key`, or the form field of that name. A body gets
-`MAX_PLACES` such places, and one digest each. A key that is found only says that the sender knows one, so that the
-body is worth parsing; whose call it is says the member or field itself, once it has been parsed
+Only the places of a key are searched: the JSON member `security_key`, or the form field of that name. At most
+`MAX_PLACES` of them are looked at in a body, with one digest each. A key that is found shows that the sender knows one,
+so that the body may be parsed; the parsed member or field then identifies the caller
 (`proxyapi.dispatch.authentication`).
 """
 
@@ -18,37 +18,38 @@ from proxyapi.models import KEY_LENGTH
 MAX_PLACES = 20
 # White space in JSON, or the other headers of a part in a form, between the name and the value.
 MAX_GAP_BYTES = 1024
-LONGEST_HALF_NAME = len('name="security_ke')
-LONGEST_ESCAPE = len("\\u0000")
+MAX_HALF_NAME_BYTES = len('name="security_ke')
+MAX_ESCAPE_BYTES = len("\\u0000")
 
 JSON_NAME = re.compile(rb'"security_key"')
 JSON_MEMBER = re.compile(rb'"security_key"[ \t\r\n]*:[ \t\r\n]*"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
-# As JSON writers spell characters of a key: some escape the slash, some what is special in HTML.
+# The escapes that JSON writers use in a key: some escape the slash, some the characters that are special in HTML.
 JSON_ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/]))')
-# Most clients write the name in quotes, .NET's writes none. A file is no key.
+# Most clients write the name in quotes, .NET's does not. The content of a file is no key.
 FORM_NAME = re.compile(rb'name="?security_key"?')
 FORM_FIELD = re.compile(rb'name="?security_key"?(?![^\r\n]*filename)[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]*)\r\n--')
 
 
 class KeySearch:
-    """Searches one body piece by piece; only the end of the last piece is kept."""
+    """Searches one body piece by piece; keeps only the end of the last piece."""
 
     def __init__(self, *, is_form: bool) -> None:
         self._name, self._field = (FORM_NAME, FORM_FIELD) if is_form else (JSON_NAME, JSON_MEMBER)
         self._is_form = is_form
         self._places = MAX_PLACES
         self._kept = b""
-        self._longest = MAX_GAP_BYTES + LONGEST_ESCAPE * max(len(settings.SECURITY_KEY or ""), KEY_LENGTH)
+        self._longest = MAX_GAP_BYTES + MAX_ESCAPE_BYTES * max(len(settings.SECURITY_KEY or ""), KEY_LENGTH)
 
     def finds_key(self, data: bytes, *, is_last: bool) -> bool:
-        """Whether the body shows a valid key, now that `data` has come; `is_last` if nothing comes after it."""
+        """Searches the next piece, `data`; returns whether there is a valid key. `is_last`: no piece follows."""
         text = self._kept + data
         self._kept = b""
         at = 0
         while self._places:
             name = self._name.search(text, at)
             if name is None:
-                self._kept = text[max(at, len(text) - LONGEST_HALF_NAME) :]  # its other half may come next
+                # The other half of a name may be in the next piece.
+                self._kept = text[max(at, len(text) - MAX_HALF_NAME_BYTES) :]
                 break
             at = name.start()
             field = self._field.match(text, at, at + self._longest)
@@ -62,6 +63,7 @@ class KeySearch:
         return False
 
     def _value(self, raw: bytes) -> str:
+        """Returns the value of a place as text, with its JSON escapes undone."""
         text = raw.decode("utf-8", "replace")
         if self._is_form or "\\" not in text:
             return text

@@ -1,9 +1,9 @@
-"""Owns the pace of wrong keys: how many requests of one client network are refused in a minute as for any other.
+"""The pace of wrong keys: after `INVALID_KEYS_PER_MINUTE` refusals a client network gets 429 for the next ones.
 
-The next ones are refused with 429. Only refusals are counted and slowed: a valid key passes at once, from every
-address, since an office or a proxy has one address for all. So the answer never says whether a key exists.
+Only refusals are counted and slowed down: a valid key passes at once from every address, since all people behind an
+office or a proxy share one. A 429 says nothing about whether the key exists.
 
-A log line a minute and network says how many there were; the keys themselves are not kept.
+A log line per minute and network has the number of refusals; the keys themselves are not kept.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ logger = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 60.0
 SWEEP_SECONDS = 10.0
-# Networks that are counted at the same time; beyond it the one that was refused least recently is forgotten.
+# Networks that are counted at the same time; beyond this the one refused least recently is forgotten.
 MAX_NETWORKS = 10_000
-MAX_LINES = 20  # a sweep: whoever has many addresses shall not fill the log
+MAX_LINES = 20  # per sweep: a client with many addresses must not fill the log
 
 
 @dataclass
@@ -38,25 +38,25 @@ class Window:
 
 
 class RefusalPace:
-    """Counts refusals by network; use from the event loop only."""
+    """Counts refusals by network. Used from the event loop only."""
 
     def __init__(self) -> None:
         self._windows: OrderedDict[str, Window] = OrderedDict()
         self._sweep: asyncio.TimerHandle | None = None
 
     def refuse(self, error: InvalidKey, address: str) -> ProxyError:
-        """Counts a refusal of this client; returns `error`, or what to answer instead if there are many."""
+        """Counts a refusal of the client at `address`. Returns `error`, or after too many of them a 429."""
         _forget_frames(error)
         seconds = self.count(address)
         if not seconds:
             return error
         too_many = TooManyInvalidKeys(retry_after=math.ceil(seconds))
-        # The SDK repeats a 429 by itself; with the same key that would be in vain.
+        # The SDK repeats a 429 by itself, which cannot help with the same key.
         too_many.headers |= {"Connection": "close", "X-Should-Retry": "false"}
         return too_many
 
     def count(self, address: str) -> float:
-        """Counts a refusal; returns 0, or if there are too many the seconds until they are counted anew."""
+        """Counts a refusal. Returns 0, or after too many of them the seconds until the count starts again."""
         now = time.monotonic()
         network = client_network(address)
         window = self._windows.get(network)
@@ -74,11 +74,12 @@ class RefusalPace:
         return max(1.0, window.began + WINDOW_SECONDS - now)
 
     def _schedule_sweep(self) -> None:
+        """Schedules `_log_ended`, unless it is scheduled."""
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._log_ended)
 
     def _log_ended(self) -> None:
-        """Logs and forgets the windows that are over."""
+        """Logs and forgets the windows that have ended."""
         self._sweep = None
         now = time.monotonic()
         ended = {name: window for name, window in self._windows.items() if now - window.began >= WINDOW_SECONDS}
@@ -98,13 +99,14 @@ class RefusalPace:
 
 
 def _forget_frames(fault: BaseException | None) -> None:
-    """Drops the tracebacks of an error and its causes: they may have a body in them while the answer waits."""
+    """Drops the tracebacks of an error and of its causes: their frames could hold a body while the answer waits."""
     while fault is not None:
         fault.__traceback__ = None
         fault = fault.__context__
 
 
 def _log(network: str, window: Window) -> None:
+    """Logs the number of refusals in a window."""
     logger.warning("%d requests with a missing or invalid key from %s within a minute", window.count, network)
 
 

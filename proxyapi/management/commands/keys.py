@@ -18,6 +18,11 @@ from django.db import OperationalError, transaction
 from proxyapi.models import AccessKey, LogBodies
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+# The columns of a new key that have an option each.
+FIELDS = (
+    "owner", "note", "tags", "expires_at", "allowed_models", "allowed_routes", "shared_objects", "requests_per_minute",
+    "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total", "log_bodies",
+)  # fmt: skip
 SHOWN_ONCE = "It is shown once, and is kept nowhere. Every worker knows it within two seconds."
 
 
@@ -54,7 +59,8 @@ class Command(BaseCommand):
             action.add_argument("--json", action="store_true", help="print JSON")
         actions.add_parser("revoke", help="refuse a key for ever").add_argument("name")
 
-    def handle(self, *_args: Any, **options: Any) -> None:
+    def handle(self, *_args: object, **options: Any) -> None:
+        """Runs the action that was named. Raises CommandError with a message for people."""
         try:
             getattr(self, options["action"])(options)
         except ValidationError as error:
@@ -66,27 +72,26 @@ class Command(BaseCommand):
             raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
 
     def create(self, options: dict[str, Any]) -> None:
-        names = (
-            "owner", "note", "tags", "expires_at", "allowed_models", "allowed_routes", "shared_objects",
-            "requests_per_minute", "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total",
-            "log_bodies",
-        )  # fmt: skip
+        """Makes a key and prints its text."""
         upstream_key = _read(options["upstream_key_file"])
-        fields = {name: options[name] for name in names}
+        fields = {name: options[name] for name in FIELDS}
         self._print_text(*AccessKey.objects.issue(options["name"], upstream_key=upstream_key, **fields), options)
 
     def rotate(self, options: dict[str, Any]) -> None:
+        """Gives a key a new text and prints it."""
         with transaction.atomic():
             key = self._get(options["name"])
             text = key.rotate(options["grace"])
         self._print_text(key, text, options)
 
     def revoke(self, options: dict[str, Any]) -> None:
+        """Revokes a key for ever."""
         with transaction.atomic():
             self._get(options["name"]).revoke()
         self.stdout.write(f"{options['name']} is revoked; every worker refuses it within two seconds")
 
     def list(self, options: dict[str, Any]) -> None:
+        """Prints all keys, without their texts."""
         keys = [_facts(key) for key in AccessKey.objects.all()]
         if options["json"]:
             self.stdout.write(json.dumps(keys, indent=2))
@@ -96,13 +101,14 @@ class Command(BaseCommand):
             self.stdout.write(f"{head}  {key['name']}  {key['owner']}".rstrip())
 
     def _get(self, name: str) -> AccessKey:
+        """Returns the key of this name, locked. Raises CommandError if there is none."""
         key = AccessKey.objects.find(name)
         if key is None:
             raise CommandError(f"there is no key {name!r}")
         return key
 
     def _print_text(self, key: AccessKey, text: str, options: dict[str, Any]) -> None:
-        """The text alone on standard output, so that a script may take it."""
+        """Prints a key's text alone on standard output, for scripts; the advice goes to standard error."""
         if options["json"]:
             self.stdout.write(json.dumps({"key": text, **_facts(key)}, indent=2))
         else:
@@ -111,10 +117,11 @@ class Command(BaseCommand):
 
 
 def _facts(key: AccessKey) -> dict[str, Any]:
+    """Returns the facts of a key that `--json` prints."""
     until = key.previous_valid_until
     return {
         "name": key.name,
-        "hint": key.shown,
+        "hint": key.masked,
         "state": key.state(),
         "owner": key.owner,
         "tags": key.tags,
@@ -129,13 +136,14 @@ def _facts(key: AccessKey) -> dict[str, Any]:
 
 
 def _faults(error: ValidationError) -> list[str]:
+    """Returns the messages of a validation error, each with its field's name."""
     if not hasattr(error, "error_dict"):
         return error.messages
     return [f"{name}: {words}" for name, faults in error.message_dict.items() for words in faults]
 
 
 def _read(path: str | None) -> str:
-    """From a file, never from the command line, where others of the machine could see it."""
+    """Reads an upstream key from a file or standard input: other users could see it on the command line."""
     if path is None:
         return ""
     try:
@@ -145,6 +153,7 @@ def _read(path: str | None) -> str:
 
 
 def _span(text: str) -> timedelta:
+    """Parses a duration such as 30m, 24h, 7d or 4w."""
     match = re.fullmatch(r"([0-9]{1,6})([mhdw])", text)
     if not match:
         raise ArgumentTypeError(f"{text!r} is no span; 30m, 24h, 7d or 4w")
@@ -152,6 +161,7 @@ def _span(text: str) -> timedelta:
 
 
 def _moment(text: str) -> datetime:
+    """Parses an ISO time, in UTC if it names no zone, or a duration from now."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -160,6 +170,7 @@ def _moment(text: str) -> datetime:
 
 
 def _dollars(text: str) -> Decimal:
+    """Parses an amount of dollars."""
     try:
         return Decimal(text)
     except InvalidOperation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxyapi.limits.counting import Standing, Window
+from proxyapi.limits.counting import LimitState, Window
 from proxyapi.limits.limit_headers import duration, headers, tightened
 
 THEIRS = {
@@ -38,7 +38,7 @@ def test_a_duration_reads_as_openai_writes_it(seconds: float, text: str) -> None
 
 
 def test_both_limits_are_said() -> None:
-    assert headers({"requests": Standing(3, 1, 59.2), "tokens": Standing(1000, 0, 0.012)}) == {
+    assert headers({"requests": LimitState(3, 1, 59.2), "tokens": LimitState(1000, 0, 0.012)}) == {
         "x-ratelimit-limit-requests": "3",
         "x-ratelimit-remaining-requests": "1",
         "x-ratelimit-reset-requests": "59.2s",
@@ -53,7 +53,7 @@ def test_both_limits_are_said() -> None:
     [("requests", 8, "8"), ("requests", 9, "9"), ("requests", 10, "9"), ("tokens", 10**9, str(10**9))],
 )
 def test_the_tighter_one_is_shown_whole(window: Window, remaining: int, shown: str) -> None:
-    seen = tightened(THEIRS, {window: Standing(10**9, remaining, 1)})
+    seen = tightened(THEIRS, {window: LimitState(10**9, remaining, 1)})
     ours = remaining < 9 or window == "tokens"
 
     assert seen[f"x-ratelimit-remaining-{window}"] == shown
@@ -64,5 +64,5 @@ def test_the_tighter_one_is_shown_whole(window: Window, remaining: int, shown: s
 
 @pytest.mark.parametrize("theirs", ["", "-1", "many", "1.5"])
 def test_what_is_no_number_is_not_tighter(theirs: str) -> None:
-    seen = tightened({"x-ratelimit-remaining-requests": theirs}, {"requests": Standing(3, 2, 1)})
+    seen = tightened({"x-ratelimit-remaining-requests": theirs}, {"requests": LimitState(3, 2, 1)})
     assert seen["x-ratelimit-remaining-requests"] == "2"

@@ -141,7 +141,7 @@ async def test_a_place_given_back_is_not_taken_again_by_a_renewal_on_its_way() -
 
     async def end_call() -> None:
         places["a"].discard("lease")
-        await counters.vacate("a", "lease")
+        await counters.release_slot("a", "lease")
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(counters.renew())

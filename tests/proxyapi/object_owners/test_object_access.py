@@ -69,14 +69,14 @@ async def test_the_event_loop_has_its_turns_while_thousands_of_ids_are_looked_up
             seen.append(len(looked_up))
             await asyncio.sleep(0)
 
-    monkeypatch.setattr(ownership, "_recall", recall)
+    monkeypatch.setattr(ownership, "_read_owner", recall)
     ids = [f"file-{number}" for number in range(5000)]
     watcher = asyncio.create_task(watch())
     owners = await ownership.owners_of(ids)
     watcher.cancel()
 
     assert owners == dict.fromkeys(ids, "ann")
-    assert max(later - before for before, later in pairwise(seen)) <= ownership.RECALLED_AT_ONCE
+    assert max(later - before for before, later in pairwise(seen)) <= ownership.LINKS_PER_TURN
 
 
 def test_a_field_whose_json_is_nested_too_deep_is_refused() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from proxyapi.strangers.client_network import LONGEST_TEXT, client_network, client_site
+from proxyapi.strangers.client_network import MAX_TEXT_CHARACTERS, client_network, client_site
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from proxyapi.strangers.client_network import LONGEST_TEXT, client_network, clie
         ("::1", "::/64", "::/48"),
         ("", "", ""),
         ("/run/a.sock", "/run/a.sock", "/run/a.sock"),
-        ("x" * 1000, "x" * LONGEST_TEXT, "x" * LONGEST_TEXT),
+        ("x" * 1000, "x" * MAX_TEXT_CHARACTERS, "x" * MAX_TEXT_CHARACTERS),
     ],
 )
 def test_it_works(address: str, network: str, site: str) -> None:
