@@ -11,7 +11,7 @@
     shipping.shipper                     reads segments, of this process and of dead writers (journal.segments)
       │
     shipping.delivery                    batches; waits out an outage; sets aside what the database refuses
-      │   money.row_pricing              dollars of each row: custom prices, else the list (money.prices)
+      │   money.row_pricing              dollars of each row: custom prices, else the list (money.prices, billing)
       ▼
     shipping.rows                        one transaction a batch, exactly once:
       ├──▶ usage_request, _requestbody   the rows, each with its digest, and the redacted bodies

@@ -63,7 +63,7 @@ class PricedItem(TypedDict):
 
 
 class Price(TypedDict, total=False):
-    """The price that a cost was computed from (`usage.money.prices`). Dollars are decimal text."""
+    """The price that a cost was computed from (`usage.money.billing`). Dollars are decimal text."""
 
     source: str
     model: str

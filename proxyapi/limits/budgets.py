@@ -21,8 +21,8 @@ from proxyapi.routes import Route
 from usage.answers.reader import UNFINISHED_STATUSES
 from usage.call_record import CallRecord
 from usage.ledger import ledger
-from usage.money.prices import highest_cost, price_call
-from usage.money.reservations import Away, Standing, Wanted, reservations
+from usage.money.billing import highest_cost, price_call
+from usage.money.reservations import BudgetState, ReservationsUnavailable, Wanted, reservations
 
 OUTAGE_PART = Decimal("0.05")
 OUTAGE_CALLS = 20
@@ -93,7 +93,7 @@ async def reserve(reservation: Reservation, day: date, caller: Caller, dollars: 
     wanted = Wanted(reservation.request_id, caller.name, day, dollars, budgets.day, budgets.month, budgets.total)
     try:
         standing = await reservations.take(wanted)
-    except Away:
+    except ReservationsUnavailable:
         allowances.use(caller, dollars)
         return
     if not standing.taken:
@@ -132,7 +132,7 @@ def unpriced(model: str, tier: str) -> str:
     )
 
 
-def refusal(budgets: Budgets, standing: Standing, day: date, dollars: Decimal) -> BudgetExceeded:
+def refusal(budgets: Budgets, standing: BudgetState, day: date, dollars: Decimal) -> BudgetExceeded:
     """Returns the error for a call that costs more than is left. It names the longest budget that is full."""
     amounts = {"total": budgets.total, "month": budgets.month, "day": budgets.day}
     full = [

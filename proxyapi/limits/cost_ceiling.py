@@ -28,7 +28,7 @@ from proxyapi.bodies.json_body import JSONBody
 from proxyapi.bodies.model_places import NamedModels
 from proxyapi.exceptions import RouteNotAllowed
 from proxyapi.routes import Route
-from usage.money.prices import MaxUsage
+from usage.money.billing import MaxUsage
 
 BYTES_PER_TOKEN = 2
 FRAME_TOKENS = 64  # what upstream puts around the text

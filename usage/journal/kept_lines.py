@@ -1,7 +1,7 @@
-"""Owns the files beside the journal that keep what could not be delivered: dead letters, damaged and pruned records.
+"""The files beside the journal with lines that could not be delivered: dead letters, damaged, pruned and newer records.
 
-A line is in its file whole and on the disk, or not at all: whoever appends it goes on as if it were safe. Several
-processes append; each holds the lock of the directory meanwhile. A line that a crash has torn stays alone on its line.
+A line is in its file whole and on the disk, or not at all: its sender then deletes it elsewhere. Several processes
+append; each holds the lock of the directory while it does. After a line that a crash has cut off, a new line begins.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def begin_retry(directory: Path, name: str = DEAD_LETTERS, retried_name: str = R
 
 
 def read_letter(line: bytes) -> CallRecord | None:
-    """The row of a dead letter; None if the line is torn, or something else."""
+    """Returns the row of a dead letter; None if the line is cut off, or is no dead letter."""
     try:
         letter = orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -76,7 +76,7 @@ def read_letter(line: bytes) -> CallRecord | None:
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[int]:
-    """Yields a descriptor of the directory, whose lock is held until the end of the block."""
+    """Holds the lock of the directory until the end of the block; yields a descriptor of the directory."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

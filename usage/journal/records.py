@@ -1,8 +1,8 @@
-"""Owns the form of a journal record: CRC32 of what follows, CRC32 of the request id, JSON, newline.
+"""The form of a journal record: CRC32 of what follows, CRC32 of the request id, JSON, newline.
 
-The CRCs are in hex, with a space after each. JSON escapes newlines, so a newline ends a record and
-nothing else does. Reading never raises: what is not whole is left for later, what is damaged is
-handed back as it is. The second CRC tells whether the id in a damaged record can still be believed.
+The CRCs are in hex, with a space after each. JSON escapes newlines, so only the end of a record is a newline. Reading
+never raises: an unfinished line at the end is left for later, a damaged line is returned as it is. The second CRC shows
+whether the request id in a damaged record is still right.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def frame(record: Mapping[str, object]) -> bytes:
 
 
 def scan(data: bytes) -> Scan:
-    """The records in `data`, which starts at the start of a line."""
+    """Reads the records in `data`, which begins at the start of a line."""
     size = data.rfind(b"\n") + 1
     records: list[CallRecord] = []
     damaged: list[bytes] = []
@@ -60,12 +60,13 @@ def scan(data: bytes) -> Scan:
 
 
 def damaged_id(line: bytes) -> str | None:
-    """The request id in a damaged line, if that part is not damaged."""
+    """Returns the request id in a damaged line; None if that part is damaged, too."""
     found = REQUEST_ID.search(line)
     return found[1].decode() if found and line[9:17] == b"%08x" % zlib.crc32(found[1]) else None
 
 
 def _read(line: bytes) -> CallRecord | None:
+    """Returns the record of a line; None if the line is damaged."""
     if not FRAME_START.match(line) or int(line[:8], 16) != zlib.crc32(line[9:]):
         return None
     record: CallRecord = orjson.loads(line[HEADER_BYTES:])
@@ -73,6 +74,6 @@ def _read(line: bytes) -> CallRecord | None:
 
 
 def _read_last(line: bytes) -> CallRecord | None:
-    """The record at the end of a line whose first part is damaged: a lost newline joins two records."""
+    """Returns the record at the end of a damaged line: a lost newline joins two records. None if there is none."""
     starts = (match.start() for match in FRAME_START.finditer(line, 1))
     return next((record for start in starts if (record := _read(line[start:])) is not None), None)

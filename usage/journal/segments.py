@@ -1,7 +1,7 @@
-"""Owns the reading of journals: this process's own, and those that dead writers left.
+"""Finds and reads the segments of journals: this process's own, and those that dead writers left.
 
-A journal is dead when its `<writer>.lock` can be locked; whoever holds that lock may ship and
-delete the writer's segments, and nobody else.
+A writer is dead when its `<writer>.lock` can be locked. Only the process that holds that lock may ship and delete the
+writer's segments.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ READ_BYTES = 4 * 1024 * 1024
 
 
 def read_from(path: Path, offset: int, limit: int | None = None) -> Scan:
-    """Some MiB of whole records from `offset`; at most up to byte `limit`, where a record is known to end."""
+    """Reads some MiB of whole records from `offset` on, at most up to byte `limit`, at which a record must end."""
     size = READ_BYTES
     while True:
         with path.open("rb") as segment:
@@ -34,7 +34,7 @@ def read_from(path: Path, offset: int, limit: int | None = None) -> Scan:
 
 
 def read_all(path: Path) -> Iterator[Scan]:
-    """A whole segment, piece by piece; a torn tail ends it quietly."""
+    """Reads a whole segment, piece by piece. An unfinished line at its end is ignored."""
     offset = 0
     while (found := read_from(path, offset)).size:
         yield found
@@ -42,17 +42,18 @@ def read_all(path: Path) -> Iterator[Scan]:
 
 
 def writers(directory: Path) -> list[str]:
-    """Every writer that has left a lock or a segment, the oldest first (their ids are UUIDv7)."""
+    """Returns the ids of all writers with a lock or a segment, the oldest first (they are UUIDv7)."""
     return sorted({path.name.partition(".")[0] for kind in ("lock", "journal") for path in directory.glob(f"*.{kind}")})
 
 
 def segments_of(directory: Path, writer: str) -> list[Path]:
+    """Returns the segments of a writer, the oldest first."""
     return sorted(directory.glob(f"{writer}.*.journal"))
 
 
 @contextmanager
 def adopted(directory: Path, writer: str) -> Iterator[list[Path]]:
-    """The segments of a dead writer, locked for this process; none while the writer lives."""
+    """Locks the journal of a dead writer for the block; yields its segments, none while the writer lives."""
     lock = directory / f"{writer}.lock"
     try:
         fd = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)

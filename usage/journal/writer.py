@@ -1,9 +1,9 @@
-"""Owns the journal's writing: append-only segments in one directory, one writer each.
+"""Writes a process's journal: append-only segments in one directory, with one writer each.
 
-Invariants: a record is one `os.write`, all of it or none; `begin` fails with `StorageFull` while
-the reserve is touched, `end` never fails: what the disk refuses is kept and tried again; a segment
-is deleted only by who has shipped it. The writer holds a lock on `<writer>.lock` for its life, so
-whoever gets that lock knows that the writer is dead (`usage.journal.segments`).
+Invariants: a record is one `os.write`, written whole or not at all. `begin` fails with `StorageFull` while less disk is
+free than the reserve. `end` never fails: a line that the disk refuses is kept in memory and tried again. A segment is
+deleted only after it has been shipped. The writer locks `<writer>.lock` for its life, so whoever gets that lock knows
+that the writer is dead (`usage.journal.segments`).
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ Sync = Literal["interval", "always", "off"]
 
 
 class StorageFull(Exception):
-    """There is no room to promise that a new call will be in the ledger."""
+    """The disk is too full to promise that a new call will be in the ledger."""
 
 
 @dataclass
 class Segment:
-    """One file of the journal. `written` bytes of it are whole records."""
+    """One file of the journal. Its first `written` bytes are whole records."""
 
     path: Path
     written: int = 0
@@ -48,7 +48,7 @@ class Segment:
 
 
 class Journal:
-    """The writer of one process. Its methods may be called from any thread."""
+    """The journal of one process. Its methods may be called from any thread."""
 
     def __init__(self, directory: Path, *, reserve_bytes: int, sync: Sync = "interval") -> None:
         self.directory = directory
@@ -90,7 +90,7 @@ class Journal:
         self._thread.start()
 
     def begin(self, request_id: str, record: CallRecord) -> None:
-        """Promises that the call will be in the ledger.
+        """Writes that a call has begun: from then on it will have a row, however it ends.
 
         Raises:
             StorageFull: the promise cannot be made.
@@ -104,7 +104,7 @@ class Journal:
             self._rotate_if_large()
 
     def end(self, request_id: str, record: CallRecord) -> None:
-        """Keeps the promise: the columns of the row. A call that never began is written if there is room."""
+        """Writes the row of a call that has ended. One that never began is written only while the disk has room."""
         line = frame({"version": RECORD_VERSION, "kind": "end", "request_id": request_id, **record})
         with self._lock:
             if request_id not in self._open_begins and self.full:
@@ -117,7 +117,7 @@ class Journal:
             self._rotate_if_large()
 
     async def durable(self) -> None:
-        """Returns when what this task has written survives a power cut; at once unless `sync` is `always`."""
+        """Waits until the records written so far survive a power cut; not at all unless `sync` is `always`."""
         if self._sync != "always" or self._stopping:
             return
         loop = asyncio.get_running_loop()
@@ -128,7 +128,7 @@ class Journal:
         await waiter
 
     def shipped(self, segment: Segment) -> None:
-        """Deletes a closed segment, all of whose records are in the database."""
+        """Deletes a closed segment whose records are all in the database."""
         with self._lock:
             self.segments.remove(segment)
         segment.path.unlink(missing_ok=True)
@@ -157,7 +157,7 @@ class Journal:
         self._sync_now()
 
     def release(self) -> None:
-        """Gives the lock up: what has not been shipped is the next process's to ship."""
+        """Releases the writer's lock: the next process ships what is left."""
         os.close(self._lock_fd)
         if not self.segments:
             (self.directory / f"{self.writer}.lock").unlink(missing_ok=True)
@@ -165,6 +165,7 @@ class Journal:
     # Below, the caller holds the lock.
 
     def _write(self, line: bytes) -> bool:
+        """Appends a line whole; returns whether the disk has taken it."""
         segment = self.segments[-1]
         try:
             count = os.write(self._fd, line)
@@ -214,6 +215,7 @@ class Journal:
         self._opened_at = time.monotonic()
 
     def _retry_refused(self) -> None:
+        """Writes the ends that the disk has refused before, until it refuses one again."""
         for request_id, line in list(self._refused.items()):
             if not self._write(line):
                 return
@@ -221,6 +223,7 @@ class Journal:
             self._open_begins.pop(request_id, None)
 
     def _check_room(self) -> None:
+        """Notes whether the disk has less room than the reserve, and tries refused ends again."""
         disk = os.statvfs(self.directory)
         full = disk.f_bavail * disk.f_frsize < self._reserve_bytes
         if full and not self.full:
@@ -231,7 +234,7 @@ class Journal:
     # The journal's own thread.
 
     def _keep(self) -> None:
-        """Syncs, looks at the disk, rotates what is old."""
+        """Syncs, checks the room on the disk, and rotates a segment that is old."""
         checked = 0.0
         while not self._stopping:
             self._sync_wanted.wait(SYNC_SECONDS)
@@ -250,7 +253,7 @@ class Journal:
         self._sync_now()
 
     def _sync_now(self) -> None:
-        """Syncs outside the lock: a slow disk must not hold up a call's write."""
+        """Syncs the files that were written to, outside the lock: a slow disk must not delay a call's write."""
         with self._lock:
             waiters, self._waiters = self._waiters, []
             wanted = self._dirty and self._sync != "off"
@@ -267,6 +270,7 @@ class Journal:
 
 
 def _sync_file(fd: int) -> None:
+    """Syncs a file; an error is logged, since a call must not fail for it."""
     try:
         os.fdatasync(fd)
     except OSError as error:
@@ -274,5 +278,6 @@ def _sync_file(fd: int) -> None:
 
 
 def _release(waiter: asyncio.Future[None]) -> None:
+    """Lets the task go on that waits for a sync, unless it has been cancelled."""
     if not waiter.done():
         waiter.set_result(None)

@@ -1,8 +1,9 @@
-"""Owns what is held of budgets: how much a key has spent and holds, and when a hold goes.
+"""What keys have spent and reserved of their budgets, and the end of a reservation.
 
-A hold is the most that one call can still cost, taken before it goes upstream (`usage.money.reservations`). It goes in
-the transaction that writes the call's row and adds its cost to `UsageDay`: each call is in exactly one of the two, for
-whoever looks. The hold of a background response stays as long as its `PendingResponse`: until its usage is counted.
+A reservation (a row of `Hold`) is the most that one call can still cost, made before the call goes upstream
+(`usage.money.reservations`). It is deleted in the transaction that writes the call's row and adds its cost to
+`UsageDay`, so every reader finds the call in exactly one of the two. The reservation for a background response stays
+as long as its `PendingResponse`: until its usage is counted.
 """
 
 from __future__ import annotations
@@ -54,9 +55,9 @@ SPENT = """
 
 @dataclass(frozen=True)
 class Spent:
-    """Dollars of one key, those held by calls in flight included; `held` are these alone.
+    """The dollars that one key has spent and reserved; `held` is what calls in flight have reserved.
 
-    `last_day` is the UTC day of its newest call; None: it has made none.
+    `last_day` is the UTC day of the key's newest call; None: it has made none.
     """
 
     day: Decimal = Decimal(0)
@@ -67,7 +68,7 @@ class Spent:
 
 
 def spent_by(keys: Collection[str], today: date) -> dict[str, Spent]:
-    """What each key has spent on the UTC day `today`, in its month and in all; one query, keys without calls too."""
+    """Returns what each key has spent on the UTC day `today`, in its month and in all, in one query."""
     none = Decimal(0)
     with connection.cursor() as cursor:
         cursor.execute(SPENT, {"keys": list(keys), "today": today})
@@ -79,10 +80,10 @@ def spent_by(keys: Collection[str], today: date) -> dict[str, Spent]:
 
 
 def settle_holds(cursor: CursorWrapper, ids: Iterable[str], estimated: Collection[str] = ()) -> None:
-    """For calls whose rows are in the table, in the transaction that has written them.
+    """Ends the reservations of calls whose rows are in the table. Call it in the transaction that wrote the rows.
 
-    `estimated`: those of them whose estimated cost has been added to the sums just now. If such a hold stays, because
-    the response goes on, it is smaller by the estimate, so that the budget has each dollar once.
+    `estimated` are those calls whose estimated cost this transaction has added to the sums. If their reservation stays,
+    because the response goes on, it shrinks by the estimate, so that the budget counts each dollar once.
     """
     cursor.execute(SETTLE, [list(ids)])
     if estimated:
@@ -90,7 +91,7 @@ def settle_holds(cursor: CursorWrapper, ids: Iterable[str], estimated: Collectio
 
 
 def drop_orphans(now: datetime | None = None) -> int:
-    """Deletes the holds that nothing will settle, and returns how many those were. `now`: None, the database's."""
+    """Deletes reservations that nothing will end, and returns how many. `now`: None for the database's time."""
     orphaned_after = ORPHANED_AFTER + timedelta(seconds=settings.REQUEST_TIMEOUT)
     values: dict[str, Any] = {"now": now, "forgotten_after": FORGOTTEN_AFTER, "orphaned_after": orphaned_after}
     with connection.cursor() as cursor:
@@ -99,7 +100,7 @@ def drop_orphans(now: datetime | None = None) -> int:
 
 
 def find_strays() -> list[str]:
-    """Ids of calls, at most 100, that are in both places."""
+    """Returns the ids of calls, at most 100, that have both a row and a reservation: their cost counts twice."""
     with connection.cursor() as cursor:
         cursor.execute(FIND_STRAYS)
         return [str(request_id) for (request_id,) in cursor.fetchall()]

@@ -1,13 +1,13 @@
-"""Owns the taking of holds: in PostgreSQL, atomically across workers and hosts, from the event loop.
+"""Makes reservations of budgets in PostgreSQL, atomically across workers and hosts, from the event loop.
 
-One transaction takes the key's advisory lock and then, in a statement of its own and so with a snapshot that has every
-hold of before, inserts the hold only if what is spent, what is held and this hold are within each budget. It needs no
-durability of its own: what a crash of PostgreSQL forgets, the ledger will count.
+One transaction takes the key's advisory lock. A second statement, whose snapshot therefore has every earlier
+reservation, inserts the new one only if spent, reserved and new dollars are within each budget. It is not synced to
+the disk: the ledger counts the call even if a crash of PostgreSQL forgets the reservation.
 
-One task does it in rounds, each one transaction and one round trip for all calls of this process that wait by then,
-and for all that have ended: many calls at once do not queue for connections, and who calls again after a call has ended
-finds its hold shrunk. A round takes `PATIENCE` at most. If it fails, all calls that wait are told at once, `fault` says
-so, and `take` fails at once until the database has answered a look.
+One task works in rounds. A round is one transaction and one round trip for all calls of this process that wait by then,
+and for all that have ended: many calls do not queue for connections, and a caller whose call has ended finds its
+reservation reduced to the cost. A round takes `PATIENCE` seconds at most. If it fails, all waiting calls fail at once,
+`fault` has the reason, and `take` fails at once until a later round succeeds.
 """
 
 from __future__ import annotations
@@ -82,13 +82,13 @@ UPDATE usage_hold SET dollars = settled.dollars FROM settled
 WHERE usage_hold.request_id = settled.request_id AND settled.dollars <> 0"""
 
 
-class Away(Exception):
-    """The database does not answer, or not in time; whether it has taken the hold is not known."""
+class ReservationsUnavailable(Exception):
+    """The database does not answer, or not in time. It may or may not have made the reservation."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """One hold. `day` is that of the call's start, in UTC; budgets are dollars, None: no limit."""
+    """A reservation that a call asks for. `day` is the UTC day of its start; budgets are dollars, None for no limit."""
 
     request_id: str
     key_name: str
@@ -99,7 +99,7 @@ class Wanted:
     total_budget: Decimal | None
 
     def values(self) -> dict[str, Any]:
-        """What `TAKE` asks for. Days that no budget is about are not read."""
+        """Returns the parameters of `TAKE`. Days before the longest budget's first are not read."""
         month_start = self.day.replace(day=1)
         month_end = (month_start + timedelta(days=31)).replace(day=1)
         since = self.day if self.month_budget is None else month_start
@@ -108,8 +108,11 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Dollars by span (`day`, `month`, `total`); of spans longer than every budget, a part."""
+class BudgetState:
+    """The state of a key's budgets: dollars spent and held, by span (`day`, `month`, `total`).
+
+    `taken`: the reservation was made. Spans longer than the longest budget are only added up in part.
+    """
 
     taken: bool
     spent: dict[str, Decimal]
@@ -117,7 +120,7 @@ class Standing:
 
 
 class Reservations:
-    """`open` in each worker's event loop; there is no connection before the first hold is wanted."""
+    """The reservations of one worker, `open` in its event loop. It connects when the first one is asked for."""
 
     def __init__(self) -> None:
         self.fault = ""
@@ -125,12 +128,13 @@ class Reservations:
         self._back_at = self._answered_at = -inf
         self._pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._rounds: set[asyncio.Task[list[Standing]]] = set()  # one, and those that a database holds up
-        self._waiting: list[tuple[Wanted, asyncio.Future[Standing]]] = []
+        self._rounds: set[asyncio.Task[list[BudgetState]]] = set()  # one, and those that a database holds up
+        self._waiting: list[tuple[Wanted, asyncio.Future[BudgetState]]] = []
         self._ended: dict[str, Decimal] = {}
         self._work = asyncio.Event()
 
     async def open(self) -> None:
+        """Opens the pool of connections and starts the task that runs the rounds."""
         parameters = connections["default"].get_connection_params()
         del parameters["context"]  # Django's own ways with times
         parameters |= {
@@ -152,7 +156,7 @@ class Reservations:
         self._keeper = asyncio.create_task(self._keep())
 
     async def close(self) -> None:
-        """What is still to be settled is settled by the rows."""
+        """Stops the rounds. Reservations that are not settled yet end with the rows of their calls."""
         tasks = [task for task in (self._keeper, *self._rounds) if task is not None]
         for task in tasks:
             task.cancel()
@@ -161,26 +165,27 @@ class Reservations:
         if self._pool is not None:
             await self._pool.close(timeout=PATIENCE)
 
-    async def take(self, wanted: Wanted) -> Standing:
-        """Takes the hold if every budget has room for it.
+    async def take(self, wanted: Wanted) -> BudgetState:
+        """Makes the reservation if every budget has room for it.
 
         Raises:
-            Away: nobody knows.
+            ReservationsUnavailable: the database does not say whether there is room.
         """
         if self.fault:
-            raise Away
-        future: asyncio.Future[Standing] = asyncio.get_running_loop().create_future()
+            raise ReservationsUnavailable
+        future: asyncio.Future[BudgetState] = asyncio.get_running_loop().create_future()
         self._waiting.append((wanted, future))
         self._work.set()
         return await future
 
     def settle(self, request_id: str, dollars: Decimal) -> None:
-        """The call has ended and has cost so much: the next one need not wait for its row. Best effort."""
+        """Reduces the reservation of a call that has ended to its cost, soon: its row does so later in any case."""
         if not self._ended:  # the next call of its key, if it comes at once, takes it along
             asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._work.set)
         self._ended[request_id] = dollars
 
     async def _keep(self) -> None:
+        """Runs a round whenever calls wait or have ended; pauses between rounds while they fail."""
         try:
             while True:
                 await self._work.wait()
@@ -192,13 +197,14 @@ class Reservations:
             self._fail(self._waiting)
 
     async def _round(self) -> None:
+        """Reserves for the calls that wait, settles those that have ended, and gives each waiting call its answer."""
         calls = [(wanted, future) for wanted, future in self._waiting[:CALLS_AT_ONCE] if not future.done()]
         self._waiting = self._waiting[CALLS_AT_ONCE:]
         if self._waiting:
             self._work.set()
         ended, self._ended = self._ended, {}
         try:
-            standings = await self._in_time(ended, [wanted for wanted, _ in calls])
+            states = await self._in_time(ended, [wanted for wanted, _ in calls])
         except Exception as error:  # the border: whatever it is, calls need an answer, and the next ones a round
             if not isinstance(error, psycopg.Error | PoolTimeout | OSError):
                 logger.exception("a round of reservations failed")
@@ -210,14 +216,15 @@ class Reservations:
         if self.fault:
             logger.info("budgets are reserved again")
             self.fault, self._back_at = "", time.monotonic()
-        for (_, future), standing in zip(calls, standings, strict=True):
+        for (_, future), standing in zip(calls, states, strict=True):
             if not future.done():  # else its caller has left: the row of the call settles the hold
                 future.set_result(standing)
 
-    async def _in_time(self, ended: Mapping[str, Decimal], wanted: Sequence[Wanted]) -> list[Standing]:
-        """A connection that says nothing takes psycopg ten seconds to give up; nobody waits for that.
+    async def _in_time(self, ended: Mapping[str, Decimal], wanted: Sequence[Wanted]) -> list[BudgetState]:
+        """Runs a round; raises TimeoutError after `PATIENCE` (psycopg itself gives up after ten seconds).
 
-        Patience comes in slices: a process that stood still has looked at no socket meanwhile, and has used up one.
+        The wait is cut into slices, because a process that was stopped for a while has read no socket meanwhile: the
+        stop uses up one slice only.
         """
         task = asyncio.create_task(self._write(ended, wanted))
         self._rounds.add(task)
@@ -229,18 +236,19 @@ class Reservations:
         task.cancel()
         raise TimeoutError
 
-    def _round_ended(self, task: asyncio.Task[list[Standing]]) -> None:
+    def _round_ended(self, task: asyncio.Task[list[BudgetState]]) -> None:
+        """Forgets a round that has ended; reads its error, so that asyncio logs none."""
         self._rounds.discard(task)
         if not task.cancelled():
             task.exception()  # raised where it was awaited, if it still was
 
     async def _check(self, connection: AsyncConnection[Any]) -> None:
-        """The server may have closed it; not just after its last word, when asking would only cost a round trip."""
+        """Checks that the server has not closed a connection, unless it answered lately: the check is a round trip."""
         if time.monotonic() - self._answered_at > FRESH_SECONDS:
             await AsyncConnectionPool.check_connection(connection)
 
-    async def _write(self, ended: Mapping[str, Decimal], wanted: Sequence[Wanted]) -> list[Standing]:
-        """What each wanted hold has come to, in their order."""
+    async def _write(self, ended: Mapping[str, Decimal], wanted: Sequence[Wanted]) -> list[BudgetState]:
+        """Runs a round's transaction; returns the state of the budgets for each wanted reservation, in their order."""
         assert self._pool is not None  # noqa: S101  (it is open while calls are served)
         by_key: dict[str, list[int]] = defaultdict(list)
         for number, one in enumerate(wanted):
@@ -257,17 +265,18 @@ class Reservations:
                 statements += [cursor.mogrify(TAKE, wanted[number].values()) for number in by_key[key_name]]
                 order += by_key[key_name]
             await cursor.execute("; ".join([*statements, "COMMIT"]).encode())
-            found: dict[int, Standing] = {}
+            found: dict[int, BudgetState] = {}
             numbers = iter(order)
             while True:
                 if cursor.description is not None and cursor.description[-1].name == "taken":
                     [[*sums, taken]] = await cursor.fetchall()
                     spent, held = (dict(zip(SPANS, three, strict=True)) for three in (sums[:3], sums[3:]))
-                    found[next(numbers)] = Standing(taken, spent, held)
+                    found[next(numbers)] = BudgetState(taken, spent, held)
                 if not cursor.nextset():
                     return [found[number] for number in range(len(wanted))]
 
     def _gone(self, fault: str) -> None:
+        """Notes that the database does not answer, and logs the first failure of an outage."""
         if not self.fault:
             logger.warning("budgets cannot be reserved: %s", fault)
             if time.monotonic() - self._back_at > ONE_OUTAGE_SECONDS:
@@ -275,10 +284,11 @@ class Reservations:
         self.fault = fault
         self._work.set()
 
-    def _fail(self, calls: Sequence[tuple[Wanted, asyncio.Future[Standing]]]) -> None:
+    def _fail(self, calls: Sequence[tuple[Wanted, asyncio.Future[BudgetState]]]) -> None:
+        """Tells waiting calls that there are no reservations."""
         for _, future in calls:
             if not future.done():
-                future.set_exception(Away())
+                future.set_exception(ReservationsUnavailable())
 
 
 reservations = Reservations()

@@ -1,4 +1,4 @@
-"""Owns the pricing of rows on their way into the tables: own prices first, then genai-prices."""
+"""Prices rows on their way into the tables: by custom prices first, then by the list of genai-prices."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterable, Sequence
 
 from usage.call_record import CallRecord
 from usage.models import ModelPrice
-from usage.money.prices import price_call
+from usage.money.billing import price_call
 from usage.own_prices import OwnPrice
 
 REFRESH_SECONDS = 30.0
 
 
 class Pricer:
-    """Prices rows with the own prices in the database, read again every half minute.
+    """Prices rows with the custom prices in the database, which it reads again every half minute.
 
-    `own` may be read from any thread; it is None until they have been read once.
+    `own` are these prices; None until they have been read once. Any thread may read it.
     """
 
     def __init__(self) -> None:
@@ -24,13 +24,13 @@ class Pricer:
         self._read_at = -REFRESH_SECONDS
 
     def refresh(self) -> None:
-        """Reads them again if it is time to. Raises `django.db.Error`."""
+        """Reads the custom prices again if it is time to. Raises `django.db.Error`."""
         if time.monotonic() - self._read_at >= REFRESH_SECONDS:
             self.own = [price.as_own_price() for price in ModelPrice.objects.all()]
             self._read_at = time.monotonic()
 
     def priced(self, rows: Iterable[CallRecord]) -> list[CallRecord]:
-        """The rows, each with its `cost` in dollars and the `price` it was computed from.
+        """Returns the rows, each with its `cost` in dollars and the `price` that it was computed from.
 
         Raises:
             django.db.Error: the own prices cannot be read.

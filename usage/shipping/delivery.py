@@ -1,9 +1,10 @@
-"""Owns the delivery of journal records to PostgreSQL, and what is done when it will not take them.
+"""Delivers journal records to PostgreSQL, and sets aside those that cannot be delivered.
 
-A database outage is waited out, never given up on while the process lives. A record that the
-database refuses is bisected out of its batch, kept in a dead-letter file, and leaves a stub row.
-A damaged line is kept in a file of its own; the call that it names still gets a row. So is a dead writer's record that
-is older than what has been pruned: a journal that was restored from a backup, whose calls the sums have counted.
+An outage of the database is waited out as long as the process lives. A row that the database refuses is found by
+halving its batch; it is kept in the dead-letter file, and a stub takes its place in the table. A damaged line, and a
+record of a newer version of this code, are kept in files of their own, and the call that they name gets a row
+`interrupted`. Records of a dead writer that are older than the newest pruned row are kept, too, and not delivered:
+their journal was restored from a backup, and the sums have counted their calls.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ logger = logging.getLogger(__name__)
 BATCH_SIZE = 500
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 5.0
 SILENCE_SECONDS = 5.0  # a database that takes longer for a batch counts as away
-# What a row itself can be blamed for; every other database error is the database's and is waited out.
+# Errors for which the row is to blame; every other error of the database is an outage, and is waited out.
 POISON = (DataError, IntegrityError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 
 
 class GaveUp(Exception):
-    """The process ends before the database came back; what is left stays in the journal."""
+    """The deadline passed while the database was away. What was not delivered stays in the journal."""
 
 
 class Delivery:
-    """Delivers for one thread. `deadline` is on the monotonic clock; None waits for as long as it takes."""
+    """Delivers records for one thread. `deadline` is in seconds of `time.monotonic()`; None waits without end."""
 
     def __init__(self, directory: Path, deadline: float | None = None) -> None:
         self.deadline = deadline
@@ -59,7 +60,7 @@ class Delivery:
         self.pricer = Pricer()
 
     def deliver(self, rows: Sequence[CallRecord]) -> None:
-        """Returns when every row is in the tables or in the dead-letter file.
+        """Writes the rows; returns when each is in the tables or in the dead-letter file.
 
         Raises:
             GaveUp: the deadline passed while the database was away.
@@ -68,7 +69,7 @@ class Delivery:
             self._deliver(rows[start : start + BATCH_SIZE])
 
     def refresh_prices(self) -> None:
-        """Own prices are known before the first row; that the database is away is for the rows to notice."""
+        """Reads the custom prices, so that they are known before the first row. An outage is left to `deliver`."""
         self._asked_at = time.monotonic()
         try:
             self.pricer.refresh()
@@ -79,13 +80,13 @@ class Delivery:
 
     @property
     def database_fault(self) -> str:
-        """What is wrong with the database; empty when nothing is. One that hangs raises no error."""
+        """The name of the database's current fault; empty without one. A database that hangs is `NoAnswer`."""
         asked_at = self._asked_at
         silent = asked_at is not None and time.monotonic() - asked_at > SILENCE_SECONDS
         return self.database_error or ("NoAnswer" if silent else "")
 
     def set_aside(self, damaged: Sequence[bytes]) -> list[CallRecord]:
-        """Keeps damaged lines; returns a row `interrupted` for each call that they name."""
+        """Keeps damaged lines in `damaged.log`; returns a row `interrupted` for each call that they name."""
         if not damaged:
             return []
         self.damaged += len(damaged)
@@ -114,7 +115,7 @@ class Delivery:
         return [interrupted({"request_id": request_id}) for request_id in sorted(ids)]
 
     def set_aside_letters(self, torn: Sequence[bytes]) -> None:
-        """Keeps dead letters that cannot be read. Their calls have stubs."""
+        """Keeps dead letters that cannot be read in `damaged.log`. Their calls have stubs already."""
         if not torn:
             return
         self.damaged += len(torn)
@@ -123,7 +124,7 @@ class Delivery:
         kept_lines.append(self._directory / DAMAGED, torn)
 
     def find_pruned(self) -> None:
-        """Asks which rows have been pruned, before a dead writer's journal is delivered.
+        """Reads up to which id rows have been pruned. Call it before a dead writer's journal is delivered.
 
         Raises:
             GaveUp: the deadline passed while the database was away.
@@ -131,10 +132,10 @@ class Delivery:
         self._when_database_is_there(self._ask_for_pruned)
 
     def without_pruned(self, rows: Sequence[CallRecord]) -> list[CallRecord]:
-        """The rows without those that have been counted and pruned, and would be counted again; these are kept.
+        """Returns the rows without those that were counted and pruned before, which are kept in `pruned.log`.
 
-        A call that is as old as these by its id, but of an hour that has counted no other calls than those in the
-        table, has the id of a wrong clock, and is delivered.
+        Delivered again, they would be counted twice. A call with an old id is delivered nevertheless if the sums of its
+        hour count no calls but those in the table: then a wrong clock has made its id.
 
         Raises:
             GaveUp: the deadline passed while the database was away.
@@ -157,13 +158,16 @@ class Delivery:
         return [row for row in rows if row["request_id"] not in pruned]
 
     def _ask_for_pruned(self) -> None:
+        """Reads the id below which all rows have been pruned."""
         end = pruned_ids_end()
         self._pruned_end = str(end) if end else ""
 
     def _ask_for_hours(self, hours: set[datetime]) -> None:
+        """Reads which of these hours have counted calls that were pruned."""
         self._pruned_hours = hours_with_pruned_calls(hours)
 
     def _deliver(self, rows: Sequence[CallRecord]) -> None:
+        """Writes one batch; a batch with a row that the database refuses is halved."""
         try:
             self._when_database_is_there(lambda: write_rows(self.pricer.priced(rows)))
         except POISON as error:
@@ -172,6 +176,7 @@ class Delivery:
             self.delivered += len(rows)
 
     def _bisect(self, rows: Sequence[CallRecord], error: Exception) -> None:
+        """Delivers each half of a refused batch. A refused row becomes a dead letter, and a stub is written for it."""
         if len(rows) > 1:
             middle = len(rows) // 2
             self._deliver(rows[:middle])
@@ -193,6 +198,7 @@ class Delivery:
         self._deliver([stub(row)])
 
     def _when_database_is_there(self, write: Callable[[], object]) -> None:
+        """Calls `write` until the database takes it. Raises `GaveUp` after the deadline, `POISON` at once."""
         backoff = FIRST_BACKOFF
         while True:
             self._asked_at = time.monotonic()
@@ -220,5 +226,5 @@ class Delivery:
 
 
 def _hour(row: CallRecord) -> datetime:
-    """The hour in which the call began, by its id."""
+    """Returns the hour in which the call began, by its id."""
     return started_at(str(row["request_id"])).replace(minute=0, second=0, microsecond=0)

@@ -1,4 +1,4 @@
-"""Owns what is special about stored responses: many rows may state the usage of one response, and it counts once.
+"""Counts the usage of a stored response once, although many rows may state it.
 
 One row owns a response's usage (`CountedResponse`): the first that states it exactly and, as long as there is none, the
 first that estimates it. Once a row states it exactly, that row becomes the owner, and the estimate is taken out of its
@@ -57,7 +57,7 @@ TAKE_OVER = """
 
 
 class Settled(NamedTuple):
-    """The rows as they are to be written, and the rows in the table whose estimates they replace.
+    """The rows as they are to be written, and which rows in the table have estimates that these replace.
 
     `replaced` maps the id of each of the latter to the id of the row that states the same usage exactly.
     """
@@ -67,7 +67,7 @@ class Settled(NamedTuple):
 
 
 def settle_responses(rows: Iterable[CallRecord]) -> Settled:
-    """Decides which of the rows own the usage of their responses. Call it in a transaction."""
+    """Decides which rows own the usage of their responses, and takes it out of the others. Call it in a transaction."""
     every = list(rows)
     own = [row for row in every if not _has_all_usage(row)]
     if not own:
@@ -84,13 +84,13 @@ def settle_responses(rows: Iterable[CallRecord]) -> Settled:
 
 
 def forget_pending(response: PendingResponse) -> None:
-    """It will never state a usage."""
+    """Deletes a pending response that will never state a usage, and its reservation of a budget."""
     with transaction.atomic():
         _settle_pending(PendingResponse.objects.filter(pk=response.pk))
 
 
 def _ids_by_response(rows: Iterable[CallRecord]) -> dict[str, str]:
-    """The id of the oldest row of each response."""
+    """Returns the id of the oldest of these rows, by the id of its response."""
     found: dict[str, str] = {}
     for row in rows:
         found[row["response_id"]] = min(_id(row), found.get(row["response_id"], _id(row)))
@@ -98,7 +98,7 @@ def _ids_by_response(rows: Iterable[CallRecord]) -> dict[str, str]:
 
 
 def _claim(stated: dict[str, str]) -> dict[str, str]:
-    """Which row owns each response's usage: the one that was there first, or the one given here."""
+    """Claims the usage of responses for rows; returns the owner of each: the row given here, or an earlier one."""
     if not stated:
         return {}
     # The insertion waits for a claim of another transaction that has not ended: of two rows, one sees the other.
@@ -108,6 +108,7 @@ def _claim(stated: dict[str, str]) -> dict[str, str]:
 
 
 def _owners(response_ids: Iterable[str]) -> dict[str, str]:
+    """Returns the id of the row that owns the usage of each of these responses, if any does."""
     ids = list(response_ids)
     if not ids:
         return {}
@@ -116,7 +117,7 @@ def _owners(response_ids: Iterable[str]) -> dict[str, str]:
 
 
 def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequence[CallRecord]) -> dict[str, str]:
-    """Makes the rows in `exact` the owners in the place of rows in the table, which are returned. Updates `owners`.
+    """Makes the rows in `exact` owners instead of rows in the table that estimate; returns those. Updates `owners`.
 
     A call that has made a response and owns its usage from the start has nothing to replace, and costs no query.
     """
@@ -139,12 +140,13 @@ def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequ
 
 
 def _settle_pending(pending: QuerySet[PendingResponse]) -> None:
-    """What was held for them goes with them."""
+    """Deletes pending responses and their reservations of budgets."""
     Hold.objects.filter(pk__in=pending.values("request_id")).delete()
     pending.delete()
 
 
 def _remember_pending(rows: Sequence[CallRecord]) -> None:
+    """Writes down the responses that have not ended, so that the gateway asks for them."""
     # In one order: two hosts that insert the same responses in different ones would wait for each other.
     pending = [
         PendingResponse(response_id=row["response_id"], key_name=row["key_name"], request_id=row["request_id"])
@@ -154,57 +156,63 @@ def _remember_pending(rows: Sequence[CallRecord]) -> None:
 
 
 def _id(row: CallRecord) -> str:
+    """Returns the request id of a row as text."""
     return str(row["request_id"])
 
 
 def _is_creation(row: CallRecord) -> bool:
-    """Whether the call has made its response, and is no look at one that another call has made: these name it."""
+    """Returns whether the call has made its response. A look at another call's response has an id in its route."""
     return "{id}" not in str(row.get("route")) and not row.get("by_gateway")
 
 
 def _has_all_usage(row: CallRecord) -> bool:
-    """Whether no other row can speak of the usage in this one: of most chats. They cost no more than this question."""
+    """Returns whether no other row can state the usage of this row's call. So it is with most chats, cheaply found."""
     if str(row.get("route")).startswith(RETRIEVABLE):
         return False
     return not row.get("response_id") or row.get("usage_source") == UsageSource.EXACT
 
 
 def _is_of_response(row: CallRecord) -> bool:
+    """Returns whether the call has made or read a response."""
     return bool(row.get("response_id")) and str(row.get("route", "")).startswith(ROUTES)
 
 
 def _is_final(row: CallRecord) -> bool:
+    """Returns whether the row's usage is no estimate."""
     return row.get("usage_source") != UsageSource.ESTIMATED
 
 
 def _states_usage(row: CallRecord) -> bool:
+    """Returns whether the row states the exact usage of a response."""
     return _has_exact_usage(row) and _is_of_response(row)
 
 
 def _has_exact_usage(row: CallRecord) -> bool:
-    """Whether upstream has stated the usage; too long or unreadable to be kept as it came, its counts are kept."""
+    """Returns whether upstream has stated the usage. Of an object too long to be kept, only the counts are there."""
     is_counted = row.get("usage_source") == UsageSource.EXACT and row.get("response_status") not in UNFINISHED_STATUSES
     return _is_final(row) and (row.get("usage") is not None or is_counted)
 
 
 def _is_estimate(row: CallRecord) -> bool:
+    """Returns whether the row estimates the usage of a response."""
     return _is_of_response(row) and not _is_final(row)
 
 
 def _is_provisional(row: CallRecord) -> bool:
-    """As `FIND_PROVISIONAL` has it in SQL."""
+    """Returns whether an exact statement may replace the row's usage: `FIND_PROVISIONAL` in Python."""
     if not row.get("response_id") or row.get("usage_source") == UsageSource.EXACT:
         return False
     return not _is_final(row) or row.get("cost") is None
 
 
 def _is_pending(row: CallRecord) -> bool:
+    """Returns whether the row's response has not ended, and the gateway may ask for it."""
     is_unfinished = row.get("response_id") and row.get("response_status") in UNFINISHED_STATUSES
     return bool(is_unfinished and row.get("pollable") and not _states_usage(row))
 
 
 def _is_stored_completion(row: CallRecord) -> bool:
-    """Whether the row is a look at a stored completion. Without an estimate to replace, it owns nothing."""
+    """Returns whether the row is a look at a stored completion. It owns usage only if it replaces an estimate."""
     return (
         _has_exact_usage(row)
         and bool(row.get("response_id"))
@@ -213,7 +221,7 @@ def _is_stored_completion(row: CallRecord) -> bool:
 
 
 def _with_its_share(row: CallRecord, owners: dict[str, str]) -> CallRecord:
-    """The row, without usage that another row owns. What upstream said stays in `usage`."""
+    """Returns the row without counts and cost if another row owns them. Upstream's words stay in `usage`."""
     owner = owners.get(row.get("response_id") or "")
     if owner == _id(row) or (owner is not None and _is_creation(row) and owner < _id(row)):
         return row
@@ -225,7 +233,7 @@ def _with_its_share(row: CallRecord, owners: dict[str, str]) -> CallRecord:
 
 
 def lease_pending(limit: int) -> list[PendingResponse]:
-    """Responses that it is time to ask for; no other process gets them until the lease has passed."""
+    """Leases responses whose status is due to be asked; no other process gets them until the lease has passed."""
     now = database_now()
     with transaction.atomic():
         PendingResponse.objects.filter(created_at__lt=now - GIVE_UP_AFTER).delete()
@@ -236,7 +244,7 @@ def lease_pending(limit: int) -> list[PendingResponse]:
 
 
 def postpone(response: PendingResponse) -> None:
-    """Not yet: ask again when it is half as old again, in at most a minute."""
+    """Sets when to ask again for a response that has not ended: after half of its age, in at most a minute."""
     now = database_now()
     ask_at = now + min(LEASE, (now - response.created_at) / 2)
     PendingResponse.objects.filter(pk=response.pk).update(ask_at=ask_at)  # none, if it was settled meanwhile

@@ -1,9 +1,8 @@
-"""Owns the way of finished calls into the tables: rows, bodies, hours and days, in one transaction.
+"""Writes finished calls into the tables, a batch in one transaction: rows, bodies, sums, failures, stored objects.
 
-Exactly once: a row's primary key is its request id; what is added to `UsageHour` and `UsageDay`
-comes only from rows that this transaction really inserted. A row that knows more of its call (`RANK`)
-replaces one that knows less, and takes back what that had added. What was held for the calls (`usage.money.holds`) goes
-here.
+Exactly once: a row's primary key is its request id, and sums are added only from rows that this transaction really
+inserted. A row that knows more of its call (`RANK`) replaces one that knows less; what the lesser row had added to the
+sums is subtracted. The transaction also ends the calls' reservations of budgets (`usage.money.holds`).
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ COLUMNS = list(FIELDS)
 COLUMN_SET = frozenset(COLUMNS)
 NAMES = ", ".join(COLUMNS)
 SUMMED = ", ".join(ROW_COLUMNS)
-# What a record may leave out of a row and the table does not.
+# Columns that a record may leave out and that are not null in the table, with their defaults.
 DEFAULTS = {name: field.get_default() for name, field in FIELDS.items() if not field.null}
 STUB = "dead_letter"
 GUESS = "interrupted"
 BODY_NAMES = ("request_body", "response_body")
-# What a stub keeps as far as it is sound: what the price and the sums of its call depend on, and whose usage it is.
+# Columns that a stub has if they are sound: its price, its sums and the owner of its usage depend on them.
 STUB_COLUMNS = (
     *(name for name in ROW_COLUMNS if name not in {"request_id", "started_at", "outcome", "error_code", "cost"}),
     "method", "stream", "service_tier", "response_id", "usage", "usage_source",
@@ -50,7 +49,8 @@ INSERT_ROWS = (
     f" SELECT {NAMES}, {DIGEST} FROM jsonb_populate_recordset(NULL::usage_request, %s::jsonb)"
     f" ON CONFLICT (request_id) DO NOTHING RETURNING {SUMMED}"
 )
-# The guess that a call was interrupted, a stub in its place (0), a stub of the real end, the real end (3): `_rank`.
+# How much a row knows of its call (`_rank`): 0 the stub of a guess, 1 the guess that the call was interrupted,
+# 2 the stub of its end, 3 its end.
 RANK = (
     f"CASE WHEN error_code = '{STUB}' THEN 2 * (outcome <> '{Outcome.INTERRUPTED}')::int"
     f" WHEN error_code = '{GUESS}' THEN 1 ELSE 3 END"
@@ -79,10 +79,7 @@ UPDATE_DIGESTS = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id =
 
 
 def write_rows(rows: Sequence[CallRecord]) -> int:
-    """Writes what is not there yet, and returns how many rows that was.
-
-    Each row has columns of `Request`, and may have `request_body`, `response_body`, and in `objects` the ids of what
-    the call has made (`usage.shipping.stored_objects`).
+    """Writes the rows that are not in the table yet, and returns how many those were.
 
     Raises:
         django.db.Error: nothing of it was written.
@@ -108,9 +105,10 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
 
 
 def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rollup: Rollup) -> dict[str, SummedRow]:
-    """Takes the usage of the rows whose ids are the keys of `replaced` out of them and of the sums.
+    """Removes estimated usage from rows and sums, because other rows state the same usage exactly.
 
-    Returns the rows as they were, by the ids in the values: those of the rows that are counted in their place.
+    `replaced` maps the id of each estimating row to the id of the exact one. Returns the estimating rows as they were,
+    by the ids of the exact ones.
     """
     if not replaced:
         return {}
@@ -124,13 +122,13 @@ def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rol
 
 
 def _estimated(rows: Iterable[CallRecord], inserted: Iterable[SummedRow]) -> list[str]:
-    """The ids of inserted rows whose usage is an estimate."""
+    """Returns the ids of the inserted rows whose usage is an estimate."""
     found = {str(row["request_id"]) for row in rows if row.get("usage_source") == UsageSource.ESTIMATED}
     return [str(row["request_id"]) for row in inserted if str(row["request_id"]) in found] if found else []
 
 
 def is_stub(row: CallRecord) -> bool:
-    """Whether the row stands for one that the database refused."""
+    """Returns whether the row is a stub: it stands for a row that the database refused."""
     return row.get("error_code") == STUB
 
 
@@ -146,13 +144,14 @@ def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[Sum
 
 
 def _rank(row: CallRecord) -> int:
-    """How much is known of the call; in SQL it is `RANK`."""
+    """Returns how much the row knows of its call: a higher rank replaces a lower one. `RANK` is the same in SQL."""
     if is_stub(row):
         return 2 * int(row["outcome"] != Outcome.INTERRUPTED)
     return 1 if row.get("error_code") == GUESS else 3
 
 
 def _insert_bodies(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
+    """Writes what is kept of the bodies of these rows."""
     # COPY: the bodies are most of the bytes, and quoting them costs more than all else.
     with connection.wrap_database_errors, cursor.copy(COPY_BODIES) as copy:
         for row in rows:
@@ -161,10 +160,12 @@ def _insert_bodies(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
 
 
 def _columns(row: CallRecord) -> dict[str, object]:
+    """Returns the values of all columns of a row, with the defaults of those that the record leaves out."""
     return {**DEFAULTS, **{name: value for name, value in row.items() if name in COLUMN_SET}}
 
 
 def _priced_columns(row: CallRecord) -> dict[str, object]:
+    """Returns the columns that `UPDATE_PRICES` sets, and the id of the row."""
     return {"request_id": row["request_id"], "cost": row["cost"], "price": row["price"]}
 
 
@@ -174,7 +175,7 @@ def _summed_rows(cursor: CursorWrapper) -> list[SummedRow]:
 
 
 def interrupted(begin: CallRecord) -> CallRecord:
-    """The row of a call whose end nobody has seen, from its begin record, or from its id alone."""
+    """Returns the row of a call whose end is unknown, from its begin record or from its id alone."""
     return {
         "started_at": started_at(begin["request_id"]).isoformat(),
         **begin,
@@ -187,7 +188,7 @@ def interrupted(begin: CallRecord) -> CallRecord:
 
 
 def stub(row: CallRecord) -> CallRecord:
-    """What is sound of a row that the database refuses, so that it is priced and summed like the call it stands for."""
+    """Returns the stub of a row that the database refuses, with all columns that it takes: it is priced and summed."""
     kept = _sound_columns(row, STUB_COLUMNS)
     if row.get("usage") is not None:
         kept.setdefault("usage", {})  # that upstream has stated one decides whether a look at a response is free
@@ -197,18 +198,18 @@ def stub(row: CallRecord) -> CallRecord:
 
 
 def least_stub(row: CallRecord) -> CallRecord:
-    """Only the id, the numbers and the objects of a stub that the database refuses as well."""
+    """Returns a smaller stub, for when the database refuses the first: id, numbers, key, method, route and objects."""
     return {**bare_stub(row), **_sound_columns(row, SUMS)}
 
 
 def bare_stub(row: CallRecord) -> CallRecord:
-    """The same without the numbers, if these are what the database refuses: every call has a row."""
+    """Returns the smallest stub, without numbers, for when the database refuses these: every call has a row."""
     mark: CallRecord = {"by_gateway": True} if row.get("by_gateway") is True else {}
     return {**_stub_of(row), **_sound_columns(row, LEAST_TEXTS), **_made_by(row), **mark}
 
 
 def _made_by(row: CallRecord) -> CallRecord:
-    """What is no column of the row: the objects that the call has made, and whether its response is asked for later."""
+    """Returns the fields that are no columns: objects that the call made, and whether its response is polled later."""
     return {
         "objects": object_ids(row) if _has_owner(row) else [],
         "objects_last": bool(row.get("objects_last", True)),
@@ -218,12 +219,13 @@ def _made_by(row: CallRecord) -> CallRecord:
 
 
 def _has_owner(row: CallRecord) -> bool:
-    """Whether the row has the whole name of its key: half a name would be another key's."""
+    """Returns whether the row has the whole name of its key. A cut name could be another key's."""
     name = row.get("key_name")
     return _is_sound("key_name", name) and _fitted("key_name", name) == name
 
 
 def _stub_of(row: CallRecord) -> CallRecord:
+    """Returns what all stubs of a row have: id, start, outcome, and an error that says what happened."""
     return {
         "request_id": row["request_id"],
         "started_at": started_at(row["request_id"]).isoformat(),
@@ -235,7 +237,7 @@ def _stub_of(row: CallRecord) -> CallRecord:
 
 
 def _is_sound(name: str, value: object) -> bool:
-    """Whether the column takes the value as it is, or cut: its type, its bounds, no control characters."""
+    """Returns whether the column takes the value, as it is or cut: type, bounds, no control characters."""
     field = FIELDS[name]
     if isinstance(field, models.CharField):
         if not isinstance(value, str) or not value.isprintable():
@@ -254,6 +256,7 @@ def _is_sound(name: str, value: object) -> bool:
 
 
 def _is_sound_json(value: object) -> bool:
+    """Returns whether a JSON column takes the value; PostgreSQL refuses NUL in it."""
     try:
         return b"\\u0000" not in orjson.dumps(value)
     except TypeError:  # lone surrogates, whole numbers beyond 64 bits

@@ -1,8 +1,8 @@
-"""Owns the shipping of journals: this process's as it grows, and those of dead writers.
+"""Ships journals into the tables: this process's journal as it grows, and those that dead writers left.
 
-At least once from the journal, exactly once in the tables (`usage.shipping.rows`). A segment is deleted
-only after everything in it has been delivered; there is no cursor file to be wrong. A call whose
-writer died before its end becomes a row `interrupted`.
+Records are read at least once, and are in the tables exactly once (`usage.shipping.rows`). A segment is deleted only
+after all of it has been delivered, so no position needs to be kept on disk. A call whose writer died before the call's
+end gets a row `interrupted`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LONGEST_BACKOFF = 30.0
 
 
 class Shipper:
-    """One thread per process."""
+    """The thread that ships journals; each process that writes one has one."""
 
     def __init__(self, journal: Journal) -> None:
         self.delivery = Delivery(journal.directory)
@@ -51,9 +51,9 @@ class Shipper:
         self._thread.start()
 
     def stop(self, seconds: float) -> bool:
-        """Ships what the closed journal still has, for `seconds` at most; the rest is the next process's.
+        """Ships the rest of the closed journal, for `seconds` at most; the next process ships what then remains.
 
-        Returns whether the thread has ended: a database that does not answer may still hold it.
+        Returns whether the thread has ended: it may still wait for a database that does not answer.
         """
         self.delivery.deadline = time.monotonic() + seconds
         self._stopping.set()
@@ -64,21 +64,23 @@ class Shipper:
         return not self._thread.is_alive()
 
     def ship_soon(self) -> None:
-        """Somebody waits for the next round: a key with a budget, whose hold ends with it."""
+        """Starts the next round at once: a call of a key with a budget has ended, and its row ends its reservation."""
         self._awaited = True
 
     @property
     def lag_bytes(self) -> int:
-        """How much of this process's journal is not in the tables yet."""
+        """The bytes of this process's journal that are not in the tables yet."""
         return sum(segment.written - self._offsets.get(segment.path, 0) for segment in list(self._journal.segments))
 
     def _run(self) -> None:
+        """Ships until the thread is stopped, and closes its connections to the database."""
         try:
             self._ship_until_stopped()
         finally:
             connections.close_all()
 
     def _ship_until_stopped(self) -> None:
+        """Ships round after round, with a pause between them that grows while rounds fail."""
         backoff = IDLE_SECONDS
         while True:
             stopping = self._stopping.is_set()
@@ -103,6 +105,7 @@ class Shipper:
                     break
 
     def _ship_once(self, *, adopting: bool) -> None:
+        """Ships this process's journal, and every `ADOPT_SECONDS` those of dead writers."""
         if self.fault:
             connections.close_all()
         if adopting:
@@ -114,18 +117,24 @@ class Shipper:
             self._adopted_at = time.monotonic()
 
     def _ship_between(self) -> None:
-        """The dead left much, maybe: neither this process's own calls nor its stop wait for all of that."""
+        """Ships this process's own calls between two parts of a dead writer's journal, which may be long.
+
+        Raises:
+            _Stopping: the process ends, and does not wait for the rest of that journal.
+        """
         if self._stopping.is_set():
             raise _Stopping
         self._ship_own()
 
     def _ship_own(self) -> None:
+        """Ships what this process's journal has by now."""
         began = time.time()
         for segment in list(self._journal.segments):
             self._ship(segment)
         self.complete_at = began
 
     def _ship(self, segment: Segment) -> None:
+        """Ships what a segment has by now; deletes the segment once it is closed and shipped."""
         offset = self._offsets.get(segment.path, 0)
         closed = segment.closed  # read before the size: what is closed does not grow
         size = segment.written  # read once: what comes meanwhile is for the next round, with more of its kind
@@ -141,13 +150,16 @@ class Shipper:
 
 
 class _Stopping(Exception):
-    """What the dead left stays where it is, for the next process."""
+    """The process ends; the journals of dead writers stay for the next one."""
 
 
 def adopt_dead(
     directory: Path, delivery: Delivery, besides: str = "", between: Callable[[], None] = lambda: None
 ) -> None:
-    """Ships and deletes what dead writers left in `directory`; calls `between` after each part of it."""
+    """Ships and deletes the journals of dead writers in `directory`, but that of the writer `besides`.
+
+    `between` is called after each part of a journal.
+    """
     for writer in segments.writers(directory):
         if writer == besides:
             continue
@@ -160,6 +172,7 @@ def adopt_dead(
 
 
 def _ship_dead(paths: Iterable[Path], delivery: Delivery, between: Callable[[], None]) -> None:
+    """Ships the segments of one dead writer. A call that has begun in them and not ended gets a row `interrupted`."""
     begun: dict[str, CallRecord] = {}
     for path in paths:
         for found in segments.read_all(path):

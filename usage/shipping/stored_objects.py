@@ -1,4 +1,4 @@
-"""Owns the table of stored objects: which key made each object that upstream keeps.
+"""The table of stored objects: which key made each object that upstream keeps.
 
 Rows come from the end records of calls, in the transaction that writes the calls' rows. The first record that names an
 object decides: nobody becomes the owner of what another key has made.
@@ -17,7 +17,7 @@ MAKING_ROUTES = ("/openai2", "/v1/responses", "/v1/conversations", "/v1/chat/com
 
 
 def write_objects(rows: Iterable[CallRecord]) -> None:
-    """Records the objects that these calls have made. Call it in a transaction."""
+    """Writes the objects that these calls have made. Call it in a transaction."""
     objects = {
         object_id: StoredObject(
             object_id=object_id,
@@ -33,15 +33,15 @@ def write_objects(rows: Iterable[CallRecord]) -> None:
 
 
 def object_ids(row: CallRecord) -> list[str]:
-    """The ids of what a call has made, as its record has them; what can be no id is left out."""
+    """Returns the ids of the objects that a call has made, by its record; a value that can be no id is left out."""
     given: object = row.get("objects")  # in a dead letter it may be anything
     return list(filter(is_object_id, given)) if isinstance(given, list) else []
 
 
 def makers(wanted: Collection[str]) -> dict[str, str]:
-    """The name of the key that made each of these objects; what nobody here has made is left out.
+    """Returns the name of the key that made each of these objects; objects that no key here has made are left out.
 
-    A response or a completion may be known by its call's row alone: then the first call that made it counts.
+    Old responses and completions are known by their calls' rows alone: then the first call with that id counts.
 
     Raises:
         django.db.Error: the database cannot tell.

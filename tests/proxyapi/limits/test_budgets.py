@@ -27,7 +27,7 @@ from tests.simulator.server import Simulator
 from tests.support.callers.key_box import insert
 from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import Gateway, run_gateway
-from usage.money.prices import highest_cost
+from usage.money.billing import highest_cost
 
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 200}
 RESPONSE = {"model": "gpt-4o-mini", "input": "hi", "max_output_tokens": 200}

@@ -16,7 +16,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from usage.models import Request
-from usage.money.prices import SOURCE, price_call
+from usage.money.billing import price_call
+from usage.money.prices import SOURCE
 from usage.own_prices import OwnPrice
 
 NOW = datetime(2026, 11, 1, 12, 30, 15, tzinfo=UTC)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.upstreams.raw import until
 from usage.money import reservations
-from usage.money.reservations import CALLS_AT_ONCE, Away, Reservations, Standing, Wanted
+from usage.money.reservations import CALLS_AT_ONCE, BudgetState, Reservations, ReservationsUnavailable, Wanted
 
 NONE = {span: Decimal(0) for span in reservations.SPANS}
 
@@ -30,13 +30,13 @@ class Database(Reservations):
         self._fails_at = fails_at
         self._error = error
 
-    async def _write(self, ended: Mapping[str, Decimal], wanted: Sequence[Wanted]) -> list[Standing]:
+    async def _write(self, ended: Mapping[str, Decimal], wanted: Sequence[Wanted]) -> list[BudgetState]:
         self.rounds.append(len(wanted))
         if len(self.rounds) == self._fails_at:
             if self._error is not None:
                 raise self._error
             await asyncio.Event().wait()
-        return [Standing(taken=True, spent=NONE, held=NONE) for _ in wanted]
+        return [BudgetState(taken=True, spent=NONE, held=NONE) for _ in wanted]
 
 
 FAULTS: dict[str, Callable[[], Exception | None]] = {
@@ -60,11 +60,11 @@ async def test_a_round_that_fails_is_the_last_that_anybody_waits_for(
         taking = [asyncio.create_task(database.take(wanted(number))) for number in range(calls)]
         results = await asyncio.wait_for(asyncio.gather(*taking, return_exceptions=True), 60)
         taken = min(calls, (fails_at - 1) * CALLS_AT_ONCE)
-        assert all(isinstance(result, Standing) for result in results[:taken])
-        assert all(isinstance(result, Away) for result in results[taken:])
+        assert all(isinstance(result, BudgetState) for result in results[:taken])
+        assert all(isinstance(result, ReservationsUnavailable) for result in results[taken:])
         assert len(database.rounds) == min(fails_at, -(-calls // CALLS_AT_ONCE))
         if taken < calls:
-            with pytest.raises(Away):
+            with pytest.raises(ReservationsUnavailable):
                 await database.take(wanted(calls))
     finally:
         await database.close()
@@ -75,7 +75,7 @@ async def test_the_look_that_is_answered_ends_the_outage(monkeypatch: pytest.Mon
     database = Database(1, psycopg.OperationalError("away"))
     await database.open()
     try:
-        with pytest.raises(Away):
+        with pytest.raises(ReservationsUnavailable):
             await database.take(wanted(0))
         await until(lambda: not database.fault)
         assert (await database.take(wanted(1))).taken
