@@ -24,7 +24,7 @@ How a server starts, runs and stops:
     SIGTERM, Ctrl-C                   processes.signals: the master lets the workers drain; a second one cancels calls
       │  the worker drains            processes.worker: no new connection or call, calls in flight are finished
       │  the parts end                processes.lifespan, in reverse order; a step that fails stops no other
-      ▼                               (processes.shutdown)
+      ▼                               (processes.exit_steps)
     PostgreSQL stops                  processes.gunicorn_conf, when the master ends, however it ends
 
 A worker that dies is replaced by the master. A worker whose master has died drains and exits.

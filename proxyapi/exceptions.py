@@ -29,7 +29,7 @@
     │   ├── StorageFull            storage_full
     │   ├── DatabaseUnavailable    database_unavailable
     │   └── BudgetUnavailable      budget_unavailable
-    ├── LoopDetected          508  loop_detected (proxyapi.upstream.loops)
+    ├── LoopDetected          508  loop_detected (proxyapi.upstream.self_calls)
     └── UpstreamFailure
         ├── UnreadableList         502  unreadable_list
         ├── UpstreamUnreachable    502  upstream_unreachable

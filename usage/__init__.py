@@ -17,7 +17,7 @@
       ├──▶ usage_request, _requestbody   the rows, each with its digest, and the redacted bodies
       ├──▶ sums.rollups                  usage_usagehour, _usagetotal, _errortotal, _usageday
       ├──▶ money.holds                   the reservation of a budget goes, the cost of the call comes
-      ├──▶ shipping.response_usage       a response's usage counts once, however often it is looked at
+      ├──▶ shipping.response_cost       a response's usage counts once, however often it is looked at
       └──▶ shipping.stored_objects       which key made an object
               │
               ▼

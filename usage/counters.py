@@ -1,7 +1,7 @@
 """Owns what this process counts of its calls for `/metrics`: numbers that only ever grow.
 
 A call is counted when it ends; its tokens and dollars when its row is in the tables, because only then is it known
-whether they have been counted before (`usage.shipping.response_usage`). It runs on the event loop for every call.
+whether they have been counted before (`usage.shipping.response_cost`). It runs on the event loop for every call.
 Labels are bounded: a caller can name any model, but only one that answered gets a label of its own, and only
 `MOST_MODELS` of them.
 """

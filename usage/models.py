@@ -390,7 +390,7 @@ class LedgerState(models.Model):
 
 
 class CountedResponse(models.Model):
-    """Which row owns the usage of a stored response; `usage.shipping.response_usage` says why."""
+    """Which row owns the usage of a stored response; `usage.shipping.response_cost` says why."""
 
     response_id = models.CharField(max_length=200, primary_key=True)
     request_id = models.UUIDField(db_index=True)

@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import gc
 
-from chatproxy.processes.shutdown import ShutdownSteps, on_drain
-from proxyapi.call.background_responses import watch_pending
+from chatproxy.processes.exit_steps import ShutdownSteps, on_drain
+from proxyapi.call.background_polling import watch_pending
 from proxyapi.call.caller_connection import Receive, Send
 from proxyapi.call.capacity import capacity
 from proxyapi.keys.keyring import keyring

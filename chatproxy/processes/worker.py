@@ -25,7 +25,7 @@ from uvicorn_worker import UvicornWorker
 from chatproxy.http.connections import RESERVED_FILES, Connections, allowed_files, connection_limit
 from chatproxy.logs import CutConnections, log_everything
 from chatproxy.processes import signals
-from chatproxy.processes.shutdown import on_drain
+from chatproxy.processes.exit_steps import on_drain
 from usage import ids
 
 logger = logging.getLogger(__name__)

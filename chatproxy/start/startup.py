@@ -20,8 +20,8 @@ from psycopg.rows import TupleRow
 from chatproxy.http.connections import allowed_files, files_needed
 from chatproxy.postgres.database_refusals import is_lasting, reason_of
 from chatproxy.postgres.database_settings import find_fault
-from proxyapi.upstream.loops import is_own_address
 from proxyapi.upstream.proxies import proxy_fault
+from proxyapi.upstream.self_calls import is_own_address
 from usage.database.lock import wait_for_lock
 
 PORT_SECONDS = 3.0  # how long a port may stay in use: the workers of a killed master need a moment to see its death

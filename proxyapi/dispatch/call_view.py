@@ -44,7 +44,7 @@ from proxyapi.routes import Route
 from proxyapi.streams.early_stream import EarlyStream
 from proxyapi.streams.relay import Dialect, EventRelay, RelayResponse
 from proxyapi.streams.response_head import set_passed_headers
-from proxyapi.upstream import client, loops
+from proxyapi.upstream import client, self_calls
 from proxyapi.upstream.answer import UpstreamAnswer
 from proxyapi.upstream.request import UpstreamRequest
 from usage.answers.event_stream import begins_stream
@@ -116,7 +116,7 @@ class CallView(ProxyView):
         """Makes all checks, writes the call into the ledger, sends it upstream and returns the head of the answer.
 
         With a `dialect` a call that asks for a stream gets comments while it waits. Raises what `check_models`,
-        `object_access.check`, `loops.check_key` and `reserve` raise: then nothing has been sent upstream.
+        `object_access.check`, `self_calls.check_key` and `reserve` raise: then nothing has been sent upstream.
         """
         capacity.check_open()
         may_stream = (self.call.facts.stream and self.request.method != "HEAD") or request.upload is not None
@@ -128,7 +128,7 @@ class CallView(ProxyView):
         access = await object_access.check(request, self.caller)
         self.call.answer.created = access.made
         self.call.new_objects.exclude(access.named)
-        loops.check_key(request.credentials.api_key)
+        self_calls.check_key(request.credentials.api_key)
         self.call.facts.use_account(request.credentials)
         if request.upload is None:
             await self.reserve(request.method, request.route, request.json or form_of(request))

@@ -4,7 +4,7 @@ From the top down: `client` sends a `request` on the account of its `credentials
 imports the OpenAI SDK, which supplies the base URL and an account's headers. `failures` says what a fault means to the
 caller. `transport` keeps the connections and opens new ones (`proxies`: through which proxy), `connection` is one
 socket, `exchange` one request and its answer on it; `faults` are the ways in which an exchange fails. `passed_headers`
-says which headers pass in which direction. `loops` notices an upstream that is this gateway itself.
+says which headers pass in which direction. `self_calls` notices an upstream that is this gateway itself.
 
 This folder does not import the call or the ledger: nothing here knows who calls, or what is recorded. No host comes
 from a caller.

@@ -15,7 +15,7 @@ from usage.models import Request
 from usage.page_data import formatting
 from usage.page_data.reproduction import kept_request_body
 from usage.page_data.untrusted_text import escape_invisible
-from usage.shipping.response_usage import COUNTED_BEFORE, COUNTED_LATER
+from usage.shipping.response_cost import COUNTED_BEFORE, COUNTED_LATER
 
 TIMELINE_WIDTH = 1000  # in the units of the drawing
 MAX_OPEN_CHARACTERS = 20_000  # of a body; a longer one is folded at first

@@ -21,7 +21,7 @@ from usage.ids import started_at
 from usage.models import Outcome, Request, UsageSource
 from usage.money.holds import settle_holds
 from usage.shipping.digests import DIGEST
-from usage.shipping.response_usage import COUNTED_LATER, settle_responses
+from usage.shipping.response_cost import COUNTED_LATER, settle_responses
 from usage.shipping.stored_objects import object_ids, write_objects
 from usage.sums.rollups import ROW_COLUMNS, SUMS, Rollup
 from usage.sums.summed_names import mark_unknown
@@ -66,7 +66,7 @@ UPDATE_PRICES = (
     f" RETURNING {', '.join(f'usage_request.{name}' for name in ROW_COLUMNS)}"
 )
 READ_ROWS = f"SELECT {SUMMED} FROM usage_request WHERE request_id = ANY(%s::uuid[])"
-# Takes the usage out of a row whose response's usage another row owns. `usage.shipping.response_usage` does the same in
+# Takes the usage out of a row whose response's usage another row owns. `usage.shipping.response_cost` does the same in
 # rows that are not written yet.
 COUNT_NOTHING = (
     f"UPDATE usage_request SET {', '.join(f'{name} = NULL' for name in COUNTS)}, cost = 0,"

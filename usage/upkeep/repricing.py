@@ -11,7 +11,7 @@ from usage.call_record import CallRecord
 from usage.ids import first_id
 from usage.models import Request
 from usage.money.row_pricing import Pricer
-from usage.shipping.response_usage import COUNTED_BEFORE, COUNTED_LATER
+from usage.shipping.response_cost import COUNTED_BEFORE, COUNTED_LATER
 from usage.shipping.rows import COLUMNS, update_prices
 from usage.sums.rollups import Rollup
 

@@ -15,7 +15,7 @@ from pytest_django.fixtures import Settings
 from chatproxy.postgres import watch as postgres_watch
 from chatproxy.postgres.bundled import BundledPostgres
 from chatproxy.postgres.watch import PostgresWatch
-from proxyapi.call import background_responses
+from proxyapi.call import background_polling
 from proxyapi.keys import keyring
 from proxyapi.keys.keyring import Keyring
 from proxyapi.limits import limiter
@@ -99,8 +99,8 @@ async def test_the_sweep_of_owners(monkeypatch: pytest.MonkeyPatch, failing: Fai
 
 async def test_background_looks(monkeypatch: pytest.MonkeyPatch, settings: Settings, failing: Failing) -> None:
     settings.BACKGROUND_POLL_SECONDS, settings.OPENAI_API_KEY = 0.001, "sk-any"
-    monkeypatch.setattr(background_responses, "lease_pending", lambda limit: failing(limit) or [])
-    assert await goes_on(background_responses.watch_pending(), failing)
+    monkeypatch.setattr(background_polling, "lease_pending", lambda limit: failing(limit) or [])
+    assert await goes_on(background_polling.watch_pending(), failing)
 
 
 async def test_shared_limits(monkeypatch: pytest.MonkeyPatch, failing: Failing) -> None:

@@ -13,8 +13,8 @@ import pytest
 from django.db import OperationalError
 from pytest_django.fixtures import Settings
 
-from proxyapi.call import background_responses
-from proxyapi.call.background_responses import BATCH, LOOK_SECONDS, ask, watch_pending
+from proxyapi.call import background_polling
+from proxyapi.call.background_polling import BATCH, LOOK_SECONDS, ask, watch_pending
 from proxyapi.exceptions import DatabaseUnavailable, UpstreamTimeout
 from proxyapi.upstream import client
 from proxyapi.upstream.answer import UpstreamAnswer
@@ -27,7 +27,7 @@ from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import Gateway
 from tests.support.upstreams.raw import until
 from usage.models import PendingResponse
-from usage.shipping import response_usage
+from usage.shipping import response_cost
 
 REQUEST = UpstreamRequest("GET", "/responses", Credentials("sk-any"), deadline=0.0)
 
@@ -82,7 +82,7 @@ def test_one_that_hangs_holds_up_no_other(
 
 
 def test_a_look_is_shorter_than_its_lease() -> None:
-    assert timedelta(seconds=2 * LOOK_SECONDS) <= response_usage.LEASE
+    assert timedelta(seconds=2 * LOOK_SECONDS) <= response_cost.LEASE
 
 
 @pytest.fixture
@@ -99,21 +99,21 @@ async def test_a_lease_that_has_passed_is_no_second_look_of_the_same_process(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, three_pending: list[str]
 ) -> None:
     settings.BACKGROUND_POLL_SECONDS, settings.OPENAI_API_KEY = 0.001, "sk-any"
-    monkeypatch.setattr(response_usage, "LEASE", timedelta(0))
+    monkeypatch.setattr(response_cost, "LEASE", timedelta(0))
     asked: list[str] = []
     leases = 0
 
     def count(limit: int) -> list[PendingResponse]:
         nonlocal leases
         leases += 1
-        return response_usage.lease_pending(limit)
+        return response_cost.lease_pending(limit)
 
     async def hang(response: PendingResponse) -> None:
         asked.append(response.response_id)
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(background_responses, "lease_pending", count)
-    monkeypatch.setattr(background_responses, "ask", hang)
+    monkeypatch.setattr(background_polling, "lease_pending", count)
+    monkeypatch.setattr(background_polling, "ask", hang)
     watching = asyncio.create_task(watch_pending())
     await until(lambda: leases >= 5)
     assert sorted(asked) == three_pending
@@ -132,8 +132,8 @@ async def test_a_look_that_fails_ends_no_other(monkeypatch: pytest.MonkeyPatch, 
         if len(seen) % 2:
             raise RuntimeError("a bug")
 
-    monkeypatch.setattr(background_responses, "_lease", lambda _limit: [due.pop()] if due else [])
-    monkeypatch.setattr(background_responses, "ask", fail)
+    monkeypatch.setattr(background_polling, "_lease", lambda _limit: [due.pop()] if due else [])
+    monkeypatch.setattr(background_polling, "ask", fail)
     watching = asyncio.create_task(watch_pending())
     await until(lambda: len(seen) == 6)
     assert not watching.done()
@@ -208,9 +208,9 @@ async def test_a_database_that_leaves_in_the_middle_of_a_look_is_no_error(
     async def leave(_: PendingResponse) -> None:
         raise OperationalError("the connection is closed")
 
-    monkeypatch.setattr(background_responses, "ask", leave)
+    monkeypatch.setattr(background_polling, "ask", leave)
     asked = {"resp_1"}
     with caplog.at_level("INFO"):
-        await background_responses._look(PendingResponse(response_id="resp_1"), asked)
+        await background_polling._look(PendingResponse(response_id="resp_1"), asked)
     assert asked == set()
     assert [(one.levelname, one.exc_info) for one in caplog.records] == [("INFO", None)]

@@ -16,7 +16,7 @@ from usage.models import Hold, PendingResponse, UsageDay
 from usage.money.holds import Spent, drop_orphans, spent_by
 from usage.money.row_pricing import Pricer
 from usage.shipping.delivery import Delivery
-from usage.shipping.response_usage import forget_pending
+from usage.shipping.response_cost import forget_pending
 from usage.shipping.rows import write_rows
 from usage.shipping.shipper import adopt_dead
 from usage.upkeep import verify

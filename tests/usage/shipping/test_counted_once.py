@@ -31,7 +31,7 @@ from usage.models import (
 from usage.money.holds import find_strays, spent_by
 from usage.money.row_pricing import Pricer
 from usage.shipping import rows as usage_rows
-from usage.shipping.response_usage import COUNTED_BEFORE, COUNTED_LATER, ROUTES
+from usage.shipping.response_cost import COUNTED_BEFORE, COUNTED_LATER, ROUTES
 from usage.shipping.rows import write_rows
 from usage.upkeep.repricing import reprice
 from usage.upkeep.verify import find_faults

@@ -25,8 +25,8 @@ from usage.database.clock import database_now
 from usage.models import Hold, LedgerState, PendingResponse, Request, RequestBody, Span, UsageTotal
 from usage.money import holds
 from usage.money.holds import drop_orphans
-from usage.shipping import response_usage
-from usage.shipping.response_usage import lease_pending
+from usage.shipping import response_cost
+from usage.shipping.response_cost import lease_pending
 from usage.sums import pruned
 from usage.upkeep.retention import prune, prune_if_due
 from usage.upkeep.verify import find_faults
@@ -69,7 +69,7 @@ def move_database_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta]
     """Puts the clock of the machine ahead on which both run: they agree, and both are wrong."""
 
     def move(ahead: timedelta) -> None:
-        for module in (clock, pruned, response_usage):
+        for module in (clock, pruned, response_cost):
             monkeypatch.setattr(module, "database_now", lambda: database_now() + ahead)
         moved = SimpleNamespace(time=lambda: time.time() + ahead.total_seconds())
         monkeypatch.setattr(clock, "time", moved)

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from chatproxy.processes import lifespan, shutdown
-from chatproxy.processes.shutdown import ShutdownSteps
+from chatproxy.processes import exit_steps, lifespan
+from chatproxy.processes.exit_steps import ShutdownSteps
 from usage.ledger import Ledger
 
 STEPS = ("upstream", "limiter", "reservations", "keyring", "ledger", "worker")
@@ -95,13 +95,13 @@ async def test_a_step_that_fails_ends_no_other(
     recorded = Recorded(failing, FAULTS[fault]())
     assert await run_lifespan(monkeypatch, recorded) == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     assert recorded.ended == list(STEPS)
-    [record] = [record for record in caplog.records if record.name == "chatproxy.processes.shutdown"]
+    [record] = [record for record in caplog.records if record.name == "chatproxy.processes.exit_steps"]
     assert record.exc_info
 
 
 @pytest.mark.parametrize("failing", ["upstream", "limiter", "reservations"])
 async def test_a_step_that_hangs_ends_no_other(monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
-    monkeypatch.setattr(shutdown, "STEP_SECONDS", 0.01)
+    monkeypatch.setattr(exit_steps, "STEP_SECONDS", 0.01)
     recorded = Recorded(failing, None)
     assert await run_lifespan(monkeypatch, recorded) == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     assert recorded.ended == list(STEPS)

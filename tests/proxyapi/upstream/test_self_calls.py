@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from chatproxy.start.startup import StartError, check_upstream
-from proxyapi.upstream.loops import is_own_address
+from proxyapi.upstream.self_calls import is_own_address
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway, free_port, run_gateway
 
 PORT = 3002

@@ -33,13 +33,13 @@ from usage.answers.created_ids import CreatedIds
 from usage.answers.reader import TERMINAL_STATUSES, UNFINISHED_STATUSES, AnswerReader
 from usage.ledger import ledger
 from usage.models import PendingResponse, Request
-from usage.shipping.response_usage import ROUTES, forget_pending, lease_pending, postpone
+from usage.shipping.response_cost import ROUTES, forget_pending, lease_pending, postpone
 
 logger = logging.getLogger(__name__)
 
 WAITING = "background responses wait for the database: %s"
 BATCH = 20
-LOOK_SECONDS = 30.0  # `usage.shipping.response_usage.LEASE` is longer
+LOOK_SECONDS = 30.0  # `usage.shipping.response_cost.LEASE` is longer
 
 
 async def watch_pending() -> None:
