@@ -2,8 +2,8 @@
 
 In the order of a server's life: `gunicorn_conf` is what the master is told (it has no Django in it); `signals` says
 what each signal does to the master and to a worker; `worker` is uvicorn inside gunicorn; `lifespan` is what a worker
-starts before its first call and ends after its last one; `exit_steps` keeps the steps of that end apart, so that one that
-fails or hangs stops no other.
+starts before its first call and ends after its last one; `exit_steps` isolates the steps of that end, so that one that
+fails or hangs does not stop the others.
 
 `gunicorn_conf`, `signals`, `exit_steps` and `worker` must not import Django, `settings` or models when they are loaded:
 the master loads them. `lifespan` may import everything but `chatproxy.entry` and `chatproxy.asgi`.
