@@ -19,9 +19,10 @@ from django.shortcuts import redirect
 from django.template.defaultfilters import pluralize
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
+from unfold.dataclasses import UnfoldAction
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.views import ChangeList
@@ -60,7 +61,7 @@ class KeyChangeList(ChangeList):  # type: ignore[misc]  # unfold has no types
 class StateFilter(admin.SimpleListFilter):
     title, parameter_name = "state", "state"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[AccessKey]) -> list[tuple[str, str]]:
         return [(state, state) for state in STATE_LABELS]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[AccessKey]) -> QuerySet[AccessKey]:
@@ -104,7 +105,7 @@ class AccessKeyAdmin(GuardedAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: AccessKey | None = None) -> Any:
         account: tuple[str, ...] = ("upstream_key",)
         validity: tuple[str, ...] = ("expires_at",)
-        facts: tuple[Any, ...] = ()
+        facts: tuple[tuple[str, dict[str, tuple[str, ...]]], ...] = ()
         if obj is not None:
             account = ("own_account", "upstream_key", "forget_upstream_key")
             validity = ("active", "expires_at")
@@ -119,23 +120,23 @@ class AccessKeyAdmin(GuardedAdmin):
             ("Account", {"fields": account}),
         )
 
-    def get_readonly_fields(self, request: HttpRequest, obj: AccessKey | None = None) -> Any:
+    def get_readonly_fields(self, request: HttpRequest, obj: AccessKey | None = None) -> tuple[str, ...]:
         fixed = () if obj is None else ("name",) if obj.revoked_at is None else ("name", "active", "expires_at")
         return (*self.readonly_fields, *fixed)
 
-    def get_list_display(self, request: HttpRequest) -> Any:
+    def get_list_display(self, request: HttpRequest) -> list[str]:
         return [column for column in self.list_display if may_see(request) or column not in self.seen_with_requests]
 
-    def get_changelist(self, request: HttpRequest, **options: Any) -> type[KeyChangeList]:
+    def get_changelist(self, request: HttpRequest, **options: object) -> type[KeyChangeList]:
         return KeyChangeList
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any | None = None) -> bool:
+    def has_delete_permission(self, request: HttpRequest, obj: object | None = None) -> bool:
         return False
 
     # Making one
 
     def add_view(
-        self, request: HttpRequest, form_url: str = "", extra_context: Mapping[str, Any] | None = None
+        self, request: HttpRequest, form_url: str = "", extra_context: Mapping[str, object] | None = None
     ) -> HttpResponse:
         """One button: the page that follows has the key, and is not to be passed by."""
         context = {"show_save_and_continue": False, "show_save_and_add_another": False, **(extra_context or {})}
@@ -150,12 +151,12 @@ class AccessKeyAdmin(GuardedAdmin):
             request.key_text = obj.renew()  # type: ignore[attr-defined]  # for `response_add`, in the same request
             obj.save(force_insert=True)
 
-    def response_add(self, request: HttpRequest, obj: AccessKey, post_url_continue: Any = None) -> HttpResponse:
+    def response_add(self, request: HttpRequest, obj: AccessKey, post_url_continue: object = None) -> HttpResponse:
         return self._show(request, obj, request.key_text, "This is the new key.")  # type: ignore[attr-defined]
 
     # What one has done
 
-    def get_urls(self) -> list[Any]:
+    def get_urls(self) -> list[URLPattern]:
         data = self.admin_site.admin_view(self.usage_data)
         return [path("<path:object_id>/usage.json", data, name=USAGE_DATA), *super().get_urls()]
 
@@ -209,14 +210,14 @@ class AccessKeyAdmin(GuardedAdmin):
             return redirect("admin:proxyapi_accesskey_change", key.pk)
         return self._ask(request, key, "Revoke", "revoke_key.html")
 
-    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
+    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[UnfoldAction]:
         """A revoked key is only looked at."""
-        actions = super().get_actions_detail(request, object_id)
+        actions: list[UnfoldAction] = super().get_actions_detail(request, object_id)
         if _key_or_404(object_id).revoked_at is None:
             return actions
         return [one for one in actions if one.action_name == USAGE]
 
-    def _ask(self, request: HttpRequest, key: AccessKey, verb: str, template: str, **more: Any) -> HttpResponse:
+    def _ask(self, request: HttpRequest, key: AccessKey, verb: str, template: str, **more: object) -> HttpResponse:
         context = {**self.admin_site.each_context(request), "opts": self.opts, "key": key, **more}
         return TemplateResponse(
             request,
@@ -287,7 +288,7 @@ class AccessKeyAdmin(GuardedAdmin):
         return "set" if key.sealed_upstream_key else "none: the configured one is used"
 
 
-def _key_or_404(object_id: Any) -> AccessKey:
+def _key_or_404(object_id: str) -> AccessKey:
     """Returns the key of an address, whose last part may be anything.
 
     Raises:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 
 from django import forms
 from django.contrib.postgres.forms import SimpleArrayField
@@ -24,10 +24,10 @@ GRACES = {
 class LinesField(SimpleArrayField):
     """A field for a list, one item per line; commas separate items too, and empty lines are ignored."""
 
-    def __init__(self, base_field: forms.Field, **options: Any) -> None:
-        super().__init__(base_field, delimiter="\n", **options)
+    def __init__(self, base_field: forms.Field, *, max_length: int | None = None, **options: object) -> None:
+        super().__init__(base_field, delimiter="\n", max_length=max_length, min_length=None, **options)
 
-    def clean(self, value: Any) -> Any:
+    def clean(self, value: str | None) -> Sequence[object]:
         """Returns the items of the text."""
         items = (item.strip() for item in re.split(r"[\n,]", value or ""))
         return super().clean("\n".join(filter(None, items)))
@@ -50,8 +50,8 @@ class AccessKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscript
         model = AccessKey
         fields = "__all__"  # noqa: DJ007  (the admin's fieldsets say which)
 
-    def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean() or {}
+    def clean(self) -> dict[str, object]:
+        cleaned: dict[str, object] = super().clean() or {}
         if cleaned.get("upstream_key") and cleaned.get("forget_upstream_key"):
             self.add_error("forget_upstream_key", "Either a new upstream key, or none.")
         return cleaned

@@ -17,6 +17,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
+from django.db.models.base import ModelBase
 from django.utils import timezone
 
 from proxyapi import sealing
@@ -60,7 +61,7 @@ def check_upstream_key(text: str) -> None:
 class AccessKeyManager(models.Manager["AccessKey"]):
     """Makes keys and finds them by name."""
 
-    def issue(self, name: str, *, upstream_key: str = "", **fields: Any) -> tuple[AccessKey, str]:
+    def issue(self, name: str, *, upstream_key: str = "", **fields: object) -> tuple[AccessKey, str]:
         """Makes a key and returns it with its text, which is kept nowhere and cannot be read again.
 
         Raises:
@@ -155,7 +156,7 @@ class AccessKey(models.Model):
     def save(
         self,
         *,
-        force_insert: Any = False,
+        force_insert: bool | tuple[ModelBase, ...] = False,
         force_update: bool = False,
         using: str | None = None,
         update_fields: Iterable[str] | None = None,

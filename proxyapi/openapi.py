@@ -6,8 +6,8 @@ as far as the simple API checks them; every other one passes as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
@@ -17,8 +17,8 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 JSON = "application/json"
 EVENTS = "text/event-stream"
 FORM = "multipart/form-data"
-Schema = dict[str, Any]
-Method = TypeVar("Method", bound=Callable[..., Any])
+Schema = Mapping[str, object]
+Method = TypeVar("Method", bound=Callable[..., object])
 
 TEXT: Schema = {"type": "string"}
 NUMBER: Schema = {"type": "number"}
@@ -86,9 +86,9 @@ def operation(
     summary: str,
     *,
     request: dict[str, Schema] | None = None,
-    answers: dict[str, Any] | None = None,
+    answers: dict[str, object] | None = None,
     query: dict[str, str] | None = None,
-    example: dict[str, Any] | None = None,
+    example: dict[str, object] | None = None,
     tags: tuple[str, ...] = ("simple API",),
     errors: tuple[int, ...] = CALL_ERRORS,
 ) -> Callable[[Method], Method]:
@@ -163,7 +163,7 @@ count_input_tokens = operation(
     "Count input tokens", request={JSON: body([], model=TEXT, input={"anyOf": [TEXT, LIST]})}
 )
 
-QUERY = {name: schema["description"] for name, schema in OURS.items()}
+QUERY = {name: str(schema["description"]) for name, schema in OURS.items()}
 retrieve_response = operation(
     "Retrieve a response",
     answers={JSON: ANY, EVENTS: TEXT},
@@ -266,7 +266,7 @@ class SecurityKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unty
     target_class = "proxyapi.dispatch.authentication.SecurityKeyAuthentication"
     name = "SecurityKey"
 
-    def get_security_definition(self, auto_schema: AutoSchema) -> Schema:
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, object]:
         return {"type": "http", "scheme": "bearer", "description": "The security key."}
 
 
@@ -274,7 +274,7 @@ class AccessTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unty
     target_class = "proxyapi.dispatch.authentication.AccessTokenAuthentication"
     name = "AccessToken"
 
-    def get_security_definition(self, auto_schema: AutoSchema) -> Schema:
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, object]:
         return {"type": "http", "scheme": "bearer", "description": "The access token."}
 
 
@@ -282,5 +282,5 @@ class AccessTokenOrKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no
     target_class = "proxyapi.pages.reports.AccessTokenOrKey"
     name = "AccessTokenOrKey"
 
-    def get_security_definition(self, auto_schema: AutoSchema) -> Schema:
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, object]:
         return {"type": "http", "scheme": "bearer", "description": "A key, or the access token."}

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 from urllib.parse import unquote
 
 
@@ -149,17 +148,16 @@ def _find_route(raw_path: str) -> Route | None:
     if not all(map(_is_safe, raw_segments)):
         return None
     segments = tuple(map(unquote, raw_segments))
-    node: dict[str, Any] = _TREE
+    node = _TREE
     object_id, followed = "", 0
     for segment in segments:
-        if (found := node.get(segment)) is None:
-            if (found := node.get("{id}")) is None:
+        if (found := node.below.get(segment)) is None:
+            if (found := node.below.get("{id}")) is None:
                 break
             object_id = object_id or segment
         node, followed = found, followed + 1
-    if followed == len(segments) and "" in node:
-        family, name = node[""]
-        return Route(family, name, raw_path, segments, object_id)
+    if followed == len(segments) and node.family is not None:
+        return Route(node.family, node.name, raw_path, segments, object_id)
     parent = _parent(segments)
     if parent is None:
         return None
@@ -190,15 +188,24 @@ def _read_paths() -> Mapping[str, Mapping[str, tuple[str, ...]]]:
     return MappingProxyType(paths)
 
 
-def _tree() -> dict[str, Any]:
-    """Builds the tree of known paths, by segment; `""` has the family and the name of a path that ends there."""
-    tree: dict[str, Any] = {}
+@dataclass
+class _Node:
+    """A segment in the tree of known paths: the segments below it, and the family and name of a path that ends here."""
+
+    below: dict[str, _Node] = field(default_factory=dict)
+    family: Family | None = None
+    name: str = ""
+
+
+def _tree() -> _Node:
+    """Builds the tree of known paths, and returns its root."""
+    tree = _Node()
     for family in FAMILIES:
         for path in family.paths:
             node = tree
             for segment in path.strip("/").split("/"):
-                node = node.setdefault(segment, {})
-            node[""] = (family, f"/v1{path}")
+                node = node.below.setdefault(segment, _Node())
+            node.family, node.name = family, f"/v1{path}"
     return tree
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import re
 import sys
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.management.base import BaseCommand, CommandError
@@ -59,10 +58,10 @@ class Command(BaseCommand):
             action.add_argument("--json", action="store_true", help="print JSON")
         actions.add_parser("revoke", help="refuse a key for ever").add_argument("name")
 
-    def handle(self, *_args: object, **options: Any) -> None:
+    def handle(self, *_args: object, **options: object) -> None:
         """Runs the action that was named. Raises CommandError with a message for people."""
         try:
-            getattr(self, options["action"])(options)
+            getattr(self, str(options["action"]))(Namespace(**options))
         except ValidationError as error:
             raise CommandError(" ".join(_faults(error))) from None
         except ImproperlyConfigured as error:
@@ -71,33 +70,33 @@ class Command(BaseCommand):
             reason = str(error).strip().partition("\n")[0]
             raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
 
-    def create(self, options: dict[str, Any]) -> None:
+    def create(self, options: Namespace) -> None:
         """Makes a key and prints its text."""
-        upstream_key = _read(options["upstream_key_file"])
-        fields = {name: options[name] for name in FIELDS}
-        self._print_text(*AccessKey.objects.issue(options["name"], upstream_key=upstream_key, **fields), options)
+        upstream_key = _read(options.upstream_key_file)
+        fields = {name: getattr(options, name) for name in FIELDS}
+        self._print_text(*AccessKey.objects.issue(options.name, upstream_key=upstream_key, **fields), options)
 
-    def rotate(self, options: dict[str, Any]) -> None:
+    def rotate(self, options: Namespace) -> None:
         """Gives a key a new text and prints it."""
         with transaction.atomic():
-            key = self._get(options["name"])
-            text = key.rotate(options["grace"])
+            key = self._get(options.name)
+            text = key.rotate(options.grace)
         self._print_text(key, text, options)
 
-    def revoke(self, options: dict[str, Any]) -> None:
+    def revoke(self, options: Namespace) -> None:
         """Revokes a key for ever."""
         with transaction.atomic():
-            self._get(options["name"]).revoke()
-        self.stdout.write(f"{options['name']} is revoked; every worker refuses it within two seconds")
+            self._get(options.name).revoke()
+        self.stdout.write(f"{options.name} is revoked; every worker refuses it within two seconds")
 
-    def list(self, options: dict[str, Any]) -> None:
+    def list(self, options: Namespace) -> None:
         """Prints all keys, without their texts."""
         keys = [_facts(key) for key in AccessKey.objects.all()]
-        if options["json"]:
+        if options.json:
             self.stdout.write(json.dumps(keys, indent=2))
             return
         for key in keys:
-            head = f"{key['hint']:<14}{key['state']:<9}{key['created_at'][:10]}"
+            head = f"{key['hint']:<14}{key['state']:<9}{str(key['created_at'])[:10]}"
             self.stdout.write(f"{head}  {key['name']}  {key['owner']}".rstrip())
 
     def _get(self, name: str) -> AccessKey:
@@ -107,16 +106,16 @@ class Command(BaseCommand):
             raise CommandError(f"there is no key {name!r}")
         return key
 
-    def _print_text(self, key: AccessKey, text: str, options: dict[str, Any]) -> None:
+    def _print_text(self, key: AccessKey, text: str, options: Namespace) -> None:
         """Prints a key's text alone on standard output, for scripts; the advice goes to standard error."""
-        if options["json"]:
+        if options.json:
             self.stdout.write(json.dumps({"key": text, **_facts(key)}, indent=2))
         else:
             self.stdout.write(text)
             self.stderr.write(SHOWN_ONCE)
 
 
-def _facts(key: AccessKey) -> dict[str, Any]:
+def _facts(key: AccessKey) -> dict[str, object]:
     """Returns the facts of a key that `--json` prints."""
     until = key.previous_valid_until
     return {
