@@ -29,7 +29,7 @@ from unfold.views import ChangeList
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from proxyapi.admin_forms import GRACES, AccessKeyForm, LinesField, RotateForm
-from proxyapi.dispatch.permissions import is_allowed
+from proxyapi.keys.globs import is_allowed
 from proxyapi.models import AccessKey
 from proxyapi.pages import key_usage
 from proxyapi.pages.key_usage import KeyFacts

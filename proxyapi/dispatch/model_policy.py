@@ -6,8 +6,9 @@ Where a member is given twice, all of its values must be allowed: which of them 
 from __future__ import annotations
 
 from proxyapi.bodies.model_places import UNSEEN_MODELS, WITHOUT_MODEL, NamedModels
-from proxyapi.dispatch.permissions import check_model, is_allowed
+from proxyapi.dispatch.permissions import check_model
 from proxyapi.exceptions import NotFound, RouteNotAllowed
+from proxyapi.keys.globs import is_allowed
 from proxyapi.keys.keyring import Caller
 from proxyapi.routes import Route
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import cast
 
 from rest_framework.permissions import BasePermission
@@ -11,7 +10,7 @@ from rest_framework.views import APIView
 
 from proxyapi.call.call_request import ProxyRequest
 from proxyapi.exceptions import ModelNotAllowed, RouteNotAllowed
-from proxyapi.keys.globs import matches_any
+from proxyapi.keys.globs import is_allowed
 from proxyapi.keys.keyring import Caller
 
 
@@ -41,8 +40,3 @@ def check_model(caller: Caller, model: str) -> None:
     if not is_allowed(model, caller.allowed_models):
         words = f"This key may not use the model '{model[:200]}'."
         raise ModelNotAllowed(words if model else "This key must name a model that it may use.", param="model")
-
-
-def is_allowed(name: str, globs: Collection[str]) -> bool:
-    """Whether one of the globs matches; without any, everything is allowed."""
-    return not globs or matches_any(name, globs)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 
 MAX_COMPILED = 1024  # lists of globs, of which a key has one or two
@@ -17,6 +17,11 @@ MAX_COMPILED = 1024  # lists of globs, of which a key has one or two
 def matches_any(name: str, globs: Iterable[str]) -> bool:
     """Returns whether one of the globs matches the whole name."""
     return _compiled(tuple(globs)).match(name) is not None
+
+
+def is_allowed(name: str, globs: Collection[str]) -> bool:
+    """Returns whether a key with these globs may use a route or model of this name; without globs it may use all."""
+    return not globs or matches_any(name, globs)
 
 
 @lru_cache(maxsize=MAX_COMPILED)

@@ -30,8 +30,8 @@ from proxyapi.dispatch import model_policy
 from proxyapi.dispatch.authentication import BearerAuthentication
 from proxyapi.dispatch.base_urls import has_endpoint_twice, unknown_endpoint
 from proxyapi.dispatch.call_view import CallView
-from proxyapi.dispatch.permissions import is_allowed
 from proxyapi.exceptions import NotFound, WebSocketRefused
+from proxyapi.keys.globs import is_allowed
 from proxyapi.keys.keyring import BUILT_IN, Caller
 from proxyapi.object_owners import object_access
 from proxyapi.routes import METHODS, Route, find_route
