@@ -1,6 +1,8 @@
 """Owns the keys' pages in the admin: made, rotated and revoked there. The text of a key is shown once.
 
 That page is the answer to the form itself, not one that it leads to: between the two, the text would have to be kept.
+
+Over 300 lines, since Django has all pages of a model in one class.
 """
 
 from __future__ import annotations

@@ -38,6 +38,8 @@
         └── UpstreamTimeout        504  upstream_timeout
 
 Upstream's own errors are not here: they pass untouched. `CallerGone` is no error: there is nobody to tell.
+
+Over 300 lines, since it is a list of short classes, which is read as a whole.
 """
 
 from __future__ import annotations

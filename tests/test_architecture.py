@@ -59,6 +59,7 @@ ORDER = {
     ),
 }
 MOST_FILES = MOST_FOLDERS = 12
+LONG_FILE_LINES = 300
 DJANGOS_OWN = {"migrations", "management", "static", "templatetags", "__pycache__"}
 
 
@@ -134,6 +135,18 @@ def test_every_folder_has_its_place_in_the_order() -> None:
     for package, order in ORDER.items():
         folders = {path.name for path in (ROOT / package).iterdir() if path.is_dir()} - DJANGOS_OWN
         assert folders <= {name for names in order for name in names.split()}, package
+
+
+def test_a_long_file_says_why_it_is_long() -> None:
+    for folder in (*ORDER, "tests", "bench"):
+        for path in (ROOT / folder).rglob("*.py"):
+            text = path.read_text()
+            if (
+                "migrations" not in path.parts
+                and "node_modules" not in path.parts
+                and text.count("\n") > LONG_FILE_LINES
+            ):
+                assert "Over 300 lines, since" in (ast.get_docstring(ast.parse(text)) or ""), path
 
 
 @pytest.mark.parametrize("library", ONLY)

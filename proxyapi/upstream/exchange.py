@@ -12,6 +12,9 @@ The states, and what leads from one to the next:
 
     HEAD ──head──> BODY ──last byte──> DECODING ──last step──> COMPLETE
       └──────────────┴───── a fault ──────┴──> FAILED             any ──close()──> CLOSED
+
+Over 300 lines, since the state of an exchange is changed by its caller, its connection and its parser, which have to be
+read together.
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 The caller goes before the head, between chunks or while the server is blocked in sending to it; upstream answers with
 an error, or is cut; and the normal end. Each for plain calls, streams and uploads.
+
+Over 300 lines, since each death is tried for plain calls, streams and uploads with the same upstream and the same
+checks.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Those that need a test of their own kind are elsewhere: owners of objects in `test_ownership`, rights of staff in
 `test_permissions` and the admin's tests, secrets in `test_secrets`, redirects of upstream in `test_upstream_errors`.
+
+Over 300 lines, since it is one list of cases, each with its source.
 """
 
 from __future__ import annotations

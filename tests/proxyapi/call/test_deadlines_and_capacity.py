@@ -1,4 +1,7 @@
-"""How long a call may take and how many there may be: `timeout`, `REQUEST_TIMEOUT`, `MAX_PARALLEL_REQUESTS`."""
+"""How long a call may take and how many there may be: `timeout`, `REQUEST_TIMEOUT`, `MAX_PARALLEL_REQUESTS`.
+
+Over 300 lines, since deadlines and slots are tried together: each must hold while the other is used up.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Every error of ours: OpenAI's shape, the documented status, type and code, for whatever a caller sends."""
+"""Every error of ours: OpenAI's shape, the documented status, type and code, for whatever a caller sends.
+
+Over 300 lines, since it is a table with every error and the request that causes it.
+"""
 
 from __future__ import annotations
 

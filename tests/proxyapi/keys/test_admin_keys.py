@@ -1,4 +1,7 @@
-"""The keys' pages in the admin: a key is shown once, everything else about it always, its own account never."""
+"""The keys' pages in the admin: a key is shown once, everything else about it always, its own account never.
+
+Over 300 lines, since all pages of a key share a server, a signed-in person and the search for the secret.
+"""
 
 from __future__ import annotations
 

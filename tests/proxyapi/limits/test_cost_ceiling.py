@@ -1,4 +1,7 @@
-"""What a call can cost at most: worked out by hand, and never below what the simulated OpenAI says it has cost."""
+"""What a call can cost at most: worked out by hand, and never below what the simulated OpenAI says it has cost.
+
+Over 300 lines, since it is a table of requests with costs worked out by hand.
+"""
 
 from __future__ import annotations
 

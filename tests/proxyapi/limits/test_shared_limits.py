@@ -1,4 +1,7 @@
-"""Limits that processes share through a real Redis: exact across workers; without it calls go on, and it is said."""
+"""Limits that processes share through a real Redis: exact across workers; without it calls go on, and it is said.
+
+Over 300 lines, since all of its tests share one Redis and its two workers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A key signs in by one form and sees its own numbers, and nobody else's, for as long as it works."""
+"""A key signs in by one form and sees its own numbers, and nobody else's, for as long as it works.
+
+Over 300 lines, since its tests share one server and one person who signs in with a key.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Streams and answers in the shapes of other servers: errors, ends, numbers and labels that OpenAI does not send."""
+"""Streams and answers in the shapes of other servers: errors, ends, numbers and labels that OpenAI does not send.
+
+Over 300 lines, since it is a table of streams and of what becomes of each.
+"""
 
 from __future__ import annotations
 

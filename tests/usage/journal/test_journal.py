@@ -1,4 +1,8 @@
-"""The journal: what `begin` and `end` returned for is on disk, whatever happens to the disk and to the process."""
+"""The journal: what `begin` and `end` returned for is on disk, whatever happens to the disk and to the process.
+
+Over 300 lines, since each fault of a disk is tried on the same writer, and every test reads the file back in the same
+way.
+"""
 
 from __future__ import annotations
 

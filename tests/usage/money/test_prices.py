@@ -2,6 +2,8 @@
 
 The lists are those of developers.openai.com/api/docs/pricing, in dollars per million tokens: input / cached input /
 output. A row is called at `NOW` unless a test is about dates.
+
+Over 300 lines, since it is a table of prices worked out by hand.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The shipper: every call is in the tables once, with its sums, whatever happens on the way there."""
+"""The shipper: every call is in the tables once, with its sums, whatever happens on the way there.
+
+Over 300 lines, since each step of the way from file to tables is tried with the same journal and the same database.
+"""
 
 from __future__ import annotations
 
