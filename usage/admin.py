@@ -5,8 +5,6 @@ Users and groups are `usage.pages.accounts_admin`'s.
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.http import HttpRequest, HttpResponseBase
@@ -23,11 +21,11 @@ from usage.pages.admin_base import GuardedAdmin, ReadOnlyAdmin
 class RequestAdmin(ReadOnlyAdmin):
     """Its pages are our own: the admin's would count the rows."""
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, object] | None = None) -> HttpResponseBase:
         return requests.show_list(request)
 
     def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, object] | None = None
     ) -> HttpResponseBase:
         return requests.show_one(request, object_id)
 

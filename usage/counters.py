@@ -112,7 +112,7 @@ class Counters:
                 if row["cost"] and (dollars := row["cost"] - (estimate.get("cost") or 0)) > 0:
                     self._add(("cost_dollars", route, model), float(dollars))
 
-    def snapshot(self) -> dict[str, Any]:
+    def snapshot(self) -> dict[str, object]:
         """As JSON takes it; `Sum` reads it."""
         with self._lock:
             return {
@@ -154,7 +154,7 @@ class Sum:
             if len(mine) == len(counts):  # else another version's buckets
                 self.histograms[name, route] = [a + b for a, b in zip(mine, counts, strict=True)]
 
-    def snapshot(self) -> dict[str, Any]:
+    def snapshot(self) -> dict[str, object]:
         return {
             "values": [[*key, value] for key, value in self.values.items()],
             "histograms": [[*key, counts] for key, counts in self.histograms.items()],

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -41,7 +41,7 @@ class RedisLink:
         """True when `REST_SECONDS` have passed since the last failure, so that Redis may be probed."""
         return time.monotonic() >= self._rested_at
 
-    async def ask(self, question: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
         """Awaits `question()` and returns its result.
 
         Raises:
@@ -55,7 +55,7 @@ class RedisLink:
             self._lost(fault)
             raise CountersUnavailable from fault
 
-    async def probe(self, question: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def probe(self, question: Callable[[], Awaitable[None]]) -> None:
         """Asks Redis even while it is unavailable, and notes whether it answers."""
         try:
             await question()
@@ -83,12 +83,12 @@ class PipelinedRedis(Redis):
 
     def __init__(self, url: str) -> None:
         # Without retries, and without a timeout of the client's: `_in_slices` allows for a process that stood still.
-        options: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "socket_timeout": None, "protocol": 2}
+        options: dict[str, object] = {"retry": Retry(NoBackoff(), 0), "socket_timeout": None, "protocol": 2}
         super().__init__(connection_pool=ConnectionPool.from_url(url, max_connections=2, **options))
-        self._waiting: list[tuple[Any, Any, asyncio.Future[Any]]] = []
+        self._waiting: list[tuple[tuple[object, ...], dict[str, object], asyncio.Future[object]]] = []
         self._sending: asyncio.Task[None] | None = None
 
-    async def execute_command(self, *args: Any, **options: Any) -> Any:
+    async def execute_command(self, *args: object, **options: object) -> object:
         """Sends a command with the next batch and returns its answer.
 
         Raises `redis.exceptions.RedisError`, OSError or TimeoutError.
@@ -131,7 +131,7 @@ class PipelinedRedis(Redis):
                     answer.set_result(value)
 
 
-async def _in_slices(question: Coroutine[Any, Any, T]) -> T:
+async def _in_slices(question: Coroutine[object, None, T]) -> T:
     """Awaits `question` for `ANSWER_SECONDS` and returns its result.
 
     It waits in slices: while the whole process stands still, time passes but nobody reads the socket. So a pause of the

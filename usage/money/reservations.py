@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from math import inf
-from typing import Any
 
 import psycopg
 from django.db import connections
 from psycopg import AsyncClientCursor, AsyncConnection
+from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 logger = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class Wanted:
     month_budget: Decimal | None
     total_budget: Decimal | None
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> dict[str, object]:
         """Returns the parameters of `TAKE`. Days before the longest budget's first are not read."""
         month_start = self.day.replace(day=1)
         month_end = (month_start + timedelta(days=31)).replace(day=1)
@@ -126,7 +126,7 @@ class Reservations:
         self.fault = ""
         self.outages = 0  # the number of the one that goes on, or was the last
         self._back_at = self._answered_at = -inf
-        self._pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
+        self._pool: AsyncConnectionPool[AsyncConnection[TupleRow]] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._rounds: set[asyncio.Task[list[BudgetState]]] = set()  # one, and those that a database holds up
         self._waiting: list[tuple[Wanted, asyncio.Future[BudgetState]]] = []
@@ -242,7 +242,7 @@ class Reservations:
         if not task.cancelled():
             task.exception()  # raised where it was awaited, if it still was
 
-    async def _check(self, connection: AsyncConnection[Any]) -> None:
+    async def _check(self, connection: AsyncConnection[TupleRow]) -> None:
         """Checks that the server has not closed a connection, unless it answered lately: the check is a round trip."""
         if time.monotonic() - self._answered_at > FRESH_SECONDS:
             await AsyncConnectionPool.check_connection(connection)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from django.db.models import F, Q, QuerySet, Sum
@@ -52,7 +53,7 @@ def read_report(
         hours = hours.filter(key_name=key)
     for name, value in (only or {}).items():
         hours = hours.filter(**{GROUPS[name]: value})
-    report: dict[str, Any] = {"start": start.isoformat(), "end": end.isoformat()}
+    report: dict[str, object] = {"start": start.isoformat(), "end": end.isoformat()}
     if not groups:
         return {**report, "total": _plain(hours.aggregate(**_sums()))}
     rows = list(_grouped(hours, groups))
@@ -61,7 +62,7 @@ def read_report(
     return {**report, "total": _plain(total), "group_by": list(groups), "groups": [_plain(row) for row in rows]}
 
 
-def _added_up(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _added_up(rows: list[dict[str, Any]]) -> dict[str, object]:
     return {name: sum(row[name] for row in rows) for name in _sums()}
 
 
@@ -79,10 +80,16 @@ def _sums() -> dict[str, Sum]:
     return {**{f"sum_{name}": Sum(name, default=0) for name in SUMS}, "sum_errors": failed}
 
 
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(row: Mapping[str, object]) -> dict[str, object]:
     """As JSON: dollars as a number, times in ISO 8601."""
-    plain: dict[str, Any] = {}
+    plain: dict[str, object] = {}
     for name, value in row.items():
         short = name.removeprefix("by_").removeprefix("sum_")
-        plain[short] = value.isoformat() if isinstance(value, datetime) else float(value) if short == "cost" else value
+        plain[short] = (
+            value.isoformat()
+            if isinstance(value, datetime)
+            else float(value)
+            if short == "cost" and isinstance(value, Decimal | int)
+            else value
+        )
     return plain

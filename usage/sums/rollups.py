@@ -46,7 +46,7 @@ class Sums:
     errors: int = 0
     unpriced: int = 0
     totals: dict[str, Any] = field(default_factory=lambda: defaultdict(int))
-    maxima: dict[str, Any] = field(default_factory=lambda: defaultdict(int))
+    maxima: dict[str, float] = field(default_factory=lambda: defaultdict(int))
     histograms: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
 
     def add(self, row: SummedRow, sign: int) -> None:

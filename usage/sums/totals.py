@@ -44,11 +44,12 @@ class Totals:
     duration_ms: float = 0.0
     histograms: dict[str, list[int]] = field(default_factory=dict)
 
-    def add(self, row: dict[str, Any]) -> None:
+    def add(self, row: Mapping[str, object]) -> None:
         for name in COUNTERS:
             setattr(self, name, getattr(self, name) + row[name])
         for name in HISTOGRAMS:
-            if counts := row.get(f"{name}_histogram"):
+            counts = row.get(f"{name}_histogram")
+            if counts and isinstance(counts, list):
                 self.add_histogram(name, counts)
 
     def add_histogram(self, name: str, counts: Sequence[int]) -> None:
