@@ -48,10 +48,7 @@ class Segment:
 
 
 class Journal:
-    """The journal of one process: files to which each call's begin and end are written before they are in the database.
-
-    All methods may be called from any thread.
-    """
+    """The journal of one process: the files to which its calls are written first. Any thread may call the methods."""
 
     def __init__(self, directory: Path, *, reserve_bytes: int, sync: Sync = "interval") -> None:
         self.directory = directory
@@ -123,10 +120,7 @@ class Journal:
             self._rotate_if_large()
 
     async def durable(self) -> None:
-        """Waits until all journal records written so far would survive a power cut.
-
-        Returns at once unless `sync` is `always`.
-        """
+        """Waits until all records written so far would survive a power cut; not at all unless `sync` is `always`."""
         if self._sync != "always" or self._stopping:
             return
         loop = asyncio.get_running_loop()
@@ -150,7 +144,7 @@ class Journal:
     def close(self) -> None:
         """Stops the syncing thread, writes rows that the disk has refused before, and closes the last journal file.
 
-        The process keeps its lock, so that it can still write the journal's records to the database.
+        Keeps this process's lock, so that this process can still write the records to the database.
         """
         self._stopping = True
         self._sync_wanted.set()
@@ -177,10 +171,7 @@ class Journal:
     # Below, the caller holds the lock.
 
     def _write(self, line: bytes) -> bool:
-        """Appends one line to the current journal file.
-
-        Returns False, and leaves the file as it was, if the disk does not take the whole line.
-        """
+        """Appends a line to the current journal file; returns False, and changes nothing, if the disk refuses it."""
         segment = self.segments[-1]
         try:
             count = os.write(self._fd, line)
@@ -211,9 +202,9 @@ class Journal:
         self._retired.append(old)  # synced and closed by the journal's thread: here a call would wait for it
 
     def _open_segment(self) -> None:
-        """Creates the next journal file, and copies the begin records of all open calls to its start.
+        """Creates the next journal file and copies the begin records of all open calls to its start.
 
-        They are copied because the previous file may be deleted before these calls end.
+        They are copied because the file before may be deleted before these calls end.
         """
         carried = b"".join(self._open_begins.values())
         path = self.directory / f"{self.writer}.{self._next_number:08d}.journal"
@@ -241,11 +232,7 @@ class Journal:
             self._open_begins.pop(request_id, None)
 
     def _check_room(self) -> None:
-        """Checks the free space on the disk, and writes the end records again that the disk refused earlier.
-
-        Sets `full` if there is less space than the reserve, or the disk still refuses such a record: then new calls are
-        refused.
-        """
+        """Sets `full` if the disk has too little free space, or still refuses end records that it refused before."""
         disk = os.statvfs(self.directory)
         full = disk.f_bavail * disk.f_frsize < self._reserve_bytes
         if full and not self.full:
