@@ -213,7 +213,7 @@ class UsageHour(models.Model):
 
 
 class Span(models.TextChoices):
-    """The length of the time for which a total is added up."""
+    """The length of the time whose calls a `UsageTotal` or `ErrorTotal` adds up."""
 
     MINUTE = "minute"
     HOUR = "hour"
@@ -221,7 +221,7 @@ class Span(models.TextChoices):
 
 
 class Dimension(models.TextChoices):
-    """The property that all calls of a total have in common, such as the key or the model."""
+    """The property that all calls of a `UsageTotal` have in common, such as the key or the model."""
 
     ALL = "all"
     KEY = "key"
@@ -295,7 +295,7 @@ class ErrorTotal(models.Model):
 
 
 class KnownName(models.Model):
-    """The name of a model, or an error code, for which sums are written. Written by `usage.sums.summed_names` only.
+    """The name of a model, or an error code, whose calls have separate sums. Written by `usage.sums.summed_names` only.
 
     Calls with other names are summed up under one common name, because a caller can send any number of names.
     """

@@ -60,11 +60,9 @@ def segments_of(directory: Path, writer: str) -> list[Path]:
 
 @contextmanager
 def adopted(directory: Path, writer: str) -> Iterator[list[Path]]:
-    """Locks the journal of a process that has died until the end of the `with` block, and yields the paths of its
-    files.
+    """Locks a dead process's journal until the end of the `with` block, and yields the paths of the journal's files.
 
-    Yields an empty list while that process lives. Afterwards deletes the lock file, if all journal files have been
-    deleted.
+    Yields an empty list if the process still lives. Afterwards deletes the lock file if all journal files are deleted.
     """
     lock = directory / f"{writer}.lock"
     try:

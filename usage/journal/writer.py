@@ -232,7 +232,10 @@ class Journal:
             self._open_begins.pop(request_id, None)
 
     def _check_room(self) -> None:
-        """Sets `full` if the disk has too little free space, or still refuses end records that it refused before."""
+        """Writes the refused end records again.
+
+        Sets `full`, so that new calls are refused, if the disk lacks room for them.
+        """
         disk = os.statvfs(self.directory)
         full = disk.f_bavail * disk.f_frsize < self._reserve_bytes
         if full and not self.full:

@@ -159,7 +159,10 @@ class Reservations:
         self._keeper = asyncio.create_task(self._keep())
 
     async def close(self) -> None:
-        """Stops the rounds of reservations. Those that are not settled yet end with the rows of their calls."""
+        """Stops the rounds of reservations.
+
+        Those that are not settled yet end when the rows of their calls are written.
+        """
         tasks = [task for task in (self._keeper, *self._rounds) if task is not None]
         for task in tasks:
             task.cancel()

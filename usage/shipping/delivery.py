@@ -46,9 +46,9 @@ class GaveUp(Exception):
 
 
 class Delivery:
-    """Writes journal records to the database for one thread, and repeats that for as long as the database is away.
+    """A writer of journal records to the database, for one thread. It tries again for as long as the database is away.
 
-    `deadline` is in seconds of `time.monotonic()`; None repeats without end.
+    `deadline` is in seconds of `time.monotonic()`; None tries without end.
     """
 
     def __init__(self, directory: Path, deadline: float | None = None) -> None:

@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 
 class DigestVersion(NamedTuple):
-    """A list of the columns, in order, from which one version of the row digest is computed.
+    """The list of columns, in order, from which one version of the row digest is computed, which shows changes of a
+    row.
 
-    A boolean column among the marks changes the digest only of rows where that column is true. So rows written before
-    the column existed, where it is false, keep their digest.
+    A boolean column in `marks` changes the digest only of rows where that column is true. So rows written before the
+    column existed, where it is false, keep their digest.
     """
 
     columns: tuple[str, ...]
@@ -40,7 +41,7 @@ VERSIONS: tuple[DigestVersion, ...] = (
 
 
 def digest_sql(version: DigestVersion) -> str:
-    """Returns the SQL expression that computes a row's digest in one version: MD5 in hex."""
+    """Returns the SQL expression that computes a row's digest: MD5 in hex, of the columns of the given version."""
     marks = "".join(f" || CASE WHEN {name} THEN ' {name}' ELSE '' END" for name in version.marks)
     return f"md5(ROW({', '.join(version.columns)})::text{marks})"
 

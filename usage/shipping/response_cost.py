@@ -68,7 +68,8 @@ class Settled(NamedTuple):
 
 
 def settle_responses(rows: Iterable[CallRecord]) -> Settled:
-    """Lets one row of several for the same response count its usage, and sets the usage of the others to zero.
+    """Lets one of several rows for the same response count the response's usage, and sets that of the other rows to
+    zero.
 
     So nothing is billed twice. Call this function in the transaction that writes the rows.
     """

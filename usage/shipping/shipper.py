@@ -198,7 +198,7 @@ def _ship_dead(paths: Iterable[Path], delivery: Delivery, between: Callable[[], 
 
 
 def replay(directory: Path) -> Delivery:
-    """Writes dead letters, records of newer versions and the journals of dead processes to the database.
+    """Writes dead letters, kept records of a newer version, and the journals of dead processes to the database.
 
     A row that the database refuses again becomes a dead letter again; a record whose version is still unknown stays in
     `newer.log`; a dead letter that cannot be read goes to `damaged.log`. Returns the delivery, which has counted these.

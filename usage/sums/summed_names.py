@@ -61,7 +61,7 @@ def summed_code(row: SummedRow) -> str:
 
 
 def mark_unknown(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> list[CallRecord]:
-    """Marks those rows of calls whose model or error code gets no sums of its own; returns all rows.
+    """Marks those rows whose model or error code has no separate sums; returns all rows of the batch.
 
     The marks are the columns `unknown_model` and `other_code`. New names are added to `KnownName` first, as far as the
     day's limit allows. Call it in a transaction.

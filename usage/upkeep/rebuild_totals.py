@@ -46,7 +46,7 @@ def rebuild_totals(now: datetime | None = None) -> None:
 
 
 def _sums_of_hours(hours: Iterable[UsageHour]) -> Rollup:
-    """Adds up rows of the table `UsageHour`, and returns their sums as one rollup."""
+    """Adds up rows of the table `UsageHour`, and returns their sums as one `Rollup`."""
     rollup = Rollup()
     for hour in hours:
         errors = hour.calls * (hour.outcome != Outcome.SUCCESS)
@@ -59,7 +59,7 @@ def _sums_of_hours(hours: Iterable[UsageHour]) -> Rollup:
 
 
 def _sums_of_rows(calls: QuerySet[Request]) -> Iterable[Rollup]:
-    """Adds up rows of calls and yields one rollup for every `BATCH_SIZE` rows; no more are in memory at a time."""
+    """Adds up rows of calls and yields one `Rollup` for every `BATCH_SIZE` rows; no more are in memory at a time."""
     rows = calls.order_by("request_id").values(*ROW_COLUMNS)
     batch = list(rows[:BATCH_SIZE])
     while batch:
