@@ -163,7 +163,9 @@ class AccessKeyAdmin(GuardedAdmin):
         return [path("<path:object_id>/usage.json", data, name=USAGE_DATA), *super().get_urls()]
 
     def has_usage_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        """Returns whether the person may see the key's usage. A method, since unfold would look up a permission by its name in the
+        """Returns whether the person may see the key's usage.
+
+        A method, since unfold would look up a permission by its name in the
         database, which `manage.py check` does not have."""
         return may_see(request)
 

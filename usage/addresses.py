@@ -60,7 +60,7 @@ def both_forms(network: str) -> list[str]:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether this is a loopback address, or the name of one."""
+    """Returns whether this is a loopback address, or the name of one."""
     if address == "localhost":
         return True
     try:

@@ -34,7 +34,7 @@ class OwnPrice:
     per_web_search: Decimal | None = None
 
     def applies(self, model: str, tier: str, at: datetime) -> bool:
-        """Whether this price is one for `model` (in lower case)."""
+        """Returns whether this price is one for `model` (in lower case)."""
         return (
             self.service_tier in ("", tier)
             and self.valid_from <= at

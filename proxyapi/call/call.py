@@ -106,7 +106,10 @@ class Call:
         self.end(error.outcome, status)
 
     def end(self, outcome: Outcome, status: int | None) -> None:
-        """Writes the row of a call with a valid key, and settles its limits and its reservation. Later calls of `end` do nothing."""
+        """Writes the row of a call with a valid key, and settles its limits and its reservation.
+
+        Later calls of `end` do nothing.
+        """
         facts = self.facts
         if self.has_ended or not facts.key_name:
             return
@@ -133,7 +136,7 @@ class Call:
         self._bodies = bodies
 
     async def wait_until_recorded(self) -> None:
-        """Waits, after `end`, until the last byte of the answer may leave: the row is durable and the limits are settled."""
+        """Waits, after `end`, until the row is durable and the limits are settled: then the last byte may leave."""
         await ledger.durable()
         await self.request.held.settled()
 

@@ -124,7 +124,7 @@ def _answer_facts(
 
 
 def usage_of(facts: CallFacts, answer: AnswerReader) -> tuple[Counts, UsageSource]:
-    """Returns the tokens that upstream reported; for a stream that ended without usage, an estimate from the relayed text.
+    """Returns the tokens that upstream reported; for a stream without usage, an estimate from the relayed text.
 
     A `GET` of a response that is still being generated gets none: its tokens belong to the call that created it.
     """

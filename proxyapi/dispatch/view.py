@@ -181,7 +181,7 @@ class ProxyView(APIView):
         """Hook for subclasses, called once the call's key has been found valid; does nothing by default."""
 
     def on_error(self, error: ProxyError) -> None:
-        """Hook for subclasses, called when the request is answered with an error of the gateway; does nothing by default."""
+        """Hook for subclasses, called when the gateway answers with an error of its own; does nothing by default."""
 
     def on_departure(self) -> None:
         """Hook for subclasses, called when the caller has left before an answer; does nothing by default."""

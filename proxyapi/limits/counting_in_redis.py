@@ -97,7 +97,10 @@ class SharedCounters(Counters):
         self._unconfirmed.pop((name, lease), None)
 
     def mark_released(self, caller: Caller, lease: str) -> None:
-        """Marks the slot of an ended call as free. If Redis is unavailable now, `renew` releases the slot there later."""
+        """Marks the slot of an ended call as free.
+
+        If Redis is unavailable now, `renew` releases the slot there later.
+        """
         if caller.parallel_calls is not None:
             self._unconfirmed[caller.name, lease] = time.monotonic()
 

@@ -164,7 +164,7 @@ class Relay(ABC):
         return b""
 
     def _final_pieces(self) -> list[bytes]:
-        """Returns the last pieces for the caller after the end of upstream's stream: buffered bytes, a trailer, or an error."""
+        """Returns the last pieces for the caller at the end of upstream's stream: buffered bytes, trailer, error."""
         return []
 
     def _pass_on(self, send_now: SendNow, chunk: bytes) -> bytes:
