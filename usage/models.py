@@ -6,7 +6,7 @@ Over 300 lines, since the tables of the ledger refer to each other, and a migrat
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any
+from typing import TypedDict
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import HashIndex
@@ -15,7 +15,17 @@ from django.db.models.functions import Coalesce, Now, NullIf
 
 from usage.own_prices import OwnPrice
 
-_PRICE: dict[str, Any] = {"max_digits": 14, "decimal_places": 6, "null": True, "blank": True}
+
+class _PriceOptions(TypedDict):
+    """The options that all columns of prices share."""
+
+    max_digits: int
+    decimal_places: int
+    null: bool
+    blank: bool
+
+
+_PRICE: _PriceOptions = {"max_digits": 14, "decimal_places": 6, "null": True, "blank": True}
 
 
 class Outcome(models.TextChoices):

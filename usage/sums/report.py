@@ -85,11 +85,10 @@ def _plain(row: Mapping[str, object]) -> dict[str, object]:
     plain: dict[str, object] = {}
     for name, value in row.items():
         short = name.removeprefix("by_").removeprefix("sum_")
-        plain[short] = (
-            value.isoformat()
-            if isinstance(value, datetime)
-            else float(value)
-            if short == "cost" and isinstance(value, Decimal | int)
-            else value
-        )
+        if isinstance(value, datetime):
+            plain[short] = value.isoformat()
+        elif short == "cost" and isinstance(value, Decimal | int):
+            plain[short] = float(value)
+        else:
+            plain[short] = value
     return plain
