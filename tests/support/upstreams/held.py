@@ -84,7 +84,7 @@ def whole(status: bytes, body: bytes, *headers: bytes) -> bytes:
 def events(*pieces: bytes, label: bytes = b"text/event-stream") -> list[bytes]:
     """The head of a stream in chunks, and its pieces; `LAST` ends it."""
     return [
-        b"HTTP/1.1 200 OK\r\ncontent-type: " + label + b"\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: " + label + b"\r\ntransfer-encoding: chunked\r\n\r\n",
         *map(in_chunk, pieces),
     ]
 

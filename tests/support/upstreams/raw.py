@@ -121,6 +121,11 @@ async def raw_upstream(
         for ended in await asyncio.gather(*scripts, return_exceptions=True):
             if isinstance(ended, Exception):
                 raise ended
+        for peer in upstream.peers:  # else the test's loop may be closed while TLS still says that it ends
+            peer.writer.transport.abort()
+            with suppress(OSError):
+                async with asyncio.timeout(PATIENCE):
+                    await peer.writer.wait_closed()
 
 
 def answering(*answers: bytes) -> Script:
