@@ -72,7 +72,7 @@ def _has_heads(body: bytes) -> bool:
 
 
 class _Elision:
-    """Replacement of base64 and vectors in one body: the position reached, the result so far, the bytes still allowed."""
+    """Replacement of base64 and vectors in one body: the position reached, the result so far, and the bytes left."""
 
     def __init__(self, body: bytes, budget: int) -> None:
         self._body = body

@@ -79,6 +79,6 @@ def change(value: float, before: float) -> str:
 
 
 def _three_digits(value: float) -> str:
-    """Returns a number with as many decimals as make three digits: 1.23, 12.3, 123."""
+    """Returns a number as text, with as many decimals as make three digits: 1.23, 12.3, 123."""
     size = abs(value)
     return f"{value:,.{0 if size >= 100 else 1 if size >= 10 else 2}f}"
