@@ -16,7 +16,7 @@ MAX_READ_LENGTH = 200  # characters; the work is quadratic
 
 
 def is_easily_guessed(text: str) -> bool:
-    """Whether `text` consists of fewer than `MIN_CHOICES` choices. Its length is checked elsewhere."""
+    """Returns whether `text` consists of fewer than `MIN_CHOICES` choices. Its length is checked elsewhere."""
     return count_choices(text[:MAX_READ_LENGTH].lower()) < MIN_CHOICES
 
 

@@ -92,7 +92,7 @@ def _split_of_several_hosts(value: str) -> SplitResult | None:
 
 
 def _has_plain_credentials(parts: SplitResult) -> bool:
-    """Whether every parser splits the URL alike: each `@`, `/`, `?` and `#` in it separates two parts."""
+    """Returns whether every parser splits the URL alike: each `@`, `/`, `?` and `#` in it separates two parts."""
     credentials, _, hosts = parts.netloc.rpartition("@")
     escaped = (parts.netloc, parts.path, parts.query)
     return (

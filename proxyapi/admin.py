@@ -52,7 +52,7 @@ EXAMPLE_BODY = '{"model": "%s", "messages": [{"role": "user", "content": "Hello"
 
 class KeyChangeList(ChangeList):  # type: ignore[misc]  # unfold has no types
     def get_results(self, request: HttpRequest) -> None:
-        """What the keys of the page have done: from sums, in two queries."""
+        """Loads the keys of the page, and their usage from the sums, in two queries."""
         super().get_results(request)
         if may_see(request):
             summaries = read_summaries([key.name for key in self.result_list], timezone.now())
@@ -140,7 +140,7 @@ class AccessKeyAdmin(GuardedAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Mapping[str, object] | None = None
     ) -> HttpResponse:
-        """One button: the page that follows has the key, and is not to be passed by."""
+        """Shows the form with one button, Save, because the next page shows the new key and must not be skipped."""
         context = {"show_save_and_continue": False, "show_save_and_add_another": False, **(extra_context or {})}
         answer: HttpResponse = super().add_view(request, form_url, context)
         return answer
@@ -163,7 +163,10 @@ class AccessKeyAdmin(GuardedAdmin):
         return [path("<path:object_id>/usage.json", data, name=USAGE_DATA), *super().get_urls()]
 
     def has_usage_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        """A method, since unfold's check of a permission's name would ask the database, which `check` has none of."""
+        """Returns whether the person may see the key's usage.
+
+        A method, since unfold would look up a permission by its name in the
+        database, which `manage.py check` does not have."""
         return may_see(request)
 
     @action(description="Usage", url_path="usage", permissions=["view", "usage"])  # type: ignore[untyped-decorator]  # unfold's
@@ -213,7 +216,7 @@ class AccessKeyAdmin(GuardedAdmin):
         return self._ask(request, key, "Revoke", "revoke_key.html")
 
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[UnfoldAction]:
-        """A revoked key is only looked at."""
+        """Returns the actions of a key's page; for a revoked key only its usage."""
         actions: list[UnfoldAction] = super().get_actions_detail(request, object_id)
         if _key_or_404(object_id).revoked_at is None:
             return actions
@@ -250,7 +253,7 @@ class AccessKeyAdmin(GuardedAdmin):
 
     @admin.display(description="spent")
     def spending(self, key: AccessKey) -> str:
-        """Against each budget; of a key that has none, in this month."""
+        """Returns the dollars spent against each budget; for a key without budgets, those of this month."""
         found = budget_bars(self._summary(key).spent, key.budgets)
         shown_bars = [bar for bar in found if bar.budget] or [bar for bar in found if bar.span == "month"]
         return render_to_string("admin/usage/bars.html", {"budget_bars": shown_bars})
@@ -291,10 +294,10 @@ class AccessKeyAdmin(GuardedAdmin):
 
 
 def _key_or_404(object_id: str) -> AccessKey:
-    """Returns the key of an address, whose last part may be anything.
+    """Returns the key with the id in an address.
 
     Raises:
-        Http404: there is no such key, or it is no id.
+        Http404: there is no such key, or the text is no id.
     """
     try:
         return AccessKey.objects.get(pk=object_id)
@@ -303,7 +306,7 @@ def _key_or_404(object_id: str) -> AccessKey:
 
 
 def _curl(request: HttpRequest, key: AccessKey, text: str) -> str:
-    """A first call, ready to run."""
+    """Returns a `curl` command that makes a first call with a new key."""
     route = next((route for route in EXAMPLES if is_allowed(route, key.allowed_routes)), EXAMPLES[0])
     named = (name for name in key.allowed_models if not set(name) & set("*?[]'\"\\"))
     may_default = is_allowed(settings.DEFAULT_MODEL, key.allowed_models)

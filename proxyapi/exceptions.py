@@ -332,7 +332,7 @@ class CallerGone(Exception):
 
 
 def from_framework(error: Exception) -> ProxyError:
-    """Returns the error that answers an exception of DRF or Django; `InternalError` for any other exception."""
+    """Returns the gateway's error for an exception of DRF or Django; `InternalError` for any other exception."""
     if isinstance(error, ProxyError):
         return error
     if isinstance(error, exceptions.UnsupportedMediaType):

@@ -78,7 +78,10 @@ def body(required: list[str], **properties: Schema) -> Schema:
 
 
 def form(required: list[str], **properties: Schema) -> Schema:
-    """Without our fields: the page would fill them in, and a wrong `security_key` wins over a right header."""
+    """Returns the schema of a form.
+
+    It leaves out the gateway's fields: /docs would fill them in, and a wrong `security_key`
+    wins over a right header."""
     return {"type": "object", "required": required, "properties": properties}
 
 
@@ -92,7 +95,10 @@ def operation(
     tags: tuple[str, ...] = ("simple API",),
     errors: tuple[int, ...] = CALL_ERRORS,
 ) -> Callable[[Method], Method]:
-    """A decorator that describes one view method. `query` maps names to what they mean."""
+    """Returns a decorator that describes a view's method in `/openapi.json`.
+
+    `query` maps parameters to descriptions.
+    """
     responses = {(200, media_type): schema for media_type, schema in (answers or {JSON: ANY}).items()}
     decorator: Callable[[Method], Method] = extend_schema(
         summary=summary,

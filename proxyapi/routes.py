@@ -138,7 +138,7 @@ def find_route(raw_path: str) -> Route | None:
 
 @lru_cache(maxsize=1024)
 def _find_kept_route(raw_path: str) -> Route | None:
-    """Does the same as `_find_route`, with a cache."""
+    """Returns the route of a path, as `_find_route` does, from a cache."""
     return _find_route(raw_path)
 
 

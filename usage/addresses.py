@@ -23,7 +23,10 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def parse_address(text: str) -> Address | None:
-    """Returns the address, without the interface of a link-local one; None if the text is no address."""
+    """Parses an IP address, and drops the interface of a link-local one; returns None if the text is no address.
+
+    An IPv4 address in a form that IPv6 has for it becomes that IPv4 address.
+    """
     try:
         parsed = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
@@ -35,18 +38,18 @@ def parse_address(text: str) -> Address | None:
 
 @lru_cache(maxsize=4096)
 def plain_address(text: str) -> str | None:
-    """Returns the address as the ledger has it: `192.0.2.1`, `2001:db8::1`; None if the text is no address."""
+    """Returns an IP address as the ledger stores it: `192.0.2.1`, `2001:db8::1`; None if the text is no address."""
     parsed = parse_address(text)
     return None if parsed is None else str(parsed)
 
 
 def mapped_address(address: str) -> str:
-    """Returns `::ffff:192.0.2.1` for an IPv4 address, and any other as it is."""
+    """Returns the IPv6 form `::ffff:192.0.2.1` of an IPv4 address; returns an IPv6 address as it is."""
     return f"::ffff:{address}" if isinstance(parse_address(address), ipaddress.IPv4Address) else address
 
 
 def both_forms(network: str) -> list[str]:
-    """Returns an IPv4 address or network in its own form and as IPv4-mapped IPv6; any other text alone."""
+    """Returns an IPv4 address or network both in IPv4's form and as IPv4-mapped IPv6; returns any other text alone."""
     try:
         parsed = ipaddress.ip_network(network)
     except ValueError:
@@ -60,7 +63,7 @@ def both_forms(network: str) -> list[str]:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether this is a loopback address, or the name of one."""
+    """Returns whether a text is a loopback address, or the name `localhost`."""
     if address == "localhost":
         return True
     try:

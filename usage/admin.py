@@ -19,7 +19,7 @@ from usage.pages.admin_base import GuardedAdmin, ReadOnlyAdmin
 
 @admin.register(Request)
 class RequestAdmin(ReadOnlyAdmin):
-    """Its pages are our own: the admin's would count the rows."""
+    """The calls in Django's admin, shown read-only by this project's pages: the admin's list would count all rows."""
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, object] | None = None) -> HttpResponseBase:
         return requests.show_list(request)
@@ -38,7 +38,7 @@ class ModelPriceAdmin(GuardedAdmin):
 
 @admin.register(LogEntry)
 class LogEntryAdmin(ReadOnlyAdmin):
-    """Who changed what in the admin."""
+    """The log of who changed what in Django's admin, read-only."""
 
     list_display = ("action_time", "user", "content_type", "object_repr", "action_flag", "change_message")
     list_filter = ("action_flag", "content_type")

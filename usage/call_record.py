@@ -41,7 +41,10 @@ COUNTS: tuple[CountName, ...] = (*TOKEN_COUNTS, "audio_seconds", "web_searches")
 
 
 class Counts(TypedDict, total=False):
-    """What a call has used, as upstream states it. None or absent: upstream did not state it; a stated 0 is kept."""
+    """The tokens, seconds and searches that a call has used, as upstream states them.
+
+    A count is None or absent if upstream did not state it; a stated 0 is kept.
+    """
 
     input_tokens: int | None  # cached and audio ones included
     cached_tokens: int | None  # of the input tokens: read from upstream's cache
@@ -55,7 +58,7 @@ class Counts(TypedDict, total=False):
 
 
 class PricedItem(TypedDict):
-    """One line of a call's bill."""
+    """One line of a call's bill: a unit, such as input tokens, how much of it was used, and the dollars."""
 
     unit: str
     count: float
@@ -63,7 +66,7 @@ class PricedItem(TypedDict):
 
 
 class Price(TypedDict, total=False):
-    """The price that a cost was computed from (`usage.money.billing`). Dollars are decimal text."""
+    """The price from which a call's cost was computed (`usage.money.billing`). Dollars are decimal text."""
 
     source: str
     model: str
@@ -75,7 +78,7 @@ class Price(TypedDict, total=False):
 
 
 class CallRecord(Counts, total=False):
-    """All that the journal knows of one call. The fields are columns of `Request`, unless it says so."""
+    """One call as the journal stores it. The fields are columns of `Request`, except where a comment says otherwise."""
 
     # Of the journal: no columns.
     version: int  # `RECORD_VERSION` of the code that wrote it; absent in records of version 1
@@ -130,7 +133,7 @@ class CallRecord(Counts, total=False):
 
 
 class SummedRow(Counts, total=False):
-    """What is read of a row in the table to add it to the sums; `usage.sums.rollups.ROW_COLUMNS` lists the columns."""
+    """The columns of a call's row from which the sums are computed, as in `usage.sums.rollups.ROW_COLUMNS`."""
 
     request_id: UUID
     started_at: datetime
@@ -158,10 +161,10 @@ CALLED_MODEL_SQL = "COALESCE(NULLIF(response_model, ''), request_model)"
 
 
 def called_model(row: CallRecord | SummedRow) -> str:
-    """Returns the model that answered the call, else the one that it asked for; empty if it named none."""
+    """Returns the name of the model that answered a call, else of the one that was asked for; empty without one."""
     return row.get("response_model") or row.get("request_model") or ""
 
 
 def is_readable_version(version: object) -> bool:
-    """Returns whether this code can read records of a version; None stands for the first, which had no number."""
+    """Returns whether this code can read journal records of a version; None is the first, which had no number."""
     return version is None or (type(version) is int and 0 < version <= RECORD_VERSION)

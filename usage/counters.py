@@ -53,7 +53,7 @@ Histograms = dict[tuple[str, str], list[float]]
 
 
 class Counters:
-    """Its methods may be called from any thread."""
+    """The counters and histograms of this process for `/metrics`. All methods may be called from any thread."""
 
     def __init__(self) -> None:
         self.values: Values = {}
@@ -64,7 +64,10 @@ class Counters:
         self._lock = threading.Lock()
 
     def count_call(self, row: CallRecord) -> None:
-        """A call has ended with this row."""
+        """Counts a call that has ended, by route, model and outcome, and its latencies.
+
+        Also remembers when upstream has last answered, and when a call last failed to reach upstream.
+        """
         route, outcome = row["route"], str(row["outcome"])
         with self._lock:
             model = self._label(row)
@@ -78,29 +81,33 @@ class Counters:
                 self.upstream_answered_at = time.time()
 
     def count_refusal(self, reason: str) -> None:
-        """A request or a connection was refused; `reason` is a code of ours, never a text of the client's."""
+        """Counts a request or connection that the gateway has refused.
+
+        `reason` is one of the gateway's codes, never a text of the client's, because it becomes a label in `/metrics`.
+        """
         with self._lock:
             self._add(("refused", reason), 1)
 
     def count_look(self) -> None:
-        """The gateway has seen the end of a background response."""
+        """Counts a background response whose end the gateway has seen by polling upstream."""
         with self._lock:
             self._add(("background_looks",), 1)
 
     def count_dead_letter(self) -> None:
-        """The database refused the row of a call."""
+        """Counts a call whose row the database has refused."""
         with self._lock:
             self._add(("dead_letters",), 1)
 
     def count_damaged_records(self, records: int) -> None:
-        """Records of a journal cannot be read."""
+        """Counts journal records that cannot be read; `records` is their number."""
         with self._lock:
             self._add(("damaged_records",), records)
 
     def count_usage(self, rows: Iterable[SummedRow], replaced: Mapping[str, SummedRow] | None = None) -> None:
-        """These rows are new in the tables. `replaced` maps ids of some to the estimate that they have replaced.
+        """Adds the tokens and dollars of rows that are new in the table to the counters.
 
-        Counters cannot fall: of an estimate that was too high, what was too much stays counted.
+        `replaced` maps the ids of some of these rows to the row whose estimate they replace: only the difference is
+        added. Counters cannot fall, so if the estimate was too high, the excess stays counted.
         """
         with self._lock:
             for row in rows:
@@ -113,7 +120,7 @@ class Counters:
                     self._add(("cost_dollars", route, model), float(dollars))
 
     def snapshot(self) -> dict[str, object]:
-        """As JSON takes it; `Sum` reads it."""
+        """Returns a copy of all counters and histograms as values that JSON can contain; `Sum.add` reads it."""
         with self._lock:
             return {
                 "values": [[*key, value] for key, value in self.values.items()],
@@ -140,7 +147,7 @@ class Counters:
 
 
 class Sum:
-    """What several processes have counted, put together."""
+    """The sum of the counters and histograms of several processes."""
 
     def __init__(self) -> None:
         self.values: Values = {}

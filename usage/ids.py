@@ -13,17 +13,20 @@ from uuid_utils import uuid7
 
 
 def first_id(moment: datetime) -> UUID:
-    """Returns the lowest id of a moment: all ids of before are lower, those from then on are not."""
+    """Returns the lowest UUIDv7 of a point in time: ids made before are lower, ids made from then on are not."""
     return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
 def time_of(request_id: UUID) -> datetime:
-    """Returns when the id was made, in UTC, to the millisecond."""
+    """Returns the time at which a UUIDv7 was made, in UTC, to the millisecond."""
     return datetime.fromtimestamp((request_id.int >> 80) / 1000, UTC)
 
 
 def started_at(request_id: str) -> datetime:
-    """Returns when the call with this id began, in UTC, to the millisecond; 1970 if the text is no UUID."""
+    """Returns the time at which the call with the given request id began, in UTC, to the millisecond.
+
+    Returns 1970 if the text is no UUID.
+    """
     try:
         return time_of(UUID(request_id))
     except ValueError:
@@ -33,7 +36,7 @@ def started_at(request_id: str) -> datetime:
 def seconds_ahead() -> float:
     """Returns by how many seconds the ids that this process makes are ahead of its clock.
 
-    A new id is never lower than the last: after a clock was ahead and went back, ids stay in the future until time has
-    caught up, or until the process starts again.
+    A new id is never lower than the last. So after the clock was set back, ids lie in the future until time has caught
+    up, or until the process starts again.
     """
     return uuid7().timestamp / 1000 - time.time()

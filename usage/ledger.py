@@ -21,7 +21,10 @@ DRAIN_SECONDS = 20.0
 
 
 class Ledger:
-    """`start` in each worker, after the fork; the two have their own threads."""
+    """The way by which calls get into the database: this process's journal, and the threads that ship and prune.
+
+    Call `start` in each worker, after the fork, because threads do not survive a fork.
+    """
 
     def __init__(self) -> None:
         self._journal: Journal | None = None
@@ -29,7 +32,11 @@ class Ledger:
         self._pruning = DailyPruning()
 
     def start(self) -> None:
-        """Raises OSError if the journal cannot be written."""
+        """Opens this process's journal, and starts the threads that write it to the database and delete old rows.
+
+        Raises:
+            OSError: the journal cannot be written.
+        """
         self._journal = Journal(
             settings.DATA_DIR / "journal", reserve_bytes=settings.JOURNAL_RESERVE_BYTES, sync=settings.JOURNAL_SYNC
         )
@@ -39,7 +46,10 @@ class Ledger:
         self._pruning.start()
 
     def stop(self) -> None:
-        """Ships what is waiting, for `DRAIN_SECONDS` at most; what is left stays on disk."""
+        """Writes the rest of the journal to the database, for `DRAIN_SECONDS` at most, and stops the ledger's threads.
+
+        Records that are not written by then stay on the disk for the next process.
+        """
         with ExitStack() as steps:  # runs all of them, the last one first, whichever fails
             steps.callback(self._end_shipping)
             steps.callback(self.journal.close)
@@ -63,44 +73,57 @@ class Ledger:
 
     @property
     def database_error(self) -> str:
-        """What is wrong with the database; empty when nothing is."""
+        """The class name of the error with which writing to the database fails now; empty while there is none."""
         return self.shipper.delivery.database_fault
 
     @property
     def shipper_error(self) -> str:
-        """What the shipper failed of and tries again; empty when nothing."""
+        """The class name of the unexpected error that ended the last attempt to ship the journal; empty without one."""
         return self.shipper.fault
 
     @property
     def lag_bytes(self) -> int:
-        """How much of the journal is not in the tables yet."""
+        """The number of bytes of this process's journal that are not in the database yet."""
         return self.shipper.lag_bytes
 
     @property
     def own_prices(self) -> Sequence[OwnPrice] | None:
-        """The administrator's prices as rows are priced by them; None until the database has said them once."""
+        """The administrator's prices of models; None until they have been read from the database once."""
         return self.shipper.delivery.pricer.own
 
     def begin(self, request_id: str, facts: CallRecord) -> None:
-        """Before upstream hears of the call. Raises `usage.journal.writer.StorageFull`: then it must not."""
+        """Writes to the journal that a call has begun. Call it before the request is sent upstream.
+
+        Raises:
+            usage.journal.writer.StorageFull: the disk is full, so the request must not be sent.
+        """
         self.journal.begin(request_id, facts)
 
     def end(self, request_id: str, row: CallRecord) -> None:
-        """Before the last byte leaves. Never fails."""
+        """Writes the row of a call that has ended to the journal, and counts the call for `/metrics`. Never fails.
+
+        Call it before the last byte of the answer is sent to the client.
+        """
         self.journal.end(request_id, row)
         counters.count_call(row)
 
     def record_look(self, request_id: str, row: CallRecord) -> None:
-        """The gateway itself has asked upstream about a call of before: no call has ended."""
+        """Writes a row for a request of the gateway's that has polled upstream for the response of an earlier call.
+
+        The row has that response's usage, but counts as no call.
+        """
         self.journal.end(request_id, {**row, "by_gateway": True})
         counters.count_look()
 
     def ship_soon(self) -> None:
-        """Somebody waits until what has ended is in the tables."""
+        """Asks the shipper to write the journal to the database at once, because somebody waits for the rows."""
         self.shipper.ship_soon()
 
     async def durable(self) -> None:
-        """Waits until this task's records survive a power cut, if `JOURNAL_SYNC` is `always`."""
+        """Waits until the journal records that this task has written would survive a power cut.
+
+        Returns at once unless `JOURNAL_SYNC` is `always`.
+        """
         await self.journal.durable()
 
 

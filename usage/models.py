@@ -6,7 +6,7 @@ Over 300 lines, since the tables of the ledger refer to each other, and a migrat
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any
+from typing import TypedDict
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import HashIndex
@@ -15,11 +15,21 @@ from django.db.models.functions import Coalesce, Now, NullIf
 
 from usage.own_prices import OwnPrice
 
-_PRICE: dict[str, Any] = {"max_digits": 14, "decimal_places": 6, "null": True, "blank": True}
+
+class _PriceOptions(TypedDict):
+    """The options that all columns of prices share."""
+
+    max_digits: int
+    decimal_places: int
+    null: bool
+    blank: bool
+
+
+_PRICE: _PriceOptions = {"max_digits": 14, "decimal_places": 6, "null": True, "blank": True}
 
 
 class Outcome(models.TextChoices):
-    """How a call ended, whatever its HTTP status was."""
+    """The way in which a call ended, whatever its HTTP status was."""
 
     SUCCESS = "success", "success"
     UPSTREAM_ERROR = "upstream_error", "upstream error"
@@ -31,7 +41,10 @@ class Outcome(models.TextChoices):
 
 
 class UsageSource(models.TextChoices):
-    """Where the token counts come from; a real zero is `exact`, not `unknown`."""
+    """The origin of a call's token counts: stated by upstream, estimated, or unknown.
+
+    A real zero is `exact`, not `unknown`.
+    """
 
     EXACT = "exact", "exact"
     ESTIMATED = "estimated", "estimated"
@@ -45,7 +58,7 @@ CALLED_MODEL = Coalesce(NullIf("response_model", models.Value("")), "request_mod
 
 
 class Request(models.Model):
-    """One call. Times are in milliseconds, sizes in bytes, audio in seconds.
+    """A row of the table of calls. Times are in milliseconds, sizes in bytes, audio in seconds.
 
     Null means "not known" (upstream never said), never zero.
     """
@@ -143,7 +156,7 @@ class Request(models.Model):
 
 
 class RequestBody(models.Model):
-    """What is kept of a call's bodies: redacted, binary data elided, cut at LOG_BODY_BYTES."""
+    """The logged bodies of a call: secrets redacted, binary data left out, cut at LOG_BODY_BYTES."""
 
     request = models.OneToOneField(Request, on_delete=models.CASCADE, primary_key=True, related_name="body")
     request_body = models.TextField(blank=True)
@@ -157,7 +170,7 @@ class RequestBody(models.Model):
 
 
 class UsageHour(models.Model):
-    """What the calls of one hour, key, model, route and outcome add up to. Written by `usage.sums.rollups` only.
+    """The sums of all calls of one hour, key, model, route and outcome. Written by `usage.sums.rollups` only.
 
     Histograms count calls by latency bucket (`usage.sums.histogram`).
     """
@@ -200,7 +213,7 @@ class UsageHour(models.Model):
 
 
 class Span(models.TextChoices):
-    """How long the time is that a total is of."""
+    """The length of the time whose calls a `UsageTotal` or `ErrorTotal` adds up."""
 
     MINUTE = "minute"
     HOUR = "hour"
@@ -208,7 +221,7 @@ class Span(models.TextChoices):
 
 
 class Dimension(models.TextChoices):
-    """What the calls of a total have in common."""
+    """The property that all calls of a `UsageTotal` have in common, such as the key or the model."""
 
     ALL = "all"
     KEY = "key"
@@ -218,11 +231,11 @@ class Dimension(models.TextChoices):
 
 
 class UsageTotal(models.Model):
-    """What all calls of one minute, hour or day (UTC) add up to, or those of one key, model, route or outcome.
+    """The sums of all calls of one minute, hour or day (UTC), or of those with one key, model, route or outcome.
 
-    For the dashboard: reading a month costs as little as reading an hour, however many keys and models there are.
-    Written by `usage.sums.rollups` only. Histograms are of all calls, and of a key's days. Minutes are forgotten after
-    days.
+    The dashboard reads these: reading a month costs as little as reading an hour, however many keys and models there
+    are. Written by `usage.sums.rollups` only. Only the totals of all calls and of a key's days have histograms. Totals
+    of minutes are deleted after a few days.
     """
 
     pk = models.CompositePrimaryKey("span", "dimension", "start", "value")
@@ -248,9 +261,9 @@ class UsageTotal(models.Model):
 
 
 class ErrorTotal(models.Model):
-    """The calls of one hour or day, and key, that failed in one way. Written by `usage.sums.rollups` only.
+    """The number of calls of one key that failed in one way in one hour or day. Written by `usage.sums.rollups` only.
 
-    The moments and the sample only ever grow: of a row that is taken back they may stay.
+    `first_at`, `last_at` and `sample_id` are not corrected when a row is removed from the sums: they may be that row's.
     """
 
     pk = models.CompositePrimaryKey("span", "start", "outcome", "status", "error_code", "model", "route", "key_name")
@@ -282,7 +295,10 @@ class ErrorTotal(models.Model):
 
 
 class KnownName(models.Model):
-    """A name of a model or of an error that has sums of its own. Written by `usage.sums.summed_names` only."""
+    """The name of a model, or an error code, whose calls have separate sums. Written by `usage.sums.summed_names` only.
+
+    Calls with other names are summed up under one common name, because a caller can send any number of names.
+    """
 
     pk = models.CompositePrimaryKey("kind", "name")
     kind = models.CharField(max_length=5)
@@ -294,7 +310,10 @@ class KnownName(models.Model):
 
 
 class KnownError(models.Model):
-    """A way of failing that somebody has looked into. The five columns are those of a group on the errors page."""
+    """A kind of failure that somebody has marked as looked into on the errors page.
+
+    The five columns are those by which that page groups failed calls.
+    """
 
     outcome = models.CharField(max_length=20, choices=Outcome)
     status = models.PositiveSmallIntegerField()
@@ -317,7 +336,7 @@ class KnownError(models.Model):
 
 
 class UsageDay(models.Model):
-    """What a key used on one day (UTC): the totals that budgets are compared with."""
+    """The sums of one key's calls on one day (UTC), with which the key's budgets are compared."""
 
     pk = models.CompositePrimaryKey("day", "key_name")
     day = models.DateField()
@@ -336,7 +355,10 @@ class UsageDay(models.Model):
 
 
 class Hold(models.Model):
-    """What a call in flight can still cost, reserved of its key's budget; `usage.money.holds` says when it goes."""
+    """A reservation: the dollars that a call in flight can still cost, reserved from its key's budget.
+
+    `usage.money.holds` says when a reservation is deleted.
+    """
 
     request_id = models.UUIDField(primary_key=True)
     key_name = models.CharField(max_length=200)
@@ -352,7 +374,10 @@ class Hold(models.Model):
 
 
 class ModelPrice(models.Model):
-    """A price of one's own, in dollars; it wins over the published one. `ledger reprice` applies it backwards."""
+    """A price of a model that the administrator has set, in dollars; it takes precedence over the published price.
+
+    `ledger reprice` applies it to earlier calls.
+    """
 
     model = models.CharField(max_length=200, help_text="A name, or a pattern such as gpt-4o-*.")
     service_tier = models.CharField(max_length=50, blank=True, help_text="Empty: every tier.")
@@ -378,7 +403,7 @@ class ModelPrice(models.Model):
 
 
 class LedgerState(models.Model):
-    """One row: what the ledger has to remember of itself."""
+    """The single row that stores when old data were last deleted, and up to what time rows and bodies are gone."""
 
     pruned_at = models.DateTimeField(null=True)
     pruned_before = models.DateTimeField(null=True, help_text="Before it, rows are gone and only sums are left.")
@@ -393,7 +418,10 @@ class LedgerState(models.Model):
 
 
 class CountedResponse(models.Model):
-    """Which row owns the usage of a stored response; `usage.shipping.response_cost` says why."""
+    """For each stored response, the id of the one call whose row counts the response's usage.
+
+    Other rows may state the same usage. `usage.shipping.response_cost` says why.
+    """
 
     response_id = models.CharField(max_length=200, primary_key=True)
     request_id = models.UUIDField(db_index=True)
@@ -403,9 +431,10 @@ class CountedResponse(models.Model):
 
 
 class StoredObject(models.Model):
-    """An object that upstream keeps, and the key that made it. Written by `usage.shipping.stored_objects` only.
+    """An object that upstream stores, and the key that created it. Written by `usage.shipping.stored_objects` only.
 
-    One that lasts stays here for ever; the others are forgotten with their calls' rows (RETENTION_DAYS).
+    The row of an object that upstream keeps until it is deleted is kept for ever; other rows are deleted with those of
+    their calls (RETENTION_DAYS).
     """
 
     object_id = models.CharField(max_length=512, primary_key=True, help_text="Upstream's id of it.")
@@ -423,7 +452,7 @@ class StoredObject(models.Model):
 
 
 class PendingResponse(models.Model):
-    """A background response whose end nobody has seen yet."""
+    """A background response that has not ended as far as the gateway knows, so the gateway polls its status."""
 
     response_id = models.CharField(max_length=200, primary_key=True)
     request_id = models.UUIDField(help_text="The call that made it.")

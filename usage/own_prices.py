@@ -13,11 +13,12 @@ from fnmatch import fnmatchcase
 
 @dataclass(frozen=True)
 class OwnPrice:
-    """An administrator's price, in dollars, never negative. `model` is a name or a glob, of the model *answered*.
+    """An administrator's price for a model, in dollars, never negative. `model` is a name or a glob, of the model
+    *answered*.
 
-    Valid from `valid_from` (aware) until just before `valid_until`. No cached or cache-write price means the
-    input price, no audio price the text price; the rest is not billed by this price, and a call
-    that needs it has no price. Only a web search without a price is left out.
+    The price is valid from `valid_from` (aware) until just before `valid_until`. Without a price for cached input or
+    cache writes, the input price applies; without one for audio, the text price. A call that uses any other unit
+    without a price has no cost; only web searches without a price are left out of the bill.
     """
 
     model: str
@@ -34,7 +35,7 @@ class OwnPrice:
     per_web_search: Decimal | None = None
 
     def applies(self, model: str, tier: str, at: datetime) -> bool:
-        """Whether this price is one for `model` (in lower case)."""
+        """Returns whether this price is valid for a model (in lower case), in a service tier, at a time."""
         return (
             self.service_tier in ("", tier)
             and self.valid_from <= at
@@ -43,5 +44,5 @@ class OwnPrice:
         )
 
     def rank(self, model: str) -> tuple[bool, int, bool, datetime]:
-        """Of several prices that apply, the highest is the one meant."""
+        """Returns a sort key of this price for a model: of all prices that apply, that with the highest key is used."""
         return self.model.lower() == model, len(self.model), self.service_tier != "", self.valid_from

@@ -136,7 +136,7 @@ class Connections:
         self._warned_at = -WARNING_SECONDS
 
     def trusts(self, address: str) -> bool:
-        """Whether `address` belongs to a trusted proxy."""
+        """Returns whether `address` belongs to a trusted proxy."""
         if not self._trusted:
             return False
         try:

@@ -59,7 +59,7 @@ class JoiningTransport:
         self._closes_slowly = lambda: None
 
     def is_closing(self) -> bool:
-        """Whether `close` was called; true as well while the close itself waits."""
+        """Returns whether `close` was called; true as well while the close itself waits."""
         return self._lingers or self._transport.is_closing()
 
     def __getattr__(self, name: str) -> object:

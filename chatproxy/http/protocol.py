@@ -95,12 +95,12 @@ class Protocol(RequestReader):
 
     @property
     def has_whole_body(self) -> bool:
-        """Whether the running request has arrived whole, or no more of it can come."""
+        """True if the running request has arrived whole, or no more of it can come."""
         return self.is_lost or (self._running is not None and not self._running.more_body)
 
     @property
     def takes_bytes(self) -> bool:
-        """Whether bytes can be sent without waiting for the client to take earlier ones."""
+        """True if bytes can be sent without waiting for the client to take earlier ones."""
         return not self.flow.write_paused
 
     def mark_known(self) -> None:

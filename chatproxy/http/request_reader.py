@@ -96,7 +96,7 @@ class RequestReader(HttpToolsProtocol):
         self._read(data)
 
     def _is_short_head(self, data: bytes) -> bool:
-        """Whether these bytes are few, and do not belong to a body that is still incomplete."""
+        """Returns whether these bytes are few, and do not belong to a body that is still incomplete."""
         is_body = self.cycle is not None and self.cycle.more_body
         return len(data) <= STRANGER_READ_BYTES and not is_body
 
@@ -140,7 +140,7 @@ class RequestReader(HttpToolsProtocol):
             self._start_head_timer()
 
     def _has_too_much_framing(self) -> bool:
-        """Whether an incomplete body has more framing around its content than `MAX_FRAMING_BYTES` allows."""
+        """Returns whether an incomplete body has more framing around its content than `MAX_FRAMING_BYTES` allows."""
         framing = self._wire_bytes - self._content_bytes
         if framing <= MAX_FRAMING_BYTES // STRANGER_FRAMING_SHARE or self.cycle is None or not self.cycle.more_body:
             return False

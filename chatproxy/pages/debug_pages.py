@@ -66,7 +66,7 @@ class LocalDebugPages:
 
 
 def is_local(request: HttpRequest) -> bool:
-    """Whether the client is on this machine, addresses this machine by its name, and is no proxy for somebody else."""
+    """Returns whether the client is on this machine, names this machine, and is no proxy for another client."""
     if any(name in request.META for name in FORWARDED):
         return False
     return is_loopback(request.META.get("REMOTE_ADDR", "")) and host_name(request) in OWN_NAMES

@@ -91,7 +91,7 @@ def user_of(device: Device | None) -> AbstractBaseUser | None:
 
 
 def has_valid_key(device: Device | None) -> bool:
-    """Whether the key that signed in on `device` is still in force with the same text. Makes no query."""
+    """Returns whether the key that signed in on `device` is still in force with the same text. Makes no query."""
     if device is None:
         return False
     digests = my_usage.digests_in_force(device.owner)

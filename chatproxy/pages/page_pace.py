@@ -131,7 +131,7 @@ class PagePace:
         return seconds
 
     def has_good_cookie(self, cookies: Mapping[str, str]) -> bool:
-        """Whether one of these cookies was found to be valid in the last `COOKIE_SECONDS`."""
+        """Returns whether one of these cookies was found to be valid in the last `COOKIE_SECONDS`."""
         now = self._clock()
         return any(self._good_until.get(_digest(cookies.get(name, "")), 0.0) > now for name in login_cookies())
 

@@ -26,7 +26,10 @@ class SessionStore(DatabaseSessions):
                 return key
 
     def _validate_session_key(self, key: str | None) -> bool:
-        """Whether this gateway has signed the key; only then it is worth a query. Django checks the length only."""
+        """Returns whether this gateway has signed the key; only then it is worth a query.
+
+        Django checks the length only.
+        """
         if not key or len(key) != RANDOM_CHARACTERS + SIGNATURE_CHARACTERS:
             return False
         return constant_time_compare(key, signed(key[:RANDOM_CHARACTERS]))

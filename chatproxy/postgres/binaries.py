@@ -108,7 +108,7 @@ class Postgres(NamedTuple):
             raise BundledPostgresError(f"the bundled PostgreSQL failed: {said}") from None
 
     def _executable(self) -> bool:
-        """Whether the account may run the programs where they are installed."""
+        """Returns whether the account may run the programs where they are installed."""
         try:
             self._run("postgres", "--version", cwd=Path("/"))
         except PermissionError:

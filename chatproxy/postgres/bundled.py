@@ -43,7 +43,7 @@ class BundledPostgres:
 
     @property
     def running(self) -> bool:
-        """Whether a server process runs on the cluster, whoever started it."""
+        """True if a server process runs on the cluster, whoever started it."""
         return self._cluster.pid() is not None
 
     def start(self) -> None:

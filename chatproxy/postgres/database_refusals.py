@@ -35,7 +35,7 @@ def reason_of(error: psycopg.Error) -> str:
 
 
 def is_lasting(error: psycopg.Error) -> bool:
-    """Whether the reason stays, however long one waits. Of several hosts, each must give such a reason."""
+    """Returns whether the reason stays, however long one waits. Of several hosts, each must give such a reason."""
     if isinstance(error, psycopg.ProgrammingError):  # an option's value cannot be read
         return True
     if error.sqlstate:  # the connection was made

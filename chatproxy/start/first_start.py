@@ -46,7 +46,7 @@ def generate_secrets(data_dir: Path, *, with_password: bool = True) -> dict[str,
 
 
 def has_admin() -> bool:
-    """Whether there is an active superuser."""
+    """Returns whether there is an active superuser."""
     return get_user_model().objects.filter(is_superuser=True, is_active=True).exists()
 
 

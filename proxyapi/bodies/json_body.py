@@ -78,7 +78,7 @@ class JSONBody:
 
     @property
     def stream(self) -> bool | None:
-        """Whether the request asks for a stream; None if it does not say."""
+        """True if the request asks for a stream; None if it does not say."""
         stream = self.values("stream")[-1:]
         return stream[0] is True if stream else None
 

@@ -127,7 +127,7 @@ def _lease(limit: int) -> list[PendingResponse]:
 
 
 def _maker_of(response: PendingResponse) -> Request:
-    """Returns the row of the call that has made the response; an empty one of its route if that has been pruned.
+    """Returns the row of the call that created the response; if that has been pruned, an empty row of its route.
 
     Raises:
         django.db.Error: the database is away; the next lease asks again.

@@ -95,7 +95,7 @@ class Call:
         self._claim_stored_object()
 
     def _claim_stored_object(self) -> None:
-        """Records which key has made the objects in the answer, before their ids reach the caller."""
+        """Records the call's key as the owner of the objects that it created, before their ids reach the caller."""
         created = self.answer.created
         if created is not None and created.new:
             self.new_objects.record(created, self.facts.key_name)
@@ -106,7 +106,10 @@ class Call:
         self.end(error.outcome, status)
 
     def end(self, outcome: Outcome, status: int | None) -> None:
-        """Writes the row of a call with a valid key, and settles what it holds. Only the first call of this counts."""
+        """Writes the row of a call with a valid key, and settles its limits and its reservation.
+
+        Later calls of `end` do nothing.
+        """
         facts = self.facts
         if self.has_ended or not facts.key_name:
             return
@@ -120,7 +123,7 @@ class Call:
         self.request.held.settle(row, limited_tokens(facts, counts))
 
     async def keep_bodies(self) -> None:
-        """Makes what is kept of large bodies in a thread, shortly before the call ends."""
+        """Makes the excerpts of large bodies for the row in a thread, shortly before the call ends."""
         limit = settings.LOG_BODY_BYTES
         if limit > MAX_REDACTED_AT_ONCE_BYTES and self.facts.log_bodies != "none":
             size = max(len(self.request.decoded_body), self.facts.response_size, limit)
@@ -133,7 +136,7 @@ class Call:
         self._bodies = bodies
 
     async def wait_until_recorded(self) -> None:
-        """Waits, once the call has ended, until its last byte may leave: its row is durable and its limits counted."""
+        """Waits, after `end`, until the row is durable and the limits are settled: then the last byte may leave."""
         await ledger.durable()
         await self.request.held.settled()
 

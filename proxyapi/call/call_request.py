@@ -119,7 +119,7 @@ class CallRequest(ASGIRequest):
         self.META["CONTENT_LENGTH"] = "0"
 
     async def read_body(self, search: KeySearch | None = None) -> None:
-        """Receives the whole body and decodes it. Search and errors: `IncomingBody.read`, `request_encoding.decode`."""
+        """Receives the whole body and decodes it. `search` and errors are those of `IncomingBody.read` and `decode`."""
         self.decoded_body = self.raw_body = await self.incoming_body.read(search)
         self.body_received()
         if self.raw_body and "HTTP_CONTENT_ENCODING" in self.META:

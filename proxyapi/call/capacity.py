@@ -28,7 +28,7 @@ class Capacity:
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """Occupies the slot of one call, from the moment its key is accepted to the last byte of its answer.
+        """Occupies a slot for one call, from the moment its key is accepted to the last byte of its answer.
 
         Raises:
             Overloaded: `MAX_PARALLEL_REQUESTS` calls are in flight.

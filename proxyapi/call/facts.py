@@ -48,7 +48,7 @@ class CallFacts:
 
     @classmethod
     def of(cls, request: CallRequest) -> CallFacts:
-        """Returns what is known of a call before its key is."""
+        """Returns the facts of a call that are known before its key is checked."""
         return cls(request, settings.LOG_BODIES)
 
     def identify(self, caller: Caller) -> None:

@@ -26,7 +26,7 @@ class Held(ExitStack[bool | None]):
         self.reservation: Reservation | None = None
 
     def settle(self, row: CallRecord, tokens: int) -> None:
-        """Replaces what the call has reserved by what it has cost: the cost of its row, and its tokens."""
+        """Settles the call's budget reservation with the dollars of its row, and its limits with the tokens."""
         if self.reservation is not None:
             self.reservation.settle(row)
             ledger.ship_soon()

@@ -22,7 +22,7 @@ from usage.models import Outcome, PendingResponse, Request, UsageSource
 
 
 def begin_row(facts: CallFacts) -> CallRecord:
-    """Returns what is known of a call before upstream hears of it."""
+    """Returns the fields of the record that is written before a call goes upstream."""
     request = facts.request
     return {
         "incoming_request_id": redact(request.incoming_request_id, facts.secrets),
@@ -113,7 +113,7 @@ def look_row(
 def _answer_facts(
     answer: AnswerReader, upstream_request_id: str, secrets: tuple[str, ...], usage: tuple[Counts, UsageSource]
 ) -> CallRecord:
-    """Returns what upstream has said of its answer: ids, model, tier and usage."""
+    """Returns the fields that the answer states: ids, model, service tier and usage."""
     counts, source = usage
     return {
         **answer_columns(answer, upstream_request_id, secrets),
@@ -124,9 +124,9 @@ def _answer_facts(
 
 
 def usage_of(facts: CallFacts, answer: AnswerReader) -> tuple[Counts, UsageSource]:
-    """Returns upstream's counts; for a stream that ended without any, an estimate from what was relayed.
+    """Returns the tokens that upstream reported; for a stream without usage, an estimate from the relayed text.
 
-    A `GET` of an answer that goes on has consumed nothing: what it reads is counted where it is made.
+    A `GET` of a response that is still being generated gets none: its tokens belong to the call that created it.
     """
     if answer.usage is not None:
         return answer.counts, UsageSource.EXACT

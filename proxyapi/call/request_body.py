@@ -98,7 +98,7 @@ class IncomingBody:
             self._connection.watch_departure(self._departed)
 
     async def read(self, search: KeySearch | None = None) -> bytes:
-        """Returns the whole body. With a `search` its sender is a stranger, whose key has to be found in the body.
+        """Receives and returns the whole body. With a `search`, a valid key must be found in the body while it arrives.
 
         Raises:
             BodyTooLarge: the body is over its cap, or its Content-Length is.

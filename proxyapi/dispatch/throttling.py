@@ -16,7 +16,7 @@ PAGE_INTERVAL_SECONDS = 10
 
 
 class Throttle(BaseThrottle):
-    """DRF's throttle, made async: it may wait for Redis, where processes count together."""
+    """A throttle of DRF with an async check, because it may wait for Redis, in which several processes count."""
 
     @abstractmethod
     async def check(self, request: ProxyRequest, view: APIView) -> None:

@@ -178,10 +178,10 @@ class ProxyView(APIView):
         await large_bodies.run(len(request.call_request.decoded_body), lambda: request.data)
 
     def on_authenticated(self, request: ProxyRequest) -> None:
-        """Is called when a valid key has been found."""
+        """Hook for subclasses, called once the call's key has been found valid; does nothing by default."""
 
     def on_error(self, error: ProxyError) -> None:
-        """Is called when the request is answered with an error of the gateway's."""
+        """Hook for subclasses, called when the gateway answers with an error of its own; does nothing by default."""
 
     def on_departure(self) -> None:
-        """Is called when the caller has left before there was an answer."""
+        """Hook for subclasses, called when the caller has left before an answer; does nothing by default."""

@@ -120,7 +120,7 @@ class ProcessCounters(Counters):
             await self.count_request(caller.name, caller.requests_per_minute)
 
     def settle_now(self, caller: Caller, lease: str, tokens: int) -> None:
-        """Does the same as `settle` without a coroutine, for callers that cannot await."""
+        """Counts the tokens of an ended call and releases its slot, as `settle` does, for callers that cannot await."""
         if caller.parallel_calls is not None:
             self.slots[caller.name].discard(lease)
         if tokens and caller.tokens_per_minute is not None:

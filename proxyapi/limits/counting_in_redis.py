@@ -97,7 +97,10 @@ class SharedCounters(Counters):
         self._unconfirmed.pop((name, lease), None)
 
     def mark_released(self, caller: Caller, lease: str) -> None:
-        """Marks the slot as free from now on. If Redis cannot be told now, `renew` tells it later."""
+        """Marks the slot of an ended call as free.
+
+        If Redis is unavailable now, `renew` releases the slot there later.
+        """
         if caller.parallel_calls is not None:
             self._unconfirmed[caller.name, lease] = time.monotonic()
 
@@ -120,7 +123,7 @@ class SharedCounters(Counters):
             self._unconfirmed.pop(place, None)
 
     def forget_ended(self) -> None:
-        """Forgets released leases that have run out by themselves, so that Redis need not be told of them."""
+        """Forgets released leases that have expired in Redis by themselves, and so need no command any more."""
         begin = time.monotonic() - LEASE_SECONDS
         self._unconfirmed = {place: since for place, since in self._unconfirmed.items() if since > begin}
 

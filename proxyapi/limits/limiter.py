@@ -54,7 +54,7 @@ class Ticket:
             self._settling = self._limiter.settle(self, tokens)
 
     async def settled(self) -> None:
-        """Waits until the counters have been told that the call has ended."""
+        """Waits until the end of the call has been counted: its tokens added, its slot released."""
         if self._settling is not None:
             await asyncio.wait({self._settling})
 

@@ -6,12 +6,12 @@ The search has its own stack, so no nesting is too deep for it; it visits each v
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from proxyapi.bodies.form_reader import field_path, query_fields
-from proxyapi.bodies.json_members import DECODER, JSONObject, pairs_of
+from proxyapi.bodies.json_members import DECODER, JSONObject, Member, pairs_of
 from proxyapi.exceptions import BadRequest
 from proxyapi.object_owners.object_places import (
     CALL_OBJECTS,
@@ -36,6 +36,7 @@ from usage.answers.created_ids import is_object_id
 MOST_NAMED = 10_000  # ids in one request
 LONGEST_KEPT_NAME = 64
 _LONG_LIST = 64  # from here on its types are looked at first: of an embedding's tokens, all are numbers
+_Stack = list[tuple[Any, bool, bool]]  # values to search: each a list or an object, and two properties
 MENTION: Final = Reference("")  # a place whose id is refused only if another key made it
 
 
@@ -61,7 +62,7 @@ class NamedObjects:
         Raises:
             BadRequest: a value in the place of an id cannot be an id, or there are more than `MOST_NAMED` ids.
         """
-        stack: list[tuple[Any, bool, bool]] = []
+        stack: _Stack = []
         self._read_members(pairs_of(body), stack, weak=False, ids=False)
         while stack:
             value, weak, ids = stack.pop()
@@ -86,10 +87,10 @@ class NamedObjects:
         is_json = value.lstrip()[:1] in {"{", "["}
         if is_json and not is_whole:
             self._fault(f"Invalid '{_shown(name)}': this field is too long to be read.", param=_shown(name))
-        inner: Any = self._parsed(_shown(name), value) if is_json else value
-        for step in reversed(path):
+        inner: object = self._parsed(_shown(name), value) if is_json else value
+        for step in reversed(path[1:]):
             inner = {step: inner}
-        self.add_body(inner)
+        self.add_body({path[0]: inner})
 
     def add_query(self, query: str, *, is_list: bool) -> None:
         """Reads a query; in the query of a list `after` and `before` name objects, too. Raises as `add_body`."""
@@ -99,7 +100,9 @@ class NamedObjects:
             else:
                 self.add_field(name, value)
 
-    def _read_members(self, pairs: Iterable[Sequence[Any]], stack: list[Any], *, weak: bool, ids: bool) -> None:
+    def _read_members(
+        self, pairs: Iterable[tuple[str, object] | Member], stack: _Stack, *, weak: bool, ids: bool
+    ) -> None:
         """Reads an object's members; pushes values that have members on the stack. `ids`: `id` is of a call."""
         for pair in pairs:
             value = pair[1]
@@ -122,7 +125,7 @@ class NamedObjects:
             else:
                 stack.append((value, weak or role.has_mentions, role.has_call_ids))
 
-    def _read_place(self, place: Reference, name: str, value: Any, *, weak: bool, ids: bool) -> None:
+    def _read_place(self, place: Reference, name: str, value: object, *, weak: bool, ids: bool) -> None:
         if name.casefold() == "id":
             if not ids:
                 self._mention(value)
@@ -135,7 +138,7 @@ class NamedObjects:
             elif not is_text or place.text is Text.REFERENCE:
                 self._refer(one, place, name)
 
-    def _read_items(self, value: Any, stack: list[Any], *, weak: bool) -> None:
+    def _read_items(self, value: object, stack: _Stack, *, weak: bool) -> None:
         """Reads the items of an input: their ids here, their members as those of any object."""
         items = value if isinstance(value, list) else [value]
         for item in () if _is_plain(items) else items:
@@ -154,14 +157,14 @@ class NamedObjects:
             for name, one in pairs:
                 self._read_members(((name, one),), stack, weak=weak or name in mentioned, ids=False)
 
-    def _refer(self, value: Any, place: Reference, name: str) -> None:
+    def _refer(self, value: object, place: Reference, name: str) -> None:
         if not is_object_id(value):
             self._fault(f"Invalid '{_shown(name)}': this can be no id.", param=_shown(name), code="invalid_value")
             return
         self.references.setdefault(value, (place, _shown(name)))
         self._bound()
 
-    def _mention(self, value: Any) -> None:
+    def _mention(self, value: object) -> None:
         if is_object_id(value):
             self.mentions.add(value)
             self._bound()
@@ -170,7 +173,7 @@ class NamedObjects:
         if len(self.references) + len(self.mentions) > MOST_NAMED:
             self._fault(f"The request names more than {MOST_NAMED:,} stored objects.")
 
-    def _parsed(self, name: str, text: str) -> Any:
+    def _parsed(self, name: str, text: str) -> object:
         """Returns the JSON in the text of a field; the text itself if it is not JSON."""
         try:
             return DECODER.decode(text)
@@ -231,12 +234,12 @@ def _place(folded: str) -> Reference | None:
     return MENTION if is_id and folded not in NO_OBJECTS else None
 
 
-def _is_plain(values: list[Any]) -> bool:
+def _is_plain(values: list[object]) -> bool:
     """Returns whether a long list has only plain values in it; short lists are searched anyway."""
     return len(values) > _LONG_LIST and set(map(type, values)) <= _PLAIN
 
 
-def _ids_in(value: Any) -> Iterable[tuple[Any, bool]]:
+def _ids_in(value: object) -> Iterable[tuple[object, bool]]:
     """Yields the ids in a value (a string, the items of a list, the `id` of an object), and whether one is a string."""
     values = [value]
     while values:
@@ -251,7 +254,7 @@ def _ids_in(value: Any) -> Iterable[tuple[Any, bool]]:
             values.extend(one)
 
 
-def _has_content(kind: str, item: dict[str, Any]) -> bool:
+def _has_content(kind: str, item: dict[str, object]) -> bool:
     """Returns whether an item is more than a reference. A message with a role is, even if it is empty."""
     content = ITEM_CONTENT.get(kind)
     if content is None:

@@ -167,7 +167,7 @@ async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObje
 
 
 def _brings_account(request: UpstreamRequest, caller: Caller) -> bool:
-    """Returns whether the call has brought its own upstream key; its holder may see everything in that account."""
+    """Returns whether the request has an upstream key of its own, whose holder may see everything in its account."""
     return request.credentials.api_key not in {settings.OPENAI_API_KEY, caller.upstream_key}
 
 

@@ -128,7 +128,7 @@ def _without(members: Sequence[Member], name: str) -> Edit:
 
 
 def _edited(event: Event, events: bytes, text: str, edits: Sequence[Edit]) -> bytes:
-    """Returns the bytes of an event with its data edited, line by line; other lines between its data lines stay.
+    """Returns the bytes of an event with its data lines edited; lines of other fields stay unchanged.
 
     A line that an edit leaves empty is removed with its line end.
     """

@@ -35,7 +35,7 @@ class UsageRequests:
         return status in REFUSALS and any(name in body for name in NAMES)
 
     def give_up(self) -> None:
-        """Stops adding the field: upstream has refused a body with it, and accepted the same body without it."""
+        """Stops adding `stream_options`: upstream has refused a body with it, and accepted the same without."""
         if not self.refused:
             self.refused = True
             logger.warning(

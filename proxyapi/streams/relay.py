@@ -134,7 +134,7 @@ class Relay(ABC):
         return sse.KEEP_ALIVE
 
     async def end_at_head(self) -> None:
-        """Ends the call of a HEAD, whose caller gets nothing of the body."""
+        """Ends a HEAD call after the head of its answer, since its caller gets no body."""
         self._call.facts.mark_upstream_ended()
         self._call.end(Outcome.SUCCESS, self._answer.status)
         self._answer.close()
@@ -156,7 +156,7 @@ class Relay(ABC):
 
     @property
     def _between_events(self) -> bool:
-        """Whether a comment may follow the bytes that were read last."""
+        """Returns whether the stream is between two events, where a comment may be sent."""
         return False
 
     def _error_event(self, error: ProxyError) -> bytes:
@@ -164,7 +164,7 @@ class Relay(ABC):
         return b""
 
     def _final_pieces(self) -> list[bytes]:
-        """Returns what is to be sent when upstream has ended: held bytes, a trailer, an error."""
+        """Returns the last pieces for the caller at the end of upstream's stream: buffered bytes, trailer, error."""
         return []
 
     def _pass_on(self, send_now: SendNow, chunk: bytes) -> bytes:
@@ -181,7 +181,7 @@ class Relay(ABC):
         self._call.facts.count_sent(size)
 
     async def _end(self) -> None:
-        """Ends the call, whose answer is complete, and waits until its row is durable."""
+        """Ends a call whose answer is complete, and waits until its row is durable."""
         self._call.facts.mark_upstream_ended()
         await self._call.keep_bodies()
         outcome = Outcome.UPSTREAM_ERROR if self._call.answer.error is not None else Outcome.SUCCESS

@@ -65,7 +65,7 @@ class EventFramer:
         return rest
 
     def _end_by_single_line_ends(self, chunk: bytes) -> int:
-        """Returns the end of the last event but one, in a stream whose events are separated by single line ends.
+        """Returns the end of the last complete event in a stream whose events are separated by single line ends.
 
         Returns 0 if the stream is of another kind, or has less than two events held. The first data line tells the
         kind. It is looked for once, since an event may have many lines.

@@ -56,7 +56,7 @@ def client() -> AsyncOpenAI:
 
 
 def refuse(request: httpx2.Request) -> httpx2.Response:
-    """The transport of the SDK's client: raises, since no call goes through the SDK."""
+    """Raises RuntimeError: it stands in for the transport of the SDK's client, through which no call goes."""
     raise RuntimeError("calls go through proxyapi.upstream.transport")
 
 

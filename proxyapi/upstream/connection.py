@@ -86,7 +86,7 @@ class Connection(asyncio.Protocol):
             self._exchange.data_received(data)
 
     def eof_received(self) -> None:
-        """Upstream has ended its side; over TLS only if it has said so there, too (RFC 9112, 9.8)."""
+        """Ends the exchange when upstream has closed its side; with TLS only after its alert (RFC 9112, 9.8)."""
         if self._exchange is not None:
             self._exchange.eof_received()
         self.close()  # at once: upstream may not read the bytes that still wait to be sent

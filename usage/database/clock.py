@@ -11,11 +11,14 @@ MAX_DIFFERENCE = timedelta(minutes=5)
 
 
 class ClocksDiffer(Exception):
-    """This machine's clock and the database's differ by more than `MAX_DIFFERENCE`; the message is one line to show."""
+    """Error: this machine's clock and the database's differ by more than `MAX_DIFFERENCE`.
+
+    The message is one line to show to people.
+    """
 
 
 def database_now() -> datetime:
-    """Returns the time by the database's clock.
+    """Returns the current time by the database's clock.
 
     Raises:
         django.db.Error: the database does not answer.
@@ -28,7 +31,7 @@ def database_now() -> datetime:
 
 
 def check_clocks() -> datetime:
-    """Returns the time by the database's clock, once this machine's clock has been compared with it.
+    """Compares this machine's clock with the database's, and returns the current time by the database's clock.
 
     The time that the query takes does not count as a difference.
 

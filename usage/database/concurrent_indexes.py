@@ -14,7 +14,10 @@ INVALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)"
 
 
 class AddIndex(AddIndexConcurrently):
-    """Adds an index: waits for running writers, and lets new ones write. For migrations with `atomic = False`."""
+    """A migration's operation that adds an index while the server runs, for migrations with `atomic = False`.
+
+    It waits for running writers, and does not block new ones. An invalid index that a failed run has left is replaced.
+    """
 
     def database_forwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState

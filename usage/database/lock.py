@@ -36,7 +36,8 @@ TRY = "SELECT pg_try_advisory_xact_lock(%s)"
 
 @contextmanager
 def try_lock(number: int) -> Iterator[bool]:
-    """Takes the lock until the end of the block if it is free, and yields whether it was.
+    """Takes PostgreSQL's advisory lock `number` if it is free, until the end of the `with` block; yields whether it was
+    free.
 
     Raises:
         django.db.Error: the database cannot be reached.
@@ -47,7 +48,7 @@ def try_lock(number: int) -> Iterator[bool]:
 
 @contextmanager
 def wait_for_lock(number: int, notice: Callable[[], None]) -> Iterator[None]:
-    """Waits for the lock and holds it until the end of the block.
+    """Waits for PostgreSQL's advisory lock `number`, and holds the lock until the end of the `with` block.
 
     `notice` is called after a second of waiting, and then every minute.
 
@@ -66,7 +67,7 @@ def wait_for_lock(number: int, notice: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def _connected() -> Iterator[psycopg.Connection[TupleRow]]:
-    """Yields a new connection outside the pool; after the block it rolls back and closes."""
+    """Opens a database connection outside the pool and yields it; rolls back and closes it after the `with` block."""
     with connection.wrap_database_errors:
         lock = psycopg.connect(**connection.get_connection_params(), autocommit=True)
     try:
@@ -79,9 +80,9 @@ def _connected() -> Iterator[psycopg.Connection[TupleRow]]:
 
 
 def _take(lock: psycopg.Connection[TupleRow], number: int) -> bool:
-    """Takes the lock if it is free, and returns whether it was.
+    """Tries to take PostgreSQL's advisory lock `number` in a transaction; returns whether the lock was free.
 
-    If not, the transaction ends at once, so that a pooler can lend its connection to others.
+    If the lock is not free, the transaction ends at once, so that a pooler can lend its connection to others.
     """
     with connection.wrap_database_errors:
         lock.execute(BEGIN)

@@ -26,7 +26,10 @@ _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 @contextmanager
 def limit_query_time(seconds: float = PAGE_SECONDS) -> Iterator[None]:
-    """Sets one deadline for all queries in the block; a query that runs at or after it raises `OperationalError`."""
+    """Sets one deadline for all database queries in the `with` block.
+
+    A query that runs at or after the deadline raises `OperationalError`.
+    """
     token = _deadline.set(time.monotonic() + seconds)
     try:
         yield
@@ -35,10 +38,10 @@ def limit_query_time(seconds: float = PAGE_SECONDS) -> Iterator[None]:
 
 
 class DeadlineConnection(psycopg.Connection[TupleRow]):
-    """A connection whose queries end at the deadline that `limit_query_time` has set."""
+    """A PostgreSQL connection that cancels its query at the deadline that `limit_query_time` has set."""
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """Waits for PostgreSQL until the deadline; then cancels the query, closes the connection and raises."""
+        """Waits for PostgreSQL's answer; at the deadline, cancels the query, closes the connection and raises."""
         deadline = _deadline.get()
         if deadline is None:
             return super().wait(gen, interval, timeout)

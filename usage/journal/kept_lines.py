@@ -27,7 +27,7 @@ NEWER_RETRIED = "newer.retried"
 
 
 def append(path: Path, lines: Iterable[bytes]) -> None:
-    """Appends the lines, and returns when they are on the disk.
+    """Appends lines to a file beside the journal, such as `damaged.log`, and returns when they are on the disk.
 
     Raises:
         OSError: the disk does not take them; the file is as it was.
@@ -52,9 +52,10 @@ def append(path: Path, lines: Iterable[bytes]) -> None:
 
 
 def begin_retry(directory: Path, name: str = DEAD_LETTERS, retried_name: str = RETRIED) -> Path:
-    """Renames a file of kept lines for a replay, and returns its new path; the file may be missing.
+    """Renames a file of undelivered lines (by default the dead letters) for a replay, and returns its new path.
 
-    A file that has the new name already is of a replay that was killed; it comes first.
+    The file at that path may be missing, if there was nothing to rename. If it exists before the call, nothing is
+    renamed: a replay that was killed has left it, and its lines are delivered first.
     """
     kept, retried = directory / name, directory / retried_name
     if kept.exists() and not retried.exists():
@@ -64,7 +65,7 @@ def begin_retry(directory: Path, name: str = DEAD_LETTERS, retried_name: str = R
 
 
 def read_letter(line: bytes) -> CallRecord | None:
-    """Returns the row of a dead letter; None if the line is cut off, or is no dead letter."""
+    """Parses a line of the dead-letter file and returns its row; None if the line is cut off, or is no dead letter."""
     try:
         letter = orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -76,7 +77,7 @@ def read_letter(line: bytes) -> CallRecord | None:
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[int]:
-    """Holds the lock of the directory until the end of the block; yields a descriptor of the directory."""
+    """Locks the journal's directory until the end of the `with` block, and yields a descriptor of the directory."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

@@ -22,9 +22,10 @@ REQUEST_ID = re.compile(rb'"request_id":"([0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[
 
 
 class Scan(NamedTuple):
-    """What a piece of a segment holds. `size` is the length of its whole lines in bytes; the rest is a torn tail.
+    """The result of reading a part of a journal file: its records, and the lines that are no usable records.
 
-    `damaged` are lines that cannot be read, `newer` those of records whose version this code does not know.
+    `size` is the length of all complete lines in bytes; an unfinished line may follow. `damaged` are lines that cannot
+    be read, `newer` the lines of records whose version this code cannot read.
     """
 
     records: list[CallRecord]
@@ -34,13 +35,16 @@ class Scan(NamedTuple):
 
 
 def frame(record: Mapping[str, object]) -> bytes:
-    """Returns the line of a record. Dates become text."""
+    """Returns the line that the journal stores for a record: two checksums, and the record as JSON."""
     checked = b"%08x %b" % (zlib.crc32(str(record["request_id"]).encode()), orjson.dumps(record))
     return b"%08x %b\n" % (zlib.crc32(checked), checked)
 
 
 def scan(data: bytes) -> Scan:
-    """Reads the records in `data`, which begins at the start of a line."""
+    """Reads all journal records in `data`, which begins at the start of a line.
+
+    Damaged lines are returned, not raised.
+    """
     size = data.rfind(b"\n") + 1
     records: list[CallRecord] = []
     damaged: list[bytes] = []
@@ -60,13 +64,13 @@ def scan(data: bytes) -> Scan:
 
 
 def damaged_id(line: bytes) -> str | None:
-    """Returns the request id in a damaged line; None if that part is damaged, too."""
+    """Returns the request id in a damaged journal line; None if the id is damaged, too."""
     found = REQUEST_ID.search(line)
     return found[1].decode() if found and line[9:17] == b"%08x" % zlib.crc32(found[1]) else None
 
 
 def _read(line: bytes) -> CallRecord | None:
-    """Returns the record of a line; None if the line is damaged."""
+    """Parses one journal line and returns its record; None if the line is damaged."""
     if not FRAME_START.match(line) or int(line[:8], 16) != zlib.crc32(line[9:]):
         return None
     record: CallRecord = orjson.loads(line[HEADER_BYTES:])
@@ -74,6 +78,9 @@ def _read(line: bytes) -> CallRecord | None:
 
 
 def _read_last(line: bytes) -> CallRecord | None:
-    """Returns the record at the end of a damaged line: a lost newline joins two records. None if there is none."""
+    """Returns the record at the end of a damaged journal line; None without one.
+
+    A damaged line may end with a whole record, because a lost newline joins two.
+    """
     starts = (match.start() for match in FRAME_START.finditer(line, 1))
     return next((record for start in starts if (record := _read(line[start:])) is not None), None)

@@ -18,7 +18,11 @@ READ_BYTES = 4 * 1024 * 1024
 
 
 def read_from(path: Path, offset: int, limit: int | None = None) -> Scan:
-    """Reads some MiB of whole records from `offset` on, at most up to byte `limit`, at which a record must end."""
+    """Reads up to some MiB of whole records from a journal file, from byte `offset` on.
+
+    With a `limit`, nothing is read beyond that byte, and a record must end there: a rest without a whole record is
+    returned as damaged.
+    """
     size = READ_BYTES
     while True:
         with path.open("rb") as segment:
@@ -34,7 +38,10 @@ def read_from(path: Path, offset: int, limit: int | None = None) -> Scan:
 
 
 def read_all(path: Path) -> Iterator[Scan]:
-    """Reads a whole segment, piece by piece. An unfinished line at its end is ignored."""
+    """Reads a whole journal file and yields its records, some MiB at a time.
+
+    An unfinished line at its end is ignored.
+    """
     offset = 0
     while (found := read_from(path, offset)).size:
         yield found
@@ -42,18 +49,21 @@ def read_all(path: Path) -> Iterator[Scan]:
 
 
 def writers(directory: Path) -> list[str]:
-    """Returns the ids of all writers with a lock or a segment, the oldest first (they are UUIDv7)."""
+    """Returns the ids of all processes with a lock file or a journal file in `directory`, the oldest first (UUIDv7)."""
     return sorted({path.name.partition(".")[0] for kind in ("lock", "journal") for path in directory.glob(f"*.{kind}")})
 
 
 def segments_of(directory: Path, writer: str) -> list[Path]:
-    """Returns the segments of a writer, the oldest first."""
+    """Returns the paths of all journal files of the process with the id `writer`, the oldest first."""
     return sorted(directory.glob(f"{writer}.*.journal"))
 
 
 @contextmanager
 def adopted(directory: Path, writer: str) -> Iterator[list[Path]]:
-    """Locks the journal of a dead writer for the block; yields its segments, none while the writer lives."""
+    """Locks a dead process's journal until the end of the `with` block, and yields the paths of the journal's files.
+
+    Yields an empty list if the process still lives. Afterwards deletes the lock file if all journal files are deleted.
+    """
     lock = directory / f"{writer}.lock"
     try:
         fd = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)

@@ -35,12 +35,12 @@ Sync = Literal["interval", "always", "off"]
 
 
 class StorageFull(Exception):
-    """The disk is too full to promise that a new call will be in the ledger."""
+    """Error: the disk is too full to promise that a new call will be in the ledger, so the call must be refused."""
 
 
 @dataclass
 class Segment:
-    """One file of the journal. Its first `written` bytes are whole records."""
+    """One file of a process's journal. The first `written` bytes of the file are whole records."""
 
     path: Path
     written: int = 0
@@ -48,7 +48,7 @@ class Segment:
 
 
 class Journal:
-    """The journal of one process. Its methods may be called from any thread."""
+    """The journal of one process: the files to which its calls are written first. Any thread may call the methods."""
 
     def __init__(self, directory: Path, *, reserve_bytes: int, sync: Sync = "interval") -> None:
         self.directory = directory
@@ -73,7 +73,7 @@ class Journal:
         self._thread = threading.Thread(target=self._keep, name="journal", daemon=True)
 
     def open(self) -> None:
-        """Takes the writer's lock and starts the first segment.
+        """Creates and locks this process's lock file, starts the first journal file, and starts the thread that syncs.
 
         Raises:
             OSError: the directory cannot be written.
@@ -90,10 +90,10 @@ class Journal:
         self._thread.start()
 
     def begin(self, request_id: str, record: CallRecord) -> None:
-        """Writes that a call has begun: from then on it will have a row, however it ends.
+        """Writes to the journal that a call has begun: from then on the call will have a row, however it ends.
 
         Raises:
-            StorageFull: the promise cannot be made.
+            StorageFull: the disk does not take the record, or has less room than its reserve.
         """
         line = frame({"version": RECORD_VERSION, "kind": "begin", "request_id": request_id, **record})
         with self._lock:
@@ -104,7 +104,10 @@ class Journal:
             self._rotate_if_large()
 
     def end(self, request_id: str, record: CallRecord) -> None:
-        """Writes the row of a call that has ended. One that never began is written only while the disk has room."""
+        """Writes the row of a call that has ended to the journal, or keeps it in memory until the disk takes it.
+
+        The row of a call without a begin record is dropped while the disk is full.
+        """
         line = frame({"version": RECORD_VERSION, "kind": "end", "request_id": request_id, **record})
         with self._lock:
             if request_id not in self._open_begins and self.full:
@@ -117,7 +120,7 @@ class Journal:
             self._rotate_if_large()
 
     async def durable(self) -> None:
-        """Waits until the records written so far survive a power cut; not at all unless `sync` is `always`."""
+        """Waits until all records written so far would survive a power cut; not at all unless `sync` is `always`."""
         if self._sync != "always" or self._stopping:
             return
         loop = asyncio.get_running_loop()
@@ -128,18 +131,21 @@ class Journal:
         await waiter
 
     def shipped(self, segment: Segment) -> None:
-        """Deletes a closed segment whose records are all in the database."""
+        """Deletes a closed journal file, because all of its records are in the database."""
         with self._lock:
             self.segments.remove(segment)
         segment.path.unlink(missing_ok=True)
 
     def rotate(self) -> None:
-        """Closes the current segment and opens the next."""
+        """Closes the current journal file and starts the next one."""
         with self._lock:
             self._rotate()
 
     def close(self) -> None:
-        """Closes the last segment; the lock stays, so that this process can still ship it."""
+        """Stops the syncing thread, writes rows that the disk has refused before, and closes the last journal file.
+
+        Keeps this process's lock, so that this process can still write the records to the database.
+        """
         self._stopping = True
         self._sync_wanted.set()
         self._thread.join()
@@ -157,7 +163,7 @@ class Journal:
         self._sync_now()
 
     def release(self) -> None:
-        """Releases the writer's lock: the next process ships what is left."""
+        """Unlocks this process's journal, so that the next process writes the remaining records to the database."""
         os.close(self._lock_fd)
         if not self.segments:
             (self.directory / f"{self.writer}.lock").unlink(missing_ok=True)
@@ -165,7 +171,7 @@ class Journal:
     # Below, the caller holds the lock.
 
     def _write(self, line: bytes) -> bool:
-        """Appends a line whole; returns whether the disk has taken it."""
+        """Appends a line to the current journal file; returns False, and changes nothing, if the disk refuses it."""
         segment = self.segments[-1]
         try:
             count = os.write(self._fd, line)
@@ -196,7 +202,10 @@ class Journal:
         self._retired.append(old)  # synced and closed by the journal's thread: here a call would wait for it
 
     def _open_segment(self) -> None:
-        """The next segment begins with the calls that are still open: the last one may be deleted before they end."""
+        """Creates the next journal file and copies the begin records of all open calls to its start.
+
+        They are copied because the file before may be deleted before these calls end.
+        """
         carried = b"".join(self._open_begins.values())
         path = self.directory / f"{self.writer}.{self._next_number:08d}.journal"
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
@@ -215,7 +224,7 @@ class Journal:
         self._opened_at = time.monotonic()
 
     def _retry_refused(self) -> None:
-        """Writes the ends that the disk has refused before, until it refuses one again."""
+        """Writes the end records that the disk refused earlier, and stops at the first that the disk refuses again."""
         for request_id, line in list(self._refused.items()):
             if not self._write(line):
                 return
@@ -223,7 +232,10 @@ class Journal:
             self._open_begins.pop(request_id, None)
 
     def _check_room(self) -> None:
-        """Notes whether the disk has less room than the reserve, and tries refused ends again."""
+        """Writes the refused end records again.
+
+        Sets `full`, so that new calls are refused, if the disk lacks room for them.
+        """
         disk = os.statvfs(self.directory)
         full = disk.f_bavail * disk.f_frsize < self._reserve_bytes
         if full and not self.full:
@@ -234,7 +246,7 @@ class Journal:
     # The journal's own thread.
 
     def _keep(self) -> None:
-        """Syncs, checks the room on the disk, and rotates a segment that is old."""
+        """Runs in the journal's thread: syncs the files, checks the free disk space, and replaces an old file."""
         checked = 0.0
         while not self._stopping:
             self._sync_wanted.wait(SYNC_SECONDS)
@@ -253,7 +265,10 @@ class Journal:
         self._sync_now()
 
     def _sync_now(self) -> None:
-        """Syncs the files that were written to, outside the lock: a slow disk must not delay a call's write."""
+        """Syncs the journal files written to since the last sync, and wakes the tasks that wait for that.
+
+        The journal's lock is not held meanwhile, because a slow disk must not delay the writes of calls.
+        """
         with self._lock:
             waiters, self._waiters = self._waiters, []
             wanted = self._dirty and self._sync != "off"
@@ -270,7 +285,7 @@ class Journal:
 
 
 def _sync_file(fd: int) -> None:
-    """Syncs a file; an error is logged, since a call must not fail for it."""
+    """Syncs a journal file to the disk. An error is only logged, because no call may fail for it."""
     try:
         os.fdatasync(fd)
     except OSError as error:
@@ -278,6 +293,6 @@ def _sync_file(fd: int) -> None:
 
 
 def _release(waiter: asyncio.Future[None]) -> None:
-    """Lets the task go on that waits for a sync, unless it has been cancelled."""
+    """Wakes a task that waits until its records are synced, unless the task has been cancelled."""
     if not waiter.done():
         waiter.set_result(None)

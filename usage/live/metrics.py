@@ -32,7 +32,7 @@ MEANINGS = {
 
 
 class _Collector:
-    """The metrics of the server, in the form in which prometheus_client asks for them."""
+    """A collector for prometheus_client that turns the server's state into the metrics of `/metrics`."""
 
     def __init__(self, status: ServerStatus) -> None:
         self._status = status
@@ -83,7 +83,7 @@ class _Collector:
 
 
 def render() -> bytes:
-    """Returns the page of all metrics in Prometheus's text format."""
+    """Returns the whole page `/metrics` in Prometheus's text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(read_status()))
     return generate_latest(registry)

@@ -14,7 +14,7 @@ from usage.live.worker_files import WorkerReport, read_worker_reports
 
 @dataclass(frozen=True)
 class ServerStatus:
-    """The state of the server, in bytes, seconds and Unix times.
+    """The state of the whole server, put together from the reports of its workers, in bytes, seconds and Unix times.
 
     `upstream_answered_at` and `upstream_failed_at` are None until that has happened.
     """
@@ -34,19 +34,28 @@ class ServerStatus:
 
     @property
     def redis_away_seconds(self) -> float | None:
-        """The longest time that any worker has been without Redis; 0 if none is, None if Redis is not configured."""
+        """The longest time in seconds that any worker has been without Redis.
+
+        0 if no worker is without Redis, None if Redis is not configured.
+        """
         return self.gauges.get("redis_away_seconds")
 
     @property
     def upstream(self) -> str:
-        """`unknown` before the first call; `unreachable` when the newest call did not get through; else `ok`."""
+        """The state of upstream as text: `unknown` before the first call, `unreachable` after a failed call, else `ok`.
+
+        A call has failed in this sense if it did not get through to upstream.
+        """
         if self.upstream_answered_at is None and self.upstream_failed_at is None:
             return "unknown"
         return "ok" if (self.upstream_answered_at or 0) >= (self.upstream_failed_at or 0) else "unreachable"
 
 
 def read_status() -> ServerStatus:
-    """Returns the state of the server by its workers' reports. A field that a report of another version lacks is 0."""
+    """Reads the reports of all workers of this host and returns the state of the server.
+
+    A field that is missing in the report of a worker of another version counts as 0.
+    """
     reports = read_worker_reports()
     alive = reports.alive
     now = time.time()
@@ -68,7 +77,10 @@ def read_status() -> ServerStatus:
 
 
 def _numbers(reports: Iterable[WorkerReport], name: str) -> Iterator[float]:
-    """Yields the numbers in a field of all reports; true counts as 1. Reports without a number there are skipped."""
+    """Yields the number in the field `name` of each worker's report; true counts as 1.
+
+    Reports without a number in that field are skipped.
+    """
     for report in reports:
         value = report.get(name)
         if isinstance(value, int | float):
@@ -76,13 +88,13 @@ def _numbers(reports: Iterable[WorkerReport], name: str) -> Iterator[float]:
 
 
 def _first_text(reports: Iterable[WorkerReport], name: str) -> str:
-    """Returns the first text in a field of the reports that is not empty; else an empty one."""
+    """Returns the first text that is not empty in the field `name` of the workers' reports; else an empty text."""
     texts = (report.get(name) for report in reports)
     return next((text for text in texts if isinstance(text, str) and text), "")
 
 
 def _largest_gauges(reports: Iterable[WorkerReport]) -> dict[str, float]:
-    """Returns the largest value of each gauge in the reports."""
+    """Returns, for each gauge, the largest value in the workers' reports."""
     largest: dict[str, float] = {}
     for report in reports:
         gauges = report.get("gauges")
@@ -93,7 +105,10 @@ def _largest_gauges(reports: Iterable[WorkerReport]) -> dict[str, float]:
 
 
 def build_report(*, in_flight: int, draining: bool, gauges: Mapping[str, float | None]) -> dict[str, object]:
-    """Returns the state that this worker reports. A gauge that is None is not shown."""
+    """Builds the report of this worker for `/metrics`: calls in flight, journal, database, shipper and upstream.
+
+    A gauge that is None is not shown.
+    """
     lag_bytes = ledger.lag_bytes
     return {
         "in_flight": in_flight,

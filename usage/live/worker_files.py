@@ -44,7 +44,10 @@ def directory() -> Path:
 
 
 class WorkerFile:
-    """The file in which this process reports. `state` returns the state of the worker, as JSON takes it."""
+    """The file in which this worker process writes its report every few seconds, so that the other workers can read it.
+
+    `state` is a function that returns the worker's state as values that JSON can contain.
+    """
 
     of_this_process: ClassVar[WorkerFile | None] = None  # from `start` to `stop`
 
@@ -58,7 +61,8 @@ class WorkerFile:
         self._thread = threading.Thread(target=self._run, name="worker file", daemon=True)
 
     def start(self) -> None:
-        """Takes the lock, writes the first report, and starts the thread that writes the others.
+        """Locks this worker's lock file, writes the first report, and starts the thread that writes the following
+        reports.
 
         Raises:
             OSError: DATA_DIR cannot be written.
@@ -75,7 +79,11 @@ class WorkerFile:
         self._thread.start()
 
     def stop(self) -> None:
-        """Writes the last report and gives up the lock. The next reader adds the counts to those of dead workers."""
+        """Writes this worker's last report and unlocks its lock file, so that the next reader counts the worker as
+        dead.
+
+        That reader adds the worker's counts to those of the other dead workers.
+        """
         self._stopping.set()
         self._thread.join(REPORT_SECONDS)
         WorkerFile.of_this_process = None
@@ -89,7 +97,10 @@ class WorkerFile:
         return directory() / f"{self._id}.json"
 
     def write_report(self) -> WorkerReport:
-        """Writes this worker's report to its file, and returns it. If the disk refuses it, the file stays as it is."""
+        """Writes this worker's report to its file and returns the report.
+
+        If the disk refuses it, the file stays as it was.
+        """
         with self._writing:
             report = {"id": self._id, "pid": os.getpid(), "at": time.time(), **self._state(), **counters.snapshot()}
             try:
@@ -111,14 +122,17 @@ class WorkerFile:
 
 @dataclass
 class WorkerReports:
-    """The reports of the workers that are alive, and the sum of what all workers, dead ones too, have counted."""
+    """The reports of all living workers, and the sum of the counts of all workers, including dead ones."""
 
     alive: list[WorkerReport] = field(default_factory=list)
     counted: Sum = field(default_factory=Sum)
 
 
 def read_worker_reports() -> WorkerReports:
-    """Reads the reports of all workers of this host. Works on a full disk, too."""
+    """Reads the reports of all workers of this host, and adds the counts of dead workers to `departed.json`.
+
+    This works on a full disk, too.
+    """
     workers = WorkerReports()
     if not directory().exists():
         return workers
@@ -143,10 +157,10 @@ def read_worker_reports() -> WorkerReports:
 
 
 class _DeadWorkerCounts:
-    """The sum of what dead workers have counted, in `departed.json`.
+    """The sum of the counts of all dead workers, stored in the file `departed.json`.
 
-    The ids of the last ones are kept with it: a crash between writing the sum and removing a worker's file must not
-    count that worker twice.
+    The file also has the ids of the last workers that were added, because a crash between writing the sum and removing
+    a worker's file must not count that worker twice.
     """
 
     def __init__(self) -> None:
@@ -158,7 +172,7 @@ class _DeadWorkerCounts:
         self._ids: list[object] = ids if isinstance(ids, list) else []
 
     def take_over(self, path: Path, report: WorkerReport | None) -> None:
-        """Adds the counts of a dead worker, and removes its files once the new sum is on the disk."""
+        """Adds the counts of a dead worker to the sum, and deletes the worker's files once the sum is on the disk."""
         if report and report.get("id") not in self._ids:
             self.counted.add(_counts(report))
             self._ids = [*self._ids, report.get("id")][-MAX_REMEMBERED_IDS:]
@@ -173,7 +187,7 @@ class _DeadWorkerCounts:
 
 @contextmanager
 def _locked_dead_counts() -> Iterator[_DeadWorkerCounts]:
-    """Gives the counts of dead workers to one reader at a time."""
+    """Locks and reads the counts of dead workers, so that one process at a time changes them; yields the counts."""
     fd = os.open(directory() / DEAD_COUNTS_LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -183,7 +197,7 @@ def _locked_dead_counts() -> Iterator[_DeadWorkerCounts]:
 
 
 def _is_alive(path: Path) -> bool:
-    """Returns whether the worker of a report is alive: somebody holds the lock beside it."""
+    """Returns whether the worker that wrote the report at `path` is alive: whether it still locks its lock file."""
     try:
         fd = os.open(path.with_suffix(".lock"), os.O_RDWR)
     except FileNotFoundError:
@@ -199,12 +213,12 @@ def _is_alive(path: Path) -> bool:
 
 
 def _counts(report: WorkerReport) -> dict[str, object]:
-    """Returns the part of a report that `Sum` adds up."""
+    """Returns the counters and histograms in a worker's report, in the form that `Sum.add` takes."""
     return {"values": report.get("values", []), "histograms": report.get("histograms", [])}
 
 
 def _read(path: Path) -> WorkerReport | None:
-    """Returns the report in a file; None if the file is gone or holds none."""
+    """Reads a worker's report from a file; returns None if the file is missing or contains no report."""
     try:
         report = orjson.loads(path.read_bytes())
     except (FileNotFoundError, orjson.JSONDecodeError):
@@ -213,7 +227,7 @@ def _read(path: Path) -> WorkerReport | None:
 
 
 def _write(path: Path, report: WorkerReport) -> None:
-    """Replaces a file in one step, so that a reader finds the old report or the new one."""
+    """Replaces a worker's report file in one step, so that a reader finds either the old report or the new one."""
     unnamed = path.with_name(f".{path.name}.{threading.get_ident()}.new")
     fd = os.open(unnamed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(fd, "wb") as file:

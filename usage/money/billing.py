@@ -43,7 +43,10 @@ NO_PRICE: Priced = (None, None)
 
 @dataclass(frozen=True)
 class MaxUsage:
-    """The most that one call can use. `kinds` are the units, besides text, in which its tokens may be priced."""
+    """The largest numbers of tokens, seconds of audio and web searches that one call can use.
+
+    `kinds` are the units, besides text, in which the call's tokens may be priced, such as `audio_input`.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -53,9 +56,10 @@ class MaxUsage:
 
 
 def highest_cost(model: str, tier: str, at: datetime, most: MaxUsage, own_prices: Sequence[OwnPrice]) -> Decimal | None:
-    """Returns the most that a call which uses `most` can cost, in dollars, whatever of it is audio, image or cached.
+    """Returns the highest cost in dollars of a call that uses at most `most`; None if no price is known for the call.
 
-    Upstream may answer a call for one tier in the default one. None: no price is known for the call.
+    The dearest kind of token is assumed, because nobody knows before the call what will be audio, image or cached. The
+    default tier's price counts, too, because upstream may answer a call for another tier in the default one.
     """
     asked = service_tier(tier)
     prices = {one: find_rates(model.lower(), one, at, own_prices) for one in (asked, "default")}
@@ -67,7 +71,10 @@ def highest_cost(model: str, tier: str, at: datetime, most: MaxUsage, own_prices
 
 
 def _highest(price: ModelRates, most: MaxUsage) -> Decimal | None:
-    """Returns the most that a call can cost at one price, in dollars; None if the price lacks a unit."""
+    """Returns the highest cost in dollars, at one price, of a call that uses at most `most`.
+
+    Returns None if the price has no rate for a unit that the call may use.
+    """
     if price.is_free:
         return Decimal(0)
     by_minute = price.per_minute is not None and most.audio_seconds > 0
@@ -89,14 +96,14 @@ def _highest(price: ModelRates, most: MaxUsage) -> Decimal | None:
 
 
 def price_call(row: CallRecord, own_prices: Sequence[OwnPrice]) -> Priced:
-    """Returns the dollars that a call has cost, and the price that they were computed from, as JSON.
+    """Computes the cost of a call in dollars; returns the cost, and the price behind the cost as JSON.
 
-    Dollars have 8 decimals, half up. Items add up to them exactly, so an item may be off by the last digit.
+    Dollars have 8 decimals, half up. Items add up to the cost exactly, so an item may be off by the last digit.
     `per_million` is in dollars, at the length of this prompt; `per_minute` and `per_web_search` are there when they
-    were used. Both are None when no price is honest.
+    were used. Cost and price are None when the price is unknown or the counts are not reliable.
 
-    The counts of the row are priced. A call that retrieves a stored response has the counts of the call that created
-    it, so whoever asks must know that these have been billed before.
+    The token counts of the row are priced. A call that retrieves a stored response has the counts of the call that
+    created the response, so the caller of this function must know whether these have been billed before.
     """
     tier = service_tier(row.get("service_tier"))
     if _is_free(row):
@@ -113,14 +120,17 @@ def price_call(row: CallRecord, own_prices: Sequence[OwnPrice]) -> Priced:
 
 
 def _is_free(row: CallRecord) -> bool:
-    """Returns whether no model worked in the call: it read or deleted something stored, or counted tokens."""
+    """Returns whether a call is free, because no model worked: it read or deleted an object, or counted tokens."""
     route = row.get("route") or ""
     looks = row.get("method") in {"GET", "DELETE"} and row.get("usage") is None and not route.startswith("/health")
     return looks or route.endswith("/input_tokens") or route.startswith("/v1/conversations")
 
 
 def _counts(row: CallRecord, price: ModelRates) -> list[tuple[str, int | float]] | None:
-    """Returns how much of each unit the call used, each token in one unit; None if unknown or contradictory."""
+    """Returns how much of each priced unit a call used, with each token in one unit only.
+
+    Returns None if the usage is unknown or contradictory.
+    """
     stated_input, seconds = row.get("input_tokens"), row.get("audio_seconds")
     if stated_input is None and seconds is None:
         return None
@@ -140,9 +150,10 @@ def _counts(row: CallRecord, price: ModelRates) -> list[tuple[str, int | float]]
 
 
 def _input_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple[str, int]] | None:
-    """Returns the input tokens by unit; None if the counts contradict each other.
+    """Returns the number of a call's input tokens in each priced unit; None if the counts contradict each other.
 
-    Cached tokens of an unstated kind count as text first, the kind whose price a cache lowers least.
+    If upstream has not stated the kind of the cached tokens, they count as text first, because a cache lowers the price
+    of text least.
     """
     details = input_details(row.get("usage") or {})
     split = _audio_and_image(row, price, "input", details, total)
@@ -175,7 +186,10 @@ def _input_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple[
 
 
 def _output_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple[str, int]] | None:
-    """Returns the output tokens by unit; None if the counts contradict each other. Reasoning costs what output does."""
+    """Returns the number of a call's output tokens in each priced unit; None if the counts contradict each other.
+
+    Reasoning tokens cost what output tokens do.
+    """
     details = output_details(row.get("usage") or {})
     split = _audio_and_image(row, price, "output", details, total)
     if split is None or (row.get("reasoning_tokens") or 0) > total:
@@ -187,9 +201,10 @@ def _output_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple
 def _audio_and_image(
     row: CallRecord, price: ModelRates, direction: Literal["input", "output"], details: Mapping[str, object], total: int
 ) -> tuple[int, int] | None:
-    """Returns how many of `total` tokens are billed as audio and as image; None if upstream did not say so.
+    """Returns how many of a call's `total` input or output tokens are billed as audio and how many as image.
 
-    Most models bill image tokens as text: then they do not count here.
+    Returns None if upstream did not state that. Most models bill image tokens as text; for these the number of image
+    tokens is 0.
     """
     audio = row.get("audio_input_tokens") if direction == "input" else row.get("audio_output_tokens")
     text_rate = price.rates.get(direction)
@@ -204,9 +219,10 @@ def _audio_and_image(
 
 
 def _bill(price: ModelRates, input_tokens: int, counts: Sequence[tuple[str, int | float]]) -> Priced:
-    """Returns the cost and the bill of these counts; no price if one of the units has none.
+    """Multiplies the counts of a call by the rates of a price; returns the cost, and the bill with one item per unit.
 
-    The running total is rounded, not each item, so that neither the items nor their sum drift.
+    Returns no cost if the price has no rate for one of the units. The running total is rounded, not each item, so that
+    neither the items nor their sum drift.
     """
     per_million = {unit: price.rate(unit, input_tokens) for unit in price.rates}
     fees: dict[Fee, Decimal] = {}
@@ -236,5 +252,5 @@ def _bill(price: ModelRates, input_tokens: int, counts: Sequence[tuple[str, int 
 
 
 def _text(rate: Decimal) -> str:
-    """Returns a price as decimal text, without an exponent and without zeros at its end."""
+    """Formats a price as decimal text, without an exponent and without zeros at the end."""
     return f"{rate.normalize():f}"

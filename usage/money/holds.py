@@ -55,9 +55,10 @@ SPENT = """
 
 @dataclass(frozen=True)
 class Spent:
-    """The dollars that one key has spent and reserved; `held` is what calls in flight have reserved.
+    """The dollars that one key has spent on a day, in a month and in all, reservations included.
 
-    `last_day` is the UTC day of the key's newest call; None: it has made none.
+    `held` are the dollars reserved for calls in flight. `last_day` is the UTC day of the key's newest call; None if
+    there is none.
     """
 
     day: Decimal = Decimal(0)
@@ -68,7 +69,10 @@ class Spent:
 
 
 def spent_by(keys: Collection[str], today: date) -> dict[str, Spent]:
-    """Returns what each key has spent on the UTC day `today`, in its month and in all, in one query."""
+    """Returns the dollars that each key has spent on the UTC day `today`, in that day's month and in all.
+
+    All of it is read in one query.
+    """
     none = Decimal(0)
     with connection.cursor() as cursor:
         cursor.execute(SPENT, {"keys": list(keys), "today": today})
@@ -80,10 +84,12 @@ def spent_by(keys: Collection[str], today: date) -> dict[str, Spent]:
 
 
 def settle_holds(cursor: CursorWrapper, ids: Iterable[str], estimated: Collection[str] = ()) -> None:
-    """Ends the reservations of calls whose rows are in the table. Call it in the transaction that wrote the rows.
+    """Deletes the budget reservations of calls whose rows are in the table. Call it in the transaction that wrote the
+    rows.
 
-    `estimated` are those calls whose estimated cost this transaction has added to the sums. If their reservation stays,
-    because the response goes on, it shrinks by the estimate, so that the budget counts each dollar once.
+    `estimated` are the ids of calls whose estimated cost this transaction has added to the sums. If the reservation of
+    such a call stays, because the response goes on, the reservation shrinks by the estimate, so that the budget counts
+    each dollar once.
     """
     cursor.execute(SETTLE, [list(ids)])
     if estimated:
@@ -91,7 +97,10 @@ def settle_holds(cursor: CursorWrapper, ids: Iterable[str], estimated: Collectio
 
 
 def drop_orphans(now: datetime | None = None) -> int:
-    """Deletes reservations that nothing will end, and returns how many. `now`: None for the database's time."""
+    """Deletes budget reservations whose calls will never end them, and returns how many were deleted.
+
+    `now` defaults to the database's time.
+    """
     orphaned_after = ORPHANED_AFTER + timedelta(seconds=settings.REQUEST_TIMEOUT)
     values: dict[str, Any] = {"now": now, "forgotten_after": FORGOTTEN_AFTER, "orphaned_after": orphaned_after}
     with connection.cursor() as cursor:
@@ -100,7 +109,7 @@ def drop_orphans(now: datetime | None = None) -> int:
 
 
 def find_strays() -> list[str]:
-    """Returns the ids of calls, at most 100, that have both a row and a reservation: their cost counts twice."""
+    """Returns the ids of at most 100 calls that have both a row and a reservation, so that their cost counts twice."""
     with connection.cursor() as cursor:
         cursor.execute(FIND_STRAYS)
         return [str(request_id) for (request_id,) in cursor.fetchall()]

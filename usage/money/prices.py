@@ -62,7 +62,7 @@ UNDISCOUNTED = {
 
 @dataclass(frozen=True)
 class ModelRates:
-    """What one model costs at one time, in one service tier. `rates` are dollars per million tokens, by unit."""
+    """The price of one model at one time, in one service tier. `rates` maps units to dollars per million tokens."""
 
     source: str
     model: str
@@ -74,7 +74,11 @@ class ModelRates:
     states_total: bool = False  # the total stated must be input and output
 
     def rate(self, unit: str, input_tokens: int) -> Decimal | None:
-        """Returns the dollars per million tokens of a unit. Long prompts may have another price for all of them."""
+        """Returns the price of a unit in dollars per million tokens, for a prompt with `input_tokens`; None without a
+        price.
+
+        A long prompt may have another price for all of its tokens.
+        """
         rate = self.rates.get(unit)
         if rate is None and unit in UNDISCOUNTED:
             rate = self.rates.get(UNDISCOUNTED[unit])
@@ -84,20 +88,23 @@ class ModelRates:
 
 
 def service_tier(answered: str | None) -> str:
-    """Returns the tier in which a call is billed, by the name that upstream answered or that was asked for."""
+    """Returns the service tier in which a call is billed, by the name that upstream answered or the call asked for."""
     tier = (answered or "").lower()
     return "default" if tier in ("", "auto", "standard") else tier
 
 
 def find_rates(model: str, tier: str, at: datetime, own_prices: Sequence[OwnPrice]) -> ModelRates | None:
-    """Returns the custom price of `model` (in lower case) if there is one, else the published one; None without any."""
+    """Returns the price of a model: the administrator's price if there is one, else the published price.
+
+    `model` is in lower case. Returns None if there is no price.
+    """
     price = _own_rates(own_prices, model, tier, at)
     # To the minute, for the cache; no price begins within one.
     return price or _published_rates(model, tier, at.astimezone(UTC).replace(second=0, microsecond=0))
 
 
 def _own_rates(own_prices: Sequence[OwnPrice], model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the custom price that fits the model, tier and time most closely; None if none fits."""
+    """Returns the administrator's price that fits the model, service tier and time most closely; None if none fits."""
     fitting = [price for price in own_prices if price.applies(model, tier, at)]
     if not fitting:
         return None
@@ -116,7 +123,7 @@ def _own_rates(own_prices: Sequence[OwnPrice], model: str, tier: str, at: dateti
 
 @lru_cache(maxsize=4096)
 def _published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the price that genai-prices lists; None if it lists none that the ledger can apply."""
+    """Returns the model's price from the package genai-prices; None if it lists no price that the ledger can apply."""
     found = _find_model(model)
     if found is None:
         return None
@@ -145,7 +152,11 @@ def _published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
 
 @lru_cache(maxsize=1024)
 def _find_model(model: str) -> tuple[Provider, ModelInfo] | None:
-    """Returns OpenAI's model of that name, else that of the one other vendor who sells it, with the vendor."""
+    """Finds a model by name among the published prices: OpenAI's model, else that of the only other vendor who sells
+    one.
+
+    Returns the vendor and the model; None if there is no such model.
+    """
     info = OPENAI.find_model(model)
     if info is not None and info.id == "moderation" and not model.startswith(MODERATIONS):
         info = None
@@ -161,7 +172,10 @@ def _find_model(model: str) -> tuple[Provider, ModelInfo] | None:
 
 
 def _prices_in_tier(info: ModelInfo, tier: str, at: datetime) -> ModelPrice | None:
-    """Returns the model's prices in a tier; None if genai-prices knows none: it would answer with the default's."""
+    """Returns a model's published prices in a service tier; None if genai-prices lists none for that tier.
+
+    The list is checked first, because genai-prices would answer with the prices of the default tier.
+    """
     context = {"processing": "batch"} if tier == "batch" else {"service_tier": tier}
     known = any(
         variant.when.items() <= context.items() and (variant.constraint is None or variant.constraint.active(at))

@@ -83,12 +83,15 @@ WHERE usage_hold.request_id = settled.request_id AND settled.dollars <> 0"""
 
 
 class ReservationsUnavailable(Exception):
-    """The database does not answer, or not in time. It may or may not have made the reservation."""
+    """Error: the database did not answer a budget reservation in time; it may or may not have made the reservation."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A reservation that a call asks for. `day` is the UTC day of its start; budgets are dollars, None for no limit."""
+    """A budget reservation that a call asks for.
+
+    `day` is the UTC day of its start; budgets are dollars, None for no limit.
+    """
 
     request_id: str
     key_name: str
@@ -99,7 +102,7 @@ class Wanted:
     total_budget: Decimal | None
 
     def values(self) -> dict[str, object]:
-        """Returns the parameters of `TAKE`. Days before the longest budget's first are not read."""
+        """Returns the parameters of the SQL statement `TAKE`. Days before the longest budget's first are not read."""
         month_start = self.day.replace(day=1)
         month_end = (month_start + timedelta(days=31)).replace(day=1)
         since = self.day if self.month_budget is None else month_start
@@ -109,7 +112,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class BudgetState:
-    """The state of a key's budgets: dollars spent and held, by span (`day`, `month`, `total`).
+    """The result of a budget reservation: the key's dollars spent and held, by span (`day`, `month`, `total`).
 
     `taken`: the reservation was made. Spans longer than the longest budget are only added up in part.
     """
@@ -120,7 +123,7 @@ class BudgetState:
 
 
 class Reservations:
-    """The reservations of one worker, `open` in its event loop. It connects when the first one is asked for."""
+    """The budget reservations of one worker, made in rounds of one transaction each. `open` them in its event loop."""
 
     def __init__(self) -> None:
         self.fault = ""
@@ -134,7 +137,7 @@ class Reservations:
         self._work = asyncio.Event()
 
     async def open(self) -> None:
-        """Opens the pool of connections and starts the task that runs the rounds."""
+        """Opens the pool of database connections, and starts the task that makes reservations in rounds."""
         parameters = connections["default"].get_connection_params()
         del parameters["context"]  # Django's own ways with times
         parameters |= {
@@ -156,7 +159,10 @@ class Reservations:
         self._keeper = asyncio.create_task(self._keep())
 
     async def close(self) -> None:
-        """Stops the rounds. Reservations that are not settled yet end with the rows of their calls."""
+        """Stops the rounds of reservations.
+
+        Those that are not settled yet end when the rows of their calls are written.
+        """
         tasks = [task for task in (self._keeper, *self._rounds) if task is not None]
         for task in tasks:
             task.cancel()
@@ -166,7 +172,7 @@ class Reservations:
             await self._pool.close(timeout=PATIENCE)
 
     async def take(self, wanted: Wanted) -> BudgetState:
-        """Makes the reservation if every budget has room for it.
+        """Reserves a call's highest cost if every budget of the key has room; returns the state of the budgets.
 
         Raises:
             ReservationsUnavailable: the database does not say whether there is room.
@@ -179,13 +185,13 @@ class Reservations:
         return await future
 
     def settle(self, request_id: str, dollars: Decimal) -> None:
-        """Reduces the reservation of a call that has ended to its cost, soon: its row does so later in any case."""
+        """Reduces the reservation of an ended call to its cost, soon: the call's row ends it later in any case."""
         if not self._ended:  # the next call of its key, if it comes at once, takes it along
             asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._work.set)
         self._ended[request_id] = dollars
 
     async def _keep(self) -> None:
-        """Runs a round whenever calls wait or have ended; pauses between rounds while they fail."""
+        """Runs a round of reservations whenever calls wait or have ended, with pauses while rounds fail."""
         try:
             while True:
                 await self._work.wait()
@@ -197,7 +203,7 @@ class Reservations:
             self._fail(self._waiting)
 
     async def _round(self) -> None:
-        """Reserves for the calls that wait, settles those that have ended, and gives each waiting call its answer."""
+        """Makes the reservations of waiting calls, settles those of ended calls, and answers each waiting call."""
         calls = [(wanted, future) for wanted, future in self._waiting[:CALLS_AT_ONCE] if not future.done()]
         self._waiting = self._waiting[CALLS_AT_ONCE:]
         if self._waiting:
@@ -221,7 +227,7 @@ class Reservations:
                 future.set_result(standing)
 
     async def _in_time(self, ended: Mapping[str, Decimal], wanted: Sequence[Wanted]) -> list[BudgetState]:
-        """Runs a round; raises TimeoutError after `PATIENCE` (psycopg itself gives up after ten seconds).
+        """Runs a round of reservations. Raises TimeoutError after `PATIENCE`: psycopg gives up after ten seconds only.
 
         The wait is cut into slices, because a process that was stopped for a while has read no socket meanwhile: the
         stop uses up one slice only.
@@ -237,7 +243,7 @@ class Reservations:
         raise TimeoutError
 
     def _round_ended(self, task: asyncio.Task[list[BudgetState]]) -> None:
-        """Forgets a round that has ended; reads its error, so that asyncio logs none."""
+        """Forgets the task of a round that has ended, and reads the task's error, so that asyncio does not log it."""
         self._rounds.discard(task)
         if not task.cancelled():
             task.exception()  # raised where it was awaited, if it still was
@@ -248,7 +254,7 @@ class Reservations:
             await AsyncConnectionPool.check_connection(connection)
 
     async def _write(self, ended: Mapping[str, Decimal], wanted: Sequence[Wanted]) -> list[BudgetState]:
-        """Runs a round's transaction; returns the state of the budgets for each wanted reservation, in their order."""
+        """Makes and settles reservations in one transaction; returns the state of the budgets for each of `wanted`."""
         assert self._pool is not None  # noqa: S101  (it is open while calls are served)
         by_key: dict[str, list[int]] = defaultdict(list)
         for number, one in enumerate(wanted):
@@ -276,7 +282,7 @@ class Reservations:
                     return [found[number] for number in range(len(wanted))]
 
     def _gone(self, fault: str) -> None:
-        """Notes that the database does not answer, and logs the first failure of an outage."""
+        """Remembers that the database does not answer reservations, and logs the first failure of an outage."""
         if not self.fault:
             logger.warning("budgets cannot be reserved: %s", fault)
             if time.monotonic() - self._back_at > ONE_OUTAGE_SECONDS:
@@ -285,7 +291,7 @@ class Reservations:
         self._work.set()
 
     def _fail(self, calls: Sequence[tuple[Wanted, asyncio.Future[BudgetState]]]) -> None:
-        """Tells waiting calls that there are no reservations."""
+        """Raises `ReservationsUnavailable` in each of the waiting calls."""
         for _, future in calls:
             if not future.done():
                 future.set_exception(ReservationsUnavailable())

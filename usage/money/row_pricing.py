@@ -14,9 +14,9 @@ REFRESH_SECONDS = 30.0
 
 
 class Pricer:
-    """Prices rows with the custom prices in the database, which it reads again every half minute.
+    """Computes the cost of calls with the administrator's prices, and reads these from the database every half minute.
 
-    `own` are these prices; None until they have been read once. Any thread may read it.
+    `own` are these prices; None until they have been read once. Any thread may read `own`.
     """
 
     def __init__(self) -> None:
@@ -24,16 +24,20 @@ class Pricer:
         self._read_at = -REFRESH_SECONDS
 
     def refresh(self) -> None:
-        """Reads the custom prices again if it is time to. Raises `django.db.Error`."""
+        """Reads the administrator's prices from the database again if the last reading is half a minute old.
+
+        Raises:
+            django.db.Error: the prices cannot be read.
+        """
         if time.monotonic() - self._read_at >= REFRESH_SECONDS:
             self.own = [price.as_own_price() for price in ModelPrice.objects.all()]
             self._read_at = time.monotonic()
 
     def priced(self, rows: Iterable[CallRecord]) -> list[CallRecord]:
-        """Returns the rows, each with its `cost` in dollars and the `price` that it was computed from.
+        """Returns the rows of calls, each with its `cost` in dollars and the `price` from which the cost was computed.
 
         Raises:
-            django.db.Error: the own prices cannot be read.
+            django.db.Error: the administrator's prices cannot be read.
         """
         self.refresh()
         return [self._priced(row) for row in rows]

@@ -39,11 +39,17 @@ POISON = (DataError, IntegrityError, ValueError, TypeError, LookupError, Arithme
 
 
 class GaveUp(Exception):
-    """The deadline passed while the database was away. What was not delivered stays in the journal."""
+    """Error: the deadline passed while the database was away.
+
+    Records not written to the database stay in the journal.
+    """
 
 
 class Delivery:
-    """Delivers records for one thread. `deadline` is in seconds of `time.monotonic()`; None waits without end."""
+    """A writer of journal records to the database, for one thread. It tries again for as long as the database is away.
+
+    `deadline` is in seconds of `time.monotonic()`; None tries without end.
+    """
 
     def __init__(self, directory: Path, deadline: float | None = None) -> None:
         self.deadline = deadline
@@ -60,7 +66,7 @@ class Delivery:
         self.pricer = Pricer()
 
     def deliver(self, rows: Sequence[CallRecord]) -> None:
-        """Writes the rows; returns when each is in the tables or in the dead-letter file.
+        """Writes the rows of calls to the database; returns when each is in its table or in the dead-letter file.
 
         Raises:
             GaveUp: the deadline passed while the database was away.
@@ -69,7 +75,11 @@ class Delivery:
             self._deliver(rows[start : start + BATCH_SIZE])
 
     def refresh_prices(self) -> None:
-        """Reads the custom prices, so that they are known before the first row. An outage is left to `deliver`."""
+        """Reads the administrator's prices from the database if that is due, so that they are there before the first
+        row comes.
+
+        An error of the database is ignored here, because `deliver` meets the same outage and waits for its end.
+        """
         self._asked_at = time.monotonic()
         try:
             self.pricer.refresh()
@@ -80,13 +90,19 @@ class Delivery:
 
     @property
     def database_fault(self) -> str:
-        """The name of the database's current fault; empty without one. A database that hangs is `NoAnswer`."""
+        """The class name of the error that the database answers with at present; empty while there is none.
+
+        While the database does not answer at all, it is `NoAnswer`.
+        """
         asked_at = self._asked_at
         silent = asked_at is not None and time.monotonic() - asked_at > SILENCE_SECONDS
         return self.database_error or ("NoAnswer" if silent else "")
 
     def set_aside(self, damaged: Sequence[bytes]) -> list[CallRecord]:
-        """Keeps damaged lines in `damaged.log`; returns a row `interrupted` for each call that they name."""
+        """Appends damaged journal lines to `damaged.log`.
+
+        Returns a row with the outcome `interrupted` for each request id that can still be read in the lines.
+        """
         if not damaged:
             return []
         self.damaged += len(damaged)
@@ -97,9 +113,11 @@ class Delivery:
         return [interrupted({"request_id": request_id}) for request_id in sorted(ids)]
 
     def set_aside_newer(self, lines: Sequence[bytes]) -> list[CallRecord]:
-        """Keeps records that newer code has written, for a replay by that code.
+        """Appends journal records of a newer version of chatproxy to `newer.log`, so that a replay by that version
+        ships them.
 
-        Returns a row `interrupted` for each of their calls, which its real row replaces then.
+        Returns a row with the outcome `interrupted` for each of their calls; the call's real row replaces that row
+        after the replay.
         """
         if not lines:
             return []
@@ -115,7 +133,10 @@ class Delivery:
         return [interrupted({"request_id": request_id}) for request_id in sorted(ids)]
 
     def set_aside_letters(self, torn: Sequence[bytes]) -> None:
-        """Keeps dead letters that cannot be read in `damaged.log`. Their calls have stubs already."""
+        """Appends unreadable lines of the dead-letter file to `damaged.log`.
+
+        No row is written for them, because each of their calls got a stub when the database refused its row.
+        """
         if not torn:
             return
         self.damaged += len(torn)
@@ -124,7 +145,9 @@ class Delivery:
         kept_lines.append(self._directory / DAMAGED, torn)
 
     def find_pruned(self) -> None:
-        """Reads up to which id rows have been pruned. Call it before a dead writer's journal is delivered.
+        """Reads from the database the request id below which all rows have been pruned, for `without_pruned`.
+
+        Call this method before a dead process's journal is delivered.
 
         Raises:
             GaveUp: the deadline passed while the database was away.
@@ -132,10 +155,12 @@ class Delivery:
         self._when_database_is_there(self._ask_for_pruned)
 
     def without_pruned(self, rows: Sequence[CallRecord]) -> list[CallRecord]:
-        """Returns the rows without those that were counted and pruned before, which are kept in `pruned.log`.
+        """Returns the rows except those of calls whose rows have been pruned already; these are appended to
+        `pruned.log`.
 
-        Delivered again, they would be counted twice. A call with an old id is delivered nevertheless if the sums of its
-        hour count no calls but those in the table: then a wrong clock has made its id.
+        Pruned calls are still in the sums, so delivering their rows again would count them twice. A row with an old id
+        is returned nevertheless if the sums of its hour count only calls that have rows: then a wrong clock has made
+        the id.
 
         Raises:
             GaveUp: the deadline passed while the database was away.
@@ -158,16 +183,19 @@ class Delivery:
         return [row for row in rows if row["request_id"] not in pruned]
 
     def _ask_for_pruned(self) -> None:
-        """Reads the id below which all rows have been pruned."""
+        """Reads from the database the request id below which all rows have been pruned, and remembers that id."""
         end = pruned_ids_end()
         self._pruned_end = str(end) if end else ""
 
     def _ask_for_hours(self, hours: set[datetime]) -> None:
-        """Reads which of these hours have counted calls that were pruned."""
+        """Reads from the database which of the given hours count calls whose rows are pruned, and remembers them."""
         self._pruned_hours = hours_with_pruned_calls(hours)
 
     def _deliver(self, rows: Sequence[CallRecord]) -> None:
-        """Writes one batch; a batch with a row that the database refuses is halved."""
+        """Writes one batch of rows in one transaction.
+
+        If the database refuses a row, each half of the batch is tried.
+        """
         try:
             self._when_database_is_there(lambda: write_rows(self.pricer.priced(rows)))
         except POISON as error:
@@ -176,7 +204,11 @@ class Delivery:
             self.delivered += len(rows)
 
     def _bisect(self, rows: Sequence[CallRecord], error: Exception) -> None:
-        """Delivers each half of a refused batch. A refused row becomes a dead letter, and a stub is written for it."""
+        """Delivers both halves of a batch that the database has refused.
+
+        If the batch is a single row, the row becomes a dead letter, and a stub is written instead. A stub that is
+        refused, too, is replaced by a smaller one.
+        """
         if len(rows) > 1:
             middle = len(rows) // 2
             self._deliver(rows[:middle])
@@ -198,7 +230,12 @@ class Delivery:
         self._deliver([stub(row)])
 
     def _when_database_is_there(self, write: Callable[[], object]) -> None:
-        """Calls `write` until the database takes it. Raises `GaveUp` after the deadline, `POISON` at once."""
+        """Calls `write` again, with growing pauses, until the database is back and takes the data.
+
+        Raises:
+            GaveUp: the next attempt would be after the deadline.
+            Exception: one of `POISON`, at once, because the data are to blame and not the database.
+        """
         backoff = FIRST_BACKOFF
         while True:
             self._asked_at = time.monotonic()
@@ -226,5 +263,5 @@ class Delivery:
 
 
 def _hour(row: CallRecord) -> datetime:
-    """Returns the hour in which the call began, by its id."""
+    """Returns the start of the hour in which a call began, as the call's id says."""
     return started_at(str(row["request_id"])).replace(minute=0, second=0, microsecond=0)

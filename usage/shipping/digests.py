@@ -14,9 +14,11 @@ from typing import NamedTuple
 
 
 class DigestVersion(NamedTuple):
-    """The columns that a digest covers, in this order.
+    """The list of columns, in order, from which one version of the row digest is computed, which shows changes of a
+    row.
 
-    A mark is a boolean column that changes the digest only where it is true: rows of before it was added are false.
+    A boolean column in `marks` changes the digest only of rows where that column is true. So rows written before the
+    column existed, where it is false, keep their digest.
     """
 
     columns: tuple[str, ...]
@@ -39,13 +41,13 @@ VERSIONS: tuple[DigestVersion, ...] = (
 
 
 def digest_sql(version: DigestVersion) -> str:
-    """Returns the SQL expression of a row's digest in one version: MD5 in hex."""
+    """Returns the SQL expression that computes a row's digest: MD5 in hex, of the columns of the given version."""
     marks = "".join(f" || CASE WHEN {name} THEN ' {name}' ELSE '' END" for name in version.marks)
     return f"md5(ROW({', '.join(version.columns)})::text{marks})"
 
 
 def is_unchanged_sql(versions: Sequence[DigestVersion]) -> str:
-    """Returns the SQL condition that a row has the digest of its values, in whichever version it was written."""
+    """Returns the SQL condition that a row's stored digest matches its values, by any version of the digest."""
     return f"digest IN ({', '.join(map(digest_sql, versions))})"
 
 

@@ -57,9 +57,10 @@ TAKE_OVER = """
 
 
 class Settled(NamedTuple):
-    """The rows as they are to be written, and which rows in the table have estimates that these replace.
+    """The rows of a batch as they are to be written, and which older rows have estimates that must be removed.
 
-    `replaced` maps the id of each of the latter to the id of the row that states the same usage exactly.
+    `replaced` maps the request id of each row with such an estimate to the id of the row that states the same usage
+    exactly.
     """
 
     rows: list[CallRecord]
@@ -67,7 +68,11 @@ class Settled(NamedTuple):
 
 
 def settle_responses(rows: Iterable[CallRecord]) -> Settled:
-    """Decides which rows own the usage of their responses, and takes it out of the others. Call it in a transaction."""
+    """Lets one of several rows for the same response count the response's usage, and sets that of the other rows to
+    zero.
+
+    So nothing is billed twice. Call this function in the transaction that writes the rows.
+    """
     every = list(rows)
     own = [row for row in every if not _has_all_usage(row)]
     if not own:
@@ -84,13 +89,13 @@ def settle_responses(rows: Iterable[CallRecord]) -> Settled:
 
 
 def forget_pending(response: PendingResponse) -> None:
-    """Deletes a pending response that will never state a usage, and its reservation of a budget."""
+    """Deletes a background response that will never state its usage, and the reservation of its call."""
     with transaction.atomic():
         _settle_pending(PendingResponse.objects.filter(pk=response.pk))
 
 
 def _ids_by_response(rows: Iterable[CallRecord]) -> dict[str, str]:
-    """Returns the id of the oldest of these rows, by the id of its response."""
+    """Maps each response id among the rows to the request id of the oldest row with that response."""
     found: dict[str, str] = {}
     for row in rows:
         found[row["response_id"]] = min(_id(row), found.get(row["response_id"], _id(row)))
@@ -98,7 +103,10 @@ def _ids_by_response(rows: Iterable[CallRecord]) -> dict[str, str]:
 
 
 def _claim(stated: dict[str, str]) -> dict[str, str]:
-    """Claims the usage of responses for rows; returns the owner of each: the row given here, or an earlier one."""
+    """Records in `CountedResponse` which row counts the usage of each response, unless an earlier row does already.
+
+    `stated` maps response ids to the request ids of the rows. Returns the request id that now counts, by response id.
+    """
     if not stated:
         return {}
     # The insertion waits for a claim of another transaction that has not ended: of two rows, one sees the other.
@@ -108,7 +116,7 @@ def _claim(stated: dict[str, str]) -> dict[str, str]:
 
 
 def _owners(response_ids: Iterable[str]) -> dict[str, str]:
-    """Returns the id of the row that owns the usage of each of these responses, if any does."""
+    """Reads from `CountedResponse` which row counts the usage of each response; returns request ids by response id."""
     ids = list(response_ids)
     if not ids:
         return {}
@@ -117,9 +125,10 @@ def _owners(response_ids: Iterable[str]) -> dict[str, str]:
 
 
 def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequence[CallRecord]) -> dict[str, str]:
-    """Makes the rows in `exact` owners instead of rows in the table that estimate; returns those. Updates `owners`.
+    """Lets the rows in `exact` count their responses' usage instead of older rows in the table that only estimate it.
 
-    A call that has made a response and owns its usage from the start has nothing to replace, and costs no query.
+    Returns a map from the request id of each such older row to the id of the exact one, and updates `owners`. A call
+    that has created its response and counts its usage already has nothing to replace, and costs no query.
     """
     _settle_pending(PendingResponse.objects.filter(pk__in=list(exact)))
     looks = {row["response_id"] for row in rows if row.get("response_id") in exact and not _is_creation(row)}
@@ -140,13 +149,13 @@ def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequ
 
 
 def _settle_pending(pending: QuerySet[PendingResponse]) -> None:
-    """Deletes pending responses and their reservations of budgets."""
+    """Deletes the given rows of `PendingResponse`, and the budget reservations of their calls."""
     Hold.objects.filter(pk__in=pending.values("request_id")).delete()
     pending.delete()
 
 
 def _remember_pending(rows: Sequence[CallRecord]) -> None:
-    """Writes down the responses that have not ended, so that the gateway asks for them."""
+    """Inserts a row of `PendingResponse` for each response that has not ended, so that the gateway polls its status."""
     # In one order: two hosts that insert the same responses in different ones would wait for each other.
     pending = [
         PendingResponse(response_id=row["response_id"], key_name=row["key_name"], request_id=row["request_id"])
@@ -156,63 +165,75 @@ def _remember_pending(rows: Sequence[CallRecord]) -> None:
 
 
 def _id(row: CallRecord) -> str:
-    """Returns the request id of a row as text."""
+    """Returns the request id of a call's row as text."""
     return str(row["request_id"])
 
 
 def _is_creation(row: CallRecord) -> bool:
-    """Returns whether the call has made its response. A look at another call's response has an id in its route."""
+    """Returns whether the call has created its response.
+
+    A call that reads an earlier response has `{id}` in its route.
+    """
     return "{id}" not in str(row.get("route")) and not row.get("by_gateway")
 
 
 def _has_all_usage(row: CallRecord) -> bool:
-    """Returns whether no other row can state the usage of this row's call. So it is with most chats, cheaply found."""
+    """Returns whether no row of another call can state the usage of this call.
+
+    The check is cheap, and true of most chats.
+    """
     if str(row.get("route")).startswith(RETRIEVABLE):
         return False
     return not row.get("response_id") or row.get("usage_source") == UsageSource.EXACT
 
 
 def _is_of_response(row: CallRecord) -> bool:
-    """Returns whether the call has made or read a response."""
+    """Returns whether the call has created or read a response of the Responses API."""
     return bool(row.get("response_id")) and str(row.get("route", "")).startswith(ROUTES)
 
 
 def _is_final(row: CallRecord) -> bool:
-    """Returns whether the row's usage is no estimate."""
+    """Returns whether the usage in a call's row is not an estimate."""
     return row.get("usage_source") != UsageSource.ESTIMATED
 
 
 def _states_usage(row: CallRecord) -> bool:
-    """Returns whether the row states the exact usage of a response."""
+    """Returns whether the call's row states the exact usage of a response of the Responses API."""
     return _has_exact_usage(row) and _is_of_response(row)
 
 
 def _has_exact_usage(row: CallRecord) -> bool:
-    """Returns whether upstream has stated the usage. Of an object too long to be kept, only the counts are there."""
+    """Returns whether upstream has stated the usage that is in a call's row.
+
+    Of an answer that was too long to be parsed, the row has only the counts, without upstream's usage object.
+    """
     is_counted = row.get("usage_source") == UsageSource.EXACT and row.get("response_status") not in UNFINISHED_STATUSES
     return _is_final(row) and (row.get("usage") is not None or is_counted)
 
 
 def _is_estimate(row: CallRecord) -> bool:
-    """Returns whether the row estimates the usage of a response."""
+    """Returns whether the call's row has only an estimate of the usage of a response of the Responses API."""
     return _is_of_response(row) and not _is_final(row)
 
 
 def _is_provisional(row: CallRecord) -> bool:
-    """Returns whether an exact statement may replace the row's usage: `FIND_PROVISIONAL` in Python."""
+    """Returns whether an exact statement may later replace the usage in a call's row: `FIND_PROVISIONAL` in Python."""
     if not row.get("response_id") or row.get("usage_source") == UsageSource.EXACT:
         return False
     return not _is_final(row) or row.get("cost") is None
 
 
 def _is_pending(row: CallRecord) -> bool:
-    """Returns whether the row's response has not ended, and the gateway may ask for it."""
+    """Returns whether the response in a call's row has not ended, and the gateway may poll its status."""
     is_unfinished = row.get("response_id") and row.get("response_status") in UNFINISHED_STATUSES
     return bool(is_unfinished and row.get("pollable") and not _states_usage(row))
 
 
 def _is_stored_completion(row: CallRecord) -> bool:
-    """Returns whether the row is a look at a stored completion. It owns usage only if it replaces an estimate."""
+    """Returns whether the row is of a call that has read a stored chat completion and states the completion's usage.
+
+    Such a row counts that usage only if it replaces an estimate.
+    """
     return (
         _has_exact_usage(row)
         and bool(row.get("response_id"))
@@ -221,7 +242,11 @@ def _is_stored_completion(row: CallRecord) -> bool:
 
 
 def _with_its_share(row: CallRecord, owners: dict[str, str]) -> CallRecord:
-    """Returns the row without counts and cost if another row owns them. Upstream's words stay in `usage`."""
+    """Returns the row with its token counts and cost set to nothing if another row counts the usage of the same
+    response.
+
+    Upstream's usage object stays in the column `usage`. Otherwise the row is returned as it is.
+    """
     owner = owners.get(row.get("response_id") or "")
     if owner == _id(row) or (owner is not None and _is_creation(row) and owner < _id(row)):
         return row
@@ -233,7 +258,11 @@ def _with_its_share(row: CallRecord, owners: dict[str, str]) -> CallRecord:
 
 
 def lease_pending(limit: int) -> list[PendingResponse]:
-    """Leases responses whose status is due to be asked; no other process gets them until the lease has passed."""
+    """Returns at most `limit` background responses whose status is due to be polled, and leases them to this process.
+
+    No other process gets the same responses until the lease of a minute has passed. Responses too old to be polled are
+    deleted.
+    """
     now = database_now()
     with transaction.atomic():
         PendingResponse.objects.filter(created_at__lt=now - GIVE_UP_AFTER).delete()
@@ -244,7 +273,7 @@ def lease_pending(limit: int) -> list[PendingResponse]:
 
 
 def postpone(response: PendingResponse) -> None:
-    """Sets when to ask again for a response that has not ended: after half of its age, in at most a minute."""
+    """Sets when to poll an unfinished background response again: after half of its age, at most a minute from now."""
     now = database_now()
     ask_at = now + min(LEASE, (now - response.created_at) / 2)
     PendingResponse.objects.filter(pk=response.pk).update(ask_at=ask_at)  # none, if it was settled meanwhile

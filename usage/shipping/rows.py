@@ -79,7 +79,7 @@ UPDATE_DIGESTS = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id =
 
 
 def write_rows(rows: Sequence[CallRecord]) -> int:
-    """Writes the rows that are not in the table yet, and returns how many those were.
+    """Writes the rows of calls that are not in the table yet, with all sums; returns how many rows were inserted.
 
     Raises:
         django.db.Error: nothing of it was written.
@@ -105,7 +105,7 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
 
 
 def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rollup: Rollup) -> dict[str, SummedRow]:
-    """Removes estimated usage from rows and sums, because other rows state the same usage exactly.
+    """Removes the estimated usage from older rows and from the sums, because other rows state the same usage exactly.
 
     `replaced` maps the id of each estimating row to the id of the exact one. Returns the estimating rows as they were,
     by the ids of the exact ones.
@@ -122,18 +122,21 @@ def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rol
 
 
 def _estimated(rows: Iterable[CallRecord], inserted: Iterable[SummedRow]) -> list[str]:
-    """Returns the ids of the inserted rows whose usage is an estimate."""
+    """Returns the request ids of those inserted rows whose usage is an estimate."""
     found = {str(row["request_id"]) for row in rows if row.get("usage_source") == UsageSource.ESTIMATED}
     return [str(row["request_id"]) for row in inserted if str(row["request_id"]) in found] if found else []
 
 
 def is_stub(row: CallRecord) -> bool:
-    """Returns whether the row is a stub: it stands for a row that the database refused."""
+    """Returns whether a row is a stub: a shortened row that stands for one that the database has refused."""
     return row.get("error_code") == STUB
 
 
 def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[SummedRow]]:
-    """Sets `cost` and `price`; returns the rows as they were, and as they are now. Call it in a transaction."""
+    """Writes the `cost` and the `price` of the given rows to the table; returns all of these rows before and after.
+
+    Call this function in a transaction.
+    """
     with connection.cursor() as cursor:
         cursor.execute(READ_ROWS, [[row["request_id"] for row in rows]])
         before = _summed_rows(cursor)
@@ -144,14 +147,18 @@ def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[Sum
 
 
 def _rank(row: CallRecord) -> int:
-    """Returns how much the row knows of its call: a higher rank replaces a lower one. `RANK` is the same in SQL."""
+    """Returns a number that says how complete a row of a call is: of two rows of one call, the higher rank replaces the
+    other.
+
+    `RANK` is the same in SQL.
+    """
     if is_stub(row):
         return 2 * int(row["outcome"] != Outcome.INTERRUPTED)
     return 1 if row.get("error_code") == GUESS else 3
 
 
 def _insert_bodies(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
-    """Writes what is kept of the bodies of these rows."""
+    """Inserts the logged request and response bodies of the given rows into their table."""
     # COPY: the bodies are most of the bytes, and quoting them costs more than all else.
     with connection.wrap_database_errors, cursor.copy(COPY_BODIES) as copy:
         for row in rows:
@@ -160,22 +167,25 @@ def _insert_bodies(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
 
 
 def _columns(row: CallRecord) -> dict[str, object]:
-    """Returns the values of all columns of a row, with the defaults of those that the record leaves out."""
+    """Returns a row's values for all columns of the table, with defaults where the journal record has none."""
     return {**DEFAULTS, **{name: value for name, value in row.items() if name in COLUMN_SET}}
 
 
 def _priced_columns(row: CallRecord) -> dict[str, object]:
-    """Returns the columns that `UPDATE_PRICES` sets, and the id of the row."""
+    """Returns the request id, the cost and the price of a row: the columns that the statement `UPDATE_PRICES` takes."""
     return {"request_id": row["request_id"], "cost": row["cost"], "price": row["price"]}
 
 
 def _summed_rows(cursor: CursorWrapper) -> list[SummedRow]:
-    """Returns the rows that a statement has returned by `SUMMED`."""
+    """Fetches the rows that the last statement has returned, as dictionaries of the columns that go into the sums."""
     return [cast(SummedRow, dict(zip(ROW_COLUMNS, values, strict=True))) for values in cursor.fetchall()]
 
 
 def interrupted(begin: CallRecord) -> CallRecord:
-    """Returns the row of a call whose end is unknown, from its begin record or from its id alone."""
+    """Returns a row with the outcome `interrupted` for a call whose end is unknown.
+
+    `begin` is the call's begin record from the journal, or only its id.
+    """
     return {
         "started_at": started_at(begin["request_id"]).isoformat(),
         **begin,
@@ -188,7 +198,10 @@ def interrupted(begin: CallRecord) -> CallRecord:
 
 
 def stub(row: CallRecord) -> CallRecord:
-    """Returns the stub of a row that the database refuses, with all columns that it takes: it is priced and summed."""
+    """Returns a shortened row that replaces one that the database has refused, with all columns that the table takes.
+
+    So the call is still priced and counted in the sums.
+    """
     kept = _sound_columns(row, STUB_COLUMNS)
     if row.get("usage") is not None:
         kept.setdefault("usage", {})  # that upstream has stated one decides whether a look at a response is free
@@ -198,18 +211,21 @@ def stub(row: CallRecord) -> CallRecord:
 
 
 def least_stub(row: CallRecord) -> CallRecord:
-    """Returns a smaller stub, for when the database refuses the first: id, numbers, key, method, route and objects."""
+    """Returns a smaller stub, for when the database refuses the first: id, numbers, key, method, route, objects."""
     return {**bare_stub(row), **_sound_columns(row, SUMS)}
 
 
 def bare_stub(row: CallRecord) -> CallRecord:
-    """Returns the smallest stub, without numbers, for when the database refuses these: every call has a row."""
+    """Returns the smallest stub, for when the database refuses the numbers, too: so every call has a row."""
     mark: CallRecord = {"by_gateway": True} if row.get("by_gateway") is True else {}
     return {**_stub_of(row), **_sound_columns(row, LEAST_TEXTS), **_made_by(row), **mark}
 
 
 def _made_by(row: CallRecord) -> CallRecord:
-    """Returns the fields that are no columns: objects that the call made, and whether its response is polled later."""
+    """Returns those fields of a call's record that are no columns of the table.
+
+    They are the ids of the objects that the call has created, and whether the gateway will poll its response.
+    """
     return {
         "objects": object_ids(row) if _has_owner(row) else [],
         "objects_last": bool(row.get("objects_last", True)),
@@ -219,13 +235,16 @@ def _made_by(row: CallRecord) -> CallRecord:
 
 
 def _has_owner(row: CallRecord) -> bool:
-    """Returns whether the row has the whole name of its key. A cut name could be another key's."""
+    """Returns whether a row contains the full name of its API key.
+
+    A name that was cut could be the name of another key.
+    """
     name = row.get("key_name")
     return _is_sound("key_name", name) and _fitted("key_name", name) == name
 
 
 def _stub_of(row: CallRecord) -> CallRecord:
-    """Returns what all stubs of a row have: id, start, outcome, and an error that says what happened."""
+    """Returns the fields that every stub of a refused row has: the call's id, start and outcome, and an error text."""
     return {
         "request_id": row["request_id"],
         "started_at": started_at(row["request_id"]).isoformat(),
@@ -237,7 +256,7 @@ def _stub_of(row: CallRecord) -> CallRecord:
 
 
 def _is_sound(name: str, value: object) -> bool:
-    """Returns whether the column takes the value, as it is or cut: type, bounds, no control characters."""
+    """Returns whether a column of the table takes a value, as it is or cut: type, bounds, no control characters."""
     field = FIELDS[name]
     if isinstance(field, models.CharField):
         if not isinstance(value, str) or not value.isprintable():
@@ -256,7 +275,7 @@ def _is_sound(name: str, value: object) -> bool:
 
 
 def _is_sound_json(value: object) -> bool:
-    """Returns whether a JSON column takes the value; PostgreSQL refuses NUL in it."""
+    """Returns whether a JSON column of PostgreSQL takes a value: serializable, and without the character NUL."""
     try:
         return b"\\u0000" not in orjson.dumps(value)
     except TypeError:  # lone surrogates, whole numbers beyond 64 bits
@@ -264,14 +283,14 @@ def _is_sound_json(value: object) -> bool:
 
 
 def _fitted(name: str, value: object) -> object:
-    """Returns a sound value as its column takes it: a text cut to its length, 5.0 as the whole number 5."""
+    """Converts a valid value to what its column stores: cuts text to the column's length, makes 5.0 the integer 5."""
     if name in CUT_TEXTS and isinstance(value, str):
         return value[: FIELDS[name].max_length]
     return int(value) if isinstance(FIELDS[name], models.IntegerField) and isinstance(value, int | float) else value
 
 
 def _sound_columns(row: CallRecord, names: Iterable[str]) -> CallRecord:
-    """Returns those of the columns `names` that the row has and the table takes."""
+    """Returns those of the columns `names` that are in the row and whose values the table takes."""
     given: Mapping[str, object] = row
     sound = {name: _fitted(name, given[name]) for name in names if name in given and _is_sound(name, given[name])}
     return cast(CallRecord, sound)  # each value has been checked against its column

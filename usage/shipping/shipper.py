@@ -34,7 +34,7 @@ LONGEST_BACKOFF = 30.0
 
 
 class Shipper:
-    """The thread that ships journals; each process that writes one has one."""
+    """A thread that writes the records of journals to the database. Each process that writes a journal has one."""
 
     def __init__(self, journal: Journal) -> None:
         self.delivery = Delivery(journal.directory)
@@ -51,9 +51,10 @@ class Shipper:
         self._thread.start()
 
     def stop(self, seconds: float) -> bool:
-        """Ships the rest of the closed journal, for `seconds` at most; the next process ships what then remains.
+        """Writes the rest of the closed journal to the database, for `seconds` at most, and stops the thread.
 
-        Returns whether the thread has ended: it may still wait for a database that does not answer.
+        The next process ships what then remains. Returns False if the thread still runs, because the database does not
+        answer.
         """
         self.delivery.deadline = time.monotonic() + seconds
         self._stopping.set()
@@ -64,23 +65,26 @@ class Shipper:
         return not self._thread.is_alive()
 
     def ship_soon(self) -> None:
-        """Starts the next round at once: a call of a key with a budget has ended, and its row ends its reservation."""
+        """Asks the thread to ship the journal without its usual pause.
+
+        It is called when a call of a key with a budget has ended, because the call's row ends its reservation.
+        """
         self._awaited = True
 
     @property
     def lag_bytes(self) -> int:
-        """The bytes of this process's journal that are not in the tables yet."""
+        """The number of bytes of this process's journal that are not in the database yet."""
         return sum(segment.written - self._offsets.get(segment.path, 0) for segment in list(self._journal.segments))
 
     def _run(self) -> None:
-        """Ships until the thread is stopped, and closes its connections to the database."""
+        """Runs in the shipper's thread: ships until the thread is stopped, then closes its database connections."""
         try:
             self._ship_until_stopped()
         finally:
             connections.close_all()
 
     def _ship_until_stopped(self) -> None:
-        """Ships round after round, with a pause between them that grows while rounds fail."""
+        """Ships the journals in rounds until the thread is stopped, with pauses that grow while rounds fail."""
         backoff = IDLE_SECONDS
         while True:
             stopping = self._stopping.is_set()
@@ -105,7 +109,7 @@ class Shipper:
                     break
 
     def _ship_once(self, *, adopting: bool) -> None:
-        """Ships this process's journal, and every `ADOPT_SECONDS` those of dead writers."""
+        """Ships this process's journal and, every `ADOPT_SECONDS`, the journals that dead processes have left."""
         if self.fault:
             connections.close_all()
         if adopting:
@@ -117,24 +121,25 @@ class Shipper:
             self._adopted_at = time.monotonic()
 
     def _ship_between(self) -> None:
-        """Ships this process's own calls between two parts of a dead writer's journal, which may be long.
+        """Ships this process's own calls between two parts of a dead process's journal, because that journal may be
+        long.
 
         Raises:
-            _Stopping: the process ends, and does not wait for the rest of that journal.
+            _Stopping: this process ends, and does not ship the rest of the dead process's journal.
         """
         if self._stopping.is_set():
             raise _Stopping
         self._ship_own()
 
     def _ship_own(self) -> None:
-        """Ships what this process's journal has by now."""
+        """Writes the records that this process's journal has so far to the database."""
         began = time.time()
         for segment in list(self._journal.segments):
             self._ship(segment)
         self.complete_at = began
 
     def _ship(self, segment: Segment) -> None:
-        """Ships what a segment has by now; deletes the segment once it is closed and shipped."""
+        """Writes the new records of one journal file to the database; deletes the file if it is closed."""
         offset = self._offsets.get(segment.path, 0)
         closed = segment.closed  # read before the size: what is closed does not grow
         size = segment.written  # read once: what comes meanwhile is for the next round, with more of its kind
@@ -150,15 +155,15 @@ class Shipper:
 
 
 class _Stopping(Exception):
-    """The process ends; the journals of dead writers stay for the next one."""
+    """Error: this process ends, so that the journals of dead processes are left to the next one."""
 
 
 def adopt_dead(
     directory: Path, delivery: Delivery, besides: str = "", between: Callable[[], None] = lambda: None
 ) -> None:
-    """Ships and deletes the journals of dead writers in `directory`, but that of the writer `besides`.
+    """Writes the journals of dead processes in `directory` to the database, and deletes them.
 
-    `between` is called after each part of a journal.
+    The journal of the process with the id `besides` is left alone. `between` is called after each part of a journal.
     """
     for writer in segments.writers(directory):
         if writer == besides:
@@ -172,7 +177,10 @@ def adopt_dead(
 
 
 def _ship_dead(paths: Iterable[Path], delivery: Delivery, between: Callable[[], None]) -> None:
-    """Ships the segments of one dead writer. A call that has begun in them and not ended gets a row `interrupted`."""
+    """Writes the journal files of one dead process to the database.
+
+    A call that began in these files and did not end in them gets a row with the outcome `interrupted`.
+    """
     begun: dict[str, CallRecord] = {}
     for path in paths:
         for found in segments.read_all(path):
@@ -190,9 +198,10 @@ def _ship_dead(paths: Iterable[Path], delivery: Delivery, between: Callable[[], 
 
 
 def replay(directory: Path) -> Delivery:
-    """Ships what dead writers have left, and tries kept lines again: dead letters, and records of newer versions.
+    """Writes dead letters, kept records of a newer version, and the journals of dead processes to the database.
 
-    Those that are still refused, or still not known, are kept again. A dead letter that cannot be read is set aside.
+    A row that the database refuses again becomes a dead letter again; a record whose version is still unknown stays in
+    `newer.log`; a dead letter that cannot be read goes to `damaged.log`. Returns the delivery, which has counted these.
 
     Raises:
         GaveUp: the database is away.
@@ -216,7 +225,7 @@ def replay(directory: Path) -> Delivery:
 
 
 def _replay_newer(directory: Path, delivery: Delivery) -> None:
-    """Delivers the kept records whose version this code knows by now; keeps the others again."""
+    """Delivers the records in `newer.log` whose version this code can read; appends the rest to `newer.log` again."""
     retried = kept_lines.begin_retry(directory, NEWER, NEWER_RETRIED)
     if not retried.exists():
         return

@@ -17,7 +17,10 @@ MAKING_ROUTES = ("/openai2", "/v1/responses", "/v1/conversations", "/v1/chat/com
 
 
 def write_objects(rows: Iterable[CallRecord]) -> None:
-    """Writes the objects that these calls have made. Call it in a transaction."""
+    """Inserts a row for each object that the given calls have created upstream, with the key that created it.
+
+    Call this function in the transaction that writes the rows of the calls.
+    """
     objects = {
         object_id: StoredObject(
             object_id=object_id,
@@ -33,15 +36,16 @@ def write_objects(rows: Iterable[CallRecord]) -> None:
 
 
 def object_ids(row: CallRecord) -> list[str]:
-    """Returns the ids of the objects that a call has made, by its record; a value that can be no id is left out."""
+    """Returns the ids of the objects that a call has created, by its journal record, without values that are no ids."""
     given: object = row.get("objects")  # in a dead letter it may be anything
     return list(filter(is_object_id, given)) if isinstance(given, list) else []
 
 
 def makers(wanted: Collection[str]) -> dict[str, str]:
-    """Returns the name of the key that made each of these objects; objects that no key here has made are left out.
+    """Maps the ids of stored objects to the name of the key that created each; objects that no key here created are
+    absent.
 
-    Old responses and completions are known by their calls' rows alone: then the first call with that id counts.
+    For old responses and completions there is only the row of their call; then the first call with that id counts.
 
     Raises:
         django.db.Error: the database cannot tell.

@@ -53,7 +53,10 @@ LATENCIES = """
 
 @dataclass(frozen=True)
 class Reading:
-    """`by_value` has those with the most calls first; the bins of `series` are `step` long."""
+    """The numbers of one dashboard: totals of its time and of the time before, totals by name, and a chart's series.
+
+    In `by_value`, the names with the most calls come first; the bins of `series` are `step` long.
+    """
 
     totals: Totals
     before: Totals
@@ -75,7 +78,7 @@ def read_all(time_range: TimeRange, now: datetime) -> Reading:
 
 
 def read_key(key: str, time_range: TimeRange, now: datetime) -> Reading:
-    """Of one key, in three queries."""
+    """Reads the numbers of one key's dashboard, in three queries. The time begins at a whole hour."""
     start, end = floor(time_range.start, Span.HOUR), time_range.end
     step = max(time_range.bins(now)[1], timedelta(hours=1))
     bins = bins_of(start, end, step)
@@ -97,7 +100,7 @@ def read_key(key: str, time_range: TimeRange, now: datetime) -> Reading:
 
 
 def _add(reading: Reading, row: dict[str, Any]) -> None:
-    """The sums of one bin, model, route and outcome, to all that they are a part of."""
+    """Adds a row of sums to the dashboard's totals, to the chart's bin, and to the totals of its model and route."""
     number = _number(reading, row["bin"])
     reading.totals.add(row)
     _in_bin(reading, number).add(row)
@@ -119,7 +122,7 @@ def _in_bin(reading: Reading, number: int) -> Totals:
 
 
 def _sums(hours: QuerySet[UsageHour]) -> Iterator[dict[str, Any]]:
-    """One row for each bin, model, route and outcome."""
+    """Adds up a key's hours in the database; yields one row for each chart bin, model, route and outcome."""
     named: Any = hours
     failed = Sum("calls", filter=~Q(outcome=Outcome.SUCCESS), default=0)
     sums = [failed if name == "errors" else Sum(name) for name in COUNTERS]
@@ -129,7 +132,7 @@ def _sums(hours: QuerySet[UsageHour]) -> Iterator[dict[str, Any]]:
 
 
 def _latencies(key: str, start: datetime, end: datetime, step: timedelta) -> Iterator[tuple[datetime, list[int]]]:
-    """One histogram for each bin."""
+    """Adds up a key's latency histograms in the database; yields the start and the histogram of each chart bin."""
     first, last = ceiling(start, Span.DAY), floor(end, Span.DAY)
     if step < LENGTHS[Span.DAY] or first > last:
         first = last = end
@@ -144,5 +147,5 @@ def _latencies(key: str, start: datetime, end: datetime, step: timedelta) -> Ite
 
 
 def _bin(step: timedelta) -> Func:
-    """The bin that an hour is in, as `bins_of` has them."""
+    """Returns the SQL function that computes the start of the chart bin of an hour, by the same rule as `bins_of`."""
     return Func(Value(step), F("hour"), Value(EPOCH), function="date_bin", output_field=DateTimeField())

@@ -17,14 +17,15 @@ ENDS = [FIRST_END * RATIO**number for number in range(LAST)]
 
 
 def bucket(milliseconds: float) -> int:
-    """The bucket of a latency; PostgreSQL's `width_bucket(milliseconds, ENDS)` is the same."""
+    """Returns the number of the histogram bucket for a latency; in PostgreSQL, `width_bucket(milliseconds, ENDS)`."""
     return bisect_right(ENDS, milliseconds)
 
 
 def percentile(histogram: Sequence[int], share: float) -> float | None:
-    """The latency in milliseconds that `share` (0 to 1) of the calls did not exceed; None without calls.
+    """Returns the latency in milliseconds that the given share (0 to 1) of the calls did not exceed; None without
+    calls.
 
-    It is the geometric middle of its bucket: at most sqrt(1.1), that is 4.9 %, off.
+    The result is the geometric middle of a bucket, so it is off by at most the factor sqrt(1.1), that is 4.9 %.
     """
     wanted = math.ceil(sum(histogram) * share) or 1
     seen = 0

@@ -21,9 +21,10 @@ FIRST_CALL = datetime(2020, 1, 1, tzinfo=UTC)  # the API is younger; an older id
 
 
 def comparable_since() -> datetime | None:
-    """Returns the time from which on sums can be compared with rows; None: all rows are there.
+    """Returns the time from which on the sums can be compared with the rows of calls; None if no rows were ever
+    deleted.
 
-    Before that time rows may have been pruned.
+    Before that time, rows may have been pruned while the sums still count them.
     """
     mark = LedgerState.load().pruned_before
     if mark is None or credible_mark(mark, database_now()):
@@ -33,7 +34,7 @@ def comparable_since() -> datetime | None:
 
 
 def hours_with_pruned_calls(hours: Collection[datetime]) -> set[datetime]:
-    """Returns those of these hours whose sums have counted more calls than there are rows."""
+    """Returns those of the given hours whose sums count more calls than there are rows, because rows were pruned."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -50,19 +51,25 @@ def hours_with_pruned_calls(hours: Collection[datetime]) -> set[datetime]:
 
 
 def pruned_ids_end() -> UUID | None:
-    """Returns the id below which all rows have been pruned; None: none have. The sums of those calls stay."""
+    """Returns the request id below which all rows have been pruned; None if none have.
+
+    The sums still count those calls.
+    """
     state = LedgerState.objects.filter(pk=1).first()  # asking must not create the row
     mark = credible_mark(state.pruned_before, database_now()) if state else None
     return first_id(mark - DAY) if mark else None
 
 
 def credible_mark(mark: datetime | None, now: datetime) -> datetime | None:
-    """Returns the mark that a prune has left; None if it lies in the future, because a wrong clock has left it."""
+    """Returns the time up to which a prune has deleted; None if it is in the future, by the fault of a wrong clock."""
     return mark if mark and mark <= now else None
 
 
 def oldest_call(table: str) -> datetime | None:
-    """Returns when the oldest call with a row in `table` began; ids of clocks that were years behind do not count."""
+    """Returns the start of the oldest call that has a row in `table`; None for an empty table.
+
+    Ids of calls before 2020 do not count, because a clock that was years behind has made them.
+    """
     with connection.cursor() as cursor:
         query = f"SELECT request_id FROM {table} WHERE request_id >= %s ORDER BY request_id LIMIT 1"
         cursor.execute(query, [first_id(FIRST_CALL)])

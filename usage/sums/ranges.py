@@ -31,7 +31,7 @@ BINS = (
 
 @dataclass(frozen=True)
 class TimeRange:
-    """`name` is one of `NAMED`, or `custom`."""
+    """A time range that a page shows, from `start` until `end`. `name` is one of `NAMED`, or `custom`."""
 
     name: str
     start: datetime
@@ -42,18 +42,21 @@ class TimeRange:
         return self.end - self.start
 
     def as_query(self) -> dict[str, str]:
-        """Returns the parameters of an address that stand for this range."""
+        """Returns the query parameters by which a page's address asks for this time range."""
         if self.name in NAMED:
             return {"range": self.name}
         return {"from": f"{self.start:%Y-%m-%dT%H:%M}", "to": f"{self.end:%Y-%m-%dT%H:%M}"}
 
     @property
     def before(self) -> TimeRange:
-        """The time of the same length before it."""
+        """The time range of the same length that ends where this one begins."""
         return TimeRange(self.name, self.start - self.length, self.start)
 
     def bins(self, now: datetime) -> tuple[Span, timedelta]:
-        """How its chart is divided; minutes are only known of the last days."""
+        """Returns the unit of the totals for a chart of this time range, and the length of the chart's bins.
+
+        Minutes are used for the last days only, because older totals of minutes are deleted.
+        """
         coarser = [
             (span, step)
             for longest, span, step in BINS
@@ -63,10 +66,10 @@ class TimeRange:
 
 
 def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
-    """What `range`, or `from` and `to`, say.
+    """Parses the time range in a page's query parameters: `range`, or `from` and `to`.
 
     Raises:
-        ValueError: they say nothing that can be shown; the text is for the reader.
+        ValueError: the parameters are not a time range that can be shown; the message is for the page's reader.
     """
     name = query.get("range") or ("custom" if query.get("from") or query.get("to") else DEFAULT)
     if name in NAMED:
@@ -81,9 +84,10 @@ def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
 
 
 def range_or_default(query: Mapping[str, str], now: datetime) -> tuple[TimeRange, str]:
-    """Returns the range that a page's address asks for, and an empty text.
+    """Returns the time range that a page's address asks for, and an empty text.
 
-    If the address asks for none that can be shown: the default range, and the reason, for the reader.
+    If the address asks for a time range that cannot be shown, returns the default range, and the reason for the page's
+    reader.
     """
     try:
         return read_range(query, now), ""
@@ -92,10 +96,10 @@ def range_or_default(query: Mapping[str, str], now: datetime) -> tuple[TimeRange
 
 
 def read_moment(text: str, default: datetime) -> datetime:
-    """A moment in ISO 8601; UTC if it does not say.
+    """Parses a time in ISO 8601, in UTC if there is no offset; returns `default` for an empty text.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a time between 1971 and 2200; the message is for the reader.
     """
     if not text.strip():
         return default

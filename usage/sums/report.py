@@ -28,10 +28,10 @@ HAS_USE = Q(sum_calls__gt=0) | Q(sum_input_tokens__gt=0) | Q(sum_output_tokens__
 
 
 def read_groups(text: str) -> tuple[str, ...]:
-    """The names in a list such as `key,day`.
+    """Parses the names of groups in a list such as `key,day`, from the query of `GET /usage`.
 
     Raises:
-        ValueError: one of them is no group; the text is for the reader.
+        ValueError: one of the names is no group; the message is for the reader.
     """
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if unknown := [name for name in names if name not in GROUPS]:
@@ -46,7 +46,11 @@ def read_report(
     key: str | None = None,
     only: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The sums of a time, and those of each group, in the order of the groups. `only` maps groups to a value."""
+    """Returns the sums of all calls in a time range and, if `groups` are given, of each group, in the order of the
+    groups.
+
+    `only` maps groups to the single value that is counted, and `key` is the name of the only key that is; None for all.
+    """
     start, end = floor(time_range.start, Span.HOUR), ceiling(time_range.end, Span.HOUR)
     hours = UsageHour.objects.filter(hour__gte=start, hour__lt=end)
     if key is not None:
@@ -81,15 +85,14 @@ def _sums() -> dict[str, Sum]:
 
 
 def _plain(row: Mapping[str, object]) -> dict[str, object]:
-    """As JSON: dollars as a number, times in ISO 8601."""
+    """Converts a row of sums to JSON values: dollars to a number, times to ISO 8601."""
     plain: dict[str, object] = {}
     for name, value in row.items():
         short = name.removeprefix("by_").removeprefix("sum_")
-        plain[short] = (
-            value.isoformat()
-            if isinstance(value, datetime)
-            else float(value)
-            if short == "cost" and isinstance(value, Decimal | int)
-            else value
-        )
+        if isinstance(value, datetime):
+            plain[short] = value.isoformat()
+        elif short == "cost" and isinstance(value, Decimal | int):
+            plain[short] = float(value)
+        else:
+            plain[short] = value
     return plain

@@ -40,7 +40,7 @@ HISTOGRAMS: tuple[HistogramName, ...] = ("duration_ms", "upstream_ms", "overhead
 
 @dataclass
 class Sums:
-    """What a group of rows adds up to. `histograms` maps a column to bucket → count. Maxima only ever grow."""
+    """The sums of a group of calls. `histograms` maps a column to bucket → count. Maxima only ever grow."""
 
     calls: int = 0
     errors: int = 0
@@ -94,7 +94,10 @@ FailureGroup = tuple[str, datetime, str, int, str, str, str, str]  # `FAILURE_KE
 
 @dataclass
 class Failures:
-    """The failed calls of one group. All but the count only ever grow, as maxima do."""
+    """The number of failed calls in one group, with the first and last time and a sample call.
+
+    Removing a row lowers the number only: the times and the sample never go back, as with maxima.
+    """
 
     calls: int = 0
     first_at: datetime = LATEST
@@ -110,7 +113,10 @@ class Failures:
 
 @dataclass
 class Rollup:
-    """The sums of one batch; groups in one order, so that two writers never deadlock."""
+    """The sums of one batch of rows, to be added to the tables.
+
+    Groups are written in sorted order, so that two writers never deadlock.
+    """
 
     minutes: dict[MinuteGroup, Sums] = field(default_factory=lambda: defaultdict(Sums))
     failures: dict[FailureGroup, Failures] = field(default_factory=lambda: defaultdict(Failures))
@@ -128,13 +134,13 @@ class Rollup:
                     self.failures[group].add(row, sign)
 
     def write(self, cursor: CursorWrapper) -> None:
-        """Adds the sums to the tables."""
+        """Adds the sums of this batch to the tables of hours, days, totals and failures."""
         self.write_hours(cursor)
         self.write_totals(cursor, set(Span))
         self.write_failures(cursor)
 
     def write_hours(self, cursor: CursorWrapper) -> None:
-        """Also the days of each key."""
+        """Adds the sums of this batch to the table of hours, and to the table of each key's days."""
         hours, days = _Groups(Sums), _Groups(Sums)
         for (minute, *group), sums in self.minutes.items():
             hours[minute.replace(minute=0), *group].merge(sums)
@@ -229,7 +235,7 @@ def _adding(
     histograms: Iterable[str] = (),
     minima: Iterable[str] = (),
 ) -> str:
-    """The statement that inserts groups from JSON, or adds them to those that are there."""
+    """Returns the SQL statement that inserts groups of sums from JSON, or adds them to the groups in the table."""
     columns = [*keys, *counters, *maxima, *histograms, *minima]
     sums = [f"{name} = {table}.{name} + EXCLUDED.{name}" for name in counters]
     sums += [f"{name} = greatest({table}.{name}, EXCLUDED.{name})" for name in maxima]

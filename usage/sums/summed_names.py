@@ -43,17 +43,29 @@ Name = tuple[str, str]  # its kind, and the name
 
 
 def summed_model(row: SummedRow) -> str:
-    """The model under which a row is summed up; in SQL it is `SUMMED_MODEL_SQL`."""
+    """Returns the model name under which a call is counted in the sums: `UNKNOWN_MODEL` if its name has no sums of its
+    own.
+
+    In SQL, this is `SUMMED_MODEL_SQL`.
+    """
     return UNKNOWN_MODEL if row["unknown_model"] else called_model(row)
 
 
 def summed_code(row: SummedRow) -> str:
-    """The error code under which a failed call is summed up; in SQL it is `SUMMED_CODE_SQL`."""
+    """Returns the error code under which a failed call is counted in the sums: `OTHER_CODE` if its code has no sums of
+    its own.
+
+    In SQL, this is `SUMMED_CODE_SQL`.
+    """
     return OTHER_CODE if row["other_code"] else row["error_code"]
 
 
 def mark_unknown(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> list[CallRecord]:
-    """Returns the rows with their marks `unknown_model` and `other_code`. Call it in a transaction."""
+    """Marks those rows whose model or error code has no separate sums; returns all rows of the batch.
+
+    The marks are the columns `unknown_model` and `other_code`. New names are added to `KnownName` first, as far as the
+    day's limit allows. Call it in a transaction.
+    """
     learnable = {name for row in rows for name in _learnable(row)}
     wanted = {_model(row) for row in rows} | learnable
     known = {name for name in wanted if not name[1] or _is_listed(name)}
@@ -81,7 +93,10 @@ def _is_listed(name: Name) -> bool:
 
 
 def _learnable(row: CallRecord) -> Iterable[Name]:
-    """The names that a row makes known."""
+    """Yields the model name and the error code of a row that may get sums of their own.
+
+    The model must have answered, or the call must have succeeded, because a caller can send any name.
+    """
     if row.get("response_model") or row["outcome"] == Outcome.SUCCESS:
         yield _model(row)
     yield _code(row)
@@ -96,9 +111,11 @@ def _known(cursor: CursorWrapper, names: Iterable[Name]) -> set[Name]:
 
 
 def _learn(cursor: CursorWrapper, unknown: set[Name]) -> set[Name]:
-    """Adds new names to the known ones, up to the limit of the day, and returns those of `unknown` that are known now.
+    """Inserts new names into `KnownName`, up to the limit of the day; returns those of `unknown` that are in the table
+    now.
 
-    Under a lock, so that no two processes use the same room; without it where there is none.
+    A lock is taken first, so that two processes together do not exceed the limit. If the limit is reached already, no
+    lock is taken.
     """
     wanted = sorted(unknown)
     if not _fitting(cursor, wanted):
@@ -110,7 +127,7 @@ def _learn(cursor: CursorWrapper, unknown: set[Name]) -> set[Name]:
 
 
 def _fitting(cursor: CursorWrapper, names: Sequence[Name]) -> list[Name]:
-    """The names for which the day has room."""
+    """Returns those of the given new names that can still be added today without exceeding the limit of each kind."""
     cursor.execute(COUNT_NEW)
     learnt: dict[str, int] = dict(cursor.fetchall())
     return [

@@ -32,7 +32,7 @@ MINUTES_READABLE = MINUTES_KEPT - timedelta(hours=12)  # pruning may be late, re
 
 @dataclass
 class Totals:
-    """What calls add up to; a histogram for each of `HISTOGRAMS`."""
+    """The sums of a number of calls, with a histogram of latencies for each of `HISTOGRAMS`."""
 
     calls: int = 0
     errors: int = 0
@@ -60,7 +60,7 @@ class Totals:
 
 
 def read_totals(start: datetime, end: datetime, now: datetime) -> Totals:
-    """All calls of a stretch of time."""
+    """Reads the sums of all calls from `start` until `end`."""
     totals = Totals()
     rows = UsageTotal.objects.filter(_within(start, end, now), dimension=Dimension.ALL)
     for row in rows.values(*COUNTERS, *(f"{name}_histogram" for name in HISTOGRAMS)):
@@ -71,7 +71,10 @@ def read_totals(start: datetime, end: datetime, now: datetime) -> Totals:
 def read_by_value(
     dimensions: Iterable[Dimension], start: datetime, end: datetime, now: datetime
 ) -> dict[str, dict[str, Totals]]:
-    """The calls of a stretch of time by their key, model, route or outcome, those with the most calls first."""
+    """Reads the sums of the calls from `start` until `end`, grouped by key, model, route or outcome.
+
+    Returns, for each dimension, a map from its values to their sums, those with the most calls first.
+    """
     found: dict[str, dict[str, Totals]] = {dimension: {} for dimension in dimensions}
     rows = UsageTotal.objects.filter(_within(start, end, now), dimension__in=list(found))
     groups = rows.values("dimension", "value").annotate(sum_of_calls=Sum("calls")).order_by("-sum_of_calls", "value")
@@ -85,7 +88,10 @@ def read_by_value(
 
 @dataclass(frozen=True)
 class Series:
-    """A chart's bins: their starts; what is in each (None: nothing); and sums of a column by value and bin."""
+    """The data of a chart: the start of each bin, and the sums in each bin (None if nothing happened).
+
+    `by_value` has, for each dimension and value, one number for each bin.
+    """
 
     bins: list[datetime]
     everything: list[Totals | None]
@@ -95,9 +101,10 @@ class Series:
 def read_series(
     start: datetime, end: datetime, span: Span, step: timedelta, columns: Mapping[Dimension, str]
 ) -> Series:
-    """Bins are `step` long, a multiple of `span`; the first is the one that `start` is in.
+    """Reads the data of a chart: the sums of all calls in each bin, and one column by the values of each dimension.
 
-    `columns` says which column is summed up by the values of a dimension.
+    Bins are `step` long, a multiple of `span`; the first is the one that contains `start`. `columns` maps a dimension
+    to the column that is summed up.
     """
     bins = bins_of(start, end, step)
     first = bins[0]
@@ -121,13 +128,16 @@ def read_series(
 
 
 def bins_of(start: datetime, end: datetime, step: timedelta) -> list[datetime]:
-    """Where the bins of a stretch of time begin."""
+    """Returns the start of each chart bin of length `step` that overlaps the time from `start` until `end`."""
     first = EPOCH + (start - EPOCH) // step * step
     return [first + number * step for number in range(-((first - end) // step))]
 
 
 def pieces(start: datetime, end: datetime, now: datetime) -> Iterator[tuple[Span, datetime, datetime]]:
-    """What a stretch of time is put together from."""
+    """Divides a time into whole days, then hours, then minutes, and yields the unit, start and end of each piece.
+
+    So few totals need to be read. Times older than the totals of minutes are rounded down to whole hours.
+    """
     spans = [Span.DAY, Span.HOUR, Span.MINUTE]
     if start < now - MINUTES_READABLE:
         start = floor(start, Span.HOUR)
@@ -169,7 +179,10 @@ def _within(start: datetime, end: datetime, now: datetime) -> Q:
 
 
 def _added(one: Sequence[int], other: Sequence[int]) -> list[int]:
-    """A dashboard adds hundreds of them."""
+    """Adds two histograms, bucket by bucket.
+
+    The sum is computed by `map`, because a dashboard adds hundreds of histograms.
+    """
     if len(one) < len(other):
         one, other = other, one
     return [*map(add, one, other), *one[len(other) :]]

@@ -19,7 +19,10 @@ BATCH_SIZE = 500
 
 
 def reprice(since: datetime, *, unpriced_only: bool) -> int:
-    """Prices all calls since a moment again, or only those without a price; returns how many changed."""
+    """Computes the cost of calls since a time again: of all, or only of those without a cost.
+
+    Returns how many costs changed.
+    """
     pricer = Pricer()
     last = first_id(since)
     changed = 0
@@ -37,7 +40,7 @@ def reprice(since: datetime, *, unpriced_only: bool) -> int:
 
 
 def _apply(rows: list[CallRecord], pricer: Pricer) -> int:
-    """Writes the new prices of these rows and corrects the sums; returns how many rows changed."""
+    """Computes the cost of the given rows again, and corrects the table and the sums; returns how many rows changed."""
     repriced = [row for row, old in zip(pricer.priced(rows), rows, strict=True) if _cost(row) != _cost(old)]
     before, after = update_prices(repriced)
     rollup = Rollup()
@@ -49,5 +52,5 @@ def _apply(rows: list[CallRecord], pricer: Pricer) -> int:
 
 
 def _cost(row: CallRecord) -> Decimal | None:
-    """Returns a row's cost in dollars; None if it has no price."""
+    """Returns the cost in a call's row as a decimal number of dollars; None if the call has no cost."""
     return None if row["cost"] is None else Decimal(row["cost"])

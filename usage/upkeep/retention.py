@@ -42,9 +42,9 @@ LOCK = 0x7072756E  # any number that all our processes share
 
 
 class Pruned(NamedTuple):
-    """The result of a prune: how many rows and bodies it deleted.
+    """The result of deleting old data: the number of deleted rows and of deleted bodies.
 
-    `is_more_due`: more are past their time, but one prune may delete no more.
+    `is_more_due` is true if more data are old enough to be deleted, but exceed the limit for one time.
     """
 
     rows: int
@@ -53,10 +53,10 @@ class Pruned(NamedTuple):
 
 
 class Deletion(NamedTuple):
-    """The rows of a table that one prune deletes.
+    """The rows of one table that are to be deleted because they are old.
 
-    They are the rows of calls from `since` (None: from the first) until before `until`. Calls before `wanted` are past
-    their time; there may be more of them than one prune may delete.
+    They are the rows of calls from `since` (None: from the first) until before `until`. All rows of calls before
+    `wanted` are old enough, but these may be more than one prune may delete.
     """
 
     table: str
@@ -66,7 +66,7 @@ class Deletion(NamedTuple):
 
     @property
     def leaves_more(self) -> bool:
-        """True if the table still has rows of calls before `wanted`."""
+        """True if the table still has rows of calls before `wanted`, which are old enough to be deleted."""
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT EXISTS (SELECT FROM {self.table} WHERE request_id < %s)", [first_id(self.wanted)])
             [(found,)] = cursor.fetchall()
@@ -74,9 +74,10 @@ class Deletion(NamedTuple):
 
 
 def prune(now: datetime | None = None, stopping: threading.Event | None = None, *, all_at_once: bool = False) -> Pruned:
-    """Deletes what is older than RETENTION_DAYS and BODY_RETENTION_DAYS (0: kept for ever), until `stopping` is set.
+    """Deletes rows older than RETENTION_DAYS and bodies older than BODY_RETENTION_DAYS (0 keeps them for ever).
 
-    At most `PRUNED_AT_ONCE` of calls are deleted, unless `all_at_once`. `now` defaults to the database's time.
+    The deletion ends early when `stopping` is set. At most the calls of `PRUNED_AT_ONCE` are deleted, unless
+    `all_at_once`. `now` defaults to the database's time.
 
     Raises:
         ClocksDiffer: this machine's clock is not the database's; only if `now` is not given.
@@ -115,7 +116,11 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
 
 
 def _plan_deletion(table: str, wanted: datetime, mark: datetime | None, *, all_at_once: bool) -> Deletion:
-    """Returns what one prune may delete of `table`; `mark` is where the last prune stopped, None if there was none."""
+    """Returns which rows of `table` may be deleted now, of all the calls before `wanted`.
+
+    `mark` is the time up to which the last prune deleted; None if there was none. Without `all_at_once`, at most the
+    calls of `PRUNED_AT_ONCE` after that time are deleted.
+    """
     if all_at_once:
         return Deletion(table, None, wanted, wanted)
     begin = mark or oldest_call(table) or wanted
@@ -123,7 +128,7 @@ def _plan_deletion(table: str, wanted: datetime, mark: datetime | None, *, all_a
 
 
 def _delete(deletion: Deletion, stopping: threading.Event, *, condition: str = "true") -> int:
-    """Deletes in batches until nothing is left or `stopping` is set; returns how many rows were deleted."""
+    """Deletes the rows of a `Deletion` in batches, until `stopping` is set; returns how many were deleted."""
     total = 0
     since = first_id(deletion.since) if deletion.since else UUID(int=0)
     while True:
@@ -142,7 +147,10 @@ def _delete(deletion: Deletion, stopping: threading.Event, *, condition: str = "
 
 
 class DailyPruning:
-    """A thread that prunes once a day. Each process has one; a lock lets one process prune at a time."""
+    """A thread that deletes old rows and bodies once a day.
+
+    Each process has such a thread; a lock in the database lets only one of them delete at a time.
+    """
 
     def __init__(self) -> None:
         self._stopping = threading.Event()
@@ -152,12 +160,19 @@ class DailyPruning:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops the thread within `STOP_SECONDS`, also if the database hangs: the batch that runs is rolled back."""
+        """Stops the thread that deletes old rows, within `STOP_SECONDS`, even if the database hangs.
+
+        A batch that has not ended by then is rolled back.
+        """
         self._stopping.set()
         self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
-        """Checks soon after the start, and then every hour: so a server that never runs for an hour prunes, too."""
+        """Runs in the thread: deletes old data if a day has passed since the last time, soon after the start and every
+        hour.
+
+        The first check is soon after the start, so that data are deleted even by a server that never runs for an hour.
+        """
         pause = FIRST_CHECK_SECONDS
         while not self._stopping.wait(pause):
             pause = CHECK_SECONDS
@@ -167,7 +182,10 @@ class DailyPruning:
                 logger.exception("pruning failed and is tried again in an hour")
 
     def _prune(self) -> None:
-        """Drops orphaned reservations, and prunes if that is due; a database error is logged."""
+        """Deletes orphaned budget reservations and, if that is due, old rows and bodies.
+
+        Logs an error of the database.
+        """
         try:
             drop_orphans()
             prune_if_due(self._stopping)
@@ -178,7 +196,10 @@ class DailyPruning:
 
 
 def prune_if_due(stopping: threading.Event | None = None) -> bool:
-    """Prunes if no process has done so in the last day or is doing so, and the clocks agree; returns whether it did."""
+    """Deletes old rows and bodies if no process has done so in the last day; returns whether they were deleted.
+
+    Nothing is deleted while another process does so, or if this machine's clock differs from the database's.
+    """
     with try_lock(LOCK) as is_mine:
         if not is_mine:
             return False

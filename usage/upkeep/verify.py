@@ -46,7 +46,7 @@ SHIPPING_SECONDS = 15.0  # in which a running server ships the ends that its jou
 
 
 def find_faults(journal: Path) -> Iterator[str]:
-    """Yields one line for each fault of the ledger; none if it is whole."""
+    """Checks the whole ledger, and yields one line of text for each fault."""
     yield from changed_rows()
     since = comparable_since()
     yield from wrong_sums("usage_usagehour", HOUR_KEYS, HOUR_GROUPS, SUMS, since)
@@ -61,7 +61,7 @@ def find_faults(journal: Path) -> Iterator[str]:
 
 
 def changed_rows() -> Iterator[str]:
-    """Yields a line for each row that differs from its digest: it was changed after the shipper wrote it."""
+    """Yields a line for each row of a call that was changed after it was written, as its digest shows."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT request_id FROM usage_request WHERE NOT ({IS_UNCHANGED}) ORDER BY request_id LIMIT 100")
         for (request_id,) in cursor.fetchall():
@@ -71,9 +71,9 @@ def changed_rows() -> Iterator[str]:
 def wrong_sums(
     table: str, keys: tuple[str, ...], groups: str, sums: tuple[str, ...], since: datetime | None
 ) -> Iterator[str]:
-    """Yields a line for each group of `table`, from `since` on, that is not the sum of its rows.
+    """Yields a line for each group in `table`, from `since` on, whose sums differ from those of the rows of its calls.
 
-    Before `since` rows may have been pruned, while their sums stay.
+    Before `since`, rows may have been pruned while the sums still count them.
     """
     counters = ", ".join(
         f"COALESCE(sum({name}){'' if name in LOOK_SUMS else f' FILTER (WHERE {IS_CALL})'}, 0) AS {name}"
@@ -102,7 +102,7 @@ def wrong_sums(
 
 
 def wrong_histograms(name: str, since: datetime | None) -> Iterator[str]:
-    """Yields a line for each group of an hour whose histogram of `name` differs from the calls in its buckets."""
+    """Yields a line for each hourly group whose histogram of `name` does not match the latencies of its calls."""
     keys = ", ".join(HOUR_KEYS)
     numbers = ", ".join(str(number + 1) for number in range(len(HOUR_KEYS) + 1))
     query = f"""
@@ -124,7 +124,7 @@ def wrong_histograms(name: str, since: datetime | None) -> Iterator[str]:
 
 
 def wrong_totals(since: datetime | None) -> Iterator[str]:
-    """Yields a line for each total that is not the sum of its calls.
+    """Yields a line for each of the dashboard's totals that is not the sum of its calls.
 
     Totals of hours and days are compared with the sums of hours, those of minutes with the rows of the last day.
     """
@@ -147,7 +147,10 @@ def wrong_totals(since: datetime | None) -> Iterator[str]:
 def _wrong_totals(
     spans: tuple[Span, ...], source: str, values: list[datetime | UUID], since: datetime | None
 ) -> Iterator[str]:
-    """Does the work of `wrong_totals` for totals of these spans; `source` is a query of hours or rows."""
+    """Yields a line for each of the dashboard's totals of the given spans that differs from the sums of a query.
+
+    `source` is the query, of hours or of rows.
+    """
     starts = ", ".join(f"('{span}', date_trunc('{span}', hour, 'UTC'))" for span in spans)
     groups = ", ".join(
         f"('{dimension}', {column})" for dimension, column in zip(DIMENSIONS, HOUR_KEYS[1:], strict=True)
@@ -181,7 +184,8 @@ def _wrong_totals(
 
 
 def wrong_total_histograms(name: str) -> Iterator[str]:
-    """Yields a line for each total whose histogram of `name` is not the sum of those of its hours.
+    """Yields a line for each of the dashboard's totals whose histogram of `name` is not the sum of its hours'
+    histograms.
 
     Only the totals of all calls, and of each key's days, have histograms.
     """
@@ -208,7 +212,7 @@ def wrong_total_histograms(name: str) -> Iterator[str]:
 
 
 def wrong_failures(since: datetime | None) -> Iterator[str]:
-    """Yields a line for each group of failed calls, from `since` on, whose count differs from its rows."""
+    """Yields a line for each group of failed calls, from `since` on, whose count differs from the number of rows."""
     keys = ", ".join(FAILURE_KEYS)
     query = f"""
         WITH a AS (
@@ -230,13 +234,13 @@ def wrong_failures(since: datetime | None) -> Iterator[str]:
 
 
 def stray_holds() -> Iterator[str]:
-    """Yields a line for each reservation still held for a call whose row is written: its money would count twice."""
+    """Yields a line for each budget reservation whose call already has a row, because its dollars count twice."""
     for request_id in find_strays():
         yield f"money is still held for call {request_id}, whose row is in the table"
 
 
 def missing_records(journal: Path) -> Iterator[str]:
-    """Yields a line for each damaged journal record, and for each end that does not get into the table."""
+    """Yields a line for each damaged record in the journal, and for each end record without a row in the table."""
     wanted: set[str] = set()
     for path in sorted(journal.glob("*.journal")):
         try:

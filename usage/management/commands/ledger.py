@@ -25,7 +25,7 @@ from usage.upkeep.verify import find_faults
 
 
 class Options(TypedDict, total=False):
-    """The parsed options of the command line; each action has only the ones that its parser adds."""
+    """The parsed options of the command `ledger`; only those that the chosen action has are present."""
 
     action: str
     yes: bool
@@ -54,7 +54,7 @@ class Command(BaseCommand):
         repricing.add_argument("--all", action="store_true", help="also price again calls that have a price")
 
     def handle(self, *_args: object, **options: Unpack[Options]) -> None:
-        """Runs the method named like the action."""
+        """Runs the action of the command `ledger`, such as `status`: calls the method of that name."""
         self.journal: Path = settings.DATA_DIR / "journal"
         try:
             getattr(self, options["action"])(options)
@@ -63,7 +63,7 @@ class Command(BaseCommand):
             raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
 
     def status(self, _options: Options) -> None:
-        """Prints how much waits in the journal, what was set aside, and how far the tables are."""
+        """Prints the size of the journal, how many lines are set aside, the newest call, and when data were pruned."""
         waiting = sum(path.stat().st_size for path in self.journal.glob("*.journal"))
         newest = Request.objects.order_by("-request_id").values_list("started_at", flat=True).first()
         lines = {
@@ -81,7 +81,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{name:<28}{value}")
 
     def verify(self, _options: Options) -> None:
-        """Prints each fault of the ledger; exits with 1 if there is any."""
+        """Prints each fault that a check of the ledger finds, and exits with status 1 if there is any."""
         faults = list(find_faults(self.journal))
         for fault in faults:
             self.stdout.write(fault)
@@ -90,7 +90,7 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def replay(self, _options: Options) -> None:
-        """Ships the journals of dead processes and the dead letters."""
+        """Writes the journals of dead processes, the dead letters and records of newer versions to the database."""
         try:
             delivery = replay(self.journal)
         except GaveUp:
@@ -102,7 +102,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{delivery.newer} records are of a newer version; they are in {self.journal / NEWER}")
 
     def deadletter(self, _options: Options) -> None:
-        """Prints id, start and database error of each dead letter."""
+        """Prints the request id, the start and the database's error of each call in the dead-letter file."""
         path = self.journal / DEAD_LETTERS
         for line in path.read_bytes().splitlines() if path.exists() else []:
             letter = read_letter(line)
@@ -118,7 +118,7 @@ class Command(BaseCommand):
         self.stdout.write("added up")
 
     def prune(self, options: Options) -> None:
-        """Deletes rows and bodies past their time."""
+        """Deletes rows and bodies that are older than RETENTION_DAYS and BODY_RETENTION_DAYS."""
         try:
             pruned = retention.prune(all_at_once=options["yes"])
         except ClocksDiffer as fault:
@@ -129,13 +129,13 @@ class Command(BaseCommand):
             self.stdout.write(f"more is past its time; at most {days} days go at once, and all of it with --yes")
 
     def reprice(self, options: Options) -> None:
-        """Prices the calls since a day again."""
+        """Computes the cost of the calls since a day again."""
         changed = reprice(options["since"], unpriced_only=not options["all"])
         self.stdout.write(f"repriced {changed} calls")
 
 
 def _day(text: str) -> datetime:
-    """Parses a day as YYYY-MM-DD; returns its beginning in UTC."""
+    """Parses a day in the form YYYY-MM-DD, and returns the beginning of the day in UTC."""
     return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
 
 
