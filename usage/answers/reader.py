@@ -172,10 +172,7 @@ class AnswerReader:
             self.text.add_error(facts["message"])
 
     def read(self, answer: Mapping[str, object]) -> None:
-        """Reads the facts for the ledger from an answer, or from the one inside an event.
-
-        A fact that the answer does not state keeps the value that was read before.
-        """
+        """Reads the facts for the ledger from an answer, or the one inside an event; one not stated keeps its value."""
         self.model = _text(answer, "model") or self.model
         self.service_tier = _text(answer, "service_tier") or self.service_tier
         if _text(answer, "object") in {"chat.completion", "chat.completion.chunk", "response", "conversation"}:
@@ -231,10 +228,7 @@ def _is_error(event: Mapping[str, object]) -> bool:
 
 
 def _states_success(event: Mapping[str, object]) -> bool:
-    """Returns whether a stream's event states success or progress by a code or a status.
-
-    `{"code": 0, "message": "success"}`
-    """
+    """Returns whether an event has a code or a status of success or progress: `{"code": 0, "message": "success"}`."""
     inner = event.get("base_resp")
     objects = (event, inner) if isinstance(inner, dict) else (event,)
     return any(str(one[name]).lower() in _GOOD_CODES for one in objects for name in CODE_FIELDS if name in one)
