@@ -21,7 +21,7 @@ PIECE_BYTES = 4096  # a member may end inside a piece, and the rest is copied: s
 
 
 class Decoder:
-    """A decoder of gzip, with any number of members, or of deflate, with its zlib wrapper or, as some send it, without.
+    """Decoder of gzip, with any number of members, or of deflate, with a zlib wrapper or, as some send it, without.
 
     `members` is the number of members that have begun. If `is_strict`, gzip is not accepted as deflate or vice versa.
     """
@@ -37,20 +37,20 @@ class Decoder:
 
     @property
     def is_whole(self) -> bool:
-        """True if the input may end here: no member is incomplete. Empty input is whole, too."""
+        """True if the compressed input may end here: no member is incomplete. Empty input is whole, too."""
         return self._member is None and not self._input
 
     @property
     def has_more(self) -> bool:
-        """True while another step is needed to decode all input."""
+        """True while another step is needed to decode all input so far."""
         return bool(self._input) or self._has_output
 
     def feed(self, data: bytes) -> None:
-        """Takes more input, for the next steps."""
+        """Takes more compressed input, which the next steps decode."""
         self._input.extend(data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES))
 
     def step(self) -> bytes:
-        """Decodes and returns at most `MAX_STEP_BYTES`. Raises `zlib.error`."""
+        """Decodes and returns at most `MAX_STEP_BYTES` of the input. Raises `zlib.error`."""
         pieces = []
         room = MAX_STEP_BYTES
         for _ in range(MAX_STEP_PIECES):
@@ -73,5 +73,5 @@ class Decoder:
 
 
 def is_wrapped(data: bytes) -> bool:
-    """Returns whether deflate that begins with these bytes has its zlib wrapper (RFC 1950, 2.2)."""
+    """Returns whether deflate that begins with these bytes has a zlib wrapper (RFC 1950, 2.2)."""
     return data[0] & 0x0F == ZLIB

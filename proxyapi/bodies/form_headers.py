@@ -59,7 +59,7 @@ _PLAIN_ENCODINGS = {"binary", "8bit", "7bit"}
 
 
 def read_boundary(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Returns the boundary of a form from its request's headers, whose names are in lower case.
+    """Returns the boundary of a form from the request's headers, whose names are in lower case.
 
     Raises:
         BadForm: there is no Content-Type, or more than one, or its boundary is missing, doubled or malformed.
@@ -88,7 +88,7 @@ def read_boundary(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 class PartHead(NamedTuple):
-    """The headers of a part: the part, the size of its content if it is stated, whether its text must be ASCII."""
+    """Headers of a form's part: the part, the size of its content if stated, whether its text must be ASCII."""
 
     part: PartExcerpt
     size: int | None
@@ -96,7 +96,7 @@ class PartHead(NamedTuple):
 
 
 def read_part_head(block: bytes) -> PartHead:
-    """Reads the headers of a part. `block` ends before the empty line after them.
+    """Reads the headers of a form's part. `block` ends before the empty line after the headers.
 
     Raises:
         BadForm: the headers do not follow the grammar.
@@ -119,7 +119,7 @@ def read_part_head(block: bytes) -> PartHead:
 
 
 def _read_headers(block: bytes) -> dict[str, str]:
-    """Returns the headers of a part by their names in lower case."""
+    """Returns the headers of a form's part, by their names in lower case."""
     try:
         lines = block.decode().split("\r\n")
     except UnicodeDecodeError:
@@ -138,7 +138,7 @@ def _read_headers(block: bytes) -> dict[str, str]:
 
 
 def _read_disposition(text: str) -> tuple[bytes, bytes | None]:
-    """Returns the name of a part, and its file name; None for a field."""
+    """Returns the name of a form's part, and its file name; the file name of a field is None."""
     if not text.startswith("form-data"):
         raise BadForm("a Content-Disposition is not form-data")
     options: dict[str, str] = {}
@@ -160,7 +160,10 @@ def _read_disposition(text: str) -> tuple[bytes, bytes | None]:
 
 
 def _read_option(key: str, quoted: str | None, plain: str | None, *, is_last: bool) -> str:
-    """Returns the value of an option of a Content-Disposition; it came `quoted` or `plain`, and the other is None."""
+    """Returns the value of an option of a Content-Disposition.
+
+    The value came `quoted` or `plain`, and the other argument is None.
+    """
     if key == "filename*":
         if plain is None or not _EXTENDED.fullmatch(plain):
             raise BadForm("a filename* is not UTF-8 in percent-encoding")

@@ -38,7 +38,7 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f]")
 
 
 class FormReader:
-    """A reader of one form, which is fed with its pieces. `parts` are those whose headers have arrived.
+    """Reader of one form, which is fed with the form's pieces. `parts` are those whose headers have arrived.
 
     `feed` and `end` raise `BadForm`. The reader must not be used after that.
     """
@@ -56,7 +56,7 @@ class FormReader:
         self._seen: set[tuple[str, ...]] = set()
 
     def fields(self) -> list[tuple[str, str]]:
-        """Returns the text fields, by name and value, in their order; of a long value the beginning."""
+        """Returns the form's text fields, by name and value, in their order; of a long value only the beginning."""
         return [
             (part.name.decode(), part.content.decode("utf-8", "replace"))
             for part in self.parts
@@ -82,14 +82,14 @@ class FormReader:
         self._rest = data[at:]
 
     def end(self) -> None:
-        """Checks that the form is complete, when all of it has been fed."""
+        """Checks that the form is complete, once all pieces have been fed. Raises `BadForm`."""
         if not self.end_size:
             raise BadForm("it ends before its last boundary")
         if self._rest not in (b"", CRLF, CRLF * 2):
             raise BadForm("there is text behind its last boundary")
 
     def _passes_content(self, piece: bytes) -> bool:
-        """Reads a large piece without copying it, if it has nothing but content. Returns whether it has been read."""
+        """Reads a large piece of a form without copying it, if it has only content; returns whether it was read."""
         mark, rest = self._mark, self._rest
         stays = len(mark) + 1
         if self._in_head or self.end_size or len(piece) < LARGE_PIECE or mark in piece or mark in rest + piece[:stays]:
@@ -100,12 +100,15 @@ class FormReader:
         return True
 
     def _check_tail(self, tail: bytes) -> None:
-        """Raises `BadForm` if anything but line ends follows the last boundary."""
+        """Checks that only line ends follow the form's last boundary; raises `BadForm` otherwise."""
         if not (CRLF * 2).startswith(tail):
             raise BadForm("there is text behind its last boundary")
 
     def _read_head(self, data: bytes, at: int) -> int | None:
-        """Reads a part's headers at `at`. Returns the position behind them; None if their end has not arrived."""
+        """Reads the headers of a form's part at `at`.
+
+        Returns the position behind the headers; None if their end has not arrived.
+        """
         end = data.find(CRLF * 2, at, at + MAX_HEAD_BYTES + 4)
         block = data[at : end if end >= 0 else at + MAX_HEAD_BYTES + 4]
         if block.startswith(CRLF):
@@ -126,7 +129,10 @@ class FormReader:
         return end + 4
 
     def _read_content(self, data: bytes, at: int) -> int | None:
-        """Reads content at `at` up to the next boundary. Returns the position behind it; None if it has not arrived."""
+        """Reads the content of a form's part from `at` up to the next boundary.
+
+        Returns the position behind the boundary; None if it has not arrived.
+        """
         mark = self._mark
         found = data.find(mark, at)
         if found < 0:
@@ -154,7 +160,7 @@ class FormReader:
         return after + 2
 
     def _keep(self, data: bytes, start: int, end: int) -> None:
-        """Counts content of the current part, and keeps as much of it as is wanted."""
+        """Counts the content of the form's current part, and stores as much of the content as is wanted."""
         if self._head is None:
             self._before += data[start : min(end, start + 3)]
             if not CRLF.startswith(self._before):
@@ -168,7 +174,7 @@ class FormReader:
             part.content += data[start : min(end, start + room)]
 
     def _end_part(self) -> None:
-        """Checks the part whose content has ended. Raises `BadForm`."""
+        """Checks the form's part whose content has ended. Raises `BadForm`."""
         if self._head is None:
             return
         part, size, is_ascii = self._head
@@ -181,7 +187,7 @@ class FormReader:
             self._check_value(name, part)
 
     def _check_name(self, part: PartExcerpt) -> None:
-        """Raises `BadForm` if a field of `SINGLE_FIELDS` is given twice, or is not text."""
+        """Checks a field's name: raises `BadForm` if a field of `SINGLE_FIELDS` is given twice, or is not text."""
         name = part.name.decode()
         path = field_path(name)
         if path[-1] not in SINGLE_FIELDS:
@@ -196,7 +202,7 @@ class FormReader:
         self._seen.add(path)
 
     def _check_value(self, name: str, part: PartExcerpt) -> None:
-        """Raises `BadForm` if servers could read the value of a field differently."""
+        """Checks a field's value: raises `BadForm` if servers could read the value in different ways."""
         try:
             text = part.content.decode()
         except UnicodeDecodeError:

@@ -17,9 +17,9 @@ from proxyapi.exceptions import BadJSON, UnsupportedMediaType
 class JSONBody:
     """The JSON object in a request's body.
 
-    `raw` are its bytes, decoded if they came with a content encoding; empty for a request without a body. `members` are
-    in the order of the text, also those whose name is given twice. `text` is what `raw` says, until `drop_text`; empty
-    for a body that the gateway has written itself.
+    `raw` are the body's bytes, decoded if they came with a content encoding; empty for a request without a body.
+    `members` are in the order of the text, also those whose name is given twice. `text` is `raw` decoded to text, until
+    `drop_text`; empty for a body that the gateway has written itself.
     """
 
     __slots__ = ("by_name", "members", "raw", "text")
@@ -37,11 +37,11 @@ class JSONBody:
 
     @classmethod
     def parse(cls, raw: bytes) -> JSONBody:
-        """Returns the object that is all of `raw`.
+        """Parses `raw`, which must be exactly one JSON object, and returns the object as a body.
 
         Raises:
             ValueError, RecursionError: as `json_members.read_members`.
-            BodyTooLarge: it has more values than `proxyapi.bodies.large_bodies` allows.
+            BodyTooLarge: the object has more values than `proxyapi.bodies.large_bodies` allows.
         """
         if len(raw) > large_bodies.LARGE_BYTES:
             large_bodies.check_bounds(raw)
@@ -50,35 +50,35 @@ class JSONBody:
 
     @classmethod
     def written(cls, raw: bytes, values: Mapping[str, object]) -> JSONBody:
-        """Returns the body of an object that the gateway has written as `raw`. Its members have no places in a text."""
+        """Returns a body for an object that the gateway has written as `raw`; its members have no positions."""
         return cls(raw, [Member(name, value, 0, 0, 0) for name, value in values.items()])
 
     def with_raw(self, raw: bytes) -> JSONBody:
-        """Returns a body of the same members that goes upstream as other bytes."""
+        """Returns a body with the same members and other bytes, which are sent upstream in place of the caller's."""
         return JSONBody(raw, self.members)
 
     def drop_text(self) -> None:
-        """Frees the text, which takes as much memory as the bytes: a call may wait for upstream for minutes."""
+        """Frees the body's text, which takes as much memory as the bytes: a call may wait minutes for upstream."""
         self.text = ""
 
     @property
     def size(self) -> int:
-        """The number of its bytes, decoded."""
+        """The number of bytes of the body, decoded."""
         return len(self.raw)
 
     def values(self, name: str) -> Sequence[object]:
-        """Returns all values that are given under a name."""
+        """Returns all values that the body's JSON object gives under a name."""
         return self.by_name.get(name, ())
 
     @property
     def model(self) -> str:
-        """The model that the request names last; empty if it names none."""
+        """The model that the request's body names last; empty if the body names none."""
         model = self.values("model")[-1:]
         return model[0] if model and isinstance(model[0], str) else ""
 
     @property
     def stream(self) -> bool | None:
-        """True if the request asks for a stream; None if it does not say."""
+        """Whether the request's body asks for a stream; None if the body does not say."""
         stream = self.values("stream")[-1:]
         return stream[0] is True if stream else None
 
@@ -92,7 +92,7 @@ async def read_json_body(raw: bytes, content_type: str) -> JSONBody:
     Raises:
         UnsupportedMediaType: the Content-Type is not that of JSON.
         BadJSON: the body is not JSON, or not an object.
-        BodyTooLarge: it has more values than `proxyapi.bodies.large_bodies` allows.
+        BodyTooLarge: the body has more values than `proxyapi.bodies.large_bodies` allows.
     """
     if not raw:
         return NO_BODY
@@ -108,7 +108,7 @@ async def read_json_body(raw: bytes, content_type: str) -> JSONBody:
 
 
 def fault_of(error: ValueError) -> str:
-    """Returns what is wrong with a text of JSON, without quoting it, as the words of a decode error would."""
+    """Returns what is wrong with a text of JSON, in the words of a decode error, without quoting the text."""
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at line {error.lineno} column {error.colno}"
     if isinstance(error, UnicodeDecodeError):

@@ -21,11 +21,11 @@ _LONGEST_SPACE = 65536  # characters searched at a time: the event loop may run 
 
 
 class JSONFault(ValueError):
-    """The error for a text of JSON that is not an object, or not acceptable. Its message quotes nothing of the text."""
+    """Error for a text of JSON that is no object, or not acceptable. The message quotes nothing of the text."""
 
 
 class Doubled(dict[str, object]):
-    """A JSON object in which a name is given twice. As a dictionary it has the last values; `pairs` has all of them."""
+    """JSON object in which a name is given twice. As a dictionary it has the last values; `pairs` has all of them."""
 
     def __init__(self, pairs: list[tuple[str, object]]) -> None:
         super().__init__(pairs)
@@ -33,7 +33,7 @@ class Doubled(dict[str, object]):
 
 
 def make_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Returns the object with these members; for the `object_pairs_hook` of `json`."""
+    """Returns a JSON object with these members; serves as the `object_pairs_hook` of `json`."""
     made = dict(pairs)
     return made if len(made) == len(pairs) else Doubled(pairs)
 
@@ -42,7 +42,7 @@ DECODER = json.JSONDecoder(strict=False, object_pairs_hook=make_object)
 
 
 class Member(NamedTuple):
-    """A member of a JSON object. `text[start:end]` is the member with its name, `text[value_start:end]` its value."""
+    """Member of a JSON object. `text[start:end]` is the member with its name, `text[value_start:end]` its value."""
 
     name: str
     value: object
@@ -59,26 +59,26 @@ def pairs_of(body: dict[str, object]) -> Iterable[tuple[str, object]]: ...
 @overload
 def pairs_of(body: JSONObject) -> Iterable[tuple[str, object] | Member]: ...
 def pairs_of(body: JSONObject) -> Iterable[tuple[str, object] | Member]:
-    """Returns the members of an object, each with name and value first; all of them where a name is given twice."""
+    """Returns the names and values of all members of a JSON object, also where a name is given twice."""
     if isinstance(body, Doubled):
         return body.pairs
     return body.items() if isinstance(body, dict) else body
 
 
 def decode(data: bytes) -> str:
-    """Returns bytes as text. `encode` gives exactly the same bytes back, also if they are not UTF-8."""
+    """Decodes UTF-8 bytes to text, so that `encode` gives exactly the same bytes back, also if they are not UTF-8."""
     if len(data) > large_bodies.LARGE_BYTES:
         return large_bodies.decode(data, "surrogateescape")
     return data.decode("utf-8", "surrogateescape")
 
 
 def encode(text: str) -> bytes:
-    """Returns the bytes of a text from `decode`."""
+    """Encodes a text that came from `decode` to exactly the bytes that it was made from."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def read_members(text: str, at: int = 0, decoder: json.JSONDecoder | None = None) -> list[Member]:
-    """Returns the members of the object that begins at `at`, in their order. `decoder` parses their values.
+    """Returns the members of the JSON object that begins at `at`, in their order. `decoder` parses their values.
 
     Raises:
         ValueError: there is no JSON object, or it has more than `MAX_MEMBERS`; the message quotes nothing of it.
@@ -112,7 +112,7 @@ def read_members(text: str, at: int = 0, decoder: json.JSONDecoder | None = None
 
 
 def read_object(text: str, decoder: json.JSONDecoder | None = None) -> list[Member]:
-    """Returns the members of the object that is the whole of `text`. Raises what `read_members` raises."""
+    """Returns the members of the JSON object that is the whole of `text`. Raises what `read_members` raises."""
     members = read_members(text, decoder=decoder)
     end = text.index("}", members[-1].end if members else 0) + 1
     if past_space(text, end) != len(text):
@@ -121,7 +121,7 @@ def read_object(text: str, decoder: json.JSONDecoder | None = None) -> list[Memb
 
 
 def _decoder_for(text: str) -> json.JSONDecoder:
-    """Returns the decoder for a text. For a large one its work is bounded and can be interrupted, but half as fast."""
+    """Returns the JSON decoder for a text; for a large text, one that is bounded, interruptible and half as fast."""
     if len(text) <= large_bodies.LARGE_BYTES:
         return DECODER
     numbers = large_bodies.Numbers()
@@ -134,7 +134,7 @@ def _decoder_for(text: str) -> json.JSONDecoder:
 
 
 def past_space(text: str, at: int) -> int:
-    """Returns the next position at which there is no JSON white space."""
+    """Returns the position of the next character, from a position on, that is no JSON white space."""
     if text[at : at + 1] not in _SPACES:
         return at
     end = _SPACE.match(text, at, at + _LONGEST_SPACE).end()  # type: ignore[union-attr]  # it matches nothing, too
@@ -145,5 +145,5 @@ def past_space(text: str, at: int) -> int:
 
 
 def _fault(words: str, text: str, at: int) -> json.JSONDecodeError:
-    """Returns the error for a fault in the text at a position."""
+    """Returns the error for a fault at a position in a text of JSON."""
     return json.JSONDecodeError(words, text, at)

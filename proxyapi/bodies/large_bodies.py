@@ -35,16 +35,16 @@ _one_thread = ThreadPoolExecutor(1, thread_name_prefix="large body")
 
 
 async def run(size: int, work: Callable[..., T], *arguments: object) -> T:
-    """Calls `work` and returns its result: in the thread if a body of `size` bytes is large, else at once."""
+    """Calls `work` and returns the result: in the thread for large bodies if `size` bytes are large, else at once."""
     if size <= LARGE_BYTES:
         return work(*arguments)
     return await asyncio.get_running_loop().run_in_executor(_one_thread, work, *arguments)
 
 
 async def run_to_the_end(size: int, work: Callable[..., T], *arguments: object, then: Callable[[T], None]) -> None:
-    """Calls `work` as `run` does, and then `then` with its result, even if the task is cancelled meanwhile.
+    """Calls `work` as `run` does, and then `then` with the result, even if the task is cancelled meanwhile.
 
-    The cancellation is raised after that.
+    The cancellation is raised afterwards.
     """
     if size <= LARGE_BYTES:
         then(work(*arguments))
@@ -85,7 +85,7 @@ def check_bounds(body: bytes) -> None:
 
 
 def outside_strings(body: bytes) -> Iterator[bytes]:
-    """Yields the parts of JSON that are outside its strings, slice by slice, with a quote in place of each string."""
+    """Yields the parts of a JSON text outside strings, slice by slice, with a quote in place of each string."""
     is_inside, held = False, b""
     for piece in _slices(body):
         text = (held + piece).replace(rb"\\", b"")
@@ -96,32 +96,32 @@ def outside_strings(body: bytes) -> Iterator[bytes]:
 
 
 def decode(data: bytes, errors: str) -> str:
-    """Returns the text of a large body in UTF-8, decoded slice by slice. `errors` is that of `bytes.decode`."""
+    """Decodes a large body in UTF-8 to text, slice by slice. `errors` is that of `bytes.decode`."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors)
     return "".join([*map(decoder.decode, _slices(data)), decoder.decode(b"", final=True)])
 
 
 def in_utf_8(body: bytes) -> bytes:
-    """Returns JSON in UTF-8, also if it came in another encoding that `json.loads` detects."""
+    """Returns a JSON body in UTF-8, converted if it came in another encoding that `json.loads` detects."""
     encoding = json.detect_encoding(body)
     return body if encoding == "utf-8" else body.decode(encoding, "surrogatepass").encode("utf-8", "surrogatepass")
 
 
 class Numbers:
-    """Parses the numbers of one text. Raises `ValueError` if the long numbers together have too many digits."""
+    """Parser of the numbers of one JSON text. Raises `ValueError` if the long numbers together have too many digits."""
 
     def __init__(self, read_float: Callable[[str], float] = float) -> None:
         self._read_float = read_float
         self._digits_left = MAX_LONG_DIGITS
 
     def parse_int(self, digits: str) -> int:
-        """Returns an integer; for `json.JSONDecoder`."""
+        """Parses an integer in a JSON text, for `json.JSONDecoder`."""
         if len(digits) > LONG_NUMBER:
             self._count(digits)
         return int(digits)
 
     def parse_float(self, digits: str) -> float:
-        """Returns a number with a fraction or an exponent; for `json.JSONDecoder`."""
+        """Parses a number with a fraction or an exponent in a JSON text, for `json.JSONDecoder`."""
         if len(digits) > LONG_NUMBER:
             self._count(digits)
         return self._read_float(digits)
@@ -133,7 +133,7 @@ class Numbers:
 
 
 def _count(body: bytes, mark: bytes) -> int:
-    """Returns how often a mark is in the body, counted slice by slice."""
+    """Returns how often a mark occurs in the body, counted slice by slice."""
     return sum(body.count(mark, at, at + SLICE_BYTES) for at in range(0, len(body), SLICE_BYTES))
 
 

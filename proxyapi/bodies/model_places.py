@@ -82,7 +82,7 @@ UNSEEN_MODELS = frozenset({
 
 @dataclass(frozen=True)
 class NamedModels:
-    """The models that a request names: `main` by its own `model`, `others` anywhere else. None: a value is no text."""
+    """The models that a request names: `main` by its `model`, `others` anywhere else. None: a value is no text."""
 
     main: tuple[str | None, ...] = ()
     others: tuple[str | None, ...] = ()
@@ -147,7 +147,10 @@ def _is_model_name(name: str) -> bool:
 
 
 def _in_json(name: str, text: str) -> list[str | None]:
-    """Returns the models in a field that looks like JSON; [None] if it cannot be parsed and may name one."""
+    """Returns the models that a form's field which looks like JSON names.
+
+    Returns [None] if the field cannot be parsed and may name a model.
+    """
     try:
         return list(_search([(name, DECODER.decode(text))]))
     except (ValueError, RecursionError):
@@ -155,7 +158,7 @@ def _in_json(name: str, text: str) -> list[str | None]:
 
 
 def _search(waiting: list[tuple[str, object]]) -> Iterator[str | None]:
-    """Yields the models that these members name, at any depth."""
+    """Yields the models that these members of a JSON object name, at any depth."""
     while waiting:
         name, value = waiting.pop()
         if is_model_name(name):
@@ -179,7 +182,7 @@ def _search(waiting: list[tuple[str, object]]) -> Iterator[str | None]:
 
 
 def _named(value: object) -> Iterator[str | None]:
-    """Yields the models in the value of a member that names models.
+    """Yields the models in the value of a JSON member that names models.
 
     The value is a text, a list, an object with a `model`, or an object whose values are models.
     """

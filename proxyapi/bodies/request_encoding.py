@@ -27,11 +27,11 @@ KEY_FIRST = (
 
 
 class TooLarge(Exception):
-    """The error for a body that is over its cap when it is decoded."""
+    """Error for a body that is larger, once decoded, than its limit."""
 
 
 def encoding_of(headers: Mapping[str, object]) -> str:
-    """Returns the content encoding of a request, from its headers by their WSGI names; empty for none.
+    """Returns the content encoding of a request, from the headers by their WSGI names; empty for none.
 
     Raises:
         UnsupportedMediaType: the encoding is not one of `TAKEN`, or there is more than one.
@@ -53,7 +53,7 @@ def encoding_of(headers: Mapping[str, object]) -> str:
 
 
 async def decode(body: bytes, encoding: str, limit: int) -> bytes:
-    """Returns a decoded body. A body that is large, encoded or decoded, is decoded beside the event loop.
+    """Decodes a request's body and returns it. A body that is large, encoded or decoded, is decoded in a thread.
 
     Raises:
         TooLarge: the decoded body has more than `limit` bytes.
@@ -70,7 +70,7 @@ async def decode(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 def decode_now(body: bytes, encoding: str, limit: int) -> bytes:
-    """Decodes a body at once. Raises what `decode` raises."""
+    """Decodes a request's body in the calling thread and returns it. Raises what `decode` raises."""
     decoder = BodyDecoder(encoding, limit)
     decoded = b"".join(decoder.steps(body))
     decoder.end()
@@ -78,7 +78,7 @@ def decode_now(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 class BodyDecoder:
-    """Decodes one body piece by piece. Raises what `decode` raises. `size` is that of the decoded body so far."""
+    """Decoder of one body, piece by piece. Raises what `decode` raises. `size` is that of the decoded body so far."""
 
     def __init__(self, encoding: str, limit: int) -> None:
         self.size = 0  # decoded
@@ -89,11 +89,11 @@ class BodyDecoder:
 
     @property
     def members(self) -> int:
-        """The number of members of gzip that have begun."""
+        """The number of gzip members in the body that have begun."""
         return self._decoder.members
 
     def steps(self, data: bytes) -> Iterator[bytes]:
-        """Decodes more input, and yields the result in pieces of bounded size, some of them empty."""
+        """Decodes the next input of the body, and yields the result in pieces of bounded size, some of them empty."""
         self._decoder.feed(data)
         if self._other_reading is not None:
             self._other_reading.feed(data)
@@ -112,7 +112,7 @@ class BodyDecoder:
             yield piece
 
     def end(self) -> None:
-        """Checks that the body may end here, when all of it has been decoded."""
+        """Checks that the body is complete, once all of it has been decoded. Raises what `decode` raises."""
         if not self._decoder.is_whole or not self._decoder.members:
             raise self._bad("it ends too early")
         if self._encoding == "deflate" and self._decoder.members > 1:
@@ -123,9 +123,9 @@ class BodyDecoder:
 
 
 class _OtherReading:
-    """Tries to read a body in zlib's wrapper as bare deflate, as some servers do first.
+    """Test whether a body in zlib's wrapper can also be read as bare deflate, as some servers try first.
 
-    Bytes can be made that are valid both ways; `is_possible` tells of them. Other bodies nearly always fail at the
+    Bytes can be made that are valid both ways; `is_possible` is then true. Other bodies nearly always fail at the
     first block.
     """
 
@@ -159,5 +159,5 @@ class _OtherReading:
 
 
 def _printable(encoding: str) -> str:
-    """Returns the name of an encoding for a message: printable, and cut."""
+    """Returns the name of an encoding for an error message: only printable characters, and cut."""
     return "".join(filter(str.isprintable, encoding))[:50]

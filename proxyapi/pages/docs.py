@@ -16,7 +16,7 @@ from proxyapi.pages.page_headers import page, render
 
 
 class DocsView(ProxyView):
-    """`GET /docs`: the description as a page (Swagger UI)."""
+    """View of `GET /docs`: the API's description as a page (Swagger UI)."""
 
     @openapi.unlisted
     async def get(self, request: ProxyRequest) -> HttpResponse:
@@ -24,7 +24,7 @@ class DocsView(ProxyView):
 
 
 class OpenAPIView(ProxyView):
-    """`GET /openapi.json`: the description as JSON, with the path under which the gateway is served."""
+    """View of `GET /openapi.json`: the API's description as JSON, with the path under which the gateway is served."""
 
     @openapi.unlisted
     async def get(self, request: ProxyRequest) -> HttpResponse:
@@ -36,6 +36,6 @@ class OpenAPIView(ProxyView):
 
 @cache
 def describe_api() -> bytes:
-    """Returns the OpenAPI 3.1 document. Generating it takes a moment, so it is generated once for all answers."""
+    """Returns the OpenAPI 3.1 document of the API, generated once for all answers, because that takes a moment."""
     schema = SchemaGenerator(urlconf="proxyapi.urls").get_schema(public=True)  # type: ignore[no-untyped-call]  # it has no types
     return json.dumps(schema).encode()

@@ -19,7 +19,7 @@ from usage.money.reservations import reservations
 
 
 class IndexView(ProxyView):
-    """`GET /`: the front page."""
+    """View of `GET /`: the front page."""
 
     @openapi.index
     async def get(self, request: ProxyRequest) -> HttpResponse:
@@ -28,7 +28,7 @@ class IndexView(ProxyView):
 
 
 class LivenessView(ProxyView):
-    """`GET /healthz`: the process answers. Touches neither the database nor upstream."""
+    """View of `GET /healthz`: whether the process answers. Touches neither the database nor upstream."""
 
     @openapi.liveness
     async def get(self, request: ProxyRequest) -> HttpResponse:
@@ -36,9 +36,10 @@ class LivenessView(ProxyView):
 
 
 class ReadinessView(ProxyView):
-    """`GET /readyz`: whether calls may be sent here. A database outage makes it `degraded` only: calls go on.
+    """View of `GET /readyz`: whether calls may be sent to this server.
 
-    Web pages of other origins read the status only: the details are for whoever runs the server, and its orchestrator.
+    A database outage makes the server `degraded` only: calls go on. Web pages of other origins read the status only,
+    because the details are for whoever runs the server, and for the server's orchestrator.
     """
 
     @openapi.readiness
@@ -64,7 +65,7 @@ class ReadinessView(ProxyView):
 
 
 class NotFoundView(ProxyView):
-    """Answers 404 to every path that no other view serves, whatever the method."""
+    """View that answers 404 to every path that no other view serves, whatever the method."""
 
     http_method_names = ["get", "post", "put", "patch", "delete", "head", "options", "trace"]  # noqa: RUF012  (Django's attribute)
 
@@ -76,4 +77,4 @@ class NotFoundView(ProxyView):
     post = put = patch = delete = trace = get
 
     async def admit(self, request: ProxyRequest) -> None:
-        """Admits everybody with any body: the answer is 404 anyway."""
+        """Admits every caller with any body, without checking a key, because the answer is 404 anyway."""

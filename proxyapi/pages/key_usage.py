@@ -28,7 +28,7 @@ NEWEST_CALLS = 20
 
 @dataclass(frozen=True)
 class KeyFacts:
-    """What the page needs of a key. `is_own`: the key itself has opened the page."""
+    """The facts about a key that its usage page shows. `is_own`: the key's holder has opened the page."""
 
     name: str
     budgets: Mapping[str, Decimal | None]
@@ -37,7 +37,7 @@ class KeyFacts:
 
     @classmethod
     def of(cls, key: AccessKey | Caller, *, is_own: bool = False) -> KeyFacts:
-        """Takes the facts from a row of the table of keys, or from the keyring."""
+        """Takes the facts about a key from a row of the table of keys, or from the keyring."""
         budgets = key.budgets if isinstance(key, AccessKey) else vars(key.budgets)
         return cls(key.name, budgets, tuple(_limits(key)), is_own)
 
@@ -51,12 +51,12 @@ def page(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str, object
 
 
 def data(request: HttpRequest, key: KeyFacts) -> JsonResponse:
-    """Answers with the JSON that keeps an open usage page of a key up to date."""
+    """Answers with the JSON from which an open usage page of a key is refreshed."""
     return dashboard.refresh_response(request, _fragments(request, key), key.name)
 
 
 def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, object]]:
-    """Returns the fragments of the page that are rendered again while it is open, each with its own context."""
+    """Returns the fragments of a key's usage page that are rendered again while it is open, each with its context."""
     spent = spent_by([key.name], datetime.now(UTC).date())[key.name]
     held = dollars(spent.held) if spent.held else ""
     found: dict[str, dict[str, object]] = {
@@ -70,7 +70,7 @@ def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, objec
 
 
 def _limits(key: AccessKey | Caller) -> list[tuple[str, str]]:
-    """Returns the limits of a key as labels and texts."""
+    """Returns the limits of a key (such as rates and budgets) as labels and texts, for the key's usage page."""
     numbers = (
         ("Requests a minute", key.requests_per_minute),
         ("Tokens a minute", key.tokens_per_minute),

@@ -23,7 +23,7 @@ from usage.page_data import newest_calls
 
 
 class LogView(ProxyView):
-    """`GET /log`: the counters and the newest calls, as one plain page."""
+    """View of `GET /log`: the counters of all calls and the newest calls, as one plain page."""
 
     authentication_classes = (AccessTokenAuthentication,)
     throttle_classes = (PageThrottle,)
@@ -45,7 +45,7 @@ class LogView(ProxyView):
 
 
 class LogErrorsView(LogView):
-    """`GET /log_errors`: the same, of failed calls only."""
+    """View of `GET /log_errors`: the counters and the newest failed calls, as one plain page."""
 
     failed_only = True
 
@@ -55,7 +55,7 @@ class LogErrorsView(LogView):
 
 
 class RuntimeView(ProxyView):
-    """`GET /debug/runtime`: versions and effective limits; no secret."""
+    """View of `GET /debug/runtime`: versions and effective limits; no secret."""
 
     authentication_classes = (AccessTokenAuthentication,)
     throttle_classes = (PageThrottle,)

@@ -34,7 +34,7 @@ View = Callable[[HttpRequest], HttpResponse]
 
 
 def private_page(view: View) -> View:
-    """Decorates a view of the site: no browser stores its page, or runs a script in it that is not ours."""
+    """Decorates a view of My usage: browsers do not store its page, and run only the gateway's scripts in it."""
 
     @wraps(view)
     def answered(request: HttpRequest) -> HttpResponse:
@@ -50,7 +50,7 @@ def private_page(view: View) -> View:
 @require_safe
 @private_page
 def show(request: HttpRequest) -> HttpResponse:
-    """Shows the usage of the key that is signed in, or the form to sign in."""
+    """Shows the usage of the key that is signed in to My usage, or the form to sign in."""
     entry = find_signed_in(request)
     if entry is None or entry.caller is None:
         return render(request, "my_usage/sign_in.html", {"has_left": COOKIE in request.COOKIES})
@@ -61,7 +61,7 @@ def show(request: HttpRequest) -> HttpResponse:
 @require_safe
 @private_page
 def data(request: HttpRequest) -> HttpResponse:
-    """Answers with the JSON that keeps an open page up to date; with 401 once the sign-in has ended."""
+    """Answers with the JSON from which an open page of My usage is refreshed; with 401 once the sign-in has ended."""
     entry = find_signed_in(request)
     if entry is None or entry.caller is None:
         return JsonResponse({"error": "Sign in again."}, status=401)
@@ -72,7 +72,10 @@ def data(request: HttpRequest) -> HttpResponse:
 @sensitive_post_parameters("key")
 @private_page
 def sign_in(request: HttpRequest) -> HttpResponse:
-    """Signs a key in by its text, from the form. The project's middleware limits the pace of attempts."""
+    """Signs the holder of a key in to My usage, by the secret sent in the form.
+
+    The project's middleware limits how often this may be tried.
+    """
     text = request.POST.get("key", "").strip()[:MAX_KEY_CHARACTERS]
     caller = keyring.find(text)
     if caller is None:
@@ -93,26 +96,26 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 @require_POST
 @private_page
 def sign_out(request: HttpRequest) -> HttpResponse:
-    """Deletes the cookie."""
+    """Signs the key's holder out: deletes the cookie of My usage."""
     answer = HttpResponseRedirect(reverse("my_usage:show"))
     answer.delete_cookie(COOKIE, path=SITE_PATH, samesite="Strict")
     return answer
 
 
 def find_caller(text: str) -> Caller | None:
-    """Returns the key whose text was sent in the form; None if there is none."""
+    """Returns the key whose secret was sent in the form of My usage; None if no key has this secret."""
     return keyring.find(text.strip()[:MAX_KEY_CHARACTERS])
 
 
 def digests_in_force(name: str) -> list[str]:
-    """Returns the digests of the texts by which this key can sign in now: none, one, or two after a rotation."""
+    """Returns the digests of the secrets by which this key can sign in now: none, one, or two after a rotation."""
     return list(keyring.in_force(name))
 
 
 def find_signed_in(request: HttpRequest) -> KeyInForce | None:
-    """Returns the key of the cookie; None without a valid one.
+    """Returns the key that the cookie of My usage has signed in; None without a valid cookie.
 
-    The keyring is asked each time, so the cookie ends with the text that it was made with.
+    The keyring is asked each time, so the cookie becomes invalid together with the secret that it was made with.
     """
     cookie = request.COOKIES.get(COOKIE, "")
     for digest, entry in keyring.in_force(_claimed_name(cookie)).items():
@@ -125,7 +128,7 @@ def find_signed_in(request: HttpRequest) -> KeyInForce | None:
 
 
 def _claimed_name(cookie: str) -> str:
-    """Returns the key's name in a cookie; anybody can write any name, so the signature must be checked."""
+    """Returns the key's name that a cookie states; anybody can write any name, so the signature must be checked."""
     try:
         name = signing.JSONSerializer().loads(signing.b64_decode(cookie.partition(":")[0].encode()))
     except (ValueError, RecursionError):
@@ -134,7 +137,7 @@ def _claimed_name(cookie: str) -> str:
 
 
 def _salt(digest: str) -> str:
-    """Returns the salt of signatures for one text of a key."""
+    """Returns the salt with which cookies are signed for one secret of a key, given the secret's digest."""
     return f"{SALT} {digest}"
 
 

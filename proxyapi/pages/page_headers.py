@@ -25,12 +25,12 @@ PAGE_HEADERS = {
 
 
 def page(html: str) -> HttpResponse:
-    """Returns an answer with this HTML and our security headers."""
+    """Returns a response with this HTML and the security headers of the gateway's pages."""
     return HttpResponse(html, headers=PAGE_HEADERS)
 
 
 def render(request: CallRequest, template: str, context: Mapping[str, object] | None = None) -> str:
-    """Returns a template as HTML. Its links begin with the path under which the client reaches the gateway."""
+    """Renders a template as HTML. Its links begin with the path under which the client reaches the gateway."""
     before = get_script_prefix()
     set_script_prefix(f"{request.root_path}/")
     try:

@@ -33,7 +33,7 @@ Answer = TypeVar("Answer")
 
 
 class AccessTokenOrKey(BaseAuthentication):
-    """Authenticates by `ACCESS_TOKEN`, which may see the usage of every key, or by a key, which may see its own."""
+    """Authentication by `ACCESS_TOKEN`, which may see the usage of every key, or by a key, which may see its own."""
 
     def authenticate(self, request: Request) -> tuple[Caller, str]:
         try:
@@ -43,7 +43,7 @@ class AccessTokenOrKey(BaseAuthentication):
 
 
 class UsageView(ProxyView):
-    """`GET /usage`: calls, tokens and dollars of a time, in groups."""
+    """View of `GET /usage`: calls, tokens and dollars of a range of time, in groups."""
 
     authentication_classes = (AccessTokenOrKey,)
 
@@ -62,7 +62,7 @@ class UsageView(ProxyView):
 
 
 class MetricsView(ProxyView):
-    """`GET /metrics`: the counters of all workers of this host. It needs no database, so any pace is fine."""
+    """View of `GET /metrics`: the counters of all workers of this host. May be asked often: it needs no database."""
 
     authentication_classes = (AccessTokenAuthentication,)
 
@@ -72,7 +72,7 @@ class MetricsView(ProxyView):
 
 
 async def read_from_database(read: Callable[[], Answer]) -> Answer:
-    """Returns the result of `read`, called in a thread of its own with a deadline for its queries.
+    """Calls `read` in a thread, with a deadline for its queries, and returns the result.
 
     Raises:
         DatabaseUnavailable: the database failed, or took longer than `MAX_DATABASE_SECONDS`.

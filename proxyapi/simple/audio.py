@@ -51,7 +51,7 @@ class TranscriptionsView(CallView):
 
 
 def form_parts(request: ProxyRequest, upload: UploadedFile[bytes], model: str) -> list[FormPart]:
-    """Returns the form for upstream: `model` first, then the caller's fields in their order, the file last.
+    """Returns the parts of the form for upstream: `model`, then the caller's fields in their order, then the file.
 
     The fields of this gateway are left out.
     """
@@ -71,7 +71,7 @@ def content_type(upload: UploadedFile[bytes]) -> str | None:
     A browser's recording is `audio/webm;codecs=opus`.
 
     Raises:
-        BadRequest: it has control characters.
+        BadRequest: the content type has control characters.
     """
     given = [(name, value.decode("utf-8", "replace")) for name, value in (upload.content_type_extra or {}).items()]
     parameters = [f"{name}={value}" for name, value in given if gateway_fields.HEADER_TOKEN.fullmatch(value)]

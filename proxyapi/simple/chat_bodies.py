@@ -20,7 +20,7 @@ IMAGE_SIGNATURES = ((b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), 
 
 
 def refuse_stream(data: Mapping[str, object]) -> None:
-    """Raises `BadRequest` if the body asks for a stream."""
+    """Checks that the body does not ask for a stream; raises `BadRequest` if it does."""
     if data.get("stream"):
         raise BadRequest("Streaming is not supported on this endpoint.", param="stream", code="stream_not_supported")
 
@@ -44,7 +44,7 @@ def image_url(image: object) -> str:
     """Returns the URL of an image object: its `url`, or a `data:` URL of its `base64`.
 
     Raises:
-        BadRequest: it has neither.
+        BadRequest: the object has neither.
     """
     fields = image if isinstance(image, dict) else {}
     url, encoded = fields.get("url"), fields.get("base64")
@@ -57,7 +57,7 @@ def image_url(image: object) -> str:
 
 
 def media_type(encoded: str) -> str:
-    """Returns the media type of an image in base64, by its first bytes; PNG if they are of no known format."""
+    """Returns the media type of an image in base64, by the image's first bytes; PNG if the format is unknown."""
     try:
         start = base64.b64decode(encoded[:16])
     except (binascii.Error, ValueError):
@@ -68,7 +68,7 @@ def media_type(encoded: str) -> str:
 
 
 def _parts(content: object) -> list[object]:
-    """Returns the content of a message as a list of parts: a text becomes one part, missing content none."""
+    """Returns the content of a message as a list of parts: a text becomes one part, missing content an empty list."""
     if isinstance(content, list):
         return content
     return [{"type": "text", "text": content}] if content else []
@@ -101,7 +101,7 @@ def chatgpt_body(data: Mapping[str, object]) -> dict[str, object]:
 
 
 def chatgpt_answer(completion: bytes) -> bytes:
-    """Returns a completion in the form of the npm `chatgpt` library's message.
+    """Returns a chat completion in the form of a message of the npm library `chatgpt`.
 
     An answer that is no completion is returned unchanged. So is one with more values than a request may have, because
     reading it would take too long.

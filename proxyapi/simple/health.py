@@ -17,7 +17,7 @@ PROMPT = "Answer with the one word: ok"
 
 
 class HealthView(JSONCallView):
-    """`GET /health`: sends upstream a chat as `/chatgpt` does."""
+    """View of `GET /health`: checks upstream by a chat like those of `/chatgpt`."""
 
     authentication_classes = (AccessTokenAuthentication,)
     throttle_classes = (PageThrottle,)
@@ -32,7 +32,7 @@ class HealthView(JSONCallView):
 
 
 class Health2View(HealthView):
-    """`GET /health2`: sends upstream a chat as `/openai` does."""
+    """View of `GET /health2`: checks upstream by a chat like those of `/openai`."""
 
     route = "/health2"
 

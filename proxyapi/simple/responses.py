@@ -59,13 +59,13 @@ class InputTokensView(CompactView):
 
 
 class StoredResponseView(CallView):
-    """A call about one stored response. Its body has fields of this gateway only; all else is in the URL."""
+    """View of a call about one stored response. Its body has fields of this gateway only; all else is in the URL."""
 
     body_use = BodyUse.SMALL
     suffix: ClassVar[str] = ""
 
     async def forward_about(self, request: ProxyRequest, response_id: str, method: str) -> HttpResponseBase:
-        """Asks upstream about the response, and answers with what comes back."""
+        """Sends upstream a request about the stored response, and returns upstream's answer."""
         self.call.facts.stream = request.query_params.get("stream", "").lower() in {"true", "1"}
         upstream_request = UpstreamRequest(
             method,

@@ -28,7 +28,7 @@ Item = tuple[str, int, int]  # its id, and its place in the text
 
 
 def _refuse(name: str) -> NoReturn:
-    """Refuses NaN and the infinities, which are not JSON."""
+    """Raises ValueError for NaN and the infinities, because they are not JSON."""
     raise ValueError(f"{name} is not JSON")
 
 
@@ -36,7 +36,7 @@ _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=make_object, parse_c
 
 
 class _Reader(json.JSONDecoder):
-    """A decoder for the members of a list. It returns an array as its items' ids and places."""
+    """JSON decoder for the members of a list; decodes an array to the ids and positions of its items."""
 
     def raw_decode(self, text: str, idx: int = 0) -> tuple[object, int]:
         return _read_items(text, idx) if text[idx : idx + 1] == "[" else _DECODER.raw_decode(text, idx)
@@ -46,9 +46,9 @@ _READER = _Reader()
 
 
 class ListPage:
-    """One page of a list, with the places of its items.
+    """One page of a list of objects from upstream, with the positions of the items in the text.
 
-    Raises `UnreadableList` if the body is no list, or if a client could find items in it that are not found here.
+    Raises `UnreadableList` if the body is no list, or if a client could find items that the gateway does not find.
     """
 
     def __init__(self, body: bytes, content_type: str) -> None:
@@ -64,15 +64,15 @@ class ListPage:
 
     @property
     def has_more(self) -> bool:
-        """True if upstream says that another page follows."""
+        """True if upstream says that another page of the list follows."""
         return any(member.value is True for member in self._members if member.name == "has_more")
 
     def kept(self, keeps: Callable[[str], bool]) -> list[Item]:
-        """Returns the items that the caller may see."""
+        """Returns the items of the page that the caller may see."""
         return [item for item in self.items if keeps(item[0])]
 
     def with_items(self, kept: Sequence[Item]) -> bytes:
-        """Returns the bytes of the page with these items only."""
+        """Returns the bytes of the page with only the given items."""
         edits: list[tuple[int, int, str]] = []
         if len(kept) < len(self.items):
             text = ",".join(self._text[start:end] for _, start, end in kept)
@@ -89,7 +89,7 @@ class ListPage:
         return encode(text)
 
     def _find_data(self) -> Member:
-        """Returns the member with the items. Raises `ValueError` if another member may have items, too."""
+        """Returns the member of the page with the items. Raises `ValueError` if another member may have items, too."""
         names = [member.name.casefold() for member in self._members]
         data = next((member for member in self._members if member.name == "data"), None)
         others = [member for member in self._members if member is not data]
@@ -103,7 +103,7 @@ class ListPage:
 
 
 async def own_page(request: UpstreamRequest, answer: UpstreamAnswer, keeps: Keeps) -> tuple[UpstreamAnswer, bytes]:
-    """Returns the first page that has something for the caller: upstream's answer, and its filtered bytes.
+    """Returns the first page of a list that has an item for the caller: upstream's answer, and its filtered bytes.
 
     Raises:
         UnreadableList: upstream's answer cannot be filtered.
@@ -132,7 +132,7 @@ async def own_page(request: UpstreamRequest, answer: UpstreamAnswer, keeps: Keep
 
 
 def _following(request: UpstreamRequest, page: ListPage) -> UpstreamRequest | None:
-    """Returns the request for the next page; None if there is none, or if the caller goes backwards."""
+    """Returns the request for a list's next page; None if there is none, or if the caller goes backwards."""
     query = parse_qsl(request.query, keep_blank_values=True)
     if not page.has_more or not page.items or any(name == "before" for name, _ in query):
         return None
@@ -141,7 +141,11 @@ def _following(request: UpstreamRequest, page: ListPage) -> UpstreamRequest | No
 
 
 def _read_items(text: str, start: int) -> tuple[list[Item], int]:
-    """Returns the items of the array that begins at `start`, and its end. Raises ValueError, RecursionError."""
+    """Returns the items of the JSON array that begins at `start`, and the position of the array's end.
+
+    Raises:
+        ValueError, RecursionError: the array cannot be read.
+    """
     items: list[Item] = []
     at = past_space(text, start + 1)
     while text[at : at + 1] != "]":
@@ -156,7 +160,11 @@ def _read_items(text: str, start: int) -> tuple[list[Item], int]:
 
 
 def _id_of(item: object) -> str:
-    """Returns the id of an item. Raises ValueError if the item has none, or if another id could be read in it."""
+    """Returns the id of an item of a list.
+
+    Raises:
+        ValueError: the item has no id, or another id could be read in it.
+    """
     if not isinstance(item, dict) or isinstance(item, Doubled):
         raise ValueError("an item is no object, or one that can be read in two ways")
     ids = [value for name, value in item.items() if name.casefold() == "id"]

@@ -34,7 +34,7 @@ HELLO = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say h
 
 
 class Operation(NamedTuple):
-    """One operation of `/v1`.
+    """One operation of `/v1`, as it is described.
 
     `body` is an example of a JSON body, or the fields of a form. `answers` are media types.
     """
@@ -120,7 +120,7 @@ OPERATIONS = (
 
 
 def add_paths(result: dict[str, Any], **_: object) -> dict[str, Any]:
-    """Adds the open routes of `/v1` to the description; a post-processing hook of drf-spectacular."""
+    """Adds the open routes of `/v1` to the API's description; a post-processing hook of drf-spectacular."""
     for operation in OPERATIONS:
         route = find_route(operation.path.replace("{", "").replace("}", ""))
         if route is not None and route.family.name in settings.V1_ROUTES:
@@ -135,7 +135,7 @@ def add_paths(result: dict[str, Any], **_: object) -> dict[str, Any]:
 
 
 def describe(operation: Operation) -> dict[str, object]:
-    """Returns the description of one operation, as OpenAPI has it."""
+    """Returns the description of one operation of `/v1` in OpenAPI's format."""
     names = [part.strip("{}") for part in operation.path.split("/") if part.startswith("{")]
     parameters = [{"in": "path", "name": name, "required": True, "schema": TEXT} for name in names]
     parameters += [{"in": "query", "name": name, "required": False, "schema": TEXT} for name in operation.query]

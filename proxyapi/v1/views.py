@@ -60,7 +60,7 @@ DIALECTS = {"responses": RESPONSES, "chat/completions": CHAT, "completions": CHA
 
 
 class PassThroughView(CallView):
-    """The view of every route of every open family. `found` is the route of the request, if there is one."""
+    """View of the routes under `/v1`; passes requests upstream. `found` is the request's route, if there is one."""
 
     authentication_classes: tuple[type[BaseAuthentication], ...] = (BearerAuthentication,)
     http_method_names: ClassVar[list[str]] = ["get", "head", "post", "delete", "options"]  # type: ignore[misc]  # Django's attribute
@@ -68,7 +68,7 @@ class PassThroughView(CallView):
     found: Route | None = None
 
     def setup(self, request: HttpRequest, *args: object, **kwargs: object) -> None:
-        """Finds the route of the request."""
+        """Prepares the view as Django does, and finds the route of the request."""
         super().setup(request, *args, **kwargs)
         self.raw_path = self.call.request.raw_path.decode("ascii", "replace")
         self.found = find_route(self.raw_path.removeprefix("/v1"))
@@ -79,13 +79,13 @@ class PassThroughView(CallView):
             self.call.answer.states_usage = self.found.family.states_usage
 
     async def admit(self, request: ProxyRequest) -> None:
-        """Checks the key, which is in the head: the body of a stranger is not received at all."""
+        """Checks the caller's key before the body is received: the body of a stranger is not received at all."""
         capacity.check_room()
         await self.authorize(request)
 
     @openapi.unlisted
     async def handle(self, request: ProxyRequest, path: str) -> HttpResponseBase:
-        """Passes the request upstream, and the answer back."""
+        """Passes the request upstream, and upstream's answer back to the caller."""
         route = self.open_route(request)
         call = request.call_request
         upstream_request = UpstreamRequest(
@@ -128,7 +128,7 @@ class PassThroughView(CallView):
         return [*known[:1], *(["HEAD"] if "GET" in known else []), *known[1:], "OPTIONS"]
 
     def open_route(self, request: ProxyRequest) -> Route:
-        """Returns the route of the request. Raises an error if there is none, or if its family is closed."""
+        """Returns the route of the request. Raises an error if there is no route, or if its family is closed."""
         if request.META.get("HTTP_UPGRADE", "").lower() == "websocket":
             raise WebSocketRefused
         route = self.found
@@ -141,7 +141,7 @@ class PassThroughView(CallView):
         return route
 
     def send_form(self, upstream_request: UpstreamRequest, encoding: str) -> None:
-        """Prepares a form to go up while it arrives, with the Content-Encoding that it has."""
+        """Prepares a form to be sent upstream while it arrives, with the Content-Encoding that it has."""
         call = self.call.request
         call.incoming_body.allow_large_form()
         call.incoming_body.check_announced()  # before upstream hears of it
@@ -153,9 +153,9 @@ class PassThroughView(CallView):
             upstream_request.headers["Content-Length"] = str(call.incoming_body.announced)
 
     async def read_form_fields(self, form: FormUpload) -> None:
-        """Makes the checks of a form that has been read, and reserves budget.
+        """Checks the fields of a form that has been read, and reserves budget.
 
-        The last piece of the form has not gone up yet, so upstream cannot have acted on it.
+        The last piece of the form has not been sent yet, so upstream cannot have acted on the form.
         """
         self.call.facts.model = next(iter(form.field("model")), "")
         self.call.facts.stream = "true" in map(str.lower, form.field("stream"))
@@ -175,7 +175,7 @@ class PassThroughView(CallView):
     ) -> HttpResponseBase:
         """Sends a request upstream, and returns the response, relayed or read whole.
 
-        `as_it_came` is the caller's own request, if `request` asks for usage in addition.
+        If the gateway has added a field to `request` that asks for usage, `as_it_came` is the caller's own request.
         """
         answer = await self.check_and_send(request, dialect)
         if as_it_came is not None and answer.status in REFUSALS:
@@ -192,11 +192,11 @@ class PassThroughView(CallView):
         return RelayResponse(BodyRelay(self.call, answer))
 
     async def is_object(self, answer: UpstreamAnswer) -> bool:
-        """Returns whether an answer that may state usage is a JSON object, although its Content-Type says otherwise."""
+        """Returns whether an answer that may state usage is a JSON object although its Content-Type says otherwise."""
         return self.call.answer.states_usage and self.request.method == "POST" and await answer.begins_as(begins_object)
 
     async def ask_without_usage(self, refusal: UpstreamAnswer, request: UpstreamRequest) -> UpstreamAnswer:
-        """Sends the caller's own body, if upstream has refused the one to which a field was added.
+        """Sends the caller's unchanged body, if upstream has refused the one with an added field that asks for usage.
 
         Returns `refusal` if it does not name the field. This is the only call that is sent again: upstream has refused
         it before doing any work, so nothing was billed. If the body is refused without the field, too, the field is not
@@ -214,7 +214,7 @@ class PassThroughView(CallView):
         return answer
 
     def listing_filter(self) -> Keeps | None:
-        """Returns the filter for a list; None if the answer is no list, or if the caller may see all of it."""
+        """Returns the filter for a list; None if the answer is no list, or if the caller may see every item."""
         if self.method != "GET":
             return None
         caller, route = self.caller, self.found
@@ -226,7 +226,7 @@ class PassThroughView(CallView):
 
 
 def models_of(caller: Caller) -> Keeps:
-    """Returns the filter for the models that a key may use."""
+    """Returns the filter that lets only the models pass which a key may use."""
 
     async def keeps(model_ids: Sequence[str]) -> Callable[[str], bool]:
         return lambda model_id: is_allowed(model_id, caller.allowed_models)
@@ -235,14 +235,14 @@ def models_of(caller: Caller) -> Keeps:
 
 
 def objects_of(caller: Caller) -> Keeps:
-    """Returns the filter for the stored objects that a key may see."""
+    """Returns the filter that lets only the stored objects pass which a key may see."""
     return lambda object_ids: object_access.visible(object_ids, caller)
 
 
 def asks_for_stream(query: bytes) -> bool:
-    """Returns whether a query asks for a stream.
+    """Returns whether the query of a request asks for a stream.
 
-    Django's own parser of queries would refuse one with many fields; upstream is to decide whether it accepts it.
+    Django's parser of queries would refuse one with many fields; upstream is to decide whether it accepts it.
     """
     given = [value for name, value in parse_qsl(query.decode("latin-1")) if name == "stream"]
     return bool(given) and given[-1].lower() in {"true", "1"}

@@ -80,7 +80,7 @@ class CreatedIds:
         self._seen: set[str] = set()
 
     def read(self, answer: Mapping[str, object]) -> None:
-        """Reads the ids in a whole answer, or in the object inside an event."""
+        """Collects the ids of created objects from a whole answer, or from the object inside an event of a stream."""
         kind = answer.get("object", "")
         if self._is_creating and self._is_stored and kind != "list":
             self._add(answer.get("id"))
@@ -90,7 +90,7 @@ class CreatedIds:
                     self._add(value)
 
     def read_event(self, event: Mapping[str, object]) -> None:
-        """Reads the ids in one event of a stream."""
+        """Collects the ids of created objects from one event of a stream."""
         kind, inner = event.get("type"), event.get("response")
         if isinstance(inner, dict):
             self.read(inner)
@@ -103,11 +103,11 @@ class CreatedIds:
             self.read(event)
 
     def read_location(self, location: str) -> None:
-        """Reads the id at the end of the path in a `Location` header."""
+        """Collects the id of the created object from the end of the path in the answer's `Location` header."""
         self._add(unquote(urlsplit(location).path.rstrip("/").rpartition("/")[2]))
 
     def take_new(self) -> list[str]:
-        """Returns the ids that were read since the last call of this method."""
+        """Returns the ids of created objects that were read since the last call of this method."""
         new, self.new = self.new, []
         return new
 
@@ -118,7 +118,7 @@ class CreatedIds:
 
 
 def _values_at(value: object, path: Path) -> Iterator[object]:
-    """Yields each value at the end of `path`, which begins at `value`."""
+    """Yields each value that stands at the end of `path` in a JSON value; `path` begins at `value`."""
     if not path:
         yield value
     elif path[0] == EACH:

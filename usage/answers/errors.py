@@ -57,10 +57,10 @@ NO_ERROR: ErrorFacts = {"type": "", "code": "", "message": ""}
 
 
 def is_error_value(value: object) -> bool:
-    """Returns whether the value of a member `error` states an error.
+    """Returns whether the value of a JSON member named `error` states an error.
 
-    It does if it is a text, a number, or an object or a list with any such value in it. Many servers send the member
-    in good answers too, with nothing in it: `null`, or `{"code": null, "message": ""}`.
+    A text or a number that is not empty or 0 states one, and so does an object or a list with any such value in it.
+    Many servers send the member in good answers, too, with nothing in it: `null`, or `{"code": null, "message": ""}`.
     """
     if isinstance(value, dict):
         return any(map(is_error_value, value.values()))
@@ -77,13 +77,13 @@ def error_in_object(body: Mapping[str, object]) -> ErrorFacts | None:
 def error_in_event(event: Mapping[str, object], data: bytes) -> ErrorFacts:
     """Returns the error that one event of a stream states.
 
-    `data` is the event's data, `event` the JSON object in it; an empty `event` means that the data is no object.
+    `data` is the event's data, `event` the JSON object in the data; an empty `event` means that the data is no object.
     """
     return _from_json(event, 0) if event else _from_text(data)
 
 
 def error_in_body(body: bytes, status: int) -> ErrorFacts:
-    """Returns the error that a whole error response states, in whatever shape.
+    """Returns the type, code and message of the error in the whole body of an error response, in whatever format.
 
     A missing message becomes the status' phrase; an error with neither type nor code gets the code `http_<status>`.
     """
@@ -96,7 +96,7 @@ def error_in_body(body: bytes, status: int) -> ErrorFacts:
 
 
 def status_phrase(status: int) -> str:
-    """Returns the reason phrase of a status: `Bad Gateway`."""
+    """Returns the reason phrase of an HTTP status, for example `Bad Gateway` for 502."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:
@@ -130,7 +130,7 @@ def _from_text(data: bytes) -> ErrorFacts:
 
 
 def _from_json(value: object, depth: int) -> ErrorFacts:
-    """Reads an error from a JSON value that is nested in `depth` others.
+    """Reads the type, code and message of an error from a JSON value that is nested in `depth` others.
 
     A fact that the innermost object does not state is taken from the object around it.
     """
@@ -165,7 +165,7 @@ def _from_members(error: Mapping[str, object]) -> ErrorFacts:
 
 
 def _first_text(error: Mapping[str, object], names: tuple[str, ...]) -> str:
-    """Returns the first text or number, not empty and not 0, that stands under one of these names."""
+    """Returns the first text or number in an object, not empty and not 0, that stands under one of the given names."""
     return next((_as_text(error[name]) for name in names if isinstance(error.get(name), str | int) and error[name]), "")
 
 
@@ -181,14 +181,14 @@ def _message(error: Mapping[str, object]) -> str:
 
 
 def _validation_error(item: Mapping[str, object]) -> str:
-    """Returns one of FastAPI's validation errors as a text: the path of the field, and what is wrong with it."""
+    """Returns one of FastAPI's validation errors as a text: the path of the field, and what is wrong with the field."""
     path = item.get("loc")
     field = ".".join(map(str, path)) if isinstance(path, list) else ""
     return f"{field}: {item['msg']}" if field else str(item["msg"])
 
 
 def _as_text(value: object) -> str:
-    """Returns a JSON value as text: an object or a list as JSON."""
+    """Returns a JSON value as text; an object or a list is written as JSON."""
     if isinstance(value, dict | list):
         return orjson.dumps(value, default=str).decode()
     return str(value or "")

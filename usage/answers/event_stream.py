@@ -36,7 +36,7 @@ class DataLine(NamedTuple):
 
 
 class Event(NamedTuple):
-    """One event; `start:end` are its bytes in the stream, with the blank line behind it if there is one."""
+    """One server-sent event; `start:end` are its bytes in the stream, with the blank line behind it if there is one."""
 
     name: bytes
     data: bytes
@@ -73,7 +73,7 @@ def read(stream: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def split(stream: bytes) -> list[Event]:
-    """Returns the events in `stream` with their positions; an event without data is left out."""
+    """Returns the server-sent events in `stream` with their positions; an event without data is left out."""
     builder = _Builder(stream)
     for line in _LINE.finditer(stream):
         builder.add_line(line.start(), line.end(1), line.end())
@@ -82,7 +82,7 @@ def split(stream: bytes) -> list[Event]:
 
 
 def is_whole(data: bytes) -> bool:
-    """Returns whether an event's data is complete: a JSON object, or the `[DONE]` of a chat."""
+    """Returns whether the data of a server-sent event is complete: a JSON object, or the `[DONE]` that ends a chat."""
     data = data.strip()
     if not (data.startswith(b"{") and data.endswith(b"}")):
         return data == DONE
@@ -96,7 +96,7 @@ def is_whole(data: bytes) -> bool:
 def begins_stream(start: bytes) -> bool | None:
     """Returns whether a body that begins with these bytes is a stream of events, and not JSON or anything else.
 
-    None: more bytes are needed to tell.
+    Returns None if more bytes are needed to tell.
     """
     if start != BOM and BOM.startswith(start):
         return None
@@ -108,7 +108,7 @@ def begins_stream(start: bytes) -> bool | None:
 
 
 class _Builder:
-    """Builds events from the lines of `stream`, which are given by their positions."""
+    """Builder of server-sent events from the lines of `stream`, which are given by their positions."""
 
     def __init__(self, stream: bytes) -> None:
         self.events: list[Event] = []
@@ -116,7 +116,7 @@ class _Builder:
         self._begin(0)
 
     def add_line(self, start: int, end: int, line_end: int) -> None:
-        """Adds the line `start:end`, whose line end is `end:line_end`."""
+        """Adds the line `start:end` of a stream, with its line end `end:line_end`, to the current server-sent event."""
         if start == end:
             if line_end > start:  # a blank line, not the end of the stream
                 self.end(line_end)
@@ -138,13 +138,13 @@ class _Builder:
             self._lines.append(DataLine(start, start, end, line_end))
 
     def end(self, at: int) -> None:
-        """Ends the current event, if one has begun, at position `at`."""
+        """Ends the current server-sent event, if one has begun, at position `at` of the stream."""
         if self._lines:
             self._add(self._name if self._later_name is None else self._later_name, at)
         self._begin(at)
 
     def _begin(self, at: int, name: bytes = b"") -> None:
-        """Begins a new event at position `at`."""
+        """Begins a new server-sent event at position `at` of the stream."""
         self._start = at
         self._name = name
         self._later_name: bytes | None = None  # a name that came after the first data line
@@ -164,13 +164,13 @@ class _Builder:
         return self._first_is_whole
 
     def _split(self) -> None:
-        """Ends the current event with its last data line; lines behind that belong to the next event."""
+        """Ends the current server-sent event with its last data line; the lines behind belong to the next event."""
         end, name = self._lines[-1].line_end, self._later_name
         self._add(self._name, end)
         self._begin(end, name or b"")
 
     def _add(self, name: bytes, end: int) -> None:
-        """Adds the current event, which ends at position `end`, to the events that were read."""
+        """Adds the current server-sent event, which ends at position `end`, to the list of events that were read."""
         lines = tuple(self._lines)
         data = b"\n".join([self._stream[line.start : line.end] for line in lines])
         self.events.append(Event(name, data, self._start, end, lines))

@@ -26,27 +26,27 @@ _SCALAR = re.compile(rb"[^\s,\[\]{}\"]{1,5000}+")
 
 
 class _GivenUp(Exception):
-    """Ends the reading of a value: the text ends too early, is no JSON, or takes too many steps."""
+    """Exception that ends the reading of a JSON value: the text ends too early, is no JSON, or takes too many steps."""
 
 
 def read_outline(body: bytes, wanted: Collection[str] | None = None) -> dict[str, object]:
-    """Returns the outline of the JSON object in `body`: of its members those in `wanted`, or all.
+    """Returns the members of the JSON object in `body` without their large values: the members in `wanted`, or all.
 
-    If the text is broken at some point, the outline has the members before it. A body that is no object has an empty
-    outline. Of two members with one name the last counts.
+    If the text is broken at some point, the outline has the members before that point. A body that is no object has an
+    empty outline. Of two members with one name the last counts.
     """
     return _Outline(body).read_object(0, MAX_DEPTH, wanted)
 
 
 class _Outline:
-    """Reads values at positions in one body; all methods together take at most `MAX_STEPS` steps."""
+    """Reader of values at positions in one JSON body; all methods together take at most `MAX_STEPS` steps."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
         self._steps = 0
 
     def read_object(self, at: int, depth: int, wanted: Collection[str] | None = None) -> dict[str, object]:
-        """Returns the outline of the object at `at`, with the members that come before any fault."""
+        """Returns the outline of the JSON object at position `at`, with the members that come before any fault."""
         members: dict[str, object] = {}
         try:
             at = self._expect(b"{", at)
@@ -63,7 +63,7 @@ class _Outline:
         return members
 
     def _array(self, at: int, depth: int) -> list[object]:
-        """Returns the outlines of the objects with which the array at `at` begins."""
+        """Returns the outlines of the objects with which the JSON array at position `at` begins."""
         items: list[object] = []
         try:
             at = self._expect(b"[", at)
@@ -76,7 +76,7 @@ class _Outline:
         return items
 
     def _value(self, at: int, end: int, depth: int) -> object:
-        """Returns the value between two positions; None if it is large and has nothing small in it."""
+        """Returns the JSON value between two positions; None if the value is large and has nothing small in it."""
         first = self._body[at : at + 1]
         value = None
         if end - at <= SMALL_BYTES:
@@ -95,7 +95,7 @@ class _Outline:
         return self._past_space(at + 1)
 
     def _skip(self, at: int) -> int:
-        """Returns the position behind the value that begins at `at`."""
+        """Returns the position behind the JSON value that begins at `at`."""
         first = self._body[at : at + 1]
         if first == b'"':
             return self._skip_string(at)
@@ -116,7 +116,7 @@ class _Outline:
         return at
 
     def _next_mark(self, at: int) -> int:
-        """Returns the position of the next bracket or quote."""
+        """Returns the position of the next bracket or quote in the JSON text."""
         self._count_step()
         end = _end(_NO_MARK, self._body, at)
         if end == len(self._body):
@@ -124,7 +124,7 @@ class _Outline:
         return end
 
     def _skip_string(self, at: int) -> int:
-        """Returns the position behind the string that begins at `at`."""
+        """Returns the position behind the JSON string that begins at `at`."""
         self._count_step()
         at += 1
         quote = self._body.find(b'"', at)
@@ -150,14 +150,14 @@ class _Outline:
 
 
 def _end(pattern: re.Pattern[bytes], body: bytes, at: int) -> int:
-    """Returns where a run of single bytes that match `pattern` ends; searched in steps of bounded time."""
+    """Returns the position where a run of single bytes that match `pattern` ends; searches in steps of bounded time."""
     while (end := pattern.match(body, at, at + _STEP_BYTES).end()) - at == _STEP_BYTES:  # type: ignore[union-attr]  # it matches the empty text, too
         at = end
     return end
 
 
 def _parse(data: bytes) -> object:
-    """Parses JSON as generously as Python can; returns None if it cannot."""
+    """Parses JSON as generously as Python can; returns None if Python cannot parse the text."""
     try:
         parsed: object = json.loads(data.decode("utf-8", "surrogateescape"), strict=False)
     except (ValueError, RecursionError):

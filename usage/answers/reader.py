@@ -60,10 +60,10 @@ _TYPE = re.compile(rb'"type"\s*+:\s*+"((?:response|transcript|image|speech)[._a-
 
 
 class AnswerReader:
-    """Reads what upstream's answer states of itself: ids, model, tier, usage, error.
+    """Reader of what upstream's answer to one call states for the ledger: ids, model, tier, usage, error.
 
     `states_usage`: the usage in the answer is this call's consumption; otherwise it is not read.
-    `has_ended`: the event that ends a stream in its dialect has been read.
+    `has_ended`: the event that ends a stream in the stream's dialect has been read.
     `must_end`: a stream without any event counts as cut off, too.
     `text`, if there is one, is fed with every event. `created`, if the call may create objects, reads their ids.
     """
@@ -87,17 +87,17 @@ class AnswerReader:
         self._has_last_type = False  # … and that event has a type: `[DONE]` alone does not end the stream
 
     def read_body(self, body: bytes) -> None:
-        """Reads a whole JSON body; anything else is ignored."""
+        """Reads the facts for the ledger from a whole JSON body; ignores a body that is not JSON."""
         self.read_whole(parse_body(body))
 
     def read_whole(self, answer: Mapping[str, object]) -> None:
-        """Reads a whole answer, parsed by `parse_body`."""
+        """Reads the facts for the ledger from a whole answer that `parse_body` has parsed."""
         self.read(answer)
         if self.created is not None:
             self.created.read(answer)
 
     def read_error(self, body: bytes, status: int) -> None:
-        """Reads the whole body of an answer whose status is an error."""
+        """Reads the error from the whole body of an answer whose status is an error."""
         self.error = error_in_body(body, status)
 
     @property
@@ -107,18 +107,18 @@ class AnswerReader:
 
     @property
     def lacks_end(self) -> bool:
-        """True if a stream that ends with what has been read is cut off: its dialect's end is missing."""
+        """True if a stream that stops here is cut off: the event that ends streams of its dialect is missing."""
         if self.has_ended or not (self._has_last_event or (self.must_end and not self.has_events)):
             return False
         return self.text is None or not self.text.has_finished_choices
 
     def read_events(self, events: bytes) -> None:
-        """Reads whole server-sent events, one or more, each with its blank line."""
+        """Reads the facts for the ledger from whole server-sent events, one or more, each with its blank line."""
         for name, data in event_stream.read(events):
             self._read_event(name, data)
 
     def _read_event(self, name: bytes, data: bytes) -> None:
-        """Reads one event; returns early from those without anything for the ledger, which nearly all are."""
+        """Reads the facts for the ledger from one event; returns early from events without any, as nearly all are."""
         self._events += 1
         if data[-1:] != b"}" and data.strip() == event_stream.DONE:
             self.has_done_marker = True
@@ -157,13 +157,13 @@ class AnswerReader:
             self._read_error_event(self.text.choice_error, data)
 
     def _end(self, kind: str) -> None:
-        """Notes that the last event of a stream, of type `kind`, has been read."""
+        """Records that the last event of a stream, of type `kind`, has been read."""
         self.has_ended = True
         if kind == "response.failed" and self.error is None:
             self.error = {"type": "", "code": "response_failed", "message": ""}
 
     def _read_error_event(self, event: Mapping[str, object], data: bytes) -> None:
-        """Reads an event that states an error; nothing follows it."""
+        """Reads the error from an event that states one; nothing follows such an event."""
         self.has_ended = True
         facts = error_in_event(event, data)
         if self.error is None or not any(self.error.values()):
@@ -172,7 +172,7 @@ class AnswerReader:
             self.text.add_error(facts["message"])
 
     def read(self, answer: Mapping[str, object]) -> None:
-        """Reads an answer, or the one inside an event; a fact that it does not state keeps its value."""
+        """Reads the facts for the ledger from an answer, or the one inside an event; one not stated keeps its value."""
         self.model = _text(answer, "model") or self.model
         self.service_tier = _text(answer, "service_tier") or self.service_tier
         if _text(answer, "object") in {"chat.completion", "chat.completion.chunk", "response", "conversation"}:
@@ -199,7 +199,7 @@ _GOOD_CODES = frozenset({
 def begins_object(start: bytes) -> bool | None:
     """Returns whether a body that begins with these bytes is a JSON object, and not sound or a file.
 
-    None: more bytes are needed to tell.
+    Returns None if more bytes are needed to tell.
     """
     if _OBJECT.match(start):
         return True
@@ -207,15 +207,15 @@ def begins_object(start: bytes) -> bool | None:
 
 
 def _ends_response(kind: str, response: object) -> bool:
-    """Returns whether an event of type `kind` with this response in it is a stream's last, whatever its type is.
+    """Returns whether an event is the last of a stream, because the response inside the event has ended.
 
-    Some servers name it differently: `response.done`.
+    The event's type alone does not tell, because some servers name their last event differently: `response.done`.
     """
     return isinstance(response, dict) and response.get("status") in TERMINAL_STATUSES and kind not in _FIRST_EVENT_TYPES
 
 
 def _is_error(event: Mapping[str, object]) -> bool:
-    """Returns whether an event without `choices` is an error: by its type, or because it has only an error's members.
+    """Returns whether a stream's event without `choices` is an error: by its type, or by the names of its members.
 
     `{"type": "BadRequestError", "message": …}`, `{"object": "error", …}`, `{"detail": …}`, `{"code": 1, "msg": …}`.
     """
@@ -235,7 +235,7 @@ def _states_success(event: Mapping[str, object]) -> bool:
 
 
 def _names_error(kind: bytes) -> bool:
-    """Returns whether an event's type or name is an error's: `error`, `BadRequestError`, `exception`."""
+    """Returns whether the type or name of a stream's event is an error's: `error`, `BadRequestError`, `exception`."""
     return kind.lower().endswith((b"error", b"exception"))
 
 
@@ -255,7 +255,7 @@ def _error_without_object(data: bytes) -> dict[str, object]:
 
 
 def _may_matter(data: bytes) -> bool:
-    """Returns whether a large event may state something that is read here, by a glance at its bytes."""
+    """Returns whether a large event may state a fact for the ledger, by searching its bytes without parsing them."""
     found = _TYPE.search(data, 0, 300)
     if found:
         kind = found[1].decode()
@@ -295,6 +295,6 @@ def _is_billed_search(item: object) -> bool:
 
 
 def _text(answer: Mapping[str, object], name: str) -> str:
-    """Returns the text in a member; empty if there is none."""
+    """Returns the text in a member of a JSON object; an empty text if there is none."""
     found = answer.get(name)
     return found if isinstance(found, str) else ""

@@ -21,7 +21,7 @@ MAX_CACHED_NAMES = 2000  # characters of the names in a usage object
 
 
 def column_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
-    """Returns a text for a column of `length` characters: redacted, then cut."""
+    """Returns a text as a database column of `length` characters stores it: without secrets, then cut."""
     if not value:
         return ""
     if len(value) <= MAX_CACHED_CHARACTERS:
@@ -36,12 +36,12 @@ def column_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
 
 @lru_cache(maxsize=1024)
 def _cached_column_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
-    """Caches `column_text`: names of models and clients come again and again."""
+    """Returns what `column_text` returns, from a cache, because names of models and clients come again and again."""
     return clip(redact(value, secrets), length)
 
 
 def clip(value: str, length: int) -> str:
-    """Returns the first `length` characters, without NUL and lone surrogates: PostgreSQL's text takes neither."""
+    """Returns a text's first `length` characters, without NUL and lone surrogates, because PostgreSQL takes neither."""
     return value.replace("\0", "").encode("utf-8", "replace").decode()[:length]
 
 
@@ -60,9 +60,10 @@ def answer_columns(answer: AnswerReader, upstream_request_id: str, secrets: tupl
 
 
 def _kept_usage(usage: dict[str, object] | None, secrets: tuple[str, ...]) -> dict[str, object] | None:
-    """Returns the usage object without secrets and NUL; PostgreSQL's JSON takes no NUL, which would cost the whole row.
+    """Returns upstream's usage object as the ledger stores it: without secrets, and without NUL.
 
-    None for usage that is nested too deeply or too long, and for one in which a number had to be redacted.
+    PostgreSQL's JSON takes no NUL: the whole row would be lost. Returns None for usage that is nested too deeply or too
+    long, and for usage in which a number had to be redacted.
     """
     if usage is None or _are_plain_names(tuple(_names(usage)), secrets):
         return usage
@@ -77,7 +78,7 @@ def _kept_usage(usage: dict[str, object] | None, secrets: tuple[str, ...]) -> di
 
 
 def _names(usage: Mapping[str, object]) -> Iterator[str | None]:
-    """Yields the names of counts and of objects with counts; None for any member that is something else."""
+    """Yields the names of the counts, and of the objects with counts, in a usage object; None for any other member."""
     for name, value in usage.items():
         yield name
         if type(value) is dict:
@@ -89,7 +90,10 @@ def _names(usage: Mapping[str, object]) -> Iterator[str | None]:
 
 @lru_cache(maxsize=256)
 def _are_plain_names(names: tuple[str | None, ...], secrets: tuple[str, ...]) -> bool:
-    """Returns whether `names` has no None, no secret and no name of one; the same names come again and again."""
+    """Returns whether all names in a usage object are safe to store: none is None, a secret, or the name of a secret.
+
+    The result is cached, because the same names come again and again.
+    """
     text = "\n".join(name for name in names if name is not None)
     is_short = None not in names and len(text) < MAX_CACHED_NAMES and "\0" not in text
     return is_short and not is_secret_name(text) and redact(text, secrets) == text

@@ -52,7 +52,7 @@ class StreamedText:
         self.choice_error: dict[str, object] | None = None  # of a choice that has ended with an error
 
     def feed(self, event: Mapping[str, object]) -> None:
-        """Reads the JSON data of one event; events of unknown kinds are ignored."""
+        """Collects the text in the JSON data of one event; ignores events of unknown kinds."""
         choices = event.get("choices")
         if isinstance(choices, list):
             for choice in _objects(choices):
@@ -61,25 +61,25 @@ class StreamedText:
             self._read_event(kind, event)
 
     def add_error(self, message: str) -> None:
-        """Adds the message of an error that ended the stream."""
+        """Adds the message of an error that ended the stream to the collected text."""
         self._add("", "error", message)
 
     @property
     def size(self) -> int:
-        """The size in bytes of the answer's text so far, kept or not; messages of errors do not count."""
+        """The size in bytes of the answer's text so far, also over the limit; messages of errors do not count."""
         return self._left_out_bytes + sum(
             part.left_out_bytes + part.size for part in self._parts.values() if part.kind != "error"
         )
 
     @property
     def has_finished_choices(self) -> bool:
-        """True if every choice of a chat that has any text has stated its `finish_reason`, and there is such a one."""
+        """True if a chat has at least one choice with text, and every such choice has stated its `finish_reason`."""
         return bool(self._finished) and all(
             part.source in self._finished for part in self._parts.values() if part.source.startswith("choice ")
         )
 
     def text(self, limit: int | None = None) -> str:
-        """Returns the collected text, redacted, in at most `limit` bytes plus the note about cut bytes."""
+        """Returns the answer's collected text, redacted: at most `limit` bytes, plus a line about the bytes cut off."""
         left_out = self._left_out_bytes
         blocks = []
         one_source = len({part.source for part in self._parts.values()}) == 1
@@ -96,9 +96,9 @@ class StreamedText:
         return truncate("\n\n".join(blocks).encode(), max(0, limit), left_out)
 
     def _add(self, source: str, kind: str, text: object, name: object = "", number: object = 0) -> None:
-        """Adds `text` to the part with this source, kind and number, within the room that is left.
+        """Adds `text` to the part of the answer with this source, kind and number, up to the limit on all text.
 
-        A `text` that is no string, as upstream may send it, is ignored; so is one that is empty and has no `name`.
+        A `text` that is no string, as upstream may send it, is ignored; so is an empty one if there is no `name`.
         """
         if not isinstance(text, str) or not (text or name):
             return
@@ -121,7 +121,7 @@ class StreamedText:
             part.pieces.append(text)
 
     def _read_choice(self, choice: Mapping[str, object]) -> None:
-        """Reads one choice of a chat completion's chunk, or of an old completion's."""
+        """Collects the text of one choice in a chunk of a chat completion, or of an old completion."""
         source = f"choice {_index(choice.get('index'))}"
         if (reason := choice.get("finish_reason")) and len(self._finished) < _MAX_CHOICES:
             self._finished.add(source)
@@ -150,9 +150,9 @@ class StreamedText:
             self._add(source, "function call", called.get("arguments") or "", called.get("name"))
 
     def _read_choice_error(self, error: object) -> None:
-        """Keeps the error with which OpenRouter ends a choice.
+        """Collects the message of the error with which OpenRouter ends a choice of a chat.
 
-        Its `finish_reason` is "error", and the choice or the chunk has an object with the message.
+        The choice's `finish_reason` is then "error", and the choice or the chunk has an object with the message.
         """
         if isinstance(error, dict):
             self.choice_error = error
@@ -160,7 +160,7 @@ class StreamedText:
             self.choice_error = {"code": "error", "message": error if isinstance(error, str) else ""}
 
     def _read_event(self, kind: str, event: Mapping[str, object]) -> None:
-        """Reads one event of type `kind` of a response or a transcription."""
+        """Collects the text of one event, of type `kind`, of a response or a transcription."""
         index = _index(event.get("output_index"))
         if kind == "transcript.text.delta":
             self._add("", "text", event.get("delta"))
@@ -177,7 +177,7 @@ class StreamedText:
             self._read_response(event.get("response"))
 
     def _read_response(self, response: object) -> None:
-        """Reads the whole response in a stream's last event: its text, if no delta had any, and its error."""
+        """Collects the error in the response in a stream's last event, and its text if no earlier event had any."""
         if not isinstance(response, dict):
             return
         output = response.get("output")
@@ -189,7 +189,7 @@ class StreamedText:
             self._add("", "error", response["error"].get("message"))
 
     def _read_item(self, source: str, item: Mapping[str, object]) -> None:
-        """Reads the texts of one output item of a response."""
+        """Collects the texts of one output item of a response."""
         kind = str(item.get("type", "")).replace("_", " ")[:40]
         self._add(source, kind, item.get("arguments", item.get("input", item.get("code"))), item.get("name"))
         for member in ("content", "summary"):
@@ -215,7 +215,7 @@ class _Part:
 
     @property
     def size(self) -> int:
-        """The size in bytes of the text that is kept."""
+        """The size in bytes of the collected text of this part of the answer."""
         return sum(len(piece.encode("utf-8", "replace")) for piece in self.pieces)
 
 
@@ -237,5 +237,5 @@ def _objects(values: object) -> list[dict[str, object]]:
 
 
 def _index(value: object) -> int:
-    """Returns an index as upstream states it; 0 for anything that is none."""
+    """Returns the index of a choice or an output as upstream states it; 0 for a value that is no index."""
     return value if isinstance(value, int) and -1 < value < 10**6 else 0

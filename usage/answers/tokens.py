@@ -20,10 +20,10 @@ def is_count(value: object) -> TypeGuard[int | float]:
 
 
 def read_counts(usage: Mapping[str, object]) -> Counts:
-    """Returns the counts that a usage object states, by the ledger's column; a count that it does not state is absent.
+    """Returns the counts that a usage object states, by the name of the ledger's column; a count not stated is absent.
 
     Tokens are whole numbers, rounded up where upstream states 5.0 or 5.5; `audio_seconds` is in seconds. A stated zero
-    is kept.
+    is included.
     """
     into, out = input_details(usage), output_details(usage)
     counts: Counts = {}
@@ -51,17 +51,17 @@ def whole_count(value: object) -> int:
 
 
 def input_details(usage: Mapping[str, object]) -> Mapping[str, object]:
-    """Returns the object in which usage states of what kinds its input tokens are; empty if it has none."""
+    """Returns the object in a usage object that splits the input tokens by kind; an empty object if there is none."""
     return _first_object(usage, "prompt_tokens_details", "input_tokens_details", "input_token_details")
 
 
 def output_details(usage: Mapping[str, object]) -> Mapping[str, object]:
-    """Returns the object in which usage states of what kinds its output tokens are; empty if it has none."""
+    """Returns the object in a usage object that splits the output tokens by kind; an empty object if there is none."""
     return _first_object(usage, "completion_tokens_details", "output_tokens_details", "output_token_details")
 
 
 def estimate_counts(request_bytes: int, answer_bytes: int) -> Counts:
-    """Returns an estimate of the tokens of a call whose usage never came, from the sizes of its texts in bytes.
+    """Estimates the tokens of a call whose usage never came, from the sizes of the call's texts in bytes.
 
     Four bytes a token is OpenAI's rule of thumb for English (help centre, "What are tokens and how to count them?").
     """
@@ -69,7 +69,7 @@ def estimate_counts(request_bytes: int, answer_bytes: int) -> Counts:
 
 
 def _first_object(usage: Mapping[str, object], *names: str) -> Mapping[str, object]:
-    """Returns the first object that stands under one of these names; empty if none does."""
+    """Returns the first object that stands under one of these names in a usage object; an empty object if none does."""
     for name in names:
         if isinstance(details := usage.get(name), dict):
             return details
@@ -77,7 +77,7 @@ def _first_object(usage: Mapping[str, object], *names: str) -> Mapping[str, obje
 
 
 def _first(usage: Mapping[str, object], *names: str) -> object:
-    """Returns the first value, not null, that stands under one of these names."""
+    """Returns the first value, not null, that stands under one of these names in an object."""
     for name in names:
         if (count := usage.get(name)) is not None:
             return count

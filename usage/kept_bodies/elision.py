@@ -51,9 +51,9 @@ _SIGNATURES = (
 
 
 def elide(body: bytes, budget: int) -> tuple[bytes, int]:
-    """Returns the start of `body`, elided, and the bytes of `body` that it stands for.
+    """Returns the start of `body` with placeholders for base64 and vectors, and how many bytes of `body` are covered.
 
-    It has at most `budget` bytes and one placeholder more.
+    The result has at most `budget` bytes and one placeholder more.
     """
     if len(body) < MIN_RUN and len(body) <= budget and not _has_heads(body):
         return body, len(body)
@@ -61,7 +61,10 @@ def elide(body: bytes, budget: int) -> tuple[bytes, int]:
 
 
 def _has_heads(body: bytes) -> bool:
-    """Returns whether `_HEAD` may match in `body`: some bytes are in every match, and much faster to search for."""
+    """Returns whether base64 or a vector may be announced in `body`, that is, whether `_HEAD` may match.
+
+    Searches for bytes that are in every match, because that is much faster than the pattern.
+    """
     for mark in _HEAD_MARKS:  # noqa: SIM110  (half the time of `any`, for every call)
         if mark in body:
             return True
@@ -69,7 +72,7 @@ def _has_heads(body: bytes) -> bool:
 
 
 class _Elision:
-    """Elides one body: holds how far it was read, the text that is kept so far, and the room that is left."""
+    """Replacement of base64 and vectors in one body: the position reached, the result so far, and the bytes left."""
 
     def __init__(self, body: bytes, budget: int) -> None:
         self._body = body
@@ -83,7 +86,7 @@ class _Elision:
         self._readable = _MAX_READ_BYTES
 
     def run(self) -> tuple[bytes, int]:
-        """Does the work of `elide`."""
+        """Replaces the base64 and the vectors in the body by placeholders, and returns what `elide` returns."""
         body = self._body
         first = body[: self._room]
         has_heads = len(body) > len(first) or _has_heads(first)
@@ -111,7 +114,10 @@ class _Elision:
         return self._head if self._head is not None and self._head.start() < window else None
 
     def _keep_to(self, stop: int) -> bool:
-        """Keeps the bytes up to `stop`. Stops before that at a run of base64, elides the run and returns True."""
+        """Copies the body up to `stop` to the result; returns whether it has stopped earlier, behind a run of base64.
+
+        Such a run is replaced by a placeholder.
+        """
         body, start = self._body, self._at
         for at in range(start, stop - _BLOCK_BYTES + 1, _BLOCK_BYTES):
             if not _BASE64_BLOCK.match(body, at) or not _is_base64(body[at : at + _BLOCK_BYTES]):
@@ -127,13 +133,13 @@ class _Elision:
         return False
 
     def _keep(self, stop: int) -> None:
-        """Keeps the bytes up to `stop` as they are."""
+        """Copies the bytes of the body up to `stop` to the result, unchanged."""
         self._kept.append(self._body[self._at : stop])
         self._room -= stop - self._at
         self._at = stop
 
     def _skip(self, placeholder: bytes, stop: int) -> None:
-        """Keeps a placeholder instead of the bytes up to `stop`."""
+        """Adds a placeholder to the result in place of the body's bytes up to `stop`."""
         self._kept.append(placeholder)
         self._room -= len(placeholder)
         self._at = stop
@@ -161,7 +167,10 @@ class _Elision:
         return body[self._at : start] + _describe(body, start, end), end
 
     def _read_vector(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
-        """Does the work of `_read_head` for a list of numbers, which is known by samples at its start and middle."""
+        """Returns the placeholder for a list of numbers (a vector), and where the list ends, as `_read_head` does.
+
+        A vector is recognised by samples at its start and in its middle.
+        """
         body, start = self._body, head.end()
         sample = _NUMBERS.match(body, start)
         end = self._find(b"]", start)
@@ -195,7 +204,7 @@ class _Elision:
         return _BASE64.match(body, at, min(at + step + _STEP_BYTES, stop)).end()  # type: ignore[union-attr]
 
     def _find(self, byte: bytes, start: int) -> int:
-        """Returns the position of the next such byte, or of the end.
+        """Returns the position of the next byte of the wanted kind in the body, or the position of the body's end.
 
         `start` never decreases, so all searches together read the body once.
         """

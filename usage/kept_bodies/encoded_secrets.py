@@ -39,8 +39,8 @@ class EncodedForms(NamedTuple):
 class Base64Form(NamedTuple):
     """One of the three forms of a secret in base64.
 
-    A text has this form only if it has the part `first` or the part `second`: a line may end within one of them, but
-    they are too short for a line to end within both.
+    A text has this form only if it has the part `first` or the part `second`: a line may end within one of the parts,
+    but they are too short for a line to end within both.
     """
 
     first: str
@@ -48,22 +48,28 @@ class Base64Form(NamedTuple):
     pattern: re.Pattern[str]
 
     def find(self, text: str) -> Iterator[TextRange]:
-        """Yields each range of this form, with the letters beside it, which hold bits of its first and last byte."""
+        """Yields each range of a text with this form of the secret.
+
+        The range includes the letter on each side, which holds bits of the secret's first or last byte.
+        """
         for match in self.pattern.finditer(text):
             start, end = match.span()
             yield start - text[start - 1 : start].isalnum(), _LAST.match(text, end).end()  # type: ignore[union-attr]  # matches nothing
 
 
 def encoded_forms(secret: str) -> EncodedForms | None:
-    """Returns the encoded forms of a secret; None if it is too short: its forms would stand in texts by chance."""
+    """Returns the spellings of a secret in base64 and hexadecimal digits.
+
+    Returns None if the secret is too short, because its spellings would stand in texts by chance.
+    """
     data = secret.encode("utf-8", "surrogatepass")
     return None if len(data) < MIN_SECRET_BYTES else EncodedForms(data.hex(), tuple(map(_form, _inner_letters(data))))
 
 
 def find_encoded_tokens(text: str, lower: str, has_token: Callable[[str], object]) -> Iterator[TextRange]:
-    """Yields each range of base64 or hexadecimal digits whose decoded text has a token.
+    """Yields each range of base64 or hexadecimal digits in `text` whose decoded text contains a token.
 
-    `has_token` returns whether a text has one.
+    `has_token` returns whether a text contains a token.
     `lower` is `text` in lower case.
     """
     if _IN_BASE64.any_in(text):
@@ -102,7 +108,7 @@ class LiteralSet:
 
 
 def find_basic(text: str, lower: str) -> Iterator[TextRange]:
-    """Yields each range of an encoded name and password after the word `Basic` (RFC 7617).
+    """Yields each range of `text` with an encoded name and password after the word `Basic` (RFC 7617).
 
     `lower` is `text` in lower case.
     """
@@ -112,14 +118,14 @@ def find_basic(text: str, lower: str) -> Iterator[TextRange]:
 
 
 def _inner_letters(data: bytes) -> Iterator[str]:
-    """Yields, for each of the three forms of `data` in base64, its letters that depend on no byte beside `data`."""
+    """Yields, for each of the three forms of `data` in base64, the letters that depend on no byte beside `data`."""
     for before in range(3):
         letters = b64encode(bytes(before) + data).decode()
         yield letters[(0, 2, 3)[before] : 8 * (before + len(data)) // 6]
 
 
 def _form(letters: str) -> Base64Form:
-    """Returns the form with these letters; its pattern allows for line ends and for the alphabet of URLs."""
+    """Returns a secret's base64 form with these letters; the pattern allows for line ends and the alphabet of URLs."""
     parts = sorted(re.findall(r"[A-Za-z0-9]+", letters), key=len) or [""]
     first = letters[:_PART_LETTERS] if letters[:_PART_LETTERS].isalnum() else parts[-1][:_PART_LETTERS]
     pattern = _WRAP.join(_LETTERS.get(letter, letter) for letter in letters)
@@ -133,7 +139,10 @@ _IN_BASE64, _IN_HEX = LiteralSet(TOKEN_MARKS), LiteralSet(TOKEN_MARKS_IN_HEX)
 
 
 def _decodings(run: str) -> Iterator[str]:
-    """Yields the four texts that a run of base64 may encode: its first letters may belong to something before it."""
+    """Yields the four texts that a run of base64 may encode.
+
+    There are four because the first letters of the run may belong to something before it.
+    """
     if not run.isalnum():
         run = re.sub(r"\\+[rn]?|[\r\n]", "", run).rstrip("=").translate(_TO_STANDARD)
     return (_from_letters(run[start:]) for start in range(4))

@@ -23,7 +23,7 @@ _MAX_MEANINGS = 10_000
 
 
 class _Meanings(dict[str, str]):
-    """Maps an escape to its character; an escape of anything but a printable ASCII character to itself."""
+    """Cache of what escapes mean: the character for an escape of printable ASCII, the escape itself for any other."""
 
     def __missing__(self, escape: str) -> str:
         meaning = _meaning(escape)
@@ -36,7 +36,7 @@ _MEANINGS = _Meanings()
 
 
 def has_escapes(text: str) -> bool:
-    """Returns whether `text` may have an escape in it; it is a quick look that may be wrong in having found one."""
+    """Returns whether `text` may contain an escape; a fast check that may return True for a text without one."""
     return (
         ("\\" in text and ("\\u00" in text or "\\x" in text))  # a character is found much faster than two
         or ("%" in text and _URL_ESCAPE.search(text) is not None)
@@ -45,7 +45,7 @@ def has_escapes(text: str) -> bool:
 
 
 class Unescaped:
-    """A text with one level of its escapes undone, and the position of each part in the escaped text."""
+    """A text with one level of escapes undone, and the position of each of its parts in the escaped text."""
 
     def __init__(self, escaped: str) -> None:
         self._escaped = _ESCAPE.split(escaped)  # the texts between escapes and, at each odd index, an escape
@@ -56,7 +56,7 @@ class Unescaped:
         self._origins: list[int] = []  # the same ends in the escaped text, after a 0
 
     def origin(self, found: TextRange) -> TextRange:
-        """Returns the range of the escaped text from which `found`, a range of `text` that is not empty, comes."""
+        """Returns the range of the escaped text from which `found`, a non-empty range of the unescaped text, comes."""
         if not self._ends:
             self._ends = [0, *accumulate(map(len, self._pieces))]
             self._origins = [0, *accumulate(map(len, self._escaped))]
@@ -69,7 +69,7 @@ class Unescaped:
 
 
 def unescape(text: str, depth: int) -> str:
-    """Returns `text` with at most `depth` levels of its escapes undone."""
+    """Undoes at most `depth` levels of the escapes in `text`, and returns the result."""
     while depth and has_escapes(text):
         text, depth = Unescaped(text).text, depth - 1
     return text

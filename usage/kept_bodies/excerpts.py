@@ -62,7 +62,7 @@ def text_size(body: bytes, content_type: str) -> int:
 
 
 def _read_start(body: bytes, content_type: str, budget: int, size: int) -> tuple[bytes, int]:
-    """Returns the start of a body, elided, in about `budget` bytes, and the bytes of the body that it stands for."""
+    """Returns a body's start with placeholders for base64, in about `budget` bytes, and how many bytes it covers."""
     media_type = _media_type(content_type)
     if media_type == "multipart/form-data":
         return _read_form(body, content_type, budget)
@@ -75,9 +75,9 @@ def _read_start(body: bytes, content_type: str, budget: int, size: int) -> tuple
 
 @dataclass
 class PartExcerpt:
-    """One part of a form, with as much of its content as is kept.
+    """One part of a form, with the start of its content.
 
-    `content` is the start of a field's value; of a file there is none. `size` is the whole content's, in bytes.
+    `content` is the start of a field's value; a file has none. `size` is the size of the whole content in bytes.
     """
 
     name: bytes
@@ -88,19 +88,19 @@ class PartExcerpt:
 
 
 def form_excerpt(parts: Iterable[PartExcerpt], limit: int, secrets: Sequence[str] = ()) -> str:
-    """Returns the excerpt of a form that was passed on in pieces, in the same lines as that of a whole form."""
+    """Returns the excerpt of a form that was passed on in pieces: lines of `name: value`, as for a form read whole."""
     lines, left_out = _read_parts(parts if limit > 0 else (), limit + margin_for(secrets) + SLACK)
     return _finish(b"\n".join(lines).decode("utf-8", "replace"), limit, left_out, secrets)
 
 
 def text_size_of_parts(parts: Iterable[PartExcerpt]) -> int:
-    """Returns how many bytes of text a form has that was passed on in pieces; no more than about `MEASURED_BYTES`."""
+    """Returns how many bytes of text, up to about `MEASURED_BYTES`, a form that was passed on in pieces has."""
     lines, _ = _read_parts(parts, MEASURED_BYTES)
     return sum(map(len, lines))
 
 
 def _read_parts(parts: Iterable[PartExcerpt], budget: int) -> tuple[list[bytes], int]:
-    """Returns the parts as lines, in about `budget` bytes, and how many bytes of content were left out."""
+    """Returns a form's parts as lines of `name: value`, in about `budget` bytes, and the number of bytes left out."""
     lines: list[bytes] = []
     left_out = 0
     for part in parts:
@@ -115,9 +115,9 @@ def _read_parts(parts: Iterable[PartExcerpt], budget: int) -> tuple[list[bytes],
 
 
 def _finish(text: str, limit: int, left_out: int, secrets: Sequence[str]) -> str:
-    """Returns `text` redacted and cut to `limit` bytes.
+    """Redacts the secrets in `text`, cuts it to `limit` bytes and returns the result.
 
-    If bytes were left out behind it, half a secret may stand at its end: then the margin is dropped.
+    If bytes were left out behind `text`, half a secret may stand at its end: then the margin is dropped.
     """
     text = redact(storable(text), secrets)
     if not left_out and len(text) * 4 <= limit:
@@ -127,7 +127,7 @@ def _finish(text: str, limit: int, left_out: int, secrets: Sequence[str]) -> str
 
 
 def truncate(data: bytes, end: int, left_out: int) -> str:
-    """Returns the first `end` bytes as text, with a note of how many bytes were cut here or, as `left_out`, before."""
+    """Returns the first `end` bytes as text, and a remark on how many bytes were cut here or, as `left_out`, before."""
     kept = data[:end].decode("utf-8", "ignore")
     left_out += max(0, len(data) - end)
     return f"{kept}… <{left_out:,} bytes cut>" if left_out else kept
@@ -168,7 +168,7 @@ def _is_binary(body: bytes, media_type: str) -> bool:
 
 
 def _size_placeholder(name: str, size: int) -> bytes:
-    """Returns the placeholder for a binary body: `<audio/mpeg, 1,234 bytes>`."""
+    """Returns the placeholder for a binary body, with its media type and size: `<audio/mpeg, 1,234 bytes>`."""
     return f"<{name}, {size:,} bytes>".encode()
 
 
@@ -176,7 +176,7 @@ def _size_placeholder(name: str, size: int) -> bytes:
 
 
 def _read_query(body: bytes, budget: int) -> tuple[bytes, int]:
-    """Returns the start of a urlencoded form without the values of secret fields, and the bytes that it stands for."""
+    """Returns the start of a urlencoded form without the values of secret fields, and how many bytes are covered."""
     kept, seen = elide(body, budget)
     fields = []
     given = kept.split(b"&", MAX_FORM_FIELDS)
@@ -190,9 +190,9 @@ def _read_query(body: bytes, budget: int) -> tuple[bytes, int]:
 
 
 def _read_form(body: bytes, content_type: str, budget: int) -> tuple[bytes, int]:
-    """Returns a form's parts as lines, and the bytes that they stand for.
+    """Returns a form's parts as lines of `name: value`, and how many bytes of the form the lines cover.
 
-    Of a form that cannot be read only the size is kept: its secrets could not be found.
+    Of a form that cannot be read only the size is stored, because the secrets in it could not be found.
     """
     found = _BOUNDARY.search(content_type)
     boundary = b"--" + (found[1] or found[2]).encode("utf-8", "replace") if found else b""
@@ -219,7 +219,7 @@ def _read_form(body: bytes, content_type: str, budget: int) -> tuple[bytes, int]
 
 
 def _read_part(head: bytes, body: bytes, start: int, end: int, budget: int) -> tuple[bytes, int]:
-    """Returns the part between `start` and `end` as a line, and the bytes of its content that the line stands for."""
+    """Returns the part of a form between `start` and `end` as a line, and how many bytes of its content are covered."""
     disposition = _DISPOSITION.search(head)
     about = disposition[1] if disposition else b""
     file_name, part_type = _FILE_NAME.search(about), _PART_TYPE.search(head)
@@ -234,7 +234,10 @@ def _read_part(head: bytes, body: bytes, start: int, end: int, budget: int) -> t
 
 
 def _part_line(part: PartExcerpt, budget: int) -> tuple[bytes, int]:
-    """Returns a part as `name: value`, or as `name: <file, type, size>`, and the bytes that the line stands for."""
+    """Returns a form's part as a line, and how many bytes it covers.
+
+    A field becomes `name: value`, a file `name: <file, type, size>`.
+    """
     if is_secret_name(part.name.decode("utf-8", "replace")):
         return part.name + b": " + REDACTED.encode(), part.size
     if part.file_name is not None:
@@ -246,5 +249,5 @@ def _part_line(part: PartExcerpt, budget: int) -> tuple[bytes, int]:
 
 
 def _first_group(match: re.Match[bytes] | None) -> bytes:
-    """Returns the first group that matched; empty if none did."""
+    """Returns the first group that took part in a regular expression's match; empty bytes if none did."""
     return next((group for group in match.groups() if group is not None), b"") if match else b""

@@ -64,7 +64,7 @@ _LOOKS_RANDOM = r"(?=[A-Za-z_-]{0,64}+[0-9])(?=[a-z0-9_-]{0,64}+[A-Z])"
 
 
 def _token(prefix: str, length: int) -> tuple[str, re.Pattern[str]]:
-    """Returns the prefix, and a pattern for it and a token of at least `length` characters.
+    """Returns the prefix of a kind of token, and a pattern for such tokens of at least `length` characters.
 
     Inside a longer word, where `sk-` may stand by chance, the token must look random and be longer.
     """
@@ -80,12 +80,12 @@ _LOWER_LITERALS = ("key", "authorization", "access", "bearer", "basic", *TOKEN_M
 
 
 def redact(text: str, secrets: Sequence[str] = ()) -> str:
-    """Returns `text` with each secret replaced by `[redacted]`: the exact `secrets`, and those known by their look."""
+    """Replaces each secret in `text` by `[redacted]`: the exact `secrets`, and secrets recognised by their form."""
     return _redact(text, secrets, _find)
 
 
 def redact_exact(text: str, secrets: Sequence[str]) -> str:
-    """Returns `text` with the exact `secrets`, in any of their spellings, replaced by `[redacted]`, and no other."""
+    """Replaces only the exact `secrets` in `text`, in any of their spellings, by `[redacted]`."""
     return _redact(text, secrets, _find_exact)
 
 
@@ -106,18 +106,24 @@ def redact_answer(body: bytes, secrets: Sequence[str]) -> bytes:
 
 
 def redact_each(texts: Sequence[str], secrets: Sequence[str]) -> list[str]:
-    """Returns each text as `redact` does, in less time: one look at all of them is enough when none has a secret."""
+    """Redacts the secrets in each text as `redact` does, but in less time.
+
+    If no text has a secret, one search in all of them joined is enough.
+    """
     joined = " ".join(texts)
     return list(texts) if redact(joined, secrets) == joined else [redact(text, secrets) for text in texts]
 
 
 def is_secret_name(name: str) -> bool:
-    """Returns whether the value of a field with this name is a secret."""
+    """Returns whether a field with this name, such as a password, has a secret as its value."""
     return _NAME.search(unescape(name, UNESCAPE_DEPTH).lower()) is not None
 
 
 def _redact(text: str, secrets: Sequence[str], find: Recogniser) -> str:
-    """Replaces what `find` finds in `text`, as it is and with up to `UNESCAPE_DEPTH` levels of its escapes undone."""
+    """Replaces the ranges that `find` returns for `text` by `[redacted]`.
+
+    They are searched in `text` unchanged and with up to `UNESCAPE_DEPTH` levels of its escapes undone.
+    """
     if not text:
         return text
     exact = _exact_secrets(tuple(secrets))
@@ -137,7 +143,7 @@ def _redact(text: str, secrets: Sequence[str], find: Recogniser) -> str:
 
 
 def _find(text: str, exact: _ExactSecrets) -> list[TextRange]:
-    """Returns the ranges of all secrets in `text`; they may overlap and are in no order."""
+    """Returns the ranges of all secrets in `text`; the ranges may overlap and are in no order."""
     lower = _lower(text)
     if not exact.may_have_secrets(text, lower):
         return []
@@ -168,12 +174,12 @@ def _lower(text: str) -> str:
 
 
 def _has_token(text: str) -> bool:
-    """Returns whether a token with a known prefix is in `text`."""
+    """Returns whether `text` contains a token with a known prefix, such as `sk-`."""
     return any(prefix in text and token.search(text) is not None for prefix, token in _TOKENS)
 
 
 class _ExactSecrets:
-    """Finds exact secrets in their spellings; each spelling has a short literal that is searched for first."""
+    """Finder of exact secrets in any of their spellings; searches first for a short literal of each spelling."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._patterns: list[tuple[str, re.Pattern[str]]] = []
@@ -194,13 +200,16 @@ class _ExactSecrets:
         self._all_lower_literals = LiteralSet([*self._in_hex, *_LOWER_LITERALS])
 
     def may_have_secrets(self, text: str, lower: str) -> bool:
-        """Returns False if there is no secret, exact or known by its look, in `text`, in lower case `lower`."""
+        """Returns False if `text` certainly has no secret, neither an exact one nor one known by its form.
+
+        `lower` is `text` in lower case.
+        """
         if self._all_literals.any_in(text) or self._all_lower_literals.any_in(lower):
             return True
         return _has_line_end(text) and self._second_literals.any_in(text)
 
     def find(self, text: str, lower: str) -> list[TextRange]:
-        """Returns the ranges of the secrets in `text`; `lower` is `text` in lower case."""
+        """Returns the ranges of the exact secrets in `text`; `lower` is `text` in lower case."""
         has_lines = _has_line_end(text)
         may_have = self._literals.any_in(text) or self._hex_literals.any_in(lower)
         if not may_have and not (has_lines and self._second_literals.any_in(text)):
@@ -217,13 +226,13 @@ class _ExactSecrets:
 
 
 def _has_line_end(text: str) -> bool:
-    """Returns whether lines end in `text`, plainly or escaped: a line may end within the first part of base64."""
+    """Returns whether `text` has a line end, plain or escaped: a line may end within the first part of base64."""
     return "\n" in text or ("\\" in text and ("\\n" in text or "\\r" in text))  # a character is found much faster
 
 
 @lru_cache(maxsize=64)
 def _exact_secrets(secrets: tuple[str, ...]) -> _ExactSecrets:
-    """Returns the cached finder of these secrets, without those that are too short."""
+    """Returns the cached finder of these exact secrets, without those that are too short to be searched for."""
     return _ExactSecrets({secret for secret in secrets if len(secret) >= MIN_SECRET_CHARACTERS})
 
 

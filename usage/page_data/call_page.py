@@ -37,7 +37,7 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of a call's time. `x` and `width` are its place on a timeline that is `TIMELINE_WIDTH` wide."""
+    """A part of a call's time. `x` and `width` are its position on a timeline that is `TIMELINE_WIDTH` wide."""
 
     name: str
     text: str
@@ -48,7 +48,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class BillItem:
-    """A line of the bill, as text."""
+    """A line of a call's bill, as text."""
 
     name: str
     count: str
@@ -57,7 +57,7 @@ class BillItem:
 
 
 class BilledItem(TypedDict):
-    """The amount and the dollars of one unit in a bill, as the row keeps them."""
+    """The amount and the dollars of one unit in a bill, as the call's row stores them."""
 
     unit: str  # one of `UNITS`
     count: int | float
@@ -65,7 +65,7 @@ class BilledItem(TypedDict):
 
 
 class BilledPrice(TypedDict, total=False):
-    """The price by which a call was billed, as the row keeps it; dollars are decimal numbers as text."""
+    """The price by which a call was billed, as the call's row stores it; dollars are decimal numbers as text."""
 
     source: str
     model: str
@@ -78,7 +78,7 @@ class BilledPrice(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class DisplayedBody:
-    """A body as the page shows it. A long one is folded at first: `is_open` is false."""
+    """A request's or answer's body as the page shows it. A long one is folded at first: `is_open` is false."""
 
     title: str
     text: str
@@ -87,9 +87,9 @@ class DisplayedBody:
 
 
 def timeline(call: Request) -> list[Phase]:
-    """Returns the phases of a call in their order. They add up to its whole duration.
+    """Returns the phases of a call in their order. The phases add up to the call's whole duration.
 
-    A phase is left out if the row has no measurement that would tell where it ended.
+    A phase is left out if the row has no measurement that would tell where the phase ended.
     """
     total = call.duration_ms
     if call.upstream_ms is None:
@@ -109,7 +109,10 @@ def timeline(call: Request) -> list[Phase]:
 
 
 def _placed(phases: list[tuple[str, str, float]], total: float) -> list[Phase]:
-    """Places phases (name, text, milliseconds) on the timeline one after another; each is at least 2 units wide."""
+    """Returns phases (name, text, milliseconds) with their positions on the timeline, one after another.
+
+    Each is at least 2 units wide.
+    """
     placed, at = [], 0.0
     for name, text, milliseconds in phases:
         width = TIMELINE_WIDTH * milliseconds / total if total else TIMELINE_WIDTH / len(phases)
@@ -119,7 +122,10 @@ def _placed(phases: list[tuple[str, str, float]], total: float) -> list[Phase]:
 
 
 def bill(call: Request) -> list[BillItem]:
-    """Returns the items whose sum is the cost, from the price that the row keeps. Items of count 0 are left out."""
+    """Returns the items of a call's bill, whose sum is the call's cost, from the price that the call's row stores.
+
+    Items of count 0 are left out.
+    """
     price: BilledPrice = call.price or BilledPrice()
     return [_bill_item(item, price) for item in price.get("items", []) if Decimal(str(item["count"]))]
 
@@ -151,9 +157,9 @@ def bill_note(call: Request) -> str:
 
 
 def bodies(call: Request) -> list[DisplayedBody]:
-    """Returns the bodies that were kept of the request and of the answer.
+    """Returns the stored bodies of the request and of the answer, ready to be shown.
 
-    JSON is indented, anything else is left as it is; invisible characters are made visible.
+    JSON is indented, anything else is unchanged; invisible characters are made visible.
     """
     kept = getattr(call, "body", None)
     texts = ("Request", kept_request_body(call)), ("Answer", kept.response_body if kept else "")
@@ -166,7 +172,7 @@ def _displayed_body(title: str, text: str) -> DisplayedBody:
 
 
 def _indented(text: str) -> str:
-    """Returns JSON with a line for each value; a text that is no JSON as it is."""
+    """Returns JSON with a line for each value; returns a text that is no JSON unchanged."""
     try:
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):

@@ -30,7 +30,7 @@ TotalsByBin = Sequence[Totals | None]
 
 
 class ChartSeries(TypedDict):
-    """One line, or one colour of bars, of a chart: a value for each bin; None where there is none."""
+    """One line, or one colour of bars, of a chart: a value for each bin of time; None for a bin without a value."""
 
     name: str
     values: Sequence[float | None]
@@ -49,7 +49,7 @@ class Charts(TypedDict):
 
 @dataclass(frozen=True)
 class UsageRow:
-    """One key, model or route in the table of those with the most calls."""
+    """One key, model or route in the dashboard's table of those with the most calls."""
 
     name: str
     calls: int
@@ -62,7 +62,7 @@ class UsageRow:
 
 @dataclass(frozen=True)
 class PartStatus:
-    """Whether a part of the server works: the database, Redis, upstream, the ledger, the journal."""
+    """Whether a part of the server is working: the database, Redis, upstream, the ledger, the journal."""
 
     label: str
     text: str
@@ -83,7 +83,7 @@ class Dashboard:
 
 
 def read_dashboard(time_range: TimeRange, status: ServerStatus, now: datetime) -> Dashboard:
-    """Reads the dashboard of all calls."""
+    """Reads the content of the dashboard of all calls from the database."""
     reading = read_all(time_range, now)
     return Dashboard(
         time_range=time_range,
@@ -97,7 +97,10 @@ def read_dashboard(time_range: TimeRange, status: ServerStatus, now: datetime) -
 
 
 def read_key_dashboard(key: str, time_range: TimeRange, now: datetime) -> Dashboard:
-    """Reads the dashboard of one key: without the server's state, and without the gateway's share of the latency."""
+    """Reads the content of the dashboard of one key from the database.
+
+    The server's state and the gateway's share of the latency are left out.
+    """
     reading = read_key(key, time_range, now)
     return Dashboard(
         time_range=time_range,
@@ -158,7 +161,7 @@ def _dollars(values: Sequence[Decimal]) -> list[float]:
 
 
 def _values(line: TotalsByBin, read: Callable[[Totals], float]) -> list[float]:
-    """Returns the number that `read` takes from the totals of each bin; 0 for an empty bin."""
+    """Returns a list with the number that `read` takes from the totals of each bin of time; 0 for an empty bin."""
     return [read(totals) if totals else 0 for totals in line]
 
 

@@ -21,7 +21,7 @@ Number = TypeVar("Number", float, Decimal)
 
 @dataclass(frozen=True)
 class Figure:
-    """One number of a tile, as text. `tone` says whether its change is good news: `good`, `bad`, or empty."""
+    """One number of a tile, as text. `tone` says whether the number's change is good news: `good`, `bad`, or empty."""
 
     label: str
     text: str
@@ -32,7 +32,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Tile:
-    """One tile: its main number, and smaller ones below it. Scripts find it by its name."""
+    """One tile of a dashboard: a main number, and smaller ones below. Scripts find the tile by its name."""
 
     name: str
     main: Figure
@@ -42,7 +42,7 @@ class Tile:
 def make_tiles(reading: Reading, status: ServerStatus | None, time_range: TimeRange) -> list[Tile]:
     """Returns the tiles of a dashboard in their order.
 
-    Without `status`, the dashboard is of one key: what is about the server, and not about the key, is left out.
+    Without `status`, the dashboard is of one key: tiles about the server, and not about the key, are left out.
     """
     now, before = reading.totals, reading.before
     minutes = time_range.length.total_seconds() / 60
@@ -59,7 +59,7 @@ def make_tiles(reading: Reading, status: ServerStatus | None, time_range: TimeRa
 
 
 def _pace(calls: int, minutes: float) -> Figure:
-    """Returns the average number of calls per minute; per day if it is small."""
+    """Returns the average number of calls per minute, or per day if there are few."""
     per_minute = calls / minutes
     if per_minute >= MIN_CALLS_PER_MINUTE:
         return Figure("a minute", f"{per_minute:,.1f}")
@@ -132,7 +132,7 @@ def _figure(
     *,
     bad: str = "",
 ) -> Figure:
-    """Returns a number with its change; without `before`, no change is shown.
+    """Returns a number of a tile with its change from `before`; without `before`, no change is shown.
 
     `bad` is the direction of change that is bad news: `up`, or empty.
     """

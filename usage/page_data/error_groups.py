@@ -24,7 +24,7 @@ OUTCOMES = dict(Outcome.choices)
 
 
 class ErrorKind(NamedTuple):
-    """The properties that all calls of a group share. Status 0: the caller had left before there was one."""
+    """The properties that all failed calls of a group share. Status 0: the caller left before there was a status."""
 
     outcome: str
     status: int
@@ -54,12 +54,12 @@ class ErrorGroup:
 
     @property
     def kind_text(self) -> str:
-        """The kind as the field of a form; `read_kind` reads it."""
+        """The kind of error as the value of a form's field; `read_kind` reads this text."""
         return json.dumps(self.kind)
 
     @property
     def filters(self) -> dict[str, str]:
-        """The filters by which the list of requests shows just these calls."""
+        """The filters by which the list of requests shows exactly the calls of this group."""
         return {
             "outcome": self.kind.outcome,
             "status": str(self.kind.status or NO_STATUS),
@@ -70,7 +70,7 @@ class ErrorGroup:
 
     @property
     def trend_path(self) -> str:
-        """The trend as an SVG path: for each bin a bar, 3 wide and at most 20 high."""
+        """The numbers of calls over time as an SVG path: for each bin a bar, 3 wide and at most 20 high."""
         most = max(self.trend, default=0) or 1
         heights = [max(1.5, 20 * count / most) if count else 0 for count in self.trend]
         return "".join(
@@ -110,7 +110,10 @@ GROUPS_SQL = f"""
 
 
 def read_groups(time_range: TimeRange) -> list[ErrorGroup]:
-    """Returns the groups with the most calls, the largest first. Hours at the ends of the range count as a whole."""
+    """Returns the groups of failed calls with the most calls, the largest first.
+
+    Hours at the ends of the range of time count as a whole.
+    """
     start, end = floor(time_range.start, Span.HOUR), ceiling(time_range.end, Span.HOUR)
     stretches = list(pieces(start, end, end))
     within = " OR ".join("(span = %s AND start >= %s AND start < %s)" for _ in stretches)
@@ -135,7 +138,10 @@ def _group(
     bins: Sequence[int],
     counts: Sequence[int],
 ) -> ErrorGroup:
-    """Returns the group of a row of `GROUPS_SQL`; `counts` are the calls in those bins of the trend that have any."""
+    """Returns the group of failed calls in a row of `GROUPS_SQL`.
+
+    `counts` are the numbers of calls in those bins of the trend that have any.
+    """
     trend = [0] * TREND_BINS
     for number, count in zip(bins, counts, strict=True):
         trend[min(TREND_BINS - 1, max(0, number))] += count
@@ -143,7 +149,7 @@ def _group(
 
 
 def read_kind(text: str) -> ErrorKind:
-    """Reads a kind from a form (`ErrorGroup.kind_text`).
+    """Reads a kind of error from the text in a form's field (`ErrorGroup.kind_text`).
 
     Raises:
         ValueError: the text is no kind of error.
@@ -161,7 +167,7 @@ def read_kind(text: str) -> ErrorKind:
 
 
 def mark_known(kind: ErrorKind, note: str, who: str) -> None:
-    """Marks a kind of error as one that somebody has looked into; replaces an earlier note."""
+    """Marks a kind of error as one that somebody has looked into; replaces an earlier remark."""
     KnownError.objects.update_or_create(
         **kind._asdict(), defaults={"note": note, "marked_by": who, "marked_at": timezone.now()}
     )
@@ -173,14 +179,17 @@ def unmark(kind: ErrorKind) -> None:
 
 
 def _add_samples(groups: list[ErrorGroup]) -> None:
-    """Adds the newest call to each group. Its row may be gone, or have been corrected to a success."""
+    """Adds the newest failed call to each group as an example.
+
+    The call's row may have been deleted since, or been corrected to a success.
+    """
     calls = Request.objects.filter(pk__in=[group.sample_id for group in groups]).filter(FAILED).in_bulk()
     for group in groups:
         group.sample = calls.get(group.sample_id)
 
 
 def _add_known(groups: list[ErrorGroup]) -> None:
-    """Adds to each group the mark of its kind, if somebody has set one."""
+    """Adds to each group of failed calls the mark of its kind as known, if somebody has set one."""
     known = {
         ErrorKind(*(getattr(error, name) for name in ErrorKind._fields)): error for error in KnownError.objects.all()
     }

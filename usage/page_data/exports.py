@@ -37,7 +37,7 @@ Batches = Iterable[Sequence[Row]]
 
 
 def export_calls(filters: Filters, kind: str) -> Iterator[bytes]:
-    """Exports every call that the filters let through, newest first; `MESSAGE` only if the filters may search it."""
+    """Exports all calls that match the filters, newest first; with `MESSAGE` only if the filters may search it."""
     columns = [name for name in COLUMNS if name != MESSAGE or filters.with_messages]
     batches = ([_call_row(call, columns) for call in batch] for batch in find_all(filters))
     return _encode(batches, columns, kind)
@@ -69,7 +69,7 @@ def _encode(batches: Batches, columns: Sequence[str], kind: str) -> Iterator[byt
 
 
 def _as_csv(batches: Batches, columns: Sequence[str]) -> Iterator[bytes]:
-    """Encodes a line of column names, then a line for each row."""
+    """Yields rows encoded as CSV: a line of column names, then a line for each row."""
     lines = _LineBuffer()
     writer = csv.writer(lines)
     writer.writerow(columns)
@@ -81,7 +81,7 @@ def _as_csv(batches: Batches, columns: Sequence[str]) -> Iterator[bytes]:
 
 
 def _as_json(batches: Batches) -> Iterator[bytes]:
-    """Encodes all rows as one list. Invisible characters in texts are made visible, as on the pages."""
+    """Yields all rows encoded as one JSON list. Invisible characters in texts are made visible, as on the pages."""
     before = b"["
     for batch in batches:
         rows = [orjson.dumps({name: _json_value(value) for name, value in row.items()}, default=str) for row in batch]
@@ -92,7 +92,7 @@ def _as_json(batches: Batches) -> Iterator[bytes]:
 
 
 def _csv_value(value: object) -> str:
-    """Returns the cell of a value: a list with commas between its items, a time in ISO 8601, anything else as text."""
+    """Returns a value for a CSV cell: a list with commas between items, a time in ISO 8601, anything else as text."""
     if isinstance(value, list):
         return csv_cell(", ".join(map(str, value)))
     if isinstance(value, datetime):
@@ -101,14 +101,14 @@ def _csv_value(value: object) -> str:
 
 
 def _json_value(value: object) -> object:
-    """Returns a value for orjson, with the invisible characters of its texts made visible."""
+    """Returns a value that orjson can encode, with the invisible characters of its texts made visible."""
     if isinstance(value, str):
         return escape_invisible(value)
     return [escape_invisible(str(item)) for item in value] if isinstance(value, list) else value
 
 
 class _LineBuffer:
-    """The file that a CSV writer writes into: keeps the lines until they are taken."""
+    """File into which a CSV writer writes; holds the lines until `take` returns them."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -117,6 +117,6 @@ class _LineBuffer:
         self._lines.append(line)
 
     def take(self) -> bytes:
-        """Returns the lines written since the last call, and forgets them."""
+        """Returns the CSV lines that were written since the last call of this method, and drops them."""
         text, self._lines = "".join(self._lines), []
         return text.encode()

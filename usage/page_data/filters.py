@@ -26,10 +26,10 @@ FAILURES = frozenset(Outcome.values) - {Outcome.SUCCESS}
 
 @dataclass(frozen=True)
 class Filters:
-    """Which calls are asked for. An empty text, or None, is no filter.
+    """The filters by which a page selects calls. An empty text, or None, is no filter.
 
-    `faults` says, for the reader, which filters could not be read; these are left out. `with_messages`: `q` is also
-    looked for in the messages of errors, which may quote prompts.
+    `faults` describes, for the person reading the page, the filters that could not be read; these are left out.
+    `with_messages`: `q` is also searched for in the messages of errors, which may quote prompts.
     """
 
     q: str = ""  # a whole id, or a part of a name, of an error's code or of its message
@@ -49,7 +49,7 @@ class Filters:
     with_messages: bool = field(default=False, compare=False)
 
     def as_query(self) -> dict[str, str]:
-        """Returns the parameters of a page's address that `read_filters` reads as these filters."""
+        """Returns these filters as the parameters of a page's address, from which `read_filters` reads them back."""
         query = {
             item.name: value
             for item in fields(self)
@@ -65,7 +65,7 @@ class Filters:
 
 
 def read_filters(query: Mapping[str, str], now: datetime, *, with_messages: bool = False) -> Filters:
-    """Reads the filters that a page's address asks for. `with_messages`: the reader may see the messages of errors."""
+    """Reads the filters of calls from a page's address. `with_messages`: the reader may see the messages of errors."""
     address = _Address(query)
     return Filters(
         q=address.read_text("q"),
@@ -93,16 +93,19 @@ class _Address:
         self.faults: list[str] = []
 
     def read_text(self, name: str) -> str:
-        """Returns a parameter as text, without blanks around it."""
+        """Returns a parameter of the address as text, without blanks around it."""
         return self._raw(name).strip()
 
     def read_name(self, name: str) -> str | None:
-        """Returns the name to filter by, which may be empty; None if there is no such filter."""
+        """Returns the name to filter by, which may be empty, from a parameter of the address; None for no filter."""
         text = self._raw(name)
         return "" if text == NO_NAME else text or None
 
     def read(self, name: str, parse: Callable[[str], str]) -> str:
-        """Reads a parameter by `parse`. If that raises a ValueError, its text joins `faults`, and no filter is set."""
+        """Reads a parameter of the address by `parse`.
+
+        If `parse` raises a ValueError, its text is added to `faults`, and no filter is set.
+        """
         try:
             return parse(self.read_text(name))
         except ValueError as fault:
@@ -110,7 +113,7 @@ class _Address:
             return ""
 
     def read_number(self, name: str) -> str:
-        """Returns a number from 0 to a billion, as the text that it was given as; an empty text for anything else."""
+        """Returns a parameter of the address if it is a number from 0 to a billion, as text; else an empty text."""
         text = self._query.get(name, "").strip()
         try:
             is_number = not text or (Decimal(text).is_finite() and 0 <= Decimal(text) < 10**9)
@@ -121,7 +124,7 @@ class _Address:
         return text if is_number else ""
 
     def read_times(self, now: datetime) -> dict[str, datetime | None]:
-        """Returns `since` and `until`: of a named range, or of `from` and `to`."""
+        """Returns the times `since` and `until`, from a named range or from the parameters `from` and `to`."""
         try:
             if self._query.get("range"):
                 return {"since": read_range(self._query, now).start}
@@ -161,7 +164,7 @@ def _yes_or_no(text: str) -> str:
 
 
 def read_choices(dimensions: Iterable[Dimension]) -> dict[str, list[str]]:
-    """Returns the keys, models or routes that calls have had, to choose from; at most `MAX_CHOICES` of each."""
+    """Returns the keys, models and routes of past calls, to choose a filter from; at most `MAX_CHOICES` of each."""
     found: dict[str, list[str]] = {dimension: [] for dimension in dimensions}
     names = UsageTotal.objects.filter(span=Span.DAY, dimension__in=list(found)).order_by("dimension", "value")
     for dimension, value in names.values_list("dimension", "value").distinct():
@@ -191,7 +194,7 @@ UNKNOWN = Condition("unknown_model", has_index=True)
 
 
 def conditions_of(filters: Filters) -> list[Condition]:
-    """Translates all filters but `q` and the times to SQL; those with an index first, usually narrowest first."""
+    """Translates all filters but `q` and the times to SQL; those with an index come first, usually narrowest first."""
     return [
         *_failure_conditions(filters),
         *_name_conditions(filters),
@@ -201,7 +204,7 @@ def conditions_of(filters: Filters) -> list[Condition]:
 
 
 def _failure_conditions(filters: Filters) -> list[Condition]:
-    """Returns the conditions on unknown models, error codes, statuses and outcomes, which few calls fulfil."""
+    """Returns the SQL conditions on unknown models, error codes, statuses and outcomes, which few calls fulfil."""
     found: list[Condition] = []
     if filters.model == UNKNOWN_MODEL:
         found.append(UNKNOWN)
@@ -224,7 +227,7 @@ def _failure_conditions(filters: Filters) -> list[Condition]:
 
 
 def _name_conditions(filters: Filters) -> list[Condition]:
-    """Returns the conditions on the model, the key and the route."""
+    """Returns the SQL conditions on the model, the key and the route of calls."""
     model = None if filters.model == UNKNOWN_MODEL else filters.model
     columns = (
         (model, CALLED_MODEL_SQL, "model"),
@@ -239,7 +242,7 @@ def _name_conditions(filters: Filters) -> list[Condition]:
 
 
 def _caller_conditions(filters: Filters) -> list[Condition]:
-    """Returns the conditions on how a call was made: streamed or not, and from which address."""
+    """Returns the SQL conditions on how a call was made: streamed or not, and from which address."""
     found: list[Condition] = []
     if filters.stream:
         found.append(Condition("stream" if filters.stream == "yes" else "NOT stream"))
@@ -250,7 +253,7 @@ def _caller_conditions(filters: Filters) -> list[Condition]:
 
 
 def _threshold_conditions(filters: Filters) -> list[Condition]:
-    """Returns the conditions that a cost or a duration exceeds a number."""
+    """Returns the SQL conditions that the cost or the duration of a call exceeds a number."""
     found: list[Condition] = []
     if filters.cost:
         found.append(Condition("cost > %s", (Decimal(filters.cost),), is_threshold=True))

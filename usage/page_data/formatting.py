@@ -9,7 +9,7 @@ THIN = "\N{NARROW NO-BREAK SPACE}"
 
 
 def count(value: float | None) -> str:
-    """Returns a number below a million in full (12,345); others in three digits with M, G or T."""
+    """Returns a number as text: below a million in full (12,345), others in three digits with M, G or T."""
     if value is None:
         return UNKNOWN
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
@@ -19,7 +19,7 @@ def count(value: float | None) -> str:
 
 
 def dollars(value: Decimal | None) -> str:
-    """Returns an amount in dollars, to the cent; below a dollar with four decimals, below a cent with six."""
+    """Returns an amount in dollars as text: to the cent; below a dollar with four decimals, below a cent with six."""
     if value is None:
         return UNKNOWN
     size = abs(value)
@@ -30,7 +30,7 @@ def dollars(value: Decimal | None) -> str:
 
 
 def duration(milliseconds: float | None) -> str:
-    """Returns a time in the largest unit that fits: ms, s, min with seconds, h with minutes."""
+    """Returns a duration as text in the largest unit that fits: ms, s, min with seconds, h with minutes."""
     if milliseconds is None:
         return UNKNOWN
     if milliseconds < 1:
@@ -49,7 +49,7 @@ def duration(milliseconds: float | None) -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """Returns what percentage of `whole` a `part` is; a dash if `whole` is 0."""
+    """Returns as text what percentage of `whole` a `part` is; a dash if `whole` is 0."""
     if not whole:
         return UNKNOWN
     percent = 100 * part / whole
@@ -57,7 +57,7 @@ def share(part: float, whole: float) -> str:
 
 
 def size(number: float | None) -> str:
-    """Returns a number of bytes in bytes, kB, MB or GB (powers of 1000)."""
+    """Returns a number of bytes as text in bytes, kB, MB or GB (powers of 1000)."""
     if number is None:
         return UNKNOWN
     for power, unit in ((3, "GB"), (2, "MB"), (1, "kB")):
@@ -67,7 +67,10 @@ def size(number: float | None) -> str:
 
 
 def change(value: float, before: float) -> str:
-    """Returns the change from `before` to `value`: in percent, or as a factor from 11 on; empty if `before` is 0."""
+    """Returns the change from `before` to `value` as text: in percent, or as a factor from 11 on.
+
+    The text is empty if `before` is 0.
+    """
     if not before:
         return ""
     percent = 100 * (value - before) / before
@@ -79,6 +82,6 @@ def change(value: float, before: float) -> str:
 
 
 def _three_digits(value: float) -> str:
-    """Returns a number with as many decimals as make three digits: 1.23, 12.3, 123."""
+    """Returns a number as text, with as many decimals as make three digits: 1.23, 12.3, 123."""
     size = abs(value)
     return f"{value:,.{0 if size >= 100 else 1 if size >= 10 else 2}f}"

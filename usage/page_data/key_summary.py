@@ -24,7 +24,7 @@ NEARLY_FULL_PERCENT = 90  # from here on the page marks a budget
 
 @dataclass(frozen=True)
 class BudgetBar:
-    """The spending of one of `SPANS` as a bar: filled up to its share of the budget. Without a budget it is empty."""
+    """A key's spending in one of `SPANS` as a bar, filled up to its share of the budget; empty without a budget."""
 
     span: str
     label: str
@@ -37,7 +37,7 @@ class BudgetBar:
 
 @dataclass(frozen=True)
 class KeySummary:
-    """One key's spending, and its calls and errors in the last seven days (UTC, with today)."""
+    """One key's spending, and its calls and errors in the last seven days (UTC, today included)."""
 
     spent: Spent
     calls: int = 0
@@ -45,12 +45,12 @@ class KeySummary:
 
     @property
     def error_rate(self) -> str:
-        """The share of the week's calls that failed, as text."""
+        """The share of the key's calls of the last seven days that failed, as text."""
         return formatting.share(self.errors, self.calls)
 
 
 def read_summaries(keys: Collection[str], now: datetime) -> dict[str, KeySummary]:
-    """Returns the summary of each key by its name; a key without calls has one, too."""
+    """Returns the summary of each key by the key's name; a key without calls has a summary, too."""
     first = datetime.combine(now.date(), time.min, EPOCH.tzinfo) - WEEK + timedelta(days=1)
     days = UsageTotal.objects.filter(span=Span.DAY, dimension=Dimension.KEY, start__gte=first, value__in=keys)
     week = {name: sums for name, *sums in days.values_list("value").annotate(Sum("calls"), Sum("errors"))}
@@ -58,7 +58,7 @@ def read_summaries(keys: Collection[str], now: datetime) -> dict[str, KeySummary
 
 
 def budget_bars(spent: Spent, budgets: Mapping[str, Decimal | None]) -> list[BudgetBar]:
-    """Returns a bar for each of `SPANS`. `budgets` maps a span to its limit in dollars, or to None.
+    """Returns a bar of a key's spending for each of `SPANS`. `budgets` maps a span to its limit in dollars, or to None.
 
     Reservations of calls in flight count as spent, as they do when a further call is admitted.
     """

@@ -39,9 +39,9 @@ def read_newest_calls_of_key(key: str, most: int) -> list[Request]:
 
 
 def read_newest_failures_of_key(key: str, time_range: TimeRange) -> list[Request]:
-    """Returns the newest failed calls of a key in a range of time, the latest first: one per hour and kind of error.
+    """Returns a key's newest failed calls in a range of time, the latest first: one per hour and kind of error.
 
-    They are the samples that the sums of errors keep, so a key's successful calls are not searched through.
+    These calls are the samples that the sums of errors store, so a key's successful calls are not searched through.
     """
     hours = ErrorTotal.objects.filter(
         span=Span.HOUR, start__gt=time_range.start - HOUR, start__lt=time_range.end, key_name=key

@@ -27,7 +27,7 @@ FORM_LINE = re.compile(r"([\w\[\].-]{1,100}): (?:<(.{0,300}), [\w.+/-]+, [\d,]+ 
 
 @dataclass(frozen=True)
 class FormField:
-    """A field of a form. With a `file_name` it is a file, which whoever repeats the call has to supply by that name."""
+    """A field of a form. If `file_name` is set, it is a file, which the person who repeats the call has to supply."""
 
     name: str
     value: str = ""
@@ -35,7 +35,7 @@ class FormField:
 
 
 def as_curl(call: Request, base_url: str) -> str:
-    """Returns the call as a command for a shell, made from the body as it was kept; `$SECURITY_KEY` is the key.
+    """Returns the call as a curl command for a shell, made from the stored body; `$SECURITY_KEY` stands for the key.
 
     A value is quoted for the shell. A field of a form is sent by `--form-string`, because `-F` would read a file of the
     reader's for `@/etc/passwd` or `</etc/passwd`. Files have to be supplied; the last line names them, behind `:`, the
@@ -99,18 +99,18 @@ def _as_literal(body: object) -> str:
 
 
 def _path(call: Request) -> str:
-    """Returns the path of the call; the row keeps its route only, so the id of a response is put in again."""
+    """Returns the path of the call, with the id of a response put in again, because the row stores only the route."""
     return quote(call.route.replace("{id}", re.sub(r"[^\w-]", "", call.response_id) or "RESPONSE_ID"))
 
 
 def kept_request_body(call: Request) -> str:
-    """Returns the request's body as the ledger keeps it; empty if it keeps none."""
+    """Returns the request's body as the ledger stores it; an empty text if the ledger stores none."""
     kept = getattr(call, "body", None)
     return kept.request_body if kept else ""
 
 
 def _json_body(call: Request) -> object:
-    """Returns the request's body as a JSON value without its secrets; None if it is no JSON, or was not kept whole."""
+    """Returns the request's body as a JSON value without secrets; None if it is no JSON, or was not stored whole."""
     try:
         body = json.loads(kept_request_body(call))
     except (ValueError, RecursionError):
@@ -119,7 +119,7 @@ def _json_body(call: Request) -> object:
 
 
 def _without_secrets(value: object) -> object:
-    """Returns a JSON value without its members that are secret or have been redacted."""
+    """Returns a JSON value without the members that are secret or have been redacted."""
     if isinstance(value, dict):
         return {
             name: _without_secrets(item)
@@ -132,7 +132,7 @@ def _without_secrets(value: object) -> object:
 
 
 def _form_fields(call: Request) -> list[FormField] | None:
-    """Returns the fields of a form without its secrets; None if the body is no form."""
+    """Returns the fields of the request's form without secrets; None if the body is no form."""
     text = kept_request_body(call)
     if text.startswith(("{", "[")) or not text:
         return None
@@ -154,7 +154,7 @@ def _form_fields(call: Request) -> list[FormField] | None:
 def _placeholder(file_name: str) -> str:
     """Returns a path in the reader's directory for a file that a caller named.
 
-    Only the last part of the name is kept, in plain characters and never as a hidden file: `./passwd` for
+    Only the last part of the name is used, in plain characters and never as a hidden file: `./passwd` for
     `/etc/passwd`, `./env` for `.env`.
     """
     last = re.split(r"[/\\]", file_name)[-1]
@@ -163,5 +163,5 @@ def _placeholder(file_name: str) -> str:
 
 
 def _file_list(fields: Sequence[FormField]) -> str:
-    """Returns the names of the files that the reader has to supply, with commas between."""
+    """Returns the names of the files that the reader has to supply to repeat the call, with commas between."""
     return ", ".join(field.file_name for field in fields if field.file_name is not None)

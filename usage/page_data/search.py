@@ -38,10 +38,10 @@ SLICE_COLUMNS = f"""request_id, key_name, {CALLED_MODEL_SQL} AS model, unknown_m
 
 @dataclass(frozen=True)
 class Page:
-    """The calls of one page, newest first.
+    """The calls of one page of search results, newest first.
 
-    If `before` is set, older ones may follow: the next page begins before this id. Then either the page is full, or the
-    time was up when the calls back to `searched_to` had been looked through.
+    If `before` is set, older calls may follow: the next page begins before this id. Then either the page is full, or
+    the time was up when the calls back to `searched_to` had been searched.
     """
 
     calls: list[Request]
@@ -52,7 +52,7 @@ class Page:
 
 @dataclass
 class Scan:
-    """One way through the calls, newest first: along an index of ids, checking `others` on the way.
+    """One search through the calls, newest first: along an index of ids, checking the conditions `others` on the way.
 
     `rare` is a threshold that few calls exceed. Its index is ordered by the value, so those few are sorted by their id.
     """
@@ -67,7 +67,7 @@ class Scan:
     is_done: bool = False
 
     def scan_slice(self, wanted: int) -> None:
-        """Looks through one more slice of calls for as many as are missing to `wanted`."""
+        """Searches one more slice of the calls, for as many matches as are missing to `wanted`."""
         wanted -= len(self.found)
         started = time.monotonic()
         found, last, seen = self._read_slice(wanted)
@@ -82,7 +82,7 @@ class Scan:
             self.size = min(self.size * 2, MAX_SLICE) if is_quick else max(self.size // 2, FIRST_SLICE)
 
     def _read_slice(self, wanted: int) -> tuple[list[UUID], UUID | None, int]:
-        """Returns the ids that fulfil all conditions, at most `wanted`; the oldest id of the slice; and its length."""
+        """Returns the ids of matching calls, at most `wanted`; the oldest id of the slice; and the slice's length."""
         bounds = self._bounds()
         others = " AND ".join(condition.in_slice or condition.sql for condition in self.others) or "TRUE"
         query = f"""
@@ -100,7 +100,7 @@ class Scan:
         return found, last, seen
 
     def _bounds(self) -> list[Condition]:
-        """Returns the conditions that select the next slice."""
+        """Returns the SQL conditions that select the next slice of calls."""
         bounds = [self.along] if self.along else []
         if self.at is not None:
             bounds.append(Condition("request_id < %s", (self.at,)))
@@ -119,9 +119,9 @@ class Scan:
 def find(
     filters: Filters, before: UUID | None = None, wanted: int = PAGE_SIZE, max_seconds: float = PAGE_SECONDS
 ) -> Page:
-    """Returns the newest calls that the filters let through, older than `before`.
+    """Returns the newest calls that match the filters and are older than the call `before`.
 
-    After `max_seconds` no further slice begins.
+    After `max_seconds` no further slice of the calls is searched.
     """
     if filters.q and before is None and (calls := find_by_id(filters.q)):
         return Page(calls)
@@ -139,7 +139,7 @@ def find(
 
 
 def find_all(filters: Filters, batch: int = 1000) -> Iterator[list[Request]]:
-    """Yields every call that the filters let through, newest first, in batches; for exports. A batch may be empty."""
+    """Yields all calls that match the filters, newest first, in batches, for exports. A batch may be empty."""
     before = None
     while True:
         with limit_query_time():
@@ -166,10 +166,10 @@ def find_by_id(text: str) -> list[Request]:
 
 
 def _plan(filters: Filters, before: UUID | None) -> list[Scan]:
-    """Returns the scans that together find the calls.
+    """Returns the scans that together find the calls which match the filters.
 
-    Without a text to look for it is one scan; else one for each key or model whose name contains the text, and one for
-    failed calls, whose errors may contain it.
+    Without a text to search for there is one scan; else one for each key or model whose name contains the text, and one
+    for failed calls, whose errors may contain the text.
     """
     floor = first_id(filters.since) if filters.since else None
     until = first_id(filters.until) if filters.until else None
@@ -191,7 +191,7 @@ def _plan(filters: Filters, before: UUID | None) -> list[Scan]:
 
 
 def _error_text_condition(filters: Filters) -> Condition:
-    """Returns the condition that an error's code, its message, or the name of an unknown model contains `q`."""
+    """Returns the SQL condition that an error's code or message, or the name of an unknown model, contains `q`."""
     # The totals do not know the names of models that upstream has never answered for; the rows of failures do.
     texts = ["error_code ILIKE %s", "unknown_model AND model ILIKE %s"]
     texts += ["error_message ILIKE %s"] if filters.with_messages else []
@@ -199,7 +199,7 @@ def _error_text_condition(filters: Filters) -> Condition:
 
 
 def _find_rare(conditions: Sequence[Condition]) -> Condition | None:
-    """Returns the first threshold that fewer than `MAX_RARE_CALLS` calls exceed; None if there is none."""
+    """Returns the first threshold (of cost or duration) that fewer than `MAX_RARE_CALLS` calls exceed, or None."""
     for condition in conditions:
         if condition.is_threshold:
             with connection.cursor() as cursor:
@@ -212,15 +212,15 @@ def _find_rare(conditions: Sequence[Condition]) -> Condition | None:
 
 
 def _names_like(dimension: Dimension, text: str) -> list[str]:
-    """Returns the names of keys or models that contain the text. The totals have all names, and few rows."""
+    """Returns the names of keys or models that contain the text, from the totals: they have all names, and few rows."""
     names = UsageTotal.objects.filter(span=Span.DAY, dimension=dimension, value__icontains=text).order_by("value")
     return list(names.values_list("value", flat=True).distinct()[:MAX_NAMES])
 
 
 def _found_by_all(scans: Sequence[Scan], wanted: int) -> list[UUID]:
-    """Returns the ids found in the part that every scan has looked through, newest first, at most one over `wanted`.
+    """Returns the ids of the calls found in the part that every scan has searched, newest first, at most `wanted` + 1.
 
-    Further back a scan that lags behind may yet find calls that belong between those already found.
+    Further back a slower scan may yet find calls that belong between the calls already found.
     """
     border = _border(scans)
     found = {request_id for scan in scans for request_id in scan.found if border is None or request_id >= border}
@@ -228,12 +228,12 @@ def _found_by_all(scans: Sequence[Scan], wanted: int) -> list[UUID]:
 
 
 def _border(scans: Sequence[Scan]) -> UUID | None:
-    """Returns the id back to which every scan has looked; None if all scans are at their end."""
+    """Returns the id down to which every scan has searched; None if all scans have ended."""
     return max((scan.at for scan in scans if not scan.is_done and scan.at is not None), default=None)
 
 
 def _merge(scans: Sequence[Scan], wanted: int) -> Page:
-    """Returns a page of the calls that the scans have found together."""
+    """Returns a page of the calls that all scans together have found."""
     found = _found_by_all(scans, wanted)
     by_id = Request.objects.in_bulk(found[:wanted])
     calls = [by_id[request_id] for request_id in found[:wanted] if request_id in by_id]
@@ -254,5 +254,5 @@ def _values(conditions: Sequence[Condition]) -> list[SQLValue]:
 
 
 def _escaped(text: str) -> str:
-    """Returns a text with the wildcards of LIKE escaped, so that a pattern takes them literally."""
+    """Returns a text with the wildcards of SQL's LIKE escaped, so that a pattern takes them literally."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

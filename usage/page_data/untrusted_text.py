@@ -17,7 +17,7 @@ ELLIPSIS = "…"
 
 
 def escape_invisible(text: str, max_length: int = 0) -> str:
-    """Returns a text with its invisible characters written as `<U+202E>`.
+    """Returns a text with its invisible characters written as codes: `<U+202E>`.
 
     A text longer than `max_length` characters is cut there first, and gets an ellipsis; 0 cuts nothing.
     """
@@ -27,7 +27,7 @@ def escape_invisible(text: str, max_length: int = 0) -> str:
 
 
 def csv_cell(value: object) -> str:
-    """Returns a value as the text of a CSV cell. What a spreadsheet would take for a formula gets an apostrophe."""
+    """Returns a value as the text of a CSV cell, with an apostrophe before what spreadsheets take for a formula."""
     if value is None:
         return ""
     if isinstance(value, int | float) and not isinstance(value, bool):

@@ -23,12 +23,12 @@ View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 
 def may_see(request: HttpRequest) -> bool:
-    """Returns whether the person may view requests."""
+    """Returns whether the person who is signed in may view the requests in the ledger."""
     return request.user.has_perm(PERMISSION)
 
 
 def may_see_bodies(request: HttpRequest) -> bool:
-    """Returns whether the person may view requests with their content."""
+    """Returns whether the person who is signed in may view requests with their content."""
     return request.user.has_perms((PERMISSION, BODIES))
 
 
@@ -45,6 +45,6 @@ def admin_page(view: View[P]) -> View[P]:
 
 
 def render_page(request: HttpRequest, template: str, title: str, **context: object) -> HttpResponseBase:
-    """Answers with a page of the admin; `context` is what its template uses beside the admin's own."""
+    """Renders a page of the admin; `context` is what the page's template uses beside the admin's context."""
     own = {"title": title, "sees_bodies": may_see_bodies(request), **context}
     return render(request, template, {**admin.site.each_context(request), **own})

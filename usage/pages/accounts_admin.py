@@ -29,10 +29,10 @@ admin.site.unregister(Group)
 
 
 class GrantingAdmin(GuardedAdmin, Generic[Holder]):
-    """A table whose rows hold permissions."""
+    """Admin of a table whose rows (users, groups) hold permissions; people may give only permissions that they hold."""
 
     def may_change(self, request: HttpRequest, obj: Holder) -> bool:
-        """Returns whether the person's own rights allow them to change this row."""
+        """Returns whether the person's permissions allow them to change this user or group; subclasses implement it."""
         raise NotImplementedError
 
     def has_change_permission(self, request: HttpRequest, obj: Holder | None = None) -> bool:
@@ -46,7 +46,7 @@ class GrantingAdmin(GuardedAdmin, Generic[Holder]):
     def formfield_for_manytomany(
         self, db_field: ManyToManyField[Model, Model], request: HttpRequest, **options: object
     ) -> ModelMultipleChoiceField | None:  # type: ignore[type-arg]  # not subscriptable when it runs
-        """Offers only the groups and the permissions that the person may give."""
+        """Offers in a form only the groups and the permissions that the signed-in person may give."""
         field: ModelMultipleChoiceField | None  # type: ignore[type-arg]  # likewise
         field = super().formfield_for_manytomany(db_field, request, **options)
         if field is not None and field.queryset is not None and not request.user.is_superuser:
@@ -55,7 +55,10 @@ class GrantingAdmin(GuardedAdmin, Generic[Holder]):
         return field
 
     def save_related(self, request: HttpRequest, form: ModelForm, formsets: object, change: bool) -> None:  # type: ignore[type-arg]  # not subscriptable when it runs
-        """Saves the rights of a row, then checks it again: an exception here rolls back the transaction."""
+        """Saves the permissions of a user or group, then checks again whether the person may change that row.
+
+        If not, the exception rolls back the transaction.
+        """
         super().save_related(request, form, formsets, change)
         if not self.may_change(request, form.instance):
             raise PermissionDenied
@@ -75,12 +78,12 @@ class UserAdmin(DjangoUserAdmin, GrantingAdmin[User]):  # type: ignore[type-arg]
         return may_change_user(request.user, obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str] | tuple[str, ...]:
-        """Makes `is_superuser` read-only for everybody but superusers."""
+        """Makes the field `is_superuser` read-only for everybody but superusers."""
         fields = super().get_readonly_fields(request, obj)
         return fields if request.user.is_superuser else (*fields, "is_superuser")
 
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """Leaves the password out for those who may only look: the field shows the start of its hash."""
+        """Leaves the password out for people who may only view a user: the field shows the start of its hash."""
         fieldsets = super().get_fieldsets(request, obj)
         if obj is None or self.has_change_permission(request, obj):
             return fieldsets
@@ -96,7 +99,10 @@ class UserAdmin(DjangoUserAdmin, GrantingAdmin[User]):  # type: ignore[type-arg]
         form_url: str = "",
         extra_context: dict[str, object] | None = None,
     ) -> HttpResponse:
-        """Refuses `is_superuser` from anybody but a superuser: the form that we show them has no such field."""
+        """Refuses a form that sets `is_superuser`, unless a superuser sends it.
+
+        The form that is shown to anybody else has no such field.
+        """
         if "is_superuser" in request.POST and not request.user.is_superuser:
             raise PermissionDenied
         answer: HttpResponse = super().changeform_view(request, object_id, form_url, extra_context)

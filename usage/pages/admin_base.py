@@ -18,7 +18,7 @@ SECRET_COLUMNS = frozenset({
 
 
 class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
-    """The base of every table. `allowed_lookups` also names the parameter of each `SimpleListFilter`."""
+    """Base class of the admin of every table. `allowed_lookups` also names the parameter of each `SimpleListFilter`."""
 
     allowed_lookups: tuple[str, ...] = ()
 
@@ -27,7 +27,7 @@ class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 
 
 class ReadOnlyAdmin(GuardedAdmin):
-    """A table that nobody may change in the admin."""
+    """Admin of a table that nobody may change in the admin."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

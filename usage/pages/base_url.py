@@ -13,7 +13,7 @@ def base_url(request: HttpRequest) -> str:
 
 
 def own_path(path: str) -> str:
-    """Returns the path of one of our pages on this host: of `docs`, it is `/docs`, or `/ai/docs` under a root path."""
+    """Returns the path of a page of the gateway on this host: for `docs`, `/docs`, or `/ai/docs` under a root path."""
     return get_script_prefix() + path
 
 
@@ -21,10 +21,10 @@ def own_path(path: str) -> str:
 
 
 def home(_request: HttpRequest) -> str:
-    """Returns the path of the front page."""
+    """Returns the path of the gateway's front page."""
     return own_path("")
 
 
 def icon(_request: HttpRequest) -> str:
-    """Returns the path of the icon that browsers show in a tab."""
+    """Returns the path of the icon that browsers show in the tab of a page."""
     return static("usage/icon.svg")

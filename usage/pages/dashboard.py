@@ -36,7 +36,10 @@ Context = dict[str, object]
 
 
 def show(request: HttpRequest, context: Context) -> Context:
-    """Returns the context of the admin's first page; unfold calls it with the context of every admin page."""
+    """Returns the context of the admin's first page, with the dashboard of all calls.
+
+    unfold calls this function with the context of every admin page.
+    """
     if not may_see(request):
         return context
     return {
@@ -72,16 +75,17 @@ def dashboard_context(request: HttpRequest, data_url: str, key: str | None = Non
 
 @admin_page
 def data(request: HttpRequest) -> JsonResponse:
-    """Answers with the JSON that keeps an open dashboard of all calls up to date."""
+    """Answers with the JSON from which an open dashboard of all calls is refreshed."""
     return refresh_response(request, {name: {"sees_bodies": may_see_bodies(request)} for name in FRAGMENTS})
 
 
 def refresh_response(
     request: HttpRequest, fragments: Mapping[str, Mapping[str, object]], key: str | None = None
 ) -> JsonResponse:
-    """Answers with JSON: the charts, and fragments of the page as HTML; with 400 for a range that cannot be shown.
+    """Answers with the JSON from which an open dashboard is refreshed: the charts, and fragments of the page as HTML.
 
-    `fragments` maps the name of each template to what it needs beside the dashboard.
+    The status is 400 for a range of time that cannot be shown. `fragments` maps the name of each template to what the
+    template needs beside the dashboard.
     """
     now = datetime.now(UTC)
     try:
@@ -103,7 +107,7 @@ def _read(time_range: TimeRange, now: datetime, key: str | None) -> Dashboard:
 
 
 def _context(dashboard: Dashboard, now: datetime, key: str | None) -> Context:
-    """Returns the context that all templates of a dashboard share."""
+    """Returns the context that all templates of a dashboard have in common."""
     return {
         "dashboard": dashboard,
         "key_name": key,
@@ -114,5 +118,5 @@ def _context(dashboard: Dashboard, now: datetime, key: str | None) -> Context:
 
 
 def range_query(time_range: TimeRange) -> str:
-    """Returns the query string of an address that stands for this range."""
+    """Returns the query string that selects this range of time in the address of a page."""
     return "&".join(f"{name}={value}" for name, value in time_range.as_query().items())

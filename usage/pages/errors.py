@@ -21,7 +21,10 @@ STATES = ("all", "new", "known")
 
 @admin_page
 def show(request: HttpRequest) -> HttpResponseBase:
-    """Shows the failed calls of a range of time in groups of one kind; `state` selects kinds with or without a mark."""
+    """Shows the failed calls of a range of time, in one group for each kind of error.
+
+    `state` selects the kinds that are marked as known, or those that are not.
+    """
     now = datetime.now(UTC)
     time_range, fault = range_or_default(request.GET, now)
     groups = read_groups(time_range)
@@ -49,7 +52,7 @@ def show(request: HttpRequest) -> HttpResponseBase:
 @require_POST
 @admin_page
 def mark(request: HttpRequest) -> HttpResponseBase:
-    """Marks a kind of error as known, with a note, or removes its mark. Leads back to the page."""
+    """Marks a kind of error as known, with a remark, or removes the mark; redirects to the page of errors."""
     if not request.user.has_perm("usage.change_knownerror"):
         raise PermissionDenied
     back = HttpResponseRedirect(f"{reverse('pages:errors')}?{request.POST.get('query', '')}")

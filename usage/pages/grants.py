@@ -15,7 +15,7 @@ Person = AbstractBaseUser | AnonymousUser
 
 
 def permissions_of(person: Person) -> QuerySet[Permission]:
-    """Returns the permissions that a user holds, directly or through a group; all there are for a superuser."""
+    """Returns the permissions that a user holds, directly or through a group; all permissions for a superuser."""
     if getattr(person, "is_superuser", False):
         return Permission.objects.all()
     if person.pk is None:
@@ -25,7 +25,7 @@ def permissions_of(person: Person) -> QuerySet[Permission]:
 
 
 def groups_grantable_by(person: Person) -> QuerySet[Group]:
-    """Returns the groups whose permissions the person holds, every one: these they may change, and put others into."""
+    """Returns the groups that the person may change and put users into: those whose every permission they hold."""
     if getattr(person, "is_superuser", False):
         return Group.objects.all()
     beyond = Permission.objects.exclude(pk__in=permissions_of(person).values("pk"))
@@ -33,7 +33,7 @@ def groups_grantable_by(person: Person) -> QuerySet[Group]:
 
 
 def may_change_user(person: Person, user: User) -> bool:
-    """Returns whether the person holds every right of the user."""
+    """Returns whether the person may change the user: whether the person holds every permission of the user."""
     if getattr(person, "is_superuser", False):
         return True
     return (
@@ -42,5 +42,5 @@ def may_change_user(person: Person, user: User) -> bool:
 
 
 def may_change_group(person: Person, group: Group) -> bool:
-    """Returns whether the person holds every permission of the group."""
+    """Returns whether the person may change the group: whether the person holds every permission of the group."""
     return groups_grantable_by(person).filter(pk=group.pk).exists()

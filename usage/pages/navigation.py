@@ -12,7 +12,7 @@ from usage.pages.access import PERMISSION
 
 
 class Entry(TypedDict):
-    """A link of the side bar, as unfold reads it. `permission` tells who sees it."""
+    """A link of the admin's side bar, as unfold reads it. `permission` decides who sees the link."""
 
     title: str
     icon: str  # its name in Material Symbols
@@ -21,14 +21,14 @@ class Entry(TypedDict):
 
 
 class Section(TypedDict):
-    """A titled group of links, as unfold reads it."""
+    """A titled group of links in the admin's side bar, as unfold reads it."""
 
     title: str
     items: list[Entry]
 
 
 def sections(_request: HttpRequest) -> list[Section]:
-    """Returns the side bar, as unfold asks for it (its setting SIDEBAR)."""
+    """Returns the groups of links in the admin's side bar; unfold's setting SIDEBAR names this function."""
     return [
         {
             "title": "What happens",
@@ -52,7 +52,7 @@ def sections(_request: HttpRequest) -> list[Section]:
 
 
 def _entry(title: str, icon: str, name: str, permission: str = "") -> Entry:
-    """Returns a link of the side bar; without a permission, everybody sees it."""
+    """Returns a link of the admin's side bar; without a permission, everybody sees the link."""
 
     def is_seen(request: HttpRequest) -> bool:
         return not permission or request.user.has_perm(permission)

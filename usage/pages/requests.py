@@ -19,7 +19,7 @@ from usage.sums.ranges import NAMED
 
 
 def show_list(request: HttpRequest) -> HttpResponseBase:
-    """Shows the newest requests that the filters in the address let through, from `before` on."""
+    """Shows a page of the requests that match the filters in the address, newest first, from the id `before` on."""
     if not may_see(request):
         raise PermissionDenied
     filters = read_filters(request.GET, datetime.now(UTC), with_messages=may_see_bodies(request))
@@ -46,7 +46,7 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
 
 
 def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
-    """Shows one request; its bodies only to those who may see them. `object_id` is quoted, as the admin's links are."""
+    """Shows one request; the bodies only to people who may see them. `object_id` is quoted, as in the admin's links."""
     if not may_see(request):
         raise PermissionDenied
     calls = Request.objects.select_related("body") if may_see_bodies(request) else Request.objects.all()
@@ -70,7 +70,7 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
 
 
 def _bodies_context(request: HttpRequest, call: Request) -> dict[str, object]:
-    """Returns the part of the context for those who may see bodies: the bodies, and commands that repeat the call."""
+    """Returns the bodies of a request and its answer, and commands that repeat the call, for the page's context."""
     url = base_url(request)
     return {
         "bodies": call_page.bodies(call),
@@ -80,7 +80,7 @@ def _bodies_context(request: HttpRequest, call: Request) -> dict[str, object]:
 
 
 def _same_error(call: Request) -> Filters:
-    """Returns the filters that find the calls which failed in the same way."""
+    """Returns the filters that find the calls which failed with the same error as this call."""
     return Filters(
         outcome=call.outcome,
         status=str(call.status or "none"),
@@ -91,7 +91,7 @@ def _same_error(call: Request) -> Filters:
 
 
 def _cursor(request: HttpRequest) -> UUID | None:
-    """Returns the id in the address (`before`) behind which the page begins; None if it is missing or no id."""
+    """Returns the id `before` in the address, behind which the page begins; None if it is missing or no id."""
     try:
         return UUID(request.GET["before"])
     except (KeyError, ValueError):

@@ -22,23 +22,26 @@ register.filter("size", formatting.size)
 
 @register.filter
 def visible(value: object, length: int = 0) -> str:
-    """Shows a stranger's text: invisible characters as codes, cut at `length`. The template still escapes its HTML."""
+    """Returns a stranger's text for a page: invisible characters as codes, cut at `length`; HTML is not escaped here.
+
+    The template escapes HTML afterwards.
+    """
     return escape_invisible(str(value), length)
 
 
 @register.filter
 def called_model(call: Request) -> str:
-    """Returns the model that answered, else the one that was asked for."""
+    """Returns the model that answered a call; if that is unknown, the model that the request asked for."""
     return call.response_model or call.request_model
 
 
 @register.filter
 def attribute(value: object, name: str) -> object:
-    """Returns the attribute whose name is in a variable of the template."""
+    """Returns the attribute of an object whose name is in a variable of the template."""
     return getattr(value, name)
 
 
 @register.filter
 def pretty_json(value: object) -> str:
-    """Returns a value as indented JSON, for a reader."""
+    """Returns a value as indented JSON, for display on a page."""
     return escape_invisible(json.dumps(value, indent=2, ensure_ascii=False))
