@@ -116,7 +116,7 @@ class Keyring:
         return {digest: entry for digest, entry in found if now < entry.valid_until}
 
     def start(self) -> None:
-        """Starts the thread that reads the keys. Waits until it has, or for `START_SECONDS` without the database."""
+        """Starts the thread that reads the keys; waits for its first reading, at most `START_SECONDS`."""
         try:
             self._take(key_snapshots.read())
         except (LookupError, TypeError, ValueError, ArithmeticError) as error:
