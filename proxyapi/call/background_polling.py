@@ -43,7 +43,7 @@ LOOK_SECONDS = 30.0  # `usage.shipping.response_cost.LEASE` is longer
 
 
 async def watch_pending() -> None:
-    """Asks about due responses, in every process, until it is cancelled. Processes share the work by leases."""
+    """Asks upstream about background responses that are due, until cancelled. Processes share the work by leases."""
     asked: set[str] = set()  # ids of the responses that are being asked about
     async with asyncio.TaskGroup() as looks:  # ends them all when this is cancelled
         while settings.BACKGROUND_POLL_SECONDS and settings.OPENAI_API_KEY:
@@ -60,7 +60,7 @@ async def watch_pending() -> None:
 
 
 async def _look(response: PendingResponse, asked: set[str]) -> None:
-    """Asks about one response, and logs what fails."""
+    """Asks upstream about one background response, and logs any failure."""
     try:
         await ask(response)
     except DatabaseError as error:  # its lease runs out, and it is asked for again
@@ -140,7 +140,7 @@ def _maker_of(response: PendingResponse) -> Request:
 
 
 def _postpone(response: PendingResponse) -> None:
-    """Has the response asked about again later."""
+    """Schedules the next request to upstream about a background response that has not ended."""
     try:
         postpone(response)
     finally:
@@ -148,7 +148,7 @@ def _postpone(response: PendingResponse) -> None:
 
 
 def _forget(response: PendingResponse) -> None:
-    """Has the response not asked about again."""
+    """Ends the polling of a background response."""
     try:
         forget_pending(response)
     finally:

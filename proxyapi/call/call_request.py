@@ -32,7 +32,7 @@ class EarlyAnswer(Protocol):
     has_begun: bool
 
     async def stop(self) -> None:
-        """Stops its timer and its comments. From then on only the handler sends."""
+        """Stops the timer and the comments of the early answer. From then on only the handler sends."""
 
     def event_of(self, response: HttpResponse) -> bytes:
         """Returns a whole response as the only event of the stream that has begun."""
@@ -91,7 +91,7 @@ class CallRequest(ASGIRequest):
         return str(self.META.get("CONTENT_TYPE", "")).lower().startswith("multipart/")
 
     def body_received(self) -> None:
-        """Notes the time at which the body was complete."""
+        """Records the time at which the request's body was complete."""
         self.received = time.perf_counter()
 
     @property
@@ -109,7 +109,7 @@ class CallRequest(ASGIRequest):
         return announced is not None and announced <= SMALL_BODY_BYTES and "HTTP_EXPECT" not in self.META
 
     def know_sender(self) -> None:
-        """Notes that a valid key has been seen. Request and connection are no longer a stranger's."""
+        """Records that the request has brought a valid key. Request and connection are no longer a stranger's."""
         self.sender_is_known = True
         self.connection.mark_known()
 

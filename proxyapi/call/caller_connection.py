@@ -35,13 +35,13 @@ class CallerConnection(Protocol):
         """True if the peer is one of `TRUSTED_PROXIES`."""
 
     def mark_known(self) -> None:
-        """Notes that a valid key was seen. The connection may be idle for long, and strangers' are closed before it."""
+        """Records that a valid key was seen on the connection, which may now be idle longer than a stranger's."""
 
     def watch_departure(self, departed: Callable[[], None]) -> None:
         """Calls `departed` if the caller hangs up before its answer is complete."""
 
     def forget_departure(self, departed: Callable[[], None]) -> None:
-        """Undoes `watch_departure`: the call has ended."""
+        """Stops watching whether the caller hangs up, because the call has ended (undoes `watch_departure`)."""
 
     def body_follows(self) -> None:
         """Announces that a body follows the next head at once, so that both can leave in one write."""

@@ -58,7 +58,7 @@ class Capacity:
             self._receiving.discard(timeout)
 
     def drain(self) -> None:
-        """Lets no more calls begin. Those that have begun go on."""
+        """Refuses new calls from now on, because the server is stopping. Those that have begun go on."""
         self.draining = True
         for timeout in self._receiving:
             self._hurry(timeout)

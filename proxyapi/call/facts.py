@@ -52,14 +52,14 @@ class CallFacts:
         return cls(request, settings.LOG_BODIES)
 
     def identify(self, caller: Caller) -> None:
-        """Notes the key that makes the call: its name and tags, and which bodies are kept."""
+        """Sets the key that makes the call: the key's name and tags, and which bodies the ledger stores."""
         self.key_name, self.tags = caller.name, caller.tags
         self.log_bodies = settings.LOG_BODIES if caller.log_bodies == "inherit" else caller.log_bodies
         if caller.upstream_key:
             self.secrets = (*self.secrets, caller.upstream_key)
 
     def use_account(self, credentials: Credentials) -> None:
-        """Notes the account that pays upstream. Its key is a secret of the call."""
+        """Sets the upstream account that pays for the call. Its key is a secret of the call."""
         if credentials.api_key not in self.secrets:
             self.secrets = (*self.secrets, credentials.api_key)
         self.is_pollable = credentials.api_key == settings.OPENAI_API_KEY
@@ -81,5 +81,5 @@ class CallFacts:
         self.response_bytes += size
 
     def mark_upstream_ended(self) -> None:
-        """Notes the time at which upstream's answer was complete."""
+        """Sets the time at which upstream's answer was complete."""
         self.upstream_ended_at = time.perf_counter()

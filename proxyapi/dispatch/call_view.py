@@ -62,7 +62,7 @@ class CallView(ProxyView):
     route: ClassVar[str]
 
     def setup(self, request: HttpRequest, *args: object, **kwargs: object) -> None:
-        """Makes the call of the request."""
+        """Creates the `Call` object that belongs to a new request."""
         super().setup(request, *args, **kwargs)
         call_request = cast(CallRequest, request)
         call_request.route = self.route
@@ -74,7 +74,7 @@ class CallView(ProxyView):
         return cast(ProxyRequest, self.request).caller
 
     def on_authenticated(self, request: ProxyRequest) -> None:
-        """Notes the key in the call, and takes a slot among the calls in flight."""
+        """Sets the key of the call, and takes a slot among the calls in flight."""
         has_slot = bool(self.call.facts.key_name)  # a key in the body may follow another one in a header
         self.call.facts.identify(request.caller)
         if not has_slot:

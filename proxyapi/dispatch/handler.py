@@ -59,7 +59,7 @@ class CallHandler:
         return self._resolve_kept(path) if len(path) <= LONGEST_KEPT_PATH else self._resolver.resolve(path)
 
     async def _exchange(self, request: CallRequest, send: Send) -> None:
-        """Makes the answer and sends it. Whatever happens, the connection is answered or cut."""
+        """Makes the answer to one request and sends it. Whatever happens, the connection is answered or cut."""
         try:
             try:
                 response = await self._answer(request)

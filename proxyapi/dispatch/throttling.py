@@ -20,7 +20,7 @@ class Throttle(BaseThrottle):
 
     @abstractmethod
     async def check(self, request: ProxyRequest, view: APIView) -> None:
-        """Counts the request. Raises `RateLimited` if it may not go on."""
+        """Counts a request against the throttle's limit. Raises `RateLimited` if it may not go on."""
 
 
 class KeyLimits(Throttle):

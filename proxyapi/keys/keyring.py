@@ -116,7 +116,7 @@ class Keyring:
         return {digest: entry for digest, entry in found if now < entry.valid_until}
 
     def start(self) -> None:
-        """Starts the thread. Returns once the keys have been read, or after `START_SECONDS` without the database."""
+        """Starts the thread that reads the keys; waits for its first reading, at most `START_SECONDS`."""
         try:
             self._take(key_snapshots.read())
         except (LookupError, TypeError, ValueError, ArithmeticError) as error:
@@ -165,7 +165,7 @@ class Keyring:
             connections.close_all()
 
     def _look(self) -> None:
-        """Reads the keys if they have changed, and writes a copy of changed keys to the disk."""
+        """Reads the keys from the database if they have changed, and writes a copy of them to the disk."""
         try:
             marker = key_snapshots.marker()
             if self._snapshot is None or marker != self._snapshot.marker:

@@ -37,7 +37,7 @@ class Reservation:
     request_id: str
 
     def settle(self, row: CallRecord) -> None:
-        """Replaces the reserved amount by the cost of the call's row.
+        """Replaces the amount that was reserved for a call by the cost in the call's ledger row.
 
         A response that goes on in the background keeps its reservation.
         """

@@ -59,7 +59,7 @@ class Ticket:
             await asyncio.wait({self._settling})
 
     def refuse(self) -> None:
-        """Marks the call as refused: it holds nothing that could be settled."""
+        """Marks a call as refused, so that no slot is freed and no tokens are counted for the call later."""
         self._ended = True
 
 

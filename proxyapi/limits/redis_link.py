@@ -42,7 +42,7 @@ class RedisLink:
         return time.monotonic() >= self._rested_at
 
     async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
-        """Awaits `question()` and returns its result.
+        """Asks Redis by awaiting `question()`, and returns Redis's answer.
 
         Raises:
             CountersUnavailable: Redis failed, or did not answer in time, or is known to be unavailable and not asked.
@@ -56,7 +56,7 @@ class RedisLink:
             raise CountersUnavailable from fault
 
     async def probe(self, question: Callable[[], Awaitable[None]]) -> None:
-        """Asks Redis even while it is unavailable, and notes whether it answers."""
+        """Asks Redis even while it counts as unavailable, and records whether Redis answers."""
         try:
             await question()
         except Exception as fault:  # the border, as above
@@ -67,7 +67,7 @@ class RedisLink:
             self.away_since = None
 
     def _lost(self, fault: Exception) -> None:
-        """Notes a failure of Redis, and writes the first of a series to the log."""
+        """Records that Redis has failed, and writes the first of a series to the log."""
         self._rested_at = time.monotonic() + REST_SECONDS
         if self.away_since is None:
             self.away_since = datetime.now(UTC)

@@ -45,7 +45,7 @@ _unknown_until: dict[str, float] = {}
 
 
 def remember(object_id: str, key_name: str) -> None:
-    """Records the owner of a new object; a first owner is not replaced. Takes some 40 µs.
+    """Records which key created a new object; a first owner is not replaced. Takes some 40 µs.
 
     On a full disk nothing is recorded here; the call's row will have the owner a second later.
     """
@@ -188,7 +188,7 @@ def _read_owner(object_id: str, known: dict[str, str]) -> bool:
 
 
 def _keep(object_id: str, owner: str) -> None:
-    """Keeps an owner in memory."""
+    """Stores the owner of an object in this process's memory."""
     if len(_owners) >= MAX_CACHED:
         _owners.clear()
     _owners[object_id] = owner

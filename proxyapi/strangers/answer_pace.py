@@ -47,7 +47,7 @@ class StrangerPace:
         return DELAY_SECONDS * (1 + self.waiting / WAITING_PER_DELAY)
 
     async def wait(self, address: str) -> None:
-        """Counts an answer to the client at `address`, and returns at the moment it may leave."""
+        """Counts an answer to the client at `address`, and waits until this answer may be sent."""
         seconds = self.delay(address)
         if not seconds:
             return

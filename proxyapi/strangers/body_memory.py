@@ -44,7 +44,7 @@ class StrangerBudget:
         self.held += min(after, self._half) - min(before, self._half)
 
     def has_room(self, network: str) -> bool:
-        """Returns whether a body from `network` may grow."""
+        """Returns whether the memory budget has room for more bytes of a request body from `network`."""
         return self.held <= self.limit and self._by_network.get(network, 0) <= self._half
 
     @property
@@ -62,7 +62,7 @@ class Share:
         self._budget = budget
 
     def add(self, size: int) -> None:
-        """Counts `size` more bytes of the request."""
+        """Adds `size` bytes of a request's body to the memory budget of strangers."""
         self.size += size
         self._budget.change(self.network, size)
 

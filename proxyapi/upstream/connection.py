@@ -52,12 +52,12 @@ class Connection(asyncio.Protocol):
         await self._writable.wait()
 
     def pause(self) -> None:
-        """Stops reading from the socket."""
+        """Stops reading from the socket to upstream."""
         if not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Reads from the socket again."""
+        """Starts to read from the socket to upstream again."""
         if not self._transport.is_closing():
             self._transport.resume_reading()
 

@@ -24,7 +24,7 @@ class UnreachableLog:
         self._logged_at: dict[str, float] = {}
 
     def add(self, fault: NotConnected) -> None:
-        """Logs a fault, unless its reason was logged within the last minute."""
+        """Logs why upstream cannot be reached, unless the same reason was logged within the last minute."""
         now = time.monotonic()
         if now - self._logged_at.get(fault.reason, -math.inf) >= UNREACHABLE_LOG_SECONDS:
             self._logged_at[fault.reason] = now

@@ -97,12 +97,12 @@ class Transport:
         return None
 
     def _is_vacant(self, connection: Connection) -> None:
-        """Keeps a connection that has become free."""
+        """Adds a connection that has become free to those that later requests to upstream reuse."""
         connection.vacant_since = asyncio.get_running_loop().time()
         self._vacant.append(connection)
 
     def _is_lost(self, connection: Connection) -> None:
-        """Forgets a connection that has been closed."""
+        """Removes a closed connection from the list of connections to upstream."""
         self._open.discard(connection)
         if connection in self._vacant:
             self._vacant.remove(connection)

@@ -59,7 +59,7 @@ class Command(BaseCommand):
         actions.add_parser("revoke", help="refuse a key for ever").add_argument("name")
 
     def handle(self, *_args: object, **options: object) -> None:
-        """Runs the action that was named. Raises CommandError with a message for people."""
+        """Runs the action named on the command line. Raises CommandError with a message for people."""
         try:
             getattr(self, str(options["action"]))(Namespace(**options))
         except ValidationError as error:
@@ -71,13 +71,13 @@ class Command(BaseCommand):
             raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
 
     def create(self, options: Namespace) -> None:
-        """Makes a key and prints its text."""
+        """Creates an access key and prints its secret."""
         upstream_key = _read(options.upstream_key_file)
         fields = {name: getattr(options, name) for name in FIELDS}
         self._print_text(*AccessKey.objects.issue(options.name, upstream_key=upstream_key, **fields), options)
 
     def rotate(self, options: Namespace) -> None:
-        """Gives a key a new text and prints it."""
+        """Gives an access key a new secret and prints this secret."""
         with transaction.atomic():
             key = self._get(options.name)
             text = key.rotate(options.grace)
