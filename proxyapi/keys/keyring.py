@@ -172,22 +172,21 @@ class Keyring:
                 self._take(key_snapshots.load(marker))
                 self._unwritten = True
             self._confirmed_at = time.time()
-            self._say("")
-        except (
-            Exception
-        ) as error:  # the border: the known keys stay in force, and a second later the keyring tries again
+        except Exception as error:
+            # The border: the known keys stay in force, and a second later the keyring tries again.
             connections.close_all()
             self._say(f"the keys cannot be refreshed, and those known stay in force: {type(error).__name__}")
             return
+        fault = ""
         if self._unwritten and self._snapshot is not None:
             try:
                 key_snapshots.write(self._snapshot)
                 self._unwritten = False
-            except (
-                Exception
-            ) as error:  # the border: the keys are in force, and a second later the keyring tries to write again
+            except Exception as error:
+                # The border: the keys are in force, and a second later the keyring tries to write again.
                 reason = error.strerror if isinstance(error, OSError) else type(error).__name__
-                self._say(f"the keys cannot be written to DATA_DIR: {reason}")
+                fault = f"the keys cannot be written to DATA_DIR: {reason}"
+        self._say(fault)
 
     def _say(self, fault: str) -> None:
         """Logs a fault once when it begins, and once when it is over (an empty text)."""

@@ -199,15 +199,22 @@ def test_a_damaged_copy_is_left_alone(
 
 
 def test_a_copy_that_cannot_be_written_is_said_and_stops_nothing(
-    start_keyring: Callable[[], Keyring], data_dir: Path
+    start_keyring: Callable[[], Keyring], data_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", keyring_module.logger.name)
     (data_dir / "keyring.json").mkdir()
     keyring = start_keyring()
     wait_until(lambda: "DATA_DIR" in keyring._fault)
-    _, text = AccessKey.objects.issue("one")
-    wait_until(lambda: keyring.find(text))
+    for name in ("one", "two"):
+        _, text = AccessKey.objects.issue(name)
+        wait_until(lambda text=text: keyring.find(text))
     (data_dir / "keyring.json").rmdir()
     wait_until(lambda: not keyring._fault)
+    lines = [record.getMessage() for record in caplog.records if record.name == keyring_module.logger.name]
+    assert [line.partition(":")[0] for line in lines] == [
+        "the keys cannot be written to DATA_DIR",
+        "the keys are fresh again",
+    ]
 
 
 # --- over the socket
