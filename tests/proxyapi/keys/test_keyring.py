@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +208,7 @@ def test_a_copy_that_cannot_be_written_is_said_and_stops_nothing(
     wait_until(lambda: "DATA_DIR" in keyring._fault)
     for name in ("one", "two"):
         _, text = AccessKey.objects.issue(name)
-        wait_until(lambda text=text: keyring.find(text))
+        wait_until(partial(keyring.find, text))
     (data_dir / "keyring.json").rmdir()
     wait_until(lambda: not keyring._fault)
     lines = [record.getMessage() for record in caplog.records if record.name == keyring_module.logger.name]
