@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from urllib.parse import quote, urlencode
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,7 @@ DJANGO_FOLDERS = (b"/admin", b"/my-usage", b"/static")
 @pytest.fixture(scope="module")
 def ordinary_key(gateway: Gateway) -> str:
     """A key of the admin's: unlike the built-in one it sees its own objects only."""
-    return gateway.make_key("fuzz")
+    return gateway.make_key(f"fuzz {uuid4()}")
 
 
 @WHO

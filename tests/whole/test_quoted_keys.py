@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -55,7 +56,7 @@ def quoted(
 
 @pytest.fixture(scope="module")
 def one_key(quoted: Gateway) -> str:
-    return quoted.make_key("with-an-account", "--upstream-key-file", "-", said=KEYS_OWN)
+    return quoted.make_key(f"with-an-account {uuid4()}", "--upstream-key-file", "-", said=KEYS_OWN)
 
 
 def call(gateway: Gateway, path: str, key: str = SECURITY_KEY, **more: object) -> httpx2.Response:

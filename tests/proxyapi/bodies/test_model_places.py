@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import openai
 import pytest
@@ -33,7 +34,7 @@ def open_gateway(
 
 @pytest.fixture(scope="module")
 def key(open_gateway: Gateway) -> str:
-    return open_gateway.make_key("small models", "--model", "gpt-4o-*", "--shared-object", "pmpt_1")
+    return open_gateway.make_key(f"small models {uuid4()}", "--model", "gpt-4o-*", "--shared-object", "pmpt_1")
 
 
 def post(gateway: Gateway, path: str, key: str, body: bytes, content_type: str = "application/json") -> WireAnswer:

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import psycopg
@@ -49,7 +50,7 @@ def server(
 
 @pytest.fixture(scope="module")
 def limited(server: Gateway) -> str:
-    return server.make_key("encoded limited", "--model", "gpt-4o-*", "--shared-object", "pmpt_1")
+    return server.make_key(f"encoded limited {uuid4()}", "--model", "gpt-4o-*", "--shared-object", "pmpt_1")
 
 
 @pytest.fixture(autouse=True)

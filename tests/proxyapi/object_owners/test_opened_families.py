@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from itertools import count
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -45,13 +46,13 @@ def client(server: Gateway, key: str) -> httpx2.Client:
 
 @pytest.fixture(scope="module")
 def alice(server: Gateway) -> Iterator[httpx2.Client]:
-    with client(server, server.make_key("opened alice")) as http:
+    with client(server, server.make_key(f"opened alice {uuid4()}")) as http:
         yield http
 
 
 @pytest.fixture(scope="module")
 def bob(server: Gateway) -> Iterator[httpx2.Client]:
-    with client(server, server.make_key("opened bob")) as http:
+    with client(server, server.make_key(f"opened bob {uuid4()}")) as http:
         yield http
 
 

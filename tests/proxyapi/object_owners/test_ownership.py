@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import openai
@@ -65,13 +66,13 @@ def client(server: Gateway, key: str) -> httpx2.Client:
 
 @pytest.fixture(scope="module")
 def alice(server: Gateway) -> Iterator[httpx2.Client]:
-    with client(server, server.make_key("alice")) as http:
+    with client(server, server.make_key(f"alice {uuid4()}")) as http:
         yield http
 
 
 @pytest.fixture(scope="module")
 def bob(server: Gateway) -> Iterator[httpx2.Client]:
-    with client(server, server.make_key("bob")) as http:
+    with client(server, server.make_key(f"bob {uuid4()}")) as http:
         yield http
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -39,7 +40,7 @@ def server(
 def bob(server: Gateway, upstream: FixedUpstream) -> Iterator[httpx2.Client]:
     """Bob has made `HIS`, and somebody else `HERS`."""
     for name, object_id in (("lists alice", HERS), ("lists bob", HIS)):
-        key = server.make_key(name)
+        key = server.make_key(f"{name} {uuid4()}")
         headers = {"authorization": f"Bearer {key}"}
         upstream.body = json.dumps({"id": object_id, "object": "vector_store"}).encode()
         httpx2.post(f"{server.url}/v1/vector_stores", json={}, headers=headers).raise_for_status()

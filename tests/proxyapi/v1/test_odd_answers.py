@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from uuid import uuid4
 
 import httpx2
 import psycopg
@@ -43,12 +44,12 @@ def odd(
 
 @pytest.fixture(scope="module")
 def maker(odd: Gateway) -> str:
-    return odd.make_key("maker-of-odd-answers")
+    return odd.make_key(f"maker-of-odd-answers {uuid4()}")
 
 
 @pytest.fixture(scope="module")
 def other(odd: Gateway) -> str:
-    return odd.make_key("other-than-the-maker")
+    return odd.make_key(f"other-than-the-maker {uuid4()}")
 
 
 def ask(gateway: Gateway, method: str, path: str, key: str) -> httpx2.Response:
