@@ -29,7 +29,7 @@ DJANGO_FOLDERS = ("/admin/", "/my-usage/", "/static/")
 
 
 async def application(scope: HTTPScope | LifespanScope, receive: Receive, send: Send) -> None:
-    """Answers one request, or runs the worker's lifespan (ASGI 3.0)."""
+    """Answers one HTTP request, or starts and later ends the parts of the worker (ASGI 3.0, scope type `lifespan`)."""
     if scope["type"] == "lifespan":
         await run_lifespan(receive, send)
         return

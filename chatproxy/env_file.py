@@ -31,11 +31,13 @@ _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 class EnvFileError(ImproperlyConfigured):
-    """Raised for a file that cannot be read as settings; the message is one line without any of the file's text."""
+    """Raised for an `.env` file that cannot be read; the message is one line without any of the file's text."""
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """Returns the variables of the file by name; the last one counts if a name occurs twice. A missing file has none.
+    """Returns the variables of an `.env` file by name; the last one counts if a name occurs twice.
+
+    Returns no variables if there is no such file.
 
     Raises:
         EnvFileError: the file or one of its lines cannot be read, or a directory, pipe or socket has its name.
@@ -52,7 +54,12 @@ def read_env_file(path: Path) -> dict[str, str]:
 
 
 def _content(path: Path) -> bytes:
-    """Returns the bytes of the file; none if there is no file of this name."""
+    """Returns the bytes of an `.env` file; no bytes if there is no file of this name.
+
+    Raises:
+        EnvFileError: `path` is a directory, a pipe, a socket, or a symbolic link to a file that does not exist.
+        OSError: the file cannot be read.
+    """
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -69,7 +76,7 @@ def _content(path: Path) -> bytes:
 
 
 def _variables(path: Path, text: str) -> Iterator[tuple[str, str]]:
-    """Yields the name and value of each variable in `text`; `path` is for error messages."""
+    """Yields the name and value of each variable in `text`, which is an `.env` file's; `path` is for error messages."""
     at = _end(_IGNORED.match(text))
     while at < len(text):
         line = text.count("\n", 0, at) + 1
@@ -97,7 +104,7 @@ def _variables(path: Path, text: str) -> Iterator[tuple[str, str]]:
 
 
 def _unescaped(value: str, quote: str) -> str:
-    """Returns a quoted value with its escape sequences replaced, as `quote` allows them."""
+    """Returns a quoted value of an `.env` file with the escape sequences replaced that this kind of `quote` has."""
     if quote == "'":
         return value.replace("\\'", "'")
     return re.sub(r"\\(.)", lambda escaped: _ESCAPES.get(escaped[1], escaped[1]), value, flags=re.DOTALL)
@@ -110,5 +117,5 @@ def _end(match: re.Match[str] | None) -> int:
 
 
 def _fault(path: Path, line: int, fault: str) -> EnvFileError:
-    """Returns the error for a line of the file, counted from 1."""
+    """Returns the error for line number `line` (from 1) of an `.env` file; `fault` says what is wrong there."""
     return EnvFileError(f"{path}, line {line} {fault}")

@@ -46,7 +46,10 @@ Values = dict[str, Any]
 
 
 class Setting(NamedTuple):
-    """One environment variable. `parse` raises `ValueError("fault; what is allowed")` for a bad value."""
+    """One setting of the server, which is read from the environment variable `name`.
+
+    `parse` turns the variable's text into a typed value, or raises `ValueError("fault; what is allowed")`.
+    """
 
     name: str
     default: object
@@ -120,7 +123,9 @@ URLS_WITH_PASSWORDS = frozenset({"DATABASE_URL", "REDIS_URL"})
 
 
 def read(environment: Mapping[str, str]) -> Values:
-    """Parses variables: returns the typed value of every setting by name, the default where a variable is missing.
+    """Parses environment variables, and returns the typed value of every setting by name.
+
+    A setting whose variable is missing or empty gets its default.
 
     Raises:
         ImproperlyConfigured: a value is bad; one line.
@@ -138,12 +143,15 @@ def read(environment: Mapping[str, str]) -> Values:
 
 
 def short_secrets(values: Values) -> list[str]:
-    """Returns the names of secrets that are too short for a server that other machines can reach."""
+    """Returns which of SECURITY_KEY and ACCESS_TOKEN are too short for a server that other machines can reach."""
     return [name for name in ("SECURITY_KEY", "ACCESS_TOKEN") if 0 < len(values[name] or "") < MIN_LENGTH]
 
 
 def own_secrets(values: Values) -> tuple[str, ...]:
-    """Returns the secrets among the values of `read`, in every spelling in which a library may repeat them."""
+    """Returns the secrets among the settings `values`, so that they can be redacted.
+
+    Each is returned in every spelling in which a library may repeat it.
+    """
     found = {str(values[name]) for name in SECRETS if values[name]}
     for name in URLS_WITH_PASSWORDS:
         found.update(passwords_of(values[name] or ""))
@@ -151,12 +159,17 @@ def own_secrets(values: Values) -> tuple[str, ...]:
 
 
 def data_dir(environment: Mapping[str, str]) -> Path:
-    """Returns the directory of the server's data. A relative `DATA_DIR` is relative to the project's folder."""
+    """Returns the directory of the server's data, which `DATA_DIR` in `environment` names.
+
+    A relative path is relative to the project's folder.
+    """
     return (BASE_DIR / (environment.get("DATA_DIR", "").strip() or DEFAULT_DATA_DIR)).resolve()
 
 
 def load() -> Values:
-    """Reads all sources in their order; returns the typed value of every setting by name.
+    """Reads the settings from the environment and the `.env` files, and returns their typed values by name.
+
+    The environment comes first, then `.env.local`, `.env` and `DATA_DIR/secrets.env`.
 
     Raises:
         ImproperlyConfigured: a value is bad, or a file cannot be read; one line.
@@ -170,6 +183,6 @@ def load() -> Values:
 
 
 def read_file(path: Path, names: set[str]) -> dict[str, str]:
-    """Returns the non-empty variables of one `.env` file that are among `names`; a missing file has none."""
+    """Returns those non-empty variables of an `.env` file that are among `names`; none if there is no such file."""
     found = read_env_file(path)
     return {name: value for name, value in found.items() if name in names and value.strip()}

@@ -40,7 +40,8 @@ _CONTEXT = "\nDuring handling of the above exception, another exception occurred
 def config(loggers: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
     """Returns the logging configuration of a process, for `logging.config.dictConfig`.
 
-    Every line goes to the standard error stream as JSON, from level INFO on. `loggers` names those that differ.
+    Every line goes to the standard error stream as JSON, from level INFO on. `loggers` has the loggers that need
+    another configuration, by name.
     """
     return {
         "version": 1,
@@ -53,7 +54,7 @@ def config(loggers: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats each record as one JSON object, redacted."""
+    """Log formatter that writes each record as one line of JSON, with secrets replaced."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -70,14 +71,17 @@ class JsonFormatter(logging.Formatter):
 
 
 class CutConnections(logging.Filter):
-    """Drops uvicorn's complaint about a response without an end: the gateway cuts a broken stream on purpose."""
+    """Log filter that drops uvicorn's error message about a response that has no end.
+
+    The gateway cuts the connection of a broken stream on purpose.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         return "without completing response" not in record.getMessage()
 
 
 def log_everything() -> None:
-    """Makes Python log what it would print: warnings, and exceptions that nobody caught."""
+    """Makes Python log what it would print otherwise: warnings, and exceptions that nobody caught."""
     logger = logging.getLogger(__name__)
     logging.captureWarnings(True)
 
@@ -92,13 +96,13 @@ def log_everything() -> None:
 
 
 def without_secrets(text: str) -> str:
-    """Returns the text without the server's own secrets, and without texts that look like a secret."""
+    """Returns `text` with the server's own secrets, and all that looks like a secret, replaced."""
     return redact(text, _own_secrets())
 
 
 @lru_cache(maxsize=1)
 def _own_secrets() -> tuple[str, ...]:
-    """Returns the secrets among the settings, read once in each process."""
+    """Returns the secrets among the server's settings. They are read once in each process."""
     try:
         return environment.own_secrets(environment.load())
     except ImproperlyConfigured:  # a file was made unreadable since the start, and the next start will say so
@@ -106,7 +110,10 @@ def _own_secrets() -> tuple[str, ...]:
 
 
 def message_of(record: logging.LogRecord) -> str:
-    """Returns a record's message. In Django's messages about a request, the path and the query are redacted."""
+    """Returns the message of a log record, without what may be a caller's data.
+
+    In Django's messages about a request, the path and the query are redacted.
+    """
     try:
         message = record.getMessage()
     except (TypeError, ValueError):
@@ -122,14 +129,15 @@ def message_of(record: logging.LogRecord) -> str:
 
 
 def redacted_path(path: str) -> str:
-    """Returns the first ten segments of a path; a segment that could be a secret is replaced by `…`."""
+    """Returns the first ten segments of a URL's path, with each segment that could be a secret replaced by `…`."""
     return "/".join(segment if _PLAIN_SEGMENT.fullmatch(segment) else ELIDED for segment in path.split("/")[:10])
 
 
 def describe(error: BaseException, seen: set[int]) -> Iterator[str]:
-    """Yields a traceback as Python prints it, causes and groups included, but with shortened messages.
+    """Yields the lines of an exception's traceback as Python prints them, but with shortened messages.
 
-    `seen` has the ids of the exceptions that were described already: each is described once.
+    Causes and the members of exception groups are included. `seen` has the ids of the exceptions that were described
+    already: each is described once.
     """
     seen.add(id(error))
     before, sentence = error.__cause__, _CAUSE
@@ -147,7 +155,10 @@ def describe(error: BaseException, seen: set[int]) -> Iterator[str]:
 
 
 def exception_words(error: BaseException) -> str:
-    """Returns an exception's message without what may be a caller's: lines after the first, and quoted texts."""
+    """Returns the first line of an exception's message, with quoted texts replaced by `…`.
+
+    The other lines and the quoted texts may be a caller's data.
+    """
     try:
         first = str(error).strip().partition("\n")[0]
     except Exception:  # the border: an exception's own method, of whatever library
@@ -156,5 +167,5 @@ def exception_words(error: BaseException) -> str:
 
 
 def without_quoted_text(words: str) -> str:
-    """Replaces quoted texts by `…`, except names as Python and PostgreSQL quote them."""
+    """Returns `words` with quoted texts replaced by `…`, except names as Python and PostgreSQL quote them."""
     return _QUOTED.sub(lambda quoted: quoted[1] or f'"{ELIDED}"', words)

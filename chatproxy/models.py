@@ -24,9 +24,10 @@ FORGET = """DELETE FROM chatproxy_loginattempts WHERE subject IN (
 
 
 class Limit(NamedTuple):
-    """A subject and the attempts that are allowed to it in a window.
+    """How many login attempts a subject (a network, a user name or a device) may make in a period of time.
 
-    `is_own`: the subject is the user's own (a device, or a name from a network), so a login starts its count anew.
+    `is_own`: the subject is the user's own device, or the user's name from one network, so that a successful login
+    starts the subject's count anew.
     """
 
     subject: str
@@ -35,13 +36,13 @@ class Limit(NamedTuple):
 
 
 class LoginAttemptsManager(models.Manager["LoginAttempts"]):
-    """Counts login attempts."""
+    """The manager of the table that counts login attempts."""
 
     def add(self, limits: Sequence[Limit], window: timedelta) -> float | None:
-        """Adds one attempt to each subject in turn, up to the first whose limit is passed.
+        """Adds one login attempt to the count of each limit's subject in turn, up to the first that exceeds its limit.
 
-        Returns the seconds until that subject's window ends, or None if no limit is passed. One statement does it all,
-        so that simultaneous attempts are all counted, and a subject after a blocked one is not. A count starts anew
+        Returns the seconds until that subject's window ends, or None if no limit is exceeded. One statement does all,
+        so that simultaneous attempts are all counted, and subjects after a blocked one are not. A count starts anew
         when its window has ended, by the database's clock, which all hosts share.
         """
         steps: list[str] = []
@@ -59,20 +60,21 @@ class LoginAttemptsManager(models.Manager["LoginAttempts"]):
         return float(row[0]) if row else None
 
     def forget(self, window: timedelta) -> None:
-        """Deletes counts whose window has ended, at most a thousand at a time."""
+        """Deletes the counts of login attempts that are older than `window`, at most a thousand at a time."""
         with connection.cursor() as cursor:
             cursor.execute(FORGET, {"window": _interval(window)})
 
 
 def _interval(length: timedelta) -> str:
-    """Returns a time span as PostgreSQL's `interval` reads it."""
+    """Returns a length of time as text that PostgreSQL reads as an `interval`."""
     return f"{length.total_seconds()} seconds"
 
 
 class LoginAttempts(models.Model):
-    """The count of one subject: attempts since the start of its window.
+    """How many login attempts one subject has made since the start of its window.
 
-    `subject` is the digest of a network, a user name or a device; a digest, since people type passwords as names.
+    `subject` is the digest of a network, a user name or a device. It is a digest because people type passwords as
+    names.
     """
 
     subject = models.CharField(max_length=64, primary_key=True)
@@ -89,7 +91,10 @@ class LoginAttempts(models.Model):
 
 
 class SecretCanary(models.Model):
-    """A digest that shows whether a server has the secret of this database (`chatproxy.start.secret_canary`)."""
+    """A digest by which a server finds out at its start whether it has the secret that this database was used with.
+
+    The digest does not reveal the secret (`chatproxy.start.secret_canary`).
+    """
 
     name = models.CharField(max_length=100, primary_key=True)
     canary = models.CharField(max_length=64)

@@ -36,7 +36,9 @@ WARNING_SECONDS = 60.0
 
 
 def normal_root_path(text: str) -> str:
-    """Returns the root path `text` without a slash at its end; "" for `/`.
+    """Returns the root path `text` (such as `/ai`, under which clients reach the gateway) without a slash at its end.
+
+    Returns "" for `/`.
 
     Raises:
         ValueError: `text` is no plain path, or its first segment is one of `OWN_NAMES`; the message says what is
@@ -53,21 +55,30 @@ def normal_root_path(text: str) -> str:
 
 
 class RootPath:
-    """Finds the root path of each request. `configured` is the setting; None means that trusted proxies name it."""
+    """Finds the root path of each request: the path, such as `/ai`, under which clients reach the gateway.
+
+    `configured` is the setting ROOT_PATH; None means that trusted proxies name the root path in a header.
+    """
 
     def __init__(self, configured: str | None) -> None:
         self._configured = configured
         self._warned_at = -WARNING_SECONDS
 
     def strip(self, scope: HTTPScope) -> HTTPScope:
-        """Returns the scope of a request without the root path in its path; `root_path_of` returns what was removed."""
+        """Returns the scope of a request with the root path removed from the request's path.
+
+        `root_path_of` returns the root path that was found.
+        """
         root_path = self._configured
         if root_path is None:
             root_path = self._forwarded(scope) if connection_of(scope).is_trusted_proxy else ""
         return with_root_path(scope, root_path) if root_path else scope
 
     def _forwarded(self, scope: HTTPScope) -> str:
-        """Returns the root path in a trusted proxy's header; "" if there is none or it is malformed."""
+        """Returns the root path that a trusted proxy names in the request's `X-Forwarded-Prefix`.
+
+        Returns "" if there is no such header or it is malformed.
+        """
         values = [value.decode("latin-1") for name, value in scope["headers"] if name == HEADER]
         if not values:
             return ""
@@ -82,7 +93,10 @@ class RootPath:
 
 
 def with_root_path(scope: HTTPScope, root_path: str) -> HTTPScope:
-    """Returns a copy of the scope that carries `root_path`, and removes it from the path if the path begins with it."""
+    """Returns a copy of a request's scope that records `root_path`, which is removed from the request's path.
+
+    A path that does not begin with `root_path` is not changed: the proxy has removed it already.
+    """
     path, raw_path = scope["path"], scope["raw_path"]
     # Both forms of the path begin alike: nothing in a root path needs to be percent-encoded.
     encoded = root_path.encode()
@@ -100,15 +114,19 @@ def with_root_path(scope: HTTPScope, root_path: str) -> HTTPScope:
 
 
 def own_cookies_last(header: bytes) -> bytes:
-    """Reverses a Cookie header, so that of two cookies with one name ours wins, not that of the whole host.
+    """Returns a Cookie header with its cookies in reverse order, so that of two with one name the gateway's counts.
 
-    Browsers send the cookies of the longest path first (RFC 6265, 5.4), and Django takes the last one of a name.
+    Browsers send the cookies of the longest path first (RFC 6265, 5.4), and Django takes the last one of a name. The
+    other cookie is one of the whole host.
     """
     return b"; ".join(pair.strip() for pair in reversed(header.split(b";")))
 
 
 def django_scope(scope: HTTPScope) -> dict[str, object]:
-    """Returns the scope as Django expects it: with the root path in the path, and as the script name."""
+    """Returns the scope of a request as Django expects it.
+
+    Django expects the root path at the start of the path, and as the script name.
+    """
     root_path = root_path_of(scope)
     if not root_path:
         return dict(scope)

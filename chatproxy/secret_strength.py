@@ -16,12 +16,18 @@ MAX_READ_LENGTH = 200  # characters; the work is quadratic
 
 
 def is_easily_guessed(text: str) -> bool:
-    """Returns whether `text` consists of fewer than `MIN_CHOICES` choices. Its length is checked elsewhere."""
+    """Returns whether a secret consists of fewer than `MIN_CHOICES` choices, which a guesser would soon try.
+
+    A choice is a character, a run such as `1234`, or a repetition. The secret's length is checked elsewhere.
+    """
     return count_choices(text[:MAX_READ_LENGTH].lower()) < MIN_CHOICES
 
 
 def count_choices(text: str) -> int:
-    """Returns the number of single characters, runs and repetitions that make up `text`."""
+    """Returns how many choices somebody had to make to write `text`.
+
+    A choice is a single character, a run such as `1234` or `aaaa`, or the repetition of an earlier part.
+    """
     choices = at = 0
     while at < len(text):
         pattern = max(_length_of_run(text, at), _length_of_repetition(text, at))
@@ -31,7 +37,10 @@ def count_choices(text: str) -> int:
 
 
 def _length_of_run(text: str, start: int) -> int:
-    """Returns the length of the run at `start`: each character is one more, one less, or the same as the one before."""
+    """Returns the length of the run at position `start` of `text`, such as `1234`, `4321` or `aaaa`.
+
+    In a run, each character is one more than the one before, or each is one less, or all are the same.
+    """
     end = start + 1
     while end < len(text):
         step = ord(text[end]) - ord(text[end - 1])
@@ -42,7 +51,7 @@ def _length_of_run(text: str, start: int) -> int:
 
 
 def _length_of_repetition(text: str, start: int) -> int:
-    """Returns the length of the longest part of `text` at `start` that also occurs before."""
+    """Returns the length of the longest part of `text` that begins at `start` and also occurs earlier."""
     length = 0
     while start + length < len(text) and text.find(text[start : start + length + 1], 0, start + length) >= 0:
         length += 1

@@ -23,7 +23,11 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def http_url(value: str) -> str:
-    """Checks the base URL of an HTTP service, and returns it without a slash at its end."""
+    """Returns the base URL of an HTTP service without a slash at its end.
+
+    Raises:
+        ValueError: `value` is no such URL, or contains a user or a password; the message says what is allowed.
+    """
     parts = _split(value)
     if parts is not None and "@" in parts.netloc:  # calls send their own Authorization header
         raise ValueError("has a user or a password in it; http://host[:port][/path] or https://…, without either")
@@ -33,7 +37,11 @@ def http_url(value: str) -> str:
 
 
 def database_url(value: str) -> str:
-    """Checks the URL of a PostgreSQL database, which may name several hosts."""
+    """Returns the URL of a PostgreSQL database, which may name several hosts, unchanged.
+
+    Raises:
+        ValueError: `value` is no such URL; the message says what is allowed.
+    """
     if not re.match(r"postgres(ql)?://", value):
         raise ValueError(f"is not a PostgreSQL URL; {DATABASE_FORM}")
     if (parts := _split(value)) is None or not _has_plain_credentials(parts):
@@ -42,7 +50,11 @@ def database_url(value: str) -> str:
 
 
 def redis_url(value: str) -> str:
-    """Checks the URL of a Redis server: `redis`, `rediss` or `unix`."""
+    """Returns the URL of a Redis server (`redis`, `rediss` or `unix`) unchanged.
+
+    Raises:
+        ValueError: `value` is no such URL; the message says what is allowed.
+    """
     parts = _split(value)
     if parts is not None and parts.scheme in {"redis", "rediss"}:
         usable = bool(parts.hostname) and re.fullmatch(r"(/[0-9]{0,5})?", parts.path) is not None
@@ -56,7 +68,7 @@ def redis_url(value: str) -> str:
 def passwords_of(url: str) -> Iterator[str]:
     """Yields the passwords in a URL, percent-encoded and decoded, so that they can be redacted.
 
-    A password that equals the user's name is left out.
+    A password that equals the user's name, or is short, is left out.
     """
     parts = _split(url)
     if parts is None:
@@ -69,7 +81,7 @@ def passwords_of(url: str) -> Iterator[str]:
 
 
 def _split(value: str) -> SplitResult | None:
-    """Returns the parts of a URL, or None if it is malformed or its port is no valid port."""
+    """Returns the parts of a URL, or None if the URL is malformed or its port is no valid port."""
     if not value.isprintable() or " " in value:
         return None
     try:
@@ -80,7 +92,7 @@ def _split(value: str) -> SplitResult | None:
 
 
 def _split_of_several_hosts(value: str) -> SplitResult | None:
-    """Returns the parts of a URL with several hosts, as PostgreSQL allows, or None.
+    """Returns the parts of a URL with several hosts, as PostgreSQL allows; None if the URL has not several hosts.
 
     `urlsplit` reads the ports of such a list as one port, which is no number.
     """
@@ -92,7 +104,10 @@ def _split_of_several_hosts(value: str) -> SplitResult | None:
 
 
 def _has_plain_credentials(parts: SplitResult) -> bool:
-    """Returns whether every parser splits the URL alike: each `@`, `/`, `?` and `#` in it separates two parts."""
+    """Returns whether a URL is split in the same way by every parser.
+
+    That is so if each `@`, `/`, `?` and `#` separates two parts; in a password they must be percent-encoded.
+    """
     credentials, _, hosts = parts.netloc.rpartition("@")
     escaped = (parts.netloc, parts.path, parts.query)
     return (

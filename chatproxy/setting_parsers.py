@@ -18,14 +18,18 @@ MAX_QUOTED_LENGTH = 15  # characters; a longer wrong value is not quoted in a me
 
 
 def text(value: str) -> str:
-    """Accepts printable characters."""
+    """Returns the setting `value` unchanged; raises `ValueError` if it contains control characters."""
     if not value.isprintable():
         raise ValueError("contains control characters; printable characters only")
     return value
 
 
 def header_value(value: str) -> str:
-    """Accepts printable ASCII without spaces, which any HTTP header can carry."""
+    """Returns the setting `value` unchanged, if any HTTP header can carry it.
+
+    Raises:
+        ValueError: `value` contains spaces, control characters or non-ASCII characters.
+    """
     if not re.fullmatch(r"[\x21-\x7e]+", value):
         raise ValueError("contains spaces or non-ASCII characters; printable ASCII only")
     return value
@@ -36,9 +40,12 @@ TOO_SHORT = f"is too short; {STRONG}"
 
 
 def strong_secret(value: str) -> str:
-    """Accepts a secret that strangers cannot guess over the network. The error message does not contain the value.
+    """Returns the secret `value` unchanged, if strangers cannot guess it over the network.
 
-    `read` also refuses one of fewer than `MIN_LENGTH` characters if other machines can reach the server.
+    `read` also refuses a secret of fewer than `MIN_LENGTH` characters if other machines can reach the server.
+
+    Raises:
+        ValueError: the secret is too short or easily guessed; the message does not contain it.
     """
     if len(header_value(value)) < MIN_LENGTH_ON_LOOPBACK:
         raise ValueError(TOO_SHORT)
@@ -48,7 +55,11 @@ def strong_secret(value: str) -> str:
 
 
 def django_secret(value: str) -> str:
-    """Accepts a secret key that Django's own checks (`manage.py check --deploy`) accept."""
+    """Returns the secret key `value` unchanged, if Django's own checks (`manage.py check --deploy`) accept it.
+
+    Raises:
+        ValueError: the key is too short or easily guessed.
+    """
     if len(value) < 50:
         raise ValueError("is too short; at least 50 characters")
     if len(set(value)) < 10 or value.startswith("django-insecure-"):
@@ -57,19 +68,30 @@ def django_secret(value: str) -> str:
 
 
 def key_secret(value: str) -> str:
-    """Accepts a secret that is long enough to derive encryption keys from."""
+    """Returns the secret `value` unchanged, if it is long enough to derive encryption keys from.
+
+    Raises:
+        ValueError: the secret is too short or easily guessed.
+    """
     if len(value) < 32 or len(set(value)) < 10:
         raise ValueError("is too short or easily guessed; at least 32 random characters")
     return text(value)
 
 
 def quoted(value: str) -> str:
-    """Returns a wrong value for a message. A long value is not quoted: a secret may have got into the wrong place."""
+    """Returns a wrong value of a setting, in quotes, for an error message.
+
+    Of a long value only the length is returned, because a secret may have been put in the wrong place.
+    """
     return repr(value) if len(value) <= MAX_QUOTED_LENGTH else f"a text of {len(value)} characters"
 
 
 def switch(value: str) -> bool:
-    """Accepts true, yes, on, 1 and their opposites, in upper or lower case."""
+    """Returns the bool that a setting's text means: true, yes, on, 1 or their opposites, in upper or lower case.
+
+    Raises:
+        ValueError: `value` is none of these words.
+    """
     words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
     if value.lower() not in words:
         raise ValueError(f"{quoted(value)} is not a switch; true or false")
@@ -77,7 +99,7 @@ def switch(value: str) -> bool:
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
-    """Returns a parser that accepts one of `choices`."""
+    """Returns a parser that returns a setting's text unchanged, or raises `ValueError` if it is not among `choices`."""
 
     def parse(value: str) -> str:
         if value not in choices:
@@ -88,7 +110,7 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """Returns a parser that accepts a whole number from `low` to `high`."""
+    """Returns a parser of whole numbers: it turns text into an int, or raises `ValueError` outside `low` to `high`."""
 
     def parse(value: str) -> int:
         if not re.fullmatch(r"[0-9]{1,18}", value) or not low <= int(value) <= high:
@@ -99,7 +121,7 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 
 
 def seconds(low: float, high: float) -> Callable[[str], float]:
-    """Returns a parser that accepts a decimal number of seconds from `low` to `high`."""
+    """Returns a parser of seconds: it turns text into a float, or raises `ValueError` outside `low` to `high`."""
 
     def parse(value: str) -> float:
         if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", value) or not low <= float(value) <= high:
@@ -110,12 +132,16 @@ def seconds(low: float, high: float) -> Callable[[str], float]:
 
 
 def comma_separated(value: str) -> list[str]:
-    """Splits a list at its commas; empty items are left out."""
+    """Returns the items of a comma-separated setting; empty items are left out."""
     return [word.strip() for word in value.split(",") if word.strip()]
 
 
 def origins(value: str) -> list[str]:
-    """Accepts a list of web origins: scheme, host and port."""
+    """Returns the web origins (scheme, host and port) in a comma-separated setting.
+
+    Raises:
+        ValueError: an item is no origin.
+    """
     for origin in comma_separated(value):
         if not re.match(r"https?://[^/]+$", origin):
             raise ValueError(f"{quoted(origin)} is not an origin; a comma-separated list of https://host[:port]")
@@ -123,7 +149,11 @@ def origins(value: str) -> list[str]:
 
 
 def networks(value: str) -> list[str]:
-    """Accepts a list of IP addresses and CIDR networks."""
+    """Returns the IP addresses and CIDR networks in a comma-separated setting.
+
+    Raises:
+        ValueError: an item is neither.
+    """
     for network in comma_separated(value):
         try:
             ipaddress.ip_network(network)
@@ -135,7 +165,11 @@ def networks(value: str) -> list[str]:
 
 
 def root_path(value: str) -> str:
-    """Accepts a plain path of this host, such as `/ai` (`chatproxy.root_path`)."""
+    """Returns the setting `value`, a plain path of this host such as `/ai`, without a slash at its end.
+
+    Raises:
+        ValueError: `value` is no such path (`chatproxy.root_path`).
+    """
     try:
         return normal_root_path(value)
     except ValueError as fault:
@@ -143,7 +177,13 @@ def root_path(value: str) -> str:
 
 
 def route_families(value: str) -> list[str]:
-    """Accepts names of route families, and `default` and `all`, which stand for several. Each is returned once."""
+    """Returns the names of route families (groups of routes of `/v1`, such as `files`) in a comma-separated setting.
+
+    `default` and `all` stand for several families. Each family is returned once.
+
+    Raises:
+        ValueError: an item is no such name.
+    """
     several = {"default": routes.DEFAULT, "all": routes.ALL}
     names = [name for word in comma_separated(value) for name in several.get(word, (word,))]
     for name in names:

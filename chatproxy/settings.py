@@ -134,7 +134,9 @@ KNOWN_OPTIONS = {option.keyword.decode() for option in Conninfo.get_defaults()} 
 
 
 def _database(url: str | None) -> dict[str, object]:
-    """Returns Django's settings of the database at `url`; None is the bundled one, which runs only while `serve` does.
+    """Returns Django's settings of the database at `url`, or of the bundled PostgreSQL for None.
+
+    The bundled PostgreSQL runs only while `manage.py serve` does.
 
     Raises:
         ImproperlyConfigured: the URL cannot be used; one line without any part of the URL.

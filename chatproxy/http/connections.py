@@ -33,21 +33,21 @@ WARNING_SECONDS = 60.0
 
 
 def files_needed(parallel_calls: int) -> int:
-    """Returns how many descriptors a worker needs for `parallel_calls` at once: two sockets each, and the reserve."""
+    """Returns how many file descriptors a worker needs for `parallel_calls` calls at once: two each, and a reserve."""
     return 2 * parallel_calls + RESERVED_FILES
 
 
 def allowed_files() -> int:
-    """Returns how many descriptors this process may have open."""
+    """Returns how many file descriptors this process may have open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 def connection_limit(files: int, parallel_calls: int, wanted: int | None = None) -> int:
-    """Returns how many connections a worker may have open.
+    """Returns how many client connections a worker may keep open.
 
-    `files`: the descriptors that the worker may have; `parallel_calls`: MAX_PARALLEL_REQUESTS; `wanted`:
-    MAX_CONNECTIONS, or None for the default.
+    `files`: the file descriptors that the worker may have open; `parallel_calls`: MAX_PARALLEL_REQUESTS; `wanted`:
+    MAX_CONNECTIONS, or None for the default. Each connection needs two descriptors.
     """
     reserved = min(RESERVED_FILES, files // 2)
     possible = max(1, (files - reserved) // 2)
@@ -55,18 +55,18 @@ def connection_limit(files: int, parallel_calls: int, wanted: int | None = None)
 
 
 class Closable(Protocol):
-    """The part of a connection (`chatproxy.http.protocol.Protocol`) that this module uses."""
+    """The part of a client connection (`chatproxy.http.protocol.Protocol`) that the limits on connections use."""
 
     is_known: bool
     network: Network | None
 
     def close_idle(self) -> bool:
-        """Closes the connection and returns True, or returns False while bytes of an answer have not left yet."""
+        """Closes an idle connection and returns True; returns False while bytes of its last answer are still unsent."""
 
 
 @dataclass(eq=False)
 class Idle:
-    """Idle connections in the order in which they became idle.
+    """The idle connections of a worker or of a client network, in the order in which they became idle.
 
     The values of the dictionaries mean nothing: a dictionary keeps the order and removes in constant time.
     """
@@ -75,18 +75,21 @@ class Idle:
     known: dict[Closable, None] = field(default_factory=dict)
 
     def add(self, connection: Closable) -> None:
-        """Adds a connection that has just become idle, as the last one."""
+        """Adds a connection that has just become idle at the end of the list of idle connections."""
         (self.known if connection.is_known else self.strangers)[connection] = None
 
     def discard(self, connection: Closable) -> None:
-        """Removes a connection, if it is here."""
+        """Removes a connection from the list of idle connections, if the list has it."""
         if connection in self.known:
             del self.known[connection]
         else:
             self.strangers.pop(connection, None)
 
     def close_longest(self) -> Closable | None:
-        """Closes and returns the connection that has been idle for longest, strangers' first; None if none can be."""
+        """Closes the connection that has been idle for longest, and returns it; None if none can be closed.
+
+        A connection on which no valid key was sent is closed before any other.
+        """
         for connections in (self.strangers, self.known):
             for _ in range(min(MAX_CANDIDATES, len(connections))):
                 connection = next(iter(connections))
@@ -98,7 +101,10 @@ class Idle:
 
 @dataclass(eq=False)
 class Network:
-    """The connections of one client network: an IPv4 address or a /64 of IPv6. `limit`: how many it may have."""
+    """The open connections of one client network, which is an IPv4 address or a /64 of IPv6.
+
+    `limit`: how many connections the network may have.
+    """
 
     name: str
     limit: int
@@ -107,13 +113,15 @@ class Network:
 
 
 class Connections:
-    """The open connections of one worker. Every method takes constant time. Used from the event loop only.
+    """The open client connections of one worker, with the limits on their number.
+
+    Every method takes constant time. Used from the event loop only.
 
     limit: how many connections the worker may have.
-    limit_per_network: how many a client network may have. `trusted_proxies` have no such limit: each stands for many
-        clients.
-    descriptor_end: a new connection with this file descriptor or a higher one is one too many as well. The system gives
-        the lowest free number, so nearly all descriptors are in use then, by whatever.
+    limit_per_network: how many a client network may have. `trusted_proxies` have no such limit, because each proxy
+        stands for many clients.
+    descriptor_end: a new connection whose file descriptor has this number or a higher one exceeds the limit as well.
+        The system gives the lowest free number, so a high one means that nearly all descriptors are in use.
     count_refusal: called with the reason whenever a connection is refused or dropped.
     """
 
@@ -136,7 +144,7 @@ class Connections:
         self._warned_at = -WARNING_SECONDS
 
     def trusts(self, address: str) -> bool:
-        """Returns whether `address` belongs to a trusted proxy."""
+        """Returns whether the IP address `address` is that of a trusted proxy."""
         if not self._trusted:
             return False
         try:
@@ -146,7 +154,10 @@ class Connections:
         return any(parsed in network for network in self._trusted)
 
     def admit(self, connection: Closable, address: str, descriptor: int) -> bool:
-        """Registers a new connection as idle, after closing another if necessary; returns False if it is refused."""
+        """Registers a new connection as idle; returns False if the worker or the client's network has too many.
+
+        If the limit is reached, closes the connection that has been idle for longest to make room for the new one.
+        """
         name = client_network(address)
         network = self._networks.get(name)
         if network is None:
@@ -164,19 +175,22 @@ class Connections:
         return True
 
     def add_idle(self, connection: Closable) -> None:
-        """Makes a connection idle: its last call has been answered."""
+        """Registers a connection as idle, because its last call has been answered."""
         if connection.network is not None:
             connection.network.idle.add(connection)
             self._idle.add(connection)
 
     def remove_idle(self, connection: Closable) -> None:
-        """Makes a connection busy: a call has begun on it."""
+        """Removes a connection from those that are idle, because a call has begun on it."""
         if connection.network is not None:
             connection.network.idle.discard(connection)
             self._idle.discard(connection)
 
     def remove(self, connection: Closable) -> None:
-        """Forgets a connection that is closed. Does nothing for one that was never admitted or is forgotten already."""
+        """Removes a closed connection from the counts of the worker and of its client network.
+
+        Does nothing for a connection that was refused, or was removed before.
+        """
         network = connection.network
         if network is None:
             return
@@ -188,14 +202,17 @@ class Connections:
             self._networks.pop(network.name, None)
 
     def _make_room(self, idle: Idle) -> bool:
-        """Closes the connection that has been idle for longest; returns False if none can be closed."""
+        """Closes the connection of `idle` that has been idle for longest, to make room for a new connection.
+
+        Returns False if no connection can be closed.
+        """
         closed = idle.close_longest()
         if closed is not None:
             self.remove(closed)  # now: the socket closes a moment later, and more connections may come before that
         return closed is not None
 
     def _refuse(self, reason: str) -> bool:
-        """Counts a refusal, logs `reason` at most once a minute, and returns False."""
+        """Counts a refused connection, logs `reason` at most once a minute, and returns False."""
         self.count_refusal("too_many_connections")
         now = time.monotonic()
         if now - self._warned_at >= WARNING_SECONDS:
@@ -204,7 +221,7 @@ class Connections:
         return False
 
     def _limit_of(self, name: str) -> int:
-        """Returns how many connections the network called `name` may have."""
+        """Returns how many connections the client network called `name` may have."""
         try:
             address = ipaddress.ip_network(name)
         except ValueError:  # a peer that has left already has no address

@@ -14,7 +14,10 @@ from usage.counters import counters
 
 
 async def refuse_head(scope: HTTPScope, send: Send, words: str) -> None:
-    """Answers 400 with `words` and closes the connection; a body that is still on its way is not read."""
+    """Answers a request that has an invalid head with 400 and the message `words`, and closes the connection.
+
+    The rest of the request's body is not read.
+    """
     counters.count_refusal(BadRequest.code)
     close_if_unread(connection_of(scope))
     client = scope.get("client")

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 
 class JoiningTransport:
-    """Wraps the transport that uvicorn writes to, so that a head can wait for its body: one system call, one packet.
+    """Wrapper of uvicorn's transport that sends an answer's head and body in one packet, by one system call.
 
-    `closes_slowly` is called when the transport is closed while bytes have not left yet.
+    `closes_slowly` is called when the transport is closed while bytes are still unsent.
     """
 
     def __init__(self, transport: asyncio.Transport, closes_slowly: Callable[[], None]) -> None:
@@ -21,15 +21,15 @@ class JoiningTransport:
         self._lingers = False
 
     def linger(self, linger: Callable[[], None]) -> None:
-        """Delays the next close: it calls the function `linger`, which closes later. A second close closes at once."""
+        """Makes the next `close` call the function `linger`, which closes later; a second `close` closes at once."""
         self._linger = linger
 
     def hold_next(self) -> None:
-        """Makes the next `write` wait, so that its bytes leave together with those of the one after it."""
+        """Makes the next `write` keep its bytes back, to send them in one packet with those of the `write` after it."""
         self._holds_next = True
 
     def write(self, data: bytes) -> None:
-        """Sends bytes, after those that are held; or holds them, if `hold_next` was called before."""
+        """Sends bytes to the client, with those that were kept back; after `hold_next`, keeps the bytes back."""
         if self._holds_next:
             self._holds_next = False
             self._held = data
@@ -40,7 +40,7 @@ class JoiningTransport:
             self._transport.write(data)
 
     def close(self) -> None:
-        """Sends what is held, and closes; or, after `linger`, ends the sending direction only."""
+        """Sends the bytes that were kept back, and closes the transport; after `linger`, ends only the sending."""
         if self._held:
             self._transport.write(self._held)
             self._held = b""
@@ -54,14 +54,18 @@ class JoiningTransport:
             self._closes_slowly()
 
     def forget_callbacks(self) -> None:
-        """Drops the callbacks: they refer to the connection that owns this transport, and has been lost."""
+        """Drops the references to the callbacks, once the connection is lost.
+
+        The callbacks refer to the connection and the connection refers to this transport: a cycle that would keep both
+        in memory.
+        """
         self._linger = None
         self._closes_slowly = lambda: None
 
     def is_closing(self) -> bool:
-        """Returns whether `close` was called; true as well while the close itself waits."""
+        """Returns whether `close` was called, even if the transport is to be closed only later (`linger`)."""
         return self._lingers or self._transport.is_closing()
 
     def __getattr__(self, name: str) -> object:
-        """Passes everything else on to the wrapped transport."""
+        """Returns an attribute of the wrapped transport, for every name that the wrapper does not define."""
         return getattr(self._transport, name)

@@ -36,7 +36,7 @@ STRANGER_KEEPALIVE_SECONDS = 15
 
 
 class Protocol(RequestReader):
-    """A connection: counted among the worker's, watched for hang-ups, and freed as soon as it has ended."""
+    """One client connection over HTTP/1.1: counted among the worker's, watched for hang-ups, and freed at its end."""
 
     # Per-connection state, beside the reader's. `_stall_watch` and `_joining_transport` are made with the transport.
     network: Network | None = None  # set by `connections`
@@ -44,7 +44,7 @@ class Protocol(RequestReader):
     is_lost = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Admits the connection, or refuses it with 503 if there are too many."""
+        """Admits a new client connection, or answers it with 503 if there are too many connections."""
         self.timeout_keep_alive = min(STRANGER_KEEPALIVE_SECONDS, self.config.timeout_keep_alive)
         self._stall_watch = StallWatch(self.loop, transport, self._least_speed, self._count_stalled)
         self._joining_transport = JoiningTransport(transport, self._stall_watch.start)
@@ -59,9 +59,10 @@ class Protocol(RequestReader):
             self._answer_and_close(TooManyConnections())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Ends the running call, and frees all that belongs to the connection.
+        """Ends the call that runs on a lost connection, and frees all that belongs to the connection.
 
-        uvicorn tells the newest request only; one that runs, with others pipelined behind it, would go on.
+        uvicorn tells only the newest request of the loss; a call that runs while other requests wait behind it would go
+        on.
         """
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
@@ -77,9 +78,10 @@ class Protocol(RequestReader):
         self._break_cycles()
 
     def _break_cycles(self) -> None:
-        """Breaks the reference cycles through this object: the garbage collector runs too rarely to wait for it.
+        """Removes a lost connection's references to its other objects, so that the memory of all is freed at once.
 
-        A call that still runs has its own references to its scope and to its `RequestResponseCycle`.
+        The objects refer to each other, and Python's collector of such cycles runs too rarely. A call that still runs
+        has references of its own to its scope and to its `RequestResponseCycle`.
         """
         self.is_lost = True
         self._unread.clear()
@@ -95,16 +97,20 @@ class Protocol(RequestReader):
 
     @property
     def has_whole_body(self) -> bool:
-        """True if the running request has arrived whole, or no more of it can come."""
+        """Whether the running request's body has been received completely, or can no longer arrive."""
         return self.is_lost or (self._running is not None and not self._running.more_body)
 
     @property
     def takes_bytes(self) -> bool:
-        """True if bytes can be sent without waiting for the client to take earlier ones."""
+        """Whether bytes can be sent at once, without waiting for the client to read earlier ones."""
         return not self.flow.write_paused
 
     def mark_known(self) -> None:
-        """Notes that a good key was shown: the connection may be idle for longer, and its bytes wait for no turn."""
+        """Records that a valid key was sent on this connection.
+
+        From then on the connection may be idle for longer, and its bytes are parsed at once, without queueing behind
+        those of strangers.
+        """
         if not self.is_known:
             self.is_known = True
             self.timeout_keep_alive = self.config.timeout_keep_alive
@@ -112,7 +118,10 @@ class Protocol(RequestReader):
                 self.loop.call_soon(self._read_next_piece)  # its bytes need not wait among those of strangers
 
     def watch_departure(self, departed: Callable[[], None]) -> None:
-        """Calls `departed` once if the client hangs up, at once if it has already; one call watches at a time."""
+        """Calls the function `departed` once the client hangs up, or at once if the client has left already.
+
+        Only one function is kept: a new one replaces the one before.
+        """
         if self.is_lost:
             departed()
             return
@@ -120,16 +129,16 @@ class Protocol(RequestReader):
         self.flow.resume_reading()  # a large body has paused it, and only a connection that is read shows its end
 
     def forget_departure(self, departed: Callable[[], None]) -> None:
-        """Ends `watch_departure` for this function; does nothing if another one is watching."""
+        """Cancels the call of `departed` at the client's hang-up (`watch_departure`); another function stays."""
         if self._on_departure == departed:
             self._on_departure = None
 
     def body_follows(self) -> None:
-        """Lets the head that is sent next wait, so that it leaves in one packet with the body."""
+        """Keeps back the answer's head, which is sent next, so that it leaves in one packet with the answer's body."""
         self._joining_transport.hold_next()
 
     def send_now(self, chunk: bytes) -> bool:
-        """Sends a piece of a chunked answer at once; returns False, and sends nothing, if it would have to wait."""
+        """Sends a piece of a chunked answer, or returns False if the client must read earlier pieces first."""
         running = self._running
         if running is None or running.disconnected or not running.chunked_encoding or self.flow.write_paused:
             return False
@@ -138,7 +147,7 @@ class Protocol(RequestReader):
         return True
 
     def answer_until_close(self) -> None:
-        """Makes the running answer end with the connection, without a length or chunks (RFC 9112, 6.3)."""
+        """Sends the running answer without a length or chunks: the connection's close ends it (RFC 9112, 6.3)."""
         if self._running is None:  # the connection was lost
             return
         self._running.keep_alive = False
@@ -146,7 +155,10 @@ class Protocol(RequestReader):
         self._running.expected_content_length = sys.maxsize
 
     def close_behind_answer(self, *, discard: bool) -> None:
-        """Closes after the running answer. `discard`: what the client still sends is read and dropped before."""
+        """Makes the connection close once the running answer has been sent.
+
+        `discard`: before the close, what the client is still sending is read and dropped.
+        """
         if self._running is None:  # the connection was lost
             return
         self._running.keep_alive = False
@@ -154,13 +166,16 @@ class Protocol(RequestReader):
         self._joining_transport.linger(self._linger)
 
     def abort(self) -> None:
-        """Closes the connection at once; bytes that have not left are lost."""
+        """Closes the connection at once; bytes that are still unsent are lost."""
         self.transport.abort()
 
     # The end of an answer whose request still has an unread body.
 
     def _linger(self) -> None:
-        """Closes the connection later; reads and drops bytes meanwhile if `close_behind_answer` was told to discard."""
+        """Closes the connection after a delay, so that a client that is still sending a body can read the answer first.
+
+        Meanwhile reads and drops what arrives, if `close_behind_answer` was called with `discard`.
+        """
         self._ignores_input = True
         self._unread.clear()
         self._drop_body()
@@ -173,7 +188,7 @@ class Protocol(RequestReader):
         self._delay_timer = self.loop.call_later(seconds, self.transport.close)
 
     def _drop_body(self) -> None:
-        """Frees the received bytes of bodies that nobody will read."""
+        """Frees the received bytes of request bodies that nobody will read."""
         for cycle in (self._running, self.cycle):
             if cycle is not None:
                 cycle.body = bytearray()
@@ -181,7 +196,10 @@ class Protocol(RequestReader):
     # Requests in turn, and the connection among the idle ones of the worker.
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        """Starts a call, once the client has taken the answers before it: else they would pile up in memory."""
+        """Starts a call in the application, or queues it while the client has not read the answers before it.
+
+        Without the queue, unread answers would pile up in memory.
+        """
         if self.flow.write_paused and not self.transport.is_closing():
             self.pipeline.append((cycle, app))  # the next one to start
             self.flow.pause_reading()
@@ -191,13 +209,13 @@ class Protocol(RequestReader):
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        """Starts the next request (uvicorn's part), or makes the connection an idle one if it is open."""
+        """Starts the connection's next request (uvicorn's part), or registers the open connection as idle."""
         super().on_response_complete()
         if self.timeout_keep_alive_task is not None:
             self._connections.add_idle(self)
 
     def close_idle(self) -> bool:
-        """Closes the connection in favour of a new one; returns False if bytes of an answer have not left yet."""
+        """Closes an idle connection to make room for a new one; returns False while bytes of an answer are unsent."""
         if self.transport.get_write_buffer_size():
             return False
         self.transport.close()
@@ -206,12 +224,12 @@ class Protocol(RequestReader):
     # A client that does not take what it is sent.
 
     def pause_writing(self) -> None:
-        """Starts to watch whether the client takes its bytes: the write buffer is full."""
+        """Starts to watch whether the client reads its answer, because the write buffer is full."""
         super().pause_writing()
         self._stall_watch.start()
 
     def resume_writing(self) -> None:
-        """Starts the request that has waited for room in the write buffer, if there is one."""
+        """Ends the watch of a slow client, and starts the request that waited for room in the write buffer, if any."""
         super().resume_writing()
         if self.transport.is_closing():
             return  # the rest must be taken as well, or the socket would stay open: the watch goes on
@@ -220,9 +238,9 @@ class Protocol(RequestReader):
             self._start_asgi_task(*self.pipeline.pop())
 
     def _least_speed(self) -> float:
-        """Returns the bytes a second that this client must take."""
+        """Returns at how many bytes a second this client must read its answer: 0 once it has sent a valid key."""
         return 0 if self.is_known else MIN_STRANGER_BYTES_PER_SECOND
 
     def _count_stalled(self) -> None:
-        """Counts a connection that is aborted because its client takes nothing."""
+        """Counts a connection that is aborted because its client does not read the answer, as a refused one."""
         self._connections.count_refusal("slow_reader")

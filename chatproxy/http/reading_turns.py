@@ -15,23 +15,29 @@ ReadPiece = Callable[[], bool]
 
 
 class ReadingTurns:
-    """The connections that wait for their turn, in the order in which they came. Used from one event loop only."""
+    """The queue of connections whose received bytes wait to be parsed, in the order of their arrival.
+
+    Used from one event loop only.
+    """
 
     def __init__(self) -> None:
         self._waiting: deque[ReadPiece] = deque()
 
     def add(self, read_piece: ReadPiece) -> None:
-        """Queues a connection; `read_piece` is called in later turns of the event loop until it returns False."""
+        """Adds a connection to the queue of those whose received bytes wait to be parsed.
+
+        `read_piece` parses one piece; it is called in later turns of the event loop until it returns False.
+        """
         self._waiting.append(read_piece)
         if len(self._waiting) == 1:
             self._schedule()
 
     def _schedule(self) -> None:
-        """Asks the event loop for one more turn."""
+        """Asks the event loop to parse one more piece in its next turn."""
         asyncio.get_running_loop().call_soon(self._read)
 
     def _read(self) -> None:
-        """Parses one piece of the first connection, which goes to the end of the queue if it has more."""
+        """Parses one piece of the first connection in the queue; if it has more bytes, moves it to the end."""
         has_more = False
         try:
             has_more = self._waiting[0]()

@@ -47,9 +47,9 @@ INERT_LINES = b"".join(b"%b: %b\r\n" % pair for pair in INERT)
 
 
 class RequestReader(HttpToolsProtocol):
-    """The half of a connection that reads requests.
+    """The half of a client connection that reads requests.
 
-    `connections` are the worker's, among which this one is counted; the other arguments are uvicorn's.
+    `connections` are the worker's open connections, this one among them; the other arguments are uvicorn's.
     """
 
     def __init__(
@@ -80,7 +80,10 @@ class RequestReader(HttpToolsProtocol):
         self._content_bytes = 0  # of the body
 
     def data_received(self, data: bytes) -> None:
-        """Parses a known caller's bytes, and a stranger's short head, at once; queues a stranger's other bytes."""
+        """Parses the bytes that a client has sent, or queues them to be parsed later.
+
+        A stranger's bytes are queued unless they are a short head, so that strangers cannot occupy the event loop.
+        """
         if self._ignores_input:
             self._discardable_bytes -= len(data)
             if self.transport.is_closing() and self._discardable_bytes < 0:
@@ -96,12 +99,12 @@ class RequestReader(HttpToolsProtocol):
         self._read(data)
 
     def _is_short_head(self, data: bytes) -> bool:
-        """Returns whether these bytes are few, and do not belong to a body that is still incomplete."""
+        """Returns whether received bytes are few, and are not part of a body that is still incomplete."""
         is_body = self.cycle is not None and self.cycle.more_body
         return len(data) <= STRANGER_READ_BYTES and not is_body
 
     def _read_next_piece(self) -> bool:
-        """Parses a piece of a stranger's bytes, or all of them once a key was shown; returns whether more wait."""
+        """Parses a piece of a stranger's queued bytes, or all once a valid key was sent; returns whether more wait."""
         if not self._unread:
             return False
         size = len(self._unread) if self.is_known else STRANGER_READ_BYTES
@@ -116,7 +119,7 @@ class RequestReader(HttpToolsProtocol):
         return bool(self._unread)
 
     def _read(self, data: bytes) -> None:
-        """Parses bytes and checks the bounds; answers 400 and closes the connection if they are broken."""
+        """Parses bytes; answers 400 and closes the connection if they are no HTTP or a head or framing is too large."""
         if self._is_in_head:  # since an earlier read: the read in which a head begins may have a body before it
             self._head_bytes += len(data)
         else:
@@ -140,7 +143,10 @@ class RequestReader(HttpToolsProtocol):
             self._start_head_timer()
 
     def _has_too_much_framing(self) -> bool:
-        """Returns whether an incomplete body has more framing around its content than `MAX_FRAMING_BYTES` allows."""
+        """Returns whether an incomplete body has more framing around its content than `MAX_FRAMING_BYTES` allows.
+
+        Framing is what surrounds the content of a chunked body: chunk sizes, extensions and trailers.
+        """
         framing = self._wire_bytes - self._content_bytes
         if framing <= MAX_FRAMING_BYTES // STRANGER_FRAMING_SHARE or self.cycle is None or not self.cycle.more_body:
             return False
@@ -148,7 +154,9 @@ class RequestReader(HttpToolsProtocol):
         return framing > (MAX_FRAMING_BYTES + self._content_bytes) // share
 
     def _parse(self, data: bytes) -> None:
-        """Feeds the parser, which calls the `on_…` methods; continues behind a head that offers another protocol.
+        """Passes bytes to the HTTP parser, which calls the `on_…` methods.
+
+        At a head that offers another protocol the parser stops, and a new parser reads what follows.
 
         Raises:
             httptools.HttpParserError: these bytes are not HTTP, or one of the methods has raised an error.
@@ -169,20 +177,20 @@ class RequestReader(HttpToolsProtocol):
     # The parser calls these.
 
     def on_message_begin(self) -> None:
-        """Begins to count the bytes of a head."""
+        """Begins to count the bytes of a request's head."""
         self._is_in_head = True
         self._head_bytes = 0
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Takes a header, and drops a trailer as RFC 9110, 6.5.1 allows: the call has its headers already."""
+        """Adds a header to the request; drops a trailer (RFC 9110, 6.5.1), since the call has its headers already."""
         if self._is_in_head:
             super().on_header(name, value)
             if len(self.headers) > MAX_HEADERS:
                 raise ValueError  # the parser raises HttpParserError instead
 
     def on_headers_complete(self) -> None:
-        """Gives the call its connection, and starts it or queues it (uvicorn's part)."""
+        """Puts this connection into the scope of a request whose head is complete; starts or queues the call."""
         self._is_in_head = False
         self._wire_bytes = self._content_bytes = 0
         self._cancel_head_timer()
@@ -193,14 +201,14 @@ class RequestReader(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def on_body(self, body: bytes) -> None:
-        """Counts the content of a body, and passes it on to the call (uvicorn's part)."""
+        """Counts the bytes of a body's content, and passes them on to the call (uvicorn's part)."""
         self._content_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Marks the body as complete.
+        """Marks the body of a request as complete, and wakes the call that waits for it.
 
-        The parser also calls this at the end of a head that offers another protocol; its body follows
+        Does nothing at a head that offers another protocol, although the parser calls it there
         (`chatproxy.http.upgrades`).
         """
         if not self.parser.should_upgrade() and not self.cycle.response_complete:
@@ -210,19 +218,19 @@ class RequestReader(HttpToolsProtocol):
     # A connection that does not say what it wants is closed.
 
     def _start_head_timer(self) -> None:
-        """Gives the client `HEAD_SECONDS` for the next head."""
+        """Starts the timer that closes the connection if the next head is not complete within `HEAD_SECONDS`."""
         self._cancel_head_timer()
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_timed_out)
 
     def _head_timed_out(self) -> None:
-        """Closes the connection, unless a request is being answered: what comes behind it has time until then."""
+        """Closes the connection, since no next head has come in time; waits again while a request is being answered."""
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
         else:
             self._start_head_timer()
 
     def _cancel_head_timer(self) -> None:
-        """Stops the timer: a head is complete, or the connection is lost."""
+        """Stops the timer of the next head: the head is complete, or the connection is lost."""
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
@@ -232,7 +240,8 @@ class RequestReader(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Ends the connection after bytes that are no valid request; uvicorn calls this method, too.
 
-        A 400 must not be taken for the answer to an earlier request. So it depends on where the fault is:
+        The client must not take a 400 for the answer to an earlier request. So the place of the fault decides what
+        happens:
 
             behind requests that are whole and not answered yet      they are answered; the last answer closes
             in the body of a request that waits for its turn         the same; the request itself is dropped
@@ -251,7 +260,7 @@ class RequestReader(HttpToolsProtocol):
             self._refuse_request(BadRequest(msg))
 
     def _take_last_whole_request(self) -> RequestResponseCycle | None:
-        """Returns the newest whole request without an answer, or None; drops an incomplete one that waits."""
+        """Returns the newest complete request without an answer, or None; drops an incomplete one that waits."""
         newest, running = self.cycle, self._running
         if running is not None and running is not newest and not running.response_complete:
             if not newest.more_body:
@@ -262,9 +271,9 @@ class RequestReader(HttpToolsProtocol):
         return newest if is_whole else None
 
     def _refuse_request(self, error: ProxyError) -> None:
-        """Answers with an error, after the delay that `stranger_pace` sets, and closes the connection.
+        """Answers bytes that are no valid request with an error, and closes the connection.
 
-        The error has no request id, since there is no request.
+        The answer is delayed as `stranger_pace` says. The error has no request id, since there is no request.
         """
         self._connections.count_refusal("bad_request")
         refuse = partial(self._answer_and_close, error)
@@ -275,7 +284,7 @@ class RequestReader(HttpToolsProtocol):
             refuse()
 
     def _answer_and_close(self, error: ProxyError) -> None:
-        """Sends an error as JSON without an ASGI call, and closes the connection."""
+        """Sends an error to the client as JSON, without calling the ASGI application, and closes the connection."""
         body = json.dumps(error.body(None)).encode()
         status = HTTPStatus(error.status_code)
         own = "".join(f"{name.lower()}: {value}\r\n" for name, value in error.headers.items())

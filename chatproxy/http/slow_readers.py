@@ -16,19 +16,19 @@ MIN_STRANGER_BYTES_PER_SECOND = 1024
 
 
 class Transport(Protocol):
-    """The two methods of an asyncio transport that a `StallWatch` uses."""
+    """The two methods of an asyncio transport that the watch of slow clients (`StallWatch`) uses."""
 
     def get_write_buffer_size(self) -> int:
-        """Returns how many bytes the socket has not taken yet."""
+        """Returns how many bytes of the answer are still in memory because the socket has not accepted them yet."""
 
     def abort(self) -> None:
-        """Closes the connection at once; bytes that have not left are lost."""
+        """Closes the connection at once; bytes that are still unsent are lost."""
 
 
 class StallWatch:
-    """Watches the bytes that a transport still has to send, and aborts the transport when the client takes none.
+    """Watches whether a client reads its answer, and aborts the connection's transport when it reads too slowly.
 
-    `least_speed` returns the bytes a second that the client must take: fewer count as none. `aborted` is called before
+    `least_speed` returns the bytes a second that the client must read: fewer count as none. `aborted` is called before
     the transport is aborted.
     """
 
@@ -48,34 +48,41 @@ class StallWatch:
         self._size = 0
 
     def start(self) -> None:
-        """Starts the timer, if it does not run yet."""
+        """Starts the timer that checks whether the client reads its answer, unless the timer runs already."""
         if self._timer is None:
             self._mark()
             self._schedule()
 
     def stop(self) -> None:
-        """Stops the timer: the socket has taken all bytes."""
+        """Stops the timer that checks whether the client reads its answer, because the write buffer has room again."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def forget_callbacks(self) -> None:
-        """Stops, and drops the callbacks: they refer to the connection that owns this watch, and has been lost."""
+        """Stops the timer and drops the references to the callbacks, once the connection is lost.
+
+        The callbacks refer to the connection and the connection refers to this watch: a cycle that would keep both in
+        memory.
+        """
         self.stop()
         self._least_speed = lambda: 0.0
         self._aborted = lambda: None
 
     def _mark(self) -> None:
-        """Notes the size of the write buffer, and the time."""
+        """Stores the write buffer's size and the current time, from which the client's progress is measured."""
         self._since = self._loop.time()
         self._size = self._transport.get_write_buffer_size()
 
     def _schedule(self) -> None:
-        """Sets the timer for the next check."""
+        """Sets the timer for the next check of whether the client reads its answer."""
         self._timer = self._loop.call_later(STALL_SECONDS / CHECKS_PER_STALL, self._check)
 
     def _check(self) -> None:
-        """Aborts if the client has taken too few bytes for `STALL_SECONDS`; enough bytes start the time anew."""
+        """Aborts the connection if the client has read too few bytes of its answer for `STALL_SECONDS`.
+
+        If the client has read enough, the time starts anew.
+        """
         waited = self._loop.time() - self._since
         taken = self._size - self._transport.get_write_buffer_size()
         if taken > 0 and taken >= waited * self._least_speed():

@@ -17,7 +17,7 @@ import httptools
 
 
 class Callbacks(Protocol):
-    """The methods that a parser calls; a subset of `httptools.HTTPProtocol`."""
+    """The methods that the HTTP parser calls while it reads a request; a subset of `httptools.HTTPProtocol`."""
 
     def on_message_begin(self) -> None: ...
     def on_url(self, url: bytes) -> None: ...
@@ -28,7 +28,10 @@ class Callbacks(Protocol):
 
 
 class BehindHead:
-    """The callbacks of the second parser: they drop the head, which was reported before, and pass on the rest."""
+    """Callbacks for a parser that reads a request's head for the second time: drops that head, and passes on the rest.
+
+    The first parser has reported the head already, and stopped behind it because the head offers another protocol.
+    """
 
     def __init__(self, protocol: Callbacks) -> None:
         self._protocol = protocol
@@ -55,17 +58,20 @@ class BehindHead:
 
 
 def make_parser(callbacks: Callbacks) -> httptools.HttpRequestParser:
-    """Returns a parser with the one leniency that uvicorn sets: a request behind `Connection: close` is no error."""
+    """Returns an HTTP parser that calls `callbacks`.
+
+    Like uvicorn's parser, it accepts a request behind one with `Connection: close`, and is strict otherwise.
+    """
     parser = httptools.HttpRequestParser(callbacks)
     parser.set_dangerous_leniencies(lenient_data_after_close=True)
     return parser
 
 
 def head_without_offer(http_version: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Returns a head for the second parser: the same headers, so the same framing of the body, without `Upgrade`.
+    """Returns the bytes of a request head with the given headers except `Upgrade`, which offers another protocol.
 
-    The method is POST and the path `/` whatever the request has. Neither changes how a body is read, but for CONNECT,
-    which always ends at its head.
+    A second parser reads this head to learn how the body is framed. The method is POST and the path `/` whatever the
+    request has: neither changes how a body is read, except for CONNECT, which always ends at its head.
     """
     lines = [b"%b: %b" % header for header in headers if header[0].lower() != b"upgrade"]
     return b"\r\n".join([b"POST / HTTP/%b" % http_version.encode(), *lines, b"", b""])

@@ -22,7 +22,10 @@ RETRY_SECONDS = 10
 
 
 class DatabaseUnavailable:
-    """Middleware: shows the page when the connection to the database fails or hangs. Other errors stay errors."""
+    """Middleware that shows a page with status 503 when the connection to the database fails or hangs.
+
+    Other errors of the view remain errors.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
@@ -36,8 +39,7 @@ class DatabaseUnavailable:
 
 
 def unavailable_page(error: Exception) -> HttpResponse:
-    """Logs the kind of the error, and returns the page with status 503."""
-    """Logs the kind of the error, and returns the page with status 503."""
+    """Returns the page, with status 503, that says that the database does not answer; logs the class of `error`."""
     logger.warning("a page needs the database, which does not answer: %s", type(error).__name__)
     answer = HttpResponse(render_to_string("database_unavailable.html"), status=503)
     answer["Retry-After"] = str(RETRY_SECONDS)

@@ -45,9 +45,9 @@ DEBUG_STATUSES = frozenset({400, 404, 500})
 
 
 class LocalDebugPages:
-    """Middleware around everything that may fail. Removes secrets from debug pages; only local clients see them.
+    """Middleware that removes secrets from Django's debug pages, and shows them to clients on this machine only.
 
-    Other clients get the status in plain words instead.
+    Other clients get the name of the status as plain text. The other middlewares that may fail are inside this one.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -66,20 +66,26 @@ class LocalDebugPages:
 
 
 def is_local(request: HttpRequest) -> bool:
-    """Returns whether the client is on this machine, names this machine, and is no proxy for another client."""
+    """Returns whether the client of a request is on this machine, used this machine's own name, and is no proxy."""
     if any(name in request.META for name in FORWARDED):
         return False
     return is_loopback(request.META.get("REMOTE_ADDR", "")) and host_name(request) in OWN_NAMES
 
 
 def host_name(request: HttpRequest) -> str:
-    """Returns the name in the `Host` header, without the port. Django's `get_host` would raise for an unknown name."""
+    """Returns the name in a request's `Host` header, without the port.
+
+    Django's `get_host` would raise an error for a name that is not in ALLOWED_HOSTS.
+    """
     host: str = request.META.get("HTTP_HOST", "").lower()
     return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
 
 
 class AllowListFilter(SafeExceptionReporterFilter):
-    """Shows the values that are on the lists; of every other value, only its name."""
+    """Filter of Django's debug pages that shows only values known to be harmless.
+
+    Of every other setting, header, cookie or field, the page shows the name only; of every other variable, the type.
+    """
 
     def get_safe_settings(self) -> dict[str, object]:
         names = [name for name in dir(settings) if name.isupper()]
@@ -100,7 +106,10 @@ class AllowListFilter(SafeExceptionReporterFilter):
 
 
 class Reporter(ExceptionReporter):
-    """Django's page with the values that the filter allows, without query, form and the texts an exception quotes."""
+    """Writer of Django's debug page, without the values of query, form and cookies.
+
+    Of an exception's message, the page omits quoted texts.
+    """
 
     def get_traceback_data(self) -> dict[str, object]:
         data = super().get_traceback_data()
@@ -118,12 +127,12 @@ class Reporter(ExceptionReporter):
 
 
 def shown_variable(value: object) -> object:
-    """Returns a variable's value if its type cannot hold a secret, else the name of its type."""
+    """Returns a variable's value for a debug page if its type cannot hold a secret, else a stand-in with the type."""
     return value if isinstance(value, SHOWN_TYPES) else _Elided(type(value).__name__)
 
 
 class _Elided:
-    """Stands in for a variable whose value is not shown: its `repr` is the name of the type."""
+    """Stand-in on a debug page for a variable whose value is not shown: its `repr` is the name of the type."""
 
     def __init__(self, type_name: str) -> None:
         self._type_name = type_name

@@ -34,7 +34,10 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")  # RFC 9110, 9.2.1
 
 
 class DjangoGate:
-    """An ASGI application that checks a request, and passes it on to Django's."""
+    """ASGI application in front of Django's pages: checks a request, receives its body, and passes it on to Django.
+
+    A client that has not signed in waits for its turn.
+    """
 
     def __init__(self, application: ASGIHandler) -> None:
         self._application = application
@@ -61,7 +64,10 @@ class DjangoGate:
             close_if_unread(connection)
 
             async def send_after_turn(message: Mapping[str, object]) -> None:
-                """Ends the turn before it sends: the page is made, and the next one need not wait for this client."""
+                """Passes Django's answer on to the client, after ending the turn of the request.
+
+                The page is made by then, so that the next request need not wait until this client has read the page.
+                """
                 await turn.aclose()
                 await send(message)
 
@@ -69,7 +75,9 @@ class DjangoGate:
 
 
 async def receive_body(scope: HTTPScope, receive: Receive) -> bytes:
-    """Returns the body for Django. Only a POST has one here: any other is not received, and is taken for empty.
+    """Checks the Host and the method of a request for a page, and returns its body.
+
+    Only the body of a POST is received; that of any other request counts as empty.
 
     Raises:
         BadRequest: the Host is not in ALLOWED_HOSTS. Static files are served to any Host, since `/docs` needs them.
@@ -109,18 +117,18 @@ async def receive_body(scope: HTTPScope, receive: Receive) -> bytes:
 
 
 def client_address(scope: HTTPScope) -> str:
-    """Returns the client's IP address; "" if the client has left already."""
+    """Returns the IP address of a request's client; "" if the client has left already."""
     client = scope.get("client")
     return client[0] if client else ""
 
 
 def too_large() -> BodyTooLarge:
-    """Returns the error for a body over `MAX_PAGE_BODY_BYTES`."""
+    """Returns the error for a request body of more than `MAX_PAGE_BODY_BYTES`."""
     return BodyTooLarge(f"The request body is larger than {MAX_PAGE_BODY_BYTES} bytes.")
 
 
 def check_host(scope: HTTPScope) -> None:
-    """Raises `BadRequest` if Django would raise `DisallowedHost`: the Host is not one of ALLOWED_HOSTS."""
+    """Raises `BadRequest`, where Django would raise `DisallowedHost`: the Host is not one of ALLOWED_HOSTS."""
     hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
     request = HttpRequest()
     request.META["SERVER_NAME"], request.META["SERVER_PORT"] = map(str, scope.get("server") or ("unknown", 0))
@@ -133,7 +141,10 @@ def check_host(scope: HTTPScope) -> None:
 
 
 class Replay:
-    """ASGI's `receive` for Django: returns the body that was read; the next call waits for the client to leave."""
+    """The `receive` function (ASGI) that Django gets with a request whose body was received before.
+
+    Returns the body at the first call; the next call waits until the client leaves.
+    """
 
     def __init__(self, body: bytes, receive: Receive, connection: CallerConnection) -> None:
         self._body: bytes | None = body
@@ -154,7 +165,10 @@ class Replay:
 
 
 async def refuse(error: ProxyError, send: Send) -> None:
-    """Answers with the error in plain text: a person who uses the pages never causes one."""
+    """Answers a request for a page with an error in plain text.
+
+    There is no page for such an error, because a person who uses the pages never causes one.
+    """
     body = f"{error.words}\n".encode()
     headers = {
         "Content-Type": "text/plain; charset=utf-8",

@@ -29,7 +29,10 @@ MAX_COOKIE_LENGTH = 1000  # characters; the signature of a longer one does not m
 
 @dataclass(frozen=True)
 class Device:
-    """The contents of a device's cookie. `owner` is a user's primary key, or the name of an access key."""
+    """The contents of the cookie that marks a device on which somebody has signed in.
+
+    `owner` is the primary key of the user, or the name of the access key, that signed in.
+    """
 
     owner: str
     device_id: str
@@ -38,14 +41,20 @@ class Device:
 
 @dataclass(frozen=True)
 class DeviceCookie:
-    """One kind of device cookie. `path` is the folder of the login form: the admin's, or that of "My usage"."""
+    """The name, path and lifetime of a cookie that marks a device on which somebody has signed in.
+
+    `path` is the folder of the login form: the admin's, or that of "My usage".
+    """
 
     name: str
     path: str
     days: int
 
     def read(self, cookies: Mapping[str, str]) -> Device | None:
-        """Returns the contents of a cookie with a valid signature, else None. The secret may have changed since."""
+        """Returns the contents of the device cookie among `cookies`; None if there is none with a valid signature.
+
+        The password or key that was used to sign in may have changed since.
+        """
         text = cookies.get(self.name)
         if not text:
             return None
@@ -58,7 +67,10 @@ class DeviceCookie:
         return Device(str(owner), str(device_id), str(fingerprint))
 
     def write(self, response: HttpResponseBase, owner: str, secret: str) -> None:
-        """Sets a cookie with a new device id on `response`; so the device starts without counted attempts."""
+        """Sets the device cookie on `response`, with a new random device id.
+
+        Because the id is new, no login attempts are counted for the device yet.
+        """
         contents = [owner, secrets.token_urlsafe(16), fingerprint_of(secret)]
         response.set_cookie(
             self.name,
@@ -76,12 +88,18 @@ KEY_DEVICE = DeviceCookie("chatproxy_key_device", "/my-usage/", days=30)
 
 
 def fingerprint_of(secret: str) -> str:
-    """Returns a digest of a password's hash, or of a key's digest, from which neither can be derived."""
+    """Returns a digest of a password's hash, or of a key's digest, to be stored in a cookie.
+
+    Neither the hash nor the digest can be derived from it.
+    """
     return salted_hmac(SALT, secret, algorithm="sha256").hexdigest()[:32]
 
 
 def user_of(device: Device | None) -> AbstractBaseUser | None:
-    """Returns the user who signed in on `device`, if the password has not changed since. Makes one query."""
+    """Returns the user who signed in on `device`; None if there is none or the password has changed since.
+
+    Makes one query.
+    """
     if device is None or not device.owner.isdecimal():
         return None
     user = get_user_model().objects.filter(pk=int(device.owner)).first()
@@ -91,7 +109,10 @@ def user_of(device: Device | None) -> AbstractBaseUser | None:
 
 
 def has_valid_key(device: Device | None) -> bool:
-    """Returns whether the key that signed in on `device` is still in force with the same text. Makes no query."""
+    """Returns whether the access key that signed in on `device` is still valid and has the same secret.
+
+    Makes no query.
+    """
     if device is None:
         return False
     digests = my_usage.digests_in_force(device.owner)

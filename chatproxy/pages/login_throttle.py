@@ -57,9 +57,9 @@ PASSWORD_FORMS = ("admin:password_change", "admin:auth_user_password_change")
 
 
 class LoginThrottle:
-    """Middleware that limits login attempts.
+    """Middleware that limits how often anybody may try to sign in, at the admin and at "My usage".
 
-    It stands behind the CSRF check: another site's page must not use up a visitor's attempts.
+    It comes after the CSRF check, because a page of another site must not use up a visitor's attempts.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -80,7 +80,11 @@ class LoginThrottle:
         return response
 
     def process_view(self, request: HttpRequest, _view: object, _args: object, _kwargs: object) -> HttpResponse | None:
-        """Counts a login attempt; returns 429 if a limit is passed, or 503 if the database does not count."""
+        """Counts a login attempt before its password or key is checked.
+
+        Returns a page with status 429 if there were too many attempts, or with 503 if the database does not answer;
+        else None, so that the login form is handled.
+        """
         match = request.resolver_match
         if request.method != "POST" or match is None or match.view_name not in LOGIN_VIEWS:
             return None
@@ -104,7 +108,11 @@ class LoginThrottle:
 
 
 def limits_of_admin(request: HttpRequest) -> list[Limit]:
-    """Returns the limits of an attempt at the admin, in their order; the module's text gives the reasons."""
+    """Returns the limits that apply to an attempt to sign in to the admin, in the order in which they are counted.
+
+    From a device on which this user has signed in before, only the device's limit applies; else those of the network
+    and of the user name.
+    """
     name = normal_name(request.POST.get("username", ""))
     device = ADMIN_DEVICE.read(request.COOKIES)
     user = known_device.user_of(device)
@@ -119,7 +127,10 @@ def limits_of_admin(request: HttpRequest) -> list[Limit]:
 
 
 def limits_of_key(request: HttpRequest) -> list[Limit]:
-    """Returns the limits of an attempt at "My usage". There is none by name: a key is entered without one."""
+    """Returns the limits that apply to an attempt to sign in to "My usage".
+
+    No limit is counted by name, because a key is entered without a name.
+    """
     device = KEY_DEVICE.read(request.COOKIES)
     if device is not None and known_device.has_valid_key(device):
         return [Limit(_digest("device of a key", device.device_id), PER_DEVICE, is_own=True)]
@@ -127,40 +138,46 @@ def limits_of_key(request: HttpRequest) -> list[Limit]:
 
 
 def count_attempt(limits: list[Limit]) -> float:
-    """Counts an attempt. Returns 0 if it may be checked, else the seconds until the next attempt may be."""
+    """Counts a login attempt under `limits`; returns 0 if the password may be checked, else the seconds to wait."""
     LoginAttempts.objects.forget(WINDOW)
     seconds = LoginAttempts.objects.add(limits, WINDOW)
     return 0.0 if seconds is None else max(1.0, seconds)
 
 
 def take_back(limits: list[Limit]) -> None:
-    """Removes a successful login from all counts. The counts of the user's own device and name start anew."""
+    """Removes a successful login from the counts of attempts.
+
+    The counts of the user's own device, and of the name from this network, start anew.
+    """
     LoginAttempts.objects.filter(subject__in=[one.subject for one in limits if one.is_own]).delete()
     shared = [one.subject for one in limits if not one.is_own]
     LoginAttempts.objects.filter(subject__in=shared, attempts__gt=0).update(attempts=F("attempts") - 1)
 
 
 def remember_user(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Gives a device cookie to a user who has just signed in or changed a password."""
+    """Sets a new device cookie for a user who has just signed in to the admin or changed a password."""
     users = get_user_model().objects  # a new query: the password may have changed since the request began
     if request.user.pk is not None and (user := users.filter(pk=request.user.pk).first()):
         ADMIN_DEVICE.write(response, str(user.pk), user.password)
 
 
 def remember_key(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Gives a device cookie to a key that has just signed in to "My usage"."""
+    """Sets a new device cookie for the holder of a key that has just signed in to "My usage"."""
     text = request.POST.get("key", "").strip()
     if caller := my_usage.find_caller(text):
         KEY_DEVICE.write(response, caller.name, sealing.digest(text))
 
 
 def normal_name(name: str) -> str:
-    """Returns a user name in the normal form under which its attempts are counted: `Admin` and `admin` are one name."""
+    """Returns a user name in the form under which login attempts are counted: `Admin` and `admin` are one name."""
     return unicodedata.normalize("NFKC", name).casefold().strip()
 
 
 def _limits_of_address(request: HttpRequest, kind: str) -> list[Limit]:
-    """Returns the limits of the client's network, and of its /48 for an IPv6 address. `kind` keeps counts apart."""
+    """Returns the limits on login attempts of the client's network, and of the /48 of an IPv6 address.
+
+    `kind` separates attempts at the admin from those at "My usage".
+    """
     address = _address(request)
     network, site = client_network(address), client_site(address)
     limits = [Limit(_digest(kind, network), PER_NETWORK)]
@@ -168,10 +185,13 @@ def _limits_of_address(request: HttpRequest, kind: str) -> list[Limit]:
 
 
 def _address(request: HttpRequest) -> str:
-    """Returns the client's address: the one that a trusted proxy names, or that of the connection."""
+    """Returns the IP address of a request's client: the one that a trusted proxy names, or that of the connection."""
     return str(request.META.get("REMOTE_ADDR", ""))
 
 
 def _digest(kind: str, value: str) -> str:
-    """Returns the digest under which attempts are counted; `kind` keeps names, networks and devices apart."""
+    """Returns the digest under which login attempts of a name, network or device are counted.
+
+    `kind` makes the digest of a name differ from that of a network or a device with the same text.
+    """
     return hashlib.sha256(f"{kind}:{value}".encode("utf-8", "replace")).hexdigest()

@@ -49,7 +49,7 @@ WARNING_SECONDS = 60.0
 
 
 class Rate(NamedTuple):
-    """Pages per second, and how many may come at once after a pause (`burst`)."""
+    """How many pages per second may be requested, and how many at once after a pause (`burst`)."""
 
     per_second: float
     burst: float
@@ -63,14 +63,20 @@ CLIENT_PARALLEL = 2
 
 
 class Visitor(NamedTuple):
-    """A client that requests a page without a login; `is_known` if somebody has signed in on the device before."""
+    """A client that requests a page without having signed in.
+
+    `is_known`: somebody has signed in on the client's device before.
+    """
 
     name: str
     is_known: bool = False
 
 
 class PagePace:
-    """The limits of one worker. Used from its event loop only, but `remember` from any thread."""
+    """The limits of one worker on pages that are requested without a login: their rate, and how many run at once.
+
+    Used from the worker's event loop only, except `remember`, which any thread may call.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -84,10 +90,10 @@ class PagePace:
 
     @asynccontextmanager
     async def turn(self, visitor: Visitor, method: str, path: str) -> AsyncGenerator[None]:
-        """Waits until this request may run, and counts it as running until the block ends.
+        """Waits until a request for a page may run, and counts the request as running until the block ends.
 
         Raises:
-            TooManyPages: it would have to wait too long.
+            TooManyPages: the request would have to wait too long.
         """
         is_login = method == "POST" and path == LOGIN_PATH
         try:
@@ -109,10 +115,10 @@ class PagePace:
             yield
 
     def reserve(self, visitor: Visitor, cost: float) -> float:
-        """Counts a request, and returns the seconds until the rate lets it run.
+        """Counts a request for a page, and returns the seconds until the rate allows it.
 
         Raises:
-            TooManyPages: it would wait longer than `MAX_WAIT_SECONDS`. Then it is not counted.
+            TooManyPages: the request would wait longer than `MAX_WAIT_SECONDS`. Then it is not counted.
         """
         now = self._clock()
         client_until = max(self._clients_until.get(visitor, now), now) + cost / CLIENT_RATE.per_second
@@ -131,18 +137,21 @@ class PagePace:
         return seconds
 
     def has_good_cookie(self, cookies: Mapping[str, str]) -> bool:
-        """Returns whether one of these cookies was found to be valid in the last `COOKIE_SECONDS`."""
+        """Returns whether one of a request's login cookies was found to be valid in the last `COOKIE_SECONDS`."""
         now = self._clock()
         return any(self._good_until.get(_digest(cookies.get(name, "")), 0.0) > now for name in login_cookies())
 
     def remember(self, cookie: str) -> None:
-        """Remembers the value of a cookie as that of a visitor who has signed in."""
+        """Stores the digest of a valid login cookie, so that requests with this cookie are not limited."""
         if len(self._good_until) >= MAX_COOKIES:
             self._good_until.clear()
         self._good_until[_digest(cookie)] = self._clock() + COOKIE_SECONDS
 
     def _refusal(self, visitor: Visitor, seconds: float) -> TooManyPages:
-        """Counts and logs a refusal; returns the error with the seconds after which to try again."""
+        """Counts and logs the refusal of a request for a page.
+
+        Returns the error to raise, which tells the client to try again after `seconds`.
+        """
         counters.count_refusal(TooManyPages.code)
         now = self._clock()
         if now - self._warned_at >= WARNING_SECONDS:
@@ -154,7 +163,10 @@ class PagePace:
 
 
 class RememberSignedIn:
-    """Middleware: remembers the cookie of a visitor who turned out to be signed in while a page was made."""
+    """Middleware that stores which login cookies are valid, so that the requests of their visitors are not limited.
+
+    Whether a visitor is signed in becomes known while a page is made.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
@@ -176,7 +188,10 @@ def login_cookies() -> tuple[str, str]:
 
 
 def cookies_of(scope: HTTPScope) -> dict[str, str]:
-    """Returns a request's cookies of logins and known devices; empty if the Cookie header is too long."""
+    """Returns the values, by name, of a request's cookies that a login sets, those of known devices included.
+
+    Returns none if the Cookie header is too long.
+    """
     header = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
     if not header or len(header) > MAX_COOKIE_BYTES:
         return {}
@@ -186,7 +201,10 @@ def cookies_of(scope: HTTPScope) -> dict[str, str]:
 
 
 def visitor_of(cookies: Mapping[str, str], address: str) -> Visitor:
-    """Returns the client for which a request without a login is counted: a known device, or the client's network."""
+    """Returns the client under which a request for a page without a login is counted.
+
+    That is a device on which somebody has signed in before, or else the client's network.
+    """
     device = ADMIN_DEVICE.read(cookies) or KEY_DEVICE.read(cookies)
     return Visitor(client_network(address)) if device is None else Visitor(f"device {device.device_id}", is_known=True)
 
@@ -196,12 +214,15 @@ COOKIE = re.compile(rb"(?<![^;\s])([^=;\s]+)=([^;\s]*)")
 
 
 def _wait(until: float, rate: Rate, now: float) -> float:
-    """Returns by how many seconds `until`, when the admitted requests are done, exceeds `now` plus the burst."""
+    """Returns how many seconds a request must wait, at time `now`, to keep to the rate.
+
+    `until` is when all admitted requests would be done at the rate alone; the burst is subtracted.
+    """
     return max(0.0, round(until - rate.burst / rate.per_second - now, 3))
 
 
 def _digest(cookie: str) -> bytes:
-    """Returns the digest under which a cookie is remembered: its value itself is not kept."""
+    """Returns the digest under which a valid cookie is remembered; the cookie's value is not stored."""
     return hashlib.blake2b(cookie.encode("utf-8", "replace"), digest_size=16).digest()
 
 

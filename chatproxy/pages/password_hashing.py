@@ -23,7 +23,10 @@ NICENESS = 10
 
 
 def lower_priority() -> None:
-    """Lowers the priority of the calling thread. Only Linux has a priority for each thread."""
+    """Lowers the scheduling priority of the calling thread, so that password hashes do not slow down calls.
+
+    Only Linux has a priority for each thread; elsewhere nothing is done.
+    """
     if sys.platform == "linux":
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
@@ -31,19 +34,19 @@ def lower_priority() -> None:
 
 @lru_cache(maxsize=1)
 def hashing_thread() -> ThreadPoolExecutor:
-    """Returns the executor with the one thread, which starts at its first use."""
+    """Returns the executor with the process's one thread that hashes passwords; it starts at its first use."""
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="password-hash", initializer=lower_priority)
 
 
 class Scrypt(ScryptPasswordHasher):
-    """Django's hasher for new passwords. The caller of `encode` waits for the thread."""
+    """Django's scrypt hasher, for new passwords, which hashes in the one hashing thread while the caller waits."""
 
     def encode(self, password: str, salt: str, n: int | None = None, r: int | None = None, p: int | None = None) -> str:
         return hashing_thread().submit(super().encode, password, salt, n, r, p).result()
 
 
 class PBKDF2(PBKDF2PasswordHasher):
-    """Django's hasher for passwords that were hashed before Scrypt became the first one."""
+    """Django's PBKDF2 hasher, for passwords stored before scrypt was used, which hashes in the one hashing thread."""
 
     def encode(self, password: str, salt: str, iterations: int | None = None) -> str:
         return hashing_thread().submit(super().encode, password, salt, iterations).result()

@@ -32,7 +32,10 @@ CONTENT_SECURITY_POLICY = "; ".join(
 
 
 class AdminHeaders:
-    """Middleware: adds the policy to a page that has none, and limits cookies to the root path and to TLS."""
+    """Middleware that adds a Content-Security-Policy to each page that has none, and restricts cookies.
+
+    Cookies are sent under the root path only and, if they were set over TLS, over TLS only.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response

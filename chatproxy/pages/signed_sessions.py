@@ -16,19 +16,22 @@ SIGNATURE_CHARACTERS = 16  # hexadecimal: 64 bits. Both together fit the table's
 
 
 class SessionStore(DatabaseSessions):
-    """The session backend. Django looks for a class of this name in the module that SESSION_ENGINE names."""
+    """The store of the admin's sessions in the database, under signed session keys that only this gateway can make.
+
+    Django looks for a class of this name in the module that SESSION_ENGINE names.
+    """
 
     def _get_new_session_key(self) -> str:
-        """Returns a signed key that no session has."""
+        """Returns a new, signed session key that no stored session has."""
         while True:
             key = signed(get_random_string(RANDOM_CHARACTERS, VALID_KEY_CHARS))
             if not self.exists(key):
                 return key
 
     def _validate_session_key(self, key: str | None) -> bool:
-        """Returns whether this gateway has signed the key; only then it is worth a query.
+        """Returns whether this gateway has signed a session key, so that made-up keys cost no query.
 
-        Django checks the length only.
+        Django alone checks only the length.
         """
         if not key or len(key) != RANDOM_CHARACTERS + SIGNATURE_CHARACTERS:
             return False
@@ -36,5 +39,5 @@ class SessionStore(DatabaseSessions):
 
 
 def signed(random: str) -> str:
-    """Returns the random text followed by its signature."""
+    """Returns the random text `random` followed by its signature, as a session key."""
     return random + salted_hmac(SALT, random, algorithm="sha256").hexdigest()[:SIGNATURE_CHARACTERS]

@@ -20,7 +20,7 @@ PIECE_BYTES = 256 * 1024  # each costs a hop to a thread and back
 
 
 class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it has no types
-    """Middleware: WhiteNoise's, with a file's content read in pieces under ASGI."""
+    """Middleware that serves static files like WhiteNoise, but reads them piece by piece as the client takes them."""
 
     @staticmethod
     def serve(static_file: StaticFile, request: HttpRequest) -> WhiteNoiseFileResponse:
@@ -31,18 +31,18 @@ class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it has no type
 
 
 async def pieces(file: BinaryIO) -> AsyncGenerator[bytes]:
-    """Yields the content of a file, and closes the file in the end. A thread waits for the disk."""
+    """Yields the content of `file` piece by piece, read in a thread, and closes the file at the end."""
     with file:
         while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
             yield piece
 
 
 class StaticLinks(StaticFilesStorage):
-    """The storage that makes the links to static files, under the root path of the request.
+    """The storage that makes the URLs of static files, each under the root path of the current request.
 
-    Django puts the root path of the first request before STATIC_URL and keeps it; here each request may have another.
+    Django alone would use the root path of the first request for all later ones; here each request may have another.
     """
 
     def url(self, name: str | None) -> str:
-        """Returns the URL of the file `name`."""
+        """Returns the URL of the static file `name`, under the root path of the current request."""
         return get_script_prefix().removesuffix("/") + super().url(name)

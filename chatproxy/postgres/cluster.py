@@ -37,22 +37,28 @@ OPTIONS = {
 
 
 class _StillInUse(BundledPostgresError):
-    """Raised while processes of a killed server still run; they end by themselves."""
+    """Raised if a PostgreSQL server cannot start yet, because processes of a killed one still run and are ending."""
 
 
 class Cluster(NamedTuple):
-    """A cluster at `path`, whose socket is in `socket_dir`: `path` itself, unless a socket cannot be there."""
+    """The directory `path` of a PostgreSQL cluster, and `socket_dir`, the directory of its server's socket.
+
+    Both are the same, unless a socket cannot be in `path`.
+    """
 
     path: Path
     socket_dir: Path
 
     @property
     def unfinished(self) -> Path:
-        """The directory in which a new cluster is made before it gets its name."""
+        """The directory in which a new cluster is created, before it gets its final name by a rename."""
         return self.path.with_name(self.path.name + ".new")
 
     def create(self, postgres: Postgres) -> None:
-        """Creates the cluster. It has another name until it is complete, so an interrupted one is not taken for it."""
+        """Creates the PostgreSQL cluster by initdb.
+
+        The new directory gets its final name when it is complete, so an interrupted one is not taken for a cluster.
+        """
         shutil.rmtree(self.unfinished, ignore_errors=True)
         self.unfinished.mkdir(mode=0o700)
         os.chown(self.unfinished, *postgres.account, follow_symlinks=False)
@@ -62,7 +68,7 @@ class Cluster(NamedTuple):
         self.unfinished.rename(self.path)
 
     def check_version(self, postgres: Postgres) -> None:
-        """Raises `BundledPostgresError` if another major version of PostgreSQL has made the cluster."""
+        """Raises `BundledPostgresError` if another major version of PostgreSQL has created the cluster."""
         found = (self.path / "PG_VERSION").read_text().strip()
         if found != postgres.major:
             raise BundledPostgresError(
@@ -71,7 +77,7 @@ class Cluster(NamedTuple):
             )
 
     def run(self, postgres: Postgres, database: str) -> None:
-        """Starts the server if none runs, waits until it answers, and creates the database if there is none.
+        """Starts the PostgreSQL server if none runs, waits until the server answers, and creates `database` if missing.
 
         Raises:
             BundledPostgresError: the server does not start, or does not answer within `READY_SECONDS`.
@@ -91,7 +97,7 @@ class Cluster(NamedTuple):
         raise BundledPostgresError(f"the bundled PostgreSQL in {self.path} did not become ready: {fault}")
 
     def stop(self, postgres: Postgres) -> None:
-        """Stops the server, by force if it does not end in a minute, and waits until it has ended."""
+        """Stops the PostgreSQL server, by force if it does not end in a minute, and waits until it has ended."""
         try:
             postgres.call("pg_ctl", "stop", "-D", ".", "-m", "fast", "-t", "60", cwd=self.path)
         except BundledPostgresError:
@@ -99,10 +105,13 @@ class Cluster(NamedTuple):
                 postgres.call("pg_ctl", "stop", "-D", ".", "-m", "immediate", cwd=self.path)
 
     def _launch(self, postgres: Postgres) -> None:
-        """Starts the server by pg_ctl, which waits until the server answers.
+        """Starts the PostgreSQL server by the program pg_ctl, which waits until the server answers.
 
-        pg_ctl gives the server a session of its own, so Ctrl-C does not reach it. pg_ctl's shell gets only the relative
-        names given here, so no name of a directory needs quoting.
+        pg_ctl gives the server a session of its own, so Ctrl-C does not stop the server. pg_ctl's shell gets only the
+        relative names given here, so no name of a directory needs quoting.
+
+        Raises:
+            BundledPostgresError: the server does not start.
         """
         self._disown_pid_file()
         socket_dir = "." if self.socket_dir == self.path else str(self.socket_dir)
@@ -120,10 +129,11 @@ class Cluster(NamedTuple):
             raise fault(f"the bundled PostgreSQL in {self.path} does not start: {reason}") from None
 
     def _disown_pid_file(self) -> None:
-        """Replaces the process id in the file of a dead server: another program may have that id by now.
+        """Replaces the process id in `postmaster.pid`, the file that a dead PostgreSQL server has left behind.
 
-        PostgreSQL would take that program for a running server. Only the id is changed: the file also names the shared
-        memory, by which PostgreSQL finds out whether processes of the dead server still write to the cluster.
+        Another program may have that id by now, and PostgreSQL would take the program for a running server. Only the id
+        is changed: the file also names the shared memory, by which PostgreSQL finds out whether processes of the dead
+        server still write to the cluster.
         """
         with suppress(FileNotFoundError):
             # Root may do this in another user's directory, and that user could have put a link here.
@@ -136,17 +146,17 @@ class Cluster(NamedTuple):
         (self.socket_dir / f"{SOCKET_NAME}.lock").unlink(missing_ok=True)
 
     def _create_database(self, name: str) -> None:
-        """Creates the database if there is none of that name."""
+        """Creates the database `name` in the running PostgreSQL server, if there is none."""
         host = str(self.socket_dir)
         with psycopg.connect(host=host, user="postgres", dbname="postgres", autocommit=True) as connection:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
     def pid(self) -> int | None:
-        """Returns the id of the running server's process, or None.
+        """Returns the process id of the running PostgreSQL server; None if no server runs.
 
-        The file of a dead server may name a process that is another program's by now, so the process must also have the
-        cluster as its working directory.
+        The file that names the process may be a dead server's, and another program may have the id by now. So the
+        process must also have the cluster as its working directory.
         """
         try:
             pid = int((self.path / "postmaster.pid").read_text().splitlines()[0])

@@ -29,13 +29,19 @@ _PLACE = re.compile(r".*(?:connection is bad|failed): +|(?:FATAL|ERROR): +")
 
 
 def reason_of(error: psycopg.Error) -> str:
-    """Returns why the connection failed: the first reason that libpq gives, without addresses and secrets."""
+    """Returns why a connection to the database failed, in one line without addresses and secrets.
+
+    If libpq gives several reasons, the first one is returned.
+    """
     first = str(error).strip().partition("\n")[0]
     return without_secrets(_PLACE.sub("", first).strip()) or type(error).__name__
 
 
 def is_lasting(error: psycopg.Error) -> bool:
-    """Returns whether the reason stays, however long one waits. Of several hosts, each must give such a reason."""
+    """Returns whether a connection to the database fails for a reason that stays, however long one waits.
+
+    If several hosts were tried, each must give such a reason.
+    """
     if isinstance(error, psycopg.ProgrammingError):  # an option's value cannot be read
         return True
     if error.sqlstate:  # the connection was made

@@ -16,7 +16,7 @@ SELECT current_database(), current_user, pg_is_in_recovery(), current_setting('t
 
 
 def find_fault(connection: psycopg.Connection[TupleRow]) -> str:
-    """Returns the first reason why this database cannot hold the ledger, or an empty string.
+    """Returns why a database cannot hold the ledger: the first wrong setting, or "" if there is none.
 
     Raises:
         psycopg.Error: the database does not answer.

@@ -22,7 +22,10 @@ TRY_AGAIN_SECONDS = 5.0  # after a failed start
 
 
 class PostgresWatch:
-    """The thread that restarts a killed server. The process that stops the server must stop the thread first."""
+    """The thread that starts the bundled PostgreSQL server again when it was killed.
+
+    The process that stops the server must stop the thread first.
+    """
 
     def __init__(self, postgres: BundledPostgres) -> None:
         self._postgres = postgres
@@ -30,17 +33,20 @@ class PostgresWatch:
         self._thread = threading.Thread(target=self._run, name="postgres watch", daemon=True)
 
     def start(self) -> None:
-        """Starts the thread."""
+        """Starts the thread that watches the PostgreSQL server."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops the thread, and waits for a start that is under way: from then on, a stopped server stays stopped."""
+        """Stops the thread that watches the PostgreSQL server, and waits for a restart that is under way.
+
+        After that, nothing starts a stopped server again.
+        """
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(READY_SECONDS)
 
     def _run(self) -> None:
-        """Checks the server again and again until the thread is stopped."""
+        """Checks every second whether the PostgreSQL server runs, and starts a dead one; ends when `stop` is called."""
         # Python would handle a signal that this thread took in the main thread, but only at the end of its next wait.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         pause = LOOK_SECONDS
@@ -53,7 +59,7 @@ class PostgresWatch:
             pause = LOOK_SECONDS if is_running else TRY_AGAIN_SECONDS
 
     def _start(self) -> bool:
-        """Starts the server again; returns False, after logging why, if it does not start."""
+        """Starts a killed PostgreSQL server again; logs the reason and returns False if the server does not start."""
         logger.warning("the bundled PostgreSQL has ended, and is started again")
         unblocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())  # its programs inherit the mask
         try:

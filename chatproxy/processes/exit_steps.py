@@ -21,15 +21,18 @@ on_drain: list[Callable[[], None]] = []
 
 
 class ShutdownSteps(AsyncExitStack):
-    """The steps of a shutdown, run in the reverse order of `add` when the block ends."""
+    """Context manager that collects the steps of a worker's shutdown, and runs the last one first when it exits."""
 
     def add(self, name: str, step: Callable[[], Awaitable[object] | None]) -> None:
-        """Adds a step, a function or a coroutine function; `name` is for the log."""
+        """Adds a step of the worker's shutdown: a function or coroutine function, and its `name` for the log."""
         self.push_async_callback(run_step, name, step)
 
 
 async def run_step(name: str, step: Callable[[], Awaitable[object] | None]) -> None:
-    """Runs one step for at most `STEP_SECONDS`; logs the error of a step that fails, and raises none."""
+    """Runs one step of a worker's shutdown, and logs an error instead of raising it, so that the next steps run.
+
+    A step that waits is cancelled after `STEP_SECONDS`.
+    """
     try:
         waiting = step()
         if inspect.isawaitable(waiting):

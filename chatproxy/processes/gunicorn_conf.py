@@ -47,7 +47,10 @@ logconfig_dict = logs.config({"gunicorn.error": {"level": "INFO", "handlers": []
 
 
 def when_ready(server: Arbiter) -> None:
-    """Installs the master's signal handlers once gunicorn listens, and starts what runs beside the workers."""
+    """Hook of gunicorn, called once the master process listens.
+
+    Installs the master's signal handlers, and starts the watch of the bundled PostgreSQL.
+    """
     _signals.install(server)
     for start in _start_with_master:
         start()
@@ -55,12 +58,15 @@ def when_ready(server: Arbiter) -> None:
 
 
 def post_fork(server: Arbiter, worker: Worker) -> None:
-    """Resets the signal handlers that a new worker has inherited from the master, before the worker does anything."""
+    """Hook of gunicorn, called first in each new worker: removes the signal handlers inherited from the master."""
     reset_in_new_worker(server, worker)
 
 
 def worker_int(_worker: Worker) -> None:
-    """Ends a worker for the reloader, which has seen a change; gunicorn's own way does not end uvicorn."""
+    """Hook of gunicorn, called in a worker when the reloader has seen changed code: ends the worker by SIGQUIT.
+
+    gunicorn's own way does not end uvicorn.
+    """
     os.kill(os.getpid(), signal.SIGQUIT)
 
 
@@ -75,9 +81,9 @@ if _values["DATABASE_URL"] is None:
 
     @atexit.register
     def _stop_postgres() -> None:
-        """Stops the bundled PostgreSQL, whatever ended the master.
+        """Stops the bundled PostgreSQL when gunicorn's master process exits, for whatever reason.
 
-        Does nothing when a worker ends: each worker has inherited this registration from the master.
+        Does nothing when a worker exits: each worker has inherited this registration from the master.
         """
         if os.getpid() == _master:
             _watch.stop()

@@ -32,7 +32,10 @@ GC_YOUNG_THRESHOLD = 10_000
 
 
 async def run_lifespan(receive: Receive, send: Send) -> None:
-    """Answers ASGI's two lifespan messages: starts everything at the first, ends everything at the second."""
+    """Starts all parts of a worker process, and ends them at its shutdown (the `lifespan` scope of ASGI).
+
+    The first message of the server asks for the start, the second for the end.
+    """
     on_drain.append(capacity.drain)
     await receive()
     async with ShutdownSteps() as steps:
@@ -49,10 +52,10 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
 
 
 def start_ledger(steps: ShutdownSteps) -> None:
-    """Starts the ledger and the worker's file.
+    """Starts the worker's ledger and its status file, and adds the steps that end both to `steps`.
 
     Raises:
-        OSError: the journal or the worker's file cannot be written. Nothing was added to `steps`.
+        OSError: the journal or the status file cannot be written. Nothing was added to `steps`.
     """
     worker = WorkerFile(worker_report)
     ledger.start()
@@ -62,7 +65,10 @@ def start_ledger(steps: ShutdownSteps) -> None:
 
 
 async def start_parts(steps: ShutdownSteps) -> None:
-    """Starts what calls need beside the ledger, and the tasks that run beside the calls."""
+    """Starts the keyring, the reservations, the limits and the background tasks of a worker.
+
+    Adds to `steps` the steps that end them, and one that closes the connections to upstream.
+    """
     keyring.start()
     steps.add("keyring", keyring.stop)
     await reservations.open()
@@ -81,14 +87,17 @@ async def start_parts(steps: ShutdownSteps) -> None:
 
 
 def freeze_loaded_objects() -> None:
-    """Excludes all objects that exist now from garbage collection: they stay, and to look at them again costs time."""
+    """Excludes all objects that exist now from Python's garbage collection.
+
+    These objects stay until the process ends, so that to search them again and again would only cost time.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_YOUNG_THRESHOLD)
 
 
 def worker_report() -> WorkerReport:
-    """Returns the numbers that this worker reports once a second, for the dashboard and `/metrics`."""
+    """Returns the numbers that this worker writes to its status file every second, for the dashboard and `/metrics`."""
     gauges = {
         "keyring_age_seconds": keyring.age,
         "redis_away_seconds": limiter.away_seconds,

@@ -33,7 +33,7 @@ REPLACE_SECONDS = 60.0  # each worker may ask for the replacement, all of them a
 
 
 class MasterSignals:
-    """The signal handlers of gunicorn's master.
+    """The signal handlers of gunicorn's master process.
 
     Created before gunicorn sets handlers of its own, so that a SIGHUP that `nohup` has set to be ignored stays ignored.
     """
@@ -44,7 +44,7 @@ class MasterSignals:
         self._replaced_at = -math.inf
 
     def install(self, master: Arbiter) -> None:
-        """Replaces gunicorn's handlers in the master."""
+        """Replaces gunicorn's signal handlers in the master process by the gateway's."""
         self._queue = master.SIG_QUEUE
         self._master = master
         for number in STOP_SIGNALS:
@@ -54,7 +54,10 @@ class MasterSignals:
         signal.signal(REPLACE_WORKERS, self._replace_workers)
 
     def _stop(self, number: int, _frame: object) -> None:
-        """Drains at the first signal; a second SIGTERM or Ctrl-C cancels the calls in flight."""
+        """Handler of SIGTERM, SIGINT and SIGHUP in gunicorn's master: the first signal drains all workers.
+
+        A second SIGTERM or Ctrl-C cancels the calls in flight.
+        """
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the end of one terminal may be reported more than once
         if self._is_draining and number == signal.SIGHUP:
             return
@@ -62,7 +65,10 @@ class MasterSignals:
         self._is_draining = True
 
     def _replace_workers(self, _number: int, _frame: object) -> None:
-        """Starts as many new workers as there are, and drains the old ones, at most once in `REPLACE_SECONDS`."""
+        """Handler of SIGUSR2 in gunicorn's master: starts as many new workers as there are, and drains the old ones.
+
+        Does so at most once in `REPLACE_SECONDS`, because several workers may ask at the same time.
+        """
         if time.monotonic() - self._replaced_at < REPLACE_SECONDS:
             return
         self._replaced_at = time.monotonic()
@@ -72,14 +78,18 @@ class MasterSignals:
 
 
 def unblock_stop_signals() -> None:
-    """Lets the signals through that `manage.py serve` has blocked; those that came meanwhile are handled now."""
+    """Unblocks the stop signals, which `manage.py serve` has blocked until gunicorn's master can handle them.
+
+    Signals that came meanwhile are handled now.
+    """
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
 def reset_in_new_worker(master: Arbiter, worker: Worker) -> None:
-    """Undoes the master's handlers in a worker that has just been forked; exits if the master was told to stop.
+    """Removes the master's signal handlers from a worker process that has just been forked.
 
-    A signal that came between the fork and this call is in the worker's copy of the master's queue, which nobody reads.
+    Exits if the master received a signal to stop just after the fork: the worker has a copy of the queue with that
+    signal, which nobody else reads.
     """
     for number in worker.SIGNALS:
         signal.signal(number, signal.SIG_DFL)
@@ -93,13 +103,13 @@ def reset_in_new_worker(master: Arbiter, worker: Worker) -> None:
 
 
 def ignore_in_worker() -> None:
-    """Makes this process ignore the signals that a terminal sends to the whole process group."""
+    """Makes a worker ignore SIGINT and SIGHUP, which a terminal sends to the whole process group."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 
 
 def handle_in_worker(drain: Callable[[], None], cancel: Callable[[], None]) -> None:
-    """Makes the running event loop call `drain` at SIGTERM and `cancel` at SIGQUIT."""
+    """Makes the running event loop of a worker call `drain` at SIGTERM and `cancel` at SIGQUIT."""
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, drain)
     loop.add_signal_handler(signal.SIGQUIT, cancel)

@@ -39,7 +39,7 @@ REPLACED_WITHIN_SECONDS = 60  # after which the master is asked once more
 
 
 class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no types
-    """gunicorn's worker process, with uvicorn, its logging and the connections that a protocol counts."""
+    """A worker process of gunicorn that runs uvicorn, with the gateway's logging, signals and limits on connections."""
 
     CONFIG_KWARGS: ClassVar[dict[str, object]] = {
         "loop": "uvloop",
@@ -63,12 +63,15 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
         sys.setswitchinterval(SWITCH_SECONDS)
 
     def init_signals(self) -> None:
-        """Sets gunicorn's handlers, then ignores the signals that a terminal sends (`chatproxy.processes.signals`)."""
+        """Installs gunicorn's signal handlers in a worker, then ignores the signals that a terminal sends.
+
+        `chatproxy.processes.signals` says what each signal does.
+        """
         super().init_signals()
         signals.ignore_in_worker()
 
     async def _serve(self) -> None:
-        """Runs uvicorn's server on gunicorn's sockets until it has drained; a failed start ends the process."""
+        """Runs uvicorn's server on gunicorn's sockets until it has drained; exits with an error if the start fails."""
         self.config.app = self.wsgi
         self.config.http = protocol_factory()
         server = DrainingServer(self.config, parent=self.ppid)
@@ -79,7 +82,10 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
 
 
 def protocol_factory() -> Callable[..., asyncio.Protocol]:
-    """Returns the function that makes the protocol of each new connection; all of them share one `Connections`."""
+    """Returns the function that creates the object for each new client connection of a worker.
+
+    All of these objects share one `Connections`, which limits their number.
+    """
     # Imported here, since gunicorn's master imports this module too, and has no Django in it.
     from django.conf import settings
 
@@ -98,7 +104,10 @@ def protocol_factory() -> Callable[..., asyncio.Protocol]:
 
 
 class DrainingServer(Server):
-    """uvicorn's server. Drains at SIGTERM and when the master process has died; cancels calls at SIGQUIT."""
+    """uvicorn's server, which finishes the calls in flight when it is told to stop.
+
+    It drains at SIGTERM and when the master process has died, and cancels the calls at SIGQUIT.
+    """
 
     def __init__(self, config: Config, parent: int) -> None:
         super().__init__(config)
@@ -107,12 +116,18 @@ class DrainingServer(Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Replaces uvicorn's handlers, which would end the process by the signal once it has shut down."""
+        """Installs the worker's handlers of SIGTERM and SIGQUIT in place of uvicorn's.
+
+        uvicorn's would end the process by the signal once the server has shut down.
+        """
         signals.handle_in_worker(self.drain, self.cancel_calls)
         yield
 
     async def on_tick(self, counter: int) -> bool:
-        """Checks ten times a second whether the master has died and, once a second, whether ids run ahead."""
+        """Checks ten times a second whether the master process has died: then drains this worker.
+
+        Checks once a second whether new ids are ahead of the clock.
+        """
         if os.getppid() != self._parent:
             logger.warning("the master process is gone")
             self.drain()
@@ -124,7 +139,10 @@ class DrainingServer(Server):
         return await super().on_tick(counter)
 
     def _check_ids(self) -> None:
-        """Asks the master for new workers if new ids are in the future: lists, filters and pruning use their time."""
+        """Asks the master process for new workers if the times in new ids are more than a minute in the future.
+
+        Lists, filters and pruning use these times.
+        """
         ahead = ids.seconds_ahead()
         if ahead <= MAX_SECONDS_AHEAD:
             return
@@ -134,7 +152,10 @@ class DrainingServer(Server):
         self._ticks_until_check = TICKS_PER_SECOND * REPLACED_WITHIN_SECONDS
 
     def drain(self) -> None:
-        """Takes no new connection and lets the calls in flight end, after which the process exits. May be repeated."""
+        """Stops taking new connections and lets the calls in flight end, after which the process exits.
+
+        May be called more than once.
+        """
         if self.should_exit:
             return
         self.should_exit = True
@@ -143,7 +164,10 @@ class DrainingServer(Server):
             tell()
 
     def cancel_calls(self) -> None:
-        """Drains, and cancels the calls in flight. The lifespan is still shut down, so their rows are written too."""
+        """Stops taking new connections and cancels the calls in flight, after which the process exits.
+
+        The lifespan is still shut down, so the rows of the cancelled calls are written too.
+        """
         self.drain()
         for task in self.server_state.tasks:
             task.cancel("the server was told to stop at once")

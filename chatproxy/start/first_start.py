@@ -28,9 +28,9 @@ GENERATORS: dict[str, Callable[[], str]] = {
 
 
 def generate_secrets(data_dir: Path, *, with_password: bool = True) -> dict[str, str]:
-    """Generates the secrets that are not set anywhere, writes them to `DATA_DIR/secrets.env`, and returns them.
+    """Generates the secrets that are set nowhere, writes them to `DATA_DIR/secrets.env`, and returns them by name.
 
-    `with_password`: also generate ADMIN_PASSWORD, because there is no admin yet who has one.
+    `with_password`: also generate ADMIN_PASSWORD, because there is no admin yet who has a password.
     """
     path = data_dir / environment.SECRETS_FILE
     with _locked(data_dir):
@@ -46,12 +46,12 @@ def generate_secrets(data_dir: Path, *, with_password: bool = True) -> dict[str,
 
 
 def has_admin() -> bool:
-    """Returns whether there is an active superuser."""
+    """Returns whether there is an active superuser in the database."""
     return get_user_model().objects.filter(is_superuser=True, is_active=True).exists()
 
 
 def create_first_admin(values: environment.Values) -> bool:
-    """Creates the account `ADMIN_USERNAME` if there is no active superuser; returns whether it did.
+    """Creates the superuser `ADMIN_USERNAME` if there is no active superuser; returns whether one was created.
 
     An existing account of that name is not made a superuser: its owner did not ask for more rights.
 
@@ -73,7 +73,7 @@ def check_password(name: str, password: str) -> None:
     """Checks the first admin's password by the rules for all passwords (`AUTH_PASSWORD_VALIDATORS`).
 
     Raises:
-        ValueError: the rules that the password breaks; one line, without the password.
+        ValueError: the password breaks rules; one line that names them, without the password.
     """
     try:
         validate_password(password, get_user_model()(username=name))
@@ -86,7 +86,10 @@ def check_password(name: str, password: str) -> None:
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """Locks a directory: containers that share a DATA_DIR may start at the same time, and must get the same secrets."""
+    """Locks a directory until the block ends, so that only one process at a time generates secrets in it.
+
+    Containers that share a DATA_DIR may start at the same time, and must get the same secrets.
+    """
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -19,14 +19,18 @@ SHARED = ("DJANGO_SECRET_KEY", "SECURITY_KEY", "ACCESS_TOKEN")
 
 
 class SecretsDiffer(Exception):
-    """Raised if secrets are missing or are not those of the database; the message is one line for a person."""
+    """Raised if a server lacks secrets with which its database was used, or has other ones.
+
+    The message is one line for a person.
+    """
 
 
 def check_secrets(values: Values, path: Path) -> None:
-    """Compares the secrets in `values` with the database's canaries, before any secret is generated.
+    """Checks that this server has the secrets with which its database was used, before any secret is generated.
 
-    A changed SECURITY_KEY, ACCESS_TOKEN or DJANGO_SECRET_KEY is accepted: nothing in the database depends on it. `path`
-    is the file of generated secrets, for the message.
+    Compares the secrets in `values` with the digests ("canaries") in the database. A changed SECURITY_KEY, ACCESS_TOKEN
+    or DJANGO_SECRET_KEY is accepted: nothing in the database depends on it. `path` is the file of generated secrets,
+    for the message.
 
     Raises:
         SecretsDiffer: a secret with a canary is not set, or the secret of the keys is another.
@@ -53,7 +57,7 @@ def check_secrets(values: Values, path: Path) -> None:
 
 
 def record_secrets(values: Values) -> list[str]:
-    """Stores the canaries of these secrets; returns the names of the secrets that have changed."""
+    """Stores a digest ("canary") of each secret in the database; returns the names of the secrets that changed."""
     canaries = _canaries()
     changed = []
     for name, secret in _secrets(values).items():
@@ -65,16 +69,16 @@ def record_secrets(values: Values) -> list[str]:
 
 
 def _secrets(values: Values) -> dict[str, str | None]:
-    """Returns the secrets that have a canary, by name; None for a secret that is not set."""
+    """Returns the secrets of which the database keeps a digest (a "canary"), by name; None for one that is not set."""
     key_secret = values["KEY_ENCRYPTION_KEY"] or values["DJANGO_SECRET_KEY"]
     return {KEY_SECRET: key_secret, **{name: values[name] for name in SHARED}}
 
 
 def _canary(name: str, secret: str) -> str:
-    """Returns the canary of a secret: an HMAC, in hexadecimal."""
+    """Returns the canary of a secret, by which the database recognizes the secret: an HMAC in hexadecimal."""
     return hmac.digest(secret.encode(), f"chatproxy canary of {name}".encode(), "sha256").hex()
 
 
 def _canaries() -> dict[str, str]:
-    """Returns the stored canaries by the name of their secret."""
+    """Returns the digests of secrets ("canaries") that the database keeps, by the name of the secret."""
     return dict(SecretCanary.objects.values_list("name", "canary"))

@@ -42,7 +42,10 @@ class Output(Protocol):
 
 
 def raise_open_files(calls: int) -> str:
-    """Raises the limit of open files to the hard limit; returns a warning if `calls` at once need more, else ""."""
+    """Raises this process's limit of open files to the hard limit.
+
+    Returns a warning if that is too few for `calls` calls at once, else "".
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     files, needed = allowed_files(), files_needed(calls)
@@ -52,7 +55,9 @@ def raise_open_files(calls: int) -> str:
 
 
 def check_port(host: str, port: int) -> None:
-    """Checks that the port is free, before anything is started. gunicorn would report it later, and at length.
+    """Checks that the server's port is free, before anything else is started.
+
+    gunicorn would report a port in use later, and at length.
 
     Raises:
         StartError: the address cannot be listened on, or is in use for longer than `PORT_SECONDS`.
@@ -76,7 +81,7 @@ def check_port(host: str, port: int) -> None:
 
 
 def check_upstream(base_url: str, host: str, port: int) -> None:
-    """Raises `StartError` if upstream is this server itself, or is behind a proxy that cannot be used."""
+    """Raises `StartError` if `base_url` is this server's own address, or is reached by a proxy that cannot be used."""
     if fault := proxy_fault(base_url):
         raise StartError(fault)
     if is_own_address(base_url, host, port):
@@ -87,7 +92,9 @@ def check_upstream(base_url: str, host: str, port: int) -> None:
 
 
 def wait_for_database(output: Output) -> None:
-    """Waits until the database answers. It may start after this server: compose and Kubernetes keep no order.
+    """Waits until the database answers, and checks that its settings allow it to hold the ledger.
+
+    The database may start after this server, because compose and Kubernetes keep no order.
 
     Raises:
         StartError: the database did not answer within `DATABASE_SECONDS`, refuses for a reason that does not
@@ -117,9 +124,10 @@ def wait_for_database(output: Output) -> None:
 
 @contextmanager
 def migrated_database(output: Output) -> Iterator[None]:
-    """Migrates the schema, and keeps the lock for the block: servers that start at the same time pass one by one.
+    """Migrates the database's schema, and keeps a lock in the database until the block ends.
 
-    A server that waits for another one writes a line to `output`.
+    So servers that start at the same time migrate one after the other. A server that waits for another one writes a
+    line to `output`.
 
     Raises:
         StartError: a migration failed; one line.
@@ -143,7 +151,10 @@ def migrated_database(output: Output) -> Iterator[None]:
 
 
 def _connect() -> psycopg.Connection[TupleRow]:
-    """Opens a connection outside Django's pool: the pool's time-out would hide why a connection fails."""
+    """Returns a new connection to the database, outside Django's pool.
+
+    The pool's time-out would hide why a connection fails.
+    """
     probe = psycopg.connect(**connection.get_connection_params(), autocommit=True)
     if role := connection.settings_dict["OPTIONS"].get("assume_role"):  # as Django does
         probe.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))

@@ -39,7 +39,7 @@ from usage.database.clock import ClocksDiffer, check_clocks
 
 
 class Command(BaseCommand):
-    """Prepares the server, and becomes gunicorn's master."""
+    """The command `manage.py serve`: prepares the server, and then becomes gunicorn's master process."""
 
     help = "Starts the server, with the bundled PostgreSQL when DATABASE_URL is unset."
     requires_system_checks = ()
@@ -66,7 +66,10 @@ class Command(BaseCommand):
             sys.exit(f"chatproxy: {without_secrets(str(error))}")
 
     def prepare(self, undo: ExitStack) -> None:
-        """Runs all steps up to the banner; `undo` gets what must be undone if a later step fails."""
+        """Prepares the server in every step up to the banner: files, ports, database, secrets and the first admin.
+
+        Adds to `undo` what must be undone if a later step fails.
+        """
         make_data_dir()
         check_upstream(settings.OPENAI_BASE_URL, settings.HOST, settings.PORT)
         check_port(settings.HOST, settings.PORT)
@@ -97,7 +100,7 @@ class Command(BaseCommand):
         self.stdout.flush()
 
     def find_secrets(self) -> dict[str, str]:
-        """Returns the secrets that were missing and have been generated, by name.
+        """Generates the server's missing secrets and stores canaries of all; returns the generated secrets by name.
 
         Raises:
             SecretsDiffer: the database has been in use with secrets that this server does not have.
@@ -113,7 +116,11 @@ class Command(BaseCommand):
 
 
 def check_debug(*, allowed: bool) -> None:
-    """Raises `StartError` if DEBUG is set where others could see a debug page: code, routes and some settings."""
+    """Refuses to start with DEBUG where other people could see a debug page, with code, routes and some settings.
+
+    Raises:
+        StartError: DEBUG is set, and not `allowed`, or HOST is an address that other machines can reach.
+    """
     if settings.DEBUG and not allowed:
         raise StartError("DEBUG is true, which only `make dev` and `make demo` start with; unset it")
     if settings.DEBUG and not is_loopback(settings.HOST):
@@ -121,7 +128,7 @@ def check_debug(*, allowed: bool) -> None:
 
 
 def make_data_dir() -> None:
-    """Creates the data directory if necessary; raises `StartError` if it cannot be written."""
+    """Creates the directory `DATA_DIR` if there is none; raises `StartError` if nothing can be written there."""
     try:
         settings.DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=settings.DATA_DIR) as probe:
@@ -131,7 +138,7 @@ def make_data_dir() -> None:
 
 
 def banner(values: environment.Values, generated: dict[str, str], *, admin_made: bool) -> str:
-    """Returns what a person needs to begin: addresses and names, and the secrets that have just been generated."""
+    """Returns the text that is printed at the start: the server's addresses, and the secrets just generated."""
     host = "localhost" if values["HOST"] in {"0.0.0.0", "::"} else values["HOST"]  # noqa: S104  (compared)
     url = f"http://[{host}]:{values['PORT']}" if ":" in host else f"http://{host}:{values['PORT']}"
     url += values["ROOT_PATH"] or ""
@@ -148,7 +155,7 @@ def banner(values: environment.Values, generated: dict[str, str], *, admin_made:
 
 
 def become_gunicorn(*, reload: bool) -> NoReturn:
-    """Replaces this process by gunicorn's master; raises `StartError` if Python cannot be executed."""
+    """Replaces this process by gunicorn's master process; raises `StartError` if Python cannot be executed."""
     command = [
         sys.executable,
         "-m",
