@@ -54,7 +54,8 @@ def pending(database: str) -> int:
 def nothing_pending(gateway_database: str) -> None:
     """Responses of earlier tests would be asked for first."""
     with psycopg.connect(gateway_database, autocommit=True) as connection:
-        connection.execute("DELETE FROM usage_pendingresponse")
+        if connection.execute("SELECT to_regclass('usage_pendingresponse')").fetchone() != (None,):
+            connection.execute("DELETE FROM usage_pendingresponse")
 
 
 def asked(simulator: Simulator, ids: list[str]) -> list[str]:
