@@ -70,7 +70,7 @@ async def decode(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 def decode_now(body: bytes, encoding: str, limit: int) -> bytes:
-    """Decodes a request's body in the calling thread and returns it. Raises what `decode` raises."""
+    """Returns a request's body with its Content-Encoding undone, in the calling thread. Raises as `decode`."""
     decoder = BodyDecoder(encoding, limit)
     decoded = b"".join(decoder.steps(body))
     decoder.end()

@@ -84,7 +84,7 @@ class Call:
         self._claim_stored_object()
 
     def read_plain(self, body: bytes) -> None:
-        """Reads a JSON answer that upstream has labelled as a stream of events."""
+        """Reads text and usage from a plain JSON answer that upstream has labelled as a stream of events."""
         self.answer.text = None
         self.facts.keep_body(body)
         self._read_parsed(parse_body(body))

@@ -48,7 +48,7 @@ class CallFacts:
 
     @classmethod
     def of(cls, request: CallRequest) -> CallFacts:
-        """Returns the facts of a call that are known before its key is checked."""
+        """Builds the facts of a call from its request: those that are known before its key is checked."""
         return cls(request, settings.LOG_BODIES)
 
     def identify(self, caller: Caller) -> None:

@@ -63,7 +63,7 @@ class FormUpload:
         return [value for other, value in self.fields() if other == name]
 
     def sizes(self) -> Form:
-        """Returns the fields and the sizes of files, on which the price of the call depends."""
+        """Returns what the price depends on in a form: the values of its fields, and the sizes of its files."""
         return Form.of(self.fields(), [part.size for part in self.parts if part.file_name is not None])
 
     async def pieces(self) -> AsyncIterator[bytes]:

@@ -157,7 +157,7 @@ def refusal(budgets: Budgets, standing: BudgetState, day: date, dollars: Decimal
 
 
 def seconds_left(span: str, day: date) -> int:
-    """Returns the seconds until the day or its month ends, in UTC; at least 1, and for `total` a day."""
+    """Returns the seconds until a `day` or `month` ends (UTC), at least 1; for `total`, which never ends, a day."""
     if span == "total":
         return RETRY_AFTER_TOTAL_SECONDS
     next_day = day + timedelta(days=1) if span == "day" else (day.replace(day=1) + timedelta(days=32)).replace(day=1)

@@ -236,12 +236,12 @@ class RequestedWork:
         )
 
     def speech(self) -> MaxUsage:
-        """Returns the most that speech made from text can consume."""
+        """Returns the most usage to reserve for a request that makes speech from text."""
         made = self.size * SPEECH_TOKENS_PER_BYTE
         return MaxUsage(input_tokens=self.text_tokens, output_tokens=made, kinds=frozenset({"audio_output"}))
 
     def images(self) -> MaxUsage:
-        """Returns the most that making, editing or varying images can consume."""
+        """Returns the most usage to reserve for a request that generates, edits or varies images."""
         links = [part for part in _dictionaries(self._fields.values()) if "image_url" in part or "file_id" in part]
         inline = sum(len(_inline(link)) for link in links)
         one = MADE_IMAGE_TOKENS + PARTIAL_IMAGE_TOKENS * self.count("partial_images", otherwise=0)

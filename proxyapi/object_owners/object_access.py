@@ -97,7 +97,7 @@ async def _see_all(route: Route, request: UpstreamRequest) -> Access:
 
 
 async def _read(request: UpstreamRequest, route: Route, named: NamedObjects) -> None:
-    """Adds the ids in the body, the form and the query of a request to `named`. Raises `BadRequest`."""
+    """Adds the ids of stored objects in a request's JSON body, form and query to `named`. Raises `BadRequest`."""
     if request.json is not None:
         await large_bodies.run(request.text_size, named.add_body, request.json.members)
     if request.form:

@@ -208,6 +208,6 @@ def _link(object_id: str) -> str:
 
 
 def _folder() -> Path:
-    """Returns the folder of all links."""
+    """Returns `DATA_DIR/owners`, the folder of the links from objects to their owners."""
     folder: Path = settings.DATA_DIR / "owners"
     return folder

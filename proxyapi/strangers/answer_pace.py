@@ -32,7 +32,7 @@ class StrangerPace:
         self.waiting = 0
 
     def delay(self, address: str) -> float:
-        """Counts an answer to the client at `address`; returns the seconds until it may leave, 0 for most."""
+        """Counts an answer to a client without a key; returns how many seconds to hold it back, 0 for most."""
         second = int(self._clock())
         if second != self._second:
             self._second, self._prompt = second, 0

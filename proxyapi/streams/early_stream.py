@@ -40,7 +40,7 @@ class EarlyStream:
         self._timer = self._start_timer()
 
     async def stop(self) -> None:
-        """Stops the timer and the comments. From then on only the handler sends."""
+        """Stops the timer and the comments of the stream; from then on only the handler sends to the caller."""
         self._timer.cancel()
         if self._task is not None:
             self._task.cancel()

@@ -73,7 +73,7 @@ UNLIMITED = SilenceLimits()
 
 
 class Exchange:
-    """An exchange in progress. `status` and `headers` are upstream's, the status 0 before its head; `chunk` reads."""
+    """A request to upstream and its answer, in progress. `status` is 0 until the head of the answer has arrived."""
 
     def __init__(self, connection: ExchangeConnection, deadline: float, silence: SilenceLimits = UNLIMITED) -> None:
         self.status = 0
@@ -252,7 +252,7 @@ class Exchange:
             self._next_step = self._loop.call_soon(self._decode_step)
 
     def _decode_step(self) -> None:
-        """Runs a scheduled step of decoding."""
+        """Decompresses the next step of an encoded answer; schedules the one after it if more is left."""
         self._next_step = None
         decoder = self._decoder
         if decoder is None or self._state >= State.FAILED:

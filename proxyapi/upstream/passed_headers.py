@@ -59,7 +59,7 @@ def pass_up(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
 
 
 def without_encoding(headers: Headers | None) -> Headers:
-    """Returns a copy without Content-Encoding, for a body that is not encoded."""
+    """Returns a copy of the headers without Content-Encoding, for a body that has been decoded."""
     kept = Headers(headers or {})
     kept.popall("content-encoding", None)
     return kept

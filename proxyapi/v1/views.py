@@ -141,7 +141,7 @@ class PassThroughView(CallView):
         return route
 
     def send_form(self, upstream_request: UpstreamRequest, encoding: str) -> None:
-        """Prepares a form to be sent upstream while it arrives, with the Content-Encoding that it has."""
+        """Sets the request to upstream up to pass a form on as it arrives, with its Content-Encoding."""
         call = self.call.request
         call.incoming_body.allow_large_form()
         call.incoming_body.check_announced()  # before upstream hears of it

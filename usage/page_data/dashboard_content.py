@@ -71,7 +71,7 @@ class PartStatus:
 
 @dataclass(frozen=True)
 class Dashboard:
-    """The content of one dashboard. `used` has the rows of each table by its dimension."""
+    """The content of one dashboard. `used` maps each dimension (keys, models, routes) to the rows of its table."""
 
     time_range: TimeRange
     tiles: list[Tile]
