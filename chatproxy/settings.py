@@ -101,7 +101,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "chatproxy.pages.response_headers.AdminHeaders",
     "chatproxy.pages.debug_pages.LocalDebugPages",
-    "chatproxy.pages.database_unavailable.DatabaseUnavailable",
+    "chatproxy.pages.database_unavailable.DatabaseUnavailablePages",
     "chatproxy.pages.static_files.StaticFiles",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

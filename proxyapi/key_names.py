@@ -11,7 +11,10 @@ import unicodedata
 
 from django.core.exceptions import ValidationError
 
-RESERVED_NAMES = frozenset({"default", "access token"})  # the ledger's names for SECURITY_KEY and ACCESS_TOKEN
+# The ledger's names for the keys that are settings.
+SECURITY_KEY_NAME = "default"
+ACCESS_TOKEN_NAME = "access token"  # noqa: S105  (a name)
+RESERVED_NAMES = frozenset({SECURITY_KEY_NAME, ACCESS_TOKEN_NAME})
 # Invisible characters that Python calls printable: those that Unicode lets be ignored
 # (Default_Ignorable_Code_Point), and the empty pattern of Braille.
 _UNSEEN = re.compile(

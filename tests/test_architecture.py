@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+from collections import Counter
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -155,6 +157,22 @@ def test_only_one_module_imports_it(library: str) -> None:
     assert found == {ONLY[library]}
 
 
+def test_no_test_replaces_a_clock_or_a_sleep_for_the_whole_process() -> None:
+    """Event loops in other threads use them, too: a `sleep` that returns at once lets a loop of theirs fill the memory.
+
+    A test replaces the name in the module under test: `monkeypatch.setattr(counters, "time", SimpleNamespace(time=…))`.
+    """
+    whole_process = re.compile(
+        r"""(setattr|patch|patch\.object)\(\s*(f?["'][\w.]*\b)?(asyncio|time|threading|select)[.,]"""
+    )
+    found = {
+        (str(path.relative_to(ROOT)), found[0])
+        for path in (ROOT / "tests").rglob("*.py")
+        for found in whole_process.finditer(path.read_text())
+    }
+    assert found == {("tests/chatproxy/test_log_lines.py", "setattr(threading,")}  # puts back the hook that is replaced
+
+
 def test_no_test_module_imports_from_another() -> None:
     """What tests share is in tests/support, under a name; else a change of one test breaks another."""
     found = set()
@@ -164,3 +182,14 @@ def test_no_test_module_imports_from_another() -> None:
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             found |= {(path.name, name) for name in names if name.rpartition(".")[2].startswith("test_")}
     assert found == set()
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """A name stands for one thing; only Django's commands must all be called `Command`."""
+    classes = Counter(
+        node.name
+        for path in MODULES.values()
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and node.name != "Command"
+    )
+    assert [name for name, number in classes.items() if number > 1] == []

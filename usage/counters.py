@@ -52,7 +52,7 @@ Values = dict[tuple[str, ...], float]
 Histograms = dict[tuple[str, str], list[float]]
 
 
-class Counters:
+class WorkerCounters:
     """The counters and histograms of this process for `/metrics`. All methods may be called from any thread."""
 
     def __init__(self) -> None:
@@ -120,7 +120,7 @@ class Counters:
                     self._add(("cost_dollars", route, model), float(dollars))
 
     def snapshot(self) -> dict[str, object]:
-        """Returns a copy of all counters and histograms as values that JSON can contain; `Sum.add` reads it."""
+        """Returns a copy of all counters and histograms in values of JSON; `ServerCounters.add` reads it."""
         with self._lock:
             return {
                 "values": [[*key, value] for key, value in self.values.items()],
@@ -146,7 +146,7 @@ class Counters:
         counts[-1] += seconds
 
 
-class Sum:
+class ServerCounters:
     """The sum of the counters and histograms of several processes."""
 
     def __init__(self) -> None:
@@ -168,4 +168,4 @@ class Sum:
         }
 
 
-counters = Counters()
+counters = WorkerCounters()

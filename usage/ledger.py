@@ -95,7 +95,7 @@ class Ledger:
         """Writes to the journal that a call has begun. Call it before the request is sent upstream.
 
         Raises:
-            usage.journal.writer.StorageFull: the disk is full, so the request must not be sent.
+            usage.journal.writer.JournalFull: the disk is full, so the request must not be sent.
         """
         self.journal.begin(request_id, facts)
 

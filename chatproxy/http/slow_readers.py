@@ -15,7 +15,7 @@ CHECKS_PER_STALL = 6  # looks within STALL_SECONDS
 MIN_STRANGER_BYTES_PER_SECOND = 1024
 
 
-class Transport(Protocol):
+class WritableTransport(Protocol):
     """The two methods of an asyncio transport that the watch of slow clients (`StallWatch`) uses."""
 
     def get_write_buffer_size(self) -> int:
@@ -35,7 +35,7 @@ class StallWatch:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        transport: Transport,
+        transport: WritableTransport,
         least_speed: Callable[[], float],
         aborted: Callable[[], None],
     ) -> None:

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 RETRY_SECONDS = 10
 
 
-class DatabaseUnavailable:
+class DatabaseUnavailablePages:
     """Middleware that shows a page with status 503 when the connection to the database fails or hangs.
 
     Other errors of the view remain errors.

@@ -19,7 +19,7 @@ import math
 import re
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple
 from weakref import WeakValueDictionary
@@ -75,11 +75,17 @@ class Visitor(NamedTuple):
 class PagePace:
     """The limits of one worker on pages that are requested without a login: their rate, and how many run at once.
 
-    Used from the worker's event loop only, except `remember`, which any thread may call.
+    Used from the worker's event loop only, except `remember`, which any thread may call. `clock` and `sleep` are in
+    seconds, and replaced in tests.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
         self._clock = clock
+        self._sleep = sleep
         # The time at which all admitted requests would be done at the rate alone ("generic cell rate algorithm").
         self._worker_until = 0.0
         self._clients_until: OrderedDict[Visitor, float] = OrderedDict()
@@ -99,10 +105,10 @@ class PagePace:
         try:
             seconds = self.reserve(visitor, LOGIN_COST if is_login else 1)
         except TooManyPages:
-            await asyncio.sleep(REFUSAL_SECONDS)
+            await self._sleep(REFUSAL_SECONDS)
             raise
         if seconds:
-            await asyncio.sleep(seconds)
+            await self._sleep(seconds)
         of_client = self._of_clients.setdefault(visitor, asyncio.Semaphore(CLIENT_PARALLEL))
         async with AsyncExitStack() as held:
             try:

@@ -23,11 +23,11 @@ from django.db import connection
 from uuid_utils.compat import uuid7
 
 from proxyapi.call.facts import configured_secrets
-from proxyapi.call.gateway_fields import configured_credentials
 from proxyapi.call.record import look_row
 from proxyapi.exceptions import UpstreamFailure
 from proxyapi.threads import in_own_thread
 from proxyapi.upstream import client
+from proxyapi.upstream.credentials import configured_credentials
 from proxyapi.upstream.request import UpstreamRequest
 from usage.answers.created_ids import CreatedIds
 from usage.answers.reader import TERMINAL_STATUSES, UNFINISHED_STATUSES, AnswerReader

@@ -54,7 +54,7 @@ class Call:
         self._begun = begin_row(self.facts)
         try:
             ledger.begin(self.request.request_id, self._begun)
-        except writer.StorageFull:
+        except writer.JournalFull:
             raise StorageFull from None
 
     def read_head(self, answer: UpstreamAnswer) -> None:

@@ -17,9 +17,9 @@ from django.conf import settings
 from django.http import QueryDict
 
 from proxyapi.bodies.form_reader import field_path
-from proxyapi.exceptions import BadRequest, UpstreamKeyMissing
+from proxyapi.exceptions import BadRequest
 from proxyapi.keys.keyring import Caller
-from proxyapi.upstream.credentials import Credentials
+from proxyapi.upstream.credentials import Credentials, caller_credentials
 
 GATEWAY_FIELDS = frozenset({"security_key", "openai_api_key", "project", "organization", "timeout", "access_token"})
 QUERY_SECRETS = frozenset({"security_key", "access_token", "openai_api_key"})
@@ -75,18 +75,6 @@ def credentials(data: Mapping[str, object], query: QueryDict, caller: Caller) ->
         return Credentials(api_key, project, organization)
     account = caller_credentials(caller)
     return Credentials(account.api_key, project or account.project, organization or account.organization)
-
-
-def caller_credentials(caller: Caller) -> Credentials:
-    """Returns the account of a caller: its own upstream key's, else the team's. Raises `UpstreamKeyMissing`."""
-    return Credentials(caller.upstream_key) if caller.upstream_key else configured_credentials()
-
-
-def configured_credentials() -> Credentials:
-    """Returns the team's account, from the settings. Raises `UpstreamKeyMissing` if no key is configured."""
-    if not settings.OPENAI_API_KEY:
-        raise UpstreamKeyMissing
-    return Credentials(settings.OPENAI_API_KEY, settings.OPENAI_PROJECT_KEY, settings.OPENAI_ORGANIZATION)
 
 
 def deadline(data: Mapping[str, object], query: QueryDict) -> float:

@@ -12,6 +12,7 @@ from rest_framework.request import Request
 
 from proxyapi.call.call_request import CallRequest, ProxyRequest
 from proxyapi.exceptions import InvalidBearer, InvalidKey
+from proxyapi.key_names import ACCESS_TOKEN_NAME
 from proxyapi.keys.keyring import Caller, keyring
 
 T = TypeVar("T")
@@ -45,7 +46,7 @@ class AccessTokenAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Caller, None]:
         check_secret((request.query_params.get("access_token"), _bearer(request)), settings.ACCESS_TOKEN)
-        return Caller("access token"), None
+        return Caller(ACCESS_TOKEN_NAME), None
 
 
 def find_caller(candidates: tuple[object, ...]) -> Caller:

@@ -20,6 +20,7 @@ from django.conf import settings
 from django.db import connections
 
 from proxyapi import sealing
+from proxyapi.key_names import SECURITY_KEY_NAME
 from proxyapi.keys import snapshots as key_snapshots
 from proxyapi.keys.snapshots import Record, Snapshot
 
@@ -29,9 +30,6 @@ REFRESH_SECONDS = 1.0
 STALE_SECONDS = 5.0  # after the last answer of the database, the keys count as stale
 START_SECONDS = 3.0  # that a start waits for the database
 STOP_SECONDS = 2.0
-
-
-BUILT_IN = "default"  # the name of SECURITY_KEY
 
 
 @dataclass(frozen=True)
@@ -222,7 +220,7 @@ def _entries(records: Iterable[Record]) -> Iterable[tuple[str, KeyInForce]]:
         if record["previous_digest"]:
             yield record["previous_digest"], KeyInForce(caller, min(until, record["previous_valid_until"] or -inf))
     if settings.SECURITY_KEY:
-        yield sealing.digest(settings.SECURITY_KEY), KeyInForce(Caller(BUILT_IN), inf)
+        yield sealing.digest(settings.SECURITY_KEY), KeyInForce(Caller(SECURITY_KEY_NAME), inf)
 
 
 def _caller(record: Record) -> Caller:

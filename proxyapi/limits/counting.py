@@ -44,7 +44,7 @@ class Verdict:
     refused_by: Literal["", "requests", "tokens", "calls"] = ""
 
 
-class Counters(ABC):
+class LimitCounters(ABC):
     """Counts calls for the limits of keys, under a key's name, which never changes; its limits may change."""
 
     async def count_call(self, caller: Caller, lease: str) -> Verdict:
@@ -100,7 +100,7 @@ class Counters(ABC):
         """Frees the slot that is held under `lease`; does nothing if there is none."""
 
 
-class ProcessCounters(Counters):
+class ProcessCounters(LimitCounters):
     """Counters in memory, on the event loop. No method awaits, so no other call runs between a check and its count.
 
     Memory: for each key that has called, at most as many timestamps and slots as its limits allow.

@@ -19,7 +19,7 @@ from limits.typing import AsyncRedisClient
 from redis.asyncio import Redis
 
 from proxyapi.keys.keyring import Caller
-from proxyapi.limits.counting import Counters, LimitState
+from proxyapi.limits.counting import LimitCounters, LimitState
 
 PREFIX = "chatproxy"
 LEASE_SECONDS = 15
@@ -48,7 +48,7 @@ end
 """
 
 
-class SharedCounters(Counters):
+class SharedCounters(LimitCounters):
     """Counters in Redis. `slots` are the leases that this process holds. Methods raise the errors of Redis' client."""
 
     def __init__(self, client: Redis, slots: Mapping[str, Set[str]]) -> None:

@@ -18,11 +18,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from proxyapi.limits.counting import CountersUnavailable
+from usage.timeouts import result_within
 
 logger = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 0.4  # that a batch of commands waits for its answers
-SLICES = 8
 REST_SECONDS = 3.0  # from a failure of Redis to the next probe
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ class PipelinedRedis(Redis):
     """
 
     def __init__(self, url: str) -> None:
-        # Without retries, and without a timeout of the client's: `_in_slices` allows for a process that stood still.
+        # Without retries, and without a timeout of the client's: `_answers_of` allows for a process that stood still.
         options: dict[str, object] = {"retry": Retry(NoBackoff(), 0), "socket_timeout": None, "protocol": 2}
         super().__init__(connection_pool=ConnectionPool.from_url(url, max_connections=2, **options))
         self._waiting: list[tuple[tuple[object, ...], dict[str, object], asyncio.Future[object]]] = []
@@ -114,7 +114,7 @@ class PipelinedRedis(Redis):
             for args, options, _ in batch:
                 pipe.execute_command(*args, **options)
             try:
-                answers = await _in_slices(pipe.execute(raise_on_error=False))
+                answers = await _answers_of(pipe.execute(raise_on_error=False))
             except Exception as fault:  # the border: each waiting command gets the error
                 batch, self._waiting = batch + self._waiting, []
                 answers = [fault] * len(batch)
@@ -131,22 +131,15 @@ class PipelinedRedis(Redis):
                     answer.set_result(value)
 
 
-async def _in_slices(question: Coroutine[object, None, T]) -> T:
-    """Awaits `question` for `ANSWER_SECONDS` and returns its result.
-
-    It waits in slices: while the whole process stands still, time passes but nobody reads the socket. So a pause of the
-    process costs one slice and not the answer.
+async def _answers_of(question: Coroutine[object, None, T]) -> T:
+    """Sends a batch by awaiting `question`, and returns Redis's answers; a batch without them is cancelled.
 
     Raises:
-        TimeoutError: there is no answer in time.
+        TimeoutError: there is no answer after `ANSWER_SECONDS`.
     """
     asking = asyncio.create_task(question)
     try:
-        for _ in range(SLICES):
-            await asyncio.wait({asking}, timeout=ANSWER_SECONDS / SLICES)
-            if asking.done():
-                return asking.result()
-        raise TimeoutError
+        return await result_within(asking, ANSWER_SECONDS)
     finally:
         if not asking.done():
             asking.cancel()

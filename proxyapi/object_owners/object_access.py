@@ -17,8 +17,9 @@ from django.conf import settings
 from proxyapi.bodies import large_bodies
 from proxyapi.bodies.json_body import NO_BODY
 from proxyapi.exceptions import NotFound, RouteNotAllowed
+from proxyapi.key_names import SECURITY_KEY_NAME
 from proxyapi.keys.globs import matches_any
-from proxyapi.keys.keyring import BUILT_IN, Caller
+from proxyapi.keys.keyring import Caller
 from proxyapi.object_owners.named_objects import NamedObjects
 from proxyapi.object_owners.object_places import IN_PATHS, OTHER, READING_POSTS, Reference
 from proxyapi.object_owners.ownership import owners_of
@@ -70,10 +71,10 @@ async def check(request: UpstreamRequest, caller: Caller) -> Access:
     if route is None:
         raise NotFound("No object found with that id.")
     if route.family.is_administration:
-        if caller.name != BUILT_IN and not caller.upstream_key and not _brings_account(request, caller):
+        if caller.name != SECURITY_KEY_NAME and not caller.upstream_key and not _brings_account(request, caller):
             raise RouteNotAllowed(ADMINISTRATION.format(route.family.name))
         return NOTHING
-    if caller.name == BUILT_IN:
+    if caller.name == SECURITY_KEY_NAME:
         return await _see_all(route, request)
     if route.family.name == "models":
         if request.method != "GET":
@@ -115,8 +116,8 @@ def _read_fields(form: Sequence[FormPart], named: NamedObjects) -> None:
 async def check_form(parts: Sequence[PartExcerpt], caller: Caller) -> frozenset[str]:
     """Checks the fields of a form that is passed on as it arrives, as `check` does; returns the ids in them."""
     size = sum(len(part.content) for part in parts)
-    named = await large_bodies.run(size, _read_form, parts, caller.name == BUILT_IN)
-    if named and caller.name != BUILT_IN:
+    named = await large_bodies.run(size, _read_form, parts, caller.name == SECURITY_KEY_NAME)
+    if named and caller.name != SECURITY_KEY_NAME:
         owners = await owners_of(named.references, named.mentions)
         await large_bodies.run(size, _check_named, named, owners, caller)
     return frozenset({*named.references, *named.mentions})
@@ -133,7 +134,7 @@ def _read_form(parts: Sequence[PartExcerpt], may_be_odd: bool) -> NamedObjects:
 
 async def visible(object_ids: Collection[str], caller: Caller) -> Callable[[str], bool]:
     """Returns a test for the ids of a list: True if the caller may see the object. Raises `DatabaseUnavailable`."""
-    if caller.name == BUILT_IN:
+    if caller.name == SECURITY_KEY_NAME:
         return lambda object_id: True
     owners = await owners_of([one for one in object_ids if is_object_id(one)])
     return lambda object_id: owners.get(object_id) == caller.name or is_shared(object_id, caller)

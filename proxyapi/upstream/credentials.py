@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from django.conf import settings
+
+from proxyapi.exceptions import UpstreamKeyMissing
+from proxyapi.keys.keyring import Caller
+
 
 @dataclass(frozen=True)
 class Credentials:
@@ -12,3 +17,15 @@ class Credentials:
     api_key: str = field(repr=False)
     project: str | None = None
     organization: str | None = None
+
+
+def caller_credentials(caller: Caller) -> Credentials:
+    """Returns the account of a caller: its own upstream key's, else the team's. Raises `UpstreamKeyMissing`."""
+    return Credentials(caller.upstream_key) if caller.upstream_key else configured_credentials()
+
+
+def configured_credentials() -> Credentials:
+    """Returns the team's account, from the settings. Raises `UpstreamKeyMissing` if no key is configured."""
+    if not settings.OPENAI_API_KEY:
+        raise UpstreamKeyMissing
+    return Credentials(settings.OPENAI_API_KEY, settings.OPENAI_PROJECT_KEY, settings.OPENAI_ORGANIZATION)

@@ -31,8 +31,9 @@ from proxyapi.dispatch.authentication import BearerAuthentication
 from proxyapi.dispatch.base_urls import has_endpoint_twice, unknown_endpoint
 from proxyapi.dispatch.call_view import CallView
 from proxyapi.exceptions import NotFound, WebSocketRefused
+from proxyapi.key_names import SECURITY_KEY_NAME
 from proxyapi.keys.globs import is_allowed
-from proxyapi.keys.keyring import BUILT_IN, Caller
+from proxyapi.keys.keyring import Caller
 from proxyapi.object_owners import object_access
 from proxyapi.routes import METHODS, Route, find_route
 from proxyapi.streams import injected_usage
@@ -48,6 +49,7 @@ from proxyapi.streams.relay import (
     resumed,
 )
 from proxyapi.upstream.answer import UpstreamAnswer
+from proxyapi.upstream.credentials import caller_credentials
 from proxyapi.upstream.passed_headers import pass_up, without_encoding
 from proxyapi.upstream.request import UpstreamRequest
 from proxyapi.v1.list_filter import Keeps, own_page
@@ -91,7 +93,7 @@ class PassThroughView(CallView):
         upstream_request = UpstreamRequest(
             self.method,
             route.path,
-            credentials=gateway_fields.caller_credentials(request.caller),
+            credentials=caller_credentials(request.caller),
             deadline=asyncio.get_running_loop().time() + settings.REQUEST_TIMEOUT,
             query=gateway_fields.passed_query(call.raw_query),
             headers=pass_up(call.raw_headers),
@@ -222,7 +224,7 @@ class PassThroughView(CallView):
             return None
         if route.name == "/v1/models":
             return models_of(caller) if caller.allowed_models else None
-        return objects_of(caller) if route.is_collection and caller.name != BUILT_IN else None
+        return objects_of(caller) if route.is_collection and caller.name != SECURITY_KEY_NAME else None
 
 
 def models_of(caller: Caller) -> Keeps:

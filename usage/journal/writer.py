@@ -1,6 +1,6 @@
 """Writes a process's journal: append-only segments in one directory, with one writer each.
 
-Invariants: a record is one `os.write`, written whole or not at all. `begin` fails with `StorageFull` while less disk is
+Invariants: a record is one `os.write`, written whole or not at all. `begin` fails with `JournalFull` while less disk is
 free than the reserve. `end` never fails: a line that the disk refuses is kept in memory and tried again. A segment is
 deleted only after it has been shipped. The writer locks `<writer>.lock` for its life, so whoever gets that lock knows
 that the writer is dead (`usage.journal.segments`).
@@ -34,7 +34,7 @@ MOST_NAMED = 20  # calls, in one line of the log
 Sync = Literal["interval", "always", "off"]
 
 
-class StorageFull(Exception):
+class JournalFull(Exception):
     """Error: the disk is too full to promise that a new call will be in the ledger, so the call must be refused."""
 
 
@@ -93,13 +93,13 @@ class Journal:
         """Writes to the journal that a call has begun: from then on the call will have a row, however it ends.
 
         Raises:
-            StorageFull: the disk does not take the record, or has less room than its reserve.
+            JournalFull: the disk does not take the record, or has less room than its reserve.
         """
         line = frame({"version": RECORD_VERSION, "kind": "begin", "request_id": request_id, **record})
         with self._lock:
             if self.full or not self._write(line):
                 self.full = True
-                raise StorageFull
+                raise JournalFull
             self._open_begins[request_id] = line
             self._rotate_if_large()
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from usage.counters import Sum, counters
+from usage.counters import ServerCounters, counters
 from usage.ledger import ledger
 from usage.live.worker_files import WorkerReport, read_worker_reports
 
@@ -29,7 +29,7 @@ class ServerStatus:
     shipper_fault: str  # likewise
     upstream_answered_at: float | None
     upstream_failed_at: float | None
-    counted: Sum
+    counted: ServerCounters
     gauges: dict[str, float]  # of each gauge the largest value of all workers
 
     @property

@@ -27,7 +27,7 @@ import orjson
 from django.conf import settings
 from uuid_utils import uuid7
 
-from usage.counters import Sum, counters
+from usage.counters import ServerCounters, counters
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ class WorkerReports:
     """The reports of all living workers, and the sum of the counts of all workers, including dead ones."""
 
     alive: list[WorkerReport] = field(default_factory=list)
-    counted: Sum = field(default_factory=Sum)
+    counted: ServerCounters = field(default_factory=ServerCounters)
 
 
 def read_worker_reports() -> WorkerReports:
@@ -166,7 +166,7 @@ class _DeadWorkerCounts:
     def __init__(self) -> None:
         self._path = directory() / DEAD_COUNTS_FILE
         kept = _read(self._path) or {}
-        self.counted = Sum()
+        self.counted = ServerCounters()
         self.counted.add(_counts(kept))
         ids = kept.get("ids")
         self._ids: list[object] = ids if isinstance(ids, list) else []
@@ -213,7 +213,7 @@ def _is_alive(path: Path) -> bool:
 
 
 def _counts(report: WorkerReport) -> dict[str, object]:
-    """Returns the counters and histograms in a worker's report, in the form that `Sum.add` takes."""
+    """Returns the counters and histograms in a worker's report, in the form that `ServerCounters.add` takes."""
     return {"values": report.get("values", []), "histograms": report.get("histograms", [])}
 
 

@@ -28,10 +28,11 @@ from psycopg import AsyncClientCursor, AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from usage.timeouts import result_within
+
 logger = logging.getLogger(__name__)
 
 PATIENCE = 1.0  # seconds, for a round; a call waits for those in front of it, until one fails, and for its own
-SLICES = 10
 SETTLE_SECONDS = 0.02
 FRESH_SECONDS = 5.0
 CALLS_AT_ONCE = 50
@@ -210,7 +211,7 @@ class Reservations:
             self._work.set()
         ended, self._ended = self._ended, {}
         try:
-            states = await self._in_time(ended, [wanted for wanted, _ in calls])
+            states = await self._write_in_time(ended, [wanted for wanted, _ in calls])
         except Exception as error:  # the border: whatever it is, calls need an answer, and the next ones a round
             if not isinstance(error, psycopg.Error | PoolTimeout | OSError):
                 logger.exception("a round of reservations failed")
@@ -226,21 +227,20 @@ class Reservations:
             if not future.done():  # else its caller has left: the row of the call settles the hold
                 future.set_result(standing)
 
-    async def _in_time(self, ended: Mapping[str, Decimal], wanted: Sequence[Wanted]) -> list[BudgetState]:
-        """Runs a round of reservations. Raises TimeoutError after `PATIENCE`: psycopg gives up after ten seconds only.
+    async def _write_in_time(self, ended: Mapping[str, Decimal], wanted: Sequence[Wanted]) -> list[BudgetState]:
+        """Runs a round of reservations, for `PATIENCE` at most: psycopg gives up after ten seconds only.
 
-        The wait is cut into slices, because a process that was stopped for a while has read no socket meanwhile: the
-        stop uses up one slice only.
+        Raises:
+            TimeoutError: the round has not ended in time.
         """
         task = asyncio.create_task(self._write(ended, wanted))
         self._rounds.add(task)
         task.add_done_callback(self._round_ended)
-        for _ in range(SLICES):
-            await asyncio.wait({task}, timeout=PATIENCE / SLICES)
-            if task.done():
-                return task.result()
-        task.cancel()
-        raise TimeoutError
+        try:
+            return await result_within(task, PATIENCE)
+        except TimeoutError:
+            task.cancel()
+            raise
 
     def _round_ended(self, task: asyncio.Task[list[BudgetState]]) -> None:
         """Forgets the task of a round that has ended, and reads the task's error, so that asyncio does not log it."""

@@ -51,7 +51,7 @@ class Page:
 
 
 @dataclass
-class Scan:
+class IndexScan:
     """One search through the calls, newest first: along an index of ids, checking the conditions `others` on the way.
 
     `rare` is a threshold that few calls exceed. Its index is ordered by the value, so those few are sorted by their id.
@@ -165,7 +165,7 @@ def find_by_id(text: str) -> list[Request]:
     return []
 
 
-def _plan(filters: Filters, before: UUID | None) -> list[Scan]:
+def _plan(filters: Filters, before: UUID | None) -> list[IndexScan]:
     """Returns the scans that together find the calls which match the filters.
 
     Without a text to search for there is one scan; else one for each key or model whose name contains the text, and one
@@ -178,15 +178,15 @@ def _plan(filters: Filters, before: UUID | None) -> list[Scan]:
     if not filters.q:
         rare = _find_rare(conditions)
         along = next((condition for condition in conditions if condition.has_index), None) if rare is None else None
-        return [Scan(along, [condition for condition in conditions if condition is not along], at, floor, rare)]
+        return [IndexScan(along, [condition for condition in conditions if condition is not along], at, floor, rare)]
     names = [
         UNKNOWN if name == UNKNOWN_MODEL else Condition(f"{column} = %s", (name,))
         for dimension, column in ((Dimension.KEY, "key_name"), (Dimension.MODEL, CALLED_MODEL_SQL))
         for name in _names_like(dimension, filters.q)
     ]
     return [
-        *(Scan(name, conditions, at, floor) for name in names),
-        Scan(FAILED, [_error_text_condition(filters), *conditions], at, floor),
+        *(IndexScan(name, conditions, at, floor) for name in names),
+        IndexScan(FAILED, [_error_text_condition(filters), *conditions], at, floor),
     ]
 
 
@@ -217,7 +217,7 @@ def _names_like(dimension: Dimension, text: str) -> list[str]:
     return list(names.values_list("value", flat=True).distinct()[:MAX_NAMES])
 
 
-def _found_by_all(scans: Sequence[Scan], wanted: int) -> list[UUID]:
+def _found_by_all(scans: Sequence[IndexScan], wanted: int) -> list[UUID]:
     """Returns the ids of the calls found in the part that every scan has searched, newest first, at most `wanted` + 1.
 
     Further back a slower scan may yet find calls that belong between the calls already found.
@@ -227,12 +227,12 @@ def _found_by_all(scans: Sequence[Scan], wanted: int) -> list[UUID]:
     return sorted(found, reverse=True)[: wanted + 1]
 
 
-def _border(scans: Sequence[Scan]) -> UUID | None:
+def _border(scans: Sequence[IndexScan]) -> UUID | None:
     """Returns the id down to which every scan has searched; None if all scans have ended."""
     return max((scan.at for scan in scans if not scan.is_done and scan.at is not None), default=None)
 
 
-def _merge(scans: Sequence[Scan], wanted: int) -> Page:
+def _merge(scans: Sequence[IndexScan], wanted: int) -> Page:
     """Returns a page of the calls that all scans together have found."""
     found = _found_by_all(scans, wanted)
     by_id = Request.objects.in_bulk(found[:wanted])

@@ -188,13 +188,13 @@ async def test_static_files_have_none(pace: PagePace) -> None:
     assert passed == ["/static/x"]
 
 
-async def test_a_wait_is_waited(pace: PagePace, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_wait_is_waited(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    monkeypatch.setattr(asyncio, "sleep", sleep)
+    pace = PagePace(clock, sleep)
     for _ in range(int(CLIENT_RATE.burst) + 1):
         async with pace.turn(Visitor("192.0.2.1"), "GET", "/admin/"):
             pass

@@ -13,6 +13,7 @@ from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -117,7 +118,7 @@ def test_expiry_and_grace_end_by_the_clock_not_by_a_change(
     now = time.time()
 
     def known(hours: float) -> list[bool]:
-        monkeypatch.setattr("time.time", lambda: now + hours * 3600)
+        monkeypatch.setattr(keyring_module, "time", SimpleNamespace(time=lambda: now + hours * 3600))
         return [keyring.find(text) is not None for text in (old, new)]
 
     assert [known(0), known(0.9), known(1.1), known(2.1)] == [[True, True], [True, True], [False, True], [False, False]]

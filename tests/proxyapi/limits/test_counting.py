@@ -10,14 +10,14 @@ from unittest.mock import Mock
 import pytest
 
 from proxyapi.limits import counting as counters_module
-from proxyapi.limits.counting import Counters, LimitState, ProcessCounters
+from proxyapi.limits.counting import LimitCounters, LimitState, ProcessCounters
 from proxyapi.limits.counting_in_redis import SharedCounters
 from proxyapi.limits.redis_link import PipelinedRedis
 from tests.support.servers.redis_server import RedisServer
 
 
 @asynccontextmanager
-async def counting(place: str, directory: Path) -> AsyncIterator[Counters]:
+async def counting(place: str, directory: Path) -> AsyncIterator[LimitCounters]:
     if place == "in this process":
         yield ProcessCounters()
         return

@@ -12,7 +12,8 @@ import pytest
 from proxyapi.bodies.form_reader import MAX_KEPT_BYTES
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.exceptions import BadRequest, NotFound
-from proxyapi.keys.keyring import BUILT_IN, Caller
+from proxyapi.key_names import SECURITY_KEY_NAME
+from proxyapi.keys.keyring import Caller
 from proxyapi.object_owners import object_access, ownership
 from proxyapi.object_owners.named_objects import NamedObjects
 from proxyapi.object_owners.object_access import check, check_form
@@ -97,7 +98,7 @@ async def test_what_the_built_in_key_names_is_never_taken_for_what_it_makes() ->
     body = {"previous_response_id": "\0", "tools": [{"type": "code_interpreter", "container": "cntr_ofA"}]}
     request = UpstreamRequest("POST", "/responses", Credentials("sk-x"), deadline=0.0, query="file_id=file_ofA")
     request.content, request.json = b"{}", JSONBody.written(b"{}", body)
-    access = await check(request, Caller(BUILT_IN))
+    access = await check(request, Caller(SECURITY_KEY_NAME))
     assert access.made is not None
     assert access.named == {"cntr_ofA", "file_ofA"}
 
@@ -105,4 +106,4 @@ async def test_what_the_built_in_key_names_is_never_taken_for_what_it_makes() ->
         PartExcerpt(name=b"file_ids[]", content=b"\0", size=1),
         PartExcerpt(name=b"container", content=b"cntr_ofA", size=8),
     ]
-    assert await check_form(parts, Caller(BUILT_IN)) == {"cntr_ofA"}
+    assert await check_form(parts, Caller(SECURITY_KEY_NAME)) == {"cntr_ofA"}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from html import unescape
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -249,7 +250,7 @@ def test_a_cookie_ends_after_an_hour(keys: Keyring, monkeypatch: pytest.MonkeyPa
     _, text = make_key(keys, "mine")
     client = signed_in(text)
     now = time.time()
-    monkeypatch.setattr("django.core.signing.time.time", lambda: now + my_usage.COOKIE_SECONDS + 1)
+    monkeypatch.setattr(signing, "time", SimpleNamespace(time=lambda: now + my_usage.COOKIE_SECONDS + 1))
 
     assert client.get(DATA).status_code == 401
     assert "an hour is over" in client.get(HOME).content.decode()

@@ -9,7 +9,8 @@ from django.conf import settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyapi.keys.keyring import BUILT_IN, Caller, keyring
+from proxyapi.key_names import SECURITY_KEY_NAME
+from proxyapi.keys.keyring import Caller, keyring
 from proxyapi.strangers.key_search import MAX_PLACES, KeySearch
 
 KEY = 'cp-a/b"c\\d<e>&f+g=h'
@@ -134,7 +135,7 @@ def test_any_bytes_can_be_searched(body: bytes, is_form: bool) -> None:
 def test_the_longest_key_is_found_when_all_of_it_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     key = "k" * 200
     monkeypatch.setattr(settings, "SECURITY_KEY", key)
-    monkeypatch.setattr(keyring, "find", {key: Caller(BUILT_IN)}.get)
+    monkeypatch.setattr(keyring, "find", {key: Caller(SECURITY_KEY_NAME)}.get)
     body = '{"security_key":"' + "".join(f"\\u{ord(character):04x}" for character in key) + '"}'
 
     assert finds(body.encode())

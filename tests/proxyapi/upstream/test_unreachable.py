@@ -6,10 +6,12 @@ import errno
 import socket
 import ssl
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from proxyapi.upstream import failures
 from proxyapi.upstream.credentials import Credentials
 from proxyapi.upstream.failures import MAYBE_BILLED, NOT_BILLED, UnreachableLog, error_of
 from proxyapi.upstream.faults import (
@@ -69,7 +71,7 @@ def test_the_log_says_each_reason_once_a_minute(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("proxyapi.upstream.failures.time.monotonic", lambda: now)
+    monkeypatch.setattr(failures, "time", SimpleNamespace(monotonic=lambda: now))
     log = UnreachableLog()
     fault = NotConnected("its name is not known")
     fault.__cause__ = socket.gaierror(-2, "Name or service not known")

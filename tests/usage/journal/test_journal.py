@@ -25,7 +25,7 @@ from usage.call_record import RECORD_VERSION
 from usage.journal import segments
 from usage.journal import writer as journal_module
 from usage.journal.records import frame, scan
-from usage.journal.writer import Journal, StorageFull, Sync
+from usage.journal.writer import Journal, JournalFull, Sync
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_short_write_leaves_no_torn_bytes(disk: PretendedOS, journal: Journal,
     request_id, refused = new_id(), new_id()
     journal.begin(request_id, FACTS)
     disk.room = room
-    with pytest.raises(StorageFull):
+    with pytest.raises(JournalFull):
         journal.begin(refused, FACTS)
     assert journal.full
     disk.room = room
@@ -191,7 +191,7 @@ def test_below_the_reserve_only_calls_in_flight_are_written(disk: PretendedOS, t
         journal.begin(request_id, FACTS)
         disk.free = 999
         pass_a_second(journal)
-        with pytest.raises(StorageFull):
+        with pytest.raises(JournalFull):
             journal.begin(new_id(), FACTS)
         journal.end(new_id(), FACTS)  # never began: rejected before upstream, and there is no room for it
         journal.end(request_id, FACTS)
@@ -204,7 +204,7 @@ def test_below_the_reserve_only_calls_in_flight_are_written(disk: PretendedOS, t
 
 def test_a_full_disk_at_the_start_is_known_at_once(disk: PretendedOS, tmp_path: Path) -> None:
     disk.free = 999
-    with running(tmp_path, reserve_bytes=1000) as journal, pytest.raises(StorageFull):
+    with running(tmp_path, reserve_bytes=1000) as journal, pytest.raises(JournalFull):
         journal.begin(new_id(), FACTS)
 
 
@@ -231,7 +231,7 @@ def test_a_real_full_disk(tmp_path: Path) -> None:
             journal.begin(request_id, FACTS)
         ballast = fill(directory, leave=64 * 1024)
         wait_until(lambda: journal.full)
-        with pytest.raises(StorageFull):
+        with pytest.raises(JournalFull):
             journal.begin(new_id(), FACTS)
         journal.end(calls[0], FACTS)
         assert ids(directory, "end") == calls[:1]  # the reserve is for this
@@ -252,7 +252,7 @@ def test_a_real_full_disk(tmp_path: Path) -> None:
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from usage.journal.writer import Journal, StorageFull
+from usage.journal.writer import Journal, JournalFull
 journal = Journal(Path(sys.argv[1]), reserve_bytes=0)
 journal.open()
 ids = ["019a0000-0000-7000-8000-%012d" % number for number in range(100)]
@@ -266,7 +266,7 @@ assert journal.full
 print(journal.segments[0].path.read_bytes().count(b'"kind":"end"'), journal.segments[0].path.stat().st_size)
 try:
     journal.begin("019a0000-0000-7000-9000-000000000000", {})
-except StorageFull:
+except JournalFull:
     print("refused")
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 journal.close()

@@ -16,7 +16,7 @@ from tests.support.servers.disks import PretendedOS
 from usage.journal import segments
 from usage.journal import writer as journal_module
 from usage.journal.records import frame, scan
-from usage.journal.writer import Journal, StorageFull
+from usage.journal.writer import Journal, JournalFull
 
 
 class JournalMachine(RuleBasedStateMachine):
@@ -62,7 +62,7 @@ class JournalMachine(RuleBasedStateMachine):
         request_id = new_id()
         try:
             self.journal.begin(request_id, {"user_agent": "x" * size})
-        except StorageFull:
+        except JournalFull:
             assert self.journal.full
         else:
             self.open.add(request_id)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -16,7 +17,7 @@ import pytest
 
 from tests.support.ledger.ledgers import call
 from usage import counters as counters_module
-from usage.counters import ENDS, MOST_MODELS, OTHER, Counters, Sum
+from usage.counters import ENDS, MOST_MODELS, OTHER, ServerCounters, WorkerCounters
 from usage.live import metrics, worker_files
 from usage.live.status import read_status
 from usage.live.worker_files import WorkerFile, read_worker_reports
@@ -41,7 +42,7 @@ time.sleep(60)
 @pytest.fixture(autouse=True)
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(worker_files, "directory", lambda: tmp_path / "workers")
-    monkeypatch.setattr(counters_module, "counters", Counters())
+    monkeypatch.setattr(counters_module, "counters", WorkerCounters())
     monkeypatch.setattr(worker_files, "counters", counters_module.counters)
     monkeypatch.setattr(WorkerFile, "of_this_process", None)
     return tmp_path / "workers"
@@ -155,7 +156,7 @@ def test_the_report_of_another_version_harms_nobody(directory: Path) -> None:
 
 
 def test_a_call_is_counted_with_its_tokens_and_its_latency() -> None:
-    counted = Counters()
+    counted = WorkerCounters()
     counted.count_call(call(time_to_first_chunk_ms=100.0))
     counted.count_usage([call(reasoning_tokens=None, cost=Decimal("0.5"))])
     label = "/openai", "gpt-4o-mini-2024-07-18"
@@ -177,7 +178,7 @@ def test_a_call_is_counted_with_its_tokens_and_its_latency() -> None:
 
 
 def test_a_model_that_nobody_has_answered_gets_no_label_of_its_own() -> None:
-    counted = Counters()
+    counted = WorkerCounters()
     for number in range(200):
         counted.count_call(call(request_model=f"invented-{number}", response_model="", outcome="upstream_error"))
     assert {key[2] for key in counted.values} == {OTHER}
@@ -202,8 +203,8 @@ def test_upstream_is_up_when_the_newest_call_got_through(
     rows: list[dict[str, Any]], up: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(1, 100))
-    monkeypatch.setattr("usage.counters.time.time", lambda: float(next(clock)))
-    counted = Counters()
+    monkeypatch.setattr(counters_module, "time", SimpleNamespace(time=lambda: float(next(clock))))
+    counted = WorkerCounters()
     for row in rows:
         counted.count_call(call(**row))
 
@@ -211,7 +212,7 @@ def test_upstream_is_up_when_the_newest_call_got_through(
 
 
 def test_sums_survive_buckets_of_another_version() -> None:
-    total = Sum()
+    total = ServerCounters()
     total.add({"values": [], "histograms": [["upstream_seconds", "/openai", [1, 2.0]]]})
     total.add({"values": [], "histograms": [["upstream_seconds", "/openai", [1, 1, 2.0]]]})
 

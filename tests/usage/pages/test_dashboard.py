@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from tests.support.ledger.ledgers import call
 from tests.support.ledger.pages import DASHBOARD, HOSTILE, charts, make_call, make_failure, tiles
-from usage.counters import Sum
+from usage.counters import ServerCounters
 from usage.live import status as live_module
 from usage.live.status import ServerStatus
 from usage.money.row_pricing import Pricer
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db
 JSON = "/admin/usage/dashboard.json"
 CALM = ServerStatus(
     workers=2, in_flight=7, draining=0, journal_bytes=0, ledger_lag_seconds=0.0, journal_full=False, database_fault="",
-    shipper_fault="", upstream_answered_at=None, upstream_failed_at=None, counted=Sum(), gauges={},
+    shipper_fault="", upstream_answered_at=None, upstream_failed_at=None, counted=ServerCounters(), gauges={},
 )  # fmt: skip
 
 
@@ -233,7 +233,7 @@ def test_live_numbers_are_of_all_workers(monkeypatch: pytest.MonkeyPatch) -> Non
         "database": "OperationalError",
         "gauges": {"keyring_age_seconds": 9.0, "new": None},
     }
-    workers = type("Workers", (), {"alive": [state, other], "counted": Sum()})()
+    workers = type("Workers", (), {"alive": [state, other], "counted": ServerCounters()})()
     monkeypatch.setattr(live_module, "read_worker_reports", lambda: workers)
     live = live_module.read_status()
 

@@ -1,0 +1,26 @@
+"""A timeout that a pause of the whole process does not use up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TypeVar
+
+SLICES = 10
+
+T = TypeVar("T")
+
+
+async def result_within(task: asyncio.Task[T], seconds: float) -> T:
+    """Waits for a task that reads a socket, for `seconds` at most, and returns its result or raises its error.
+
+    It waits in slices: while the whole process stands still, time passes but nobody reads the socket, so a pause of the
+    process uses up one slice and not the whole time. A task that is late goes on; the caller cancels it.
+
+    Raises:
+        TimeoutError: the task has not ended in time.
+    """
+    for _ in range(SLICES):
+        await asyncio.wait({task}, timeout=seconds / SLICES)
+        if task.done():
+            return task.result()
+    raise TimeoutError
