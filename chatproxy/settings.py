@@ -81,7 +81,7 @@ USE_I18N = False
 
 INSTALLED_APPS = [
     "unfold",  # before django.contrib.admin, whose templates it overrides
-    "django.contrib.admin",
+    "django.contrib.admin.apps.SimpleAdminConfig",  # `chatproxy.urls` imports the admin's modules
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -261,14 +261,13 @@ class RequestReader(HttpToolsProtocol):
 
     def _take_last_whole_request(self) -> RequestResponseCycle | None:
         """Returns the newest complete request without an answer, or None; drops an incomplete one that waits."""
-        newest, running = self.cycle, self._running
-        if running is not None and running is not newest and not running.response_complete:
-            if not newest.more_body:
-                return newest
-            self.pipeline.popleft()
-            return self.pipeline[0][0] if self.pipeline else running
-        is_whole = newest is not None and not newest.response_complete and not newest.more_body
-        return newest if is_whole else None
+        running = self._running
+        if self.pipeline and self.cycle.more_body:
+            self.pipeline.popleft()  # the newest request; those in front of it are complete
+        unanswered = [cycle for cycle, _ in self.pipeline]
+        if running is not None and not running.response_complete and not running.more_body:
+            unanswered.append(running)
+        return unanswered[0] if unanswered else None
 
     def _refuse_request(self, error: ProxyError) -> None:
         """Answers bytes that are no valid request with an error, and closes the connection.

@@ -87,13 +87,14 @@ async def start_parts(steps: ShutdownSteps) -> None:
 
 
 def freeze_loaded_objects() -> None:
-    """Excludes all objects that exist now from Python's garbage collection.
+    """Turns Python's garbage collection on, and excludes all objects that exist now from it.
 
     These objects stay until the process ends, so that to search them again and again would only cost time.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_YOUNG_THRESHOLD)
+    gc.enable()
 
 
 def worker_report() -> WorkerReport:

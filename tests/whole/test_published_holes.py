@@ -19,6 +19,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import URLPattern
 
+import chatproxy.urls  # noqa: F401  (registers the tables in the admin)
 from chatproxy import environment
 from tests.simulator.server import Simulator
 from tests.support.callers.wire import connect, json_call

@@ -60,6 +60,7 @@ class Journal:
         self._lock = threading.Lock()
         self._open_begins: dict[str, bytes] = {}
         self._refused: dict[str, bytes] = {}  # ends that the disk did not take
+        self._dropped = 0  # rows of refused calls that were not written, since the disk became full
         self._lock_fd = -1
         self._fd = -1
         self._retired: list[int] = []  # descriptors of closed segments, to be synced
@@ -106,11 +107,14 @@ class Journal:
     def end(self, request_id: str, record: CallRecord) -> None:
         """Writes the row of a call that has ended to the journal, or keeps it in memory until the disk takes it.
 
-        The row of a call without a begin record is dropped while the disk is full.
+        While the disk is full, the row of a call that was refused before it began is dropped, since there may be many
+        of them and they cost nothing; their number is logged when the disk has room again.
         """
         line = frame({"version": RECORD_VERSION, "kind": "end", "request_id": request_id, **record})
         with self._lock:
-            if request_id not in self._open_begins and self.full:
+            was_refused = request_id not in self._open_begins and not record.get("by_gateway")
+            if was_refused and self.full:
+                self._dropped += 1
                 return
             if self._refused or not self._write(line):
                 self.full = True
@@ -151,6 +155,7 @@ class Journal:
         self._thread.join()
         with self._lock:
             self._retry_refused()
+            self._log_dropped()
             if self._refused:
                 logger.error(
                     "the disk has not taken the ends of %d calls, which will be `interrupted` in the ledger: %s",
@@ -242,6 +247,14 @@ class Journal:
             logger.error("the disk of %s is full: new calls are refused", self.directory)
         self._retry_refused()
         self.full = full or bool(self._refused)
+        if not self.full:
+            self._log_dropped()
+
+    def _log_dropped(self) -> None:
+        """Logs how many refused calls are not in the ledger because the disk was full, and starts to count anew."""
+        if self._dropped:
+            logger.warning("%d refused calls are not in the ledger, because the disk was full", self._dropped)
+            self._dropped = 0
 
     # The journal's own thread.
 

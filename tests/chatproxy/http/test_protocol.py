@@ -134,6 +134,29 @@ async def test_a_queued_body_that_is_nonsense_takes_no_answer(queued: int) -> No
         assert line.closed
 
 
+@pytest.mark.parametrize("junk", [b"nonsense\r\n\r\n", BAD_CHUNK])
+@pytest.mark.parametrize("waiting", [1, 2])
+async def test_nonsense_takes_no_answer_of_a_request_that_waits_for_a_slow_reader(waiting: int, junk: bytes) -> None:
+    """The requests wait although none is running, since the client has not read the answers before them."""
+
+    async def step(_: CallerConnection, send: Any) -> None:
+        await send(START)
+        await send(END)
+
+    async with serving(step) as (protocol, line):
+        protocol.data_received(ASKED)
+        await turns()
+        protocol.pause_writing()
+        protocol.data_received(ASKED * waiting)
+        protocol.data_received(junk)
+        await turns()
+        assert line.sent.count(b"HTTP/1.1") == 1
+        protocol.resume_writing()
+        await turns(20)
+        assert line.sent.count(b"HTTP/1.1 200 OK") == line.sent.count(b"HTTP/1.1") == 1 + waiting
+        assert line.closed
+
+
 async def test_a_body_that_is_nonsense_is_refused_at_once() -> None:
     async with serving(never) as (protocol, line):
         protocol.data_received(BAD_CHUNK)

@@ -185,7 +185,9 @@ def test_refused_ends_are_written_at_the_close(disk: PretendedOS, tmp_path: Path
     assert ids(tmp_path, "end") == [request_id]
 
 
-def test_below_the_reserve_only_calls_in_flight_are_written(disk: PretendedOS, tmp_path: Path) -> None:
+def test_below_the_reserve_only_calls_in_flight_are_written(
+    disk: PretendedOS, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with running(tmp_path, reserve_bytes=1000) as journal:
         request_id = new_id()
         journal.begin(request_id, FACTS)
@@ -196,10 +198,16 @@ def test_below_the_reserve_only_calls_in_flight_are_written(disk: PretendedOS, t
         journal.end(new_id(), FACTS)  # never began: rejected before upstream, and there is no room for it
         journal.end(request_id, FACTS)
         assert [record["request_id"] for record in read(tmp_path)] == [request_id] * 2
+        by_gateway = new_id()
+        journal.end(by_gateway, {**FACTS, "by_gateway": True})  # it may have the usage of a background response
+        assert ids(tmp_path, "end") == [request_id, by_gateway]
         disk.free = 1000
         pass_a_second(journal)
         journal.begin(new_id(), FACTS)
-        assert len(read(tmp_path)) == 3
+        assert len(read(tmp_path)) == 4
+    assert [message for message in caplog.messages if "refused calls" in message] == [
+        "1 refused calls are not in the ledger, because the disk was full"
+    ]
 
 
 def test_a_full_disk_at_the_start_is_known_at_once(disk: PretendedOS, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from django.db.models.constants import LOOKUP_SEP
 from django.test import Client, RequestFactory
 from django.urls import reverse
 
+import chatproxy.urls  # noqa: F401  (registers the tables in the admin)
 from proxyapi.models import AccessKey
 from tests.support.callers.roles import browser_of, staff
 from tests.support.ledger.pages import make_call

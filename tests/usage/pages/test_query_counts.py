@@ -14,6 +14,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+import chatproxy.urls  # noqa: F401  (registers the tables in the admin)
 from proxyapi.models import AccessKey
 from tests.support.ledger.pages import make_call, make_failure, page_of, pieces_of
 from usage.models import ModelPrice
