@@ -23,6 +23,7 @@ from typing import Literal, TypeAlias
 
 from usage.answers.tokens import input_details, output_details, whole_count
 from usage.call_record import CallRecord, Price, PricedItem, called_model
+from usage.models import CostKind, UsageSource
 from usage.money.prices import ModelRates, find_rates, service_tier
 from usage.own_prices import OwnPrice
 
@@ -117,6 +118,21 @@ def price_call(row: CallRecord, own_prices: Sequence[OwnPrice]) -> Priced:
         return _bill(price, 0, [])
     counts = _counts(row, price)
     return NO_PRICE if counts is None else _bill(price, row.get("input_tokens") or 0, counts)
+
+
+def cost_kind(row: CallRecord, price: Price | None) -> str:
+    """Returns how certain the cost of a call is, as a value of `CostKind`; an empty text for a call without a cost.
+
+    `price` is the one that `price_call` has returned for the row. Estimated counts weigh more than an assumed price.
+    """
+    if price is None:
+        return ""
+    kinds = {item.get("kind") for item in price.get("items", ())}
+    is_free = not price.get("items")
+    if CostKind.ESTIMATED in kinds or (row.get("usage_source") == UsageSource.ESTIMATED and not is_free):
+        return CostKind.ESTIMATED
+    is_provisional = price.get("kind") == CostKind.PROVISIONAL or CostKind.PROVISIONAL in kinds
+    return CostKind.PROVISIONAL if is_provisional else CostKind.EXACT
 
 
 def _is_free(row: CallRecord) -> bool:

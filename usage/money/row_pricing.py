@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from usage.call_record import CallRecord
 from usage.models import ModelPrice
-from usage.money.billing import price_call
+from usage.money.billing import cost_kind, price_call
 from usage.own_prices import OwnPrice
 
 REFRESH_SECONDS = 30.0
@@ -34,7 +34,7 @@ class Pricer:
             self._read_at = time.monotonic()
 
     def priced(self, rows: Iterable[CallRecord]) -> list[CallRecord]:
-        """Returns the rows of calls, each with its `cost` in dollars and the `price` from which the cost was computed.
+        """Returns the rows of calls, each with its `cost` in dollars, the `cost_kind`, and the `price` behind the cost.
 
         Raises:
             django.db.Error: the administrator's prices cannot be read.
@@ -44,4 +44,5 @@ class Pricer:
 
     def _priced(self, row: CallRecord) -> CallRecord:
         cost, price = price_call(row, self.own or ())
-        return {**row, "cost": None if cost is None else str(cost), "price": price}
+        kind = cost_kind(row, price)
+        return {**row, "cost": None if cost is None else str(cost), "cost_kind": kind, "price": price}

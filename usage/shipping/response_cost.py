@@ -26,7 +26,7 @@ from django.db.models import QuerySet
 from usage.answers.reader import UNFINISHED_STATUSES
 from usage.call_record import COUNTS, CallRecord, Counts, Price
 from usage.database.clock import database_now
-from usage.models import CountedResponse, Hold, PendingResponse, UsageSource
+from usage.models import CostKind, CountedResponse, Hold, PendingResponse, UsageSource
 
 ROUTES = ("/openai2", "/v1/responses")
 STORED_COMPLETION = "/v1/chat/completions/"  # and its id: its usage was counted when it was made
@@ -251,9 +251,10 @@ def _with_its_share(row: CallRecord, owners: dict[str, str]) -> CallRecord:
     if owner == _id(row) or (owner is not None and _is_creation(row) and owner < _id(row)):
         return row
     if _states_usage(row) or (_has_exact_usage(row) and str(row.get("route")).startswith(STORED_COMPLETION)):
-        return {**row, **NO_COUNTS, "cost": "0", "price": COUNTED_BEFORE}
+        return {**row, **NO_COUNTS, "cost": "0", "cost_kind": CostKind.EXACT, "price": COUNTED_BEFORE}
     if owner is not None and _is_provisional(row):
-        return {**row, **NO_COUNTS, "usage_source": UsageSource.UNKNOWN, "cost": "0", "price": COUNTED_LATER}
+        counted_later: CallRecord = {"cost": "0", "cost_kind": CostKind.EXACT, "price": COUNTED_LATER}
+        return {**row, **NO_COUNTS, "usage_source": UsageSource.UNKNOWN, **counted_later}
     return row
 
 

@@ -41,7 +41,7 @@ def reprice(since: datetime, *, unpriced_only: bool) -> int:
 
 def _apply(rows: list[CallRecord], pricer: Pricer) -> int:
     """Computes the cost of the given rows again, and corrects the table and the sums; returns how many rows changed."""
-    repriced = [row for row, old in zip(pricer.priced(rows), rows, strict=True) if _cost(row) != _cost(old)]
+    repriced = [row for row, old in zip(pricer.priced(rows), rows, strict=True) if _is_changed(row, old)]
     before, after = update_prices(repriced)
     rollup = Rollup()
     rollup.add(before, sign=-1)
@@ -49,6 +49,11 @@ def _apply(rows: list[CallRecord], pricer: Pricer) -> int:
     with connection.cursor() as cursor:
         rollup.write(cursor)
     return len(repriced)
+
+
+def _is_changed(row: CallRecord, old: CallRecord) -> bool:
+    """Returns whether a row that was priced again has another cost than before, or a cost of another kind."""
+    return _cost(row) != _cost(old) or row["cost_kind"] != old["cost_kind"]
 
 
 def _cost(row: CallRecord) -> Decimal | None:
