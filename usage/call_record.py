@@ -88,6 +88,7 @@ class OtherUsage(TypedDict, total=False):
     """What upstream bills of a call beside its usage object, as answer and request state it; without what is zero."""
 
     image_tokens: dict[str, object]  # of the image generation tool: a usage object
+    image_tokens_estimated: bool  # upstream has not stated them
     image_model: str  # of the image generation tool; absent: upstream's default
     svg: list[dict[str, object]]  # usage objects of the models that have written SVG pictures, each with its `model`
     search_tool: str  # the type of the tool that has searched the web, such as `web_search_preview`
@@ -148,6 +149,7 @@ class CallRecord(Counts, total=False):
 
     # For the writing of the row: no columns.
     response_status: str | None  # upstream's status of the response; `queued` and `in_progress` are not its last
+    unbilled: bool  # whether the call has ended in a way that upstream does not bill (`usage.money.unbilled`)
     pollable: bool  # whether the gateway may ask upstream about the response later
     objects: list[str]  # upstream's ids of objects that the call has made
     objects_last: bool  # whether upstream keeps these until they are deleted

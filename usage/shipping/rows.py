@@ -232,6 +232,7 @@ def _made_by(row: CallRecord) -> CallRecord:
         "objects_last": bool(row.get("objects_last", True)),
         "response_status": row.get("response_status"),
         "pollable": row.get("pollable") is True,
+        "unbilled": row.get("unbilled") is True,
     }
 
 

@@ -6,11 +6,13 @@ from datetime import datetime
 from decimal import Decimal
 
 from django.db import connection, transaction
+from django.db.models import Q
 
 from usage.call_record import CallRecord
 from usage.ids import first_id
 from usage.models import Request
 from usage.money.row_pricing import Pricer
+from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED
 from usage.shipping.response_cost import COUNTED_BEFORE, COUNTED_LATER
 from usage.shipping.rows import COLUMNS, update_prices
 from usage.sums.rollups import Rollup
@@ -28,7 +30,8 @@ def reprice(since: datetime, *, unpriced_only: bool) -> int:
     changed = 0
     while True:
         calls = Request.objects.filter(request_id__gt=last).order_by("request_id")
-        calls = calls.exclude(price=COUNTED_BEFORE).exclude(price=COUNTED_LATER)
+        calls = calls.exclude(price=COUNTED_BEFORE).exclude(price=COUNTED_LATER).exclude(price=COUNTED_AT_END)
+        calls = calls.filter(Q(price=None) | ~Q(price__source=NOT_BILLED))
         if unpriced_only:
             calls = calls.filter(cost__isnull=True)
         with transaction.atomic():
