@@ -142,8 +142,7 @@ class PerMinute(RateLimitItemPerMinute):
 
 
 class PreciseRedisStorage(RedisStorage):
-    """Adapts the Redis storage of the Python library `limits`: with this process's client, and times in milliseconds.
-    """
+    """Adapts the Redis storage of the Python library `limits`: with this gateway's client, and milliseconds."""
 
     STORAGE_SCHEME = None  # type: ignore[assignment]  # the library need not find this class by a URL
 
