@@ -231,6 +231,7 @@ class AccessKeyAdmin(GuardedAdmin):
         return [one for one in actions if one.action_name == USAGE]
 
     def _ask(self, request: HttpRequest, key: AccessKey, verb: str, template: str, **more: object) -> HttpResponse:
+        """Renders an admin page about one access key, for example to confirm that the key shall be revoked."""
         context = {**self.admin_site.each_context(request), "opts": self.opts, "key": key, **more}
         return TemplateResponse(
             request,
@@ -239,6 +240,7 @@ class AccessKeyAdmin(GuardedAdmin):
         )
 
     def _show(self, request: HttpRequest, key: AccessKey, text: str, words: str) -> HttpResponse:
+        """Renders the admin page that shows the new secret of an access key, this one time."""
         return self._ask(request, key, "Key", "show_key.html", text=text, words=words, curl=_curl(request, key, text))
 
     # Columns of the list, and fields of a key's page that cannot be edited

@@ -150,10 +150,7 @@ def output_ceiling(model: str) -> int:
 
 
 class RequestedWork:
-    """The work that a request asks for, read from its JSON body or form.
-
-    The methods return how many tokens, seconds of audio and searches upstream can use for the request at most.
-    """
+    """The work that a request asks for, by its JSON body or form: the most tokens, audio and searches it can use."""
 
     def __init__(self, body: JSONBody | Form | None) -> None:
         self._fields: Mapping[str, Sequence[object]] = {}
@@ -169,10 +166,7 @@ class RequestedWork:
             self._fields = body.by_name
 
     def values(self, *names: str) -> list[object]:
-        """Returns the values of the request's members (or form fields) with these names, without those that are null.
-
-        A name that is given twice has two values.
-        """
+        """Returns the request's values under these names (JSON members or form fields), except those that are null."""
         return [value for name in names for value in self._fields.get(name, []) if value is not None]
 
     def texts(self, name: str) -> frozenset[str]:
@@ -181,17 +175,11 @@ class RequestedWork:
 
     @property
     def models(self) -> frozenset[str]:
-        """All models that the request may run: its own, and those of its tools and fallbacks.
-
-        An empty string stands for a request that names no model.
-        """
+        """All models that the request may run, those of its tools and fallbacks included; '' if it names no model."""
         return frozenset(model or "" for model in (*(self._named.main or ("",)), *self._named.others))
 
     def count(self, *names: str, otherwise: int) -> int:
-        """Returns the highest positive whole number that the request gives under these names, such as `n`.
-
-        Returns `otherwise` if there is none.
-        """
+        """Returns the highest positive whole number that the request has under these names, or else `otherwise`."""
         return max(filter(_is_positive_integer, self.values(*names)), default=otherwise)
 
     @property
@@ -200,11 +188,7 @@ class RequestedWork:
         return math.ceil(self.size / BYTES_PER_TOKEN) + FRAME_TOKENS
 
     def conversation(self) -> MaxUsage:
-        """Returns the most that a chat completion or a response can use: tokens, and web searches.
-
-        Images, sound and files in the request have ceilings of their own. What upstream reads from elsewhere, such as
-        earlier turns or stored files, counts `SUPPOSED_TOKENS` each.
-        """
+        """Returns the most tokens and web searches that a chat completion or a response can use."""
         parts = list(_dictionaries(self._fields.values()))
         images = [part for part in parts if _is_one_of(part, IMAGE_PARTS)]
         sounds = [len(_inline(part.get("input_audio"))) for part in parts if _is_one_of(part, {"input_audio"})]
@@ -292,10 +276,7 @@ def _is_one_of(part: Mapping[str, object], kinds: set[str]) -> bool:
 
 
 def _inline(part: object) -> str:
-    """Returns the base64 text of the image, sound or file in a part of a message.
-
-    Returns an empty string if the part has none, for example because it has a link or the id of a file.
-    """
+    """Returns the base64 text of the image, sound or file in a part of a message; empty if it has a link or an id."""
     if isinstance(part, dict):
         values = [part.get(name) for name in ("image_url", "file_data", "data", "file")]
         nested = [value.get(name) for value in values if isinstance(value, dict) for name in ("url", "file_data")]
@@ -310,16 +291,10 @@ def _sound_tokens(size: int) -> int:
 
 
 def _is_positive_integer(value: object) -> TypeGuard[int]:
-    """Returns whether a value from a request is a whole number above zero; `true`, a boolean, is no number.
-
-    Numbers of any size are accepted, so that a call that asks for too much costs more than its budget and is refused.
-    """
+    """Returns whether a value is a whole number above zero; a huge one counts as well, so that its call is refused."""
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _number(text: str) -> str | int:
-    """Converts the text of a form's field to a whole number; returns the text unchanged if it is none.
-
-    In a form all values are texts, even numbers such as `n`.
-    """
+    """Converts the text of a form's field to a whole number; returns the text itself if it is not a whole number."""
     return int(text) if text.isdecimal() and text.isascii() and len(text) < 10 else text

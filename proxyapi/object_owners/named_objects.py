@@ -176,6 +176,7 @@ class NamedObjects:
                 self._read_members(((name, one),), stack, weak=weak or name in mentioned, ids=False)
 
     def _refer(self, value: object, place: Reference, name: str) -> None:
+        """Adds an id that upstream looks up to `references`; refuses a value that cannot be an id."""
         if not is_object_id(value):
             self._fault(f"Invalid '{_shown(name)}': this can be no id.", param=_shown(name), code="invalid_value")
             return
@@ -188,6 +189,7 @@ class NamedObjects:
             self._bound()
 
     def _bound(self) -> None:
+        """Refuses a request that names more than `MOST_NAMED` stored objects."""
         if len(self.references) + len(self.mentions) > MOST_NAMED:
             self._fault(f"The request names more than {MOST_NAMED:,} stored objects.")
 
@@ -263,18 +265,12 @@ def _place(folded: str) -> Reference | None:
 
 
 def _is_plain(values: list[object]) -> bool:
-    """Returns whether a long list has only strings, numbers, booleans and nulls, so that it need not be searched.
-
-    Returns False for a short list, which is searched anyway.
-    """
+    """Returns whether a long list has only strings, numbers, booleans and nulls; short lists are searched anyway."""
     return len(values) > _LONG_LIST and set(map(type, values)) <= _PLAIN
 
 
 def _ids_in(value: object) -> Iterable[tuple[object, bool]]:
-    """Yields each id in the value of a member, and whether this id is a plain string.
-
-    The value may be an id, a list of ids, or objects with an `id`.
-    """
+    """Yields each id in a member's value; with True if it stands there as plain text, not as the `id` of an object."""
     values = [value]
     while values:
         one = values.pop()
