@@ -27,7 +27,7 @@ from usage.money.reservations import BudgetState, ReservationsUnavailable, Wante
 OUTAGE_PART = Decimal("0.05")
 OUTAGE_CALLS = 20
 RETRY_AFTER_TOTAL_SECONDS = 86_400  # a total budget never begins anew; an administrator may raise it
-RETRY_AFTER_HELD_SECONDS = 5  # by then calls in flight have ended, and most cost less than was reserved
+RETRY_AFTER_HELD_SECONDS = 5  # calls in flight end soon, and most cost less than was reserved for them
 
 
 @dataclass(frozen=True)
