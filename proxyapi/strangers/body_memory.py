@@ -29,7 +29,7 @@ class StrangerBudget:
 
     @contextmanager
     def share(self, address: str) -> Iterator[Share]:
-        """Context manager that gives a request of the client at `address` a share of the memory budget.
+        """Context manager that gives a request of the client at `address` a share of the memory for unknown senders.
 
         At the end of the block the bytes of the share are free again.
         """
@@ -53,7 +53,7 @@ class StrangerBudget:
         self.held += min(after, self._half) - min(before, self._half)
 
     def has_room(self, network: str) -> bool:
-        """Returns whether the memory budget has room for more bytes of a request body from `network`."""
+        """Returns whether the memory for bodies of unknown senders has room for more bytes from `network`."""
         return self.held <= self.limit and self._by_network.get(network, 0) <= self._half
 
     @property

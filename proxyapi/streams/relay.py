@@ -103,7 +103,7 @@ class Relay(ABC):
         return self._call.headers_down(self._answer)
 
     async def chunks(self, send_now: SendNow) -> AsyncGenerator[bytes, None]:
-        """Sends the answer's bytes by `send_now`; yields those that must wait for the socket or the ledger row."""
+        """Sends the answer's bytes with `send_now`; yields those that must wait for the socket or the ledger row."""
         pass_on = partial(self._pass_on, send_now)
         try:
             while unsent := await self._answer.chunk(pass_on):
@@ -134,7 +134,7 @@ class Relay(ABC):
         return sse.KEEP_ALIVE
 
     async def end_at_head(self) -> None:
-        """Ends a HEAD call, whose caller gets no body, without reading the answer; waits until its row is recorded."""
+        """Ends a HEAD call, whose caller gets no body, without reading the answer; records the call's ledger row."""
         self._call.facts.mark_upstream_ended()
         self._call.end(Outcome.SUCCESS, self._answer.status)
         self._answer.close()
@@ -156,7 +156,7 @@ class Relay(ABC):
 
     @property
     def _between_events(self) -> bool:
-        """True while no event has been sent in part only, so that a comment may be sent to the caller."""
+        """True while a comment may be sent to the caller, because no event has been sent only in part."""
         return False
 
     def _error_event(self, error: ProxyError) -> bytes:
