@@ -38,7 +38,8 @@ class UpstreamAnswer:
     def is_text(self) -> bool:
         """True if the Content-Type of upstream's answer says JSON or other text, or if there is no Content-Type.
 
-        Such an answer is read whole before it is passed on. Sound, files and streams of events are not.
+        The gateway reads such an answer whole before it passes it on. Sound, files and streams of events are not read
+        whole.
         """
         kind = self.content_type.lower()
         return not kind or (kind.startswith(("application/json", "text/")) and not self.is_event_stream)

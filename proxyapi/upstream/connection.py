@@ -69,7 +69,7 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def ended(self, *, reusable: bool) -> None:
-        """Makes the connection free for another exchange after one has ended, or closes it if it is not `reusable`."""
+        """Frees this connection to upstream after an exchange: keeps it for another if `reusable`, else closes it."""
         self._exchange = None
         # While bytes of this request still wait to be sent, upstream may close without reading them.
         if reusable and not self.closing and not self._transport.get_write_buffer_size():

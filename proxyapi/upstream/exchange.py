@@ -42,9 +42,9 @@ BODILESS = {204, 304}
 
 
 class State(IntEnum):
-    """The states of an exchange with upstream, in the order in which it can reach them.
+    """The states of an exchange with upstream, from its request to its end; the module's docstring draws them.
 
-    The docstring of the module draws them. From `FAILED` on, nothing more arrives.
+    From `FAILED` on, nothing more arrives.
     """
 
     HEAD = 0

@@ -23,7 +23,7 @@ class Upload(Protocol):
         """True once all of the body has arrived from the caller."""
 
     def pieces(self) -> AsyncIterator[bytes]:
-        """Yields the pieces of the caller's body as they may go upstream.
+        """Yields the pieces of the caller's body, while it arrives, as soon as they may be sent upstream.
 
         Raises `ProxyError` or `CallerGone`, both of which end the call.
         """
