@@ -214,7 +214,7 @@ class Limiter:
     async def _keep(self, link: RedisLink, shared: SharedCounters) -> None:
         """Extends, every `RENEW_SECONDS`, the leases in Redis of this process's slots, until it is cancelled.
 
-        So it also notices when Redis is back after an outage.
+        This also shows when Redis is back after an outage.
         """
         while True:
             await asyncio.sleep(RENEW_SECONDS)

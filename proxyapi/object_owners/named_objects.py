@@ -114,9 +114,9 @@ class NamedObjects:
     def _read_members(
         self, pairs: Iterable[tuple[str, object] | Member], stack: _Stack, *, weak: bool, ids: bool
     ) -> None:
-        """Adds the ids that the members of one JSON object name; puts members to be searched on the stack.
+        """Adds the ids that the members of one JSON object name; puts values that must still be searched on the stack.
 
-        With `weak`, all ids are mentions only. With `ids`, the member `id` is the id of a tool call, and not of an
+        With `weak`, all ids are added to `mentions`. With `ids`, the member `id` is that of a tool call, not of an
         object.
         """
         for pair in pairs:

@@ -132,8 +132,8 @@ def _read_fields(form: Sequence[FormPart], named: NamedObjects) -> None:
 async def check_form(parts: Sequence[PartExcerpt], caller: Caller) -> frozenset[str]:
     """Checks that the caller's key may use every stored object that a form names, and returns their ids.
 
-    The form is passed on as it arrives, so its files are not here, and of long fields only the beginning. Raises the
-    same errors as `check`.
+    The form is sent on while it arrives, so `parts` has no contents of files, and only the beginning of a long field.
+    Raises the same errors as `check`.
     """
     size = sum(len(part.content) for part in parts)
     named = await large_bodies.run(size, _read_form, parts, caller.name == BUILT_IN)
@@ -211,7 +211,7 @@ def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) ->
     """Checks that the caller's key may use every object that a request's body, form or query names.
 
     Raises:
-        NotFound: the first object that the key may not use; the message is that for an object that does not exist.
+        NotFound: the key may not use one of the objects. The message is that for an object that does not exist.
     """
     for object_id, (place, name) in named.references.items():
         if owners.get(object_id) != caller.name and not is_shared(object_id, caller):
@@ -241,7 +241,7 @@ def _missing(place: Reference, object_id: str, name: str | None) -> NotFound:
 
 
 def _access(route: Route, request: UpstreamRequest, named: frozenset[str], *, is_own: bool) -> Access:
-    """Returns the result of `check` for a request that is allowed: the ids that it names, and what reads new ids."""
+    """Returns the result of `check` for an allowed request: the ids that it names, and the reader of new ids."""
     made = _made(route, request, is_own=is_own)
     return Access(named, made) if named or made else NOTHING
 
