@@ -41,9 +41,9 @@ COUNTS: tuple[CountName, ...] = (*TOKEN_COUNTS, "audio_seconds", "web_searches")
 
 
 class Counts(TypedDict, total=False):
-    """The tokens, seconds and searches that a call has used, as upstream states them.
+    """How many tokens, seconds of audio and web searches a call has used, as upstream states them.
 
-    A count is None or absent if upstream did not state it; a stated 0 is kept.
+    A number is None or absent if upstream did not state it. A stated 0 is stored as 0.
     """
 
     input_tokens: int | None  # cached and audio ones included
@@ -66,7 +66,7 @@ class PricedItem(TypedDict):
 
 
 class Price(TypedDict, total=False):
-    """The price from which a call's cost was computed (`usage.money.billing`). Dollars are decimal text."""
+    """The price from which a call's cost was computed (`usage.money.billing`). Dollars are decimal numbers as text."""
 
     source: str
     model: str
@@ -78,7 +78,10 @@ class Price(TypedDict, total=False):
 
 
 class CallRecord(Counts, total=False):
-    """One call as the journal stores it. The fields are columns of `Request`, except where a comment says otherwise."""
+    """All that is known of one call, as the journal stores it. A field that is not known is absent.
+
+    The fields are columns of the table of calls, except where a comment says otherwise.
+    """
 
     # Of the journal: no columns.
     version: int  # `RECORD_VERSION` of the code that wrote it; absent in records of version 1
@@ -133,7 +136,9 @@ class CallRecord(Counts, total=False):
 
 
 class SummedRow(Counts, total=False):
-    """The columns of a call's row from which the sums are computed, as in `usage.sums.rollups.ROW_COLUMNS`."""
+    """Those columns of a call's row from which the sums are computed; `usage.sums.rollups.ROW_COLUMNS` has the same
+    names.
+    """
 
     request_id: UUID
     started_at: datetime
@@ -161,10 +166,16 @@ CALLED_MODEL_SQL = "COALESCE(NULLIF(response_model, ''), request_model)"
 
 
 def called_model(row: CallRecord | SummedRow) -> str:
-    """Returns the name of the model that answered a call, else of the one that was asked for; empty without one."""
+    """Returns the name of the model that answered a call or, if that is unknown, of the model that the call asked for.
+
+    Returns an empty text if the call names no model.
+    """
     return row.get("response_model") or row.get("request_model") or ""
 
 
 def is_readable_version(version: object) -> bool:
-    """Returns whether this code can read journal records of a version; None is the first, which had no number."""
+    """Returns whether this code can read the journal records of a version, which is the `version` field of a record.
+
+    None is the first version, whose records had no such field.
+    """
     return version is None or (type(version) is int and 0 < version <= RECORD_VERSION)

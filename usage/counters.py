@@ -53,7 +53,7 @@ Histograms = dict[tuple[str, str], list[float]]
 
 
 class Counters:
-    """The counters and histograms of this process for `/metrics`. All methods may be called from any thread."""
+    """The counters and histograms that this process shows in `/metrics`. All methods may be called from any thread."""
 
     def __init__(self) -> None:
         self.values: Values = {}
@@ -64,7 +64,7 @@ class Counters:
         self._lock = threading.Lock()
 
     def count_call(self, row: CallRecord) -> None:
-        """Counts a call that has ended, by route, model and outcome, and its latencies.
+        """Counts a call that has ended, by route, model and outcome, and adds its durations to the histograms.
 
         Also remembers when upstream has last answered, and when a call last failed to reach upstream.
         """
@@ -81,33 +81,34 @@ class Counters:
                 self.upstream_answered_at = time.time()
 
     def count_refusal(self, reason: str) -> None:
-        """Counts a request or connection that the gateway has refused.
+        """Counts a request or connection that the gateway has refused, by the code of the error.
 
-        `reason` is one of the gateway's codes, never a text of the client's, because it becomes a label in `/metrics`.
+        `reason` is that code, and never a text that the client has sent, because it becomes a label in `/metrics`.
         """
         with self._lock:
             self._add(("refused", reason), 1)
 
     def count_look(self) -> None:
-        """Counts a background response whose end the gateway has seen by polling upstream."""
+        """Counts a background response whose end the gateway has learnt by polling upstream."""
         with self._lock:
             self._add(("background_looks",), 1)
 
     def count_dead_letter(self) -> None:
-        """Counts a call whose row the database has refused."""
+        """Counts a dead letter: a call whose row the database has refused."""
         with self._lock:
             self._add(("dead_letters",), 1)
 
     def count_damaged_records(self, records: int) -> None:
-        """Counts journal records that cannot be read; `records` is their number."""
+        """Counts journal records that cannot be read; `records` is how many."""
         with self._lock:
             self._add(("damaged_records",), records)
 
     def count_usage(self, rows: Iterable[SummedRow], replaced: Mapping[str, SummedRow] | None = None) -> None:
-        """Adds the tokens and dollars of rows that are new in the table to the counters.
+        """Counts the tokens and dollars of rows that have just been inserted into the table of calls.
 
-        `replaced` maps the ids of some of these rows to the row whose estimate they replace: only the difference is
-        added. Counters cannot fall, so if the estimate was too high, the excess stays counted.
+        `replaced` maps the request ids of some of these rows to an older row whose estimate the new row replaces. The
+        estimate was counted before, so only the difference is added. Counters cannot fall, so an estimate that was too
+        high stays.
         """
         with self._lock:
             for row in rows:
@@ -120,7 +121,10 @@ class Counters:
                     self._add(("cost_dollars", route, model), float(dollars))
 
     def snapshot(self) -> dict[str, object]:
-        """Returns a copy of all counters and histograms as values that JSON can contain; `Sum.add` reads it."""
+        """Returns a copy of all counters and histograms of this process as values that JSON can contain.
+
+        `Sum.add` reads it.
+        """
         with self._lock:
             return {
                 "values": [[*key, value] for key, value in self.values.items()],
@@ -147,7 +151,7 @@ class Counters:
 
 
 class Sum:
-    """The sum of the counters and histograms of several processes."""
+    """The counters and histograms of several processes, added up."""
 
     def __init__(self) -> None:
         self.values: Values = {}

@@ -176,7 +176,9 @@ def read_kind(text: str) -> ErrorKind:
 
 
 def mark_known(kind: ErrorKind, note: str, who: str) -> None:
-    """Stores that the person `who` has looked into a kind of error, with the remark `note`; replaces an earlier remark.
+    """Stores that the person `who` has looked into a kind of error, with the remark `note`.
+
+    An earlier mark of the same kind of error is replaced.
     """
     KnownError.objects.update_or_create(
         **kind._asdict(), defaults={"note": note, "marked_by": who, "marked_at": timezone.now()}

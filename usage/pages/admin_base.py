@@ -18,7 +18,11 @@ SECRET_COLUMNS = frozenset({
 
 
 class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
-    """Base class of the admin of every table. `allowed_lookups` also names the parameter of each `SimpleListFilter`."""
+    """Base class of the admin of every table: the address of a list can filter only by the columns in
+    `allowed_lookups`.
+
+    `allowed_lookups` must also have the parameter of each `SimpleListFilter`.
+    """
 
     allowed_lookups: tuple[str, ...] = ()
 
@@ -27,7 +31,7 @@ class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 
 
 class ReadOnlyAdmin(GuardedAdmin):
-    """Admin of a table that nobody may change in the admin."""
+    """Base class of the admin of a table whose rows people can view, but not add, change or delete."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -36,9 +36,10 @@ Context = dict[str, object]
 
 
 def show(request: HttpRequest, context: Context) -> Context:
-    """Returns the context of the admin's first page, with the dashboard of all calls.
+    """Returns the template context of the admin's first page, with the dashboard of all calls added.
 
-    unfold calls this function with the context of every admin page.
+    unfold calls this function with the context that each page of the admin has. For people who may not view requests,
+    that context is returned unchanged.
     """
     if not may_see(request):
         return context
@@ -55,9 +56,9 @@ def show(request: HttpRequest, context: Context) -> Context:
 
 
 def dashboard_context(request: HttpRequest, data_url: str, key: str | None = None) -> Context:
-    """Returns the context of a page with a dashboard: of all calls, or of one key's.
+    """Reads a dashboard, of all calls or of one key, and returns the template context of the page that shows it.
 
-    `data_url` is the address that answers with `refresh_response`.
+    `data_url` is the address from which the open page is refreshed; it answers with `refresh_response`.
     """
     now = datetime.now(UTC)
     time_range, fault = range_or_default(request.GET, now)
@@ -75,17 +76,17 @@ def dashboard_context(request: HttpRequest, data_url: str, key: str | None = Non
 
 @admin_page
 def data(request: HttpRequest) -> JsonResponse:
-    """Answers with the JSON from which an open dashboard of all calls is refreshed."""
+    """Answers a request of the open dashboard of all calls for new data, with JSON."""
     return refresh_response(request, {name: {"sees_bodies": may_see_bodies(request)} for name in FRAGMENTS})
 
 
 def refresh_response(
     request: HttpRequest, fragments: Mapping[str, Mapping[str, object]], key: str | None = None
 ) -> JsonResponse:
-    """Answers with the JSON from which an open dashboard is refreshed: the charts, and fragments of the page as HTML.
+    """Answers a request of an open dashboard for new data, with JSON: the charts' data, and parts of the page as HTML.
 
-    The status is 400 for a range of time that cannot be shown. `fragments` maps the name of each template to what the
-    template needs beside the dashboard.
+    The status is 400 if the range of time cannot be shown. `fragments` maps the name of each part's template to what
+    that template needs in addition to the dashboard.
     """
     now = datetime.now(UTC)
     try:
@@ -107,7 +108,7 @@ def _read(time_range: TimeRange, now: datetime, key: str | None) -> Dashboard:
 
 
 def _context(dashboard: Dashboard, now: datetime, key: str | None) -> Context:
-    """Returns the context that all templates of a dashboard have in common."""
+    """Returns the template context that all parts of a dashboard have in common."""
     return {
         "dashboard": dashboard,
         "key_name": key,
@@ -118,5 +119,5 @@ def _context(dashboard: Dashboard, now: datetime, key: str | None) -> Context:
 
 
 def range_query(time_range: TimeRange) -> str:
-    """Returns the query string that selects this range of time in the address of a page."""
+    """Returns the query string that selects a range of time in the address of a page."""
     return "&".join(f"{name}={value}" for name, value in time_range.as_query().items())

@@ -17,15 +17,18 @@ ENDS = [FIRST_END * RATIO**number for number in range(LAST)]
 
 
 def bucket(milliseconds: float) -> int:
-    """Returns the number of the histogram bucket for a latency; in PostgreSQL, `width_bucket(milliseconds, ENDS)`."""
+    """Returns the number of the histogram bucket to which a latency belongs.
+
+    PostgreSQL computes the same number by `width_bucket(milliseconds, ENDS)`.
+    """
     return bisect_right(ENDS, milliseconds)
 
 
 def percentile(histogram: Sequence[int], share: float) -> float | None:
-    """Returns the latency in milliseconds that the given share (0 to 1) of the calls did not exceed; None without
-    calls.
+    """Returns the latency in milliseconds that the given share (0 to 1) of the calls in a histogram did not exceed.
 
-    The result is the geometric middle of a bucket, so it is off by at most the factor sqrt(1.1), that is 4.9 %.
+    The result is the geometric middle of a bucket, so it is off by at most the factor sqrt(1.1), that is 4.9 %. It is
+    None for a histogram without calls.
     """
     wanted = math.ceil(sum(histogram) * share) or 1
     seen = 0

@@ -40,7 +40,12 @@ HISTOGRAMS: tuple[HistogramName, ...] = ("duration_ms", "upstream_ms", "overhead
 
 @dataclass
 class Sums:
-    """The sums of a group of calls. `histograms` maps a column to bucket → count. Maxima only ever grow."""
+    """The sums of one group of calls: their number, errors, tokens, dollars and times, their maxima and their
+    histograms.
+
+    `histograms` maps the name of a column to the number of calls by bucket. Maxima do not fall when a row is
+    subtracted.
+    """
 
     calls: int = 0
     errors: int = 0
@@ -94,9 +99,11 @@ FailureGroup = tuple[str, datetime, str, int, str, str, str, str]  # `FAILURE_KE
 
 @dataclass
 class Failures:
-    """The number of failed calls in one group, with the first and last time and a sample call.
+    """The number of calls in one group that failed in the same way, with the first and last time, and one call as a
+    sample.
 
-    Removing a row lowers the number only: the times and the sample never go back, as with maxima.
+    Subtracting a row lowers only the number. The times and the sample stay as they are, because the next best are
+    unknown.
     """
 
     calls: int = 0
@@ -113,7 +120,7 @@ class Failures:
 
 @dataclass
 class Rollup:
-    """The sums of one batch of rows, to be added to the tables.
+    """The sums of one batch of calls' rows, which are then added to the tables of sums.
 
     Groups are written in sorted order, so that two writers never deadlock.
     """
@@ -134,13 +141,13 @@ class Rollup:
                     self.failures[group].add(row, sign)
 
     def write(self, cursor: CursorWrapper) -> None:
-        """Adds the sums of this batch to the tables of hours, days, totals and failures."""
+        """Adds the sums of this batch of rows to the tables of sums: of hours, of days, of totals and of failures."""
         self.write_hours(cursor)
         self.write_totals(cursor, set(Span))
         self.write_failures(cursor)
 
     def write_hours(self, cursor: CursorWrapper) -> None:
-        """Adds the sums of this batch to the table of hours, and to the table of each key's days."""
+        """Adds the sums of this batch of rows to the table of hours, and to the table of each key's days."""
         hours, days = _Groups(Sums), _Groups(Sums)
         for (minute, *group), sums in self.minutes.items():
             hours[minute.replace(minute=0), *group].merge(sums)
@@ -235,7 +242,10 @@ def _adding(
     histograms: Iterable[str] = (),
     minima: Iterable[str] = (),
 ) -> str:
-    """Returns the SQL statement that inserts groups of sums from JSON, or adds them to the groups in the table."""
+    """Returns the SQL statement that adds sums to a table of sums. The sums come as JSON, one object for each group.
+
+    A group that is not in the table yet is inserted. `keys` are the columns that identify a group.
+    """
     columns = [*keys, *counters, *maxima, *histograms, *minima]
     sums = [f"{name} = {table}.{name} + EXCLUDED.{name}" for name in counters]
     sums += [f"{name} = greatest({table}.{name}, EXCLUDED.{name})" for name in maxima]

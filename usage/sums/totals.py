@@ -32,7 +32,9 @@ MINUTES_READABLE = MINUTES_KEPT - timedelta(hours=12)  # pruning may be late, re
 
 @dataclass
 class Totals:
-    """The sums of a number of calls, with a histogram of latencies for each of `HISTOGRAMS`."""
+    """The sums of some calls: their number, errors, tokens, dollars and times, and a histogram for each of
+    `HISTOGRAMS`.
+    """
 
     calls: int = 0
     errors: int = 0
@@ -60,7 +62,7 @@ class Totals:
 
 
 def read_totals(start: datetime, end: datetime, now: datetime) -> Totals:
-    """Reads the sums of all calls from `start` until `end`."""
+    """Reads the sums of all calls that began from `start` until `end` from the database, and returns them."""
     totals = Totals()
     rows = UsageTotal.objects.filter(_within(start, end, now), dimension=Dimension.ALL)
     for row in rows.values(*COUNTERS, *(f"{name}_histogram" for name in HISTOGRAMS)):
@@ -71,9 +73,11 @@ def read_totals(start: datetime, end: datetime, now: datetime) -> Totals:
 def read_by_value(
     dimensions: Iterable[Dimension], start: datetime, end: datetime, now: datetime
 ) -> dict[str, dict[str, Totals]]:
-    """Reads the sums of the calls from `start` until `end`, grouped by key, model, route or outcome.
+    """Reads the sums of the calls that began from `start` until `end`, in groups of the same key, model, route or
+    outcome.
 
-    Returns, for each dimension, a map from its values to their sums, those with the most calls first.
+    Returns, for each of the `dimensions`, a map from its values to their sums. The values with the most calls come
+    first.
     """
     found: dict[str, dict[str, Totals]] = {dimension: {} for dimension in dimensions}
     rows = UsageTotal.objects.filter(_within(start, end, now), dimension__in=list(found))
@@ -88,9 +92,9 @@ def read_by_value(
 
 @dataclass(frozen=True)
 class Series:
-    """The data of a chart: the start of each bin, and the sums in each bin (None if nothing happened).
+    """The data of the charts over one range of time: when each bin begins, and the sums of the calls in each bin.
 
-    `by_value` has, for each dimension and value, one number for each bin.
+    The sums of a bin are None if there were no calls. `by_value` has one number for each bin, by dimension and value.
     """
 
     bins: list[datetime]
@@ -101,10 +105,11 @@ class Series:
 def read_series(
     start: datetime, end: datetime, span: Span, step: timedelta, columns: Mapping[Dimension, str]
 ) -> Series:
-    """Reads the data of a chart: the sums of all calls in each bin, and one column by the values of each dimension.
+    """Reads the data of charts from the database: the sums of all calls in each bin, and of each value of some
+    dimensions.
 
-    Bins are `step` long, a multiple of `span`; the first is the one that contains `start`. `columns` maps a dimension
-    to the column that is summed up.
+    Bins are `step` long, which is a multiple of `span`; the first bin is the one that contains `start`. `columns` maps
+    each dimension to the one column that is summed up by the dimension's values.
     """
     bins = bins_of(start, end, step)
     first = bins[0]
@@ -128,15 +133,18 @@ def read_series(
 
 
 def bins_of(start: datetime, end: datetime, step: timedelta) -> list[datetime]:
-    """Returns the start of each chart bin of length `step` that overlaps the time from `start` until `end`."""
+    """Returns the start of each bin of length `step` that a chart from `start` until `end` has.
+
+    The first bin may begin before `start`, because the bins are the same for all charts with this length.
+    """
     first = EPOCH + (start - EPOCH) // step * step
     return [first + number * step for number in range(-((first - end) // step))]
 
 
 def pieces(start: datetime, end: datetime, now: datetime) -> Iterator[tuple[Span, datetime, datetime]]:
-    """Divides a time into whole days, then hours, then minutes, and yields the unit, start and end of each piece.
+    """Divides a range of time into whole days, then hours, then minutes; yields the unit, start and end of each piece.
 
-    So few totals need to be read. Times older than the totals of minutes are rounded down to whole hours.
+    So few totals need to be read. A time that is older than all totals of minutes is rounded down to the hour.
     """
     spans = [Span.DAY, Span.HOUR, Span.MINUTE]
     if start < now - MINUTES_READABLE:
@@ -179,9 +187,9 @@ def _within(start: datetime, end: datetime, now: datetime) -> Q:
 
 
 def _added(one: Sequence[int], other: Sequence[int]) -> list[int]:
-    """Adds two histograms, bucket by bucket.
+    """Returns the sum of two histograms, bucket by bucket.
 
-    The sum is computed by `map`, because a dashboard adds hundreds of histograms.
+    It is computed by `map`, because a dashboard adds hundreds of histograms.
     """
     if len(one) < len(other):
         one, other = other, one

@@ -24,7 +24,11 @@ BATCH_SIZE = 5000
 
 
 def rebuild_totals(now: datetime | None = None) -> None:
-    """Replaces the dashboard's totals and the counts of failures by new ones, added up from the hours and the rows."""
+    """Replaces the dashboard's totals and the counts of failures by new ones, added up from the sums of hours and the
+    rows.
+
+    Counts of failures from days whose rows have been deleted are not replaced.
+    """
     now = now or database_now()
     with transaction.atomic(), connection.cursor() as cursor:
         # Writers add to the hours in the transaction that inserts rows, so under this lock only whole batches are seen.
@@ -46,7 +50,7 @@ def rebuild_totals(now: datetime | None = None) -> None:
 
 
 def _sums_of_hours(hours: Iterable[UsageHour]) -> Rollup:
-    """Adds up rows of the table `UsageHour`, and returns their sums as one `Rollup`."""
+    """Adds up rows of the table `UsageHour`, and returns their sums as a `Rollup`."""
     rollup = Rollup()
     for hour in hours:
         errors = hour.calls * (hour.outcome != Outcome.SUCCESS)
@@ -59,7 +63,10 @@ def _sums_of_hours(hours: Iterable[UsageHour]) -> Rollup:
 
 
 def _sums_of_rows(calls: QuerySet[Request]) -> Iterable[Rollup]:
-    """Adds up rows of calls and yields one `Rollup` for every `BATCH_SIZE` rows; no more are in memory at a time."""
+    """Adds up the rows of the given calls, and yields a `Rollup` for every `BATCH_SIZE` rows.
+
+    No more rows than that are in memory at a time.
+    """
     rows = calls.order_by("request_id").values(*ROW_COLUMNS)
     batch = list(rows[:BATCH_SIZE])
     while batch:

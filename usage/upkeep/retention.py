@@ -42,9 +42,9 @@ LOCK = 0x7072756E  # any number that all our processes share
 
 
 class Pruned(NamedTuple):
-    """The result of deleting old data: the number of deleted rows and of deleted bodies.
+    """The result of one deletion of old data: how many rows of calls, and how many logged bodies, were deleted.
 
-    `is_more_due` is true if more data are old enough to be deleted, but exceed the limit for one time.
+    `is_more_due` is true if there are more data of that age, which were left because of the limit for one deletion.
     """
 
     rows: int
@@ -53,10 +53,10 @@ class Pruned(NamedTuple):
 
 
 class Deletion(NamedTuple):
-    """The rows of one table that are to be deleted because they are old.
+    """Which rows of one table are to be deleted because of their age: those of calls from `since` until before `until`.
 
-    They are the rows of calls from `since` (None: from the first) until before `until`. All rows of calls before
-    `wanted` are old enough, but these may be more than one prune may delete.
+    If `since` is None, they begin with the oldest call. All rows of calls before `wanted` are old enough, but one
+    deletion may be limited to fewer of them.
     """
 
     table: str
@@ -66,7 +66,7 @@ class Deletion(NamedTuple):
 
     @property
     def leaves_more(self) -> bool:
-        """True if the table still has rows of calls before `wanted`, which are old enough to be deleted."""
+        """Whether the table still has rows of calls from before `wanted`, which are old enough to be deleted, too."""
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT EXISTS (SELECT FROM {self.table} WHERE request_id < %s)", [first_id(self.wanted)])
             [(found,)] = cursor.fetchall()
@@ -74,10 +74,12 @@ class Deletion(NamedTuple):
 
 
 def prune(now: datetime | None = None, stopping: threading.Event | None = None, *, all_at_once: bool = False) -> Pruned:
-    """Deletes rows older than RETENTION_DAYS and bodies older than BODY_RETENTION_DAYS (0 keeps them for ever).
+    """Deletes rows of calls older than RETENTION_DAYS, and logged bodies older than BODY_RETENTION_DAYS; returns how
+    many.
 
-    The deletion ends early when `stopping` is set. At most the calls of `PRUNED_AT_ONCE` are deleted, unless
-    `all_at_once`. `now` defaults to the database's time.
+    0 days means that nothing is deleted. Old totals of minutes are deleted, too. The deletion ends early when
+    `stopping` is set. At most the calls of `PRUNED_AT_ONCE` are deleted, unless `all_at_once` is true. `now` defaults
+    to the database's time.
 
     Raises:
         ClocksDiffer: this machine's clock is not the database's; only if `now` is not given.
@@ -116,10 +118,10 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
 
 
 def _plan_deletion(table: str, wanted: datetime, mark: datetime | None, *, all_at_once: bool) -> Deletion:
-    """Returns which rows of `table` may be deleted now, of all the calls before `wanted`.
+    """Returns which rows of `table` are to be deleted now, of all the rows of calls before the time `wanted`.
 
-    `mark` is the time up to which the last prune deleted; None if there was none. Without `all_at_once`, at most the
-    calls of `PRUNED_AT_ONCE` after that time are deleted.
+    `mark` is the time up to which the last deletion went; None if there was none. Unless `all_at_once` is true, at most
+    the calls of `PRUNED_AT_ONCE` after that time are deleted.
     """
     if all_at_once:
         return Deletion(table, None, wanted, wanted)
@@ -128,7 +130,10 @@ def _plan_deletion(table: str, wanted: datetime, mark: datetime | None, *, all_a
 
 
 def _delete(deletion: Deletion, stopping: threading.Event, *, condition: str = "true") -> int:
-    """Deletes the rows of a `Deletion` in batches, until `stopping` is set; returns how many were deleted."""
+    """Deletes the rows that a `Deletion` describes, in batches; returns how many were deleted.
+
+    No further batch is deleted once `stopping` is set.
+    """
     total = 0
     since = first_id(deletion.since) if deletion.since else UUID(int=0)
     while True:
@@ -147,7 +152,7 @@ def _delete(deletion: Deletion, stopping: threading.Event, *, condition: str = "
 
 
 class DailyPruning:
-    """A thread that deletes old rows and bodies once a day.
+    """The thread that deletes old rows and bodies once a day.
 
     Each process has such a thread; a lock in the database lets only one of them delete at a time.
     """
@@ -160,16 +165,15 @@ class DailyPruning:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops the thread that deletes old rows, within `STOP_SECONDS`, even if the database hangs.
+        """Stops the thread that deletes old rows; waits for its end for `STOP_SECONDS` at most.
 
-        A batch that has not ended by then is rolled back.
+        If the database hangs, the thread is left behind, and a batch that it has not ended is rolled back.
         """
         self._stopping.set()
         self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
-        """Runs in the thread: deletes old data if a day has passed since the last time, soon after the start and every
-        hour.
+        """Runs in the thread that deletes old data: checks every hour whether a day has passed since the last deletion.
 
         The first check is soon after the start, so that data are deleted even by a server that never runs for an hour.
         """
@@ -182,9 +186,9 @@ class DailyPruning:
                 logger.exception("pruning failed and is tried again in an hour")
 
     def _prune(self) -> None:
-        """Deletes orphaned budget reservations and, if that is due, old rows and bodies.
+        """Deletes budget reservations of calls that will never end them and, once a day, old rows and bodies.
 
-        Logs an error of the database.
+        An error of the database is logged, and not raised.
         """
         try:
             drop_orphans()
@@ -196,7 +200,7 @@ class DailyPruning:
 
 
 def prune_if_due(stopping: threading.Event | None = None) -> bool:
-    """Deletes old rows and bodies if no process has done so in the last day; returns whether they were deleted.
+    """Deletes old rows and bodies if no process has done so in the last day; returns whether that was done.
 
     Nothing is deleted while another process does so, or if this machine's clock differs from the database's.
     """
