@@ -1,7 +1,7 @@
-"""Owns the one form of an IP address: IPv4 in every form that IPv6 has for it is IPv4.
+"""Converts IP addresses to one form, in which an IPv4 address that is written as IPv6 becomes IPv4 again.
 
-A dual-stack socket reports an IPv4 client as `::ffff:192.0.2.1`, and so may a proxy. For limits, trust, the ledger and
-its searches it is the same client as `192.0.2.1`.
+A dual-stack socket reports an IPv4 client as `::ffff:192.0.2.1`, and so may a proxy. For limits, for trusted proxies,
+and for the ledger and its searches, this client is the same as `192.0.2.1`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import lru_cache
 
 # Networks of IPv6 whose last 32 bits are the client's IPv4 address: IPv4-mapped (RFC 4291; what a dual-stack socket
 # reports), SIIT (RFC 2765), NAT64 (RFC 6052) and IPv4-compatible (RFC 4291, deprecated; its first addresses are `::`
-# and `::1`). Counted as a /64, all of IPv4 would be one client.
+# and `::1`). Limits count an IPv6 network /64 as one client. So without this conversion, all IPv4 clients would be one.
 _IPV4_IN_IPV6 = tuple(
     ipaddress.IPv6Network(network).network_address.packed[:12]
     for network in ("::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "::/96")
@@ -53,8 +53,7 @@ def mapped_address(address: str) -> str:
 
 
 def both_forms(network: str) -> list[str]:
-    """Returns a network of IPv4 addresses in IPv4's form and in IPv6's, for example `10.0.0.0/8` and
-    `::ffff:10.0.0.0/104`.
+    """Returns a network of IPv4 addresses both in IPv4's form and in IPv6's: `10.0.0.0/8`, `::ffff:10.0.0.0/104`.
 
     A single address is a network, too. Any other text, such as an IPv6 network, is returned alone and unchanged.
     """

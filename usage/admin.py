@@ -1,6 +1,6 @@
-"""Owns what the admin knows of tables: requests, never to be changed; own prices; the admin's own log.
+"""Registers tables with Django's admin: requests, which nobody can change there; own prices; the admin's own log.
 
-Users and groups are `usage.pages.accounts_admin`'s.
+`usage.pages.accounts_admin` registers users and groups.
 """
 
 from __future__ import annotations

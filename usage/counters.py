@@ -1,9 +1,9 @@
 """Owns what this process counts of its calls for `/metrics`: numbers that only ever grow.
 
-A call is counted when it ends; its tokens and dollars when its row is in the tables, because only then is it known
-whether they have been counted before (`usage.shipping.response_cost`). It runs on the event loop for every call.
-Labels are bounded: a caller can name any model, but only one that answered gets a label of its own, and only
-`MOST_MODELS` of them.
+A call is counted when it ends, on the event loop. Its tokens and dollars are counted when its row is in the tables,
+because only then is it known whether they have been counted before (`usage.shipping.response_cost`). The number of
+labels is limited: a caller can name any model, but only a model that has answered gets a label of its own, and at most
+`MOST_MODELS` do.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LATENCIES: dict[str, Latency] = {
     "upstream_seconds": "upstream_ms",
     "overhead_seconds": "overhead_ms",
 }
-# Seconds; a last bucket has no end.
+# The upper ends of the histograms' buckets in seconds. One more bucket has no upper end.
 ENDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 TOKENS: dict[str, TokenCount] = {
     "input": "input_tokens",
@@ -47,7 +47,8 @@ MOST_MODELS = 100
 OTHER = "other"
 UNREACHED = {Outcome.TIMEOUT, Outcome.UNREACHABLE}
 
-# Counter and labels → its value; histogram and route → the counts of its buckets and, last, the sum of its values.
+# `Values`: the value of a counter by its name and labels. `Histograms`: by name and route, the number of calls in each
+# bucket and, as the last item, the sum of the seconds.
 Values = dict[tuple[str, ...], float]
 Histograms = dict[tuple[str, str], list[float]]
 
@@ -121,7 +122,7 @@ class Counters:
                     self._add(("cost_dollars", route, model), float(dollars))
 
     def snapshot(self) -> dict[str, object]:
-        """Returns a copy of all counters and histograms of this process as values that JSON can contain.
+        """Returns a copy of this process's counters and histograms as values that JSON can contain.
 
         `Sum.add` reads it.
         """
@@ -162,7 +163,7 @@ class Sum:
             self.values[tuple(key)] = self.values.get(tuple(key), 0) + value
         for name, route, counts in snapshot["histograms"]:
             mine = self.histograms.get((name, route), [0] * len(counts))
-            if len(mine) == len(counts):  # else another version's buckets
+            if len(mine) == len(counts):  # otherwise a version with other buckets has written the snapshot
                 self.histograms[name, route] = [a + b for a, b in zip(mine, counts, strict=True)]
 
     def snapshot(self) -> dict[str, object]:

@@ -13,9 +13,7 @@ from uuid_utils import uuid7
 
 
 def first_id(moment: datetime) -> UUID:
-    """Returns the lowest UUIDv7 of a point in time: ids that are made earlier are lower, and ids that are made later
-    are not.
-    """
+    """Returns the lowest UUIDv7 of a point in time: earlier ids are lower, ids that are made from then on are not."""
     return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 

@@ -1,6 +1,6 @@
-"""Owns a process's ledger: the journal that calls write to, and the shipper that empties it.
+"""Owns the ledger of one process: the journal to which calls are written, and the thread that ships it to the database.
 
-This is all that the rest of the project knows of how calls get into the tables.
+The rest of the project writes calls to the tables through this module only.
 """
 
 from __future__ import annotations
@@ -50,14 +50,16 @@ class Ledger:
 
         Records that are not in the database by then stay on the disk for the next process.
         """
-        with ExitStack() as steps:  # runs all of them, the last one first, whichever fails
+        with ExitStack() as steps:  # runs all steps, the last one first, even if one of them fails
             steps.callback(self._end_shipping)
             steps.callback(self.journal.close)
             steps.callback(self._pruning.stop)
 
     def _end_shipping(self) -> None:
         if self.shipper.stop(DRAIN_SECONDS):
-            self.journal.release()  # else the lock goes with the process: its thread may still delete what it ships
+            # Not released if the shipper's thread still runs, because it may still delete journal files. Then the lock
+            # is held until the process ends.
+            self.journal.release()
 
     @property
     def journal(self) -> Journal:
@@ -73,9 +75,7 @@ class Ledger:
 
     @property
     def database_error(self) -> str:
-        """The class name of the error with which writes to the database fail at present; an empty text if there is
-        none.
-        """
+        """The class name of the error with which writes to the database fail at present; empty if there is no error."""
         return self.shipper.delivery.database_fault
 
     @property
@@ -113,10 +113,9 @@ class Ledger:
         counters.count_call(row)
 
     def record_look(self, request_id: str, row: CallRecord) -> None:
-        """Writes a row to the journal for a poll: a request by which the gateway has learnt the usage of an earlier
-        call.
+        """Writes to the journal the row of the gateway's own request for a background response that has ended.
 
-        That call created a background response. The row has the response's usage, but does not count as a call.
+        The row has the usage of the response, which an earlier call has created. It does not count as a call.
         """
         self.journal.end(request_id, {**row, "by_gateway": True})
         counters.count_look()

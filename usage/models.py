@@ -1,6 +1,6 @@
-"""Owns the ledger's tables. A row of `Request` is one call that a caller's key let in.
+"""Owns the ledger's tables. A row of `Request` is one call that was admitted with a valid key.
 
-Over 300 lines, since the tables of the ledger refer to each other, and a migration compares them as a whole.
+The file has over 300 lines, because the tables refer to each other, and migrations compare them as a whole.
 """
 
 from __future__ import annotations
@@ -53,14 +53,15 @@ class UsageSource(models.TextChoices):
 
 FAILED = ~models.Q(outcome=Outcome.SUCCESS)
 FAILED_STATUS = models.Q(status__gte=300)
-# The model that answered; the one that was asked for, if none did.
+# The model that answered a call; if none did, the model that the call asked for.
 CALLED_MODEL = Coalesce(NullIf("response_model", models.Value("")), "request_model")
 
 
 class Request(models.Model):
     """One call: who made it, which route and model, how it ended, how long it took, what it used and what that cost.
 
-    Times are in milliseconds, sizes in bytes, audio in seconds. Null means that a value is unknown, and never zero.
+    A row with `by_gateway` is no call, but a request of the gateway's own for a background response. Times are in
+    milliseconds, sizes in bytes, audio in seconds. Null means that a value is unknown, and never zero.
     """
 
     request_id = models.UUIDField("request id", primary_key=True, help_text="X-Proxy-Request-Id, a UUIDv7.")
@@ -116,7 +117,7 @@ class Request(models.Model):
         db_default=False,
         help_text="A look at a background response: no call of the key, but its usage and cost are the key's.",
     )
-    # Which sums the row is in (usage.sums.summed_names).
+    # Whether the sums count the row under a common name for unknown ones (usage.sums.summed_names).
     unknown_model = models.BooleanField(default=False, db_default=False, help_text="Summed up as (unknown model).")
     other_code = models.BooleanField(default=False, db_default=False, help_text="Summed up as (other code).")
     digest = models.CharField(
@@ -125,8 +126,8 @@ class Request(models.Model):
 
     class Meta:
         ordering = ("-request_id",)
-        # A request id is a UUIDv7, so the order of ids is the order of time: no index of `started_at` is needed.
-        # Other ids are only ever looked up whole: a hash is a third of the size of a tree.
+        # A request id is a UUIDv7, so the order of ids is the order of time, and no index of `started_at` is needed.
+        # Two other ids are only looked up whole. For these a hash index will do, which has a third of a tree's size.
         indexes = (
             models.Index(fields=["response_id"], name="usage_request_response", condition=~models.Q(response_id="")),
             HashIndex(
@@ -139,7 +140,7 @@ class Request(models.Model):
                 name="usage_request_incoming",
                 condition=~models.Q(incoming_request_id=""),
             ),
-            # What `usage.page_data.search` walks along, newest first.
+            # `usage.page_data.search` reads calls along these indexes, newest first.
             models.Index(fields=["key_name", "request_id"], name="usage_request_key"),
             models.Index(CALLED_MODEL, "request_id", name="usage_request_model"),
             models.Index(fields=["route", "request_id"], name="usage_request_route"),
@@ -221,7 +222,7 @@ class Span(models.TextChoices):
 
 
 class Dimension(models.TextChoices):
-    """What the calls in a row of `UsageTotal` have in common, such as the key or the model; `all` means nothing."""
+    """What the calls in a row of `UsageTotal` have in common, such as the key or the model; `all` is for all calls."""
 
     ALL = "all"
     KEY = "key"
@@ -231,7 +232,7 @@ class Dimension(models.TextChoices):
 
 
 class UsageTotal(models.Model):
-    """The sums of all calls of one minute, hour or day (UTC), or of those of them with one key, model, route or
+    """The sums of the calls of one minute, hour or day (UTC): of all, or of those with one key, model, route or
     outcome.
 
     The dashboard reads this table: reading a month costs as little as reading an hour, however many keys and models
@@ -284,7 +285,7 @@ class ErrorTotal(models.Model):
 
     class Meta:
         indexes = (
-            # When a kind was seen first, ever.
+            # For the time at which a kind of error occurred first.
             models.Index(
                 fields=["error_code", "outcome", "status", "model", "route", "first_at"],
                 name="usage_errortotal_first",
@@ -358,8 +359,7 @@ class UsageDay(models.Model):
 
 
 class Hold(models.Model):
-    """A reservation: the dollars of a key's budget that are set aside for a call in flight, because it may still cost
-    them.
+    """A reservation: dollars of a key's budget that are set aside for a call in flight, which may still cost so much.
 
     `usage.money.holds` says when a reservation is deleted.
     """
@@ -407,9 +407,7 @@ class ModelPrice(models.Model):
 
 
 class LedgerState(models.Model):
-    """The table's single row says when old data were last deleted, and up to what time rows and bodies have been
-    deleted.
-    """
+    """The single row that says when old data were last deleted, and up to what time rows and bodies were deleted."""
 
     pruned_at = models.DateTimeField(null=True)
     pruned_before = models.DateTimeField(null=True, help_text="Before it, rows are gone and only sums are left.")
@@ -424,9 +422,9 @@ class LedgerState(models.Model):
 
 
 class CountedResponse(models.Model):
-    """Which call's row counts the usage of a stored response. Other rows that state the same usage do not count it.
+    """The id of a stored response, with the request id of the one call whose row counts the response's usage.
 
-    `usage.shipping.response_cost` writes this table, and says why it is needed.
+    Other rows that state the same usage do not count it. `usage.shipping.response_cost` says why this is needed.
     """
 
     response_id = models.CharField(max_length=200, primary_key=True)
@@ -437,7 +435,7 @@ class CountedResponse(models.Model):
 
 
 class StoredObject(models.Model):
-    """An object that upstream stores, such as a response or a file, and the key that created it.
+    """An object that upstream stores, such as a response or a file, with the name of the key that created it.
 
     If upstream stores the object until it is deleted, the row stays for ever; otherwise the row is deleted with that of
     its call (RETENTION_DAYS). Only `usage.shipping.stored_objects` inserts rows.
@@ -466,7 +464,7 @@ class PendingResponse(models.Model):
     response_id = models.CharField(max_length=200, primary_key=True)
     request_id = models.UUIDField(help_text="The call that made it.")
     key_name = models.CharField(max_length=200)
-    # Several hosts look at these: by the database's clock, not by that of the host that wrote them.
+    # Both times are the database's, because several hosts read and write these rows, and their clocks differ.
     created_at = models.DateTimeField(db_default=Now())
     ask_at = models.DateTimeField(db_default=Now(), db_index=True)
 

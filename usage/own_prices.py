@@ -1,6 +1,7 @@
-"""Owns what an administrator's own price says, and which calls it is for.
+"""Owns the prices that an administrator sets: what such a price contains, and which calls it is for.
 
-It is apart from `usage.money.prices`, whose list prices take a third of a second to import: no command needs them.
+It is not part of `usage.money.prices`, because the list prices there take a third of a second to import, and the tables
+(`usage.models`), which import this module, need none of them.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class OwnPrice:
     per_web_search: Decimal | None = None
 
     def applies(self, model: str, tier: str, at: datetime) -> bool:
-        """Returns whether this price is for the given model (in lower case) in the given service tier at the given
+        """Returns whether this price is for the given model (in lower case) and service tier, and valid at the given
         time.
         """
         return (
@@ -46,7 +47,7 @@ class OwnPrice:
         )
 
     def rank(self, model: str) -> tuple[bool, int, bool, datetime]:
-        """Returns a sort key of this price for a model: of all prices that apply to a call, the one with the highest
-        key is used.
+        """Returns a key to sort prices by: of all the prices that apply to a model, the one with the highest key is
+        used.
         """
         return self.model.lower() == model, len(self.model), self.service_tier != "", self.valid_from

@@ -1,4 +1,4 @@
-"""The content of one call's page: the phases of its time, the items of its bill, and the bodies that were kept.
+"""The content of one call's page: the parts of its duration, the lines of its bill, and the logged bodies.
 
 `reproduction` writes the command that makes the call again.
 """
@@ -18,7 +18,7 @@ from usage.page_data.untrusted_text import escape_invisible
 from usage.shipping.response_cost import COUNTED_BEFORE, COUNTED_LATER
 
 TIMELINE_WIDTH = 1000  # in the units of the drawing
-MAX_OPEN_CHARACTERS = 20_000  # of a body; a longer one is folded at first
+MAX_OPEN_CHARACTERS = 20_000  # a longer body is folded at first
 UNITS = {
     "input": "Input",
     "cached_input": "Input, cached",
@@ -37,7 +37,7 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Phase:
-    """One part of a call's duration, with its place on the drawn timeline, such as waiting for upstream.
+    """One part of a call's duration, such as waiting for upstream, with its place on a drawn timeline.
 
     `x` and `width` are in units of the drawing, which is `TIMELINE_WIDTH` wide.
     """
@@ -81,9 +81,8 @@ class BilledPrice(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class DisplayedBody:
-    """The body of a request or of an answer, as the page of the call shows it.
-
-    If `is_open` is false, it is folded at first.
+    """The body of a request or of an answer, as the page of the call shows it; folded at first unless `is_open` is
+    true.
     """
 
     title: str
@@ -164,8 +163,9 @@ def bill_note(call: Request) -> str:
 
 
 def bodies(call: Request) -> list[DisplayedBody]:
-    """Returns the logged bodies of a call's request and of its answer, prepared for display; a missing body is left
-    out.
+    """Returns the logged bodies of a call's request and answer, prepared for display.
+
+    A body that is missing is left out.
 
     JSON is indented, and invisible characters are made visible.
     """

@@ -23,7 +23,7 @@ from usage.sums.ranges import TimeRange
 from usage.sums.totals import Totals
 
 MAX_TABLE_ROWS = 8
-MAX_CHART_SERIES = 5  # of the chart of dollars by model; the other models are added up to one series more
+MAX_CHART_SERIES = 5  # models in the chart of dollars; all others are added up to one further series
 MAX_NEWEST_ERRORS = 8
 MAX_HEALTHY_LAG_SECONDS = 15.0  # from a call's end to its row in the table; usually it takes less than a second
 TotalsByBin = Sequence[Totals | None]
@@ -60,17 +60,15 @@ class UsageRow:
     name: str
     calls: int
     share: int  # of all calls, in percent
-    errors: str  # their share of the calls
+    errors: str  # the percentage of the calls that failed
     tokens: int
     cost: str
-    average: str  # duration of a call
+    average: str  # the average duration of a call
 
 
 @dataclass(frozen=True)
 class PartStatus:
-    """The state of one part of the server, for the dashboard: of the database, Redis, upstream, the ledger or the
-    journal.
-    """
+    """The state of one part of the server, such as the database or the journal, as the dashboard shows it."""
 
     label: str
     text: str
@@ -157,9 +155,7 @@ def _tokens(everything: TotalsByBin) -> list[ChartSeries]:
 
 
 def _dollars_by_model(costs: Mapping[str, Sequence[float | Decimal]]) -> list[ChartSeries]:
-    """Returns the chart series of dollars: one for each of the models that cost the most, and one for all others
-    together.
-    """
+    """Returns the chart series of dollars: one for each of the models that cost the most, and one for all others."""
     lines = {name: [Decimal(value) for value in values] for name, values in costs.items()}
     ranked = sorted((name for name, values in lines.items() if any(values)), key=lambda name: -sum(lines[name]))
     charted = [ChartSeries(name=name or "no model", values=_dollars(lines[name])) for name in ranked[:MAX_CHART_SERIES]]

@@ -1,5 +1,5 @@
-"""The tiles at the top of a dashboard: one number each, its change against the time before, and smaller numbers of the
-same subject."""
+"""The tiles at the top of a dashboard: one number each, its change from the previous range of time, and smaller numbers
+of the same subject."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ Number = TypeVar("Number", float, Decimal)
 
 @dataclass(frozen=True)
 class Figure:
-    """One number in a tile of the dashboard, as text, with its change against the time before.
+    """One number in a tile of the dashboard, as text, and its change from the previous range of time.
 
     `tone` says whether the change is good news: `good`, `bad`, or empty for neither.
     """
 
     label: str
     text: str
-    change: str = ""  # against the time before, as text; empty if there is nothing to compare
+    change: str = ""  # from the previous range of time, as text; empty if there is nothing to compare
     tone: str = ""
-    before: str = ""  # the number of the time before, as text
+    before: str = ""  # the number for the previous range of time, as text
 
 
 @dataclass(frozen=True)
 class Tile:
     """One tile at the top of a dashboard: a main number, and smaller ones below.
 
-    The page's script finds it by its `name`.
+    The page's script finds the tile by its `name`.
     """
 
     name: str
@@ -65,7 +65,7 @@ def make_tiles(reading: Reading, status: ServerStatus | None, time_range: TimeRa
 
 
 def _pace(calls: int, minutes: float) -> Figure:
-    """Returns the average number of calls per minute for a tile; per day if there are few calls."""
+    """Returns the average number of calls per minute, for a tile of the dashboard; per day if there are few calls."""
     per_minute = calls / minutes
     if per_minute >= MIN_CALLS_PER_MINUTE:
         return Figure("a minute", f"{per_minute:,.1f}")
@@ -125,7 +125,7 @@ def _overhead_tile(now: Totals, before: Totals) -> Tile:
 
 
 def _latency(label: str, column: str, share: float, now: Totals, before: Totals) -> Figure:
-    """Returns a percentile of latencies for a tile, with its change against the time before.
+    """Returns a percentile of latencies for a tile of the dashboard, and its change from the previous range of time.
 
     `column` names the latency, and `share` is the percentile as a number between 0 and 1.
     """
@@ -141,9 +141,10 @@ def _figure(
     *,
     bad: str = "",
 ) -> Figure:
-    """Returns a number for a tile, with its change from the number of the time before, if that is known.
+    """Returns a number for a tile of the dashboard, and its change from the number `before` of the previous range of
+    time.
 
-    `bad` is `up` if a rising number is bad news, and empty if no change is.
+    If `before` is None, no change is shown. `bad` is `up` if a rising number is bad news, and empty if no change is.
     """
     text = formatting.UNKNOWN if value is None else show(value)
     if value is None or before is None:

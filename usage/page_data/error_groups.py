@@ -48,10 +48,10 @@ class ErrorGroup:
     last_at: datetime
     sample_id: UUID  # of the newest call
     calls: int
-    keys: list[str]  # those with the most calls, at most `MAX_KEYS`
+    keys: list[str]  # names of the keys with the most calls, at most `MAX_KEYS`
     key_count: int
     trend: list[int]  # calls in each of `TREND_BINS` parts of the range
-    sample: Request | None = None  # None if its row is gone
+    sample: Request | None = None  # the newest call; None if its row has been deleted
     known: KnownError | None = None  # the mark of somebody who has looked into it
 
     @property
@@ -76,9 +76,7 @@ class ErrorGroup:
 
     @property
     def trend_path(self) -> str:
-        """The number of calls over time as the path of an SVG drawing: a bar for each bin of time, 3 wide and at most
-        20 high.
-        """
+        """The numbers of calls over time as an SVG path: a bar for each bin of time, 3 wide and at most 20 high."""
         most = max(self.trend, default=0) or 1
         heights = [max(1.5, 20 * count / most) if count else 0 for count in self.trend]
         return "".join(
@@ -118,8 +116,7 @@ GROUPS_SQL = f"""
 
 
 def read_groups(time_range: TimeRange) -> list[ErrorGroup]:
-    """Reads from the database the groups of calls that failed in the same way within a range of time, the largest
-    first.
+    """Reads from the database the groups of calls that failed in the same way within a range of time, largest first.
 
     At most `MAX_GROUPS` are returned. The first and the last hour of the range count as a whole.
     """
@@ -201,8 +198,9 @@ def _add_samples(groups: list[ErrorGroup]) -> None:
 
 
 def _add_known(groups: list[ErrorGroup]) -> None:
-    """Adds to each of the given groups of failed calls the mark that somebody has looked into its kind of error, if
-    any.
+    """Adds to each of the given groups of failed calls the mark that somebody has looked into its kind of error.
+
+    A group whose kind of error nobody has looked into gets none.
     """
     known = {
         ErrorKind(*(getattr(error, name) for name in ErrorKind._fields)): error for error in KnownError.objects.all()

@@ -14,8 +14,8 @@ from usage.models import Dimension, Outcome, Span, UsageTotal
 from usage.sums.ranges import read_moment, read_range
 from usage.sums.summed_names import OTHER_CODE, UNKNOWN_MODEL
 
-MAX_TEXT = 200  # characters of a filter
-MAX_CHOICES = 300  # names of a dimension, offered to choose from
+MAX_TEXT = 200  # characters of a filter; the rest is cut
+MAX_CHOICES = 300  # names of keys, of models and of routes that are offered to choose from
 NO_STATUS = "none"
 ANY_FAILURE = "failed"
 NAMES = ("key", "model", "route", "code")  # filters by a name, which may be empty
@@ -39,11 +39,11 @@ class Filters:
     route: str | None = None
     outcome: str = ""  # an `Outcome`, or `ANY_FAILURE`
     status: str = ""  # a number, or `NO_STATUS`
-    code: str | None = None  # of the error
-    stream: str = ""  # yes or no
-    cost: str = ""  # more than these dollars
-    slower: str = ""  # than these seconds
-    caller: str = ""  # the client's address
+    code: str | None = None  # the code of the error
+    stream: str = ""  # `yes` or `no`
+    cost: str = ""  # selects calls that cost more than so many dollars
+    slower: str = ""  # selects calls that took longer than so many seconds
+    caller: str = ""  # the client's IP address
     since: datetime | None = None
     until: datetime | None = None
     faults: tuple[str, ...] = field(default=(), compare=False)
@@ -201,8 +201,8 @@ class Condition:
 
     sql: str
     values: tuple[SQLValue, ...] = ()
-    has_index: bool = False  # an index finds its calls, newest first
-    is_threshold: bool = False  # its index is ordered by the value, so it cannot give the newest calls first
+    has_index: bool = False  # an index finds the calls that fulfil it, newest first
+    is_threshold: bool = False  # its index is ordered by cost or duration, so it cannot give the newest calls first
     in_slice: str = ""  # the same condition on the columns of a slice (`search.SLICE_COLUMNS`), if it differs
 
 

@@ -1,4 +1,4 @@
-"""Writes numbers for pages: short, with their unit; a dash for an unknown one."""
+"""Writes numbers for pages: short, and with their unit; a dash for an unknown number."""
 
 from __future__ import annotations
 

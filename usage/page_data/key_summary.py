@@ -19,7 +19,7 @@ from usage.sums.totals import EPOCH
 
 WEEK = timedelta(days=7)
 SPANS = {"day": "today", "month": "this month", "total": "in all"}
-NEARLY_FULL_PERCENT = 90  # from here on the page marks a budget
+NEARLY_FULL_PERCENT = 90  # a budget of which so much is spent is marked on the page
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,13 @@ class BudgetBar:
     spent: str
     budget: str = ""
     percent: int = 0
-    width: float = 0.0  # of 100
-    state: str = ""  # full, nearly, or nothing
+    width: float = 0.0  # of the filled part, from 0 to 100
+    state: str = ""  # `full`, `nearly`, or empty
 
 
 @dataclass(frozen=True)
 class KeySummary:
-    """The dollars that one key has spent, and the number of its calls and of its failed calls in the last seven days
-    (UTC).
+    """The dollars that one key has spent, and the number of its calls and of its failures in the last seven days (UTC).
 
     Today is one of the seven days.
     """

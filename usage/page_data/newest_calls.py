@@ -48,11 +48,10 @@ def read_newest_calls_of_key(key: str, most: int) -> list[Request]:
 
 
 def read_newest_failures_of_key(key: str, time_range: TimeRange) -> list[Request]:
-    """Returns a key's newest failed calls in a range of time, the latest first: the last one of each hour and kind of
-    error.
+    """Returns a key's newest failed calls in a range of time, the latest first: one for each hour and kind of error.
 
-    These calls are found by the sums of errors, which name one call each, so that the key's successful calls need not
-    be searched through.
+    These calls are found by the sums of errors, which name the last call of each hour and kind, so that the key's
+    successful calls need not be searched through.
     """
     hours = ErrorTotal.objects.filter(
         span=Span.HOUR, start__gt=time_range.start - HOUR, start__lt=time_range.end, key_name=key

@@ -1,4 +1,4 @@
-"""The search for calls among millions, in a time that does not grow with them.
+"""The search for calls among millions, in a time that does not grow with their number.
 
 Calls are scanned newest first, by their id (a UUIDv7: the order of ids is the order of time), along the index of the
 condition that the fewest calls fulfil. They are read slice by slice, and the other conditions are checked for each
@@ -26,8 +26,8 @@ from usage.sums.summed_names import UNKNOWN_MODEL
 PAGE_SIZE = 50
 PAGE_SECONDS = 0.08  # after this time no further slice is read for a page
 BATCH_SECONDS = 1.0  # after this time no further slice is read for a batch of an export
-SLICE_SECONDS = 0.02  # slices that take less grow, others shrink
-FIRST_SLICE, MAX_SLICE = 1000, 8000  # calls
+SLICE_SECONDS = 0.02  # after a slice that took less, the next one is larger; otherwise it is smaller
+FIRST_SLICE, MAX_SLICE = 1000, 8000  # numbers of calls
 MAX_RARE_CALLS = 10_000  # if fewer calls exceed a threshold, they are quick to sort again for each slice
 MAX_NAMES = 8  # names of keys, and of models, that contain the searched text; further ones are not searched
 ID_COLUMNS = ("incoming_request_id", "upstream_request_id", "response_id")
@@ -54,10 +54,8 @@ class Page:
 class Scan:
     """One search through the calls, newest first, slice by slice.
 
-    It follows an index, and checks the conditions `others`.
-
-    `rare` is a condition on a cost or a duration that few calls fulfil. Its index is ordered by cost or duration, so
-    these few calls are sorted by their id.
+    The search follows an index, and checks the conditions `others`. `rare` is a condition on a cost or a duration that
+    few calls fulfil. Its index is ordered by cost or duration, so these few calls are sorted by their id.
     """
 
     along: Condition | None  # the scan follows the index of this condition; None: it follows the primary key
@@ -65,13 +63,13 @@ class Scan:
     at: UUID | None  # calls before this id have not been searched yet; None: no call has been searched
     floor: UUID | None  # the search ends at this id; None: at the oldest call
     rare: Condition | None = None
-    size: int = field(default_factory=lambda: FIRST_SLICE)  # calls of the next slice
+    size: int = field(default_factory=lambda: FIRST_SLICE)  # the number of calls in the next slice
     found: list[UUID] = field(default_factory=list)
     is_done: bool = False
 
     def scan_slice(self, wanted: int) -> None:
-        """Searches the next slice of the calls, and adds the ids of the matching calls to `found`, which gets at most
-        `wanted`.
+        """Searches the next slice of the calls, and adds the ids of matching calls to `found`, up to `wanted` ids in
+        all.
 
         Sets `is_done` after the last slice. The size of the next slice depends on how long this one took.
         """
@@ -165,10 +163,9 @@ def find_all(filters: Filters, batch: int = 1000) -> Iterator[list[Request]]:
 
 
 def find_by_id(text: str) -> list[Request]:
-    """Returns the calls that have the given text as an id: as their request id or, if there is none, as one of
-    `ID_COLUMNS`.
+    """Returns the calls that have the given text as their request id or, if there are none, as another of their ids.
 
-    Of these columns, the first in which any call has the id decides.
+    The other ids are in `ID_COLUMNS`; the first of these columns in which any call has the id decides.
     """
     try:
         if call := Request.objects.filter(pk=UUID(text)).first():
@@ -209,8 +206,8 @@ def _plan(filters: Filters, before: UUID | None) -> list[Scan]:
 
 
 def _error_text_condition(filters: Filters) -> Condition:
-    """Returns the SQL condition that the searched text is in an error's code or message, or in the name of an unknown
-    model.
+    """Returns the SQL condition that a call's error code or error message, or its unknown model, contains the searched
+    text.
 
     Messages are searched only if the person may see them.
     """
@@ -221,8 +218,8 @@ def _error_text_condition(filters: Filters) -> Condition:
 
 
 def _find_rare(conditions: Sequence[Condition]) -> Condition | None:
-    """Returns the first of the conditions on cost or duration that fewer than `MAX_RARE_CALLS` calls fulfil; None
-    without one.
+    """Returns the first condition on cost or duration that fewer than `MAX_RARE_CALLS` calls fulfil; None if there is
+    none.
     """
     for condition in conditions:
         if condition.is_threshold:

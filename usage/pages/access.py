@@ -1,8 +1,8 @@
 """The rights to see the pages, and to see the content of calls.
 
-Whoever may view requests sees times, sizes, tokens, dollars, names of keys and models, and kinds of errors. The content
-of a call takes one permission more, `BODIES`: prompts, answers, the command that makes the call again, and the texts of
-errors, since upstream may quote the prompt in them.
+Whoever may view requests sees times, sizes, tokens, dollars, names of keys and models, and kinds of errors. A further
+permission, `BODIES`, is needed to see the content of a call: prompts, answers, the command that makes the call again,
+and the texts of errors, because upstream may quote the prompt in them.
 """
 
 from __future__ import annotations

@@ -29,10 +29,7 @@ admin.site.unregister(Group)
 
 
 class GrantingAdmin(GuardedAdmin, Generic[Holder]):
-    """Base class of the admin of users and of groups.
-
-    People can give only those permissions that they hold themselves.
-    """
+    """Base class of the admin of users and of groups, where people can give only permissions that they hold."""
 
     def may_change(self, request: HttpRequest, obj: Holder) -> bool:
         """Returns whether the signed-in person may change a user or a group; each subclass implements it.
@@ -61,8 +58,7 @@ class GrantingAdmin(GuardedAdmin, Generic[Holder]):
         return field
 
     def save_related(self, request: HttpRequest, form: ModelForm, formsets: object, change: bool) -> None:  # type: ignore[type-arg]  # not subscriptable when it runs
-        """Saves the permissions of a user or group, and checks again that the signed-in person may change that user or
-        group.
+        """Saves the permissions of a user or group, and checks again that the signed-in person may change this row.
 
         If they may not, PermissionDenied is raised, which rolls back the transaction.
         """
@@ -85,14 +81,16 @@ class UserAdmin(DjangoUserAdmin, GrantingAdmin[User]):  # type: ignore[type-arg]
         return may_change_user(request.user, obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str] | tuple[str, ...]:
-        """Makes the field `is_superuser` in the form of a user read-only for everybody except superusers."""
+        """Returns the read-only fields of a user's form: for everybody except superusers, `is_superuser` is one of
+        them.
+        """
         fields = super().get_readonly_fields(request, obj)
         return fields if request.user.is_superuser else (*fields, "is_superuser")
 
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """Leaves the password out of a user's form for people who may only view the user.
+        """Returns the fields of a user's form, without the password for people who may only view the user.
 
-        The field would show them the start of the password's hash.
+        The field of the password would show them the start of its hash.
         """
         fieldsets = super().get_fieldsets(request, obj)
         if obj is None or self.has_change_permission(request, obj):
@@ -109,9 +107,9 @@ class UserAdmin(DjangoUserAdmin, GrantingAdmin[User]):  # type: ignore[type-arg]
         form_url: str = "",
         extra_context: dict[str, object] | None = None,
     ) -> HttpResponse:
-        """Answers with 403 if somebody who is no superuser sends a user's form with the field `is_superuser`.
+        """Shows or saves a user's form as Django does, but lets only superusers send the field `is_superuser`.
 
-        The form that is shown to them has no such field. All other requests are handled as Django does it.
+        Anybody else who sends the field gets PermissionDenied; the form that is shown to them has no such field.
         """
         if "is_superuser" in request.POST and not request.user.is_superuser:
             raise PermissionDenied

@@ -8,9 +8,7 @@ from django.urls import get_script_prefix
 
 
 def base_url(request: HttpRequest) -> str:
-    """Returns the URL at which the gateway is served, for example `https://host`, or `https://host/ai` under a root
-    path.
-    """
+    """Returns the URL at which the gateway is served: `https://host`, or `https://host/ai` under a root path."""
     return request.build_absolute_uri(get_script_prefix()).rstrip("/")
 
 
@@ -19,7 +17,7 @@ def own_path(path: str) -> str:
     return get_script_prefix() + path
 
 
-# unfold calls these two: they are named in its settings SITE_URL and SITE_FAVICONS.
+# unfold calls the next two functions, which its settings SITE_URL and SITE_FAVICONS name.
 
 
 def home(_request: HttpRequest) -> str:

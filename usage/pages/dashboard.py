@@ -1,6 +1,6 @@
-"""The dashboards: the admin's first page, the same of one key, and the JSON that keeps an open page up to date.
+"""The dashboards: the admin's first page, the dashboard of one key, and the JSON that keeps an open page up to date.
 
-The JSON holds the same templates, rendered again: a fragment of the page is written in one place.
+The JSON contains parts of the page, which are rendered again from the templates that the page itself uses.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from usage.sums.ranges import NAMED, TimeRange, range_or_default, read_range
 
 # The parts of the page that are rendered again while it is open; each is a template of its own.
 FRAGMENTS = ("statuses", "tiles", "used", "newest_errors")
-# Of each chart: its name in the data, its title, its unit, its form.
+# For each chart: its name in `Charts`, its title, its unit, and whether it has bars or lines.
 CHARTS = (
     ("calls", "Calls by outcome", "", "bars"),
     ("dollars", "Dollars by model", "$", "bars"),
@@ -29,8 +29,8 @@ CHARTS = (
     ("latency", "Latency", "ms", "lines"),
 )
 REFRESH_SECONDS = {"hour": 5, "day": 10}  # by the name of the range
-SLOW_REFRESH_SECONDS = 30  # of longer ranges
-KEY_RANGES = tuple(name for name in NAMED if name != "hour")  # the sums of one key are kept by the hour only
+SLOW_REFRESH_SECONDS = 30  # for longer ranges
+KEY_RANGES = tuple(name for name in NAMED if name != "hour")  # a key has no sums of shorter times than an hour
 
 Context = dict[str, object]
 
@@ -76,17 +76,18 @@ def dashboard_context(request: HttpRequest, data_url: str, key: str | None = Non
 
 @admin_page
 def data(request: HttpRequest) -> JsonResponse:
-    """Answers a request of the open dashboard of all calls for new data, with JSON."""
+    """Answers with the newest data of the dashboard of all calls, as JSON, from which an open page is refreshed."""
     return refresh_response(request, {name: {"sees_bodies": may_see_bodies(request)} for name in FRAGMENTS})
 
 
 def refresh_response(
     request: HttpRequest, fragments: Mapping[str, Mapping[str, object]], key: str | None = None
 ) -> JsonResponse:
-    """Answers a request of an open dashboard for new data, with JSON: the charts' data, and parts of the page as HTML.
+    """Answers with the newest data of a dashboard, as JSON, from which an open page is refreshed.
 
-    The status is 400 if the range of time cannot be shown. `fragments` maps the name of each part's template to what
-    that template needs in addition to the dashboard.
+    The data are the values of the charts, and parts of the page as HTML. The status is 400 if the range of time cannot
+    be shown. `fragments` maps the name of each part's template to what that template needs in addition to the
+    dashboard.
     """
     now = datetime.now(UTC)
     try:

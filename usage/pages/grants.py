@@ -21,11 +21,14 @@ def permissions_of(person: Person) -> QuerySet[Permission]:
     if person.pk is None:
         return Permission.objects.none()
     ids = Permission.objects.filter(Q(user=person.pk) | Q(group__user=person.pk)).values("pk")
-    return Permission.objects.filter(pk__in=ids)  # each once
+    return Permission.objects.filter(pk__in=ids)  # a permission that is held twice is returned once
 
 
 def groups_grantable_by(person: Person) -> QuerySet[Group]:
-    """Returns the groups that a person may change and put users into: those whose permissions the person all holds."""
+    """Returns the groups that a person may change and put users into.
+
+    They are the groups of which the person holds all permissions.
+    """
     if getattr(person, "is_superuser", False):
         return Group.objects.all()
     beyond = Permission.objects.exclude(pk__in=permissions_of(person).values("pk"))

@@ -76,9 +76,7 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
 
 
 def _bodies_context(request: HttpRequest, call: Request) -> dict[str, object]:
-    """Returns the part of the template context that has a call's content: both bodies, and commands that make the call
-    again.
-    """
+    """Returns the part of the template context with a call's content: its bodies, and commands that repeat it."""
     url = base_url(request)
     return {
         "bodies": call_page.bodies(call),

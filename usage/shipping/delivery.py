@@ -39,8 +39,7 @@ POISON = (DataError, IntegrityError, ValueError, TypeError, LookupError, Arithme
 
 
 class GaveUp(Exception):
-    """Error: writing to the database has ended unfinished, because the database could not be reached before the
-    deadline.
+    """Error: the database could not be reached before the deadline, so writing to it has ended unfinished.
 
     The records that are not in the database yet stay in the journal.
     """
@@ -69,8 +68,7 @@ class Delivery:
         self.pricer = Pricer()
 
     def deliver(self, rows: Sequence[CallRecord]) -> None:
-        """Writes the rows of calls to the database, and returns once each row is in its table or in the dead-letter
-        file.
+        """Writes the rows of calls to the database; returns once each row is in its table or in the dead-letter file.
 
         A row that the database refuses goes to the dead-letter file.
 
@@ -96,8 +94,7 @@ class Delivery:
 
     @property
     def database_fault(self) -> str:
-        """The class name of the error with which writes to the database fail at present; an empty text if there is
-        none.
+        """The class name of the error with which writes to the database fail at present; empty if there is no error.
 
         The name is `NoAnswer` if the database has not answered the current statement for `SILENCE_SECONDS`.
         """
@@ -152,10 +149,10 @@ class Delivery:
         kept_lines.append(self._directory / DAMAGED, torn)
 
     def find_pruned(self) -> None:
-        """Reads from the database up to which request id the rows of calls have been pruned, that is deleted because of
-        their age.
+        """Reads from the database up to which request id the rows of calls have been deleted because of their age
+        (pruned).
 
-        The id is remembered for `without_pruned`. Call this method before the journal of a dead process is delivered.
+        That id is remembered for `without_pruned`. Call this method before the journal of a dead process is delivered.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -163,12 +160,12 @@ class Delivery:
         self._when_database_is_there(self._ask_for_pruned)
 
     def without_pruned(self, rows: Sequence[CallRecord]) -> list[CallRecord]:
-        """Returns the given rows without those of calls that have been pruned: written once, and deleted because of
-        their age.
+        """Returns the given rows except for those that were in the database before, and were deleted because of their
+        age.
 
         The rows that are left out are appended to the file `pruned.log`. The sums still count their calls, so writing
-        the rows again would count them twice. A row with an id from the pruned time is returned nevertheless if the
-        sums of its hour count only calls that have rows: then a wrong clock has made the id.
+        the rows again would count them twice. A row whose id is old enough is returned nevertheless if the sums of its
+        hour count only calls that have rows: then the row was never in the database, and a wrong clock has made its id.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -191,12 +188,16 @@ class Delivery:
         return [row for row in rows if row["request_id"] not in pruned]
 
     def _ask_for_pruned(self) -> None:
-        """Reads from the database up to which request id the rows of calls have been pruned, and remembers that id."""
+        """Reads from the database up to which request id the rows of calls have been deleted because of their age.
+
+        That id is remembered for `without_pruned`.
+        """
         end = pruned_ids_end()
         self._pruned_end = str(end) if end else ""
 
     def _ask_for_hours(self, hours: set[datetime]) -> None:
-        """Reads from the database in which of the given hours the sums count calls whose rows have been pruned.
+        """Reads from the database in which of the given hours the sums count calls whose rows were deleted because of
+        their age.
 
         These hours are remembered for `without_pruned`.
         """
@@ -215,8 +216,8 @@ class Delivery:
             self.delivered += len(rows)
 
     def _bisect(self, rows: Sequence[CallRecord], error: Exception) -> None:
-        """Delivers the two halves of a batch that the database has refused, one after the other, to find the row at
-        fault.
+        """Delivers the two halves of a batch of rows that the database has refused, one after the other, to find the
+        bad row.
 
         If the batch is a single row, that row is appended to the dead-letter file, and a stub (a shortened row) is
         written in its place. A stub that the database refuses is replaced by a smaller one.

@@ -41,9 +41,7 @@ VERSIONS: tuple[DigestVersion, ...] = (
 
 
 def digest_sql(version: DigestVersion) -> str:
-    """Returns the SQL expression that computes the digest of a call's row: MD5 in hex, of the columns in the given
-    version.
-    """
+    """Returns the SQL expression that computes the digest of a call's row: MD5 in hex, of the version's columns."""
     marks = "".join(f" || CASE WHEN {name} THEN ' {name}' ELSE '' END" for name in version.marks)
     return f"md5(ROW({', '.join(version.columns)})::text{marks})"
 

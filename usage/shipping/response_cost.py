@@ -70,10 +70,12 @@ class Settled(NamedTuple):
 
 
 def settle_responses(rows: Iterable[CallRecord]) -> Settled:
-    """Lets one row count the usage of each response, and sets the usage of all other rows for that response to zero.
+    """Chooses one row to count the usage of each response, and sets the usage in all other rows for that response to
+    zero.
 
-    So nothing is billed twice. Returns the rows as they are to be written, and which older rows in the table have
-    estimates that must be removed. Call this function in the transaction that writes the rows.
+    So nothing is billed twice, although several calls may have created or read the same response. Returns the rows as
+    they are to be written, and which older rows in the table have estimates that must be removed. Call this function in
+    the transaction that writes the rows.
     """
     every = list(rows)
     own = [row for row in every if not _has_all_usage(row)]
@@ -135,8 +137,7 @@ def _owners(response_ids: Iterable[str]) -> dict[str, str]:
 
 
 def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequence[CallRecord]) -> dict[str, str]:
-    """Lets the rows in `exact` count the usage of their responses, in place of older rows that only estimate that
-    usage.
+    """Lets the rows in `exact` count the usage of their responses, in place of older rows that only estimate it.
 
     `exact` maps response ids to request ids, and so does `owners`, which is updated here. Returns a map from the
     request id of each older row to that of the row which replaces it. The responses in `exact` are polled no longer. No
@@ -162,17 +163,13 @@ def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequ
 
 
 def _settle_pending(pending: QuerySet[PendingResponse]) -> None:
-    """Deletes the given rows of `PendingResponse`, and the budget reservations of the calls that created those
-    responses.
-    """
+    """Deletes the given rows of `PendingResponse`, and the budget reservations of the calls behind these responses."""
     Hold.objects.filter(pk__in=pending.values("request_id")).delete()
     pending.delete()
 
 
 def _remember_pending(rows: Sequence[CallRecord]) -> None:
-    """Inserts a row into `PendingResponse` for the unfinished response of each given call, so that the gateway polls
-    it.
-    """
+    """Inserts a row into `PendingResponse` for the response of each given call, so that the gateway polls it."""
     # Sorted, because two hosts that insert the same responses in different orders would wait for each other.
     pending = [
         PendingResponse(response_id=row["response_id"], key_name=row["key_name"], request_id=row["request_id"])
@@ -187,8 +184,7 @@ def _id(row: CallRecord) -> str:
 
 
 def _is_creation(row: CallRecord) -> bool:
-    """Returns whether the row is of a call that has created its response, and not of one that has read an earlier
-    response.
+    """Returns whether the row is of a call that has created its response, and has not read an earlier one.
 
     The route of a call that reads a response contains `{id}`; the gateway's own polling is marked `by_gateway`.
     """
@@ -196,8 +192,7 @@ def _is_creation(row: CallRecord) -> bool:
 
 
 def _has_all_usage(row: CallRecord) -> bool:
-    """Returns whether the usage in a call's row is certain to be in no other call's row, so that nothing must be
-    compared.
+    """Returns whether no other call's row can state the usage in this call's row, so that rows need not be compared.
 
     This is true of most chats, and quick to find out.
     """
@@ -217,9 +212,7 @@ def _is_final(row: CallRecord) -> bool:
 
 
 def _states_usage(row: CallRecord) -> bool:
-    """Returns whether the row is of a call to the Responses API and has the usage that upstream has stated for the
-    response.
-    """
+    """Returns whether the row is of a call to the Responses API and has the usage as upstream has stated it."""
     return _has_exact_usage(row) and _is_of_response(row)
 
 
@@ -254,8 +247,7 @@ def _is_pending(row: CallRecord) -> bool:
 
 
 def _is_stored_completion(row: CallRecord) -> bool:
-    """Returns whether the row is of a call that has read a stored chat completion, and has the completion's exact
-    usage.
+    """Returns whether the row is of a call that has read a stored chat completion, and has the completion's usage.
 
     Such a row counts that usage only if it replaces an estimate; otherwise the call that made the completion counts it.
     """
@@ -267,8 +259,7 @@ def _is_stored_completion(row: CallRecord) -> bool:
 
 
 def _with_its_share(row: CallRecord, owners: dict[str, str]) -> CallRecord:
-    """Returns a call's row with no token counts and a cost of zero if another row counts the usage of the same
-    response.
+    """Returns a call's row, with its usage and cost set to zero if another row counts the usage of the same response.
 
     Upstream's usage object stays in the column `usage`. If no other row counts that usage, the row is returned
     unchanged.

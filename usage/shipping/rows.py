@@ -151,7 +151,9 @@ def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[Sum
 
 
 def _rank(row: CallRecord) -> int:
-    """Returns a number from 0 to 3 that says how complete a row is. Of two rows of one call, the higher number is kept.
+    """Returns a number from 0 to 3 that says how complete a row is.
+
+    Of two rows of one call, the one with the higher number is kept.
 
     The SQL expression `RANK` computes the same number for a row in the table.
     """
@@ -170,9 +172,7 @@ def _insert_bodies(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
 
 
 def _columns(row: CallRecord) -> dict[str, object]:
-    """Returns a row's values for all columns of the table of calls, with a default where the journal record has no
-    value.
-    """
+    """Returns a row's values for all columns of the table of calls, with a default where the row has no value."""
     return {**DEFAULTS, **{name: value for name, value in row.items() if name in COLUMN_SET}}
 
 
@@ -182,8 +182,9 @@ def _priced_columns(row: CallRecord) -> dict[str, object]:
 
 
 def _summed_rows(cursor: CursorWrapper) -> list[SummedRow]:
-    """Fetches the rows that the statement just executed has returned: dictionaries of the columns that go into the
-    sums.
+    """Fetches the rows that the statement just executed has returned, as dictionaries by column name.
+
+    The columns are `ROW_COLUMNS`, from which the sums are computed.
     """
     return [cast(SummedRow, dict(zip(ROW_COLUMNS, values, strict=True))) for values in cursor.fetchall()]
 
@@ -299,8 +300,9 @@ def _is_sound_json(value: object) -> bool:
 
 
 def _fitted(name: str, value: object) -> object:
-    """Converts a value that a column can store into what is stored: cuts text to the column's length, makes 5.0 the
-    integer 5.
+    """Converts a value to what its column stores: cuts a text to the column's length, and makes 5.0 the integer 5.
+
+    The column must be able to store the value (`_is_sound`).
     """
     if name in CUT_TEXTS and isinstance(value, str):
         return value[: FIELDS[name].max_length]
@@ -308,9 +310,7 @@ def _fitted(name: str, value: object) -> object:
 
 
 def _sound_columns(row: CallRecord, names: Iterable[str]) -> CallRecord:
-    """Returns those of a row's columns `names` whose values the table can store, with the values converted for the
-    table.
-    """
+    """Returns those of a row's columns `names` whose values the table can store, converted to what is stored."""
     given: Mapping[str, object] = row
     sound = {name: _fitted(name, given[name]) for name in names if name in given and _is_sound(name, given[name])}
     return cast(CallRecord, sound)  # each value has been checked against its column

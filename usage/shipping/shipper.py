@@ -1,8 +1,8 @@
-"""Ships journals into the tables: this process's journal as it grows, and those that dead writers left.
+"""Ships journals into the tables: this process's journal as it grows, and those that dead processes have left.
 
 Records are read at least once, and are in the tables exactly once (`usage.shipping.rows`). A segment is deleted only
-after all of it has been delivered, so no position needs to be kept on disk. A call whose writer died before the call's
-end gets a row `interrupted`.
+after all of it has been delivered, so no position needs to be stored on disk. A call whose process died before the
+call's end gets a row with the outcome `interrupted`.
 """
 
 from __future__ import annotations
@@ -54,11 +54,10 @@ class Shipper:
         self._thread.start()
 
     def stop(self, seconds: float) -> bool:
-        """Writes the rest of this process's closed journal to the database, for `seconds` at most, and stops the
-        thread.
+        """Writes the rest of this process's closed journal to the database, and stops the thread.
 
-        What is still in the journal then is written by the next process. Returns False if the thread has not ended in
-        time, because the database does not answer.
+        This takes `seconds` at most. What is still in the journal then is written by the next process. Returns False if
+        the thread has not ended in time, because the database does not answer.
         """
         self.delivery.deadline = time.monotonic() + seconds
         self._stopping.set()
@@ -82,8 +81,9 @@ class Shipper:
         return sum(segment.written - self._offsets.get(segment.path, 0) for segment in list(self._journal.segments))
 
     def _run(self) -> None:
-        """Runs in the shipper's thread: ships the journals until the thread is stopped, then closes its database
-        connections.
+        """Runs in the shipper's thread: writes the journals to the database until the thread is stopped.
+
+        At the end, the thread's database connections are closed.
         """
         try:
             self._ship_until_stopped()
@@ -119,9 +119,7 @@ class Shipper:
                     break
 
     def _ship_once(self, *, adopting: bool) -> None:
-        """Writes this process's journal to the database and, every `ADOPT_SECONDS`, the journals that dead processes
-        have left.
-        """
+        """Writes this process's journal to the database and, every `ADOPT_SECONDS`, journals left by dead processes."""
         if self.fault:
             connections.close_all()
         if adopting:

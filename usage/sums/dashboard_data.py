@@ -1,8 +1,9 @@
-"""Owns what a dashboard is made from: what the calls of a time, and of the time before, add up to, together, by what
-they have in common, and in the bins of its charts.
+"""Reads the numbers of a dashboard: the sums of the calls in a range of time, in all, by key, model and route, and in
+the bins of its charts; and the sums of the range of time before.
 
-Of all keys it comes from the totals, to the minute. Of one key it comes from that key's hours: its times begin at whole
-hours. Its latencies come from its days, and from its hours where a day, or a bin, is not whole.
+The numbers for all keys are read from the totals, to the minute. Those for one key are read from that key's hours, so
+its ranges of time begin at whole hours. Its latencies are read from its days, and from its hours where the range or a
+bin does not contain the whole day.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ CHARTED = {Dimension.OUTCOME: "calls", Dimension.MODEL: "cost"}
 GROUPS = ("bin", "model", "route", "outcome")
 USED = (Dimension.KEY, Dimension.ROUTE, Dimension.MODEL)
 USED_BY_KEY = (Dimension.ROUTE, Dimension.MODEL)
-# Added up by the database: thousands of histograms take longer to send than to add. Whole days have been, already.
+# The database adds the histograms up, because sending thousands of them takes longer. The histograms of whole days have
+# been added up before.
 LATENCIES = """
     WITH counted AS (
         SELECT hour AS start, duration_ms_histogram AS histogram FROM usage_usagehour
@@ -154,8 +156,8 @@ def _latencies(key: str, start: datetime, end: datetime, step: timedelta) -> Ite
 
 
 def _bin(step: timedelta) -> Func:
-    """Returns the SQL function that computes in which bin of a chart an hour is, that is the start of that bin.
+    """Returns the SQL function that computes the start of the chart bin to which an hour belongs.
 
-    It follows the same rule as `bins_of`, which computes the bins in Python.
+    `bins_of` computes the starts of bins by the same rule.
     """
     return Func(Value(step), F("hour"), Value(EPOCH), function="date_bin", output_field=DateTimeField())

@@ -1,7 +1,8 @@
 """Owns the latency histogram: log-spaced buckets, so that a percentile is within 5 % of the truth.
 
-Bucket 0 ends at 0.01 ms, each next one 1.1 times later, the last (from some 15 minutes on) has no end: what is in
-these two is only known to be there. A histogram is a list of counts, without the zeros after the last one.
+Bucket 0 ends at 0.01 ms, each further bucket ends at 1.1 times the end of the one before, and the last (from some 15
+minutes on) has no end. Percentiles in the first and in the last bucket are not that precise. A histogram is a list of
+the number of calls in each bucket, without the zeros after the last bucket that has calls.
 """
 
 from __future__ import annotations

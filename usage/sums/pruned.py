@@ -34,8 +34,9 @@ def comparable_since() -> datetime | None:
 
 
 def hours_with_pruned_calls(hours: Collection[datetime]) -> set[datetime]:
-    """Returns those of the given hours whose sums count more calls than the table has rows, because rows have been
-    pruned.
+    """Returns those of the given hours whose sums count more calls than the table has rows.
+
+    The rows that are missing have been pruned, that is deleted because of their age.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -58,7 +59,7 @@ def pruned_ids_end() -> UUID | None:
     Request ids are in the order of time. The sums still count the calls of these rows. Returns None if no rows have
     been pruned.
     """
-    state = LedgerState.objects.filter(pk=1).first()  # asking must not create the row
+    state = LedgerState.objects.filter(pk=1).first()  # not `load`, which would create the row
     mark = credible_mark(state.pruned_before, database_now()) if state else None
     return first_id(mark - DAY) if mark else None
 

@@ -1,4 +1,4 @@
-"""Owns the times that pages can show: the last hour, day, week or month, or any other; all in UTC."""
+"""Owns the ranges of time that pages can show: the last hour, day, week or month, or any other; all in UTC."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ NAMED = {
 }
 DEFAULT = "day"
 LONGEST = timedelta(days=3660)
-# The longest time that a chart's bins of this length are for.
+# How a chart is divided. Of each entry: the longest range of time that it is for, the span of the totals that are read,
+# and the length of a bin. The first entry that fits is used.
 BINS = (
     (timedelta(hours=2), Span.MINUTE, timedelta(minutes=1)),
     (timedelta(hours=6), Span.MINUTE, timedelta(minutes=5)),

@@ -1,8 +1,8 @@
-"""Owns the sums that are kept beside the rows: by hour and all that tells calls apart, totals for the dashboard,
-failures for the errors page, and per key and day for budgets.
+"""Writes the tables of sums: by hour, key, model, route and outcome; totals for the dashboard; failures for the errors
+page; sums by key and day for budgets.
 
-Sums are only ever added to, in the transaction that inserted the rows; a row that is taken back
-is added with its sign turned.
+Sums are only ever added to, in the transaction that inserts the rows. A row that is removed from the sums is added with
+a negative sign.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SUMS: tuple[SumName, ...] = (*COUNTS, "request_bytes", "response_bytes", "cost",
 TOKEN_MAXES: tuple[MaxName, ...] = ("input_tokens", "cached_tokens", "output_tokens")
 MAXES: tuple[MaxName, ...] = ("duration_ms", *TOKEN_MAXES)
 DAY_SUMS: tuple[SumName, ...] = ("input_tokens", "output_tokens", "cost")
-# What a look of the gateway's own adds: it is no call, and took nobody's time.
+# The sums to which a request of the gateway's own for a background response adds. It is no call, and nobody waited.
 LOOK_SUMS: tuple[SumName, ...] = (*COUNTS, "cost")
 TOTAL_SUMS: tuple[TotalName, ...] = ("input_tokens", "cached_tokens", "output_tokens", "cost", "duration_ms")
 HISTOGRAMS: tuple[HistogramName, ...] = ("duration_ms", "upstream_ms", "overhead_ms")
@@ -40,8 +40,7 @@ HISTOGRAMS: tuple[HistogramName, ...] = ("duration_ms", "upstream_ms", "overhead
 
 @dataclass
 class Sums:
-    """The sums of one group of calls: their number, errors, tokens, dollars and times, their maxima and their
-    histograms.
+    """What one group of calls adds up to: the number of calls and errors, tokens, dollars, times, maxima, histograms.
 
     `histograms` maps the name of a column to the number of calls by bucket. Maxima do not fall when a row is
     subtracted.
@@ -99,11 +98,10 @@ FailureGroup = tuple[str, datetime, str, int, str, str, str, str]  # `FAILURE_KE
 
 @dataclass
 class Failures:
-    """The number of calls in one group that failed in the same way, with the first and last time, and one call as a
-    sample.
+    """The number of calls in one group that failed in the same way, the first and last time, and a sample call.
 
-    Subtracting a row lowers only the number. The times and the sample stay as they are, because the next best are
-    unknown.
+    Subtracting a row lowers only the number. The times and the sample stay as they are, because their values without
+    that row are unknown.
     """
 
     calls: int = 0
@@ -207,7 +205,7 @@ def _failure_columns(failures: Mapping[FailureGroup, Failures]) -> list[dict[str
     return [{**dict(zip(FAILURE_KEYS, key, strict=True)), **vars(group)} for key, group in sorted(failures.items())]
 
 
-# What of a row is summed up, and by what.
+# The columns of a call's row that are added up, and those by which they are grouped.
 ROW_COLUMNS = (
     "request_id", "started_at", "key_name", "request_model", "response_model", "route", "outcome", "status",
     "error_code", "by_gateway", "unknown_model", "other_code",

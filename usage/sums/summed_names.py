@@ -1,10 +1,10 @@
-"""Owns which names of models and of errors have sums of their own: callers can make up as many as they like.
+"""Decides which models and error codes have sums of their own. Not all can, because callers can invent any number.
 
-A name has sums of its own when it is in `KnownName`, which takes `MOST_NEW` names of a kind a day (UTC, by the
-database's clock). A model gets there when upstream has answered for it, and the models of the price list are known
-without; an error code gets there when a call fails with it. Calls with other names are summed up together, under
-`UNKNOWN_MODEL` and `OTHER_CODE`. Their rows keep the name, and say by a mark that they are summed up so: whatever
-becomes known later, a row is taken back from the group to which it was added.
+A name has sums of its own when it is in `KnownName`, which takes `MOST_NEW` new names of a kind a day (UTC, by the
+database's clock). A model is added there when upstream has answered for it; the models of the price list need no entry.
+An error code is added when a call fails with it. Calls with other names are added up together, under `UNKNOWN_MODEL`
+and `OTHER_CODE`. Their rows have the real name, and a mark that they are added up so. By that mark a row is subtracted
+from the group to which it was added, even if its name has got sums of its own since.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from usage.money.prices import LISTED_MODELS
 UNKNOWN_MODEL = "(unknown model)"
 OTHER_CODE = "(other code)"
 MODEL, CODE = "model", "code"
-MOST_NEW = 100  # names of a kind a day
+MOST_NEW = 100  # new names of each kind a day
 
-# The same for SQL, of a row in `usage_request`.
+# `summed_model` and `summed_code` in SQL, for a row in `usage_request`.
 SUMMED_MODEL_SQL = f"CASE WHEN unknown_model THEN '{UNKNOWN_MODEL}' ELSE {CALLED_MODEL_SQL} END"
 SUMMED_CODE_SQL = f"CASE WHEN other_code THEN '{OTHER_CODE}' ELSE error_code END"
 
@@ -39,7 +39,7 @@ LEARN = """
     ON CONFLICT DO NOTHING
 """
 
-Name = tuple[str, str]  # its kind, and the name
+Name = tuple[str, str]  # MODEL or CODE, and the name
 
 
 def summed_model(row: SummedRow) -> str:
@@ -125,9 +125,7 @@ def _learn(cursor: CursorWrapper, unknown: set[Name]) -> set[Name]:
 
 
 def _fitting(cursor: CursorWrapper, names: Sequence[Name]) -> list[Name]:
-    """Returns those of the given new names that can still be added today, without exceeding the daily limit of their
-    kind.
-    """
+    """Returns those of the given new names that can still be added today within the daily limit of their kind."""
     cursor.execute(COUNT_NEW)
     learnt: dict[str, int] = dict(cursor.fetchall())
     return [

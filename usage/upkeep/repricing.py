@@ -1,4 +1,4 @@
-"""Prices calls again that are in the ledger already; their sums are corrected in the same transaction."""
+"""Computes the cost of calls in the ledger again, and corrects their sums in the same transaction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deletes rows and bodies past their time, in small batches. Sums stay for ever. Orphaned reservations go, too.
+"""Deletes old rows and bodies in small batches, and reservations whose calls have no end. Sums stay for ever.
 
 A request id is a UUIDv7, so "older than" is a range of the primary key and needs no other index.
 
@@ -7,8 +7,8 @@ A wrong clock must not delete the ledger:
 * All times are the database's, and nothing is deleted while this machine's clock differs from it by minutes.
 * If the database's own clock is wrong, one prune deletes `PRUNED_AT_ONCE` of calls at most, counted from where the last
   prune stopped. `ledger prune --yes` deletes more at once.
-* Marks in the future, which a wrong clock has left, are ignored.
-* Calls older than everything that had been pruned when they came have ids of a wrong clock, and stay.
+* The stored time up to which rows were deleted is ignored if it lies in the future, because a wrong clock has left it.
+* Calls that were written with ids from long before the last prune stay, because a wrong clock has made these ids.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 2000
 PAUSE_SECONDS = 0.05  # between two batches
-FIRST_CHECK_SECONDS, CHECK_SECONDS = 60.0, 3600.0  # from the start, and from check to check whether pruning is due
+FIRST_CHECK_SECONDS, CHECK_SECONDS = 60.0, 3600.0  # until the first check whether pruning is due, and between checks
 STOP_SECONDS = 2.0
 DAY = timedelta(days=1)
-PRUNED_AT_ONCE = timedelta(days=3)  # the calls of so much time
-LOCK = 0x7072756E  # any number that all our processes share
+PRUNED_AT_ONCE = timedelta(days=3)  # one prune deletes the calls of so much time at most
+LOCK = 0x7072756E  # the number of an advisory lock, the same in all processes
 
 
 class Pruned(NamedTuple):
@@ -74,12 +74,11 @@ class Deletion(NamedTuple):
 
 
 def prune(now: datetime | None = None, stopping: threading.Event | None = None, *, all_at_once: bool = False) -> Pruned:
-    """Deletes rows of calls older than RETENTION_DAYS, and logged bodies older than BODY_RETENTION_DAYS; returns how
-    many.
+    """Deletes rows of calls older than RETENTION_DAYS, and logged bodies older than BODY_RETENTION_DAYS.
 
     0 days means that nothing is deleted. Old totals of minutes are deleted, too. The deletion ends early when
     `stopping` is set. At most the calls of `PRUNED_AT_ONCE` are deleted, unless `all_at_once` is true. `now` defaults
-    to the database's time.
+    to the database's time. Returns how many rows and bodies were deleted.
 
     Raises:
         ClocksDiffer: this machine's clock is not the database's; only if `now` is not given.
@@ -105,7 +104,8 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
         deletion = _plan_deletion("usage_request", wanted, mark and mark - DAY, all_at_once=all_at_once)
         # The sums of an hour or a day that is partly pruned can no longer be compared with their rows.
         comparable = deletion.until
-        if state.pruned_before and mark is None:  # a wrong clock left this mark, and pruned up to the first row
+        # The stored time is in the future: a wrong clock has left it, and has pruned all rows before the oldest one.
+        if state.pruned_before and mark is None:
             comparable = max(comparable, oldest_call("usage_request") or comparable)
         state.pruned_before = max(mark or comparable + DAY, comparable + DAY)
         state.save(update_fields=["pruned_before"])
@@ -148,7 +148,7 @@ def _delete(deletion: Deletion, stopping: threading.Event, *, condition: str = "
         total += len(gone)
         if len(gone) < BATCH_SIZE or stopping.wait(PAUSE_SECONDS):
             return total
-        since = max(gone)  # so that no batch reads the dead index entries of those before it
+        since = max(gone)  # so that no batch reads the index entries of rows that earlier batches have deleted
 
 
 class DailyPruning:

@@ -1,4 +1,4 @@
-"""Proves that the ledger is whole: rows are as they were written, sums agree with rows, the journal is in the rows."""
+"""Verifies the ledger: rows are as they were written, sums agree with rows, and calls in the journal have rows."""
 
 from __future__ import annotations
 
@@ -42,15 +42,14 @@ DIFFERS = "COALESCE(a.{0}, 0) <> COALESCE(b.{0}, 0)"
 DOUBLES = {"audio_seconds", "duration_ms"}
 DIFFERS_CLEARLY = "abs(COALESCE(a.{0}, 0) - COALESCE(b.{0}, 0)) > 1e-6 * greatest(1, abs(COALESCE(a.{0}, 0)))"
 IS_CALL = "NOT by_gateway"
-SHIPPING_SECONDS = 15.0  # in which a running server ships the ends that its journal has
+SHIPPING_SECONDS = 15.0  # within this time a running server writes the calls in its journal to the database
 
 
 def find_faults(journal: Path) -> Iterator[str]:
-    """Checks the whole ledger for `ledger verify`, and yields one line of text for each fault, at most 100 for each
-    check.
+    """Checks the whole ledger for `ledger verify`, and yields one line of text for each fault that is found.
 
     It checks that the rows are unchanged, that all sums agree with the rows, that no reservation is left over, and that
-    all calls in the journal get into the table.
+    all calls in the journal get into the table. Each of these checks yields at most 100 lines.
     """
     yield from changed_rows()
     since = comparable_since()
@@ -193,11 +192,11 @@ def _wrong_totals(
 
 
 def wrong_total_histograms(name: str) -> Iterator[str]:
-    """Yields a line of text for each of the dashboard's totals whose histogram of latencies is not the sum of its
+    """Yields a line of text for each of the dashboard's totals with a wrong histogram, which is not the sum of its
     hours.
 
-    `name` is the latency, such as `duration_ms`. Only the totals of all calls, and those of each key's days, have
-    histograms. Totals of minutes are not compared.
+    `name` is the latency in the histogram, such as `duration_ms`. Only the totals of all calls, and those of each key's
+    days, have histograms. Totals of minutes are not compared.
     """
     query = f"""
         WITH a AS (
@@ -253,10 +252,9 @@ def stray_holds() -> Iterator[str]:
 
 
 def missing_records(journal: Path) -> Iterator[str]:
-    """Yields a line of text for each damaged record in the journal, and for each call in it that gets no row in the
-    table.
+    """Yields a line of text for each damaged record in the journal, and for each call in the journal without a row.
 
-    Calls that have ended have `SHIPPING_SECONDS` to get there, because a running server still writes them.
+    Calls that have ended have `SHIPPING_SECONDS` to get their rows, because a running server still writes them.
     """
     wanted: set[str] = set()
     for path in sorted(journal.glob("*.journal")):
@@ -273,6 +271,6 @@ def missing_records(journal: Path) -> Iterator[str]:
             wanted -= {str(request_id) for (request_id,) in cursor.fetchall()}
         if not wanted or time.monotonic() > deadline:
             break
-        time.sleep(0.5)  # a running server ships them
+        time.sleep(0.5)  # a running server may be writing the rows now
     for request_id in sorted(wanted)[:100]:
         yield f"call {request_id} is in the journal and not in the table"
