@@ -21,7 +21,7 @@ DRAIN_SECONDS = 20.0
 
 
 class Ledger:
-    """All by which this process writes calls to the database: its journal, the thread that ships it, and daily pruning.
+    """The journal of this process, the thread that writes it to the database, and the thread that deletes old rows.
 
     Call `start` in each worker, after the fork, because threads do not survive a fork.
     """
@@ -32,7 +32,7 @@ class Ledger:
         self._pruning = DailyPruning()
 
     def start(self) -> None:
-        """Opens this process's journal, and starts the threads that ship it to the database and that delete old rows.
+        """Opens this process's journal, and starts the threads that write it to the database and that delete old rows.
 
         Raises:
             OSError: the journal cannot be written.

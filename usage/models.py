@@ -1,6 +1,6 @@
 """Owns the ledger's tables. A row of `Request` is one call that was admitted with a valid key.
 
-The file has over 300 lines, because the tables refer to each other, and migrations compare them as a whole.
+Over 300 lines, since the tables of the ledger refer to each other, and a migration compares them as a whole.
 """
 
 from __future__ import annotations
@@ -422,9 +422,10 @@ class LedgerState(models.Model):
 
 
 class CountedResponse(models.Model):
-    """The id of a stored response, with the request id of the one call whose row counts the response's usage.
+    """A response, and the request id of the one call that is billed for its usage, although other rows may state it,
+    too.
 
-    Other rows that state the same usage do not count it. `usage.shipping.response_cost` says why this is needed.
+    `usage.shipping.response_cost` writes this table, and says why several rows can state the same usage.
     """
 
     response_id = models.CharField(max_length=200, primary_key=True)

@@ -24,7 +24,7 @@ OUTCOMES = dict(Outcome.choices)
 
 
 class ErrorKind(NamedTuple):
-    """What all failed calls in one group of the errors page have in common.
+    """A kind of error: the outcome, HTTP status, error code, model and route that a group of failed calls shares.
 
     The status is 0 if the caller left before there was a status.
     """
@@ -60,7 +60,7 @@ class ErrorGroup:
 
     @property
     def kind_text(self) -> str:
-        """The kind of this group's errors as one text, for a field of a form; `read_kind` reads the text back."""
+        """This group's kind of error as one text, for a field of a form; `read_kind` reads the text back."""
         return json.dumps(self.kind)
 
     @property

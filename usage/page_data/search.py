@@ -206,8 +206,7 @@ def _plan(filters: Filters, before: UUID | None) -> list[Scan]:
 
 
 def _error_text_condition(filters: Filters) -> Condition:
-    """Returns the SQL condition that a call's error code or error message, or its unknown model, contains the searched
-    text.
+    """Returns the SQL condition that a call's error code, error message or unknown model contains the searched text.
 
     Messages are searched only if the person may see them.
     """

@@ -206,7 +206,7 @@ class Delivery:
     def _deliver(self, rows: Sequence[CallRecord]) -> None:
         """Writes one batch of calls' rows to the database, in one transaction.
 
-        If the database refuses one of the rows, the two halves of the batch are delivered one after the other instead.
+        If the database refuses one of the rows, the two halves of the batch are written one after the other instead.
         """
         try:
             self._when_database_is_there(lambda: write_rows(self.pricer.priced(rows)))

@@ -3,8 +3,8 @@
 PostgreSQL computes the digest when it writes a row and when it verifies one, from the same stored values. It covers a
 fixed list of columns, and the list has a version. A new column comes in a new version at the end of `VERSIONS`: from
 then on rows are written with its digest, while older rows, and those that older code still writes, keep the digest of
-their version and stay right. No column says which version that is: a row is unchanged if any of them fits, and a row
-that was changed fits none.
+their version, which stays valid. No column says which version that is: a row counts as unchanged if its digest fits by
+any version, and the digest of a row that was changed fits by none.
 """
 
 from __future__ import annotations

@@ -70,12 +70,11 @@ class Settled(NamedTuple):
 
 
 def settle_responses(rows: Iterable[CallRecord]) -> Settled:
-    """Chooses one row to count the usage of each response, and sets the usage in all other rows for that response to
-    zero.
+    """Chooses one row to be billed for the usage of each response, and sets the usage in all its other rows to zero.
 
-    So nothing is billed twice, although several calls may have created or read the same response. Returns the rows as
-    they are to be written, and which older rows in the table have estimates that must be removed. Call this function in
-    the transaction that writes the rows.
+    Several calls may have created or read the same response. Returns the rows as they are to be written, and which
+    older rows in the table have estimates that must be removed. Call this function in the transaction that writes the
+    rows.
     """
     every = list(rows)
     own = [row for row in every if not _has_all_usage(row)]
@@ -93,9 +92,8 @@ def settle_responses(rows: Iterable[CallRecord]) -> Settled:
 
 
 def forget_pending(response: PendingResponse) -> None:
-    """Gives up a background response that will never state its usage, so that the gateway polls it no longer.
-
-    Its row in `PendingResponse` and the budget reservation of its call are deleted.
+    """Stops the polling of a background response that will never state its usage, and ends its call's budget
+    reservation.
     """
     with transaction.atomic():
         _settle_pending(PendingResponse.objects.filter(pk=response.pk))
@@ -110,10 +108,10 @@ def _ids_by_response(rows: Iterable[CallRecord]) -> dict[str, str]:
 
 
 def _claim(stated: dict[str, str]) -> dict[str, str]:
-    """Records in `CountedResponse` that the given rows count the usage of their responses.
+    """Records in the table `CountedResponse` that the given rows are billed for the usage of their responses.
 
     A response for which a row is recorded already keeps that row. `stated` maps response ids to the request ids of the
-    given rows. Returns a map from each response id to the request id of the row that counts the response now.
+    given rows. Returns a map from each response id to the request id of the row that is billed for the response now.
     """
     if not stated:
         return {}
@@ -125,9 +123,9 @@ def _claim(stated: dict[str, str]) -> dict[str, str]:
 
 
 def _owners(response_ids: Iterable[str]) -> dict[str, str]:
-    """Reads from `CountedResponse` which call's row counts the usage of each of the given responses.
+    """Reads from the table `CountedResponse` which call is billed for the usage of each of the given responses.
 
-    Returns a map from response ids to request ids; a response that no row counts yet is absent.
+    Returns a map from response ids to request ids; a response for which no call is billed yet is absent.
     """
     ids = list(response_ids)
     if not ids:
@@ -137,11 +135,11 @@ def _owners(response_ids: Iterable[str]) -> dict[str, str]:
 
 
 def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequence[CallRecord]) -> dict[str, str]:
-    """Lets the rows in `exact` count the usage of their responses, in place of older rows that only estimate it.
+    """Bills the rows in `exact` for the usage of their responses, in place of older rows that only estimate it.
 
     `exact` maps response ids to request ids, and so does `owners`, which is updated here. Returns a map from the
     request id of each older row to that of the row which replaces it. The responses in `exact` are polled no longer. No
-    query for older rows is made if each exact row has created its response and counts the response's usage already.
+    query for older rows is made if each exact row has created its response and is billed for it already.
     """
     _settle_pending(PendingResponse.objects.filter(pk__in=list(exact)))
     looks = {row["response_id"] for row in rows if row.get("response_id") in exact and not _is_creation(row)}
@@ -163,7 +161,8 @@ def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequ
 
 
 def _settle_pending(pending: QuerySet[PendingResponse]) -> None:
-    """Deletes the given rows of `PendingResponse`, and the budget reservations of the calls behind these responses."""
+    """Stops the polling of background responses: deletes their rows in `PendingResponse` and their calls' reservations.
+    """
     Hold.objects.filter(pk__in=pending.values("request_id")).delete()
     pending.delete()
 
@@ -219,7 +218,8 @@ def _states_usage(row: CallRecord) -> bool:
 def _has_exact_usage(row: CallRecord) -> bool:
     """Returns whether the usage in a call's row is what upstream has stated.
 
-    The row of an answer that was too long to be parsed has only the token counts, and not upstream's usage object.
+    That includes the token counts of an answer that was too long to be parsed, whose row has no usage object of
+    upstream's.
     """
     is_counted = row.get("usage_source") == UsageSource.EXACT and row.get("response_status") not in UNFINISHED_STATUSES
     return _is_final(row) and (row.get("usage") is not None or is_counted)
@@ -249,7 +249,7 @@ def _is_pending(row: CallRecord) -> bool:
 def _is_stored_completion(row: CallRecord) -> bool:
     """Returns whether the row is of a call that has read a stored chat completion, and has the completion's usage.
 
-    Such a row counts that usage only if it replaces an estimate; otherwise the call that made the completion counts it.
+    Such a row is billed for that usage only if it replaces an estimate; otherwise the call that made the completion is.
     """
     return (
         _has_exact_usage(row)
@@ -259,10 +259,9 @@ def _is_stored_completion(row: CallRecord) -> bool:
 
 
 def _with_its_share(row: CallRecord, owners: dict[str, str]) -> CallRecord:
-    """Returns a call's row, with its usage and cost set to zero if another row counts the usage of the same response.
+    """Returns a call's row, with its usage and cost set to zero if another row is billed for the usage of its response.
 
-    Upstream's usage object stays in the column `usage`. If no other row counts that usage, the row is returned
-    unchanged.
+    Upstream's usage object stays in the column `usage`. If no other row is billed, the row is returned unchanged.
     """
     owner = owners.get(row.get("response_id") or "")
     if owner == _id(row) or (owner is not None and _is_creation(row) and owner < _id(row)):

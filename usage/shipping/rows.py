@@ -82,8 +82,8 @@ UPDATE_DIGESTS = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id =
 def write_rows(rows: Sequence[CallRecord]) -> int:
     """Writes the rows of calls to the database, with their bodies and all sums, in one transaction.
 
-    If the table already has a row of the same call, the new row replaces it if it is more complete, and is dropped
-    otherwise. Returns how many rows were inserted.
+    If the table already has a row of the same call, the more complete of the two is kept. Returns how many rows were
+    inserted.
 
     Raises:
         django.db.Error: the database has failed or has refused a row, and nothing was written.
@@ -151,9 +151,7 @@ def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[Sum
 
 
 def _rank(row: CallRecord) -> int:
-    """Returns a number from 0 to 3 that says how complete a row is.
-
-    Of two rows of one call, the one with the higher number is kept.
+    """Returns how complete a row is, from 0 to 3. Of several rows of one call, the most complete one is kept.
 
     The SQL expression `RANK` computes the same number for a row in the table.
     """
@@ -182,10 +180,7 @@ def _priced_columns(row: CallRecord) -> dict[str, object]:
 
 
 def _summed_rows(cursor: CursorWrapper) -> list[SummedRow]:
-    """Fetches the rows that the statement just executed has returned, as dictionaries by column name.
-
-    The columns are `ROW_COLUMNS`, from which the sums are computed.
-    """
+    """Fetches the rows that the statement just executed has returned, as dictionaries of `ROW_COLUMNS`."""
     return [cast(SummedRow, dict(zip(ROW_COLUMNS, values, strict=True))) for values in cursor.fetchall()]
 
 
@@ -208,13 +203,11 @@ def interrupted(begin: CallRecord) -> CallRecord:
 def stub(row: CallRecord) -> CallRecord:
     """Returns a shortened row, to be written in place of a row that the database has refused.
 
-    It has those of the refused row's values that the database can store, so that the call is still priced and counted
-    in the sums.
+    It has those of the refused row's values that the database can store, so the call is still priced and counted.
     """
     kept = _sound_columns(row, STUB_COLUMNS)
     if row.get("usage") is not None:
-        # Only with a usage object does the row count as exact (`usage.shipping.response_cost`).
-        kept.setdefault("usage", {})
+        kept.setdefault("usage", {})  # without it, the row would not count as exact (`usage.shipping.response_cost`)
     if not _has_owner(row):
         kept.pop("response_id", None)
     return {**_stub_of(row), **kept, **_made_by(row)}
@@ -226,19 +219,16 @@ def least_stub(row: CallRecord) -> CallRecord:
 
 
 def bare_stub(row: CallRecord) -> CallRecord:
-    """Returns the shortest possible row, for when the database refuses all others, so that every call has a row.
-
-    It has no numbers, but the request id, the key, the method, the route and the ids of the objects.
-    """
+    """Returns the shortest row, for when the database refuses all others: its ids, key, method, route and objects."""
     mark: CallRecord = {"by_gateway": True} if row.get("by_gateway") is True else {}
     return {**_stub_of(row), **_sound_columns(row, LEAST_TEXTS), **_made_by(row), **mark}
 
 
 def _made_by(row: CallRecord) -> CallRecord:
-    """Returns the fields of a call's record that a stub must have although they are no columns of the table of calls.
+    """Returns the fields of a call's record that a stub must have although they are no columns of the table.
 
-    They are the ids of the objects that the call has created, whether upstream keeps these objects until they are
-    deleted, the status of its response, and whether the gateway may poll that response.
+    They are the ids of the objects that the call has created, whether upstream stores these until they are deleted, the
+    status of the call's response, and whether the gateway may poll that response.
     """
     return {
         "objects": object_ids(row) if _has_owner(row) else [],
@@ -249,10 +239,7 @@ def _made_by(row: CallRecord) -> CallRecord:
 
 
 def _has_owner(row: CallRecord) -> bool:
-    """Returns whether a row contains the full name of its API key.
-
-    A name that was cut could be the name of another key, to which the call's objects would then belong.
-    """
+    """Returns whether a row has the full name of its API key, because a name that was cut could be another key's."""
     name = row.get("key_name")
     return _is_sound("key_name", name) and _fitted("key_name", name) == name
 
@@ -270,10 +257,7 @@ def _stub_of(row: CallRecord) -> CallRecord:
 
 
 def _is_sound(name: str, value: object) -> bool:
-    """Returns whether a column of the table of calls can store a value: its type, its size, no control characters.
-
-    A text that is too long can be stored if the column is one of `CUT_TEXTS`, because such texts are cut.
-    """
+    """Returns whether a column can store a value, cut if need be: right type, within bounds, no control characters."""
     field = FIELDS[name]
     if isinstance(field, models.CharField):
         if not isinstance(value, str) or not value.isprintable():
@@ -300,10 +284,7 @@ def _is_sound_json(value: object) -> bool:
 
 
 def _fitted(name: str, value: object) -> object:
-    """Converts a value to what its column stores: cuts a text to the column's length, and makes 5.0 the integer 5.
-
-    The column must be able to store the value (`_is_sound`).
-    """
+    """Converts a value to what its column stores: cuts a text to the column's length, makes 5.0 the integer 5."""
     if name in CUT_TEXTS and isinstance(value, str):
         return value[: FIELDS[name].max_length]
     return int(value) if isinstance(FIELDS[name], models.IntegerField) and isinstance(value, int | float) else value

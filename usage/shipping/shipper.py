@@ -238,7 +238,7 @@ def replay(directory: Path) -> Delivery:
 
 
 def _replay_newer(directory: Path, delivery: Delivery) -> None:
-    """Writes the records in `newer.log` whose version this code can read to the database.
+    """Writes to the database the records in the file `newer.log` whose version this code can read.
 
     The other records are appended to `newer.log` again.
     """

@@ -5,5 +5,5 @@ their own; `histogram` adds up latencies; `pruned` finds out since when the rows
 compared with them. `totals` reads any range of time from days, hours and minutes; `ranges` has the ranges of time that
 a page can show. `dashboard_data` reads the numbers of the dashboard, `report` those of `GET /usage`.
 
-Imports `usage.answers.tokens` and the models, but nothing of the folders that write rows into the tables.
+Imports the models and `money`, but nothing of the folders that write rows into the tables.
 """

@@ -53,7 +53,7 @@ class Pruned(NamedTuple):
 
 
 class Deletion(NamedTuple):
-    """Which rows of one table are to be deleted because of their age: those of calls from `since` until before `until`.
+    """The rows of one table that are to be deleted because of their age: of calls from `since` until before `until`.
 
     If `since` is None, they begin with the oldest call. All rows of calls before `wanted` are old enough, but one
     deletion may be limited to fewer of them.
