@@ -47,7 +47,7 @@ class OwnPrice:
         )
 
     def rank(self, model: str) -> tuple[bool, int, bool, datetime]:
-        """Returns a key to sort prices by: of all the prices that apply to a model, the one with the highest key is
+        """Returns a value to sort prices by: of all prices that apply to a model, the one with the highest value is
         used.
         """
         return self.model.lower() == model, len(self.model), self.service_tier != "", self.valid_from

@@ -70,7 +70,7 @@ class Settled(NamedTuple):
 
 
 def settle_responses(rows: Iterable[CallRecord]) -> Settled:
-    """Chooses one row to be billed for the usage of each response, and sets the usage in all its other rows to zero.
+    """Chooses one row to be billed for the usage of each response, and sets the usage in its other rows to zero.
 
     Several calls may have created or read the same response. Returns the rows as they are to be written, and which
     older rows in the table have estimates that must be removed. Call this function in the transaction that writes the
@@ -161,8 +161,7 @@ def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequ
 
 
 def _settle_pending(pending: QuerySet[PendingResponse]) -> None:
-    """Stops the polling of background responses: deletes their rows in `PendingResponse` and their calls' reservations.
-    """
+    """Stops the polling of responses: deletes their rows in `PendingResponse` and the reservations of their calls."""
     Hold.objects.filter(pk__in=pending.values("request_id")).delete()
     pending.delete()
 

@@ -55,7 +55,8 @@ LATENCIES = """
 
 @dataclass(frozen=True)
 class Reading:
-    """The numbers of which one dashboard is made: totals of its range of time and of the range before, and chart data.
+    """The numbers from which one dashboard is made: totals of its range of time and of the previous one, and chart
+    data.
 
     `by_value` has the totals by key, by model and by route, the names with the most calls first. `step` is the length
     of the charts' bins in `series`.

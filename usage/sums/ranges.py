@@ -85,9 +85,9 @@ def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
 
 
 def range_or_default(query: Mapping[str, str], now: datetime) -> tuple[TimeRange, str]:
-    """Returns the range of time that a page's query parameters select, with an empty text.
+    """Returns the range of time that a page's query parameters select, and a text that says what is wrong with them.
 
-    If they select no range that can be shown, returns the default range, with a text for the reader that says why.
+    If nothing is wrong, the text is empty. Otherwise the range is the default one.
     """
     try:
         return read_range(query, now), ""

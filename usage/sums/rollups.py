@@ -98,7 +98,7 @@ FailureGroup = tuple[str, datetime, str, int, str, str, str, str]  # `FAILURE_KE
 
 @dataclass
 class Failures:
-    """The number of calls in one group that failed in the same way, the first and last time, and a sample call.
+    """The failed calls of one group in the sums: their number, the first and last time, and a sample call.
 
     Subtracting a row lowers only the number. The times and the sample stay as they are, because their values without
     that row are unknown.

@@ -102,8 +102,7 @@ class Series:
 def read_series(
     start: datetime, end: datetime, span: Span, step: timedelta, columns: Mapping[Dimension, str]
 ) -> Series:
-    """Reads the data of charts from the database: for each bin of time what all calls add up to, and one column in
-    groups.
+    """Reads the data of charts from the database: the sums of all calls in each bin of time, and one sum of each group.
 
     The groups are those of each dimension in `columns`, such as one for each model; `columns` names the column to add
     up. Bins are `step` long, which is a multiple of `span`; the first bin is the one that contains `start`.
