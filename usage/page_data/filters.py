@@ -273,7 +273,7 @@ def _caller_conditions(filters: Filters) -> list[Condition]:
 
 
 def _threshold_conditions(filters: Filters) -> list[Condition]:
-    """Returns the SQL conditions for the filters that select calls above a number of dollars, or above a duration."""
+    """Returns the SQL conditions for the filters that select calls by a minimum cost or by a minimum duration."""
     found: list[Condition] = []
     if filters.cost:
         found.append(Condition("cost > %s", (Decimal(filters.cost),), is_threshold=True))

@@ -221,8 +221,7 @@ def least_stub(row: CallRecord) -> CallRecord:
 
 
 def bare_stub(row: CallRecord) -> CallRecord:
-    """Returns the shortest row of a call, if the database refuses all longer ones: ids, key, method, route and objects.
-    """
+    """Returns the shortest row of a call, if the database refuses all longer ones: ids, key, method, route, objects."""
     mark: CallRecord = {"by_gateway": True} if row.get("by_gateway") is True else {}
     return {**_stub_of(row), **_sound_columns(row, LEAST_TEXTS), **_made_by(row), **mark}
 
