@@ -273,7 +273,7 @@ def _caller_conditions(filters: Filters) -> list[Condition]:
 
 
 def _threshold_conditions(filters: Filters) -> list[Condition]:
-    """Returns the SQL conditions for the filters that select calls by a minimum cost or by a minimum duration."""
+    """Returns the SQL conditions for the filters that select calls which cost more, or took longer, than a number."""
     found: list[Condition] = []
     if filters.cost:
         found.append(Condition("cost > %s", (Decimal(filters.cost),), is_threshold=True))

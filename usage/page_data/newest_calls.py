@@ -33,7 +33,7 @@ def read_counters() -> dict[str, float | None]:
 def read_newest_calls(most: int = MAX_CALLS, *, failed_only: bool) -> list[Request]:
     """Returns the newest `most` calls of all keys, the latest first; with `failed_only`, only those that failed.
 
-    Without `failed_only`, the gateway's own requests for background responses are left out.
+    The gateway's own requests for background responses are left out; such a request never counts as failed.
     """
     calls = Request.objects.filter(FAILED) if failed_only else Request.objects.filter(by_gateway=False)
     return list(calls.order_by("-request_id")[:most])

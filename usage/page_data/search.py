@@ -131,8 +131,8 @@ def find(
     """Searches for the newest calls that match the filters, and returns one page of them.
 
     Only calls older than the one with the id `before` are found. After `max_seconds` no further slice of calls is
-    searched, and the page says how far back the search has come. If the text `q` is the id of calls, the page has just
-    these calls.
+    searched, and the page says how far back the search has come. If the text `q` is the id of calls, the first page has
+    just these.
     """
     if filters.q and before is None and (calls := find_by_id(filters.q)):
         return Page(calls)

@@ -26,7 +26,10 @@ def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
 
 @admin_page
 def errors(request: HttpRequest, kind: str) -> HttpResponseBase:
-    """Sends the groups of failed calls that the page of errors shows as a file; `kind` is `csv` or `json`."""
+    """Sends all groups of failed calls in the range of time of the page of errors as a file; `kind` is `csv` or `json`.
+
+    The groups of kinds that the page hides because of its `state` are in the file, too.
+    """
     _check(kind)
     now = datetime.now(UTC)
     time_range, _fault = range_or_default(request.GET, now)
