@@ -30,7 +30,7 @@ CHARTS = (
 )
 REFRESH_SECONDS = {"hour": 5, "day": 10}  # by the name of the range
 SLOW_REFRESH_SECONDS = 30  # for longer ranges
-KEY_RANGES = tuple(name for name in NAMED if name != "hour")  # a key has no sums of shorter times than an hour
+KEY_RANGES = tuple(name for name in NAMED if name != "hour")  # a key's sums by model and route are by the hour
 
 Context = dict[str, object]
 

@@ -84,7 +84,8 @@ def read_all(time_range: TimeRange, now: datetime) -> Reading:
 def read_key(key: str, time_range: TimeRange, now: datetime) -> Reading:
     """Reads the numbers of one key's dashboard from the database, in three queries, and returns them.
 
-    The range of time is extended to begin at a whole hour, because there are no sums of one key for shorter times.
+    The range of time is extended to begin at a whole hour, because there are no sums by key and model for shorter
+    times.
     """
     start, end = floor(time_range.start, Span.HOUR), time_range.end
     step = max(time_range.bins(now)[1], timedelta(hours=1))

@@ -26,7 +26,7 @@ COUNTERS = ("calls", "errors", "unpriced_calls", *TOTAL_SUMS)
 LENGTHS = {Span.MINUTE: timedelta(minutes=1), Span.HOUR: timedelta(hours=1), Span.DAY: timedelta(days=1)}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CHARTED_HISTOGRAMS = ("duration_ms", "overhead_ms")
-MINUTES_KEPT = timedelta(days=3)  # then totals of minutes are deleted; only the shortest ranges of time need them
+MINUTES_KEPT = timedelta(days=3)  # older totals of minutes are deleted; only the shortest ranges of time need them
 MINUTES_READABLE = MINUTES_KEPT - timedelta(hours=12)  # shorter, so that no page reads totals that are being deleted
 
 

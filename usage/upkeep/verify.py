@@ -49,7 +49,7 @@ def find_faults(journal: Path) -> Iterator[str]:
     """Checks the whole ledger for `ledger verify`, and yields one line of text for each fault that is found.
 
     It checks that the rows are unchanged, that all sums agree with the rows, that no reservation is left over, and that
-    all calls in the journal get into the table. Each of these checks yields at most 100 lines.
+    all calls in the journal get into the table. A check ends after 100 faults of a kind.
     """
     yield from changed_rows()
     since = comparable_since()
