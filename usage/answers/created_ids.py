@@ -84,7 +84,7 @@ class CreatedIds:
         self._seen: set[str] = set()
 
     def read(self, answer: Mapping[str, object]) -> None:
-        """Adds the ids of the objects that the call has created to `new`, as a whole answer of upstream names them.
+        """Reads the ids of the objects that the call has created from a whole answer, and adds them to `new`.
 
         An object inside an event of a stream is read in the same way as a whole answer.
         """
@@ -97,7 +97,7 @@ class CreatedIds:
                     self._add(value)
 
     def read_event(self, event: Mapping[str, object]) -> None:
-        """Adds the ids of objects that the call has created to `new`, as one event of a streamed answer names them."""
+        """Reads the ids of the objects that the call has created from one event of a stream, and adds them to `new`."""
         kind, inner = event.get("type"), event.get("response")
         if isinstance(inner, dict):
             self.read(inner)
@@ -110,9 +110,9 @@ class CreatedIds:
             self.read(event)
 
     def read_location(self, location: str) -> None:
-        """Adds the id of the object that the call has created to `new`, from the answer's `Location` header.
+        """Reads the id of the object that the call has created from a `Location` header, and adds the id to `new`.
 
-        The id is the last part of the path.
+        The id is the last part of the path in the header.
         """
         self._add(unquote(urlsplit(location).path.rstrip("/").rpartition("/")[2]))
 

@@ -46,7 +46,10 @@ _SPACE = re.compile(r"\s+")
 
 
 class ErrorFacts(TypedDict):
-    """The type, code and message of an error that upstream reports; what upstream does not state is an empty text."""
+    """The type, code and message of an error, as an answer from upstream reports them.
+
+    Each is an empty text if the answer does not state it.
+    """
 
     type: str
     code: str
@@ -101,7 +104,7 @@ def error_in_body(body: bytes, status: int) -> ErrorFacts:
 
 
 def status_phrase(status: int) -> str:
-    """Returns the reason phrase of an HTTP status, for example `Bad Gateway` for 502."""
+    """Returns the reason phrase of an HTTP status: `Bad Gateway` for 502, `Status 999` for one that nobody knows."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:
@@ -174,7 +177,7 @@ def _from_members(error: Mapping[str, object]) -> ErrorFacts:
 
 
 def _first_text(error: Mapping[str, object], names: tuple[str, ...]) -> str:
-    """Returns the value of the first member in `names` that is a text or a number, as text; empty if there is none.
+    """Returns the first value under one of `names` that is a text or a number, as text; empty if there is none.
 
     An empty text and the number 0 are passed over.
     """

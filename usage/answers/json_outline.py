@@ -101,10 +101,10 @@ class _Outline:
         return value
 
     def _expect(self, mark: bytes, at: int) -> int:
-        """Returns the position behind the character `mark` and the white space after it; `mark` must be next at `at`.
+        """Checks that the character `mark` comes next at `at`; returns the position behind it and any white space.
 
         Raises:
-            _GivenUp: another character is next.
+            _GivenUp: another character comes next.
         """
         at = self._past_space(at)
         if self._body[at : at + 1] != mark:
@@ -167,7 +167,7 @@ class _Outline:
 
 
 def _end(pattern: re.Pattern[bytes], body: bytes, at: int) -> int:
-    """Returns the position where the bytes that match `pattern`, a pattern for single bytes, end; they begin at `at`.
+    """Returns the first position from `at` on whose byte does not match `pattern`, which is a pattern for single bytes.
 
     Searches in steps of at most `_STEP_BYTES`, because other threads do not run during one step.
     """

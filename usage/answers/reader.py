@@ -157,7 +157,7 @@ class AnswerReader:
             self._read_error_event(self.text.choice_error, data)
 
     def _end(self, kind: str) -> None:
-        """Records that the stream's last event, of type `kind`, was read; a failed response always gets an error."""
+        """Records that an event of type `kind` has ended the stream, and an error if `response.failed` stated none."""
         self.has_ended = True
         if kind == "response.failed" and self.error is None:
             self.error = {"type": "", "code": "response_failed", "message": ""}
@@ -212,7 +212,7 @@ def _ends_response(kind: str, response: object) -> bool:
 
 
 def _is_error(event: Mapping[str, object]) -> bool:
-    """Returns whether an event of a stream reports an error; for an event without `choices`.
+    """Returns whether an event of a stream, one that has no `choices`, reports an error.
 
     An error is recognised by the event's type or by the names of its members: `{"type": "BadRequestError", "message":
     …}`, `{"object": "error", …}`, `{"detail": …}`, `{"code": 1, "msg": …}`.
@@ -233,7 +233,7 @@ def _states_success(event: Mapping[str, object]) -> bool:
 
 
 def _names_error(kind: bytes) -> bool:
-    """Returns whether the type or name of an event is one of an error: `error`, `BadRequestError`, `exception`."""
+    """Returns whether the type or name of an event says "error", as `error`, `BadRequestError` and `exception` do."""
     return kind.lower().endswith((b"error", b"exception"))
 
 
@@ -253,7 +253,7 @@ def _error_without_object(data: bytes) -> dict[str, object]:
 
 
 def _may_matter(data: bytes) -> bool:
-    """Returns whether a large event may have facts for the ledger; only searches the event's bytes, which is fast."""
+    """Returns whether a large event is worth parsing for the ledger; only searches the event's bytes, which is fast."""
     found = _TYPE.search(data, 0, 300)
     if found:
         kind = found[1].decode()

@@ -70,7 +70,7 @@ class StreamedText:
 
     @property
     def size(self) -> int:
-        """The size in bytes of all text of the answer so far, also of text that was over the limit and not collected.
+        """The size in bytes of all text of the answer so far, including text beyond the limit, which was not collected.
 
         Messages of errors do not count.
         """

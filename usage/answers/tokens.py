@@ -20,7 +20,7 @@ def is_count(value: object) -> TypeGuard[int | float]:
 
 
 def read_counts(usage: Mapping[str, object]) -> Counts:
-    """Returns the counts of tokens and of seconds of audio in upstream's usage object, by the ledger's column.
+    """Returns the counts of tokens and of seconds of audio in upstream's usage object, by name of the ledger's column.
 
     Counts of tokens are whole numbers, and are rounded up if upstream states 5.5; `audio_seconds` is in seconds. A
     count that upstream does not state is left out, but a stated zero is included.
@@ -46,7 +46,7 @@ def read_counts(usage: Mapping[str, object]) -> Counts:
 
 
 def whole_count(value: object) -> int:
-    """Returns a count that upstream has stated as a whole number, rounded up; 0 if `value` is not a count."""
+    """Rounds a count from upstream up to a whole number and returns it; returns 0 if `value` is not a count."""
     return math.ceil(value) if is_count(value) else 0
 
 
