@@ -61,9 +61,9 @@ def elide(body: bytes, budget: int) -> tuple[bytes, int]:
 
 
 def _has_heads(body: bytes) -> bool:
-    """Returns whether something in `body` may announce base64 or a vector: whether `_HEAD` may match.
+    """Returns whether `body` may contain a name or a `data:` URL behind which base64 or a vector follows: `_HEAD`.
 
-    Searches only for bytes that every match contains, because that is much faster than the pattern itself.
+    Searches only for bytes that every match of `_HEAD` contains, because that is much faster than the pattern itself.
     """
     for mark in _HEAD_MARKS:  # noqa: SIM110  (half the time of `any`, for every call)
         if mark in body:
@@ -107,9 +107,9 @@ class _Elision:
         return b"".join(self._kept), self._at
 
     def _find_head(self, window: int) -> re.Match[bytes] | None:
-        """Finds the next text before `window` that announces base64 or a vector: a name as `"b64_json"`, or `data:`.
+        """Finds the next name such as `"b64_json"`, or `data:`, behind which base64 or a vector may follow.
 
-        Returns its match, or None if there is no such text.
+        Returns its match, or None if there is none before position `window`.
         """
         if self._head is None or self._head.start() < self._at:
             self._head = None
@@ -120,7 +120,7 @@ class _Elision:
         return self._head if self._head is not None and self._head.start() < window else None
 
     def _keep_to(self, stop: int) -> bool:
-        """Copies the body up to `stop` to the result, but stops at the first run of base64 that nothing has announced.
+        """Copies the body up to position `stop` to the result, or only up to the first run of base64 before it.
 
         Such a run is replaced by a placeholder. Returns whether there was one.
         """
@@ -151,9 +151,9 @@ class _Elision:
         self._at = stop
 
     def _read_head(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
-        """Returns the placeholder for the base64 or the vector that `head` announces, and the position where it ends.
+        """Returns the placeholder for the base64 or vector behind `head`, and the position where it ends.
 
-        Returns None instead of a placeholder if something else follows `head`.
+        `head` matches a name or a `data:` URL. Returns None instead of a placeholder if something else follows.
         """
         body, name, start = self._body, head["name"], head.end()
         if name is None:
@@ -173,10 +173,10 @@ class _Elision:
         return body[self._at : start] + _describe(body, start, end), end
 
     def _read_vector(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
-        """Returns the placeholder for the list of numbers (a vector) behind `head`, and the position of the list's end.
+        """Returns the placeholder for the list of numbers (a vector) behind the name `head`, and the position of its end.
 
-        Returns None instead of a placeholder if something else follows `head`. A vector is recognised by samples at its
-        start and in its middle, because reading all of it would take too long.
+        Returns None instead of a placeholder if something else follows. A vector is recognised by samples at its start
+        and in its middle, because reading all of it would take too long.
         """
         body, start = self._body, head.end()
         sample = _NUMBERS.match(body, start)

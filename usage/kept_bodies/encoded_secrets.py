@@ -108,9 +108,9 @@ class LiteralSet:
 
 
 def find_basic(text: str, lower: str) -> Iterator[TextRange]:
-    """Yields the range of each base64 in `text` that stands after the word `Basic` and is a user name and a password.
+    """Yields the ranges of `text` with an encoded user name and password after the word `Basic` (RFC 7617).
 
-    The form is that of HTTP's Basic authentication (RFC 7617). `lower` is `text` in lower case.
+    `lower` is `text` in lower case.
     """
     for match in _BASIC.finditer(lower):
         if ":" in _from_base64(text[match.start(1) : match.end(1)]):
@@ -118,9 +118,10 @@ def find_basic(text: str, lower: str) -> Iterator[TextRange]:
 
 
 def _inner_letters(data: bytes) -> Iterator[str]:
-    """Yields the three ways to write `data` in base64 inside a longer run, which depend on what is before `data`.
+    """Yields, three times, the letters that stand for `data` in the base64 of a longer text.
 
-    Each has only the letters that depend on nothing but `data`.
+    There are three possibilities because base64 encodes groups of three bytes, and `data` may begin at each byte of a
+    group. Letters that also depend on a byte beside `data` are left out.
     """
     for before in range(3):
         letters = b64encode(bytes(before) + data).decode()

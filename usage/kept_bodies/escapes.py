@@ -23,7 +23,7 @@ _MAX_MEANINGS = 10_000
 
 
 class _Meanings(dict[str, str]):
-    """Cache of the characters for which escapes stand, by escape.
+    """Cache from escapes such as `%41` to the characters for which they stand.
 
     An escape that does not stand for a printable ASCII character stands for itself.
     """
@@ -39,7 +39,7 @@ _MEANINGS = _Meanings()
 
 
 def has_escapes(text: str) -> bool:
-    """Returns whether `text` may contain escapes; a fast check, which may also return True for a text without any."""
+    """Returns whether `text` may contain escapes such as `%41`; may also return True for a text without any, to be fast."""
     return (
         ("\\" in text and ("\\u00" in text or "\\x" in text))  # a character is found much faster than two
         or ("%" in text and _URL_ESCAPE.search(text) is not None)
@@ -48,7 +48,10 @@ def has_escapes(text: str) -> bool:
 
 
 class Unescaped:
-    """A text in which one level of escapes has been undone, and where each piece of it was in the escaped text."""
+    """A text in which one level of escapes has been undone: `%41`, for example, has become "A".
+
+    It also knows where each of its pieces was in the escaped text.
+    """
 
     def __init__(self, escaped: str) -> None:
         self._escaped = _ESCAPE.split(escaped)  # the texts between escapes and, at each odd index, an escape
@@ -75,7 +78,7 @@ class Unescaped:
 
 
 def unescape(text: str, depth: int) -> str:
-    """Returns `text` with its escapes undone, again and again while there are any, but at most `depth` times."""
+    """Returns `text` with its escapes undone, such as `%41`: again while there are any, but at most `depth` times."""
     while depth and has_escapes(text):
         text, depth = Unescaped(text).text, depth - 1
     return text

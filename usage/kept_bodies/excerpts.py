@@ -79,7 +79,7 @@ def _read_start(body: bytes, content_type: str, budget: int, size: int) -> tuple
 
 @dataclass
 class PartExcerpt:
-    """One part of a form that is passed on in pieces: its name, type and size and, of a field, the start of its content.
+    """One part of a form that is passed on in pieces: its name, type, size and, of a field, the start of its content.
 
     `file_name` is None for a field. The `content` of a file is empty. `size` is the size of the whole content in bytes.
     """

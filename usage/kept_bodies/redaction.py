@@ -80,7 +80,10 @@ _LOWER_LITERALS = ("key", "authorization", "access", "bearer", "basic", *TOKEN_M
 
 
 def redact(text: str, secrets: Sequence[str] = ()) -> str:
-    """Returns `text` with each secret replaced by `[redacted]`: the exact `secrets`, and those known by their form."""
+    """Returns `text` with each secret replaced by `[redacted]`: the exact `secrets`, and others known by their form.
+
+    Known by their form are, for example, tokens that begin with `sk-`, and the values of fields named `api_key`.
+    """
     return _redact(text, secrets, _find)
 
 
@@ -198,7 +201,7 @@ class _ExactSecrets:
         self._literals = LiteralSet([*literals, *(form.first for form in self._in_base64)])
         self._hex_literals = LiteralSet(self._in_hex)
         self._second_literals = LiteralSet(form.second for form in self._in_base64)
-        # Literals of all secrets, exact or known by their form. Two searches show that a text has none, as nearly all do.
+        # Literals of all secrets, exact or known by their form: two searches show that a text, as nearly all, has none.
         self._all_literals = LiteralSet([*literals, *(form.first for form in self._in_base64), *_LITERALS])
         self._all_lower_literals = LiteralSet([*self._in_hex, *_LOWER_LITERALS])
 
