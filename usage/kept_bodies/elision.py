@@ -173,7 +173,7 @@ class _Elision:
         return body[self._at : start] + _describe(body, start, end), end
 
     def _read_vector(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
-        """Returns the placeholder for the list of numbers (a vector) behind the name `head`, and the position of its end.
+        """Returns the placeholder for the list of numbers (a vector) behind the name `head`, and the list's end.
 
         Returns None instead of a placeholder if something else follows. A vector is recognised by samples at its start
         and in its middle, because reading all of it would take too long.

@@ -39,7 +39,10 @@ _MEANINGS = _Meanings()
 
 
 def has_escapes(text: str) -> bool:
-    """Returns whether `text` may contain escapes such as `%41`; may also return True for a text without any, to be fast."""
+    """Returns whether `text` may contain escapes such as `%41`.
+
+    The check is fast, and may also return True for a text without escapes.
+    """
     return (
         ("\\" in text and ("\\u00" in text or "\\x" in text))  # a character is found much faster than two
         or ("%" in text and _URL_ESCAPE.search(text) is not None)
