@@ -66,7 +66,10 @@ def wait_for_lock(number: int, notice: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def _connected() -> Iterator[psycopg.Connection[TupleRow]]:
-    """Opens a database connection outside Django's pool, yields it, and closes it after the `with` block."""
+    """Opens a database connection outside Django's pool and yields it to the `with` block.
+
+    Afterwards rolls back the connection's transaction and closes the connection.
+    """
     with connection.wrap_database_errors:
         lock = psycopg.connect(**connection.get_connection_params(), autocommit=True)
     try:

@@ -79,7 +79,7 @@ class Journal:
             OSError: the directory cannot be written.
         """
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Locked before it has its name: nobody may find it unlocked and think its writer dead.
+        # Locked before it has its name, because nobody may find it unlocked and think its writer dead.
         unnamed = self.directory / f".{self.writer}.new"
         self._lock_fd = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)

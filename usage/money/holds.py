@@ -19,7 +19,7 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
 # A worker may die after it has made a reservation and before it has written the call to its journal: then the call
-# never gets a row. A call lasts no longer than REQUEST_TIMEOUT and what its caller needs to read the rest of the answer.
+# never gets a row. A call takes no longer than REQUEST_TIMEOUT and the time in which its caller reads the answer's rest.
 ORPHANED_AFTER = timedelta(hours=1)
 FORGOTTEN_AFTER = timedelta(days=31)  # upstream keeps a background response for 30
 

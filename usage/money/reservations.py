@@ -131,7 +131,7 @@ class Reservations:
         self._back_at = self._answered_at = -inf
         self._pool: AsyncConnectionPool[AsyncConnection[TupleRow]] | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._rounds: set[asyncio.Task[list[BudgetState]]] = set()  # also late ones
+        self._rounds: set[asyncio.Task[list[BudgetState]]] = set()  # the round that runs, and any late ones
         self._waiting: list[tuple[Wanted, asyncio.Future[BudgetState]]] = []
         self._ended: dict[str, Decimal] = {}
         self._work = asyncio.Event()
