@@ -215,7 +215,7 @@ class _PageText(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.texts: list[str] = []
-        self._hidden_depth = 0  # open `script` and `style` elements
+        self._hidden_depth = 0  # how many `script` and `style` elements are open
 
     def handle_starttag(self, tag: str, _: object) -> None:
         self._hidden_depth += tag in {"script", "style"}

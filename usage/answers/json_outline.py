@@ -150,7 +150,7 @@ class _Outline:
         if self._body[quote - 1 : quote] == b"\\":
             quote = at
             while self._body[quote : quote + 1] != b'"':
-                end = _STRING.match(self._body, quote, quote + _STEP_BYTES).end()  # type: ignore[union-attr]  # as in `_end`
+                end = _STRING.match(self._body, quote, quote + _STEP_BYTES).end()  # type: ignore[union-attr]  # there is always a match, as in `_end`
                 if end == quote:
                     raise _GivenUp
                 quote = end
@@ -171,7 +171,7 @@ def _end(pattern: re.Pattern[bytes], body: bytes, at: int) -> int:
 
     Searches in steps of at most `_STEP_BYTES`, because other threads do not run during one step.
     """
-    while (end := pattern.match(body, at, at + _STEP_BYTES).end()) - at == _STEP_BYTES:  # type: ignore[union-attr]  # it matches the empty text, too
+    while (end := pattern.match(body, at, at + _STEP_BYTES).end()) - at == _STEP_BYTES:  # type: ignore[union-attr]  # there is always a match, if only an empty one
         at = end
     return end
 

@@ -188,7 +188,7 @@ class AnswerReader:
             self.error = error_in_object(answer) or self.error
 
 
-# Members of answers that errors do not have beside their message.
+# Members that answers have, and that an object with an error does not have beside its message.
 _ANSWER_MEMBERS = frozenset({"id", "model", "output"})
 _GOOD_CODES = frozenset({
     "0", "200", "ok", "success", "succeeded", "queued", "pending", "waiting", "starting", "started", "processing",

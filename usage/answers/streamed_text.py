@@ -14,7 +14,7 @@ from usage.kept_bodies.redaction import redact
 _MAX_PARTS = 64
 _MAX_CHOICES = 128  # of a chat (OpenAI's reference, `n`)
 _MAX_NAME_CHARACTERS = 200
-_PARTS_WITH_MARGIN = 8  # each costs redaction as much as a few thousand characters do
+_PARTS_WITH_MARGIN = 8  # more would cost too much, because the margin of each has to be redacted
 
 TEXT_DELTAS = {
     "response.output_text.delta": "text",

@@ -47,7 +47,7 @@ def append(path: Path, lines: Iterable[bytes]) -> None:
                 raise
         finally:
             os.close(fd)
-        if size == 0:  # the file's name may be new
+        if size == 0:  # the file may be new: then its name must be synced, too
             os.fsync(directory)
 
 

@@ -198,7 +198,7 @@ class _Elision:
         mark.
         """
         body = self._body
-        end = _BASE64.match(body, start, start + _STEP_BYTES).end()  # type: ignore[union-attr]  # matches the empty too
+        end = _BASE64.match(body, start, start + _STEP_BYTES).end()  # type: ignore[union-attr]  # always matches
         if end < start + _STEP_BYTES - 128:
             return end
         stop = self._find(b'"', start)

@@ -55,7 +55,7 @@ class Base64Form(NamedTuple):
         """
         for match in self.pattern.finditer(text):
             start, end = match.span()
-            yield start - text[start - 1 : start].isalnum(), _LAST.match(text, end).end()  # type: ignore[union-attr]  # matches nothing
+            yield start - text[start - 1 : start].isalnum(), _LAST.match(text, end).end()  # type: ignore[union-attr]  # `_LAST` always matches
 
 
 def encoded_forms(secret: str) -> EncodedForms | None:

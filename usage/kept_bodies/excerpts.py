@@ -19,7 +19,7 @@ from usage.kept_bodies.redaction import REDACTED, is_secret_name, redact
 MAX_NOTE_BYTES = 64
 MARGIN = 2048  # bytes; more than twice the shortest text that shows any secret, also when each letter is \u0041
 MARGIN_PER_CHARACTER = 16  # bytes for each character of a configured secret
-MAX_FORM_FIELDS = 1000  # of a form that are read, because each costs microseconds, and a field can be two bytes short
+MAX_FORM_FIELDS = 1000  # of one form; each costs microseconds, and every two bytes of a body may be one
 MAX_FORM_PARTS = 250
 MEASURED_BYTES = 64 * 1024  # of a text are read to estimate its tokens, which takes a few milliseconds at most
 SLACK = 1024  # bytes; redaction may shorten a cut body by so much before its excerpt has less than `limit` bytes

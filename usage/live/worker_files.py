@@ -49,7 +49,7 @@ class WorkerFile:
     `state` is a function that returns the worker's state as values that JSON can contain.
     """
 
-    of_this_process: ClassVar[WorkerFile | None] = None  # from `start` to `stop`
+    of_this_process: ClassVar[WorkerFile | None] = None  # the one that runs: set by `start`, reset by `stop`
 
     def __init__(self, state: Callable[[], WorkerReport]) -> None:
         self._id = str(uuid7())
@@ -176,7 +176,7 @@ class _DeadWorkerCounts:
             self._ids = [*self._ids, report.get("id")][-MAX_REMEMBERED_IDS:]
             try:
                 _write(self._path, {**self.counted.snapshot(), "ids": self._ids})
-            except OSError as error:  # the next reader adds them again
+            except OSError as error:  # the next process that reads the reports tries again
                 logger.warning("the counts of a dead worker cannot be written: %s", error)
                 return
         path.unlink(missing_ok=True)

@@ -19,9 +19,9 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
 # A worker may die after it has made a reservation and before it has written the call to its journal: then the call
-# never gets a row. A call takes no longer than REQUEST_TIMEOUT and the time in which its caller reads the answer's rest.
+# never gets a row. A call takes no longer than REQUEST_TIMEOUT and the time in which its caller reads the answer.
 ORPHANED_AFTER = timedelta(hours=1)
-FORGOTTEN_AFTER = timedelta(days=31)  # upstream keeps a background response for 30
+FORGOTTEN_AFTER = timedelta(days=31)  # upstream keeps a background response for 30 days
 
 IS_PENDING = "EXISTS (SELECT FROM usage_pendingresponse AS pending WHERE pending.request_id = usage_hold.request_id)"
 HAS_ROW = "EXISTS (SELECT FROM usage_request AS call WHERE call.request_id = usage_hold.request_id)"

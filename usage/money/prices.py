@@ -140,7 +140,7 @@ def _published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
     hour = prices.input_audio_hours if prices.audio_hours is None else prices.audio_hours
     searches = prices.web_searches_kcount
     if not rates and hour is None:
-        return None  # priced by something that the ledger does not count: characters of speech
+        return None  # priced by something that the ledger does not count, such as characters of speech
     return ModelRates(
         SOURCE,
         name,

@@ -211,7 +211,7 @@ class Reservations:
         ended, self._ended = self._ended, {}
         try:
             states = await self._in_time(ended, [wanted for wanted, _ in calls])
-        except Exception as error:  # the border: whatever it is, calls need an answer, and the next ones a round
+        except Exception as error:  # the border: after any error, waiting calls need an answer, and later calls a round
             if not isinstance(error, psycopg.Error | PoolTimeout | OSError):
                 logger.exception("a round of reservations failed")
             self._gone(type(error).__name__)

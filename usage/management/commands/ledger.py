@@ -63,7 +63,7 @@ class Command(BaseCommand):
             raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
 
     def status(self, _options: Options) -> None:
-        """Prints how much waits in the journals, what was set aside, the newest call and the time of the last pruning."""
+        """Prints how much waits in the journals, what was set aside, the newest call and when data were last pruned."""
         waiting = sum(path.stat().st_size for path in self.journal.glob("*.journal"))
         newest = Request.objects.order_by("-request_id").values_list("started_at", flat=True).first()
         lines = {
