@@ -120,7 +120,7 @@ class Journal:
             self._rotate_if_large()
 
     async def durable(self) -> None:
-        """Waits until all records written so far would survive a power cut; does not wait if `sync` is not `always`."""
+        """Waits until all journal records so far would survive a power cut; does not wait unless `sync` is `always`."""
         if self._sync != "always" or self._stopping:
             return
         loop = asyncio.get_running_loop()
@@ -293,6 +293,6 @@ def _sync_file(fd: int) -> None:
 
 
 def _release(waiter: asyncio.Future[None]) -> None:
-    """Wakes a task that waits until its records are synced, unless the task has been cancelled."""
+    """Wakes a task that waits until its journal records are synced, unless the task has been cancelled."""
     if not waiter.done():
         waiter.set_result(None)

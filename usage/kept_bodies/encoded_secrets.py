@@ -48,7 +48,7 @@ class Base64Form(NamedTuple):
     pattern: re.Pattern[str]
 
     def find(self, text: str) -> Iterator[TextRange]:
-        """Yields each range of `text` in which the secret is written in this form.
+        """Yields each range of `text` in which the secret is written in this base64 form.
 
         The range includes the letter on each side of the form, because it holds bits of the secret's first or last
         byte.
@@ -129,7 +129,7 @@ def _inner_letters(data: bytes) -> Iterator[str]:
 
 
 def _form(letters: str) -> Base64Form:
-    """Builds the form of a secret in base64 from its letters.
+    """Builds the `Base64Form` that finds a secret, from the letters with which the secret is written in base64.
 
     Its pattern also matches with line ends between the letters, and with the letters `-` and `_` of base64 for URLs.
     """

@@ -89,7 +89,7 @@ class ModelRates:
 def service_tier(answered: str | None) -> str:
     """Returns the service tier in which a call is billed, from the tier that upstream's answer or the request names.
 
-    No tier, `auto` and `standard` are the tier `default`.
+    `auto`, `standard` and no tier at all count as `default`.
     """
     tier = (answered or "").lower()
     return "default" if tier in ("", "auto", "standard") else tier

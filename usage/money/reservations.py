@@ -102,7 +102,7 @@ class Wanted:
     total_budget: Decimal | None
 
     def values(self) -> dict[str, object]:
-        """Returns the parameters of the statement `TAKE`, which reads only days that count for one of the budgets."""
+        """Returns the parameters of the SQL statement that makes this reservation; it reads only days that can count."""
         month_start = self.day.replace(day=1)
         month_end = (month_start + timedelta(days=31)).replace(day=1)
         since = self.day if self.month_budget is None else month_start
@@ -137,7 +137,7 @@ class Reservations:
         self._work = asyncio.Event()
 
     async def open(self) -> None:
-        """Opens the pool of database connections, and starts the task that makes reservations in rounds."""
+        """Opens the pool of database connections, and starts the task that makes budget reservations in rounds."""
         parameters = connections["default"].get_connection_params()
         del parameters["context"]  # Django's conversions of times
         parameters |= {
@@ -159,7 +159,7 @@ class Reservations:
         self._keeper = asyncio.create_task(self._keep())
 
     async def close(self) -> None:
-        """Stops the rounds of reservations, and closes the pool of database connections.
+        """Stops making budget reservations, and closes the pool of database connections.
 
         Reservations that are not settled yet are deleted when the rows of their calls are written.
         """
@@ -172,7 +172,7 @@ class Reservations:
             await self._pool.close(timeout=PATIENCE)
 
     async def take(self, wanted: Wanted) -> BudgetState:
-        """Reserves the dollars of a call if they fit into every budget of its key; returns the state of these budgets.
+        """Reserves a call's highest cost if it fits into every budget of its key; returns the state of these budgets.
 
         Raises:
             ReservationsUnavailable: the database does not say whether there is room.
@@ -227,7 +227,7 @@ class Reservations:
                 future.set_result(standing)
 
     async def _in_time(self, ended: Mapping[str, Decimal], wanted: Sequence[Wanted]) -> list[BudgetState]:
-        """Runs the transaction of one round; raises TimeoutError if it takes longer than `PATIENCE` seconds.
+        """Runs one round of budget reservations; raises TimeoutError if it takes longer than `PATIENCE` seconds.
 
         Without that, psycopg would give up only after ten seconds. The wait is cut into slices, because a process that
         was stopped for a while has read no socket meanwhile: such a stop uses up only one slice.
@@ -243,7 +243,7 @@ class Reservations:
         raise TimeoutError
 
     def _round_ended(self, task: asyncio.Task[list[BudgetState]]) -> None:
-        """Forgets the task of a round that has ended, and reads the task's error, so that asyncio does not log it."""
+        """Forgets the task of a round of reservations that has ended, and reads its error, so that it is not logged."""
         self._rounds.discard(task)
         if not task.cancelled():
             task.exception()  # `_in_time` has raised it, if it was still waiting
@@ -291,7 +291,7 @@ class Reservations:
         self._work.set()
 
     def _fail(self, calls: Sequence[tuple[Wanted, asyncio.Future[BudgetState]]]) -> None:
-        """Raises `ReservationsUnavailable` in each of the waiting calls."""
+        """Raises `ReservationsUnavailable` in each of `calls`, which wait for a budget reservation."""
         for _, future in calls:
             if not future.done():
                 future.set_exception(ReservationsUnavailable())
