@@ -157,7 +157,7 @@ class AnswerReader:
             self._read_error_event(self.text.choice_error, data)
 
     def _end(self, kind: str) -> None:
-        """Records that an event of type `kind` has ended the stream, and an error if `response.failed` stated none."""
+        """Records that an event of type `kind` has ended the stream, and an error if a failed response states none."""
         self.has_ended = True
         if kind == "response.failed" and self.error is None:
             self.error = {"type": "", "code": "response_failed", "message": ""}

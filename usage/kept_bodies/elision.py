@@ -120,7 +120,7 @@ class _Elision:
         return self._head if self._head is not None and self._head.start() < window else None
 
     def _keep_to(self, stop: int) -> bool:
-        """Copies the body up to position `stop` to the result, or only up to the first run of base64 before it.
+        """Copies the body up to position `stop` to the result, or only up to a run of base64 before `stop`.
 
         Such a run is replaced by a placeholder. Returns whether there was one.
         """

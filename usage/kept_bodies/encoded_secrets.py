@@ -68,9 +68,9 @@ def encoded_forms(secret: str) -> EncodedForms | None:
 
 
 def find_encoded_tokens(text: str, lower: str, has_token: Callable[[str], object]) -> Iterator[TextRange]:
-    """Yields each range of base64 or hexadecimal digits in `text` that contains a token once it is decoded.
+    """Yields each range of base64 or hexadecimal digits in `text` that contains a secret token once it is decoded.
 
-    `has_token` is a function that returns whether a text contains a token. `lower` is `text` in lower case.
+    `has_token` is a function that returns whether a text contains such a token. `lower` is `text` in lower case.
     """
     if _IN_BASE64.any_in(text):
         for match in _RUN.finditer(text):

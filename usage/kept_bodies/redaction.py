@@ -80,7 +80,7 @@ _LOWER_LITERALS = ("key", "authorization", "access", "bearer", "basic", *TOKEN_M
 
 
 def redact(text: str, secrets: Sequence[str] = ()) -> str:
-    """Returns `text` with each secret replaced by `[redacted]`: the exact `secrets`, and others known by their form.
+    """Returns `text` with each secret replaced by `[redacted]`: the given `secrets`, and others known by their form.
 
     Known by their form are, for example, tokens that begin with `sk-`, and the values of fields named `api_key`.
     """
@@ -88,12 +88,12 @@ def redact(text: str, secrets: Sequence[str] = ()) -> str:
 
 
 def redact_exact(text: str, secrets: Sequence[str]) -> str:
-    """Returns `text` with only the exact `secrets` replaced by `[redacted]`, in whatever way they are written."""
+    """Returns `text` with only the given `secrets` replaced by `[redacted]`, in whatever way they are written."""
     return _redact(text, secrets, _find_exact)
 
 
 def redact_answer(body: bytes, secrets: Sequence[str]) -> bytes:
-    """Returns the bytes of an answer with the exact `secrets` replaced by `[redacted]` and every other byte unchanged.
+    """Returns the bytes of an answer with the given `secrets` replaced by `[redacted]` and every other byte unchanged.
 
     Secrets are also found in UTF-16.
     """
@@ -146,7 +146,7 @@ def _redact(text: str, secrets: Sequence[str], find: Recogniser) -> str:
 
 
 def _find(text: str, exact: _ExactSecrets) -> list[TextRange]:
-    """Returns the ranges of all secrets in `text`, exact ones and those known by their form; the ranges may overlap."""
+    """Returns the ranges of all secrets in `text`, given ones and those known by their form; the ranges may overlap."""
     lower = _lower(text)
     if not exact.may_have_secrets(text, lower):
         return []
@@ -167,7 +167,7 @@ def _find(text: str, exact: _ExactSecrets) -> list[TextRange]:
 
 
 def _find_exact(text: str, exact: _ExactSecrets) -> list[TextRange]:
-    """Returns the ranges of the exact secrets in `text`, but not of secrets that are known by their form."""
+    """Returns the ranges of the given secrets in `text`, but not of secrets that are only known by their form."""
     return exact.find(text, _lower(text))
 
 
@@ -182,7 +182,7 @@ def _has_token(text: str) -> bool:
 
 
 class _ExactSecrets:
-    """Finder of the exact `secrets` in texts, in whatever way they are written.
+    """Finder of given secrets in texts, in whatever way they are written.
 
     First searches for a short literal part of each secret, because that is fast and nearly all texts have none.
     """
@@ -206,7 +206,7 @@ class _ExactSecrets:
         self._all_lower_literals = LiteralSet([*self._in_hex, *_LOWER_LITERALS])
 
     def may_have_secrets(self, text: str, lower: str) -> bool:
-        """Returns False if `text` certainly contains no secret, neither an exact one nor one known by its form.
+        """Returns False if `text` certainly contains no secret, neither a given one nor one known by its form.
 
         `lower` is `text` in lower case.
         """
@@ -215,7 +215,7 @@ class _ExactSecrets:
         return _has_line_end(text) and self._second_literals.any_in(text)
 
     def find(self, text: str, lower: str) -> list[TextRange]:
-        """Returns the ranges of `text` in which an exact secret is written; `lower` is `text` in lower case."""
+        """Returns the ranges of `text` in which a given secret is written; `lower` is `text` in lower case."""
         has_lines = _has_line_end(text)
         may_have = self._literals.any_in(text) or self._hex_literals.any_in(lower)
         if not may_have and not (has_lines and self._second_literals.any_in(text)):
@@ -238,7 +238,7 @@ def _has_line_end(text: str) -> bool:
 
 @lru_cache(maxsize=64)
 def _exact_secrets(secrets: tuple[str, ...]) -> _ExactSecrets:
-    """Returns the finder of these exact secrets, from a cache; leaves out secrets that are too short to search for."""
+    """Returns the finder of the given secrets, from a cache; leaves out secrets that are too short to search for."""
     return _ExactSecrets({secret for secret in secrets if len(secret) >= MIN_SECRET_CHARACTERS})
 
 

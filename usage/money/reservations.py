@@ -102,7 +102,7 @@ class Wanted:
     total_budget: Decimal | None
 
     def values(self) -> dict[str, object]:
-        """Returns the parameters of the SQL statement that makes this reservation; it reads only days that can count."""
+        """Returns the parameters of the SQL statement that makes this reservation. It reads only days that count."""
         month_start = self.day.replace(day=1)
         month_end = (month_start + timedelta(days=31)).replace(day=1)
         since = self.day if self.month_budget is None else month_start
@@ -123,7 +123,7 @@ class BudgetState:
 
 
 class Reservations:
-    """Maker of the budget reservations of one worker. `open` must be called in the event loop that serves calls."""
+    """The budget reservations of one worker. `open` must be called in the event loop that serves calls."""
 
     def __init__(self) -> None:
         self.fault = ""
