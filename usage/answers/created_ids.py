@@ -66,11 +66,11 @@ def is_object_id(value: object) -> TypeGuard[str]:
 class CreatedIds:
     """The ids of the objects that one call has created at upstream, in the order in which upstream's answer names them.
 
-    `is_creating` is True if the call creates the answer's own object. A call that retrieves an object adds only the ids
-    of the objects that have been derived from it. `is_stored` is True if upstream stores the object; if not, only the
-    ids under `KEPT_IF_UNSTORED` are read. `lasts` is True if upstream keeps the objects until they are deleted, and
-    False if it drops them after some weeks. `is_in_location` is True if the answer names the object in its `Location`
-    header (RFC 9110, 10.2.2).
+    `is_creating` is True if the call creates the object that the answer describes. A call that only retrieves that
+    object adds no more than the ids of other objects in the answer, such as output items. `is_stored` is True if
+    upstream stores the object; if not, only the ids under `KEPT_IF_UNSTORED` are read. `lasts` is True if upstream
+    keeps the objects until they are deleted, and False if it drops them after some weeks. `is_in_location` is True if
+    the answer names the object in its `Location` header (RFC 9110, 10.2.2).
     """
 
     def __init__(

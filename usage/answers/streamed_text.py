@@ -88,7 +88,7 @@ class StreamedText:
     def text(self, limit: int | None = None) -> str:
         """Returns the collected text of the answer with its secrets redacted, cut to `limit` bytes.
 
-        A line that says how many bytes were cut off is added to it.
+        If something was cut off, a remark at the end says how many bytes.
         """
         left_out = self._left_out_bytes
         blocks = []

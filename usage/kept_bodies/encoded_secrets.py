@@ -148,7 +148,7 @@ _IN_BASE64, _IN_HEX = LiteralSet(TOKEN_MARKS), LiteralSet(TOKEN_MARKS_IN_HEX)
 def _decodings(run: str) -> Iterator[str]:
     """Yields the four texts that a run of base64 may encode.
 
-    There are four because up to three letters at the start of the run may belong to something before it.
+    There are four because up to three letters at the start of the run may belong to something before the base64.
     """
     if not run.isalnum():
         run = re.sub(r"\\+[rn]?|[\r\n]", "", run).rstrip("=").translate(_TO_STANDARD)
