@@ -104,7 +104,7 @@ def error_in_body(body: bytes, status: int) -> ErrorFacts:
 
 
 def status_phrase(status: int) -> str:
-    """Returns the reason phrase of an HTTP status: `Bad Gateway` for 502, `Status 999` for one that nobody knows."""
+    """Returns the reason phrase of an HTTP status: `Bad Gateway` for 502, `Status 999` for an unknown status."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:

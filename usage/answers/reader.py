@@ -233,7 +233,7 @@ def _states_success(event: Mapping[str, object]) -> bool:
 
 
 def _names_error(kind: bytes) -> bool:
-    """Returns whether the type or name of an event says "error", as `error`, `BadRequestError` and `exception` do."""
+    """Returns whether the type or name of an event is an error's: whether it ends with `error` or `exception`."""
     return kind.lower().endswith((b"error", b"exception"))
 
 
