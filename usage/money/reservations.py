@@ -203,7 +203,7 @@ class Reservations:
             self._fail(self._waiting)
 
     async def _round(self) -> None:
-        """Makes the budget reservations that calls wait for and answers them; reduces those of calls that have ended."""
+        """Makes the budget reservations that calls wait for and answers them; reduces those of calls that ended."""
         calls = [(wanted, future) for wanted, future in self._waiting[:CALLS_AT_ONCE] if not future.done()]
         self._waiting = self._waiting[CALLS_AT_ONCE:]
         if self._waiting:
