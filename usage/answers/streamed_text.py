@@ -80,7 +80,7 @@ class StreamedText:
 
     @property
     def has_finished_choices(self) -> bool:
-        """True if a streamed chat has text, and each choice that has text has stated its `finish_reason`."""
+        """True if at least one choice of a chat has stated its `finish_reason`, and so has each choice with text."""
         return bool(self._finished) and all(
             part.source in self._finished for part in self._parts.values() if part.source.startswith("choice ")
         )

@@ -78,7 +78,7 @@ def _read(line: bytes) -> CallRecord | None:
 
 
 def _read_last(line: bytes) -> CallRecord | None:
-    """Returns the first whole record inside a damaged line of the journal; None if there is none.
+    """Returns the record at the end of a damaged line of the journal; None if there is no whole record.
 
     A damaged line may end with a whole record, because two lines become one when a newline is lost.
     """

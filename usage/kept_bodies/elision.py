@@ -194,8 +194,8 @@ class _Elision:
     def _base64_end(self, start: int) -> int:
         """Returns the position where the base64 that begins at `start` ends.
 
-        Once `_MAX_READ_BYTES` of one body have been read, only samples of the base64 are read up to the next quotation
-        mark.
+        At most `_MAX_READ_BYTES` of base64 are read in one body. Of base64 beyond that, only samples are read, up to
+        the next quotation mark.
         """
         body = self._body
         end = _BASE64.match(body, start, start + _STEP_BYTES).end()  # type: ignore[union-attr]  # always matches

@@ -102,7 +102,7 @@ class Wanted:
     total_budget: Decimal | None
 
     def values(self) -> dict[str, object]:
-        """Returns the parameters of the SQL statement that makes this reservation. It reads only days that count."""
+        """Returns the SQL parameters of this reservation. Its statement reads only days that count for a budget."""
         month_start = self.day.replace(day=1)
         month_end = (month_start + timedelta(days=31)).replace(day=1)
         since = self.day if self.month_budget is None else month_start
@@ -114,7 +114,8 @@ class Wanted:
 class BudgetState:
     """What a key has spent and reserved in dollars by span (`day`, `month`, `total`), and if a reservation was made.
 
-    `taken` is True if it was made. In a span for which the key has no budget, not all spent dollars may be counted.
+    `taken` is True if it was made. If the key has no budget for a span, the spent dollars of the span may be
+    incomplete.
     """
 
     taken: bool
