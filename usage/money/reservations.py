@@ -114,8 +114,7 @@ class Wanted:
 class BudgetState:
     """What a key has spent and reserved in dollars by span (`day`, `month`, `total`), and if a reservation was made.
 
-    `taken` is True if it was made. If the key has no budget for a span, the spent dollars of the span may be
-    incomplete.
+    `taken` is True if it was made. For a span without a budget, some of the spent dollars may be left out.
     """
 
     taken: bool
