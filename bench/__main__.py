@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def of_answers(count: int) -> dict[str, Any]:
-    """Measures everything about calls with unstreamed answers, and returns the figures by name for the results file.
+    """Runs the benchmarks of calls whose answers are not streamed; returns the figures by name for the results file.
 
     The upstream is nginx, which answers faster than any server in Python. Calls are measured in `count` rounds.
     """
@@ -75,7 +75,7 @@ def of_answers(count: int) -> dict[str, Any]:
 
 
 def of_streams(count: int) -> dict[str, Any]:
-    """Measures streams and large request bodies, and returns the figures by name for the results file.
+    """Runs the benchmarks of streams and of large request bodies; returns the figures by name for the results file.
 
     The upstream is `bench.stand.upstream`, because nginx cannot stream events, nor does it read a large body before it
     answers. Large bodies are measured in `count` rounds, events in half as many.
@@ -108,15 +108,18 @@ def of_streams(count: int) -> dict[str, Any]:
 
 
 def costs(subjects: list[Subject], count: int) -> Iterator[dict[str, Any]]:
-    """Measures each subject in `count` rounds, and yields its median cost as a line for the results file."""
+    """Measures in `count` rounds what a call costs each of the servers in `subjects`.
+
+    Yields a line for the results file for each, with the medians of the rounds.
+    """
     for subject, found in zip(subjects, rounds(subjects, count), strict=True):
         yield {"server": subject.server.name, "what": subject.what, **middle(found)._asdict()}
 
 
 def events_of(subjects: Sequence[tuple[Server, str]], count: int) -> list[dict[str, Any]]:
-    """Measures what relaying one event costs, on each server and path, in `count` rounds.
+    """Measures in `count` rounds what relaying one event of a stream costs, on each server and path in `subjects`.
 
-    Returns a line for the results file per server and path, with the medians of the rounds.
+    Returns a line for the results file for each, with the medians of the rounds.
     """
     found = [[events.measure(server, path, seconds=2, slices=2) for server, path in subjects] for _ in range(count)]
     return [
@@ -126,7 +129,7 @@ def events_of(subjects: Sequence[tuple[Server, str]], count: int) -> list[dict[s
 
 
 def added_latency(path: str, url: str, limit: str, it: Stand) -> Iterator[dict[str, Any]]:
-    """Measures the latency of a direct call, one through nginx and one through the gateway.
+    """Measures how long a call takes directly, through nginx and through the gateway.
 
     Yields a line for the results file for each of the three.
     """
@@ -137,7 +140,7 @@ def added_latency(path: str, url: str, limit: str, it: Stand) -> Iterator[dict[s
 
 
 def latencies(targets: dict[str, Asked], what: str) -> Iterator[dict[str, Any]]:
-    """Measures all targets in turn, and yields a line for the results file for each.
+    """Measures how long a call takes on each target, in turns, and yields a line for the results file for each.
 
     The line of the first target has its latency; that of every other target has what it adds to the first one's.
     """
@@ -147,7 +150,7 @@ def latencies(targets: dict[str, Asked], what: str) -> Iterator[dict[str, Any]]:
 
 
 def say(what: str) -> None:
-    """Prints which measure begins now."""
+    """Prints that the measure `what` begins now."""
     print(f"… {what}", flush=True)
 
 

@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def too_dear(found: Mapping[str, float], recorded: Mapping[str, float]) -> list[str]:
-    """Returns a line of text for each cost that is more than `TOLERANCE` times the recorded one."""
+    """Returns a line of text for each cost in `found` that is more than `TOLERANCE` times the recorded one."""
     return [
         f"{what} costs {cost:.3f} B of CPU: more than {TOLERANCE} times {recorded[what]:.3f} B, the recorded cost"
         for what, cost in found.items()
@@ -62,7 +62,10 @@ def too_dear(found: Mapping[str, float], recorded: Mapping[str, float]) -> list[
 
 
 def measure() -> Costs:
-    """Measures what a call of each path and an event cost, and returns and prints the medians in multiples of B."""
+    """Measures what a call of each path and an event cost, in several rounds; prints and returns the medians.
+
+    They are in multiples of B, the CPU of a call to an empty Django view.
+    """
     with yardstick() as b, stand() as it:
         empty = Subject(b, "B", plain(PATHS[0], ""), calls=CALLS)
         subjects = [Subject(it.server, path, plain(path, it.server.key), it, CALLS) for path in PATHS]
@@ -78,8 +81,8 @@ def measure() -> Costs:
 def one_round(empty: Subject, subjects: list[Subject]) -> tuple[float, Costs]:
     """Measures once what a call of each path and an event cost.
 
-    Returns B in milliseconds, the mean of a measure before the others and one after them, and the costs in multiples of
-    B.
+    Returns B, the CPU of a call to an empty Django view, in milliseconds, and the costs in multiples of B. B is the
+    mean of a measure before the others and one after them.
     """
     before = calls.measure(empty).cpu_ms
     found = {subject.what: calls.measure(subject).cpu_ms for subject in subjects}

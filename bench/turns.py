@@ -72,9 +72,10 @@ def main() -> None:
 
 
 def compare(other: Path, rounds: int, number: int = CALLS) -> list[Turns]:
-    """Starts a server of this checkout and one of the checkout `other`, and measures both in `rounds` rounds.
+    """Starts a server of this checkout and one of the checkout `other`, and measures what a call and an event cost on
+    both.
 
-    Returns the costs of each kind of call and of an event.
+    Returns the costs in each of the `rounds` rounds, for each kind of call and for an event.
     """
     with ExitStack() as running:
         url = running.enter_context(upstream())

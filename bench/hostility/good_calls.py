@@ -25,7 +25,7 @@ BACKOFF = 0.05  # seconds that a connection's next call waits after a failed one
 
 
 class Good(NamedTuple):
-    """Result of a measure of good calls.
+    """Result of measuring the calls of a good client.
 
     `p50` and `p99`: percentiles of the latency, in milliseconds, at `RATE` calls a second. `calls_per_second`: how many
     succeed when each connection sends its next call at once. `failed`: how many calls failed in both parts of the
@@ -39,7 +39,7 @@ class Good(NamedTuple):
 
 
 class Trying(Caller):
-    """A client connection for one call at a time; a failed call is reported as False and does not end the run."""
+    """A client connection for one call at a time; a failed call is reported as False and does not end the benchmark."""
 
     def __init__(self) -> None:
         super().__init__(lambda _: self._settle(True))
@@ -71,7 +71,7 @@ class Trying(Caller):
             self._settle(False)
 
     def _settle(self, is_good: bool) -> None:
-        """Sets the result of the call that waits on this connection; does nothing if none waits."""
+        """Gives the call that waits on this connection its result: whether it succeeded; does nothing if none waits."""
         if self._call is not None and not self._call.done():
             self._call.set_result(is_good)
 

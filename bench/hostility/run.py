@@ -131,9 +131,9 @@ def on_its_own_gateway(checkout: Path, attack: Attack, number: int, rounds: int,
 
 @contextmanager
 def gateway(checkout: Path) -> Iterator[tuple[Stand, list[Path]]]:
-    """Runs a gateway that may open few file descriptors.
+    """Runs a gateway that may open few file descriptors, until the block ends.
 
-    Gives the running gateway, and the directories on whose disk it writes, so that their free space can be watched.
+    Yields the running gateway, and the directories on whose disk it writes, so that their free space can be watched.
     """
     with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as name, pinned(SERVER_CORE), small_disk(name) as disk:
         postgres = BundledPostgres(Path(name))
@@ -154,9 +154,9 @@ def gateway(checkout: Path) -> Iterator[tuple[Stand, list[Path]]]:
 
 @contextmanager
 def small_disk(directory: str) -> Iterator[Path]:
-    """Gives a directory on a small tmpfs, which is unmounted at the end.
+    """Yields a directory on a small tmpfs, which is unmounted at the end of the block.
 
-    Gives an ordinary directory if this process may not mount a tmpfs, because it is not root.
+    Yields an ordinary directory if this process may not mount a tmpfs, because it is not root.
     """
     disk = Path(directory) / "disk"
     disk.mkdir()
@@ -176,7 +176,7 @@ def small_disk(directory: str) -> Iterator[Path]:
 
 
 def measure(it: Stand, places: Sequence[Path], attack: Attack, number: int, key: str, rounds: int) -> Row:
-    """Measures good calls without and with the attack, in turns, `rounds` times.
+    """Measures the calls of a good client without and with the attack, in turns, `rounds` times.
 
     Prints and returns the attack's figures. `places` are the directories whose free space is watched.
     """
@@ -227,13 +227,13 @@ FIELDS = {"rate": "calls_per_second", "p50": "p50", "p99": "p99"}
 
 
 def middle(found: Sequence[Good], field: str) -> float:
-    """Returns the median of one field of several results."""
+    """Returns the median of the figure called `field` of several results."""
     return float(statistics.median(getattr(good, field) for good in found))
 
 
 @contextmanager
 def stranger(number: int, url: str, lead: float, key: str) -> Iterator[list[dict[str, Any]]]:
-    """Attacks the server from another process; the list has that process's report once the block has ended.
+    """Starts a process that attacks the server; yields a list, which has the process's report once the block has ended.
 
     The process ends by itself, about a second after good calls have been measured.
     """
@@ -257,7 +257,11 @@ def stranger(number: int, url: str, lead: float, key: str) -> Iterator[list[dict
 
 @contextmanager
 def watching(pid: int, places: Sequence[Path]) -> Iterator[list[Watched]]:
-    """Watches a worker's memory, descriptors and free disk space; the list has the result once the block has ended."""
+    """Watches a process's memory, its descriptors and the free disk space, several times a second, until the block
+    ends.
+
+    Yields a list, which then has the highest values.
+    """
     before, free = memory(pid), free_bytes(places)
     worst = {"peak": before, "disk": 0, "descriptors": 0}
     over = threading.Event()

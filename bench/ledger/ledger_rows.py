@@ -76,9 +76,9 @@ def fill(count: int) -> None:
 
 
 def _pool(chance: random.Random) -> Iterator[Any]:
-    """Yields the distinct calls from which all rows are made.
+    """Yields the made-up calls of which the rows of the benchmark's ledger are copies.
 
-    Each is a row with its price. Its time and its id are replaced in each row that is made from it.
+    Each is a row with its price; each copy gets a time and an id of its own.
     """
     from usage.money.row_pricing import Pricer
     from usage.shipping.rows import FIELDS

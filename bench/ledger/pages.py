@@ -131,7 +131,7 @@ def open_my_usage(client: httpx2.Client, text: str) -> None:
 
 
 def pages(client: httpx2.Client, key_id: str) -> dict[str, str]:
-    """Returns the addresses of all pages to measure, by the description that is printed for each."""
+    """Returns the addresses of all web pages that are measured, by the description that is printed for each."""
     listing = client.get(REQUESTS).text
     one = re.search(r"request/([0-9a-f-]{36})/change", listing)
     older = re.search(r'href="\?([^"]*before=[^"]*)"', client.get(f"{REQUESTS}?to=2999-01-01T00:00&key=team-3").text)

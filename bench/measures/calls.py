@@ -35,10 +35,10 @@ class Cost(NamedTuple):
 
 
 def rounds(subjects: Sequence[Subject], count: int) -> list[list[Cost]]:
-    """Measures each subject in `count` rounds, and returns a list of costs for each subject, one cost a round.
+    """Measures what a call costs each of the servers in `subjects`, in `count` rounds.
 
-    The subjects take turns in every round, so that whatever disturbs the machine disturbs all of them alike. Before the
-    first round each subject is warmed up with a fifth of its calls.
+    Returns a list for each of them, with one cost a round. They take turns in every round, so that whatever disturbs
+    the machine disturbs all of them alike. Before the first round each is warmed up with a fifth of its calls.
     """
     for subject in subjects:
         measure(subject._replace(calls=max(subject.calls // 5, 1)))
@@ -50,7 +50,7 @@ def rounds(subjects: Sequence[Subject], count: int) -> list[list[Cost]]:
 
 
 def measure(subject: Subject) -> Cost:
-    """Makes the calls of one round, and returns what a call cost.
+    """Makes the calls of one round of a benchmark, and returns what a call cost.
 
     If the server keeps a ledger, this waits until the ledger has the calls: to ship them is part of their cost.
     """
@@ -71,5 +71,5 @@ def measure(subject: Subject) -> Cost:
 
 
 def middle(costs: Sequence[Cost]) -> Cost:
-    """Returns the median of the costs, taken for each of their figures separately."""
+    """Returns the median of several costs of a call, taken for each of their figures separately."""
     return Cost(*(statistics.median(figure) for figure in zip(*costs, strict=True)))

@@ -50,16 +50,17 @@ def measure(
 
 
 def middle(costs: Sequence[EventCost]) -> EventCost:
-    """Returns the median of the costs, taken for each of their two figures separately."""
+    """Returns the median of several costs of an event, taken for each of their two figures separately."""
     return EventCost(*(statistics.median(figure) for figure in zip(*costs, strict=True)))
 
 
 async def _measure(
     server: Server, path: str, seconds: float, slices: int, count: int, rate: float, ramp: float
 ) -> list[EventCost]:
-    """Opens the streams, measures the slices one after the other, and closes the streams before they have ended.
+    """Opens streams, measures the cost of an event in several slices of time, and closes the streams before their end.
 
-    The streams have more events than are needed, so that none ends while CPU is measured.
+    Returns a cost for each slice. The streams have more events than are needed, so that none ends while CPU is
+    measured.
     """
     asked = Asked(server.url, streamed(path, server.key, int((seconds * slices + ramp + 30) * rate), rate))
     async with streams(asked, count, ramp) as opened:

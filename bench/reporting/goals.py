@@ -13,7 +13,7 @@ CHAT = "/v1/chat/completions"
 
 
 class Goal(NamedTuple):
-    """A figure that the server is to reach, and the function that computes it from the results.
+    """A target for one figure of the benchmarks, with the function (`value`) that computes the figure from the results.
 
     `value` raises KeyError if the figure has not been measured. `form` is the format in which the figure is printed.
     The goal is reached from `least` to `most`; `target` says that in words.
@@ -39,7 +39,7 @@ class Goal(NamedTuple):
 
 
 def line(lines: Iterable[Found], what: str, server: str = "chatproxy") -> Found:
-    """Returns the line of the results with this server and this description."""
+    """Returns that one of several lines of benchmark results which is about this server and this kind of call."""
     return {(one["server"], one["what"]): one for one in lines}[server, what]
 
 
@@ -74,7 +74,7 @@ def growth(found: Found) -> float:
 
 
 def crowd(name: str) -> Callable[[Found], float]:
-    """Returns a function that finds a figure of the measure of very many streams in the results."""
+    """Returns a function that finds a figure of the benchmark of very many simultaneous streams in the results."""
     return lambda found: float(line(found["bench"]["crowds"], CHAT)[name])
 
 

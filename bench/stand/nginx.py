@@ -63,7 +63,7 @@ location / {
 
 
 def program() -> str:
-    """Returns the path of the installed nginx; ends the run with an advice how to install it if there is none."""
+    """Returns the path of the installed nginx; raises SystemExit with advice on how to install it if there is none."""
     found = shutil.which("nginx", path=PATH)
     if found is None:
         raise SystemExit(
@@ -74,7 +74,7 @@ def program() -> str:
 
 @contextmanager
 def answering() -> Iterator[str]:
-    """Runs nginx as an upstream, which answers calls with fixed files, and gives its URL.
+    """Runs nginx as an upstream, which answers calls with fixed files, until the block ends, and yields its URL.
 
     For calls with small bodies only, because nginx answers before a large body has arrived.
     """
@@ -84,7 +84,10 @@ def answering() -> Iterator[str]:
 
 @contextmanager
 def passing_on(upstream: str) -> Iterator[tuple[str, int]]:
-    """Runs nginx as a reverse proxy in front of `upstream`, and gives its URL and the process id of its worker."""
+    """Runs nginx as a reverse proxy in front of `upstream` until the block ends.
+
+    Yields its URL and the process id of its worker.
+    """
     host = upstream.removeprefix("http://")
     pool = f"upstream upstream {{ server {host}; keepalive 4096; keepalive_requests 1000000000; }}"
     with _running(SERVER_CORE, pool, PASS) as it:
@@ -93,7 +96,7 @@ def passing_on(upstream: str) -> Iterator[tuple[str, int]]:
 
 @contextmanager
 def _running(core: int, http: str, server: str) -> Iterator[tuple[str, int]]:
-    """Runs nginx on one core until the block ends; gives its URL and the process id of its worker.
+    """Runs nginx on one core until the block ends; yields its URL and the process id of its worker.
 
     `http` and `server` are inserted into the sections of these names in its configuration.
     """

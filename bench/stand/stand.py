@@ -65,7 +65,7 @@ class Stand(NamedTuple):
         return int(count)
 
     def wait_for(self, calls: int) -> None:
-        """Waits until the ledger has `calls` calls; ends the run if that takes too long.
+        """Waits until the ledger has `calls` calls; raises SystemExit if that takes too long.
 
         A measure of calls waits so, because shipping them to the ledger is part of their cost.
         """
@@ -80,7 +80,8 @@ def stand(
     checkout: Path = environment.BASE_DIR,
     **settings: str,
 ) -> Iterator[Stand]:
-    """Runs a new PostgreSQL and a gateway until the block ends, and gives the gateway; deletes the database afterwards.
+    """Runs a new PostgreSQL and a gateway until the block ends, and yields the gateway; deletes the database
+    afterwards.
 
     Upstream is the server at `url`, or else `bench.stand.upstream`. The gateway and PostgreSQL run on `cores`.
     `checkout` is the directory of the gateway's code, and `settings` are environment variables of the gateway.
@@ -107,7 +108,7 @@ def gateway_on(
     /,
     **settings: str,
 ) -> Iterator[Stand]:
-    """Runs a gateway with this PostgreSQL until the block ends; makes a key with limits and gives the gateway.
+    """Runs a gateway with this PostgreSQL until the block ends; makes a key with limits and yields the gateway.
 
     The gateway runs on the cores that this thread is pinned to. Inside the block the thread is pinned to the core of
     the clients. `launcher` is a command in front of the gateway's own, such as one that lowers a limit.
@@ -132,7 +133,10 @@ def gateway_on(
 
 @contextmanager
 def upstream() -> Iterator[str]:
-    """Runs `bench.stand.upstream` on the clients' core until the block ends, and gives its URL."""
+    """Runs `bench.stand.upstream`, a stand-in for OpenAI's API, until the block ends, and yields its URL.
+
+    It runs on the core of the clients.
+    """
     port = free_port()
     command = [sys.executable, "-m", "bench.stand.upstream", str(port)]
     with pinned(LOAD_CORE):
@@ -150,7 +154,7 @@ def upstream() -> Iterator[str]:
 
 @contextmanager
 def yardstick() -> Iterator[Server]:
-    """Runs B, an empty Django view, until the block ends, and gives its URL and processes.
+    """Runs B, an empty Django view, until the block ends, and yields its URL and processes.
 
     It runs on the gateway's core, and in the gateway's kind of worker, gunicorn with uvicorn.
     """
@@ -170,7 +174,7 @@ def yardstick() -> Iterator[Server]:
 
 
 def wait_for(reached: Callable[[], bool], complaint: str) -> None:
-    """Waits until `reached` returns True; ends the run with the message `complaint` after `PATIENCE` seconds."""
+    """Waits until `reached` returns True; raises SystemExit with the message `complaint` after `PATIENCE` seconds."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:

@@ -61,7 +61,10 @@ class Stream(asyncio.Protocol):
 
 @asynccontextmanager
 async def streams(asked: Asked, count: int, ramp: float) -> AsyncIterator[list[Stream]]:
-    """Opens `count` streams, evenly over `ramp` seconds, and gives them once all have begun; closes them at the end."""
+    """Opens `count` streams, evenly over `ramp` seconds, and yields them once all have begun.
+
+    Closes them when the block ends.
+    """
     loop = asyncio.get_running_loop()
     start = loop.time()
     opened: list[Stream] = []
