@@ -134,12 +134,12 @@ KNOWN_OPTIONS = {option.keyword.decode() for option in Conninfo.get_defaults()} 
 
 
 def _database(url: str | None) -> dict[str, object]:
-    """Returns Django's settings of the database at `url`, or of the bundled PostgreSQL for None.
+    """Returns Django's settings of the database at `url`; for None, those of the bundled PostgreSQL.
 
     The bundled PostgreSQL runs only while `manage.py serve` does.
 
     Raises:
-        ImproperlyConfigured: the URL cannot be used; one line without any part of the URL.
+        ImproperlyConfigured: the URL cannot be used; the message is one line without any part of the URL.
     """
     if url is None:
         url = BundledPostgres(DATA_DIR).url

@@ -47,10 +47,9 @@ LIMITED = ("--requests-per-minute", "60")
 
 
 class Watched(NamedTuple):
-    """What was observed of a worker during one attack.
+    """Memory of a worker in bytes, before an attack and at its highest, and what else the attack took.
 
-    `before` and `peak`: its memory in bytes, before the attack and at the highest. `disk`: by how many bytes the free
-    space shrank at most. `descriptors`: the highest number of open file descriptors.
+    `disk`: by how many bytes the free space shrank at most. `descriptors`: most file descriptors that were open.
     """
 
     before: int
@@ -120,10 +119,7 @@ def main() -> None:
 
 
 def on_its_own_gateway(checkout: Path, attack: Attack, number: int, rounds: int, *, has_key: bool) -> Row:
-    """Measures one attack against a newly started gateway, and returns the attack's figures.
-
-    A gateway that was attacked before would still have the memory of that attack, and hide how much this one takes.
-    """
+    """Measures one attack against a new gateway: one attacked before would still hold that attack's memory."""
     with gateway(checkout) as (it, places):
         key = it.gateway.make_key(f"limited-{number}", *LIMITED) if has_key else ""
         return measure(it, places, attack, number, key, rounds)
@@ -131,10 +127,7 @@ def on_its_own_gateway(checkout: Path, attack: Attack, number: int, rounds: int,
 
 @contextmanager
 def gateway(checkout: Path) -> Iterator[tuple[Stand, list[Path]]]:
-    """Runs a gateway that may open few file descriptors, until the block ends.
-
-    Yields the running gateway, and the directories on whose disk it writes, so that their free space can be watched.
-    """
+    """Runs a gateway that may open few files, until the block ends; yields it, and the directories where it writes."""
     with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as name, pinned(SERVER_CORE), small_disk(name) as disk:
         postgres = BundledPostgres(Path(name))
         postgres.start()
@@ -154,10 +147,7 @@ def gateway(checkout: Path) -> Iterator[tuple[Stand, list[Path]]]:
 
 @contextmanager
 def small_disk(directory: str) -> Iterator[Path]:
-    """Yields a directory on a small tmpfs, which is unmounted at the end of the block.
-
-    Yields an ordinary directory if this process may not mount a tmpfs, because it is not root.
-    """
+    """Yields a directory on a small tmpfs, or an ordinary directory if this process may not mount a tmpfs."""
     disk = Path(directory) / "disk"
     disk.mkdir()
     mounted = (
@@ -176,10 +166,7 @@ def small_disk(directory: str) -> Iterator[Path]:
 
 
 def measure(it: Stand, places: Sequence[Path], attack: Attack, number: int, key: str, rounds: int) -> Row:
-    """Measures the calls of a good client without and with the attack, in turns, `rounds` times.
-
-    Prints and returns the attack's figures. `places` are the directories whose free space is watched.
-    """
+    """Measures good calls without and with an attack, in turns; prints and returns the figures of the attack."""
     asked = Asked(it.server.url, plain(CHAT, it.server.key))
     quiet: list[Good] = []
     attacked: list[Good] = []
@@ -213,10 +200,7 @@ def measure(it: Stand, places: Sequence[Path], attack: Attack, number: int, key:
 
 
 def share_of_a_core(pids: Sequence[int], seconds: float) -> float:
-    """Waits for `seconds`, and returns how much CPU the processes used in the second half of that time.
-
-    The result 1.0 means a whole core.
-    """
+    """Waits for `seconds`; returns which share of a core the processes used in the second half of that time."""
     time.sleep(seconds / 2)
     cpu, start = cpu_of(pids), time.monotonic()
     time.sleep(seconds / 2)
@@ -233,10 +217,7 @@ def middle(found: Sequence[Good], field: str) -> float:
 
 @contextmanager
 def stranger(number: int, url: str, lead: float, key: str) -> Iterator[list[dict[str, Any]]]:
-    """Starts a process that attacks the server; yields a list, which has the process's report once the block has ended.
-
-    The process ends by itself, about a second after good calls have been measured.
-    """
+    """Runs a process that attacks the server; yields a list, which has its report once the block has ended."""
     seconds = lead + MEASURED_SECONDS + 1
     command = [
         sys.executable,
@@ -257,11 +238,7 @@ def stranger(number: int, url: str, lead: float, key: str) -> Iterator[list[dict
 
 @contextmanager
 def watching(pid: int, places: Sequence[Path]) -> Iterator[list[Watched]]:
-    """Watches a process's memory, its descriptors and the free disk space, several times a second, until the block
-    ends.
-
-    Yields a list, which then has the highest values.
-    """
+    """Watches a process's memory and the disk until the block ends; then the yielded list has the worst values."""
     before, free = memory(pid), free_bytes(places)
     worst = {"peak": before, "disk": 0, "descriptors": 0}
     over = threading.Event()
@@ -289,10 +266,7 @@ def memory(pid: int) -> int:
 
 
 def free_bytes(places: Sequence[Path]) -> int:
-    """Returns the number of free bytes on the fullest of the disks on which the directories `places` are.
-
-    Directories that do not exist are skipped.
-    """
+    """Returns the number of free bytes on the fullest disk among those of the directories that exist."""
     found = []
     for place in places:
         with suppress(FileNotFoundError):

@@ -47,7 +47,7 @@ INERT_LINES = b"".join(b"%b: %b\r\n" % pair for pair in INERT)
 
 
 class RequestReader(HttpToolsProtocol):
-    """The half of a client connection that reads requests.
+    """The half of a client connection that reads requests: it parses the bytes of the client, within bounds.
 
     `connections` are the worker's open connections, this one among them; the other arguments are uvicorn's.
     """
@@ -99,7 +99,7 @@ class RequestReader(HttpToolsProtocol):
         self._read(data)
 
     def _is_short_head(self, data: bytes) -> bool:
-        """Returns whether received bytes are few, and are not part of a body that is still incomplete."""
+        """Returns whether these received bytes are few, and none of them belongs to a body that is still incomplete."""
         is_body = self.cycle is not None and self.cycle.more_body
         return len(data) <= STRANGER_READ_BYTES and not is_body
 
@@ -119,7 +119,7 @@ class RequestReader(HttpToolsProtocol):
         return bool(self._unread)
 
     def _read(self, data: bytes) -> None:
-        """Parses bytes; answers 400 and closes the connection if they are no HTTP or a head or framing is too large."""
+        """Parses received bytes as HTTP; answers 400 and closes the connection if they are invalid or too many."""
         if self._is_in_head:  # since an earlier read: the read in which a head begins may have a body before it
             self._head_bytes += len(data)
         else:
@@ -177,20 +177,20 @@ class RequestReader(HttpToolsProtocol):
     # The parser calls these.
 
     def on_message_begin(self) -> None:
-        """Begins to count the bytes of a request's head."""
+        """Begins to count the bytes of a new request's head; the parser calls this at the start of each request."""
         self._is_in_head = True
         self._head_bytes = 0
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Adds a header to the request; drops a trailer (RFC 9110, 6.5.1), since the call has its headers already."""
+        """Adds a header to the request; drops a trailer (RFC 9110, 6.5.1), because the call has its headers already."""
         if self._is_in_head:
             super().on_header(name, value)
             if len(self.headers) > MAX_HEADERS:
                 raise ValueError  # the parser raises HttpParserError instead
 
     def on_headers_complete(self) -> None:
-        """Puts this connection into the scope of a request whose head is complete; starts or queues the call."""
+        """Starts or queues the call of a request whose head is complete, with this connection in the call's scope."""
         self._is_in_head = False
         self._wire_bytes = self._content_bytes = 0
         self._cancel_head_timer()
@@ -201,15 +201,15 @@ class RequestReader(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def on_body(self, body: bytes) -> None:
-        """Counts the bytes of a body's content, and passes them on to the call (uvicorn's part)."""
+        """Counts the bytes of a part of a request's body, and passes them on to the call that reads the body."""
         self._content_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Marks the body of a request as complete, and wakes the call that waits for it.
+        """Marks the body of a request as complete, and wakes the call that waits for it; the HTTP parser calls this.
 
-        Does nothing at a head that offers another protocol, although the parser calls it there
-        (`chatproxy.http.upgrades`).
+        Does nothing at a head that offers another protocol: the parser stops there and reports an end, but the body is
+        still to come (`chatproxy.http.upgrades`).
         """
         if not self.parser.should_upgrade() and not self.cycle.response_complete:
             self.cycle.more_body = False
@@ -218,19 +218,19 @@ class RequestReader(HttpToolsProtocol):
     # A connection that does not say what it wants is closed.
 
     def _start_head_timer(self) -> None:
-        """Starts the timer that closes the connection if the next head is not complete within `HEAD_SECONDS`."""
+        """Starts the timer that closes the connection if the next request's head takes longer than `HEAD_SECONDS`."""
         self._cancel_head_timer()
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_timed_out)
 
     def _head_timed_out(self) -> None:
-        """Closes the connection, since no next head has come in time; waits again while a request is being answered."""
+        """Closes the connection, because the next request is late; waits again while a request is being answered."""
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
         else:
             self._start_head_timer()
 
     def _cancel_head_timer(self) -> None:
-        """Stops the timer of the next head: the head is complete, or the connection is lost."""
+        """Stops the timer of the next request's head, because the head is complete or the connection is lost."""
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
@@ -238,10 +238,10 @@ class RequestReader(HttpToolsProtocol):
     # What cannot be read as a request ends the connection.
 
     def send_400_response(self, msg: str) -> None:
-        """Ends the connection after bytes that are no valid request; uvicorn calls this method, too.
+        """Ends the connection after bytes that are no valid request, with an answer of status 400 if possible.
 
-        The client must not take a 400 for the answer to an earlier request. So the place of the fault decides what
-        happens:
+        uvicorn calls this method, too. The client must not take the 400 for the answer to an earlier request. So the
+        place of the fault decides what happens:
 
             behind requests that are whole and not answered yet      they are answered; the last answer closes
             in the body of a request that waits for its turn         the same; the request itself is dropped
@@ -260,7 +260,7 @@ class RequestReader(HttpToolsProtocol):
             self._refuse_request(BadRequest(msg))
 
     def _take_last_whole_request(self) -> RequestResponseCycle | None:
-        """Returns the newest complete request without an answer, or None; drops an incomplete one that waits."""
+        """Returns the newest request that is complete and not answered, or None; drops an incomplete one that waits."""
         newest, running = self.cycle, self._running
         if running is not None and running is not newest and not running.response_complete:
             if not newest.more_body:
@@ -273,7 +273,7 @@ class RequestReader(HttpToolsProtocol):
     def _refuse_request(self, error: ProxyError) -> None:
         """Answers bytes that are no valid request with an error, and closes the connection.
 
-        The answer is delayed as `stranger_pace` says. The error has no request id, since there is no request.
+        The answer may be delayed (`stranger_pace`). The error has no request id, because there is no request.
         """
         self._connections.count_refusal("bad_request")
         refuse = partial(self._answer_and_close, error)

@@ -26,10 +26,10 @@ class Transport(Protocol):
 
 
 class StallWatch:
-    """Watches whether a client reads its answer, and aborts the connection's transport when it reads too slowly.
+    """Watches whether a client reads its answer, and aborts the connection if it reads too slowly.
 
-    `least_speed` returns the bytes a second that the client must read: fewer count as none. `aborted` is called before
-    the transport is aborted.
+    `least_speed` returns how many bytes a second the client must read; a client that reads more slowly counts as one
+    that does not read. `aborted` is called before the connection is aborted.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class StallWatch:
         self._aborted = lambda: None
 
     def _mark(self) -> None:
-        """Stores the write buffer's size and the current time, from which the client's progress is measured."""
+        """Stores the size of the write buffer and the time; how much the client reads is measured from here."""
         self._since = self._loop.time()
         self._size = self._transport.get_write_buffer_size()
 
@@ -79,7 +79,7 @@ class StallWatch:
         self._timer = self._loop.call_later(STALL_SECONDS / CHECKS_PER_STALL, self._check)
 
     def _check(self) -> None:
-        """Aborts the connection if the client has read too few bytes of its answer for `STALL_SECONDS`.
+        """Aborts the connection if the client has read too little of its answer for `STALL_SECONDS`.
 
         If the client has read enough, the time starts anew.
         """

@@ -73,7 +73,7 @@ class Visitor(NamedTuple):
 
 
 class PagePace:
-    """The limits of one worker on pages that are requested without a login: their rate, and how many run at once.
+    """The limits of one worker on pages that are requested without a login: how many a second, and how many at once.
 
     Used from the worker's event loop only, except `remember`, which any thread may call.
     """
@@ -115,7 +115,10 @@ class PagePace:
             yield
 
     def reserve(self, visitor: Visitor, cost: float) -> float:
-        """Counts a request for a page, and returns the seconds until the rate allows it.
+        """Counts a request for a page against the rates of the visitor and of the worker.
+
+        Returns the seconds that the request must wait to keep to the rates. `cost` is the number of pages as which it
+        counts.
 
         Raises:
             TooManyPages: the request would wait longer than `MAX_WAIT_SECONDS`. Then it is not counted.
@@ -163,9 +166,9 @@ class PagePace:
 
 
 class RememberSignedIn:
-    """Middleware that stores which login cookies are valid, so that the requests of their visitors are not limited.
+    """Middleware that stores the login cookies of visitors who are signed in, so that their requests are not limited.
 
-    Whether a visitor is signed in becomes known while a page is made.
+    It stands behind the page, because only while a page is made it becomes known whether the visitor is signed in.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -188,7 +191,7 @@ def login_cookies() -> tuple[str, str]:
 
 
 def cookies_of(scope: HTTPScope) -> dict[str, str]:
-    """Returns the values, by name, of a request's cookies that a login sets, those of known devices included.
+    """Returns the values of those cookies of a request that a login sets, by name; cookies of known devices included.
 
     Returns none if the Cookie header is too long.
     """
@@ -214,15 +217,16 @@ COOKIE = re.compile(rb"(?<![^;\s])([^=;\s]+)=([^;\s]*)")
 
 
 def _wait(until: float, rate: Rate, now: float) -> float:
-    """Returns how many seconds a request must wait, at time `now`, to keep to the rate.
+    """Returns how many seconds after the time `now` a request must wait to keep to `rate`.
 
-    `until` is when all admitted requests would be done at the rate alone; the burst is subtracted.
+    `until` is the time at which all requests admitted so far would be done if they ran at the rate, one after the
+    other. As many as the burst may run before that.
     """
     return max(0.0, round(until - rate.burst / rate.per_second - now, 3))
 
 
 def _digest(cookie: str) -> bytes:
-    """Returns the digest under which a valid cookie is remembered; the cookie's value is not stored."""
+    """Returns the digest under which a valid login cookie is remembered; the cookie's value itself is not stored."""
     return hashlib.blake2b(cookie.encode("utf-8", "replace"), digest_size=16).digest()
 
 

@@ -32,9 +32,9 @@ CONTENT_SECURITY_POLICY = "; ".join(
 
 
 class AdminHeaders:
-    """Middleware that adds a Content-Security-Policy to each page that has none, and restricts cookies.
+    """Middleware that adds a Content-Security-Policy to each page that has none, and restricts where cookies are sent.
 
-    Cookies are sent under the root path only and, if they were set over TLS, over TLS only.
+    Browsers send the cookies under the root path only and, if they were set over TLS, over TLS only.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:

@@ -31,7 +31,10 @@ class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it has no type
 
 
 async def pieces(file: BinaryIO) -> AsyncGenerator[bytes]:
-    """Yields the content of `file` piece by piece, read in a thread, and closes the file at the end."""
+    """Yields the content of `file` piece by piece, and closes the file at the end.
+
+    Each piece is read in a thread, because reading from a disk would block the event loop.
+    """
     with file:
         while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
             yield piece

@@ -21,7 +21,10 @@ on_drain: list[Callable[[], None]] = []
 
 
 class ShutdownSteps(AsyncExitStack):
-    """Context manager that collects the steps of a worker's shutdown, and runs the last one first when it exits."""
+    """Context manager that collects the steps of a worker's shutdown.
+
+    When its block ends, the steps run, the last one first.
+    """
 
     def add(self, name: str, step: Callable[[], Awaitable[object] | None]) -> None:
         """Adds a step of the worker's shutdown: a function or coroutine function, and its `name` for the log."""
@@ -29,7 +32,7 @@ class ShutdownSteps(AsyncExitStack):
 
 
 async def run_step(name: str, step: Callable[[], Awaitable[object] | None]) -> None:
-    """Runs one step of a worker's shutdown, and logs an error instead of raising it, so that the next steps run.
+    """Runs one step of a worker's shutdown; an error is logged and not raised, so that the next steps run.
 
     A step that waits is cancelled after `STEP_SECONDS`.
     """

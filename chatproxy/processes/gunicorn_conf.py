@@ -47,9 +47,9 @@ logconfig_dict = logs.config({"gunicorn.error": {"level": "INFO", "handlers": []
 
 
 def when_ready(server: Arbiter) -> None:
-    """Hook of gunicorn, called once the master process listens.
+    """Hook of gunicorn, called once the master process listens on its port.
 
-    Installs the master's signal handlers, and starts the watch of the bundled PostgreSQL.
+    Installs the master's signal handlers, and starts the thread that watches the bundled PostgreSQL.
     """
     _signals.install(server)
     for start in _start_with_master:
@@ -63,9 +63,9 @@ def post_fork(server: Arbiter, worker: Worker) -> None:
 
 
 def worker_int(_worker: Worker) -> None:
-    """Hook of gunicorn, called in a worker when the reloader has seen changed code: ends the worker by SIGQUIT.
+    """Hook of gunicorn, called in a worker whose code has changed: ends the worker by SIGQUIT.
 
-    gunicorn's own way does not end uvicorn.
+    gunicorn then starts a new worker. gunicorn's own way to end a worker does not end uvicorn.
     """
     os.kill(os.getpid(), signal.SIGQUIT)
 
@@ -83,7 +83,7 @@ if _values["DATABASE_URL"] is None:
     def _stop_postgres() -> None:
         """Stops the bundled PostgreSQL when gunicorn's master process exits, for whatever reason.
 
-        Does nothing when a worker exits: each worker has inherited this registration from the master.
+        Does nothing when a worker exits, which has inherited this exit function from the master.
         """
         if os.getpid() == _master:
             _watch.stop()

@@ -33,9 +33,10 @@ REPLACE_SECONDS = 60.0  # each worker may ask for the replacement, all of them a
 
 
 class MasterSignals:
-    """The signal handlers of gunicorn's master process.
+    """The gateway's signal handlers in gunicorn's master process.
 
-    Created before gunicorn sets handlers of its own, so that a SIGHUP that `nohup` has set to be ignored stays ignored.
+    Created before gunicorn sets its own, in order to see whether `nohup` has set SIGHUP to be ignored: then it stays
+    so.
     """
 
     def __init__(self) -> None:
@@ -78,9 +79,9 @@ class MasterSignals:
 
 
 def unblock_stop_signals() -> None:
-    """Unblocks the stop signals, which `manage.py serve` has blocked until gunicorn's master can handle them.
+    """Lets the signals to stop reach this process again, which `manage.py serve` has blocked before it became gunicorn.
 
-    Signals that came meanwhile are handled now.
+    Called once gunicorn's master can handle them. Signals that came meanwhile are handled now.
     """
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 

@@ -63,7 +63,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
         sys.setswitchinterval(SWITCH_SECONDS)
 
     def init_signals(self) -> None:
-        """Installs gunicorn's signal handlers in a worker, then ignores the signals that a terminal sends.
+        """Installs gunicorn's signal handlers in this worker process, then ignores the signals that a terminal sends.
 
         `chatproxy.processes.signals` says what each signal does.
         """
@@ -82,7 +82,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
 
 
 def protocol_factory() -> Callable[..., asyncio.Protocol]:
-    """Returns the function that creates the object for each new client connection of a worker.
+    """Returns the function that uvicorn calls for each new client connection, and that creates the connection's object.
 
     All of these objects share one `Connections`, which limits their number.
     """
@@ -116,17 +116,18 @@ class DrainingServer(Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Installs the worker's handlers of SIGTERM and SIGQUIT in place of uvicorn's.
+        """Installs this worker's handlers of SIGTERM and SIGQUIT in place of uvicorn's.
 
-        uvicorn's would end the process by the signal once the server has shut down.
+        After the shutdown, uvicorn's would end the process by the signal that it has received.
         """
         signals.handle_in_worker(self.drain, self.cancel_calls)
         yield
 
     async def on_tick(self, counter: int) -> bool:
-        """Checks ten times a second whether the master process has died: then drains this worker.
+        """Checks ten times a second whether the master process has died, and then drains this worker.
 
-        Checks once a second whether new ids are ahead of the clock.
+        Checks once a second whether the times in new ids are ahead of the clock (`_check_ids`). Returns what uvicorn's
+        own method returns: whether the server should exit.
         """
         if os.getppid() != self._parent:
             logger.warning("the master process is gone")
@@ -141,7 +142,7 @@ class DrainingServer(Server):
     def _check_ids(self) -> None:
         """Asks the master process for new workers if the times in new ids are more than a minute in the future.
 
-        Lists, filters and pruning use these times.
+        Lists, filters and pruning use the times in ids.
         """
         ahead = ids.seconds_ahead()
         if ahead <= MAX_SECONDS_AHEAD:
@@ -166,7 +167,7 @@ class DrainingServer(Server):
     def cancel_calls(self) -> None:
         """Stops taking new connections and cancels the calls in flight, after which the process exits.
 
-        The lifespan is still shut down, so the rows of the cancelled calls are written too.
+        The parts of the worker are still ended in order, so the rows of the cancelled calls are written too.
         """
         self.drain()
         for task in self.server_state.tasks:
