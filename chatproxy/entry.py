@@ -19,7 +19,7 @@ from chatproxy.root_path import RootPath
 from proxyapi.call.caller_connection import Receive, Send
 from proxyapi.dispatch.handler import CallHandler
 
-# An export is an ordinary iterator, which Django's handler reads whole.
+# An export is an ordinary iterator. Django's handler reads it to its end before it answers, and would warn of that.
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 
 call_handler = CallHandler()

@@ -70,15 +70,15 @@ def _content(path: Path) -> bytes:
         raise EnvFileError(f"{path} is a symbolic link to a file that does not exist") from None
     if stat.S_ISDIR(mode):
         raise EnvFileError(f"{path} is a directory; it must be a file (Docker makes one of a mount without a source)")
-    if not stat.S_ISREG(mode) and not stat.S_ISCHR(mode):  # a pipe gives its text once, but several processes read
+    if not stat.S_ISREG(mode) and not stat.S_ISCHR(mode):  # a pipe can be read only once, by one process
         raise EnvFileError(f"{path} is a pipe or a socket; it must be a file")
     return path.read_bytes()
 
 
 def _variables(path: Path, text: str) -> Iterator[tuple[str, str]]:
-    """Yields the name and value of each variable in `text`, the content of an `.env` file.
+    """Yields the name and the value of each variable in `text`, the content of an `.env` file.
 
-    `path` is the file's name for error messages.
+    `path` is the path of the file, which error messages name.
     """
     at = _end(_IGNORED.match(text))
     while at < len(text):

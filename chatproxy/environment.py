@@ -115,7 +115,7 @@ SETTINGS = (
     Setting("ADMIN_PASSWORD", None, text, "The first admin's password. Generated at the first start."),
 )
 
-# Never shown or logged: the whole value of these, and the passwords in these URLs.
+# Never shown or logged: the values of the former, and the passwords in the latter.
 SECRETS = frozenset(
     {"OPENAI_API_KEY", "SECURITY_KEY", "ACCESS_TOKEN", "DJANGO_SECRET_KEY", "KEY_ENCRYPTION_KEY", "ADMIN_PASSWORD"}
 )

@@ -99,7 +99,7 @@ def log_everything() -> None:
 
 
 def without_secrets(text: str) -> str:
-    """Returns `text` with the server's own secrets, and all that looks like a secret, replaced."""
+    """Returns `text` with the server's own secrets, and all that looks like a secret, replaced by placeholders."""
     return redact(text, _own_secrets())
 
 
@@ -108,7 +108,7 @@ def _own_secrets() -> tuple[str, ...]:
     """Returns the secrets among the server's settings, which are read once in each process."""
     try:
         return environment.own_secrets(environment.load())
-    except ImproperlyConfigured:  # a file was made unreadable since the start, and the next start will say so
+    except ImproperlyConfigured:  # a file has become unreadable since the start; the next start will report that
         return ()
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from django.db import connection, models
 
-# One step of a statement: counts an attempt of one subject, if the step before found its subject below its limit.
+# One step of a SQL statement: counts an attempt of one subject, if the step before it has not exceeded its limit.
 COUNT = """step_{n} AS (
     INSERT INTO chatproxy_loginattempts AS known (subject, attempts, since)
     SELECT %(subject_{n})s, 1, now() WHERE {is_reached}
@@ -17,7 +17,7 @@ COUNT = """step_{n} AS (
         since = CASE WHEN known.since < now() - %(window)s::interval THEN now() ELSE known.since END
     RETURNING attempts, extract(epoch FROM since + %(window)s::interval - now()) AS seconds)"""
 IS_BELOW = "(SELECT attempts <= %(limit_{n})s FROM step_{n})"
-# Skips rows that another statement has locked to count: two statements that wait for each other would both fail.
+# Skips rows that another statement is counting in: if two statements waited for each other, one would fail.
 FORGET = """DELETE FROM chatproxy_loginattempts WHERE subject IN (
     SELECT subject FROM chatproxy_loginattempts WHERE since < now() - %(window)s::interval
     LIMIT 1000 FOR UPDATE SKIP LOCKED)"""

@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 DATABASE_FORM = "postgresql://user:password@host:port/name"
 REDIS_FORM = "redis[s]://[user:password@]host[:port][/number] or unix:///path/to/socket"
 ENCODE = "percent-encode the special characters of the password (/ as %2F, @ as %40), and check the port"
-MIN_REDACTED_LENGTH = 6  # a shorter password is a part of many words: to redact it would make texts unreadable
+MIN_REDACTED_LENGTH = 6  # a shorter password may be part of many words; redacting it would make texts unreadable
 
 _HOST = r"(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._~%-]*)(?::[0-9]{0,5})?"
 _HOSTS = re.compile(rf"{_HOST}(?:,{_HOST})*")

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 RESERVED_FILES = 200
 # The default limit where descriptors are plentiful: idle connections take memory, too.
 MAX_DEFAULT_CONNECTIONS = 10_000
-# How many idle connections are tried when one must be closed: one that still sends the end of an answer stays.
+# How many idle connections are tried when one must be closed: one that still has unsent bytes cannot be closed.
 MAX_CANDIDATES = 16
 WARNING_SECONDS = 60.0
 
@@ -58,7 +58,7 @@ def connection_limit(files: int, parallel_calls: int, wanted: int | None = None)
 
 
 class Closable(Protocol):
-    """What the limits on connections use of a client connection (`chatproxy.http.protocol.Protocol`)."""
+    """The part of a client connection (`chatproxy.http.protocol.Protocol`) that limits on connections need."""
 
     is_known: bool
     network: Network | None
@@ -102,7 +102,7 @@ class Idle:
                 connection = next(iter(connections))
                 if connection.close_idle():
                     return connection
-                connections[connection] = connections.pop(connection)  # to the end: the next search begins behind it
+                connections[connection] = connections.pop(connection)  # to the end: the next search tries others
         return None
 
 
@@ -216,7 +216,7 @@ class Connections:
         """
         closed = idle.close_longest()
         if closed is not None:
-            self.remove(closed)  # now: the socket closes a moment later, and more connections may come before that
+            self.remove(closed)  # at once, because more connections may come before the socket is closed
         return closed is not None
 
     def _refuse(self, reason: str) -> bool:

@@ -27,11 +27,11 @@ from proxyapi.exceptions import TooManyConnections
 # Between the end of an answer and the close of a connection on which more of a body may be coming: a close with unread
 # bytes resets the connection, and a client that is still sending might lose the answer.
 LINGER_SECONDS = 1.0
-# What a caller with a key still sends after the end of its answer is read and dropped within these bounds, since many
-# clients send everything before they read.
+# What a caller with a valid key still sends after the end of its answer is read and dropped, within these bounds,
+# because many clients send everything before they read.
 DISCARD_SECONDS = 30.0
 MAX_DISCARDED_BYTES = 64 * 1024 * 1024
-# How long a connection may be idle that has never shown a good key; the others have gunicorn's `keepalive`.
+# How long a connection may be idle on which no valid key was sent; others may as long as gunicorn's `keepalive` says.
 STRANGER_KEEPALIVE_SECONDS = 15
 
 
@@ -42,7 +42,7 @@ class Protocol(RequestReader):
     as it is lost.
     """
 
-    # Per-connection state, beside the reader's. `_stall_watch` and `_joining_transport` are made with the transport.
+    # State of a connection, beside the reader's. `connection_made` adds `_stall_watch` and `_joining_transport`.
     network: Network | None = None  # set by `connections`
     is_trusted_proxy = False
     is_lost = False
@@ -119,7 +119,7 @@ class Protocol(RequestReader):
             self.is_known = True
             self.timeout_keep_alive = self.config.timeout_keep_alive
             if self._unread:
-                self.loop.call_soon(self._read_next_piece)  # its bytes need not wait among those of strangers
+                self.loop.call_soon(self._read_next_piece)  # parses its waiting bytes now, before those of strangers
 
     def watch_departure(self, departed: Callable[[], None]) -> None:
         """Calls the function `departed` once the client hangs up, or at once if the client has left already.
@@ -130,7 +130,7 @@ class Protocol(RequestReader):
             departed()
             return
         self._on_departure = departed
-        self.flow.resume_reading()  # a large body has paused it, and only a connection that is read shows its end
+        self.flow.resume_reading()  # a large body has paused reading, and a hang-up is noticed only while reading
 
     def forget_departure(self, departed: Callable[[], None]) -> None:
         """Removes the function `departed` that `watch_departure` has stored, so that a hang-up no longer calls it.
@@ -152,7 +152,7 @@ class Protocol(RequestReader):
         running = self._running
         if running is None or running.disconnected or not running.chunked_encoding or self.flow.write_paused:
             return False
-        if chunk:  # an empty one would end the answer
+        if chunk:  # an empty chunk would end the answer
             self.transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
         return True
 
@@ -179,7 +179,7 @@ class Protocol(RequestReader):
         """Closes the client connection at once; bytes that are still unsent are lost."""
         self.transport.abort()
 
-    # The end of an answer whose request still has an unread body.
+    # How a connection ends whose last request has an unread body.
 
     def _linger(self) -> None:
         """Closes the connection after a delay, so that a client that is still sending a body can read the answer first.
@@ -203,7 +203,7 @@ class Protocol(RequestReader):
             if cycle is not None:
                 cycle.body = bytearray()
 
-    # Requests in turn, and the connection among the idle ones of the worker.
+    # Requests are answered one after the other; in between, the connection is registered as idle.
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """Starts the call of a request, or queues the request while the client has not read the answers before it.
@@ -237,7 +237,7 @@ class Protocol(RequestReader):
         self.transport.close()
         return True
 
-    # A client that does not take what it is sent.
+    # Clients that do not read their answers.
 
     def pause_writing(self) -> None:
         """Starts to watch whether the client reads its answer; asyncio calls this when the write buffer is full."""
@@ -251,7 +251,7 @@ class Protocol(RequestReader):
         """
         super().resume_writing()
         if self.transport.is_closing():
-            return  # the rest must be taken as well, or the socket would stay open: the watch goes on
+            return  # the watch goes on: the socket stays open until the client has read the rest
         self._stall_watch.stop()
         if self.pipeline and (self._running is None or self._running.response_complete):
             self._start_asgi_task(*self.pipeline.pop())

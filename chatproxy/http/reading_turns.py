@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-# Parses the next piece of a connection; returns whether there is more.
+# A function that parses the next piece of one connection, and returns whether there are more.
 ReadPiece = Callable[[], bool]
 
 

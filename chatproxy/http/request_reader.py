@@ -28,19 +28,19 @@ from proxyapi.upstream.passed_headers import INERT
 
 # Request line and headers. One read, of up to 256 KiB, may pass the bound before it is checked.
 MAX_HEAD_BYTES = 64 * 1024
-# Each line costs as much CPU as 100 bytes; Apache takes 100 lines.
+# Each header costs as much CPU as 100 bytes of a long one. Apache allows 100 headers.
 MAX_HEADERS = 200
 # Framing is what a body in chunks has around its content: sizes, extensions, trailers. Beyond this bound, as much
-# framing as content is allowed. A client that has shown no good key gets an eighth of both: chunks of a few bytes cost
-# as much CPU as large ones.
+# framing as content is allowed. A client that has sent no valid key gets an eighth of both, because chunks of a few
+# bytes cost as much CPU as large ones.
 MAX_FRAMING_BYTES = 64 * 1024
 STRANGER_FRAMING_SHARE = 8
-# What a client without a good key sends is parsed in pieces of this size, so that a fault or a good key is found before
-# the rest is parsed; `chatproxy.http.reading_turns` says when.
+# What a client without a valid key sends is parsed in pieces of this size, so that a fault or a valid key is found
+# before the rest is parsed; `chatproxy.http.reading_turns` decides when.
 STRANGER_READ_BYTES = 4 * 1024
-# From the start of a connection, and from the end of each answer after which bytes have come, to the end of a head.
+# How long a head may take: from the start of the connection, or from the first bytes after an answer.
 HEAD_SECONDS = 30.0
-# Requests that may wait for the answers before them, and be read meanwhile.
+# So many requests of one connection may be read while an earlier one is being answered.
 MAX_QUEUED_REQUESTS = 16
 INVALID_REQUEST = "Invalid HTTP request received."
 INERT_LINES = b"".join(b"%b: %b\r\n" % pair for pair in INERT)
@@ -64,20 +64,20 @@ class RequestReader(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         # Per-connection state.
         self._connections = Connections() if connections is None else connections
-        self.is_known = False  # whether a good key was shown on this connection
+        self.is_known = False  # whether a valid key was sent on this connection
         self._unread = bytearray()  # bytes that have come from a stranger and wait for their turn to be parsed
-        self._ignores_input = False  # bytes that come now are dropped; they are read only to see the end behind them
-        self._discardable_bytes = 0  # of an unwanted body that are still read and dropped
+        self._ignores_input = False  # whether bytes are dropped; they are read only to notice the end of the connection
+        self._discardable_bytes = 0  # how many bytes of an unwanted body are still read and dropped
         self._head_timer: asyncio.TimerHandle | None = None
-        self._delay_timer: asyncio.TimerHandle | None = None  # of a refusal, or of the close behind an answer
+        self._delay_timer: asyncio.TimerHandle | None = None  # delays a refusal, or the close after an answer
         self._running: RequestResponseCycle | None = None  # the request that is being answered, or was last
         self._on_departure: Callable[[], None] | None = None  # called when the running call's client hangs up
 
         # Per-request state, of the newest request.
         self._is_in_head = False
-        self._head_bytes = 0  # in the reads since the one in which the head began
-        self._wire_bytes = 0  # since the read in which the head ended
-        self._content_bytes = 0  # of the body
+        self._head_bytes = 0  # bytes of the head that came after the read in which it began
+        self._wire_bytes = 0  # bytes after the read in which the head ended
+        self._content_bytes = 0  # bytes of the body without framing
 
     def data_received(self, data: bytes) -> None:
         """Parses the bytes that a client has sent, or queues them to be parsed later.
@@ -119,8 +119,11 @@ class RequestReader(HttpToolsProtocol):
         return bool(self._unread)
 
     def _read(self, data: bytes) -> None:
-        """Parses received bytes as HTTP; answers 400 and closes the connection if they are invalid or too many."""
-        if self._is_in_head:  # since an earlier read: the read in which a head begins may have a body before it
+        """Parses received bytes as HTTP, with bounds on the size of a head and on the framing of a body.
+
+        If the bytes are not HTTP or exceed a bound, answers with status 400 and closes the connection.
+        """
+        if self._is_in_head:  # began in an earlier read; the read in which a head begins may start with a body
             self._head_bytes += len(data)
         else:
             self._wire_bytes += len(data)
@@ -138,7 +141,7 @@ class RequestReader(HttpToolsProtocol):
             self.send_400_response("The request's head is too large.")
         elif self._has_too_much_framing():
             self.send_400_response("The chunks of the request's body are too small, or its trailers too large.")
-        # Between two requests, bytes may come that begin no head: empty lines.
+        # Starts it after other bytes, too: between two requests, empty lines may come, which begin no head.
         elif self._head_timer is None and (self._is_in_head or self.cycle is None or self.cycle.response_complete):
             self._start_head_timer()
 
@@ -174,7 +177,7 @@ class RequestReader(HttpToolsProtocol):
             else:
                 return
 
-    # The parser calls these.
+    # The HTTP parser calls the following methods.
 
     def on_message_begin(self) -> None:
         """Begins to count the bytes of a new request's head; the parser calls this at the start of each request."""
@@ -215,7 +218,7 @@ class RequestReader(HttpToolsProtocol):
             self.cycle.more_body = False
             self.cycle.message_event.set()
 
-    # A connection that does not say what it wants is closed.
+    # A connection on which no request comes is closed.
 
     def _start_head_timer(self) -> None:
         """Starts the timer that closes the connection if the next request's head takes longer than `HEAD_SECONDS`."""
@@ -235,7 +238,7 @@ class RequestReader(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
-    # What cannot be read as a request ends the connection.
+    # Bytes that are no valid request end the connection.
 
     def send_400_response(self, msg: str) -> None:
         """Ends the connection after bytes that are no valid request, with an answer of status 400 if possible.

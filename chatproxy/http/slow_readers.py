@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 STALL_SECONDS = 60.0
-CHECKS_PER_STALL = 6  # looks within STALL_SECONDS
-# A client that has shown no good key must take its answer at this speed: a slower one would hold memory for nothing.
+CHECKS_PER_STALL = 6  # how often a client is checked within STALL_SECONDS
+# A client that has sent no valid key must read its answer at this speed at least, or the answer would fill memory.
 MIN_STRANGER_BYTES_PER_SECOND = 1024
 
 
@@ -44,7 +44,7 @@ class StallWatch:
         self._least_speed = least_speed
         self._aborted = aborted
         self._timer: asyncio.TimerHandle | None = None
-        self._since = 0.0  # the loop's time when the buffer had `_size` bytes
+        self._since = 0.0  # when the write buffer had `_size` bytes, on the event loop's clock
         self._size = 0
 
     def start(self) -> None:

@@ -161,7 +161,7 @@ class Replay:
             return {"type": "http.request", "body": body, "more_body": False}
         if (
             not self._connection.has_whole_body
-        ):  # to wait for the departure, one would have to read the rest of the body
+        ):  # to notice that the client leaves, one would have to read the rest of the body
             await asyncio.Event().wait()  # until Django has answered and cancels this
         while (message := await self._receive())["type"] != "http.disconnect":
             pass  # drops an unwanted body that came with the head

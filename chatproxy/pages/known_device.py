@@ -24,7 +24,7 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 from proxyapi.pages import my_usage
 
 SALT = "chatproxy.known_device"
-MAX_COOKIE_LENGTH = 1000  # characters; the signature of a longer one does not match
+MAX_COOKIE_LENGTH = 1000  # characters; a longer cookie is cut, so that its signature does not match
 
 
 @dataclass(frozen=True)

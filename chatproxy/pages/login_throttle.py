@@ -52,7 +52,7 @@ PER_NETWORK = 30
 PER_NAME_AND_NETWORK = 10
 PER_NAME = 1000
 ADMIN_LOGIN, KEY_LOGIN = LOGIN_VIEWS = ("admin:login", "my_usage:sign_in")
-# The forms that change a password: the device that sends one gets a new cookie.
+# The forms that change a password: the device on which one is sent gets a new cookie.
 PASSWORD_FORMS = ("admin:password_change", "admin:auth_user_password_change")
 
 
@@ -70,7 +70,7 @@ class LoginThrottle:
         match = request.resolver_match
         if request.method != "POST" or response.status_code != 302 or match is None:
             return response
-        with suppress(OperationalError, InterfaceError):  # the login or the change is done all the same
+        with suppress(OperationalError, InterfaceError):  # the login or the change of the password has succeeded anyway
             if limits := getattr(request, "login_limits", ()):
                 take_back(limits)
             if match.view_name in (ADMIN_LOGIN, *PASSWORD_FORMS):
@@ -91,7 +91,7 @@ class LoginThrottle:
         try:
             limits = limits_of_admin(request) if match.view_name == ADMIN_LOGIN else limits_of_key(request)
             seconds = count_attempt(limits)
-        except (OperationalError, InterfaceError) as error:  # nobody counts, so nobody may try
+        except (OperationalError, InterfaceError) as error:  # without a count, nobody may try to sign in
             return unavailable_page(error)
         if not seconds:
             request.login_limits = limits  # type: ignore[attr-defined]  # read in __call__, once the view has answered
@@ -139,7 +139,10 @@ def limits_of_key(request: HttpRequest) -> list[Limit]:
 
 
 def count_attempt(limits: list[Limit]) -> float:
-    """Counts a login attempt under `limits`; returns 0 if the password may be checked, else the seconds to wait."""
+    """Counts a login attempt under the limits that apply to it, and deletes old counts.
+
+    Returns 0 if the password may be checked, else the seconds until the next attempt is allowed.
+    """
     LoginAttempts.objects.forget(WINDOW)
     seconds = LoginAttempts.objects.add(limits, WINDOW)
     return 0.0 if seconds is None else max(1.0, seconds)

@@ -18,7 +18,7 @@ from functools import lru_cache
 
 from django.contrib.auth.hashers import PBKDF2PasswordHasher, ScryptPasswordHasher
 
-# A thread with it gets about a tenth of a core that others want, and all of one that is idle; see sched(7).
+# A thread of this niceness gets about a tenth of a core that others want too, and all of an idle one; see sched(7).
 NICENESS = 10
 
 

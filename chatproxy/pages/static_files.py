@@ -16,7 +16,7 @@ from django.urls import get_script_prefix
 from whitenoise.middleware import WhiteNoiseFileResponse, WhiteNoiseMiddleware
 from whitenoise.responders import StaticFile
 
-PIECE_BYTES = 256 * 1024  # each costs a hop to a thread and back
+PIECE_BYTES = 256 * 1024  # each piece is read in a thread, which costs a switch to the thread and back
 
 
 class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it has no types

@@ -121,7 +121,7 @@ class Postgres(NamedTuple):
             raise BundledPostgresError(f"the bundled PostgreSQL failed: {said}") from None
 
     def _executable(self) -> bool:
-        """Returns whether the account may run PostgreSQL's programs where they are installed."""
+        """Returns whether the system account may run PostgreSQL's programs in the place where they are installed."""
         try:
             self._run("postgres", "--version", cwd=Path("/"))
         except PermissionError:
@@ -129,7 +129,10 @@ class Postgres(NamedTuple):
         return True
 
     def _run(self, program: str, *arguments: str, cwd: Path) -> None:
-        """Runs a PostgreSQL program as the account, in a new session; raises `CalledProcessError` if it fails."""
+        """Runs a PostgreSQL program as the system account, in a new session, and waits for its end.
+
+        Raises `CalledProcessError` if the program fails.
+        """
         other = self.account.uid != os.geteuid()
         subprocess.run(  # noqa: S603  (programs of our own package, no shell)
             [self.programs / program, *arguments],

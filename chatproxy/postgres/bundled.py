@@ -101,14 +101,13 @@ class BundledPostgres:
             self._link.unlink()
 
     def _check_is_ours(self) -> None:
-        """Checks that the database of `DATA_DIR`, if there was one, is not missing.
+        """Checks that `DATA_DIR` has not lost its database, because a lost one must not be replaced by an empty one.
 
-        A missing one must not be replaced by an empty one. A link is made after its cluster, and a cluster gets its
-        name when it is complete. So a link that leads nowhere, or a directory with other contents, is the incomplete
-        result of a backup or a move.
+        A link is made after its cluster, and a cluster gets its name when it is complete. So a link that leads nowhere,
+        or a directory with other contents, is the incomplete result of a backup or a move.
 
         Raises:
-            BundledPostgresError: there is such a link or directory.
+            BundledPostgresError: `DATA_DIR/postgres` is such a link or directory.
         """
         is_cluster = (self.cluster / "PG_VERSION").exists()
         if self._link.is_symlink() and not is_cluster:
@@ -184,7 +183,7 @@ class BundledPostgres:
         """Creates the directory of the PostgreSQL server's socket, unless that is the cluster's directory.
 
         Raises:
-            BundledPostgresError: there is such a directory already, and another user may have prepared it.
+            BundledPostgresError: the directory exists already, and another user may have prepared it.
         """
         if self._socket_dir == self.cluster:
             return

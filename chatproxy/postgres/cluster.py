@@ -68,10 +68,10 @@ class Cluster(NamedTuple):
         self.unfinished.rename(self.path)
 
     def check_version(self, postgres: Postgres) -> None:
-        """Checks that this major version of PostgreSQL has created the cluster.
+        """Checks that the bundled PostgreSQL can read the cluster: the same major version must have created it.
 
         Raises:
-            BundledPostgresError: another one has, whose files this one cannot read.
+            BundledPostgresError: another major version has created the cluster.
         """
         found = (self.path / "PG_VERSION").read_text().strip()
         if found != postgres.major:

@@ -17,7 +17,7 @@ from chatproxy.postgres.cluster import READY_SECONDS
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0  # between two checks whether the server runs
+LOOK_SECONDS = 1.0  # between two checks of whether the server runs
 TRY_AGAIN_SECONDS = 5.0  # after a failed start
 
 
@@ -47,7 +47,7 @@ class PostgresWatch:
 
     def _run(self) -> None:
         """Checks every second whether the PostgreSQL server runs, and starts a dead one; ends after `stop`."""
-        # Python would handle a signal that this thread took in the main thread, but only at the end of its next wait.
+        # If this thread received a signal, Python would handle it in the main thread, but only after that has waited.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         pause = LOOK_SECONDS
         while not self._stopping.wait(pause):

@@ -15,8 +15,8 @@ logger = logging.getLogger(__name__)
 
 STEP_SECONDS = 5.0  # for a step that waits on the event loop; one that blocks the loop has a limit of its own
 
-# Called when draining begins (`chatproxy.processes.worker`), on the event loop. A list, because the worker process is
-# there before the application that it serves, and must not import the application.
+# Functions that are called on the event loop when the worker begins to drain. A list to which the application adds,
+# because the module of the worker process (`chatproxy.processes.worker`) must not import the application.
 on_drain: list[Callable[[], None]] = []
 
 
@@ -27,7 +27,7 @@ class ShutdownSteps(AsyncExitStack):
     """
 
     def add(self, name: str, step: Callable[[], Awaitable[object] | None]) -> None:
-        """Adds a step of the worker's shutdown: a function or coroutine function, and its `name` for the log."""
+        """Adds a step of the worker's shutdown: a function or coroutine function (`step`), and its name for the log."""
         self.push_async_callback(run_step, name, step)
 
 

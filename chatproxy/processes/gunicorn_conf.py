@@ -32,13 +32,13 @@ bind = f"[{_host}]:{_values['PORT']}" if ":" in _host else f"{_host}:{_values['P
 keepalive = 900  # seconds a client may keep an idle connection
 forwarded_allow_ips = ",".join(form for proxy in _values["TRUSTED_PROXIES"] for form in both_forms(proxy))
 
-# Seconds. A draining worker sends no heartbeat, and may have a call that has just begun.
+# Seconds. A worker that finishes its calls sends no heartbeat, and its last call may have just begun.
 graceful_timeout = math.ceil(_values["REQUEST_TIMEOUT"]) + 30
 timeout = graceful_timeout + 30
 max_requests = 0
 preload_app = False
 control_socket_disable = True
-# The heartbeat is a file, which should not wait for a disk.
+# The directory of the file that is a worker's heartbeat, which should not wait for a disk.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  (the kernel's own)
 
 reload_extra_files = [str(environment.BASE_DIR / "templates" / "**" / "*")]
@@ -71,7 +71,7 @@ def worker_int(_worker: Worker) -> None:
 
 
 if _values["DATABASE_URL"] is None:
-    # Imported here only: psycopg, which comes with these modules, is half of what the master would load.
+    # Imported only if needed: these modules import psycopg, which would take half of the memory of the master.
     from chatproxy.postgres.bundled import BundledPostgres
     from chatproxy.postgres.watch import PostgresWatch
 

@@ -26,8 +26,8 @@ from usage.live.status import build_report
 from usage.live.worker_files import WorkerFile, WorkerReport
 from usage.money.reservations import reservations
 
-# Objects that are made before Python's collector looks at the young ones; 700 by default. A call makes hundreds, and
-# nearly all of them are freed by their reference counts.
+# How many objects are made before Python's garbage collector examines the young ones; 700 by default. A call makes
+# hundreds, and nearly all of them are freed without the collector, by their reference counts.
 GC_YOUNG_THRESHOLD = 10_000
 
 

@@ -37,9 +37,9 @@ def check_secrets(values: Values, path: Path) -> None:
     """
     canaries, secrets = _canaries(), _secrets(values)
     missing = [name for name, secret in secrets.items() if secret is None and name in canaries]
-    if not canaries and secrets[KEY_SECRET] is None and AccessKey.objects.exists():  # an older version's database
+    if not canaries and secrets[KEY_SECRET] is None and AccessKey.objects.exists():  # of a version without canaries
         missing = ["DJANGO_SECRET_KEY"]
-    if KEY_SECRET in missing:  # its name is that of two settings, of which the other is in the list
+    if KEY_SECRET in missing:  # stands for two settings, and the other one is in the list as well
         missing.remove(KEY_SECRET)
     if missing:
         raise SecretsDiffer(

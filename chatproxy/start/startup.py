@@ -36,13 +36,13 @@ class StartError(Exception):
 
 
 class Output(Protocol):
-    """Where messages to the person who starts the server are written, such as a Django command's `stderr`."""
+    """Stream for messages to the person who starts the server, such as a Django command's `stderr`."""
 
     def write(self, msg: str) -> object: ...
 
 
 def raise_open_files(calls: int) -> str:
-    """Raises the number of files that this process may have open to the most that the system allows (the hard limit).
+    """Raises the limit of open files of this process to the most that the system allows (the hard limit).
 
     Returns a warning if that is too few for `calls` calls at once, else "".
     """
@@ -81,7 +81,7 @@ def check_port(host: str, port: int) -> None:
 
 
 def check_upstream(base_url: str, host: str, port: int) -> None:
-    """Checks that the URL of the upstream, `base_url`, can be used.
+    """Checks that the upstream's URL (`base_url`) can be used by a server that listens on `host` and `port`.
 
     Raises:
         StartError: it is this server's own address, or is reached through a proxy that cannot be used.

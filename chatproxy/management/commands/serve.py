@@ -53,9 +53,9 @@ class Command(BaseCommand):
         self.takes_new_secrets = bool(options["new_secrets"])
         reload = bool(options["reload"])
         for number in STOP_SIGNALS:
-            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does with SIGHUP
+            if signal.getsignal(number) != signal.SIG_IGN:  # nohup makes SIGHUP ignored
                 signal.signal(number, lambda *_: sys.exit(0))
-        # A failure, or a signal to stop, undoes what is on the stack. `exec` does not return, so it undoes nothing.
+        # A failure, or a signal to stop, undoes what was done so far. `exec` never returns, so then nothing is undone.
         try:
             check_debug(allowed=reload or bool(options["demo"]))
             with ExitStack() as undo:
@@ -135,7 +135,7 @@ def make_data_dir() -> None:
     """Creates the directory `DATA_DIR` if there is none, and checks that files can be written there.
 
     Raises:
-        StartError: they cannot.
+        StartError: the directory cannot be created, or no file can be written there.
     """
     try:
         settings.DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
