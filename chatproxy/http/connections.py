@@ -1,11 +1,11 @@
 """How many connections a worker keeps open, and which one is closed when a new one is too many.
 
 A connection is idle while no call is in flight on it. If a new connection is one too many, for the worker or for its
-client's network, the connection that has been idle for longest is closed: first those that have never shown a good key,
+client's network, the connection that has been idle for longest is closed: first those on which no valid key was sent,
 so that strangers cannot displace callers. If none is idle, the new connection is refused.
 
 Invariant: a connection needs two file descriptors: one for itself, and one for upstream or for the file that is sent
-to it. Twice `MAX_CONNECTIONS` leaves `RESERVED_FILES` descriptors to the journal, the database and Redis.
+to it. Beside two for each of `MAX_CONNECTIONS`, `RESERVED_FILES` are left for the journal, the database and Redis.
 """
 
 from __future__ import annotations

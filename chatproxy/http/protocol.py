@@ -1,8 +1,8 @@
 """One connection of a client, from its first byte to its end: uvicorn's protocol for HTTP/1.1, within bounds.
 
-`chatproxy.http.request_reader` is the half that reads requests; this one is the connection's life, and what a call may
-ask of its connection. Each call finds it in its scope as `proxyapi.call.caller_connection.CallerConnection`: ASGI has
-no messages for what is asked there.
+`chatproxy.http.request_reader` is the half that reads requests; this half opens and closes the connection, and has the
+methods for calls. Each call finds its connection in its scope (`proxyapi.call.caller_connection.CallerConnection`),
+because ASGI has no messages for what those methods do.
 
 Requests of one connection are answered in turn. uvicorn keeps those that wait in `pipeline`; `cycle` is the newest
 request, and `_running` the one that is being answered, or was last.

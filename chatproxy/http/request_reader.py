@@ -1,8 +1,8 @@
 """Bytes from the socket, read as requests: uvicorn's parser, with bounds on a request's head and framing.
 
 uvicorn alone takes as many headers as a client sends, keeps trailers without end, and answers bytes that are no HTTP in
-its own form. `chatproxy.http.protocol` is the other half of the same class: the connection's life, and what a call may
-ask of it.
+its own form. `chatproxy.http.protocol` is the other half of the same class: it opens and closes the connection, and
+has the methods for calls.
 """
 
 from __future__ import annotations

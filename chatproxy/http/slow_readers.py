@@ -1,6 +1,6 @@
-"""Aborts the connection of a client that has taken no bytes of its answer for `STALL_SECONDS`.
+"""Aborts the connection of a client that has read too little of its answer for `STALL_SECONDS`.
 
-A timer runs only while there are more bytes to send than the socket takes, so an ordinary call pays nothing.
+A timer runs only while there are more bytes to send than the socket accepts, so an ordinary call has no timer.
 """
 
 from __future__ import annotations

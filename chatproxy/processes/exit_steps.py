@@ -1,4 +1,4 @@
-"""How a worker ends: what is told when draining begins, and the steps that run once the last call has ended.
+"""How a worker ends: the functions called when it begins to drain, and the steps that run after the last call.
 
 A step that fails or hangs stops no other one: the later steps save what has been counted and written.
 """

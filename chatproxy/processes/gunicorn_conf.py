@@ -1,6 +1,6 @@
 """gunicorn's settings, and what its master process does when it starts and ends.
 
-gunicorn takes every name of this module that is one of its settings. The master has no Django in it and reads the
+gunicorn reads every name of this module that is one of its settings. The master has no Django in it and reads the
 environment by itself, so that `--reload` gives new workers new code and new settings.
 """
 
