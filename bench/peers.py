@@ -32,7 +32,10 @@ def main() -> None:
 
 
 def calls(count: int) -> dict[str, Any]:
-    """Measures calls of B, LiteLLM and chatproxy in turns; returns the figures by name for the results file."""
+    """Measures in turns what a call costs B (an empty Django view), LiteLLM and chatproxy.
+
+    Returns the figures by name for the results file.
+    """
     with nginx.answering() as url, yardstick() as b, litellm(url) as peer, stand(url) as it:
         subjects = [Subject(b, "empty view", plain(CHAT, ""), calls=CALLS)]
         for path in (CHAT, EMBEDDINGS):
@@ -47,9 +50,9 @@ def calls(count: int) -> dict[str, Any]:
 
 
 def streams() -> list[dict[str, Any]]:
-    """Measures an event of LiteLLM and of chatproxy, on as many streams; returns a line for the results file for each.
+    """Measures what relaying an event costs LiteLLM and chatproxy, each on 10 streams.
 
-    chatproxy is measured once more on 200 streams.
+    Measures chatproxy on 200 streams as well. Returns a line for the results file for each of the three.
     """
     with stand() as it, litellm(it.upstream) as peer:
         return [
@@ -60,7 +63,10 @@ def streams() -> list[dict[str, Any]]:
 
 
 def event_line(server: Server, count: int) -> dict[str, Any]:
-    """Measures an event of `server` on `count` streams at once, and returns a line for the results file."""
+    """Measures what relaying an event costs `server`, on `count` streams at once.
+
+    Returns a line for the results file.
+    """
     cost = events.middle(events.measure(server, CHAT, seconds=2, slices=5, count=count))
     return {"server": server.name, "what": f"{CHAT}, {count} streams", **cost._asdict()}
 

@@ -48,7 +48,7 @@ class Turns(NamedTuple):
 
     @property
     def ratio_of_cheapest(self) -> float:
-        """This checkout's lowest cost divided by the other checkout's lowest.
+        """This checkout's lowest cost in any round, divided by the other checkout's lowest cost.
 
         Disturbances can only add CPU, so the lowest costs are the least disturbed.
         """

@@ -182,12 +182,15 @@ def with_body(
 
 
 def with_length(method: str, path: str, length: int, body: list[bytes], *headers: str) -> Pieces:
-    """Returns a request as pieces, with a Content-Length of `length` bytes, though `body` may have fewer."""
+    """Returns a request in pieces, with a Content-Length of `length` bytes.
+
+    `body` are the pieces of the body, which may be shorter.
+    """
     return (head(method, path, "Content-Type: application/json", f"Content-Length: {length}", *headers), *body)
 
 
 def endless(path: str) -> Pieces:
-    """Returns a POST of a form of 290 MiB in chunks, whose Host header the server is not configured for, as pieces."""
+    """Returns a POST of a form of 290 MiB in chunks, in pieces; the server is not configured for its Host header."""
     chunk = b"%x\r\n%b\r\n" % (PIECE, b"x" * PIECE)
     start = head("POST", path, f"Content-Type: {FORM}", "Transfer-Encoding: chunked", host="evil.example")
     return (start, *[chunk] * (290 * 16))
@@ -204,18 +207,18 @@ def many_lists(size: int) -> tuple[int, list[bytes]]:
 
 
 def many_keys(content_type: str) -> Pieces:
-    """Returns a POST to `/openai` whose body has 10,000 strings that begin like a key of the gateway, as pieces."""
+    """Returns a POST to `/openai`, in pieces, whose body has 10,000 strings that begin like a key of the gateway."""
     body = b'{"security_key":"wrong","x":"' + b"cp-aaaa" * 10_000 + b'"}'
     return with_body("POST", "/openai", body, content_type=content_type)
 
 
 def semicolons(path: str) -> Pieces:
-    """Returns a POST to `path` whose Content-Type has 60,000 semicolons, as pieces."""
+    """Returns a POST to `path`, in pieces, whose Content-Type has 60,000 semicolons."""
     return with_body("POST", path, b"{}", content_type="a/b" + ";" * 60_000)
 
 
 def chunks(content: bytes, *, before: bytes = b"") -> Pieces:
-    """Returns a POST to `/openai` with a chunked body, as pieces.
+    """Returns a POST to `/openai` with a chunked body, in pieces.
 
     The body is one chunk of a kilobyte, then `before`, then 64 MiB of repeated `content`.
     """
@@ -224,9 +227,9 @@ def chunks(content: bytes, *, before: bytes = b"") -> Pieces:
 
 
 def login() -> Pieces:
-    """Returns an attempt to sign in to the admin with a wrong password, as pieces.
+    """Returns an attempt to sign in to the admin with a wrong password: a POST request, in pieces.
 
-    It has a made-up CSRF token, in the cookie and in the form, as Django wants it: so the server does check the
+    It has a made-up CSRF token, both in the cookie and in the form, as Django wants it: so the server does check the
     password.
     """
     token = "a" * 32

@@ -85,7 +85,7 @@ class Row(NamedTuple):
     attacker: dict[str, Any]
 
     def faults(self) -> list[str]:
-        """Returns the names of the goals that the server missed during this attack; an empty list if it reached all."""
+        """Returns the names of the goals that the server missed during this attack; [] if it reached all goals."""
         tests = {
             "rate": self.rate < LEAST_RATE * self.quiet_rate,
             "p99": self.p99 >= MOST_P99 * self.quiet_p99,
@@ -166,7 +166,7 @@ def small_disk(directory: str) -> Iterator[Path]:
 
 
 def measure(it: Stand, places: Sequence[Path], attack: Attack, number: int, key: str, rounds: int) -> Row:
-    """Measures good calls without and with an attack, in turns; prints and returns the figures of the attack."""
+    """Measures a good client's calls without and with an attack, in turns; prints and returns the attack's figures."""
     asked = Asked(it.server.url, plain(CHAT, it.server.key))
     quiet: list[Good] = []
     attacked: list[Good] = []
@@ -217,7 +217,7 @@ def middle(found: Sequence[Good], field: str) -> float:
 
 @contextmanager
 def stranger(number: int, url: str, lead: float, key: str) -> Iterator[list[dict[str, Any]]]:
-    """Runs a process that attacks the server; yields a list, which has its report once the block has ended."""
+    """Runs a process that attacks the server; yields a list, to which its report is added at the block's end."""
     seconds = lead + MEASURED_SECONDS + 1
     command = [
         sys.executable,

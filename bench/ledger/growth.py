@@ -45,9 +45,10 @@ def main() -> None:
 
 
 def run(rows: int, count: int, kept: Path | None = None) -> None:
-    """Measures a call over an empty ledger and over one of `rows` rows, and writes both into the results.
+    """Measures what a call costs over an empty ledger and over one of `rows` rows.
 
-    `kept` is the directory of a full ledger from an earlier run, which is used again.
+    Writes both costs into the results file. `kept` is the directory of a full ledger from an earlier run, which is used
+    again.
     """
     start = results.surroundings()
     found = [measure(0, count), measure(rows, count, kept)]
@@ -55,10 +56,10 @@ def run(rows: int, count: int, kept: Path | None = None) -> None:
 
 
 def measure(rows: int, count: int, kept: Path | None = None) -> Ledger:
-    """Starts PostgreSQL, fills its ledger with `rows` rows, and measures what a call costs; deletes the database at the
-    end.
+    """Measures what a call costs over a ledger of `rows` rows, on a PostgreSQL of its own; returns the cost.
 
-    A database in the directory `kept` is used as it is, and not deleted.
+    The database is filled before and deleted afterwards, unless it is in the directory `kept`: then it is used as it
+    is.
     """
     with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as name, pinned(SERVER_CORE):
         directory = kept or Path(name)
@@ -75,7 +76,10 @@ def measure(rows: int, count: int, kept: Path | None = None) -> Ledger:
 
 
 def over(postgres: BundledPostgres, directory: Path, rows: int, count: int) -> Ledger:
-    """Measures what a call costs on a gateway with this database, beside the yardstick B, in `count` rounds."""
+    """Measures what a call costs on a gateway with this database, and on B, an empty Django view, in `count` rounds.
+
+    Returns both costs, with the number of rows in the ledger.
+    """
     with nginx.answering() as url, yardstick() as b, gateway_on(url, directory, postgres) as it:
         subjects = [Subject(b, PATH, plain(PATH, "")), Subject(it.server, PATH, plain(PATH, it.server.key), it)]
         b_costs, costs = rounds(subjects, count)

@@ -44,17 +44,26 @@ def line(lines: Iterable[Found], what: str, server: str = "chatproxy") -> Found:
 
 
 def call_in_b(path: str) -> Callable[[Found], float]:
-    """Returns a function that finds the CPU of a call to `path` in the results, as a multiple of B."""
+    """Returns a function that finds in the results what a call to `path` costs.
+
+    The cost is a multiple of B, the CPU of a call to an empty Django view.
+    """
     return lambda found: line(found["bench"]["calls"], path)["cpu_ms"] / found["bench"]["b_ms"]
 
 
 def event_in_b(path: str) -> Callable[[Found], float]:
-    """Returns a function that finds the CPU of a relayed event of `path` in the results, as a multiple of B."""
+    """Returns a function that finds in the results what relaying an event of a stream of `path` costs.
+
+    The cost is a multiple of B, the CPU of a call to an empty Django view.
+    """
     return lambda found: line(found["bench"]["events"], path)["cpu_us"] / found["bench"]["b_ms"] / 1000
 
 
 def added(path: str, share: str) -> Callable[[Found], float]:
-    """Returns a function that finds the latency added to calls of `path` in the results; `share` is such as `p50`."""
+    """Returns a function that finds in the results by how many milliseconds the gateway delays a call to `path`.
+
+    `share` is the percentile, such as `p50`.
+    """
     return lambda found: float(line(found["bench"]["latency"], path)[share])
 
 
@@ -67,7 +76,8 @@ def against_litellm(found: Found) -> float:
 def growth(found: Found) -> float:
     """Returns how many times as much a call costs over a full ledger as over an empty one.
 
-    Both costs are taken as multiples of B, because they are measured an hour apart, in which the machine may change.
+    Both costs are taken as multiples of B, the CPU of a call to an empty Django view, because they are measured an hour
+    apart, in which the machine may change.
     """
     empty, full = (ledger["cpu_ms"] / ledger["b_ms"] for ledger in found["growth"]["ledgers"])
     return float(full / empty)
