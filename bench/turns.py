@@ -72,10 +72,9 @@ def main() -> None:
 
 
 def compare(other: Path, rounds: int, number: int = CALLS) -> list[Turns]:
-    """Starts a server of this checkout and one of the checkout `other`, and measures what a call and an event cost on
-    both.
+    """Measures what a call and an event cost a server of this checkout, and one of the checkout `other`.
 
-    Returns the costs in each of the `rounds` rounds, for each kind of call and for an event.
+    Starts both servers, and returns the costs in each of the `rounds` rounds, for each kind of call and for an event.
     """
     with ExitStack() as running:
         url = running.enter_context(upstream())

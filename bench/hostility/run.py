@@ -59,12 +59,12 @@ class Watched(NamedTuple):
 
 
 class Row(NamedTuple):
-    """The figures of one attack, as they stand in the results. Times in milliseconds, rates in calls a second, sizes in
-    bytes.
+    """The figures of one attack, as they stand in the results.
 
-    `quiet_…` are the figures of good calls without the attack. `share` is the part of a core that the worker spends on
-    the attack alone; of all figures it depends least on what else the machine does. `by_design` is the part of the
-    memory that the server is meant to use. `attacker` is the attacker's report of what it did.
+    Times are in milliseconds, rates in calls a second, sizes in bytes. `quiet_…` are the figures of good calls without
+    the attack. `share` is the part of a core that the worker spends on the attack alone; of all figures it depends
+    least on what else the machine does. `by_design` is the part of the memory that the server is meant to use.
+    `attacker` is the attacker's report of what it did.
     """
 
     name: str

@@ -77,10 +77,10 @@ class Stranger:
         }
 
     async def _connection(self, number: int) -> None:
-        """Keeps one of the attack's connections open until the task is cancelled: opens a new one whenever the last has
-        ended.
+        """Keeps one of the attack's connections open until the task is cancelled.
 
-        All of them come from the same IP address. An attack that says `stay` gets no second one.
+        Opens a new one whenever the last has ended, from the same IP address. An attack that says `stay` gets no second
+        one.
         """
         source = f"127.1.0.{number % self._attack.addresses + 1}"
         for turn in count(number):

@@ -12,10 +12,10 @@ from bench.stand.stand import Server, Stand
 
 
 class Subject(NamedTuple):
-    """One thing to measure: a server, and a request that is sent to it `calls` times a round on `connections`
-    connections.
+    """One thing to measure: a server, and a request that is sent to it `calls` times in each round.
 
-    `what` describes the request in the results. `stand` is given if the server keeps a ledger.
+    It is sent on `connections` connections. `what` describes it in the results. `stand` is given if the server keeps a
+    ledger.
     """
 
     server: Server

@@ -80,11 +80,11 @@ def stand(
     checkout: Path = environment.BASE_DIR,
     **settings: str,
 ) -> Iterator[Stand]:
-    """Runs a new PostgreSQL and a gateway until the block ends, and yields the gateway; deletes the database
-    afterwards.
+    """Runs a new PostgreSQL and a gateway until the block ends, and yields the gateway.
 
-    Upstream is the server at `url`, or else `bench.stand.upstream`. The gateway and PostgreSQL run on `cores`.
-    `checkout` is the directory of the gateway's code, and `settings` are environment variables of the gateway.
+    Deletes the database afterwards. Upstream is the server at `url`, or else `bench.stand.upstream`. The gateway and
+    PostgreSQL run on `cores`. `checkout` is the directory of the gateway's code, and `settings` are environment
+    variables of the gateway.
     """
     with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as name, pinned(*cores):
         directory = Path(name)

@@ -126,8 +126,9 @@ class Upstream(asyncio.Protocol):
             self.transport.write(HEAD % len(answer) + answer)
 
     async def stream(self, shape: Shape, events: int, pause: float) -> None:
-        """Sends a streamed answer: `events` events, one every `pause` seconds, between the first and the last ones of
-        `shape`.
+        """Sends a streamed answer of `events` events, one every `pause` seconds.
+
+        The first events of `shape` are sent before them, its last ones after them.
         """
         self.transport.write(STREAM_HEAD)
         for event in shape.first:
