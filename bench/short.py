@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def too_dear(found: Mapping[str, float], recorded: Mapping[str, float]) -> list[str]:
-    """Returns a line of text for each cost in `found` that is more than `TOLERANCE` times the recorded cost."""
+    """Returns a line of text for each measured cost that is more than `TOLERANCE` times the recorded cost."""
     return [
         f"{what} costs {cost:.3f} B of CPU: more than {TOLERANCE} times {recorded[what]:.3f} B, the recorded cost"
         for what, cost in found.items()

@@ -38,17 +38,17 @@ class Turns(NamedTuple):
 
     @property
     def ratios(self) -> list[float]:
-        """For each round, this checkout's cost divided by the other checkout's."""
+        """For each round of the comparison, the cost in this checkout divided by the cost in the other checkout."""
         return [this / other for other, this in zip(self.other, self.this, strict=True)]
 
     @property
     def ratio(self) -> float:
-        """The median of the rounds' ratios of this checkout's cost to the other's."""
+        """The median, over all rounds, of the cost in this checkout divided by the cost in the other checkout."""
         return statistics.median(self.ratios)
 
     @property
     def ratio_of_cheapest(self) -> float:
-        """This checkout's lowest cost in any round, divided by the other checkout's lowest cost.
+        """The lowest cost of any round in this checkout, divided by the lowest cost in the other checkout.
 
         Disturbances can only add CPU, so the lowest costs are the least disturbed.
         """

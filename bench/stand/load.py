@@ -181,7 +181,7 @@ async def _first(done: asyncio.Future[None], callers: Sequence[Caller]) -> None:
 
 
 async def _close(callers: Sequence[Caller]) -> None:
-    """Closes the connections of all these clients."""
+    """Closes the connections of several clients of a benchmark."""
     for caller in callers:
         caller.failed.cancel()
         caller.transport.close()

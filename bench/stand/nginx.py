@@ -74,7 +74,7 @@ def program() -> str:
 
 @contextmanager
 def answering() -> Iterator[str]:
-    """Runs nginx as an upstream, which answers calls with fixed files, until the block ends, and yields its URL.
+    """Runs nginx as an upstream, which answers calls with fixed files, until the block ends, and yields nginx's URL.
 
     For calls with small bodies only, because nginx answers before a large body has arrived.
     """
@@ -86,7 +86,7 @@ def answering() -> Iterator[str]:
 def passing_on(upstream: str) -> Iterator[tuple[str, int]]:
     """Runs nginx as a reverse proxy in front of `upstream` until the block ends.
 
-    Yields its URL and the process id of its worker.
+    Yields nginx's URL and the process id of its worker.
     """
     host = upstream.removeprefix("http://")
     pool = f"upstream upstream {{ server {host}; keepalive 4096; keepalive_requests 1000000000; }}"

@@ -22,7 +22,7 @@ class Transport(Protocol):
         """Returns how many bytes of the answer are still in memory because the socket has not accepted them yet."""
 
     def abort(self) -> None:
-        """Closes the connection at once; bytes that are still unsent are lost."""
+        """Closes the client connection at once; bytes that are still unsent are lost."""
 
 
 class StallWatch:

@@ -59,7 +59,7 @@ PASSWORD_FORMS = ("admin:password_change", "admin:auth_user_password_change")
 class LoginThrottle:
     """Middleware that limits how often anybody may try to sign in, at the admin and at "My usage".
 
-    It stands behind the CSRF check, because a page of another site must not use up a visitor's attempts.
+    The middleware stands behind the CSRF check, because a page of another site must not use up a visitor's attempts.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:

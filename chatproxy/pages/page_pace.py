@@ -168,7 +168,7 @@ class PagePace:
 class RememberSignedIn:
     """Middleware that stores the login cookies of visitors who are signed in, so that their requests are not limited.
 
-    It acts after a page is made, because only then it is known whether the visitor is signed in.
+    The middleware acts after a page is made, because only then it is known whether the visitor is signed in.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
