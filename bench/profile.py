@@ -60,7 +60,7 @@ def record(server: Server, seconds: int, file: Path) -> subprocess.Popen[bytes]:
 
 
 def load(server: Server, path: str, seconds: int, *, is_streamed: bool) -> None:
-    """Sends the worker calls, or streams for `seconds`, while py-spy takes its samples."""
+    """Makes calls to `path` on the server, or opens streams for `seconds`, while py-spy takes samples of the worker."""
     if is_streamed:
         events.measure(server, path, seconds=seconds, count=100)
     else:

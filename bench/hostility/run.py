@@ -238,7 +238,7 @@ def stranger(number: int, url: str, lead: float, key: str) -> Iterator[list[dict
 
 @contextmanager
 def watching(pid: int, places: Sequence[Path]) -> Iterator[list[Watched]]:
-    """Watches a process's memory and the disk until the block ends; then the yielded list has the worst values."""
+    """Watches a process's memory and disk space until the block ends; then the yielded list has the worst values."""
     before, free = memory(pid), free_bytes(places)
     worst = {"peak": before, "disk": 0, "descriptors": 0}
     over = threading.Event()

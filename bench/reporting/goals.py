@@ -39,7 +39,7 @@ class Goal(NamedTuple):
 
 
 def line(lines: Iterable[Found], what: str, server: str = "chatproxy") -> Found:
-    """Returns that one of several lines of benchmark results which is about this server and this kind of call."""
+    """Returns, out of lines of benchmark results, the one with the given server and description of the call."""
     return {(one["server"], one["what"]): one for one in lines}[server, what]
 
 

@@ -46,7 +46,7 @@ def note(section: str, start: dict[str, Any], **figures: Any) -> None:
 
 
 def page() -> str:
-    """Returns the page of results as Markdown."""
+    """Returns the page of benchmark results as Markdown."""
     return report.render(json.loads(DATA.read_text()), NOTES.read_text())
 
 

@@ -58,7 +58,10 @@ def connection_limit(files: int, parallel_calls: int, wanted: int | None = None)
 
 
 class Closable(Protocol):
-    """The part of a client connection (`chatproxy.http.protocol.Protocol`) that limits on connections need."""
+    """The methods and attributes of a client connection that the limits on the number of connections use.
+
+    `chatproxy.http.protocol.Protocol` has them.
+    """
 
     is_known: bool
     network: Network | None

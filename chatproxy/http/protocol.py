@@ -245,9 +245,9 @@ class Protocol(RequestReader):
         self._stall_watch.start()
 
     def resume_writing(self) -> None:
-        """Ends the watch of a slow client, and starts a request that has waited; the write buffer has room again.
+        """Ends the watch of a slow client, and starts a request that has waited because the client was slow.
 
-        asyncio calls this.
+        asyncio calls this when the write buffer has room again.
         """
         super().resume_writing()
         if self.transport.is_closing():

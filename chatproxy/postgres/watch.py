@@ -33,7 +33,7 @@ class PostgresWatch:
         self._thread = threading.Thread(target=self._run, name="postgres watch", daemon=True)
 
     def start(self) -> None:
-        """Starts the thread that watches the PostgreSQL server."""
+        """Starts the thread that watches the PostgreSQL server and restarts a killed one."""
         self._thread.start()
 
     def stop(self) -> None:
