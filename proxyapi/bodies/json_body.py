@@ -19,7 +19,7 @@ class JSONBody:
 
     `raw` are the body's bytes, decoded if they came with a content encoding; empty for a request without a body.
     `members` are the object's members in the order of the text, also those whose name is given twice. `text` is `raw`
-    decoded to text, until `drop_text`; empty for a body that the gateway has written itself.
+    decoded to text, until `drop_text` is called; empty for a body that the gateway has written itself.
     """
 
     __slots__ = ("by_name", "members", "raw", "text")

@@ -63,7 +63,7 @@ class Call:
             raise StorageFull from None
 
     def read_head(self, answer: UpstreamAnswer) -> None:
-        """Reads upstream's request id and the Content-Type from the head of upstream's answer, for the call's row.
+        """Reads upstream's request id and the Content-Type from the head of upstream's answer, for the ledger.
 
         Also records the object that the answer's `Location` header names, if the call creates one that way. The body of
         an answer with an error or a redirect is not searched for new objects.
@@ -123,7 +123,7 @@ class Call:
             self.new_objects.record(created, self.facts.key_name)
 
     def fail(self, error: ProxyError, *, status: int | None) -> None:
-        """Ends the call unsuccessfully: puts a gateway error into the call's row, and then does what `end` does.
+        """Ends the call unsuccessfully: puts a gateway error into its ledger row, and then does what `end` does.
 
         `status` is the HTTP status that the caller saw.
         """
@@ -131,7 +131,7 @@ class Call:
         self.end(error.outcome, status)
 
     def end(self, outcome: Outcome, status: int | None) -> None:
-        """Ends the call: writes its row to the journal, and settles its key's limits and its budget reservation.
+        """Ends the call: writes its ledger row to the journal, and settles its key's limits and budget reservation.
 
         Only the first call of this method has an effect, and only if the request had a valid key. `status` is the HTTP
         status that the caller saw; None if there was no answer.
@@ -149,10 +149,10 @@ class Call:
         self.request.held.settle(row, limited_tokens(facts, counts))
 
     async def keep_bodies(self) -> None:
-        """Makes the excerpts of the request's and the answer's body for the call's row, shortly before the call ends.
+        """Makes the excerpts of the bodies of request and answer that the call's ledger row will have.
 
-        Does so, in a thread if a body is large, only where excerpts may be longer than `MAX_REDACTED_AT_ONCE_BYTES`;
-        `end` itself makes shorter ones.
+        This is done shortly before the call ends, in a thread if a body is large, and only where excerpts may be longer
+        than `MAX_REDACTED_AT_ONCE_BYTES`; `end` itself makes shorter ones.
         """
         limit = settings.LOG_BODY_BYTES
         if limit > MAX_REDACTED_AT_ONCE_BYTES and self.facts.log_bodies != "none":
@@ -166,7 +166,7 @@ class Call:
         self._bodies = bodies
 
     async def wait_until_recorded(self) -> None:
-        """Waits, after `end`, until the call's row is on disk and its key's limits have counted the end of the call.
+        """Waits, after `end`, until the call's ledger row is on disk and the limits of its key have counted its end.
 
         The last byte of the answer may be sent only then.
         """

@@ -82,7 +82,7 @@ class CallRequest(ASGIRequest):
     def GET(self) -> QueryDict:  # type: ignore[override]  # in Django's type stubs it is a plain attribute
         """The parsed query of the request, as in any request of Django's.
 
-        Most calls have no query. They share one empty object, because parsing an empty query costs 5 µs.
+        Most calls have no query. Such calls share one empty object, because parsing an empty query costs 5 µs.
         """
         return cast(QueryDict, super().GET) if self.raw_query else NO_QUERY
 

@@ -24,7 +24,7 @@ class CallerConnection(Protocol):
 
     @property
     def has_whole_body(self) -> bool:
-        """True once the whole body has arrived or the client has left: then receiving the body does not wait."""
+        """True once the request's whole body has arrived or the client has left, so that receiving it does not wait."""
 
     @property
     def takes_bytes(self) -> bool:
@@ -35,7 +35,7 @@ class CallerConnection(Protocol):
         """True if the connection comes from one of the proxies that the setting `TRUSTED_PROXIES` lists."""
 
     def mark_known(self) -> None:
-        """Records that a valid key was sent on this connection, which may therefore be idle for longer than others."""
+        """Records that a valid key was sent on this connection. Such a connection may be idle for longer."""
 
     def watch_departure(self, departed: Callable[[], None]) -> None:
         """Makes the connection call the function `departed` if the client hangs up before its answer is complete."""
@@ -44,7 +44,7 @@ class CallerConnection(Protocol):
         """Cancels what `watch_departure` has arranged: `departed` is no longer called when the client hangs up."""
 
     def body_follows(self) -> None:
-        """Announces that the answer's body follows its head at once, so that both can leave in one network write."""
+        """Announces that the answer's body follows the head at once, so that both can leave in one network write."""
 
     def send_now(self, chunk: bytes) -> bool:
         """Sends a piece of an answer that has begun, if that is possible without waiting for the client.

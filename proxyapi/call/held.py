@@ -28,7 +28,11 @@ class Held(ExitStack[bool | None]):
         self.reservation: Reservation | None = None
 
     def settle(self, row: CallRecord, tokens: int) -> None:
-        """Replaces the call's budget reservation by the cost in `row`, and counts `tokens` for its key's limits."""
+        """Settles what the call has used of its key's budgets and limits, when the call has ended.
+
+        Its budget reservation is replaced by the cost in `row`, and `tokens` are added to what its key has used in this
+        minute.
+        """
         if self.reservation is not None:
             self.reservation.settle(row)
             ledger.ship_soon()
@@ -36,7 +40,7 @@ class Held(ExitStack[bool | None]):
             self.ticket.settle(tokens)
 
     async def settled(self) -> None:
-        """Waits until the end of the call has been counted for its key's limits.
+        """Waits until the limits of the call's key have counted the end of the call.
 
         Returns at once if the key has no limits.
         """

@@ -22,7 +22,7 @@ from usage.models import Outcome, PendingResponse, Request, UsageSource
 
 
 def begin_row(facts: CallFacts) -> CallRecord:
-    """Returns the fields of a call's row that are written to the journal before the call goes upstream."""
+    """Returns the fields of a call's ledger row that are written to the journal before the call goes upstream."""
     request = facts.request
     return {
         "incoming_request_id": redact(request.incoming_request_id, facts.secrets),
@@ -38,7 +38,7 @@ def begin_row(facts: CallFacts) -> CallRecord:
 
 
 def _late_facts(facts: CallFacts) -> CallRecord:
-    """Returns the fields of a call's row that may become known only after the call has begun.
+    """Returns the fields of a call's ledger row that may become known only after the call has begun.
 
     A form, for example, may name its model in its last field.
     """
@@ -57,7 +57,7 @@ def end_row(
     status: int | None,
     usage: tuple[Counts, UsageSource],
 ) -> CallRecord:
-    """Returns the complete row of a call that has ended, except the columns for the bodies.
+    """Returns the complete ledger row of a call that has ended, except the columns for the bodies.
 
     `begun` is what `begin_row` returned for the call, or None if the call was never sent upstream. `status` is the HTTP
     status that the caller saw; None if there was no answer.
@@ -89,7 +89,7 @@ def look_row(
     seconds: float,
     size: int,
 ) -> CallRecord:
-    """Returns the row for a background response that has ended, with the usage that the gateway learned by polling it.
+    """Returns the ledger row for a background response that has ended, with the usage that polling it has shown.
 
     Polling is no call of a key, so the row is filed under the key, model and route of the call that created the
     response, whose row is `maker`. The request to upstream took `seconds`, and the answer's body has `size` bytes.
@@ -117,7 +117,7 @@ def look_row(
 def _answer_facts(
     answer: AnswerReader, upstream_request_id: str, secrets: tuple[str, ...], usage: tuple[Counts, UsageSource]
 ) -> CallRecord:
-    """Returns the fields of a row that come from upstream's answer: ids, model, service tier and usage."""
+    """Returns the fields of a ledger row that come from upstream's answer: ids, model, service tier and usage."""
     counts, source = usage
     return {
         **answer_columns(answer, upstream_request_id, secrets),
@@ -154,7 +154,7 @@ def limited_tokens(facts: CallFacts, counts: Counts) -> int:
 
 
 def body_columns(facts: CallFacts, answer: AnswerReader, limit: int) -> CallRecord:
-    """Returns the columns of a row for the request's and the answer's body: at most `limit` bytes of each, redacted."""
+    """Returns a ledger row's columns for the bodies of request and answer: at most `limit` bytes of each, redacted."""
     if answer.text is not None:
         response = answer.text.text(limit)
     else:
@@ -182,7 +182,7 @@ def _request_type(facts: CallFacts) -> str:
 
 
 def _timings(facts: CallFacts) -> CallRecord:
-    """Returns the columns of a row that state the call's durations, in milliseconds.
+    """Returns the columns of a call's ledger row that state how long the call took, in milliseconds.
 
     `overhead_ms` is the time that the gateway has added to upstream's.
     """

@@ -55,7 +55,7 @@ class BodyClock:
         self._wanted = 0
 
     def demand(self, speed: MinimumSpeed, received: int) -> None:
-        """Starts to require a minimum speed of the body from now on.
+        """Starts to require a minimum speed of the request's body from now on.
 
         `received` is the number of the body's bytes that are here already.
         """
@@ -64,7 +64,7 @@ class BodyClock:
             self._timeout.reschedule(min(self._last_moment, self._loop.time() + speed.seconds))
 
     def tick(self, speed: MinimumSpeed, received: int) -> None:
-        """Starts the next period of the minimum speed once the body has the bytes that this period requires.
+        """Starts the next period of a body's minimum speed, if the bytes that this period requires have arrived.
 
         `received` is the number of the body's bytes that are here already.
         """
@@ -95,12 +95,12 @@ class IncomingBody:
         self._call = asyncio.current_task()
 
     def restrict(self, limit: int) -> None:
-        """Lowers the number of bytes that the body may have to `limit`; a lower limit stays as it is."""
+        """Lowers the number of bytes that the request's body may have to `limit`; a lower limit stays as it is."""
         if limit < self.limit:
             self.limit, self._setting = limit, ""
 
     def allow_large_form(self) -> None:
-        """Sets the number of bytes that the body may have to `MAX_FORM_BYTES`.
+        """Sets the number of bytes that the request's body may have to `MAX_FORM_BYTES`.
 
         This is for a form that is passed upstream while it arrives, and is never in memory as a whole.
         """
@@ -242,7 +242,7 @@ class IncomingBody:
     def too_large(self, what: str = "The request body") -> BodyTooLarge:
         """Returns the error for a request's body that is over its size limit.
 
-        The message names the limit and its setting.
+        The message names the limit and, if there is one, its setting.
         """
         reason = f"; the gateway's setting {self._setting} limits it" if self._setting else ""
         return BodyTooLarge(f"{what} is larger than {self.limit} bytes{reason}.")

@@ -56,9 +56,9 @@ class AccessTokenAuthentication(BaseAuthentication):
 
 
 def find_caller(candidates: tuple[object, ...]) -> Caller:
-    """Returns the caller to whom the first key that is given belongs.
+    """Returns the caller to whom the key in a request belongs.
 
-    `candidates` has the value of each place of a key.
+    `candidates` are the values found in the places where a request may have its key; the first that is not None counts.
 
     Raises:
         InvalidKey: no key is given, or the key is unknown, expired or revoked; the error does not say which.
@@ -71,9 +71,10 @@ def find_caller(candidates: tuple[object, ...]) -> Caller:
 
 
 def check_secret(candidates: tuple[object, ...], secret: str | None) -> None:
-    """Checks that the first value that is given among `candidates` is the configured `secret`.
+    """Checks that the secret in a request is the configured `secret`.
 
-    If no secret is configured, the check always fails.
+    `candidates` are the values found in the places where a request may have it; the first that is not None counts. If
+    no secret is configured, the check always fails.
 
     Raises:
         InvalidKey: no value is given, or the value is wrong; the error does not say which.

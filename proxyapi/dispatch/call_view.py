@@ -169,8 +169,8 @@ class CallView(ProxyView):
     async def reserve(self, method: str, route: Route | None, body: JSONBody | Form | None) -> None:
         """Reserves the most that the call can cost from its key's budgets; does nothing for a key without budgets.
 
-        The reservation is attached to the call before the wait for the database: if the caller leaves during that wait,
-        the database may have reserved the dollars, and the end of the call gives them back.
+        The reservation is attached to the call before the wait for the database. If the caller leaves during that wait,
+        the database may have reserved the dollars, and the end of the call then gives them back.
 
         Raises:
             BudgetExceeded, BudgetUnavailable, ModelNotPriced, RouteNotAllowed: nothing may be sent upstream.

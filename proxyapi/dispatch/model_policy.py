@@ -17,7 +17,7 @@ def check_models(route: Route | None, method: str, named: NamedModels, caller: C
     """Checks all models that a request to upstream names, for a caller whose key is limited to some models.
 
     A POST must name a model in its member `model`, unless its route is known to make no model run. Otherwise upstream
-    would choose the model: from a prompt template, or as the default of a path that is not known here.
+    would choose the model: from a prompt template, or as the default of a path that the gateway does not know.
 
     Raises:
         ModelNotAllowed: one of the models is not allowed, or no model is named.
