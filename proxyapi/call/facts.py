@@ -77,7 +77,7 @@ class CallFacts:
     def keep_beginning(self, chunk: bytes) -> None:
         """Counts the next bytes of an answer that is passed on without being parsed, and stores the answer's beginning.
 
-        At least `LOG_BODY_BYTES` are stored, since the ledger keeps that much of a body.
+        The beginning is `LOG_BODY_BYTES` or a little more, since the ledger keeps that much of a body.
         """
         self.response_size += len(chunk)
         if len(self.response_body) <= settings.LOG_BODY_BYTES:

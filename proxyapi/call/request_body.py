@@ -110,7 +110,7 @@ class IncomingBody:
         """Decides that the request's body is not read, for a view that needs none.
 
         If the body has arrived completely, the call is cancelled from now on when the client hangs up. If not, the
-        handler closes the connection after the answer, unless the rest of the body is short.
+        handler closes the connection after the answer, unless the body is short.
         """
         if self._connection.has_whole_body:
             self._connection.watch_departure(self._departed)

@@ -53,7 +53,7 @@ class FormUpload:
     def parts(self) -> list[PartExcerpt]:
         """The parts of the form that have arrived so far.
 
-        A part of a field has the beginning of the field's text; a part of a file has only the file's size.
+        Of a field the beginning of the text is here, and of a file no content; the size of each is counted.
         """
         return self._reader.parts
 

@@ -171,7 +171,7 @@ class ProxyView(APIView):
         """Finds the caller to whom the key in the request belongs, and sets `request.caller`.
 
         Raises the authenticator's error if there is no valid key: other than in Django REST framework, no user is
-        anonymous.
+        anonymous. A view without authenticators needs no key.
         """
         for authenticator in self.get_authenticators():
             proxy_request = cast(ProxyRequest, request)
