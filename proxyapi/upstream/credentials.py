@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Credentials:
-    """An account of upstream: its API key, and the project and the organization that pay."""
+    """An account at upstream: its API key, and the project and the organization that pay for requests."""
 
     api_key: str = field(repr=False)
     project: str | None = None
