@@ -26,15 +26,15 @@ from usage.call_record import CallRecord, Price, PricedItem, called_model
 from usage.money.prices import ModelRates, find_rates, service_tier
 from usage.own_prices import OwnPrice
 
-# Units that only calls of that kind have.
+# Units in which only calls with audio or images are billed.
 INPUT_KINDS = frozenset({"audio_input", "image_input"})
 OUTPUT_KINDS = frozenset({"audio_output", "image_output"})
 
 SMALLEST = Decimal("0.00000001")
-TOO_MUCH = Decimal(10**8)  # what the ledger's column cannot hold is no real count
+TOO_MUCH = Decimal(10**8)  # dollars; the ledger's column cannot hold so much, and no real count costs so much
 
 Fee = Literal["per_minute", "per_web_search"]
-# What `per_million` does not hold: the name of the price, and how many of the unit it is for.
+# Units whose price is not per million: the name of the price, and the number of units that it is for.
 FEES: dict[str, tuple[Fee, int]] = {"audio_seconds": ("per_minute", 60), "web_search": ("per_web_search", 1)}
 
 Priced: TypeAlias = tuple[Decimal | None, Price | None]
@@ -45,7 +45,7 @@ NO_PRICE: Priced = (None, None)
 class MaxUsage:
     """The largest numbers of tokens, seconds of audio and web searches that one call can use.
 
-    `kinds` are the units, besides text, in which the call's tokens may be priced, such as `audio_input`.
+    Tokens may be text or, if `kinds` names them, anything else that has a price of its own, such as `audio_input`.
     """
 
     input_tokens: int = 0
@@ -56,10 +56,11 @@ class MaxUsage:
 
 
 def highest_cost(model: str, tier: str, at: datetime, most: MaxUsage, own_prices: Sequence[OwnPrice]) -> Decimal | None:
-    """Returns the highest cost in dollars of a call that uses at most `most`; None if no price is known for the call.
+    """Returns the most that a call can cost in dollars if it uses no more than `most`; None if its price is not known.
 
-    The dearest kind of token is assumed, because nobody knows before the call what will be audio, image or cached. The
-    default tier's price counts, too, because upstream may answer a call for another tier in the default one.
+    All tokens are taken to be of the dearest kind, because nobody knows before the call which of them will be audio,
+    image or cached ones. The price in the default tier counts, too, because upstream may answer a call for another tier
+    in the default one.
     """
     asked = service_tier(tier)
     prices = {one: find_rates(model.lower(), one, at, own_prices) for one in (asked, "default")}
@@ -71,9 +72,9 @@ def highest_cost(model: str, tier: str, at: datetime, most: MaxUsage, own_prices
 
 
 def _highest(price: ModelRates, most: MaxUsage) -> Decimal | None:
-    """Returns the highest cost in dollars, at one price, of a call that uses at most `most`.
+    """Returns the most that a call can cost in dollars at one `price` if it uses no more than `most`.
 
-    Returns None if the price has no rate for a unit that the call may use.
+    Returns None if the price has no rate for something that the call may use.
     """
     if price.is_free:
         return Decimal(0)
@@ -96,11 +97,12 @@ def _highest(price: ModelRates, most: MaxUsage) -> Decimal | None:
 
 
 def price_call(row: CallRecord, own_prices: Sequence[OwnPrice]) -> Priced:
-    """Computes the cost of a call in dollars; returns the cost, and the price behind the cost as JSON.
+    """Computes the cost of a call in dollars from its row; returns the cost, and the price behind the cost as JSON.
 
-    Dollars have 8 decimals, half up. Items add up to the cost exactly, so an item may be off by the last digit.
-    `per_million` is in dollars, at the length of this prompt; `per_minute` and `per_web_search` are there when they
-    were used. Cost and price are None when the price is unknown or the counts are not reliable.
+    Dollars have 8 decimals, half rounded up. The items of the price add up to the cost exactly, so the last digit of an
+    item may be off by one. `per_million` has the dollars for a million tokens, for a prompt as long as the call's.
+    `per_minute` and `per_web_search` are there only if they were used. Cost and price are None if the price is unknown
+    or if the counts cannot be trusted.
 
     The token counts of the row are priced. A call that retrieves a stored response has the counts of the call that
     created the response, so the caller of this function must know whether these have been billed before.
@@ -120,16 +122,16 @@ def price_call(row: CallRecord, own_prices: Sequence[OwnPrice]) -> Priced:
 
 
 def _is_free(row: CallRecord) -> bool:
-    """Returns whether a call is free, because no model worked: it read or deleted an object, or counted tokens."""
+    """Returns whether a call is free because no model worked for it: it read or deleted an object or counted tokens."""
     route = row.get("route") or ""
     looks = row.get("method") in {"GET", "DELETE"} and row.get("usage") is None and not route.startswith("/health")
     return looks or route.endswith("/input_tokens") or route.startswith("/v1/conversations")
 
 
 def _counts(row: CallRecord, price: ModelRates) -> list[tuple[str, int | float]] | None:
-    """Returns how much of each priced unit a call used, with each token in one unit only.
+    """Returns how much a call used of each unit that has a price, such as `input` tokens; no token counts twice.
 
-    Returns None if the usage is unknown or contradictory.
+    Returns None if the usage is unknown or contradicts itself.
     """
     stated_input, seconds = row.get("input_tokens"), row.get("audio_seconds")
     if stated_input is None and seconds is None:
@@ -150,10 +152,10 @@ def _counts(row: CallRecord, price: ModelRates) -> list[tuple[str, int | float]]
 
 
 def _input_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple[str, int]] | None:
-    """Returns the number of a call's input tokens in each priced unit; None if the counts contradict each other.
+    """Returns how many of a call's `total` input tokens are billed in each unit, such as `input` and `cached_input`.
 
-    If upstream has not stated the kind of the cached tokens, they count as text first, because a cache lowers the price
-    of text least.
+    Returns None if the counts contradict each other. If upstream has not stated whether the cached tokens are text,
+    audio or image, they count as text first, because a cache lowers the price of text least.
     """
     details = input_details(row.get("usage") or {})
     split = _audio_and_image(row, price, "input", details, total)
@@ -186,9 +188,9 @@ def _input_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple[
 
 
 def _output_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple[str, int]] | None:
-    """Returns the number of a call's output tokens in each priced unit; None if the counts contradict each other.
+    """Returns how many of a call's `total` output tokens are billed in each unit, such as `output` and `audio_output`.
 
-    Reasoning tokens cost what output tokens do.
+    Returns None if the counts contradict each other. Reasoning tokens cost as much as other output tokens.
     """
     details = output_details(row.get("usage") or {})
     split = _audio_and_image(row, price, "output", details, total)
@@ -201,10 +203,10 @@ def _output_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple
 def _audio_and_image(
     row: CallRecord, price: ModelRates, direction: Literal["input", "output"], details: Mapping[str, object], total: int
 ) -> tuple[int, int] | None:
-    """Returns how many of a call's `total` input or output tokens are billed as audio and how many as image.
+    """Returns how many of a call's `total` input or output tokens are billed as audio, and how many as image.
 
-    Returns None if upstream did not state that. Most models bill image tokens as text; for these the number of image
-    tokens is 0.
+    Returns None if upstream did not state that. Most models bill image tokens as text; for these models the number of
+    image tokens is 0.
     """
     audio = row.get("audio_input_tokens") if direction == "input" else row.get("audio_output_tokens")
     text_rate = price.rates.get(direction)
@@ -219,10 +221,10 @@ def _audio_and_image(
 
 
 def _bill(price: ModelRates, input_tokens: int, counts: Sequence[tuple[str, int | float]]) -> Priced:
-    """Multiplies the counts of a call by the rates of a price; returns the cost, and the bill with one item per unit.
+    """Multiplies what a call has used by the rates of its price; returns the cost, and the bill with one item per unit.
 
-    Returns no cost if the price has no rate for one of the units. The running total is rounded, not each item, so that
-    neither the items nor their sum drift.
+    Returns None for both if the price has no rate for one of the units, or if the cost is too large for the ledger. The
+    running total is rounded, and not each item, so that neither the items nor their sum drift.
     """
     per_million = {unit: price.rate(unit, input_tokens) for unit in price.rates}
     fees: dict[Fee, Decimal] = {}
@@ -252,5 +254,5 @@ def _bill(price: ModelRates, input_tokens: int, counts: Sequence[tuple[str, int 
 
 
 def _text(rate: Decimal) -> str:
-    """Formats a price as decimal text, without an exponent and without zeros at the end."""
+    """Formats a price in dollars as decimal text, without an exponent and without zeros at the end."""
     return f"{rate.normalize():f}"
