@@ -18,7 +18,7 @@ from django.db.backends.utils import CursorWrapper
 from usage.call_record import COUNTS, CallRecord, SummedRow
 from usage.counters import counters
 from usage.ids import started_at
-from usage.models import CostKind, Outcome, Request, UsageSource
+from usage.models import Outcome, Request, UsageSource
 from usage.money.holds import settle_holds
 from usage.shipping.digests import DIGEST
 from usage.shipping.response_cost import COUNTED_LATER, settle_responses
@@ -70,8 +70,7 @@ READ_ROWS = f"SELECT {SUMMED} FROM usage_request WHERE request_id = ANY(%s::uuid
 # Removes the usage from a row because another row counts the usage of the same response. `usage.shipping.response_cost`
 # does the same to rows that are not written yet.
 COUNT_NOTHING = (
-    f"UPDATE usage_request SET {', '.join(f'{name} = NULL' for name in COUNTS)}, cost = 0,"
-    f" cost_kind = '{CostKind.EXACT}',"
+    f"UPDATE usage_request SET {', '.join(f'{name} = NULL' for name in COUNTS)}, cost = 0, cost_kind = 'exact',"
     f" usage_source = '{UsageSource.UNKNOWN}', price = '{orjson.dumps(COUNTED_LATER).decode()}'"
     f" WHERE request_id = ANY(%s::uuid[]) RETURNING {SUMMED}"
 )
@@ -138,7 +137,7 @@ def is_stub(row: CallRecord) -> bool:
 
 
 def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[SummedRow]]:
-    """Writes the cost of the given rows, its kind and its price to the table; returns these rows before and after.
+    """Writes the new cost, cost kind and price of each given row to the table of calls.
 
     Returns the rows as they were before, and as they are now. Call this function in a transaction.
     """
