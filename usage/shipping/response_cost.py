@@ -11,6 +11,8 @@ servers give all their responses the same id.
 
 A response that has not ended has a row in `PendingResponse` until the gateway has learnt its usage by polling. All of
 this is written in the transaction that writes the rows of the calls.
+
+Over 300 lines, since each of these rules about one response is written in the terms of the others.
 """
 
 from __future__ import annotations
