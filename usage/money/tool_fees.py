@@ -15,7 +15,7 @@ from genai_prices.types import Tier, TieredPrices
 from usage.answers.tool_use import PREVIEW_TOOL
 from usage.call_record import CallRecord
 from usage.models import CostKind
-from usage.money.prices import ModelRates
+from usage.money.published import ModelRates
 
 TOOLS_SOURCE = "OpenAI's tool prices of 2026-11-28"
 
