@@ -10,8 +10,6 @@ OpenAI's other prices say what is likely, and the price is marked as provisional
   twice that of gpt-4o.
 
 With none of these, a model has no price (None).
-
-On a regional host of OpenAI's, tokens of newer models cost 10 percent more (`usage.money.regions`).
 """
 
 from __future__ import annotations
@@ -23,8 +21,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
 
-from usage.money.corrections import corrected, corrections, corrections_of
-from usage.money.published import OPENAI, ModelRates, published_rates
+from genai_prices.types import Tier, TieredPrices
+
+from usage.money.corrections import LONG_PROMPT_TOKENS, corrected, corrections, corrections_of
+from usage.money.published import OPENAI, TOKEN_PRICES, UNDISCOUNTED, ModelRates, published_rates
 from usage.own_prices import OwnPrice
 
 # The models whose names are in a price list, by their exact names.
@@ -47,41 +47,68 @@ TIER_FACTORS = {
 # Two names of one tier (openai.com/api-fast-mode, read 2026-11-28).
 SAME_TIER = {"fast": "priority", "priority": "fast"}
 
+OWN = "own"  # the source of an administrator's price
+# What an administrator's price can state: rates, those that can differ for long prompts, and fees.
+TOKEN_UNITS = (*TOKEN_PRICES, "cache_write_12h")
+LONG_UNITS = ("input", "cached_input", "cache_write", "output")
+FEES = ("per_minute", "per_web_search", "per_file_search")
+
 _DATE = re.compile(r"-20\d\d-?[01]\d-?[0-3]\d$")
 
 
 def service_tier(answered: str | None) -> str:
-    """Returns the service tier in which a call is billed, by the name that upstream answered or the call asked for."""
+    """Returns the service tier in which a call is billed, from the tier that upstream's answer or the request names.
+
+    `auto`, `standard` and no tier at all count as `default`.
+    """
     tier = (answered or "").lower()
     return "default" if tier in ("", "auto", "standard") else tier
 
 
 def find_rates(model: str, tier: str, at: datetime, own_prices: Sequence[OwnPrice]) -> ModelRates | None:
-    """Returns the price of a model: the administrator's price if there is one, else the published or an assumed price.
+    """Returns the price of a model at a time in a service tier: the administrator's, else the listed or an assumed one.
 
     `model` is in lower case. Returns None if there is no price.
     """
-    price = _own_rates(own_prices, model, tier, at)
-    # To the minute, for the cache; no price begins within one.
-    return price or list_rates(model, tier, at.astimezone(UTC).replace(second=0, microsecond=0))
+    return _own_rates(own_prices, model, tier, at) or list_rates(model, tier, _minute(at))
 
 
 def _own_rates(own_prices: Sequence[OwnPrice], model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the administrator's price that fits the model, service tier and time most closely; None if none fits."""
+    """Returns the administrator's price that fits the model, service tier and time most closely; None if none fits.
+
+    Returns None, too, if that price is a multiple of the list's, and no list has the model.
+    """
     fitting = [price for price in own_prices if price.applies(model, tier, at)]
     if not fitting:
         return None
     own = max(fitting, key=lambda price: price.rank(model))
-    rates = {
-        "input": own.input,
-        "cached_input": own.cached_input,
-        "cache_write": own.cache_write,
-        "output": own.output,
-        "audio_input": own.input if own.audio_input is None else own.audio_input,
-        "audio_output": own.output if own.audio_output is None else own.audio_output,
-    }
-    stated = {unit: rate for unit, rate in rates.items() if rate is not None}
-    return ModelRates("own", own.model, tier, stated, own.per_minute, own.per_web_search)
+    if own.multiplier is None:
+        price = _with_own_rates(own, ModelRates(OWN, own.model, tier, {}))
+        # Audio costs what text does, where the administrator says nothing of it.
+        as_text = {f"audio_{kind}": price.rates[kind] for kind in ("input", "output") if kind in price.rates}
+        return replace(price, rates={**as_text, **price.rates})
+    listed = list_rates(model, tier, _minute(at))
+    if listed is None:
+        return None
+    source = f"{OWN}: {own.multiplier.normalize():f} times {listed.source}"
+    return _with_own_rates(own, replace(listed.times(own.multiplier), source=source))
+
+
+def _with_own_rates(own: OwnPrice, price: ModelRates) -> ModelRates:
+    """Returns a price with what an administrator's price states in the place of its rates and fees."""
+    rates = {**price.rates, **own.stated(TOKEN_UNITS)}
+    for name, long in own.stated(f"long_{unit}" for unit in LONG_UNITS).items():
+        unit = name.removeprefix("long_")
+        short = rates.get(unit, rates.get(UNDISCOUNTED.get(unit, "")))
+        if short is not None:
+            base = short.base if isinstance(short, TieredPrices) else short
+            rates[unit] = TieredPrices(base, [Tier(LONG_PROMPT_TOKENS, long)])
+    return replace(price, rates=rates, has_own_search_fee=own.per_web_search is not None, **own.stated(FEES))
+
+
+def _minute(at: datetime) -> datetime:
+    """Returns the minute of a time, in UTC: for the cache, because no price begins within a minute."""
+    return at.astimezone(UTC).replace(second=0, microsecond=0)
 
 
 @lru_cache(maxsize=4096)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from usage.models import Request
 from usage.money.billing import price_call
 from usage.money.published import SOURCE
-from usage.own_prices import OwnPrice
+from usage.own_prices import PRICES, OwnPrice
 
 NOW = datetime(2026, 11, 1, 12, 30, 15, tzinfo=UTC)
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -45,7 +45,7 @@ def cost(model: str, *own: OwnPrice, **columns: Any) -> Decimal | None:
 
 
 def own(model: str, *, valid_from: datetime = LONG_AGO, **prices: Any) -> OwnPrice:
-    decimals = {name: Decimal(value) for name, value in prices.items() if name not in {"valid_until", "service_tier"}}
+    decimals = {name: Decimal(value) for name, value in prices.items() if name in PRICES}
     return OwnPrice(model, valid_from, **{**prices, **decimals})
 
 
@@ -259,7 +259,9 @@ def test_dollars_are_rounded_half_up_and_items_still_add_up() -> None:
 class TestOwnPrices:
     def test_it_wins_over_the_published_one_and_says_so(self) -> None:
         # 800 * 1 + 200 * 0.5 + 100 * 2 + one search
-        mine = own("gpt-4o*", input="1.00000000", cached_input="0.5", output="2", per_web_search="0.02")
+        mine = own(
+            "gpt-4o*", service_tier="flex", input="1.00000000", cached_input="0.5", output="2", per_web_search="0.02"
+        )
         counts = {"input_tokens": 1000, "cached_tokens": 200, "output_tokens": 100, "web_searches": 1}
         dollars, price = price_call(row("GPT-4o-2024-08-06", service_tier="flex", **counts), [mine])
         assert dollars == Decimal("0.0211")
@@ -275,13 +277,13 @@ class TestOwnPrices:
     def test_the_most_specific_one_wins(self) -> None:
         later = datetime(2026, 1, 1, tzinfo=UTC)
         prices = [  # from the least to the most specific
-            own("*", input="1"),
-            own("local-*", input="2"),
-            own("local-*", input="3", valid_from=later),
+            own("*", input="1", every_tier=True),
+            own("local-*", input="2", every_tier=True),
+            own("local-*", input="3", every_tier=True, valid_from=later),
             own("local-*", input="4", service_tier="flex"),
-            own("local-lla*", input="5"),
-            own("local-llama", input="6"),
-            own("local-llama", input="7", valid_from=later),
+            own("local-lla*", input="5", every_tier=True),
+            own("local-llama", input="6", every_tier=True),
+            own("local-llama", input="7", every_tier=True, valid_from=later),
             own("local-llama", input="8", service_tier="flex"),
         ]
         for length in range(1, len(prices) + 1):
