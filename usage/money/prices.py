@@ -48,10 +48,9 @@ TIER_FACTORS = {
 SAME_TIER = {"fast": "priority", "priority": "fast"}
 
 OWN = "own"  # the source of an administrator's price
-# What an administrator's price can state: rates, those that can differ for long prompts, and fees.
+# The rates that an administrator's price can state, and those that can differ for long prompts.
 TOKEN_UNITS = (*TOKEN_PRICES, "cache_write_12h")
 LONG_UNITS = ("input", "cached_input", "cache_write", "output")
-FEES = ("per_minute", "per_web_search", "per_file_search")
 
 _DATE = re.compile(r"-20\d\d-?[01]\d-?[0-3]\d$")
 
@@ -103,7 +102,14 @@ def _with_own_rates(own: OwnPrice, price: ModelRates) -> ModelRates:
         if short is not None:
             base = short.base if isinstance(short, TieredPrices) else short
             rates[unit] = TieredPrices(base, [Tier(LONG_PROMPT_TOKENS, long)])
-    return replace(price, rates=rates, has_own_search_fee=own.per_web_search is not None, **own.stated(FEES))
+    return replace(
+        price,
+        rates=rates,
+        per_minute=price.per_minute if own.per_minute is None else own.per_minute,
+        per_web_search=price.per_web_search if own.per_web_search is None else own.per_web_search,
+        per_file_search=price.per_file_search if own.per_file_search is None else own.per_file_search,
+        has_own_search_fee=own.per_web_search is not None,
+    )
 
 
 def _minute(at: datetime) -> datetime:

@@ -22,7 +22,8 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def own(model: str = "gpt-6-astra", **stated: Any) -> OwnPrice:
-    return OwnPrice(model, LONG_AGO, **{name: Decimal(v) if name in PRICES else v for name, v in stated.items()})
+    columns: dict[str, Any] = {name: Decimal(v) if name in PRICES else v for name, v in stated.items()}
+    return OwnPrice(model, LONG_AGO, **columns)
 
 
 def cost(model: str, price: OwnPrice, *, tier: str = "default", **columns: Any) -> Decimal | None:
@@ -99,12 +100,15 @@ def test_a_multiplier_keeps_what_the_list_tells_apart() -> None:
 
 
 def test_fees_and_characters() -> None:
-    searched = {"web_searches": 2, "other_usage": {"search_tool": "web_search_preview", "file_searches": 3}}
+    searched: dict[str, Any] = {
+        "web_searches": 2,
+        "other_usage": {"search_tool": "web_search_preview", "file_searches": 3},
+    }
     # The list's $25 for a thousand searches with the preview tool and a model that does not reason
     assert cost("gpt-4.1", own("gpt-4.1", multiplier="1"), input_tokens=0, **searched) == Decimal("0.0575")
     mine = own("gpt-4.1", multiplier="1", per_web_search="0.001", per_file_search="0.002")
     assert cost("gpt-4.1", mine, input_tokens=0, **searched) == Decimal("0.008")
-    spoken = {"route": "/v1/audio/speech", "other_usage": {"characters": 1000}}
+    spoken: dict[str, Any] = {"route": "/v1/audio/speech", "other_usage": {"characters": 1000}}
     assert cost("speaker", own("speaker", characters="15"), **spoken) == Decimal("0.015")
 
 
