@@ -183,7 +183,9 @@ def test_dollars_follow_later_prices_up_and_down() -> None:
     dearer, cheaper, gone = (call(cost=Decimal("0.5")) for _ in range(3))
     priced = call(cost=None)
     before = [dearer, cheaper, gone, priced]
-    after = [{**row, "cost": cost} for row, cost in zip(before, map(Decimal, ("0.75", "0.25", "0", "2")), strict=True)]
+    after: list[Any] = [
+        {**row, "cost": cost} for row, cost in zip(before, map(Decimal, ("0.75", "0.25", "0", "2")), strict=True)
+    ]
     after[2]["cost"] = None
     counted.count_repricing(before, after[::-1])
     assert counted.values == {("cost_dollars", *label): 2.25, ("cost_taken_back_dollars", *label): 0.75}

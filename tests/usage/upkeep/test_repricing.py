@@ -94,7 +94,7 @@ def test_a_failure_in_the_middle_leaves_rows_and_sums_equal(tmp_path: Path, monk
     own_price("ours", "2")
     real, left = repricing._apply, [2]
 
-    def fail_at_the_third(*arguments: Any) -> int:
+    def fail_at_the_third(*arguments: Any) -> Any:
         changed = real(*arguments)
         left[0] -= 1
         if left[0] < 0:
