@@ -15,7 +15,7 @@ from usage.upkeep.price_status import LackingPrice, lacking_prices, price_lists
 PROPOSED_UNITS = ("input", "cached_input", "output", "audio_input", "characters")
 
 
-class Options(TypedDict, total=False):
+class PricesOptions(TypedDict, total=False):
     """The parsed options of the command `prices`."""
 
     action: str
@@ -28,7 +28,7 @@ class Command(BaseCommand):
         actions = parser.add_subparsers(dest="action", required=True)
         actions.add_parser("status", help="show the age of the price lists, and what they lack of the last 30 days")
 
-    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
+    def handle(self, *_args: object, **options: Unpack[PricesOptions]) -> None:
         """Runs the action of the command `prices`: calls the method of that name."""
         try:
             getattr(self, options["action"])()
