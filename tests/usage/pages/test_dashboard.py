@@ -239,3 +239,13 @@ def test_live_numbers_are_of_all_workers(monkeypatch: pytest.MonkeyPatch) -> Non
 
     assert (live.in_flight, live.journal_bytes, live.database_fault, live.upstream) == (7, 20, "OperationalError", "ok")
     assert live.gauges == {"keyring_age_seconds": 9.0}
+
+
+@pytest.mark.parametrize("page", [DASHBOARD, "/admin/usage/errors/", "/admin/usage/request/"])
+def test_a_page_of_a_calendar_month_says_which_it_shows(admin: Client, page: str) -> None:
+    before = (datetime.now(UTC).replace(day=1) - timedelta(days=1)).strftime("%Y-%m")
+    for name, label in (("last_month", "last month"), (before, before)):
+        html = admin.get(page, {"range": name}).content.decode().lower()
+        said, *_ = re.findall(r'aria-current="true">([^<]*)</a>|value="[^"]*" selected>([^<]*)</option>', html)
+        assert "".join(said) == label
+        assert f"range={name}" in html
