@@ -60,7 +60,8 @@ logger = logging.getLogger(__name__)
 class ProxyError(exceptions.APIException):
     """An error that the gateway answers with.
 
-    `headers` are added to the answer; `outcome` is the outcome of the call in the ledger.
+    `headers` are added to the answer; `outcome` is the outcome of the call in the ledger. `is_unbilled`: upstream has
+    received nothing of the call, so that the call costs nothing.
     """
 
     status_code = 500
@@ -69,8 +70,17 @@ class ProxyError(exceptions.APIException):
     message: ClassVar[str] = "The gateway failed on this request."
     outcome: ClassVar[Outcome] = Outcome.REJECTED
 
-    def __init__(self, message: str = "", *, param: str | None = None, code: str = "", retry_after: int = 0) -> None:
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        param: str | None = None,
+        code: str = "",
+        retry_after: int = 0,
+        is_unbilled: bool = False,
+    ) -> None:
         super().__init__(message or self.message)
+        self.is_unbilled = is_unbilled
         self.words = message or self.message
         self.param = param
         self.code = code or type(self).code

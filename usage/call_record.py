@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 from uuid import UUID
 
 # The version of the records that this code writes. Raise it when the meaning of a field changes, or when code of before
@@ -63,6 +63,11 @@ class PricedItem(TypedDict):
     unit: str
     count: float
     dollars: str
+    # The rest is absent where `Price` says it of all items.
+    rate: NotRequired[str]  # dollars of the unit: per million tokens or characters, per minute, or each
+    model: NotRequired[str]  # another model than the call's, such as that of the image generation tool
+    source: NotRequired[str]  # of the rate
+    kind: NotRequired[str]  # `usage.models.CostKind`; absent: exact
 
 
 class Price(TypedDict, total=False):
@@ -75,6 +80,22 @@ class Price(TypedDict, total=False):
     per_minute: str
     per_web_search: str
     items: list[PricedItem]
+    kind: str  # `provisional` if the price is that of the model's family, or otherwise assumed; absent: it is published
+    note: str  # what was assumed, or why the call costs nothing
+
+
+class OtherUsage(TypedDict, total=False):
+    """What upstream bills of a call beside its usage object, as answer and request state it; without what is zero."""
+
+    image_tokens: dict[str, object]  # of the image generation tool: a usage object
+    image_tokens_estimated: bool  # upstream has not stated them
+    image_model: str  # of the image generation tool; absent: upstream's default
+    svg: list[dict[str, object]]  # usage objects of the models that have written SVG pictures, each with its `model`
+    search_tool: str  # the type of the tool that has searched the web, such as `web_search_preview`
+    file_searches: int
+    containers: list[str]  # the memory of each container of the code interpreter and of the hosted shell, as `1g`
+    completion_window: str  # of a background response, as the request asked for: `2h` or `8h`
+    characters: int  # of the text to speak
 
 
 class CallRecord(Counts, total=False):
@@ -114,7 +135,9 @@ class CallRecord(Counts, total=False):
 
     usage: dict[str, object] | None  # upstream's usage object as it came, redacted
     usage_source: str  # `usage.models.UsageSource`
-    cost: str | None  # dollars, as decimal text; None: no honest price is known
+    other_usage: OtherUsage | None
+    cost: str | None  # dollars, as decimal text; None: the call needs a price, or its response has not ended
+    cost_kind: str  # `usage.models.CostKind`; empty without a cost
     price: Price | None
     by_gateway: bool  # a look of the gateway's own at a background response
     unknown_model: bool  # summed up under the name for unknown models
@@ -126,6 +149,7 @@ class CallRecord(Counts, total=False):
 
     # For the writing of the row: no columns.
     response_status: str | None  # upstream's status of the response; `queued` and `in_progress` are not its last
+    unbilled: bool  # whether the call has ended in a way that upstream does not bill (`usage.money.unbilled`)
     pollable: bool  # whether the gateway may ask upstream about the response later
     objects: list[str]  # upstream's ids of objects that the call has made
     objects_last: bool  # whether upstream keeps these until they are deleted

@@ -51,6 +51,19 @@ class UsageSource(models.TextChoices):
     UNKNOWN = "unknown", "unknown"
 
 
+class CostKind(models.TextChoices):
+    """How certain the dollars in a call's row are.
+
+    `estimated`: the counts are estimates. `provisional`: the counts are upstream's, but the price is assumed, for
+    example that of the model's family. An empty text stands where there is no cost, and in rows that were written
+    before there was such a column.
+    """
+
+    EXACT = "exact", "exact"
+    ESTIMATED = "estimated", "estimated"
+    PROVISIONAL = "provisional", "provisional"
+
+
 FAILED = ~models.Q(outcome=Outcome.SUCCESS)
 FAILED_STATUS = models.Q(status__gte=300)
 # The model that answered; the one that was asked for, if none did.
@@ -107,7 +120,12 @@ class Request(models.Model):
     usage = models.JSONField(null=True, help_text="Upstream's usage object, unchanged.")
     usage_source = models.CharField(max_length=10, choices=UsageSource, default=UsageSource.UNKNOWN)
 
+    other_usage = models.JSONField(
+        null=True, help_text="What upstream bills beside its usage object: pictures, searches, characters, …"
+    )
+
     cost = models.DecimalField("dollars", max_digits=16, decimal_places=8, null=True)
+    cost_kind = models.CharField(max_length=11, choices=CostKind, blank=True, default="", db_default="")
     price = models.JSONField(null=True, help_text="The price the cost was computed from.")
     tags = ArrayField(models.CharField(max_length=100), default=list, blank=True)
     by_gateway = models.BooleanField(

@@ -18,7 +18,7 @@ class OwnPrice:
 
     The price is valid from `valid_from` (aware) until just before `valid_until`. Without a price for cached input or
     cache writes, the input price applies; without one for audio, the text price. A call that uses any other unit
-    without a price has no cost; only web searches without a price are left out of the bill.
+    without a price has no cost; only what hosted tools cost is known without it (`usage.money.tool_fees`).
     """
 
     model: str

@@ -103,6 +103,7 @@ class Call:
     def fail(self, error: ProxyError, *, status: int | None) -> None:
         """Ends the call with an error of the gateway's; `status` is the one that the caller saw."""
         self.answer.error = {"type": error.type, "code": error.code, "message": error.words}
+        self.facts.is_unbilled = error.is_unbilled
         self.end(error.outcome, status)
 
     def end(self, outcome: Outcome, status: int | None) -> None:

@@ -11,6 +11,7 @@ from proxyapi.call.call_request import CallRequest
 from proxyapi.call.uploads import FormUpload
 from proxyapi.keys.keyring import Caller
 from proxyapi.upstream.credentials import Credentials
+from usage.call_record import OtherUsage
 
 
 def configured_secrets() -> tuple[str, ...]:
@@ -35,12 +36,14 @@ class CallFacts:
     model: str = ""
     stream: bool = False
     form: FormUpload | None = None  # a body that goes upstream while it arrives
+    asked_usage: OtherUsage | None = None  # what upstream bills by and only the request says
     # What upstream has answered.
     upstream_request_id: str = ""
     response_type: str = ""
     response_body: bytes = b""  # of an answer that passes as it arrives, the beginning
     response_size: int = 0  # bytes that upstream has sent
     response_bytes: int = 0  # bytes that have gone to the caller
+    is_unbilled: bool = False  # the call has ended with an error that upstream does not bill
     early_status: int | None = None  # of a head that was sent before upstream had answered
     sent_upstream_at: float | None = None
     upstream_ended_at: float | None = None

@@ -59,9 +59,14 @@ def end_row(
     `begun` is its `begin_row`, None if upstream has not heard of the call; `status` is the one that the caller saw.
     """
     error = answer.error or NO_ERROR
+    facts_of_answer = _answer_facts(answer, facts.upstream_request_id, facts.secrets, usage)
+    if facts.is_unbilled or answer.has_failed:
+        facts_of_answer["unbilled"] = True
+    if facts.asked_usage is not None:
+        facts_of_answer["other_usage"] = {**(facts_of_answer.get("other_usage") or {}), **facts.asked_usage}
     return {
         **(begin_row(facts) if begun is None else begun | _late_facts(facts)),
-        **_answer_facts(answer, facts.upstream_request_id, facts.secrets, usage),
+        **facts_of_answer,
         "response_status": column_text(answer.response_status, 50, facts.secrets),
         "pollable": facts.is_pollable,
         "status": status,
@@ -90,10 +95,14 @@ def look_row(
     The look itself is no call of a key: the row is filed under the key, model and route of `maker`, the call that has
     made the response. It took `seconds`, and upstream's answer has `size` bytes.
     """
-    source = UsageSource.EXACT if answer.usage is not None else UsageSource.UNKNOWN
+    counts, source = answer.counts, UsageSource.EXACT if answer.usage is not None else UsageSource.UNKNOWN
+    is_estimated = maker.usage_source == UsageSource.ESTIMATED
+    if answer.usage is None and answer.response_status == "cancelled" and not is_estimated:  # it may be billed
+        counts, source = {**counts, **estimate_counts(maker.request_bytes, 0)}, UsageSource.ESTIMATED
     return {
         "incoming_request_id": str(response.request_id),
-        **_answer_facts(answer, upstream_request_id, secrets, (answer.counts, source)),
+        **_answer_facts(answer, upstream_request_id, secrets, (counts, source)),
+        "response_status": column_text(answer.response_status, 50, secrets),
         "response_id": response.response_id,
         "key_name": response.key_name,
         "method": "GET",
@@ -126,11 +135,14 @@ def _answer_facts(
 def usage_of(facts: CallFacts, answer: AnswerReader) -> tuple[Counts, UsageSource]:
     """Returns the tokens that upstream reported; for a stream without usage, an estimate from the relayed text.
 
-    A `GET` of a response that is still being generated gets none: its tokens belong to the call that created it.
+    A `GET` of a response that is still being generated gets none: its tokens belong to the call that created it. A
+    response that has failed without a usage gets none, too: it is not billed.
     """
     if answer.usage is not None:
         return answer.counts, UsageSource.EXACT
-    if facts.request.method == "GET":
+    if facts.asked_usage is not None and "characters" in facts.asked_usage:
+        return answer.counts, UsageSource.EXACT
+    if facts.request.method == "GET" or answer.has_failed:
         return {}, UsageSource.UNKNOWN
     if answer.text is not None and answer.text.size:
         counts = estimate_counts(_request_text_size(facts), answer.text.size)

@@ -22,6 +22,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import BasePermission
 
 from proxyapi.bodies import large_bodies, model_places
+from proxyapi.bodies.asked_usage import count_pictures, read_asked_usage
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.call.call import Call
 from proxyapi.call.call_request import CallRequest, ProxyRequest
@@ -123,6 +124,10 @@ class CallView(ProxyView):
         if dialect is not None and settings.SSE_KEEPALIVE_SECONDS and may_stream:
             self.call.request.early_stream = EarlyStream(self.call, dialect)
         await self.check_models(request)
+        if request.json is not None and request.method == "POST":
+            fields = request.json.by_name
+            self.call.facts.asked_usage = read_asked_usage(request.route, fields, self.call.facts.model)
+            self.call.answer.expected_pictures = count_pictures(request.route, fields)
         if request.content is not None and request.json is None:
             raise TypeError("a request with content needs `json`: the owners of the objects in it must be checked")
         access = await object_access.check(request, self.caller)

@@ -39,10 +39,12 @@ def error_of(fault: TransportFault, request: UpstreamRequest) -> ProxyError:
     match fault:
         case ConnectTimeout():
             unreachable_log.add(fault)
-            return UpstreamTimeout(f"No connection to upstream in time: {fault.reason}. {NOT_BILLED}")
+            words = f"No connection to upstream in time: {fault.reason}. {NOT_BILLED}"
+            return UpstreamTimeout(words, is_unbilled=True)
         case NotConnected():
             unreachable_log.add(fault)
-            return UpstreamUnreachable(f"No connection to upstream: {fault.reason}. {NOT_BILLED}")
+            words = f"No connection to upstream: {fault.reason}. {NOT_BILLED}"
+            return UpstreamUnreachable(words, is_unbilled=True)
         case InvalidStatus():
             return UpstreamUnreachable(f"Upstream broke HTTP's rules: {fault}. {MAYBE_BILLED}")
         case Broken():

@@ -43,6 +43,13 @@ OTHER_STATUSES = {
     530: "Site Is Frozen",
 }
 _SPACE = re.compile(r"\s+")
+_ERROR_TEXT = re.compile(rb"[\W_]*+error\b", re.IGNORECASE)
+# Members of answers that errors do not have beside their message.
+_ANSWER_MEMBERS = frozenset({"id", "model", "output"})
+_GOOD_CODES = frozenset({
+    "0", "200", "ok", "success", "succeeded", "queued", "pending", "waiting", "starting", "started", "processing",
+    "running", "in_progress", "generating", "completed", "finished", "done",
+})  # fmt: skip
 
 
 class ErrorFacts(TypedDict):
@@ -220,3 +227,43 @@ def _page_text(page: str) -> str:
     parser.feed(page[: MAX_TEXT_BYTES // 4])
     parser.close()
     return " · ".join(parser.texts)
+
+
+def is_error_event(event: Mapping[str, object]) -> bool:
+    """Returns whether a stream's event without `choices` is an error: by its type, or by the names of its members.
+
+    `{"type": "BadRequestError", "message": …}`, `{"object": "error", …}`, `{"detail": …}`, `{"code": 1, "msg": …}`.
+    """
+    kind, named = event.get("type"), event.get("object")
+    if named or isinstance(kind, str):
+        return named == "error" or (isinstance(kind, str) and names_error(kind.encode("utf-8", "replace")))
+    if event.get("usage") is not None or not _ANSWER_MEMBERS.isdisjoint(event) or _states_success(event):
+        return False
+    return bool(error_in_event(event, b"")["message"])
+
+
+def _states_success(event: Mapping[str, object]) -> bool:
+    """Returns whether an event has a code or a status of success or progress: `{"code": 0, "message": "success"}`."""
+    inner = event.get("base_resp")
+    objects = (event, inner) if isinstance(inner, dict) else (event,)
+    return any(str(one[name]).lower() in _GOOD_CODES for one in objects for name in CODE_FIELDS if name in one)
+
+
+def names_error(kind: bytes) -> bool:
+    """Returns whether the type or name of a stream's event is an error's: `error`, `BadRequestError`, `exception`."""
+    return kind.lower().endswith((b"error", b"exception"))
+
+
+def error_without_object(data: bytes) -> dict[str, object]:
+    """Returns the error that an event's data states without being a JSON object; empty if it states none.
+
+    Gemini sends a list with the object in it; others send a text that begins with "error".
+    """
+    if data.lstrip()[:1] == b"[":
+        try:
+            found = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            found = None
+        if isinstance(found, list) and found and isinstance(found[0], dict):
+            return found[0]
+    return {"object": "error", "message": error_in_event({}, data)["message"]} if _ERROR_TEXT.match(data) else {}

@@ -11,7 +11,7 @@ from functools import lru_cache
 import orjson
 
 from usage.answers.reader import AnswerReader
-from usage.call_record import CallRecord
+from usage.call_record import CallRecord, OtherUsage
 from usage.kept_bodies.excerpts import SLACK, margin_for
 from usage.kept_bodies.redaction import is_secret_name, redact, redact_each
 
@@ -51,12 +51,24 @@ def answer_columns(answer: AnswerReader, upstream_request_id: str, secrets: tupl
     if sum(map(len, ids)) > MAX_CACHED_CHARACTERS:
         ids = [column_text(one, 200, secrets) for one in ids]
     upstream_request_id, response_id = redact_each(ids, secrets)
-    return {
+    columns: CallRecord = {
         "upstream_request_id": clip(upstream_request_id, 200),
         "response_id": clip(response_id, 200),
         "service_tier": column_text(answer.service_tier, 50, secrets),
         "usage": _kept_usage(answer.usage, secrets),
     }
+    if other_usage := answer.other_usage:
+        columns["other_usage"] = _kept_other_usage(other_usage, secrets)
+    return columns
+
+
+def _kept_other_usage(usage: OtherUsage, secrets: tuple[str, ...]) -> OtherUsage:
+    """Returns what upstream bills beside its usage object as the ledger stores it: names of models without secrets."""
+    if "image_model" in usage:
+        usage["image_model"] = column_text(usage["image_model"], 200, secrets)
+    for written in usage.get("svg", ()):
+        written["model"] = column_text(str(written["model"]), 200, secrets)
+    return usage
 
 
 def _kept_usage(usage: dict[str, object] | None, secrets: tuple[str, ...]) -> dict[str, object] | None:

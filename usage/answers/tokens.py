@@ -45,6 +45,18 @@ def read_counts(usage: Mapping[str, object]) -> Counts:
     return counts
 
 
+def sum_of(first: Mapping[str, object], second: Mapping[str, object]) -> dict[str, object]:
+    """Adds the counts of two usage objects, also in the objects inside them; of other members the second's is taken."""
+    found: dict[str, object] = {**first, **second}
+    for name in first.keys() & second.keys():
+        one, other = first[name], second[name]
+        if is_count(one) and is_count(other):
+            found[name] = one + other
+        elif isinstance(one, dict) and isinstance(other, dict):
+            found[name] = sum_of(one, other)
+    return found
+
+
 def whole_count(value: object) -> int:
     """Returns a count as a whole number, rounded up; 0 for a value that is no count."""
     return math.ceil(value) if is_count(value) else 0

@@ -4,6 +4,8 @@ Invariants: a record is one `os.write`, written whole or not at all. `begin` fai
 free than the reserve. `end` never fails: a line that the disk refuses is kept in memory and tried again. A segment is
 deleted only after it has been shipped. The writer locks `<writer>.lock` for its life, so whoever gets that lock knows
 that the writer is dead (`usage.journal.segments`).
+
+Over 300 lines, since all of it changes the same few fields under one lock.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ A wrong price is worse than none, so a model has no price (None) when
   says: that is a custom price. Only names that one vendor alone sells are looked up there (`SOLE_SELLERS`). A dated
   name that is not listed is not taken for its family: the input of gpt-4o-2024-05-13 costs twice that of gpt-4o.
 
-A web search costs what the model's entry says ($10 per 1,000 calls). Fine-tuned models have no published cached price:
-cached tokens cost what others do. Sources: developers.openai.com/api/docs/pricing and /guides/tools-web-search.
+Searches cost what the model's entry says, else what `usage.money.tool_fees` does. Fine-tuned models have no published
+cached price: cached tokens cost what others do. Source: developers.openai.com/api/docs/pricing.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ TOKEN_PRICES = {
     "output": "output_mtok",
     "audio_output": "output_audio_mtok",
     "image_output": "output_image_mtok",
+    "characters": "input_mchars",  # of the text to speak
 }
 # No price for the left one means the right one's: no discount is published, so there is none.
 UNDISCOUNTED = {
@@ -70,6 +71,8 @@ class ModelRates:
     rates: Mapping[str, Decimal | TieredPrices]
     per_minute: Decimal | None = None
     per_web_search: Decimal | None = None
+    per_file_search: Decimal | None = None
+    is_provisional: bool = False  # not published for this model and tier: assumed, for example from the model's family
     is_free: bool = False
     states_total: bool = False  # the total stated must be input and output
 
@@ -136,9 +139,9 @@ def _published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
         return None
     rates = {unit: rate for unit, key in TOKEN_PRICES.items() if (rate := getattr(prices, key)) is not None}
     hour = prices.input_audio_hours if prices.audio_hours is None else prices.audio_hours
-    searches = prices.web_searches_kcount
+    searches, file_searches = prices.web_searches_kcount, prices.storage_searches_kcount
     if not rates and hour is None:
-        return None  # priced by something that the ledger does not count: characters of speech
+        return None  # priced by something that the ledger does not count
     return ModelRates(
         SOURCE,
         name,
@@ -146,6 +149,7 @@ def _published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
         rates,
         hour / 60 if isinstance(hour, Decimal) else None,
         searches / 1000 if isinstance(searches, Decimal) else None,
+        file_searches / 1000 if isinstance(file_searches, Decimal) else None,
         states_total=provider is not OPENAI,
     )
 

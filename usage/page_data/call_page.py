@@ -9,9 +9,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TypedDict
 
-from usage.models import Request
+from usage.call_record import Price, PricedItem
+from usage.models import CostKind, Request
+from usage.money.tool_fees import CONTAINER_MINUTES, CONTAINERS
+from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED
 from usage.page_data import formatting
 from usage.page_data.reproduction import kept_request_body
 from usage.page_data.untrusted_text import escape_invisible
@@ -23,6 +25,7 @@ UNITS = {
     "input": "Input",
     "cached_input": "Input, cached",
     "cache_write": "Cache write",
+    "cache_write_12h": "Cache write, kept 12 hours",
     "audio_input": "Audio input",
     "cached_audio_input": "Audio input, cached",
     "image_input": "Image input",
@@ -32,6 +35,10 @@ UNITS = {
     "image_output": "Image output",
     "audio_seconds": "Audio",
     "web_search": "Web searches",
+    "search_content": "Input found by the searches",
+    "file_search": "File searches",
+    "characters": "Text to speak",
+    **{f"container_{size}": f"Container with {size.removesuffix('g')} GB" for size in CONTAINERS},
 }
 
 
@@ -54,26 +61,7 @@ class BillItem:
     count: str
     rate: str
     dollars: str
-
-
-class BilledItem(TypedDict):
-    """The amount and the dollars of one unit in a bill, as the call's row stores them."""
-
-    unit: str  # one of `UNITS`
-    count: int | float
-    dollars: str
-
-
-class BilledPrice(TypedDict, total=False):
-    """The price by which a call was billed, as the call's row stores it; dollars are decimal numbers as text."""
-
-    source: str
-    model: str
-    tier: str
-    per_million: dict[str, str]  # dollars by unit
-    per_minute: str
-    per_web_search: str
-    items: list[BilledItem]
+    kind: str  # `estimated` or `provisional`; empty for an exact item
 
 
 @dataclass(frozen=True)
@@ -126,19 +114,27 @@ def bill(call: Request) -> list[BillItem]:
 
     Items of count 0 are left out.
     """
-    price: BilledPrice = call.price or BilledPrice()
+    price: Price = call.price or Price()
     return [_bill_item(item, price) for item in price.get("items", []) if Decimal(str(item["count"]))]
 
 
-def _bill_item(item: BilledItem, price: BilledPrice) -> BillItem:
+def _bill_item(item: PricedItem, price: Price) -> BillItem:
     unit, count = item["unit"], item["count"]
+    rate = item.get("rate") or price.get("per_million", {}).get(unit, "?")
     if unit == "audio_seconds":
         amount, rate = f"{count:,} s", f"${price.get('per_minute', '?')} a minute"
     elif unit == "web_search":
         amount, rate = f"{count:,}", f"${price.get('per_web_search', '?')} each"
+    elif unit == "file_search":
+        amount, rate = f"{count:,}", f"${rate} each"
+    elif unit.startswith("container_"):
+        amount, rate = f"{count:,} min", f"${rate} for {CONTAINER_MINUTES} min"
     else:
-        amount, rate = f"{count:,} tokens", f"${price.get('per_million', {}).get(unit, '?')} a million"
-    return BillItem(UNITS.get(unit, unit), amount, rate, f"${Decimal(item['dollars']):.8f}")
+        amount, rate = f"{count:,} {'characters' if unit == 'characters' else 'tokens'}", f"${rate} a million"
+    name = UNITS.get(unit, unit)
+    if model := item.get("model"):
+        name = f"{name}, {escape_invisible(model)}"
+    return BillItem(name, amount, rate, f"${Decimal(item['dollars']):.8f}", item.get("kind", ""))
 
 
 def bill_note(call: Request) -> str:
@@ -150,10 +146,18 @@ def bill_note(call: Request) -> str:
         return (
             "The usage of this response became known after this call had ended; it is counted where it was seen first."
         )
+    if price == COUNTED_AT_END:
+        return "The response goes on in the background; its usage is counted when it ends."
+    if price.get("source") == NOT_BILLED:
+        return f"Not billed. {price.get('note', '')}".strip()
     if call.cost is None:
         return "No price is known for this model, or upstream did not say what was used. You can add an own price."
+    kind = {
+        CostKind.ESTIMATED: " An estimate: upstream did not state all that was used.",
+        CostKind.PROVISIONAL: " Provisional: this price is not published for this model, but assumed.",
+    }.get(CostKind(call.cost_kind or CostKind.EXACT), "")
     source = "your own price" if price.get("source") == "own" else f"the price list of {price.get('source', 'unknown')}"
-    return f"By {source}, for {price.get('model') or 'no model'}, tier {price.get('tier') or 'default'}."
+    return f"By {source}, for {price.get('model') or 'no model'}, tier {price.get('tier') or 'default'}.{kind}"
 
 
 def bodies(call: Request) -> list[DisplayedBody]:

@@ -25,19 +25,19 @@ class DigestVersion(NamedTuple):
     marks: tuple[str, ...] = ()
 
 
-VERSIONS: tuple[DigestVersion, ...] = (
-    DigestVersion(
-        (
-            "request_id", "incoming_request_id", "upstream_request_id", "response_id", "key_name", "method", "route",
-            "request_model", "response_model", "stream", "service_tier", "status", "outcome", "error_type",
-            "error_code", "error_message", "started_at", "duration_ms", "time_to_first_chunk_ms", "upstream_ms",
-            "overhead_ms", "request_bytes", "response_bytes", "client_address", "user_agent", "input_tokens",
-            "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "audio_input_tokens",
-            "audio_output_tokens", "audio_seconds", "web_searches", "usage", "usage_source", "cost", "price", "tags",
-        ),
-        marks=("by_gateway", "unknown_model", "other_code"),
+_FIRST = DigestVersion(
+    (
+        "request_id", "incoming_request_id", "upstream_request_id", "response_id", "key_name", "method", "route",
+        "request_model", "response_model", "stream", "service_tier", "status", "outcome", "error_type",
+        "error_code", "error_message", "started_at", "duration_ms", "time_to_first_chunk_ms", "upstream_ms",
+        "overhead_ms", "request_bytes", "response_bytes", "client_address", "user_agent", "input_tokens",
+        "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "audio_input_tokens",
+        "audio_output_tokens", "audio_seconds", "web_searches", "usage", "usage_source", "cost", "price", "tags",
     ),
+    marks=("by_gateway", "unknown_model", "other_code"),
 )  # fmt: skip
+_WITH_COST_KIND = DigestVersion((*_FIRST.columns, "other_usage", "cost_kind"), _FIRST.marks)
+VERSIONS: tuple[DigestVersion, ...] = (_FIRST, _WITH_COST_KIND)
 
 
 def digest_sql(version: DigestVersion) -> str:

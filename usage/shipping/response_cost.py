@@ -26,7 +26,7 @@ from django.db.models import QuerySet
 from usage.answers.reader import UNFINISHED_STATUSES
 from usage.call_record import COUNTS, CallRecord, Counts, Price
 from usage.database.clock import database_now
-from usage.models import CountedResponse, Hold, PendingResponse, UsageSource
+from usage.models import CostKind, CountedResponse, Hold, PendingResponse, UsageSource
 
 ROUTES = ("/openai2", "/v1/responses")
 STORED_COMPLETION = "/v1/chat/completions/"  # and its id: its usage was counted when it was made
@@ -198,8 +198,24 @@ def _is_final(row: CallRecord) -> bool:
 
 
 def _states_usage(row: CallRecord) -> bool:
-    """Returns whether the call's row states the exact usage of a response of the Responses API."""
-    return _has_exact_usage(row) and _is_of_response(row)
+    """Returns whether the call's row states the exact usage of a response of the Responses API, or its only estimate.
+
+    A response that has failed without a usage is not billed: its usage is exactly nothing.
+    """
+    return (_has_exact_usage(row) or _has_ended_without_usage(row)) and _is_of_response(row)
+
+
+def _has_ended_without_usage(row: CallRecord) -> bool:
+    """Returns whether a row is the last word on a response that has ended without a usage.
+
+    A failed response has none because it is not billed. A cancelled one may be billed: the gateway's own look estimates
+    its usage.
+    """
+    if row.get("usage") is not None:
+        return False
+    status = row.get("response_status")
+    return status == "failed" or (status == "cancelled" and row.get("usage_source") == UsageSource.ESTIMATED
+                                  and row.get("by_gateway") is True)  # fmt: skip
 
 
 def _has_exact_usage(row: CallRecord) -> bool:
@@ -212,8 +228,11 @@ def _has_exact_usage(row: CallRecord) -> bool:
 
 
 def _is_estimate(row: CallRecord) -> bool:
-    """Returns whether the call's row has only an estimate of the usage of a response of the Responses API."""
-    return _is_of_response(row) and not _is_final(row)
+    """Returns whether the call's row has only an estimate of the usage of a response of the Responses API.
+
+    Returns False if no row will ever state the exact usage.
+    """
+    return _is_of_response(row) and not _is_final(row) and not _has_ended_without_usage(row)
 
 
 def _is_provisional(row: CallRecord) -> bool:
@@ -251,9 +270,10 @@ def _with_its_share(row: CallRecord, owners: dict[str, str]) -> CallRecord:
     if owner == _id(row) or (owner is not None and _is_creation(row) and owner < _id(row)):
         return row
     if _states_usage(row) or (_has_exact_usage(row) and str(row.get("route")).startswith(STORED_COMPLETION)):
-        return {**row, **NO_COUNTS, "cost": "0", "price": COUNTED_BEFORE}
+        return {**row, **NO_COUNTS, "cost": "0", "cost_kind": CostKind.EXACT, "price": COUNTED_BEFORE}
     if owner is not None and _is_provisional(row):
-        return {**row, **NO_COUNTS, "usage_source": UsageSource.UNKNOWN, "cost": "0", "price": COUNTED_LATER}
+        counted_later: CallRecord = {"cost": "0", "cost_kind": CostKind.EXACT, "price": COUNTED_LATER}
+        return {**row, **NO_COUNTS, "usage_source": UsageSource.UNKNOWN, **counted_later}
     return row
 
 

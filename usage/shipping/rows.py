@@ -18,7 +18,7 @@ from django.db.backends.utils import CursorWrapper
 from usage.call_record import COUNTS, CallRecord, SummedRow
 from usage.counters import counters
 from usage.ids import started_at
-from usage.models import Outcome, Request, UsageSource
+from usage.models import CostKind, Outcome, Request, UsageSource
 from usage.money.holds import settle_holds
 from usage.shipping.digests import DIGEST
 from usage.shipping.response_cost import COUNTED_LATER, settle_responses
@@ -39,7 +39,7 @@ BODY_NAMES = ("request_body", "response_body")
 # Columns that a stub has if they are sound: its price, its sums and the owner of its usage depend on them.
 STUB_COLUMNS = (
     *(name for name in ROW_COLUMNS if name not in {"request_id", "started_at", "outcome", "error_code", "cost"}),
-    "method", "stream", "service_tier", "response_id", "usage", "usage_source",
+    "method", "stream", "service_tier", "response_id", "usage", "usage_source", "other_usage",
 )  # fmt: skip
 LEAST_TEXTS = ("key_name", "method", "route")
 CUT_TEXTS = {"key_name", "method", "route", "request_model", "response_model"}
@@ -60,7 +60,7 @@ DELETE_LESSER = (
     f" WHERE request_id = new.id AND {RANK} < new.rank RETURNING {SUMMED}"
 )
 UPDATE_PRICES = (
-    "UPDATE usage_request SET cost = priced.cost, price = priced.price"
+    "UPDATE usage_request SET cost = priced.cost, cost_kind = priced.cost_kind, price = priced.price"
     " FROM jsonb_populate_recordset(NULL::usage_request, %s::jsonb) AS priced"
     " WHERE usage_request.request_id = priced.request_id"
     f" RETURNING {', '.join(f'usage_request.{name}' for name in ROW_COLUMNS)}"
@@ -70,6 +70,7 @@ READ_ROWS = f"SELECT {SUMMED} FROM usage_request WHERE request_id = ANY(%s::uuid
 # rows that are not written yet.
 COUNT_NOTHING = (
     f"UPDATE usage_request SET {', '.join(f'{name} = NULL' for name in COUNTS)}, cost = 0,"
+    f" cost_kind = '{CostKind.EXACT}',"
     f" usage_source = '{UsageSource.UNKNOWN}', price = '{orjson.dumps(COUNTED_LATER).decode()}'"
     f" WHERE request_id = ANY(%s::uuid[]) RETURNING {SUMMED}"
 )
@@ -133,7 +134,7 @@ def is_stub(row: CallRecord) -> bool:
 
 
 def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[SummedRow]]:
-    """Writes the `cost` and the `price` of the given rows to the table; returns all of these rows before and after.
+    """Writes the cost of the given rows, its kind and its price to the table; returns these rows before and after.
 
     Call this function in a transaction.
     """
@@ -172,8 +173,8 @@ def _columns(row: CallRecord) -> dict[str, object]:
 
 
 def _priced_columns(row: CallRecord) -> dict[str, object]:
-    """Returns the request id, the cost and the price of a row: the columns that the statement `UPDATE_PRICES` takes."""
-    return {"request_id": row["request_id"], "cost": row["cost"], "price": row["price"]}
+    """Returns the request id of a row and what pricing has set in it: the columns that `UPDATE_PRICES` takes."""
+    return {name: row[name] for name in ("request_id", "cost", "cost_kind", "price")}
 
 
 def _summed_rows(cursor: CursorWrapper) -> list[SummedRow]:
@@ -231,6 +232,7 @@ def _made_by(row: CallRecord) -> CallRecord:
         "objects_last": bool(row.get("objects_last", True)),
         "response_status": row.get("response_status"),
         "pollable": row.get("pollable") is True,
+        "unbilled": row.get("unbilled") is True,
     }
 
 
