@@ -242,7 +242,9 @@ USAGE: Schema = {
         "start": TEXT,
         "end": TEXT,
         "total": described(
-            ANY, "`calls`, `errors`, `unpriced_calls`, tokens by kind, `audio_seconds`, `cost` in dollars."
+            ANY,
+            "`calls`, `errors`, `unpriced_calls`, tokens by kind, `audio_seconds`, `cost` in dollars; "
+            "of it, `cost_estimated` is estimated and `cost_provisional` is at an assumed price.",
         ),
         "group_by": LIST,
         "groups": described(LIST, "The same numbers for each group, with the group's `key`, `model`, `hour`, …"),

@@ -157,7 +157,7 @@ class CallRecord(Counts, total=False):
 
 
 class SummedRow(Counts, total=False):
-    """The columns of a call's row from which the sums are computed, as in `usage.sums.rollups.ROW_COLUMNS`."""
+    """The facts of a call's row from which the sums are computed: `usage.sums.rollups.ROW_COLUMNS`, `needs_price`."""
 
     request_id: UUID
     started_at: datetime
@@ -174,6 +174,8 @@ class SummedRow(Counts, total=False):
     request_bytes: int
     response_bytes: int
     cost: Decimal | None  # dollars
+    cost_kind: str
+    needs_price: bool  # `usage.models.NEEDS_PRICE`
     duration_ms: float
     upstream_ms: float | None
     overhead_ms: float | None

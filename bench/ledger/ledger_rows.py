@@ -55,7 +55,7 @@ def fill(count: int) -> None:
         # Minutes only where the product would still have them; before, an hour's calls are as of its first minute.
         has_minutes = first > end - MINUTES_KEPT
         summed: list[Any] = rows if has_minutes else [{**row, "started_at": first.replace(minute=0)} for row in rows]
-        rollup.add(summed)
+        rollup.add([{**row, "needs_price": row["cost"] is None} for row in summed])
         with connection.cursor() as cursor:
             with cursor.copy(copying) as copy:
                 for row in rows:

@@ -57,6 +57,7 @@ class UsageRow:
     errors: str  # their share of the calls
     tokens: int
     cost: str
+    uncertain: str  # how many of these dollars are not exact; empty if all are
     average: str  # duration of a call
 
 
@@ -185,6 +186,7 @@ def _usage_rows(groups: Mapping[str, Totals], calls: int) -> list[UsageRow]:
             errors=formatting.share(totals.errors, totals.calls),
             tokens=totals.input_tokens + totals.output_tokens,
             cost=formatting.dollars(totals.cost),
+            uncertain=formatting.uncertain(totals.estimated_cost, totals.provisional_cost),
             average=formatting.duration(ratio(totals.duration_ms, totals.calls)),
         )
         for name, totals in list(groups.items())[:MAX_TABLE_ROWS]

@@ -17,7 +17,7 @@ from usage.database.clock import database_now
 from usage.ids import first_id
 from usage.models import FAILED, ErrorTotal, Outcome, Request, Span, UsageHour, UsageTotal
 from usage.sums.pruned import comparable_since
-from usage.sums.rollups import HISTOGRAMS, HOUR_KEYS, ROW_COLUMNS, SUMS, Rollup, Sums
+from usage.sums.rollups import HISTOGRAMS, HOUR_KEYS, HOUR_SUMS, Rollup, Sums, summed_rows
 from usage.sums.totals import MINUTES_KEPT, ceiling
 
 BATCH_SIZE = 5000
@@ -51,7 +51,7 @@ def _sums_of_hours(hours: Iterable[UsageHour]) -> Rollup:
     for hour in hours:
         errors = hour.calls * (hour.outcome != Outcome.SUCCESS)
         sums = Sums(calls=hour.calls, errors=errors, unpriced=hour.unpriced_calls)
-        sums.totals.update({name: getattr(hour, name) for name in SUMS})
+        sums.totals.update({name: getattr(hour, name) for name in HOUR_SUMS})
         for name in HISTOGRAMS:
             sums.histograms[name].update(enumerate(getattr(hour, f"{name}_histogram")))
         rollup.minutes[tuple(getattr(hour, name) for name in HOUR_KEYS)].merge(sums)
@@ -60,7 +60,7 @@ def _sums_of_hours(hours: Iterable[UsageHour]) -> Rollup:
 
 def _sums_of_rows(calls: QuerySet[Request]) -> Iterable[Rollup]:
     """Adds up rows of calls and yields one `Rollup` for every `BATCH_SIZE` rows; no more are in memory at a time."""
-    rows = calls.order_by("request_id").values(*ROW_COLUMNS)
+    rows = summed_rows(calls.order_by("request_id"))
     batch = list(rows[:BATCH_SIZE])
     while batch:
         last = batch[-1]["request_id"]

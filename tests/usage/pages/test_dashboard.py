@@ -52,7 +52,7 @@ def test_it_works(admin: Client) -> None:
     assert said["errors"].startswith("Error rate 20 %")
     assert "2 failed" in said["errors"]
     assert said["dollars"].startswith("Cost $0.003480")
-    assert "2 without a price" in said["dollars"]
+    assert "2 need a price" in said["dollars"]
     assert said["input_tokens"].startswith("Tokens in 8,000 +60 %")
     assert "1,600 cached" in said["input_tokens"]
     assert "20 % of them" in said["input_tokens"]
