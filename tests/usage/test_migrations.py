@@ -71,7 +71,8 @@ def manage(url: str, directory: Path, *arguments: str) -> str:
 def write_as_then(connection: psycopg.Connection[Any], rows: list[Row]) -> None:
     """Writes rows and the sums of their hours as the code of that time did, which knew no totals."""
     rollup = Rollup()
-    rollup.add([{**row, "needs_price": row["cost"] is None} for row in rows])
+    summed: Any = [{**row, "needs_price": row["cost"] is None} for row in rows]
+    rollup.add(summed)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("ADD_HOURS", "ADD_DAYS"):  # without columns of later migrations
             patch.setattr(rollups, name, re.sub(r", (estimated|provisional)_cost( = [^,]*)?", "", vars(rollups)[name]))

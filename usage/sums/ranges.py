@@ -1,4 +1,4 @@
-"""Owns the times that pages can show: the last hour or 30 days, a calendar month or day, or any other; all in UTC.
+"""Owns the ranges of time that pages can show: the last hour or 30 days, a calendar month, any other; all in UTC.
 
 An invoice of OpenAI's is of a calendar month in UTC, so the sums of such a month can be compared with it.
 """
@@ -36,7 +36,8 @@ LABELS = {
 _MONTH_OR_DAY = re.compile(r"\d{4}-\d\d(?P<day>-\d\d)?")  # any other calendar month, or day
 CalendarUnit = Literal["day", "month"]
 LONGEST = timedelta(days=3660)
-# The longest time that a chart's bins of this length are for.
+# How a chart is divided. Of each entry: the longest range of time that it is for, the span of the totals that are read,
+# and the length of a bin. The first entry that fits is used.
 BINS = (
     (timedelta(hours=2), Span.MINUTE, timedelta(minutes=1)),
     (timedelta(hours=6), Span.MINUTE, timedelta(minutes=5)),
@@ -50,7 +51,7 @@ BINS = (
 
 @dataclass(frozen=True)
 class TimeRange:
-    """A time range that a page shows, from `start` until `end`.
+    """The range of time that a page shows, from `start` until `end`.
 
     `name` is one of `LABELS`, a calendar month (`2026-11`) or day (`2026-11-30`), or `CUSTOM`.
     """
@@ -64,17 +65,17 @@ class TimeRange:
         return self.end - self.start
 
     def as_query(self) -> dict[str, str]:
-        """Returns the query parameters by which a page's address asks for this time range."""
+        """Returns the query parameters that select this range of time in the address of a page."""
         if self.name != CUSTOM:
             return {"range": self.name}
         return {"from": f"{self.start:%Y-%m-%dT%H:%M}", "to": f"{self.end:%Y-%m-%dT%H:%M}"}
 
     @property
     def before(self) -> TimeRange:
-        """The time range with which this one is compared: as long as it, and ending where it begins.
+        """The range of time with which this one is compared. It ends where this one begins, and is as long.
 
-        A whole calendar month or day is compared with the whole one before it, however long that is; one that has not
-        ended, with the same time from the beginning of the one before it.
+        A whole calendar month or day is compared with the whole one before it, however long that is. One that has not
+        ended is compared with the beginning of the one before it.
         """
         unit = _unit_of(self.name)
         if unit is None:
@@ -84,9 +85,9 @@ class TimeRange:
         return TimeRange(CUSTOM, start, self.start if is_whole else min(start + self.length, self.start))
 
     def bins(self, now: datetime) -> tuple[Span, timedelta]:
-        """Returns the unit of the totals for a chart of this time range, and the length of the chart's bins.
+        """Returns how a chart divides this range of time: the span of the totals to read, and the length of a bin.
 
-        Minutes are used for the last days only, because older totals of minutes are deleted.
+        Totals of minutes are used only for ranges in the last days, because older ones are deleted.
         """
         coarser = [
             (span, step)
@@ -97,10 +98,10 @@ class TimeRange:
 
 
 def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
-    """Parses the time range in a page's query parameters: `range`, or `from` and `to`.
+    """Returns the range of time that a page's query parameters select: by `range`, or by `from` and `to`.
 
     Raises:
-        ValueError: the parameters are not a time range that can be shown; the message is for the page's reader.
+        ValueError: the parameters select no range of time that can be shown; the message is for the reader of the page.
     """
     name = query.get("range") or (CUSTOM if query.get("from") or query.get("to") else DEFAULT)
     if name in NAMED:
@@ -163,10 +164,9 @@ def _end_of(start: datetime, unit: CalendarUnit) -> datetime:
 
 
 def range_or_default(query: Mapping[str, str], now: datetime) -> tuple[TimeRange, str]:
-    """Returns the time range that a page's address asks for, and an empty text.
+    """Returns the range of time that a page's query parameters select, and a text that says what is wrong with them.
 
-    If the address asks for a time range that cannot be shown, returns the default range, and the reason for the page's
-    reader.
+    If nothing is wrong, the text is empty. Otherwise the range is the default one.
     """
     try:
         return read_range(query, now), ""
@@ -175,10 +175,10 @@ def range_or_default(query: Mapping[str, str], now: datetime) -> tuple[TimeRange
 
 
 def read_moment(text: str, default: datetime) -> datetime:
-    """Parses a time in ISO 8601, in UTC if there is no offset; returns `default` for an empty text.
+    """Returns the time that a text in ISO 8601 states, in UTC if the text has no offset; `default` for an empty text.
 
     Raises:
-        ValueError: the text is not a time between 1971 and 2200; the message is for the reader.
+        ValueError: the text is not a time between 1971 and 2200; the message is for the reader of the page.
     """
     if not text.strip():
         return default
