@@ -12,7 +12,7 @@ PARTS = ("estimated_cost", "provisional_cost")
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('usage', '0015_cost_kind'),
+        ('usage', '0016_own_prices_like_published'),
     ]
 
     operations = [
