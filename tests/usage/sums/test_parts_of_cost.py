@@ -38,11 +38,11 @@ def of_kind(kind: str, dollars: str, moment: datetime = NOON, **columns: Any) ->
     return call(moment, usage_source=source, cost=dollars, cost_kind=kind, price=price, **columns)
 
 
-def parts(sums: Any) -> tuple[Decimal, Decimal, Decimal]:
+def parts(sums: Any) -> tuple[Decimal, ...]:
     return sums.cost, sums.estimated_cost, sums.provisional_cost
 
 
-def every_sum() -> set[tuple[Decimal, Decimal, Decimal]]:
+def every_sum() -> set[tuple[Decimal, ...]]:
     """The dollars that tables, dashboards and the report have of all calls; they should be the same."""
     moment = NOON + timedelta(hours=1)
     time = TimeRange("custom", NOON - timedelta(hours=1), moment)
@@ -54,7 +54,7 @@ def every_sum() -> set[tuple[Decimal, Decimal, Decimal]]:
         parts(read_all(time, moment).totals),
         parts(read_key("default", time, moment).totals),
         of_report,
-    }  # type: ignore[return-value]  # of three
+    }
 
 
 def test_it_works() -> None:
@@ -66,8 +66,7 @@ def test_it_works() -> None:
 
 
 def test_a_call_without_a_cost_or_from_before_there_were_kinds_is_in_no_part() -> None:
-    old = {**of_kind("estimated", "3"), "cost_kind": ""}
-    write_rows([old, {**call(), "cost": None, "price": None}])
+    write_rows([of_kind("estimated", "3") | {"cost_kind": ""}, call(cost=None, price=None)])
 
     assert every_sum() == {(Decimal(3), Decimal(0), Decimal(0))}
     assert UsageDay.objects.get().unpriced_calls == 1
@@ -94,7 +93,6 @@ def test_rebuilt_totals_and_sums_of_pruned_rows_keep_the_parts() -> None:
         for minute in range(40)
     ]
     write_rows(rows)
-    assert len(every_sum() - {None}) >= 1
     before = sorted(map(parts, UsageTotal.objects.all()))
     rebuild_totals(NOON + timedelta(hours=2))
     assert sorted(map(parts, UsageTotal.objects.all())) == before
