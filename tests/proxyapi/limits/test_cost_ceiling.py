@@ -253,7 +253,8 @@ def test_a_ceiling_is_of_the_dearest_kind_and_tier() -> None:
     assert priority is not None
     assert priority > Decimal("12.5")
     assert highest_cost("gpt-4o", "batch", later, most, []) == Decimal("12.5")  # it may be answered in the default one
-    assert highest_cost("gpt-4o", "scale", NOW, most, []) is None
+    assert highest_cost("gpt-4o", "turbo", NOW, most, []) is None
+    assert highest_cost("gpt-4o", "ultrafast", NOW, most, []) == 6 * Decimal("12.5")  # assumed
     # sound at 32 and 64, text at 2.5 and 10
     kinds = frozenset({"audio_input", "audio_output"})
     assert highest_cost("gpt-audio", "", NOW, most, []) == Decimal("12.5")
@@ -263,7 +264,7 @@ def test_a_ceiling_is_of_the_dearest_kind_and_tier() -> None:
     assert highest_cost("whisper-1", "", NOW, MaxUsage(100, 100, audio_seconds=60), []) == Decimal("0.006")
     assert highest_cost("tts-1", "", NOW, most, []) is None
     assert highest_cost("omni-moderation-latest", "", NOW, most, []) == 0
-    own = OwnPrice("mine*", NOW, input=Decimal(1), output=Decimal(2))
+    own = OwnPrice("mine*", NOW, every_tier=True, input=Decimal(1), output=Decimal(2))
     assert highest_cost("Mine-2", "flex", NOW, most, [own]) == 3
     assert highest_cost("mine-2", "", NOW, most, [OwnPrice("mine*", NOW, input=Decimal(1))]) is None
 
