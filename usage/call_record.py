@@ -94,6 +94,7 @@ class CallRecord(Counts, total=False):
     request_model: str  # asked for
     response_model: str  # answered
     stream: bool
+    output_limit: int  # output tokens of each answer, if the gateway has added a limit to the body; else absent
     service_tier: str  # answered
     status: int | None  # of HTTP, as the caller saw it; None: it had left
     outcome: str  # `usage.models.Outcome`

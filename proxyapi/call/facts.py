@@ -10,6 +10,7 @@ from django.conf import settings
 from proxyapi.call.call_request import CallRequest
 from proxyapi.call.uploads import FormUpload
 from proxyapi.keys.keyring import Caller
+from proxyapi.limits.output_limits import AddedLimit
 from proxyapi.upstream.credentials import Credentials
 
 
@@ -35,6 +36,7 @@ class CallFacts:
     model: str = ""
     stream: bool = False
     form: FormUpload | None = None  # a body that goes upstream while it arrives
+    output_limit: AddedLimit | None = None  # which the gateway has added to the body that went upstream
     # What upstream has answered.
     upstream_request_id: str = ""
     response_type: str = ""

@@ -8,7 +8,8 @@ database is away, each worker lets a key use a small part of its tightest budget
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_UP, Decimal
 
@@ -27,6 +28,7 @@ from usage.money.reservations import BudgetState, ReservationsUnavailable, Wante
 OUTAGE_PART = Decimal("0.05")
 OUTAGE_CALLS = 20
 RETRY_AFTER_TOTAL_SECONDS = 86_400  # a total budget has no end; an administrator may raise it
+ENDING_SECONDS = 0.05  # within which every worker has settled a call whose answer its caller has just got
 RETRY_AFTER_HELD_SECONDS = 5  # calls in flight end, and cost less than they could have
 
 
@@ -54,34 +56,41 @@ class Allowances:
         self._outage = 0
         self._used: dict[str, tuple[Decimal, int]] = {}
 
-    def use(self, caller: Caller, dollars: Decimal) -> None:
-        """Uses up dollars and one call of a key's allowance. Raises `BudgetUnavailable` if less is left."""
+    def use(self, caller: Caller, dollars: Decimal, least: Decimal) -> Decimal:
+        """Uses up `dollars` and one call of a key's allowance; the rest of it, if that is no less than `least`.
+
+        Returns the dollars that were used up. Raises `BudgetUnavailable` if less than `least` is left.
+        """
         if self._outage != reservations.outages:
             self._outage = reservations.outages
             self._used.clear()
         spent, calls = self._used.get(caller.name, (Decimal(0), 0))
-        if spent + dollars > OUTAGE_PART * (caller.budgets.tightest or 0) or calls >= OUTAGE_CALLS:
+        used = min(dollars, OUTAGE_PART * (caller.budgets.tightest or 0) - spent)
+        if used < least or calls >= OUTAGE_CALLS:
             raise BudgetUnavailable
-        self._used[caller.name] = (spent + dollars, calls + 1)
+        self._used[caller.name] = (spent + used, calls + 1)
+        return used
 
 
 allowances = Allowances()
 
 
-async def highest_cost_of(method: str, route: Route | None, body: JSONBody | Form | None) -> Decimal:
-    """Returns the most that a call can cost, in dollars; 0 for a call that costs nothing.
+async def find_ceiling(method: str, route: Route | None, body: JSONBody | Form | None) -> CostCeiling | None:
+    """Returns the most that a call can consume; None for a call that costs nothing.
 
     Raises:
-        BudgetUnavailable: the administrator's prices have not been read yet.
-        ModelNotPriced, RouteNotAllowed: the ledger could not tell what the call has cost.
+        RouteNotAllowed: the ledger could not tell what the call has cost.
     """
-    size = 0 if body is None else body.size
-    ceiling = await large_bodies.run(size, ceiling_of, method, route, body)
-    return Decimal(0) if ceiling is None else price_of(ceiling)
+    return await large_bodies.run(0 if body is None else body.size, ceiling_of, method, route, body)
 
 
-async def reserve(reservation: Reservation, day: date, caller: Caller, dollars: Decimal) -> None:
-    """Reserves `dollars` of the caller's budgets until the reservation is settled.
+async def reserve(
+    reservation: Reservation, day: date, caller: Caller, ceiling: CostCeiling, dollars: Decimal
+) -> CostCeiling:
+    """Reserves `dollars`, the price of a call's ceiling, of the caller's budgets until the reservation is settled.
+
+    If the budgets have less left, and the gateway may limit the call's output, the highest limit is chosen that they
+    can pay for, but not less than the key's `min_output_tokens`. Returns the ceiling whose price has been reserved.
 
     `day` is that of the call's start, in UTC. While the database is away the call may use its key's allowance.
 
@@ -89,19 +98,40 @@ async def reserve(reservation: Reservation, day: date, caller: Caller, dollars: 
         BudgetExceeded: a budget has less left. Nothing was reserved.
         BudgetUnavailable: the database does not answer, and the allowance is used up.
     """
-    budgets = caller.budgets
-    wanted = Wanted(reservation.request_id, caller.name, day, dollars, budgets.day, budgets.month, budgets.total)
+    limit, budgets = ceiling.adjustable, caller.budgets
+    floor = ceiling if limit is None else ceiling.with_output(limit.at_most(caller.min_output_tokens))
+    least = dollars if limit is None else price_of(floor)
+    wanted = Wanted(
+        reservation.request_id, caller.name, day, dollars, budgets.day, budgets.month, budgets.total, least=least
+    )
     try:
         standing = await reservations.take(wanted)
+        if standing.taken is None and any(standing.held.values()):
+            # A caller that has just got its answer calls again before this worker can know that its call has ended.
+            await asyncio.sleep(ENDING_SECONDS)
+            standing = await reservations.take(replace(wanted, is_last_try=True))
+        taken = standing.taken
     except ReservationsUnavailable:
-        allowances.use(caller, dollars)
-        return
-    if not standing.taken:
-        raise refusal(budgets, standing, day, dollars)
+        taken = allowances.use(caller, dollars, least)
+    if taken is None:
+        raise refusal(budgets, standing, day, least, is_limited=limit is not None)
+    return ceiling if taken >= dollars else fit(ceiling, floor, taken)
+
+
+def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeiling:
+    """Returns the ceiling with the most output tokens that costs no more than `dollars`, but no less than `floor`."""
+    limit = ceiling.adjustable
+    assert limit is not None  # noqa: S101  (only such a call has got less than it asked for)
+    low, high = (one.max_usage.output_tokens // limit.answers for one in (floor, ceiling))
+    high = limit.at_most(high)
+    while low < high:  # a price rises with the output
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if price_of(ceiling.with_output(middle)) <= dollars else (low, middle - 1)
+    return ceiling.with_output(low)
 
 
 def price_of(ceiling: CostCeiling) -> Decimal:
-    """Returns the highest price of a ceiling, in dollars, over all models and tiers that the call names.
+    """Returns the highest price of a ceiling, in dollars, over all models and tiers that the call may run.
 
     Raises:
         ModelNotPriced: a model has no price.
@@ -132,8 +162,13 @@ def unpriced(model: str, tier: str) -> str:
     )
 
 
-def refusal(budgets: Budgets, standing: BudgetState, day: date, dollars: Decimal) -> BudgetExceeded:
-    """Returns the error for a call that costs more than is left. It names the longest budget that is full."""
+def refusal(
+    budgets: Budgets, standing: BudgetState, day: date, dollars: Decimal, *, is_limited: bool
+) -> BudgetExceeded:
+    """Returns the error for a call that costs more than is left. It names the longest budget that is full.
+
+    `is_limited`: `dollars` is what the call costs with the lowest limit of its output that its key allows.
+    """
     amounts = {"total": budgets.total, "month": budgets.month, "day": budgets.day}
     full = [
         (span, amount, standing.spent[span], standing.held[span])
@@ -144,10 +179,10 @@ def refusal(budgets: Budgets, standing: BudgetState, day: date, dollars: Decimal
         return BudgetExceeded("This call has ended.", retry_after=RETRY_AFTER_HELD_SECONDS, is_final=True)
     span, amount, spent, held = full[0]
     ends_by_itself = all(spent + dollars <= amount for _, amount, spent, _ in full)
+    hint = " even with the least output that this key allows" if is_limited else "; less, if its output is limited"
     words = (
         f"{_NAMES[span]} is {_in_dollars(amount)}; {_in_dollars(spent + held)} of it are spent or held for calls in"
-        f" flight,"
-        f" and this call may cost {_in_dollars(dollars)}; less, if its output tokens are limited."
+        f" flight, and this call may cost {_in_dollars(dollars)}{hint}."
     )
     return BudgetExceeded(
         words,

@@ -210,6 +210,7 @@ class PassThroughView(CallView):
             refusal.close()
         if not usage_requests.may_be_refusal(refusal.status, body):
             return refusal
+        await self.limit_output(request)
         answer = await self.send(request)
         if answer.status < 300:
             usage_requests.give_up()

@@ -60,16 +60,28 @@ WITH spent AS (
         COALESCE(sum(dollars) FILTER (WHERE day >= %(month_start)s AND day < %(month_end)s), 0) AS month,
         COALESCE(sum(dollars), 0) AS total
     FROM usage_hold WHERE key_name = %(key_name)s
+), room AS (
+    SELECT
+        COALESCE(LEAST(
+            %(day_budget)s::numeric - spent.day - held.day,
+            %(month_budget)s::numeric - spent.month - held.month,
+            %(total_budget)s::numeric - spent.total - held.total
+        ), %(dollars)s) AS dollars,
+        COALESCE(LEAST(
+            %(day_budget)s::numeric - spent.day,
+            %(month_budget)s::numeric - spent.month,
+            %(total_budget)s::numeric - spent.total
+        ), %(dollars)s) AS unheld
+    FROM spent, held
 ), taken AS (
     INSERT INTO usage_hold (request_id, key_name, day, dollars)
-    SELECT %(request_id)s, %(key_name)s, %(day)s, %(dollars)s FROM spent, held
-    WHERE (spent.day + held.day + %(dollars)s <= %(day_budget)s::numeric) IS NOT FALSE
-        AND (spent.month + held.month + %(dollars)s <= %(month_budget)s::numeric) IS NOT FALSE
-        AND (spent.total + held.total + %(dollars)s <= %(total_budget)s::numeric) IS NOT FALSE
+    SELECT %(request_id)s, %(key_name)s, %(day)s, LEAST(%(dollars)s, room.dollars) FROM room
+    WHERE (%(dollars)s <= room.dollars
+            OR (%(least)s <= room.dollars AND (%(is_last_try)s OR room.dollars * 2 >= room.unheld)))
         AND NOT EXISTS (SELECT FROM usage_request WHERE request_id = %(request_id)s)
-    RETURNING request_id
+    RETURNING dollars
 )
-SELECT spent.*, held.*, EXISTS (SELECT FROM taken) AS taken FROM spent, held"""
+SELECT spent.*, held.*, (SELECT dollars FROM taken) AS taken FROM spent, held"""
 # Rows that the shipper is about to delete are left to it: waiting for several of them could be a deadlock.
 SETTLE = """
 WITH settled AS (
@@ -91,7 +103,9 @@ class ReservationsUnavailable(Exception):
 class Wanted:
     """A budget reservation that a call asks for.
 
-    `day` is the UTC day of its start; budgets are dollars, None for no limit.
+    `day` is the UTC day of its start; budgets are dollars, None for no limit. If the budgets have less room than
+    `dollars`, all their room is reserved, as long as it is no less than `least`. Unless `is_last_try`, this is not done
+    where other reservations take more than half of the room: these may be about to end.
     """
 
     request_id: str
@@ -101,6 +115,8 @@ class Wanted:
     day_budget: Decimal | None
     month_budget: Decimal | None
     total_budget: Decimal | None
+    least: Decimal
+    is_last_try: bool = False
 
     def values(self) -> dict[str, object]:
         """Returns the parameters of the SQL statement `TAKE`. Days before the longest budget's first are not read."""
@@ -115,10 +131,11 @@ class Wanted:
 class BudgetState:
     """The result of a budget reservation: the key's dollars spent and held, by span (`day`, `month`, `total`).
 
-    `taken`: the reservation was made. Spans longer than the longest budget are only added up in part.
+    `taken` are the dollars that were reserved; None if the reservation was not made. Spans longer than the longest
+    budget are only added up in part.
     """
 
-    taken: bool
+    taken: Decimal | None
     spent: dict[str, Decimal]
     held: dict[str, Decimal]
 
@@ -173,7 +190,7 @@ class Reservations:
             await self._pool.close(timeout=PATIENCE)
 
     async def take(self, wanted: Wanted) -> BudgetState:
-        """Reserves a call's highest cost if every budget of the key has room; returns the state of the budgets.
+        """Reserves what a call can cost if every budget of the key has room; returns the state of the budgets.
 
         Raises:
             ReservationsUnavailable: the database does not say whether there is room.
