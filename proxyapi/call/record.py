@@ -22,7 +22,7 @@ from usage.models import Outcome, PendingResponse, Request, UsageSource
 
 
 def begin_row(facts: CallFacts) -> CallRecord:
-    """Returns the fields of the record that is written before a call goes upstream."""
+    """Returns the fields of a call's ledger row that are written to the journal before the call goes upstream."""
     request = facts.request
     added: CallRecord = {} if facts.output_limit is None else {"output_limit": facts.output_limit.tokens}
     return {
@@ -40,7 +40,10 @@ def begin_row(facts: CallFacts) -> CallRecord:
 
 
 def _late_facts(facts: CallFacts) -> CallRecord:
-    """Returns what may become known only while the call is under way: a form says it in its last field."""
+    """Returns the fields of a call's ledger row that may become known only after the call has begun.
+
+    A form, for example, may name its model in its last field.
+    """
     return {
         "request_model": column_text(facts.model, 200, facts.secrets),
         "stream": facts.stream,
@@ -56,14 +59,20 @@ def end_row(
     status: int | None,
     usage: tuple[Counts, UsageSource],
 ) -> CallRecord:
-    """Returns the row of a call that has ended, without its bodies.
+    """Returns the complete ledger row of a call that has ended, except the columns for the bodies.
 
-    `begun` is its `begin_row`, None if upstream has not heard of the call; `status` is the one that the caller saw.
+    `begun` is what `begin_row` returned for the call, or None if the call was never sent upstream. `status` is the HTTP
+    status that the caller saw; None if there was no answer.
     """
     error = answer.error or NO_ERROR
+    facts_of_answer = _answer_facts(answer, facts.upstream_request_id, facts.secrets, usage)
+    if facts.is_unbilled or answer.has_failed:
+        facts_of_answer["unbilled"] = True
+    if facts.asked_usage is not None:
+        facts_of_answer["other_usage"] = {**(facts_of_answer.get("other_usage") or {}), **facts.asked_usage}
     return {
         **(begin_row(facts) if begun is None else begun | _late_facts(facts)),
-        **_answer_facts(answer, facts.upstream_request_id, facts.secrets, usage),
+        **facts_of_answer,
         "response_status": column_text(answer.response_status, 50, facts.secrets),
         "pollable": facts.is_pollable,
         "status": status,
@@ -87,15 +96,19 @@ def look_row(
     seconds: float,
     size: int,
 ) -> CallRecord:
-    """Returns the row of a look at a background response that has ended.
+    """Returns the ledger row for a background response that has ended, with the usage that polling it has shown.
 
-    The look itself is no call of a key: the row is filed under the key, model and route of `maker`, the call that has
-    made the response. It took `seconds`, and upstream's answer has `size` bytes.
+    Polling is no call of a key, so the row is filed under the key, model and route of the call that created the
+    response, whose row is `maker`. The request to upstream took `seconds`, and the answer's body has `size` bytes.
     """
-    source = UsageSource.EXACT if answer.usage is not None else UsageSource.UNKNOWN
+    counts, source = answer.counts, UsageSource.EXACT if answer.usage is not None else UsageSource.UNKNOWN
+    is_estimated = maker.usage_source == UsageSource.ESTIMATED
+    if answer.usage is None and answer.response_status == "cancelled" and not is_estimated:  # it may be billed
+        counts, source = {**counts, **estimate_counts(maker.request_bytes, 0)}, UsageSource.ESTIMATED
     return {
         "incoming_request_id": str(response.request_id),
-        **_answer_facts(answer, upstream_request_id, secrets, (answer.counts, source)),
+        **_answer_facts(answer, upstream_request_id, secrets, (counts, source)),
+        "response_status": column_text(answer.response_status, 50, secrets),
         "response_id": response.response_id,
         "key_name": response.key_name,
         "method": "GET",
@@ -115,7 +128,7 @@ def look_row(
 def _answer_facts(
     answer: AnswerReader, upstream_request_id: str, secrets: tuple[str, ...], usage: tuple[Counts, UsageSource]
 ) -> CallRecord:
-    """Returns the fields that the answer states: ids, model, service tier and usage."""
+    """Returns the fields of a ledger row that come from upstream's answer: ids, model, service tier and usage."""
     counts, source = usage
     return {
         **answer_columns(answer, upstream_request_id, secrets),
@@ -126,13 +139,17 @@ def _answer_facts(
 
 
 def usage_of(facts: CallFacts, answer: AnswerReader) -> tuple[Counts, UsageSource]:
-    """Returns the tokens that upstream reported; for a stream without usage, an estimate from the relayed text.
+    """Returns a call's token counts, and how they are known: as upstream reported them, or estimated.
 
-    A `GET` of a response that is still being generated gets none: its tokens belong to the call that created it.
+    A stream without reported usage gets an estimate from the text that was relayed. A `GET` gets no estimate: the
+    tokens of a response that is still being generated belong to the call that created it. A response that has failed
+    without a usage gets none either, because it is not billed.
     """
     if answer.usage is not None:
         return answer.counts, UsageSource.EXACT
-    if facts.request.method == "GET":
+    if facts.asked_usage is not None and "characters" in facts.asked_usage:
+        return answer.counts, UsageSource.EXACT
+    if facts.request.method == "GET" or answer.has_failed:
         return {}, UsageSource.UNKNOWN
     if answer.text is not None and answer.text.size:
         counts = estimate_counts(_request_text_size(facts), answer.text.size)
@@ -141,14 +158,17 @@ def usage_of(facts: CallFacts, answer: AnswerReader) -> tuple[Counts, UsageSourc
 
 
 def limited_tokens(facts: CallFacts, counts: Counts) -> int:
-    """Returns how many of its key's tokens a call has used. A later look at a response repeats its usage: none."""
+    """Returns how many tokens a call counts against its key's token limit; 0 for a call that is not a POST.
+
+    A later GET of a stored response repeats the usage of the call that created it, which must not be counted twice.
+    """
     if facts.request.method != "POST":
         return 0
     return (counts.get("input_tokens") or 0) + (counts.get("output_tokens") or 0)
 
 
 def body_columns(facts: CallFacts, answer: AnswerReader, limit: int) -> CallRecord:
-    """Returns what the ledger keeps of both bodies: at most `limit` bytes of each, redacted."""
+    """Returns a ledger row's columns for the bodies of request and answer: at most `limit` bytes of each, redacted."""
     if answer.text is not None:
         response = answer.text.text(limit)
     else:
@@ -165,7 +185,7 @@ def _request_excerpt(facts: CallFacts, limit: int) -> str:
 
 
 def _request_text_size(facts: CallFacts) -> int:
-    """Returns about how many bytes of text the request has, for an estimate of its input tokens."""
+    """Returns about how many bytes of text a request's body has, for an estimate of the call's input tokens."""
     if facts.form is not None:
         return text_size_of_parts(facts.form.parts)
     return text_size(facts.request.decoded_body, _request_type(facts))
@@ -176,7 +196,10 @@ def _request_type(facts: CallFacts) -> str:
 
 
 def _timings(facts: CallFacts) -> CallRecord:
-    """Returns the call's durations in milliseconds. `overhead_ms` is what the gateway has added to upstream's time."""
+    """Returns the columns of a call's ledger row that state how long the call took, in milliseconds.
+
+    `overhead_ms` is the time that the gateway has added to upstream's.
+    """
     request, now = facts.request, time.perf_counter()
     timings: CallRecord = {"duration_ms": _milliseconds(now - request.started)}
     if facts.first_chunk_at is not None:
@@ -184,7 +207,7 @@ def _timings(facts: CallFacts) -> CallRecord:
     if facts.sent_upstream_at is not None:
         upstream_ended = facts.upstream_ended_at or now
         timings["upstream_ms"] = _milliseconds(upstream_ended - facts.sent_upstream_at)
-        before = request.received if facts.form is None else request.started  # a form goes up while it arrives
+        before = request.received if facts.form is None else request.started  # a form goes upstream while it arrives
         overhead = (facts.sent_upstream_at - before) + (now - upstream_ended)
         timings["overhead_ms"] = _milliseconds(overhead)
     return timings

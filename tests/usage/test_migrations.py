@@ -33,7 +33,9 @@ NOTHING_ELSE = {
     **dict.fromkeys(("error_type", "error_message", "user_agent", "digest"), ""),
     **dict.fromkeys(("cache_write_tokens", "reasoning_tokens", "audio_seconds", "web_searches", "price"), None),
     **dict.fromkeys(("audio_input_tokens", "audio_output_tokens", "time_to_first_chunk_ms"), None),
-    **dict.fromkeys(("by_gateway", "unknown_model", "other_code"), False),  # columns of later migrations
+    # Columns of later migrations.
+    **dict.fromkeys(("by_gateway", "unknown_model", "other_code"), False),
+    **{"cost_kind": "", "other_usage": None},
 }
 
 

@@ -1,5 +1,8 @@
 """The cost of a call: from the counts of its row, and the price of its model, to dollars and a bill.
 
+A bill has an item for each unit of tokens that the call has used, for its searches, for the containers in which tools
+have run, and for the pictures that they have made. What upstream does not bill costs $0 (`usage.money.unbilled`).
+
 A wrong cost is worse than none, so a call has none (None) when its model has no price (`usage.money.prices`), or when
 
 * its counts are unknown, contradict each other (more cached than input tokens), or hold something the price says
@@ -7,35 +10,42 @@ A wrong cost is worse than none, so a call has none (None) when its model has no
 * the model prices audio or images apart, and upstream did not say how many of the tokens they are;
 * another vendor than OpenAI states a total that is not input and output: some leave reasoning out of the output.
 
-Known, and not in the numbers: file search and container fees, the surcharge of regional processing, 12-hour cache
-retention; of web searches the fee of models without one in their entry (gpt-4o-search-preview and the like, which
-search in every call), the $25 of the older `web_search_preview` tool (a row does not say which tool searched), and
-the fixed 8,000 input tokens per search of gpt-4o-mini and gpt-4.1-mini.
+An item is estimated, and with it the call, where upstream does not say all: the minutes of a container (the least that
+is billed), the tokens of a picture without `tool_usage`, and the 8,000 input tokens for each search of gpt-4o-mini and
+gpt-4.1-mini, which are added where the stated input tokens are too few to contain them. docs/ledger.md lists what is
+not in the numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
-from usage.answers.tokens import input_details, output_details, whole_count
-from usage.call_record import CallRecord, Price, PricedItem, called_model
+from usage.call_record import CallRecord, OtherUsage, Price, PricedItem, called_model
+from usage.models import CostKind, UsageSource
 from usage.money.prices import ModelRates, find_rates, service_tier
+from usage.money.token_units import UnitCounts, count_units, picture_row
+from usage.money.tool_fees import (
+    DEFAULT_IMAGE_MODEL,
+    LISTED_IMAGE_MODEL,
+    LONG_CACHE_FACTOR,
+    Line,
+    in_window,
+    tool_lines,
+)
+from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED, is_unfinished, why_unbilled
 from usage.own_prices import OwnPrice
 
-# Units that only calls of that kind have.
+# Units in which only calls with audio or images are billed.
 INPUT_KINDS = frozenset({"audio_input", "image_input"})
 OUTPUT_KINDS = frozenset({"audio_output", "image_output"})
 
 SMALLEST = Decimal("0.00000001")
-TOO_MUCH = Decimal(10**8)  # what the ledger's column cannot hold is no real count
-
-Fee = Literal["per_minute", "per_web_search"]
-# What `per_million` does not hold: the name of the price, and how many of the unit it is for.
-FEES: dict[str, tuple[Fee, int]] = {"audio_seconds": ("per_minute", 60), "web_search": ("per_web_search", 1)}
+NOTHING = Decimal(0).quantize(SMALLEST)
+TOO_MUCH = Decimal(10**8)  # dollars; the ledger's column cannot hold so much, and no real count costs so much
 
 Priced: TypeAlias = tuple[Decimal | None, Price | None]
 NO_PRICE: Priced = (None, None)
@@ -45,7 +55,7 @@ NO_PRICE: Priced = (None, None)
 class MaxUsage:
     """The largest numbers of tokens, seconds of audio and web searches that one call can use.
 
-    `kinds` are the units, besides text, in which the call's tokens may be priced, such as `audio_input`.
+    Tokens may be text or, if `kinds` names them, anything else that has a price of its own, such as `audio_input`.
     """
 
     input_tokens: int = 0
@@ -56,10 +66,11 @@ class MaxUsage:
 
 
 def highest_cost(model: str, tier: str, at: datetime, most: MaxUsage, own_prices: Sequence[OwnPrice]) -> Decimal | None:
-    """Returns the highest cost in dollars of a call that uses at most `most`; None if no price is known for the call.
+    """Returns the most that a call can cost in dollars if it uses no more than `most`; None if its price is not known.
 
-    The dearest kind of token is assumed, because nobody knows before the call what will be audio, image or cached. The
-    default tier's price counts, too, because upstream may answer a call for another tier in the default one.
+    All tokens are taken to be of the dearest kind, because nobody knows before the call which of them will be audio,
+    image or cached ones. The price in the default tier counts, too, because upstream may answer a call for another tier
+    in the default one.
     """
     asked = service_tier(tier)
     prices = {one: find_rates(model.lower(), one, at, own_prices) for one in (asked, "default")}
@@ -71,9 +82,9 @@ def highest_cost(model: str, tier: str, at: datetime, most: MaxUsage, own_prices
 
 
 def _highest(price: ModelRates, most: MaxUsage) -> Decimal | None:
-    """Returns the highest cost in dollars, at one price, of a call that uses at most `most`.
+    """Returns the most that a call can cost in dollars at one `price` if it uses no more than `most`.
 
-    Returns None if the price has no rate for a unit that the call may use.
+    Returns None if the price has no rate for something that the call may use.
     """
     if price.is_free:
         return Decimal(0)
@@ -96,161 +107,150 @@ def _highest(price: ModelRates, most: MaxUsage) -> Decimal | None:
 
 
 def price_call(row: CallRecord, own_prices: Sequence[OwnPrice]) -> Priced:
-    """Computes the cost of a call in dollars; returns the cost, and the price behind the cost as JSON.
+    """Computes the cost of a call in dollars from its row; returns the cost, and the price behind the cost as JSON.
 
-    Dollars have 8 decimals, half up. Items add up to the cost exactly, so an item may be off by the last digit.
-    `per_million` is in dollars, at the length of this prompt; `per_minute` and `per_web_search` are there when they
-    were used. Cost and price are None when the price is unknown or the counts are not reliable.
+    Dollars have 8 decimals, half rounded up. The items of the price add up to the cost exactly, so the last digit of an
+    item may be off by one. `per_million` has the dollars for a million tokens, for a prompt as long as the call's.
+    `per_minute` and `per_web_search` are there only if they were used. An item has a `rate` of its own where none of
+    these is its rate. Cost and price are None if the price is unknown or if the counts cannot be trusted; only the cost
+    is None while the call's response goes on in the background.
 
     The token counts of the row are priced. A call that retrieves a stored response has the counts of the call that
     created the response, so the caller of this function must know whether these have been billed before.
     """
     tier = service_tier(row.get("service_tier"))
-    if _is_free(row):
-        return _bill(ModelRates("free", "", tier, {}, is_free=True), 0, [])
+    if reason := why_unbilled(row):
+        return NOTHING, {"source": NOT_BILLED, "model": "", "tier": tier, "items": [], "note": reason}
+    if is_unfinished(row):
+        return None, COUNTED_AT_END
     started_at = row["started_at"]
     moment = started_at if isinstance(started_at, datetime) else datetime.fromisoformat(started_at)
-    price = find_rates(called_model(row).lower(), tier, moment, own_prices)
+    model = called_model(row).lower()
+    price = find_rates(model, tier, moment, own_prices)
     if price is None:
         return NO_PRICE
     if price.is_free:
         return _bill(price, 0, [])
-    counts = _counts(row, price)
-    return NO_PRICE if counts is None else _bill(price, row.get("input_tokens") or 0, counts)
+    used = row.get("other_usage") or {}
+    price = in_window(price, used.get("completion_window"))
+    counts = count_units(row, price)
+    if counts is None:
+        return NO_PRICE
+    input_tokens = row.get("input_tokens") or 0
+    lines = [*_lines(counts, price, input_tokens), *tool_lines(row, model, price)]
+    if used:
+        lines += _lines_of_other_models(used, moment, own_prices)
+    return _bill(price, input_tokens, lines)
 
 
-def _is_free(row: CallRecord) -> bool:
-    """Returns whether a call is free, because no model worked: it read or deleted an object, or counted tokens."""
-    route = row.get("route") or ""
-    looks = row.get("method") in {"GET", "DELETE"} and row.get("usage") is None and not route.startswith("/health")
-    return looks or route.endswith("/input_tokens") or route.startswith("/v1/conversations")
+def _lines(counts: UnitCounts, price: ModelRates, input_tokens: int) -> Iterator[Line]:
+    """Yields a line of a bill for each count of the call's own model, at the price for a prompt of this length."""
+    for unit, count in counts:
+        if unit == "audio_seconds":
+            yield Line(unit, count, price.per_minute, per=60)
+        else:
+            yield Line(unit, count, _rate(price, unit, input_tokens))
 
 
-def _counts(row: CallRecord, price: ModelRates) -> list[tuple[str, int | float]] | None:
-    """Returns how much of each priced unit a call used, with each token in one unit only.
+def _rate(price: ModelRates, unit: str, input_tokens: int) -> Decimal | None:
+    """Returns the price of a million of a unit; that of 12-hour cache writes by OpenAI's rule, if it is not listed."""
+    rate = price.rate(unit, input_tokens)
+    if rate is None and unit == "cache_write_12h":
+        into = price.rate("input", input_tokens)
+        rate = into * LONG_CACHE_FACTOR if into is not None and "cache_write" in price.rates else into
+    return rate
 
-    Returns None if the usage is unknown or contradictory.
+
+def _lines_of_other_models(used: OtherUsage, at: datetime, own_prices: Sequence[OwnPrice]) -> Iterator[Line]:
+    """Yields the lines of a call's bill for the models that its hosted tools have run, at the prices of these models.
+
+    A picture costs what the model of the tool takes; of a model without a price, provisionally, what another one does.
     """
-    stated_input, seconds = row.get("input_tokens"), row.get("audio_seconds")
-    if stated_input is None and seconds is None:
-        return None
-    input_tokens, output_tokens = stated_input or 0, row.get("output_tokens") or 0
-    if price.states_total and (row.get("usage") or {}).get("total_tokens") not in (None, input_tokens + output_tokens):
-        return None
-    into = _input_counts(row, price, input_tokens)
-    out = _output_counts(row, price, output_tokens)
-    if into is None or out is None:
-        return None
-    counts: list[tuple[str, int | float]] = [*into, *out]
-    if seconds and (price.per_minute is not None or stated_input is None):
-        counts.append(("audio_seconds", seconds))
-    if price.per_web_search is not None:
-        counts.append(("web_search", row.get("web_searches") or 0))
-    return [(unit, count) for unit, count in counts if count]
+    if pictures := used.get("image_tokens"):
+        name = used.get("image_model", DEFAULT_IMAGE_MODEL).lower()
+        kind = CostKind.ESTIMATED if used.get("image_tokens_estimated") else ""
+        price = find_rates(name, "default", at, own_prices)
+        if price is None:
+            price = find_rates(LISTED_IMAGE_MODEL, "default", at, own_prices)
+            kind = kind or CostKind.PROVISIONAL
+        yield from _lines_of_model(name, price, picture_row(pictures), kind)
+    for written in used.get("svg", ()):
+        name = str(written.get("model")).lower()
+        yield from _lines_of_model(name, find_rates(name, "default", at, own_prices), picture_row(written), "")
 
 
-def _input_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple[str, int]] | None:
-    """Returns the number of a call's input tokens in each priced unit; None if the counts contradict each other.
+def _lines_of_model(name: str, price: ModelRates | None, row: CallRecord, kind: str) -> Iterator[Line]:
+    """Yields the lines of a bill for what a model other than the call's has used; without a rate if it has no price."""
+    counts = None if price is None else count_units(row, price)
+    if price is None or counts is None:
+        yield Line("output", row.get("output_tokens") or 0, None, model=name)
+        return
+    kind = kind or (CostKind.PROVISIONAL if price.is_provisional else "")
+    for line in _lines(counts, price, row.get("input_tokens") or 0):
+        yield replace(line, model=name, source=price.source, kind=kind)
 
-    If upstream has not stated the kind of the cached tokens, they count as text first, because a cache lowers the price
-    of text least.
+
+def cost_kind(row: CallRecord, price: Price | None) -> str:
+    """Returns how certain the cost of a call is, as a value of `CostKind`; an empty text for a call without a cost.
+
+    `price` is the one that `price_call` has returned for the row. Estimated counts weigh more than an assumed price.
     """
-    details = input_details(row.get("usage") or {})
-    split = _audio_and_image(row, price, "input", details, total)
-    cached, written = row.get("cached_tokens") or 0, row.get("cache_write_tokens") or 0
-    if split is None or cached + written > total:
-        return None
-    audio, image = split
-    text = total - audio - image
-    by_kind = details.get("cached_tokens_details")
-    if isinstance(by_kind, dict):
-        cached_audio = min(whole_count(by_kind.get("audio_tokens")), audio)
-        cached_image = min(whole_count(by_kind.get("image_tokens")), image)
-        cached_text = cached - cached_audio - cached_image
-    else:
-        cached_text = min(cached, text)
-        cached_audio = min(cached - cached_text, audio)
-        cached_image = cached - cached_text - cached_audio
-    if not 0 <= cached_text <= text:
-        return None
-    written = min(written, text - cached_text)
-    return [
-        ("input", text - cached_text - written),
-        ("cached_input", cached_text),
-        ("cache_write", written),
-        ("audio_input", audio - cached_audio),
-        ("cached_audio_input", cached_audio),
-        ("image_input", image - cached_image),
-        ("cached_image_input", cached_image),
-    ]
+    if price is None or price == COUNTED_AT_END:
+        return ""
+    kinds = {item.get("kind") for item in price.get("items", ())}
+    is_free = not price.get("items")
+    if CostKind.ESTIMATED in kinds or (row.get("usage_source") == UsageSource.ESTIMATED and not is_free):
+        return CostKind.ESTIMATED
+    is_provisional = price.get("kind") == CostKind.PROVISIONAL or CostKind.PROVISIONAL in kinds
+    return CostKind.PROVISIONAL if is_provisional else CostKind.EXACT
 
 
-def _output_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple[str, int]] | None:
-    """Returns the number of a call's output tokens in each priced unit; None if the counts contradict each other.
+def _bill(price: ModelRates, input_tokens: int, lines: Sequence[Line]) -> Priced:
+    """Multiplies the counts of a call by their rates; returns the cost, and the bill with one item per line.
 
-    Reasoning tokens cost what output tokens do.
-    """
-    details = output_details(row.get("usage") or {})
-    split = _audio_and_image(row, price, "output", details, total)
-    if split is None or (row.get("reasoning_tokens") or 0) > total:
-        return None
-    audio, image = split
-    return [("output", total - audio - image), ("audio_output", audio), ("image_output", image)]
-
-
-def _audio_and_image(
-    row: CallRecord, price: ModelRates, direction: Literal["input", "output"], details: Mapping[str, object], total: int
-) -> tuple[int, int] | None:
-    """Returns how many of a call's `total` input or output tokens are billed as audio and how many as image.
-
-    Returns None if upstream did not state that. Most models bill image tokens as text; for these the number of image
-    tokens is 0.
-    """
-    audio = row.get("audio_input_tokens") if direction == "input" else row.get("audio_output_tokens")
-    text_rate = price.rates.get(direction)
-    audio_apart = price.rates.get(f"audio_{direction}", text_rate) != text_rate
-    image_apart = f"image_{direction}" in price.rates
-    is_stated = audio is not None or "text_tokens" in details or "image_tokens" in details
-    if total and (audio_apart or image_apart) and not is_stated:
-        return None
-    image = whole_count(details.get("image_tokens")) if image_apart else 0
-    audio = audio or 0
-    return (audio, image) if audio + image <= total else None
-
-
-def _bill(price: ModelRates, input_tokens: int, counts: Sequence[tuple[str, int | float]]) -> Priced:
-    """Multiplies the counts of a call by the rates of a price; returns the cost, and the bill with one item per unit.
-
-    Returns no cost if the price has no rate for one of the units. The running total is rounded, not each item, so that
-    neither the items nor their sum drift.
+    Returns no cost if a line has no rate. The running total is rounded, not each item, so that neither the items nor
+    their sum drift.
     """
     per_million = {unit: price.rate(unit, input_tokens) for unit in price.rates}
-    fees: dict[Fee, Decimal] = {}
+    bill: Price = {"source": price.source, "model": price.model, "tier": price.tier}
     items: list[PricedItem] = []
-    exact, cost = Decimal(0), Decimal(0).quantize(SMALLEST)
-    for unit, count in counts:
-        name, per = FEES.get(unit, (None, 1_000_000))
-        rate: Decimal | None = getattr(price, name) if name else price.rate(unit, input_tokens)
-        if rate is None:
+    exact, cost = Decimal(0), NOTHING
+    for line in lines:
+        if line.rate is None:
             return NO_PRICE
-        exact += rate * Decimal(str(count)) / per
+        exact += line.rate * Decimal(str(line.count)) / line.per
         if exact >= TOO_MUCH:
             return NO_PRICE
         total = exact.quantize(SMALLEST, ROUND_HALF_UP)
-        items.append({"unit": unit, "count": count, "dollars": f"{total - cost:f}"})
+        item: PricedItem = {"unit": line.unit, "count": line.count, "dollars": f"{total - cost:f}"}
         cost = total
-        if name:
-            fees[name] = rate
+        if line.unit == "audio_seconds":
+            bill["per_minute"] = _text(line.rate)
+        elif line.unit == "web_search":
+            bill["per_web_search"] = _text(line.rate)
+        elif line.model or line.source or line.kind:
+            item["rate"] = _text(line.rate)
         else:
-            per_million[unit] = rate
-    stated = {unit: _text(rate) for unit, rate in per_million.items() if rate is not None}
-    bill: Price = {"source": price.source, "model": price.model, "tier": price.tier, "per_million": stated}
-    for fee, rate in fees.items():
-        bill[fee] = _text(rate)
+            per_million[line.unit] = line.rate
+        items.append(_with_origin(item, line))
+    bill["per_million"] = {unit: _text(rate) for unit, rate in per_million.items() if rate is not None}
     bill["items"] = items
+    if price.is_provisional:
+        bill["kind"] = CostKind.PROVISIONAL
     return cost, bill
 
 
+def _with_origin(item: PricedItem, line: Line) -> PricedItem:
+    """Returns an item of a bill with the model, source and kind of its line, as far as they are not the bill's own."""
+    if line.model:
+        item["model"] = line.model
+    if line.source:
+        item["source"] = line.source
+    if line.kind:
+        item["kind"] = line.kind
+    return item
+
+
 def _text(rate: Decimal) -> str:
-    """Formats a price as decimal text, without an exponent and without zeros at the end."""
+    """Formats a price in dollars as decimal text, without an exponent and without zeros at the end."""
     return f"{rate.normalize():f}"

@@ -6,17 +6,18 @@ import time
 from collections.abc import Iterable, Sequence
 
 from usage.call_record import CallRecord
-from usage.models import ModelPrice
-from usage.money.billing import price_call
+from usage.models import ModelPrice, Request
+from usage.money.billing import cost_kind, price_call
 from usage.own_prices import OwnPrice
 
 REFRESH_SECONDS = 30.0
 
 
 class Pricer:
-    """Computes the cost of calls with the administrator's prices, and reads these from the database every half minute.
+    """Computes the cost of calls, by the administrator's prices first, then by the published ones.
 
-    `own` are these prices; None until they have been read once. Any thread may read `own`.
+    `own` are the administrator's prices, which are read from the database every half minute; None until they have been
+    read once. Any thread may read `own`.
     """
 
     def __init__(self) -> None:
@@ -24,7 +25,7 @@ class Pricer:
         self._read_at = -REFRESH_SECONDS
 
     def refresh(self) -> None:
-        """Reads the administrator's prices from the database again if the last reading is half a minute old.
+        """Reads the administrator's prices from the database again if they were last read half a minute ago or earlier.
 
         Raises:
             django.db.Error: the prices cannot be read.
@@ -34,14 +35,45 @@ class Pricer:
             self._read_at = time.monotonic()
 
     def priced(self, rows: Iterable[CallRecord]) -> list[CallRecord]:
-        """Returns the rows of calls, each with its `cost` in dollars and the `price` from which the cost was computed.
+        """Returns the rows of calls, each with its `cost` in dollars, the `cost_kind`, and the `price` behind the cost.
 
         Raises:
             django.db.Error: the administrator's prices cannot be read.
         """
         self.refresh()
-        return [self._priced(row) for row in rows]
+        return [self._priced(row) for row in with_windows(list(rows))]
 
     def _priced(self, row: CallRecord) -> CallRecord:
         cost, price = price_call(row, self.own or ())
-        return {**row, "cost": None if cost is None else str(cost), "price": price}
+        kind = cost_kind(row, price)
+        return {**row, "cost": None if cost is None else str(cost), "cost_kind": kind, "price": price}
+
+
+def with_windows(rows: list[CallRecord]) -> list[CallRecord]:
+    """Returns the rows; one that states the usage of an earlier background response gets the response's window.
+
+    Only the request that has created the response names its completion window, on which the price depends. That call's
+    row is in the table, or among `rows`. Costs a query if there is such a row, which is rare.
+    """
+    later = [row for row in rows if row.get("response_id") and row.get("usage") and _is_of_earlier_response(row)]
+    if not later:
+        return rows
+    ids = {row["response_id"] for row in later}
+    makers = Request.objects.filter(response_id__in=ids, other_usage__has_key="completion_window")
+    windows = dict(makers.values_list("response_id", "other_usage__completion_window"))
+    for row in rows:
+        if (window := (row.get("other_usage") or {}).get("completion_window")) and row.get("response_id"):
+            windows[row["response_id"]] = window
+    found = {id(row): windows[row["response_id"]] for row in later if row["response_id"] in windows}
+    return [
+        {**row, "other_usage": {**(row.get("other_usage") or {}), "completion_window": found[id(row)]}}
+        if id(row) in found
+        else row
+        for row in rows
+    ]
+
+
+def _is_of_earlier_response(row: CallRecord) -> bool:
+    """Returns whether a row is of a call, or of a look, that has read a response which an earlier call has created."""
+    route = str(row.get("route"))
+    return route.startswith(("/openai2", "/v1/responses")) and ("{id}" in route or bool(row.get("by_gateway")))

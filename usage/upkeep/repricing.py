@@ -1,4 +1,4 @@
-"""Prices calls again that are in the ledger already; their sums are corrected in the same transaction."""
+"""Computes the cost of calls in the ledger again, and corrects their sums in the same transaction."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from datetime import datetime
 from decimal import Decimal
 
 from django.db import connection, transaction
+from django.db.models import Q
 
 from usage.call_record import CallRecord
 from usage.ids import first_id
 from usage.models import Request
 from usage.money.row_pricing import Pricer
+from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED
 from usage.shipping.response_cost import COUNTED_BEFORE, COUNTED_LATER
 from usage.shipping.rows import COLUMNS, update_prices
 from usage.sums.rollups import Rollup
@@ -19,16 +21,17 @@ BATCH_SIZE = 500
 
 
 def reprice(since: datetime, *, unpriced_only: bool) -> int:
-    """Computes the cost of calls since a time again: of all, or only of those without a cost.
+    """Computes the cost of the calls since a time again, and corrects their rows and the sums.
 
-    Returns how many costs changed.
+    With `unpriced_only`, this is done only for calls without a cost. Returns the number of costs that have changed.
     """
     pricer = Pricer()
     last = first_id(since)
     changed = 0
     while True:
         calls = Request.objects.filter(request_id__gt=last).order_by("request_id")
-        calls = calls.exclude(price=COUNTED_BEFORE).exclude(price=COUNTED_LATER)
+        calls = calls.exclude(price=COUNTED_BEFORE).exclude(price=COUNTED_LATER).exclude(price=COUNTED_AT_END)
+        calls = calls.filter(Q(price=None) | ~Q(price__source=NOT_BILLED))
         if unpriced_only:
             calls = calls.filter(cost__isnull=True)
         with transaction.atomic():
@@ -41,7 +44,7 @@ def reprice(since: datetime, *, unpriced_only: bool) -> int:
 
 def _apply(rows: list[CallRecord], pricer: Pricer) -> int:
     """Computes the cost of the given rows again, and corrects the table and the sums; returns how many rows changed."""
-    repriced = [row for row, old in zip(pricer.priced(rows), rows, strict=True) if _cost(row) != _cost(old)]
+    repriced = [row for row, old in zip(pricer.priced(rows), rows, strict=True) if _is_changed(row, old)]
     before, after = update_prices(repriced)
     rollup = Rollup()
     rollup.add(before, sign=-1)
@@ -49,6 +52,11 @@ def _apply(rows: list[CallRecord], pricer: Pricer) -> int:
     with connection.cursor() as cursor:
         rollup.write(cursor)
     return len(repriced)
+
+
+def _is_changed(row: CallRecord, old: CallRecord) -> bool:
+    """Returns whether a row that was priced again has another cost than before, or a cost of another kind."""
+    return _cost(row) != _cost(old) or row["cost_kind"] != old["cost_kind"]
 
 
 def _cost(row: CallRecord) -> Decimal | None:

@@ -87,7 +87,7 @@ def test_the_members_that_have_been_read_are_used() -> None:
 
     assert ceiling is not None
     assert ceiling.models == {"gpt-4o"}
-    assert ceiling.max_usage == MaxUsage(input_tokens=500 + FRAME_TOKENS, output_tokens=7)
+    assert ceiling.max_usage == MaxUsage(input_tokens=1000 + FRAME_TOKENS, output_tokens=7)
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_the_members_that_have_been_read_are_used() -> None:
 )
 def test_a_completion_of_the_old_kind(members: dict[str, Any], outputs: int) -> None:
     body = {"model": "gpt-3.5-turbo-instruct", **members}
-    size = len(json.dumps(body))
+    text = most_tokens(json.dumps(body).encode())
 
-    assert most_of("/completions", body) == MaxUsage(-(-size // 2) + FRAME_TOKENS, output_tokens=outputs)
+    assert most_of("/completions", body) == MaxUsage(text + FRAME_TOKENS, output_tokens=outputs)
 
 
 @pytest.mark.parametrize("path", ["/videos", "/evals/eval_1/runs", "/agents/sessions", "/realtime/client_secrets"])

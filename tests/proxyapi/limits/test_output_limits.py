@@ -1,4 +1,4 @@
-"""Calls that state no limit of their output, of keys with a budget or a cap: how the gateway limits them, over the wire."""
+"""Calls that state no limit of their output, of keys with a budget or a cap: how the gateway limits them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_call_that_does_not_fit_goes_on_with_the_highest_limit_that_does(
 ) -> None:
     member, asked = MEMBERS[path]
     key = make_key(gateway, f"fits {path} {stream}", budget_day="0.5")
-    raw = json.dumps({**asked, "stream": stream, "odd": 1.50}).encode()
+    raw = json.dumps({**asked, "stream": stream, "metadata": {"a": "\u00e9"}}).encode()
 
     answer = ask(gateway, key, path, raw)
 
@@ -178,5 +178,3 @@ def test_a_legacy_completion_is_not_made_longer() -> None:
 @pytest.mark.parametrize("path", ["/embeddings", "/images/generations", "/responses/compact", "/files"])
 def test_what_no_member_limits_gets_none(path: str) -> None:
     assert output_limit_of(find_route(path), JSONBody.parse(b'{"model": "gpt-5"}')) is None
-
-

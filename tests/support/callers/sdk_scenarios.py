@@ -238,7 +238,7 @@ CALLS: dict[Scenario, list[Row]] = {
     responses_resumed: [(RESPONSES, MINI, "priced"), *[(f"{RESPONSES}/{{id}}", "", "repeated")] * 2],
     responses_background: [
         (RESPONSES, MINI, ""),
-        (f"{RESPONSES}/{{id}}/cancel", "", ""),
+        (f"{RESPONSES}/{{id}}/cancel", "", "free"),
         (RESPONSES, MINI, "free"),  # its usage is counted in the look that learnt it
         (f"{RESPONSES}/{{id}}", "", "free"),
         (f"{RESPONSES}/{{id}}", "", "priced"),

@@ -133,8 +133,8 @@ PUBLISHED: list[tuple[str, dict[str, Any], str]] = [
     ("ft:gpt-4o-mini-2024-07-18:org::id", {"input_tokens": 1000, "output_tokens": 100}, "0.00042"),
     # 2 / 0.50 / 8 and $10 per 1,000 searches: 100 * 2 + 10 * 8 + 30,000
     ("gpt-4.1", {"input_tokens": 100, "output_tokens": 10, "web_searches": 3}, "0.03028"),
-    # The fee of this one is not known, and left out: 100 * 2.5
-    ("gpt-4o-search-preview", {"input_tokens": 100, "web_searches": 3}, "0.00025"),
+    # It searches in each call, for $25 per 1,000: 100 * 2.5 + 25,000
+    ("gpt-4o-search-preview", {"input_tokens": 100}, "0.02525"),
     # Anthropic alone sells it, 3 / 15: 1000 * 3 + 100 * 15
     ("claude-sonnet-4-5-20250929", {"input_tokens": 1000, "output_tokens": 100}, "0.0045"),
 ]

@@ -111,6 +111,46 @@ def test_the_bill_has_its_items_and_their_sum(admin: Client) -> None:
     assert "$0.00043500" in text_of(admin.get(page_of(request_id)).content.decode())
 
 
+def test_the_bill_has_what_hosted_tools_have_used(admin: Client) -> None:
+    picture = {"input_tokens": 50, "output_tokens": 1000, "input_tokens_details": {"text_tokens": 50}}
+    used = {
+        "search_tool": "web_search_preview", "file_searches": 2, "containers": ["4g"],
+        "image_tokens": picture, "image_model": "gpt-image-2",
+    }  # fmt: skip
+    request_id = make_call(
+        response_model="gpt-4.1", input_tokens=1000, cached_tokens=None, output_tokens=100, web_searches=1,
+        other_usage=used,
+    )  # fmt: skip
+    items = call_page.bill(load(request_id))
+
+    assert [(item.name, item.count, item.rate, item.dollars, item.kind) for item in items] == [
+        ("Input", "1,000 tokens", "$2 a million", "$0.00200000", ""),
+        ("Output", "100 tokens", "$8 a million", "$0.00080000", ""),
+        ("Web searches", "1", "$0.025 each", "$0.02500000", ""),
+        ("File searches", "2", "$0.0025 each", "$0.00500000", ""),
+        ("Container with 4 GB", "5 min", "$0.12 for 20 min", "$0.03000000", "estimated"),
+        ("Input, gpt-image-2", "50 tokens", "$5 a million", "$0.00025000", ""),
+        ("Output, gpt-image-2", "1,000 tokens", "$30 a million", "$0.03000000", ""),
+    ]
+    page = text_of(admin.get(page_of(request_id)).content.decode())
+    assert "$0.09305000" in page
+    assert "An estimate: upstream did not state all that was used." in page
+    speech = make_call(1, request_model="tts-1", response_model="", input_tokens=None, cached_tokens=None,
+                       output_tokens=None, other_usage={"characters": 2000}, usage=None)  # fmt: skip
+    [item] = call_page.bill(load(speech))
+    assert (item.name, item.count, item.rate, item.dollars) == (
+        "Text to speak", "2,000 characters", "$15 a million", "$0.03000000"
+    )  # fmt: skip
+
+
+def test_a_call_that_is_not_billed_and_one_that_goes_on_say_so(admin: Client) -> None:
+    nothing = {"input_tokens": None, "cached_tokens": None, "output_tokens": None, "usage": None}
+    refused = make_call(usage_source="unknown", outcome="rejected", status=429, **nothing)
+    assert "Not billed. The gateway refused the call." in admin.get(page_of(refused)).content.decode()
+    queued = make_call(1, usage_source="unknown", response_status="queued", **nothing)
+    assert "its usage is counted when it ends" in admin.get(page_of(queued)).content.decode()
+
+
 def test_a_call_without_a_price_says_why(admin: Client) -> None:
     unknown = admin.get(page_of(make_call(response_model="nobody-knows", request_model=""))).content.decode()
     counted = make_call()

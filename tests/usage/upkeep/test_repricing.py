@@ -121,3 +121,20 @@ def test_a_stored_response_that_counted_before_still_costs_nothing(tmp_path: Pat
     assert reprice(NOON, unpriced_only=False) == 0
     assert cost_of(first, again) == [cost, 0]
     assert_sums_are_right()
+
+
+def kind_of(row: dict[str, Any]) -> str:
+    return stored(row["request_id"])[0].cost_kind
+
+
+def test_the_kind_of_a_cost_follows_its_price(tmp_path: Path) -> None:
+    exact, estimated, unpriced = call(), call(usage_source="estimated"), call(response_model="ours")
+    ship(tmp_path, end(exact), end(estimated), end(unpriced))
+    assert [kind_of(row) for row in (exact, estimated, unpriced)] == ["exact", "estimated", ""]
+    own_price("ours", "2")
+    assert reprice(NOON, unpriced_only=True) == 1
+    assert kind_of(unpriced) == "exact"
+    Request.objects.filter(pk=exact["request_id"]).update(cost_kind="")  # as a row that older code has written
+    assert reprice(NOON, unpriced_only=False) == 1
+    assert kind_of(exact) == "exact"
+    assert_sums_are_right()

@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('usage', '0014_unknown_models'),
+        ('usage', '0015_cost_kind'),
     ]
 
     operations = [

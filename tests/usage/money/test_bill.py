@@ -1,0 +1,149 @@
+"""The bill of every kind of call, to the eighth decimal, as OpenAI makes it (`tests.support.ledger.bill_cases`)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from proxyapi.bodies.asked_usage import count_pictures, read_asked_usage
+from proxyapi.routes import find_route
+from tests.support.ledger.bill_cases import CASES, EVENTS, SOUND, BillCase
+from usage.answers.reader import AnswerReader
+from usage.answers.row_texts import answer_columns
+from usage.answers.streamed_text import StreamedText
+from usage.models import Outcome, UsageSource
+from usage.money.billing import cost_kind, price_call
+from usage.page_data.call_page import UNITS
+
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+
+
+def row_of(case: BillCase) -> Any:
+    """The row of a call, with what its request and upstream's answer say: as `proxyapi.call.record` makes it."""
+    route = find_route(case.path.removeprefix("/v1"))
+    assert route is not None
+    fields = {name: [value] for name, value in case.asked.items()}
+    model = case.asked.get("model", "")
+    answer = AnswerReader()
+    answer.states_usage = route.family.states_usage
+    answer.expected_pictures = count_pictures(route, fields)
+    if case.status >= 300:
+        answer.read_error(case.body, case.status)
+    elif case.content_type == EVENTS:
+        answer.text = StreamedText(0)
+        answer.read_events(case.body)
+        assert answer.has_ended or answer.text.has_finished_choices
+    elif case.content_type != SOUND:
+        answer.read_body(case.body)
+    columns = answer_columns(answer, "", ())
+    asked = read_asked_usage(route, fields, model) or {}
+    is_known = answer.usage is not None or "characters" in asked
+    return {
+        "method": case.method,
+        "route": route.name,
+        "request_model": model,
+        "response_model": answer.model,
+        "started_at": NOW,
+        "outcome": Outcome.UPSTREAM_ERROR if answer.error and case.method == "POST" else Outcome.SUCCESS,
+        "response_status": answer.response_status,
+        "upstream_ms": 1.0,
+        **columns,
+        "other_usage": {**(columns.get("other_usage") or {}), **asked} or None,
+        **answer.counts,
+        "usage_source": UsageSource.EXACT if is_known else UsageSource.UNKNOWN,
+    }
+
+
+def test_there_are_enough_kinds_and_each_has_a_name() -> None:
+    assert len({case.name for case in CASES}) == len(CASES) >= 60
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_call_costs_what_openai_bills(case: BillCase) -> None:
+    row = row_of(case)
+    dollars, price = price_call(row, [])
+    assert dollars == (None if case.dollars is None else Decimal(case.dollars)), price
+    if dollars is None:
+        assert price == {"source": "counted when it ends"}
+        return
+    assert price is not None
+    assert cost_kind(row, price) == case.kind
+    assert sum((Decimal(item["dollars"]) for item in price["items"]), Decimal(0)) == dollars
+    assert {item["unit"] for item in price["items"]} <= UNITS.keys()
+    if not dollars:
+        assert price["source"] == "not billed" or "moderation" in price["model"]
+
+
+def bill_of(name: str) -> dict[str, Any]:
+    _, price = price_call(row_of(next(case for case in CASES if case.name == name)), [])
+    assert price is not None
+    return {f"{item['unit']} {item.get('model', '')}".strip(): item for item in price["items"]}
+
+
+def test_an_item_of_another_model_names_it_and_its_price() -> None:
+    items = bill_of("several tools")
+    assert items.keys() == {
+        "input", "output", "web_search", "file_search", "input gpt-image-2", "output gpt-image-2"
+    }  # fmt: skip
+    assert items["output gpt-image-2"]["rate"] == "30"
+    assert items["file_search"]["rate"] == "0.0025"
+
+
+def test_only_what_is_estimated_is_marked_so() -> None:
+    assert {name for name, item in bill_of("code in 4 GB").items() if item.get("kind")} == {"container_4g"}
+    assert bill_of("code in 4 GB")["container_4g"]["count"] == 5  # minutes, of one container
+    assert {name for name, item in bill_of("searches of gpt-4o-mini").items() if item.get("kind")} == {"search_content"}
+
+
+def test_a_picture_by_a_model_without_a_price_is_provisional() -> None:
+    case = next(case for case in CASES if case.name == "picture by the tool")
+    row = row_of(case)
+    row["other_usage"]["image_model"] = "gpt-image-9"
+    dollars, price = price_call(row, [])
+    assert dollars == Decimal("0.03493")  # that of gpt-image-2.5-sunburst, which is the same
+    assert cost_kind(row, price) == "provisional"
+
+
+def test_a_picture_by_the_tool_whose_model_is_not_named_costs_what_the_default_one_does() -> None:
+    case = next(case for case in CASES if case.name == "picture by the tool")
+    row = row_of(case)
+    del row["other_usage"]["image_model"]
+    assert price_call(row, [])[0] == Decimal("0.03493")
+
+
+@pytest.mark.parametrize(
+    ("columns", "is_billed"),
+    [
+        ({"outcome": "rejected", "upstream_ms": None}, False),
+        ({"outcome": "unreachable", "unbilled": True}, False),
+        ({"outcome": "unreachable"}, True),  # the connection broke: it may have been billed
+        ({"outcome": "timeout", "unbilled": True}, False),
+        ({"outcome": "timeout"}, True),
+        ({"outcome": "interrupted", "error_code": "interrupted"}, True),
+        ({"outcome": "client_cancelled", "upstream_ms": None}, False),
+        ({"outcome": "client_cancelled"}, True),
+        ({"outcome": "upstream_error", "error_code": "rate_limit_exceeded"}, False),
+        ({"outcome": "upstream_error", "error_code": "truncated"}, True),
+        ({"outcome": "upstream_error", "error_code": "upstream_answer_too_large"}, True),
+        ({"outcome": "success"}, True),
+        ({"outcome": "success", "route": "/v1/files"}, False),
+        ({"outcome": "success", "route": "/v1/files/{id}", "method": "DELETE"}, False),
+        ({"outcome": "success", "route": "/health", "method": "GET"}, True),
+    ],
+)
+def test_a_call_that_upstream_does_not_bill_costs_nothing(columns: dict[str, Any], is_billed: bool) -> None:
+    """And one of which that is not known, and that may have been billed, has no cost instead of $0."""
+    row: Any = {"method": "POST", "route": "/v1/responses", "request_model": "gpt-5", "started_at": NOW}
+    row |= {"usage_source": UsageSource.UNKNOWN, "upstream_ms": 12.0, **columns}
+    dollars, price = price_call(row, [])
+    assert dollars == (None if is_billed else 0)
+    assert (price or {}).get("source") == (None if is_billed else "not billed")
+    assert cost_kind(row, price) == ("" if is_billed else "exact")
+    # A usage that is known is billed, however the call has ended; one that was estimated, too.
+    if row["route"] != "/v1/files":
+        for source in (UsageSource.EXACT, UsageSource.ESTIMATED):
+            counted: Any = {**row, "usage_source": source, "input_tokens": 1000, "output_tokens": 100}
+            assert price_call(counted, [])[0] == Decimal("0.00225")

@@ -1,0 +1,125 @@
+"""The same bills through a real gateway: what callers were answered, upstream's bill, rows and sums agree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.support.ledger.bill_cases import CASES, KNOWN, BillCase, response
+from tests.support.servers.databases import new_database
+from tests.support.servers.gateway import SECURITY_KEY, Gateway, run_gateway
+from tests.support.upstreams.fixed import FixedUpstream, run_fixed_upstream
+
+AUTH = {"Authorization": f"Bearer {SECURITY_KEY}"}
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[FixedUpstream]:
+    with run_fixed_upstream() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def database(gateway_database: str) -> Iterator[str]:
+    with new_database(gateway_database) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def billing(upstream: FixedUpstream, database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway with a ledger of its own, whose upstream answers as a test says."""
+    settings = {"V1_ROUTES": "all"}
+    with run_gateway(upstream.base_url, database, tmp_path_factory.mktemp("billing"), **settings) as gateway:
+        yield gateway
+
+
+def make(gateway: Gateway, upstream: FixedUpstream, case: BillCase) -> str:
+    """Makes a call, whose answer must pass unchanged, and returns its request id."""
+    upstream.status, upstream.content_type, upstream.body = case.status, case.content_type, case.body
+    options: dict[str, Any] = {"headers": AUTH}
+    if case.is_form:
+        options |= {"data": case.asked, "files": {"file": ("a.bin", b"\x89PNG" + b"0" * 100)}}
+    elif case.method == "POST":
+        options["json"] = case.asked
+    answer = gateway.http.request(case.method, case.path, **options)
+    assert answer.content == case.body
+    return str(answer.headers["x-proxy-request-id"])
+
+
+def call(gateway: Gateway, upstream: FixedUpstream, case: BillCase) -> dict[str, Any]:
+    """Makes a call, and returns its row."""
+    return gateway.row(make(gateway, upstream, case))
+
+
+def test_rows_and_sums_are_what_openai_bills(billing: Gateway, upstream: FixedUpstream, database: str) -> None:
+    """Also after all of it has been priced again."""
+    named = {}
+    for number, case in enumerate(CASES):
+        fresh = f"resp_case{number}"  # a response is counted once, so that each needs an id of its own
+        path, body = case.path.replace("resp_1", fresh), case.body.replace(b"resp_1", fresh.encode())
+        named[make(billing, upstream, case._replace(path=path, body=body))] = case
+    rows = {str(row["request_id"]): row for row in billing.rows(at_least=len(CASES))}
+    wrong = {
+        case.name: (rows[one]["cost"], rows[one]["cost_kind"], rows[one]["price"])
+        for one, case in named.items()
+        if (rows[one]["cost"], rows[one]["cost_kind"])
+        != (None if case.dollars is None else Decimal(case.dollars), case.kind)
+    }
+    assert not wrong
+
+    def sums() -> list[Any]:
+        with psycopg.connect(database, autocommit=True) as connection:
+            queries = (
+                "SELECT sum(cost), count(*) FILTER (WHERE cost IS NULL) FROM usage_request",
+                "SELECT sum(cost), sum(unpriced_calls) FROM usage_usagehour",
+                "SELECT sum(cost), sum(unpriced_calls) FROM usage_usageday",
+                "SELECT sum(cost), sum(unpriced_calls) FROM usage_usagetotal WHERE span = 'day' AND dimension = 'all'",
+            )
+            return [connection.execute(query).fetchone() for query in queries]
+
+    total = sum(Decimal(case.dollars or 0) for case in CASES), sum(case.dollars is None for case in CASES)
+    assert sums() == [total] * 4
+    repriced = billing.manage("ledger", "reprice", "--since", "2020-01-01", "--all")
+    assert repriced.returncode == 0, repriced.stderr
+    assert sums() == [total] * 4
+    verified = billing.manage("ledger", "verify")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def test_a_background_response_is_counted_when_it_ends(billing: Gateway, upstream: FixedUpstream) -> None:
+    """And costs what its completion window, of which only the request knows, says."""
+    asked = {"model": "gpt-6.1-sol", "input": "hi", "background": True}
+    asked["background_options"] = {"completion_window": "8h"}
+    queued = {**response("gpt-6.1-sol", None, status="queued", output=[]), "id": "resp_window"}
+    ended = {**response("gpt-6.1-sol", KNOWN), "id": "resp_window"}
+    created = call(billing, upstream, BillCase("", "/v1/responses", asked, json.dumps(queued).encode(), None))
+    assert (created["cost"], created["price"]) == (None, {"source": "counted when it ends"})
+    path = "/v1/responses/resp_window"
+    row = call(billing, upstream, BillCase("", path, {}, json.dumps(ended).encode(), None, method="GET"))
+    assert (row["cost"], row["cost_kind"]) == (Decimal("0.0018"), "exact")  # 3,000 millionths, less 40 %
+    again = call(billing, upstream, BillCase("", path, {}, json.dumps(ended).encode(), None, method="GET"))
+    assert again["cost"] == 0
+    created = billing.row(str(created["request_id"]))
+    assert (created["cost"], created["price"]) == (0, {"source": "counted later"})
+
+
+def test_a_background_response_that_fails_costs_nothing(billing: Gateway, upstream: FixedUpstream) -> None:
+    asked = {"model": "gpt-5", "input": "hi", "background": True}
+    queued = {**response("gpt-5", None, status="queued", output=[]), "id": "resp_failing"}
+    failed = {**queued, "status": "failed", "error": {"code": "server_error", "message": "Oh"}}
+    created = call(billing, upstream, BillCase("", "/v1/responses", asked, json.dumps(queued).encode(), None))
+    assert created["cost"] is None
+    got = BillCase("", "/v1/responses/resp_failing", {}, json.dumps(failed).encode(), None, method="GET")
+    assert call(billing, upstream, got)["cost"] == 0
+    assert billing.row(str(created["request_id"]))["cost"] == 0
+
+
+def test_a_call_that_never_reaches_upstream_costs_nothing(billing: Gateway, upstream: FixedUpstream) -> None:
+    refused = billing.http.post("/v1/no-such-route", json={}, headers=AUTH)
+    assert refused.status_code == 404
+    assert billing.row(refused)["cost"] == 0

@@ -1,0 +1,167 @@
+"""Owns the reading of what upstream bills beside the usage object: searches, pictures and containers of hosted tools.
+
+Shapes, from the SDK's types: a response echoes its `tools`, has an item in `output` for each call of a tool, and may
+state `tool_usage` with the tokens of the pictures and the number of searches that are billed. An answer with an SVG
+picture states `svg_usage`: the tokens of the model that has written it.
+
+Nothing of upstream's texts is kept but the names of models, and words that are known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from usage.answers.tokens import is_count, whole_count
+from usage.call_record import OtherUsage
+
+PREVIEW_TOOL = "web_search_preview"
+SEARCH_TOOL = "web_search"
+CONTAINER_SIZES = ("1g", "4g", "16g", "64g")  # of memory; the first is upstream's default
+ITEM_EVENT, PICTURE_EVENT = "response.output_item.done", "response.image_generation_call.completed"
+MAX_ITEMS = 1000  # of one response; further ones are not read
+MAX_KEPT = 100  # containers, and models of SVG pictures
+MAX_SEARCHES = 10**6
+# The counts in a usage object of pictures, and in the objects inside it.
+_COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
+_DETAILS = ("input_tokens_details", "output_tokens_details", "cached_tokens_details")
+_NOT_MADE = {"failed", "in_progress"}  # statuses of items
+# Tokens of a picture whose usage upstream does not state: of a square one, and of a wider or taller one, by quality.
+# Source: developers.openai.com/api/docs/guides/image-generation, "Calculating costs", for gpt-image-1. Newer models
+# decide themselves how many they need.
+PICTURE_TOKENS = {"low": (272, 408), "medium": (1056, 1584), "high": (4160, 6240)}
+_UNKNOWN_QUALITY = "high"  # also `auto`: an estimate is rather too high than too low
+
+
+class ToolUse:
+    """The use that one response has made of hosted tools, read from the whole response or from a stream's events."""
+
+    def __init__(self) -> None:
+        self.searches = 0  # billed searches of the web
+        self._file_searches = 0
+        self._containers: set[str] = set()
+        self._pictures: list[int] = []  # the estimated tokens of each picture
+        self._svg: list[dict[str, object]] = []
+        self._image_usage: dict[str, object] = {}
+        self._tools: list[Mapping[str, object]] = []
+
+    @classmethod
+    def of_response(cls, response: Mapping[str, object]) -> ToolUse:
+        """Reads a whole response, or the state of one that is still being made, which has its tools already."""
+        use = cls()
+        use._tools = _objects(response.get("tools"))
+        for item in _objects(response.get("output")):
+            use.read_item(item)
+        stated = response.get("tool_usage")
+        if isinstance(stated, dict):
+            searched, pictures = stated.get("web_search"), stated.get("image_gen")
+            if isinstance(searched, dict) and is_count(count := searched.get("num_requests")):
+                use.searches = min(whole_count(count), MAX_SEARCHES)
+            if isinstance(pictures, dict) and any(whole_count(pictures.get(name)) for name in _COUNTS):
+                use._image_usage = _counts(pictures)
+        return use
+
+    def read_event(self, kind: str, event: Mapping[str, object]) -> None:
+        """Reads an event of type `kind` that says that a call of a tool is complete; other events are ignored."""
+        item = event.get("item")
+        if kind == PICTURE_EVENT:
+            self._add_picture(event)
+        elif kind == ITEM_EVENT and isinstance(item, dict) and item.get("type") != "image_generation_call":
+            self.read_item(item)  # the events of pictures are mostly too large to be read
+
+    def read_item(self, item: Mapping[str, object]) -> None:
+        """Reads one complete item of a response's output."""
+        kind = item.get("type")
+        if kind == "web_search_call":
+            self.searches += _is_billed_search(item)
+        elif kind == "file_search_call":
+            self._file_searches += _text(item, "status") not in _NOT_MADE
+        elif kind == "code_interpreter_call":
+            self._add_container(item.get("container_id"))
+        elif kind == "shell_call" and isinstance(environment := item.get("environment"), dict):
+            self._add_container(environment.get("container_id"))
+        elif kind == "image_generation_call" and _text(item, "status") not in _NOT_MADE:
+            self._add_picture(item)
+            self.read_svg(item.get("svg_usage"))
+
+    def read_svg(self, usage: object) -> None:
+        """Reads the usage of a model that has written an SVG picture, if that is what `usage` is."""
+        if isinstance(usage, dict) and len(self._svg) < MAX_KEPT and isinstance(usage.get("model"), str):
+            self._svg.append({**_counts(usage), "model": usage["model"]})
+
+    def other_usage(self) -> OtherUsage:
+        """Returns what the response's tools have used, as the call's row keeps it; empty if that is nothing."""
+        found: OtherUsage = {}
+        if self._image_usage or self._pictures:
+            found["image_tokens"] = self._image_usage or {"output_tokens": sum(self._pictures)}
+            if not self._image_usage:
+                found["image_tokens_estimated"] = True
+            if model := _text(self._tool("image_generation"), "model"):
+                found["image_model"] = model
+        if self._svg:
+            found["svg"] = self._svg
+        if self.searches:
+            found["search_tool"] = self._search_tool()
+        if self._file_searches:
+            found["file_searches"] = self._file_searches
+        if self._containers:
+            found["containers"] = [self._container_size()] * len(self._containers)
+        return found
+
+    def _add_picture(self, picture: Mapping[str, object]) -> None:
+        """Adds a picture that the image generation tool has made: its item, or the event that says it is complete."""
+        if len(self._pictures) < MAX_ITEMS:
+            by_quality = PICTURE_TOKENS.get(_text(picture, "quality"), PICTURE_TOKENS[_UNKNOWN_QUALITY])
+            self._pictures.append(by_quality[picture.get("size") != "1024x1024"])
+
+    def _add_container(self, container_id: object) -> None:
+        """Adds the container in which a tool has run, once however often it has run there."""
+        if isinstance(container_id, str) and container_id and len(self._containers) < MAX_KEPT:
+            self._containers.add(container_id)
+
+    def _search_tool(self) -> str:
+        """Returns the tool that has searched the web; of several the newer one, whose searches every model can make."""
+        kinds = {_text(tool, "type") for tool in self._tools}
+        searching = {kind for kind in kinds if kind.startswith(SEARCH_TOOL)}
+        only_preview = searching and all(kind.startswith(PREVIEW_TOOL) for kind in searching)
+        return PREVIEW_TOOL if only_preview else SEARCH_TOOL
+
+    def _container_size(self) -> str:
+        """Returns the memory of the response's containers as its tools state it, such as `4g`; else the default."""
+        for tool, member in (("code_interpreter", "container"), ("shell", "environment")):
+            place = self._tool(tool).get(member)
+            if isinstance(place, dict) and (size := _text(place, "memory_limit")) in CONTAINER_SIZES:
+                return size
+        return CONTAINER_SIZES[0]
+
+    def _tool(self, kind: str) -> Mapping[str, object]:
+        """Returns the first tool of this type among the response's tools; an empty object if there is none."""
+        return next((tool for tool in self._tools if tool.get("type") == kind), {})
+
+
+def _is_billed_search(item: Mapping[str, object]) -> bool:
+    """Returns whether a `web_search_call` item is a search that is billed.
+
+    Opening a page and searching in it are such items too, but cost nothing (OpenAI's pricing page).
+    """
+    action = item.get("action")
+    return not isinstance(action, dict) or _text(action, "type") in {"", "search"}
+
+
+def _counts(usage: Mapping[str, object]) -> dict[str, object]:
+    """Returns the counts in a usage object, and in the objects that split them by kind, without anything else."""
+    found: dict[str, object] = {name: count for name in _COUNTS if is_count(count := usage.get(name))}
+    for name in _DETAILS:
+        if isinstance(details := usage.get(name), dict):
+            found[name] = {str(kind)[:50]: count for kind, count in list(details.items())[:10] if is_count(count)}
+    return found
+
+
+def _objects(values: object) -> list[Mapping[str, object]]:
+    """Returns the JSON objects in a list, at most `MAX_ITEMS`; none if `values` is no list."""
+    return [value for value in values[:MAX_ITEMS] if isinstance(value, dict)] if isinstance(values, list) else []
+
+
+def _text(value: Mapping[str, object], name: str) -> str:
+    """Returns the text in a member of a JSON object; an empty text if there is none."""
+    found = value.get(name)
+    return found if isinstance(found, str) else ""

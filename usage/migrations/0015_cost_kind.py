@@ -1,0 +1,24 @@
+"""Old code that still runs writes rows without these columns: the database fills them in."""
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+
+    dependencies = [
+        ('usage', '0014_unknown_models'),
+    ]
+
+    operations = [
+        migrations.RunSQL("SET LOCAL lock_timeout = '30s'", ""),
+        migrations.AddField(
+            model_name='request',
+            name='cost_kind',
+            field=models.CharField(blank=True, choices=[('exact', 'exact'), ('estimated', 'estimated'), ('provisional', 'provisional')], db_default='', default='', max_length=11),
+        ),
+        migrations.AddField(
+            model_name='request',
+            name='other_usage',
+            field=models.JSONField(help_text='What upstream bills beside its usage object: pictures, searches, characters, …', null=True),
+        ),
+    ]

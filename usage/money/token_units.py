@@ -1,0 +1,127 @@
+"""Splits a call's tokens into the units that prices are for, each token in one unit only.
+
+A split that upstream did not state, where the price needs it, has no units (None), and so have counts that contradict
+each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
+from usage.answers.tokens import input_details, output_details, whole_count
+from usage.call_record import CallRecord
+from usage.money.prices import ModelRates
+
+UnitCounts: TypeAlias = list[tuple[str, int | float]]
+
+
+def count_units(row: CallRecord, price: ModelRates) -> UnitCounts | None:
+    """Returns how much a call used of each unit that has a price, such as `input` tokens; no token counts twice.
+
+    Units of which nothing was used are left out. Returns None if the usage is unknown or contradicts itself.
+    """
+    stated_input, seconds = row.get("input_tokens"), row.get("audio_seconds")
+    characters = (row.get("other_usage") or {}).get("characters") if "characters" in price.rates else None
+    if stated_input is None and seconds is None:
+        return None if characters is None else [("characters", characters)]
+    input_tokens, output_tokens = stated_input or 0, row.get("output_tokens") or 0
+    if price.states_total and (row.get("usage") or {}).get("total_tokens") not in (None, input_tokens + output_tokens):
+        return None
+    into = _input_counts(row, price, input_tokens)
+    out = _output_counts(row, price, output_tokens)
+    if into is None or out is None:
+        return None
+    counts: UnitCounts = [*into, *out]
+    if seconds and (price.per_minute is not None or stated_input is None):
+        counts.append(("audio_seconds", seconds))
+    return [(unit, count) for unit, count in counts if count]
+
+
+def picture_row(usage: Mapping[str, object]) -> CallRecord:
+    """Returns the usage of a hosted tool that makes pictures as the row of a call of the Images API would have it."""
+    cached = usage.get("cached_tokens_details")
+    by_kind = None
+    if isinstance(cached, dict):
+        by_kind = {f"{kind}_tokens": cached.get(f"cached_{kind}_tokens") for kind in ("image", "text")}
+    details = {**input_details(usage), "cached_tokens_details": by_kind}
+    return {
+        "input_tokens": whole_count(usage.get("input_tokens")),
+        "output_tokens": whole_count(usage.get("output_tokens")),
+        "cached_tokens": whole_count(usage.get("cached_tokens")),
+        "usage": {**usage, "input_tokens_details": details},
+    }
+
+
+def _input_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple[str, int]] | None:
+    """Returns how many of a call's `total` input tokens are billed in each unit, such as `input` and `cached_input`.
+
+    Returns None if the counts contradict each other. If upstream has not stated whether the cached tokens are text,
+    audio or image, they count as text first, because a cache lowers the price of text least.
+    """
+    details = input_details(row.get("usage") or {})
+    split = _audio_and_image(row, price, "input", details, total)
+    cached, written = row.get("cached_tokens") or 0, row.get("cache_write_tokens") or 0
+    by_lifetime = details.get("cache_write_tokens_details")
+    long = whole_count(by_lifetime.get("ttl_12h_tokens")) if isinstance(by_lifetime, dict) else 0
+    if split is None or cached + written > total:
+        return None
+    audio, image = split
+    text = total - audio - image
+    by_kind = details.get("cached_tokens_details")
+    if isinstance(by_kind, dict):
+        cached_audio = min(whole_count(by_kind.get("audio_tokens")), audio)
+        cached_image = min(whole_count(by_kind.get("image_tokens")), image)
+        cached_text = cached - cached_audio - cached_image
+    else:
+        cached_text = min(cached, text)
+        cached_audio = min(cached - cached_text, audio)
+        cached_image = cached - cached_text - cached_audio
+    if not 0 <= cached_text <= text:
+        return None
+    written = min(written, text - cached_text)
+    long = min(long, written)
+    return [
+        ("input", text - cached_text - written),
+        ("cached_input", cached_text),
+        ("cache_write", written - long),
+        ("cache_write_12h", long),
+        ("audio_input", audio - cached_audio),
+        ("cached_audio_input", cached_audio),
+        ("image_input", image - cached_image),
+        ("cached_image_input", cached_image),
+    ]
+
+
+def _output_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple[str, int]] | None:
+    """Returns how many of a call's `total` output tokens are billed in each unit, such as `output` and `audio_output`.
+
+    Returns None if the counts contradict each other. Reasoning tokens cost as much as other output tokens.
+    """
+    details = output_details(row.get("usage") or {})
+    split = _audio_and_image(row, price, "output", details, total)
+    if split is None or (row.get("reasoning_tokens") or 0) > total:
+        return None
+    audio, image = split
+    return [("output", total - audio - image), ("audio_output", audio), ("image_output", image)]
+
+
+def _audio_and_image(
+    row: CallRecord, price: ModelRates, direction: Literal["input", "output"], details: Mapping[str, object], total: int
+) -> tuple[int, int] | None:
+    """Returns how many of a call's `total` input or output tokens are billed as audio, and how many as image.
+
+    Returns None if upstream did not state that. Most models bill image tokens as text; for these the number of image
+    tokens is 0. The output of a model of pictures is image tokens, as far as upstream does not say that it is text: the
+    events of a stream state their number only.
+    """
+    audio = row.get("audio_input_tokens") if direction == "input" else row.get("audio_output_tokens")
+    text_rate = price.rates.get(direction)
+    audio_apart = price.rates.get(f"audio_{direction}", text_rate) != text_rate
+    image_apart = f"image_{direction}" in price.rates
+    is_stated = audio is not None or "text_tokens" in details or "image_tokens" in details
+    if total and (audio_apart or image_apart) and not is_stated:
+        return (0, total) if direction == "output" and not audio_apart else None
+    image = whole_count(details.get("image_tokens")) if image_apart else 0
+    audio = audio or 0
+    return (audio, image) if audio + image <= total else None

@@ -1,0 +1,130 @@
+"""Owns what OpenAI charges beside a model's tokens: the fees of hosted tools, and discounts that a request can ask for.
+
+Prices are those of developers.openai.com/api/docs/pricing, "Built-in tools" (read 2026-11-28), unless a comment names
+another page. They are dollars, and do not depend on the service tier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from genai_prices.types import Tier, TieredPrices
+
+from usage.answers.tool_use import PREVIEW_TOOL
+from usage.call_record import CallRecord
+from usage.models import CostKind
+from usage.money.prices import ModelRates
+
+TOOLS_SOURCE = "OpenAI's tool prices of 2026-11-28"
+
+WEB_SEARCH = Decimal("0.01")  # "Web search (all models)", for each search
+PREVIEW_SEARCH = Decimal("0.025")  # "Web search preview (non-reasoning models)"; for reasoning models as above
+FILE_SEARCH = Decimal("0.0025")  # for each `file_search_call` of the Responses API
+# Models of chat completions that search in each call, by the beginning of their names.
+SEARCH_MODELS = {
+    "gpt-4o-search-preview": PREVIEW_SEARCH,
+    "gpt-4o-mini-search-preview": PREVIEW_SEARCH,
+    "gpt-5-search-api": WEB_SEARCH,
+}
+# "Containers", dollars for 20 minutes by memory: billed by the minute, at least 5 minutes a session.
+CONTAINERS = {"1g": Decimal("0.03"), "4g": Decimal("0.12"), "16g": Decimal("0.48"), "64g": Decimal("1.92")}
+CONTAINER_MINUTES, CONTAINER_LEAST_MINUTES = 20, 5
+# "For gpt-4o-mini and gpt-4.1-mini with the non-preview web search tool, search content tokens are billed as a fixed
+# block of 8,000 input tokens per call."
+BLOCK_MODELS = ("gpt-4o-mini", "gpt-4.1-mini")
+BLOCK_TOKENS = 8000
+# Tokens of background responses, by their completion window: 30 and 40 percent below the default tier
+# (developers.openai.com/api/docs/guides/flex-processing, read 2026-11-28).
+WINDOW_FACTORS = {"2h": Decimal("0.7"), "8h": Decimal("0.6")}
+# 12-hour cache writes cost twice the input price (developers.openai.com/api/docs/guides/prompt-caching).
+LONG_CACHE_FACTOR = 2
+# The image generation tool's model, if the response does not name it (SDK, `responses.tool.ImageGeneration`).
+# Another one's price stands for that of a model without a price: gpt-image-2 and its successors cost the same.
+DEFAULT_IMAGE_MODEL = "gpt-image-2.6-sunburst"
+LISTED_IMAGE_MODEL = "gpt-image-2.5-sunburst"
+
+_OPENAI_NAMES = ("gpt-", "chatgpt-", "codex-", "computer-use", "o1", "o3", "o4", "ft:gpt-", "ft:o")
+_NOT_REASONING = ("gpt-4", "gpt-3.5", "chatgpt-4o", "gpt-5-chat", "ft:gpt-4", "ft:gpt-3.5")
+_BY_CHARACTERS = ("tts-1",)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a call's bill before it is added up: `rate` is the price of `per` units, None if it is not known.
+
+    `model`, `source` and `kind` are there if they differ from those of the rest of the bill.
+    """
+
+    unit: str
+    count: int | float
+    rate: Decimal | None
+    per: int = 1_000_000
+    model: str = ""
+    source: str = ""
+    kind: str = ""
+
+
+def is_billed_by_characters(model: str) -> bool:
+    """Returns whether a model that speaks is billed by the characters of the text, and not by tokens."""
+    return model.lower().startswith(_BY_CHARACTERS)
+
+
+def in_window(price: ModelRates, window: str | None) -> ModelRates:
+    """Returns the price of a background response that has the given completion window: lower prices of all tokens."""
+    factor = WINDOW_FACTORS.get(window or "")
+    if factor is None or price.tier != "default":
+        return price
+    return replace(price, rates={unit: _times(rate, factor) for unit, rate in price.rates.items()})
+
+
+def tool_lines(row: CallRecord, model: str, price: ModelRates) -> Iterator[Line]:
+    """Yields the lines of a call's bill for searches of the web and of files, and for containers.
+
+    `model` is the name of the call's model, in lower case. A price of the administrator's for a search comes first. For
+    models of other vendors only the price list's fees are known.
+    """
+    used = row.get("other_usage") or {}
+    is_openais = model.startswith(_OPENAI_NAMES) and not model.startswith("gpt-oss")
+    tool, fee = used.get("search_tool"), _fee_of_search_model(model)
+    if fee is not None:
+        yield Line("web_search", 1, fee if price.per_web_search is None else price.per_web_search, per=1)
+    elif searches := row.get("web_searches") or 0:
+        fee = _search_fee(model, price, tool) if is_openais else price.per_web_search
+        if fee is not None:
+            yield Line("web_search", searches, fee, per=1)
+        is_block = is_openais and tool != PREVIEW_TOOL and model.removeprefix("ft:").startswith(BLOCK_MODELS)
+        if is_block and (stated := row.get("input_tokens") or 0) < searches * BLOCK_TOKENS:
+            rate = price.rate("input", stated)
+            yield Line("search_content", searches * BLOCK_TOKENS, rate, kind=CostKind.ESTIMATED)
+    if not is_openais:
+        return
+    if file_searches := used.get("file_searches"):
+        fee = FILE_SEARCH if price.per_file_search is None else price.per_file_search
+        yield Line("file_search", file_searches, fee, per=1, source=TOOLS_SOURCE)
+    for size, rate in CONTAINERS.items():
+        if minutes := CONTAINER_LEAST_MINUTES * (used.get("containers") or []).count(size):
+            kind = CostKind.ESTIMATED  # a session may last longer, or have begun with an earlier call
+            yield Line(f"container_{size}", minutes, rate, CONTAINER_MINUTES, source=TOOLS_SOURCE, kind=kind)
+
+
+def _fee_of_search_model(model: str) -> Decimal | None:
+    """Returns what a model that searches the web in each call costs for that; None for any other model."""
+    return next((fee for name, fee in SEARCH_MODELS.items() if model.startswith(name)), None)
+
+
+def _search_fee(model: str, price: ModelRates, tool: str | None) -> Decimal | None:
+    """Returns what a search of the web costs with one of OpenAI's models, by the type of the tool that has searched."""
+    if price.source == "own" and price.per_web_search is not None:
+        return price.per_web_search
+    if tool == PREVIEW_TOOL and model.startswith(_NOT_REASONING):
+        return PREVIEW_SEARCH
+    return WEB_SEARCH if price.per_web_search is None else price.per_web_search
+
+
+def _times(rate: Decimal | TieredPrices, factor: Decimal) -> Decimal | TieredPrices:
+    """Returns a rate multiplied by a factor, at each length of the prompt."""
+    if isinstance(rate, TieredPrices):
+        return TieredPrices(rate.base * factor, [Tier(tier.start, tier.price * factor) for tier in rate.tiers])
+    return rate * factor
