@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 WAITING = "background responses wait for the database: %s"
 BATCH = 20
 LOOK_SECONDS = 30.0  # time limit of one request; shorter than a lease (`usage.shipping.response_cost.LEASE`)
+MAKER_COLUMNS = ("route", "request_model", "tags", "request_bytes", "usage_source")
 
 
 async def watch_pending() -> None:
@@ -150,7 +151,7 @@ def _maker_of(response: PendingResponse) -> Request:
         django.db.Error: the database is away; the response is polled again when its lease has expired.
     """
     try:
-        maker = Request.objects.filter(pk=response.request_id).only("route", "request_model", "tags").first()
+        maker = Request.objects.filter(pk=response.request_id).only(*MAKER_COLUMNS).first()
     finally:
         connection.close()
     return maker if maker and maker.route.startswith(ROUTES) else Request(route=ROUTES[-1])
