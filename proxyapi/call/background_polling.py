@@ -32,7 +32,7 @@ from proxyapi.upstream.request import UpstreamRequest
 from usage.answers.created_ids import CreatedIds
 from usage.answers.reader import TERMINAL_STATUSES, UNFINISHED_STATUSES, AnswerReader
 from usage.ledger import ledger
-from usage.models import PendingResponse, Request
+from usage.models import PendingResponse, Request, UsageSource
 from usage.shipping.response_cost import ROUTES, forget_pending, lease_pending, postpone
 
 logger = logging.getLogger(__name__)
@@ -122,7 +122,8 @@ async def ask(response: PendingResponse) -> None:
         size=len(body),
     )
     ledger.record_look(str(uuid7()), row)
-    if answer.usage is None:  # it ended before it cost anything: no row with its usage will end the polling
+    settles = answer.response_status == "failed" or row["usage_source"] == UsageSource.ESTIMATED
+    if answer.usage is None and not settles:  # it ended without a usage, and the row does not end the polling
         await in_own_thread(lambda: _forget(response))
 
 

@@ -10,6 +10,8 @@ OpenAI's other prices say what is likely, and the price is marked as provisional
   twice that of gpt-4o.
 
 With none of these, a model has no price (None).
+
+On a regional host of OpenAI's (`REGIONAL_PRICES`), the tokens of newer models cost 10 percent more than the list says.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from genai_prices.types import Tier, TieredPrices
 
 from usage.money.corrections import LONG_PROMPT_TOKENS, corrected, corrections, corrections_of
@@ -51,6 +55,18 @@ OWN = "own"  # the source of an administrator's price
 # The rates that an administrator's price can state, and those that can differ for long prompts.
 TOKEN_UNITS = (*TOKEN_PRICES, "cache_write_12h")
 LONG_UNITS = ("input", "cached_input", "cache_write", "output")
+
+# Data residency: "a 10% uplift for models released on or after March 5, 2026, that are eligible"
+# (developers.openai.com/api/docs/guides/data-residency). The first names are eligible by LiteLLM's price list 1.110.2;
+# other models, whose names begin like the second ones, are assumed to be. Both were read on 2026-11-28.
+REGIONAL_FACTOR = Decimal("1.1")
+REGIONAL_MODELS = frozenset({
+    "gpt-5.4", "gpt-5.4-mini", "gpt-5.4-nano", "gpt-5.4-pro", "gpt-5.5", "gpt-5.5-pro", "gpt-5.6", "gpt-5.6-luna",
+    "gpt-5.6-sol", "gpt-5.6-terra", "gpt-6-astra", "gpt-6-astra-law", "gpt-6-luna", "gpt-6-rosalind", "gpt-6-sol",
+    "gpt-6.1-sol", "gpt-6.1-terra", "gpt-realtime-2.1", "gpt-realtime-2.1-mini",
+})  # fmt: skip
+SUPPOSED_REGIONAL = ("gpt-6-", "gpt-6.")
+OPENAI_HOST = "api.openai.com"
 
 _DATE = re.compile(r"-20\d\d-?[01]\d-?[0-3]\d$")
 
@@ -117,9 +133,35 @@ def _minute(at: datetime) -> datetime:
     return at.astimezone(UTC).replace(second=0, microsecond=0)
 
 
-@lru_cache(maxsize=4096)
 def list_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the price of a model without custom prices: listed, or assumed and provisional; None if there is none."""
+    """Returns the price of a model without custom prices: listed, or assumed and provisional; None if there is none.
+
+    It is the price at the configured upstream, which may process data in one region.
+    """
+    price = global_rates(model, tier, at)
+    return price if price is None or not is_regional(settings.OPENAI_BASE_URL) else _regional(price, model)
+
+
+def is_regional(base_url: str) -> bool:
+    """Returns whether upstream takes the price of regional processing: by `REGIONAL_PRICES`, else by its host."""
+    if settings.REGIONAL_PRICES is not None:
+        return settings.REGIONAL_PRICES
+    return (urlsplit(base_url).hostname or "").endswith(f".{OPENAI_HOST}")
+
+
+def _regional(price: ModelRates, model: str) -> ModelRates:
+    """Returns the price of a model with what regional processing adds to it."""
+    family = _DATE.sub("", model)
+    if family not in REGIONAL_MODELS and not family.startswith(SUPPOSED_REGIONAL):
+        return price
+    source = f"{price.source}; regional processing"
+    is_provisional = price.is_provisional or family not in REGIONAL_MODELS
+    return replace(price.times(REGIONAL_FACTOR), source=source, is_provisional=is_provisional)
+
+
+@lru_cache(maxsize=4096)
+def global_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
+    """Returns the price of a model without custom prices and without regional processing; None if there is none."""
     price = _in_tier(model, tier, at)
     if price is None and (family := _DATE.sub("", model)) != model:
         price = _in_tier(family, tier, at)

@@ -23,14 +23,13 @@ from usage.money.holds import settle_holds
 from usage.shipping.digests import DIGEST
 from usage.shipping.response_cost import COUNTED_LATER, settle_responses
 from usage.shipping.stored_objects import object_ids, write_objects
-from usage.sums.rollups import ROW_COLUMNS, SUMS, Rollup
+from usage.sums.rollups import ROW_COLUMNS, SUMMED_NAMES, SUMMED_SQL, SUMS, Rollup
 from usage.sums.summed_names import mark_unknown
 
 FIELDS = {field.name: field for field in Request._meta.concrete_fields if field.name != "digest"}
 COLUMNS = list(FIELDS)
 COLUMN_SET = frozenset(COLUMNS)
 NAMES = ", ".join(COLUMNS)
-SUMMED = ", ".join(ROW_COLUMNS)
 # Columns that a record may leave out and that are not null in the table, with their defaults.
 DEFAULTS = {name: field.get_default() for name, field in FIELDS.items() if not field.null}
 STUB = "dead_letter"
@@ -38,8 +37,9 @@ GUESS = "interrupted"
 BODY_NAMES = ("request_body", "response_body")
 # The columns that a stub takes from the refused row if the table can store their values: those from which the call's
 # cost, its sums, and the row that counts its response are found.
+NOT_IN_STUB = {"request_id", "started_at", "outcome", "error_code", "cost", "cost_kind"}
 STUB_COLUMNS = (
-    *(name for name in ROW_COLUMNS if name not in {"request_id", "started_at", "outcome", "error_code", "cost"}),
+    *(name for name in ROW_COLUMNS if name not in NOT_IN_STUB),
     "method", "stream", "service_tier", "response_id", "usage", "usage_source", "other_usage",
 )  # fmt: skip
 LEAST_TEXTS = ("key_name", "method", "route")
@@ -48,7 +48,7 @@ CUT_TEXTS = {"key_name", "method", "route", "request_model", "response_model"}
 INSERT_ROWS = (
     f"INSERT INTO usage_request ({NAMES}, digest)"
     f" SELECT {NAMES}, {DIGEST} FROM jsonb_populate_recordset(NULL::usage_request, %s::jsonb)"
-    f" ON CONFLICT (request_id) DO NOTHING RETURNING {SUMMED}"
+    f" ON CONFLICT (request_id) DO NOTHING RETURNING {SUMMED_SQL}"
 )
 # How complete a row of a call is (`_rank`). 1: a row made because the call's end is unknown, with the outcome
 # `interrupted`. 3: the row of the call's end. 0 and 2: the stubs of these two.
@@ -58,21 +58,21 @@ RANK = (
 )
 DELETE_LESSER = (
     "DELETE FROM usage_request USING unnest(%s::uuid[], %s::int[]) AS new(id, rank)"
-    f" WHERE request_id = new.id AND {RANK} < new.rank RETURNING {SUMMED}"
+    f" WHERE request_id = new.id AND {RANK} < new.rank RETURNING {SUMMED_SQL}"
 )
 UPDATE_PRICES = (
     "UPDATE usage_request SET cost = priced.cost, cost_kind = priced.cost_kind, price = priced.price"
     " FROM jsonb_populate_recordset(NULL::usage_request, %s::jsonb) AS priced"
     " WHERE usage_request.request_id = priced.request_id"
-    f" RETURNING {', '.join(f'usage_request.{name}' for name in ROW_COLUMNS)}"
+    f" RETURNING {SUMMED_SQL}"
 )
-READ_ROWS = f"SELECT {SUMMED} FROM usage_request WHERE request_id = ANY(%s::uuid[])"
+READ_ROWS = f"SELECT {SUMMED_SQL} FROM usage_request WHERE request_id = ANY(%s::uuid[])"
 # Removes the usage from a row because another row counts the usage of the same response. `usage.shipping.response_cost`
 # does the same to rows that are not written yet.
 COUNT_NOTHING = (
     f"UPDATE usage_request SET {', '.join(f'{name} = NULL' for name in COUNTS)}, cost = 0, cost_kind = 'exact',"
     f" usage_source = '{UsageSource.UNKNOWN}', price = '{orjson.dumps(COUNTED_LATER).decode()}'"
-    f" WHERE request_id = ANY(%s::uuid[]) RETURNING {SUMMED}"
+    f" WHERE request_id = ANY(%s::uuid[]) RETURNING {SUMMED_SQL}"
 )
 COPY_BODIES = f"COPY usage_requestbody (request_id, {', '.join(BODY_NAMES)}) FROM STDIN"
 DELETE_BODIES = "DELETE FROM usage_requestbody WHERE request_id = ANY(%s::uuid[])"
@@ -180,8 +180,8 @@ def _priced_columns(row: CallRecord) -> dict[str, object]:
 
 
 def _summed_rows(cursor: CursorWrapper) -> list[SummedRow]:
-    """Fetches the rows that the statement just executed has returned, as dictionaries of `ROW_COLUMNS`."""
-    return [cast(SummedRow, dict(zip(ROW_COLUMNS, values, strict=True))) for values in cursor.fetchall()]
+    """Fetches the rows that the statement just executed has returned, as dictionaries of `SUMMED_NAMES`."""
+    return [cast(SummedRow, dict(zip(SUMMED_NAMES, values, strict=True))) for values in cursor.fetchall()]
 
 
 def interrupted(begin: CallRecord) -> CallRecord:

@@ -285,7 +285,6 @@ def test_a_ceiling_is_of_the_dearest_kind_and_tier() -> None:
     assert priority is not None
     assert priority > Decimal("12.5")
     assert highest_cost("gpt-4o", "batch", later, most, []) == Decimal("12.5")  # it may be answered in the default one
-    assert highest_cost("gpt-4o", "scale", NOW, most, []) is None
     # sound at 32 and 64, text at 2.5 and 10
     kinds = frozenset({"audio_input", "audio_output"})
     assert highest_cost("gpt-audio", "", NOW, most, []) == Decimal("12.5")
