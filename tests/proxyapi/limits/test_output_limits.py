@@ -19,8 +19,8 @@ from tests.support.callers.key_box import insert
 from tests.support.servers.gateway import Gateway
 
 HI = [{"role": "user", "content": "hi"}]
-CHAT = {"model": "gpt-5", "messages": HI}
-MEMBERS = {
+CHAT: dict[str, Any] = {"model": "gpt-5", "messages": HI}
+MEMBERS: dict[str, tuple[str, dict[str, Any]]] = {
     "/v1/chat/completions": ("max_completion_tokens", CHAT),
     "/v1/responses": ("max_output_tokens", {"model": "gpt-5", "input": "hi"}),
 }

@@ -15,7 +15,10 @@ from tests.support.callers.key_box import insert
 from tests.support.servers.gateway import Gateway, run_gateway
 from tests.support.upstreams.fixed import run_fixed_upstream
 
-CHAT = {"model": "gpt-5", "messages": [{"role": "user", "content": "plain words " * 350}]}  # 1,000 tokens and more
+CHAT: dict[str, Any] = {
+    "model": "gpt-5",
+    "messages": [{"role": "user", "content": "plain words " * 350}],
+}  # 1,000 tokens and more
 TOKENS_IN, TOKENS_OUT = 1000, 600
 DOLLARS = Decimal("0.00725")  # of a call: 1,000 at $1.25 and 600 at $10 a million
 ANSWER = {
@@ -51,7 +54,7 @@ def ask(gateway: Gateway, key: str, **more: Any) -> httpx2.Response:
 def test_a_dollar_a_day_is_enough_for_gpt_5(two_workers: Gateway) -> None:
     """The longest answer costs $1.28."""
     key = make_key(two_workers, "a dollar a day", budget_day="1")
-    answers = []
+    answers: list[httpx2.Response] = []
     while not answers or answers[-1].status_code == 200:
         answers.append(ask(two_workers, key))
 
