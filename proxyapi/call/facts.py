@@ -10,6 +10,7 @@ from django.conf import settings
 from proxyapi.call.call_request import CallRequest
 from proxyapi.call.uploads import FormUpload
 from proxyapi.keys.keyring import Caller
+from proxyapi.limits.output_limits import AddedLimit
 from proxyapi.upstream.credentials import Credentials
 from usage.call_record import OtherUsage
 
@@ -38,6 +39,7 @@ class CallFacts:
     model: str = ""
     stream: bool = False
     form: FormUpload | None = None  # the request's body, if it is a form that goes upstream while it arrives
+    output_limit: AddedLimit | None = None  # which the gateway has added to the body that went upstream
     asked_usage: OtherUsage | None = None  # what upstream bills by and only the request says
     # What upstream has answered.
     upstream_request_id: str = ""

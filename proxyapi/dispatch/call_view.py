@@ -40,6 +40,7 @@ from proxyapi.keys.keyring import UNLIMITED, Caller
 from proxyapi.limits import budgets
 from proxyapi.limits.budgets import Reservation
 from proxyapi.limits.cost_ceiling import Form
+from proxyapi.limits.output_limits import add_output_limit, limit_by_key
 from proxyapi.object_owners import object_access
 from proxyapi.routes import Route
 from proxyapi.streams.early_stream import EarlyStream
@@ -47,6 +48,7 @@ from proxyapi.streams.relay import Dialect, EventRelay, RelayResponse
 from proxyapi.streams.response_head import set_passed_headers
 from proxyapi.upstream import client, self_calls
 from proxyapi.upstream.answer import UpstreamAnswer
+from proxyapi.upstream.passed_headers import without_encoding
 from proxyapi.upstream.request import UpstreamRequest
 from usage.answers.event_stream import begins_stream
 from usage.ledger import ledger
@@ -146,10 +148,24 @@ class CallView(ProxyView):
         self_calls.check_key(request.credentials.api_key)
         self.call.facts.use_account(request.credentials)
         if request.upload is None:
+            if self.caller.max_output_tokens is not None and request.method == "POST":
+                self.call.facts.output_limit = limit_by_key(request.route, request.json, self.caller.max_output_tokens)
             await self.reserve(request.method, request.route, request.json or form_of(request))
+            if self.call.facts.output_limit is not None:
+                await self.limit_output(request)
         self.call.begin()
         await ledger.durable()
         return await self.send(request)
+
+    async def limit_output(self, request: UpstreamRequest) -> None:
+        """Adds the limit of output tokens that the gateway has chosen, if it has, to the body that goes upstream."""
+        limit = self.call.facts.output_limit
+        if limit is None or request.json is None:
+            return
+        request.json = await large_bodies.run(request.json.size, add_output_limit, request.json, limit)
+        request.content = request.json.raw
+        if request.headers is not None:  # the body is not encoded again
+            request.headers = without_encoding(request.headers)
 
     async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
         """Sends a call that is in the ledger upstream, and returns the answer, of which only the head has been read."""
@@ -183,16 +199,20 @@ class CallView(ProxyView):
         call, caller = self.call.request, self.caller
         if caller.budgets == UNLIMITED:
             return
-        dollars = await budgets.highest_cost_of(method, route, body)
-        if not dollars:
+        ceiling = await budgets.find_ceiling(method, route, body)
+        if ceiling is not None and (limit := self.call.facts.output_limit) is not None:
+            ceiling = ceiling.with_output(limit.tokens)
+        if ceiling is None or not (dollars := budgets.price_of(ceiling)):
             return
         day = datetime.fromtimestamp(call.arrived_at, UTC).date()  # the day of the call's row in the ledger
         call.held.reservation = reservation = Reservation(call.request_id)
         try:
-            await budgets.reserve(reservation, day, caller, dollars)
+            reserved = await budgets.reserve(reservation, day, caller, ceiling, dollars)
         except BudgetExceeded:  # nothing was reserved
             call.held.reservation = None
             raise
+        if reserved != ceiling:
+            self.call.facts.output_limit = reserved.added_limit
 
     async def respond_whole(
         self, answer: UpstreamAnswer, rewrite: Callable[[bytes], bytes] = lambda body: body
