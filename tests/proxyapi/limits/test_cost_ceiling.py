@@ -294,7 +294,7 @@ def test_a_ceiling_is_of_the_dearest_kind_and_tier() -> None:
     assert highest_cost("whisper-1", "", NOW, MaxUsage(100, 100, audio_seconds=60), []) == Decimal("0.006")
     assert highest_cost("tts-1", "", NOW, most, []) is None
     assert highest_cost("omni-moderation-latest", "", NOW, most, []) == 0
-    own = OwnPrice("mine*", NOW, input=Decimal(1), output=Decimal(2))
+    own = OwnPrice("mine*", NOW, every_tier=True, input=Decimal(1), output=Decimal(2))
     assert highest_cost("Mine-2", "flex", NOW, most, [own]) == 3
     assert highest_cost("mine-2", "", NOW, most, [OwnPrice("mine*", NOW, input=Decimal(1))]) is None
 
