@@ -151,6 +151,7 @@ class CallRecord(Counts, total=False):
     response_status: str | None  # upstream's status of the response; `queued` and `in_progress` are not its last
     unbilled: bool  # whether the call has ended in a way that upstream does not bill (`usage.money.unbilled`)
     pollable: bool  # whether the gateway may ask upstream about the response later
+    supposed: Counts  # what the call is taken to have used if nobody ever learns it; absent where nothing is
     objects: list[str]  # upstream's ids of objects that the call has made
     objects_last: bool  # whether upstream keeps these until they are deleted
     fault: str  # of a dead letter: the database's error

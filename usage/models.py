@@ -477,6 +477,7 @@ class PendingResponse(models.Model):
     key_name = models.CharField(max_length=200)
     # Several hosts look at these: by the database's clock, not by that of the host that wrote them.
     created_at = models.DateTimeField(db_default=Now())
+    supposed = models.JSONField(null=True, help_text="Counts that stand for its usage if upstream never states it.")
     ask_at = models.DateTimeField(db_default=Now(), db_index=True)
 
     def __str__(self) -> str:

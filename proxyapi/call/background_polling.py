@@ -5,6 +5,9 @@ that finds a response ended writes a row of its own, marked `by_gateway`: it is 
 cost of the response. It is filed under the key, model and route of the call that has made the response. A look that
 finds the response unfinished writes nothing.
 
+Of a response that is gone, or ends without saying what it has used, the call that made it gets an estimate
+(`usage.shipping.pending_responses`). So it does while upstream refuses to be asked.
+
 A process asks about at most `BATCH` responses at a time, and leases no more than it asks about at once: a lease that
 waited for others would expire, and another process would ask about the same response. `LOOK_SECONDS` is shorter than a
 lease.
@@ -15,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from django.conf import settings
@@ -33,20 +37,25 @@ from usage.answers.created_ids import CreatedIds
 from usage.answers.reader import TERMINAL_STATUSES, UNFINISHED_STATUSES, AnswerReader
 from usage.ledger import ledger
 from usage.models import PendingResponse, Request
-from usage.shipping.response_cost import ROUTES, forget_pending, lease_pending, postpone
+from usage.money.holds import responses_are_polled
+from usage.shipping.pending_responses import forget_pending, lease_pending, postpone, suppose_usage
+from usage.shipping.response_cost import ROUTES
 
 logger = logging.getLogger(__name__)
 
 WAITING = "background responses wait for the database: %s"
 BATCH = 20
-LOOK_SECONDS = 30.0  # `usage.shipping.response_cost.LEASE` is longer
+LOOK_SECONDS = 30.0  # `usage.shipping.pending_responses.LEASE` is longer
+GONE = {404, 410}  # the response was deleted, or has expired
+WITHOUT_USAGE = {"failed", "cancelled"}  # the look's row is the last word on such a response
+REFUSALS = {400, 401, 403, 405}  # this account may not ask, now or ever
 
 
 async def watch_pending() -> None:
     """Asks upstream about background responses that are due, until cancelled. Processes share the work by leases."""
     asked: set[str] = set()  # ids of the responses that are being asked about
     async with asyncio.TaskGroup() as looks:  # ends them all when this is cancelled
-        while settings.BACKGROUND_POLL_SECONDS and settings.OPENAI_API_KEY:
+        while responses_are_polled():
             await asyncio.sleep(settings.BACKGROUND_POLL_SECONDS)
             try:
                 due = await in_own_thread(lambda: _lease(BATCH - len(asked)))
@@ -85,15 +94,17 @@ async def ask(response: PendingResponse) -> None:
     except UpstreamFailure as failure:
         logger.info("background response not seen: %s", failure.code)
         return
-    if looked.status == 404:
-        await in_own_thread(lambda: _forget(response))
+    if looked.status in GONE:
+        await in_own_thread(lambda: _end(lambda: forget_pending(response)))
+    if looked.status in REFUSALS:
+        await in_own_thread(lambda: _end(lambda: suppose_usage(response)))
     if looked.status != 200:
         return
     answer = AnswerReader()
     answer.created = CreatedIds(is_creating=False, lasts=False)
     answer.read_body(body)
     if answer.response_status in UNFINISHED_STATUSES:
-        await in_own_thread(lambda: _postpone(response))
+        await in_own_thread(lambda: _end(lambda: postpone(response)))
         return
     if answer.usage is None and answer.response_status not in TERMINAL_STATUSES:
         return  # not a response, but for example a proxy's page: it is asked about again when its lease has expired
@@ -109,8 +120,8 @@ async def ask(response: PendingResponse) -> None:
         size=len(body),
     )
     ledger.record_look(str(uuid7()), row)
-    if answer.usage is None:  # it has failed or was cancelled before it cost anything, so no row will settle it
-        await in_own_thread(lambda: _forget(response))
+    if answer.usage is None and answer.response_status not in WITHOUT_USAGE:  # so that row settles nothing
+        await in_own_thread(lambda: _end(lambda: forget_pending(response)))
 
 
 def _lease(limit: int) -> list[PendingResponse]:
@@ -139,17 +150,9 @@ def _maker_of(response: PendingResponse) -> Request:
     return maker if maker and maker.route.startswith(ROUTES) else Request(route=ROUTES[-1])
 
 
-def _postpone(response: PendingResponse) -> None:
-    """Schedules the next request to upstream about a background response that has not ended."""
+def _end(change: Callable[[], None]) -> None:
+    """Makes a change of a background response in the database, and closes the connection of this thread."""
     try:
-        postpone(response)
-    finally:
-        connection.close()
-
-
-def _forget(response: PendingResponse) -> None:
-    """Ends the polling of a background response."""
-    try:
-        forget_pending(response)
+        change()
     finally:
         connection.close()

@@ -41,6 +41,13 @@ class EarlyAnswer(Protocol):
         """Returns an error as an event of the stream that has begun."""
 
 
+class AnswerTimer(Protocol):
+    """The caller's own time limit of a call that may go on beyond it (`proxyapi.dispatch.caller_deadline`)."""
+
+    async def stop(self) -> None:
+        """Stops the time limit, and waits until an answer that has begun is sent."""
+
+
 class CallRequest(ASGIRequest):
     """Django's request, with its body in memory, and with the ids and times of one call.
 
@@ -61,6 +68,7 @@ class CallRequest(ASGIRequest):
         self.sender_is_known = False
         self.send = send
         self.early_stream: EarlyAnswer | None = None  # if the call may ask for a stream
+        self.caller_deadline: AnswerTimer | None = None  # if the caller has set a time limit beyond which it goes on
         self.route = ""  # the name of the route, as the ledger has it
         self.held = Held()
         self.connection = connection_of(scope)

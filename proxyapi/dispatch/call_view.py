@@ -11,6 +11,7 @@ is never in the body.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import ClassVar, cast
@@ -24,11 +25,13 @@ from rest_framework.permissions import BasePermission
 from proxyapi.bodies import large_bodies, model_places
 from proxyapi.bodies.asked_usage import count_pictures, read_asked_usage
 from proxyapi.bodies.json_body import JSONBody
+from proxyapi.call import gateway_fields
 from proxyapi.call.call import Call
 from proxyapi.call.call_request import CallRequest, ProxyRequest
 from proxyapi.call.capacity import capacity
 from proxyapi.dispatch import model_policy
 from proxyapi.dispatch.authentication import SecurityKeyAuthentication
+from proxyapi.dispatch.caller_deadline import CallerDeadline
 from proxyapi.dispatch.permissions import RouteAllowed
 from proxyapi.dispatch.throttling import KeyLimits, Throttle
 from proxyapi.dispatch.view import ProxyView
@@ -40,6 +43,7 @@ from proxyapi.keys.keyring import UNLIMITED, Caller
 from proxyapi.limits import budgets
 from proxyapi.limits.budgets import Reservation
 from proxyapi.limits.cost_ceiling import Form
+from proxyapi.limits.supposed_usage import form_of
 from proxyapi.object_owners import object_access
 from proxyapi.routes import Route
 from proxyapi.streams.early_stream import EarlyStream
@@ -60,6 +64,7 @@ class CallView(ProxyView):
     permission_classes: tuple[type[BasePermission], ...] = (RouteAllowed,)
     throttle_classes: tuple[type[Throttle], ...] = (KeyLimits,)
     takes_capacity = True
+    takes_timeout: ClassVar[bool] = True  # the field `timeout` of a request is for the gateway
     route: ClassVar[str]
 
     def setup(self, request: HttpRequest, *args: object, **kwargs: object) -> None:
@@ -135,11 +140,21 @@ class CallView(ProxyView):
         self.call.new_objects.exclude(access.named)
         self_calls.check_key(request.credentials.api_key)
         self.call.facts.use_account(request.credentials)
+        self.call.facts.asked = request
         if request.upload is None:
             await self.reserve(request.method, request.route, request.json or form_of(request))
         self.call.begin()
+        if self.takes_timeout and self.call.request.incoming_body.call_goes_on:
+            self.answer_in_time(request)
         await ledger.durable()
         return await self.send(request)
+
+    def answer_in_time(self, request: UpstreamRequest) -> None:
+        """Lets a call go on upstream when its caller's own time limit is over; the caller gets status 504 then."""
+        request_fields = cast(ProxyRequest, self.request)
+        if gateway_fields.gives_timeout(request_fields.data, request_fields.query_params):
+            self.call.request.caller_deadline = CallerDeadline(self.call, request.deadline)
+            request.deadline = asyncio.get_running_loop().time() + settings.REQUEST_TIMEOUT
 
     async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
         """Sends a call that is in the ledger upstream, and returns the head of the answer."""
@@ -173,8 +188,8 @@ class CallView(ProxyView):
         call, caller = self.call.request, self.caller
         if caller.budgets == UNLIMITED:
             return
-        dollars = await budgets.highest_cost_of(method, route, body)
-        if not dollars:
+        ceiling = await budgets.find_ceiling(method, route, body)
+        if ceiling is None or not (dollars := budgets.price_of(ceiling)):
             return
         day = datetime.fromtimestamp(call.arrived_at, UTC).date()  # as in its row
         call.held.reservation = reservation = Reservation(call.request_id)
@@ -183,6 +198,7 @@ class CallView(ProxyView):
         except BudgetExceeded:  # nothing was reserved
             call.held.reservation = None
             raise
+        self.call.facts.most_usage = ceiling.max_usage
 
     async def respond_whole(
         self, answer: UpstreamAnswer, rewrite: Callable[[bytes], bytes] = lambda body: body
@@ -201,7 +217,8 @@ class CallView(ProxyView):
         if answer.status >= 300 or self.call.answer.error is not None:
             body = await large_bodies.run(len(body), self.call.redacted, body)
         await self.call.keep_bodies()
-        self.call.facts.count_sent(0 if self.request.method == "HEAD" else len(body))
+        if self.call.request.incoming_body.left_at is None:
+            self.call.facts.count_sent(0 if self.request.method == "HEAD" else len(body))
         self.call.end(self.outcome(answer.status), answer.status)
         response = HttpResponse(body, status=answer.status)
         set_passed_headers(response, self.call.headers_down(answer))  # its content type is upstream's, or none
@@ -215,11 +232,3 @@ class CallView(ProxyView):
         """
         failed = status >= 300 or (self.call.answer.error is not None and self.request.method == "POST")
         return Outcome.UPSTREAM_ERROR if failed else Outcome.SUCCESS
-
-
-def form_of(request: UpstreamRequest) -> Form | None:
-    """Returns what the price of a form depends on; None for a request without a form."""
-    if not request.form:
-        return None
-    sizes = [len(content) for _, (file_name, content, _) in request.form if file_name is not None]
-    return Form.of(request.form_texts, sizes)

@@ -12,12 +12,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable
-from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import lru_cache
 from typing import cast
 
 from corsheaders.middleware import CorsMiddleware
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch, get_resolver
@@ -28,12 +26,10 @@ from proxyapi.exceptions import CallerGone, InternalError, UpstreamUnreachable, 
 from proxyapi.strangers.answer_pace import stranger_pace
 from proxyapi.streams.relay import EventRelay, RelayResponse
 from proxyapi.streams.response_head import head_of
-from proxyapi.streams.sending import EventStream
+from proxyapi.streams.sending import EventStream, send_whole, time_limit
 
 logger = logging.getLogger(__name__)
 
-NO_BODY_STATUSES = {204, 304}
-NO_TIMEOUT = nullcontext()
 # Longer paths are not kept in the cache of routes: what strangers send must not fill memory.
 LONGEST_KEPT_PATH = 200
 
@@ -86,6 +82,9 @@ class CallHandler:
             request.incoming_body.close()
             if request.early_stream is not None:
                 await request.early_stream.stop()
+            if request.caller_deadline is not None:
+                await request.caller_deadline.stop()
+                request.caller_deadline = None  # else a reference cycle would keep the call's body
 
     async def _answer(self, request: CallRequest) -> HttpResponseBase:
         """Returns the view's response; for a browser of another origin with CORS headers."""
@@ -94,7 +93,16 @@ class CallHandler:
         return await call_view(request)
 
     async def _send(self, request: CallRequest, response: HttpResponseBase, send: Send) -> None:
-        """Sends a response. A stranger waits for it at the pace of strangers."""
+        """Sends a response. A stranger waits for it at the pace of strangers.
+
+        Nothing is sent for a call that went on after its caller had left, or had got another answer.
+        """
+        if request.caller_deadline is not None:
+            await request.caller_deadline.stop()
+        if request.incoming_body.left_at is not None:
+            if isinstance(response, RelayResponse):
+                response.relay.close()
+            return
         # Behind a proxy a connection is shared by many clients, so a known connection is not enough for a refusal.
         is_refused = response.status_code >= 400
         if not request.sender_is_known and (is_refused or not request.connection.is_known):
@@ -106,21 +114,15 @@ class CallHandler:
             if request.early_stream.has_begun:
                 await self._continue_early_answer(request, request.early_stream, response, send)
                 return
-        start = head_of(request, response)
         if isinstance(response, RelayResponse) and request.method == "HEAD":
             await response.relay.end_at_head()
-            await send(start)
+            await send(head_of(request, response))
             await send({"type": "http.response.body", "body": b""})
         elif isinstance(response, RelayResponse):
+            start = head_of(request, response)
             await EventStream(response.relay, send, request.connection, request.scope["http_version"]).run(start)
         elif isinstance(response, HttpResponse):
-            if response.status_code not in NO_BODY_STATUSES and not response.has_header("content-length"):
-                start["headers"].append((b"content-length", str(len(response.content)).encode()))
-            if request.method != "HEAD":
-                request.connection.body_follows()
-            async with self._timeout(request):
-                await send(start)
-                await send({"type": "http.response.body", "body": response.content})
+            await send_whole(request, response)
 
     async def _continue_early_answer(
         self, request: CallRequest, early: EarlyAnswer, response: HttpResponseBase, send: Send
@@ -137,17 +139,8 @@ class CallHandler:
             event = early.error_event(error)
         else:
             event = early.event_of(cast(HttpResponse, response))
-        async with self._timeout(request):
+        async with time_limit(request):
             await send({"type": "http.response.body", "body": event})
-
-    def _timeout(self, request: CallRequest) -> AbstractAsyncContextManager[object]:
-        """Returns the time limit for sending a whole answer.
-
-        A time limit costs a thirtieth of a call. It is only needed if the answer may have to wait, behind another one
-        on the connection that the caller does not take.
-        """
-        waits = not request.connection.takes_bytes or request.method == "HEAD"
-        return asyncio.timeout(settings.REQUEST_TIMEOUT) if waits else NO_TIMEOUT
 
 
 async def call_view(request: HttpRequest) -> HttpResponseBase:

@@ -6,6 +6,7 @@ the count in this process; `counting_in_redis` counts for all processes, over `r
 
 Budgets: `cost_ceiling` estimates the most that a call can consume, from its body; `budgets` reserves that amount in
 PostgreSQL (`usage.money.reservations`) before upstream hears of the call, and settles it with the call's row.
+`supposed_usage` makes of the same ceiling an estimate of what a call has used that never says it.
 
 Counted limits import `proxyapi.keys`, budgets also `proxyapi.bodies`. Neither may know a call or a view.
 """

@@ -21,7 +21,9 @@ from proxyapi.routes import Route
 from usage.answers.reader import UNFINISHED_STATUSES
 from usage.call_record import CallRecord
 from usage.ledger import ledger
+from usage.models import UsageSource
 from usage.money.billing import highest_cost, price_call
+from usage.money.holds import responses_are_polled
 from usage.money.reservations import BudgetState, ReservationsUnavailable, Wanted, reservations
 
 OUTAGE_PART = Decimal("0.05")
@@ -39,11 +41,13 @@ class Reservation:
     def settle(self, row: CallRecord) -> None:
         """Replaces the amount that was reserved for a call by the cost in the call's ledger row.
 
-        A response that goes on in the background keeps its reservation.
+        A response that goes on in the background keeps its reservation as long as the gateway asks about it.
         """
-        if row["response_status"] in UNFINISHED_STATUSES and row["pollable"]:
+        if row["response_status"] in UNFINISHED_STATUSES and row["pollable"] and responses_are_polled():
             return
         cost, _ = price_call(row, ledger.own_prices or ())
+        if cost is None and row["usage_source"] != UsageSource.UNKNOWN:
+            return  # it has cost something, but no price is known: held until its row is written
         reservations.settle(self.request_id, cost or Decimal(0))
 
 
@@ -68,16 +72,13 @@ class Allowances:
 allowances = Allowances()
 
 
-async def highest_cost_of(method: str, route: Route | None, body: JSONBody | Form | None) -> Decimal:
-    """Returns the most that a call can cost, in dollars; 0 for a call that costs nothing.
+async def find_ceiling(method: str, route: Route | None, body: JSONBody | Form | None) -> CostCeiling | None:
+    """Returns the most that a call can consume; None for a call that costs nothing.
 
     Raises:
-        BudgetUnavailable: the administrator's prices have not been read yet.
-        ModelNotPriced, RouteNotAllowed: the ledger could not tell what the call has cost.
+        RouteNotAllowed: the ledger could not tell what the call has cost.
     """
-    size = 0 if body is None else body.size
-    ceiling = await large_bodies.run(size, ceiling_of, method, route, body)
-    return Decimal(0) if ceiling is None else price_of(ceiling)
+    return await large_bodies.run(0 if body is None else body.size, ceiling_of, method, route, body)
 
 
 async def reserve(reservation: Reservation, day: date, caller: Caller, dollars: Decimal) -> None:

@@ -72,6 +72,11 @@ class StreamedText:
         )
 
     @property
+    def shows_reasoning(self) -> bool:
+        """True if the reasoning itself is in the answer's text, as some servers send it, and not only a summary."""
+        return any(part.kind == "reasoning" for part in self._parts.values())
+
+    @property
     def has_finished_choices(self) -> bool:
         """True if a chat has at least one choice with text, and every such choice has stated its `finish_reason`."""
         return bool(self._finished) and all(

@@ -72,14 +72,6 @@ def output_details(usage: Mapping[str, object]) -> Mapping[str, object]:
     return _first_object(usage, "completion_tokens_details", "output_tokens_details", "output_token_details")
 
 
-def estimate_counts(request_bytes: int, answer_bytes: int) -> Counts:
-    """Estimates the tokens of a call whose usage never came, from the sizes of the call's texts in bytes.
-
-    Four bytes a token is OpenAI's rule of thumb for English (help centre, "What are tokens and how to count them?").
-    """
-    return {"input_tokens": math.ceil(request_bytes / 4), "output_tokens": math.ceil(answer_bytes / 4)}
-
-
 def _first_object(usage: Mapping[str, object], *names: str) -> Mapping[str, object]:
     """Returns the first object that stands under one of these names in a usage object; an empty object if none does."""
     for name in names:

@@ -77,7 +77,8 @@ def _read_start(body: bytes, content_type: str, budget: int, size: int) -> tuple
 class PartExcerpt:
     """One part of a form, with the start of its content.
 
-    `content` is the start of a field's value; a file has none. `size` is the size of the whole content in bytes.
+    `content` is the start of a field's value; a file has none. `size` is the size of the whole content in bytes. `head`
+    are the first bytes of a file, by which its format is known; they go into no excerpt.
     """
 
     name: bytes
@@ -85,6 +86,7 @@ class PartExcerpt:
     media_type: bytes = b"application/octet-stream"
     content: bytes = b""
     size: int = 0
+    head: bytes = b""
 
 
 def form_excerpt(parts: Iterable[PartExcerpt], limit: int, secrets: Sequence[str] = ()) -> str:

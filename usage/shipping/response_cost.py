@@ -9,24 +9,22 @@ only if that was written before it.
 A call that makes a response is never counted in a row that is older than it: that row speaks of another response. Some
 servers give all of theirs the same id.
 
-A response that has not ended waits in `PendingResponse` until the gateway has looked at it. All of this is kept in the
-transaction that writes the rows.
+A response that has not ended waits in `PendingResponse` until the gateway has looked at it
+(`usage.shipping.pending_responses`). All of this is kept in the transaction that writes the rows.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
 from typing import NamedTuple
 
-from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db import connection
 
 from usage.answers.reader import UNFINISHED_STATUSES
 from usage.call_record import COUNTS, CallRecord, Counts, Price
-from usage.database.clock import database_now
-from usage.models import CostKind, CountedResponse, Hold, PendingResponse, UsageSource
+from usage.models import CostKind, CountedResponse, PendingResponse, UsageSource
+from usage.shipping.pending_responses import remember_pending, settle_pending
 
 ROUTES = ("/openai2", "/v1/responses")
 STORED_COMPLETION = "/v1/chat/completions/"  # and its id: its usage was counted when it was made
@@ -38,8 +36,6 @@ COUNTED_LATER: Price = {"source": "counted later"}
 NO_COUNTS: Counts = {}
 for _name in COUNTS:
     NO_COUNTS[_name] = None
-LEASE = timedelta(seconds=60)  # one process asks; another may when this has passed
-GIVE_UP_AFTER = timedelta(days=30)  # upstream keeps a response no longer
 
 # Rows that are replaced once the usage is known exactly: estimates, and calls without a price for want of usage.
 # Locked, so that of two exact rows that are written at the same time the second finds no estimate any more.
@@ -81,17 +77,11 @@ def settle_responses(rows: Iterable[CallRecord]) -> Settled:
     owners = _claim(_ids_by_response(filter(_is_estimate, own)) | exact)
     others = {row["response_id"] for row in own if _is_provisional(row)} - owners.keys()
     owners |= _owners(others)
-    _remember_pending([row for row in own if _is_pending(row) and owners.get(row["response_id"], _id(row)) == _id(row)])
+    remember_pending([row for row in own if _is_pending(row) and owners.get(row["response_id"], _id(row)) == _id(row)])
     exact |= _ids_by_response(filter(_is_stored_completion, own))
     replaced = _replace_estimates(exact, owners, own) if exact else {}
     settled = {_id(row): _with_its_share(row, owners) for row in own}
     return Settled([settled.get(_id(row), row) for row in every], replaced)
-
-
-def forget_pending(response: PendingResponse) -> None:
-    """Deletes a background response that will never state its usage, and the reservation of its call."""
-    with transaction.atomic():
-        _settle_pending(PendingResponse.objects.filter(pk=response.pk))
 
 
 def _ids_by_response(rows: Iterable[CallRecord]) -> dict[str, str]:
@@ -130,7 +120,7 @@ def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequ
     Returns a map from the request id of each such older row to the id of the exact one, and updates `owners`. A call
     that has created its response and counts its usage already has nothing to replace, and costs no query.
     """
-    _settle_pending(PendingResponse.objects.filter(pk__in=list(exact)))
+    settle_pending(PendingResponse.objects.filter(pk__in=list(exact)))
     looks = {row["response_id"] for row in rows if row.get("response_id") in exact and not _is_creation(row)}
     wanted = {key: value for key, value in exact.items() if key in looks or owners.get(key) != value}
     if not wanted:
@@ -146,22 +136,6 @@ def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequ
             cursor.execute(TAKE_OVER, [response_id, wanted[response_id], ids])
     owners |= _owners(wanted)
     return {one: owners[key] for key, ids in provisional.items() for one in ids if one < owners[key]}
-
-
-def _settle_pending(pending: QuerySet[PendingResponse]) -> None:
-    """Deletes the given rows of `PendingResponse`, and the budget reservations of their calls."""
-    Hold.objects.filter(pk__in=pending.values("request_id")).delete()
-    pending.delete()
-
-
-def _remember_pending(rows: Sequence[CallRecord]) -> None:
-    """Inserts a row of `PendingResponse` for each response that has not ended, so that the gateway polls its status."""
-    # In one order: two hosts that insert the same responses in different ones would wait for each other.
-    pending = [
-        PendingResponse(response_id=row["response_id"], key_name=row["key_name"], request_id=row["request_id"])
-        for row in sorted(rows, key=lambda row: str(row["response_id"]))
-    ]
-    PendingResponse.objects.bulk_create(pending, ignore_conflicts=True)
 
 
 def _id(row: CallRecord) -> str:
@@ -275,25 +249,3 @@ def _with_its_share(row: CallRecord, owners: dict[str, str]) -> CallRecord:
         counted_later: CallRecord = {"cost": "0", "cost_kind": CostKind.EXACT, "price": COUNTED_LATER}
         return {**row, **NO_COUNTS, "usage_source": UsageSource.UNKNOWN, **counted_later}
     return row
-
-
-def lease_pending(limit: int) -> list[PendingResponse]:
-    """Returns at most `limit` background responses whose status is due to be polled, and leases them to this process.
-
-    No other process gets the same responses until the lease of a minute has passed. Responses too old to be polled are
-    deleted.
-    """
-    now = database_now()
-    with transaction.atomic():
-        PendingResponse.objects.filter(created_at__lt=now - GIVE_UP_AFTER).delete()
-        due = PendingResponse.objects.filter(ask_at__lte=now).order_by("ask_at").select_for_update(skip_locked=True)
-        responses = list(due[:limit])
-        PendingResponse.objects.filter(pk__in=[response.pk for response in responses]).update(ask_at=now + LEASE)
-    return responses
-
-
-def postpone(response: PendingResponse) -> None:
-    """Sets when to poll an unfinished background response again: after half of its age, at most a minute from now."""
-    now = database_now()
-    ask_at = now + min(LEASE, (now - response.created_at) / 2)
-    PendingResponse.objects.filter(pk=response.pk).update(ask_at=ask_at)  # none, if it was settled meanwhile

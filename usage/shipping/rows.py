@@ -15,6 +15,7 @@ from django.core.exceptions import ValidationError
 from django.db import connection, models, transaction
 from django.db.backends.utils import CursorWrapper
 
+from usage.answers.estimates import estimate_interrupted
 from usage.call_record import COUNTS, CallRecord, SummedRow
 from usage.counters import counters
 from usage.ids import started_at
@@ -23,7 +24,7 @@ from usage.money.holds import settle_holds
 from usage.shipping.digests import DIGEST
 from usage.shipping.response_cost import COUNTED_LATER, settle_responses
 from usage.shipping.stored_objects import object_ids, write_objects
-from usage.sums.rollups import ROW_COLUMNS, SUMS, Rollup
+from usage.sums.rollups import ROW_COLUMNS, SUMS, Rollup, summed_rows
 from usage.sums.summed_names import mark_unknown
 
 FIELDS = {field.name: field for field in Request._meta.concrete_fields if field.name != "digest"}
@@ -89,13 +90,13 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
     rollup = Rollup()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(DELETE_LESSER, [list(by_id), [_rank(row) for row in by_id.values()]])
-        if lesser := _summed_rows(cursor):
+        if lesser := summed_rows(cursor):
             rollup.add(lesser, sign=-1)
             cursor.execute(DELETE_BODIES, [[row["request_id"] for row in lesser]])
         settled = settle_responses(mark_unknown(cursor, list(by_id.values())))
         replaced = _take_estimates_back(cursor, settled.replaced, rollup)
         cursor.execute(INSERT_ROWS, [orjson.dumps([_columns(row) for row in settled.rows]).decode()])
-        inserted = _summed_rows(cursor)
+        inserted = summed_rows(cursor)
         rollup.add(inserted)
         _insert_bodies(cursor, (by_id[str(row["request_id"])] for row in inserted))
         rollup.write(cursor)
@@ -114,10 +115,10 @@ def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rol
     if not replaced:
         return {}
     cursor.execute(READ_ROWS, [list(replaced)])
-    before = _summed_rows(cursor)
+    before = summed_rows(cursor)
     rollup.add(before, sign=-1)
     cursor.execute(COUNT_NOTHING, [list(replaced)])
-    rollup.add(_summed_rows(cursor))
+    rollup.add(summed_rows(cursor))
     cursor.execute(UPDATE_DIGESTS, [list(replaced)])
     return {replaced[str(row["request_id"])]: row for row in before}
 
@@ -140,9 +141,9 @@ def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[Sum
     """
     with connection.cursor() as cursor:
         cursor.execute(READ_ROWS, [[row["request_id"] for row in rows]])
-        before = _summed_rows(cursor)
+        before = summed_rows(cursor)
         cursor.execute(UPDATE_PRICES, [orjson.dumps([_priced_columns(row) for row in rows]).decode()])
-        updated = _summed_rows(cursor)
+        updated = summed_rows(cursor)
         cursor.execute(UPDATE_DIGESTS, [[row["request_id"] for row in rows]])
     return before, updated
 
@@ -177,19 +178,15 @@ def _priced_columns(row: CallRecord) -> dict[str, object]:
     return {name: row[name] for name in ("request_id", "cost", "cost_kind", "price")}
 
 
-def _summed_rows(cursor: CursorWrapper) -> list[SummedRow]:
-    """Fetches the rows that the last statement has returned, as dictionaries of the columns that go into the sums."""
-    return [cast(SummedRow, dict(zip(ROW_COLUMNS, values, strict=True))) for values in cursor.fetchall()]
-
-
 def interrupted(begin: CallRecord) -> CallRecord:
-    """Returns a row with the outcome `interrupted` for a call whose end is unknown.
+    """Returns a row with the outcome `interrupted` for a call whose end is unknown, with an estimate of its usage.
 
     `begin` is the call's begin record from the journal, or only its id.
     """
     return {
         "started_at": started_at(begin["request_id"]).isoformat(),
         **begin,
+        **estimate_interrupted(begin),
         "outcome": Outcome.INTERRUPTED,
         "duration_ms": 0.0,
         "error_type": "server_error",

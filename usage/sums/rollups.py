@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from uuid import UUID
 
 import orjson
@@ -211,6 +211,11 @@ DAY_KEYS = ("day", "key_name")
 TOTAL_KEYS = ("span", "dimension", "start", "value")
 FAILURE_KEYS = ("span", "start", "outcome", "status", "error_code", "model", "route", "key_name")
 DIMENSIONS = ("key", "model", "route", "outcome")  # in the order of HOUR_KEYS
+
+
+def summed_rows(cursor: CursorWrapper) -> list[SummedRow]:
+    """Fetches the rows that the last statement has returned, as dictionaries of the columns that go into the sums."""
+    return [cast(SummedRow, dict(zip(ROW_COLUMNS, values, strict=True))) for values in cursor.fetchall()]
 
 
 def _columns(sums: Sums, names: Iterable[str]) -> dict[str, object]:

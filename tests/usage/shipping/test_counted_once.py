@@ -31,6 +31,7 @@ from usage.models import (
     UsageHour,
     UsageTotal,
 )
+from usage.money import holds
 from usage.money.holds import find_strays, spent_by
 from usage.money.row_pricing import Pricer
 from usage.shipping import rows as usage_rows
@@ -45,6 +46,11 @@ ESTIMATE = {"input_tokens": 5017, "cached_tokens": None, "output_tokens": 12}
 EXACT = {"input_tokens": 4005, "cached_tokens": 0, "output_tokens": 500}
 NOTHING = dict.fromkeys(ESTIMATE)
 SLOW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(autouse=True)
+def _polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holds, "responses_are_polled", lambda: True)
 
 
 def about(response_id: str = "resp_1", **columns: Any) -> Row:
