@@ -46,6 +46,8 @@ logger = logging.getLogger(__name__)
 WAITING = "background responses wait for the database: %s"
 BATCH = 20
 LOOK_SECONDS = 30.0  # `usage.shipping.pending_responses.LEASE` is longer
+# What `look_row` reads of the call that has made a response: in the event loop no other column can be read later.
+MAKER_COLUMNS = ("route", "request_model", "tags", "request_bytes", "usage_source")
 GONE = {404, 410}  # the response was deleted, or has expired
 WITHOUT_USAGE = {"failed", "cancelled"}  # the look's row is the last word on such a response
 REFUSALS = {400, 401, 403, 405}  # this account may not ask, now or ever
@@ -144,7 +146,7 @@ def _maker_of(response: PendingResponse) -> Request:
         django.db.Error: the database is away; the next lease asks again.
     """
     try:
-        maker = Request.objects.filter(pk=response.request_id).only("route", "request_model", "tags").first()
+        maker = Request.objects.filter(pk=response.request_id).only(*MAKER_COLUMNS).first()
     finally:
         connection.close()
     return maker if maker and maker.route.startswith(ROUTES) else Request(route=ROUTES[-1])
