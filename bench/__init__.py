@@ -1,7 +1,7 @@
-"""What the server costs: measures of calls, streams, memory and pages. `python -m bench` runs most of them.
+"""Measures of what the server costs: calls, streams, memory and pages. `python -m bench` runs most of them.
 
-Commands at this level: `bench` (everything), `bench.short` (CI), `bench.turns` (against another checkout),
-`bench.peers` (against others' gateways), `bench.profile`. The folders: `measures` (of calls and streams), `ledger`
-(shipping, growth, pages), `hostility` (while somebody attacks), `stand` (servers, load and yardstick that all of them
-use), `reporting`.
+The commands in this folder: `bench` (all measures), `bench.short` (a short run for CI), `bench.turns` (a comparison
+with another checkout of this project), `bench.peers` (a comparison with other gateways), `bench.profile`. The
+subfolders: `measures` (calls and streams), `ledger` (shipping, growth, pages), `hostility` (good calls during an
+attack), `stand` (the servers, clients and processes that all measures use), `reporting` (the page of results).
 """

@@ -1,6 +1,7 @@
-"""`make bench`: every measure of a gateway by itself, and of what it is compared with, in a few minutes.
+"""`make bench`: measures the gateway, and beside it nginx and an empty Django view, in a few minutes.
 
-Peers are measured by `bench.peers`; a ledger that grows by `bench.ledger.growth`, here only if asked for.
+`bench.peers` measures other gateways. `bench.ledger.growth` measures calls over a large ledger; this command runs it
+only with `--rows`.
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ def main() -> None:
 
 
 def of_answers(count: int) -> dict[str, Any]:
-    """Everything whose answers are whole; nginx is the upstream."""
+    """Runs the benchmarks of calls whose answers are not streamed; returns the figures by name for the results file.
+
+    The upstream is nginx, which answers faster than any server in Python. Calls are measured in `count` rounds.
+    """
     with nginx.answering() as url, nginx.passing_on(url) as (limit, pid), yardstick() as b, stand(url) as it:
         direct, proxy = Server("direct", url, "", []), Server("nginx", limit, "", [pid])
         say("an idle server")
@@ -58,7 +62,7 @@ def of_answers(count: int) -> dict[str, Any]:
         calls = list(costs(subjects, count))
         say("added latency")
         late = [line for path in (CHAT, "/openai", "/embeddings") for line in added_latency(path, url, limit, it)]
-        # By itself: it would take turns with the others on their core.
+        # B is measured separately, because its server shares a core with the other servers.
         late += latencies({"direct": Asked(url, plain(CHAT, "")), "B": Asked(b.url, plain(CHAT, ""))}, "empty view")
         say("an hour of calls")
         return {
@@ -71,7 +75,11 @@ def of_answers(count: int) -> dict[str, Any]:
 
 
 def of_streams(count: int) -> dict[str, Any]:
-    """Streams, and bodies so large that the upstream must be one that reads them."""
+    """Runs the benchmarks of streams and of large request bodies; returns the figures by name for the results file.
+
+    The upstream is `bench.stand.upstream`, because nginx cannot stream events, nor does it read a large body before it
+    answers. Large bodies are measured in `count` rounds, events in half as many.
+    """
     with stand() as it, nginx.passing_on(it.upstream) as (limit, pid):
         direct, proxy = Server("direct", it.upstream, "", []), Server("nginx", limit, "", [pid])
         say("idle streams")
@@ -100,12 +108,19 @@ def of_streams(count: int) -> dict[str, Any]:
 
 
 def costs(subjects: list[Subject], count: int) -> Iterator[dict[str, Any]]:
+    """Measures in `count` rounds what a call costs each of the servers in `subjects`.
+
+    Yields a line for the results file for each, with the medians of the rounds.
+    """
     for subject, found in zip(subjects, rounds(subjects, count), strict=True):
         yield {"server": subject.server.name, "what": subject.what, **middle(found)._asdict()}
 
 
 def events_of(subjects: Sequence[tuple[Server, str]], count: int) -> list[dict[str, Any]]:
-    """Medians of `count` rounds."""
+    """Measures in `count` rounds what relaying one event of a stream costs, on each server and path in `subjects`.
+
+    Returns a line for the results file for each, with the medians of the rounds.
+    """
     found = [[events.measure(server, path, seconds=2, slices=2) for server, path in subjects] for _ in range(count)]
     return [
         {"server": server.name, "what": path, **events.middle([cost for one in costs for cost in one])._asdict()}
@@ -114,6 +129,10 @@ def events_of(subjects: Sequence[tuple[Server, str]], count: int) -> list[dict[s
 
 
 def added_latency(path: str, url: str, limit: str, it: Stand) -> Iterator[dict[str, Any]]:
+    """Measures how long a call takes directly, through nginx and through the gateway.
+
+    Yields a line for the results file for each of the three.
+    """
     upstream_path = CHAT if path == "/openai" else EMBEDDINGS if path == "/embeddings" else path
     direct = Asked(url, plain(upstream_path, ""))
     through = Asked(it.server.url, plain(path, it.server.key))
@@ -121,13 +140,17 @@ def added_latency(path: str, url: str, limit: str, it: Stand) -> Iterator[dict[s
 
 
 def latencies(targets: dict[str, Asked], what: str) -> Iterator[dict[str, Any]]:
-    """The first one's own, and what the others add to it."""
+    """Measures how long a call takes on each target, in turns, and yields a line for the results file for each.
+
+    The line of the first target has its latency; that of every other target has what it adds to the first one's.
+    """
     direct, *others = targets.values()
     for name, found in zip(targets, latency.measure(direct, others, seconds=20), strict=True):
         yield {"server": name, "what": what, **found._asdict()}
 
 
 def say(what: str) -> None:
+    """Prints that the measure `what` begins now."""
     print(f"… {what}", flush=True)
 
 

@@ -1,4 +1,7 @@
-"""`make bench-peers`: what others spend on a call and on an event, beside B and chatproxy in the same run."""
+"""`make bench-peers`: what a call and an event cost LiteLLM, beside B (an empty Django view) and chatproxy.
+
+All are measured in the same run.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from bench.stand.stand import Server, stand, yardstick
 
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
 CALLS, SLOW_CALLS = 1000, 100
-SLOW_STREAMS = 10  # with 200 it is too slow, and then relays many events at a time
+SLOW_STREAMS = 10  # with 200, LiteLLM is too slow for single events, and relays several at a time
 
 
 def main() -> None:
@@ -29,6 +32,10 @@ def main() -> None:
 
 
 def calls(count: int) -> dict[str, Any]:
+    """Measures in turns what a call costs B (an empty Django view), LiteLLM and chatproxy.
+
+    Returns the figures by name for the results file.
+    """
     with nginx.answering() as url, yardstick() as b, litellm(url) as peer, stand(url) as it:
         subjects = [Subject(b, "empty view", plain(CHAT, ""), calls=CALLS)]
         for path in (CHAT, EMBEDDINGS):
@@ -43,6 +50,10 @@ def calls(count: int) -> dict[str, Any]:
 
 
 def streams() -> list[dict[str, Any]]:
+    """Measures what relaying an event costs LiteLLM and chatproxy, each on 10 streams.
+
+    Measures chatproxy on 200 streams as well. Returns a line for the results file for each of the three.
+    """
     with stand() as it, litellm(it.upstream) as peer:
         return [
             event_line(peer, SLOW_STREAMS),
@@ -52,6 +63,10 @@ def streams() -> list[dict[str, Any]]:
 
 
 def event_line(server: Server, count: int) -> dict[str, Any]:
+    """Measures what relaying an event costs `server`, on `count` streams at once.
+
+    Returns a line for the results file.
+    """
     cost = events.middle(events.measure(server, CHAT, seconds=2, slices=5, count=count))
     return {"server": server.name, "what": f"{CHAT}, {count} streams", **cost._asdict()}
 

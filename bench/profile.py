@@ -1,9 +1,10 @@
-"""`make profile ARGS=/openai`: where a worker's time goes while it answers calls of one path, by py-spy.
+"""`make profile ARGS=/openai`: in which functions a worker spends its time while it answers calls of one path.
 
-It prints which functions take most by themselves, and which of ours with all that they call, and keeps the stacks in
-`var/profiles/`: one a line, as speedscope.app and flamegraph.pl read them. With `--streams`, and for paths that have
-nothing else to measure, it is 100 streams of 50 events a second. Only what holds the GIL counts, so waiting does not.
-py-spy needs root, or a kernel that lets a process look into another (`kernel.yama.ptrace_scope=0`).
+py-spy takes samples of the worker. Printed are the functions that take most time by themselves, and those of this
+project that take most together with all that they call. The stacks are written to `var/profiles/`, one a line, as
+speedscope.app and flamegraph.pl read them. With `--streams`, and for paths that only have streams, the load is 100
+streams of 50 events a second. Only samples of threads that hold the GIL count, so waiting is left out. py-spy needs
+root, or a kernel that lets a process look into another (`kernel.yama.ptrace_scope=0`).
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ def main() -> None:
 
 
 def record(server: Server, seconds: int, file: Path) -> subprocess.Popen[bytes]:
+    """Starts py-spy, which takes samples of the server's worker for `seconds` and then writes the stacks to `file`."""
     (pid,) = server.pids
     command = [".venv/bin/py-spy", "record", "--pid", str(pid), "--duration", str(seconds), "--rate", "200"]
     return subprocess.Popen(
@@ -58,6 +60,7 @@ def record(server: Server, seconds: int, file: Path) -> subprocess.Popen[bytes]:
 
 
 def load(server: Server, path: str, seconds: int, *, is_streamed: bool) -> None:
+    """Makes calls to `path` on the server, or opens streams for `seconds`, while py-spy takes samples of the worker."""
     if is_streamed:
         events.measure(server, path, seconds=seconds, count=100)
     else:
@@ -65,7 +68,10 @@ def load(server: Server, path: str, seconds: int, *, is_streamed: bool) -> None:
 
 
 def show(file: Path) -> None:
-    """A line is a stack, its outermost function first, and how many samples had it."""
+    """Reads the stacks that py-spy has written, and prints which functions take most of the worker's time.
+
+    Each line of the file is a stack, with its outermost function first, and the number of samples that had this stack.
+    """
     own, total = Counter[str](), Counter[str]()
     for line in file.read_text().splitlines():
         stack, _, count = line.rpartition(" ")

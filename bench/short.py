@@ -1,8 +1,10 @@
-"""The short form, for CI: `python -m bench.short [--record]`. Fails when a call, or an event of a stream, costs more.
+"""Short benchmark for CI: `python -m bench.short [--record]`. Fails if a call or an event of a stream costs more CPU.
 
-It compares CPU in units of B with `bench/recorded.json`; never the clock, which other work disturbs more. B is measured
-in each round, beside what is compared with it; the median of the rounds counts. What is too dear is measured again,
-twice, before it fails. `--record` writes the file anew, in a commit that says why.
+The CPU is compared with the costs recorded in `bench/recorded.json`, in multiples of B, the CPU of a call to an empty
+Django view. Times by the clock are not compared, because other work on the machine disturbs them more. B is measured in
+each round, beside the costs that are divided by it; the median of the rounds counts. If something costs too much,
+everything is measured again, at most twice, and the lower cost counts. `--record` writes the file anew; the commit of
+that change has to say why the cost may rise.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ ROUNDS, CALLS, STREAMS = 7, 400, 200
 PATHS = ("/v1/chat/completions", "/openai", "/embeddings")
 EVENT = "an event of /v1/chat/completions"
 
-Costs = dict[str, float]  # in B, by what
+Costs = dict[str, float]  # in multiples of B, by the description of what was measured
 
 
 def main() -> None:
@@ -51,7 +53,7 @@ def main() -> None:
 
 
 def too_dear(found: Mapping[str, float], recorded: Mapping[str, float]) -> list[str]:
-    """A line for each cost that has risen too far."""
+    """Returns a line of text for each measured cost that is more than `TOLERANCE` times the recorded cost."""
     return [
         f"{what} costs {cost:.3f} B of CPU: more than {TOLERANCE} times {recorded[what]:.3f} B, the recorded cost"
         for what, cost in found.items()
@@ -60,7 +62,10 @@ def too_dear(found: Mapping[str, float], recorded: Mapping[str, float]) -> list[
 
 
 def measure() -> Costs:
-    """And prints."""
+    """Measures what a call of each path and an event cost, in several rounds; prints and returns the medians.
+
+    They are in multiples of B, the CPU of a call to an empty Django view.
+    """
     with yardstick() as b, stand() as it:
         empty = Subject(b, "B", plain(PATHS[0], ""), calls=CALLS)
         subjects = [Subject(it.server, path, plain(path, it.server.key), it, CALLS) for path in PATHS]
@@ -74,7 +79,11 @@ def measure() -> Costs:
 
 
 def one_round(empty: Subject, subjects: list[Subject]) -> tuple[float, Costs]:
-    """B in milliseconds, before and after the others; and theirs in B."""
+    """Measures once what a call of each path and an event cost.
+
+    Returns B, the CPU of a call to an empty Django view, in milliseconds, and the costs in multiples of B. B is the
+    mean of a measure before the others and one after them.
+    """
     before = calls.measure(empty).cpu_ms
     found = {subject.what: calls.measure(subject).cpu_ms for subject in subjects}
     (event,) = events.measure(subjects[0].server, PATHS[0], seconds=1.0, count=STREAMS, ramp=0.5)

@@ -1,9 +1,10 @@
 """Compares the CPU of a call in two checkouts, measured in turns: `python -m bench.turns OTHER [--rounds 7]`.
 
-Both servers run at the same time on one core, each with a PostgreSQL, a DATA_DIR and a key of its own, started for this
-run. One load process measures them alternately, and a round begins with the one that came last in the round before, so
-what disturbs the machine, or changes with time, disturbs both alike. A round gives one ratio, this checkout's cost
-divided by the other's; the median of the rounds counts. `--most 1.02` makes the exit code 1 when a median is above it.
+Both servers run at the same time on one core, each with its own PostgreSQL, DATA_DIR and key, all new. One process with
+the clients measures the servers alternately, and a round begins with the server that was last in the round before, so
+whatever disturbs the machine, or changes with time, affects both alike. A round gives one ratio, this checkout's cost
+divided by the other's; the median of the rounds counts. With `--most 1.02` the exit code is 1 if a median is above
+1.02.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ CALLS, STREAMS = 2000, 200
 
 
 class Turns(NamedTuple):
-    """The costs of one measure in two checkouts, one figure a round, in the same unit."""
+    """The costs of one kind of call, or of an event, in two checkouts: one figure a round, in the unit `unit`."""
 
     what: str
     unit: str
@@ -37,16 +38,20 @@ class Turns(NamedTuple):
 
     @property
     def ratios(self) -> list[float]:
-        """This checkout's cost divided by the other's, of each round."""
+        """For each round of the comparison, the cost in this checkout divided by the cost in the other checkout."""
         return [this / other for other, this in zip(self.other, self.this, strict=True)]
 
     @property
     def ratio(self) -> float:
+        """The median, over all rounds, of the cost in this checkout divided by the cost in the other checkout."""
         return statistics.median(self.ratios)
 
     @property
     def ratio_of_cheapest(self) -> float:
-        """The ratio of the two lowest costs: noise only ever adds CPU, so these have the least of it."""
+        """The lowest cost of any round in this checkout, divided by the lowest cost in the other checkout.
+
+        Disturbances can only add CPU, so the lowest costs are the least disturbed.
+        """
         return min(self.this) / min(self.other)
 
 
@@ -67,7 +72,10 @@ def main() -> None:
 
 
 def compare(other: Path, rounds: int, number: int = CALLS) -> list[Turns]:
-    """Measures every kind of call, `rounds` times, on a server of `other` and on one of this checkout."""
+    """Measures what a call and an event cost a server of this checkout, and one of the checkout `other`.
+
+    Starts both servers, and returns the costs in each of the `rounds` rounds, for each kind of call and for an event.
+    """
     with ExitStack() as running:
         url = running.enter_context(upstream())
         stands = [running.enter_context(stand(url, checkout=other)), running.enter_context(stand(url))]
@@ -89,7 +97,10 @@ def compare(other: Path, rounds: int, number: int = CALLS) -> list[Turns]:
 
 
 def call_cost(path: str, number: int) -> Callable[[Stand], float]:
-    """Returns the measure of a plain call: milliseconds of the worker's CPU, its shipping to PostgreSQL included."""
+    """Returns a function that measures a call to `path` on a gateway, as the mean of `number` calls.
+
+    The function returns milliseconds of the worker's CPU, shipping the call to PostgreSQL included.
+    """
 
     def measure(one: Stand) -> float:
         return calls.measure(Subject(one.server, path, plain(path, one.server.key), one, number)).cpu_ms
@@ -98,13 +109,19 @@ def call_cost(path: str, number: int) -> Callable[[Stand], float]:
 
 
 def event_cost(one: Stand) -> float:
-    """Microseconds of the worker's CPU for one relayed event, on many streams at once."""
+    """Measures what relaying one event costs a gateway, on many streams at once.
+
+    Returns microseconds of the CPU of the gateway's worker.
+    """
     (cost,) = events.measure(one.server, CHAT, seconds=2.0, count=STREAMS, ramp=0.5)
     return cost.cpu_us
 
 
 def table(found: Sequence[Turns]) -> list[str]:
-    """Lines of text: the medians, the lowest and the highest ratio of a round, and the ratio of the cheapest rounds."""
+    """Returns the comparison as lines of text, one for each kind of call, for printing.
+
+    A line has the median costs, the median, lowest and highest ratio of the rounds, and the ratio of the lowest costs.
+    """
     lines = [f"{'':34}{'other':>11}{'this':>11}{'ratio':>8}   {'of all rounds':16}of the cheapest rounds"]
     for turns in found:
         medians = "".join(f"{statistics.median(costs):>8.3f} {turns.unit}" for costs in (turns.other, turns.this))

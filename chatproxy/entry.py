@@ -19,7 +19,7 @@ from chatproxy.root_path import RootPath
 from proxyapi.call.caller_connection import Receive, Send
 from proxyapi.dispatch.handler import CallHandler
 
-# An export is an ordinary iterator, which Django's handler reads whole.
+# An export is an ordinary iterator. Django's handler reads it to its end before it answers, and would warn of that.
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 
 call_handler = CallHandler()
@@ -29,7 +29,10 @@ DJANGO_FOLDERS = ("/admin/", "/my-usage/", "/static/")
 
 
 async def application(scope: HTTPScope | LifespanScope, receive: Receive, send: Send) -> None:
-    """Answers one HTTP request, or starts and later ends the parts of the worker (ASGI 3.0, scope type `lifespan`)."""
+    """Answers one HTTP request, or starts and later ends the parts of a worker (scope type `lifespan`).
+
+    This is the server's ASGI application (ASGI 3.0).
+    """
     if scope["type"] == "lifespan":
         await run_lifespan(receive, send)
         return

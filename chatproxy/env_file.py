@@ -31,7 +31,7 @@ _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 class EnvFileError(ImproperlyConfigured):
-    """Raised for an `.env` file that cannot be read; the message is one line without any of the file's text."""
+    """Error for an `.env` file that cannot be read; its message is one line without any of the file's text."""
 
 
 def read_env_file(path: Path) -> dict[str, str]:
@@ -70,13 +70,16 @@ def _content(path: Path) -> bytes:
         raise EnvFileError(f"{path} is a symbolic link to a file that does not exist") from None
     if stat.S_ISDIR(mode):
         raise EnvFileError(f"{path} is a directory; it must be a file (Docker makes one of a mount without a source)")
-    if not stat.S_ISREG(mode) and not stat.S_ISCHR(mode):  # a pipe gives its text once, but several processes read
+    if not stat.S_ISREG(mode) and not stat.S_ISCHR(mode):  # a pipe can be read only once, by one process
         raise EnvFileError(f"{path} is a pipe or a socket; it must be a file")
     return path.read_bytes()
 
 
 def _variables(path: Path, text: str) -> Iterator[tuple[str, str]]:
-    """Yields the name and value of each variable in `text`, which is an `.env` file's; `path` is for error messages."""
+    """Yields the name and the value of each variable in `text`, the content of an `.env` file.
+
+    `path` is the path of the file, which error messages name.
+    """
     at = _end(_IGNORED.match(text))
     while at < len(text):
         line = text.count("\n", 0, at) + 1
@@ -104,14 +107,20 @@ def _variables(path: Path, text: str) -> Iterator[tuple[str, str]]:
 
 
 def _unescaped(value: str, quote: str) -> str:
-    """Returns a quoted value of an `.env` file with the escape sequences replaced that this kind of `quote` has."""
+    """Returns a quoted value of an `.env` file with its escape sequences replaced.
+
+    `quote` is the kind of quote around the value, which decides which escape sequences there are.
+    """
     if quote == "'":
         return value.replace("\\'", "'")
     return re.sub(r"\\(.)", lambda escaped: _ESCAPES.get(escaped[1], escaped[1]), value, flags=re.DOTALL)
 
 
 def _end(match: re.Match[str] | None) -> int:
-    """Returns the end position of a match. The patterns here match any text, so None would be a bug."""
+    """Returns the position in a text at which the match of a pattern ends.
+
+    The patterns of this module match any text, so None in place of a match would be a bug.
+    """
     assert match is not None  # noqa: S101  (these patterns match everywhere)
     return match.end()
 

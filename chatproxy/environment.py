@@ -115,7 +115,7 @@ SETTINGS = (
     Setting("ADMIN_PASSWORD", None, text, "The first admin's password. Generated at the first start."),
 )
 
-# Never shown or logged: the whole value of these, and the passwords in these URLs.
+# Never shown or logged: the values of the former, and the passwords in the latter.
 SECRETS = frozenset(
     {"OPENAI_API_KEY", "SECURITY_KEY", "ACCESS_TOKEN", "DJANGO_SECRET_KEY", "KEY_ENCRYPTION_KEY", "ADMIN_PASSWORD"}
 )
@@ -128,7 +128,7 @@ def read(environment: Mapping[str, str]) -> Values:
     A setting whose variable is missing or empty gets its default.
 
     Raises:
-        ImproperlyConfigured: a value is bad; one line.
+        ImproperlyConfigured: a value is bad; the message is one line.
     """
     values: Values = {}
     for setting in SETTINGS:
@@ -143,14 +143,17 @@ def read(environment: Mapping[str, str]) -> Values:
 
 
 def short_secrets(values: Values) -> list[str]:
-    """Returns which of SECURITY_KEY and ACCESS_TOKEN are too short for a server that other machines can reach."""
+    """Returns the names of those of SECURITY_KEY and ACCESS_TOKEN that are set but too short.
+
+    They are too short for a server that other machines can reach.
+    """
     return [name for name in ("SECURITY_KEY", "ACCESS_TOKEN") if 0 < len(values[name] or "") < MIN_LENGTH]
 
 
 def own_secrets(values: Values) -> tuple[str, ...]:
-    """Returns the secrets among the settings `values`, so that they can be redacted.
+    """Returns the values of all secrets among the settings, so that they can be redacted in texts.
 
-    Each is returned in every spelling in which a library may repeat it.
+    The passwords in URLs are among them. Each is returned in every spelling in which a library may repeat it.
     """
     found = {str(values[name]) for name in SECRETS if values[name]}
     for name in URLS_WITH_PASSWORDS:
@@ -169,10 +172,10 @@ def data_dir(environment: Mapping[str, str]) -> Path:
 def load() -> Values:
     """Reads the settings from the environment and the `.env` files, and returns their typed values by name.
 
-    The environment comes first, then `.env.local`, `.env` and `DATA_DIR/secrets.env`.
+    A variable in the environment counts before one in `.env.local`, then come `.env` and `DATA_DIR/secrets.env`.
 
     Raises:
-        ImproperlyConfigured: a value is bad, or a file cannot be read; one line.
+        ImproperlyConfigured: a value is bad, or a file cannot be read; the message is one line.
     """
     known = {setting.name for setting in SETTINGS}
     merged = {name: value for name, value in os.environ.items() if name in known and value.strip()}
@@ -183,6 +186,9 @@ def load() -> Values:
 
 
 def read_file(path: Path, names: set[str]) -> dict[str, str]:
-    """Returns those non-empty variables of an `.env` file that are among `names`; none if there is no such file."""
+    """Returns the settings that an `.env` file contains: its variables that have a value and are among `names`.
+
+    Returns none if there is no such file.
+    """
     found = read_env_file(path)
     return {name: value for name, value in found.items() if name in names and value.strip()}

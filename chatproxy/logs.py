@@ -40,8 +40,8 @@ _CONTEXT = "\nDuring handling of the above exception, another exception occurred
 def config(loggers: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
     """Returns the logging configuration of a process, for `logging.config.dictConfig`.
 
-    Every line goes to the standard error stream as JSON, from level INFO on. `loggers` has the loggers that need
-    another configuration, by name.
+    Every line goes to the standard error stream as JSON, from level INFO on. `loggers` has the configuration of loggers
+    that need another one, by name.
     """
     return {
         "version": 1,
@@ -81,7 +81,10 @@ class CutConnections(logging.Filter):
 
 
 def log_everything() -> None:
-    """Makes Python log what it would print otherwise: warnings, and exceptions that nobody caught."""
+    """Makes Python log what it would otherwise print to the standard error stream.
+
+    That is: warnings, and exceptions that nobody caught in a thread or a finalizer.
+    """
     logger = logging.getLogger(__name__)
     logging.captureWarnings(True)
 
@@ -96,16 +99,16 @@ def log_everything() -> None:
 
 
 def without_secrets(text: str) -> str:
-    """Returns `text` with the server's own secrets, and all that looks like a secret, replaced."""
+    """Returns `text` with the server's own secrets, and all that looks like a secret, replaced by placeholders."""
     return redact(text, _own_secrets())
 
 
 @lru_cache(maxsize=1)
 def _own_secrets() -> tuple[str, ...]:
-    """Returns the secrets among the server's settings. They are read once in each process."""
+    """Returns the secrets among the server's settings, which are read once in each process."""
     try:
         return environment.own_secrets(environment.load())
-    except ImproperlyConfigured:  # a file was made unreadable since the start, and the next start will say so
+    except ImproperlyConfigured:  # a file has become unreadable since the start; the next start will report that
         return ()
 
 
@@ -134,10 +137,10 @@ def redacted_path(path: str) -> str:
 
 
 def describe(error: BaseException, seen: set[int]) -> Iterator[str]:
-    """Yields the lines of an exception's traceback as Python prints them, but with shortened messages.
+    """Yields the traceback of an exception as text, as Python prints it, but with a shortened message.
 
-    Causes and the members of exception groups are included. `seen` has the ids of the exceptions that were described
-    already: each is described once.
+    The exception's causes, and the members of an exception group, are included. `seen` has the ids of the exceptions
+    that were described already, because each is described only once.
     """
     seen.add(id(error))
     before, sentence = error.__cause__, _CAUSE
@@ -167,5 +170,8 @@ def exception_words(error: BaseException) -> str:
 
 
 def without_quoted_text(words: str) -> str:
-    """Returns `words` with quoted texts replaced by `…`, except names as Python and PostgreSQL quote them."""
+    """Returns `words` with each quoted text replaced by `…`.
+
+    Names that Python and PostgreSQL put into quotes are kept.
+    """
     return _QUOTED.sub(lambda quoted: quoted[1] or f'"{ELIDED}"', words)

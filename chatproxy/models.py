@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from django.db import connection, models
 
-# One step of a statement: counts an attempt of one subject, if the step before found its subject below its limit.
+# One step of a SQL statement: counts an attempt of one subject, if the step before it has not exceeded its limit.
 COUNT = """step_{n} AS (
     INSERT INTO chatproxy_loginattempts AS known (subject, attempts, since)
     SELECT %(subject_{n})s, 1, now() WHERE {is_reached}
@@ -17,14 +17,14 @@ COUNT = """step_{n} AS (
         since = CASE WHEN known.since < now() - %(window)s::interval THEN now() ELSE known.since END
     RETURNING attempts, extract(epoch FROM since + %(window)s::interval - now()) AS seconds)"""
 IS_BELOW = "(SELECT attempts <= %(limit_{n})s FROM step_{n})"
-# Skips rows that another statement has locked to count: two statements that wait for each other would both fail.
+# Skips rows that another statement is counting in: if two statements waited for each other, one would fail.
 FORGET = """DELETE FROM chatproxy_loginattempts WHERE subject IN (
     SELECT subject FROM chatproxy_loginattempts WHERE since < now() - %(window)s::interval
     LIMIT 1000 FOR UPDATE SKIP LOCKED)"""
 
 
 class Limit(NamedTuple):
-    """How many login attempts a subject (a network, a user name or a device) may make in a period of time.
+    """How many login attempts a subject (a network, a user name or a device) may make within a period of time.
 
     `is_own`: the subject is the user's own device, or the user's name from one network, so that a successful login
     starts the subject's count anew.
@@ -36,14 +36,14 @@ class Limit(NamedTuple):
 
 
 class LoginAttemptsManager(models.Manager["LoginAttempts"]):
-    """The manager of the table that counts login attempts."""
+    """Manager of the table that counts login attempts: adds attempts, and deletes old counts."""
 
     def add(self, limits: Sequence[Limit], window: timedelta) -> float | None:
         """Adds one login attempt to the count of each limit's subject in turn, up to the first that exceeds its limit.
 
-        Returns the seconds until that subject's window ends, or None if no limit is exceeded. One statement does all,
-        so that simultaneous attempts are all counted, and subjects after a blocked one are not. A count starts anew
-        when its window has ended, by the database's clock, which all hosts share.
+        Returns the seconds until that subject's window ends, or None if no limit is exceeded. A single SQL statement
+        does all, so that simultaneous attempts are all counted, and subjects after a blocked one are not. A count
+        starts anew when its window has ended, by the database's clock, which all hosts share.
         """
         steps: list[str] = []
         values: dict[str, str | int] = {"window": _interval(window)}
@@ -71,10 +71,10 @@ def _interval(length: timedelta) -> str:
 
 
 class LoginAttempts(models.Model):
-    """How many login attempts one subject has made since the start of its window.
+    """The number of login attempts that one subject has made since the start of its window of time.
 
-    `subject` is the digest of a network, a user name or a device. It is a digest because people type passwords as
-    names.
+    `subject` is the digest of a network, a user name or a device. It is a digest because people sometimes type their
+    password into the field of the name.
     """
 
     subject = models.CharField(max_length=64, primary_key=True)

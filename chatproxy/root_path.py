@@ -36,7 +36,7 @@ WARNING_SECONDS = 60.0
 
 
 def normal_root_path(text: str) -> str:
-    """Returns the root path `text` (such as `/ai`, under which clients reach the gateway) without a slash at its end.
+    """Returns a root path, such as `/ai`, under which clients reach the gateway, without a slash at its end.
 
     Returns "" for `/`.
 
@@ -67,7 +67,7 @@ class RootPath:
     def strip(self, scope: HTTPScope) -> HTTPScope:
         """Returns the scope of a request with the root path removed from the request's path.
 
-        `root_path_of` returns the root path that was found.
+        The root path stays in the scope, where `root_path_of` reads it.
         """
         root_path = self._configured
         if root_path is None:
@@ -93,7 +93,7 @@ class RootPath:
 
 
 def with_root_path(scope: HTTPScope, root_path: str) -> HTTPScope:
-    """Returns a copy of a request's scope that records `root_path`, which is removed from the request's path.
+    """Returns a copy of a request's scope in which `root_path` is recorded, and removed from the request's path.
 
     A path that does not begin with `root_path` is not changed: the proxy has removed it already.
     """
@@ -114,18 +114,18 @@ def with_root_path(scope: HTTPScope, root_path: str) -> HTTPScope:
 
 
 def own_cookies_last(header: bytes) -> bytes:
-    """Returns a Cookie header with its cookies in reverse order, so that of two with one name the gateway's counts.
+    """Returns a Cookie header with its cookies in reverse order, so that the gateway's cookie counts.
 
-    Browsers send the cookies of the longest path first (RFC 6265, 5.4), and Django takes the last one of a name. The
-    other cookie is one of the whole host.
+    Another application may have set a cookie of the same name for the whole host. Browsers send the cookies with the
+    longest path first (RFC 6265, 5.4), and of cookies with the same name Django takes the last one.
     """
     return b"; ".join(pair.strip() for pair in reversed(header.split(b";")))
 
 
 def django_scope(scope: HTTPScope) -> dict[str, object]:
-    """Returns the scope of a request as Django expects it.
+    """Returns the scope of a request as Django expects it, with the root path at the start of the path.
 
-    Django expects the root path at the start of the path, and as the script name.
+    Django also reads the root path itself, as the script name.
     """
     root_path = root_path_of(scope)
     if not root_path:

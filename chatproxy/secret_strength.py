@@ -16,15 +16,15 @@ MAX_READ_LENGTH = 200  # characters; the work is quadratic
 
 
 def is_easily_guessed(text: str) -> bool:
-    """Returns whether a secret consists of fewer than `MIN_CHOICES` choices, which a guesser would soon try.
+    """Returns whether a secret has so few parts to guess, fewer than `MIN_CHOICES`, that a guesser would soon find it.
 
-    A choice is a character, a run such as `1234`, or a repetition. The secret's length is checked elsewhere.
+    A part is a character, a run such as `1234`, or a repetition. The secret's length is checked elsewhere.
     """
     return count_choices(text[:MAX_READ_LENGTH].lower()) < MIN_CHOICES
 
 
 def count_choices(text: str) -> int:
-    """Returns how many choices somebody had to make to write `text`.
+    """Returns how many choices somebody had to make to write `text`, which measures how hard it is to guess.
 
     A choice is a single character, a run such as `1234` or `aaaa`, or the repetition of an earlier part.
     """

@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 DATABASE_FORM = "postgresql://user:password@host:port/name"
 REDIS_FORM = "redis[s]://[user:password@]host[:port][/number] or unix:///path/to/socket"
 ENCODE = "percent-encode the special characters of the password (/ as %2F, @ as %40), and check the port"
-MIN_REDACTED_LENGTH = 6  # a shorter password is a part of many words: to redact it would make texts unreadable
+MIN_REDACTED_LENGTH = 6  # a shorter password may be part of many words; redacting it would make texts unreadable
 
 _HOST = r"(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._~%-]*)(?::[0-9]{0,5})?"
 _HOSTS = re.compile(rf"{_HOST}(?:,{_HOST})*")
@@ -23,7 +23,7 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def http_url(value: str) -> str:
-    """Returns the base URL of an HTTP service without a slash at its end.
+    """Checks the base URL of an HTTP service, and returns it without a slash at its end.
 
     Raises:
         ValueError: `value` is no such URL, or contains a user or a password; the message says what is allowed.
@@ -37,7 +37,7 @@ def http_url(value: str) -> str:
 
 
 def database_url(value: str) -> str:
-    """Returns the URL of a PostgreSQL database, which may name several hosts, unchanged.
+    """Checks the URL of a PostgreSQL database, which may name several hosts, and returns it unchanged.
 
     Raises:
         ValueError: `value` is no such URL; the message says what is allowed.
@@ -50,7 +50,7 @@ def database_url(value: str) -> str:
 
 
 def redis_url(value: str) -> str:
-    """Returns the URL of a Redis server (`redis`, `rediss` or `unix`) unchanged.
+    """Checks the URL of a Redis server (`redis`, `rediss` or `unix`), and returns it unchanged.
 
     Raises:
         ValueError: `value` is no such URL; the message says what is allowed.
@@ -66,9 +66,9 @@ def redis_url(value: str) -> str:
 
 
 def passwords_of(url: str) -> Iterator[str]:
-    """Yields the passwords in a URL, percent-encoded and decoded, so that they can be redacted.
+    """Yields the passwords in a URL, both percent-encoded and decoded, so that they can be redacted in texts.
 
-    A password that equals the user's name, or is short, is left out.
+    Leaves out a password that equals the user's name, or is short.
     """
     parts = _split(url)
     if parts is None:
@@ -81,7 +81,7 @@ def passwords_of(url: str) -> Iterator[str]:
 
 
 def _split(value: str) -> SplitResult | None:
-    """Returns the parts of a URL, or None if the URL is malformed or its port is no valid port."""
+    """Returns the parts of a URL; None if the URL is malformed or its port is not valid."""
     if not value.isprintable() or " " in value:
         return None
     try:
@@ -92,9 +92,10 @@ def _split(value: str) -> SplitResult | None:
 
 
 def _split_of_several_hosts(value: str) -> SplitResult | None:
-    """Returns the parts of a URL with several hosts, as PostgreSQL allows; None if the URL has not several hosts.
+    """Returns the parts of a URL with several hosts, as PostgreSQL allows it; None if the URL has not several hosts.
 
-    `urlsplit` reads the ports of such a list as one port, which is no number.
+    It is for a URL whose port could not be read: `urlsplit` reads the ports of several hosts as one, which is no
+    number.
     """
     try:
         parts = urlsplit(value)
@@ -104,9 +105,9 @@ def _split_of_several_hosts(value: str) -> SplitResult | None:
 
 
 def _has_plain_credentials(parts: SplitResult) -> bool:
-    """Returns whether a URL is split in the same way by every parser.
+    """Returns whether every parser would split a URL into the same user, password, hosts and options.
 
-    That is so if each `@`, `/`, `?` and `#` separates two parts; in a password they must be percent-encoded.
+    For that, `@`, `/`, `?` and `#` must be percent-encoded in the user and the password.
     """
     credentials, _, hosts = parts.netloc.rpartition("@")
     escaped = (parts.netloc, parts.path, parts.query)

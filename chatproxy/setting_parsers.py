@@ -18,14 +18,18 @@ MAX_QUOTED_LENGTH = 15  # characters; a longer wrong value is not quoted in a me
 
 
 def text(value: str) -> str:
-    """Returns the setting `value` unchanged; raises `ValueError` if it contains control characters."""
+    """Checks a setting that may be any text, and returns it unchanged.
+
+    Raises:
+        ValueError: `value` contains control characters.
+    """
     if not value.isprintable():
         raise ValueError("contains control characters; printable characters only")
     return value
 
 
 def header_value(value: str) -> str:
-    """Returns the setting `value` unchanged, if any HTTP header can carry it.
+    """Checks a setting that is sent as the value of an HTTP header, and returns it unchanged.
 
     Raises:
         ValueError: `value` contains spaces, control characters or non-ASCII characters.
@@ -40,9 +44,10 @@ TOO_SHORT = f"is too short; {STRONG}"
 
 
 def strong_secret(value: str) -> str:
-    """Returns the secret `value` unchanged, if strangers cannot guess it over the network.
+    """Checks that strangers cannot guess a secret over the network, and returns the secret unchanged.
 
-    `read` also refuses a secret of fewer than `MIN_LENGTH` characters if other machines can reach the server.
+    A secret of fewer than `MIN_LENGTH` characters passes here, but `chatproxy.environment.read` refuses it if other
+    machines can reach the server.
 
     Raises:
         ValueError: the secret is too short or easily guessed; the message does not contain it.
@@ -55,7 +60,7 @@ def strong_secret(value: str) -> str:
 
 
 def django_secret(value: str) -> str:
-    """Returns the secret key `value` unchanged, if Django's own checks (`manage.py check --deploy`) accept it.
+    """Checks Django's secret key as `manage.py check --deploy` does, and returns the key unchanged.
 
     Raises:
         ValueError: the key is too short or easily guessed.
@@ -68,7 +73,7 @@ def django_secret(value: str) -> str:
 
 
 def key_secret(value: str) -> str:
-    """Returns the secret `value` unchanged, if it is long enough to derive encryption keys from.
+    """Checks that a secret is long enough to derive encryption keys from, and returns the secret unchanged.
 
     Raises:
         ValueError: the secret is too short or easily guessed.
@@ -79,9 +84,9 @@ def key_secret(value: str) -> str:
 
 
 def quoted(value: str) -> str:
-    """Returns a wrong value of a setting, in quotes, for an error message.
+    """Returns a wrong value of a setting in quotes, as it stands in an error message.
 
-    Of a long value only the length is returned, because a secret may have been put in the wrong place.
+    For a long value, returns only its length, because somebody may have put a secret in the wrong place.
     """
     return repr(value) if len(value) <= MAX_QUOTED_LENGTH else f"a text of {len(value)} characters"
 
@@ -99,7 +104,10 @@ def switch(value: str) -> bool:
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
-    """Returns a parser that returns a setting's text unchanged, or raises `ValueError` if it is not among `choices`."""
+    """Returns a parser for a setting that must be one of `choices`.
+
+    The parser returns the setting's text unchanged, and raises `ValueError` if it is none of the choices.
+    """
 
     def parse(value: str) -> str:
         if value not in choices:
@@ -110,7 +118,10 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """Returns a parser of whole numbers: it turns text into an int, or raises `ValueError` outside `low` to `high`."""
+    """Returns a parser for a setting that is a whole number from `low` to `high`.
+
+    The parser turns the setting's text into an int, and raises `ValueError` if it is no such number.
+    """
 
     def parse(value: str) -> int:
         if not re.fullmatch(r"[0-9]{1,18}", value) or not low <= int(value) <= high:
@@ -121,7 +132,10 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 
 
 def seconds(low: float, high: float) -> Callable[[str], float]:
-    """Returns a parser of seconds: it turns text into a float, or raises `ValueError` outside `low` to `high`."""
+    """Returns a parser for a setting that is a number of seconds from `low` to `high`, with or without decimals.
+
+    The parser turns the setting's text into a float, and raises `ValueError` if it is no such number.
+    """
 
     def parse(value: str) -> float:
         if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", value) or not low <= float(value) <= high:
@@ -132,7 +146,7 @@ def seconds(low: float, high: float) -> Callable[[str], float]:
 
 
 def comma_separated(value: str) -> list[str]:
-    """Returns the items of a comma-separated setting; empty items are left out."""
+    """Splits a comma-separated setting, and returns its items; empty items are left out."""
     return [word.strip() for word in value.split(",") if word.strip()]
 
 
@@ -152,7 +166,7 @@ def networks(value: str) -> list[str]:
     """Returns the IP addresses and CIDR networks in a comma-separated setting.
 
     Raises:
-        ValueError: an item is neither.
+        ValueError: an item is neither an address nor a network.
     """
     for network in comma_separated(value):
         try:
@@ -165,7 +179,7 @@ def networks(value: str) -> list[str]:
 
 
 def root_path(value: str) -> str:
-    """Returns the setting `value`, a plain path of this host such as `/ai`, without a slash at its end.
+    """Checks a setting that is a plain path of this host, such as `/ai`, and returns it without a slash at its end.
 
     Raises:
         ValueError: `value` is no such path (`chatproxy.root_path`).
@@ -182,7 +196,7 @@ def route_families(value: str) -> list[str]:
     `default` and `all` stand for several families. Each family is returned once.
 
     Raises:
-        ValueError: an item is no such name.
+        ValueError: an item is no name of a family.
     """
     several = {"default": routes.DEFAULT, "all": routes.ALL}
     names = [name for word in comma_separated(value) for name in several.get(word, (word,))]

@@ -134,12 +134,12 @@ KNOWN_OPTIONS = {option.keyword.decode() for option in Conninfo.get_defaults()} 
 
 
 def _database(url: str | None) -> dict[str, object]:
-    """Returns Django's settings of the database at `url`, or of the bundled PostgreSQL for None.
+    """Returns Django's settings of the database at `url`; for None, those of the bundled PostgreSQL.
 
     The bundled PostgreSQL runs only while `manage.py serve` does.
 
     Raises:
-        ImproperlyConfigured: the URL cannot be used; one line without any part of the URL.
+        ImproperlyConfigured: the URL cannot be used; the message is one line without any part of the URL.
     """
     if url is None:
         url = BundledPostgres(DATA_DIR).url
@@ -215,7 +215,7 @@ STORAGES = {
     "staticfiles": {"BACKEND": "chatproxy.pages.static_files.StaticLinks"},
 }
 
-# Every origin is allowed, without credentials. `*` does not cover Authorization (Fetch standard), so that is named.
+# Every origin is allowed, without cookies. `*` does not cover Authorization (Fetch standard), so that is named.
 CORS_ALLOW_ALL_ORIGINS = True
 CORS_ALLOW_HEADERS = ["*", "authorization"]
 CORS_EXPOSE_HEADERS = ["*"]
@@ -268,7 +268,7 @@ UNFOLD = {
 
 LOGGING = logs.config(
     {
-        # These log a line for each upstream call, without anything that the ledger does not have.
+        # These would log a line for each upstream call, with nothing in it that the ledger does not have.
         "httpx2": {"level": "WARNING"},
         "openai": {"level": "WARNING"},
         # A client that sends a wrong Host gets a 400; a traceback for each would help nobody.

@@ -1,4 +1,4 @@
-"""One call, from the caller's socket to the ledger; and the keys that let it in.
+"""One call, from the caller's socket to the ledger; and the keys that admit it.
 
 A call of the API passes these folders, in this order::
 
@@ -6,7 +6,7 @@ A call of the API passes these folders, in this order::
       │  chatproxy.http.protocol    HTTP at the socket; chatproxy.entry chooses: a page for Django, or a call
       ▼
     dispatch.handler                gives the call its id and its route, and sends the answer
-    call.request_body               receives the body under its cap and time limit; notices when the caller leaves
+    call.request_body               receives the body, up to a size and a time limit; notices when the caller leaves
     │   strangers                   until a valid key is seen: a budget of memory, a search for the key, a slower pace
     dispatch.call_view              the order of a call, for both APIs:
     │   dispatch.authentication     which key? keys.keyring answers from memory, without a query
@@ -18,8 +18,8 @@ A call of the API passes these folders, in this order::
     │   dispatch.model_policy       may the key use the models that the request names?
     │   object_owners.object_access does every stored object that it names belong to the key?
     │   limits.budgets              reserves the most that the call can cost (limits.cost_ceiling)
-    │   call.call  begin            one write to the journal (usage.ledger). No room on the disk: 503, and upstream
-    │                               never hears of the call
+    │   call.call  begin            one write to the journal (usage.ledger). No room on the disk: 503, and the call is
+    │                               not sent upstream
     ▼
     upstream.client                 whose account pays, and what upstream's failures mean
     upstream.transport              the sockets; upstream.exchange: one request and its answer on one connection
@@ -39,9 +39,10 @@ A plain call of a key with a budget goes on when its caller has left, until upst
 A streamed answer is owned by `dispatch.handler`, not by a generator: whatever ends the call (its normal end, the
 caller's departure, a timeout, upstream's death) closes the relay once, and that closes upstream and writes the row.
 
-The other folders: `bodies` reads JSON and forms by places, so that what passes can stay unchanged; `pages` are the
-pages and reports for people, monitors and owners of keys. At this level are the keys' table (`models`) and its admin,
-the errors of the API (`exceptions`), the routes of `/v1` (`routes`) and what everything may import.
+The other folders: `bodies` reads JSON and forms together with the places of their parts in the bytes, so that all bytes
+but those of a part can stay unchanged; `pages` has the pages and reports for people, monitors and holders of keys. At
+this level are the keys' table (`models`) and its admin, the errors of the API (`exceptions`), the routes of `/v1`
+(`routes`) and what everything may import.
 
 Imports run down only: the modules of this level (but `admin`, `admin_forms` and `urls`, which import everything) ←
 bodies ← keys ← strangers ← upstream ← limits ← object_owners ← call ← streams ← dispatch ← simple, v1 ← pages. This

@@ -1,6 +1,7 @@
-"""Owns the keys' pages in the admin: made, rotated and revoked there. The text of a key is shown once.
+"""The pages of access keys in the admin, where keys are made, rotated and revoked. A key's secret is shown once.
 
-That page is the answer to the form itself, not one that it leads to: between the two, the text would have to be kept.
+The page with the secret is the answer to the form itself. If the form redirected to it, the secret would have to be
+stored in between.
 
 Over 300 lines, since Django has all pages of a model in one class.
 """
@@ -45,14 +46,17 @@ from usage.pages.base_url import base_url
 USAGE = "proxyapi_accesskey_usage"
 USAGE_DATA = f"{USAGE}_data"
 STATE_LABELS = {"active": "success", "off": "warning", "expired": "warning", "revoked": "danger"}
-# What a ready-made curl calls: the first that the key may.
+# What the example `curl` for a new key calls: the first of these that the key may use.
 EXAMPLES = ("/openai", "/v1/chat/completions")
 EXAMPLE_BODY = '{"model": "%s", "messages": [{"role": "user", "content": "Hello"}]}'
 
 
 class KeyChangeList(ChangeList):  # type: ignore[misc]  # unfold has no types
     def get_results(self, request: HttpRequest) -> None:
-        """Loads the keys of the page, and their usage from the sums, in two queries."""
+        """Loads the access keys on one page of the admin's list, and the usage of each, in two queries.
+
+        The usage is loaded only for people who may see it.
+        """
         super().get_results(request)
         if may_see(request):
             summaries = read_summaries([key.name for key in self.result_list], timezone.now())
@@ -135,12 +139,15 @@ class AccessKeyAdmin(GuardedAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: object | None = None) -> bool:
         return False
 
-    # Making one
+    # Making a key
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Mapping[str, object] | None = None
     ) -> HttpResponse:
-        """Shows the form with one button, Save, because the next page shows the new key and must not be skipped."""
+        """Shows the form for a new access key, with the button Save alone.
+
+        The other buttons would skip the next page, which is the only one that shows the key's secret.
+        """
         context = {"show_save_and_continue": False, "show_save_and_add_another": False, **(extra_context or {})}
         answer: HttpResponse = super().add_view(request, form_url, context)
         return answer
@@ -156,17 +163,18 @@ class AccessKeyAdmin(GuardedAdmin):
     def response_add(self, request: HttpRequest, obj: AccessKey, post_url_continue: object = None) -> HttpResponse:
         return self._show(request, obj, request.key_text, "This is the new key.")  # type: ignore[attr-defined]
 
-    # What one has done
+    # The usage of a key
 
     def get_urls(self) -> list[URLPattern]:
         data = self.admin_site.admin_view(self.usage_data)
         return [path("<path:object_id>/usage.json", data, name=USAGE_DATA), *super().get_urls()]
 
     def has_usage_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        """Returns whether the person may see the key's usage.
+        """Returns whether the person may see the usage of access keys in the admin.
 
-        A method, since unfold would look up a permission by its name in the
-        database, which `manage.py check` does not have."""
+        This is a method because unfold would look up a permission by its name in the database, which `manage.py check`
+        does not have.
+        """
         return may_see(request)
 
     @action(description="Usage", url_path="usage", permissions=["view", "usage"])  # type: ignore[untyped-decorator]  # unfold's
@@ -180,7 +188,7 @@ class AccessKeyAdmin(GuardedAdmin):
             raise PermissionDenied
         return key_usage.data(request, KeyFacts.of(_key_or_404(object_id)))
 
-    # Rotating and revoking one
+    # Rotating and revoking a key
 
     @action(description="Rotate", url_path="rotate", permissions=["change"])  # type: ignore[untyped-decorator]  # unfold's
     def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -216,13 +224,14 @@ class AccessKeyAdmin(GuardedAdmin):
         return self._ask(request, key, "Revoke", "revoke_key.html")
 
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[UnfoldAction]:
-        """Returns the actions of a key's page; for a revoked key only its usage."""
+        """Returns the actions that the admin's page of an access key offers; for a revoked key only Usage."""
         actions: list[UnfoldAction] = super().get_actions_detail(request, object_id)
         if _key_or_404(object_id).revoked_at is None:
             return actions
         return [one for one in actions if one.action_name == USAGE]
 
     def _ask(self, request: HttpRequest, key: AccessKey, verb: str, template: str, **more: object) -> HttpResponse:
+        """Renders an admin page about one access key, for example to confirm that the key shall be revoked."""
         context = {**self.admin_site.each_context(request), "opts": self.opts, "key": key, **more}
         return TemplateResponse(
             request,
@@ -231,9 +240,10 @@ class AccessKeyAdmin(GuardedAdmin):
         )
 
     def _show(self, request: HttpRequest, key: AccessKey, text: str, words: str) -> HttpResponse:
+        """Renders the admin page that shows the new secret of an access key, this one time."""
         return self._ask(request, key, "Key", "show_key.html", text=text, words=words, curl=_curl(request, key, text))
 
-    # Columns
+    # Columns of the list, and fields of a key's page that cannot be edited
 
     @admin.display(description="key")
     def key_text(self, key: AccessKey) -> str:
@@ -253,7 +263,10 @@ class AccessKeyAdmin(GuardedAdmin):
 
     @admin.display(description="spent")
     def spending(self, key: AccessKey) -> str:
-        """Returns the dollars spent against each budget; for a key without budgets, those of this month."""
+        """Renders, for the admin's list, bars with the dollars spent and reserved of each budget of an access key.
+
+        For a key without budgets, renders the dollars of this month.
+        """
         found = budget_bars(self._summary(key).spent, key.budgets)
         shown_bars = [bar for bar in found if bar.budget] or [bar for bar in found if bar.span == "month"]
         return render_to_string("admin/usage/bars.html", {"budget_bars": shown_bars})
@@ -280,7 +293,7 @@ class AccessKeyAdmin(GuardedAdmin):
         return format_html('<time datetime="{}" title="{}">{}</time>', day, day, words) if day else words
 
     def _summary(self, key: AccessKey) -> KeySummary:
-        found: KeySummary = key.summary  # type: ignore[attr-defined]  # of the list alone: see KeyChangeList
+        found: KeySummary = key.summary  # type: ignore[attr-defined]  # set by KeyChangeList, for the list only
         return found
 
     @admin.display(description="Key before the rotation")
@@ -294,10 +307,10 @@ class AccessKeyAdmin(GuardedAdmin):
 
 
 def _key_or_404(object_id: str) -> AccessKey:
-    """Returns the key with the id in an address.
+    """Returns the access key whose id is part of the address of an admin page.
 
     Raises:
-        Http404: there is no such key, or the text is no id.
+        Http404: there is no such key, or the text in the address is no id.
     """
     try:
         return AccessKey.objects.get(pk=object_id)
@@ -306,7 +319,10 @@ def _key_or_404(object_id: str) -> AccessKey:
 
 
 def _curl(request: HttpRequest, key: AccessKey, text: str) -> str:
-    """Returns a `curl` command that makes a first call with a new key."""
+    """Returns a `curl` command with which the holder of a new key can make a first call.
+
+    It uses a route and a model that the key may use, as far as such are known.
+    """
     route = next((route for route in EXAMPLES if is_allowed(route, key.allowed_routes)), EXAMPLES[0])
     named = (name for name in key.allowed_models if not set(name) & set("*?[]'\"\\"))
     may_default = is_allowed(settings.DEFAULT_MODEL, key.allowed_models)

@@ -22,19 +22,19 @@ GRACES = {
 
 
 class LinesField(SimpleArrayField):
-    """A field for a list, one item per line; commas separate items too, and empty lines are ignored."""
+    """A form field for a list, with one item in each line; commas separate items, too, and empty lines are ignored."""
 
     def __init__(self, base_field: forms.Field, *, max_length: int | None = None, **options: object) -> None:
         super().__init__(base_field, delimiter="\n", max_length=max_length, min_length=None, **options)
 
     def clean(self, value: str | None) -> Sequence[object]:
-        """Returns the items of the text."""
+        """Splits the text of the field at line ends and commas, and returns the items as a list, without empty ones."""
         items = (item.strip() for item in re.split(r"[\n,]", value or ""))
         return super().clean("\n".join(filter(None, items)))
 
 
 class AccessKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable when it runs
-    """The form that makes or changes a key."""
+    """The form by which the admin creates or changes an access key."""
 
     upstream_key = forms.CharField(
         required=False,
@@ -58,12 +58,15 @@ class AccessKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscript
 
     @property
     def changed_columns(self) -> list[str]:
-        """The columns of the model that the form has changed."""
+        """The names of the columns of the access key that the form has changed, without fields that are no columns."""
         columns = {field.name for field in AccessKey._meta.concrete_fields}
         return [name for name in self.changed_data if name in columns]
 
     def set_upstream_key(self, key: AccessKey) -> bool:
-        """Sets or removes the upstream key, without saving. Returns whether the form asked for either."""
+        """Sets or removes the upstream key of an access key, as the form asks, without saving the key.
+
+        Returns whether the form has asked for either.
+        """
         text = self.cleaned_data.get("upstream_key", "")
         if text or self.cleaned_data.get("forget_upstream_key"):
             key.set_upstream_key(text)
@@ -72,7 +75,7 @@ class AccessKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscript
 
 
 class RotateForm(forms.Form):
-    """The form that rotates a key: how long its old text stays valid."""
+    """The form by which the admin rotates an access key; it asks how long the old secret stays valid."""
 
     grace = forms.ChoiceField(
         label="How long the old key goes on",
@@ -84,5 +87,5 @@ class RotateForm(forms.Form):
 
     @property
     def chosen(self) -> timedelta:
-        """The time for which the old text stays valid."""
+        """The time for which the old secret of the rotated key stays valid, as chosen in the form."""
         return timedelta(seconds=int(self.cleaned_data["grace"]))

@@ -37,7 +37,8 @@
         ├── UpstreamTruncated      502  truncated
         └── UpstreamTimeout        504  upstream_timeout
 
-Upstream's own errors are not here: they pass untouched. `CallerGone` is no error: there is nobody to tell.
+Upstream's own errors are not here: they pass unchanged. `CallerGone` is not among them, because nobody waits for an
+answer.
 
 Over 300 lines, since it is a list of short classes, which is read as a whole.
 """
@@ -58,10 +59,10 @@ logger = logging.getLogger(__name__)
 
 
 class ProxyError(exceptions.APIException):
-    """An error that the gateway answers with.
+    """Base class of the errors that the gateway itself answers with, as OpenAI's error objects.
 
-    `headers` are added to the answer; `outcome` is the outcome of the call in the ledger. `is_unbilled`: upstream has
-    received nothing of the call, so that the call costs nothing.
+    `headers` are added to the answer; `outcome` is what the ledger states as the outcome of the call. `is_unbilled` is
+    True if upstream has received nothing of the call, so that the call costs nothing.
     """
 
     status_code = 500
@@ -87,7 +88,7 @@ class ProxyError(exceptions.APIException):
         self.headers = {"Retry-After": str(retry_after)} if retry_after else {}
 
     def body(self, request_id: str | None) -> dict[str, Any]:
-        """Returns the body of the answer: OpenAI's error object, plus `request_id`."""
+        """Returns the body of the answer with this error: an error object like OpenAI's, plus the `request_id`."""
         error = {"message": self.words, "type": self.type, "param": self.param, "code": self.code}
         return {"error": {**error, "request_id": request_id}}
 
@@ -109,7 +110,10 @@ class BadJSON(BadRequest):
 
 
 class BadForm(BadRequest):
-    """A form that is malformed, or that two parsers could read differently. The message never quotes a value."""
+    """Error 400: the request's form is malformed, or two programs could read it differently.
+
+    The message never quotes a value of the form.
+    """
 
     def __init__(self, words: str, *, param: str | None = None, code: str = "") -> None:
         super().__init__(f"The form is not valid: {words}.", param=param, code=code)
@@ -137,7 +141,7 @@ class ModelNotAllowed(ProxyError):
 
 
 class ModelNotPriced(ProxyError):
-    """A key with a budget named a model that has no price, so that the cost of the call has no bound."""
+    """Error 403: a call of a key with a budget names a model without a price, so the call's cost would not be known."""
 
     status_code = 403
     type = "permission_error"
@@ -172,7 +176,10 @@ class MethodNotAllowed(ProxyError):
 
 
 class WebSocketRefused(ProxyError):
-    """A request for a WebSocket. The status 426 makes Codex continue over HTTP (its `responses_websocket` client)."""
+    """Error 426: the request asks for a WebSocket, which the gateway does not relay.
+
+    This status makes Codex continue over HTTP (its `responses_websocket` client).
+    """
 
     status_code = 426
     type = "invalid_request_error"
@@ -228,9 +235,9 @@ class TooManyPages(RateLimited):
 
 
 class BudgetExceeded(ProxyError):
-    """A call that the budget of its key does not cover.
+    """Error 429: a call may cost more than the budget of its key has left.
 
-    The SDK retries a 429 by itself; `is_final` adds the header of OpenAI's that tells it not to.
+    OpenAI's SDKs send a call again after a 429; with `is_final`, the header `X-Should-Retry: false` tells them not to.
     """
 
     status_code = 429
@@ -314,7 +321,10 @@ class UpstreamAnswerTooLarge(UpstreamFailure):
 
 
 class UnreadableList(UpstreamFailure):
-    """Upstream's list could not be read, and so could not be filtered for the key; none of it is sent to the caller."""
+    """Error 502: upstream's list could not be read, so the objects of other keys could not be removed from it.
+
+    Nothing of the list is sent to the caller.
+    """
 
     status_code = 502
     code = "unreadable_list"
@@ -323,7 +333,7 @@ class UnreadableList(UpstreamFailure):
 
 
 class UpstreamTruncated(UpstreamFailure):
-    """Upstream ended a stream before its last event, although the HTTP message was complete."""
+    """Error 502: upstream ended a stream before the last event, although the HTTP message was complete."""
 
     status_code = 502
     code = "truncated"
@@ -338,26 +348,29 @@ class UpstreamTimeout(UpstreamFailure):
 
 
 class CallerGone(Exception):
-    """The caller hung up before its request was complete."""
+    """Exception: the caller closed the connection before its request was complete, so nobody waits for an answer."""
 
 
 def from_framework(error: Exception) -> ProxyError:
-    """Returns the gateway's error for an exception of DRF or Django; `InternalError` for any other exception."""
+    """Converts an exception of Django or Django REST framework to an error of the gateway.
+
+    Any other exception becomes an `InternalError`; an error of the gateway is returned as it is.
+    """
     if isinstance(error, ProxyError):
         return error
     if isinstance(error, exceptions.UnsupportedMediaType):
         return UnsupportedMediaType(str(error.detail))
     if isinstance(error, exceptions.ParseError):
         return BadRequest(str(error.detail))
-    if isinstance(error, SuspiciousOperation):  # a query of more fields than Django takes
+    if isinstance(error, SuspiciousOperation):  # for example a query with more fields than Django accepts
         return BadRequest(str(error))
     return InternalError()
 
 
 def render(error: ProxyError, request: HttpRequest) -> HttpResponse:
-    """Returns the JSON answer to a call that failed with an error of the gateway.
+    """Builds the JSON answer for an error of the gateway, with its status and headers.
 
-    OpenAI's SDKs read the id of a failed call from `x-request-id`.
+    The header `x-request-id` is added, because OpenAI's SDKs read the id of a failed request from it.
     """
     request_id = str(getattr(request, "request_id", ""))
     body = json.dumps(error.body(request_id))

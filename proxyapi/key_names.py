@@ -1,7 +1,7 @@
 """The rules for the names of keys: which names are valid, and which two names look the same to a reader.
 
-A name is kept in Unicode's compatibility form (NFKC), in which full-width letters are plain ones. Two names read the
-same if only case, the number of spaces, or invisible marks differ; only one key may have such a name.
+A name is stored in Unicode's compatibility form (NFKC), which replaces full-width letters by plain ones. Two names look
+the same if they differ only in case, the number of spaces, or invisible marks; then only one key may have such a name.
 """
 
 from __future__ import annotations
@@ -15,26 +15,37 @@ from django.core.exceptions import ValidationError
 SECURITY_KEY_NAME = "default"
 ACCESS_TOKEN_NAME = "access token"  # noqa: S105  (a name)
 RESERVED_NAMES = frozenset({SECURITY_KEY_NAME, ACCESS_TOKEN_NAME})
-# Invisible characters that Python calls printable: those that Unicode lets be ignored
-# (Default_Ignorable_Code_Point), and the empty pattern of Braille.
+# Invisible characters that `str.isprintable` accepts: those that programs may leave out when they show a text
+# (Unicode's Default_Ignorable_Code_Point), and the empty pattern of Braille.
 _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]+"
 )
 
 
 def normalised(name: str) -> str:
-    """Returns the form in which a new name is kept. An unprintable name is returned unchanged, to be refused later."""
+    """Returns the name of a new access key as it will be stored: in Unicode's form NFKC, without full-width letters.
+
+    A name with unprintable characters is returned unchanged, because `check_name` will refuse it.
+    """
     return unicodedata.normalize("NFKC", name) if name.isprintable() else name
 
 
 def comparable(name: str) -> str:
-    """Returns the form in which names that look the same are equal; at most three times as long as an NFKC name."""
+    """Returns a form of a key's name that is equal for all names that look the same to a reader.
+
+    Differences of case, of the number of spaces and of invisible characters are removed. The form is at most three
+    times as long as the name in NFKC.
+    """
     folded = unicodedata.normalize("NFKC", _UNSEEN.sub("", unicodedata.normalize("NFKC", name)).casefold())
     return " ".join(_UNSEEN.sub("", folded).split())
 
 
 def check_name(name: str) -> None:
-    """Raises ValidationError if a name is reserved, unprintable or invisible."""
+    """Checks the name of a new access key.
+
+    Raises:
+        ValidationError: the name is reserved, has unprintable characters or spaces at its ends, or cannot be seen.
+    """
     if comparable(name) in RESERVED_NAMES:
         raise ValidationError("'%(name)s' is the name of a built-in key.", params={"name": name.strip()})
     if not name.isprintable() or name != name.strip():

@@ -1,7 +1,7 @@
 """The table of access keys: what each key may do, and how keys are made, rotated and revoked.
 
-Invariants: the text of a key exists only as the return value of `issue` and `rotate`; the table keeps its digest. A key
-is never deleted and never renamed, because the ledger refers to it by name. A revoked key stays revoked.
+Invariants: the secret of a key exists only as the return value of `issue`, `rotate` and `renew`; the table has its
+digest. A key is never deleted and never renamed, because the ledger refers to it by name. A revoked key stays revoked.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from proxyapi.key_names import check_name, comparable, normalised
 
 PREFIX = "cp-"
 RANDOM_BYTES = 32
-KEY_LENGTH = len(PREFIX) + 43  # bytes in base64, without padding
+KEY_LENGTH = len(PREFIX) + 43  # characters: the random bytes in base64, without padding
 MASKED_PREFIX_LENGTH = len(PREFIX) + 4
 LONGEST_GRACE = timedelta(days=90)
 HEADER_VALUE = re.compile(r"[\x21-\x7e]{8,500}")
@@ -36,7 +36,7 @@ _DOLLARS: dict[str, Any] = {
 
 
 class LogBodies(models.TextChoices):
-    """Which calls of a key have their bodies kept in the ledger."""
+    """Which calls of an access key have their bodies (request and answer) stored in the ledger."""
 
     INHERIT = "inherit", "as LOG_BODIES says"
     ALL = "all", "all"
@@ -45,7 +45,11 @@ class LogBodies(models.TextChoices):
 
 
 def check_routes(globs: list[str]) -> None:
-    """Raises ValidationError for a glob that can match no route."""
+    """Checks the globs of routes that an access key is to be limited to, such as `/v1/responses*`.
+
+    Raises:
+        ValidationError: a glob can match no route, because it begins with neither `/` nor `*`.
+    """
     for glob in globs:
         if not glob.startswith(("/", "*")):
             words = "A route starts with '/', as /openai or /v1/responses*; '%(glob)s' does not."
@@ -53,19 +57,25 @@ def check_routes(globs: list[str]) -> None:
 
 
 def check_upstream_key(text: str) -> None:
-    """Raises ValidationError for a text that cannot be sent as an API key."""
+    """Checks that a text can be sent to upstream as an API key, in a header.
+
+    Raises:
+        ValidationError: the text is too short or too long, or has spaces or characters outside of ASCII.
+    """
     if not HEADER_VALUE.fullmatch(text):
         raise ValidationError("An upstream key has 8 to 500 printable ASCII characters, without spaces.")
 
 
 class AccessKeyManager(models.Manager["AccessKey"]):
-    """Makes keys and finds them by name."""
+    """Creates access keys in the database, and finds them by name."""
 
     def issue(self, name: str, *, upstream_key: str = "", **fields: object) -> tuple[AccessKey, str]:
-        """Makes a key and returns it with its text, which is kept nowhere and cannot be read again.
+        """Creates an access key in the database, and returns it together with its secret.
+
+        The secret is stored nowhere, so it cannot be read again.
 
         Raises:
-            ValidationError: a field is wrong, or the name is taken.
+            ValidationError: a field is wrong, or another key has the name.
         """
         key = self.model(name=name, **fields)
         key.set_upstream_key(upstream_key)
@@ -75,9 +85,9 @@ class AccessKeyManager(models.Manager["AccessKey"]):
         return key, text
 
     def is_taken(self, name: str) -> bool:
-        """Returns whether a key has this name, in any spelling.
+        """Returns whether an access key has this name, or a name that looks the same.
 
-        Keys without a `comparable_name` are compared one by one: there are few.
+        Names without a `comparable_name` are compared one by one, because there are few.
         """
         wanted = comparable(name)
         if self.filter(comparable_name=wanted).exists():
@@ -87,20 +97,26 @@ class AccessKeyManager(models.Manager["AccessKey"]):
         )
 
     def find(self, name: str) -> AccessKey | None:
-        """Returns the key of this name, locked; as it was typed, or in the form in which names are kept."""
+        """Returns the access key with this name, and locks its row; None if there is none.
+
+        The name is searched for as it was typed, and then in the form in which new names are stored.
+        """
         keys = self.select_for_update()
         return keys.filter(name=name).first() or keys.filter(name=normalised(name)).first()
 
 
 class AccessKey(models.Model):
-    """An access key. An empty limit or budget means no limit; an empty list of models or routes allows all."""
+    """An access key: a row with a name, the digest of its secret, and what its callers may do.
+
+    An empty limit or budget means no limit; an empty list of models or routes allows all.
+    """
 
     name = models.CharField(
         max_length=200, unique=True, validators=[check_name],
         help_text="How the ledger calls it, for ever: a name cannot be changed.",
     )  # fmt: skip
-    # The name in the form in which `comparable` compares names. Null: a key older than this column that shares its name
-    # with another key, or a key that an older version of the gateway has made since.
+    # The name in the form that `comparable` returns. Null for a key older than this column whose name looks the same as
+    # another key's, and for a key that an older version of the gateway has made since.
     comparable_name = models.CharField(max_length=600, unique=True, null=True, editable=False)  # noqa: DJ001  (as said)
     note = models.TextField(blank=True)
     owner = models.CharField(max_length=200, blank=True, help_text="The person or the team that uses it.")
@@ -148,7 +164,7 @@ class AccessKey(models.Model):
     class Meta:
         ordering = ("name",)
         verbose_name = "key"
-        default_permissions = ("add", "change", "view")  # never delete
+        default_permissions = ("add", "change", "view")  # keys are never deleted
 
     def __str__(self) -> str:
         return self.name
@@ -161,7 +177,7 @@ class AccessKey(models.Model):
         using: str | None = None,
         update_fields: Iterable[str] | None = None,
     ) -> None:
-        """Saves the key with a new `changed_at`. Never changes the name of a saved key."""
+        """Saves the access key with a new `changed_at`. The name of a key that has been saved before is not changed."""
         if self._state.adding:
             self.comparable_name = comparable(self.name)
         else:
@@ -170,25 +186,34 @@ class AccessKey(models.Model):
         super().save(force_insert=force_insert, force_update=force_update, using=using, update_fields=update_fields)
 
     def clean_fields(self, exclude: Collection[str] | None = None) -> None:
-        """Normalises the name of a new key before its checks, so that the stored form is checked."""
+        """Checks each field of the access key, and before that normalises the name of a new key.
+
+        So the checks see the name in the form in which it will be stored.
+        """
         if self._state.adding:
             self.name = normalised(self.name)
         super().clean_fields(exclude)
 
     def clean(self) -> None:
-        """Checks that no other key has this name in another spelling.
+        """Checks that no other access key has a name that looks the same as the name of this new key.
 
-        A form checks uniqueness only for the columns that it shows, and it does not show `comparable_name`.
+        Forms cannot check this by themselves: they check uniqueness only of the columns that they show, and they do not
+        show `comparable_name`.
+
+        Raises:
+            ValidationError: there is such a key.
         """
         super().clean()
         if self._state.adding and type(self).objects.is_taken(self.name):
             raise ValidationError({"name": "Key with this Name already exists, perhaps in another spelling."})
 
     def rotate(self, grace: timedelta = timedelta(0)) -> str:
-        """Gives the key a new text and returns it. The old text stays valid for `grace`; an even older one ends now.
+        """Gives the access key a new secret, saves the key, and returns the secret.
+
+        The previous secret stays valid for the time `grace`. A secret from an earlier rotation is no longer valid.
 
         Raises:
-            ValidationError: the key is revoked, or the grace is too long.
+            ValidationError: the key is revoked, or `grace` is too long or negative.
         """
         if self.revoked_at is not None:
             raise ValidationError("A revoked key cannot be rotated; make a new one.")
@@ -201,31 +226,31 @@ class AccessKey(models.Model):
         return text
 
     def revoke(self) -> None:
-        """Revokes the key for ever, with the text that a rotation has left valid."""
+        """Revokes the access key for ever, and saves it. An old secret that a rotation has left valid ends, too."""
         if self.revoked_at is None:
             self.active, self.revoked_at = False, timezone.now()
             self.previous_digest, self.previous_valid_until = "", None
             self.save(update_fields=["active", "revoked_at", "previous_digest", "previous_valid_until"])
 
     def renew(self) -> str:
-        """Sets a new text, and returns it. Does not save the key."""
+        """Replaces the secret of the access key by a new random one, and returns it. Does not save the key."""
         text = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
         self.digest = sealing.digest(text)
         self.prefix, self.last_four = text[:MASKED_PREFIX_LENGTH], text[-4:]
         return text
 
     def set_upstream_key(self, text: str) -> None:
-        """Sets the upstream key that pays for this key's calls; an empty text removes it. Does not save the key.
+        """Sets the upstream key that pays for calls with this access key; an empty text removes it. Does not save.
 
         Raises:
-            ValidationError: the text cannot be sent as a header.
+            ValidationError: the text cannot be sent in a header.
         """
         if text:
             check_upstream_key(text)
         self.sealed_upstream_key = sealing.seal(text) if text else ""
 
     def state(self, now: datetime | None = None) -> str:
-        """Returns the state of the key at a time (now): `active`, `off`, `expired` or `revoked`."""
+        """Returns the state of the access key at a time (by default now): `active`, `off`, `expired` or `revoked`."""
         if self.revoked_at is not None:
             return "revoked"
         if self.expires_at is not None and self.expires_at <= (now or timezone.now()):
@@ -234,10 +259,10 @@ class AccessKey(models.Model):
 
     @property
     def budgets(self) -> dict[str, Decimal | None]:
-        """The budgets in dollars, by span of time; None: no limit."""
+        """The budgets of the access key in dollars, under `day`, `month` and `total`; None means no limit."""
         return {"day": self.budget_day, "month": self.budget_month, "total": self.budget_total}
 
     @property
     def masked(self) -> str:
-        """The part of the key's text that may be shown: its beginning and its last four characters."""
+        """The part of the access key's secret that may be shown: its beginning and its last four characters."""
         return f"{self.prefix}…{self.last_four}"

@@ -1,7 +1,7 @@
-"""Owns the API's description: what each operation takes and answers, for `/openapi.json` and `/docs`.
+"""The description of the gateway's API for `/openapi.json` and `/docs`: what each operation takes and answers.
 
-Each name is a decorator for the view method it describes. Fields that are OpenAI's are described
-as far as the simple API checks them; every other one passes as it is.
+Each lower-case name, such as `embeddings`, is a decorator for the view's method that it describes. Fields of OpenAI's
+API are described as far as the simple API checks them; all others pass unchanged.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def described(schema: Schema, description: str) -> Schema:
     return {**schema, "description": description}
 
 
-# What every call of the simple API may carry, in its body, its form or its query; never forwarded.
+# Fields that every call of the simple API may have in its JSON, form or query. They are not sent upstream.
 OURS: dict[str, Schema] = {
     "security_key": described(TEXT, "The key. Also as `Authorization: Bearer …` or `X-Security-Key`."),
     "openai_api_key": described(TEXT, "Another upstream key for this call."),
@@ -63,9 +63,9 @@ ERROR: Schema = {
 }
 
 
-# The statuses of errors; upstream's own pass beside them, whatever they are.
-# `tests/proxyapi/pages/test_described_statuses.py` says of every error of ours which operations can answer with it.
-ALWAYS = (400, 500, 503)  # not HTTP, or a fault of ours, or no room
+# The statuses of the gateway's own errors, by kind of operation. Errors of upstream pass with any status.
+# `tests/proxyapi/pages/test_described_statuses.py` lists which operations can answer with each error of the gateway.
+ALWAYS = (400, 500, 503)  # a malformed request, a fault of the gateway, or no capacity
 PAGE_ERRORS = (*ALWAYS, 403, 429)
 BODY_ERRORS = (408, 413, 415)
 UPSTREAM_ERRORS = (401, 404, 502, 504, 508)
@@ -78,10 +78,11 @@ def body(required: list[str], **properties: Schema) -> Schema:
 
 
 def form(required: list[str], **properties: Schema) -> Schema:
-    """Returns the schema of a form.
+    """Returns the OpenAPI schema of a multipart form with these fields.
 
-    It leaves out the gateway's fields: /docs would fill them in, and a wrong `security_key`
-    wins over a right header."""
+    The gateway's own fields, such as `security_key`, are left out: /docs would fill them in, and a wrong `security_key`
+    in the form wins over a right one in a header.
+    """
     return {"type": "object", "required": required, "properties": properties}
 
 
@@ -95,9 +96,9 @@ def operation(
     tags: tuple[str, ...] = ("simple API",),
     errors: tuple[int, ...] = CALL_ERRORS,
 ) -> Callable[[Method], Method]:
-    """Returns a decorator that describes a view's method in `/openapi.json`.
+    """Returns a decorator that describes a view's method in `/openapi.json`: its request, answers and errors.
 
-    `query` maps parameters to descriptions.
+    `request` and `answers` map media types to schemas; `query` maps the names of parameters to their descriptions.
     """
     responses = {(200, media_type): schema for media_type, schema in (answers or {JSON: ANY}).items()}
     decorator: Callable[[Method], Method] = extend_schema(

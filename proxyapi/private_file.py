@@ -8,7 +8,11 @@ from pathlib import Path
 
 
 def write_private(path: Path, text: str) -> None:
-    """Writes a file atomically: mode 0600 from the first byte, synced to the disk before it gets its name."""
+    """Writes a text to a file that only its owner may read, and replaces the file if it exists.
+
+    The text goes to a temporary file of mode 0600 first, which is synced to the disk before it gets its name. So nobody
+    ever sees the file half written, or readable for others.
+    """
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w") as file:
@@ -16,6 +20,6 @@ def write_private(path: Path, text: str) -> None:
             file.flush()
             os.fsync(descriptor)
         Path(name).replace(path)
-    except BaseException:  # a border: the temporary file is deleted, whatever failed
+    except BaseException:  # a border: whatever has failed, the temporary file is deleted
         Path(name).unlink()
         raise

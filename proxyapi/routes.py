@@ -1,8 +1,8 @@
 """The paths of OpenAI's API on `/v1`: families of routes, which are open or closed, and the name of each route.
 
-A name is the path as OpenAI's reference writes it, with `{id}` for each id. There are few names, so calls can be
-counted by them. Any other path below an open family goes to upstream too, under the name `/v1/<family>/*`. The paths
-are in `openai_paths.txt`; each belongs to the family whose name it begins with.
+The name of a route is its path as OpenAI's reference writes it, with `{id}` for each id. There are few names, so calls
+can be counted by them. Any other path below an open family goes to upstream too, under the name `/v1/<family>/*`. The
+paths of the reference are in `openai_paths.txt`; each belongs to the family whose name it begins with.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from urllib.parse import unquote
 
 @dataclass(frozen=True)
 class Family:
-    """A family of routes, which are opened or closed together."""
+    """A family of routes of `/v1`, such as `files`, which are opened or closed together in the settings."""
 
     name: str
     open_by_default: bool = True
-    # Whether an answer's `usage` is what the call consumed; elsewhere it repeats another call's, or means other things.
+    # Whether the `usage` in an answer is what the call has used; in other families it repeats another call's usage, or
+    # means something else.
     states_usage: bool = True
     takes_forms: bool = False
-    # Whether it administers the upstream account, and stores nothing that belongs to one key (`object_access`).
+    # Whether the family administers the upstream account, and stores nothing that belongs to one key (`object_access`).
     is_administration: bool = False
-    # Whether its lists are the same for everybody, and have no objects of a key in them.
+    # Whether the family's lists are the same for all keys, because they have no objects of a key in them.
     is_catalogue: bool = False
 
     @cached_property
@@ -36,7 +37,7 @@ class Family:
 
     @property
     def paths(self) -> Mapping[str, tuple[str, ...]]:
-        """The known paths of the family, with the methods of each."""
+        """The paths of the family that OpenAI's reference has, each with its HTTP methods."""
         return _PATHS[self.name]
 
 
@@ -77,22 +78,24 @@ FAMILIES = (
 )
 DEFAULT = tuple(family.name for family in FAMILIES if family.open_by_default)
 ALL = tuple(family.name for family in FAMILIES)
-# What passes to upstream; of a path that is not known any of them may be meant.
+# The methods that are sent upstream. A path that is not in OpenAI's reference may have any of them.
 METHODS = ("GET", "POST", "DELETE")
 
 LONGEST_PATH = 1024
-LONGEST_KEPT_PATH = 200  # what strangers ask for fills no more memory than this
-# RFC 3986, 3.3: what a segment of a path may be on the wire.
+LONGEST_KEPT_PATH = 200  # in the cache; senders without a key can fill it, so longer paths are not cached
+# RFC 3986, 3.3: the characters that a segment of a path may have as it comes over the wire.
 _SEGMENT = re.compile(r"(?:[A-Za-z0-9._~:@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
 _UNSAFE = re.compile(r"(?:^|[/\\])\.{0,2}(?:$|[/\\])|[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The route of one call. `name` is its name in the ledger, `path` the path sent to upstream, below its base URL.
+    """The route of one call: what its path below `/v1` stands for in OpenAI's API.
 
-    `object_id` is the id of the stored object that the path is about; empty if it is about none, as a list's.
-    `unknown_segments` are the segments after the last one that a known path of the family has; empty below an object.
+    `name` is the name of the route in the ledger, such as `/v1/files/{id}`. `path` is what is sent to upstream, below
+    its base URL. `object_id` is the id of the stored object in the path; empty if there is none, as in the path of a
+    list. `unknown_segments` are the segments after the longest part of the path that OpenAI's reference has; empty if
+    the path has an `object_id`.
     """
 
     family: Family
@@ -104,32 +107,32 @@ class Route:
 
     @property
     def last_id(self) -> str:
-        """The last segment of the path, decoded."""
+        """The last segment of the route's path, decoded, such as the id in `/responses/resp_1`."""
         return self.segments[-1]
 
     @property
     def is_collection(self) -> bool:
-        """True if a GET of the route returns a list of the family's objects, or might."""
+        """True if a GET of the route returns a list of the family's stored objects, or may return one."""
         has_objects = not self.family.is_catalogue and not self.family.is_administration
         return has_objects and not self.object_id and not self.unknown_segments
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The HTTP methods that OpenAI's API has on this route."""
+        """The HTTP methods that OpenAI's API has on this route; GET, POST and DELETE for a route that is not known."""
         return self.family.paths.get(self.name.removeprefix("/v1"), METHODS)
 
     @property
     def model_id(self) -> str:
-        """The model that the path names, which may contain slashes; empty if it names none."""
+        """The model that the route's path names, which may contain slashes; empty outside of the family `models`."""
         return "/".join(self.segments[1:]) if self.family.name == "models" else ""
 
 
 def find_route(raw_path: str) -> Route | None:
-    """Returns the route of a path below `/v1`, given as it came over the wire; None if no family has it.
+    """Returns the route of a call's path below `/v1`; None if the path belongs to no family of routes.
 
-    A path that could be read as another one (`..`, also as `%2e%2e`, `//`, and parameters as in `a;b=c`) has no route.
-    Upstream gets the path unchanged. The name is that of the decoded path: needless escapes such as `%61` and a `/` at
-    the end make no difference.
+    `raw_path` is the path as it came over the wire, and upstream gets it unchanged. A path that could be read in two
+    ways (`..`, also as `%2e%2e`, `//`, and parameters as in `a;b=c`) has no route. The route's name is that of the
+    decoded path: needless escapes such as `%61` and a `/` at the end make no difference.
     """
     if len(raw_path) <= LONGEST_KEPT_PATH:
         return _find_kept_route(raw_path)
@@ -138,12 +141,15 @@ def find_route(raw_path: str) -> Route | None:
 
 @lru_cache(maxsize=1024)
 def _find_kept_route(raw_path: str) -> Route | None:
-    """Returns the route of a path, as `_find_route` does, from a cache."""
+    """Returns the route of a path as `_find_route` does, and caches it."""
     return _find_route(raw_path)
 
 
 def _find_route(raw_path: str) -> Route | None:
-    """Follows a path through the tree of known paths."""
+    """Finds the route of a path by following its segments through the tree of the paths that OpenAI's reference has.
+
+    Returns None if the path could be read in two ways, or belongs to no family.
+    """
     raw_segments = raw_path.removeprefix("/").removesuffix("/").split("/")
     if not all(map(_is_safe, raw_segments)):
         return None
@@ -166,18 +172,21 @@ def _find_route(raw_path: str) -> Route | None:
 
 
 def _is_safe(segment: str) -> bool:
-    """Returns whether a segment can be read in one way only."""
+    """Returns whether a segment of a path, as it came over the wire, can be read in one way only.
+
+    It cannot if it is `..` or has an escaped `/`, for example, since servers treat these differently.
+    """
     decoded = unquote(segment)
     return bool(_SEGMENT.fullmatch(segment)) and not _UNSAFE.search(decoded) and ";" not in decoded
 
 
 def _parent(segments: tuple[str, ...]) -> Family | None:
-    """Returns the family whose name the path begins with; None if there is none."""
+    """Returns the family of routes whose name a path begins with; None if there is none."""
     return next((family for family in FAMILIES if segments[: len(family.segments)] == family.segments), None)
 
 
 def _read_paths() -> Mapping[str, Mapping[str, tuple[str, ...]]]:
-    """Reads `openai_paths.txt`: the methods of each path, by family and path."""
+    """Reads `openai_paths.txt`, and returns the HTTP methods of each path of OpenAI's reference, by family."""
     paths: dict[str, dict[str, tuple[str, ...]]] = {family.name: {} for family in FAMILIES}
     for line in Path(__file__).with_name("openai_paths.txt").read_text("ascii").splitlines():
         if line.startswith("/"):
@@ -190,7 +199,10 @@ def _read_paths() -> Mapping[str, Mapping[str, tuple[str, ...]]]:
 
 @dataclass
 class _Node:
-    """A segment in the tree of known paths: the segments below it, and the family and name of a path that ends here."""
+    """A node in the tree of the paths of OpenAI's reference, one for each segment; `below` has the next segments.
+
+    `family` and `name` are those of the path that ends here; None and empty if no path does.
+    """
 
     below: dict[str, _Node] = field(default_factory=dict)
     family: Family | None = None
@@ -198,7 +210,7 @@ class _Node:
 
 
 def _tree() -> _Node:
-    """Builds the tree of known paths, and returns its root."""
+    """Builds the tree of the paths that OpenAI's reference has, and returns its root."""
     tree = _Node()
     for family in FAMILIES:
         for path in family.paths:

@@ -1,7 +1,8 @@
 """Computes the digests of access keys, and encrypts upstream keys for the database and the disk.
 
-The secrets for both are derived (HKDF, RFC 5869) from `KEY_ENCRYPTION_KEY`, or else from `DJANGO_SECRET_KEY`, with a
-label each: neither reveals the other. If that secret changes, all access keys made before become unknown.
+The two keys for this are derived (HKDF, RFC 5869) from `KEY_ENCRYPTION_KEY`, or else from `DJANGO_SECRET_KEY`, each
+with a label of its own, so that neither reveals the other. If that setting changes, the access keys made before become
+invalid, and the upstream keys encrypted before cannot be decrypted.
 """
 
 from __future__ import annotations
@@ -21,21 +22,28 @@ SEAL = b"chatproxy upstream keys at rest"
 
 
 class CannotUnseal(Exception):
-    """An upstream key cannot be decrypted: it was encrypted with another secret, or is damaged."""
+    """Error: an upstream key cannot be decrypted, because it is damaged or was encrypted with another secret."""
 
 
 def digest(text: str) -> str:
-    """Returns the HMAC-SHA256 of a key's text, in hex, which is stored in its place. Takes lone surrogates too."""
+    """Returns the HMAC-SHA256 of an access key's secret, in hex, which is stored instead of the secret.
+
+    Any text has a digest, even one with lone surrogates, which UTF-8 does not allow.
+    """
     return hmac.digest(_derive(_secret(), PEPPER), text.encode("utf-8", "surrogatepass"), "sha256").hex()
 
 
 def seal(text: str) -> str:
-    """Encrypts an upstream key (Fernet)."""
+    """Encrypts an upstream key for the database and the disk (with Fernet), and returns it as text."""
     return _fernet(_secret()).encrypt(text.encode()).decode()
 
 
 def unseal(sealed: str) -> str:
-    """Decrypts an upstream key. Raises `CannotUnseal`."""
+    """Decrypts an upstream key that `seal` has encrypted.
+
+    Raises:
+        CannotUnseal: the text is damaged, or was encrypted with another secret.
+    """
     try:
         return _fernet(_secret()).decrypt(sealed.encode()).decode()
     except (InvalidToken, UnicodeError):
@@ -43,10 +51,11 @@ def unseal(sealed: str) -> str:
 
 
 def _secret() -> str:
-    """Returns the secret from the settings.
+    """Returns the secret from the settings, from which the keys for digests and for encryption are derived.
 
-    Raises ImproperlyConfigured without one: a process that `serve` has not prepared must make no keys that the server
-    would not recognise.
+    Raises:
+        ImproperlyConfigured: the settings have none, because `serve` has not prepared this process. It must not create
+        access keys, which the server would not recognise.
     """
     if not settings.KEY_SECRET:
         raise ImproperlyConfigured(
@@ -57,11 +66,11 @@ def _secret() -> str:
 
 @cache
 def _derive(secret: str, label: bytes) -> bytes:
-    """Derives the secret for one use, which `label` names."""
+    """Derives from the secret in the settings a key of 32 bytes for one purpose, which `label` names."""
     return HKDF(SHA256(), length=32, salt=None, info=label).derive(secret.encode())
 
 
 @cache
 def _fernet(secret: str) -> Fernet:
-    """Returns the cipher for upstream keys."""
+    """Returns the cipher (Fernet) for upstream keys, whose key is derived from the secret in the settings."""
     return Fernet(base64.urlsafe_b64encode(_derive(secret, SEAL)))

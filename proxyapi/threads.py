@@ -1,7 +1,7 @@
-"""Runs database work beside the event loop, in daemon threads of its own, for which no process waits at its end.
+"""Runs database work outside of the event loop, in a new daemon thread for each piece of work.
 
-`asyncio.to_thread` uses a small pool that calls need too (an upload is parsed in it), and a process waits for that pool
-when it ends. A database that hangs would occupy the whole pool, and keep the process from ending.
+`asyncio.to_thread` would use a small pool of threads that calls need too (uploads are parsed in it), and that a process
+waits for before it ends. A database that hangs would occupy the whole pool, and keep the process from ending.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 
 async def in_own_thread(function: Callable[[], T]) -> T:
-    """Runs `function` in a new thread, and returns or raises what it does.
+    """Runs `function` in a new thread, waits for its end, and returns its result or raises its error.
 
-    If the waiting task is cancelled, the thread goes on, and its outcome is dropped.
+    If the waiting task is cancelled, the thread goes on, but its result or error is dropped.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Future[T]] = loop.create_future()
@@ -28,7 +28,7 @@ async def in_own_thread(function: Callable[[], T]) -> T:
         outcome: Future[T] = Future()
         try:
             outcome.set_result(function())
-        except BaseException as error:  # a border: raised again where it is awaited
+        except BaseException as error:  # a border: the error is raised again in the task that waits
             outcome.set_exception(error)
         with suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(finish, outcome)

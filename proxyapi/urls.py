@@ -1,4 +1,4 @@
-"""The routes of the API; everything here is served by `proxyapi.dispatch.handler`."""
+"""The URLs of the API and of the pages beside it; `proxyapi.dispatch.handler` serves them all."""
 
 from __future__ import annotations
 

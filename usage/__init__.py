@@ -16,23 +16,24 @@
     shipping.rows                        one transaction a batch, exactly once:
       ├──▶ usage_request, _requestbody   the rows, each with its digest, and the redacted bodies
       ├──▶ sums.rollups                  usage_usagehour, _usagetotal, _errortotal, _usageday
-      ├──▶ money.holds                   the reservation of a budget goes, the cost of the call comes
-      ├──▶ shipping.response_cost       a response's usage counts once, however often it is looked at
-      └──▶ shipping.stored_objects       which key made an object
+      ├──▶ money.holds                   the budget's reservation for the call is replaced by the call's cost
+      ├──▶ shipping.response_cost        a response's usage counts once, however often the response is read
+      └──▶ shipping.stored_objects       which key created an object
               │
               ▼
     sums.totals ──▶ sums.dashboard_data ──▶ page_data.dashboard_content ──▶ pages.dashboard
                     sums.report         ──▶ GET /usage
     usage_request ──▶ page_data.search, call_page, error_groups, exports ──▶ pages.requests, errors, export
 
-    live.worker_files                    what each worker says of itself once a second, in a file
+    live.worker_files                    each worker writes its state and counters to a file once a second
       └──▶ live.status, live.metrics     the dashboard's live numbers, `/metrics`: without the database
 
 Exactly once is "at least once" (the shipper reads a segment again after a crash) and a unique id (the insert returns
 only the rows that it really inserted; sums are added from those, in the same transaction).
 
 Before the journal, `kept_bodies` redacts and shortens the bodies of a call, and `answers` reads upstream's answer: its
-text, tokens, errors, new objects. Beside the journal, `upkeep` deletes what is past its time, verifies and rebuilds.
+text, tokens, errors, new objects. Apart from the journal, `upkeep` deletes old data, verifies the tables and rebuilds
+sums.
 
 At this level: the tables (`models`), `ledger`, the counters of this process (`counters`), request ids and their time
 (`ids`), IP addresses in one form (`addresses`), custom prices (`own_prices`).

@@ -1,7 +1,7 @@
-"""Owns the one form of an IP address: IPv4 in every form that IPv6 has for it is IPv4.
+"""Converts IP addresses to one form, in which an IPv4 address that is written as IPv6 becomes IPv4 again.
 
-A dual-stack socket reports an IPv4 client as `::ffff:192.0.2.1`, and so may a proxy. For limits, trust, the ledger and
-its searches it is the same client as `192.0.2.1`.
+A dual-stack socket reports an IPv4 client as `::ffff:192.0.2.1`, and so may a proxy. For limits, for trusted proxies,
+and for the ledger and its searches, this client is the same as `192.0.2.1`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import lru_cache
 
 # Networks of IPv6 whose last 32 bits are the client's IPv4 address: IPv4-mapped (RFC 4291; what a dual-stack socket
 # reports), SIIT (RFC 2765), NAT64 (RFC 6052) and IPv4-compatible (RFC 4291, deprecated; its first addresses are `::`
-# and `::1`). Counted as a /64, all of IPv4 would be one client.
+# and `::1`). Limits count an IPv6 network /64 as one client. So without this conversion, all IPv4 clients would be one.
 _IPV4_IN_IPV6 = tuple(
     ipaddress.IPv6Network(network).network_address.packed[:12]
     for network in ("::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "::/96")
@@ -23,9 +23,10 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def parse_address(text: str) -> Address | None:
-    """Parses an IP address, and drops the interface of a link-local one; returns None if the text is no address.
+    """Returns the IP address that a text states; None if the text is not an IP address.
 
-    An IPv4 address in a form that IPv6 has for it becomes that IPv4 address.
+    An IPv4 address in one of the forms that IPv6 has for it is returned as IPv4. The interface in a link-local address
+    (`%eth0`) is dropped.
     """
     try:
         parsed = ipaddress.ip_address(text.partition("%")[0])
@@ -38,18 +39,24 @@ def parse_address(text: str) -> Address | None:
 
 @lru_cache(maxsize=4096)
 def plain_address(text: str) -> str | None:
-    """Returns an IP address as the ledger stores it: `192.0.2.1`, `2001:db8::1`; None if the text is no address."""
+    """Returns an IP address in the form in which the ledger stores it, for example `192.0.2.1` or `2001:db8::1`.
+
+    Returns None if the text is not an IP address.
+    """
     parsed = parse_address(text)
     return None if parsed is None else str(parsed)
 
 
 def mapped_address(address: str) -> str:
-    """Returns the IPv6 form `::ffff:192.0.2.1` of an IPv4 address; returns an IPv6 address as it is."""
+    """Returns the IPv6 form of an IPv4 address, for example `::ffff:192.0.2.1`; returns an IPv6 address unchanged."""
     return f"::ffff:{address}" if isinstance(parse_address(address), ipaddress.IPv4Address) else address
 
 
 def both_forms(network: str) -> list[str]:
-    """Returns an IPv4 address or network both in IPv4's form and as IPv4-mapped IPv6; returns any other text alone."""
+    """Returns a network of IPv4 addresses both in IPv4's form and in IPv6's: `10.0.0.0/8`, `::ffff:10.0.0.0/104`.
+
+    A single address is a network, too. Any other text, such as an IPv6 network, is returned alone and unchanged.
+    """
     try:
         parsed = ipaddress.ip_network(network)
     except ValueError:
@@ -63,7 +70,7 @@ def both_forms(network: str) -> list[str]:
 
 
 def is_loopback(address: str) -> bool:
-    """Returns whether a text is a loopback address, or the name `localhost`."""
+    """Returns whether a text is `localhost` or an IP address that always means this machine, such as `127.0.0.1`."""
     if address == "localhost":
         return True
     try:

@@ -1,6 +1,6 @@
-"""Owns what the admin knows of tables: requests, never to be changed; own prices; the admin's own log.
+"""Registers tables with Django's admin: requests, which nobody can change there; own prices; the admin's own log.
 
-Users and groups are `usage.pages.accounts_admin`'s.
+`usage.pages.accounts_admin` registers users and groups.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from usage.pages.admin_base import GuardedAdmin, ReadOnlyAdmin
 
 @admin.register(Request)
 class RequestAdmin(ReadOnlyAdmin):
-    """The calls in Django's admin, shown read-only by this project's pages: the admin's list would count all rows."""
+    """The logged requests in Django's admin, which nobody can change there.
+
+    This project's own pages show them, because Django's list would count all rows of a large table.
+    """
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, object] | None = None) -> HttpResponseBase:
         return requests.show_list(request)
@@ -38,7 +41,7 @@ class ModelPriceAdmin(GuardedAdmin):
 
 @admin.register(LogEntry)
 class LogEntryAdmin(ReadOnlyAdmin):
-    """The log of who changed what in Django's admin, read-only."""
+    """The admin's page of who has changed what in the admin. Nobody can change the entries."""
 
     list_display = ("action_time", "user", "content_type", "object_repr", "action_flag", "change_message")
     list_filter = ("action_flag", "content_type")

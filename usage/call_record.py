@@ -1,8 +1,8 @@
-"""The record of a call: what the journal keeps of it, and what becomes its row in the ledger.
+"""The record of a call: what the journal stores of a call, and from which the call's row in the ledger is made.
 
 `CallRecord` is the one type of a call's data from its end (`proxyapi.call.record`) through journal, delivery and
 pricing to the SQL. It is a typed dictionary, because it is written and read as JSON for every call: a plain dictionary
-costs nothing beside that. A record leaves out what is not known; a row in the table has a default or null there.
+costs little compared with that. A record leaves out what is not known; a row in the table has a default or null there.
 
 No Django here: the journal imports this module, too.
 """
@@ -14,8 +14,8 @@ from decimal import Decimal
 from typing import Literal, NotRequired, TypedDict
 from uuid import UUID
 
-# The version of the records that this code writes. Raise it when the meaning of a field changes, or when code of before
-# must not read the records; a field that is only added needs no new version. Version 1 had no number in its records.
+# The version of the records that this code writes. Raise it when the meaning of a field changes, or when older code
+# must not read the records; a field that is only added needs no new version. Records of version 1 have no `version`.
 RECORD_VERSION = 2
 
 TokenCount = Literal[
@@ -41,9 +41,9 @@ COUNTS: tuple[CountName, ...] = (*TOKEN_COUNTS, "audio_seconds", "web_searches")
 
 
 class Counts(TypedDict, total=False):
-    """The tokens, seconds and searches that a call has used, as upstream states them.
+    """How many tokens, seconds of audio and web searches a call has used, as upstream states them.
 
-    A count is None or absent if upstream did not state it; a stated 0 is kept.
+    A number is None or absent if upstream did not state it. A stated 0 is stored as 0.
     """
 
     input_tokens: int | None  # cached and audio ones included
@@ -71,7 +71,7 @@ class PricedItem(TypedDict):
 
 
 class Price(TypedDict, total=False):
-    """The price from which a call's cost was computed (`usage.money.billing`). Dollars are decimal text."""
+    """The price from which a call's cost was computed (`usage.money.billing`). Dollars are decimal numbers as text."""
 
     source: str
     model: str
@@ -99,36 +99,39 @@ class OtherUsage(TypedDict, total=False):
 
 
 class CallRecord(Counts, total=False):
-    """One call as the journal stores it. The fields are columns of `Request`, except where a comment says otherwise."""
+    """All that is known of one call, as the journal stores it. A field that is not known is absent.
 
-    # Of the journal: no columns.
+    The fields are columns of the table of calls, except where a comment says otherwise.
+    """
+
+    # For the journal only; these are no columns.
     version: int  # `RECORD_VERSION` of the code that wrote it; absent in records of version 1
     kind: Literal["begin", "end"]
 
     request_id: str  # the gateway's own id, a UUIDv7
-    incoming_request_id: str  # the caller's id of the call; of a look, the id of the call that made the response
+    incoming_request_id: str  # the caller's id of the call; with `by_gateway`, the id of the call that is polled for
     upstream_request_id: str
-    response_id: str  # upstream's id of what the call made or looked at
+    response_id: str  # upstream's id of the object that the call created or read
     key_name: str
     method: str
     route: str
-    request_model: str  # asked for
-    response_model: str  # answered
+    request_model: str  # the model that the call asked for
+    response_model: str  # the model that answered, as upstream states it
     stream: bool
-    service_tier: str  # answered
-    status: int | None  # of HTTP, as the caller saw it; None: it had left
+    service_tier: str  # as upstream states it
+    status: int | None  # the HTTP status that the caller got; None if the caller left before
     outcome: str  # `usage.models.Outcome`
     error_type: str
     error_code: str
     error_message: str
 
     started_at: datetime | str  # UTC; text in ISO 8601 once it has been in the journal
-    duration_ms: float  # from the arrival of the head to the row
+    duration_ms: float  # from the arrival of the request's head until this record is written
     time_to_first_chunk_ms: float | None
-    upstream_ms: float | None  # from asking upstream to the end of its answer
-    overhead_ms: float | None  # what the gateway has added to upstream's time
+    upstream_ms: float | None  # from sending the request upstream to the end of upstream's answer
+    overhead_ms: float | None  # the time that the gateway itself has taken
     request_bytes: int
-    response_bytes: int  # sent to the caller; of a look, received
+    response_bytes: int  # sent to the caller; with `by_gateway`, received from upstream
     client_address: str | None
     user_agent: str
     tags: list[str]
@@ -139,26 +142,29 @@ class CallRecord(Counts, total=False):
     cost: str | None  # dollars, as decimal text; None: the call needs a price, or its response has not ended
     cost_kind: str  # `usage.models.CostKind`; empty without a cost
     price: Price | None
-    by_gateway: bool  # a look of the gateway's own at a background response
-    unknown_model: bool  # summed up under the name for unknown models
-    other_code: bool  # summed up under the name for other error codes
+    by_gateway: bool  # no call, but a request of the gateway's own for a background response
+    unknown_model: bool  # the sums count the row under the common name of unknown models
+    other_code: bool  # the sums count the row under the common name of other error codes
 
-    # What is kept of the bodies: redacted, binary data replaced, at most LOG_BODY_BYTES each. In a table of their own.
+    # The logged bodies: without secrets, binary data replaced, at most LOG_BODY_BYTES each. They have their own table.
     request_body: str
     response_body: str
 
-    # For the writing of the row: no columns.
-    response_status: str | None  # upstream's status of the response; `queued` and `in_progress` are not its last
+    # For the code that writes the row; these are no columns.
+    response_status: str | None  # upstream's status of the response, which has not ended if `queued` or `in_progress`
     unbilled: bool  # whether the call has ended in a way that upstream does not bill (`usage.money.unbilled`)
     pollable: bool  # whether the gateway may ask upstream about the response later
     supposed: Counts  # what the call is taken to have used if nobody ever learns it; absent where nothing is
-    objects: list[str]  # upstream's ids of objects that the call has made
-    objects_last: bool  # whether upstream keeps these until they are deleted
-    fault: str  # of a dead letter: the database's error
+    objects: list[str]  # upstream's ids of objects that the call has created
+    objects_last: bool  # whether upstream stores these objects until they are deleted
+    fault: str  # the error with which the database has refused the row; only in dead letters
 
 
 class SummedRow(Counts, total=False):
-    """The columns of a call's row from which the sums are computed, as in `usage.sums.rollups.ROW_COLUMNS`."""
+    """Those columns of a call's row from which the sums are computed.
+
+    `usage.sums.rollups.ROW_COLUMNS` has their names.
+    """
 
     request_id: UUID
     started_at: datetime
@@ -180,16 +186,22 @@ class SummedRow(Counts, total=False):
     overhead_ms: float | None
 
 
-# The model that answered, else the one that was asked for. The same for a row in the table; `usage.models.CALLED_MODEL`
-# is the same as an expression of Django's, for the index.
+# The model that answered, else the one that was asked for: `called_model` in SQL, for a row in the table.
+# `usage.models.CALLED_MODEL` is the same as an expression of Django's, for the index.
 CALLED_MODEL_SQL = "COALESCE(NULLIF(response_model, ''), request_model)"
 
 
 def called_model(row: CallRecord | SummedRow) -> str:
-    """Returns the name of the model that answered a call, else of the one that was asked for; empty without one."""
+    """Returns the name of the model that answered a call or, if that is unknown, of the model that the call asked for.
+
+    Returns an empty text if the call names no model.
+    """
     return row.get("response_model") or row.get("request_model") or ""
 
 
 def is_readable_version(version: object) -> bool:
-    """Returns whether this code can read journal records of a version; None is the first, which had no number."""
+    """Returns whether this code can read journal records with the given value of the field `version`.
+
+    None is the first version, whose records had no such field.
+    """
     return version is None or (type(version) is int and 0 < version <= RECORD_VERSION)

@@ -1,9 +1,9 @@
 """Owns what this process counts of its calls for `/metrics`: numbers that only ever grow.
 
-A call is counted when it ends; its tokens and dollars when its row is in the tables, because only then is it known
-whether they have been counted before (`usage.shipping.response_cost`). It runs on the event loop for every call.
-Labels are bounded: a caller can name any model, but only one that answered gets a label of its own, and only
-`MOST_MODELS` of them.
+A call is counted when it ends, on the event loop. Its tokens and dollars are counted when its row is in the tables,
+because only then is it known whether they have been counted before (`usage.shipping.response_cost`). The number of
+labels is limited: a caller can name any model, but only a model that has answered gets a label of its own, and at most
+`MOST_MODELS` do.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LATENCIES: dict[str, Latency] = {
     "upstream_seconds": "upstream_ms",
     "overhead_seconds": "overhead_ms",
 }
-# Seconds; a last bucket has no end.
+# The upper ends of the histograms' buckets in seconds. One more bucket has no upper end.
 ENDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 TOKENS: dict[str, TokenCount] = {
     "input": "input_tokens",
@@ -47,13 +47,14 @@ MOST_MODELS = 100
 OTHER = "other"
 UNREACHED = {Outcome.TIMEOUT, Outcome.UNREACHABLE}
 
-# Counter and labels → its value; histogram and route → the counts of its buckets and, last, the sum of its values.
+# `Values`: the value of a counter by its name and labels. `Histograms`: by name and route, the number of calls in each
+# bucket and, as the last item, the sum of the seconds.
 Values = dict[tuple[str, ...], float]
 Histograms = dict[tuple[str, str], list[float]]
 
 
 class WorkerCounters:
-    """The counters and histograms of this process for `/metrics`. All methods may be called from any thread."""
+    """The counters and histograms that this process shows in `/metrics`. All methods may be called from any thread."""
 
     def __init__(self) -> None:
         self.values: Values = {}
@@ -64,7 +65,7 @@ class WorkerCounters:
         self._lock = threading.Lock()
 
     def count_call(self, row: CallRecord) -> None:
-        """Counts a call that has ended, by route, model and outcome, and its latencies.
+        """Counts a call that has ended, by route, model and outcome, and adds its durations to the histograms.
 
         Also remembers when upstream has last answered, and when a call last failed to reach upstream.
         """
@@ -81,33 +82,34 @@ class WorkerCounters:
                 self.upstream_answered_at = time.time()
 
     def count_refusal(self, reason: str) -> None:
-        """Counts a request or connection that the gateway has refused.
+        """Counts a request or connection that the gateway has refused, by the code of the error.
 
-        `reason` is one of the gateway's codes, never a text of the client's, because it becomes a label in `/metrics`.
+        `reason` is that code, and never a text that the client has sent, because it becomes a label in `/metrics`.
         """
         with self._lock:
             self._add(("refused", reason), 1)
 
     def count_look(self) -> None:
-        """Counts a background response whose end the gateway has seen by polling upstream."""
+        """Counts a background response whose end the gateway has learnt by polling upstream."""
         with self._lock:
             self._add(("background_looks",), 1)
 
     def count_dead_letter(self) -> None:
-        """Counts a call whose row the database has refused."""
+        """Counts a dead letter: a call whose row the database has refused."""
         with self._lock:
             self._add(("dead_letters",), 1)
 
     def count_damaged_records(self, records: int) -> None:
-        """Counts journal records that cannot be read; `records` is their number."""
+        """Counts journal records that cannot be read; `records` is how many."""
         with self._lock:
             self._add(("damaged_records",), records)
 
     def count_usage(self, rows: Iterable[SummedRow], replaced: Mapping[str, SummedRow] | None = None) -> None:
-        """Adds the tokens and dollars of rows that are new in the table to the counters.
+        """Counts the tokens and dollars of rows that have just been inserted into the table of calls.
 
-        `replaced` maps the ids of some of these rows to the row whose estimate they replace: only the difference is
-        added. Counters cannot fall, so if the estimate was too high, the excess stays counted.
+        `replaced` maps the request ids of some of these rows to an older row whose estimate the new row replaces. The
+        estimate was counted before, so only the difference is added. Counters cannot fall, so an estimate that was too
+        high stays.
         """
         with self._lock:
             for row in rows:
@@ -120,7 +122,10 @@ class WorkerCounters:
                     self._add(("cost_dollars", route, model), float(dollars))
 
     def snapshot(self) -> dict[str, object]:
-        """Returns a copy of all counters and histograms in values of JSON; `ServerCounters.add` reads it."""
+        """Returns a copy of this process's counters and histograms as values that JSON can contain.
+
+        `ServerCounters.add` reads it.
+        """
         with self._lock:
             return {
                 "values": [[*key, value] for key, value in self.values.items()],
@@ -147,7 +152,7 @@ class WorkerCounters:
 
 
 class ServerCounters:
-    """The sum of the counters and histograms of several processes."""
+    """The counters and histograms of several processes, added up."""
 
     def __init__(self) -> None:
         self.values: Values = {}
@@ -158,7 +163,7 @@ class ServerCounters:
             self.values[tuple(key)] = self.values.get(tuple(key), 0) + value
         for name, route, counts in snapshot["histograms"]:
             mine = self.histograms.get((name, route), [0] * len(counts))
-            if len(mine) == len(counts):  # else another version's buckets
+            if len(mine) == len(counts):  # otherwise a version with other buckets has written the snapshot
                 self.histograms[name, route] = [a + b for a, b in zip(mine, counts, strict=True)]
 
     def snapshot(self) -> dict[str, object]:

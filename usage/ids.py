@@ -13,7 +13,7 @@ from uuid_utils import uuid7
 
 
 def first_id(moment: datetime) -> UUID:
-    """Returns the lowest UUIDv7 of a point in time: ids made before are lower, ids made from then on are not."""
+    """Returns the lowest UUIDv7 of a point in time: earlier ids are lower, ids that are made from then on are not."""
     return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
@@ -25,7 +25,7 @@ def time_of(request_id: UUID) -> datetime:
 def started_at(request_id: str) -> datetime:
     """Returns the time at which the call with the given request id began, in UTC, to the millisecond.
 
-    Returns 1970 if the text is no UUID.
+    Returns the start of 1970 if the text is not a UUID.
     """
     try:
         return time_of(UUID(request_id))
@@ -34,9 +34,9 @@ def started_at(request_id: str) -> datetime:
 
 
 def seconds_ahead() -> float:
-    """Returns by how many seconds the ids that this process makes are ahead of its clock.
+    """Returns by how many seconds the request ids that this process makes are ahead of its clock.
 
-    A new id is never lower than the last. So after the clock was set back, ids lie in the future until time has caught
-    up, or until the process starts again.
+    A new id is never lower than the last one. So after the clock was set back, ids have times in the future until the
+    clock has caught up, or until the process starts again.
     """
     return uuid7().timestamp / 1000 - time.time()

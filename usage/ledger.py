@@ -1,6 +1,6 @@
-"""Owns a process's ledger: the journal that calls write to, and the shipper that empties it.
+"""Owns the ledger of one process: the journal to which calls are written, and the thread that ships it to the database.
 
-This is all that the rest of the project knows of how calls get into the tables.
+The rest of the project writes calls to the tables through this module only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DRAIN_SECONDS = 20.0
 
 
 class Ledger:
-    """The way by which calls get into the database: this process's journal, and the threads that ship and prune.
+    """The journal of this process, the thread that writes it to the database, and the thread that deletes old rows.
 
     Call `start` in each worker, after the fork, because threads do not survive a fork.
     """
@@ -32,7 +32,7 @@ class Ledger:
         self._pruning = DailyPruning()
 
     def start(self) -> None:
-        """Opens this process's journal, and starts the threads that write it to the database and delete old rows.
+        """Opens this process's journal, and starts the threads that write it to the database and that delete old rows.
 
         Raises:
             OSError: the journal cannot be written.
@@ -48,16 +48,18 @@ class Ledger:
     def stop(self) -> None:
         """Writes the rest of the journal to the database, for `DRAIN_SECONDS` at most, and stops the ledger's threads.
 
-        Records that are not written by then stay on the disk for the next process.
+        Records that are not in the database by then stay on the disk for the next process.
         """
-        with ExitStack() as steps:  # runs all of them, the last one first, whichever fails
+        with ExitStack() as steps:  # runs all steps, the last one first, even if one of them fails
             steps.callback(self._end_shipping)
             steps.callback(self.journal.close)
             steps.callback(self._pruning.stop)
 
     def _end_shipping(self) -> None:
         if self.shipper.stop(DRAIN_SECONDS):
-            self.journal.release()  # else the lock goes with the process: its thread may still delete what it ships
+            # Not released if the shipper's thread still runs, because it may still delete journal files. Then the lock
+            # is held until the process ends.
+            self.journal.release()
 
     @property
     def journal(self) -> Journal:
@@ -73,12 +75,15 @@ class Ledger:
 
     @property
     def database_error(self) -> str:
-        """The class name of the error with which writing to the database fails now; empty while there is none."""
+        """The class name of the error with which writes to the database fail at present; empty if there is no error."""
         return self.shipper.delivery.database_fault
 
     @property
     def shipper_error(self) -> str:
-        """The class name of the unexpected error that ended the last attempt to ship the journal; empty without one."""
+        """The class name of the unexpected error that ended the last attempt to write the journal to the database.
+
+        It is an empty text if there was none.
+        """
         return self.shipper.fault
 
     @property
@@ -88,11 +93,11 @@ class Ledger:
 
     @property
     def own_prices(self) -> Sequence[OwnPrice] | None:
-        """The administrator's prices of models; None until they have been read from the database once."""
+        """The prices that the administrator has set for models; None until they have been read from the database."""
         return self.shipper.delivery.pricer.own
 
     def begin(self, request_id: str, facts: CallRecord) -> None:
-        """Writes to the journal that a call has begun. Call it before the request is sent upstream.
+        """Writes to the journal that a call has begun. Call this method before the request is sent upstream.
 
         Raises:
             usage.journal.writer.JournalFull: the disk is full, so the request must not be sent.
@@ -102,27 +107,27 @@ class Ledger:
     def end(self, request_id: str, row: CallRecord) -> None:
         """Writes the row of a call that has ended to the journal, and counts the call for `/metrics`. Never fails.
 
-        Call it before the last byte of the answer is sent to the client.
+        Call this method before the last byte of the answer is sent to the client.
         """
         self.journal.end(request_id, row)
         counters.count_call(row)
 
     def record_look(self, request_id: str, row: CallRecord) -> None:
-        """Writes a row for a request of the gateway's that has polled upstream for the response of an earlier call.
+        """Writes to the journal the row of the gateway's own request for a background response that has ended.
 
-        The row has that response's usage, but counts as no call.
+        The row has the usage of the response, which an earlier call has created. It does not count as a call.
         """
         self.journal.end(request_id, {**row, "by_gateway": True})
         counters.count_look()
 
     def ship_soon(self) -> None:
-        """Asks the shipper to write the journal to the database at once, because somebody waits for the rows."""
+        """Asks the shipper's thread to write the journal to the database now, because somebody waits for the rows."""
         self.shipper.ship_soon()
 
     async def durable(self) -> None:
-        """Waits until the journal records that this task has written would survive a power cut.
+        """Waits until all journal records that were written so far would survive a power cut.
 
-        Returns at once unless `JOURNAL_SYNC` is `always`.
+        Returns at once unless the setting `JOURNAL_SYNC` is `always`.
         """
         await self.journal.durable()
 

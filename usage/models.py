@@ -1,4 +1,4 @@
-"""Owns the ledger's tables. A row of `Request` is one call that a caller's key let in.
+"""Owns the ledger's tables. A row of `Request` is one call that was admitted with a valid key.
 
 Over 300 lines, since the tables of the ledger refer to each other, and a migration compares them as a whole.
 """
@@ -17,7 +17,7 @@ from usage.own_prices import OwnPrice
 
 
 class _PriceOptions(TypedDict):
-    """The options that all columns of prices share."""
+    """The type of the options that all price columns of the tables share."""
 
     max_digits: int
     decimal_places: int
@@ -29,7 +29,7 @@ _PRICE: _PriceOptions = {"max_digits": 14, "decimal_places": 6, "null": True, "b
 
 
 class Outcome(models.TextChoices):
-    """The way in which a call ended, whatever its HTTP status was."""
+    """The ways in which a call can end. They do not depend on the HTTP status of the answer."""
 
     SUCCESS = "success", "success"
     UPSTREAM_ERROR = "upstream_error", "upstream error"
@@ -41,9 +41,9 @@ class Outcome(models.TextChoices):
 
 
 class UsageSource(models.TextChoices):
-    """The origin of a call's token counts: stated by upstream, estimated, or unknown.
+    """The ways in which a call's token counts can be known: stated by upstream, estimated, or unknown.
 
-    A real zero is `exact`, not `unknown`.
+    The counts are `exact` also if upstream has stated that nothing was used.
     """
 
     EXACT = "exact", "exact"
@@ -66,14 +66,15 @@ class CostKind(models.TextChoices):
 
 FAILED = ~models.Q(outcome=Outcome.SUCCESS)
 FAILED_STATUS = models.Q(status__gte=300)
-# The model that answered; the one that was asked for, if none did.
+# The model that answered a call; if none did, the model that the call asked for.
 CALLED_MODEL = Coalesce(NullIf("response_model", models.Value("")), "request_model")
 
 
 class Request(models.Model):
-    """A row of the table of calls. Times are in milliseconds, sizes in bytes, audio in seconds.
+    """One call: who made it, which route and model, how it ended, how long it took, what it used and what that cost.
 
-    Null means "not known" (upstream never said), never zero.
+    A row with `by_gateway` is no call, but a request of the gateway's own for a background response. Times are in
+    milliseconds, sizes in bytes, audio in seconds. Null means that a value is unknown, and never zero.
     """
 
     request_id = models.UUIDField("request id", primary_key=True, help_text="X-Proxy-Request-Id, a UUIDv7.")
@@ -134,7 +135,7 @@ class Request(models.Model):
         db_default=False,
         help_text="A look at a background response: no call of the key, but its usage and cost are the key's.",
     )
-    # Which sums the row is in (usage.sums.summed_names).
+    # Whether the sums count the row under a common name for unknown ones (usage.sums.summed_names).
     unknown_model = models.BooleanField(default=False, db_default=False, help_text="Summed up as (unknown model).")
     other_code = models.BooleanField(default=False, db_default=False, help_text="Summed up as (other code).")
     digest = models.CharField(
@@ -143,8 +144,8 @@ class Request(models.Model):
 
     class Meta:
         ordering = ("-request_id",)
-        # A request id is a UUIDv7, so the order of ids is the order of time: no index of `started_at` is needed.
-        # Other ids are only ever looked up whole: a hash is a third of the size of a tree.
+        # A request id is a UUIDv7, so the order of ids is the order of time, and no index of `started_at` is needed.
+        # Two other ids are only looked up whole. For these a hash index will do, which has a third of a tree's size.
         indexes = (
             models.Index(fields=["response_id"], name="usage_request_response", condition=~models.Q(response_id="")),
             HashIndex(
@@ -157,7 +158,7 @@ class Request(models.Model):
                 name="usage_request_incoming",
                 condition=~models.Q(incoming_request_id=""),
             ),
-            # What `usage.page_data.search` walks along, newest first.
+            # `usage.page_data.search` reads calls along these indexes, newest first.
             models.Index(fields=["key_name", "request_id"], name="usage_request_key"),
             models.Index(CALLED_MODEL, "request_id", name="usage_request_model"),
             models.Index(fields=["route", "request_id"], name="usage_request_route"),
@@ -174,7 +175,7 @@ class Request(models.Model):
 
 
 class RequestBody(models.Model):
-    """The logged bodies of a call: secrets redacted, binary data left out, cut at LOG_BODY_BYTES."""
+    """The logged bodies of a call's request and answer: without secrets and binary data, cut at LOG_BODY_BYTES."""
 
     request = models.OneToOneField(Request, on_delete=models.CASCADE, primary_key=True, related_name="body")
     request_body = models.TextField(blank=True)
@@ -188,9 +189,9 @@ class RequestBody(models.Model):
 
 
 class UsageHour(models.Model):
-    """The sums of all calls of one hour, key, model, route and outcome. Written by `usage.sums.rollups` only.
+    """The sums of all calls of one hour that have the same key, model, route and outcome.
 
-    Histograms count calls by latency bucket (`usage.sums.histogram`).
+    The histograms count calls by latency (`usage.sums.histogram`). Only `usage.sums.rollups` writes this table.
     """
 
     pk = models.CompositePrimaryKey("hour", "key_name", "model", "route", "outcome")
@@ -231,7 +232,7 @@ class UsageHour(models.Model):
 
 
 class Span(models.TextChoices):
-    """The length of the time whose calls a `UsageTotal` or `ErrorTotal` adds up."""
+    """The unit of time of a row of sums (`UsageTotal`, `ErrorTotal`): the row adds up the calls of one such unit."""
 
     MINUTE = "minute"
     HOUR = "hour"
@@ -239,7 +240,7 @@ class Span(models.TextChoices):
 
 
 class Dimension(models.TextChoices):
-    """The property that all calls of a `UsageTotal` have in common, such as the key or the model."""
+    """What the calls in a row of `UsageTotal` have in common, such as the key or the model; `all` is for all calls."""
 
     ALL = "all"
     KEY = "key"
@@ -249,11 +250,12 @@ class Dimension(models.TextChoices):
 
 
 class UsageTotal(models.Model):
-    """The sums of all calls of one minute, hour or day (UTC), or of those with one key, model, route or outcome.
+    """The sums of the calls of one minute, hour or day (UTC): of all, or of those with one key, model, route or
+    outcome.
 
-    The dashboard reads these: reading a month costs as little as reading an hour, however many keys and models there
-    are. Written by `usage.sums.rollups` only. Only the totals of all calls and of a key's days have histograms. Totals
-    of minutes are deleted after a few days.
+    The dashboard reads this table: reading a month costs as little as reading an hour, however many keys and models
+    there are. Only the totals of all calls and of a key's days have histograms. Totals of minutes are deleted after a
+    few days. Only `usage.sums.rollups` writes this table.
     """
 
     pk = models.CompositePrimaryKey("span", "dimension", "start", "value")
@@ -279,9 +281,10 @@ class UsageTotal(models.Model):
 
 
 class ErrorTotal(models.Model):
-    """The number of calls of one key that failed in one way in one hour or day. Written by `usage.sums.rollups` only.
+    """The number of one key's calls that failed in the same way in one hour or on one day (UTC).
 
-    `first_at`, `last_at` and `sample_id` are not corrected when a row is removed from the sums: they may be that row's.
+    If a row is subtracted from the sums later, `first_at`, `last_at` and `sample_id` stay as they are, and may be from
+    that row. Only `usage.sums.rollups` writes this table.
     """
 
     pk = models.CompositePrimaryKey("span", "start", "outcome", "status", "error_code", "model", "route", "key_name")
@@ -300,7 +303,7 @@ class ErrorTotal(models.Model):
 
     class Meta:
         indexes = (
-            # When a kind was seen first, ever.
+            # For the time at which a kind of error occurred first.
             models.Index(
                 fields=["error_code", "outcome", "status", "model", "route", "first_at"],
                 name="usage_errortotal_first",
@@ -313,9 +316,10 @@ class ErrorTotal(models.Model):
 
 
 class KnownName(models.Model):
-    """The name of a model, or an error code, whose calls have separate sums. Written by `usage.sums.summed_names` only.
+    """The name of a model, or an error code, whose calls have sums of their own.
 
-    Calls with other names are summed up under one common name, because a caller can send any number of names.
+    The calls of all other names are added up under one name, because a caller can send any number of names. Only
+    `usage.sums.summed_names` writes this table.
     """
 
     pk = models.CompositePrimaryKey("kind", "name")
@@ -328,9 +332,9 @@ class KnownName(models.Model):
 
 
 class KnownError(models.Model):
-    """A kind of failure that somebody has marked as looked into on the errors page.
+    """A kind of error on the errors page that somebody has marked as looked into, with a remark.
 
-    The five columns are those by which that page groups failed calls.
+    The first five columns are those by which that page groups failed calls.
     """
 
     outcome = models.CharField(max_length=20, choices=Outcome)
@@ -354,7 +358,7 @@ class KnownError(models.Model):
 
 
 class UsageDay(models.Model):
-    """The sums of one key's calls on one day (UTC), with which the key's budgets are compared."""
+    """The sums of one key's calls on one day (UTC). The key's budgets are compared with these sums."""
 
     pk = models.CompositePrimaryKey("day", "key_name")
     day = models.DateField()
@@ -373,7 +377,7 @@ class UsageDay(models.Model):
 
 
 class Hold(models.Model):
-    """A reservation: the dollars that a call in flight can still cost, reserved from its key's budget.
+    """A reservation: dollars of a key's budget that are set aside for a call in flight, which may still cost so much.
 
     `usage.money.holds` says when a reservation is deleted.
     """
@@ -392,9 +396,9 @@ class Hold(models.Model):
 
 
 class ModelPrice(models.Model):
-    """A price of a model that the administrator has set, in dollars; it takes precedence over the published price.
+    """A price that the administrator has set for a model, in dollars. It takes precedence over the published price.
 
-    `ledger reprice` applies it to earlier calls.
+    Calls that have been billed already change their cost only by `ledger reprice`.
     """
 
     model = models.CharField(max_length=200, help_text="A name, or a pattern such as gpt-4o-*.")
@@ -421,7 +425,7 @@ class ModelPrice(models.Model):
 
 
 class LedgerState(models.Model):
-    """The single row that stores when old data were last deleted, and up to what time rows and bodies are gone."""
+    """The single row that says when old data were last deleted, and up to what time rows and bodies were deleted."""
 
     pruned_at = models.DateTimeField(null=True)
     pruned_before = models.DateTimeField(null=True, help_text="Before it, rows are gone and only sums are left.")
@@ -436,9 +440,10 @@ class LedgerState(models.Model):
 
 
 class CountedResponse(models.Model):
-    """For each stored response, the id of the one call whose row counts the response's usage.
+    """A response, and the request id of the one call that is billed for its usage, although other rows may state it,
+    too.
 
-    Other rows may state the same usage. `usage.shipping.response_cost` says why.
+    `usage.shipping.response_cost` writes this table, and says why several rows can state the same usage.
     """
 
     response_id = models.CharField(max_length=200, primary_key=True)
@@ -449,10 +454,10 @@ class CountedResponse(models.Model):
 
 
 class StoredObject(models.Model):
-    """An object that upstream stores, and the key that created it. Written by `usage.shipping.stored_objects` only.
+    """An object that upstream stores, such as a response or a file, with the name of the key that created it.
 
-    The row of an object that upstream keeps until it is deleted is kept for ever; other rows are deleted with those of
-    their calls (RETENTION_DAYS).
+    If upstream stores the object until it is deleted, the row stays for ever; otherwise the row is deleted with that of
+    its call (RETENTION_DAYS). Only `usage.shipping.stored_objects` inserts rows.
     """
 
     object_id = models.CharField(max_length=512, primary_key=True, help_text="Upstream's id of it.")
@@ -470,12 +475,15 @@ class StoredObject(models.Model):
 
 
 class PendingResponse(models.Model):
-    """A background response that has not ended as far as the gateway knows, so the gateway polls its status."""
+    """A background response that has not ended yet as far as the gateway knows.
+
+    The gateway polls upstream for its end.
+    """
 
     response_id = models.CharField(max_length=200, primary_key=True)
     request_id = models.UUIDField(help_text="The call that made it.")
     key_name = models.CharField(max_length=200)
-    # Several hosts look at these: by the database's clock, not by that of the host that wrote them.
+    # Both times are the database's, because several hosts read and write these rows, and their clocks differ.
     created_at = models.DateTimeField(db_default=Now())
     supposed = models.JSONField(null=True, help_text="Counts that stand for its usage if upstream never states it.")
     ask_at = models.DateTimeField(db_default=Now(), db_index=True)

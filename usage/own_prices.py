@@ -1,6 +1,7 @@
-"""Owns what an administrator's own price says, and which calls it is for.
+"""Owns the prices that an administrator sets: what such a price contains, and which calls it is for.
 
-It is apart from `usage.money.prices`, whose list prices take a third of a second to import: no command needs them.
+It is not part of `usage.money.prices`, because the list prices there take a third of a second to import, and the tables
+(`usage.models`), which import this module, need none of them.
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ from fnmatch import fnmatchcase
 
 @dataclass(frozen=True)
 class OwnPrice:
-    """An administrator's price for a model, in dollars, never negative. `model` is a name or a glob, of the model
-    *answered*.
+    """The price of a model that the administrator has set, in dollars, never negative.
 
     The price is valid from `valid_from` (aware) until just before `valid_until`. Without a price for cached input or
     cache writes, the input price applies; without one for audio, the text price. A call that uses any other unit
@@ -35,7 +35,9 @@ class OwnPrice:
     per_web_search: Decimal | None = None
 
     def applies(self, model: str, tier: str, at: datetime) -> bool:
-        """Returns whether this price is valid for a model (in lower case), in a service tier, at a time."""
+        """Returns whether this price is for the given model (in lower case) and service tier, and valid at the given
+        time.
+        """
         return (
             self.service_tier in ("", tier)
             and self.valid_from <= at
@@ -44,5 +46,7 @@ class OwnPrice:
         )
 
     def rank(self, model: str) -> tuple[bool, int, bool, datetime]:
-        """Returns a sort key of this price for a model: of all prices that apply, that with the highest key is used."""
+        """Returns a value to sort prices by: of all prices that apply to a model, the one with the highest value is
+        used.
+        """
         return self.model.lower() == model, len(self.model), self.service_tier != "", self.valid_from

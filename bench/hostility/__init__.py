@@ -1,5 +1,5 @@
-"""What good calls lose while somebody attacks: `python -m bench.hostility.run.run`.
+"""What good calls lose while somebody attacks the server: `python -m bench.hostility.run`.
 
-`attacks` are the requests, `stranger` sends them, `good_calls` measures a good caller meanwhile. `refusals` measures
-whether the time of a refusal tells its reason.
+`attacks` describes the attacks, `stranger` carries them out, and `good_calls` measures a well-behaved client meanwhile.
+`refusals` measures whether the time that a refusal takes reveals its reason.
 """

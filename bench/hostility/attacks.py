@@ -1,6 +1,7 @@
-"""Owns what a hostile client sends, as data: whole requests as bytes, made once, and how its connections behave.
+"""Owns the attacks, as data: the bytes that a hostile client sends, and how its connections behave.
 
-Every body is sent in pieces of 64 KiB, and all connections of an attack share one line (`bench.hostility.stranger`).
+Requests are built once, before the attack. They are sent in pieces of about 64 KiB at most, and all connections of an
+attack share one line of limited speed (`bench.hostility.stranger`).
 """
 
 from __future__ import annotations
@@ -18,13 +19,20 @@ MANY_ADDRESSES = 64
 
 
 class Attack(NamedTuple):
-    """What a client does on each of its `connections`, over and over.
+    """Description of one attack: the requests that a hostile client sends, and what its connections do.
 
-    Each takes the next of `requests` in turn. `then` says what follows a request: `again` reads an answer and makes a
-    new connection, `same` reads it and stays on this one, `hold` keeps the connection until the server closes it, and
-    makes a new one then; `stay` does not. `pause` is seconds between two pieces. Without `reads` nothing is ever
-    received. `addresses` is how many addresses the connections come from. `memory` is what the server holds of it by
-    design, in bytes. The attack has gone on for `lead` seconds when good calls are looked at.
+    requests: each is a tuple of pieces. A client's connections begin with different requests, and each new connection
+    in the place of an old one sends the next.
+
+    connections: how many are open at the same time; they come from `addresses` IP addresses.
+
+    then: what a connection does after a request. `again`: reads an answer, closes, and a new connection begins. `same`:
+    reads an answer and sends the request again. `hold`: reads until the server closes the connection, and a new one
+    begins. `stay`: reads until the server closes it, and no new one begins.
+
+    pause: seconds between two pieces. reads: False if the client never reads an answer. memory: how many bytes of the
+    attack the server holds in memory by design. lead: for how many seconds the attack runs before good calls are
+    measured.
     """
 
     name: str
@@ -39,7 +47,7 @@ class Attack(NamedTuple):
 
 
 def strangers() -> list[Attack]:
-    """Attacks that need no key."""
+    """Returns the attacks that need no valid key."""
     small_chat = b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"hi"}]}'
     held = (with_length("POST", "/openai", 48 * MIB, [b"x" * PIECE] * (47 * 16)),)
     idle = ((head("GET", "/healthz"),),)
@@ -143,7 +151,7 @@ def strangers() -> list[Attack]:
 
 
 def key_holders(key: str) -> list[Attack]:
-    """Attacks with a valid key that has limits."""
+    """Returns the attacks by somebody who has a valid key (`key`) with limits."""
     bearer = f"Authorization: Bearer {key}"
     members = b"{" + b",".join(b'"m%d":0' % number for number in range(1_000_000)) + b"}"
     numbers = b"[" + b",".join([b"7" * 4299] * 2000) + b"]"
@@ -161,53 +169,69 @@ def key_holders(key: str) -> list[Attack]:
 
 
 def head(method: str, target: str, *headers: str, host: str = "bench") -> bytes:
+    """Returns the head of a request: the request line, the headers and the empty line."""
     return "\r\n".join([f"{method} {target} HTTP/1.1", f"Host: {host}", *headers, "", ""]).encode()
 
 
 def with_body(
     method: str, path: str, body: bytes, *headers: str, content_type: str = "application/json", host: str = "bench"
 ) -> Pieces:
-    """A whole request; a short body is in the piece that has its head."""
+    """Returns a request with a body and the right Content-Length, cut into pieces of at most 64 KiB."""
     about = (f"Content-Type: {content_type}", f"Content-Length: {len(body)}")
     return in_pieces(head(method, path, *about, *headers, host=host) + body)
 
 
 def with_length(method: str, path: str, length: int, body: list[bytes], *headers: str) -> Pieces:
-    """A request that announces `length` bytes; `body` may be shorter."""
+    """Returns a request in pieces, with a Content-Length of `length` bytes.
+
+    `body` are the pieces of the body, which may be shorter.
+    """
     return (head(method, path, "Content-Type: application/json", f"Content-Length: {length}", *headers), *body)
 
 
 def endless(path: str) -> Pieces:
-    """A chunked form of 290 MiB with a Host that nobody has configured."""
+    """Returns a POST of a form of 290 MiB in chunks, in pieces; the server is not configured for its Host header."""
     chunk = b"%x\r\n%b\r\n" % (PIECE, b"x" * PIECE)
     start = head("POST", path, f"Content-Type: {FORM}", "Transfer-Encoding: chunked", host="evil.example")
     return (start, *[chunk] * (290 * 16))
 
 
 def many_lists(size: int) -> tuple[int, list[bytes]]:
-    """The length and the pieces of a JSON object with a list of empty lists."""
+    """Returns a JSON object with a list of empty lists, of about `size` bytes.
+
+    Returned are its exact length and its bytes in pieces.
+    """
     piece = b"[]," * (PIECE // 3)
     pieces = [b'{"a":[', *[piece] * (size // len(piece)), b"[]]}"]
     return sum(map(len, pieces)), pieces
 
 
 def many_keys(content_type: str) -> Pieces:
+    """Returns a POST to `/openai`, in pieces, whose body has 10,000 strings that begin like a key of the gateway."""
     body = b'{"security_key":"wrong","x":"' + b"cp-aaaa" * 10_000 + b'"}'
     return with_body("POST", "/openai", body, content_type=content_type)
 
 
 def semicolons(path: str) -> Pieces:
+    """Returns a POST to `path`, in pieces, whose Content-Type has 60,000 semicolons."""
     return with_body("POST", path, b"{}", content_type="a/b" + ";" * 60_000)
 
 
 def chunks(content: bytes, *, before: bytes = b"") -> Pieces:
-    """A body in chunks: the first one has a kilobyte, then come `before` and 64 MiB of `content`."""
+    """Returns a POST to `/openai` with a chunked body, in pieces.
+
+    The body is one chunk of a kilobyte, then `before`, then 64 MiB of repeated `content`.
+    """
     start = head("POST", "/openai", "Content-Type: application/json", "Transfer-Encoding: chunked")
     return (start + b"400\r\n" + b" " * KIB + b"\r\n" + before, *[content * (PIECE // len(content))] * 1024)
 
 
 def login() -> Pieces:
-    """A password for the admin, with the token that Django wants to see twice."""
+    """Returns an attempt to sign in to the admin with a wrong password: a POST request, in pieces.
+
+    It has a made-up CSRF token, both in the cookie and in the form, as Django wants it: so the server does check the
+    password.
+    """
     token = "a" * 32
     form = f"csrfmiddlewaretoken={token}&username=admin&password=wrong".encode()
     kind = "application/x-www-form-urlencoded"
@@ -216,8 +240,10 @@ def login() -> Pieces:
 
 
 def query(names: int) -> str:
+    """Returns a query string with as many empty parameters as `names` says."""
     return "&".join(f"{number}=" for number in range(names))
 
 
 def in_pieces(content: bytes) -> Pieces:
+    """Cuts the bytes of a request into pieces of at most 64 KiB."""
     return tuple(content[at : at + PIECE] for at in range(0, len(content), PIECE))

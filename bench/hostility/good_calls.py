@@ -1,8 +1,8 @@
-"""Owns the calls of a good caller while somebody attacks: how many, how fast, and how many fail.
+"""Owns the calls of a well-behaved client while somebody attacks: how many succeed, how fast, and how many fail.
 
-Unlike `bench.stand.load` a failure does not end the run: it is what is counted. Calls at a fixed rate are timed from
-when they should have begun, so a server that stands still is seen in every call that it kept waiting; each tenth one is
-on a new connection, as a new client's is.
+Unlike in `bench.stand.load`, a failed call does not end the run but is counted. Calls at a fixed rate are timed from
+the moment when they should have begun, so that a server that stands still shows in every call that it kept waiting.
+Every tenth of these calls is made on a new connection, as that of a new client.
 """
 
 from __future__ import annotations
@@ -18,14 +18,19 @@ from bench.stand.requests import address
 from bench.stand.streams import quantile
 
 RATE = 100.0  # calls a second
-CONNECTIONS = 8  # of the calls that go as fast as they can
-NEW_EVERY = 10
+CONNECTIONS = 8  # that call as fast as answers come
+NEW_EVERY = 10  # of as many calls at the fixed rate, one is made on a new connection
 PATIENCE = 10.0  # seconds after which a call has failed
-BACKOFF = 0.05  # seconds before the next call of whoever's call has failed
+BACKOFF = 0.05  # seconds that a connection's next call waits after a failed one
 
 
 class Good(NamedTuple):
-    """Milliseconds at `RATE`; calls a second as fast as it goes; failures of both."""
+    """Result of measuring the calls of a good client.
+
+    `p50` and `p99`: percentiles of the latency, in milliseconds, at `RATE` calls a second. `calls_per_second`: how many
+    succeed when each connection sends its next call at once. `failed`: how many calls failed in both parts of the
+    measure.
+    """
 
     p50: float
     p99: float
@@ -34,7 +39,7 @@ class Good(NamedTuple):
 
 
 class Trying(Caller):
-    """A connection whose calls may fail."""
+    """A client connection for one call at a time; a failed call is reported as False and does not end the benchmark."""
 
     def __init__(self) -> None:
         super().__init__(lambda _: self._settle(True))
@@ -42,8 +47,11 @@ class Trying(Caller):
         self._call: asyncio.Future[bool] | None = None
 
     async def call(self, request: bytes) -> bool:
-        """Whether the call was answered with 200."""
-        if self.transport.is_closing():  # by the server, before there was a call
+        """Sends a request on this connection, waits for the answer, and returns whether the answer had status 200.
+
+        Returns False as well if the connection fails, or if no answer comes within `PATIENCE` seconds.
+        """
+        if self.transport.is_closing():  # the server closed the connection before the call
             return False
         self._call = asyncio.get_running_loop().create_future()
         self.send(request)
@@ -53,18 +61,23 @@ class Trying(Caller):
             return False
 
     def _has_failed(self, failed: asyncio.Future[None]) -> None:
+        """Closes the connection and reports its running call as failed.
+
+        Called when the connection is lost or an answer has another status than 200.
+        """
         if not failed.cancelled():
-            failed.exception()  # taken: nobody else asks for it
+            failed.exception()  # marks the exception as retrieved, else asyncio logs it
             self.transport.close()
             self._settle(False)
 
     def _settle(self, is_good: bool) -> None:
+        """Gives the call that waits on this connection its result: whether it succeeded; does nothing if none waits."""
         if self._call is not None and not self._call.done():
             self._call.set_result(is_good)
 
 
 class Pool:
-    """The good caller's connections."""
+    """The connections of a good client to one server, which it uses again, and the number of its failed calls."""
 
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
@@ -73,12 +86,15 @@ class Pool:
         self.failed = 0
 
     async def call(self, *, anew: bool = False) -> bool:
-        """One call on an idle connection or on a new one; a connection that has failed is not used again."""
+        """Makes one call, on an idle connection or a new one, and returns whether it succeeded.
+
+        With `anew` it always opens a new connection. A connection whose call has failed is not used again.
+        """
         connection = None if anew else self._take()
         try:
             connection = connection or await self._connect()
             is_good = await connection.call(self._asked.request)
-        except OSError:  # a TimeoutError is one
+        except OSError:  # TimeoutError is a subclass
             is_good = False
         if is_good and connection is not None:
             self._idle.append(connection)
@@ -86,7 +102,7 @@ class Pool:
         return is_good
 
     def _take(self) -> Trying | None:
-        """An idle connection that the server has not closed meanwhile, if there is one."""
+        """Removes from the pool an idle connection that is still open and returns it; None if there is none."""
         while self._idle:
             connection = self._idle.pop()
             if not connection.transport.is_closing():
@@ -108,7 +124,10 @@ class Pool:
 
 
 def measure(asked: Asked, seconds: float) -> Good:
-    """Half of `seconds` at the fixed rate, half as fast as it goes."""
+    """Measures the calls of a good client for `seconds`.
+
+    In the first half of the time it calls at a fixed rate, in the second as fast as answers come.
+    """
     return uvloop.run(_measure(asked, seconds / 2))
 
 
@@ -123,7 +142,11 @@ async def _measure(asked: Asked, seconds: float) -> Good:
 
 
 async def at_fixed_rate(pool: Pool, seconds: float) -> list[float]:
-    start = time.perf_counter()  # the loop's own clock counts milliseconds
+    """Makes `RATE` calls a second, and returns the latency of each in milliseconds.
+
+    The latency of a call that has failed counts as `PATIENCE` seconds.
+    """
+    start = time.perf_counter()  # uvloop's own clock counts whole milliseconds only
     latencies: list[float] = []
 
     async def one(number: int) -> None:
@@ -139,7 +162,10 @@ async def at_fixed_rate(pool: Pool, seconds: float) -> list[float]:
 
 
 async def as_fast_as_it_goes(pool: Pool, seconds: float) -> int:
-    """How many calls were answered in time."""
+    """Keeps calling on `CONNECTIONS` connections at once; returns how many calls succeeded before the time was over.
+
+    Each connection sends its next call as soon as the last is answered.
+    """
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     answered = 0

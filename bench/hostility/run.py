@@ -1,9 +1,9 @@
 """How good calls fare while somebody attacks: `python -m bench.hostility.run [--only WORD] [--rounds 3]`.
 
-One worker with PostgreSQL on a core of its own; upstream, the good caller and the attacker (`bench.hostility.stranger`)
-share the other. Each attack takes turns with quiet: good calls are measured without it, then with it, several times. Of
-each figure the median of the rounds counts, of memory and disk the worst. DATA_DIR and TMPDIR are on a tmpfs if we may
-mount one, so that what an attack writes shows at once.
+The gateway has one worker, which shares a core with PostgreSQL; upstream, the good client and the attacker
+(`bench.hostility.stranger`) share the other core. In each round, good calls are measured first without the attack
+("quiet"), then with it. The median of the rounds counts, but of memory and disk the worst round. DATA_DIR and TMPDIR
+are on a small tmpfs if this process may mount one, so that everything that an attack writes shows as lost free space.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from chatproxy import environment
 from chatproxy.postgres.bundled import BundledPostgres
 
 CHAT = "/v1/chat/completions"
-DESCRIPTORS = 2200  # what the gateway may open: what docs/settings.md asks for 1,000 parallel calls
+DESCRIPTORS = 2200  # that the gateway may open: as many as docs/settings.md demands for 1,000 parallel calls
 FEW_DESCRIPTORS = ("sh", "-c", f'ulimit -n {DESCRIPTORS}; exec "$@"', "sh")
-AS_SHIPPED = {"INVALID_KEYS_PER_MINUTE": "", "MAX_PARALLEL_REQUESTS": ""}  # tests and other benches widen these
+AS_SHIPPED = {"INVALID_KEYS_PER_MINUTE": "", "MAX_PARALLEL_REQUESTS": ""}  # the defaults; tests set higher limits
 DISK = 900 * MIB
 MEASURED_SECONDS = 6.0
 SETTLING_SECONDS = 1.0
@@ -47,7 +47,10 @@ LIMITED = ("--requests-per-minute", "60")
 
 
 class Watched(NamedTuple):
-    """The worker's memory in bytes before an attack and at its worst, bytes of disk lost, most descriptors open."""
+    """Memory of a worker in bytes, before an attack and at its highest, and what else the attack took.
+
+    `disk`: by how many bytes the free space shrank at most. `descriptors`: most file descriptors that were open.
+    """
 
     before: int
     peak: int
@@ -56,9 +59,12 @@ class Watched(NamedTuple):
 
 
 class Row(NamedTuple):
-    """An attack's figures. Times in milliseconds, rates in calls a second, sizes in bytes.
+    """The figures of one attack, as they stand in the results.
 
-    `share` is how much of a core the worker spends on the attack alone: it depends least on what else the machine does.
+    Times are in milliseconds, rates in calls a second, sizes in bytes. `quiet_…` are the figures of good calls without
+    the attack. `share` is the part of a core that the worker spends on the attack alone; of all figures it depends
+    least on what else the machine does. `by_design` is the part of the memory that the server is meant to use.
+    `attacker` is the attacker's report of what it did.
     """
 
     name: str
@@ -79,7 +85,7 @@ class Row(NamedTuple):
     attacker: dict[str, Any]
 
     def faults(self) -> list[str]:
-        """Which goals are missed."""
+        """Returns the names of the goals that the server missed during this attack; [] if it reached all goals."""
         tests = {
             "rate": self.rate < LEAST_RATE * self.quiet_rate,
             "p99": self.p99 >= MOST_P99 * self.quiet_p99,
@@ -113,7 +119,7 @@ def main() -> None:
 
 
 def on_its_own_gateway(checkout: Path, attack: Attack, number: int, rounds: int, *, has_key: bool) -> Row:
-    """Measures one attack. What an earlier one has left in memory would hide what this one takes."""
+    """Measures one attack against a new gateway: one attacked before would still hold that attack's memory."""
     with gateway(checkout) as (it, places):
         key = it.gateway.make_key(f"limited-{number}", *LIMITED) if has_key else ""
         return measure(it, places, attack, number, key, rounds)
@@ -121,7 +127,7 @@ def on_its_own_gateway(checkout: Path, attack: Attack, number: int, rounds: int,
 
 @contextmanager
 def gateway(checkout: Path) -> Iterator[tuple[Stand, list[Path]]]:
-    """A gateway with few descriptors, and the directories whose free space is watched."""
+    """Runs a gateway that may open few files, until the block ends; yields it, and the directories where it writes."""
     with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as name, pinned(SERVER_CORE), small_disk(name) as disk:
         postgres = BundledPostgres(Path(name))
         postgres.start()
@@ -141,7 +147,7 @@ def gateway(checkout: Path) -> Iterator[tuple[Stand, list[Path]]]:
 
 @contextmanager
 def small_disk(directory: str) -> Iterator[Path]:
-    """A tmpfs, for root; an ordinary directory for anybody else."""
+    """Yields a directory on a small tmpfs, or an ordinary directory if this process may not mount a tmpfs."""
     disk = Path(directory) / "disk"
     disk.mkdir()
     mounted = (
@@ -160,7 +166,7 @@ def small_disk(directory: str) -> Iterator[Path]:
 
 
 def measure(it: Stand, places: Sequence[Path], attack: Attack, number: int, key: str, rounds: int) -> Row:
-    """Quiet and attack in turns."""
+    """Measures a good client's calls without and with an attack, in turns; prints and returns the attack's figures."""
     asked = Asked(it.server.url, plain(CHAT, it.server.key))
     quiet: list[Good] = []
     attacked: list[Good] = []
@@ -194,7 +200,7 @@ def measure(it: Stand, places: Sequence[Path], attack: Attack, number: int, key:
 
 
 def share_of_a_core(pids: Sequence[int], seconds: float) -> float:
-    """Waits, and returns the CPU of these processes in the second half of that time, 1.0 being a whole core."""
+    """Waits for `seconds`; returns which share of a core the processes used in the second half of that time."""
     time.sleep(seconds / 2)
     cpu, start = cpu_of(pids), time.monotonic()
     time.sleep(seconds / 2)
@@ -205,12 +211,13 @@ FIELDS = {"rate": "calls_per_second", "p50": "p50", "p99": "p99"}
 
 
 def middle(found: Sequence[Good], field: str) -> float:
+    """Returns the median of the figure called `field` of several results."""
     return float(statistics.median(getattr(good, field) for good in found))
 
 
 @contextmanager
 def stranger(number: int, url: str, lead: float, key: str) -> Iterator[list[dict[str, Any]]]:
-    """The attacker, in a process of its own; the list has what it says in the end. It ends by itself."""
+    """Runs a process that attacks the server; yields a list, to which its report is added at the block's end."""
     seconds = lead + MEASURED_SECONDS + 1
     command = [
         sys.executable,
@@ -231,7 +238,7 @@ def stranger(number: int, url: str, lead: float, key: str) -> Iterator[list[dict
 
 @contextmanager
 def watching(pid: int, places: Sequence[Path]) -> Iterator[list[Watched]]:
-    """The list has what was seen, once the block has ended."""
+    """Watches a process's memory and disk space until the block ends; then the yielded list has the worst values."""
     before, free = memory(pid), free_bytes(places)
     worst = {"peak": before, "disk": 0, "descriptors": 0}
     over = threading.Event()
@@ -254,11 +261,12 @@ def watching(pid: int, places: Sequence[Path]) -> Iterator[list[Watched]]:
 
 
 def memory(pid: int) -> int:
-    """Bytes of a process that are in memory (RSS)."""
+    """Returns how many bytes of memory a process uses (its resident set size)."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def free_bytes(places: Sequence[Path]) -> int:
+    """Returns the number of free bytes on the fullest disk among those of the directories that exist."""
     found = []
     for place in places:
         with suppress(FileNotFoundError):

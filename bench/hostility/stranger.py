@@ -1,9 +1,9 @@
-"""A hostile client on a line of 100 Mbit/s: `python -m bench.hostility.stranger NUMBER URL SECONDS [KEY]`, started by
-`bench.hostility.run`.
+"""A hostile client on a line of 100 Mbit/s: `python -m bench.hostility.stranger NUMBER URL SECONDS [KEY]`.
 
-It runs one attack of `bench.hostility.attacks` for so many seconds, on loopback only, then says as JSON what it did:
-bytes, connections, answers by status, and its own CPU, which the server's and the good caller's figures can be judged
-by. All its connections share a token bucket; a new connection is charged what its packets take on a line.
+`bench.hostility.run` starts it. It carries out the attack with that number in `bench.hostility.attacks`, on loopback
+only, and then prints as JSON what it did: bytes, connections, answers by status, and the CPU that it used itself, so
+that one can judge whether it took CPU from the server and the good client. All its connections share a token bucket; a
+new connection is charged the bytes that its opening and closing would take on a real line.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ from bench.stand.requests import address
 LINE = 12_500_000  # bytes a second
 BURST_SECONDS = 0.05
 HANDSHAKE = 400  # bytes of the packets that open and close a connection
-SMALL_BUFFER = 4096  # of a connection that never reads
-NICENESS = 5  # it shares a core with upstream and the good caller, whom a real stranger would not slow down
+SMALL_BUFFER = 4096  # receive buffer, in bytes, of a connection that never reads
+NICENESS = 5  # the core is shared with upstream and the good client, which a real attacker would not slow down
 
 
 class Line:
-    """A token bucket: what `take` returns for may be sent."""
+    """Limit of the speed at which an attack sends, for all of its connections together: a token bucket."""
 
     def __init__(self) -> None:
         self.sent = 0
         self._free_at = 0.0
 
     async def take(self, size: int) -> None:
+        """Waits until `size` more bytes may be sent on the line, and counts them as sent."""
         now = asyncio.get_running_loop().time()
         self._free_at = max(self._free_at, now - BURST_SECONDS) + size / LINE
         self.sent += size
@@ -47,6 +48,8 @@ class Line:
 
 
 class Stranger:
+    """The hostile client, which carries out one attack and counts what it does."""
+
     def __init__(self, attack: Attack, url: str) -> None:
         self._attack = attack
         self._server = address(url)
@@ -56,7 +59,10 @@ class Stranger:
         self._requests = 0
 
     async def run(self, seconds: float) -> dict[str, Any]:
-        """Attacks for so long, and returns what was done."""
+        """Attacks for `seconds`, and returns what was done.
+
+        That is: bytes a second, connections, requests, answers by status, and this process's CPU in percent of a core.
+        """
         tasks = [asyncio.create_task(self._connection(number)) for number in range(self._attack.connections)]
         await asyncio.sleep(seconds)
         for task in tasks:
@@ -71,7 +77,11 @@ class Stranger:
         }
 
     async def _connection(self, number: int) -> None:
-        """One connection after the other, each from the same address."""
+        """Keeps one of the attack's connections open until the task is cancelled.
+
+        Opens a new one whenever the last has ended, from the same IP address. An attack that says `stay` gets no second
+        one.
+        """
         source = f"127.1.0.{number % self._attack.addresses + 1}"
         for turn in count(number):
             pieces = self._attack.requests[turn % len(self._attack.requests)]
@@ -85,12 +95,16 @@ class Stranger:
                     await asyncio.get_running_loop().sock_connect(connection, self._server)
                     self._connections += 1
                     await self._requests_on(connection, pieces)
-                except OSError as error:  # the server has had enough of this connection
+                except OSError as error:  # the server has closed or refused this connection
                     self._answers[type(error).__name__] += 1
             if self._attack.then == "stay":
                 return
 
     async def _requests_on(self, connection: socket.socket, pieces: tuple[bytes, ...]) -> None:
+        """Sends a request on a connection, piece by piece, then does what the attack says should follow.
+
+        Counts the requests, and the answers by status.
+        """
         loop = asyncio.get_running_loop()
         while True:
             self._requests += 1

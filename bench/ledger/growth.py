@@ -1,8 +1,7 @@
-"""What a call costs over an empty ledger, and over one with millions of rows.
+"""What a call costs while the ledger is empty, and while it has millions of rows.
 
-By itself, `python -m bench.ledger.growth [--rows 5000000]`, or at the end of `make bench ARGS="--rows 5000000"`:
-filling the ledger takes many minutes. It notes what it finds in `bench/results.json`, and writes `bench/RESULTS.md`
-anew.
+Run by `python -m bench.ledger.growth [--rows 5000000]`, or at the end of `make bench ARGS="--rows 5000000"`: to fill
+the ledger takes many minutes. The figures are written to `bench/results.json` and `bench/RESULTS.md`.
 """
 
 from __future__ import annotations
@@ -25,7 +24,10 @@ PATH = "/v1/chat/completions"
 
 
 class Ledger(NamedTuple):
-    """`cost` is a call's while the ledger has `rows` rows; `b_ms` is B's, in the same rounds."""
+    """The cost of a call (`cost`) while the ledger has `rows` rows.
+
+    `b_ms` is what a call of the yardstick B, an empty Django view, cost in the same rounds: milliseconds of CPU.
+    """
 
     rows: int
     cost: Cost
@@ -43,12 +45,22 @@ def main() -> None:
 
 
 def run(rows: int, count: int, kept: Path | None = None) -> None:
+    """Measures what a call costs over an empty ledger and over one of `rows` rows.
+
+    Writes both costs into the results file. `kept` is the directory of a full ledger from an earlier run, which is used
+    again.
+    """
     start = results.surroundings()
     found = [measure(0, count), measure(rows, count, kept)]
     results.note("growth", start, ledgers=[{"rows": one.rows, "b_ms": one.b_ms, **one.cost._asdict()} for one in found])
 
 
 def measure(rows: int, count: int, kept: Path | None = None) -> Ledger:
+    """Measures what a call costs over a ledger of `rows` rows, on a PostgreSQL of its own; returns the cost.
+
+    The database is filled before and deleted afterwards, unless it is in the directory `kept`: then it is used as it
+    is.
+    """
     with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as name, pinned(SERVER_CORE):
         directory = kept or Path(name)
         postgres = BundledPostgres(directory)
@@ -64,6 +76,10 @@ def measure(rows: int, count: int, kept: Path | None = None) -> Ledger:
 
 
 def over(postgres: BundledPostgres, directory: Path, rows: int, count: int) -> Ledger:
+    """Measures what a call costs on a gateway with this database, and on B, an empty Django view, in `count` rounds.
+
+    Returns both costs, with the number of rows in the ledger.
+    """
     with nginx.answering() as url, yardstick() as b, gateway_on(url, directory, postgres) as it:
         subjects = [Subject(b, PATH, plain(PATH, "")), Subject(it.server, PATH, plain(PATH, it.server.key), it)]
         b_costs, costs = rounds(subjects, count)

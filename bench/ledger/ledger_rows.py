@@ -1,7 +1,8 @@
-"""Fills an empty database with millions of calls of a month, through COPY, with all sums beside them.
+"""Fills an empty database with millions of calls of the last 30 days, through COPY, and with all sums of them.
 
-Rows come in the order of time, twenty keys, habits and two failures in a hundred calls. Digests are left out: `ledger
-verify` would say so, pages do not look.
+The rows are in the order of time. They have twenty keys that each prefer certain models and routes, and two failures in
+a hundred calls. They have no digests: `ledger verify` would report that, but the pages, which are what is measured, do
+not read them.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ from uuid import UUID
 from bench.ledger.shipper import records
 
 DAYS = 30
-POOL = 20_000  # distinct calls; each comes again and again, at another time and with another id
-BODIES_OF_LAST = timedelta(hours=3)  # older bodies would only take room: no list reads them
+POOL = 20_000  # distinct calls; each becomes many rows, with another time and another id in each
+BODIES_OF_LAST = timedelta(hours=3)  # older bodies would only fill the disk: no page reads them
 RARE_KEY, RARE_MODEL = "team-rare", "gpt-4.5-preview-2025-02-27"
 
 
 def fill(count: int) -> None:
-    """Raises whatever the database raises. The tables are there, the indexes of `usage.page_data.search` are better
-    not."""
+    """Writes `count` made-up calls and their sums into the database, which must have the tables and no rows.
+
+    The indexes of `usage.page_data.search` should be created afterwards, because with them COPY takes much longer.
+    Raises `django.db.Error` if the database fails.
+    """
     from django.db import connection
 
     from usage.models import Span
@@ -48,11 +52,11 @@ def fill(count: int) -> None:
         for number in range(wanted):
             moment = first + timedelta(hours=1) * (number / wanted)
             row = {**pool[chance.randrange(POOL)], "started_at": moment, "request_id": _id(moment, chance)}
-            if made + number in (count // 2, count // 5):  # one in millions, to look for
+            if made + number in (count // 2, count // 5):  # two rare rows, for which the pages search
                 row |= {"key_name": RARE_KEY, "response_model": RARE_MODEL, "incoming_request_id": "needle-in-the-hay"}
             rows.append(row)
         made += wanted
-        # Minutes only where the product would still have them; before, an hour's calls are as of its first minute.
+        # Sums by minute exist only for the recent past. Calls of older hours are counted in the hour's first minute.
         has_minutes = first > end - MINUTES_KEPT
         summed: list[Any] = rows if has_minutes else [{**row, "started_at": first.replace(minute=0)} for row in rows]
         rollup.add(summed)
@@ -72,6 +76,10 @@ def fill(count: int) -> None:
 
 
 def _pool(chance: random.Random) -> Iterator[Any]:
+    """Yields the made-up calls of which the rows of the benchmark's ledger are copies.
+
+    Each is a row with its price; each copy gets a time and an id of its own.
+    """
     from usage.money.row_pricing import Pricer
     from usage.shipping.rows import FIELDS
 
@@ -98,14 +106,17 @@ def _pool(chance: random.Random) -> Iterator[Any]:
 
 
 def _json(value: Any) -> Any:
+    """Returns a value as PostgreSQL's JSONB; None stays None."""
     from psycopg.types.json import Jsonb
 
     return None if value is None else Jsonb(value)
 
 
 def _value(value: Any) -> Any:
+    """Returns a field's value as COPY takes it: an outcome as its text, everything else unchanged."""
     return str(value) if value.__class__.__name__ == "Outcome" else value
 
 
 def _id(moment: datetime, chance: random.Random) -> UUID:
+    """Returns a version 7 UUID of the time `moment`, with random bits from `chance`."""
     return UUID(int=(int(moment.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | chance.getrandbits(62))

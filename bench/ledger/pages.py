@@ -1,8 +1,8 @@
 """How fast the admin's pages are over a full ledger: `python -m bench.ledger.pages [--rows 5000000] [--rounds 40]`.
 
-It needs nothing but the development requirements: PostgreSQL is the bundled one, in a directory of its own that is
-removed afterwards (with `--directory` it is kept, and used again). Each page is asked for over HTTP from the real
-server, one at a time, three times to warm up, and then in `--rounds` rounds of all pages.
+It needs only the development requirements: PostgreSQL is the bundled one, in a temporary directory that is removed
+afterwards (with `--directory` it is kept, and used again by the next run). Each page is requested over HTTP from the
+real server, one at a time: three times to warm up, then once in each of the rounds.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from tests.support.servers.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, Gateway,
 WARM_UP = 3
 REQUESTS = "/admin/usage/request/"
 KEYS = "/admin/proxyapi/accesskey/"
-# A key for each team of the ledger, with budgets near what it has spent, and some that were never used: more than a
-# page has. Says the id and the text of team-3's.
+# Makes a key for each team of the ledger, with budgets near what the team has spent, and keys that were never used, so
+# that there are more than a page of the list shows. Prints the id and the secret of the key team-3.
 ISSUING = """
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -62,6 +62,10 @@ def main() -> None:
 
 
 def run(directory: Path, rows: int, rounds: int, *, keep: bool) -> None:
+    """Starts PostgreSQL and the gateway over a ledger with `rows` rows, and measures all pages.
+
+    Deletes the database at the end unless `keep` is set.
+    """
     postgres = BundledPostgres(directory)
     postgres.start()
     try:
@@ -80,7 +84,12 @@ def run(directory: Path, rows: int, rounds: int, *, keep: bool) -> None:
 
 
 def prepare(directory: Path, url: str, rows: int) -> None:
-    """The tables first, then the rows, then the indexes of the search: as an update of a full database makes them."""
+    """Makes a database that has all tables, `rows` rows and all indexes; prints their sizes.
+
+    A new database gets the tables of an old release first, then the rows, and then the newer migrations with the
+    indexes of the search, as in an update of a server with a full ledger. A database that has rows already gets no
+    more.
+    """
     with psycopg.connect(url) as probe:
         is_new = probe.execute("SELECT to_regclass('usage_request') IS NULL").fetchone() == (True,)
     set_up(directory, url, *(("usage", "0003") if is_new else ()))
@@ -106,6 +115,7 @@ def prepare(directory: Path, url: str, rows: int) -> None:
 
 
 def issue_keys(gateway: Gateway) -> list[str]:
+    """Makes a key for each team of the ledger, and some more; returns the id and the secret of the key `team-3`."""
     said = gateway.manage("shell", "--no-imports", "-c", ISSUING)
     assert said.returncode == 0, said.stderr
     key_id, text = said.stdout.split()
@@ -114,14 +124,14 @@ def issue_keys(gateway: Gateway) -> list[str]:
 
 
 def open_my_usage(client: httpx2.Client, text: str) -> None:
-    """The browser of the admin is signed in with a key, too."""
+    """Signs the admin's browser in to My usage as well, with the secret `text` of a key."""
     token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', client.get("/my-usage/").text)
     assert token
     client.post("/my-usage/sign-in", data={"key": text, "csrfmiddlewaretoken": token[1]}).raise_for_status()
 
 
 def pages(client: httpx2.Client, key_id: str) -> dict[str, str]:
-    """Every page, by what is told of it."""
+    """Returns the addresses of all web pages that are measured, by the description that is printed for each."""
     listing = client.get(REQUESTS).text
     one = re.search(r"request/([0-9a-f-]{36})/change", listing)
     older = re.search(r'href="\?([^"]*before=[^"]*)"', client.get(f"{REQUESTS}?to=2999-01-01T00:00&key=team-3").text)
@@ -171,7 +181,10 @@ def pages(client: httpx2.Client, key_id: str) -> dict[str, str]:
 
 
 def measure(client: httpx2.Client, addresses: dict[str, str], rounds: int, processes: tuple[int, ...]) -> None:
-    """The time, and the CPU that the server and PostgreSQL took: on a busy machine only that can be trusted."""
+    """Requests every page in turn, and prints the median and 95th percentile of its time, and the CPU it took.
+
+    The CPU is that of the gateway and of PostgreSQL (`processes`); on a busy machine it is the only figure to trust.
+    """
     times: dict[str, list[float]] = {name: [] for name in addresses}
     used: dict[str, float] = dict.fromkeys(addresses, 0.0)
     for number in range(rounds + WARM_UP):

@@ -1,8 +1,8 @@
 """How fast journals get into PostgreSQL: `taskset -c 0 python -m bench.ledger.shipper [--calls 100000]`.
 
-It needs nothing but this project's requirements: PostgreSQL is the bundled one, in a directory of its own that is
-removed afterwards. Each call is a begin and an end record with 2 KB of bodies; the shipping is the product's own, from
-the reading of the segments to the commit, pricing, digests, bodies and rollups included.
+It needs only this project's requirements: PostgreSQL is the bundled one, in a temporary directory that is removed
+afterwards. Each call has a begin and an end record, with 2 KB of bodies. They are shipped by the product's own code,
+from the reading of the segments to the commit, with pricing, digests, bodies and rollups.
 """
 
 from __future__ import annotations
@@ -50,6 +50,10 @@ def main() -> None:
 
 
 def run(directory: Path, calls: int, *, profile: bool) -> None:
+    """Writes a journal of `calls` calls, ships it to a new PostgreSQL, and prints how fast that was.
+
+    Prints rows a second, and the CPU time of Python and of PostgreSQL.
+    """
     postgres = BundledPostgres(directory)
     postgres.start()
     try:
@@ -70,7 +74,10 @@ def run(directory: Path, calls: int, *, profile: bool) -> None:
 
 
 def set_up(directory: Path, url: str, *migrations: str) -> None:
-    """Django, and the tables: all of them, or up to `migrations` (an app and a name)."""
+    """Loads Django for the database at `url`, and creates its tables.
+
+    `migrations`, an app and the name of one of its migrations, creates only the tables up to that migration.
+    """
     for setting in environment.SETTINGS:
         os.environ.pop(setting.name, None)
     os.environ |= {environment.NO_ENV_FILES: "1", "DATA_DIR": str(directory), "DATABASE_URL": url}
@@ -83,7 +90,10 @@ def set_up(directory: Path, url: str, *migrations: str) -> None:
 
 
 def write_journal(journal: Path, calls: int) -> int:
-    """The segments of a dead writer; returns their size in bytes."""
+    """Writes the records of `calls` calls into journal segments, as a writer that has died leaves them.
+
+    Returns the size of the segments in bytes.
+    """
     from uuid_utils import uuid7
 
     from usage.journal.records import frame
@@ -101,8 +111,9 @@ def write_journal(journal: Path, calls: int) -> int:
 
 
 def records(request_id: str, moment: datetime, chance: random.Random) -> tuple[Any, Any]:
+    """Returns the begin and the end record of a made-up call at the time `moment`."""
     team = chance.randrange(20)
-    model, route = MODELS[(team + (chance.random() < 0.2)) % len(MODELS)], ROUTES[team % len(ROUTES)]  # habits
+    model, route = MODELS[(team + (chance.random() < 0.2)) % len(MODELS)], ROUTES[team % len(ROUTES)]
     tokens = {"prompt_tokens": chance.randrange(20, 4000), "completion_tokens": chance.randrange(1, 1500)}
     duration = round(chance.lognormvariate(7, 1), 3)
     facts = {
@@ -147,10 +158,12 @@ def records(request_id: str, moment: datetime, chance: random.Random) -> tuple[A
 
 
 def text(chance: random.Random, size: int) -> str:
+    """Returns about `size` characters of random English words."""
     return " ".join(chance.choices(WORDS, k=size // 5))[:size]
 
 
 def ship(journal: Path, *, profile: bool) -> None:
+    """Ships all segments of the journal to PostgreSQL; with `profile` it prints in which functions the time went."""
     from usage.shipping.delivery import Delivery
     from usage.shipping.shipper import adopt_dead
 
@@ -165,7 +178,10 @@ def ship(journal: Path, *, profile: bool) -> None:
 
 
 def assert_whole(calls: int) -> None:
-    """No figure for a ledger that is wrong."""
+    """Ends the run with an error unless the ledger's rows, bodies and sums all count exactly `calls` calls.
+
+    So no speed is printed for a shipper that has lost something.
+    """
     from django.db import connection, connections
 
     with connection.cursor() as cursor:
@@ -181,12 +197,16 @@ def assert_whole(calls: int) -> None:
 
 
 def cpu_of_us() -> float:
+    """Returns the CPU seconds that this process has used so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
 def cpu_of_tree(pid: int) -> float:
-    """CPU seconds of a process and of all its children, the dead ones too (proc(5))."""
+    """Returns the CPU seconds that a process and its children have used so far.
+
+    Children that have ended are included (proc(5)).
+    """
     ticks = 0
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:

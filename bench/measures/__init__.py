@@ -1,1 +1,1 @@
-"""Measures of calls and streams: one file for each figure of the report."""
+"""Measures of calls and streams; each file has the measure of one figure, or of a few, of the page of results."""

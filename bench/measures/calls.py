@@ -12,7 +12,11 @@ from bench.stand.stand import Server, Stand
 
 
 class Subject(NamedTuple):
-    """A server and a request to it. `stand` is there if the server has a ledger."""
+    """One thing to measure: a server, and a request that is sent to it `calls` times in each round.
+
+    It is sent on `connections` connections. `what` describes it in the results. `stand` is given if the server keeps a
+    ledger.
+    """
 
     server: Server
     what: str
@@ -23,7 +27,7 @@ class Subject(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """Of one round, or of the middle one."""
+    """Cost of a call: calls a second by the clock, and CPU milliseconds a call of the server and of PostgreSQL."""
 
     calls_per_second: float
     cpu_ms: float
@@ -31,7 +35,11 @@ class Cost(NamedTuple):
 
 
 def rounds(subjects: Sequence[Subject], count: int) -> list[list[Cost]]:
-    """Of each subject, the costs of `count` rounds; all take turns, so that what disturbs one disturbs the others."""
+    """Measures what a call costs each of the servers in `subjects`, in `count` rounds.
+
+    Returns a list for each of them, with one cost a round. They take turns in every round, so that whatever disturbs
+    the machine disturbs all of them alike. Before the first round each is warmed up with a fifth of its calls.
+    """
     for subject in subjects:
         measure(subject._replace(calls=max(subject.calls // 5, 1)))
     costs: list[list[Cost]] = [[] for _ in subjects]
@@ -42,7 +50,10 @@ def rounds(subjects: Sequence[Subject], count: int) -> list[list[Cost]]:
 
 
 def measure(subject: Subject) -> Cost:
-    """One round. What the ledger does afterwards for these calls is in it."""
+    """Makes the calls of one round of a benchmark, and returns what a call cost.
+
+    If the server keeps a ledger, this waits until the ledger has the calls: to ship them is part of their cost.
+    """
     server, stand = subject.server, subject.stand
     asked = Asked(server.url, subject.request)
     postgres = stand.postgres if stand else []
@@ -60,5 +71,5 @@ def measure(subject: Subject) -> Cost:
 
 
 def middle(costs: Sequence[Cost]) -> Cost:
-    """Of each figure, the median."""
+    """Returns the median of several costs of a call, taken for each of their figures separately."""
     return Cost(*(statistics.median(figure) for figure in zip(*costs, strict=True)))

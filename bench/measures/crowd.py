@@ -1,4 +1,4 @@
-"""Very many streams at once on one worker: whether all end well, and how late their events are."""
+"""Very many streams at once on one worker: how many arrive complete, and how late their events are."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from bench.stand.requests import streamed
 from bench.stand.stand import Server
 from bench.stand.streams import quantile, streams
 
-STREAMS, RATE, EVENTS = 2000, 2.0, 40  # events a second on each, and in all
-RAMP = 10.0  # seconds in which they start; each lasts twenty, so for ten all are open
+STREAMS, RATE, EVENTS = 2000, 2.0, 40  # of each stream: events a second, and events altogether
+RAMP = 10.0  # seconds in which the streams start; each lasts 20 seconds, so all are open for 10
 
 
 class Delays(NamedTuple):
-    """Milliseconds from upstream's write to the client's read."""
+    """How `streams` simultaneous streams went: how many of them were `completed`, and the delay of their events.
+
+    The percentiles `p50` and `p99` are of the milliseconds from upstream's write of an event to the client's read.
+    """
 
     streams: int
     completed: int
@@ -27,6 +30,10 @@ class Delays(NamedTuple):
 
 
 def measure(server: Server, path: str, count: int = STREAMS, rate: float = RATE, events: int = EVENTS) -> Delays:
+    """Opens `count` streams of a server at the same time, and returns how late their events arrived.
+
+    Each stream has `events` events, `rate` a second.
+    """
     return uvloop.run(_measure(Asked(server.url, streamed(path, server.key, events, rate)), count, events))
 
 

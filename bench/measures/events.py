@@ -1,6 +1,6 @@
-"""What relaying an event of a stream costs: microseconds of CPU, one event a chunk, on many streams at once.
+"""What it costs to relay one event of a stream: microseconds of CPU, one event a chunk, on many streams at once.
 
-Measured while all streams are open, so that their beginnings and ends are left out: those are a call's.
+CPU is measured while all streams are open, because opening and ending a stream are parts of the cost of a call.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from bench.stand.requests import streamed
 from bench.stand.stand import Server
 from bench.stand.streams import Stream, count_events, streams
 
-STREAMS, RATE = 200, 50.0  # events a second on each
-RAMP = 2.0  # seconds
+STREAMS, RATE = 200, 50.0  # the rate is events a second on each stream
+RAMP = 2.0  # seconds in which the streams are opened
 
 
 class EventCost(NamedTuple):
-    """`events_per_second` is what came: less than was asked for if the server is too slow."""
+    """Cost of relaying an event, in microseconds of the server's CPU, and how many events a second have arrived.
+
+    Fewer arrive than upstream sends if the server is too slow.
+    """
 
     cpu_us: float
     events_per_second: float
@@ -38,26 +41,35 @@ def measure(
     rate: float = RATE,
     ramp: float = RAMP,
 ) -> list[EventCost]:
-    """Of each slice of `seconds`."""
+    """Opens `count` streams of a server and measures the cost of an event, `slices` times for `seconds` each.
+
+    Returns a cost for each slice. `rate`: events a second on each stream; `ramp`: seconds in which the streams are
+    opened.
+    """
     return uvloop.run(_measure(server, path, seconds, slices, count, rate, ramp))
 
 
 def middle(costs: Sequence[EventCost]) -> EventCost:
-    """Of each figure, the median."""
+    """Returns the median of several costs of an event, taken for each of their two figures separately."""
     return EventCost(*(statistics.median(figure) for figure in zip(*costs, strict=True)))
 
 
 async def _measure(
     server: Server, path: str, seconds: float, slices: int, count: int, rate: float, ramp: float
 ) -> list[EventCost]:
-    """The streams are longer than needed, and broken off."""
+    """Opens streams, measures the cost of an event in several slices of time, and closes the streams before their end.
+
+    Returns a cost for each slice. The streams have more events than are needed, so that none ends while CPU is
+    measured.
+    """
     asked = Asked(server.url, streamed(path, server.key, int((seconds * slices + ramp + 30) * rate), rate))
     async with streams(asked, count, ramp) as opened:
-        await asyncio.sleep(0.5)  # the beginning of the last
+        await asyncio.sleep(0.5)  # until the beginning of the last stream is over
         return [await _slice(server, opened, seconds) for _ in range(slices)]
 
 
 async def _slice(server: Server, opened: Sequence[Stream], seconds: float) -> EventCost:
+    """Counts the events that arrive on all streams in `seconds`, and the server's CPU; returns the cost of an event."""
     loop = asyncio.get_running_loop()
     events, cpu, start = count_events(opened), cpu_of(server.pids), loop.time()
     await asyncio.sleep(seconds)

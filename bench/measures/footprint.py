@@ -1,4 +1,4 @@
-"""What the server takes while it does nothing, while streams are open that do nothing, and after many calls."""
+"""What the server uses of memory and CPU: when idle, with many open streams without events, and after many calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ HOUR_OF_CALLS = 20_000
 
 
 class Idle(NamedTuple):
-    """Of all processes, PostgreSQL's too, in MiB and in percent of a core."""
+    """What all processes use while nobody calls.
+
+    That is the memory of the gateway and of PostgreSQL in MiB, and the CPU of both in percent of a core.
+    """
 
     gateway_mb: float
     postgres_mb: float
@@ -27,22 +30,26 @@ class Idle(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """MiB of the worker, before and after."""
+    """Memory of a worker in MiB, before and after something that may need more of it."""
 
     before: float
     after: float
 
 
 def idle(stand: Stand, seconds: float) -> Idle:
+    """Waits for `seconds` in which nobody calls the gateway, and returns what its processes and PostgreSQL used."""
     gateway = family(stand.gateway.process.pid)
     cpu, start = cpu_of([*gateway, *stand.postgres]), time.perf_counter()
-    time.sleep(seconds)  # how long it idles is what is measured
+    time.sleep(seconds)  # nothing to wait for: the gateway is measured while it idles
     cpu, taken = cpu_of([*gateway, *stand.postgres]) - cpu, time.perf_counter() - start
     return Idle(memory(gateway), memory(stand.postgres), 100 * cpu / taken)
 
 
 def open_streams(server: Server, path: str) -> Growth:
-    """For 1,000 of them, each after its first event. The worker has answered calls before, as any that is up has."""
+    """Returns the memory of a worker before and with 1,000 open streams, each of which has had its first event.
+
+    The worker has answered some calls before, as a server in use has: so what the first calls load is not counted.
+    """
     closed_loop(Asked(server.url, plain("/v1/chat/completions", server.key)), 500)
     return uvloop.run(_open_streams(server, path))
 
@@ -50,13 +57,16 @@ def open_streams(server: Server, path: str) -> Growth:
 async def _open_streams(server: Server, path: str) -> Growth:
     before = memory(server.pids)
     async with streams(Asked(server.url, streamed(path, server.key, 2, 0.01)), IDLE_STREAMS, 4.0) as opened:
-        await asyncio.sleep(3.0)  # for the first events, and for what was needed only to open them
+        await asyncio.sleep(3.0)  # until the first events have come, and memory that opening needed is free again
         assert all(stream.delays for stream in opened)
         return Growth(before, memory(server.pids))
 
 
 def after_calls(stand: Stand, calls: int = HOUR_OF_CALLS) -> Growth:
-    """Chats and embeddings, and the ledger has them all."""
+    """Makes `calls` chat and embeddings calls, waits until the ledger has all, and returns the worker's memory.
+
+    Returned are the memory before the first call and after the last.
+    """
     server, known = stand.server, stand.counted()
     before = memory(server.pids)
     for path in ("/v1/chat/completions", "/openai", "/embeddings", "/v1/embeddings"):

@@ -1,8 +1,9 @@
-"""What a second worker brings.
+"""How much more a gateway with two workers can do than one with a single worker.
 
-By the clock, load, upstream and PostgreSQL share the two cores with the workers, so two workers cannot be twice one. By
-CPU: two workers on free cores answer twice as many calls as one if a call costs them no more than one alone. What is in
-the way of that (locks, the journal, memory) costs CPU or leaves a core idle, and the latter is seen by the clock.
+By the clock, two workers cannot reach twice the calls of one here, because the load, upstream and PostgreSQL use the
+same two cores. So the CPU of a call is compared: if a call costs two workers no more CPU than one, then on free cores
+they answer twice as many. Locks, the journal or memory could prevent that. They would cost more CPU or leave a core
+idle; the clock shows the latter.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ PATH = "/v1/chat/completions"
 
 
 class Scaling(NamedTuple):
-    """`share` is of the CPU time, the busier worker's: 0.5 is even."""
+    """The cost of a call on a gateway with one worker and on one with two workers.
+
+    `share` is the busier worker's part of the CPU that both have used: 0.5 means that they did the same work.
+    """
 
     one: Cost
     two: Cost
@@ -28,15 +32,23 @@ class Scaling(NamedTuple):
 
     @property
     def by_clock(self) -> float:
+        """How many times as many calls a second two workers answered as one did, by the clock."""
         return self.two.calls_per_second / self.one.calls_per_second
 
     @property
     def by_cpu(self) -> float:
+        """How many times as many calls two workers could answer as one, each on a free core.
+
+        Computed from the CPU that a call costs them.
+        """
         return 2 * self.one.cpu_ms / self.two.cpu_ms
 
 
 def measure(upstream: str, count: int) -> Scaling:
-    """Two gateways take turns, in `count` rounds, on both cores alike."""
+    """Measures a gateway with one worker and one with two, in turns, `count` rounds, and returns both costs.
+
+    Both gateways run on both cores.
+    """
     with ExitStack() as stack:
         one, two = (
             stack.enter_context(stand(upstream, cores=(CORES[0], CORES[-1]), WEB_CONCURRENCY=workers))

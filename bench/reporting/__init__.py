@@ -1,1 +1,4 @@
-"""The results: `results` keeps them in `bench/results.json`, `report` writes the page, `goals` are the targets."""
+"""The page of results.
+
+`results` keeps the figures in `bench/results.json`, `report` writes the page, and `goals` has the targets.
+"""

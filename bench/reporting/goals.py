@@ -1,4 +1,7 @@
-"""Owns what is to be reached, and how each figure is read from `results.json`."""
+"""Owns the goals: which figures are to be reached, and where each is found in `results.json`.
+
+B is the cost of a call to an empty Django view, measured in the same run.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,11 @@ CHAT = "/v1/chat/completions"
 
 
 class Goal(NamedTuple):
-    """`value` raises KeyError where nobody has measured. `form` shows it; `most` or `least` is the target."""
+    """A target for one figure of the benchmarks, with the function (`value`) that computes the figure from the results.
+
+    `value` raises KeyError if the figure has not been measured. `form` is the format in which the figure is printed.
+    The goal is reached from `least` to `most`; `target` says that in words.
+    """
 
     figure: str
     target: str
@@ -20,7 +27,10 @@ class Goal(NamedTuple):
     least: float = float("-inf")
 
     def reached(self, found: Found) -> tuple[str, str]:
-        """The figure, and yes or no."""
+        """Returns the measured figure as text, and "yes" or "no" for whether it reaches the goal.
+
+        The texts are "not measured yet" and "" if the results do not have the figure.
+        """
         try:
             value = self.value(found)
         except KeyError:
@@ -29,33 +39,52 @@ class Goal(NamedTuple):
 
 
 def line(lines: Iterable[Found], what: str, server: str = "chatproxy") -> Found:
+    """Returns, out of lines of benchmark results, the one with the given server and description of the call."""
     return {(one["server"], one["what"]): one for one in lines}[server, what]
 
 
 def call_in_b(path: str) -> Callable[[Found], float]:
+    """Returns a function that finds in the results what a call to `path` costs.
+
+    The cost is a multiple of B, the CPU of a call to an empty Django view.
+    """
     return lambda found: line(found["bench"]["calls"], path)["cpu_ms"] / found["bench"]["b_ms"]
 
 
 def event_in_b(path: str) -> Callable[[Found], float]:
+    """Returns a function that finds in the results what relaying an event of a stream of `path` costs.
+
+    The cost is a multiple of B, the CPU of a call to an empty Django view.
+    """
     return lambda found: line(found["bench"]["events"], path)["cpu_us"] / found["bench"]["b_ms"] / 1000
 
 
 def added(path: str, share: str) -> Callable[[Found], float]:
+    """Returns a function that finds in the results by how many milliseconds the gateway delays a call to `path`.
+
+    `share` is the percentile, such as `p50`.
+    """
     return lambda found: float(line(found["bench"]["latency"], path)[share])
 
 
 def against_litellm(found: Found) -> float:
+    """Returns how many times as much CPU a call costs LiteLLM as it costs chatproxy."""
     calls = found["peers"]["calls"]
     return float(line(calls, CHAT, "LiteLLM")["cpu_ms"] / line(calls, CHAT)["cpu_ms"])
 
 
 def growth(found: Found) -> float:
-    """Of the costs in B, since the two are measured an hour apart."""
+    """Returns how many times as much a call costs over a full ledger as over an empty one.
+
+    Both costs are taken as multiples of B, the CPU of a call to an empty Django view, because they are measured an hour
+    apart, in which the machine may change.
+    """
     empty, full = (ledger["cpu_ms"] / ledger["b_ms"] for ledger in found["growth"]["ledgers"])
     return float(full / empty)
 
 
 def crowd(name: str) -> Callable[[Found], float]:
+    """Returns a function that finds a figure of the benchmark of very many simultaneous streams in the results."""
     return lambda found: float(line(found["bench"]["crowds"], CHAT)[name])
 
 

@@ -1,4 +1,7 @@
-"""Owns the page of results: the goals, then every figure by its measure. Text from `results.json` and the notes."""
+"""Owns the page of results: the goals first, then all figures, measure by measure, then the notes.
+
+It is text that is made from `results.json` and `NOTES.md`.
+"""
 
 from __future__ import annotations
 

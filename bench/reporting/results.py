@@ -1,7 +1,8 @@
-"""Owns `bench/results.json`, what each command found last, and writes `bench/RESULTS.md` from it and `bench/NOTES.md`.
+"""Owns `bench/results.json`, which has what each command found last, and writes the page `bench/RESULTS.md` from it.
 
-`python -m bench.reporting.results` writes it anew, after a change of the notes. Each section says when, on what
-machine, with which versions, and how busy the machine was besides.
+The page ends with the notes in `bench/NOTES.md`. After a change of the notes, `python -m bench.reporting.results`
+writes the page anew. Each section of the file says when it was measured, on which machine, with which versions, and how
+busy the machine was before.
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ PACKAGES = {
 
 
 def note(section: str, start: dict[str, Any], **figures: Any) -> None:
-    """Keeps other sections as they are, and prints. `start` is before the run, which is a load by itself."""
+    """Writes the figures of one command into the results file and the page of results, and prints the page.
+
+    The sections of the other commands stay as they are. `start` is what `surroundings` returned before the run, because
+    the run itself is a load on the machine.
+    """
     found = json.loads(DATA.read_text()) if DATA.exists() else {}
     found[section] = {**start, **figures}
     DATA.write_text(json.dumps(found, indent=1) + "\n")
@@ -41,10 +46,12 @@ def note(section: str, start: dict[str, Any], **figures: Any) -> None:
 
 
 def page() -> str:
+    """Returns the page of benchmark results as Markdown."""
     return report.render(json.loads(DATA.read_text()), NOTES.read_text())
 
 
 def surroundings() -> dict[str, Any]:
+    """Returns what the figures depend on: the time, the machine, its load average, and versions of software."""
     installed = {label: importlib.metadata.version(name) for label, name in PACKAGES.items()}
     return {
         "when": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",

@@ -1,5 +1,6 @@
-"""What every measure runs on: servers, upstream, load, and the yardstick B.
+"""What every measure runs on: the gateway, the servers that it is compared with, upstream, and the clients.
 
-`stand` starts the gateway on one core; `load`, `streams` and `requests` are its callers; `upstream` answers;
-`processes` reads CPU time and memory. `yardstick`, `nginx` and `litellm` are what the gateway is compared with.
+`stand` starts the gateway on one core. `load`, `streams` and `requests` are its clients. `upstream` answers in the
+place of OpenAI. `processes` reads CPU time and memory. `yardstick` (called B), `nginx` and `litellm` are what the
+gateway is compared with.
 """

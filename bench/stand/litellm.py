@@ -1,4 +1,7 @@
-"""Owns LiteLLM as a peer: its proxy from PyPI in `.venv-peers`, one worker, a master key, no database."""
+"""Owns LiteLLM, a gateway to compare with: its proxy from PyPI in `.venv-peers`.
+
+It runs with one worker and a master key, and without a database.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from tests.support.servers.gateway import free_port
 BIN = Path(".venv-peers/bin")
 KEY = "sk-bench-master-key"
 ENVIRONMENT = {
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # it would be fetched
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else LiteLLM fetches the prices of models from the internet
     "LITELLM_MODE": "PRODUCTION",
     "LITELLM_LOG": "ERROR",
 }
@@ -28,7 +31,11 @@ ENVIRONMENT = {
 
 @contextmanager
 def litellm(upstream: str) -> Iterator[Server]:
-    """As its documentation says for production: few logs, no telemetry. A log of calls would need a database."""
+    """Runs LiteLLM's proxy in front of `upstream` until the block ends, and yields its URL, key and processes.
+
+    It is configured as its documentation recommends for production: little logging, no telemetry. It keeps no log of
+    calls, because for that it would need a database.
+    """
     port = free_port()
     models = [
         {
@@ -41,7 +48,7 @@ def litellm(upstream: str) -> Iterator[Server]:
     configuration = {"model_list": models, "general_settings": {"master_key": KEY}, "litellm_settings": settings}
     with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as directory:
         file = Path(directory) / "config.yaml"
-        file.write_text(json.dumps(configuration))  # JSON is YAML
+        file.write_text(json.dumps(configuration))  # JSON is valid YAML
         command = [str(BIN / "litellm"), "--config", str(file), "--host", "127.0.0.1", "--port", str(port)]
         with pinned(SERVER_CORE), (Path(directory) / "log").open("w") as log:
             process = subprocess.Popen(
@@ -60,7 +67,7 @@ def litellm(upstream: str) -> Iterator[Server]:
 
 
 def versions() -> dict[str, str]:
-    """What it runs on."""
+    """Returns the installed versions of LiteLLM and of the OpenAI SDK that it uses."""
     command = [
         str(BIN / "python"),
         "-c",

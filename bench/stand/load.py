@@ -1,6 +1,7 @@
-"""Owns the load of whole answers: in a closed loop, and in an open one at a fixed rate.
+"""Owns the clients of calls with unstreamed answers, which call in a closed loop or at a fixed rate.
 
-By hand on asyncio's protocols: a client library would cost more than the server. Any answer but a 200 ends the run.
+They use asyncio's protocols directly, because a client library would cost more CPU than the server. An answer with
+another status than 200 ends the run.
 """
 
 from __future__ import annotations
@@ -16,26 +17,29 @@ import uvloop
 from bench.stand.requests import address
 
 CONNECTIONS = 16
-MOST_OPEN = 200  # calls of an open loop to one target
+MOST_OPEN = 200  # calls that `open_loop` has in flight to one target at most
 PATIENCE = 120.0  # seconds for any answer
 
 
 class Asked(NamedTuple):
-    """A server's URL, and the bytes of a request."""
+    """The URL of a server, and the bytes of the request that is sent to it over and over."""
 
     url: str
     request: bytes
 
 
 class Caller(asyncio.Protocol):
-    """A keep-alive connection with one call at a time; `answered` hears of each whole answer."""
+    """A client's keep-alive connection that has one call at a time; calls `answered` after each complete answer.
+
+    `failed` has an exception once the connection is lost or an answer has another status than 200.
+    """
 
     transport: Any
 
     def __init__(self, answered: Callable[[Caller], None]) -> None:
         self._answered = answered
         self._buffer = bytearray()
-        self._whole = 0  # bytes of the answer, once its head is there
+        self._whole = 0  # size of the answer in bytes; 0 until its head has arrived
         self.sent_at = 0.0
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -71,7 +75,10 @@ class Caller(asyncio.Protocol):
 
 
 def closed_loop(asked: Asked, calls: int, connections: int = CONNECTIONS) -> float:
-    """Each connection asks again as soon as it is answered. Returns seconds."""
+    """Makes `calls` calls on `connections` connections, and returns how many seconds they took.
+
+    Each connection sends its next call as soon as the last is answered.
+    """
     return uvloop.run(_closed_loop(asked, calls, connections))
 
 
@@ -104,7 +111,11 @@ async def _closed_loop(asked: Asked, calls: int, connections: int) -> float:
 
 
 def open_loop(targets: Sequence[Asked], rate: float, seconds: float) -> list[list[float]]:
-    """`rate` calls a second to each target, evenly and in turn, whether or not the last is answered. Milliseconds."""
+    """Makes `rate` calls a second to each target for `seconds`, and returns each target's latencies in milliseconds.
+
+    The calls are evenly spaced, the targets take turns, and no call waits for the answer to an earlier one. Python's
+    garbage collector is off meanwhile, so that its pauses are not measured.
+    """
     gc.collect()
     gc.disable()
     try:
@@ -151,12 +162,16 @@ async def _open_loop(targets: Sequence[Asked], rate: float, seconds: float) -> l
 
 
 async def _connect(asked: Asked, answered: Callable[[Caller], None]) -> Caller:
+    """Opens a client connection to the server and returns it."""
     _, caller = await asyncio.get_running_loop().create_connection(lambda: Caller(answered), *address(asked.url))
     return caller
 
 
 async def _first(done: asyncio.Future[None], callers: Sequence[Caller]) -> None:
-    """Waits for the end, or raises the first failure."""
+    """Waits until all calls are answered (`done`).
+
+    Raises SystemExit as soon as one of the calls fails, or when `PATIENCE` seconds have passed.
+    """
     futures = [done, *(caller.failed for caller in callers)]
     finished, _ = await asyncio.wait(futures, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
     if not finished:
@@ -166,7 +181,8 @@ async def _first(done: asyncio.Future[None], callers: Sequence[Caller]) -> None:
 
 
 async def _close(callers: Sequence[Caller]) -> None:
+    """Closes the connections of several clients of a benchmark."""
     for caller in callers:
         caller.failed.cancel()
         caller.transport.close()
-    await asyncio.sleep(0)  # the loop's turn, in which it closes them
+    await asyncio.sleep(0)  # the event loop closes them in its next turn

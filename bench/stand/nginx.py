@@ -1,4 +1,8 @@
-"""Owns nginx, the C-speed upstream of whole answers and the reverse proxy that is the limit: one process each."""
+"""Owns nginx in two roles, each with one worker process.
+
+It is an upstream of unstreamed answers that is as fast as C, and a reverse proxy, which shows the least that any server
+between client and upstream must cost.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +42,7 @@ http {{
 }}
 """
 ANSWERS = {"chat/completions": COMPLETION, "embeddings": EMBEDDING, "audio/transcriptions": TRANSCRIPT}
-# A file is for GET only; what else comes is told so, and then gets it.
+# nginx serves files to GET only; it refuses a POST with 405, for which error_page then sends the file with 200.
 SERVE = """
 location /v1/ {
     root .;
@@ -59,7 +63,7 @@ location / {
 
 
 def program() -> str:
-    """Ends the run if there is none."""
+    """Returns the path of the installed nginx; raises SystemExit with advice on how to install it if there is none."""
     found = shutil.which("nginx", path=PATH)
     if found is None:
         raise SystemExit(
@@ -70,14 +74,20 @@ def program() -> str:
 
 @contextmanager
 def answering() -> Iterator[str]:
-    """Its URL. Small bodies only: it answers before a large one has arrived."""
+    """Runs nginx as an upstream, which answers calls with fixed files, until the block ends, and yields nginx's URL.
+
+    For calls with small bodies only, because nginx answers before a large body has arrived.
+    """
     with _running(LOAD_CORE, "", SERVE) as (url, _):
         yield url
 
 
 @contextmanager
 def passing_on(upstream: str) -> Iterator[tuple[str, int]]:
-    """A reverse proxy's URL and its worker's pid."""
+    """Runs nginx as a reverse proxy in front of `upstream` until the block ends.
+
+    Yields nginx's URL and the process id of its worker.
+    """
     host = upstream.removeprefix("http://")
     pool = f"upstream upstream {{ server {host}; keepalive 4096; keepalive_requests 1000000000; }}"
     with _running(SERVER_CORE, pool, PASS) as it:
@@ -86,10 +96,14 @@ def passing_on(upstream: str) -> Iterator[tuple[str, int]]:
 
 @contextmanager
 def _running(core: int, http: str, server: str) -> Iterator[tuple[str, int]]:
+    """Runs nginx on one core until the block ends; yields its URL and the process id of its worker.
+
+    `http` and `server` are inserted into the sections of these names in its configuration.
+    """
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as directory:
         home = Path(directory)
-        home.chmod(0o755)  # root's nginx works as somebody else
+        home.chmod(0o755)  # an nginx that root starts runs its worker as another user
         for path, answer in ANSWERS.items():
             file = home / "v1" / path
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +117,7 @@ def _running(core: int, http: str, server: str) -> Iterator[tuple[str, int]]:
             while not (workers := children(process.pid)):
                 if process.poll() is not None:
                     raise SystemExit("nginx does not start")
-                time.sleep(0.02)  # a process that starts says nothing to wait for
+                time.sleep(0.02)  # nothing to wait for: nginx does not report that it has started
             yield f"http://127.0.0.1:{port}", workers[0]
         finally:
             process.terminate()

@@ -1,6 +1,7 @@
-"""Owns what the operating system knows of a process: its CPU time, its memory, its core.
+"""Owns what the operating system says about processes: their CPU time, their memory, and on which cores they run.
 
-CPU time is all threads', dead ones too. Memory is PSS: a page that several processes share counts once for all of them.
+CPU time is that of all threads of a process, ended ones included. Memory is the proportional set size (PSS), in which a
+page that several processes share counts once in the sum of all of them.
 """
 
 from __future__ import annotations
@@ -17,38 +18,47 @@ SERVER_CORE, LOAD_CORE = CORES[-1], CORES[0]
 
 
 def cpu(pid: int) -> float:
-    """CPU seconds of one process so far, to the nanosecond: its clock is numbered as clock_getcpuclockid(3) does."""
+    """Returns the CPU seconds that one process has used so far, to the nanosecond.
+
+    Linux numbers the CPU clock of a process as clock_getcpuclockid(3) does.
+    """
     return time.clock_gettime((~pid << 3) | 2)
 
 
 def cpu_of(pids: Iterable[int]) -> float:
-    """CPU seconds of several, and of those of their children that are gone (proc(5): cutime, cstime)."""
+    """Returns the CPU seconds that several processes have used so far, with those of their children that have ended.
+
+    The latter are `cutime` and `cstime` in proc(5).
+    """
     total = 0.0
     for pid in pids:
-        with suppress(OSError):  # gone meanwhile, and so among the children that are
+        with suppress(OSError):  # ended meanwhile: then its parent counts its CPU
             total += cpu(pid) + sum(map(int, _stat(pid)[15:17])) / os.sysconf("SC_CLK_TCK")
     return total
 
 
 def memory(pids: Iterable[int]) -> float:
-    """MiB."""
+    """Returns how many MiB of memory several processes use together (PSS)."""
     return sum(_pss(pid) for pid in pids) / 1024
 
 
 def family(pid: int) -> list[int]:
-    """A process and all that descend from it."""
+    """Returns the ids of a process and of all its descendants."""
     return [pid, *(member for child in children(pid) for member in family(child))]
 
 
 def children(pid: int) -> list[int]:
-    """Whichever of its threads made them."""
+    """Returns the ids of a process's children, whichever of its threads has started them."""
     lists = Path(f"/proc/{pid}/task").glob("*/children")
     return [int(child) for path in lists for child in path.read_text().split()]
 
 
 @contextmanager
 def pinned(*cores: int) -> Iterator[None]:
-    """Whatever this thread starts meanwhile runs there, and so does the thread."""
+    """Keeps this thread, and the processes that it starts meanwhile, on the given cores until the block ends.
+
+    A process that was started in the block stays on them afterwards.
+    """
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
@@ -58,17 +68,21 @@ def pinned(*cores: int) -> Iterator[None]:
 
 
 def allow_many_sockets() -> None:
-    """For this process and what it starts."""
+    """Raises the limit of open files of this process, and so of those it will start, to the hard limit."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields, at proc(5)'s numbers less one; the second, the process' name, may have anything in it."""
+    """Returns the fields of `/proc/PID/stat`, so that the index of each is its number in proc(5) less one.
+
+    The first two, the id and the process's name, are left empty: the name may contain spaces and brackets.
+    """
     return ["", "", *Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()]
 
 
 def _pss(pid: int) -> int:
+    """Returns the memory of a process in KiB (PSS)."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1])

@@ -1,4 +1,4 @@
-"""Owns what every measure asks for: whole HTTP/1.1 requests, as bytes."""
+"""Owns the requests that the measures send: whole HTTP/1.1 requests, as bytes."""
 
 from __future__ import annotations
 
@@ -25,24 +25,28 @@ STREAMS: dict[str, Any] = {
 
 
 def plain(path: str, key: str) -> bytes:
+    """Returns a small call without a stream to `path`, as bytes."""
     return post(path, key, json.dumps(BODIES[path]).encode())
 
 
 def streamed(path: str, key: str, events: int, rate: float) -> bytes:
-    """`events` events, `rate` a second: `bench.stand.upstream` reads `user`, everything between passes it on."""
+    """Returns a call to `path` that asks for a stream of `events` events, `rate` a second, as bytes.
+
+    Both numbers stand in the field `user`, which the gateway and nginx pass on to `bench.stand.upstream`.
+    """
     pace = {"user": f"{events} events, {rate:g} a second", "stream": True}
     return post(path, key, json.dumps({**pace, **STREAMS[path]}).encode())
 
 
 def image(path: str, key: str, size: int = 5 * MIB) -> bytes:
-    """A picture of `size` bytes as a data URL."""
+    """Returns a chat call with a picture of `size` bytes, which stands in the JSON as a data URL, as bytes."""
     url = "data:image/png;base64," + base64.b64encode(bytes(range(256)) * (size // 256)).decode()
     content = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": url}}]
     return post(path, key, json.dumps({"model": MODEL, "messages": [{"role": "user", "content": content}]}).encode())
 
 
 def upload(path: str, key: str, size: int = 20 * MIB) -> bytes:
-    """A recording of `size` bytes in a form."""
+    """Returns a transcription call, a form with a recording of `size` bytes, as bytes."""
     part = b'--bench\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
     file = bytes(range(256)) * (size // 256)
     body = part % (b"model", b"", b"whisper-1") + part % (
@@ -54,6 +58,7 @@ def upload(path: str, key: str, size: int = 20 * MIB) -> bytes:
 
 
 def post(path: str, key: str, body: bytes, content_type: str = "application/json") -> bytes:
+    """Returns a POST request with the key in its `Authorization` header, as bytes."""
     head = (
         f"POST {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {key}\r\nUser-Agent: bench\r\n"
         f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -62,6 +67,7 @@ def post(path: str, key: str, body: bytes, content_type: str = "application/json
 
 
 def address(url: str) -> tuple[str, int]:
+    """Returns the host and the port of a URL."""
     parts = urlsplit(url)
     assert parts.hostname
     assert parts.port

@@ -1,6 +1,7 @@
-"""Owns what every benchmark of calls runs on: servers on one core, upstream and load on another.
+"""Owns the servers that the measures run on.
 
-PostgreSQL is the gateway's, so it is on the server's core. No feature is off: the key has limits, its bodies are kept.
+The gateway and its PostgreSQL run on one core, upstream and the clients on another. All features of the gateway are on:
+the key has limits, which are never reached, and bodies are kept.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ PATIENCE = 120.0
 
 
 class Server(NamedTuple):
-    """What is measured: a base URL without `/v1`, whom it lets in, and the processes that do the work."""
+    """A server that is measured: its base URL without `/v1`, a key that it accepts, and its processes.
+
+    `pids` are the ids of the processes that do the work, whose CPU and memory are measured.
+    """
 
     name: str
     url: str
@@ -38,7 +42,11 @@ class Server(NamedTuple):
 
 
 class Stand(NamedTuple):
-    """`upstream` is a base URL without `/v1`."""
+    """A running gateway with all that a measure of it needs: upstream, PostgreSQL, a connection to the ledger.
+
+    `upstream` is a base URL without `/v1`; `postmaster` is the id of PostgreSQL's main process; `server` is the gateway
+    as the measures see it.
+    """
 
     upstream: str
     gateway: Gateway
@@ -48,15 +56,19 @@ class Stand(NamedTuple):
 
     @property
     def postgres(self) -> list[int]:
+        """The ids of all processes of PostgreSQL."""
         return family(self.postmaster)
 
     def counted(self) -> int:
-        """Calls in the ledger."""
+        """Returns how many calls the ledger's sums have."""
         ((count,),) = self.database.execute("SELECT coalesce(sum(calls), 0) FROM usage_usageday").fetchall()
         return int(count)
 
     def wait_for(self, calls: int) -> None:
-        """Until the ledger has so many: what is shipped after a measure belongs to it."""
+        """Waits until the ledger has `calls` calls; raises SystemExit if that takes too long.
+
+        A measure of calls waits so, because shipping them to the ledger is part of their cost.
+        """
         wait_for(lambda: self.counted() >= calls, f"the ledger has {self.counted():,} calls of {calls:,}")
 
 
@@ -68,7 +80,12 @@ def stand(
     checkout: Path = environment.BASE_DIR,
     **settings: str,
 ) -> Iterator[Stand]:
-    """Without a `url`, `bench.stand.upstream` is the upstream. `checkout` is the directory of the code that serves."""
+    """Runs a new PostgreSQL and a gateway until the block ends, and yields the gateway.
+
+    Deletes the database afterwards. Upstream is the server at `url`, or else `bench.stand.upstream`. The gateway and
+    PostgreSQL run on `cores`. `checkout` is the directory of the gateway's code, and `settings` are environment
+    variables of the gateway.
+    """
     with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as name, pinned(*cores):
         directory = Path(name)
         postgres = BundledPostgres(directory)
@@ -91,7 +108,11 @@ def gateway_on(
     /,
     **settings: str,
 ) -> Iterator[Stand]:
-    """A gateway on the cores of this thread, which meanwhile runs on the load's."""
+    """Runs a gateway with this PostgreSQL until the block ends; makes a key with limits and yields the gateway.
+
+    The gateway runs on the cores that this thread is pinned to. Inside the block the thread is pinned to the core of
+    the clients. `launcher` is a command in front of the gateway's own, such as one that lowers a limit.
+    """
     settings = {"MAX_PARALLEL_REQUESTS": "10000", "BACKGROUND_POLL_SECONDS": "5", **settings}
     cores = os.sched_getaffinity(0)
     postmaster = int((postgres.cluster / "postmaster.pid").read_text().splitlines()[0])
@@ -112,7 +133,10 @@ def gateway_on(
 
 @contextmanager
 def upstream() -> Iterator[str]:
-    """`bench.stand.upstream` and its URL."""
+    """Runs `bench.stand.upstream`, a stand-in for OpenAI's API, until the block ends, and yields its URL.
+
+    It runs on the core of the clients.
+    """
     port = free_port()
     command = [sys.executable, "-m", "bench.stand.upstream", str(port)]
     with pinned(LOAD_CORE):
@@ -130,10 +154,13 @@ def upstream() -> Iterator[str]:
 
 @contextmanager
 def yardstick() -> Iterator[Server]:
-    """`bench.stand.yardstick` in the gateway's own kind of worker, on the server's core."""
+    """Runs B, an empty Django view, until the block ends, and yields its URL and processes.
+
+    It runs on the gateway's core, and in the gateway's kind of worker, gunicorn with uvicorn.
+    """
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "--worker-class", "uvicorn_worker.UvicornWorker"]
-    command += ["--bind", f"127.0.0.1:{port}", "--keep-alive", "900", "--log-level", "error"]  # as the gateway keeps it
+    command += ["--bind", f"127.0.0.1:{port}", "--keep-alive", "900", "--log-level", "error"]  # 900 s as in the gateway
     command += ["bench.stand.yardstick:application"]
     with pinned(SERVER_CORE):
         process = subprocess.Popen(command, env={**os.environ, "DJANGO_SETTINGS_MODULE": ""})
@@ -147,6 +174,7 @@ def yardstick() -> Iterator[Server]:
 
 
 def wait_for(reached: Callable[[], bool], complaint: str) -> None:
+    """Waits until `reached` returns True; raises SystemExit with the message `complaint` after `PATIENCE` seconds."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
@@ -154,5 +182,5 @@ def wait_for(reached: Callable[[], bool], complaint: str) -> None:
                 return
         except httpx2.TransportError:
             pass
-        time.sleep(0.05)  # neither a process that starts nor a ledger says when
+        time.sleep(0.05)  # polled: neither a starting process nor the ledger reports when it is ready
     raise SystemExit(complaint)

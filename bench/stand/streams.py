@@ -1,4 +1,4 @@
-"""Owns the load of streams: clients that count events and know how late each is."""
+"""Owns the clients of streams, which count the events that arrive and measure how late each is."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ STAMP = re.compile(rb'"(?:content|delta)": ?"(\d+)"')
 
 
 class Stream(asyncio.Protocol):
-    """One streamed call. `ended` is its whole end, or an exception if it broke off or was not answered with 200."""
+    """One call with a streamed answer, on a client connection of its own; measures how late each event arrives.
+
+    `began` is done once the answer has begun. `ended` is done once all of it has arrived; it has an exception if the
+    stream broke off or the status was not 200.
+    """
 
     transport: Any
 
     def __init__(self, request: bytes) -> None:
         self._request = request
-        self._rest = b""  # of an event that has not arrived as a whole
-        self.delays: list[float] = []  # milliseconds from upstream's write to here, one an event
+        self._rest = b""  # the beginning of an event whose end has not arrived
+        self.delays: list[float] = []  # milliseconds from upstream's write of an event to its arrival here
         self.began: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -57,7 +61,10 @@ class Stream(asyncio.Protocol):
 
 @asynccontextmanager
 async def streams(asked: Asked, count: int, ramp: float) -> AsyncIterator[list[Stream]]:
-    """`count` streams, all begun; they start evenly over `ramp` seconds."""
+    """Opens `count` streams, evenly over `ramp` seconds, and yields them once all have begun.
+
+    Closes them when the block ends.
+    """
     loop = asyncio.get_running_loop()
     start = loop.time()
     opened: list[Stream] = []
@@ -75,10 +82,14 @@ async def streams(asked: Asked, count: int, ramp: float) -> AsyncIterator[list[S
 
 
 def count_events(opened: Sequence[Stream]) -> int:
+    """Returns how many events have arrived so far on all these streams."""
     return sum(len(stream.delays) for stream in opened)
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """`share` of 1; the nearest of the values."""
+    """Returns the value below which the given share of the values lie; a share of 0.5 gives the median.
+
+    It is always one of the values: the nearest one.
+    """
     ordered = sorted(values)
     return ordered[round((len(ordered) - 1) * share)]

@@ -1,8 +1,8 @@
-"""An upstream as fast as Python can be, for benchmarks only: `python -m bench.stand.upstream PORT`.
+"""A stand-in for OpenAI's API, for benchmarks only, as fast as Python can be: `python -m bench.stand.upstream PORT`.
 
-It answers every POST, whose body it reads whole, by its path. One whose body asks for a stream gets as many events, and
-as many a second, as its `user` says (`bench.measures.calls.streamed`), each with the time at which it was written in
-its text.
+It answers every POST by its path, after it has read the whole body. If the body asks for a stream, the answer has as
+many events, and as many a second, as the field `user` says (`bench.stand.requests.streamed`). The text of each event is
+the time at which it was written.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ EMBEDDING = (
     + b']}],"model":"text-embedding-3-small","usage":{"prompt_tokens":8,"total_tokens":8}}'
 )
 TRANSCRIPT = b'{"text":"' + b"word " * 40 + b'","usage":{"type":"duration","seconds":600}}'
-ANSWERS = {b"embeddings": EMBEDDING, b"transcriptions": TRANSCRIPT}  # by the path's last word
+ANSWERS = {b"embeddings": EMBEDDING, b"transcriptions": TRANSCRIPT}  # by the last segment of the path
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: req_bench\r\ncontent-length: %d\r\n\r\n"
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 CHUNK = (
@@ -60,7 +60,11 @@ COMPLETED = b'event: response.completed\ndata: {"type":"response.completed","seq
 
 
 class Shape(NamedTuple):
-    """A stream's events: before, each with its time, and after."""
+    """The events of one kind of stream.
+
+    `first` are the events at the beginning, `each` is the one that is repeated, with the time in its text, and `last`
+    are the events at the end.
+    """
 
     first: tuple[bytes, ...]
     each: bytes
@@ -74,7 +78,10 @@ STREAMS = {
 
 
 class Upstream(asyncio.Protocol):
-    """One connection; requests come one after the other, as every client of ours sends them."""
+    """A connection to the stand-in for OpenAI's API, which answers requests one after the other.
+
+    It does not expect a request before the last one is answered, since no client of the benchmarks sends one.
+    """
 
     transport: Any
     streaming: asyncio.Task[None] | None = None
@@ -92,7 +99,7 @@ class Upstream(asyncio.Protocol):
         end = self.received.find(b"\r\n\r\n", 0, 16384)
         while end >= 0:
             head = bytes(self.received[:end])
-            if b"chunked" in head:  # a form that is passed on while it arrives
+            if b"chunked" in head:  # a form, which the gateway passes on while it arrives
                 if not self.received.endswith(b"\r\n0\r\n\r\n"):
                     return
                 whole = len(self.received)
@@ -107,6 +114,10 @@ class Upstream(asyncio.Protocol):
             end = self.received.find(b"\r\n\r\n", 0, 16384)
 
     def answer(self, name: bytes, body: bytes) -> None:
+        """Sends the answer to a request: a stream if its body asks for one, else the fixed answer of its path.
+
+        `name` is the last segment of the path; `body` is the beginning of the body.
+        """
         pace = PACE.search(body)
         if pace:
             self.streaming = asyncio.create_task(self.stream(STREAMS[name], int(pace[1]), 1 / float(pace[2])))
@@ -115,6 +126,10 @@ class Upstream(asyncio.Protocol):
             self.transport.write(HEAD % len(answer) + answer)
 
     async def stream(self, shape: Shape, events: int, pause: float) -> None:
+        """Sends a streamed answer of `events` events, one every `pause` seconds.
+
+        The first events of `shape` are sent before them, its last ones after them.
+        """
         self.transport.write(STREAM_HEAD)
         for event in shape.first:
             self.write(event)
@@ -128,6 +143,7 @@ class Upstream(asyncio.Protocol):
         self.transport.write(b"0\r\n\r\n")
 
     def write(self, event: bytes) -> None:
+        """Sends one event to the client, as a chunk of its own."""
         self.transport.write(b"%x\r\n%s\r\n" % (len(event), event))
 
 

@@ -1,4 +1,8 @@
-"""The yardstick B: Django's stock ASGI handler, two middlewares, an empty view, in the gateway's own uvicorn worker."""
+"""The yardstick B: an empty view on Django's own ASGI handler, with two middlewares.
+
+It runs in the kind of uvicorn worker that the gateway uses. Costs are given as multiples of B, so that figures from
+different machines can be compared.
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """How many connections a worker keeps open, and which one is closed when a new one is too many.
 
 A connection is idle while no call is in flight on it. If a new connection is one too many, for the worker or for its
-client's network, the connection that has been idle for longest is closed: first those that have never shown a good key,
+client's network, the connection that has been idle for longest is closed: first those on which no valid key was sent,
 so that strangers cannot displace callers. If none is idle, the new connection is refused.
 
 Invariant: a connection needs two file descriptors: one for itself, and one for upstream or for the file that is sent
-to it. Twice `MAX_CONNECTIONS` leaves `RESERVED_FILES` descriptors to the journal, the database and Redis.
+to it. Beside two for each of `MAX_CONNECTIONS`, `RESERVED_FILES` are left for the journal, the database and Redis.
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ logger = logging.getLogger(__name__)
 RESERVED_FILES = 200
 # The default limit where descriptors are plentiful: idle connections take memory, too.
 MAX_DEFAULT_CONNECTIONS = 10_000
-# How many idle connections are tried when one must be closed: one that still sends the end of an answer stays.
+# How many idle connections are tried when one must be closed: one that still has unsent bytes cannot be closed.
 MAX_CANDIDATES = 16
 WARNING_SECONDS = 60.0
 
 
 def files_needed(parallel_calls: int) -> int:
-    """Returns how many file descriptors a worker needs for `parallel_calls` calls at once: two each, and a reserve."""
+    """Returns how many file descriptors a worker needs for `parallel_calls` calls at once.
+
+    That is two for each call, and a reserve.
+    """
     return 2 * parallel_calls + RESERVED_FILES
 
 
@@ -55,31 +58,38 @@ def connection_limit(files: int, parallel_calls: int, wanted: int | None = None)
 
 
 class Closable(Protocol):
-    """The part of a client connection (`chatproxy.http.protocol.Protocol`) that the limits on connections use."""
+    """The methods and attributes of a client connection that the limits on the number of connections use.
+
+    `chatproxy.http.protocol.Protocol` has them.
+    """
 
     is_known: bool
     network: Network | None
 
     def close_idle(self) -> bool:
-        """Closes an idle connection and returns True; returns False while bytes of its last answer are still unsent."""
+        """Closes this connection, which is idle, and returns True.
+
+        Returns False, and does not close, while bytes of its last answer are still unsent.
+        """
 
 
 @dataclass(eq=False)
 class Idle:
     """The idle connections of a worker or of a client network, in the order in which they became idle.
 
-    The values of the dictionaries mean nothing: a dictionary keeps the order and removes in constant time.
+    `known` are those on which a valid key was sent, `strangers` the others. Both are dictionaries without values,
+    because a dictionary keeps the order and removes an entry in constant time.
     """
 
     strangers: dict[Closable, None] = field(default_factory=dict)
     known: dict[Closable, None] = field(default_factory=dict)
 
     def add(self, connection: Closable) -> None:
-        """Adds a connection that has just become idle at the end of the list of idle connections."""
+        """Adds a client connection that has just become idle at the end of the list of idle connections."""
         (self.known if connection.is_known else self.strangers)[connection] = None
 
     def discard(self, connection: Closable) -> None:
-        """Removes a connection from the list of idle connections, if the list has it."""
+        """Removes a client connection from the list of idle connections, if the list has it."""
         if connection in self.known:
             del self.known[connection]
         else:
@@ -95,7 +105,7 @@ class Idle:
                 connection = next(iter(connections))
                 if connection.close_idle():
                     return connection
-                connections[connection] = connections.pop(connection)  # to the end: the next search begins behind it
+                connections[connection] = connections.pop(connection)  # to the end: the next search tries others
         return None
 
 
@@ -144,7 +154,7 @@ class Connections:
         self._warned_at = -WARNING_SECONDS
 
     def trusts(self, address: str) -> bool:
-        """Returns whether the IP address `address` is that of a trusted proxy."""
+        """Returns whether the IP address `address` is that of a trusted proxy (TRUSTED_PROXIES)."""
         if not self._trusted:
             return False
         try:
@@ -154,9 +164,10 @@ class Connections:
         return any(parsed in network for network in self._trusted)
 
     def admit(self, connection: Closable, address: str, descriptor: int) -> bool:
-        """Registers a new connection as idle; returns False if the worker or the client's network has too many.
+        """Registers a new client connection, and returns True; returns False if there are too many connections.
 
-        If the limit is reached, closes the connection that has been idle for longest to make room for the new one.
+        Both the worker and the client's network have a limit. If a limit is reached, the connection that has been idle
+        for longest is closed to make room for the new one; False means that no connection is idle.
         """
         name = client_network(address)
         network = self._networks.get(name)
@@ -175,19 +186,19 @@ class Connections:
         return True
 
     def add_idle(self, connection: Closable) -> None:
-        """Registers a connection as idle, because its last call has been answered."""
+        """Registers a client connection as idle, because it is new or its last call has been answered."""
         if connection.network is not None:
             connection.network.idle.add(connection)
             self._idle.add(connection)
 
     def remove_idle(self, connection: Closable) -> None:
-        """Removes a connection from those that are idle, because a call has begun on it."""
+        """Removes a client connection from those that are idle, because a call has begun on it or it was closed."""
         if connection.network is not None:
             connection.network.idle.discard(connection)
             self._idle.discard(connection)
 
     def remove(self, connection: Closable) -> None:
-        """Removes a closed connection from the counts of the worker and of its client network.
+        """Removes a closed client connection from the counts of the worker and of its client network.
 
         Does nothing for a connection that was refused, or was removed before.
         """
@@ -204,15 +215,15 @@ class Connections:
     def _make_room(self, idle: Idle) -> bool:
         """Closes the connection of `idle` that has been idle for longest, to make room for a new connection.
 
-        Returns False if no connection can be closed.
+        Returns whether one was closed; False if none can be closed.
         """
         closed = idle.close_longest()
         if closed is not None:
-            self.remove(closed)  # now: the socket closes a moment later, and more connections may come before that
+            self.remove(closed)  # at once, because more connections may come before the socket is closed
         return closed is not None
 
     def _refuse(self, reason: str) -> bool:
-        """Counts a refused connection, logs `reason` at most once a minute, and returns False."""
+        """Counts the refusal of a client connection, logs `reason` at most once a minute, and returns False."""
         self.count_refusal("too_many_connections")
         now = time.monotonic()
         if now - self._warned_at >= WARNING_SECONDS:
@@ -221,7 +232,10 @@ class Connections:
         return False
 
     def _limit_of(self, name: str) -> int:
-        """Returns how many connections the client network called `name` may have."""
+        """Returns how many connections the client network called `name` may have.
+
+        A network with trusted proxies has no limit.
+        """
         try:
             address = ipaddress.ip_network(name)
         except ValueError:  # a peer that has left already has no address

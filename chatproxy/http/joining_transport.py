@@ -9,7 +9,7 @@ from collections.abc import Callable
 class JoiningTransport:
     """Wrapper of uvicorn's transport that sends an answer's head and body in one packet, by one system call.
 
-    `closes_slowly` is called when the transport is closed while bytes are still unsent.
+    `closes_slowly` is called when the connection is closed while bytes are still unsent.
     """
 
     def __init__(self, transport: asyncio.Transport, closes_slowly: Callable[[], None]) -> None:
@@ -21,15 +21,21 @@ class JoiningTransport:
         self._lingers = False
 
     def linger(self, linger: Callable[[], None]) -> None:
-        """Makes the next `close` call the function `linger`, which closes later; a second `close` closes at once."""
+        """Delays the end of the connection: the next `close` only calls the function `linger`, which closes it later.
+
+        If `close` is called a second time, it closes the connection at once.
+        """
         self._linger = linger
 
     def hold_next(self) -> None:
-        """Makes the next `write` keep its bytes back, to send them in one packet with those of the `write` after it."""
+        """Makes the next `write` keep its bytes back, so that they leave in one packet with those of the next one."""
         self._holds_next = True
 
     def write(self, data: bytes) -> None:
-        """Sends bytes to the client, with those that were kept back; after `hold_next`, keeps the bytes back."""
+        """Sends bytes to the client, together with bytes that were kept back before.
+
+        Keeps the bytes back instead if `hold_next` was called before.
+        """
         if self._holds_next:
             self._holds_next = False
             self._held = data
@@ -40,7 +46,10 @@ class JoiningTransport:
             self._transport.write(data)
 
     def close(self) -> None:
-        """Sends the bytes that were kept back, and closes the transport; after `linger`, ends only the sending."""
+        """Sends the bytes that were kept back, and closes the connection.
+
+        If `linger` was called, only the sending ends now, and the connection is closed later.
+        """
         if self._held:
             self._transport.write(self._held)
             self._held = b""
@@ -54,7 +63,7 @@ class JoiningTransport:
             self._closes_slowly()
 
     def forget_callbacks(self) -> None:
-        """Drops the references to the callbacks, once the connection is lost.
+        """Drops the references to the callbacks, once the connection is lost, so that the memory is freed at once.
 
         The callbacks refer to the connection and the connection refers to this transport: a cycle that would keep both
         in memory.
@@ -63,7 +72,10 @@ class JoiningTransport:
         self._closes_slowly = lambda: None
 
     def is_closing(self) -> bool:
-        """Returns whether `close` was called, even if the transport is to be closed only later (`linger`)."""
+        """Returns whether the connection is closed or being closed.
+
+        That is so from the first `close` on, even if the connection is to be closed later (`linger`).
+        """
         return self._lingers or self._transport.is_closing()
 
     def __getattr__(self, name: str) -> object:

@@ -1,8 +1,8 @@
 """One connection of a client, from its first byte to its end: uvicorn's protocol for HTTP/1.1, within bounds.
 
-`chatproxy.http.request_reader` is the half that reads requests; this one is the connection's life, and what a call may
-ask of its connection. Each call finds it in its scope as `proxyapi.call.caller_connection.CallerConnection`: ASGI has
-no messages for what is asked there.
+`chatproxy.http.request_reader` is the half that reads requests; this half opens and closes the connection, and has the
+methods for calls. Each call finds its connection in its scope (`proxyapi.call.caller_connection.CallerConnection`),
+because ASGI has no messages for what those methods do.
 
 Requests of one connection are answered in turn. uvicorn keeps those that wait in `pipeline`; `cycle` is the newest
 request, and `_running` the one that is being answered, or was last.
@@ -27,24 +27,28 @@ from proxyapi.exceptions import TooManyConnections
 # Between the end of an answer and the close of a connection on which more of a body may be coming: a close with unread
 # bytes resets the connection, and a client that is still sending might lose the answer.
 LINGER_SECONDS = 1.0
-# What a caller with a key still sends after the end of its answer is read and dropped within these bounds, since many
-# clients send everything before they read.
+# What a caller with a valid key still sends after the end of its answer is read and dropped, within these bounds,
+# because many clients send everything before they read.
 DISCARD_SECONDS = 30.0
 MAX_DISCARDED_BYTES = 64 * 1024 * 1024
-# How long a connection may be idle that has never shown a good key; the others have gunicorn's `keepalive`.
+# How long a connection may be idle on which no valid key was sent; others may as long as gunicorn's `keepalive` says.
 STRANGER_KEEPALIVE_SECONDS = 15
 
 
 class Protocol(RequestReader):
-    """One client connection over HTTP/1.1: counted among the worker's, watched for hang-ups, and freed at its end."""
+    """One client connection over HTTP/1.1, with the calls that are made on it.
 
-    # Per-connection state, beside the reader's. `_stall_watch` and `_joining_transport` are made with the transport.
+    It is counted among the worker's connections and watched for the client's departure, and its memory is freed as soon
+    as it is lost.
+    """
+
+    # State of a connection, beside the reader's. `connection_made` adds `_stall_watch` and `_joining_transport`.
     network: Network | None = None  # set by `connections`
     is_trusted_proxy = False
     is_lost = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Admits a new client connection, or answers it with 503 if there are too many connections."""
+        """Admits a new client connection, or answers it with status 503 if there are too many connections."""
         self.timeout_keep_alive = min(STRANGER_KEEPALIVE_SECONDS, self.config.timeout_keep_alive)
         self._stall_watch = StallWatch(self.loop, transport, self._least_speed, self._count_stalled)
         self._joining_transport = JoiningTransport(transport, self._stall_watch.start)
@@ -59,10 +63,10 @@ class Protocol(RequestReader):
             self._answer_and_close(TooManyConnections())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Ends the call that runs on a lost connection, and frees all that belongs to the connection.
+        """Ends the call that runs on a lost client connection, and frees all that belongs to the connection.
 
-        uvicorn tells only the newest request of the loss; a call that runs while other requests wait behind it would go
-        on.
+        uvicorn tells only the newest request of the loss. So without this, a call that runs while other requests wait
+        behind it would go on.
         """
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
@@ -102,11 +106,11 @@ class Protocol(RequestReader):
 
     @property
     def takes_bytes(self) -> bool:
-        """Whether bytes can be sent at once, without waiting for the client to read earlier ones."""
+        """Whether bytes of an answer can be sent at once, without waiting for the client to read earlier ones."""
         return not self.flow.write_paused
 
     def mark_known(self) -> None:
-        """Records that a valid key was sent on this connection.
+        """Records that a valid key was sent on this client connection.
 
         From then on the connection may be idle for longer, and its bytes are parsed at once, without queueing behind
         those of strangers.
@@ -115,39 +119,45 @@ class Protocol(RequestReader):
             self.is_known = True
             self.timeout_keep_alive = self.config.timeout_keep_alive
             if self._unread:
-                self.loop.call_soon(self._read_next_piece)  # its bytes need not wait among those of strangers
+                self.loop.call_soon(self._read_next_piece)  # parses its waiting bytes now, before those of strangers
 
     def watch_departure(self, departed: Callable[[], None]) -> None:
         """Calls the function `departed` once the client hangs up, or at once if the client has left already.
 
-        Only one function is kept: a new one replaces the one before.
+        Only one function is stored: a new one replaces the one before.
         """
         if self.is_lost:
             departed()
             return
         self._on_departure = departed
-        self.flow.resume_reading()  # a large body has paused it, and only a connection that is read shows its end
+        self.flow.resume_reading()  # a large body has paused reading, and a hang-up is noticed only while reading
 
     def forget_departure(self, departed: Callable[[], None]) -> None:
-        """Cancels the call of `departed` at the client's hang-up (`watch_departure`); another function stays."""
+        """Removes the function `departed` that `watch_departure` has stored, so that a hang-up no longer calls it.
+
+        If another function is stored, that one stays.
+        """
         if self._on_departure == departed:
             self._on_departure = None
 
     def body_follows(self) -> None:
-        """Keeps back the answer's head, which is sent next, so that it leaves in one packet with the answer's body."""
+        """Keeps back the head of an answer, which is sent next, so that it leaves in one packet with the body."""
         self._joining_transport.hold_next()
 
     def send_now(self, chunk: bytes) -> bool:
-        """Sends a piece of a chunked answer, or returns False if the client must read earlier pieces first."""
+        """Sends a piece of a chunked answer and returns True, or returns False if that is not possible without waiting.
+
+        Waiting is necessary if the client must read earlier pieces first.
+        """
         running = self._running
         if running is None or running.disconnected or not running.chunked_encoding or self.flow.write_paused:
             return False
-        if chunk:  # an empty one would end the answer
+        if chunk:  # an empty chunk would end the answer
             self.transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
         return True
 
     def answer_until_close(self) -> None:
-        """Sends the running answer without a length or chunks: the connection's close ends it (RFC 9112, 6.3)."""
+        """Makes the running answer last until the connection is closed, without a length or chunks (RFC 9112, 6.3)."""
         if self._running is None:  # the connection was lost
             return
         self._running.keep_alive = False
@@ -157,7 +167,7 @@ class Protocol(RequestReader):
     def close_behind_answer(self, *, discard: bool) -> None:
         """Makes the connection close once the running answer has been sent.
 
-        `discard`: before the close, what the client is still sending is read and dropped.
+        With `discard`, what the client is still sending is read and dropped before the close.
         """
         if self._running is None:  # the connection was lost
             return
@@ -166,15 +176,15 @@ class Protocol(RequestReader):
         self._joining_transport.linger(self._linger)
 
     def abort(self) -> None:
-        """Closes the connection at once; bytes that are still unsent are lost."""
+        """Closes the client connection at once; bytes that are still unsent are lost."""
         self.transport.abort()
 
-    # The end of an answer whose request still has an unread body.
+    # How a connection ends whose last request has an unread body.
 
     def _linger(self) -> None:
         """Closes the connection after a delay, so that a client that is still sending a body can read the answer first.
 
-        Meanwhile reads and drops what arrives, if `close_behind_answer` was called with `discard`.
+        Meanwhile what arrives is read and dropped, if `close_behind_answer` was called with `discard`.
         """
         self._ignores_input = True
         self._unread.clear()
@@ -193,10 +203,10 @@ class Protocol(RequestReader):
             if cycle is not None:
                 cycle.body = bytearray()
 
-    # Requests in turn, and the connection among the idle ones of the worker.
+    # Requests are answered one after the other; in between, the connection is registered as idle.
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        """Starts a call in the application, or queues it while the client has not read the answers before it.
+        """Starts the call of a request, or queues the request while the client has not read the answers before it.
 
         Without the queue, unread answers would pile up in memory.
         """
@@ -209,38 +219,50 @@ class Protocol(RequestReader):
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        """Starts the connection's next request (uvicorn's part), or registers the open connection as idle."""
+        """Starts the next request of the connection after an answer is complete, or registers the connection as idle.
+
+        The start of a request is uvicorn's part.
+        """
         super().on_response_complete()
         if self.timeout_keep_alive_task is not None:
             self._connections.add_idle(self)
 
     def close_idle(self) -> bool:
-        """Closes an idle connection to make room for a new one; returns False while bytes of an answer are unsent."""
+        """Closes this connection, which is idle, to make room for a new one, and returns True.
+
+        Returns False, and does not close, while bytes of its last answer are still unsent.
+        """
         if self.transport.get_write_buffer_size():
             return False
         self.transport.close()
         return True
 
-    # A client that does not take what it is sent.
+    # Clients that do not read their answers.
 
     def pause_writing(self) -> None:
-        """Starts to watch whether the client reads its answer, because the write buffer is full."""
+        """Starts to watch whether the client reads its answer; asyncio calls this when the write buffer is full."""
         super().pause_writing()
         self._stall_watch.start()
 
     def resume_writing(self) -> None:
-        """Ends the watch of a slow client, and starts the request that waited for room in the write buffer, if any."""
+        """Ends the watch of a slow client, and starts a request that has waited because the client was slow.
+
+        asyncio calls this when the write buffer has room again.
+        """
         super().resume_writing()
         if self.transport.is_closing():
-            return  # the rest must be taken as well, or the socket would stay open: the watch goes on
+            return  # the watch goes on: the socket stays open until the client has read the rest
         self._stall_watch.stop()
         if self.pipeline and (self._running is None or self._running.response_complete):
             self._start_asgi_task(*self.pipeline.pop())
 
     def _least_speed(self) -> float:
-        """Returns at how many bytes a second this client must read its answer: 0 once it has sent a valid key."""
+        """Returns how many bytes of its answer this client must read in a second: 0 once it has sent a valid key."""
         return 0 if self.is_known else MIN_STRANGER_BYTES_PER_SECOND
 
     def _count_stalled(self) -> None:
-        """Counts a connection that is aborted because its client does not read the answer, as a refused one."""
+        """Counts a refusal with the reason `slow_reader`.
+
+        This connection is being aborted, because its client reads the answer too slowly.
+        """
         self._connections.count_refusal("slow_reader")

@@ -10,14 +10,14 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-# Parses the next piece of a connection; returns whether there is more.
+# A function that parses the next piece of one connection, and returns whether there are more.
 ReadPiece = Callable[[], bool]
 
 
 class ReadingTurns:
-    """The queue of connections whose received bytes wait to be parsed, in the order of their arrival.
+    """The queue of client connections whose received bytes wait to be parsed, in the order of their arrival.
 
-    Used from one event loop only.
+    In each turn of the event loop a piece of one connection is parsed. Used from one event loop only.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,10 @@ class ReadingTurns:
         asyncio.get_running_loop().call_soon(self._read)
 
     def _read(self) -> None:
-        """Parses one piece of the first connection in the queue; if it has more bytes, moves it to the end."""
+        """Parses one piece of the first connection in the queue.
+
+        If the connection has more bytes, moves it to the end of the queue, else removes it.
+        """
         has_more = False
         try:
             has_more = self._waiting[0]()

@@ -1,8 +1,8 @@
 """Bytes from the socket, read as requests: uvicorn's parser, with bounds on a request's head and framing.
 
 uvicorn alone takes as many headers as a client sends, keeps trailers without end, and answers bytes that are no HTTP in
-its own form. `chatproxy.http.protocol` is the other half of the same class: the connection's life, and what a call may
-ask of it.
+its own form. `chatproxy.http.protocol` is the other half of the same class: it opens and closes the connection, and
+has the methods for calls.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from proxyapi.upstream.passed_headers import INERT
 
 # Request line and headers. One read, of up to 256 KiB, may pass the bound before it is checked.
 MAX_HEAD_BYTES = 64 * 1024
-# Each line costs as much CPU as 100 bytes; Apache takes 100 lines.
+# Each header costs as much CPU as 100 bytes of a long one. Apache allows 100 headers.
 MAX_HEADERS = 200
 # Framing is what a body in chunks has around its content: sizes, extensions, trailers. Beyond this bound, as much
-# framing as content is allowed. A client that has shown no good key gets an eighth of both: chunks of a few bytes cost
-# as much CPU as large ones.
+# framing as content is allowed. A client that has sent no valid key gets an eighth of both, because chunks of a few
+# bytes cost as much CPU as large ones.
 MAX_FRAMING_BYTES = 64 * 1024
 STRANGER_FRAMING_SHARE = 8
-# What a client without a good key sends is parsed in pieces of this size, so that a fault or a good key is found before
-# the rest is parsed; `chatproxy.http.reading_turns` says when.
+# What a client without a valid key sends is parsed in pieces of this size, so that a fault or a valid key is found
+# before the rest is parsed; `chatproxy.http.reading_turns` decides when.
 STRANGER_READ_BYTES = 4 * 1024
-# From the start of a connection, and from the end of each answer after which bytes have come, to the end of a head.
+# How long a head may take: from the start of the connection, or from the first bytes after an answer.
 HEAD_SECONDS = 30.0
-# Requests that may wait for the answers before them, and be read meanwhile.
+# So many requests of one connection may be read while an earlier one is being answered.
 MAX_QUEUED_REQUESTS = 16
 INVALID_REQUEST = "Invalid HTTP request received."
 INERT_LINES = b"".join(b"%b: %b\r\n" % pair for pair in INERT)
 
 
 class RequestReader(HttpToolsProtocol):
-    """The half of a client connection that reads requests.
+    """The half of a client connection that reads requests: it parses the bytes of the client, within bounds.
 
     `connections` are the worker's open connections, this one among them; the other arguments are uvicorn's.
     """
@@ -64,20 +64,20 @@ class RequestReader(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         # Per-connection state.
         self._connections = Connections() if connections is None else connections
-        self.is_known = False  # whether a good key was shown on this connection
+        self.is_known = False  # whether a valid key was sent on this connection
         self._unread = bytearray()  # bytes that have come from a stranger and wait for their turn to be parsed
-        self._ignores_input = False  # bytes that come now are dropped; they are read only to see the end behind them
-        self._discardable_bytes = 0  # of an unwanted body that are still read and dropped
+        self._ignores_input = False  # whether bytes are dropped; they are read only to notice the end of the connection
+        self._discardable_bytes = 0  # how many bytes of an unwanted body are still read and dropped
         self._head_timer: asyncio.TimerHandle | None = None
-        self._delay_timer: asyncio.TimerHandle | None = None  # of a refusal, or of the close behind an answer
+        self._delay_timer: asyncio.TimerHandle | None = None  # delays a refusal, or the close after an answer
         self._running: RequestResponseCycle | None = None  # the request that is being answered, or was last
         self._on_departure: Callable[[], None] | None = None  # called when the running call's client hangs up
 
         # Per-request state, of the newest request.
         self._is_in_head = False
-        self._head_bytes = 0  # in the reads since the one in which the head began
-        self._wire_bytes = 0  # since the read in which the head ended
-        self._content_bytes = 0  # of the body
+        self._head_bytes = 0  # bytes of the head that came after the read in which it began
+        self._wire_bytes = 0  # bytes after the read in which the head ended
+        self._content_bytes = 0  # bytes of the body without framing
 
     def data_received(self, data: bytes) -> None:
         """Parses the bytes that a client has sent, or queues them to be parsed later.
@@ -99,7 +99,7 @@ class RequestReader(HttpToolsProtocol):
         self._read(data)
 
     def _is_short_head(self, data: bytes) -> bool:
-        """Returns whether received bytes are few, and are not part of a body that is still incomplete."""
+        """Returns whether these received bytes are few, and none of them belongs to a body that is still incomplete."""
         is_body = self.cycle is not None and self.cycle.more_body
         return len(data) <= STRANGER_READ_BYTES and not is_body
 
@@ -119,8 +119,11 @@ class RequestReader(HttpToolsProtocol):
         return bool(self._unread)
 
     def _read(self, data: bytes) -> None:
-        """Parses bytes; answers 400 and closes the connection if they are no HTTP or a head or framing is too large."""
-        if self._is_in_head:  # since an earlier read: the read in which a head begins may have a body before it
+        """Parses received bytes as HTTP, with bounds on the size of a head and on the framing of a body.
+
+        If the bytes are not HTTP or exceed a bound, answers with status 400 and closes the connection.
+        """
+        if self._is_in_head:  # began in an earlier read; the read in which a head begins may start with a body
             self._head_bytes += len(data)
         else:
             self._wire_bytes += len(data)
@@ -138,7 +141,7 @@ class RequestReader(HttpToolsProtocol):
             self.send_400_response("The request's head is too large.")
         elif self._has_too_much_framing():
             self.send_400_response("The chunks of the request's body are too small, or its trailers too large.")
-        # Between two requests, bytes may come that begin no head: empty lines.
+        # Starts it after other bytes, too: between two requests, empty lines may come, which begin no head.
         elif self._head_timer is None and (self._is_in_head or self.cycle is None or self.cycle.response_complete):
             self._start_head_timer()
 
@@ -174,23 +177,23 @@ class RequestReader(HttpToolsProtocol):
             else:
                 return
 
-    # The parser calls these.
+    # The HTTP parser calls the following methods.
 
     def on_message_begin(self) -> None:
-        """Begins to count the bytes of a request's head."""
+        """Begins to count the bytes of a new request's head; the parser calls this at the start of each request."""
         self._is_in_head = True
         self._head_bytes = 0
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Adds a header to the request; drops a trailer (RFC 9110, 6.5.1), since the call has its headers already."""
+        """Adds a header to the request; drops a trailer (RFC 9110, 6.5.1), because the call has its headers already."""
         if self._is_in_head:
             super().on_header(name, value)
             if len(self.headers) > MAX_HEADERS:
                 raise ValueError  # the parser raises HttpParserError instead
 
     def on_headers_complete(self) -> None:
-        """Puts this connection into the scope of a request whose head is complete; starts or queues the call."""
+        """Starts or queues the call of a request whose head is complete, with this connection in the call's scope."""
         self._is_in_head = False
         self._wire_bytes = self._content_bytes = 0
         self._cancel_head_timer()
@@ -201,47 +204,47 @@ class RequestReader(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def on_body(self, body: bytes) -> None:
-        """Counts the bytes of a body's content, and passes them on to the call (uvicorn's part)."""
+        """Counts the bytes of a part of a request's body, and passes them on to the call that reads the body."""
         self._content_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Marks the body of a request as complete, and wakes the call that waits for it.
+        """Marks the body of a request as complete, and wakes the call that waits for it; the HTTP parser calls this.
 
-        Does nothing at a head that offers another protocol, although the parser calls it there
-        (`chatproxy.http.upgrades`).
+        Does nothing at a head that offers another protocol: the parser stops there and reports an end, but the body is
+        still to come (`chatproxy.http.upgrades`).
         """
         if not self.parser.should_upgrade() and not self.cycle.response_complete:
             self.cycle.more_body = False
             self.cycle.message_event.set()
 
-    # A connection that does not say what it wants is closed.
+    # A connection on which no request comes is closed.
 
     def _start_head_timer(self) -> None:
-        """Starts the timer that closes the connection if the next head is not complete within `HEAD_SECONDS`."""
+        """Starts the timer that closes the connection if the next request's head takes longer than `HEAD_SECONDS`."""
         self._cancel_head_timer()
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_timed_out)
 
     def _head_timed_out(self) -> None:
-        """Closes the connection, since no next head has come in time; waits again while a request is being answered."""
+        """Closes the connection, because the next request is late; waits again while a request is being answered."""
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
         else:
             self._start_head_timer()
 
     def _cancel_head_timer(self) -> None:
-        """Stops the timer of the next head: the head is complete, or the connection is lost."""
+        """Stops the timer of the next request's head, because the head is complete or the connection is lost."""
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
 
-    # What cannot be read as a request ends the connection.
+    # Bytes that are no valid request end the connection.
 
     def send_400_response(self, msg: str) -> None:
-        """Ends the connection after bytes that are no valid request; uvicorn calls this method, too.
+        """Ends the connection after bytes that are no valid request, with an answer of status 400 if possible.
 
-        The client must not take a 400 for the answer to an earlier request. So the place of the fault decides what
-        happens:
+        uvicorn calls this method, too. The client must not take the 400 for the answer to an earlier request. So the
+        place of the fault decides what happens:
 
             behind requests that are whole and not answered yet      they are answered; the last answer closes
             in the body of a request that waits for its turn         the same; the request itself is dropped
@@ -260,7 +263,7 @@ class RequestReader(HttpToolsProtocol):
             self._refuse_request(BadRequest(msg))
 
     def _take_last_whole_request(self) -> RequestResponseCycle | None:
-        """Returns the newest complete request without an answer, or None; drops an incomplete one that waits."""
+        """Returns the newest request that is complete and not answered, or None; drops an incomplete one that waits."""
         running = self._running
         if self.pipeline and self.cycle.more_body:
             self.pipeline.popleft()  # the newest request; those in front of it are complete
@@ -272,7 +275,7 @@ class RequestReader(HttpToolsProtocol):
     def _refuse_request(self, error: ProxyError) -> None:
         """Answers bytes that are no valid request with an error, and closes the connection.
 
-        The answer is delayed as `stranger_pace` says. The error has no request id, since there is no request.
+        The answer may be delayed (`stranger_pace`). The error has no request id, because there is no request.
         """
         self._connections.count_refusal("bad_request")
         refuse = partial(self._answer_and_close, error)

@@ -1,6 +1,6 @@
-"""Aborts the connection of a client that has taken no bytes of its answer for `STALL_SECONDS`.
+"""Aborts the connection of a client that has read too little of its answer for `STALL_SECONDS`.
 
-A timer runs only while there are more bytes to send than the socket takes, so an ordinary call pays nothing.
+A timer runs only while there are more bytes to send than the socket accepts, so an ordinary call has no timer.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 STALL_SECONDS = 60.0
-CHECKS_PER_STALL = 6  # looks within STALL_SECONDS
-# A client that has shown no good key must take its answer at this speed: a slower one would hold memory for nothing.
+CHECKS_PER_STALL = 6  # how often a client is checked within STALL_SECONDS
+# A client that has sent no valid key must read its answer at this speed at least, or the answer would fill memory.
 MIN_STRANGER_BYTES_PER_SECOND = 1024
 
 
@@ -22,14 +22,14 @@ class WritableTransport(Protocol):
         """Returns how many bytes of the answer are still in memory because the socket has not accepted them yet."""
 
     def abort(self) -> None:
-        """Closes the connection at once; bytes that are still unsent are lost."""
+        """Closes the client connection at once; bytes that are still unsent are lost."""
 
 
 class StallWatch:
-    """Watches whether a client reads its answer, and aborts the connection's transport when it reads too slowly.
+    """Watches whether a client reads its answer, and aborts the connection if it reads too slowly.
 
-    `least_speed` returns the bytes a second that the client must read: fewer count as none. `aborted` is called before
-    the transport is aborted.
+    `least_speed` returns how many bytes a second the client must read; a client that reads more slowly counts as one
+    that does not read. `aborted` is called before the connection is aborted.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class StallWatch:
         self._least_speed = least_speed
         self._aborted = aborted
         self._timer: asyncio.TimerHandle | None = None
-        self._since = 0.0  # the loop's time when the buffer had `_size` bytes
+        self._since = 0.0  # when the write buffer had `_size` bytes, on the event loop's clock
         self._size = 0
 
     def start(self) -> None:
@@ -70,7 +70,7 @@ class StallWatch:
         self._aborted = lambda: None
 
     def _mark(self) -> None:
-        """Stores the write buffer's size and the current time, from which the client's progress is measured."""
+        """Stores the size of the write buffer and the time; how much the client reads is measured from here."""
         self._since = self._loop.time()
         self._size = self._transport.get_write_buffer_size()
 
@@ -79,7 +79,7 @@ class StallWatch:
         self._timer = self._loop.call_later(STALL_SECONDS / CHECKS_PER_STALL, self._check)
 
     def _check(self) -> None:
-        """Aborts the connection if the client has read too few bytes of its answer for `STALL_SECONDS`.
+        """Aborts the connection if the client has read too little of its answer for `STALL_SECONDS`.
 
         If the client has read enough, the time starts anew.
         """

@@ -17,7 +17,10 @@ import httptools
 
 
 class Callbacks(Protocol):
-    """The methods that the HTTP parser calls while it reads a request; a subset of `httptools.HTTPProtocol`."""
+    """The methods of a connection that the HTTP parser calls while it reads a request.
+
+    They are a subset of `httptools.HTTPProtocol`.
+    """
 
     def on_message_begin(self) -> None: ...
     def on_url(self, url: bytes) -> None: ...

@@ -1,6 +1,7 @@
-"""Makes a group for each role. A group of that name that is there already is its owner's, and is left as it is.
+"""Makes a group of users for each role (viewer, analyst, key manager, admin), with the role's permissions.
 
-From then on they are groups like any other: what is changed in them, and their deletion, stays so.
+A group of such a name that exists already is somebody's own, and is not changed. The new groups are groups like any
+other: no later update undoes what is changed in them, or makes them again when they were deleted.
 """
 
 from django.contrib.auth.management import create_permissions
@@ -41,7 +42,10 @@ def make_groups(apps, schema_editor):
 
 
 def make_permissions(apps, using):
-    """Django makes them when all migrations have run: on a new database, too late for this one."""
+    """Creates the permissions that the roles contain.
+
+    Django creates them only when all migrations have run, which is too late for this migration on a new database.
+    """
     for label in ("admin", "auth", "proxyapi", "usage"):
         config = apps.get_app_config(label)
         config.models_module = True  # a state's app has none, and none would mean that it has no models

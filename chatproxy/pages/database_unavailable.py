@@ -24,7 +24,7 @@ RETRY_SECONDS = 10
 class DatabaseUnavailablePages:
     """Middleware that shows a page with status 503 when the connection to the database fails or hangs.
 
-    Other errors of the view remain errors.
+    Other errors of a page are passed on.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -39,7 +39,10 @@ class DatabaseUnavailablePages:
 
 
 def unavailable_page(error: Exception) -> HttpResponse:
-    """Returns the page, with status 503, that says that the database does not answer; logs the class of `error`."""
+    """Returns the page, with status 503, that says that the database does not answer.
+
+    Logs the class of `error`, the exception that the database connection raised.
+    """
     logger.warning("a page needs the database, which does not answer: %s", type(error).__name__)
     answer = HttpResponse(render_to_string("database_unavailable.html"), status=503)
     answer["Retry-After"] = str(RETRY_SECONDS)

@@ -47,7 +47,8 @@ DEBUG_STATUSES = frozenset({400, 404, 500})
 class LocalDebugPages:
     """Middleware that removes secrets from Django's debug pages, and shows them to clients on this machine only.
 
-    Other clients get the name of the status as plain text. The other middlewares that may fail are inside this one.
+    Other clients get the name of the status as plain text. The middleware stands in front of the others that may fail,
+    so that the debug pages of their errors pass through it.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -66,7 +67,10 @@ class LocalDebugPages:
 
 
 def is_local(request: HttpRequest) -> bool:
-    """Returns whether the client of a request is on this machine, used this machine's own name, and is no proxy."""
+    """Returns whether a request comes from this machine: from a local address, with this machine's own name as Host.
+
+    A request that was passed on by a proxy does not count as local.
+    """
     if any(name in request.META for name in FORWARDED):
         return False
     return is_loopback(request.META.get("REMOTE_ADDR", "")) and host_name(request) in OWN_NAMES
@@ -84,7 +88,8 @@ def host_name(request: HttpRequest) -> str:
 class AllowListFilter(SafeExceptionReporterFilter):
     """Filter of Django's debug pages that shows only values known to be harmless.
 
-    Of every other setting, header, cookie or field, the page shows the name only; of every other variable, the type.
+    Of every other setting, header, cookie or field, the page shows only the name; of every other variable, only the
+    type.
     """
 
     def get_safe_settings(self) -> dict[str, object]:
@@ -106,9 +111,9 @@ class AllowListFilter(SafeExceptionReporterFilter):
 
 
 class Reporter(ExceptionReporter):
-    """Writer of Django's debug page, without the values of query, form and cookies.
+    """Writer of Django's debug page, which leaves out the values of query, form and cookies.
 
-    Of an exception's message, the page omits quoted texts.
+    It also leaves out quoted texts in the message of the exception.
     """
 
     def get_traceback_data(self) -> dict[str, object]:
@@ -127,7 +132,7 @@ class Reporter(ExceptionReporter):
 
 
 def shown_variable(value: object) -> object:
-    """Returns a variable's value for a debug page if its type cannot hold a secret, else a stand-in with the type."""
+    """Returns what a debug page shows for a variable: its value if the type cannot hold a secret, else its type."""
     return value if isinstance(value, SHOWN_TYPES) else _Elided(type(value).__name__)
 
 

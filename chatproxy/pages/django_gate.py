@@ -34,9 +34,9 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")  # RFC 9110, 9.2.1
 
 
 class DjangoGate:
-    """ASGI application in front of Django's pages: checks a request, receives its body, and passes it on to Django.
+    """ASGI application in front of Django's pages: checks a request, receives its body, and passes both on to Django.
 
-    A client that has not signed in waits for its turn.
+    The request of a client that has not signed in waits until it may run (`chatproxy.pages.page_pace`).
     """
 
     def __init__(self, application: ASGIHandler) -> None:
@@ -64,7 +64,7 @@ class DjangoGate:
             close_if_unread(connection)
 
             async def send_after_turn(message: Mapping[str, object]) -> None:
-                """Passes Django's answer on to the client, after ending the turn of the request.
+                """Passes Django's answer on to the client, and lets the next request run.
 
                 The page is made by then, so that the next request need not wait until this client has read the page.
                 """
@@ -75,7 +75,7 @@ class DjangoGate:
 
 
 async def receive_body(scope: HTTPScope, receive: Receive) -> bytes:
-    """Checks the Host and the method of a request for a page, and returns its body.
+    """Checks the Host and the method of a request for a page, and returns the request's body.
 
     Only the body of a POST is received; that of any other request counts as empty.
 
@@ -123,12 +123,16 @@ def client_address(scope: HTTPScope) -> str:
 
 
 def too_large() -> BodyTooLarge:
-    """Returns the error for a request body of more than `MAX_PAGE_BODY_BYTES`."""
+    """Returns the error for a request for a page whose body has more than `MAX_PAGE_BODY_BYTES`."""
     return BodyTooLarge(f"The request body is larger than {MAX_PAGE_BODY_BYTES} bytes.")
 
 
 def check_host(scope: HTTPScope) -> None:
-    """Raises `BadRequest`, where Django would raise `DisallowedHost`: the Host is not one of ALLOWED_HOSTS."""
+    """Checks that the Host of a request is one of ALLOWED_HOSTS, as Django does for each page.
+
+    Raises:
+        BadRequest: the Host is another one. Django would raise `DisallowedHost`.
+    """
     hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
     request = HttpRequest()
     request.META["SERVER_NAME"], request.META["SERVER_PORT"] = map(str, scope.get("server") or ("unknown", 0))
@@ -141,9 +145,9 @@ def check_host(scope: HTTPScope) -> None:
 
 
 class Replay:
-    """The `receive` function (ASGI) that Django gets with a request whose body was received before.
+    """The `receive` function (ASGI) that Django gets with a request whose body has already been received.
 
-    Returns the body at the first call; the next call waits until the client leaves.
+    It returns the body at the first call; at the next call it waits until the client leaves.
     """
 
     def __init__(self, body: bytes, receive: Receive, connection: CallerConnection) -> None:
@@ -157,7 +161,7 @@ class Replay:
             return {"type": "http.request", "body": body, "more_body": False}
         if (
             not self._connection.has_whole_body
-        ):  # to wait for the departure, one would have to read the rest of the body
+        ):  # to notice that the client leaves, one would have to read the rest of the body
             await asyncio.Event().wait()  # until Django has answered and cancels this
         while (message := await self._receive())["type"] != "http.disconnect":
             pass  # drops an unwanted body that came with the head
@@ -165,7 +169,7 @@ class Replay:
 
 
 async def refuse(error: ProxyError, send: Send) -> None:
-    """Answers a request for a page with an error in plain text.
+    """Answers a request for a page with the words and the status of `error`, as plain text.
 
     There is no page for such an error, because a person who uses the pages never causes one.
     """

@@ -2,8 +2,8 @@
 
 The cookie contains the owner (a user or a key), a random id of the device and a fingerprint of the secret that was
 used, signed with `DJANGO_SECRET_KEY`. The cookie grants no access: it only decides to which count a login attempt is
-added. A change of the password, or of the key's text, makes the cookie invalid; after a login, or a change of one's own
-password, the device gets a new one.
+added. A change of the password, or of the key's secret, makes the cookie invalid; after a login, or a change of one's
+own password, the device gets a new one.
 
 A forged cookie is detected by its signature, before any query.
 """
@@ -24,14 +24,15 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 from proxyapi.pages import my_usage
 
 SALT = "chatproxy.known_device"
-MAX_COOKIE_LENGTH = 1000  # characters; the signature of a longer one does not match
+MAX_COOKIE_LENGTH = 1000  # characters; a longer cookie is cut, so that its signature does not match
 
 
 @dataclass(frozen=True)
 class Device:
     """The contents of the cookie that marks a device on which somebody has signed in.
 
-    `owner` is the primary key of the user, or the name of the access key, that signed in.
+    `owner` is the primary key of the user, or the name of the access key, that signed in. `fingerprint` is a digest of
+    the password or secret that was used.
     """
 
     owner: str
@@ -51,7 +52,7 @@ class DeviceCookie:
     days: int
 
     def read(self, cookies: Mapping[str, str]) -> Device | None:
-        """Returns the contents of the device cookie among `cookies`; None if there is none with a valid signature.
+        """Returns what the device cookie among a request's cookies contains; None if none has a valid signature.
 
         The password or key that was used to sign in may have changed since.
         """
@@ -67,9 +68,10 @@ class DeviceCookie:
         return Device(str(owner), str(device_id), str(fingerprint))
 
     def write(self, response: HttpResponseBase, owner: str, secret: str) -> None:
-        """Sets the device cookie on `response`, with a new random device id.
+        """Sets the device cookie on a response, with a new random device id.
 
-        Because the id is new, no login attempts are counted for the device yet.
+        `owner` is the user or key that has signed in, `secret` the password's hash or the key's digest. Because the id
+        is new, no login attempts are counted for the device yet.
         """
         contents = [owner, secrets.token_urlsafe(16), fingerprint_of(secret)]
         response.set_cookie(
@@ -88,17 +90,17 @@ KEY_DEVICE = DeviceCookie("chatproxy_key_device", "/my-usage/", days=30)
 
 
 def fingerprint_of(secret: str) -> str:
-    """Returns a digest of a password's hash, or of a key's digest, to be stored in a cookie.
+    """Returns a digest of a password's hash, or of a key's digest, that may be stored in a cookie.
 
-    Neither the hash nor the digest can be derived from it.
+    The hash or digest `secret` cannot be computed from the result.
     """
     return salted_hmac(SALT, secret, algorithm="sha256").hexdigest()[:32]
 
 
 def user_of(device: Device | None) -> AbstractBaseUser | None:
-    """Returns the user who signed in on `device`; None if there is none or the password has changed since.
+    """Returns the user who signed in on `device`, by one query to the database.
 
-    Makes one query.
+    Returns None if there is no such user or the password has changed since.
     """
     if device is None or not device.owner.isdecimal():
         return None
@@ -111,7 +113,7 @@ def user_of(device: Device | None) -> AbstractBaseUser | None:
 def has_valid_key(device: Device | None) -> bool:
     """Returns whether the access key that signed in on `device` is still valid and has the same secret.
 
-    Makes no query.
+    Makes no query to the database.
     """
     if device is None:
         return False

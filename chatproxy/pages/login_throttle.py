@@ -52,14 +52,14 @@ PER_NETWORK = 30
 PER_NAME_AND_NETWORK = 10
 PER_NAME = 1000
 ADMIN_LOGIN, KEY_LOGIN = LOGIN_VIEWS = ("admin:login", "my_usage:sign_in")
-# The forms that change a password: the device that sends one gets a new cookie.
+# The forms that change a password: the device on which one is sent gets a new cookie.
 PASSWORD_FORMS = ("admin:password_change", "admin:auth_user_password_change")
 
 
 class LoginThrottle:
     """Middleware that limits how often anybody may try to sign in, at the admin and at "My usage".
 
-    It comes after the CSRF check, because a page of another site must not use up a visitor's attempts.
+    The middleware stands behind the CSRF check, because a page of another site must not use up a visitor's attempts.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -70,7 +70,7 @@ class LoginThrottle:
         match = request.resolver_match
         if request.method != "POST" or response.status_code != 302 or match is None:
             return response
-        with suppress(OperationalError, InterfaceError):  # the login or the change is done all the same
+        with suppress(OperationalError, InterfaceError):  # the login or the change of the password has succeeded anyway
             if limits := getattr(request, "login_limits", ()):
                 take_back(limits)
             if match.view_name in (ADMIN_LOGIN, *PASSWORD_FORMS):
@@ -80,10 +80,10 @@ class LoginThrottle:
         return response
 
     def process_view(self, request: HttpRequest, _view: object, _args: object, _kwargs: object) -> HttpResponse | None:
-        """Counts a login attempt before its password or key is checked.
+        """Counts a login attempt before the password or key is checked; does nothing for other requests.
 
         Returns a page with status 429 if there were too many attempts, or with 503 if the database does not answer;
-        else None, so that the login form is handled.
+        else None, so that Django goes on to the login form.
         """
         match = request.resolver_match
         if request.method != "POST" or match is None or match.view_name not in LOGIN_VIEWS:
@@ -91,7 +91,7 @@ class LoginThrottle:
         try:
             limits = limits_of_admin(request) if match.view_name == ADMIN_LOGIN else limits_of_key(request)
             seconds = count_attempt(limits)
-        except (OperationalError, InterfaceError) as error:  # nobody counts, so nobody may try
+        except (OperationalError, InterfaceError) as error:  # without a count, nobody may try to sign in
             return unavailable_page(error)
         if not seconds:
             request.login_limits = limits  # type: ignore[attr-defined]  # read in __call__, once the view has answered
@@ -110,8 +110,8 @@ class LoginThrottle:
 def limits_of_admin(request: HttpRequest) -> list[Limit]:
     """Returns the limits that apply to an attempt to sign in to the admin, in the order in which they are counted.
 
-    From a device on which this user has signed in before, only the device's limit applies; else those of the network
-    and of the user name.
+    From a device on which this user has signed in before, only the limit of the device applies; otherwise those of the
+    client's network and of the user name.
     """
     name = normal_name(request.POST.get("username", ""))
     device = ADMIN_DEVICE.read(request.COOKIES)
@@ -127,9 +127,10 @@ def limits_of_admin(request: HttpRequest) -> list[Limit]:
 
 
 def limits_of_key(request: HttpRequest) -> list[Limit]:
-    """Returns the limits that apply to an attempt to sign in to "My usage".
+    """Returns the limits that apply to an attempt to sign in to "My usage", in the order in which they are counted.
 
-    No limit is counted by name, because a key is entered without a name.
+    From a device on which this key has signed in before, only the limit of the device applies; otherwise those of the
+    client's network. No limit is counted by name, because a key is entered without a name.
     """
     device = KEY_DEVICE.read(request.COOKIES)
     if device is not None and known_device.has_valid_key(device):
@@ -138,16 +139,19 @@ def limits_of_key(request: HttpRequest) -> list[Limit]:
 
 
 def count_attempt(limits: list[Limit]) -> float:
-    """Counts a login attempt under `limits`; returns 0 if the password may be checked, else the seconds to wait."""
+    """Counts a login attempt under the limits that apply to it, and deletes old counts.
+
+    Returns 0 if the password may be checked, else the seconds until the next attempt is allowed.
+    """
     LoginAttempts.objects.forget(WINDOW)
     seconds = LoginAttempts.objects.add(limits, WINDOW)
     return 0.0 if seconds is None else max(1.0, seconds)
 
 
 def take_back(limits: list[Limit]) -> None:
-    """Removes a successful login from the counts of attempts.
+    """Takes a successful login back out of the counts of login attempts.
 
-    The counts of the user's own device, and of the name from this network, start anew.
+    The counts of the user's own device, and of the user name from this network, start anew; other counts sink by one.
     """
     LoginAttempts.objects.filter(subject__in=[one.subject for one in limits if one.is_own]).delete()
     shared = [one.subject for one in limits if not one.is_own]
@@ -155,14 +159,14 @@ def take_back(limits: list[Limit]) -> None:
 
 
 def remember_user(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Sets a new device cookie for a user who has just signed in to the admin or changed a password."""
+    """Sets a new device cookie on the response to a user who has just signed in to the admin or changed a password."""
     users = get_user_model().objects  # a new query: the password may have changed since the request began
     if request.user.pk is not None and (user := users.filter(pk=request.user.pk).first()):
         ADMIN_DEVICE.write(response, str(user.pk), user.password)
 
 
 def remember_key(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Sets a new device cookie for the holder of a key that has just signed in to "My usage"."""
+    """Sets a new device cookie on the response to the holder of a key who has just signed in to "My usage"."""
     text = request.POST.get("key", "").strip()
     if caller := my_usage.find_caller(text):
         KEY_DEVICE.write(response, caller.name, sealing.digest(text))

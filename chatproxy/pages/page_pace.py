@@ -37,11 +37,11 @@ from usage.counters import counters
 
 logger = logging.getLogger(__name__)
 
-MAX_WAIT_SECONDS = 5.0  # for the rate, and as long once more for the requests that run
+MAX_WAIT_SECONDS = 5.0  # to keep to the rate; and as long once more until other requests have run
 REFUSAL_SECONDS = 1.0  # how long a refusal is delayed
 LOGIN_PATH = "/admin/login/"
-LOGIN_COST = 20  # a login counts as so many pages: a password's hash is slow on purpose
-MAX_CLIENTS = 10_000  # clients that are counted; beyond that the one that came least recently is forgotten
+LOGIN_COST = 20  # as how many pages a login counts, because hashing a password is slow on purpose
+MAX_CLIENTS = 10_000  # counted at the same time; beyond that, the client whose last request is oldest is forgotten
 MAX_COOKIES = 10_000  # valid cookies that are remembered
 COOKIE_SECONDS = 600.0  # how long a cookie counts as valid before it is checked again
 MAX_COOKIE_BYTES = 8192  # a longer Cookie header is not read
@@ -49,7 +49,7 @@ WARNING_SECONDS = 60.0
 
 
 class Rate(NamedTuple):
-    """How many pages per second may be requested, and how many at once after a pause (`burst`)."""
+    """Limit on the speed of requests for pages: how many per second, and how many at once after a pause (`burst`)."""
 
     per_second: float
     burst: float
@@ -73,7 +73,7 @@ class Visitor(NamedTuple):
 
 
 class PagePace:
-    """The limits of one worker on pages that are requested without a login: their rate, and how many run at once.
+    """The limits of one worker on pages that are requested without a login: how many a second, and how many at once.
 
     Used from the worker's event loop only, except `remember`, which any thread may call. `clock` and `sleep` are in
     seconds, and replaced in tests.
@@ -86,7 +86,7 @@ class PagePace:
     ) -> None:
         self._clock = clock
         self._sleep = sleep
-        # The time at which all admitted requests would be done at the rate alone ("generic cell rate algorithm").
+        # When all admitted requests would be done, one after the other at the rate ("generic cell rate algorithm").
         self._worker_until = 0.0
         self._clients_until: OrderedDict[Visitor, float] = OrderedDict()
         self._of_worker = asyncio.Semaphore(WORKER_PARALLEL)
@@ -121,7 +121,10 @@ class PagePace:
             yield
 
     def reserve(self, visitor: Visitor, cost: float) -> float:
-        """Counts a request for a page, and returns the seconds until the rate allows it.
+        """Counts a request for a page against the rates of the visitor and of the worker.
+
+        Returns the seconds that the request must wait to keep to the rates. `cost`: as how many pages the request
+        counts.
 
         Raises:
             TooManyPages: the request would wait longer than `MAX_WAIT_SECONDS`. Then it is not counted.
@@ -169,9 +172,9 @@ class PagePace:
 
 
 class RememberSignedIn:
-    """Middleware that stores which login cookies are valid, so that the requests of their visitors are not limited.
+    """Middleware that stores the login cookies of visitors who are signed in, so that their requests are not limited.
 
-    Whether a visitor is signed in becomes known while a page is made.
+    The middleware acts after a page is made, because only then it is known whether the visitor is signed in.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -180,7 +183,7 @@ class RememberSignedIn:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self._get_response(request)
         session, key = (request.COOKIES.get(name, "") for name in login_cookies())
-        user = getattr(request, "_cached_user", None)  # Django's; asking for another would be a query of its own
+        user = getattr(request, "_cached_user", None)  # Django's; `request.user` might make a query of its own
         if session and user is not None and user.is_authenticated:
             page_pace.remember(session)
         if key and my_usage.find_signed_in(request) is not None:
@@ -194,7 +197,7 @@ def login_cookies() -> tuple[str, str]:
 
 
 def cookies_of(scope: HTTPScope) -> dict[str, str]:
-    """Returns the values, by name, of a request's cookies that a login sets, those of known devices included.
+    """Returns the values of those cookies of a request that a login sets, by name; cookies of known devices included.
 
     Returns none if the Cookie header is too long.
     """
@@ -220,15 +223,16 @@ COOKIE = re.compile(rb"(?<![^;\s])([^=;\s]+)=([^;\s]*)")
 
 
 def _wait(until: float, rate: Rate, now: float) -> float:
-    """Returns how many seconds a request must wait, at time `now`, to keep to the rate.
+    """Returns how many seconds after the time `now` a request must wait to keep to `rate`.
 
-    `until` is when all admitted requests would be done at the rate alone; the burst is subtracted.
+    `until` is the time at which all requests admitted so far would be done if they ran one after the other at that
+    rate. Requests may run earlier than that by the burst.
     """
     return max(0.0, round(until - rate.burst / rate.per_second - now, 3))
 
 
 def _digest(cookie: str) -> bytes:
-    """Returns the digest under which a valid cookie is remembered; the cookie's value is not stored."""
+    """Returns the digest under which a valid login cookie is remembered; the cookie's value itself is not stored."""
     return hashlib.blake2b(cookie.encode("utf-8", "replace"), digest_size=16).digest()
 
 

@@ -18,7 +18,7 @@ from functools import lru_cache
 
 from django.contrib.auth.hashers import PBKDF2PasswordHasher, ScryptPasswordHasher
 
-# A thread with it gets about a tenth of a core that others want, and all of one that is idle; see sched(7).
+# A thread of this niceness gets about a tenth of a core that others want too, and all of an idle one; see sched(7).
 NICENESS = 10
 
 
@@ -34,19 +34,25 @@ def lower_priority() -> None:
 
 @lru_cache(maxsize=1)
 def hashing_thread() -> ThreadPoolExecutor:
-    """Returns the executor with the process's one thread that hashes passwords; it starts at its first use."""
+    """Returns the executor of the one thread in which this process hashes passwords.
+
+    The thread starts when the first password is hashed.
+    """
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="password-hash", initializer=lower_priority)
 
 
 class Scrypt(ScryptPasswordHasher):
-    """Django's scrypt hasher, for new passwords, which hashes in the one hashing thread while the caller waits."""
+    """Django's hasher of passwords with scrypt, for new passwords; it hashes in the process's one hashing thread."""
 
     def encode(self, password: str, salt: str, n: int | None = None, r: int | None = None, p: int | None = None) -> str:
         return hashing_thread().submit(super().encode, password, salt, n, r, p).result()
 
 
 class PBKDF2(PBKDF2PasswordHasher):
-    """Django's PBKDF2 hasher, for passwords stored before scrypt was used, which hashes in the one hashing thread."""
+    """Django's hasher of passwords with PBKDF2, for passwords of older versions.
+
+    It hashes in the process's one hashing thread.
+    """
 
     def encode(self, password: str, salt: str, iterations: int | None = None) -> str:
         return hashing_thread().submit(super().encode, password, salt, iterations).result()

@@ -14,7 +14,7 @@ from django.http.response import HttpResponseBase
 # Pages load from this host only, and run no script that is written inside a page. Two exceptions are for the theme
 # (unfold):
 # * 'unsafe-eval': the theme's menus use Alpine, which compiles the expressions in its attributes. To use that, an
-#   attacker needs markup of his own in a page, and templates escape all values.
+#   attacker would need to put markup into a page, and templates escape all values.
 # * 'unsafe-inline' for styles: the theme sets colours in a <style> of each page, and sizes in style attributes.
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -32,9 +32,9 @@ CONTENT_SECURITY_POLICY = "; ".join(
 
 
 class AdminHeaders:
-    """Middleware that adds a Content-Security-Policy to each page that has none, and restricts cookies.
+    """Middleware that adds a Content-Security-Policy to each page that has none, and restricts where cookies are sent.
 
-    Cookies are sent under the root path only and, if they were set over TLS, over TLS only.
+    Browsers send the cookies under the root path only and, if they were set over TLS, over TLS only.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:

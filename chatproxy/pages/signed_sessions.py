@@ -18,7 +18,7 @@ SIGNATURE_CHARACTERS = 16  # hexadecimal: 64 bits. Both together fit the table's
 class SessionStore(DatabaseSessions):
     """The store of the admin's sessions in the database, under signed session keys that only this gateway can make.
 
-    Django looks for a class of this name in the module that SESSION_ENGINE names.
+    It has this name because Django looks for a class `SessionStore` in the module that SESSION_ENGINE names.
     """
 
     def _get_new_session_key(self) -> str:

@@ -16,7 +16,7 @@ from django.urls import get_script_prefix
 from whitenoise.middleware import WhiteNoiseFileResponse, WhiteNoiseMiddleware
 from whitenoise.responders import StaticFile
 
-PIECE_BYTES = 256 * 1024  # each costs a hop to a thread and back
+PIECE_BYTES = 256 * 1024  # each piece is read in a thread, which costs a switch to the thread and back
 
 
 class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it has no types
@@ -31,7 +31,10 @@ class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it has no type
 
 
 async def pieces(file: BinaryIO) -> AsyncGenerator[bytes]:
-    """Yields the content of `file` piece by piece, read in a thread, and closes the file at the end."""
+    """Yields the content of `file` piece by piece, and closes the file at the end.
+
+    Each piece is read in a thread, because reading from a disk would block the event loop.
+    """
     with file:
         while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
             yield piece

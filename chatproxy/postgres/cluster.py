@@ -37,11 +37,11 @@ OPTIONS = {
 
 
 class _StillInUse(BundledPostgresError):
-    """Raised if a PostgreSQL server cannot start yet, because processes of a killed one still run and are ending."""
+    """Error of a PostgreSQL server that cannot start yet, because processes of a killed one are still ending."""
 
 
 class Cluster(NamedTuple):
-    """The directory `path` of a PostgreSQL cluster, and `socket_dir`, the directory of its server's socket.
+    """A PostgreSQL cluster: its directory (`path`), and the directory of its server's socket (`socket_dir`).
 
     Both are the same, unless a socket cannot be in `path`.
     """
@@ -55,9 +55,9 @@ class Cluster(NamedTuple):
         return self.path.with_name(self.path.name + ".new")
 
     def create(self, postgres: Postgres) -> None:
-        """Creates the PostgreSQL cluster by initdb.
+        """Creates the PostgreSQL cluster in a new directory, by the program initdb.
 
-        The new directory gets its final name when it is complete, so an interrupted one is not taken for a cluster.
+        The directory gets its final name when it is complete, so an interrupted one is not taken for a cluster.
         """
         shutil.rmtree(self.unfinished, ignore_errors=True)
         self.unfinished.mkdir(mode=0o700)
@@ -68,7 +68,11 @@ class Cluster(NamedTuple):
         self.unfinished.rename(self.path)
 
     def check_version(self, postgres: Postgres) -> None:
-        """Raises `BundledPostgresError` if another major version of PostgreSQL has created the cluster."""
+        """Checks that the bundled PostgreSQL can read the cluster: the same major version must have created it.
+
+        Raises:
+            BundledPostgresError: another major version has created the cluster.
+        """
         found = (self.path / "PG_VERSION").read_text().strip()
         if found != postgres.major:
             raise BundledPostgresError(
@@ -97,7 +101,10 @@ class Cluster(NamedTuple):
         raise BundledPostgresError(f"the bundled PostgreSQL in {self.path} did not become ready: {fault}")
 
     def stop(self, postgres: Postgres) -> None:
-        """Stops the PostgreSQL server, by force if it does not end in a minute, and waits until it has ended."""
+        """Stops the PostgreSQL server and waits until it has ended.
+
+        Stops it by force if that takes longer than a minute.
+        """
         try:
             postgres.call("pg_ctl", "stop", "-D", ".", "-m", "fast", "-t", "60", cwd=self.path)
         except BundledPostgresError:
@@ -129,11 +136,11 @@ class Cluster(NamedTuple):
             raise fault(f"the bundled PostgreSQL in {self.path} does not start: {reason}") from None
 
     def _disown_pid_file(self) -> None:
-        """Replaces the process id in `postmaster.pid`, the file that a dead PostgreSQL server has left behind.
+        """Writes an id that no process can have into `postmaster.pid`, the file that a dead server has left behind.
 
-        Another program may have that id by now, and PostgreSQL would take the program for a running server. Only the id
-        is changed: the file also names the shared memory, by which PostgreSQL finds out whether processes of the dead
-        server still write to the cluster.
+        Another program may have the server's process id by now, and PostgreSQL would take that program for a running
+        server. Only the id is changed: the file also names the shared memory, by which PostgreSQL finds out whether
+        processes of the dead server still write to the cluster.
         """
         with suppress(FileNotFoundError):
             # Root may do this in another user's directory, and that user could have put a link here.
@@ -155,8 +162,8 @@ class Cluster(NamedTuple):
     def pid(self) -> int | None:
         """Returns the process id of the running PostgreSQL server; None if no server runs.
 
-        The file that names the process may be a dead server's, and another program may have the id by now. So the
-        process must also have the cluster as its working directory.
+        The file with the process id may be a dead server's, and another program may have the id by now. So the process
+        must also have the cluster as its working directory.
         """
         try:
             pid = int((self.path / "postmaster.pid").read_text().splitlines()[0])

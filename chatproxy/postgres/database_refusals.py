@@ -38,9 +38,9 @@ def reason_of(error: psycopg.Error) -> str:
 
 
 def is_lasting(error: psycopg.Error) -> bool:
-    """Returns whether a connection to the database fails for a reason that stays, however long one waits.
+    """Returns whether a connection to the database failed for a reason that stays, however long one waits.
 
-    If several hosts were tried, each must give such a reason.
+    If several hosts were tried, every one of them must have given such a reason.
     """
     if isinstance(error, psycopg.ProgrammingError):  # an option's value cannot be read
         return True

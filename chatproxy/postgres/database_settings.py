@@ -16,7 +16,9 @@ SELECT current_database(), current_user, pg_is_in_recovery(), current_setting('t
 
 
 def find_fault(connection: psycopg.Connection[TupleRow]) -> str:
-    """Returns why a database cannot hold the ledger: the first wrong setting, or "" if there is none.
+    """Checks the settings of a database, and returns why it cannot hold the ledger; "" if it can.
+
+    If several settings are wrong, the first one is returned.
 
     Raises:
         psycopg.Error: the database does not answer.

@@ -17,14 +17,14 @@ from chatproxy.postgres.cluster import READY_SECONDS
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0  # between two checks whether the server runs
+LOOK_SECONDS = 1.0  # between two checks of whether the server runs
 TRY_AGAIN_SECONDS = 5.0  # after a failed start
 
 
 class PostgresWatch:
     """The thread that starts the bundled PostgreSQL server again when it was killed.
 
-    The process that stops the server must stop the thread first.
+    A process that wants to stop the server must stop this thread first.
     """
 
     def __init__(self, postgres: BundledPostgres) -> None:
@@ -33,7 +33,7 @@ class PostgresWatch:
         self._thread = threading.Thread(target=self._run, name="postgres watch", daemon=True)
 
     def start(self) -> None:
-        """Starts the thread that watches the PostgreSQL server."""
+        """Starts the thread that watches the PostgreSQL server and restarts a killed one."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -46,8 +46,8 @@ class PostgresWatch:
             self._thread.join(READY_SECONDS)
 
     def _run(self) -> None:
-        """Checks every second whether the PostgreSQL server runs, and starts a dead one; ends when `stop` is called."""
-        # Python would handle a signal that this thread took in the main thread, but only at the end of its next wait.
+        """Checks every second whether the PostgreSQL server runs, and starts a dead one; ends after `stop`."""
+        # If this thread received a signal, Python would handle it in the main thread, but only after that has waited.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         pause = LOOK_SECONDS
         while not self._stopping.wait(pause):
@@ -59,7 +59,7 @@ class PostgresWatch:
             pause = LOOK_SECONDS if is_running else TRY_AGAIN_SECONDS
 
     def _start(self) -> bool:
-        """Starts a killed PostgreSQL server again; logs the reason and returns False if the server does not start."""
+        """Starts a killed PostgreSQL server again, and returns whether that succeeded; logs the reason if not."""
         logger.warning("the bundled PostgreSQL has ended, and is started again")
         unblocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())  # its programs inherit the mask
         try:

@@ -1,6 +1,6 @@
 """gunicorn's master and its workers: their settings, signals, start and end.
 
-In the order of a server's life: `gunicorn_conf` is what the master is told (it has no Django in it); `signals` says
+In the order of a server's life: `gunicorn_conf` has the master's settings (and no Django in it); `signals` says
 what each signal does to the master and to a worker; `worker` is uvicorn inside gunicorn; `lifespan` is what a worker
 starts before its first call and ends after its last one; `exit_steps` isolates the steps of that end, so that one that
 fails or hangs does not stop the others.

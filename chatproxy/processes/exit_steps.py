@@ -1,4 +1,4 @@
-"""How a worker ends: what is told when draining begins, and the steps that run once the last call has ended.
+"""How a worker ends: the functions called when it begins to drain, and the steps that run after the last call.
 
 A step that fails or hangs stops no other one: the later steps save what has been counted and written.
 """
@@ -15,21 +15,24 @@ logger = logging.getLogger(__name__)
 
 STEP_SECONDS = 5.0  # for a step that waits on the event loop; one that blocks the loop has a limit of its own
 
-# Called when draining begins (`chatproxy.processes.worker`), on the event loop. A list, because the worker process is
-# there before the application that it serves, and must not import the application.
+# Functions that are called on the event loop when the worker begins to drain. A list to which the application adds,
+# because the module of the worker process (`chatproxy.processes.worker`) must not import the application.
 on_drain: list[Callable[[], None]] = []
 
 
 class ShutdownSteps(AsyncExitStack):
-    """Context manager that collects the steps of a worker's shutdown, and runs the last one first when it exits."""
+    """Context manager that collects the steps of a worker's shutdown.
+
+    When its block ends, the steps run, the last one first.
+    """
 
     def add(self, name: str, step: Callable[[], Awaitable[object] | None]) -> None:
-        """Adds a step of the worker's shutdown: a function or coroutine function, and its `name` for the log."""
+        """Adds a step of the worker's shutdown: a function or coroutine function (`step`), and its name for the log."""
         self.push_async_callback(run_step, name, step)
 
 
 async def run_step(name: str, step: Callable[[], Awaitable[object] | None]) -> None:
-    """Runs one step of a worker's shutdown, and logs an error instead of raising it, so that the next steps run.
+    """Runs one step of a worker's shutdown; an error is logged and not raised, so that the next steps run.
 
     A step that waits is cancelled after `STEP_SECONDS`.
     """

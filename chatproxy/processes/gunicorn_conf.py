@@ -1,6 +1,6 @@
 """gunicorn's settings, and what its master process does when it starts and ends.
 
-gunicorn takes every name of this module that is one of its settings. The master has no Django in it and reads the
+gunicorn reads every name of this module that is one of its settings. The master has no Django in it and reads the
 environment by itself, so that `--reload` gives new workers new code and new settings.
 """
 
@@ -32,13 +32,13 @@ bind = f"[{_host}]:{_values['PORT']}" if ":" in _host else f"{_host}:{_values['P
 keepalive = 900  # seconds a client may keep an idle connection
 forwarded_allow_ips = ",".join(form for proxy in _values["TRUSTED_PROXIES"] for form in both_forms(proxy))
 
-# Seconds. A draining worker sends no heartbeat, and may have a call that has just begun.
+# Seconds. A worker that finishes its calls sends no heartbeat, and its last call may have just begun.
 graceful_timeout = math.ceil(_values["REQUEST_TIMEOUT"]) + 30
 timeout = graceful_timeout + 30
 max_requests = 0
 preload_app = False
 control_socket_disable = True
-# The heartbeat is a file, which should not wait for a disk.
+# The directory of the file that is a worker's heartbeat, which should not wait for a disk.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  (the kernel's own)
 
 reload_extra_files = [str(environment.BASE_DIR / "templates" / "**" / "*")]
@@ -47,9 +47,9 @@ logconfig_dict = logs.config({"gunicorn.error": {"level": "INFO", "handlers": []
 
 
 def when_ready(server: Arbiter) -> None:
-    """Hook of gunicorn, called once the master process listens.
+    """Hook of gunicorn, called once the master process listens on its port.
 
-    Installs the master's signal handlers, and starts the watch of the bundled PostgreSQL.
+    Installs the master's signal handlers, and starts the thread that watches the bundled PostgreSQL.
     """
     _signals.install(server)
     for start in _start_with_master:
@@ -63,15 +63,15 @@ def post_fork(server: Arbiter, worker: Worker) -> None:
 
 
 def worker_int(_worker: Worker) -> None:
-    """Hook of gunicorn, called in a worker when the reloader has seen changed code: ends the worker by SIGQUIT.
+    """Hook of gunicorn, called in a worker whose code has changed: ends the worker by SIGQUIT.
 
-    gunicorn's own way does not end uvicorn.
+    gunicorn then starts a new worker. gunicorn's own way to end a worker does not end uvicorn.
     """
     os.kill(os.getpid(), signal.SIGQUIT)
 
 
 if _values["DATABASE_URL"] is None:
-    # Imported here only: psycopg, which comes with these modules, is half of what the master would load.
+    # Imported only if needed: these modules import psycopg, which would take half of the memory of the master.
     from chatproxy.postgres.bundled import BundledPostgres
     from chatproxy.postgres.watch import PostgresWatch
 
@@ -83,7 +83,7 @@ if _values["DATABASE_URL"] is None:
     def _stop_postgres() -> None:
         """Stops the bundled PostgreSQL when gunicorn's master process exits, for whatever reason.
 
-        Does nothing when a worker exits: each worker has inherited this registration from the master.
+        Does nothing when a worker exits, which has inherited this exit function from the master.
         """
         if os.getpid() == _master:
             _watch.stop()

@@ -26,15 +26,15 @@ from usage.live.status import build_report
 from usage.live.worker_files import WorkerFile, WorkerReport
 from usage.money.reservations import reservations
 
-# Objects that are made before Python's collector looks at the young ones; 700 by default. A call makes hundreds, and
-# nearly all of them are freed by their reference counts.
+# How many objects are made before Python's garbage collector examines the young ones; 700 by default. A call makes
+# hundreds, and nearly all of them are freed without the collector, by their reference counts.
 GC_YOUNG_THRESHOLD = 10_000
 
 
 async def run_lifespan(receive: Receive, send: Send) -> None:
     """Starts all parts of a worker process, and ends them at its shutdown (the `lifespan` scope of ASGI).
 
-    The first message of the server asks for the start, the second for the end.
+    The first message from uvicorn asks for the start, the second for the end.
     """
     on_drain.append(capacity.drain)
     await receive()
@@ -89,7 +89,7 @@ async def start_parts(steps: ShutdownSteps) -> None:
 def freeze_loaded_objects() -> None:
     """Turns Python's garbage collection on, and excludes all objects that exist now from it.
 
-    These objects stay until the process ends, so that to search them again and again would only cost time.
+    Nearly all of them stay until the process ends, so searching them again and again would only cost time.
     """
     gc.collect()
     gc.freeze()

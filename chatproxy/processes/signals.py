@@ -25,17 +25,18 @@ from collections.abc import Callable
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
-# `manage.py serve` blocks these before it becomes gunicorn: one that came between would be lost, or would leave the
-# bundled PostgreSQL running. The master unblocks them once its handlers are installed.
+# `manage.py serve` blocks these signals before it becomes gunicorn. Otherwise one that comes in between would be lost,
+# or would leave the bundled PostgreSQL running. The master unblocks them once its handlers are installed.
 STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 REPLACE_WORKERS = signal.SIGUSR2
-REPLACE_SECONDS = 60.0  # each worker may ask for the replacement, all of them at once: one request counts for so long
+REPLACE_SECONDS = 60.0  # several workers may ask at once; after the first, requests are ignored for so long
 
 
 class MasterSignals:
-    """The signal handlers of gunicorn's master process.
+    """The gateway's signal handlers in gunicorn's master process.
 
-    Created before gunicorn sets handlers of its own, so that a SIGHUP that `nohup` has set to be ignored stays ignored.
+    Created before gunicorn sets its own handlers, because only then one can see whether `nohup` has set SIGHUP to be
+    ignored; it then stays ignored.
     """
 
     def __init__(self) -> None:
@@ -44,7 +45,7 @@ class MasterSignals:
         self._replaced_at = -math.inf
 
     def install(self, master: Arbiter) -> None:
-        """Replaces gunicorn's signal handlers in the master process by the gateway's."""
+        """Replaces gunicorn's signal handlers in its master process by the gateway's own."""
         self._queue = master.SIG_QUEUE
         self._master = master
         for number in STOP_SIGNALS:
@@ -54,7 +55,7 @@ class MasterSignals:
         signal.signal(REPLACE_WORKERS, self._replace_workers)
 
     def _stop(self, number: int, _frame: object) -> None:
-        """Handler of SIGTERM, SIGINT and SIGHUP in gunicorn's master: the first signal drains all workers.
+        """Handles SIGTERM, SIGINT and SIGHUP in gunicorn's master: tells all workers to finish their calls and exit.
 
         A second SIGTERM or Ctrl-C cancels the calls in flight.
         """
@@ -65,22 +66,23 @@ class MasterSignals:
         self._is_draining = True
 
     def _replace_workers(self, _number: int, _frame: object) -> None:
-        """Handler of SIGUSR2 in gunicorn's master: starts as many new workers as there are, and drains the old ones.
+        """Handles SIGUSR2 in gunicorn's master: starts as many new workers as there are, and drains the old ones.
 
-        Does so at most once in `REPLACE_SECONDS`, because several workers may ask at the same time.
+        The old workers finish their calls and exit. This is done at most once in `REPLACE_SECONDS`, because several
+        workers may ask for it at the same time.
         """
         if time.monotonic() - self._replaced_at < REPLACE_SECONDS:
             return
         self._replaced_at = time.monotonic()
-        for number in (signal.SIGTTIN, signal.SIGTTOU):  # gunicorn's: one worker more; one less, the oldest
+        for number in (signal.SIGTTIN, signal.SIGTTOU):  # to gunicorn: one worker more; one worker less, the oldest
             for _ in range(self._master.num_workers):
                 self._queue.put_nowait(number)
 
 
 def unblock_stop_signals() -> None:
-    """Unblocks the stop signals, which `manage.py serve` has blocked until gunicorn's master can handle them.
+    """Unblocks the signals to stop, which `manage.py serve` blocked before it became gunicorn.
 
-    Signals that came meanwhile are handled now.
+    Done once gunicorn's master can handle them. Signals that came meanwhile are handled now.
     """
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
@@ -93,8 +95,8 @@ def reset_in_new_worker(master: Arbiter, worker: Worker) -> None:
     """
     for number in worker.SIGNALS:
         signal.signal(number, signal.SIG_DFL)
-    # gunicorn's base class sets SIGHUP to its default, death, once more; blocked, SIGHUP cannot kill the worker before
-    # `ignore_in_worker`.
+    # gunicorn's base class will set SIGHUP to its default again, which ends the process. While SIGHUP is blocked, it
+    # cannot end the worker before `init_signals` makes the worker ignore it again.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     ignore_in_worker()
     while not master.SIG_QUEUE.empty():
@@ -109,7 +111,7 @@ def ignore_in_worker() -> None:
 
 
 def handle_in_worker(drain: Callable[[], None], cancel: Callable[[], None]) -> None:
-    """Makes the running event loop of a worker call `drain` at SIGTERM and `cancel` at SIGQUIT."""
+    """Makes the running event loop of a worker call the function `drain` at SIGTERM, and `cancel` at SIGQUIT."""
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, drain)
     loop.add_signal_handler(signal.SIGQUIT, cancel)

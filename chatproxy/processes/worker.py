@@ -31,12 +31,12 @@ from usage import ids
 
 logger = logging.getLogger(__name__)
 
-MAX_SECONDS_AHEAD = 60.0  # of new ids, before the workers are replaced
-TICKS_PER_SECOND = 10  # uvicorn's
-# After this time a thread that computes, of a page for example, gives way to the event loop, which needs the
-# interpreter's lock anew after each wait. Python's 5 ms would be added to a call several times.
+MAX_SECONDS_AHEAD = 60.0  # how far new ids may be ahead of the clock before the workers are replaced
+TICKS_PER_SECOND = 10  # how often uvicorn calls `on_tick`
+# After this time a thread that computes, for a page for example, lets the event loop run, which needs the interpreter's
+# lock again after each wait. With Python's default of 5 ms, a call would wait several times that long.
 SWITCH_SECONDS = 0.001
-REPLACED_WITHIN_SECONDS = 60  # after which the master is asked once more
+REPLACED_WITHIN_SECONDS = 60  # how long a worker waits to be replaced before it asks the master once more
 
 
 class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no types
@@ -53,8 +53,8 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
-        # The base class keeps uvicorn's log from the root logger, and so from Django's LOGGING. The access log
-        # stays without a handler, which is how uvicorn knows that there is to be none.
+        # The base class does not pass uvicorn's log on to the root logger, and so to Django's LOGGING. The access
+        # log gets no handler, by which uvicorn knows that it is to write none.
         log = logging.getLogger("uvicorn.error")
         log.handlers = []
         log.propagate = True
@@ -73,7 +73,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
         super().init_process()
 
     def init_signals(self) -> None:
-        """Installs gunicorn's signal handlers in a worker, then ignores the signals that a terminal sends.
+        """Installs gunicorn's signal handlers in this worker process, then ignores the signals that a terminal sends.
 
         `chatproxy.processes.signals` says what each signal does.
         """
@@ -81,7 +81,10 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
         signals.ignore_in_worker()
 
     async def _serve(self) -> None:
-        """Runs uvicorn's server on gunicorn's sockets until it has drained; exits with an error if the start fails."""
+        """Runs uvicorn's server on gunicorn's sockets until it was told to stop and has finished its calls.
+
+        Exits with an error if the start fails.
+        """
         self.config.app = self.wsgi
         self.config.http = protocol_factory()
         server = DrainingServer(self.config, parent=self.ppid)
@@ -92,7 +95,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
 
 
 def protocol_factory() -> Callable[..., asyncio.Protocol]:
-    """Returns the function that creates the object for each new client connection of a worker.
+    """Returns the function that uvicorn calls for each new client connection, and that creates the connection's object.
 
     All of these objects share one `Connections`, which limits their number.
     """
@@ -114,7 +117,7 @@ def protocol_factory() -> Callable[..., asyncio.Protocol]:
 
 
 class DrainingServer(Server):
-    """uvicorn's server, which finishes the calls in flight when it is told to stop.
+    """uvicorn's server, which finishes the calls in flight when it is told to stop ("drains").
 
     It drains at SIGTERM and when the master process has died, and cancels the calls at SIGQUIT.
     """
@@ -126,17 +129,18 @@ class DrainingServer(Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Installs the worker's handlers of SIGTERM and SIGQUIT in place of uvicorn's.
+        """Installs this worker's handlers of SIGTERM and SIGQUIT in place of uvicorn's.
 
-        uvicorn's would end the process by the signal once the server has shut down.
+        After the shutdown, uvicorn's would end the process by the signal that it has received.
         """
         signals.handle_in_worker(self.drain, self.cancel_calls)
         yield
 
     async def on_tick(self, counter: int) -> bool:
-        """Checks ten times a second whether the master process has died: then drains this worker.
+        """Checks ten times a second whether the master process has died; then this worker finishes its calls and exits.
 
-        Checks once a second whether new ids are ahead of the clock.
+        Checks once a second whether the times in new ids are ahead of the clock (`_check_ids`). Returns what uvicorn's
+        own method returns: whether the server should exit.
         """
         if os.getppid() != self._parent:
             logger.warning("the master process is gone")
@@ -149,15 +153,15 @@ class DrainingServer(Server):
         return await super().on_tick(counter)
 
     def _check_ids(self) -> None:
-        """Asks the master process for new workers if the times in new ids are more than a minute in the future.
+        """Asks the master process for new workers if new request ids are more than a minute ahead of the clock.
 
-        Lists, filters and pruning use these times.
+        Each id has a time in it, which lists, filters and pruning use.
         """
         ahead = ids.seconds_ahead()
         if ahead <= MAX_SECONDS_AHEAD:
             return
         logger.warning("ids are %.0f seconds ahead of the clock, which was put back; the workers are replaced", ahead)
-        with contextlib.suppress(ProcessLookupError):  # the master has ended since, and the next tick sees it
+        with contextlib.suppress(ProcessLookupError):  # the master has ended; the next tick notices it
             os.kill(self._parent, signals.REPLACE_WORKERS)
         self._ticks_until_check = TICKS_PER_SECOND * REPLACED_WITHIN_SECONDS
 
@@ -176,7 +180,7 @@ class DrainingServer(Server):
     def cancel_calls(self) -> None:
         """Stops taking new connections and cancels the calls in flight, after which the process exits.
 
-        The lifespan is still shut down, so the rows of the cancelled calls are written too.
+        The parts of the worker are still ended in order, so the rows of the cancelled calls are written too.
         """
         self.drain()
         for task in self.server_state.tasks:

@@ -30,7 +30,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
 def generate_secrets(data_dir: Path, *, with_password: bool = True) -> dict[str, str]:
     """Generates the secrets that are set nowhere, writes them to `DATA_DIR/secrets.env`, and returns them by name.
 
-    `with_password`: also generate ADMIN_PASSWORD, because there is no admin yet who has a password.
+    `with_password`: ADMIN_PASSWORD is generated as well, because there is no admin yet who has a password.
     """
     path = data_dir / environment.SECRETS_FILE
     with _locked(data_dir):
@@ -56,7 +56,8 @@ def create_first_admin(values: environment.Values) -> bool:
     An existing account of that name is not made a superuser: its owner did not ask for more rights.
 
     Raises:
-        ValueError: an account of that name exists, or the password is weak; one line, without the password.
+        ValueError: an account of that name exists, or the password is weak; the message is one line without the
+            password.
     """
     users = get_user_model().objects
     if has_admin():
@@ -70,10 +71,10 @@ def create_first_admin(values: environment.Values) -> bool:
 
 
 def check_password(name: str, password: str) -> None:
-    """Checks the first admin's password by the rules for all passwords (`AUTH_PASSWORD_VALIDATORS`).
+    """Checks the first admin's password by the rules that hold for all passwords (`AUTH_PASSWORD_VALIDATORS`).
 
     Raises:
-        ValueError: the password breaks rules; one line that names them, without the password.
+        ValueError: the password breaks rules; the message names them in one line, without the password.
     """
     try:
         validate_password(password, get_user_model()(username=name))

@@ -19,27 +19,27 @@ SHARED = ("DJANGO_SECRET_KEY", "SECURITY_KEY", "ACCESS_TOKEN")
 
 
 class SecretsDiffer(Exception):
-    """Raised if a server lacks secrets with which its database was used, or has other ones.
+    """Error of a server that lacks secrets with which its database was used, or that has other ones.
 
-    The message is one line for a person.
+    Its message is one line for a person.
     """
 
 
 def check_secrets(values: Values, path: Path) -> None:
     """Checks that this server has the secrets with which its database was used, before any secret is generated.
 
-    Compares the secrets in `values` with the digests ("canaries") in the database. A changed SECURITY_KEY, ACCESS_TOKEN
-    or DJANGO_SECRET_KEY is accepted: nothing in the database depends on it. `path` is the file of generated secrets,
-    for the message.
+    Compares the secrets in `values` with the digests ("canaries") in the database. A changed SECURITY_KEY or
+    ACCESS_TOKEN is accepted, because nothing in the database depends on it; so is a changed DJANGO_SECRET_KEY while
+    KEY_ENCRYPTION_KEY is set. `path` is the file of generated secrets, which the error message names.
 
     Raises:
-        SecretsDiffer: a secret with a canary is not set, or the secret of the keys is another.
+        SecretsDiffer: a secret with a canary is not set, or the secret with which keys are digested has changed.
     """
     canaries, secrets = _canaries(), _secrets(values)
     missing = [name for name, secret in secrets.items() if secret is None and name in canaries]
-    if not canaries and secrets[KEY_SECRET] is None and AccessKey.objects.exists():  # an older version's database
+    if not canaries and secrets[KEY_SECRET] is None and AccessKey.objects.exists():  # of a version without canaries
         missing = ["DJANGO_SECRET_KEY"]
-    if KEY_SECRET in missing:  # its name is that of two settings, of which the other is in the list
+    if KEY_SECRET in missing:  # stands for two settings, and the other one is in the list as well
         missing.remove(KEY_SECRET)
     if missing:
         raise SecretsDiffer(
@@ -57,7 +57,10 @@ def check_secrets(values: Values, path: Path) -> None:
 
 
 def record_secrets(values: Values) -> list[str]:
-    """Stores a digest ("canary") of each secret in the database; returns the names of the secrets that changed."""
+    """Stores a digest ("canary") of each secret in the database, by which the next start recognizes the secret.
+
+    Returns the names of the secrets that have changed.
+    """
     canaries = _canaries()
     changed = []
     for name, secret in _secrets(values).items():
@@ -69,16 +72,16 @@ def record_secrets(values: Values) -> list[str]:
 
 
 def _secrets(values: Values) -> dict[str, str | None]:
-    """Returns the secrets of which the database keeps a digest (a "canary"), by name; None for one that is not set."""
+    """Returns the secrets of which the database has a digest (a "canary"), by name; None for one that is not set."""
     key_secret = values["KEY_ENCRYPTION_KEY"] or values["DJANGO_SECRET_KEY"]
     return {KEY_SECRET: key_secret, **{name: values[name] for name in SHARED}}
 
 
 def _canary(name: str, secret: str) -> str:
-    """Returns the canary of a secret, by which the database recognizes the secret: an HMAC in hexadecimal."""
+    """Returns the canary of a secret: a digest (an HMAC, in hex) by which the database recognizes the secret."""
     return hmac.digest(secret.encode(), f"chatproxy canary of {name}".encode(), "sha256").hex()
 
 
 def _canaries() -> dict[str, str]:
-    """Returns the digests of secrets ("canaries") that the database keeps, by the name of the secret."""
+    """Returns the digests of secrets (the "canaries") that are in the database, by the name of the secret."""
     return dict(SecretCanary.objects.values_list("name", "canary"))

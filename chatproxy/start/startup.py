@@ -32,17 +32,17 @@ MIGRATION_LOCK = 0x63686175
 
 
 class StartError(Exception):
-    """Raised if the server cannot start; the message is one line for a person."""
+    """Error for a server that cannot start; its message is one line for a person."""
 
 
 class Output(Protocol):
-    """Where messages to the person who starts the server are written: a Django command's `stderr`."""
+    """Stream for messages to the person who starts the server, such as a Django command's `stderr`."""
 
     def write(self, msg: str) -> object: ...
 
 
 def raise_open_files(calls: int) -> str:
-    """Raises this process's limit of open files to the hard limit.
+    """Raises the limit of open files of this process to the most that the system allows (the hard limit).
 
     Returns a warning if that is too few for `calls` calls at once, else "".
     """
@@ -55,7 +55,7 @@ def raise_open_files(calls: int) -> str:
 
 
 def check_port(host: str, port: int) -> None:
-    """Checks that the server's port is free, before anything else is started.
+    """Checks that the server can listen on its port, before anything else is started.
 
     gunicorn would report a port in use later, and at length.
 
@@ -81,7 +81,11 @@ def check_port(host: str, port: int) -> None:
 
 
 def check_upstream(base_url: str, host: str, port: int) -> None:
-    """Raises `StartError` if `base_url` is this server's own address, or is reached by a proxy that cannot be used."""
+    """Checks that the upstream's URL (`base_url`) can be used by a server that listens on `host` and `port`.
+
+    Raises:
+        StartError: it is this server's own address, or is reached through a proxy that cannot be used.
+    """
     if fault := proxy_fault(base_url):
         raise StartError(fault)
     if is_own_address(base_url, host, port):
@@ -124,13 +128,13 @@ def wait_for_database(output: Output) -> None:
 
 @contextmanager
 def migrated_database(output: Output) -> Iterator[None]:
-    """Migrates the database's schema, and keeps a lock in the database until the block ends.
+    """Migrates the database's schema, and holds a lock in the database until the block ends.
 
     So servers that start at the same time migrate one after the other. A server that waits for another one writes a
     line to `output`.
 
     Raises:
-        StartError: a migration failed; one line.
+        StartError: a migration failed; the message is one line.
     """
 
     def notice() -> None:
@@ -151,9 +155,9 @@ def migrated_database(output: Output) -> Iterator[None]:
 
 
 def _connect() -> psycopg.Connection[TupleRow]:
-    """Returns a new connection to the database, outside Django's pool.
+    """Returns a new connection to the database, which does not come from Django's pool.
 
-    The pool's time-out would hide why a connection fails.
+    With the pool, a time-out would hide why a connection fails.
     """
     probe = psycopg.connect(**connection.get_connection_params(), autocommit=True)
     if role := connection.settings_dict["OPTIONS"].get("assume_role"):  # as Django does

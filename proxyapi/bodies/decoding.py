@@ -10,20 +10,21 @@ import zlib
 from collections import deque
 
 ENCODINGS = {"gzip", "x-gzip", "deflate"}
-WITH_HEADER = zlib.MAX_WBITS | 32  # gzip's or zlib's
+WITH_HEADER = zlib.MAX_WBITS | 32  # either gzip's or zlib's
 WITH_GZIP_HEADER = zlib.MAX_WBITS | 16
 WITHOUT_HEADER = -zlib.MAX_WBITS
-ZLIB = 8  # the compression method: the low half of the first byte (RFC 1950)
-MAX_STEP_BYTES = 64 * 1024  # decoded
-# A step reads at most so many pieces of input. An empty member of gzip is a piece that makes no output.
+ZLIB = 8  # the compression method in the low half of the first byte of zlib's wrapper (RFC 1950)
+MAX_STEP_BYTES = 64 * 1024  # the most that one step returns, decoded
+# A step reads at most so many pieces of input, because some make no output: empty members of gzip.
 MAX_STEP_PIECES = 64
-PIECE_BYTES = 4096  # a member may end inside a piece, and the rest is copied: so pieces are small
+PIECE_BYTES = 4096  # small, because the rest of a piece is copied when a member ends inside it
 
 
 class Decoder:
-    """Decoder of gzip, with any number of members, or of deflate, with a zlib wrapper or, as some send it, without.
+    """Incremental decoder of gzip or deflate: compressed bytes go in by `feed`, and `step` returns decoded ones.
 
-    `members` is the number of members that have begun. If `is_strict`, gzip is not accepted as deflate or vice versa.
+    Accepts gzip with any number of members, and deflate with a zlib wrapper or, as some send it, without. `members` is
+    the number of members that have begun. If `is_strict`, gzip is not accepted as deflate or vice versa.
     """
 
     def __init__(self, encoding: str, *, is_strict: bool = False) -> None:
@@ -37,20 +38,23 @@ class Decoder:
 
     @property
     def is_whole(self) -> bool:
-        """True if the compressed input may end here: no member is incomplete. Empty input is whole, too."""
+        """True if the compressed input may end here, because it has no incomplete member. Empty input is whole, too."""
         return self._member is None and not self._input
 
     @property
     def has_more(self) -> bool:
-        """True while another step is needed to decode all input so far."""
+        """True while another `step` is needed to decode all of the compressed input so far."""
         return bool(self._input) or self._has_output
 
     def feed(self, data: bytes) -> None:
-        """Takes more compressed input, which the next steps decode."""
+        """Adds compressed bytes to the decoder's input. The next calls of `step` decode them."""
         self._input.extend(data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES))
 
     def step(self) -> bytes:
-        """Decodes and returns at most `MAX_STEP_BYTES` of the input. Raises `zlib.error`."""
+        """Decodes the next part of the compressed input, and returns at most `MAX_STEP_BYTES` decoded bytes, or none.
+
+        Raises `zlib.error` if the input cannot be decoded.
+        """
         pieces = []
         room = MAX_STEP_BYTES
         for _ in range(MAX_STEP_PIECES):
@@ -73,5 +77,5 @@ class Decoder:
 
 
 def is_wrapped(data: bytes) -> bool:
-    """Returns whether deflate that begins with these bytes has a zlib wrapper (RFC 1950, 2.2)."""
+    """Returns whether deflate data that begins with these bytes has a zlib wrapper around it (RFC 1950, 2.2)."""
     return data[0] & 0x0F == ZLIB

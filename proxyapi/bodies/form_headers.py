@@ -59,7 +59,9 @@ _PLAIN_ENCODINGS = {"binary", "8bit", "7bit"}
 
 
 def read_boundary(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Returns the boundary of a form from the request's headers, whose names are in lower case.
+    """Returns the boundary between the parts of a multipart form, which the request's Content-Type states.
+
+    The names in `headers` are in lower case.
 
     Raises:
         BadForm: there is no Content-Type, or more than one, or its boundary is missing, doubled or malformed.
@@ -88,7 +90,11 @@ def read_boundary(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 class PartHead(NamedTuple):
-    """Headers of a form's part: the part, the size of its content if stated, whether its text must be ASCII."""
+    """What the headers of one part of a multipart form state.
+
+    `part` has the part's name, file name and media type, and no content yet. `size` is the content's size in bytes, or
+    None if it is not stated. `is_ascii` is true if the content must be ASCII, because its charset is not UTF-8.
+    """
 
     part: PartExcerpt
     size: int | None
@@ -96,7 +102,9 @@ class PartHead(NamedTuple):
 
 
 def read_part_head(block: bytes) -> PartHead:
-    """Reads the headers of a form's part. `block` ends before the empty line after the headers.
+    """Parses the headers of one part of a multipart form, and returns what they state.
+
+    `block` has the bytes of these headers, without the empty line after them.
 
     Raises:
         BadForm: the headers do not follow the grammar.
@@ -119,7 +127,7 @@ def read_part_head(block: bytes) -> PartHead:
 
 
 def _read_headers(block: bytes) -> dict[str, str]:
-    """Returns the headers of a form's part, by their names in lower case."""
+    """Parses the headers of one part of a form into a dictionary, by their names in lower case. Raises `BadForm`."""
     try:
         lines = block.decode().split("\r\n")
     except UnicodeDecodeError:
@@ -138,7 +146,10 @@ def _read_headers(block: bytes) -> dict[str, str]:
 
 
 def _read_disposition(text: str) -> tuple[bytes, bytes | None]:
-    """Returns the name of a form's part, and its file name; the file name of a field is None."""
+    """Parses the Content-Disposition of a form's part, and returns the part's name and its file name.
+
+    The file name is None if the part is a field and not a file. Raises `BadForm`.
+    """
     if not text.startswith("form-data"):
         raise BadForm("a Content-Disposition is not form-data")
     options: dict[str, str] = {}
@@ -160,9 +171,9 @@ def _read_disposition(text: str) -> tuple[bytes, bytes | None]:
 
 
 def _read_option(key: str, quoted: str | None, plain: str | None, *, is_last: bool) -> str:
-    """Returns the value of an option of a Content-Disposition.
+    """Checks one option of a part's Content-Disposition, such as `filename`, and returns its value.
 
-    The value came `quoted` or `plain`, and the other argument is None.
+    The value came in quotes (`quoted`) or without (`plain`), and the other argument is None. Raises `BadForm`.
     """
     if key == "filename*":
         if plain is None or not _EXTENDED.fullmatch(plain):
@@ -181,7 +192,10 @@ def _read_option(key: str, quoted: str | None, plain: str | None, *, is_last: bo
 
 
 def _read_charsets(media_type: str, *, is_file: bool) -> set[str]:
-    """Returns the charsets that a field's Content-Type names, in lower case; none for a file."""
+    """Returns the charsets that the Content-Type of a form's field names, in lower case; none for a file.
+
+    Raises `BadForm` for an unknown charset, and for a part that is a multipart or a message itself.
+    """
     if media_type.startswith(("multipart/", "message/")):
         raise BadForm("a part is a multipart or a message itself")
     charsets = set() if is_file else set(_CHARSET.findall(media_type))

@@ -24,8 +24,8 @@ from usage.answers.sound_length import HEAD_BYTES
 from usage.kept_bodies.excerpts import PartExcerpt
 
 MAX_PARTS = 128  # an image edit has at most 16 images and some twenty fields; with MAX_KEPT_BYTES it bounds the memory
-MAX_KEPT_BYTES = 64 * 1024  # of one field
-LARGE_PIECE = 4096  # bytes
+MAX_KEPT_BYTES = 64 * 1024  # of one field's value
+LARGE_PIECE = 4096  # bytes; only for such pieces `_passes_content` is worth its cost
 CRLF = b"\r\n"
 
 # Fields that decide who calls, whose account pays, which model runs or what it may cost.
@@ -39,15 +39,19 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f]")
 
 
 class FormReader:
-    """Reader of one form, which is fed with the form's pieces. `parts` are those whose headers have arrived.
+    """Reads one multipart form, piece by piece as it arrives, and checks that it follows this module's strict grammar.
 
-    `feed` and `end` raise `BadForm`. The reader must not be used after that.
+    `parts` are the parts whose headers have arrived so far. `feed` and `end` raise `BadForm`, and the reader must not
+    be used after that.
     """
 
     def __init__(self, headers: Iterable[tuple[bytes, bytes]], *, keeps_all: bool = False) -> None:
-        """Reads the boundary from the request's headers; raises `BadForm`."""
+        """Reads the form's boundary from the headers of the request; raises `BadForm` if there is no clear one.
+
+        `keeps_all`: the whole content of every part is stored, and not only the beginning of each field.
+        """
         self.parts: list[PartExcerpt] = []
-        self.end_size = 0  # bytes since the beginning of the last boundary's line; 0: not reached
+        self.end_size = 0  # how many bytes have come from the line of the last boundary on; 0 before that line
         self._keeps_all = keeps_all
         self._mark = b"--" + read_boundary(headers)
         self._rest = CRLF  # bytes not read yet; begins as if a line had ended before the first boundary
@@ -57,7 +61,10 @@ class FormReader:
         self._seen: set[tuple[str, ...]] = set()
 
     def fields(self) -> list[tuple[str, str]]:
-        """Returns the form's text fields, by name and value, in their order; of a long value only the beginning."""
+        """Returns the names and values of the form's text fields that have arrived so far, in their order.
+
+        Of a long value only the beginning is returned, unless the reader keeps all.
+        """
         return [
             (part.name.decode(), part.content.decode("utf-8", "replace"))
             for part in self.parts
@@ -65,7 +72,7 @@ class FormReader:
         ]
 
     def feed(self, piece: bytes) -> None:
-        """Reads the next piece of the form."""
+        """Reads the next piece of the form, and adds what it contains to `parts`. Raises `BadForm`."""
         if self._head is not None and self._passes_content(piece):
             return
         data = self._rest + piece if self._rest else piece
@@ -83,14 +90,17 @@ class FormReader:
         self._rest = data[at:]
 
     def end(self) -> None:
-        """Checks that the form is complete, once all pieces have been fed. Raises `BadForm`."""
+        """Checks that the form is complete, once all pieces have been fed. Raises `BadForm` if the form is cut off."""
         if not self.end_size:
             raise BadForm("it ends before its last boundary")
         if self._rest not in (b"", CRLF, CRLF * 2):
             raise BadForm("there is text behind its last boundary")
 
     def _passes_content(self, piece: bytes) -> bool:
-        """Reads a large piece of a form without copying it, if it has only content; returns whether it was read."""
+        """Reads a large piece of the form without copying it, if the piece has nothing but content of one part.
+
+        Returns whether it has been read. If not, the piece must be searched for boundaries and headers.
+        """
         mark, rest = self._mark, self._rest
         stays = len(mark) + 1
         if self._in_head or self.end_size or len(piece) < LARGE_PIECE or mark in piece or mark in rest + piece[:stays]:
@@ -106,9 +116,9 @@ class FormReader:
             raise BadForm("there is text behind its last boundary")
 
     def _read_head(self, data: bytes, at: int) -> int | None:
-        """Reads the headers of a form's part at `at`.
+        """Reads the headers of a form's part, which begin at position `at` of `data`, and adds the part to `parts`.
 
-        Returns the position behind the headers; None if their end has not arrived.
+        Returns the position behind the headers; None if the end of the headers has not arrived yet.
         """
         end = data.find(CRLF * 2, at, at + MAX_HEAD_BYTES + 4)
         block = data[at : end if end >= 0 else at + MAX_HEAD_BYTES + 4]
@@ -130,9 +140,9 @@ class FormReader:
         return end + 4
 
     def _read_content(self, data: bytes, at: int) -> int | None:
-        """Reads the content of a form's part from `at` up to the next boundary.
+        """Reads the content of a form's part, from position `at` of `data` up to the next boundary.
 
-        Returns the position behind the boundary; None if it has not arrived.
+        Returns the position behind the boundary; None if the boundary has not arrived yet.
         """
         mark = self._mark
         found = data.find(mark, at)
@@ -161,7 +171,11 @@ class FormReader:
         return after + 2
 
     def _keep(self, data: bytes, start: int, end: int) -> None:
-        """Counts the content of the form's current part, and stores as much of the content as is wanted."""
+        """Adds `data[start:end]` to the content of the form's current part: counts the bytes, and stores some of them.
+
+        Of a field the first `MAX_KEPT_BYTES` are stored and of a file none, unless the reader keeps all. Raises
+        `BadForm` for bytes in front of the first boundary, which belong to no part.
+        """
         if self._head is None:
             self._before += data[start : min(end, start + 3)]
             if not CRLF.startswith(self._before):
@@ -177,7 +191,10 @@ class FormReader:
             part.head += data[start : min(end, start + room)]
 
     def _end_part(self) -> None:
-        """Checks the form's part whose content has ended. Raises `BadForm`."""
+        """Checks the form's part whose content has just ended: its size, its charset and, if it matters, its value.
+
+        Raises `BadForm`.
+        """
         if self._head is None:
             return
         part, size, is_ascii = self._head
@@ -190,7 +207,10 @@ class FormReader:
             self._check_value(name, part)
 
     def _check_name(self, part: PartExcerpt) -> None:
-        """Checks a field's name: raises `BadForm` if a field of `SINGLE_FIELDS` is given twice, or is not text."""
+        """Checks the headers of a form's part if it is one of `SINGLE_FIELDS`, which decide about key, model and cost.
+
+        Raises `BadForm` if the field is given twice, or is not text, for example a file.
+        """
         name = part.name.decode()
         path = field_path(name)
         if path[-1] not in SINGLE_FIELDS:
@@ -205,7 +225,7 @@ class FormReader:
         self._seen.add(path)
 
     def _check_value(self, name: str, part: PartExcerpt) -> None:
-        """Checks a field's value: raises `BadForm` if servers could read the value in different ways."""
+        """Checks the value of one of the `SINGLE_FIELDS`. Raises `BadForm` if servers may read it in different ways."""
         try:
             text = part.content.decode()
         except UnicodeDecodeError:
@@ -217,14 +237,18 @@ class FormReader:
 
 
 def query_fields(query: str) -> Iterator[tuple[str, str]]:
-    """Yields the names and values in a query, split at `&` and, as some servers do, at `;`."""
+    """Yields the name and the value of each field in a query string, split at `&` and, as some servers do, at `;`."""
     for field in _QUERY_SEPARATORS.split(query):
         name, _, value = field.partition("=")
         yield unquote_plus(name), unquote_plus(value)
 
 
 def field_path(name: str) -> tuple[str, ...]:
-    """Returns the path that servers may read in a field's name: `("a", "b")` for `a[b][]`, `a.b` and `A[B]`."""
+    """Splits a field's name into the path that servers may read in it: `("a", "b")` for `a[b][]`, `a.b` and `A[B]`.
+
+    Steps that are numbers are left out, and letters are in lower case, so all spellings of one path give the same
+    result.
+    """
     decoded = name
     for _ in range(3 if "%" in name else 0):
         decoded = unquote(decoded)

@@ -15,11 +15,11 @@ from proxyapi.exceptions import BadJSON, UnsupportedMediaType
 
 
 class JSONBody:
-    """The JSON object in a request's body.
+    """The JSON object in a request's body, parsed once for all checks of the call, with the body's bytes.
 
     `raw` are the body's bytes, decoded if they came with a content encoding; empty for a request without a body.
-    `members` are in the order of the text, also those whose name is given twice. `text` is `raw` decoded to text, until
-    `drop_text`; empty for a body that the gateway has written itself.
+    `members` are the object's members in the order of the text, also those whose name is given twice. `text` is `raw`
+    decoded to text, until `drop_text` is called; empty for a body that the gateway has written itself.
     """
 
     __slots__ = ("by_name", "members", "raw", "text")
@@ -37,7 +37,7 @@ class JSONBody:
 
     @classmethod
     def parse(cls, raw: bytes) -> JSONBody:
-        """Parses `raw`, which must be exactly one JSON object, and returns the object as a body.
+        """Parses the bytes of a body, which must be exactly one JSON object, and returns the object as a `JSONBody`.
 
         Raises:
             ValueError, RecursionError: as `json_members.read_members`.
@@ -50,35 +50,44 @@ class JSONBody:
 
     @classmethod
     def written(cls, raw: bytes, values: Mapping[str, object]) -> JSONBody:
-        """Returns a body for an object that the gateway has written as `raw`; its members have no positions."""
+        """Creates the `JSONBody` of an object that the gateway has written itself, as the bytes `raw`.
+
+        The members of such a body have no positions in a text.
+        """
         return cls(raw, [Member(name, value, 0, 0, 0) for name, value in values.items()])
 
     def with_raw(self, raw: bytes) -> JSONBody:
-        """Returns a body with the same members and other bytes, which are sent upstream in place of the caller's."""
+        """Returns a copy of this body with other bytes, which are sent upstream in place of the caller's.
+
+        The members stay the same.
+        """
         return JSONBody(raw, self.members)
 
     def drop_text(self) -> None:
-        """Frees the body's text, which takes as much memory as the bytes: a call may wait minutes for upstream."""
+        """Frees the memory of the body's text once nobody needs it, because a call may wait minutes for upstream.
+
+        The text takes as much memory as the body's bytes.
+        """
         self.text = ""
 
     @property
     def size(self) -> int:
-        """The number of bytes of the body, decoded."""
+        """The number of bytes of the request's body, decoded if the body came with a content encoding."""
         return len(self.raw)
 
     def values(self, name: str) -> Sequence[object]:
-        """Returns all values that the body's JSON object gives under a name."""
+        """Returns all values that the body's JSON object has under a name; several if the name is given twice."""
         return self.by_name.get(name, ())
 
     @property
     def model(self) -> str:
-        """The model that the request's body names last; empty if the body names none."""
+        """The model that the request's body names, by its last member `model`; empty if the body names none."""
         model = self.values("model")[-1:]
         return model[0] if model and isinstance(model[0], str) else ""
 
     @property
     def stream(self) -> bool | None:
-        """Whether the request's body asks for a stream; None if the body does not say."""
+        """Whether the request's body asks for a streamed answer; None if the body does not say."""
         stream = self.values("stream")[-1:]
         return stream[0] is True if stream else None
 
@@ -87,7 +96,9 @@ NO_BODY = JSONBody(b"", ())
 
 
 async def read_json_body(raw: bytes, content_type: str) -> JSONBody:
-    """Returns the JSON object in the bytes of a body. A large one is parsed in a thread beside the event loop.
+    """Parses the bytes of a request's body, and returns the JSON object in them; an empty one if there are no bytes.
+
+    A large body is parsed in a thread beside the event loop.
 
     Raises:
         UnsupportedMediaType: the Content-Type is not that of JSON.
@@ -108,11 +119,14 @@ async def read_json_body(raw: bytes, content_type: str) -> JSONBody:
 
 
 def fault_of(error: ValueError) -> str:
-    """Returns what is wrong with a text of JSON, in the words of a decode error, without quoting the text."""
+    """Returns what is wrong with a text of JSON, for an error message. `error` is what the parser has raised.
+
+    The result quotes nothing of the text, which may be secret.
+    """
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at line {error.lineno} column {error.colno}"
     if isinstance(error, UnicodeDecodeError):
         return "it is not UTF-8"
     if isinstance(error, JSONFault):
         return str(error)
-    return "a number is out of range"  # what is left is raised by `int` and by `large_bodies.Numbers`
+    return "a number is out of range"  # any other ValueError comes from `int` or `large_bodies.Numbers`

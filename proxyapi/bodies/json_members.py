@@ -13,7 +13,8 @@ from typing import NamedTuple, overload
 
 from proxyapi.bodies import large_bodies
 
-# Finding the place of a member costs fifty times as much as parsing it. An API has a few dozen names.
+# Bounds the work: finding the place of a member takes fifty times as long as parsing it. Objects of an API have a few
+# dozen members.
 MAX_MEMBERS = 10_000
 _SPACES = frozenset(" \t\n\r")
 _SPACE = re.compile(r"[ \t\n\r]*+")
@@ -21,11 +22,11 @@ _LONGEST_SPACE = 65536  # characters searched at a time: the event loop may run 
 
 
 class JSONFault(ValueError):
-    """Error for a text of JSON that is no object, or not acceptable. The message quotes nothing of the text."""
+    """Error for a text that is not a JSON object, or not an acceptable one. The message quotes nothing of the text."""
 
 
 class Doubled(dict[str, object]):
-    """JSON object in which a name is given twice. As a dictionary it has the last values; `pairs` has all of them."""
+    """A JSON object in which a name is given twice. As a dictionary it has the last values; `pairs` has all of them."""
 
     def __init__(self, pairs: list[tuple[str, object]]) -> None:
         super().__init__(pairs)
@@ -33,7 +34,10 @@ class Doubled(dict[str, object]):
 
 
 def make_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Returns a JSON object with these members; serves as the `object_pairs_hook` of `json`."""
+    """Makes the dictionary for a JSON object that has the given members: a `Doubled` if a name is given twice.
+
+    Serves as the `object_pairs_hook` of `json`.
+    """
     made = dict(pairs)
     return made if len(made) == len(pairs) else Doubled(pairs)
 
@@ -42,7 +46,10 @@ DECODER = json.JSONDecoder(strict=False, object_pairs_hook=make_object)
 
 
 class Member(NamedTuple):
-    """Member of a JSON object. `text[start:end]` is the member with its name, `text[value_start:end]` its value."""
+    """One member of a JSON object, with its place in the text.
+
+    `text[start:end]` is the whole member, with its name, and `text[value_start:end]` is its value.
+    """
 
     name: str
     value: object
@@ -66,22 +73,25 @@ def pairs_of(body: JSONObject) -> Iterable[tuple[str, object] | Member]:
 
 
 def decode(data: bytes) -> str:
-    """Decodes UTF-8 bytes to text, so that `encode` gives exactly the same bytes back, also if they are not UTF-8."""
+    """Decodes the bytes of a JSON text, so that `encode` gives exactly these bytes back, even if they are not UTF-8."""
     if len(data) > large_bodies.LARGE_BYTES:
         return large_bodies.decode(data, "surrogateescape")
     return data.decode("utf-8", "surrogateescape")
 
 
 def encode(text: str) -> bytes:
-    """Encodes a text that came from `decode` to exactly the bytes that it was made from."""
+    """Encodes a text that came from `decode`, and returns exactly the bytes that the text was decoded from."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def read_members(text: str, at: int = 0, decoder: json.JSONDecoder | None = None) -> list[Member]:
-    """Returns the members of the JSON object that begins at `at`, in their order. `decoder` parses their values.
+    """Parses the JSON object that begins at position `at` of `text`, and returns its members with their places.
+
+    The members are in the order of the text. `decoder` parses their names and values.
 
     Raises:
-        ValueError: there is no JSON object, or it has more than `MAX_MEMBERS`; the message quotes nothing of it.
+        ValueError: there is no JSON object, or it has more than `MAX_MEMBERS` members; the message quotes nothing of
+            the text.
         RecursionError: the object is nested too deep.
     """
     if decoder is None:
@@ -112,7 +122,10 @@ def read_members(text: str, at: int = 0, decoder: json.JSONDecoder | None = None
 
 
 def read_object(text: str, decoder: json.JSONDecoder | None = None) -> list[Member]:
-    """Returns the members of the JSON object that is the whole of `text`. Raises what `read_members` raises."""
+    """Parses a text that must be exactly one JSON object, and returns the object's members with their places.
+
+    Raises what `read_members` raises.
+    """
     members = read_members(text, decoder=decoder)
     end = text.index("}", members[-1].end if members else 0) + 1
     if past_space(text, end) != len(text):
@@ -121,7 +134,11 @@ def read_object(text: str, decoder: json.JSONDecoder | None = None) -> list[Memb
 
 
 def _decoder_for(text: str) -> json.JSONDecoder:
-    """Returns the JSON decoder for a text; for a large text, one that is bounded, interruptible and half as fast."""
+    """Returns the JSON decoder that suits the size of a text.
+
+    The decoder for a large text bounds the digits of numbers and lets the event loop run meanwhile, but is half as
+    fast.
+    """
     if len(text) <= large_bodies.LARGE_BYTES:
         return DECODER
     numbers = large_bodies.Numbers()
@@ -134,10 +151,10 @@ def _decoder_for(text: str) -> json.JSONDecoder:
 
 
 def past_space(text: str, at: int) -> int:
-    """Returns the position of the next character, from a position on, that is no JSON white space."""
+    """Skips white space in a JSON text: returns the position of the first other character from `at` on."""
     if text[at : at + 1] not in _SPACES:
         return at
-    end = _SPACE.match(text, at, at + _LONGEST_SPACE).end()  # type: ignore[union-attr]  # it matches nothing, too
+    end = _SPACE.match(text, at, at + _LONGEST_SPACE).end()  # type: ignore[union-attr]  # it always matches
     while end - at == _LONGEST_SPACE:
         at = end
         end = _SPACE.match(text, at, at + _LONGEST_SPACE).end()  # type: ignore[union-attr]
@@ -145,5 +162,5 @@ def past_space(text: str, at: int) -> int:
 
 
 def _fault(words: str, text: str, at: int) -> json.JSONDecodeError:
-    """Returns the error for a fault at a position in a text of JSON."""
+    """Returns the error for a mistake in a JSON text: `words` say what is wrong at position `at`."""
     return json.JSONDecodeError(words, text, at)

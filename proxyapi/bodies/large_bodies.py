@@ -35,14 +35,17 @@ _one_thread = ThreadPoolExecutor(1, thread_name_prefix="large body")
 
 
 async def run(size: int, work: Callable[..., T], *arguments: object) -> T:
-    """Calls `work` and returns the result: in the thread for large bodies if `size` bytes are large, else at once."""
+    """Calls `work` with the arguments, and returns its result; if `size` is large, in the one thread for large bodies.
+
+    `size` is that of the body to be worked on, in bytes. Up to `LARGE_BYTES` the work is done at once.
+    """
     if size <= LARGE_BYTES:
         return work(*arguments)
     return await asyncio.get_running_loop().run_in_executor(_one_thread, work, *arguments)
 
 
 async def run_to_the_end(size: int, work: Callable[..., T], *arguments: object, then: Callable[[T], None]) -> None:
-    """Calls `work` as `run` does, and then `then` with the result, even if the task is cancelled meanwhile.
+    """Calls `work` as `run` does, and then `then` with the result, even if the current task is cancelled meanwhile.
 
     The cancellation is raised afterwards.
     """
@@ -62,10 +65,12 @@ async def run_to_the_end(size: int, work: Callable[..., T], *arguments: object, 
 
 
 def check_bounds(body: bytes) -> None:
-    """Counts the values, marks and escapes in JSON in UTF-8, without parsing it.
+    """Checks, without parsing, that a JSON body is not so complex that parsing it would block the event loop.
+
+    The body's values, escapes, strings, members, objects and arrays are counted. `body` is in UTF-8.
 
     Raises:
-        BodyTooLarge: the body has more of them than may be parsed.
+        BodyTooLarge: the body has more of one of these than may be parsed.
     """
     if _count(body, b"\\") > MAX_ESCAPES:
         raise BodyTooLarge(f"The request body has more than {MAX_ESCAPES:,} escapes in its strings.")
@@ -85,43 +90,52 @@ def check_bounds(body: bytes) -> None:
 
 
 def outside_strings(body: bytes) -> Iterator[bytes]:
-    """Yields the parts of a JSON text outside strings, slice by slice, with a quote in place of each string."""
+    """Yields the text of a JSON body without its strings, slice by slice, with one quote in place of each string."""
     is_inside, held = False, b""
     for piece in _slices(body):
         text = (held + piece).replace(rb"\\", b"")
-        held = text[-1:] if text.endswith(b"\\") else b""  # it belongs to what follows
+        held = text[-1:] if text.endswith(b"\\") else b""  # half of an escape; the other half is in the next slice
         parts = text[: len(text) - len(held)].replace(b'\\"', b"").split(b'"')
         yield b'"'.join(parts[is_inside::2])
         is_inside ^= len(parts) % 2 == 0
 
 
 def decode(data: bytes, errors: str) -> str:
-    """Decodes a large body in UTF-8 to text, slice by slice. `errors` is that of `bytes.decode`."""
+    """Decodes the bytes of a large body from UTF-8 to text, slice by slice, so that the event loop may run meanwhile.
+
+    `errors` is that of `bytes.decode`.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")(errors)
     return "".join([*map(decoder.decode, _slices(data)), decoder.decode(b"", final=True)])
 
 
 def in_utf_8(body: bytes) -> bytes:
-    """Returns a JSON body in UTF-8, converted if it came in another encoding that `json.loads` detects."""
+    """Returns the bytes of a JSON body in UTF-8, converted if they came in another encoding that JSON readers accept.
+
+    `json.loads` accepts UTF-16 and UTF-32, too.
+    """
     encoding = json.detect_encoding(body)
     return body if encoding == "utf-8" else body.decode(encoding, "surrogatepass").encode("utf-8", "surrogatepass")
 
 
 class Numbers:
-    """Parser of the numbers of one JSON text. Raises `ValueError` if the long numbers together have too many digits."""
+    """Parses the numbers of one JSON text in Python code, during which the event loop can run.
+
+    Raises `ValueError` if the text's long numbers together have more than `MAX_LONG_DIGITS` digits.
+    """
 
     def __init__(self, read_float: Callable[[str], float] = float) -> None:
         self._read_float = read_float
         self._digits_left = MAX_LONG_DIGITS
 
     def parse_int(self, digits: str) -> int:
-        """Parses an integer in a JSON text, for `json.JSONDecoder`."""
+        """Parses an integer in a JSON text; serves as the `parse_int` of `json.JSONDecoder`."""
         if len(digits) > LONG_NUMBER:
             self._count(digits)
         return int(digits)
 
     def parse_float(self, digits: str) -> float:
-        """Parses a number with a fraction or an exponent in a JSON text, for `json.JSONDecoder`."""
+        """Parses a number with a fraction or an exponent; serves as the `parse_float` of `json.JSONDecoder`."""
         if len(digits) > LONG_NUMBER:
             self._count(digits)
         return self._read_float(digits)
@@ -133,10 +147,10 @@ class Numbers:
 
 
 def _count(body: bytes, mark: bytes) -> int:
-    """Returns how often a mark occurs in the body, counted slice by slice."""
+    """Returns how often a mark occurs in a body, counted slice by slice, so that the event loop may run meanwhile."""
     return sum(body.count(mark, at, at + SLICE_BYTES) for at in range(0, len(body), SLICE_BYTES))
 
 
 def _slices(body: bytes) -> Iterator[bytes]:
-    """Yields the body in slices of `SLICE_BYTES`; the event loop may run between two of them."""
+    """Yields a body in slices of `SLICE_BYTES`. The event loop may run between two of them."""
     return (body[at : at + SLICE_BYTES] for at in range(0, len(body), SLICE_BYTES))

@@ -28,10 +28,10 @@ TEXT_MEMBERS = frozenset({
     "parameters", "schema", "json_schema", "input_schema", "output_schema",
 })  # fmt: skip
 
-# Lists of items of a conversation: of an item, only its tools can name a model that is to run.
+# Lists of the items of a conversation. In an item only `tools` can name a model that is to run.
 ITEM_LISTS = frozenset({"input", "items"})
 
-# POSTs that make no model run, or none but the one that was checked when the object in the path was made.
+# POSTs that make no model run, or only the model that was checked when the object in the path was created.
 WITHOUT_MODEL = frozenset({
     "/v1/chat/completions/{id}", "/v1/responses/{id}/cancel",
     "/v1/conversations", "/v1/conversations/{id}", "/v1/conversations/{id}/items",
@@ -64,8 +64,8 @@ WITHOUT_MODEL = frozenset({
     "/v1/webhook_endpoints/{id}/test",
 })  # fmt: skip
 
-# POSTs that make models run which this call does not show: they are named in a file, by an agent or a workflow, by an
-# object that another key may have made, or later, by whoever talks to upstream directly with the secret in the answer.
+# POSTs that make models run which are not named in the request. They are named in a file, by an agent or a workflow, by
+# an object that another key may have created, or later, by whoever uses the secret in the answer to talk to upstream.
 UNSEEN_MODELS = frozenset({
     "/v1/batches",
     "/v1/evals/{id}/runs",
@@ -82,7 +82,10 @@ UNSEEN_MODELS = frozenset({
 
 @dataclass(frozen=True)
 class NamedModels:
-    """The models that a request names: `main` by its `model`, `others` anywhere else. None: a value is no text."""
+    """The models that a request names: `main` are the values of its own `model`, `others` those named anywhere else.
+
+    None stands for a value that is not text, and for a field that could not be parsed.
+    """
 
     main: tuple[str | None, ...] = ()
     others: tuple[str | None, ...] = ()
@@ -100,7 +103,7 @@ def in_request(body: JSONObject, texts: Iterable[tuple[str, str]], query: str) -
 
 
 def in_body(body: JSONObject) -> NamedModels:
-    """Returns the models that a JSON object names."""
+    """Returns the models that a JSON object names, in its own member `model` or in other members at any depth."""
     main: list[str | None] = []
     others: list[str | None] = []
     for name, value, *_ in pairs_of(body):
@@ -112,7 +115,11 @@ def in_body(body: JSONObject) -> NamedModels:
 
 
 def in_fields(fields: Iterable[tuple[str, str]]) -> NamedModels:
-    """Returns the models that a form's text fields name, in any spelling, also inside a field that is JSON."""
+    """Returns the models that the text fields of a form name.
+
+    The names of fields are understood in any spelling, such as `Model` or `tools[0][model]`. A field whose text is JSON
+    is searched, too.
+    """
     main: list[str | None] = []
     others: list[str | None] = []
     for name, value in fields:
@@ -129,7 +136,7 @@ def in_fields(fields: Iterable[tuple[str, str]]) -> NamedModels:
 
 
 def in_query(query: str) -> NamedModels:
-    """Returns the models that a query names, in any spelling."""
+    """Returns the models that the fields of a query string name. The names of fields are understood in any spelling."""
     if not query:
         return NamedModels()
     named = [value for name, value in query_fields(query) if any(map(is_model_name, field_path(name)))]
@@ -137,7 +144,7 @@ def in_query(query: str) -> NamedModels:
 
 
 def is_model_name(name: str) -> bool:
-    """Returns whether a server may take a member of this name for one that names a model."""
+    """Returns whether some server may read the name of a model from a member or field that has this name."""
     return len(name) < 64 and _is_model_name(name)
 
 
@@ -147,9 +154,9 @@ def _is_model_name(name: str) -> bool:
 
 
 def _in_json(name: str, text: str) -> list[str | None]:
-    """Returns the models that a form's field which looks like JSON names.
+    """Returns the models that are named in the text of a form's field, which looks like JSON.
 
-    Returns [None] if the field cannot be parsed and may name a model.
+    Returns [None] if the text cannot be parsed and may name a model.
     """
     try:
         return list(_search([(name, DECODER.decode(text))]))
@@ -158,7 +165,10 @@ def _in_json(name: str, text: str) -> list[str | None]:
 
 
 def _search(waiting: list[tuple[str, object]]) -> Iterator[str | None]:
-    """Yields the models that these members of a JSON object name, at any depth."""
+    """Yields the models that the given members of a JSON object name, at any depth.
+
+    Members with text of the caller's (`TEXT_MEMBERS`) are not searched. The list `waiting` is empty afterwards.
+    """
     while waiting:
         name, value = waiting.pop()
         if is_model_name(name):
@@ -182,7 +192,7 @@ def _search(waiting: list[tuple[str, object]]) -> Iterator[str | None]:
 
 
 def _named(value: object) -> Iterator[str | None]:
-    """Yields the models in the value of a JSON member that names models.
+    """Yields the models in `value`, which is the value of a JSON member that names models.
 
     The value is a text, a list, an object with a `model`, or an object whose values are models.
     """

@@ -15,8 +15,8 @@ from proxyapi.bodies.decoding import PIECE_BYTES, WITHOUT_HEADER, Decoder, is_wr
 from proxyapi.exceptions import BadRequest, UnsupportedMediaType
 
 TAKEN = ("gzip", "x-gzip", "deflate")
-# Members of gzip. Each costs some microseconds, even an empty one. Programs that write members, such as bgzip, make one
-# of every 64 KiB.
+# The most members of one gzip body. Each takes some microseconds, even an empty one. Programs that write several
+# members, such as bgzip, make one of every 64 KiB.
 MAX_MEMBERS = 1024
 STEP_BYTES = 64 * 1024
 _SENTENCE = "Send the body as it is, or encoded as gzip or deflate."
@@ -27,11 +27,13 @@ KEY_FIRST = (
 
 
 class TooLarge(Exception):
-    """Error for a body that is larger, once decoded, than its limit."""
+    """Error for a request's body that is larger than its limit once it is decoded."""
 
 
 def encoding_of(headers: Mapping[str, object]) -> str:
-    """Returns the content encoding of a request, from the headers by their WSGI names; empty for none.
+    """Returns the content encoding of a request's body, such as `gzip`; an empty string if the body is not encoded.
+
+    `headers` are those of the request, by their WSGI names (`HTTP_CONTENT_ENCODING`).
 
     Raises:
         UnsupportedMediaType: the encoding is not one of `TAKEN`, or there is more than one.
@@ -53,7 +55,9 @@ def encoding_of(headers: Mapping[str, object]) -> str:
 
 
 async def decode(body: bytes, encoding: str, limit: int) -> bytes:
-    """Decodes a request's body and returns it. A body that is large, encoded or decoded, is decoded in a thread.
+    """Undoes the Content-Encoding of a request's body, and returns the decoded body.
+
+    A body that is large, encoded or decoded, is decoded in a thread.
 
     Raises:
         TooLarge: the decoded body has more than `limit` bytes.
@@ -70,7 +74,10 @@ async def decode(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 def decode_now(body: bytes, encoding: str, limit: int) -> bytes:
-    """Returns a request's body with its Content-Encoding undone, in the calling thread. Raises as `decode`."""
+    """Undoes the Content-Encoding of a request's body in the calling thread, and returns the decoded body.
+
+    Raises what `decode` raises.
+    """
     decoder = BodyDecoder(encoding, limit)
     decoded = b"".join(decoder.steps(body))
     decoder.end()
@@ -78,7 +85,10 @@ def decode_now(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 class BodyDecoder:
-    """Decoder of one body, piece by piece. Raises what `decode` raises. `size` is that of the decoded body so far."""
+    """Decodes one request's body, piece by piece, and checks that the body can be read in one way only.
+
+    `size` is the number of decoded bytes so far. Raises what `decode` raises.
+    """
 
     def __init__(self, encoding: str, limit: int) -> None:
         self.size = 0  # decoded
@@ -89,11 +99,14 @@ class BodyDecoder:
 
     @property
     def members(self) -> int:
-        """The number of gzip members in the body that have begun."""
+        """The number of gzip members that have begun in the body so far. A gzip body is one member or several."""
         return self._decoder.members
 
     def steps(self, data: bytes) -> Iterator[bytes]:
-        """Decodes the next input of the body, and yields the result in pieces of bounded size, some of them empty."""
+        """Decodes the next bytes of the body, and yields the result in pieces of bounded size, some of them empty.
+
+        Raises `TooLarge` and `BadRequest`.
+        """
         self._decoder.feed(data)
         if self._other_reading is not None:
             self._other_reading.feed(data)
@@ -112,7 +125,7 @@ class BodyDecoder:
             yield piece
 
     def end(self) -> None:
-        """Checks that the body is complete, once all of it has been decoded. Raises what `decode` raises."""
+        """Checks that the body is complete, once all of it has been decoded. Raises `BadRequest` if it is not."""
         if not self._decoder.is_whole or not self._decoder.members:
             raise self._bad("it ends too early")
         if self._encoding == "deflate" and self._decoder.members > 1:
@@ -123,10 +136,10 @@ class BodyDecoder:
 
 
 class _OtherReading:
-    """Test whether a body in zlib's wrapper can also be read as bare deflate, as some servers try first.
+    """Test whether a deflate body in zlib's wrapper can also be read as one without a wrapper.
 
-    Bytes can be made that are valid both ways; `is_possible` is then true. Other bodies nearly always fail at the
-    first block.
+    Some servers try to read it without a wrapper first. Bytes can be made that are valid both ways; `is_possible` is
+    then true. Other bodies nearly always fail at the first block.
     """
 
     def __init__(self, limit: int) -> None:
@@ -159,5 +172,5 @@ class _OtherReading:
 
 
 def _printable(encoding: str) -> str:
-    """Returns the name of an encoding for an error message: only printable characters, and cut."""
+    """Returns the name of an encoding as an error message may quote it: printable characters only, at most 50."""
     return "".join(filter(str.isprintable, encoding))[:50]

@@ -1,16 +1,16 @@
 """Asks upstream about background responses that nobody has fetched, so that their usage is counted.
 
-Only responses that were made with the configured key are asked about: a caller's own upstream key is not kept. A look
-that finds a response ended writes a row of its own, marked `by_gateway`: it is no call of a key, but has the usage and
-cost of the response. It is filed under the key, model and route of the call that has made the response. A look that
-finds the response unfinished writes nothing.
+Only responses that were made with the configured upstream key are asked about, because a caller's own upstream key is
+not stored. Such a request of the gateway's own is called a look. A look that finds a response ended writes a row marked
+`by_gateway`, which is no call of a key, but has the usage and cost of the response. The row is filed under the key,
+model and route of the call that has made the response. A look that finds the response unfinished writes no row.
 
 Of a response that is gone, or ends without saying what it has used, the call that made it gets an estimate
 (`usage.shipping.pending_responses`). So it does while upstream refuses to be asked.
 
-A process asks about at most `BATCH` responses at a time, and leases no more than it asks about at once: a lease that
-waited for others would expire, and another process would ask about the same response. `LOOK_SECONDS` is shorter than a
-lease.
+A process asks about at most `BATCH` responses at a time, and leases no more than it can ask about at once: the lease of
+a response that had to wait its turn would expire, and another process would ask about the same response. `LOOK_SECONDS`
+is shorter than a lease.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 WAITING = "background responses wait for the database: %s"
 BATCH = 20
-LOOK_SECONDS = 30.0  # `usage.shipping.pending_responses.LEASE` is longer
+LOOK_SECONDS = 30.0  # time limit of one request; shorter than a lease (`usage.shipping.pending_responses.LEASE`)
 # What `look_row` reads of the call that has made a response: in the event loop no other column can be read later.
 MAKER_COLUMNS = ("route", "request_model", "tags", "request_bytes", "usage_source")
 GONE = {404, 410}  # the response was deleted, or has expired
@@ -54,36 +54,48 @@ REFUSALS = {400, 401, 403, 405}  # this account may not ask, now or ever
 
 
 async def watch_pending() -> None:
-    """Asks upstream about background responses that are due, until cancelled. Processes share the work by leases."""
+    """Polls upstream for the background responses that have not ended, until this task is cancelled.
+
+    In each round it leases the responses that are due to be polled, so that no two worker processes ask about the same
+    one. Returns at once if `BACKGROUND_POLL_SECONDS` is 0 or no upstream key is configured.
+    """
     asked: set[str] = set()  # ids of the responses that are being asked about
-    async with asyncio.TaskGroup() as looks:  # ends them all when this is cancelled
+    async with asyncio.TaskGroup() as looks:  # cancels all of them when this task is cancelled
         while responses_are_polled():
             await asyncio.sleep(settings.BACKGROUND_POLL_SECONDS)
             try:
                 due = await in_own_thread(lambda: _lease(BATCH - len(asked)))
-            except Exception:  # the border: no error of a lease may end the loop
+            except Exception:  # the border: whatever the error is, the loop must go on
                 logger.exception("background responses could not be leased")
                 continue
             for response in due:
-                if response.response_id not in asked:  # else this process stood still for longer than a lease
+                if response.response_id not in asked:  # else it stood still for longer than a lease, and asks already
                     asked.add(response.response_id)
                     looks.create_task(_look(response, asked))
 
 
 async def _look(response: PendingResponse, asked: set[str]) -> None:
-    """Asks upstream about one background response, and logs any failure."""
+    """Polls one background response, and logs any error instead of raising it.
+
+    Afterwards removes the response's id from `asked`, the ids of the responses that are being polled.
+    """
     try:
         await ask(response)
-    except DatabaseError as error:  # its lease runs out, and it is asked for again
+    except DatabaseError as error:  # the response is asked about again when its lease has expired
         logger.info(WAITING, type(error).__name__)
-    except Exception:  # the border: whatever one look meets must not end the others, or the watching
+    except Exception:  # the border: whatever the error is, the other tasks of the group must go on
         logger.exception("a background response could not be asked for")
     finally:
         asked.discard(response.response_id)
 
 
 async def ask(response: PendingResponse) -> None:
-    """Asks upstream about one response, and writes a row if it has ended."""
+    """Asks upstream whether a background response has ended and, if so, records its usage in a row of the ledger.
+
+    A response that has not ended is scheduled to be polled again. One that upstream does not know, or that ended
+    without any usage, is not polled any more. If upstream gives no usable answer, nothing changes: the response is
+    polled again when its lease has expired.
+    """
     started, started_at = time.perf_counter(), datetime.now(UTC)
     deadline = asyncio.get_running_loop().time() + LOOK_SECONDS
     request = UpstreamRequest("GET", f"/responses/{response.response_id}", configured_credentials(), deadline)
@@ -109,7 +121,7 @@ async def ask(response: PendingResponse) -> None:
         await in_own_thread(lambda: _end(lambda: postpone(response)))
         return
     if answer.usage is None and answer.response_status not in TERMINAL_STATUSES:
-        return  # not a response, but for example a proxy's page: it is asked about again when its lease has expired
+        return  # no response came, but perhaps a proxy's error page: asks again when the lease has expired
     maker = await in_own_thread(lambda: _maker_of(response))
     row = look_row(
         response,
@@ -127,7 +139,10 @@ async def ask(response: PendingResponse) -> None:
 
 
 def _lease(limit: int) -> list[PendingResponse]:
-    """Leases background responses that are due to this process, and returns them; none while the database is away."""
+    """Leases to this process at most `limit` background responses that are due to be polled, and returns them.
+
+    Returns none while the database is away.
+    """
     if limit <= 0:
         return []
     try:
@@ -140,10 +155,12 @@ def _lease(limit: int) -> list[PendingResponse]:
 
 
 def _maker_of(response: PendingResponse) -> Request:
-    """Returns the row of the call that created the response; if that has been pruned, an empty row of its route.
+    """Returns the ledger row of the call that created a background response.
+
+    If that row has been pruned, returns an unsaved row that has nothing but the route of the Responses API.
 
     Raises:
-        django.db.Error: the database is away; the next lease asks again.
+        django.db.Error: the database is away; the response is polled again when its lease has expired.
     """
     try:
         maker = Request.objects.filter(pk=response.request_id).only(*MAKER_COLUMNS).first()

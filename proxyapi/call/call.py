@@ -39,14 +39,17 @@ from usage.kept_bodies.redaction import redact_answer, redact_exact
 from usage.ledger import ledger
 from usage.models import Outcome, UsageSource
 
-# Of each body the event loop redacts so many bytes; it takes a few milliseconds, whatever is in them.
+# The event loop redacts at most so many bytes of each body. That takes a few milliseconds, whatever is in them.
 MAX_REDACTED_AT_ONCE_BYTES = 64 * 1024
 # Outcomes that say by themselves whether upstream has worked on the call.
 STATED_OUTCOMES = {Outcome.SUCCESS, Outcome.UPSTREAM_ERROR, Outcome.REJECTED}
 
 
 class Call:
-    """One call of the API. A call without a valid key has facts, but no row."""
+    """One request of a client to the API, with what upstream answers and with the ledger row that records both.
+
+    A request without a valid key has no row in the ledger.
+    """
 
     def __init__(self, request: CallRequest) -> None:
         self.request = request
@@ -56,13 +59,15 @@ class Call:
         self.has_ended = False
         self.timed_out: ProxyError | None = None  # the caller's time is over, and it has got this error
         self._begun: CallRecord | None = None  # the row that `begin` has written
-        self._bodies: CallRecord | None = None  # what is kept of them, if it was made beside the event loop
+        self._bodies: CallRecord | None = None  # excerpts of the bodies, if `keep_bodies` has made them
 
     def begin(self) -> None:
-        """Writes the call into the journal. From here on it has a row, whatever happens.
+        """Writes the beginning of the call to the journal, before the call is sent upstream.
+
+        From then on the ledger is sure to have a row for the call, even if this process dies.
 
         Raises:
-            StorageFull: there is no room for the row, so upstream must not hear of the call.
+            StorageFull: the disk has no room for the row, so the call must not be sent upstream.
         """
         self.facts.sent_upstream_at = time.perf_counter()
         self._begun = begin_row(self.facts)
@@ -89,7 +94,11 @@ class Call:
             raise StorageFull from None
 
     def read_head(self, answer: UpstreamAnswer) -> None:
-        """Reads the head of upstream's answer."""
+        """Reads upstream's request id and the Content-Type from the head of upstream's answer, for the ledger.
+
+        Also records the object that the answer's `Location` header names, if the call creates one that way. The body of
+        an answer with an error or a redirect is not searched for new objects.
+        """
         if answer.status >= 300:
             self.facts.was_refused = True
             self.answer.created = None
@@ -100,7 +109,7 @@ class Call:
         self.facts.response_type = answer.content_type
 
     def expect_stream(self) -> None:
-        """Prepares for an answer that is a stream of events: its text is put together while they pass."""
+        """Prepares the call for an answer that is a stream of events, whose text is collected while the events pass."""
         self.facts.stream = True
         if self.facts.asked is not None and self.facts.asked.is_of_text and self.facts.form is None:
             self.facts.asked = None  # a stream may take minutes, and the request's members take memory
@@ -108,7 +117,11 @@ class Call:
         self.answer.text = StreamedText(limit, self.facts.secrets)
 
     async def read_answer(self, body: bytes) -> None:
-        """Reads an answer that is here as a whole. It is read to the end even if the caller leaves meanwhile."""
+        """Reads usage, text and the ids of new objects from the body of an answer that has been received whole.
+
+        A large body is parsed in a thread, and to its end even if the caller leaves meanwhile, so that its usage is
+        counted.
+        """
         self.facts.keep_body(body)
         wanted = READ_MEMBERS if self.answer.created is None else READ_MEMBERS_AND_IDS
         await large_bodies.run_to_the_end(len(body), parse_body, body, wanted, then=self._read_parsed)
@@ -118,24 +131,36 @@ class Call:
         self._claim_stored_object()
 
     def read_plain(self, body: bytes) -> None:
-        """Reads text and usage from a plain JSON answer that upstream has labelled as a stream of events."""
+        """Reads usage and the ids of new objects from a JSON answer that upstream has labelled as a stream of events.
+
+        Such an answer has been received whole before it is passed on.
+        """
         self.answer.text = None
         self.facts.keep_body(body)
         self._read_parsed(parse_body(body))
 
     def read_events(self, events: bytes) -> None:
-        """Reads events of the answer, before they leave."""
+        """Reads usage, text and ids of new objects from events of a streamed answer.
+
+        The events are sent to the caller afterwards.
+        """
         self.answer.read_events(events)
         self._claim_stored_object()
 
     def _claim_stored_object(self) -> None:
-        """Records the call's key as the owner of the objects that it created, before their ids reach the caller."""
+        """Records the call's key as the owner of the objects that the call has created.
+
+        This comes before the ids of the objects are sent to the caller, who may use them at once.
+        """
         created = self.answer.created
         if created is not None and created.new:
             self.new_objects.record(created, self.facts.key_name)
 
     def fail(self, error: ProxyError, *, status: int | None) -> None:
-        """Ends the call with an error of the gateway's; `status` is the one that the caller saw."""
+        """Ends the call unsuccessfully: puts a gateway error into its ledger row, and then does what `end` does.
+
+        `status` is the HTTP status that the caller saw.
+        """
         stated = self.answer.error
         self.answer.error = {"type": error.type, "code": error.code, "message": error.words}
         self.facts.is_unbilled = error.is_unbilled
@@ -143,10 +168,11 @@ class Call:
         self.end(error.outcome, status, may_be_billed=stated is None and not is_ours_alone)
 
     def end(self, outcome: Outcome, status: int | None, *, may_be_billed: bool | None = None) -> None:
-        """Writes the row of a call with a valid key, and settles its limits and its reservation.
+        """Ends the call: writes its ledger row to the journal, and settles its key's limits and budget reservation.
 
-        `may_be_billed`: upstream may have worked on the call; by default, unless upstream has stated an error. Later
-        calls of `end` do nothing.
+        Only the first call of this method has an effect, and only if the request had a valid key. `status` is the HTTP
+        status that the caller saw; None if there was no answer. `may_be_billed`: upstream may have worked on the call;
+        by default, unless upstream has stated an error.
         """
         facts = self.facts
         if self.has_ended or not facts.key_name:
@@ -194,7 +220,11 @@ class Call:
         return Outcome.CLIENT_CANCELLED, None
 
     async def keep_bodies(self) -> None:
-        """Makes the excerpts of large bodies for the row in a thread, shortly before the call ends."""
+        """Makes the excerpts of the bodies of request and answer that the call's ledger row will have.
+
+        This is done shortly before the call ends, in a thread if a body is large, and only where excerpts may be longer
+        than `MAX_REDACTED_AT_ONCE_BYTES`; `end` itself makes shorter ones.
+        """
         limit = settings.LOG_BODY_BYTES
         if limit > MAX_REDACTED_AT_ONCE_BYTES and self.facts.log_bodies != "none":
             size = max(len(self.request.decoded_body), self.facts.response_size, limit)
@@ -207,12 +237,19 @@ class Call:
         self._bodies = bodies
 
     async def wait_until_recorded(self) -> None:
-        """Waits, after `end`, until the row is durable and the limits are settled: then the last byte may leave."""
+        """Waits, after `end`, until the call's ledger row is on disk and the limits of its key have counted its end.
+
+        The last byte of the answer may be sent only then.
+        """
         await ledger.durable()
         await self.request.held.settled()
 
     def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
-        """Returns upstream's headers for the caller, without secrets. Of two rate limits the tighter one passes."""
+        """Returns the headers of upstream's answer as the caller gets them, without secrets.
+
+        A `Location` at upstream becomes one at the gateway. Where both upstream and the caller's key have a rate limit,
+        the headers state the limit of which less is left.
+        """
         facts, passed = self.facts, answer.passed_headers()
         if "location" in passed:
             location = location_down(
@@ -229,12 +266,12 @@ class Call:
         return passed if ticket is None else limit_headers.tightened(passed, ticket.limit_states)
 
     def redacted(self, body: bytes) -> bytes:
-        """Returns an error of upstream's without secrets: upstream may quote the key that it was called with."""
+        """Returns the body of an error answer without secrets, because upstream may quote the API key that it got."""
         return redact_answer(body, self.facts.secrets)
 
 
 def _is_in(secrets: tuple[str, ...], text: str) -> bool:
-    for secret in secrets:  # noqa: SIM110  (half the time of `any`, for every call)
+    for secret in secrets:  # noqa: SIM110  (takes half the time of `any`, and every call does this)
         if secret in text:
             return True
     return False

@@ -27,18 +27,21 @@ INCOMING_ID = re.compile(r"[\x20-\x7e]{1,128}")
 
 
 class EarlyAnswer(Protocol):
-    """An answer whose head may be sent before upstream has answered (`proxyapi.streams.early_stream`)."""
+    """Interface of an answer that may begin before upstream has answered, so that the connection is not silent.
+
+    `has_begun` is true once the head has been sent. `proxyapi.streams.early_stream` implements this interface.
+    """
 
     has_begun: bool
 
     async def stop(self) -> None:
-        """Stops the timer and the comments of the early answer. From then on only the handler sends."""
+        """Stops the early answer's timer and keep-alive comments, so that only the call's handler sends from now on."""
 
     def event_of(self, response: HttpResponse) -> bytes:
-        """Returns a whole response as the only event of the stream that has begun."""
+        """Returns a complete response as one server-sent event, because the answer has already begun as a stream."""
 
     def error_event(self, error: ProxyError) -> bytes:
-        """Returns an error as an event of the stream that has begun."""
+        """Returns a gateway error as one server-sent event, because the answer has already begun as a stream."""
 
 
 class AnswerTimer(Protocol):
@@ -49,12 +52,12 @@ class AnswerTimer(Protocol):
 
 
 class CallRequest(ASGIRequest):
-    """Django's request, with its body in memory, and with the ids and times of one call.
+    """Django's request object for one call of the API, with the request's body in memory and the call's ids and times.
 
-    `arrived_at` is Unix time; `started` and `received` (the body is complete) are `time.perf_counter()`
-    seconds. `raw_path` and `raw_query` are as they came over the wire. `raw_body` is the body as it came, once a
-    view has asked for it, and `decoded_body` what it says: decoded, if it came encoded
-    (`proxyapi.bodies.request_encoding`). `sender_is_known` once a valid key has been seen.
+    `arrived_at` is Unix time; `started`, and `received` (when the body was complete), are `time.perf_counter()`
+    seconds. `raw_path` and `raw_query` are as they came over the wire. `raw_body` is the body as it came, once a view
+    has asked for it; `decoded_body` is the same body without its content encoding, if it had one
+    (`proxyapi.bodies.request_encoding`). `sender_is_known` is true once a valid key has been seen.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,7 +70,7 @@ class CallRequest(ASGIRequest):
         self.decoded_body = self.raw_body = b""
         self.sender_is_known = False
         self.send = send
-        self.early_stream: EarlyAnswer | None = None  # if the call may ask for a stream
+        self.early_stream: EarlyAnswer | None = None  # set only if the call may ask for a stream
         self.caller_deadline: AnswerTimer | None = None  # if the caller has set a time limit beyond which it goes on
         self.route = ""  # the name of the route, as the ledger has it
         self.held = Held()
@@ -84,59 +87,70 @@ class CallRequest(ASGIRequest):
         self.incoming_request_id: str = next(filter(INCOMING_ID.fullmatch, offered), "")
 
     @cached_property
-    def GET(self) -> QueryDict:  # type: ignore[override]  # the stubs know a plain attribute
-        """The query, as Django reads it. Most calls have none, and reading an empty one costs 5 µs."""
+    def GET(self) -> QueryDict:  # type: ignore[override]  # in Django's type stubs it is a plain attribute
+        """The parsed query of the request, as in any request of Django's.
+
+        Most calls have no query. Such calls share one empty object, because parsing an empty query costs 5 µs.
+        """
         return cast(QueryDict, super().GET) if self.raw_query else NO_QUERY
 
     @property
     def root_path(self) -> str:
-        """The path under which the gateway is served, in front of `path`: empty, or for example `/ai`."""
+        """The prefix of the request's path under which the gateway is served, for example `/ai`; or empty."""
         return root_path_of(self.scope)
 
     @property
     def is_form(self) -> bool:
-        """True for a multipart request, by its Content-Type."""
+        """True if the request's Content-Type says that its body is a multipart form."""
         return str(self.META.get("CONTENT_TYPE", "")).lower().startswith("multipart/")
 
     def body_received(self) -> None:
-        """Records the time at which the request's body was complete."""
+        """Records the current time as the time at which the request's body was complete."""
         self.received = time.perf_counter()
 
     @property
     def announces_body(self) -> bool:
-        """True if the request's head says that a body follows."""
+        """True if the request's headers say that a body follows."""
         return self.META.get("CONTENT_LENGTH", "0") != "0" or "HTTP_TRANSFER_ENCODING" in self.META
 
     @property
     def body_can_be_skipped(self) -> bool:
-        """True if the connection can be kept although the body is not read: the rest of it is short and sure to come.
+        """True if the request's body may stay unread without closing the connection: it is short and sure to arrive.
 
-        A client that waits for status 100 and gets the answer instead need not send its body (RFC 9110, 10.1.1).
+        It is not sure to arrive if the client waits for status 100 before it sends the body: such a client need not
+        send the body once it has the answer (RFC 9110, 10.1.1).
         """
         announced = self.incoming_body.announced
         return announced is not None and announced <= SMALL_BODY_BYTES and "HTTP_EXPECT" not in self.META
 
     def know_sender(self) -> None:
-        """Records that the request has brought a valid key. Request and connection are no longer a stranger's."""
+        """Records that the request has brought a valid key: limits for senders without a key no longer apply."""
         self.sender_is_known = True
         self.connection.mark_known()
 
     def leave_body(self) -> None:
-        """Leaves the body unread; views see a request without one."""
+        """Leaves the request's body unread; to views the request then looks like one without a body."""
         self.incoming_body.leave()
         self.META["CONTENT_LENGTH"] = "0"
 
     async def read_body(self, search: KeySearch | None = None) -> None:
-        """Receives the whole body and decodes it. `search` and errors are those of `IncomingBody.read` and `decode`."""
+        """Receives the request's whole body, undoes its Content-Encoding, and sets `raw_body` and `decoded_body`.
+
+        With a `search`, a valid key must be found in the body while it arrives. Raises what `IncomingBody.read` and
+        `request_encoding.decode` raise.
+        """
         self.decoded_body = self.raw_body = await self.incoming_body.read(search)
         self.body_received()
         if self.raw_body and "HTTP_CONTENT_ENCODING" in self.META:
             await self._decode_body()
         self._stream = BytesIO(self.decoded_body)
-        self.META["CONTENT_LENGTH"] = str(len(self.decoded_body))  # a chunked body has none of its own
+        self.META["CONTENT_LENGTH"] = str(len(self.decoded_body))  # a chunked body came without this header
 
     async def _decode_body(self) -> None:
-        """Sets `decoded_body` by the request's Content-Encoding."""
+        """Undoes the request's Content-Encoding: decodes `raw_body`, and stores the result as `decoded_body`.
+
+        Raises what `request_encoding.decode` raises, but `BodyTooLarge` for a body that is too large once decoded.
+        """
         if encoding := request_encoding.encoding_of(self.META):
             try:
                 self.decoded_body = await request_encoding.decode(self.raw_body, encoding, self.incoming_body.limit)
@@ -145,18 +159,18 @@ class CallRequest(ASGIRequest):
 
 
 class ProxyRequest(Request):
-    """DRF's request around a `CallRequest`."""
+    """Django REST framework's request object around a `CallRequest`; the views of the API get this object."""
 
     _request: CallRequest
 
     @property
     def data(self) -> Any:
-        """The parsed body: a JSON object or a form."""
+        """The parsed body of the request: the JSON object, or the fields and files of the form."""
         return super().data
 
     @property
     def caller(self) -> Caller:
-        """The caller whose key the request has. DRF calls it the user."""
+        """The caller to whom the key in the request belongs; Django REST framework's name for this is `user`."""
         caller: Caller = self.user  # type: ignore[assignment]  # DRF types it as a Django user
         return caller
 
@@ -166,5 +180,5 @@ class ProxyRequest(Request):
 
     @property
     def call_request(self) -> CallRequest:
-        """The handler's request."""
+        """The Django request inside this object, which has the ids, the times and the body of the call."""
         return self._request

@@ -8,74 +8,84 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, cast
 
-# The scope with which ASGI calls an application, and the two callables: one waits for an event of the request, the
-# other sends one of the response.
+# The three arguments with which ASGI calls an application: the request's head (`Scope`), a function that waits for the
+# next event, such as a piece of the body (`Receive`), and one that sends a part of the response (`Send`).
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, object]], Awaitable[None]]
 
 
 class CallerConnection(Protocol):
-    """The connection on which a call came, and on which its answer goes back."""
+    """Interface to the client's connection on which a request came, and on which its answer is sent."""
 
     @property
     def is_known(self) -> bool:
-        """True once a valid key has been seen on the connection."""
+        """True once a valid key has been sent on this connection."""
 
     @property
     def has_whole_body(self) -> bool:
-        """True once the whole request has arrived, so that receiving it does not wait."""
+        """True once the request's whole body has arrived or the client has left, so that receiving it does not wait."""
 
     @property
     def takes_bytes(self) -> bool:
-        """True while bytes can be sent without waiting for the caller to take those before them."""
+        """True while bytes can be sent at once, without waiting for the client to read those that were sent before."""
 
     @property
     def is_trusted_proxy(self) -> bool:
-        """True if the peer is one of `TRUSTED_PROXIES`."""
+        """True if the connection comes from one of the proxies that the setting `TRUSTED_PROXIES` lists."""
 
     def mark_known(self) -> None:
-        """Records that a valid key was seen on the connection, which may now be idle longer than a stranger's."""
+        """Records that a valid key was sent on this connection. Such a connection may be idle for longer."""
 
     def watch_departure(self, departed: Callable[[], None]) -> None:
-        """Calls `departed` if the caller hangs up before its answer is complete."""
+        """Makes the connection call the function `departed` if the client hangs up before its answer is complete."""
 
     def forget_departure(self, departed: Callable[[], None]) -> None:
-        """Stops watching whether the caller hangs up, because the call has ended (undoes `watch_departure`)."""
+        """Cancels what `watch_departure` has arranged: `departed` is no longer called when the client hangs up."""
 
     def body_follows(self) -> None:
-        """Announces that a body follows the next head at once, so that both can leave in one write."""
+        """Announces that the answer's body follows the head at once, so that both can leave in one network write."""
 
     def send_now(self, chunk: bytes) -> bool:
-        """Sends a chunk of an answer that has begun. Returns False, and sends nothing, if that would have to wait."""
+        """Sends a piece of an answer that has begun, if that is possible without waiting for the client.
+
+        Returns True if the piece was sent, and False if nothing was sent.
+        """
 
     def close_behind_answer(self, *, discard: bool) -> None:
-        """Closes the connection once the answer has been sent, because the rest of the request's body is not wanted.
+        """Makes the connection close after the answer, because the rest of the request's body is not wanted.
 
-        That rest is not read. With `discard` it is read for a while and dropped, so that the caller sees the answer.
+        With `discard` that rest is read for a while and dropped, so that a client that is still sending sees the
+        answer; without `discard` it is not read.
         """
 
     def abort(self) -> None:
-        """Cuts the connection at once. Bytes that the caller has not taken yet are lost."""
+        """Closes the connection at once, even in the middle of an answer.
+
+        Bytes that the client has not read yet are lost.
+        """
 
     def answer_until_close(self) -> None:
-        """Announces an answer without a length or chunks, which ends with the connection (RFC 9112, 6.3)."""
+        """Makes the answer have no length and no chunks: the connection's close then marks its end (RFC 9112, 6.3)."""
 
 
 def close_if_unread(connection: CallerConnection) -> None:
-    """Closes the connection behind the answer if some of the request's body has not arrived; reads nothing of it."""
+    """Makes the connection close after the answer if the request's body has not arrived completely.
+
+    The rest of the body is not read.
+    """
     if not connection.has_whole_body:
         connection.close_behind_answer(discard=False)
 
 
 def connection_of(scope: Scope) -> CallerConnection:
-    """Returns the connection from the ASGI scope of a call."""
+    """Returns the client's connection, which the HTTP server has put into the ASGI scope of the request."""
     return cast(CallerConnection, scope["extensions"]["chatproxy"]["connection"])
 
 
 def root_path_of(scope: Scope) -> str:
-    """Returns the path under which the client reaches the gateway, without a slash at its end.
+    """Returns the path under which clients reach the gateway, without a slash at its end; empty if there is none.
 
-    `chatproxy.root_path` has put it into the ASGI scope.
+    `chatproxy.root_path` has put this path into the ASGI scope of the request.
     """
     return cast(str, scope["extensions"]["chatproxy"].get("root_path", ""))

@@ -10,14 +10,15 @@ from django.conf import settings
 
 from proxyapi.exceptions import Overloaded, ShuttingDown
 
-# When the server stops, a body that is still arriving has so much time left. Its call has not begun.
+# When the server stops, a request's body that is still arriving has so much time left. Nothing has gone upstream yet.
 DRAINED_BODY_SECONDS = 5.0
 
 
 class Capacity:
-    """The calls in flight in this process. Used from the event loop only.
+    """Counts the calls in flight in this process, limits their number, and refuses new ones when the server stops.
 
-    `peak` is the highest number of them so far. `draining`: the server is stopping.
+    `peak` is the highest number of calls in flight so far; `draining` is true once the server is stopping. Used from
+    the event loop only.
     """
 
     def __init__(self) -> None:
@@ -28,10 +29,10 @@ class Capacity:
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """Occupies a slot for one call, from the moment its key is accepted to the last byte of its answer.
+        """Counts one call as in flight during a `with` block, from the acceptance of its key to its answer's last byte.
 
         Raises:
-            Overloaded: `MAX_PARALLEL_REQUESTS` calls are in flight.
+            Overloaded: `MAX_PARALLEL_REQUESTS` calls are in flight already.
         """
         self.check_room()
         self.in_flight += 1
@@ -42,13 +43,16 @@ class Capacity:
             self.in_flight -= 1
 
     def check_room(self) -> None:
-        """Raises `Overloaded` if `MAX_PARALLEL_REQUESTS` calls are in flight."""
+        """Checks that one more call may run: raises `Overloaded` if `MAX_PARALLEL_REQUESTS` calls are in flight."""
         if self.in_flight >= settings.MAX_PARALLEL_REQUESTS:
             raise Overloaded
 
     @contextmanager
     def receiving(self, timeout: asyncio.Timeout) -> Iterator[None]:
-        """Registers the time limit of a body while it arrives. Draining shortens it to `DRAINED_BODY_SECONDS`."""
+        """Registers the time limit of a request's body while the body arrives, so that `drain` can shorten this limit.
+
+        If the server is stopping already, the limit is shortened at once.
+        """
         if self.draining:
             self._hurry(timeout)
         self._receiving.add(timeout)
@@ -58,22 +62,25 @@ class Capacity:
             self._receiving.discard(timeout)
 
     def drain(self) -> None:
-        """Refuses new calls from now on, because the server is stopping. Those that have begun go on."""
+        """Stops the admission of new calls, because the server is stopping. Calls that were sent upstream go on.
+
+        Bodies of requests that are still arriving have at most `DRAINED_BODY_SECONDS` left.
+        """
         self.draining = True
         for timeout in self._receiving:
             self._hurry(timeout)
 
     @staticmethod
     def _hurry(timeout: asyncio.Timeout) -> None:
-        """Shortens the time limit of a body, if it is longer than `DRAINED_BODY_SECONDS`."""
-        if timeout.expired():  # its task has not run since then; a timeout that has expired cannot be changed
+        """Shortens the time limit of a request's body that is still arriving to at most `DRAINED_BODY_SECONDS`."""
+        if timeout.expired():  # it cannot be changed any more; the task that it cancels has not run yet
             return
         deadline, drained_at = timeout.when(), asyncio.get_running_loop().time() + DRAINED_BODY_SECONDS
         if deadline is None or deadline > drained_at:
             timeout.reschedule(drained_at)
 
     def check_open(self) -> None:
-        """Raises `ShuttingDown` while draining, for a call that has not gone upstream yet."""
+        """Checks that a call may still be sent upstream: raises `ShuttingDown` if the server is stopping."""
         if self.draining:
             raise ShuttingDown
 

@@ -17,27 +17,29 @@ from usage.money.billing import MaxUsage
 
 
 def configured_secrets() -> tuple[str, ...]:
-    """Returns the secrets of the settings. They must be in no row, and in no error that a caller sees."""
+    """Returns the secrets in the settings, which must not appear in the ledger or in an error that a caller gets."""
     return tuple(filter(None, (settings.SECURITY_KEY, settings.ACCESS_TOKEN, settings.OPENAI_API_KEY)))
 
 
 @dataclass(slots=True)
 class CallFacts:
-    """The facts of one call, each set when it becomes known. Times are `time.perf_counter()` seconds."""
+    """The facts of one call that its ledger row is made from; each field is set when its value becomes known.
+
+    Times are `time.perf_counter()` seconds.
+    """
 
     request: CallRequest
     log_bodies: str  # `all`, `errors` or `none`: which bodies the ledger keeps
-    # Who makes the call. Without a key's name it has no row.
+    # Who makes the call. A call without a key's name gets no row in the ledger.
     key_name: str = ""
     tags: tuple[str, ...] = ()
-    secrets: tuple[str, ...] = field(default_factory=configured_secrets)  # redacted in row and errors
-    is_pollable: bool = (
-        False  # whether the gateway may ask upstream about the response later: with its own account only
-    )
-    # What it asks for.
+    secrets: tuple[str, ...] = field(default_factory=configured_secrets)  # to be removed from the row and from errors
+    # Whether the gateway may ask upstream about the response later, which it can do with the configured key only.
+    is_pollable: bool = False
+    # What the call asks for.
     model: str = ""
     stream: bool = False
-    form: FormUpload | None = None  # a body that goes upstream while it arrives
+    form: FormUpload | None = None  # the request's body, if it is a form that goes upstream while it arrives
     asked: UpstreamRequest | None = None  # what an estimate of its usage is made from
     most_usage: MaxUsage | None = None  # what its reservation supposes; only of a key with a budget
     asked_usage: OtherUsage | None = None  # what upstream bills by and only the request says
@@ -45,47 +47,54 @@ class CallFacts:
     upstream_request_id: str = ""
     response_type: str = ""
     was_refused: bool = False  # upstream's status is an error
-    response_body: bytes = b""  # of an answer that passes as it arrives, the beginning
+    response_body: bytes = b""  # only the beginning, of an answer that is passed on as it arrives
     response_size: int = 0  # bytes that upstream has sent
     response_is_whole: bool = False  # all of the answer has come, and was read as a whole
     response_bytes: int = 0  # bytes that have gone to the caller
     is_unbilled: bool = False  # the call has ended with an error that upstream does not bill
-    early_status: int | None = None  # of a head that was sent before upstream had answered
+    early_status: int | None = None  # the status in the head, if that was sent before upstream had answered
     sent_upstream_at: float | None = None
     upstream_ended_at: float | None = None
     first_chunk_at: float | None = None
 
     @classmethod
     def of(cls, request: CallRequest) -> CallFacts:
-        """Builds the facts of a call from its request: those that are known before its key is checked."""
+        """Creates the facts of a call from its request, before the key in the request has been checked."""
         return cls(request, settings.LOG_BODIES)
 
     def identify(self, caller: Caller) -> None:
-        """Sets the key that makes the call: the key's name and tags, and which bodies the ledger stores."""
+        """Sets who makes the call: the key's name, tags and secrets, and which bodies the ledger keeps for this key."""
         self.key_name, self.tags = caller.name, caller.tags
         self.log_bodies = settings.LOG_BODIES if caller.log_bodies == "inherit" else caller.log_bodies
         if caller.upstream_key:
             self.secrets = (*self.secrets, caller.upstream_key)
 
     def use_account(self, credentials: Credentials) -> None:
-        """Sets the upstream account that pays for the call. Its key is a secret of the call."""
+        """Sets the upstream account that pays for the call.
+
+        The account's API key becomes one of the secrets that are removed from the call's ledger row and errors. The
+        gateway may later ask upstream about the call's response only if the account is the configured one.
+        """
         if credentials.api_key not in self.secrets:
             self.secrets = (*self.secrets, credentials.api_key)
         self.is_pollable = credentials.api_key == settings.OPENAI_API_KEY
 
     def keep_body(self, body: bytes) -> None:
-        """Keeps the body of an answer that was read whole."""
+        """Stores the body of upstream's answer, which was received whole, and its size."""
         self.response_body, self.response_size = body, len(body)
         self.response_is_whole = True
 
     def keep_beginning(self, chunk: bytes) -> None:
-        """Keeps the next bytes of an answer that is not parsed, as long as the ledger keeps so much of a body."""
+        """Counts the next bytes of an answer that is passed on without being parsed, and stores the answer's beginning.
+
+        The beginning is `LOG_BODY_BYTES` or a little more, since the ledger keeps that much of a body.
+        """
         self.response_size += len(chunk)
         if len(self.response_body) <= settings.LOG_BODY_BYTES:
             self.response_body += chunk
 
     def count_sent(self, size: int) -> None:
-        """Counts bytes of the answer that are on their way to the caller."""
+        """Counts bytes of the answer that are sent to the caller, and records the time at which the first were sent."""
         if self.first_chunk_at is None:
             self.first_chunk_at = time.perf_counter()
         self.response_bytes += size
@@ -98,5 +107,5 @@ class CallFacts:
         return (self.upstream_ended_at or time.perf_counter()) - self.sent_upstream_at
 
     def mark_upstream_ended(self) -> None:
-        """Sets the time at which upstream's answer was complete."""
+        """Records the current time as the time at which upstream's answer was complete."""
         self.upstream_ended_at = time.perf_counter()

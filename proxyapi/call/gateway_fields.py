@@ -24,29 +24,36 @@ from proxyapi.upstream.credentials import Credentials, caller_credentials
 GATEWAY_FIELDS = frozenset({"security_key", "openai_api_key", "project", "organization", "timeout", "access_token"})
 QUERY_SECRETS = frozenset({"security_key", "access_token", "openai_api_key"})
 PLAIN_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?(e[+-]?[0-9]{1,3})?", re.ASCII | re.IGNORECASE)
-# A key, project or organization as a header value. The bound is above the length of any token: such values are kept in
-# caches, and redacted from what the ledger keeps.
+# A key, project or organization as a header value. The bound is above the length of any real one; there is a bound
+# because such values are kept in caches, and are searched for in all that the ledger keeps.
 HEADER_TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
 
 T = TypeVar("T")
 
 
 def upstream_body(data: Mapping[str, object]) -> dict[str, object]:
-    """Returns the members of a body without the gateway's fields."""
+    """Returns the members of a request's body that go upstream: all but those in `GATEWAY_FIELDS`.
+
+    Those members, such as `timeout`, are meant for the gateway itself.
+    """
     return {name: value for name, value in data.items() if name not in GATEWAY_FIELDS}
 
 
 def upstream_query(query: QueryDict) -> str:
-    """Returns the query without the gateway's fields, in the caller's order, encoded."""
+    """Returns the query string that goes upstream: the caller's fields in their order, without `GATEWAY_FIELDS`.
+
+    Those fields, such as `timeout`, are meant for the gateway itself.
+    """
     pairs = [(name, value) for name, values in query.lists() if name not in GATEWAY_FIELDS for value in values]
     return urlencode(pairs)
 
 
 def passed_query(raw_query: bytes) -> str:
-    """Returns the query of a `/v1` call for upstream: as it came, but without `QUERY_SECRETS`.
+    """Returns the query string of a `/v1` call for upstream: as it came, but without secrets (`QUERY_SECRETS`).
 
-    Their names are compared without letter case, percent-encoding and brackets, and `;` separates fields as `&` does:
-    it is not known which of these spellings upstream reads, or writes to its log.
+    If a secret was removed, the rest is encoded anew. The names of fields are compared without letter case,
+    percent-encoding and brackets, and `;` separates fields as `&` does, because it is not known which of these
+    spellings upstream reads, or writes to its log.
     """
     if not raw_query:
         return ""
@@ -60,13 +67,14 @@ def passed_query(raw_query: bytes) -> str:
 
 
 def credentials(data: Mapping[str, object], query: QueryDict, caller: Caller) -> Credentials:
-    """Returns the account that pays a call of the simple API: that of the upstream key in the call, else the caller's.
+    """Returns the upstream account that pays for a call of the simple API.
 
-    The configured project and organization go with the configured key only: they belong to its account.
+    That is the account of the upstream key in the call's body or query or, if there is none, the account of the caller.
+    The configured project and organization go with the configured key only, because they belong to its account.
 
     Raises:
-        BadRequest: a field is not printable ASCII text, or too long to be a header.
-        UpstreamKeyMissing: neither the call nor the caller nor the configuration has a key.
+        BadRequest: the key, the project or the organization is not printable ASCII text, or is too long for a header.
+        UpstreamKeyMissing: neither the call nor the caller nor the configuration has an upstream key.
     """
     api_key = _header_field(data, query, "openai_api_key")
     project = _header_field(data, query, "project")
@@ -78,7 +86,9 @@ def credentials(data: Mapping[str, object], query: QueryDict, caller: Caller) ->
 
 
 def deadline(data: Mapping[str, object], query: QueryDict) -> float:
-    """Returns the deadline of a call, on the event loop's clock, from the field `timeout` in milliseconds.
+    """Returns the time at which a call must have ended, on the event loop's clock.
+
+    The call may take as long as its field `timeout` says, in milliseconds, but at most `REQUEST_TIMEOUT`.
 
     Raises:
         BadRequest: `timeout` is not a positive number.
@@ -88,7 +98,7 @@ def deadline(data: Mapping[str, object], query: QueryDict) -> float:
     if gives_timeout(data, query):
         try:
             wanted = float(str(given)) / 1000 if PLAIN_NUMBER.fullmatch(str(given)) else math.nan
-        except ValueError:  # an integer of more digits than `str` writes
+        except ValueError:  # an integer with more digits than `str` accepts
             wanted = math.nan
         if not wanted > 0:
             raise BadRequest("timeout must be a positive number of milliseconds.", param="timeout")
@@ -102,10 +112,12 @@ def gives_timeout(data: Mapping[str, object], query: QueryDict) -> bool:
 
 
 def require(data: Mapping[str, object], name: str, kind: type[T] | tuple[type[T], ...], words: str) -> T:
-    """Returns the value of a required field.
+    """Returns the value of a field that a request's body must have, once the value's type has been checked.
+
+    `words` say in the error's message what was expected.
 
     Raises:
-        BadRequest: the field is missing, empty or not of `kind`; `param` names it.
+        BadRequest: the field is missing, empty or not of the type `kind`; the error's `param` names the field.
     """
     value = data.get(name)
     if value is None:
@@ -116,10 +128,10 @@ def require(data: Mapping[str, object], name: str, kind: type[T] | tuple[type[T]
 
 
 def check_number(data: Mapping[str, object], name: str, low: float, high: float, *, whole: bool = False) -> None:
-    """Checks an optional field that is a number.
+    """Checks a field of a request's body that may be missing and otherwise must be a number, whole if `whole` is true.
 
     Raises:
-        BadRequest: the field is given, and is not a number from `low` to `high`; `param` names it.
+        BadRequest: the field is no such number from `low` to `high`; the error's `param` names the field.
     """
     value = data.get(name)
     if value is None:
@@ -132,13 +144,16 @@ def check_number(data: Mapping[str, object], name: str, low: float, high: float,
 
 
 def _given(data: Mapping[str, object], query: QueryDict, name: str) -> object:
-    """Returns the value of a field in the body, else in the query."""
+    """Returns the value of a field from the request's body or, if the body does not have the field, from the query."""
     value = data.get(name)
     return query.get(name) if value is None else value
 
 
 def _header_field(data: Mapping[str, object], query: QueryDict, name: str) -> str | None:
-    """Returns a field that goes upstream as a header. Raises `BadRequest` if it cannot be one."""
+    """Returns the value of a field that goes upstream as a header; None if the request does not have the field.
+
+    Raises `BadRequest` if the value is not printable ASCII text, or is too long for a header.
+    """
     value = _given(data, query, name)
     if value in (None, ""):
         return None

@@ -15,9 +15,11 @@ from usage.ledger import ledger
 
 
 class Held(ExitStack[bool | None]):
-    """What one call holds. The handler closes it once the answer has been sent, however the call ends.
+    """What one call holds until it ends: its slot among the calls in flight, and what it uses of limits and budgets.
 
-    `ticket` is None for a key without limits, `reservation` for a key without budgets.
+    The handler closes this object once the answer has been sent, however the call ends; this gives the slot back.
+    `ticket` is what the call uses of its key's limits, None for a key without limits. `reservation` is what it uses of
+    its key's budgets, None for a key without budgets.
     """
 
     def __init__(self) -> None:
@@ -26,7 +28,11 @@ class Held(ExitStack[bool | None]):
         self.reservation: Reservation | None = None
 
     def settle(self, row: CallRecord, tokens: int) -> None:
-        """Settles the call's budget reservation with the dollars of its row, and its limits with the tokens."""
+        """Settles what the call has used of its key's budgets and limits, when the call has ended.
+
+        Its budget reservation is replaced by the cost in `row`, and `tokens` are added to what its key has used in this
+        minute.
+        """
         if self.reservation is not None:
             self.reservation.settle(row)
             ledger.ship_soon()
@@ -34,6 +40,9 @@ class Held(ExitStack[bool | None]):
             self.ticket.settle(tokens)
 
     async def settled(self) -> None:
-        """Waits until the counters of the key's limits know that the call has ended."""
+        """Waits until the limits of the call's key have counted the end of the call.
+
+        Returns at once if the key has no limits.
+        """
         if self.ticket is not None:
             await self.ticket.settled()

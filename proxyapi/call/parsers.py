@@ -26,7 +26,7 @@ from usage.kept_bodies.excerpts import PartExcerpt
 
 
 class JSONObjectParser(BaseParser):
-    """DRF's parser for `application/json`; the body must be one object."""
+    """Django REST framework's parser for request bodies in JSON, each of which must be one object."""
 
     media_type = "application/json"
 
@@ -37,9 +37,9 @@ class JSONObjectParser(BaseParser):
 
 
 class FormParser(BaseParser):
-    """DRF's parser for `multipart/form-data`, by the grammar of `proxyapi.bodies.form_reader`.
+    """Django REST framework's parser for multipart forms. Files are kept in memory, as the request's body is.
 
-    Files are kept in memory, as the body is.
+    A form must follow the strict grammar of `proxyapi.bodies.form_reader`.
     """
 
     media_type = "multipart/form-data"
@@ -66,7 +66,11 @@ class FormParser(BaseParser):
 
 
 def uploaded_file(part: PartExcerpt, file_name: str) -> InMemoryUploadedFile | None:
-    """Returns the file of a form's part, without folders in its name; None if it has no name."""
+    """Returns Django's object for an uploaded file from a part of a form; None if the file has no usable name.
+
+    The object's file name is `file_name` without folders and unprintable characters. Raises `BadForm` if the part's
+    Content-Type is malformed.
+    """
     base_name = "".join(filter(str.isprintable, re.split(r"[/\\]", file_name)[-1]))
     if base_name in {"", ".", ".."}:
         return None
@@ -80,7 +84,11 @@ def uploaded_file(part: PartExcerpt, file_name: str) -> InMemoryUploadedFile | N
 
 
 class LargeObject(dict[str, object]):
-    """The JSON object of a large body. `written` has the bytes of each value as they came."""
+    """The JSON object in a large body, as a dictionary that also has each value as bytes, exactly as they came.
+
+    `written` maps the names of the members to these bytes, so that an unchanged value need not be written as JSON
+    again.
+    """
 
     def __init__(self, members: Iterable[Member], text: str) -> None:
         super().__init__()
@@ -89,17 +97,17 @@ class LargeObject(dict[str, object]):
             self[member.name] = member.value
             try:
                 self.written[member.name] = text[member.value_start : member.end].encode()
-            except UnicodeEncodeError:  # a lone surrogate that is not escaped
+            except UnicodeEncodeError:  # the text has half of a surrogate pair, not escaped
                 self.written[member.name] = json.dumps(member.value, separators=(",", ":")).encode()
 
 
 def parse_object(body: bytes) -> dict[str, object]:
-    """Returns the JSON object in a body; an empty body is an empty object.
+    """Parses a request's body as JSON and returns the object in it; an empty body counts as an empty object.
 
     Raises:
-        BadJSON: not JSON (RFC 8259), not an object, nested too deep, or with a number that no
-            double or 4,300-digit integer can hold.
-        BodyTooLarge: more values than `proxyapi.bodies.large_bodies` allows.
+        BadJSON: the body is not JSON (RFC 8259), is not an object, is nested too deep, or has a number that no double
+            or 4,300-digit integer can hold.
+        BodyTooLarge: the body has more values than `proxyapi.bodies.large_bodies` allows.
     """
     if not body.strip():
         return {}
@@ -117,7 +125,11 @@ def parse_object(body: bytes) -> dict[str, object]:
 
 
 def write_object(members: Mapping[str, object], parsed: Mapping[str, object]) -> bytes:
-    """Returns members as JSON. Values of a large body that are as they were `parsed` are copied as bytes."""
+    """Writes an object with the given members as JSON, and returns the bytes.
+
+    `parsed` is the object in the request's body. If that body was large, each value that was taken from `parsed`
+    unchanged is copied as the bytes that came, and not written anew.
+    """
     if not isinstance(parsed, LargeObject):
         return json.dumps(members, separators=(",", ":")).encode()
     written = (
@@ -130,7 +142,10 @@ def write_object(members: Mapping[str, object], parsed: Mapping[str, object]) ->
 
 
 def _parse_large(body: bytes) -> LargeObject:
-    """Parses a large body, within bounds. Raises `ValueError`, `RecursionError` and `BodyTooLarge`."""
+    """Parses a large request body as a JSON object, after checking that the body does not have too many values.
+
+    Raises `ValueError`, `RecursionError` and `BodyTooLarge`.
+    """
     body = large_bodies.in_utf_8(body)
     large_bodies.check_bounds(body)
     text = large_bodies.decode(body, "surrogatepass")
@@ -145,12 +160,12 @@ def _parse_large(body: bytes) -> LargeObject:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    """Refuses NaN and the infinities, which are not JSON."""
+    """Raises `JSONFault` for NaN and the infinities, which are not JSON although Python's parser accepts them."""
     raise JSONFault(f"{name} is not a JSON number")
 
 
 def _finite(digits: str) -> float:
-    """Returns the number. Refuses one beyond the range of a double."""
+    """Converts a number in JSON to a float. Raises `JSONFault` if the number is beyond the range of a double."""
     value = float(digits)
     if value in (float("inf"), float("-inf")):
         raise JSONFault("a number is out of range")

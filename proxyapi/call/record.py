@@ -35,7 +35,7 @@ from usage.money.holds import responses_are_polled
 
 
 def begin_row(facts: CallFacts) -> CallRecord:
-    """Returns the fields of the record that is written before a call goes upstream."""
+    """Returns the fields of a call's ledger row that are written to the journal before the call goes upstream."""
     request = facts.request
     return {
         "incoming_request_id": redact(request.incoming_request_id, facts.secrets),
@@ -51,7 +51,10 @@ def begin_row(facts: CallFacts) -> CallRecord:
 
 
 def late_facts(facts: CallFacts) -> CallRecord:
-    """Returns what may become known only while the call is under way: a form says it in its last field."""
+    """Returns the fields of a call's ledger row that may become known only after the call has begun.
+
+    A form, for example, may name its model in its last field.
+    """
     return {
         "request_model": column_text(facts.model, 200, facts.secrets),
         "stream": facts.stream,
@@ -67,9 +70,10 @@ def end_row(
     status: int | None,
     usage: tuple[Counts, UsageSource],
 ) -> CallRecord:
-    """Returns the row of a call that has ended, without its bodies.
+    """Returns the complete ledger row of a call that has ended, except the columns for the bodies.
 
-    `begun` is its `begin_row`, None if upstream has not heard of the call; `status` is the one that the caller saw.
+    `begun` is what `begin_row` returned for the call, or None if the call was never sent upstream. `status` is the HTTP
+    status that the caller saw; None if there was no answer.
     """
     error = answer.error or NO_ERROR
     facts_of_answer = _answer_facts(answer, facts.upstream_request_id, facts.secrets, usage)
@@ -103,10 +107,10 @@ def look_row(
     seconds: float,
     size: int,
 ) -> CallRecord:
-    """Returns the row of a look at a background response that has ended.
+    """Returns the ledger row for a background response that has ended, with the usage that polling it has shown.
 
-    The look itself is no call of a key: the row is filed under the key, model and route of `maker`, the call that has
-    made the response. It took `seconds`, and upstream's answer has `size` bytes.
+    Polling is no call of a key, so the row is filed under the key, model and route of the call that created the
+    response, whose row is `maker`. The request to upstream took `seconds`, and the answer's body has `size` bytes.
     """
     counts, source = answer.counts, UsageSource.EXACT if answer.usage is not None else UsageSource.UNKNOWN
     is_estimated = maker.usage_source == UsageSource.ESTIMATED
@@ -153,7 +157,7 @@ def supposed_of(response: PendingResponse, maker: Request) -> Counts:
 def _answer_facts(
     answer: AnswerReader, upstream_request_id: str, secrets: tuple[str, ...], usage: tuple[Counts, UsageSource]
 ) -> CallRecord:
-    """Returns the fields that the answer states: ids, model, service tier and usage."""
+    """Returns the fields of a ledger row that come from upstream's answer: ids, model, service tier and usage."""
     counts, source = usage
     return {
         **answer_columns(answer, upstream_request_id, secrets),
@@ -164,11 +168,12 @@ def _answer_facts(
 
 
 def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> tuple[Counts, UsageSource]:
-    """Returns the tokens that upstream has stated; an estimate if it has stated none and `may_be_billed`.
+    """Returns a call's token counts, and how they are known: as upstream reported them, or estimated.
 
-    Text that was relayed is always estimated, also if an error ended it. A `GET` of a response that is still being
-    generated gets no tokens, since they belong to the call that created it; that call gets none as long as the gateway
-    is going to ask for them. A response that has failed without a usage gets none: it is not billed.
+    A call without reported usage gets an estimate if it `may_be_billed`, or if some text of its answer was relayed. A
+    `GET` gets no estimate: the tokens of a response that is still being generated belong to the call that created it,
+    which gets none either as long as the gateway is going to ask for them. A response that has failed without a usage
+    gets none, because it is not billed.
     """
     if answer.usage is not None:
         return answer.counts, UsageSource.EXACT
@@ -219,14 +224,17 @@ def estimated_counts(facts: CallFacts, answer: AnswerReader) -> Counts | None:
 
 
 def limited_tokens(facts: CallFacts, counts: Counts) -> int:
-    """Returns how many of its key's tokens a call has used. A later look at a response repeats its usage: none."""
+    """Returns how many tokens a call counts against its key's token limit; 0 for a call that is not a POST.
+
+    A later GET of a stored response repeats the usage of the call that created it, which must not be counted twice.
+    """
     if facts.request.method != "POST":
         return 0
     return (counts.get("input_tokens") or 0) + (counts.get("output_tokens") or 0)
 
 
 def body_columns(facts: CallFacts, answer: AnswerReader, limit: int) -> CallRecord:
-    """Returns what the ledger keeps of both bodies: at most `limit` bytes of each, redacted."""
+    """Returns a ledger row's columns for the bodies of request and answer: at most `limit` bytes of each, redacted."""
     if answer.text is not None:
         response = answer.text.text(limit)
     else:
@@ -243,7 +251,7 @@ def _request_excerpt(facts: CallFacts, limit: int) -> str:
 
 
 def _request_text_size(facts: CallFacts) -> int:
-    """Returns about how many bytes of text the request has, for an estimate of its input tokens."""
+    """Returns about how many bytes of text a request's body has, for an estimate of the call's input tokens."""
     if facts.form is not None:
         return text_size_of_parts(facts.form.parts)
     return text_size(facts.request.decoded_body, _request_type(facts))
@@ -254,7 +262,9 @@ def _request_type(facts: CallFacts) -> str:
 
 
 def _timings(facts: CallFacts) -> CallRecord:
-    """Returns the call's durations in milliseconds. `overhead_ms` is what the gateway has added to upstream's time.
+    """Returns the columns of a call's ledger row that state how long the call took, in milliseconds.
+
+    `overhead_ms` is the time that the gateway has added to upstream's.
 
     A call that went on without its caller has lasted until the caller left; `upstream_ms` may then be longer.
     """
@@ -266,7 +276,7 @@ def _timings(facts: CallFacts) -> CallRecord:
     if facts.sent_upstream_at is not None:
         upstream_ended = facts.upstream_ended_at or now
         timings["upstream_ms"] = _milliseconds(upstream_ended - facts.sent_upstream_at)
-        before = request.received if facts.form is None else request.started  # a form goes up while it arrives
+        before = request.received if facts.form is None else request.started  # a form goes upstream while it arrives
         overhead = (facts.sent_upstream_at - before) + (now - upstream_ended)
         timings["overhead_ms"] = _milliseconds(overhead)
     return timings

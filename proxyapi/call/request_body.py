@@ -21,17 +21,21 @@ from proxyapi.exceptions import BodyTooLarge, CallerGone, InvalidKey, RequestTim
 from proxyapi.strangers.body_memory import stranger_budget
 from proxyapi.strangers.key_search import KeySearch
 
-# For the fields and part headers of a form that is kept in memory, beside the one file that MAX_UPLOAD_BYTES allows.
+# How much larger than MAX_UPLOAD_BYTES, the limit for its file, a form in memory may be: for fields and part headers.
 FORM_ALLOWANCE_BYTES = 1024 * 1024
-# The cap of a body in which nothing but a key is expected.
+# The size limit of a body in which nothing but a key is expected.
 SMALL_BODY_BYTES = 64 * 1024
-# A stranger's body is searched for a key whenever so many bytes have come, and at its end. None is refused before.
+# The body of a sender without a key in the head is searched for one whenever so many bytes have come, and at its end.
+# No body is refused for want of memory before it has been searched once.
 SEARCHED_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
 class MinimumSpeed:
-    """A minimum speed: `size` bytes in every `seconds`, or the rest of the body."""
+    """The least speed at which a request's body must arrive: `size` bytes in every `seconds` seconds.
+
+    If less than `size` is left of the body, all the rest must arrive in that time.
+    """
 
     size: int
     seconds: float
@@ -43,7 +47,7 @@ CALLER_SPEED = MinimumSpeed(64 * 1024, 60.0)  # about 1 KiB a second
 
 
 class BodyClock:
-    """The time limit of one body: `REQUEST_TIMEOUT` for all of it, and a minimum speed meanwhile."""
+    """The time limit for receiving one request's body: `REQUEST_TIMEOUT` for all of it, and a minimum speed."""
 
     def __init__(self, timeout: asyncio.Timeout) -> None:
         self._timeout = timeout
@@ -52,23 +56,29 @@ class BodyClock:
         self._wanted = 0
 
     def demand(self, speed: MinimumSpeed, received: int) -> None:
-        """Demands a speed from now on. `received` is the number of bytes that are here already."""
+        """Starts to require a minimum speed of the request's body from now on.
+
+        `received` is the number of the body's bytes that are here already.
+        """
         self._wanted = received + speed.size
-        if not capacity.draining:  # a drain has set a shorter time
+        if not capacity.draining:  # otherwise `Capacity.drain` has set a shorter time already
             self._timeout.reschedule(min(self._last_moment, self._loop.time() + speed.seconds))
 
     def tick(self, speed: MinimumSpeed, received: int) -> None:
-        """Starts the next period of the minimum speed, if the bytes of this one have come."""
+        """Starts the next period of a body's minimum speed, if the bytes that this period requires have arrived.
+
+        `received` is the number of the body's bytes that are here already.
+        """
         if received >= self._wanted:
             self.demand(speed, received)
 
 
 class IncomingBody:
-    """The body of one request while it arrives.
+    """The body of one request while it arrives from the client.
 
-    `size` is the number of bytes that have come, `limit` the cap, `announced` the Content-Length, if there is one.
-    `complete`: all of it has come. `caller_gone`: the caller has left, at `left_at` (`time.perf_counter()` seconds).
-    `call_goes_on`: the departure of the caller does not cancel the call.
+    `size` is the number of bytes that have come, `limit` the most that may come, `announced` the request's
+    Content-Length, if there is one. `complete` is true once the whole body has come, `caller_gone` once the client has
+    hung up, at `left_at` (`time.perf_counter()` seconds). `call_goes_on`: that does not cancel the call.
     """
 
     def __init__(
@@ -88,32 +98,42 @@ class IncomingBody:
         self._call = asyncio.current_task()
 
     def restrict(self, limit: int) -> None:
-        """Lowers the cap to `limit` bytes."""
+        """Lowers the number of bytes that the request's body may have to `limit`; a lower limit stays as it is."""
         if limit < self.limit:
             self.limit, self._setting = limit, ""
 
     def allow_large_form(self) -> None:
-        """Raises the cap to MAX_FORM_BYTES, for a form that is passed on and not kept in memory."""
+        """Sets the number of bytes that the request's body may have to `MAX_FORM_BYTES`.
+
+        This is for a form that is passed upstream while it arrives, and is never in memory as a whole.
+        """
         self.limit, self._setting = settings.MAX_FORM_BYTES, "MAX_FORM_BYTES"
 
     def leave(self) -> None:
-        """Leaves the body unread. If it has not arrived yet, the handler closes the connection after the answer."""
+        """Decides that the request's body is not read, for a view that needs none.
+
+        If the body has arrived completely, the call is cancelled from now on when the client hangs up. If not, the
+        handler closes the connection after the answer, unless the body is short.
+        """
         if self._connection.has_whole_body:
             self._connection.watch_departure(self._departed)
 
     async def read(self, search: KeySearch | None = None) -> bytes:
-        """Receives and returns the whole body. With a `search`, a valid key must be found in the body while it arrives.
+        """Receives the request's whole body and returns it.
+
+        With a `search`, a valid key must be found in the body while it arrives.
 
         Raises:
-            BodyTooLarge: the body is over its cap, or its Content-Length is.
-            RequestTimeout: the body has not arrived within REQUEST_TIMEOUT, or too slowly.
-            InvalidKey: the search has found no key.
-            TooManyStrangers: the search has not found a key yet, and there is no memory for more bodies of strangers.
+            BodyTooLarge: the body, or its Content-Length, is over the size limit.
+            RequestTimeout: the body has not arrived within REQUEST_TIMEOUT, or comes too slowly.
+            InvalidKey: the search has found no valid key in the whole body.
+            TooManyStrangers: the search has not found a key yet, and bodies of senders without a key fill their memory
+                budget.
             ShuttingDown: the server is stopping, and the body has not arrived in time.
-            CallerGone: the caller has left.
+            CallerGone: the client has hung up.
         """
         self.check_announced()
-        if self._connection.has_whole_body:  # as most are when their call begins: then no time limit is needed
+        if self._connection.has_whole_body:  # as nearly always; then no time limit is needed
             body = await self._next_piece()
             if search is not None and not search.finds_key(body, is_last=True):
                 raise InvalidKey
@@ -134,9 +154,12 @@ class IncomingBody:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _read_until_known(self, search: KeySearch, pieces: list[bytes], clock: BodyClock) -> None:
-        """Receives bytes into `pieces` until `search` finds a key. Raises what `read` raises."""
+        """Receives a request's body, and adds its bytes to `pieces`, until `search` finds a valid key in them.
+
+        Raises what `read` raises.
+        """
         clock.demand(STRANGER_START_SPEED, 0)
-        unsearched = bytearray()  # joins small pieces, which would take more memory than is counted
+        unsearched = bytearray()  # joins small pieces: each object takes memory that is not counted
         with stranger_budget.share(self._client_address) as share:
             async for piece in self.pieces():
                 unsearched += piece
@@ -155,16 +178,20 @@ class IncomingBody:
         raise InvalidKey
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Yields the body as it arrives, without empty pieces. Raises `BodyTooLarge` and `CallerGone`, as `read`."""
+        """Yields the request's body in pieces as they arrive, without empty ones.
+
+        Raises `BodyTooLarge` and `CallerGone`.
+        """
         self.check_announced()
         while not self.complete:
             if piece := await self._next_piece():
                 yield piece
 
     async def pieces_in_time(self) -> AsyncIterator[bytes]:
-        """Yields the body as it arrives, if it comes at `CALLER_SPEED` at least; for one that is passed on.
+        """Yields the pieces of a body that is passed upstream, as they arrive from the client.
 
-        Only the time spent waiting for the caller counts: upstream may be slow in taking the bytes.
+        The client must send the body at `CALLER_SPEED` at least. Only the time spent waiting for the client counts,
+        because upstream may be slow in taking the bytes. Also raises what `pieces` raises.
 
         Raises:
             RequestTimeout: the body comes too slowly.
@@ -186,7 +213,10 @@ class IncomingBody:
                 yield piece
 
     async def _next_piece(self) -> bytes:
-        """Receives the next piece, which may be empty. Behind the last one a departure cancels the call."""
+        """Waits for the next piece of the request's body and returns it; it may be empty.
+
+        After the last piece, the call is cancelled when the client hangs up. Raises `BodyTooLarge` and `CallerGone`.
+        """
         message = await self._receive()
         if message["type"] == "http.disconnect":
             self.caller_gone = True
@@ -201,21 +231,27 @@ class IncomingBody:
         return piece
 
     def close(self) -> None:
-        """Stops watching for the caller's departure: the call has ended."""
+        """Ends the watch for the client's hang-up, because the call has ended and there is nothing left to cancel."""
         self._connection.forget_departure(self._departed)
 
     def check_announced(self) -> None:
-        """Raises `BodyTooLarge` if the Content-Length is over the cap. `read` and `pieces` check this themselves."""
+        """Checks the request's Content-Length: raises `BodyTooLarge` if it is over the size limit of the body.
+
+        `read` and `pieces` do this themselves.
+        """
         if self.announced is not None and self.announced > self.limit:
             raise self.too_large()
 
     def too_large(self, what: str = "The request body") -> BodyTooLarge:
-        """Returns the error for a body over its cap, which names the setting."""
+        """Returns the error for a request's body that is over its size limit.
+
+        The message names the limit and, if there is one, its setting.
+        """
         reason = f"; the gateway's setting {self._setting} limits it" if self._setting else ""
         return BodyTooLarge(f"{what} is larger than {self.limit} bytes{reason}.")
 
     def _departed(self) -> None:
-        """Cancels the call, whose caller has left, unless the call goes on for its usage."""
+        """Cancels the task of the call, because the client has hung up, unless the call goes on for its usage."""
         self.caller_gone = True
         if self.left_at is None:
             self.left_at = time.perf_counter()

@@ -20,15 +20,15 @@ from proxyapi.exceptions import BadForm, BodyTooLarge
 from proxyapi.limits.cost_ceiling import Form
 from usage.kept_bodies.excerpts import PartExcerpt
 
-STEPS_AT_ONCE = 8  # of 64 KiB
+STEPS_AT_ONCE = 8  # steps of decoding, of 64 KiB each, before the event loop runs again
 
 
 class FormUpload:
-    """A form on its way to upstream.
+    """A multipart form that is passed upstream while it arrives from the caller, and is read and checked meanwhile.
 
-    `check` is called once, when all of the form has been read; an error that it raises stops the form. `encoding` is
-    the Content-Encoding of its bytes. Names in `headers` are in lower case. Raises `BadForm` if the headers give no
-    clear boundary.
+    `check` is called once, when the whole form has been read; an error that it raises stops the form, so that upstream
+    never gets the form's end. `encoding` is the Content-Encoding of the form's bytes. `headers` are those of the
+    request, with their names in lower case. Raises `BadForm` if the headers give no clear boundary.
     """
 
     def __init__(
@@ -42,32 +42,40 @@ class FormUpload:
         self._encoding = encoding
         self._check = check
         self._reader = FormReader(headers)
-        self._checked = 0  # parts
+        self._checked = 0  # how many of the parts `_check_files` has seen
 
     @property
     def complete(self) -> bool:
-        """True once all of the form has arrived."""
+        """True once the whole form has arrived from the caller."""
         return self._body.complete
 
     @property
     def parts(self) -> list[PartExcerpt]:
-        """The parts that have arrived so far; of a field, the beginning of its text."""
+        """The parts of the form that have arrived so far.
+
+        Of a field the beginning of the text is here, and of a file no content; the size of each is counted.
+        """
         return self._reader.parts
 
     def fields(self) -> list[tuple[str, str]]:
-        """Returns the text fields, by name and value, in their order; of a long value the beginning."""
+        """Returns the names and values of the form's text fields that have arrived so far, in their order.
+
+        Of a long value only the beginning is returned.
+        """
         return self._reader.fields()
 
     def field(self, name: str) -> list[str]:
-        """Returns the values of a field, in their order."""
+        """Returns all values that the form gives so far for the text field `name`, in their order."""
         return [value for other, value in self.fields() if other == name]
 
     def sizes(self) -> Form:
-        """Returns what the price depends on in a form: the values of its fields, and the sizes of its files."""
+        """Returns what the call's price depends on: the values of the form's fields and the sizes of its files."""
         return Form.of(self.fields(), [part.size for part in self.parts if part.file_name is not None])
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Yields the form's bytes as they may go upstream.
+        """Yields the form's bytes for upstream as they arrive.
+
+        The end is yielded only once the whole form has been checked.
 
         Raises `BadForm`, `BodyTooLarge` for a file, and what `check` and `IncomingBody.pieces_in_time` raise.
         """
@@ -81,7 +89,7 @@ class FormUpload:
             self._check_files()
             stays = self._reader.end_size or 1
             if stays < len(piece):
-                yield b"".join((held, memoryview(piece)[:-stays]))  # copied once
+                yield b"".join((held, memoryview(piece)[:-stays]))  # copies the piece only once
                 held = piece[-stays:]
             else:
                 held += piece
@@ -93,9 +101,10 @@ class FormUpload:
         yield held
 
     async def _encoded_pieces(self) -> AsyncIterator[bytes]:
-        """Yields the bytes of a form that came encoded, as they came.
+        """Yields the bytes of a compressed form for upstream, as they came, and decodes the form to check it meanwhile.
 
-        A piece is held while it contains bytes that would be held of the decoded form.
+        A piece is kept back while the bytes decoded from it may belong to the form's end, which goes upstream only once
+        the whole form has been checked.
         """
         decoder = BodyDecoder(self._encoding, self._body.limit)
         held: deque[tuple[bytes, int]] = deque()  # pieces, and the decoded size of the form up to the end of each
@@ -113,18 +122,24 @@ class FormUpload:
         yield b"".join(piece for piece, _ in held)
 
     async def _feed_decoded(self, decoder: BodyDecoder, piece: bytes) -> None:
-        """Decodes a piece and reads the result, in steps between which the event loop runs."""
+        """Decodes a piece of a compressed form and gives the result to the form's reader, which checks it.
+
+        The event loop runs between steps of this, because a small piece may become large. Raises `BodyTooLarge`.
+        """
         try:
             for number, decoded in enumerate(decoder.steps(piece), 1):
                 self._reader.feed(decoded)
                 self._check_files()
                 if number % STEPS_AT_ONCE == 0:
-                    await asyncio.sleep(0)  # a small piece may become much
+                    await asyncio.sleep(0)  # a small piece may decode to very much
         except TooLarge:
             raise self._body.too_large("The form, decoded,") from None
 
     def _check_files(self) -> None:
-        """Checks the sizes of the files that have arrived since the last check; the newest one may still grow."""
+        """Checks the sizes of the files that have arrived since the last check, and of the one that is still arriving.
+
+        Raises `BodyTooLarge` for a file that is too large.
+        """
         parts = self._reader.parts
         for part in parts[max(0, self._checked - 1) :]:
             check_file(part)
@@ -132,7 +147,7 @@ class FormUpload:
 
 
 def check_file(part: PartExcerpt) -> None:
-    """Raises `BodyTooLarge` for a file over `MAX_UPLOAD_BYTES`, as soon as so much of it has arrived."""
+    """Checks the size of a form's file: raises `BodyTooLarge` once more than `MAX_UPLOAD_BYTES` of it are here."""
     if part.file_name is not None and part.size > settings.MAX_UPLOAD_BYTES:
         name = part.name.decode("utf-8", "replace")[:64]
         raise BodyTooLarge(

@@ -19,7 +19,11 @@ T = TypeVar("T")
 
 
 class SecurityKeyAuthentication(BaseAuthentication):
-    """Takes the key from `security_key` in the body, the form or the query, `X-Security-Key`, or a bearer token."""
+    """Authenticates a call of the simple API by its security key.
+
+    The key is the first that is given of: `security_key` in the body or the form, `security_key` in the query, the
+    header `X-Security-Key`, and the bearer token.
+    """
 
     def authenticate(self, request: Request) -> tuple[Caller, None]:
         candidates = (
@@ -32,7 +36,7 @@ class SecurityKeyAuthentication(BaseAuthentication):
 
 
 class BearerAuthentication(BaseAuthentication):
-    """Takes the key of a call to `/v1` from where clients of OpenAI's API send it: the bearer token."""
+    """Authenticates a call to `/v1` by its bearer token, where clients of OpenAI's API send their key."""
 
     def authenticate(self, request: Request) -> tuple[Caller, None]:
         try:
@@ -42,7 +46,10 @@ class BearerAuthentication(BaseAuthentication):
 
 
 class AccessTokenAuthentication(BaseAuthentication):
-    """Takes the access token, for pages that show the server's state, from the query or the bearer token."""
+    """Authenticates a request for a page about the server's state by the token in the setting `ACCESS_TOKEN`.
+
+    The request must have this token as `access_token` in the query, or as its bearer token.
+    """
 
     def authenticate(self, request: Request) -> tuple[Caller, None]:
         check_secret((request.query_params.get("access_token"), _bearer(request)), settings.ACCESS_TOKEN)
@@ -50,10 +57,12 @@ class AccessTokenAuthentication(BaseAuthentication):
 
 
 def find_caller(candidates: tuple[object, ...]) -> Caller:
-    """Returns the caller of the first key that is given.
+    """Returns the caller to whom the key in a request belongs.
+
+    `candidates` are the values found in the places where a request may have its key; the first that is not None counts.
 
     Raises:
-        InvalidKey: no key is given, or it is unknown, expired or revoked; the error does not say which.
+        InvalidKey: no key is given, or the key is unknown, expired or revoked; the error does not say which.
     """
     given = _first_given(candidates)
     caller = keyring.find(given if isinstance(given, str) else "")
@@ -63,10 +72,13 @@ def find_caller(candidates: tuple[object, ...]) -> Caller:
 
 
 def check_secret(candidates: tuple[object, ...], secret: str | None) -> None:
-    """Checks that the first value that is given is the secret. If no secret is configured, nobody passes.
+    """Checks that the secret in a request is the configured `secret`.
+
+    `candidates` are the values found in the places where a request may have it; the first that is not None counts. If
+    no secret is configured, the check always fails.
 
     Raises:
-        InvalidKey: no value is given, or it is wrong; the error does not say which.
+        InvalidKey: no value is given, or the value is wrong; the error does not say which.
     """
     given = _first_given(candidates)
     expected = (secret or "").encode()
@@ -76,18 +88,18 @@ def check_secret(candidates: tuple[object, ...], secret: str | None) -> None:
 
 
 def caller_without_body(request: ProxyRequest) -> Caller | None:
-    """Returns the caller of the key in the query or in a header; None if there is no key, or it is not valid.
+    """Returns the caller of the key in the request's query or headers; None without a key, or if the key is not valid.
 
-    A key in the body takes precedence (`names_another_key`), but this one is known before the body is read.
+    This caller is known before the body is read. A key in the body takes precedence (`names_another_key`).
     """
-    call = request.call_request  # DRF's request looks each attribute up twice
+    call = request.call_request  # faster than DRF's request, which looks each attribute up twice
     candidates = (call.GET.get("security_key"), call.META.get("HTTP_X_SECURITY_KEY"), _bearer(call))
     given = _first_given(candidates)
     return keyring.find(given) if given else None
 
 
 def names_another_key(request: ProxyRequest, caller: Caller) -> bool:
-    """Returns whether the body has a key that is not one of `caller`."""
+    """Returns whether the request's body has a `security_key` that is invalid, or does not belong to `caller`."""
     given = request.data.get("security_key")
     if given is None:
         return False
@@ -96,11 +108,11 @@ def names_another_key(request: ProxyRequest, caller: Caller) -> bool:
 
 
 def _first_given(candidates: Iterable[T | None]) -> T | str:
-    """Returns the first candidate that is not None; an empty text if there is none."""
+    """Returns the first of the candidates that is not None; an empty string if all are None."""
     return next((candidate for candidate in candidates if candidate is not None), "")
 
 
 def _bearer(request: Request | CallRequest) -> str | None:
-    """Returns the bearer token of a request (RFC 6750)."""
+    """Returns the bearer token in the request's `Authorization` header (RFC 6750); None if there is none."""
     scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None

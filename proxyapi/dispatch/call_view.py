@@ -58,7 +58,10 @@ from usage.models import Outcome
 
 
 class CallView(ProxyView):
-    """A view whose requests go upstream and into the ledger. `route` is the name of its route in the ledger."""
+    """Base class of the views whose requests are sent upstream and recorded in the ledger.
+
+    `route` is the name under which the ledger files the view's requests.
+    """
 
     authentication_classes: tuple[type[BaseAuthentication], ...] = (SecurityKeyAuthentication,)
     permission_classes: tuple[type[BasePermission], ...] = (RouteAllowed,)
@@ -68,7 +71,10 @@ class CallView(ProxyView):
     route: ClassVar[str]
 
     def setup(self, request: HttpRequest, *args: object, **kwargs: object) -> None:
-        """Creates the `Call` object that belongs to a new request."""
+        """Creates the `Call` object for a new request, and sets the route of the request.
+
+        The handler calls this before `dispatch`, as Django does.
+        """
         super().setup(request, *args, **kwargs)
         call_request = cast(CallRequest, request)
         call_request.route = self.route
@@ -76,12 +82,15 @@ class CallView(ProxyView):
 
     @property
     def caller(self) -> Caller:
-        """The key that makes the call."""
+        """The caller to whom the key in the request belongs."""
         return cast(ProxyRequest, self.request).caller
 
     def on_authenticated(self, request: ProxyRequest) -> None:
-        """Sets the key of the call, and takes a slot among the calls in flight."""
-        has_slot = bool(self.call.facts.key_name)  # a key in the body may follow another one in a header
+        """Sets who makes the call, and takes a slot among the calls in flight. Raises `Overloaded` if all are taken.
+
+        The call keeps its slot if a key in the body then takes precedence over the one in a header.
+        """
+        has_slot = bool(self.call.facts.key_name)  # false, unless a key in the body is checked after one in a header
         self.call.facts.identify(request.caller)
         if not has_slot:
             request.call_request.held.enter_context(capacity.slot())
@@ -98,7 +107,7 @@ class CallView(ProxyView):
         dialect: Dialect | None = None,
         rewrite: Callable[[bytes], bytes] = lambda body: body,
     ) -> HttpResponseBase:
-        """Sends a request upstream, and returns upstream's answer.
+        """Sends a request upstream after all checks of the call, and returns upstream's answer as a response.
 
         With a `dialect` a stream of events is relayed as it arrives. Any other answer is read whole first, and
         `rewrite` is applied to its body if upstream's status is 200.
@@ -109,9 +118,9 @@ class CallView(ProxyView):
         return await self.respond_whole(answer, rewrite)
 
     async def is_stream(self, answer: UpstreamAnswer) -> bool:
-        """Returns whether an answer is a stream of events, by its Content-Type, or by its first bytes.
+        """Returns whether upstream's answer is a stream of events, by its Content-Type or by its first bytes.
 
-        The first bytes are looked at if the call asked for a stream: some servers label streams as application/json,
+        The first bytes count only if the call asked for a stream: some servers label streams as application/json,
         text/plain or application/octet-stream.
         """
         if answer.status >= 300:
@@ -119,10 +128,11 @@ class CallView(ProxyView):
         return answer.is_event_stream or (self.call.facts.stream and await answer.begins_as(begins_stream))
 
     async def check_and_send(self, request: UpstreamRequest, dialect: Dialect | None = None) -> UpstreamAnswer:
-        """Makes all checks, writes the call into the ledger, sends it upstream and returns the head of the answer.
+        """Checks whether the caller may make this call, writes its beginning to the journal, and sends it upstream.
 
-        With a `dialect` a call that asks for a stream gets comments while it waits. Raises what `check_models`,
-        `object_access.check`, `self_calls.check_key` and `reserve` raise: then nothing has been sent upstream.
+        Returns the answer, of which only the head has been read. With a `dialect`, a caller that has asked for a stream
+        gets comments while upstream does not answer. If a check fails, the error of `check_models`,
+        `object_access.check`, `self_calls.check_key` or `reserve` is raised, and nothing has been sent upstream.
         """
         capacity.check_open()
         may_stream = (self.call.facts.stream and self.request.method != "HEAD") or request.upload is not None
@@ -157,16 +167,16 @@ class CallView(ProxyView):
             request.deadline = asyncio.get_running_loop().time() + settings.REQUEST_TIMEOUT
 
     async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
-        """Sends a call that is in the ledger upstream, and returns the head of the answer."""
+        """Sends a call that is in the ledger upstream, and returns the answer, of which only the head has been read."""
         answer = await client.send(request)
         self.call.read_head(answer)
         return answer
 
     async def check_models(self, request: UpstreamRequest) -> None:
-        """Checks the models that a request names, if its key is limited to some.
+        """Checks that the caller's key may use the models that a request to upstream names.
 
-        Those of a form that is passed on are checked later, when all of it has been read. Raises what
-        `model_policy.check_models` raises.
+        Most keys may use all models. A form that is passed on while it arrives is checked later, when all of it has
+        been read. Raises what `model_policy.check_models` raises.
         """
         caller = self.caller
         if caller.allowed_models and request.upload is None:
@@ -177,13 +187,13 @@ class CallView(ProxyView):
             model_policy.check_models(request.route, request.method, named, caller)
 
     async def reserve(self, method: str, route: Route | None, body: JSONBody | Form | None) -> None:
-        """Reserves the most that the call can cost, if its key has a budget; costs nothing otherwise.
+        """Reserves the most that the call can cost from its key's budgets; does nothing for a key without budgets.
 
-        The call knows its reservation before the wait for the database: if the caller leaves during that wait, the
-        reservation may have been taken, and is settled with the call.
+        The reservation is attached to the call before the wait for the database. If the caller leaves during that wait,
+        the database may have reserved the dollars, and the end of the call then gives them back.
 
         Raises:
-            BudgetExceeded, BudgetUnavailable, ModelNotPriced, RouteNotAllowed: nothing may go upstream.
+            BudgetExceeded, BudgetUnavailable, ModelNotPriced, RouteNotAllowed: nothing may be sent upstream.
         """
         call, caller = self.call.request, self.caller
         if caller.budgets == UNLIMITED:
@@ -191,7 +201,7 @@ class CallView(ProxyView):
         ceiling = await budgets.find_ceiling(method, route, body)
         if ceiling is None or not (dollars := budgets.price_of(ceiling)):
             return
-        day = datetime.fromtimestamp(call.arrived_at, UTC).date()  # as in its row
+        day = datetime.fromtimestamp(call.arrived_at, UTC).date()  # the day of the call's row in the ledger
         call.held.reservation = reservation = Reservation(call.request_id)
         try:
             await budgets.reserve(reservation, day, caller, dollars)
@@ -203,7 +213,10 @@ class CallView(ProxyView):
     async def respond_whole(
         self, answer: UpstreamAnswer, rewrite: Callable[[bytes], bytes] = lambda body: body
     ) -> HttpResponse:
-        """Reads an answer to its end, ends the call, and returns the response. The row is durable by then."""
+        """Reads upstream's answer to its end, ends the call, and returns the response for the caller.
+
+        The row of the call is on disk by then. If upstream's status is 200, `rewrite` is applied to the body.
+        """
         try:
             body = await answer.read()
         finally:
@@ -221,14 +234,15 @@ class CallView(ProxyView):
             self.call.facts.count_sent(0 if self.request.method == "HEAD" else len(body))
         self.call.end(self.outcome(answer.status), answer.status)
         response = HttpResponse(body, status=answer.status)
-        set_passed_headers(response, self.call.headers_down(answer))  # its content type is upstream's, or none
+        set_passed_headers(response, self.call.headers_down(answer))  # the content type is upstream's, or none
         await self.call.wait_until_recorded()
         return response
 
     def outcome(self, status: int) -> Outcome:
-        """Returns the outcome of a call whose answer was read whole.
+        """Returns how a call ended whose answer was read whole: with success, or with an error of upstream.
 
-        Some servers send an error with status 200. A GET of a stored response that has failed is a success.
+        Some servers send an error with status 200; a POST has then failed. A GET that returns a stored response with an
+        error in it has succeeded.
         """
         failed = status >= 300 or (self.call.answer.error is not None and self.request.method == "POST")
         return Outcome.UPSTREAM_ERROR if failed else Outcome.SUCCESS

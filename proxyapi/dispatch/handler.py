@@ -30,12 +30,12 @@ from proxyapi.streams.sending import EventStream, send_whole, time_limit
 
 logger = logging.getLogger(__name__)
 
-# Longer paths are not kept in the cache of routes: what strangers send must not fill memory.
+# Longer paths are not stored in the cache of routes, because anybody can send them and could fill the memory.
 LONGEST_KEPT_PATH = 200
 
 
 class CallHandler:
-    """An ASGI application for the paths of `proxyapi.urls`."""
+    """The ASGI application that answers requests to all paths in `proxyapi.urls`: the API, and the pages beside it."""
 
     def __init__(self) -> None:
         self._resolver = get_resolver("proxyapi.urls")
@@ -43,19 +43,26 @@ class CallHandler:
         self._cors = CorsMiddleware(call_view)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one call."""
+        """Answers one HTTP request; ASGI servers call this method for each.
+
+        Whatever the call holds, such as its slot among the calls in flight, is given back when the answer has been
+        sent.
+        """
         request = CallRequest(scope, receive, send)
         request.resolver_match = self._resolve(request.path_info)
         with request.held:
             await self._exchange(request, send)
 
     def _resolve(self, path: str) -> ResolverMatch:
-        """Returns the view of a path, with or without a slash at its end."""
-        path = "/" + path.removeprefix("/").rstrip("/")  # `OPTIONS *` has none
+        """Finds the view for a path, with or without a slash at the path's end, and returns it as a `ResolverMatch`."""
+        path = "/" + path.removeprefix("/").rstrip("/")  # `OPTIONS *` has no leading slash
         return self._resolve_kept(path) if len(path) <= LONGEST_KEPT_PATH else self._resolver.resolve(path)
 
     async def _exchange(self, request: CallRequest, send: Send) -> None:
-        """Makes the answer to one request and sends it. Whatever happens, the connection is answered or cut."""
+        """Has the view make the response to one request, and sends the response to the client.
+
+        Whatever goes wrong, the client gets an error or the connection is closed, so that nobody waits for ever.
+        """
         try:
             try:
                 response = await self._answer(request)
@@ -66,7 +73,7 @@ class CallHandler:
                 response = render(InternalError(), request)
             await self._send(request, response, send)
         except CallerGone:
-            pass  # it may leave while its form is still going up and the answer is coming down already
+            pass  # nobody is left to be answered; an answer may have begun while a form was still arriving
         except TimeoutError:
             request.connection.abort()
         except asyncio.CancelledError:
@@ -87,15 +94,16 @@ class CallHandler:
                 request.caller_deadline = None  # else a reference cycle would keep the call's body
 
     async def _answer(self, request: CallRequest) -> HttpResponseBase:
-        """Returns the view's response; for a browser of another origin with CORS headers."""
+        """Returns the view's response, with CORS headers if a browser asks on behalf of a page of another origin."""
         if request.method == "OPTIONS" or "HTTP_ORIGIN" in request.META:
             return await cast(Awaitable[HttpResponseBase], self._cors(request))
         return await call_view(request)
 
     async def _send(self, request: CallRequest, response: HttpResponseBase, send: Send) -> None:
-        """Sends a response. A stranger waits for it at the pace of strangers.
+        """Sends a response to the client, whole or as a stream, in the way that the kind of response requires.
 
-        Nothing is sent for a call that went on after its caller had left, or had got another answer.
+        To a client without a valid key the response may be sent late, at the pace of `proxyapi.strangers.answer_pace`.
+        Nothing is sent if the call went on after its caller had left, or had got status 504.
         """
         if request.caller_deadline is not None:
             await request.caller_deadline.stop()
@@ -103,7 +111,8 @@ class CallHandler:
             if isinstance(response, RelayResponse):
                 response.relay.close()
             return
-        # Behind a proxy a connection is shared by many clients, so a known connection is not enough for a refusal.
+        # A response goes out at once if the request, or one before it on the connection, had a valid key. For an error
+        # only the request counts, since behind a proxy many clients share a connection.
         is_refused = response.status_code >= 400
         if not request.sender_is_known and (is_refused or not request.connection.is_known):
             await stranger_pace.wait(request.META.get("REMOTE_ADDR", ""))
@@ -127,7 +136,12 @@ class CallHandler:
     async def _continue_early_answer(
         self, request: CallRequest, early: EarlyAnswer, response: HttpResponseBase, send: Send
     ) -> None:
-        """Sends a response as events, behind the head of a stream that has been sent already."""
+        """Sends a response to a client that has already got the head of an event stream.
+
+        That head was sent because upstream did not answer soon (`proxyapi.streams.early_stream`).
+
+        A stream of events is relayed; any other response, or an error in its place, is sent as one event.
+        """
         if isinstance(response, RelayResponse) and isinstance(response.relay, EventRelay):
             response.relay.has_commented = True
             await EventStream(response.relay, send, request.connection, request.scope["http_version"]).run(None)
@@ -144,10 +158,10 @@ class CallHandler:
 
 
 async def call_view(request: HttpRequest) -> HttpResponseBase:
-    """Returns the response of the view that `request.resolver_match` names."""
+    """Calls the view that `request.resolver_match` names, and returns its response."""
     match = request.resolver_match
     assert match is not None  # noqa: S101  (the handler set it: the last route matches everything)
-    # Not `func`: the wrapper is for a middleware that calls do not pass.
+    # The view class is used directly: `func` is a wrapper around it that only Django's stock handler needs.
     view = match.func.view_class()  # type: ignore[attr-defined]  # set by as_view
     view.setup(request, *match.args, **match.kwargs)
     response: HttpResponseBase = await view.dispatch(request, *match.args, **match.kwargs)

@@ -14,15 +14,15 @@ from proxyapi.routes import Route
 
 
 def check_models(route: Route | None, method: str, named: NamedModels, caller: Caller) -> None:
-    """Checks all models that a request to upstream names, for a key that is limited to some.
+    """Checks all models that a request to upstream names, for a caller whose key is limited to some models.
 
-    A POST must name a model, by its own `model`, unless it is known to make none
-    run: with a prompt template, upstream would choose it, and a path that is not known here may have a default.
+    A POST must name a model in its member `model`, unless its route is known to make no model run. Otherwise upstream
+    would choose the model: from a prompt template, or as the default of a path that the gateway does not know.
 
     Raises:
-        ModelNotAllowed: one is not allowed, or missing.
-        RouteNotAllowed: models would run that the request does not name.
-        NotFound: the path is about a model that is not allowed.
+        ModelNotAllowed: one of the models is not allowed, or no model is named.
+        RouteNotAllowed: the request makes models run that it does not name.
+        NotFound: the path is that of a model that is not allowed.
     """
     name = "" if route is None else route.name
     if route is not None and (asked_about := route.model_id) and not is_allowed(asked_about, caller.allowed_models):

@@ -15,7 +15,10 @@ from proxyapi.keys.keyring import Caller
 
 
 class RouteAllowed(BasePermission):
-    """Allows a request if its key may use its route, by the route's name in the ledger."""
+    """Permission of Django REST framework: allows a request if the caller's key may use the request's route.
+
+    Routes have their names in the ledger, such as `/v1/responses/{id}`.
+    """
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         call = cast(ProxyRequest, request)
@@ -24,18 +27,19 @@ class RouteAllowed(BasePermission):
 
 
 def check_route(caller: Caller, route: str) -> None:
-    """Raises `RouteNotAllowed` if the key may not use the route."""
+    """Checks that the caller's key may use a route, named as in the ledger: raises `RouteNotAllowed` if it may not."""
     if not is_allowed(route, caller.allowed_routes):
         raise RouteNotAllowed(f"This key may not use {route}.")
 
 
 def check_model(caller: Caller, model: str) -> None:
-    """Checks the model that a call makes run: the one that it names, or the gateway's default.
+    """Checks that the caller's key may use the model that a call makes run: the one named, or the gateway's default.
 
-    A key that is limited to some models must name one: with a prompt template, for example, upstream would choose it.
+    `model` is empty if the call names none. Then a key that is limited to some models is refused, because upstream
+    would choose the model, for example from a prompt template.
 
     Raises:
-        ModelNotAllowed: the key may not use it; `param` is `model`.
+        ModelNotAllowed: the key may not use the model; the error's `param` is `model`.
     """
     if not is_allowed(model, caller.allowed_models):
         words = f"This key may not use the model '{model[:200]}'."

@@ -16,17 +16,20 @@ PAGE_INTERVAL_SECONDS = 10
 
 
 class Throttle(BaseThrottle):
-    """A throttle of DRF with an async check, because it may wait for Redis, in which several processes count."""
+    """Base class of the gateway's throttles: as in Django REST framework, but with an async check.
+
+    The check may wait for Redis, which counts for several processes together.
+    """
 
     @abstractmethod
     async def check(self, request: ProxyRequest, view: APIView) -> None:
-        """Counts a request against the throttle's limit. Raises `RateLimited` if it may not go on."""
+        """Counts a request against this throttle's limit. Raises `RateLimited` if the request exceeds the limit."""
 
 
 class KeyLimits(Throttle):
-    """Counts a call against its key's limits: requests and tokens a minute, and calls at once.
+    """Throttle that counts a call against its key's limits: requests a minute, tokens a minute, and calls at once.
 
-    A key without limits costs nothing.
+    A call of a key without limits is not counted.
     """
 
     async def check(self, request: ProxyRequest, view: APIView) -> None:
@@ -36,7 +39,7 @@ class KeyLimits(Throttle):
 
 
 class PageThrottle(Throttle):
-    """Lets one request to a page go on in `PAGE_INTERVAL_SECONDS`, whoever sends it.
+    """Throttle that lets a page be requested once in `PAGE_INTERVAL_SECONDS`, by all clients together.
 
     Each process counts its own requests unless `REDIS_URL` is set. A refused request does not start the interval anew.
     """

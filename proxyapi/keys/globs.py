@@ -15,16 +15,22 @@ MAX_COMPILED = 1024  # lists of globs, of which a key has one or two
 
 
 def matches_any(name: str, globs: Iterable[str]) -> bool:
-    """Returns whether one of the globs matches the whole name."""
+    """Returns whether at least one of the globs, such as `gpt-4o*`, matches the whole name."""
     return _compiled(tuple(globs)).match(name) is not None
 
 
 def is_allowed(name: str, globs: Collection[str]) -> bool:
-    """Returns whether a key with these globs may use a route or model of this name; without globs it may use all."""
+    """Returns whether a key that is limited to these globs may use the route or the model `name`.
+
+    A key without globs may use all routes or models.
+    """
     return not globs or matches_any(name, globs)
 
 
 @lru_cache(maxsize=MAX_COMPILED)
 def _compiled(globs: tuple[str, ...]) -> re.Pattern[str]:
-    """Compiles globs into one pattern; without any globs, a pattern that matches nothing."""
+    """Compiles globs into one regular expression, which matches a name if any of the globs does.
+
+    Without globs it matches nothing.
+    """
     return re.compile("|".join(map(fnmatch.translate, globs)) or r"(?!)")

@@ -1,7 +1,7 @@
-"""The access keys of this process, in memory. Maps a key's text to its caller without I/O.
+"""The access keys of this process, in memory. Finds the caller to a key's secret without I/O.
 
-Invariants: `find` does the same work for every text; the text of a key is in no attribute, file or log. While the
-database is unavailable, the keys read last stay in force; a process that starts then reads `DATA_DIR/keyring.json`.
+Invariants: `find` does the same work for every secret; no secret of a key is in an attribute, a file or a log. While
+the database is unavailable, the keys read last stay valid; a process that starts then reads `DATA_DIR/keyring.json`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ logger = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 1.0
 STALE_SECONDS = 5.0  # after the last answer of the database, the keys count as stale
-START_SECONDS = 3.0  # that a start waits for the database
+START_SECONDS = 3.0  # that a worker's start waits for the database
 STOP_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class Budgets:
-    """The budgets of a key, in dollars per span of time; None: no limit."""
+    """The budgets of a key: the dollars that it may spend per day, per month and in all. None means no limit."""
 
     day: Decimal | None = None
     month: Decimal | None = None
@@ -42,7 +42,7 @@ class Budgets:
 
     @property
     def tightest(self) -> Decimal | None:
-        """The smallest budget; None if there is no budget."""
+        """The smallest of the key's budgets in dollars, whatever its span of time; None if the key has no budget."""
         return min((dollars for dollars in (self.day, self.month, self.total) if dollars is not None), default=None)
 
 
@@ -51,7 +51,11 @@ UNLIMITED = Budgets()
 
 @dataclass(frozen=True)
 class Caller:
-    """A caller: the name of its key, and what the key allows. Empty tuples and None mean no limit."""
+    """Whoever sends a call: the name of the access key that was sent, and what this key may do.
+
+    An empty tuple or None means that the key is not limited in this respect. `upstream_key` is None if the gateway's
+    own upstream key pays for the key's calls.
+    """
 
     name: str
     allowed_models: tuple[str, ...] = ()
@@ -67,21 +71,27 @@ class Caller:
 
     @property
     def is_limited(self) -> bool:
-        """True for a key whose calls are counted before they are forwarded."""
+        """True if the key has a limit of requests, tokens or parallel calls, so that its calls must be counted.
+
+        Budgets do not matter here, because they are reserved apart from these counts.
+        """
         limits = (self.requests_per_minute, self.tokens_per_minute, self.parallel_calls)
         return any(limit is not None for limit in limits)
 
 
 @dataclass(frozen=True)
 class KeyInForce:
-    """The caller that the digest of a key's text belongs to, and the time at which this text expires (Unix time)."""
+    """The caller whose access key has a certain secret, and the time until which this secret is valid (Unix time).
+
+    The keyring has one for each secret, under the digest of the secret.
+    """
 
     caller: Caller | None
     valid_until: float
 
     @property
     def ends_at(self) -> datetime | None:
-        """The time at which the text expires; None if it never does."""
+        """The time at which the secret of the key expires, in UTC; None if it never expires."""
         return None if self.valid_until == inf else datetime.fromtimestamp(self.valid_until, UTC)
 
 
@@ -89,7 +99,11 @@ NOBODY = KeyInForce(None, -inf)
 
 
 class Keyring:
-    """The keys in force. `start` runs in each worker: a thread looks for changes every second, whatever fails."""
+    """The access keys in this process's memory, by the digests of their secrets.
+
+    `start` runs in each worker: a thread reads the keys, and looks for changes in the database every second, even after
+    errors.
+    """
 
     def __init__(self) -> None:
         self._entries: Mapping[str, KeyInForce] = MappingProxyType({})
@@ -103,18 +117,27 @@ class Keyring:
         self._thread: threading.Thread | None = None
 
     def find(self, text: str) -> Caller | None:
-        """Returns the caller of a key's text; None for a text that is empty, unknown, expired or revoked."""
+        """Returns the caller whose key has this secret.
+
+        Returns None for a secret that is empty, unknown, expired or revoked.
+        """
         entry = self._entries.get(sealing.digest(text), NOBODY)
         return entry.caller if time.time() < entry.valid_until else None
 
     def in_force(self, name: str) -> dict[str, KeyInForce]:
-        """Returns the texts of a key that are in force, by their digests: none, one or, after a rotation, two."""
+        """Returns the valid secrets of the key `name`, as digests, each with its caller and its end.
+
+        There is none if the key is invalid, and there are two if the key was rotated and its old secret is still valid.
+        """
         now = time.time()
         found = ((digest, self._entries.get(digest, NOBODY)) for digest in self._digests.get(name, ()))
         return {digest: entry for digest, entry in found if now < entry.valid_until}
 
     def start(self) -> None:
-        """Starts the thread that reads the keys; waits for its first reading, at most `START_SECONDS`."""
+        """Reads the keys from the copy on the disk, and starts the thread that reads them from the database.
+
+        Waits until the thread has tried once, or for `START_SECONDS` at most.
+        """
         try:
             self._take(key_snapshots.read())
         except (LookupError, TypeError, ValueError, ArithmeticError) as error:
@@ -127,24 +150,27 @@ class Keyring:
         self._looked.wait(START_SECONDS)
 
     def stop(self) -> None:
-        """Stops the thread; waits for `STOP_SECONDS` at most, in case the database hangs."""
+        """Stops the thread that reads the keys; waits for `STOP_SECONDS` at most, in case the database hangs."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(STOP_SECONDS)
 
     @property
     def loaded(self) -> bool:
-        """True once keys were read from the database or the disk; until then only `SECURITY_KEY` is known."""
+        """True once the keys have been read, from the database or the disk; before, only `SECURITY_KEY` is accepted."""
         return self._snapshot is not None
 
     @property
     def age(self) -> float:
-        """Seconds since the database last confirmed the keys; infinite if it never has."""
+        """The seconds since the database last confirmed that the keys in memory are current; infinite if never."""
         return time.time() - self._confirmed_at
 
     @property
     def state(self) -> str:
-        """The state of the keys in words: `loaded`, `stale since …` or `missing`."""
+        """Whether the keys in memory are current, for the status pages: `loaded`, `stale since …` or `missing`.
+
+        They are stale while the database does not answer, and missing if they could not be read from anywhere.
+        """
         if self._snapshot is None:
             return "missing"
         if self.age < STALE_SECONDS:
@@ -152,7 +178,7 @@ class Keyring:
         return f"stale since {datetime.fromtimestamp(self._confirmed_at, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
     def _run(self) -> None:
-        """Looks for changes every `REFRESH_SECONDS`, in the keyring's thread, until `stop`."""
+        """Looks for changed keys in the database every `REFRESH_SECONDS`, in a thread, until `stop` is called."""
         try:
             key_snapshots.leave_pool()
             while not self._stopping.is_set():
@@ -163,7 +189,10 @@ class Keyring:
             connections.close_all()
 
     def _look(self) -> None:
-        """Reads the keys from the database if they have changed, and writes a copy of them to the disk."""
+        """Reads the keys from the database if they have changed, and writes a copy of them to the disk.
+
+        Logs what fails; the keys in memory stay valid.
+        """
         try:
             marker = key_snapshots.marker()
             if self._snapshot is None or marker != self._snapshot.marker:
@@ -171,7 +200,7 @@ class Keyring:
                 self._unwritten = True
             self._confirmed_at = time.time()
         except Exception as error:
-            # The border: the known keys stay in force, and a second later the keyring tries again.
+            # The border: the keys in memory stay valid, and a second later the keyring tries again.
             connections.close_all()
             self._say(f"the keys cannot be refreshed, and those known stay in force: {type(error).__name__}")
             return
@@ -181,13 +210,16 @@ class Keyring:
                 key_snapshots.write(self._snapshot)
                 self._unwritten = False
             except Exception as error:
-                # The border: the keys are in force, and a second later the keyring tries to write again.
+                # The border: the keys in memory are valid, and a second later the keyring tries to write again.
                 reason = error.strerror if isinstance(error, OSError) else type(error).__name__
                 fault = f"the keys cannot be written to DATA_DIR: {reason}"
         self._say(fault)
 
     def _say(self, fault: str) -> None:
-        """Logs a fault once when it begins, and once when it is over (an empty text)."""
+        """Logs a fault of the keyring when it begins, and once more when it is over; an empty `fault` means none.
+
+        A fault that goes on is not logged again every second.
+        """
         if fault and fault != self._fault:
             logger.warning("%s", fault)
         elif self._fault and not fault:
@@ -195,7 +227,7 @@ class Keyring:
         self._fault = fault
 
     def _take(self, snapshot: Snapshot | None) -> None:
-        """Puts the keys of a snapshot into force, in place of all others."""
+        """Replaces all keys in memory by those of a snapshot; without a snapshot, only `SECURITY_KEY` remains."""
         records = snapshot.records if snapshot else []
         entries = dict(_entries(records))
         digests: dict[str, tuple[str, ...]] = {}
@@ -208,11 +240,14 @@ class Keyring:
 
 
 def _entries(records: Iterable[Record]) -> Iterable[tuple[str, KeyInForce]]:
-    """Yields the digests of all texts in force with their callers, `SECURITY_KEY` included."""
+    """Yields each secret of the keys (as its digest), with its caller and its end; `SECURITY_KEY` included.
+
+    A key whose upstream key cannot be decrypted is left out, and so refused.
+    """
     for record in records:
         try:
             caller = _caller(record)
-        except sealing.CannotUnseal:  # nor may the team's account pay in its place
+        except sealing.CannotUnseal:  # the gateway's own upstream key must not pay for its calls instead
             logger.error("the upstream key of key %r cannot be unsealed; the key is refused", record["name"])
             continue
         until = inf if record["expires_at"] is None else record["expires_at"]
@@ -224,13 +259,17 @@ def _entries(records: Iterable[Record]) -> Iterable[tuple[str, KeyInForce]]:
 
 
 def _caller(record: Record) -> Caller:
-    """Builds the caller of a record. Raises `CannotUnseal` if its upstream key cannot be decrypted."""
+    """Builds the `Caller` of an access key from the key's record, which has its columns as JSON.
+
+    Raises:
+        CannotUnseal: the upstream key in the record cannot be decrypted.
+    """
     budgets = (record[f"budget_{span}"] for span in ("day", "month", "total"))
     return Caller(
         name=record["name"],
         allowed_models=tuple(record["allowed_models"]),
         allowed_routes=tuple(record["allowed_routes"]),
-        shared_objects=tuple(record.get("shared_objects", ())),  # an older version wrote the copy on disk without it
+        shared_objects=tuple(record.get("shared_objects", ())),  # older versions wrote the copy without it
         requests_per_minute=record["requests_per_minute"],
         tokens_per_minute=record["tokens_per_minute"],
         parallel_calls=record["parallel_calls"],
@@ -242,7 +281,7 @@ def _caller(record: Record) -> Caller:
 
 
 def _unsealed(sealed: str) -> str | None:
-    """Decrypts an upstream key; None for an empty text."""
+    """Decrypts the upstream key in an access key's record; returns None for an empty text, which stands for none."""
     return sealing.unseal(sealed) if sealed else None
 
 

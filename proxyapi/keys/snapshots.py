@@ -1,7 +1,7 @@
 """Reads the keys from the database, and keeps a copy in `DATA_DIR/keyring.json` for when it is unavailable.
 
-A record is one key as JSON: it has the digests of the key's texts and its upstream key, encrypted, but no text of a
-key. Keys that are off or revoked have no record.
+A record is one key as JSON. It has the digests of the key's secrets, but no secret, and the upstream key is encrypted.
+Keys that are off or revoked have no record.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All keys in force. `marker` tells two states of the table apart; `loaded_at` is Unix time."""
+    """All access keys that are neither off nor revoked, as the database had them at one time (`loaded_at`, Unix time).
+
+    `marker` is a text that would be another one for any other state of the table of keys.
+    """
 
     marker: str
     loaded_at: float
@@ -47,14 +50,21 @@ class Snapshot:
 
 
 def marker() -> str:
-    """Returns a text that changes whenever the table of keys does. Raises `django.db.Error`."""
+    """Returns a text that changes with every change of the table of access keys, so that changes are noticed cheaply.
+
+    Raises:
+        django.db.Error: the database cannot be read.
+    """
     with connection.cursor() as cursor:
         cursor.execute(MARKER)
         return " ".join(map(str, cursor.fetchone()))
 
 
 def load(marker: str) -> Snapshot:
-    """Reads all keys in force. `marker` must have been read before: keys that change in between change the next marker.
+    """Reads all access keys that are neither off nor revoked from the database.
+
+    The `marker` must have been read before: then a key that changes in between is noticed, because it changes the next
+    marker.
 
     Raises:
         django.db.Error: the keys cannot be read.
@@ -64,9 +74,10 @@ def load(marker: str) -> Snapshot:
 
 
 def leave_pool() -> None:
-    """Gives this thread a connection outside of the pool, which waits longer and longer after an outage.
+    """Gives the current thread a database connection of its own, outside of the connection pool.
 
-    A server that vanished without closing the connection is given up after ten seconds.
+    After an outage the pool waits longer and longer before it connects again. A database server that vanishes without
+    closing the connection is given up after ten seconds.
     """
     own = connections["default"].copy()
     options = own.settings_dict["OPTIONS"]
@@ -76,12 +87,19 @@ def leave_pool() -> None:
 
 
 def write(snapshot: Snapshot) -> None:
-    """Writes the copy of the keys to the disk. Raises OSError."""
+    """Writes the access keys to `DATA_DIR/keyring.json`, for workers that start while the database is away.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     write_private(_path(), orjson.dumps(asdict(snapshot)).decode())
 
 
 def read() -> Snapshot | None:
-    """Reads the copy of the keys from the disk; None if there is none, or it cannot be read."""
+    """Reads the access keys from `DATA_DIR/keyring.json`.
+
+    Returns None if there is no such file, or if it cannot be read or was written by another version.
+    """
     try:
         snapshot = Snapshot(**orjson.loads(_path().read_bytes()))
     except FileNotFoundError:
@@ -93,12 +111,12 @@ def read() -> Snapshot | None:
 
 
 def _path() -> Path:
-    """Returns the path of the copy."""
+    """Returns the path of the file to which the access keys are copied: `DATA_DIR/keyring.json`."""
     return Path(settings.DATA_DIR) / "keyring.json"
 
 
 def _plain(value: object) -> object:
-    """Returns a value of a row as JSON can hold it: a time as Unix time, dollars as text."""
+    """Converts a value from the table of access keys for JSON: a time to Unix time, and dollars to text."""
     if isinstance(value, datetime):
         return value.timestamp()
     return str(value) if isinstance(value, Decimal) else value

@@ -1,12 +1,12 @@
 """What a key may use: requests, tokens and parallel calls; and dollars.
 
-Counted limits: `limiter` admits a call and takes its costs when it ends. `counting` is the interface of what counts and
-the count in this process; `counting_in_redis` counts for all processes, over `redis_link`. `limit_headers` writes the
-`x-ratelimit-*` headers.
+Counted limits: `limiter` admits or refuses a call; when the call ends, it counts its tokens and frees its slot.
+`counting` has the interface of all counters, and the counters of this process; `counting_in_redis` counts for all
+processes, over `redis_link`. `limit_headers` writes the `x-ratelimit-*` headers.
 
 Budgets: `cost_ceiling` estimates the most that a call can consume, from its body; `budgets` reserves that amount in
-PostgreSQL (`usage.money.reservations`) before upstream hears of the call, and settles it with the call's row.
+PostgreSQL (`usage.money.reservations`) before the call is sent upstream, and replaces it by the cost afterwards.
 `supposed_usage` makes of the same ceiling an estimate of what a call has used that never says it.
 
-Counted limits import `proxyapi.keys`, budgets also `proxyapi.bodies`. Neither may know a call or a view.
+Counted limits import `proxyapi.keys`, budgets also `proxyapi.bodies`. Neither may import `proxyapi.call` or a view.
 """

@@ -1,9 +1,9 @@
-"""Reserves budget for calls: the most that a call can cost is reserved before upstream hears of it.
+"""Reserves budget for calls: the most that a call can cost is reserved before the call is sent upstream.
 
 The reservation is made in PostgreSQL (`usage.money.reservations`) and settled by the call's row in the ledger. As soon
 as the call has ended, the reserved amount is lowered to the cost of the call, if the database answers. While the
 database is away, each worker lets a key use a small part of its tightest budget (`Allowances`); beyond it the key gets
-503. The costs of these calls reach the budget by the ledger.
+503. The costs of these calls count against the budget as soon as their rows are in the database.
 """
 
 from __future__ import annotations
@@ -28,20 +28,23 @@ from usage.money.reservations import BudgetState, ReservationsUnavailable, Wante
 
 OUTAGE_PART = Decimal("0.05")
 OUTAGE_CALLS = 20
-RETRY_AFTER_TOTAL_SECONDS = 86_400  # a total budget has no end; an administrator may raise it
-RETRY_AFTER_HELD_SECONDS = 5  # calls in flight end, and cost less than they could have
+RETRY_AFTER_TOTAL_SECONDS = 86_400  # a total budget never begins anew; an administrator may raise it
+RETRY_AFTER_HELD_SECONDS = 5  # calls in flight end soon, and most cost less than was reserved for them
 
 
 @dataclass(frozen=True)
 class Reservation:
-    """The reservation of one call: an amount of its key's budgets. If the database did not answer, it may be none."""
+    """The reservation of one call: dollars of its key's budgets that are set aside in PostgreSQL, under the call's id.
+
+    There may be none in PostgreSQL, because a call that is made while the database is away goes on without one.
+    """
 
     request_id: str
 
     def settle(self, row: CallRecord) -> None:
-        """Replaces the amount that was reserved for a call by the cost in the call's ledger row.
+        """Replaces the dollars that were reserved for a call by the call's cost, which is computed from its ledger row.
 
-        A response that goes on in the background keeps its reservation as long as the gateway asks about it.
+        That of a response that goes on in the background stays as it is, as long as the gateway is going to poll it.
         """
         if row["response_status"] in UNFINISHED_STATUSES and row["pollable"] and responses_are_polled():
             return
@@ -52,14 +55,22 @@ class Reservation:
 
 
 class Allowances:
-    """The allowances of keys during one outage of the database, and what they have used; counted per worker."""
+    """Lets each key spend a little while the database is away and no budget can be reserved; counts what it spends.
+
+    A key may spend `OUTAGE_PART` of its smallest budget, in `OUTAGE_CALLS` calls at most. Each worker counts for
+    itself, and begins anew with every outage.
+    """
 
     def __init__(self) -> None:
         self._outage = 0
         self._used: dict[str, tuple[Decimal, int]] = {}
 
     def use(self, caller: Caller, dollars: Decimal) -> None:
-        """Uses up dollars and one call of a key's allowance. Raises `BudgetUnavailable` if less is left."""
+        """Takes one call, and the dollars that it can cost, from what its key may spend while the database is away.
+
+        Raises:
+            BudgetUnavailable: the key may not spend so much, or make so many calls, in this outage. Nothing was taken.
+        """
         if self._outage != reservations.outages:
             self._outage = reservations.outages
             self._used.clear()
@@ -73,22 +84,23 @@ allowances = Allowances()
 
 
 async def find_ceiling(method: str, route: Route | None, body: JSONBody | Form | None) -> CostCeiling | None:
-    """Returns the most that a call can consume; None for a call that costs nothing.
+    """Computes from a request the most that its call can consume; None for a call that costs nothing.
 
     Raises:
-        RouteNotAllowed: the ledger could not tell what the call has cost.
+        RouteNotAllowed: calls of this kind have no cost in the ledger, so a key with a budget may not make them.
     """
     return await large_bodies.run(0 if body is None else body.size, ceiling_of, method, route, body)
 
 
 async def reserve(reservation: Reservation, day: date, caller: Caller, dollars: Decimal) -> None:
-    """Reserves `dollars` of the caller's budgets until the reservation is settled.
+    """Reserves `dollars` of the budgets of the caller's key for a call, before the call is sent upstream.
 
-    `day` is that of the call's start, in UTC. While the database is away the call may use its key's allowance.
+    `day` is the UTC day on which the call began. While the database is away, the dollars are taken from the small
+    allowance that the key has for such times (see `Allowances`).
 
     Raises:
-        BudgetExceeded: a budget has less left. Nothing was reserved.
-        BudgetUnavailable: the database does not answer, and the allowance is used up.
+        BudgetExceeded: a budget of the key has less than `dollars` left. Nothing was reserved.
+        BudgetUnavailable: the database does not answer, and the key's allowance is used up.
     """
     budgets = caller.budgets
     wanted = Wanted(reservation.request_id, caller.name, day, dollars, budgets.day, budgets.month, budgets.total)
@@ -102,11 +114,13 @@ async def reserve(reservation: Reservation, day: date, caller: Caller, dollars: 
 
 
 def price_of(ceiling: CostCeiling) -> Decimal:
-    """Returns the highest price of a ceiling, in dollars, over all models and tiers that the call names.
+    """Returns the cost in dollars of a call that uses as much as its cost ceiling allows.
+
+    The call may name several models and service tiers; those with the highest price count.
 
     Raises:
         ModelNotPriced: a model has no price.
-        BudgetUnavailable: a model may have a price of the administrator's; those have not been read yet.
+        BudgetUnavailable: a model has no built-in price, and the administrator's prices have not been read yet.
     """
     own = ledger.own_prices
     now = datetime.now(UTC)
@@ -123,7 +137,10 @@ def price_of(ceiling: CostCeiling) -> Decimal:
 
 
 def unpriced(model: str, tier: str) -> str:
-    """Returns the message of the error for a model without a price."""
+    """Returns the message of the error for a call whose model has no price, or that names no model.
+
+    Only keys with a budget get this error.
+    """
     if not model:
         return "This key has a budget, so its calls must name their model."
     in_tier = f" in the service tier '{tier[:50]}'" if tier else ""
@@ -134,14 +151,18 @@ def unpriced(model: str, tier: str) -> str:
 
 
 def refusal(budgets: Budgets, standing: BudgetState, day: date, dollars: Decimal) -> BudgetExceeded:
-    """Returns the error for a call that costs more than is left. It names the longest budget that is full."""
+    """Builds the error for a call that may cost more than a budget of its key has left.
+
+    The message names the longest budget that would be exceeded. `Retry-After` is short if the call would fit as soon as
+    the calls in flight have ended. Otherwise it is the time until that budget begins anew, and `is_final` is true.
+    """
     amounts = {"total": budgets.total, "month": budgets.month, "day": budgets.day}
     full = [
         (span, amount, standing.spent[span], standing.held[span])
         for span, amount in amounts.items()
         if amount is not None and standing.spent[span] + standing.held[span] + dollars > amount
     ]
-    if not full:  # the call's row has been written already: its caller has left
+    if not full:  # nothing is reserved for a call whose row is in the ledger: its caller has left
         return BudgetExceeded("This call has ended.", retry_after=RETRY_AFTER_HELD_SECONDS, is_final=True)
     span, amount, spent, held = full[0]
     ends_by_itself = all(spent + dollars <= amount for _, amount, spent, _ in full)
@@ -158,7 +179,10 @@ def refusal(budgets: Budgets, standing: BudgetState, day: date, dollars: Decimal
 
 
 def seconds_left(span: str, day: date) -> int:
-    """Returns the seconds until a `day` or `month` ends (UTC), at least 1; for `total`, which never ends, a day."""
+    """Returns the seconds until the budget of a `day` or a `month` begins anew (in UTC), at least 1.
+
+    For a `total` budget, which never begins anew, returns the seconds of a day: an administrator may raise the budget.
+    """
     if span == "total":
         return RETRY_AFTER_TOTAL_SECONDS
     next_day = day + timedelta(days=1) if span == "day" else (day.replace(day=1) + timedelta(days=32)).replace(day=1)
@@ -174,6 +198,9 @@ _NAMES = {
 
 
 def _in_dollars(dollars: Decimal) -> str:
-    """Returns an amount as text, in cents; in hundredths of a cent, rounded up, if it is no whole number of cents."""
+    """Formats an amount of dollars for a message: `$1.50`, or `$0.0012` if it is not a whole number of cents.
+
+    The amount is rounded up to a hundredth of a cent.
+    """
     exact = dollars.quantize(Decimal("0.0001"), ROUND_UP)
     return f"${exact:.2f}" if exact == exact.quantize(Decimal("0.01")) else f"${exact}"

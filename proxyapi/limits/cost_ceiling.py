@@ -1,19 +1,20 @@
 """Estimates the most that a call can consume, from its body, before it goes upstream.
 
-The estimate is a ceiling, so that no budget is exceeded. Only what the body does not say is assumed:
+The estimate is a ceiling, so that no budget is exceeded. What the body does not say is assumed:
 
-* text: half its bytes. English has about four bytes a token, the densest usual text (base64, hex) two; what is inline
-  as base64 is not text;
-* an image: the most that OpenAI makes of one, whatever its size; sound: by its bytes at 8 kbit/s;
-* output: what the call allows (`max_tokens` and the like, for each of its choices), else the model's own maximum;
-* earlier turns, a stored conversation, a prompt template, a file, what a hosted tool reads: `SUPPOSED_TOKENS` each. To
-  assume a whole context window would lock keys with small budgets out; what lies beyond is counted when the call has
-  ended.
+* text has one token for two bytes. English has about four bytes a token, the densest usual text (base64, hex) two.
+  Images, sound and files that the body contains as base64 are not counted as text;
+* an image has the most tokens that OpenAI counts for one, whatever its size; sound is taken to have 8 kbit/s;
+* output has the tokens that the request allows (`max_tokens` and the like, for each of its choices), or else the
+  model's maximum;
+* earlier turns, a stored conversation, a prompt template, a file, and what a hosted tool reads have `SUPPOSED_TOKENS`
+  each. A whole context window would be the true ceiling, but keys with small budgets could then make no such call.
+  Tokens beyond are counted when the call has ended.
 
-Where a member is given twice, it is for upstream to decide which one counts: the highest is taken.
+Where a member is given twice, upstream may use either: the highest value is taken.
 
 Facts are those of developers.openai.com/api/docs: models (max output tokens), guides/images-vision, guides/audio,
-guides/image-generation; and of huggingface.co/datasets/JOHNISKING/image-token-cost (one photo to each model).
+guides/image-generation; and of huggingface.co/datasets/JOHNISKING/image-token-cost (one photo sent to each model).
 """
 
 from __future__ import annotations
@@ -31,19 +32,19 @@ from proxyapi.routes import Route
 from usage.money.billing import MaxUsage
 
 BYTES_PER_TOKEN = 2
-FRAME_TOKENS = 64  # what upstream puts around the text
+FRAME_TOKENS = 64  # that upstream adds to the text of a request, such as the role of each message
 SUPPOSED_TOKENS = 32_768
 SUPPOSED_SEARCHES = 10
-IMAGE_TOKENS = 16_384  # 12 megapixels in their original size are 14,364 to GPT-6
-DEAREST_IMAGE_TOKENS = 48_169  # to gpt-4o-mini: 2833 and 8 tiles of 5667
+IMAGE_TOKENS = 16_384  # GPT-6 counts 14,364 for 12 megapixels in their original size
+DEAREST_IMAGE_TOKENS = 48_169  # gpt-4o-mini counts 2833, and 5667 for each of 8 tiles
 MADE_IMAGE_TOKENS = 16_384
 PARTIAL_IMAGE_TOKENS = 100
 SOUND_BYTES_PER_SECOND = 1000
 SOUND_TOKENS_PER_SECOND = 10
 TRANSCRIPT_TOKENS_PER_SECOND = 5
-SPEECH_TOKENS_PER_BYTE = 6  # 21 tokens a second (0.015 dollars a minute at 12 a million), 4 letters a second
+SPEECH_TOKENS_PER_BYTE = 6  # 21 tokens a second (0.015 dollars a minute, 12 a million tokens), 4 letters a second
 
-# The most tokens that a model puts out; the first prefix counts.
+# The most tokens that a model puts out in one answer, by the beginning of its name; the first one that fits counts.
 OUTPUT_CEILINGS = (
     ("gpt-5-chat", 16_384), ("gpt-5.1-chat", 16_384), ("gpt-5.2-chat", 16_384), ("gpt-5.3-chat", 16_384),
     ("gpt-5-pro", 272_000), ("gpt-chat", 128_000), ("gpt-5", 128_000), ("gpt-6", 128_000),
@@ -52,14 +53,14 @@ OUTPUT_CEILINGS = (
     ("gpt-4-1106", 4096), ("gpt-4-0125", 4096), ("gpt-4-", 8192), ("gpt-3.5", 4096),
     ("claude-", 128_000), ("gemini-", 65_536), ("grok-", 128_000),
 )  # fmt: skip
-USUAL_OUTPUT_CEILING = 16_384  # gpt-4o's, and what a model that is not known is taken for
+USUAL_OUTPUT_CEILING = 16_384  # of gpt-4o, and assumed for a model that is not listed
 
 IMAGE_PARTS = {"image_url", "input_image", "computer_screenshot"}
 FILE_PARTS = {"file", "input_file"}
 HOSTED_TOOLS = ("web_search", "file_search", "code_interpreter", "image_generation", "mcp", "computer", "shell")
 EARLIER_TURNS = ("previous_response_id", "conversation", "prompt")
 
-# What costs nothing, by the names of `proxyapi.routes`; GET and DELETE never cost anything.
+# Routes whose POST costs nothing, by their names in `proxyapi.routes`; GET and DELETE never cost anything.
 FREE = {
     "/v1/responses/input_tokens", "/v1/responses/{id}/cancel", "/v1/chat/completions/{id}", "/v1/moderations",
     "/v1/audio/voices", "/v1/audio/voice_consents", "/v1/audio/voice_consents/{id}",
@@ -76,7 +77,7 @@ SPEECH_IS_NOT_COUNTED = "This key has a budget, and upstream says what speech co
 
 @dataclass(frozen=True)
 class CostCeiling:
-    """The most that one call can consume, and the models and service tiers that it may run."""
+    """The most tokens, audio and searches that one call can use, with the models and service tiers that may run it."""
 
     models: frozenset[str]
     tiers: frozenset[str]
@@ -85,14 +86,14 @@ class CostCeiling:
 
 @dataclass(frozen=True)
 class Form:
-    """A multipart form: its text fields, and the sizes of its files in bytes."""
+    """The parts of a multipart form on which the cost of its call depends: text fields, and sizes of files in bytes."""
 
     fields: Mapping[str, Sequence[str]]
     files: Sequence[int]
 
     @classmethod
     def of(cls, texts: Iterable[tuple[str, str]], files: Sequence[int]) -> Form:
-        """Returns the form with these text fields, by name and value, and files of these sizes."""
+        """Builds a `Form` from pairs of a field's name and its text, and from the sizes of the files in bytes."""
         fields: dict[str, list[str]] = {}
         for name, text in texts:
             fields.setdefault(name, []).append(text)
@@ -100,21 +101,24 @@ class Form:
 
     @property
     def size(self) -> int:
-        """The number of bytes in its text fields."""
+        """The number of bytes in the texts of the form's fields; names and files do not count."""
         return sum(len(value.encode()) for values in self.fields.values() for value in values)
 
 
 def _is_free(route: Route) -> bool:
-    """Returns whether a POST costs nothing. A path that is not in OpenAI's reference may cost something."""
+    """Returns whether upstream charges nothing for a POST to this route.
+
+    A path that is not in OpenAI's reference may cost something, except in the administration of the account.
+    """
     is_known = route.family.is_administration or not route.name.endswith("/*")
     return route.name in FREE or (route.family.name in FREE_FAMILIES and is_known)
 
 
 def ceiling_of(method: str, route: Route | None, body: JSONBody | Form | None) -> CostCeiling | None:
-    """Returns the ceiling of a call to upstream; None if it costs nothing.
+    """Computes the cost ceiling of a request: the most that its call can use upstream. Returns None if it is free.
 
     Raises:
-        RouteNotAllowed: the ledger will never know what it has cost.
+        RouteNotAllowed: calls of this kind have no cost in the ledger, so a key with a budget may not make them.
     """
     if method != "POST" or (route is not None and _is_free(route)):
         return None
@@ -140,13 +144,13 @@ def ceiling_of(method: str, route: Route | None, body: JSONBody | Form | None) -
 
 
 def output_ceiling(model: str) -> int:
-    """Returns the most tokens that one answer of a model can have."""
+    """Returns the largest number of tokens that this model can put out in one answer."""
     name = model.lower().removeprefix("ft:")
     return next((tokens for prefix, tokens in OUTPUT_CEILINGS if f"{name}-".startswith(prefix)), USUAL_OUTPUT_CEILING)
 
 
 class RequestedWork:
-    """The work that a request asks for: what the members or fields of its body make upstream consume at most."""
+    """The work that a request asks for, by its JSON body or form: the most tokens, audio and searches it can use."""
 
     def __init__(self, body: JSONBody | Form | None) -> None:
         self._fields: Mapping[str, Sequence[object]] = {}
@@ -162,29 +166,29 @@ class RequestedWork:
             self._fields = body.by_name
 
     def values(self, *names: str) -> list[object]:
-        """Returns all values that are given under these names, without null."""
+        """Returns the request's values under these names (JSON members or form fields), except those that are null."""
         return [value for name in names for value in self._fields.get(name, []) if value is not None]
 
     def texts(self, name: str) -> frozenset[str]:
-        """Returns the texts that are given under a name; one empty text if there is none."""
+        """Returns the strings among the values of the request's member `name`; an empty string if there are none."""
         return frozenset(value for value in self.values(name) if isinstance(value, str)) or frozenset({""})
 
     @property
     def models(self) -> frozenset[str]:
-        """All models that may run: the request's own (empty if it has none), and those of its tools and fallbacks."""
+        """All models that the request may run, those of its tools and fallbacks included; '' if it names no model."""
         return frozenset(model or "" for model in (*(self._named.main or ("",)), *self._named.others))
 
     def count(self, *names: str, otherwise: int) -> int:
-        """Returns the highest whole number that is given under these names."""
+        """Returns the highest positive whole number that the request has under these names, or else `otherwise`."""
         return max(filter(_is_positive_integer, self.values(*names)), default=otherwise)
 
     @property
     def text_tokens(self) -> int:
-        """The tokens of the whole body, as if all of it were text."""
+        """The most input tokens of the request if its whole body (or all fields of its form) is text."""
         return math.ceil(self.size / BYTES_PER_TOKEN) + FRAME_TOKENS
 
     def conversation(self) -> MaxUsage:
-        """Returns the most that a chat completion or a response can consume."""
+        """Returns the most tokens and web searches that a chat completion or a response can use."""
         parts = list(_dictionaries(self._fields.values()))
         images = [part for part in parts if _is_one_of(part, IMAGE_PARTS)]
         sounds = [len(_inline(part.get("input_audio"))) for part in parts if _is_one_of(part, {"input_audio"})]
@@ -215,9 +219,9 @@ class RequestedWork:
         )
 
     def completion(self) -> MaxUsage:
-        """Returns the most that a legacy completion can consume, of one prompt or of several."""
+        """Returns the most tokens that a legacy completion (`/v1/completions`) can use, for all of its prompts."""
         lists = [prompt for prompt in self.values("prompt") if isinstance(prompt, list)]
-        several = [sum(isinstance(one, str | list) for one in prompt) or 1 for prompt in lists]  # else tokens of one
+        several = [sum(isinstance(one, str | list) for one in prompt) or 1 for prompt in lists]  # or tokens of one
         return MaxUsage(
             input_tokens=self.text_tokens,
             output_tokens=max(several, default=1)
@@ -226,8 +230,8 @@ class RequestedWork:
         )
 
     def transcription(self) -> MaxUsage:
-        """Returns the most that a transcription or a translation can consume."""
-        seconds = math.ceil(sum(self.files) / SOUND_BYTES_PER_SECOND) + 1  # the shortest is billed as one
+        """Returns the most tokens and seconds of audio that a transcription or a translation of audio files can use."""
+        seconds = math.ceil(sum(self.files) / SOUND_BYTES_PER_SECOND) + 1  # the shortest file is billed as one second
         return MaxUsage(
             input_tokens=self.text_tokens + seconds * SOUND_TOKENS_PER_SECOND,
             output_tokens=seconds * TRANSCRIPT_TOKENS_PER_SECOND + FRAME_TOKENS,
@@ -236,12 +240,12 @@ class RequestedWork:
         )
 
     def speech(self) -> MaxUsage:
-        """Returns the most usage to reserve for a request that makes speech from text."""
+        """Returns the most tokens that a request to turn text into speech can use."""
         made = self.size * SPEECH_TOKENS_PER_BYTE
         return MaxUsage(input_tokens=self.text_tokens, output_tokens=made, kinds=frozenset({"audio_output"}))
 
     def images(self) -> MaxUsage:
-        """Returns the most usage to reserve for a request that generates, edits or varies images."""
+        """Returns the most tokens that a request to generate, edit or vary images can use."""
         links = [part for part in _dictionaries(self._fields.values()) if "image_url" in part or "file_id" in part]
         inline = sum(len(_inline(link)) for link in links)
         one = MADE_IMAGE_TOKENS + PARTIAL_IMAGE_TOKENS * self.count("partial_images", otherwise=0)
@@ -254,7 +258,7 @@ class RequestedWork:
 
 
 def _dictionaries(values: Iterable[object]) -> Iterator[dict[str, object]]:
-    """Yields every JSON object in these values, at any depth."""
+    """Yields every JSON object in these values, including those nested in other objects and lists."""
     waiting = list(values)
     while waiting:
         value = waiting.pop()
@@ -266,13 +270,13 @@ def _dictionaries(values: Iterable[object]) -> Iterator[dict[str, object]]:
 
 
 def _is_one_of(part: Mapping[str, object], kinds: set[str]) -> bool:
-    """Returns whether the `type` of a part of a message is one of these."""
+    """Returns whether a part of a message has one of these kinds as its `type`, such as `input_image`."""
     kind = part.get("type")
     return isinstance(kind, str) and kind in kinds
 
 
 def _inline(part: object) -> str:
-    """Returns the base64 text in a part of a message; empty if the part has none."""
+    """Returns the base64 text of the image, sound or file in a part of a message; empty if it has a link or an id."""
     if isinstance(part, dict):
         values = [part.get(name) for name in ("image_url", "file_data", "data", "file")]
         nested = [value.get(name) for value in values if isinstance(value, dict) for name in ("url", "file_data")]
@@ -282,15 +286,15 @@ def _inline(part: object) -> str:
 
 
 def _sound_tokens(size: int) -> int:
-    """Returns the most tokens that so many bytes of sound can be."""
+    """Returns the most input tokens that sound of so many bytes can have."""
     return math.ceil(size / SOUND_BYTES_PER_SECOND * SOUND_TOKENS_PER_SECOND)
 
 
 def _is_positive_integer(value: object) -> TypeGuard[int]:
-    """Returns whether a request's number counts for its ceiling; one without bound does, so that it is refused."""
+    """Returns whether a value is a whole number above zero; a huge one counts as well, so that its call is refused."""
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _number(text: str) -> str | int:
-    """Returns the number that a field's text is, or the text itself: in a form all values are texts."""
+    """Converts the text of a form's field to a whole number; returns the text itself if it is not a whole number."""
     return int(text) if text.isdecimal() and text.isascii() and len(text) < 10 else text

@@ -2,9 +2,9 @@
 
 `counting_in_redis` is the implementation that processes share.
 
-Requests are counted in a moving window (never more than the limit in any 60 seconds), and calls in flight by the slots
-that they hold. Tokens are counted in a fixed window that begins with its first token, so that tokens known only at the
-end of a call can always be added. A refused call is not counted.
+Requests are counted in a moving window (never more than the limit in any 60 seconds). A call in flight counts as one
+slot. Tokens are counted in a fixed window of 60 seconds that begins with its first token, so that tokens known only at
+the end of a call can always be added. A refused call is not counted.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ WINDOW_SECONDS = 60
 
 
 class CountersUnavailable(Exception):
-    """The counters in Redis, which processes share, cannot be asked now."""
+    """Error: the counters of keys' limits in Redis, which all processes share, cannot be used now."""
 
 
 class LimitState(NamedTuple):
-    """The state of one limit of a key.
+    """How much of a key's limit per minute is left: `remaining` of `limit` requests or tokens.
 
-    `reset` is the number of seconds until one more request is allowed, or until the window of the tokens ends.
+    `reset` is in seconds. For requests it is the time until one more is allowed; for tokens it is the time until their
+    minute ends, and with it their count.
     """
 
     limit: int
@@ -38,19 +39,26 @@ class LimitState(NamedTuple):
 
 @dataclass(frozen=True)
 class Verdict:
-    """The decision about one call. `refused_by` names the limit that refuses it; empty if the call is admitted."""
+    """The decision whether a call is within the limits of its key.
+
+    `refused_by` names the limit that refuses the call; it is empty if the call is admitted. `limit_states` tells what
+    is left of the key's limits per minute.
+    """
 
     limit_states: dict[Window, LimitState] = field(default_factory=dict)
     refused_by: Literal["", "requests", "tokens", "calls"] = ""
 
 
 class LimitCounters(ABC):
-    """Counts calls for the limits of keys, under a key's name, which never changes; its limits may change."""
+    """Base class for counters of what keys use: requests and tokens per minute, and slots for parallel calls.
+
+    Counts are stored under the key's name, which never changes, so they remain when an administrator changes a limit.
+    """
 
     async def count_call(self, caller: Caller, lease: str) -> Verdict:
-        """Counts one call under all of its key's limits or, if one refuses it, under none.
+        """Counts one call under all limits of its key; if one of the limits refuses the call, under none of them.
 
-        The slot that the call takes among the parallel ones is held under the id `lease`.
+        If the key has a limit of parallel calls, the call also takes a slot, which is stored under the id `lease`.
         """
         limit_states: dict[Window, LimitState] = {}
         if caller.tokens_per_minute is not None:
@@ -69,7 +77,7 @@ class LimitCounters(ABC):
         return Verdict(limit_states)
 
     async def settle(self, caller: Caller, lease: str, tokens: int) -> None:
-        """Frees the slot of a call that has ended and adds its tokens, even if they go beyond the limit."""
+        """Counts the tokens of a call that has ended, even beyond the key's limit, and gives its slot back."""
         if caller.parallel_calls is not None:
             await self.release_slot(caller.name, lease)
         if tokens and caller.tokens_per_minute is not None:
@@ -77,50 +85,66 @@ class LimitCounters(ABC):
 
     @abstractmethod
     async def count_request(self, name: str, limit: int) -> tuple[bool, LimitState]:
-        """Counts a request unless there were `limit` in the last minute. Returns whether it counted, and the state."""
+        """Counts one request of the key `name`, unless the key has made `limit` requests in the last minute.
+
+        Returns whether the request was counted, and how much of the limit is left.
+        """
 
     @abstractmethod
     async def remaining_tokens(self, name: str, limit: int) -> LimitState:
-        """Returns the state of the limit of tokens per minute."""
+        """Returns how much of its limit of tokens per minute the key `name` has left."""
 
     @abstractmethod
     async def add_tokens(self, name: str, limit: int, tokens: int) -> None:
-        """Adds tokens to the current minute; the first ones begin a new minute."""
+        """Adds tokens to those that the key `name` has used in its current minute.
+
+        If that minute is over, or was never begun, a new minute begins with these tokens.
+        """
 
     @abstractmethod
     async def pace(self, name: str, seconds: int) -> float:
-        """Allows one event in so many seconds: returns 0 and counts it, or the seconds until the next is allowed."""
+        """Lets an event, such as a request for the page `name`, happen once in so many seconds.
+
+        Returns 0 and remembers the event if it may happen now; otherwise the seconds until the next may happen.
+        """
 
     @abstractmethod
     async def take_slot(self, name: str, lease: str, limit: int) -> bool:
-        """Takes one of `limit` slots for a parallel call. Returns False if none is free."""
+        """Takes one of the `limit` slots that the key `name` has for parallel calls, and stores it under `lease`.
+
+        Returns whether there was a free slot.
+        """
 
     @abstractmethod
     async def release_slot(self, name: str, lease: str) -> None:
-        """Frees the slot that is held under `lease`; does nothing if there is none."""
+        """Frees the slot for a parallel call that the key `name` has under the id `lease`, if there is one."""
 
 
 class ProcessCounters(LimitCounters):
-    """Counters in memory, on the event loop. No method awaits, so no other call runs between a check and its count.
+    """Counters of keys' limits in this process's memory, used on the event loop.
 
-    Memory: for each key that has called, at most as many timestamps and slots as its limits allow.
+    No method awaits anything, so no other call can run between the check of a limit and its count. For each key that
+    has called, they store at most as many timestamps and slots as the key's limits allow.
     """
 
     def __init__(self) -> None:
         self.slots: defaultdict[str, set[str]] = defaultdict(set)
-        self._hits: defaultdict[str, deque[float]] = defaultdict(deque)  # times of requests, `time.monotonic()`
-        self._spent: dict[str, tuple[int, float]] = {}  # tokens, and the end of their window
-        self._paced: dict[str, float] = {}  # when the next one is free
+        self._hits: defaultdict[str, deque[float]] = defaultdict(deque)  # times of requests (`time.monotonic()`)
+        self._spent: dict[str, tuple[int, float]] = {}  # tokens, and when their minute ends
+        self._paced: dict[str, float] = {}  # when the next event may happen
 
     async def record_admitted_elsewhere(self, caller: Caller, lease: str) -> None:
-        """Counts a call that Redis has admitted, so that this process can go on alone if Redis fails."""
+        """Counts in this process a call that Redis has admitted, so that this process can go on alone if Redis fails.
+
+        A request beyond what this process would allow is not counted, but the call's slot is recorded in any case.
+        """
         if caller.parallel_calls is not None:
             self.slots[caller.name].add(lease)
         if caller.requests_per_minute is not None:
             await self.count_request(caller.name, caller.requests_per_minute)
 
     def settle_now(self, caller: Caller, lease: str, tokens: int) -> None:
-        """Counts the tokens of an ended call and releases its slot, as `settle` does, for callers that cannot await."""
+        """Counts the tokens of a call that has ended and gives its slot back, like `settle`, but without `await`."""
         if caller.parallel_calls is not None:
             self.slots[caller.name].discard(lease)
         if tokens and caller.tokens_per_minute is not None:
@@ -172,5 +196,8 @@ class ProcessCounters(LimitCounters):
 
 
 def _until_free(hits: deque[float], limit: int) -> float:
-    """Returns when one more request is allowed: the time at which enough of the earlier ones leave the window."""
+    """Returns the time at which one more request is allowed, because enough of the earlier ones are a minute old.
+
+    `hits` has the times of the key's requests in the last minute.
+    """
     return hits[max(0, len(hits) - max(1, limit))] + WINDOW_SECONDS if hits else 0.0

@@ -1,7 +1,8 @@
 """Counts the limits of keys in Redis, for all processes and hosts together.
 
-A slot among the parallel calls is a lease by Redis' clock: a sorted set has the ids of a key's leases, each with the
-time at which it ends. `renew` prolongs those of this process; the leases of a process that was killed run out.
+A slot for a parallel call is a lease, which ends at a time of Redis's clock: each access key has a sorted set with the
+ids of its leases, and the time at which each one ends. `renew` extends the leases of this process; the leases of a
+process that was killed run out.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from proxyapi.limits.counting import LimitCounters, LimitState
 PREFIX = "chatproxy"
 LEASE_SECONDS = 15
 
-# KEYS: the set. ARGV: the limit, the seconds, the lease.
+# KEYS: the sorted set of an access key. ARGV: its limit, the seconds of a lease, the id of the new lease.
 TAKE_SLOT = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
@@ -34,7 +35,8 @@ redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[3])
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1
 """
-# KEYS: one that is only written, then the sets. ARGV: the seconds; for each set the number of its leases, and they.
+# KEYS: an entry that is only written, then the sorted sets. ARGV: the seconds of a lease; then, for each set, how many
+# leases to extend, and their ids.
 RENEW_LEASES = """
 redis.call('SET', KEYS[1], '', 'EX', 60)
 local time = redis.call('TIME')
@@ -49,19 +51,22 @@ end
 
 
 class SharedCounters(LimitCounters):
-    """Counters in Redis. `slots` are the leases that this process holds. Methods raise the errors of Redis' client."""
+    """Counters of keys' limits in Redis, which all processes share. Methods raise the errors of the client of Redis.
+
+    `slots` has, by the key's name, the ids of the slots that the calls of this process use.
+    """
 
     def __init__(self, client: Redis, slots: Mapping[str, Set[str]]) -> None:
         self._client = client
         self._slots = slots
-        self._unconfirmed: dict[tuple[str, str], float] = {}  # released, not yet confirmed by Redis: since when
+        self._unconfirmed: dict[tuple[str, str], float] = {}  # when a slot was freed that Redis may still have
         self._take_slot_script = client.register_script(TAKE_SLOT)
         self._renew_script = client.register_script(RENEW_LEASES)
         self._storage = PreciseRedisStorage(client)
         self._moving = MovingWindowRateLimiter(self._storage)
         self._fixed = FixedWindowRateLimiter(self._storage)
 
-    # Commands that are gathered are sent together, and Redis runs them in their order.
+    # Commands that are passed to `asyncio.gather` are sent together, and Redis runs them in their order.
 
     async def settle(self, caller: Caller, lease: str, tokens: int) -> None:
         steps = [self.release_slot(caller.name, lease)] if caller.parallel_calls is not None else []
@@ -97,25 +102,26 @@ class SharedCounters(LimitCounters):
         self._unconfirmed.pop((name, lease), None)
 
     def mark_released(self, caller: Caller, lease: str) -> None:
-        """Marks the slot of an ended call as free.
+        """Remembers that the slot of a call that has ended must be freed in Redis.
 
-        If Redis is unavailable now, `renew` releases the slot there later.
+        If Redis cannot be told now, `renew` frees the slot there later.
         """
         if caller.parallel_calls is not None:
             self._unconfirmed[caller.name, lease] = time.monotonic()
 
     async def renew(self) -> None:
-        """Prolongs the leases of this process and removes the released ones. Restores them in a Redis that lost data.
+        """Extends the leases of the slots that this process uses, and removes from Redis the slots of ended calls.
 
-        It always writes, to notice a Redis that accepts no writes (full, or a replica), which cannot count.
+        If Redis has lost its data, the slots in use are written anew. Something is written in any case, so that a Redis
+        that accepts no writes (because it is full, or a replica) is noticed: it cannot count.
         """
         held = {name: list(leases) for name, leases in self._slots.items() if leases}
         arguments: list[str | int] = [LEASE_SECONDS]
         for leases in held.values():
             arguments += [len(leases), *leases]
-        # No await between the copy of the slots and the command: a slot released in between would be taken again.
+        # No await between the copy of the slots and the command: a slot freed in between would be written again.
         await self._renew_script(keys=[f"{PREFIX}:probe", *map(_key, held)], args=arguments)
-        # It is taken again all the same if Redis had lost the script, since the client then loads the script first.
+        # It may be written again all the same if Redis has lost the script, which the client then awaits to be loaded.
         dropped = {(name, lease) for name, leases in held.items() for lease in leases if lease not in self._slots[name]}
         gone = dropped | self._unconfirmed.keys()
         await asyncio.gather(*(self._client.zrem(_key(name), lease) for name, lease in gone))
@@ -123,22 +129,22 @@ class SharedCounters(LimitCounters):
             self._unconfirmed.pop(place, None)
 
     def forget_ended(self) -> None:
-        """Forgets released leases that have expired in Redis by themselves, and so need no command any more."""
+        """Forgets the freed slots whose leases in Redis have run out, since they need not be removed there any more."""
         begin = time.monotonic() - LEASE_SECONDS
         self._unconfirmed = {place: since for place, since in self._unconfirmed.items() if since > begin}
 
 
 class PerMinute(RateLimitItemPerMinute):
-    """A limit per minute that is counted under the key's name alone, so that a changed limit keeps its count."""
+    """A limit per minute. Its count is stored under the key's name alone, so a change of the limit keeps the count."""
 
     def key_for(self, *identifiers: bytes | str | int | float) -> str:
         return "/".join((self.namespace, *map(str, identifiers)))
 
 
 class PreciseRedisStorage(RedisStorage):
-    """The storage of the library `limits` on our Redis client, with the end of a window to the millisecond."""
+    """Adapts the Redis storage of the Python library `limits`: with this gateway's client, and milliseconds."""
 
-    STORAGE_SCHEME = None  # type: ignore[assignment]  # no URL leads here
+    STORAGE_SCHEME = None  # type: ignore[assignment]  # the library need not find this class by a URL
 
     def __init__(self, client: Redis) -> None:
         self._client = client

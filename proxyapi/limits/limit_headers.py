@@ -10,7 +10,7 @@ from proxyapi.limits.counting import LimitState, Window
 
 
 class Names(NamedTuple):
-    """The names of the headers for one window."""
+    """The names of the three headers about a limit per minute: for its size, for what is left, and for its end."""
 
     limit: str
     remaining: str
@@ -24,12 +24,12 @@ _NAMES: dict[Window, Names] = {
 
 
 def headers(limit_states: Mapping[Window, LimitState]) -> dict[str, str]:
-    """Returns the headers for the counted limits of a key."""
+    """Returns the `x-ratelimit-*` headers that report how much a key has left of its requests and tokens per minute."""
     return {name: value for window, state in limit_states.items() for name, value in _headers(window, state)}
 
 
 def tightened(passed: Mapping[str, str], limit_states: Mapping[Window, LimitState]) -> dict[str, str]:
-    """Returns upstream's headers, with the key's limit in place of upstream's wherever less remains of the key's."""
+    """Returns upstream's rate-limit headers, replaced by those of the caller's key where the key has less left."""
     tight = dict(passed)
     for window, state in limit_states.items():
         theirs = passed.get(_NAMES[window].remaining, "")
@@ -39,9 +39,9 @@ def tightened(passed: Mapping[str, str], limit_states: Mapping[Window, LimitStat
 
 
 def duration(interval: float) -> str:
-    """Returns a duration as OpenAI writes it, in Go's format: `12ms`, `8.64s`, `6m0s`, `1h0m0s`.
+    """Formats a number of seconds as OpenAI's headers do (Go's format): `12ms`, `8.64s`, `6m0s`, `1h0m0s`.
 
-    `interval` is in seconds, and is rounded up to the millisecond.
+    `interval` is rounded up to the millisecond.
     """
     milliseconds = math.ceil(round(interval * 1000, 3))
     if 0 < milliseconds < 1000:
@@ -56,7 +56,7 @@ def duration(interval: float) -> str:
 
 
 def _headers(window: Window, state: LimitState) -> list[tuple[str, str]]:
-    """Returns the three headers of one limit, by name and value."""
+    """Returns the three `x-ratelimit-*` headers of a key's requests or tokens per minute, as names and values."""
     names = _NAMES[window]
     return [
         (names.limit, str(state.limit)),

@@ -31,7 +31,10 @@ STOP_SECONDS = 2.0
 
 
 class Ticket:
-    """The slot and the counts of one call of a limited key, from its admission to its end."""
+    """What one call has taken of the limits of its key, from its admission to its end: a slot, and its tokens.
+
+    `lease` is the id of the call's slot; `limit_states` tells what is left of the limits per minute.
+    """
 
     def __init__(self, limiter: Limiter, caller: Caller, lease: str) -> None:
         self.caller = caller
@@ -42,7 +45,11 @@ class Ticket:
         self._settling: asyncio.Task[None] | None = None
 
     def settle(self, tokens: int = 0) -> None:
-        """Frees the call's slot and counts its tokens. Only the first call of this method has an effect."""
+        """Frees the slot of a call that has ended, and counts its tokens against the limit of its key.
+
+        Does nothing if the call has been settled before, so a call may be settled early and again when everything is
+        closed.
+        """
         if self._ended:
             return
         self._ended = True
@@ -54,27 +61,33 @@ class Ticket:
             self._settling = self._limiter.settle(self, tokens)
 
     async def settled(self) -> None:
-        """Waits until the end of the call has been counted: its tokens added, its slot released."""
+        """Waits until the call's slot has been freed and its tokens have been counted, also in Redis."""
         if self._settling is not None:
             await asyncio.wait({self._settling})
 
     def refuse(self) -> None:
-        """Marks a call as refused, so that no slot is freed and no tokens are counted for the call later."""
+        """Marks the call as refused: it has no slot that `settle` would have to free, and no tokens to count."""
         self._ended = True
 
 
 class Limiter:
-    """The limits of keys in one worker. `start` runs on the worker's event loop."""
+    """Enforces the limits of all keys in one worker process: requests and tokens per minute, and parallel calls.
+
+    `start` must run on the worker's event loop.
+    """
 
     def __init__(self) -> None:
         self._process = ProcessCounters()
         self._link: RedisLink | None = None
         self._shared: SharedCounters | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._settlements: dict[str, set[asyncio.Task[None]]] = {}  # under way, by the key's name
+        self._settlements: dict[str, set[asyncio.Task[None]]] = {}  # not finished yet, by the key's name
 
     async def start(self) -> None:
-        """Connects to Redis, if `REDIS_URL` is set. Returns when Redis has answered, or has failed to in time."""
+        """Connects to Redis, if `REDIS_URL` is set, and starts the task that renews this process's slots there.
+
+        Returns when Redis has answered, or has failed to answer in time.
+        """
         if settings.REDIS_URL:
             # Imported here: Redis' client takes a worker 5 MB, which gateways without Redis need not spend.
             from proxyapi.limits.counting_in_redis import SharedCounters
@@ -86,7 +99,7 @@ class Limiter:
             self._keeper = asyncio.create_task(self._keep(self._link, self._shared))
 
     async def stop(self) -> None:
-        """Tells Redis of the calls that have ended, for `STOP_SECONDS` at most, and closes the connection."""
+        """Waits up to `STOP_SECONDS` until Redis knows of all ended calls, and closes the connection to Redis."""
         if pending := set[asyncio.Task[None]]().union(*self._settlements.values()):
             await asyncio.wait(pending, timeout=STOP_SECONDS)
         if self._keeper is not None and self._link is not None:
@@ -96,12 +109,12 @@ class Limiter:
 
     @property
     def degraded(self) -> bool:
-        """True while counts should be shared through Redis and are not."""
+        """True while Redis, which should count for all processes, is unavailable, so that each counts for itself."""
         return self._link is not None and self._link.away_since is not None
 
     @property
     def away_seconds(self) -> float | None:
-        """The seconds for which Redis has been unavailable; 0 while it answers, None without `REDIS_URL`."""
+        """The seconds for which Redis has been unavailable; 0 while Redis answers; None if `REDIS_URL` is not set."""
         if self._link is None:
             return None
         since = self._link.away_since
@@ -109,7 +122,10 @@ class Limiter:
 
     @property
     def state(self) -> str:
-        """How limits are counted, in words: `shared`, `per process` (no `REDIS_URL`) or `per process since …`."""
+        """Where limits are counted, for the status pages: `shared`, `per process` or `per process since …`.
+
+        `shared` means in Redis, `per process` that `REDIS_URL` is not set, and the last one that Redis is unavailable.
+        """
         if self._link is None:
             return "per process"
         if self._link.away_since is None:
@@ -117,13 +133,15 @@ class Limiter:
         return f"per process since {self._link.away_since:%Y-%m-%dT%H:%M:%SZ}"
 
     async def admit(self, caller: Caller, request_id: str, place: ExitStack) -> Ticket:
-        """Counts a call of a limited key and returns its ticket, which is settled, at the latest, when `place` closes.
+        """Counts a new call against the limits of its key, and returns the call's ticket.
+
+        Whatever happens to the call, its slot is freed at the latest when the exit stack `place` closes.
 
         Raises:
-            RateLimited: a limit refuses the call, which is then not counted.
+            RateLimited: one of the limits refuses the call. The call is counted under none of them.
         """
         ticket = Ticket(self, caller, request_id)
-        place.callback(ticket.settle)  # now: the caller may leave while Redis is asked
+        place.callback(ticket.settle)  # at once, because the caller may leave while Redis is asked
         await self._wait_for_settlements(caller)
         verdict = await self._count_call(caller, ticket.lease)
         ticket.limit_states = verdict.limit_states
@@ -133,7 +151,11 @@ class Limiter:
         return ticket
 
     async def pace(self, name: str, seconds: int) -> float:
-        """Allows one event in so many seconds: returns 0 and counts it, or the seconds until the next is allowed."""
+        """Lets an event, such as a request for the page `name`, happen once in so many seconds.
+
+        With Redis this holds for all processes together. Returns 0 and remembers the event if it may happen now;
+        otherwise the seconds until the next may happen.
+        """
         if self._link is not None and self._shared is not None:
             shared = self._shared
             with suppress(CountersUnavailable):
@@ -141,7 +163,10 @@ class Limiter:
         return await self._process.pace(name, seconds)
 
     def settle(self, ticket: Ticket, tokens: int) -> asyncio.Task[None] | None:
-        """Frees the ticket's slot and counts the call's tokens. Returns the task that tells Redis, if there is one."""
+        """Frees the slot of the ticket of a call that has ended, and counts the call's tokens.
+
+        Returns the task that does so here and in Redis; None without Redis, because then all is done at once.
+        """
         if self._link is None:
             self._process.settle_now(ticket.caller, ticket.lease, tokens)
             return None
@@ -152,7 +177,7 @@ class Limiter:
         return task
 
     async def _count_call(self, caller: Caller, lease: str) -> Verdict:
-        """Counts a call in Redis or, while Redis is unavailable, in this process."""
+        """Counts a call against its key's limits, in Redis or, while Redis is unavailable, in this process alone."""
         if self._link is None or self._shared is None:
             return await self._process.count_call(caller, lease)
         shared = self._shared
@@ -161,22 +186,23 @@ class Limiter:
         except CountersUnavailable:
             verdict = await self._process.count_call(caller, lease)
             if verdict.refused_by:
-                shared.mark_released(caller, lease)  # Redis may have given the slot before it failed
+                shared.mark_released(caller, lease)  # Redis may have taken the slot before it failed
         else:
             if not verdict.refused_by:
                 await self._process.record_admitted_elsewhere(caller, lease)
         return verdict
 
     async def _wait_for_settlements(self, caller: Caller) -> None:
-        """Waits for pending settlements of this key.
+        """Waits until the ended calls of the caller's key have given their slots back and their tokens are counted.
 
-        A caller that has just received an answer must not be refused because of the slot that this call held.
+        A caller that has just received an answer must not be refused because the call of that answer still has its
+        slot.
         """
         if pending := self._settlements.get(caller.name):
             await asyncio.wait(set(pending))
 
     async def _settle(self, ticket: Ticket, tokens: int) -> None:
-        """Settles a call in this process and in Redis."""
+        """Counts the tokens of a call that has ended, and frees its slot, in this process and in Redis."""
         caller, lease = ticket.caller, ticket.lease
         await self._process.settle(caller, lease, tokens)
         if self._link is not None and self._shared is not None:
@@ -186,26 +212,32 @@ class Limiter:
                 await self._link.ask(lambda: shared.settle(caller, lease, tokens))
 
     async def _keep(self, link: RedisLink, shared: SharedCounters) -> None:
-        """Renews the leases of this process every `RENEW_SECONDS`, until it is cancelled."""
+        """Extends, every `RENEW_SECONDS`, the leases in Redis of this process's slots, until it is cancelled.
+
+        This also shows when Redis is back after an outage.
+        """
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             try:
                 shared.forget_ended()
                 if link.rested:
                     await link.probe(shared.renew)
-            except Exception:  # the border: if this task ended, a Redis that is back would stay unnoticed
+            except Exception:  # the border: if this task ended, nobody would notice that Redis is back
                 logger.exception("the shared limits could not be renewed")
 
 
 def _refusal(caller: Caller, verdict: Verdict) -> RateLimited:
-    """Returns the error for a refused call: the limit, the seconds to wait and the headers with all limits."""
+    """Builds the error 429 for a call that a limit of its key refuses.
+
+    The message and `Retry-After` say which limit it is and when to try again; the headers report the key's limits.
+    """
     match verdict.refused_by:
         case "requests" | "tokens" as window:
             state = verdict.limit_states[window]
             words, wait = f"{state.limit} {window} per minute", state.reset
         case _:
             words, wait = f"{caller.parallel_calls} calls at once", 1.0
-    # The official SDK obeys Retry-After up to one minute.
+    # The official SDK obeys a Retry-After of up to one minute, and ignores longer ones.
     seconds = min(max(1, math.ceil(wait)), WINDOW_SECONDS)
     error = RateLimited(f"Rate limit of this key reached: {words}. Try again in {seconds} s.", retry_after=seconds)
     error.headers.update(limit_headers.headers(verdict.limit_states))

@@ -1,7 +1,7 @@
-"""The connection to Redis: commands of the same moment are sent together, and an answer is awaited for a limited time.
+"""The connection to Redis: commands that wait are sent together, and answers are awaited for a limited time.
 
 Invariant: a batch of commands fails after `ANSWER_SECONDS` without an answer. A call may send up to three commands in
-turn, each behind a batch that is on its way. After a failure no call waits for Redis until it has answered a probe.
+turn, each after a batch that is on its way. After a failure no call waits for Redis until Redis has answered a probe.
 """
 
 from __future__ import annotations
@@ -22,14 +22,17 @@ from usage.timeouts import result_within
 
 logger = logging.getLogger(__name__)
 
-ANSWER_SECONDS = 0.4  # that a batch of commands waits for its answers
+ANSWER_SECONDS = 0.4  # that the answers to a batch of commands may take
 REST_SECONDS = 3.0  # from a failure of Redis to the next probe
 
 T = TypeVar("T")
 
 
 class RedisLink:
-    """One process's link to Redis. `away_since` is the time of the first failure; None while Redis answers."""
+    """The connection of this process to Redis, which remembers whether Redis is available.
+
+    `away_since` is the time of the first failure of an outage; None while Redis answers.
+    """
 
     def __init__(self, url: str) -> None:
         self.client = PipelinedRedis(url)
@@ -38,25 +41,28 @@ class RedisLink:
 
     @property
     def rested(self) -> bool:
-        """True when `REST_SECONDS` have passed since the last failure, so that Redis may be probed."""
+        """True when Redis may be probed again, because `REST_SECONDS` have passed since its last failure."""
         return time.monotonic() >= self._rested_at
 
     async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
-        """Asks Redis by awaiting `question()`, and returns Redis's answer.
+        """Awaits `question()`, which sends commands to Redis, and returns what Redis has answered.
 
         Raises:
-            CountersUnavailable: Redis failed, or did not answer in time, or is known to be unavailable and not asked.
+            CountersUnavailable: Redis failed or did not answer in time; or an outage goes on, and Redis was not asked.
         """
         if self.away_since is not None:
             raise CountersUnavailable
         try:
             return await question()
-        except Exception as fault:  # the border: no call fails for what Redis does
+        except Exception as fault:  # the border: no call fails because of Redis
             self._lost(fault)
             raise CountersUnavailable from fault
 
     async def probe(self, question: Callable[[], Awaitable[None]]) -> None:
-        """Asks Redis even while it counts as unavailable, and records whether Redis answers."""
+        """Awaits `question()`, which sends commands to Redis, even during an outage of Redis.
+
+        Records whether Redis has answered, and so begins or ends an outage.
+        """
         try:
             await question()
         except Exception as fault:  # the border, as above
@@ -67,7 +73,7 @@ class RedisLink:
             self.away_since = None
 
     def _lost(self, fault: Exception) -> None:
-        """Records that Redis has failed, and writes the first of a series to the log."""
+        """Records a failure of Redis, and logs a warning if it is the first one of an outage."""
         self._rested_at = time.monotonic() + REST_SECONDS
         if self.away_since is None:
             self.away_since = datetime.now(UTC)
@@ -76,22 +82,24 @@ class RedisLink:
 
 
 class PipelinedRedis(Redis):
-    """A client on one connection. Commands that arrive while a batch is on its way are sent together, after it.
+    """A client of Redis that sends commands in batches, over one connection.
 
-    So a thousand simultaneous calls cost a few round trips, and none of them waits for a connection.
+    Commands that arrive while a batch is on its way are sent together afterwards. So a thousand simultaneous calls cost
+    a few round trips, and none of them waits for a connection.
     """
 
     def __init__(self, url: str) -> None:
-        # Without retries, and without a timeout of the client's: `_answers_of` allows for a process that stood still.
+        # The client has no retries and no timeout: that of `_answers_of` allows for a process that stood still.
         options: dict[str, object] = {"retry": Retry(NoBackoff(), 0), "socket_timeout": None, "protocol": 2}
         super().__init__(connection_pool=ConnectionPool.from_url(url, max_connections=2, **options))
         self._waiting: list[tuple[tuple[object, ...], dict[str, object], asyncio.Future[object]]] = []
         self._sending: asyncio.Task[None] | None = None
 
     async def execute_command(self, *args: object, **options: object) -> object:
-        """Sends a command with the next batch and returns its answer.
+        """Sends a command to Redis in the next batch and returns Redis's answer.
 
-        Raises `redis.exceptions.RedisError`, OSError or TimeoutError.
+        Raises:
+            redis.exceptions.RedisError, OSError, TimeoutError: Redis refused the command, failed, or answered too late.
         """
         answer = asyncio.get_running_loop().create_future()
         self._waiting.append((args, options, answer))
@@ -100,14 +108,17 @@ class PipelinedRedis(Redis):
         return await answer
 
     async def stop(self) -> None:
-        """Stops the task that sends batches and closes the connection."""
+        """Stops the task that sends batches of commands to Redis, and closes the connection."""
         if self._sending is not None:
             self._sending.cancel()
             await asyncio.wait({self._sending})
         await self.aclose(close_connection_pool=True)
 
     async def _send_all(self) -> None:
-        """Sends batches of waiting commands, one after another, until none waits."""
+        """Sends the waiting commands to Redis in batches, one after another, and hands out Redis's answers.
+
+        Ends when no command waits.
+        """
         while self._waiting:
             batch, self._waiting = self._waiting, []
             pipe = self.pipeline(transaction=False)
@@ -132,10 +143,10 @@ class PipelinedRedis(Redis):
 
 
 async def _answers_of(question: Coroutine[object, None, T]) -> T:
-    """Sends a batch by awaiting `question`, and returns Redis's answers; a batch without them is cancelled.
+    """Sends a batch of commands by awaiting `question`, and returns Redis's answers; cancels a batch that is late.
 
     Raises:
-        TimeoutError: there is no answer after `ANSWER_SECONDS`.
+        TimeoutError: there were no answers within `ANSWER_SECONDS`.
     """
     asking = asyncio.create_task(question)
     try:

@@ -1,7 +1,8 @@
-"""The ids of stored objects in the body, the form and the query of a request, found by `object_places`.
+"""Finds the ids of stored objects in the body, the form and the query of a request, by the tables of `object_places`.
 
-Names are compared as any server may read them: in every letter case; of a name that is given twice all values count.
-The search has its own stack, so no nesting is too deep for it; it visits each value once.
+Names are read in every way in which upstream may read them: in any letter case, and with all values of a name that is
+given twice. The search uses a list as its stack instead of recursion, so no nesting is too deep; it visits each value
+once.
 """
 
 from __future__ import annotations
@@ -35,16 +36,17 @@ from usage.answers.created_ids import is_object_id
 
 MOST_NAMED = 10_000  # ids in one request
 LONGEST_KEPT_NAME = 64
-_LONG_LIST = 64  # from here on its types are looked at first: of an embedding's tokens, all are numbers
-_Stack = list[tuple[Any, bool, bool]]  # values to search: each a list or an object, and two properties
+_LONG_LIST = 64  # longer lists are checked at once: the tokens of an embedding are all numbers
+_Stack = list[tuple[Any, bool, bool]]  # lists and objects to search, each with `weak` and `ids` of `_read_members`
 MENTION: Final = Reference("")  # a place whose id is refused only if another key made it
 
 
 class NamedObjects:
-    """The ids that a request names: `references`, each with its place and the name there, and `mentions`.
+    """Collects the ids of stored objects that a request names, such as the file in `file_id`.
 
-    `family` is the family of the request's route. With `skips_faults` values that cannot be ids are skipped, and
-    nothing raises `BadRequest`.
+    `references` has the ids that upstream looks up, each with its place and the name of its member. `mentions` has the
+    ids that it need not look up, such as those in an earlier answer. `family` is the family of the request's route.
+    With `skips_faults`, values that cannot be ids are skipped instead of raising `BadRequest`.
     """
 
     def __init__(self, family: str = "", *, skips_faults: bool = False) -> None:
@@ -57,7 +59,7 @@ class NamedObjects:
         return bool(self.references or self.mentions)
 
     def add_body(self, body: JSONObject) -> None:
-        """Reads a JSON object.
+        """Adds the ids of stored objects that a JSON object names, at any depth.
 
         Raises:
             BadRequest: a value in the place of an id cannot be an id, or there are more than `MOST_NAMED` ids.
@@ -73,10 +75,13 @@ class NamedObjects:
                 self._read_members(pairs_of(value), stack, weak=weak, ids=ids)
 
     def add_field(self, name: str, value: str | None, *, is_whole: bool = True) -> None:
-        """Reads a form's field: `file_ids[]` and `image[file_id]` name what `file_ids` and `file_id` name in JSON.
+        """Adds the ids of stored objects that a field of a form names, also those in JSON that the field contains.
 
-        `value` is None for a file. Raises as `add_body`, also for a file where an id must stand, and for JSON of which
-        only the beginning is here.
+        Names such as `file_ids[]` and `image[file_id]` mean what `file_ids` and `file_id` mean in JSON. `value` is None
+        for a file; `is_whole` is false if only the beginning of the field is here.
+
+        Raises:
+            BadRequest: as `add_body`; also if a file stands in the place of an id, or JSON is not whole.
         """
         path = field_path(name)
         if value is None:
@@ -93,7 +98,13 @@ class NamedObjects:
         self.add_body({path[0]: inner})
 
     def add_query(self, query: str, *, is_list: bool) -> None:
-        """Reads a query; in the query of a list `after` and `before` name objects, too. Raises as `add_body`."""
+        """Adds the ids of stored objects that the query of a request names.
+
+        In the query of a list the cursors `after` and `before` are such ids, too.
+
+        Raises:
+            BadRequest: as `add_body`.
+        """
         for name, value in query_fields(query):
             if is_list and value and name.strip("[]").casefold() in CURSORS:
                 self._refer(value, OTHER, name)
@@ -103,14 +114,18 @@ class NamedObjects:
     def _read_members(
         self, pairs: Iterable[tuple[str, object] | Member], stack: _Stack, *, weak: bool, ids: bool
     ) -> None:
-        """Reads an object's members; pushes values that have members on the stack. `ids`: `id` is of a call."""
+        """Adds the ids that the members of one JSON object name; puts values that must still be searched on the stack.
+
+        With `weak`, all ids are added to `mentions`. With `ids`, the member `id` is that of a tool call, not of an
+        object.
+        """
         for pair in pairs:
             value = pair[1]
             kind = value.__class__
             if kind in _NO_TEXT:
                 continue
             role = _ROLES.get(pair[0]) or _role(pair[0])
-            if role is _PLAIN_NAME:  # nearly all are
+            if role is _PLAIN_NAME:  # as nearly all names are
                 if kind is not str:
                     stack.append((value, weak, False))
                 continue
@@ -139,7 +154,10 @@ class NamedObjects:
                 self._refer(one, place, name)
 
     def _read_items(self, value: object, stack: _Stack, *, weak: bool) -> None:
-        """Reads the items of an input: their ids here, their members as those of any object."""
+        """Adds the ids that the items of a request's input name.
+
+        An item without content is a reference to a stored item; all other members are read as those of any JSON object.
+        """
         items = value if isinstance(value, list) else [value]
         for item in () if _is_plain(items) else items:
             if not isinstance(item, dict):
@@ -158,6 +176,7 @@ class NamedObjects:
                 self._read_members(((name, one),), stack, weak=weak or name in mentioned, ids=False)
 
     def _refer(self, value: object, place: Reference, name: str) -> None:
+        """Adds an id that upstream looks up to `references`; refuses a value that cannot be an id."""
         if not is_object_id(value):
             self._fault(f"Invalid '{_shown(name)}': this can be no id.", param=_shown(name), code="invalid_value")
             return
@@ -170,11 +189,16 @@ class NamedObjects:
             self._bound()
 
     def _bound(self) -> None:
+        """Refuses a request that names more than `MOST_NAMED` stored objects."""
         if len(self.references) + len(self.mentions) > MOST_NAMED:
             self._fault(f"The request names more than {MOST_NAMED:,} stored objects.")
 
     def _parsed(self, name: str, text: str) -> object:
-        """Returns the JSON in the text of a field; the text itself if it is not JSON."""
+        """Returns the value of the JSON in a form's field; the text itself if it is not JSON.
+
+        Raises:
+            BadRequest: the JSON is nested too deep, unless faults are skipped.
+        """
         try:
             return DECODER.decode(text)
         except ValueError:
@@ -194,7 +218,10 @@ _PLAIN = _NO_TEXT | {str}
 
 @dataclass(frozen=True, slots=True)
 class _Role:
-    """The meaning of a member's name for its value; `object_places` explains each."""
+    """What the name of a member in a JSON body says about its value, for example that it is the id of a file.
+
+    The tables of `object_places` explain each meaning.
+    """
 
     place: Reference | None = None
     is_own_content: bool = False
@@ -205,7 +232,7 @@ class _Role:
 
 
 _PLAIN_NAME: Final = _Role()
-_ROLES: Final[dict[str, _Role]] = {}  # of names that came before
+_ROLES: Final[dict[str, _Role]] = {}  # a cache, by name
 _MOST_ROLES = 4096
 
 
@@ -227,7 +254,10 @@ def _role(name: str) -> _Role:
 
 
 def _place(folded: str) -> Reference | None:
-    """Returns the place that a name in lower case stands for; None if it names no object."""
+    """Returns what kind of stored object a member's name (in lower case) refers to; None if it refers to none.
+
+    `MENTION` stands for any kind of object, by an id that upstream need not look up.
+    """
     if folded in REFERENCES:
         return REFERENCES[folded]
     is_id = folded == "id" or folded.endswith(("_id", "_ids"))
@@ -235,12 +265,12 @@ def _place(folded: str) -> Reference | None:
 
 
 def _is_plain(values: list[object]) -> bool:
-    """Returns whether a long list has only plain values in it; short lists are searched anyway."""
+    """Returns whether a long list has only strings, numbers, booleans and nulls; short lists are searched anyway."""
     return len(values) > _LONG_LIST and set(map(type, values)) <= _PLAIN
 
 
 def _ids_in(value: object) -> Iterable[tuple[object, bool]]:
-    """Yields the ids in a value (a string, the items of a list, the `id` of an object), and whether one is a string."""
+    """Yields each id in a member's value; with True if it stands there as plain text, not as the `id` of an object."""
     values = [value]
     while values:
         one = values.pop()
@@ -255,7 +285,10 @@ def _ids_in(value: object) -> Iterable[tuple[object, bool]]:
 
 
 def _has_content(kind: str, item: dict[str, object]) -> bool:
-    """Returns whether an item is more than a reference. A message with a role is, even if it is empty."""
+    """Returns whether an item of a request's input has content, and is not only a reference to a stored item.
+
+    A message that has a role has content even if its `content` is an empty list.
+    """
     content = ITEM_CONTENT.get(kind)
     if content is None:
         return any(value is not None for name, value in item.items() if name not in ITEM_FRAME)

@@ -1,10 +1,11 @@
 """The check of the stored objects that a call names, and of the objects that its answer will create.
 
 `CallView.check_and_send` runs it for both APIs, so no request goes upstream without it. An object belongs to the key
-that created it. An id that no key here is known to have created is for the built-in key alone, which sees everything.
-Objects that an administrator shares with a key (`AccessKey.shared_objects`) it may read and use, but not change. Models
-belong to the account: every key may read them, and only the built-in key may change or delete one. The administration
-of the account is for the built-in key, and for keys with an upstream key of their own, which upstream limits.
+that created it. An object that no key of this gateway is known to have created is for the built-in key alone, which
+sees everything. A key may read and use, but not change, the objects that an administrator has shared with it
+(`AccessKey.shared_objects`). Models belong to the upstream account: every key may read them, and only the built-in key
+may change or delete one. The administration of the account is for the built-in key, and for callers with an upstream
+key of their own, which upstream limits to its account.
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ IN_LOCATION = frozenset({"/v1/realtime/calls"})
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The result of the check: every id in the request, and the reader of new ids in the answer, if it has any."""
+    """What the check of a request has found out: the ids of the stored objects that the request names (`named`).
+
+    `made` reads the ids of new objects in the answer; None if the call creates none.
+    """
 
     named: frozenset[str] = frozenset()
     made: CreatedIds | None = None
@@ -59,12 +63,14 @@ ADMINISTRATION = (
 
 
 async def check(request: UpstreamRequest, caller: Caller) -> Access:
-    """Checks that the caller may name every object that the request names.
+    """Checks that the caller's key may use every stored object that the request names.
+
+    Returns their ids, and the reader for the ids of new objects in the answer.
 
     Raises:
-        NotFound: an object is another key's, or of no key here; the words are those for an object that does not exist.
+        NotFound: an object belongs to another key, or to none. The message is that for an object that does not exist.
         BadRequest: the value in the place of an id cannot be an id.
-        RouteNotAllowed: the call would change a shared object or a model, or administer the account.
+        RouteNotAllowed: the call would change a shared object or a model, or administer the upstream account.
         DatabaseUnavailable: only the database knows the owner of an object, and it is unavailable.
     """
     route = request.route
@@ -88,7 +94,10 @@ async def check(request: UpstreamRequest, caller: Caller) -> Access:
 
 
 async def _see_all(route: Route, request: UpstreamRequest) -> Access:
-    """Allows all, for the built-in key. Reads the named ids only to tell them from the ids that the call creates."""
+    """Returns the result of `check` for the built-in key, which may use all objects.
+
+    The ids in the request are read only so that they are not taken for those of objects that the call creates.
+    """
     access = _access(route, request, frozenset(filter(None, [route.object_id])), is_own=False)
     if access.made is None:
         return access
@@ -98,7 +107,11 @@ async def _see_all(route: Route, request: UpstreamRequest) -> Access:
 
 
 async def _read(request: UpstreamRequest, route: Route, named: NamedObjects) -> None:
-    """Adds the ids of stored objects in a request's JSON body, form and query to `named`. Raises `BadRequest`."""
+    """Adds the ids of stored objects in a request's JSON body, form and query to `named`.
+
+    Raises:
+        BadRequest: the value in the place of an id cannot be an id.
+    """
     if request.json is not None:
         await large_bodies.run(request.text_size, named.add_body, request.json.members)
     if request.form:
@@ -108,13 +121,21 @@ async def _read(request: UpstreamRequest, route: Route, named: NamedObjects) -> 
 
 
 def _read_fields(form: Sequence[FormPart], named: NamedObjects) -> None:
-    """Adds the ids in the fields of a form. Raises `BadRequest`."""
+    """Adds the ids of stored objects in the fields of a request's form to `named`.
+
+    Raises:
+        BadRequest: the value in the place of an id cannot be an id.
+    """
     for name, (file_name, content, _) in form:
         named.add_field(name, content.decode("utf-8", "replace") if file_name is None else None)
 
 
 async def check_form(parts: Sequence[PartExcerpt], caller: Caller) -> frozenset[str]:
-    """Checks the fields of a form that is passed on as it arrives, as `check` does; returns the ids in them."""
+    """Checks that the caller's key may use every stored object that a form names, and returns their ids.
+
+    The form is sent on while it arrives, so `parts` has no contents of files, and only the beginning of a long field.
+    Raises the same errors as `check`.
+    """
     size = sum(len(part.content) for part in parts)
     named = await large_bodies.run(size, _read_form, parts, caller.name == SECURITY_KEY_NAME)
     if named and caller.name != SECURITY_KEY_NAME:
@@ -124,7 +145,10 @@ async def check_form(parts: Sequence[PartExcerpt], caller: Caller) -> frozenset[
 
 
 def _read_form(parts: Sequence[PartExcerpt], may_be_odd: bool) -> NamedObjects:
-    """Returns the ids that the fields of a form name. In a form that `may_be_odd`, faulty values are skipped."""
+    """Returns the ids of stored objects that the fields of a form name.
+
+    With `may_be_odd`, values that cannot be ids are skipped instead of raising `BadRequest`.
+    """
     named = NamedObjects(skips_faults=may_be_odd)
     for part in parts:
         text = None if part.file_name is not None else part.content.decode("utf-8", "replace")
@@ -133,7 +157,13 @@ def _read_form(parts: Sequence[PartExcerpt], may_be_odd: bool) -> NamedObjects:
 
 
 async def visible(object_ids: Collection[str], caller: Caller) -> Callable[[str], bool]:
-    """Returns a test for the ids of a list: True if the caller may see the object. Raises `DatabaseUnavailable`."""
+    """Returns a function that tells whether the caller's key may see the object with a given id, one of `object_ids`.
+
+    Used to remove the objects of other keys from a list that upstream has sent.
+
+    Raises:
+        DatabaseUnavailable: only the database knows the owner of an object, and it is unavailable.
+    """
     if caller.name == SECURITY_KEY_NAME:
         return lambda object_id: True
     owners = await owners_of([one for one in object_ids if is_object_id(one)])
@@ -141,12 +171,15 @@ async def visible(object_ids: Collection[str], caller: Caller) -> Callable[[str]
 
 
 def is_shared(object_id: str, caller: Caller) -> bool:
-    """Returns whether an administrator has shared the object with the key."""
+    """Returns whether an administrator has shared the object with the caller's key, by its id or a pattern."""
     return matches_any(object_id, caller.shared_objects)
 
 
 async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObjects, caller: Caller) -> Access:
-    """Looks up the owners of all named objects and checks them. Raises as `check`."""
+    """Looks up the owners of all objects that a request names, and checks that its caller may use the objects.
+
+    Raises the same errors as `check`.
+    """
     in_path = [one for one in (route.object_id, *route.unknown_segments[:2]) if one]
     missing = NotFound(IN_PATHS.get(route.family.name, OTHER).words.format(in_path[0][:200] if in_path else ""))
     if not all(map(is_object_id, in_path)):
@@ -168,12 +201,19 @@ async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObje
 
 
 def _brings_account(request: UpstreamRequest, caller: Caller) -> bool:
-    """Returns whether the request has an upstream key of its own, whose holder may see everything in its account."""
+    """Returns whether the request is sent with an upstream key that it brought itself.
+
+    Whoever has that key may see everything in its account, so the gateway need not protect the objects there.
+    """
     return request.credentials.api_key not in {settings.OPENAI_API_KEY, caller.upstream_key}
 
 
 def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) -> None:
-    """Raises `NotFound` for the first id that the caller may not name."""
+    """Checks that the caller's key may use every object that a request's body, form or query names.
+
+    Raises:
+        NotFound: the key may not use one of the objects. The message is that for an object that does not exist.
+    """
     for object_id, (place, name) in named.references.items():
         if owners.get(object_id) != caller.name and not is_shared(object_id, caller):
             raise _missing(place, object_id, name)
@@ -183,10 +223,11 @@ def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) ->
 
 
 def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Caller) -> bool:
-    """Returns whether the caller may use a path that is not in OpenAI's reference and may have an id in it.
+    """Returns whether the caller may use a path that OpenAI's reference does not have, and that may contain an id.
 
     A POST to a single unknown segment names no object: it can only be an action of the family. In other paths one of
-    the first two unknown segments must be an object of the caller's, and neither may be another key's.
+    the first two unknown segments must be an object of the caller's key, and neither may belong to another key. A GET
+    may also name an object that is shared with the key.
     """
     unknown = route.unknown_segments
     if method == "POST" and len(unknown) == 1:
@@ -196,18 +237,21 @@ def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Calle
 
 
 def _missing(place: Reference, object_id: str, name: str | None) -> NotFound:
-    """Returns the error for an id in this place that the caller may not name."""
+    """Builds the error 404 for an object that the caller may not name; it says that no such object exists."""
     return NotFound(place.words.format(object_id[:200]), param=name, code=place.code)
 
 
 def _access(route: Route, request: UpstreamRequest, named: frozenset[str], *, is_own: bool) -> Access:
-    """Returns the result of a check that passed."""
+    """Returns the result of `check` for an allowed request: the ids that it names, and the reader of new ids."""
     made = _made(route, request, is_own=is_own)
     return Access(named, made) if named or made else NOTHING
 
 
 def _made(route: Route, request: UpstreamRequest, *, is_own: bool) -> CreatedIds | None:
-    """Returns the reader of new ids in the answer; None if the call creates nothing that upstream stores."""
+    """Returns the reader that finds the ids of new objects in the answer to a request.
+
+    Returns None if the call creates nothing that upstream stores.
+    """
     if request.method != "POST":
         is_growing = request.method == "GET" and is_own and route.name in GROWING
         return CreatedIds(is_creating=False, lasts=route.family.name != "responses") if is_growing else None

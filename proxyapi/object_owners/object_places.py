@@ -1,13 +1,14 @@
-"""The places in which a request can name an object stored upstream. Data only: other modules decide.
+"""The places in which a request can name an object stored upstream. Data only: `object_access` decides.
 
 A name stands for a member of a JSON body at any depth, a field of a form, or a name in the query, in any letter case.
-`tests/proxyapi/object_owners/test_object_places.py` walks the SDK's parameter types and fails for an id-like name that
-is not in a table here.
+`tests/proxyapi/object_owners/test_object_places.py` reads the SDK's parameter types, and fails for a name that looks
+like that of an id and is not in a table here.
 
-* `REFERENCES`: upstream reads the object, or continues it. It must be the caller's own, or shared with its key.
-* `REFERENCES_OF`: the same, in requests of one family only: elsewhere these names are labels that callers choose.
+* `REFERENCES`: upstream reads the object, or continues it. It must belong to the caller's key, or be shared with it.
+* `REFERENCES_OF`: like `REFERENCES`, but in requests of one family only: elsewhere these names are labels that callers
+  choose.
 * Every other name that ends in `_id` or `_ids`, `id` itself, and `REFERENCES` below `MENTIONS`: an id that upstream
-  need not look up, as in an answer that a client sends back. It is refused only if another key made the object.
+  need not look up, as in an earlier answer that a client sends back. It is refused only if another key made the object.
 * `NO_OBJECTS`: ids that the caller makes up, or that name nothing that a key can create.
 * `OWN_CONTENT`: members below which all names are the caller's own choice, such as metadata.
 """
@@ -19,7 +20,7 @@ from enum import Enum
 
 
 class Text(Enum):
-    """The meaning of a plain string in a place that also takes an object with an `id`."""
+    """What a plain string means in a place of a request that also takes an object with an `id`."""
 
     REFERENCE = "an id that the caller must own"
     MENTION = "an id, or a name that everybody may use"
@@ -28,7 +29,11 @@ class Text(Enum):
 
 @dataclass(frozen=True)
 class Reference:
-    """A place that names an object. `words` is OpenAI's message for an object that does not exist."""
+    """A place in a request that names a stored object, such as the member `file_id`.
+
+    `words` is OpenAI's message for an object that does not exist, and `code` its error code; `text` says what a plain
+    string means in this place.
+    """
 
     words: str
     code: str = "not_found"
@@ -113,9 +118,9 @@ REFERENCES_OF = {
 }
 # Below these members the names of `REFERENCES` are part of the content, such as the citations of an earlier answer.
 MENTIONS = frozenset({"annotations", "results"})
-# Items of a conversation's or a response's content. One that consists of its id alone is a reference.
+# Members whose values are items of a conversation or a response. An item that consists of its id alone is a reference.
 ITEMS = frozenset({"input", "items", "instructions"})
-# Members that repeat an earlier answer, by the type of the item.
+# By the type of an item: its members that repeat an earlier answer, so that ids in them are mentions only.
 ITEM_MENTIONS = {"code_interpreter_call": frozenset({"container_id"})}
 
 # The members that make an item more than a reference, by its type; an empty value does not count. Upstream loads

@@ -1,4 +1,4 @@
-"""The owners of objects stored upstream (responses, files, threads): the key that created one, which alone may see it.
+"""Records the owners of objects stored upstream (responses, files, threads): the key that has created an object.
 
 An owner is recorded before the object's id leaves, as a symbolic link in `DATA_DIR/owners`: a link is made by a single
 system call, is never half written, and is seen by every worker of this host at once. Once the call's row is in the
@@ -33,10 +33,10 @@ logger = logging.getLogger(__name__)
 DATABASE_TIMEOUT_SECONDS = 2.0
 SWEEP_SECONDS = 60.0
 MIN_LINK_AGE_SECONDS = 120.0  # younger links stay: their rows may still be on the way
-BATCH = 1000
-LINKS_PER_TURN = 200  # read in one turn of the event loop; about 2 ms
+BATCH = 1000  # links, for each query of a sweep
+LINKS_PER_TURN = 200  # that are read before other tasks of the event loop run; takes about 2 ms
 MAX_CACHED = 5_000  # owners in memory, about 1 MB
-# An id without an owner is not looked up again for this long: nobody can name an object before it is created.
+# For this long an id without an owner is not looked up again: nobody can name an object before it is created.
 UNKNOWN_SECONDS = 60.0
 FOLDER_MODE = 0o700
 
@@ -45,16 +45,17 @@ _unknown_until: dict[str, float] = {}
 
 
 def remember(object_id: str, key_name: str) -> None:
-    """Records which key created a new object; a first owner is not replaced. Takes some 40 µs.
+    """Records that the key `key_name` has created a stored object, unless an owner is recorded for it already.
 
-    On a full disk nothing is recorded here; the call's row will have the owner a second later.
+    Takes some 40 µs, and never fails: if the disk is full, only this process knows the owner, until the call's row has
+    it in the database, about a second later.
     """
     if object_id in _owners:
         return
     link, target = _link(object_id), f"{quote(object_id, safe='')}/{key_name}"
     try:
         try:
-            os.symlink(target, link)  # `Path.symlink_to` takes half as long again
+            os.symlink(target, link)  # `Path.symlink_to` takes 50 % longer
         except FileNotFoundError:
             _make_folder(Path(link).parent.parent)
             _make_folder(Path(link).parent)
@@ -70,10 +71,12 @@ def remember(object_id: str, key_name: str) -> None:
 
 
 async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> dict[str, str]:
-    """Returns the name of the key that created each object; objects that no key here created are left out.
+    """Returns the name of the key that created each object, by the object's id.
+
+    Objects that no key of this gateway has created are left out.
 
     Raises:
-        DatabaseUnavailable: only the database could know the owner of one that is `needed`, and it is unavailable.
+        DatabaseUnavailable: only the database can know the owner of an object in `needed`, and it is unavailable.
     """
     known: dict[str, str] = {}
     needed_unknown = await _read_owners(needed, known)
@@ -98,7 +101,10 @@ async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> di
 
 
 async def sweep_forever() -> None:
-    """Removes, once a minute and until it is cancelled, the links whose owners are in the database."""
+    """Deletes the symbolic links that record owners of stored objects, once the database has these owners as well.
+
+    Does so once a minute, until it is cancelled. At first it closes the folders of the links to other users.
+    """
     await _maintain(close_folders)
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
@@ -106,17 +112,23 @@ async def sweep_forever() -> None:
 
 
 async def _maintain(work: Callable[[], None]) -> None:
-    """Runs one step of maintenance in a thread; logs its failure."""
+    """Runs one step of maintenance of the recorded owners in a thread; an error is logged and not raised."""
     try:
         await in_own_thread(work)
     except DatabaseError as error:
         logger.info("the owners of stored objects wait for the database: %s", type(error).__name__)
-    except Exception:  # the border: without the sweep the links would grow until the next start
+    except Exception:  # the border: if this task ended, links would accumulate until the next start
         logger.exception("the links of stored objects' owners could not be kept up")
 
 
 def sweep(now: float | None = None) -> None:
-    """Removes links older than `MIN_LINK_AGE_SECONDS` whose owners the database has. Raises `django.db.Error`."""
+    """Deletes the symbolic links that record owners of stored objects which the database has as well.
+
+    Links younger than `MIN_LINK_AGE_SECONDS` stay, because the rows of their calls may not be in the database yet.
+
+    Raises:
+        django.db.Error: the database cannot be read.
+    """
     now = time.time() if now is None else now
     batch: dict[str, Path] = {}
     for link in _folder().glob("*/*"):
@@ -130,27 +142,33 @@ def sweep(now: float | None = None) -> None:
 
 
 def close_folders() -> None:
-    """Removes the rights of other users to folders that an older version created with the rights of the umask."""
+    """Lets only this user read the folders in which the owners of stored objects are recorded.
+
+    Older versions created them with the rights that the umask left, so that other users of the host could read them.
+    """
     for folder in (_folder(), *_folder().glob("*/")):
         with suppress(OSError):
             folder.chmod(FOLDER_MODE)
 
 
 def _make_folder(folder: Path) -> None:
-    """Creates a folder that only this user may read, whatever the umask is."""
+    """Creates a folder that only this user may read, whatever the umask is; does nothing if it exists."""
     with suppress(FileExistsError):
         folder.mkdir(FOLDER_MODE, parents=True)
         folder.chmod(FOLDER_MODE)
 
 
 def _remove(links: dict[str, Path]) -> None:
-    """Removes those of `links`, by object id, whose owners are in the database."""
+    """Deletes those of the given links whose owners the database has as well; `links` has their paths by object id."""
     for object_id in _makers(links) if links else ():
         links[object_id].unlink(missing_ok=True)
 
 
 def _makers(object_ids: Collection[str]) -> dict[str, str]:
-    """Returns the owners that the database has. Runs in a thread of its own, whose connection it closes."""
+    """Returns the owners of these stored objects that the database has, by object id.
+
+    Must run in a thread of its own, because it closes the thread's database connection.
+    """
     try:
         return makers(object_ids)
     finally:
@@ -158,10 +176,10 @@ def _makers(object_ids: Collection[str]) -> dict[str, str]:
 
 
 async def _read_owners(object_ids: Collection[str], known: dict[str, str]) -> list[str]:
-    """Adds to `known` the owners that this host has recorded, and returns the ids without one.
+    """Adds the owners of objects that this host has recorded to `known`; returns the ids of the other objects.
 
-    It yields to the event loop after every `LINKS_PER_TURN`: each id may be read from the disk, and a request may name
-    thousands.
+    Yields to the event loop after every `LINKS_PER_TURN` ids, because each may be read from the disk, and a request may
+    name thousands.
     """
     unknown: list[str] = []
     for number, object_id in enumerate(object_ids, 1):
@@ -173,7 +191,7 @@ async def _read_owners(object_ids: Collection[str], known: dict[str, str]) -> li
 
 
 def _read_owner(object_id: str, known: dict[str, str]) -> bool:
-    """Adds the owner of an object to `known`; returns whether this host has recorded one."""
+    """Adds the owner of an object to `known`, from memory or its link; returns whether this host has recorded one."""
     owner = _owners.get(object_id)
     if owner is None:
         try:
@@ -188,7 +206,7 @@ def _read_owner(object_id: str, known: dict[str, str]) -> bool:
 
 
 def _keep(object_id: str, owner: str) -> None:
-    """Stores the owner of an object in this process's memory."""
+    """Stores the owner of an object in this process's memory, which forgets all owners when it is full."""
     if len(_owners) >= MAX_CACHED:
         _owners.clear()
     _owners[object_id] = owner
@@ -196,18 +214,22 @@ def _keep(object_id: str, owner: str) -> None:
 
 
 def _read_target(link: str | Path) -> tuple[str, str]:
-    """Returns the id and the owner that a link has. Raises `OSError`."""
+    """Reads the symbolic link that records the owner of an object; returns the object's id and the owner's name.
+
+    Raises:
+        OSError: there is no such link.
+    """
     quoted_id, _, owner = os.readlink(link).partition("/")
     return unquote(quoted_id), owner
 
 
 def _link(object_id: str) -> str:
-    """Returns the path of an object's link."""
+    """Returns the path of the symbolic link that records the owner of an object, named by a hash of the object's id."""
     name = hashlib.blake2b(object_id.encode("utf-8", "replace"), digest_size=16).hexdigest()
     return f"{settings.DATA_DIR}/owners/{name[:2]}/{name[2:]}"
 
 
 def _folder() -> Path:
-    """Returns `DATA_DIR/owners`, the folder of the links from objects to their owners."""
+    """Returns the folder of the links that record the owners of objects, `DATA_DIR/owners`."""
     folder: Path = settings.DATA_DIR / "owners"
     return folder

@@ -1,9 +1,9 @@
-"""Pages and reports outside the API's calls: for visitors, monitors, programs and owners of keys.
+"""Pages and reports beside the API: for visitors, monitors, programs and holders of keys.
 
-`index` (the front page, `/healthz`, `/readyz`), `docs` (`/docs`, `/openapi.json`), `monitoring` (what needs the access
-token: the log, the runtime), `reports` (`GET /usage`, `/metrics`). `my_usage` is the site that a key opens for its
-owner; `key_usage` is the usage page of one key, for that site and for the admin. `page_headers` are the security
-headers of our pages.
+`index` (the front page, `/healthz`, `/readyz`), `docs` (`/docs`, `/openapi.json`), `monitoring` (the log and the
+runtime, which need the access token), `reports` (`GET /usage`, `/metrics`). `my_usage` is the site that the holder of a
+key opens with the key's secret; `key_usage` is the usage page of one key, for that site and for the admin.
+`page_headers` has the security headers of these pages.
 
 Imports everything of this package but `admin` and `urls`, and `usage` for all numbers.
 """

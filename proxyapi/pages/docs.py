@@ -36,6 +36,9 @@ class OpenAPIView(ProxyView):
 
 @cache
 def describe_api() -> bytes:
-    """Returns the OpenAPI 3.1 document of the API, generated once for all answers, because that takes a moment."""
+    """Returns the OpenAPI 3.1 document of the gateway's API as JSON.
+
+    The document is generated once for all requests, because that takes a moment.
+    """
     schema = SchemaGenerator(urlconf="proxyapi.urls").get_schema(public=True)  # type: ignore[no-untyped-call]  # it has no types
     return json.dumps(schema).encode()

@@ -19,7 +19,7 @@ from usage.money.reservations import reservations
 
 
 class IndexView(ProxyView):
-    """View of `GET /`: the front page."""
+    """View of `GET /`: the gateway's front page, which needs no key."""
 
     @openapi.index
     async def get(self, request: ProxyRequest) -> HttpResponse:
@@ -28,7 +28,7 @@ class IndexView(ProxyView):
 
 
 class LivenessView(ProxyView):
-    """View of `GET /healthz`: whether the process answers. Touches neither the database nor upstream."""
+    """View of `GET /healthz`: reports that the process answers. Uses neither the database nor upstream."""
 
     @openapi.liveness
     async def get(self, request: ProxyRequest) -> HttpResponse:
@@ -36,10 +36,10 @@ class LivenessView(ProxyView):
 
 
 class ReadinessView(ProxyView):
-    """View of `GET /readyz`: whether calls may be sent to this server.
+    """View of `GET /readyz`: reports whether calls may be sent to this server, with 200 or 503.
 
-    A database outage makes the server `degraded` only: calls go on. Web pages of other origins read the status only,
-    because the details are for whoever runs the server, and for the server's orchestrator.
+    A database outage makes the server `degraded` only, because calls go on. A web page of another origin gets the
+    status only, because the details are for whoever runs the server, and for the server's orchestrator.
     """
 
     @openapi.readiness

@@ -1,7 +1,7 @@
 """The usage page of one key: the dashboard narrowed to the key, its budgets and its limits.
 
-Two sites show it: the admin, and the site that the key itself opens (`proxyapi.pages.my_usage`), whose page has no link
-to any other key or call.
+Two sites show it: the admin, and the site that the holder of a key opens with the key's secret
+(`proxyapi.pages.my_usage`), whose page has no link to any other key or call.
 """
 
 from __future__ import annotations
@@ -28,22 +28,28 @@ NEWEST_CALLS = 20
 
 @dataclass(frozen=True)
 class KeyFacts:
-    """The facts about a key that its usage page shows. `is_own`: the key's holder has opened the page."""
+    """What the usage page of a key shows of the key besides its usage: name, budgets, and limits.
+
+    `is_own` is true if the key's holder has opened the page, and false if an administrator has.
+    """
 
     name: str
     budgets: Mapping[str, Decimal | None]
-    limits: tuple[tuple[str, str], ...]  # labels and values, as text
+    limits: tuple[tuple[str, str], ...]  # pairs of a label and a text
     is_own: bool = False
 
     @classmethod
     def of(cls, key: AccessKey | Caller, *, is_own: bool = False) -> KeyFacts:
-        """Takes the facts about a key from a row of the table of keys, or from the keyring."""
+        """Builds `KeyFacts` from an access key: from its row in the database, or from its `Caller` in the keyring."""
         budgets = key.budgets if isinstance(key, AccessKey) else vars(key.budgets)
         return cls(key.name, budgets, tuple(_limits(key)), is_own)
 
 
 def page(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str, object]:
-    """Returns the context of a key's usage page; `data_url` is the address that answers with `data`."""
+    """Returns the template context of the page that shows a key's usage.
+
+    `data_url` is the address from which the open page is refreshed, with what `data` returns.
+    """
     context = dashboard.dashboard_context(request, data_url, key.name)
     for own in _fragments(request, key).values():
         context |= own
@@ -51,12 +57,12 @@ def page(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str, object
 
 
 def data(request: HttpRequest, key: KeyFacts) -> JsonResponse:
-    """Answers with the JSON from which an open usage page of a key is refreshed."""
+    """Returns the JSON response from which an open page with a key's usage is refreshed."""
     return dashboard.refresh_response(request, _fragments(request, key), key.name)
 
 
 def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, object]]:
-    """Returns the fragments of a key's usage page that are rendered again while it is open, each with its context."""
+    """Returns the parts of a key's usage page that are refreshed while it is open, each with its template context."""
     spent = spent_by([key.name], datetime.now(UTC).date())[key.name]
     held = dollars(spent.held) if spent.held else ""
     found: dict[str, dict[str, object]] = {
@@ -70,7 +76,7 @@ def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, objec
 
 
 def _limits(key: AccessKey | Caller) -> list[tuple[str, str]]:
-    """Returns the limits of a key (such as rates and budgets) as labels and texts, for the key's usage page."""
+    """Returns the rate limits, models and routes of a key for its usage page, as pairs of a label and a text."""
     numbers = (
         ("Requests a minute", key.requests_per_minute),
         ("Tokens a minute", key.tokens_per_minute),

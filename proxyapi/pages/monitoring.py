@@ -1,4 +1,7 @@
-"""The pages behind `ACCESS_TOKEN`: the newest calls, and what runs here. `proxyapi.simple.health` calls upstream."""
+"""The pages that need `ACCESS_TOKEN`: the newest calls, and the versions and limits of this server.
+
+`/health` and `/health2`, which need it too and call upstream, are in `proxyapi.simple.health`.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from usage.page_data import newest_calls
 
 
 class LogView(ProxyView):
-    """View of `GET /log`: the counters of all calls and the newest calls, as one plain page."""
+    """View of `GET /log`: a plain page with the counters of all calls, and a table of the newest calls."""
 
     authentication_classes = (AccessTokenAuthentication,)
     throttle_classes = (PageThrottle,)
@@ -45,7 +48,7 @@ class LogView(ProxyView):
 
 
 class LogErrorsView(LogView):
-    """View of `GET /log_errors`: the counters and the newest failed calls, as one plain page."""
+    """View of `GET /log_errors`: a plain page with the counters of all calls and a table of the newest failed calls."""
 
     failed_only = True
 
@@ -55,7 +58,7 @@ class LogErrorsView(LogView):
 
 
 class RuntimeView(ProxyView):
-    """View of `GET /debug/runtime`: versions and effective limits; no secret."""
+    """View of `GET /debug/runtime`: the versions of the gateway and its packages, and its limits; no secrets."""
 
     authentication_classes = (AccessTokenAuthentication,)
     throttle_classes = (PageThrottle,)

@@ -1,8 +1,8 @@
-"""The site "My usage", which a key opens for its owner without the admin's login.
+"""The site "My usage", which shows the holder of a key its usage, without a login to the admin.
 
-The key is sent once, in a form. Then a cookie holds the key's name, signed with a salt that is made from the text of
-the key: once the text has been rotated, revoked, or has expired, the keyring no longer has it, and the cookie opens
-nothing. No page of the site has a link to another key, or tells of one.
+The key's secret is sent once, in a form. Then a cookie has the key's name, signed with a salt that is made from the
+digest of the secret. Once the secret has been rotated, revoked, or has expired, the keyring no longer accepts it, and
+the cookie is not valid either. No page of the site has a link to another key, or mentions one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ View = Callable[[HttpRequest], HttpResponse]
 
 
 def private_page(view: View) -> View:
-    """Decorates a view of My usage: browsers do not store its page, and run only the gateway's scripts in it."""
+    """Decorates a view of the site My usage with headers that keep its page private.
+
+    Browsers do not store the page, and run only the gateway's own scripts in it.
+    """
 
     @wraps(view)
     def answered(request: HttpRequest) -> HttpResponse:
@@ -50,7 +53,7 @@ def private_page(view: View) -> View:
 @require_safe
 @private_page
 def show(request: HttpRequest) -> HttpResponse:
-    """Shows the usage of the key that is signed in to My usage, or the form to sign in."""
+    """Shows the usage of the key that is signed in to the site My usage, or else the form to sign in."""
     entry = find_signed_in(request)
     if entry is None or entry.caller is None:
         return render(request, "my_usage/sign_in.html", {"has_left": COOKIE in request.COOKIES})
@@ -61,7 +64,7 @@ def show(request: HttpRequest) -> HttpResponse:
 @require_safe
 @private_page
 def data(request: HttpRequest) -> HttpResponse:
-    """Answers with the JSON from which an open page of My usage is refreshed; with 401 once the sign-in has ended."""
+    """Returns the JSON from which an open page of the site My usage is refreshed; 401 once the sign-in has ended."""
     entry = find_signed_in(request)
     if entry is None or entry.caller is None:
         return JsonResponse({"error": "Sign in again."}, status=401)
@@ -72,9 +75,9 @@ def data(request: HttpRequest) -> HttpResponse:
 @sensitive_post_parameters("key")
 @private_page
 def sign_in(request: HttpRequest) -> HttpResponse:
-    """Signs the holder of a key in to My usage, by the secret sent in the form.
+    """Signs the holder of a key in to the site My usage, by the secret of the key, which the form has sent.
 
-    The project's middleware limits how often this may be tried.
+    Sets a cookie and redirects to the key's usage. The project's middleware limits how often a secret may be tried.
     """
     text = request.POST.get("key", "").strip()[:MAX_KEY_CHARACTERS]
     caller = keyring.find(text)
@@ -96,26 +99,30 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 @require_POST
 @private_page
 def sign_out(request: HttpRequest) -> HttpResponse:
-    """Signs the key's holder out: deletes the cookie of My usage."""
+    """Signs the holder of a key out of the site My usage, by deleting the site's cookie."""
     answer = HttpResponseRedirect(reverse("my_usage:show"))
     answer.delete_cookie(COOKIE, path=SITE_PATH, samesite="Strict")
     return answer
 
 
 def find_caller(text: str) -> Caller | None:
-    """Returns the key whose secret was sent in the form of My usage; None if no key has this secret."""
+    """Returns the caller whose key has the secret that the form of My usage has sent; None if no key has it."""
     return keyring.find(text.strip()[:MAX_KEY_CHARACTERS])
 
 
 def digests_in_force(name: str) -> list[str]:
-    """Returns the digests of the secrets by which this key can sign in now: none, one, or two after a rotation."""
+    """Returns the digests of the secrets with which the key `name` can sign in to My usage now.
+
+    There are none if the key is invalid, and two if the key was rotated and its old secret is still valid.
+    """
     return list(keyring.in_force(name))
 
 
 def find_signed_in(request: HttpRequest) -> KeyInForce | None:
-    """Returns the key that the cookie of My usage has signed in; None without a valid cookie.
+    """Returns the key that is signed in to My usage by the request's cookie; None without a valid cookie.
 
-    The keyring is asked each time, so the cookie becomes invalid together with the secret that it was made with.
+    The cookie becomes invalid together with the secret that it was made with, because the valid secrets are looked up
+    each time.
     """
     cookie = request.COOKIES.get(COOKIE, "")
     for digest, entry in keyring.in_force(_claimed_name(cookie)).items():
@@ -128,7 +135,10 @@ def find_signed_in(request: HttpRequest) -> KeyInForce | None:
 
 
 def _claimed_name(cookie: str) -> str:
-    """Returns the key's name that a cookie states; anybody can write any name, so the signature must be checked."""
+    """Returns the key's name that a cookie of My usage states, or an empty text if it states none.
+
+    The signature must still be checked, because anybody can write any name into a cookie.
+    """
     try:
         name = signing.JSONSerializer().loads(signing.b64_decode(cookie.partition(":")[0].encode()))
     except (ValueError, RecursionError):
@@ -137,7 +147,7 @@ def _claimed_name(cookie: str) -> str:
 
 
 def _salt(digest: str) -> str:
-    """Returns the salt with which cookies are signed for one secret of a key, given the secret's digest."""
+    """Returns the salt with which cookies of My usage are signed for one secret of a key, given the secret's digest."""
     return f"{SALT} {digest}"
 
 

@@ -1,4 +1,4 @@
-"""The security headers of our pages outside the admin: what a browser may load, store, and tell other sites."""
+"""The security headers of the pages outside of the admin: what a browser may load, store, and tell other sites."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from django.urls import get_script_prefix, set_script_prefix
 
 from proxyapi.call.call_request import CallRequest
 
-# The admin's policy without what its theme needs. `data:` is for Swagger UI: its style sheet holds its pictures.
+# The admin's policy, without the exceptions that its theme needs. `data:` is for Swagger UI, whose style sheet contains
+# pictures.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
     " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-# The last two are what Django's middleware adds to its own pages; these pages do not pass through it.
+# The last two are also added by Django's middleware, but these pages do not pass through it.
 PAGE_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Cache-Control": "no-store",
@@ -25,12 +26,12 @@ PAGE_HEADERS = {
 
 
 def page(html: str) -> HttpResponse:
-    """Returns a response with this HTML and the security headers of the gateway's pages."""
+    """Returns a response with this HTML, and with the security headers that all of the gateway's pages have."""
     return HttpResponse(html, headers=PAGE_HEADERS)
 
 
 def render(request: CallRequest, template: str, context: Mapping[str, object] | None = None) -> str:
-    """Renders a template as HTML. Its links begin with the path under which the client reaches the gateway."""
+    """Renders a template as HTML, with links that begin with the path under which clients reach the gateway."""
     before = get_script_prefix()
     set_script_prefix(f"{request.root_path}/")
     try:

@@ -27,13 +27,16 @@ from usage.sums.ranges import read_range
 
 MAX_DATABASE_SECONDS = 10.0
 FILTERS = ("key", "model", "route", "outcome")
-# What a caller may see the usage of (`request.auth`).
+# Whose usage the sender of a request may see; the value of `request.auth`.
 ALL_KEYS, OWN_KEY = "all keys", "own key"
 Answer = TypeVar("Answer")
 
 
 class AccessTokenOrKey(BaseAuthentication):
-    """Authentication by `ACCESS_TOKEN`, which may see the usage of every key, or by a key, which may see its own."""
+    """Authenticates a request for a report by `ACCESS_TOKEN` or by an access key.
+
+    The token may see the usage of all keys; a key may see its own usage only.
+    """
 
     def authenticate(self, request: Request) -> tuple[Caller, str]:
         try:
@@ -43,7 +46,7 @@ class AccessTokenOrKey(BaseAuthentication):
 
 
 class UsageView(ProxyView):
-    """View of `GET /usage`: calls, tokens and dollars of a range of time, in groups."""
+    """View of `GET /usage`: the calls, tokens and dollars of a range of time as JSON, in all and by group."""
 
     authentication_classes = (AccessTokenOrKey,)
 
@@ -62,7 +65,10 @@ class UsageView(ProxyView):
 
 
 class MetricsView(ProxyView):
-    """View of `GET /metrics`: the counters of all workers of this host. May be asked often: it needs no database."""
+    """View of `GET /metrics`: the counters of all workers of this host, in the text format of Prometheus.
+
+    It may be requested often, because it does not use the database.
+    """
 
     authentication_classes = (AccessTokenAuthentication,)
 
@@ -72,10 +78,10 @@ class MetricsView(ProxyView):
 
 
 async def read_from_database(read: Callable[[], Answer]) -> Answer:
-    """Calls `read` in a thread, with a deadline for its queries, and returns the result.
+    """Calls `read`, which queries the database, in a thread of its own, and returns its result.
 
     Raises:
-        DatabaseUnavailable: the database failed, or took longer than `MAX_DATABASE_SECONDS`.
+        DatabaseUnavailable: the database failed, or `read` took longer than `MAX_DATABASE_SECONDS`.
     """
 
     def read_and_close() -> Answer:

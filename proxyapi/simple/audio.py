@@ -51,9 +51,10 @@ class TranscriptionsView(CallView):
 
 
 def form_parts(request: ProxyRequest, upload: UploadedFile[bytes], model: str) -> list[FormPart]:
-    """Returns the parts of the form for upstream: `model`, then the caller's fields in their order, then the file.
+    """Returns the parts of the form that asks upstream for a transcription of the file `upload`.
 
-    The fields of this gateway are left out.
+    They are `model`, the caller's other fields in their order, and the file. Fields that are for the gateway, such as
+    `security_key`, are left out.
     """
     texts = [(name, value) for name, values in request.POST.lists() for value in values]
     parts: list[FormPart] = [
@@ -66,9 +67,9 @@ def form_parts(request: ProxyRequest, upload: UploadedFile[bytes], model: str) -
 
 
 def content_type(upload: UploadedFile[bytes]) -> str | None:
-    """Returns the file's content type as the caller gave it, with its parameters; None if there is none.
+    """Returns the Content-Type that the caller gave an uploaded file, with its parameters; None if there is none.
 
-    A browser's recording is `audio/webm;codecs=opus`.
+    A browser's recording has parameters: `audio/webm;codecs=opus`.
 
     Raises:
         BadRequest: the content type has control characters.

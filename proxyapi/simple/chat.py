@@ -20,13 +20,16 @@ DEFAULT_EMBEDDING_MODEL = "text-embedding-3-large"
 
 
 class JSONCallView(CallView):
-    """View of a call whose body for upstream is a JSON object, made from the caller's."""
+    """Base class of the views that send upstream a JSON object, made from the caller's request."""
 
     body_use = BodyUse.WHOLE
     upstream_path: ClassVar[str]
 
     def upstream_request(self, request: ProxyRequest, body: dict[str, object]) -> UpstreamRequest:
-        """Returns the request for upstream with this body; records its model and whether it asks for a stream."""
+        """Returns the request that sends `body` upstream.
+
+        Records for the ledger the body's model, and whether the body asks for a stream.
+        """
         model = body.get("model")
         self.call.facts.model = model if isinstance(model, str) else ""
         self.call.facts.stream = body.get("stream") is True

@@ -20,13 +20,13 @@ IMAGE_SIGNATURES = ((b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), 
 
 
 def refuse_stream(data: Mapping[str, object]) -> None:
-    """Checks that the body does not ask for a stream; raises `BadRequest` if it does."""
+    """Checks that the body of a request does not ask for a stream; raises `BadRequest` if it does."""
     if data.get("stream"):
         raise BadRequest("Streaming is not supported on this endpoint.", param="stream", code="stream_not_supported")
 
 
 def add_image(messages: list[object], image: object) -> list[object]:
-    """Returns a copy of `messages` with the image in the last user message, or in a new one at the end.
+    """Returns a copy of a chat's `messages` with an image in the last user message, or in a new one at the end.
 
     Raises:
         BadRequest: `image` has neither a `url` nor a `base64` string.
@@ -41,10 +41,10 @@ def add_image(messages: list[object], image: object) -> list[object]:
 
 
 def image_url(image: object) -> str:
-    """Returns the URL of an image object: its `url`, or a `data:` URL of its `base64`.
+    """Returns the URL of an image for a chat message: the `url` in `image`, or a `data:` URL of its `base64`.
 
     Raises:
-        BadRequest: the object has neither.
+        BadRequest: `image` has neither.
     """
     fields = image if isinstance(image, dict) else {}
     url, encoded = fields.get("url"), fields.get("base64")
@@ -57,7 +57,7 @@ def image_url(image: object) -> str:
 
 
 def media_type(encoded: str) -> str:
-    """Returns the media type of an image in base64, by the image's first bytes; PNG if the format is unknown."""
+    """Returns the media type of an image in base64, found by the image's first bytes; PNG if the format is unknown."""
     try:
         start = base64.b64decode(encoded[:16])
     except (binascii.Error, ValueError):
@@ -68,17 +68,17 @@ def media_type(encoded: str) -> str:
 
 
 def _parts(content: object) -> list[object]:
-    """Returns the content of a message as a list of parts: a text becomes one part, missing content an empty list."""
+    """Returns the content of a chat message as a list of parts: one part for a text, none if there is no content."""
     if isinstance(content, list):
         return content
     return [{"type": "text", "text": content}] if content else []
 
 
 def chatgpt_body(data: Mapping[str, object]) -> dict[str, object]:
-    """Returns the body of the chat completion that a `/chatgpt` body asks for.
+    """Returns the request body for upstream's chat completions, made from the body of a request to `/chatgpt`.
 
     Raises:
-        BadRequest: a field is missing or out of range.
+        BadRequest: a field is missing, of a wrong type or out of range.
     """
     refuse_stream(data)
     prompt = require(data, "prompt", str, "a non-empty string")
@@ -101,7 +101,7 @@ def chatgpt_body(data: Mapping[str, object]) -> dict[str, object]:
 
 
 def chatgpt_answer(completion: bytes) -> bytes:
-    """Returns a chat completion in the form of a message of the npm library `chatgpt`.
+    """Converts upstream's chat completion to the answer of `/chatgpt`: a message of the npm library `chatgpt`, as JSON.
 
     An answer that is no completion is returned unchanged. So is one with more values than a request may have, because
     reading it would take too long.

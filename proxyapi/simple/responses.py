@@ -59,13 +59,19 @@ class InputTokensView(CompactView):
 
 
 class StoredResponseView(CallView):
-    """View of a call about one stored response. Its body has fields of this gateway only; all else is in the URL."""
+    """Base class of the views that read, cancel or delete one stored response, whose id is in the URL.
+
+    The body of such a call can only have fields for the gateway, such as the key; they do not go upstream.
+    """
 
     body_use = BodyUse.SMALL
     suffix: ClassVar[str] = ""
 
     async def forward_about(self, request: ProxyRequest, response_id: str, method: str) -> HttpResponseBase:
-        """Sends upstream a request about the stored response, and returns upstream's answer."""
+        """Sends upstream a request for the stored response `response_id`, and returns upstream's answer.
+
+        The path is that of the response with `suffix`, such as `/cancel`.
+        """
         self.call.facts.stream = request.query_params.get("stream", "").lower() in {"true", "1"}
         upstream_request = UpstreamRequest(
             method,

@@ -17,22 +17,28 @@ from proxyapi.strangers.client_network import client_network
 PROMPT_PER_NETWORK = 100  # answers a second
 PROMPT_PER_WORKER = 200
 DELAY_SECONDS = 1.0
-# This many waiting answers double the delay, so that no more than this leave in a second, however many wait.
+# So many waiting answers double the delay. So no more than this number leave in a second, however many wait.
 WAITING_PER_DELAY = 500
 
 
 class StrangerPace:
-    """Counts the answers of one worker. Used from its event loop only."""
+    """The pace at which one worker answers clients without a valid key: it delays answers beyond a number per second.
+
+    Used from the worker's event loop only.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._second = 0
-        self._prompt = 0  # answers in this second
+        self._prompt = 0  # answers of this second that were not delayed
         self._prompt_of: dict[str, int] = {}
         self.waiting = 0
 
     def delay(self, address: str) -> float:
-        """Counts an answer to a client without a key; returns how many seconds to hold it back, 0 for most."""
+        """Counts an answer to the client at `address`, which has no key; returns for how many seconds to delay it.
+
+        That is 0 for most answers.
+        """
         second = int(self._clock())
         if second != self._second:
             self._second, self._prompt = second, 0
@@ -47,7 +53,7 @@ class StrangerPace:
         return DELAY_SECONDS * (1 + self.waiting / WAITING_PER_DELAY)
 
     async def wait(self, address: str) -> None:
-        """Counts an answer to the client at `address`, and waits until this answer may be sent."""
+        """Counts an answer to the client at `address`, which has no key, and waits until the answer may be sent."""
         seconds = self.delay(address)
         if not seconds:
             return

@@ -17,7 +17,10 @@ from proxyapi.strangers.client_network import client_network
 
 
 class StrangerBudget:
-    """The budget of a worker: `held` is the number of bytes in use, `limit` the most that may be."""
+    """The memory that one worker may use for request bodies whose senders have shown no valid key yet.
+
+    `held` is the number of bytes in use, `limit` the number that may be in use.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -26,7 +29,10 @@ class StrangerBudget:
 
     @contextmanager
     def share(self, address: str) -> Iterator[Share]:
-        """Gives one request of the client at `address` a share, for as long as the block lasts."""
+        """Context manager that gives a request of the client at `address` a share of the memory for unknown senders.
+
+        At the end of the block the bytes of the share are free again.
+        """
         share = Share(self, client_network(address))
         try:
             yield share
@@ -34,7 +40,10 @@ class StrangerBudget:
             self.change(share.network, -share.size)
 
     def change(self, network: str, size: int) -> None:
-        """Counts `size` more bytes (or fewer, if negative) for `network`."""
+        """Adds `size` bytes of request bodies to the memory that `network` uses; a negative `size` frees bytes.
+
+        `held`, the sum for all networks, counts at most half of the budget for one network.
+        """
         before = self._by_network.get(network, 0)
         after = before + size
         if after:
@@ -44,17 +53,17 @@ class StrangerBudget:
         self.held += min(after, self._half) - min(before, self._half)
 
     def has_room(self, network: str) -> bool:
-        """Returns whether the memory budget has room for more bytes of a request body from `network`."""
+        """Returns whether the memory for bodies of unknown senders has room for more bytes from `network`."""
         return self.held <= self.limit and self._by_network.get(network, 0) <= self._half
 
     @property
     def _half(self) -> int:
-        """The most bytes that one client is counted with."""
+        """The part of the memory budget that one client's network may use, in bytes: half of it."""
         return self.limit // 2
 
 
 class Share:
-    """The bytes of one request in the budget."""
+    """The part of the memory budget for senders without a valid key that the body of one request uses."""
 
     def __init__(self, budget: StrangerBudget, network: str) -> None:
         self.network = network
@@ -62,12 +71,15 @@ class Share:
         self._budget = budget
 
     def add(self, size: int) -> None:
-        """Adds `size` bytes of a request's body to the memory budget of strangers."""
+        """Adds `size` bytes of a request's body to the memory used by senders without a valid key."""
         self.size += size
         self._budget.change(self.network, size)
 
     def check_room(self) -> None:
-        """Raises `TooManyStrangers` if the budget, or this client's half of it, is used up."""
+        """Checks that there is memory for more of a request's body, whose sender has shown no valid key yet.
+
+        Raises `TooManyStrangers` if the budget for such bodies, or the half that this client may use, is used up.
+        """
         if not self._budget.has_room(self.network):
             raise TooManyStrangers
 

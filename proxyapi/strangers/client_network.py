@@ -16,21 +16,22 @@ MAX_TEXT_CHARACTERS = 64  # of a text that is no address
 
 @lru_cache(maxsize=4096)
 def client_network(address: str) -> str:
-    """Returns `192.0.2.1` for an IPv4 address, in whichever form, and `2001:db8::/64` for one of IPv6.
+    """Returns the network of a client, the unit in which limits on unknown clients are counted.
 
-    A text that is no address, such as a socket's path, is returned as it is, cut at `MAX_TEXT_CHARACTERS`.
+    That is the address itself for IPv4, in whichever form it is written, and the /64 network, such as `2001:db8::/64`,
+    for IPv6. A text that is no address, such as a socket's path, is returned as it is, cut at `MAX_TEXT_CHARACTERS`.
     """
     return _network(address, 64)
 
 
 @lru_cache(maxsize=4096)
 def client_site(address: str) -> str:
-    """Returns the /48 network of an IPv6 address; for other addresses the same as `client_network`."""
+    """Returns the /48 network of a client's IPv6 address; for any other text the result of `client_network`."""
     return _network(address, 48)
 
 
 def _network(address: str, prefix: int) -> str:
-    """Returns an IPv4 address, or the network of an IPv6 address with a prefix of `prefix` bits."""
+    """Returns an IPv4 address as it is, and for an IPv6 address its network of `prefix` bits, as text."""
     parsed = parse_address(address)
     if parsed is None:
         return address[:MAX_TEXT_CHARACTERS]

@@ -31,7 +31,10 @@ FORM_FIELD = re.compile(rb'name="?security_key"?(?![^\r\n]*filename)[^\r\n]*\r\n
 
 
 class KeySearch:
-    """Searches one body piece by piece; keeps only the end of the last piece."""
+    """Searches the body of one request for a valid key, while the body arrives in pieces.
+
+    Of the pieces that have been searched only the end of the last one is kept, where a key may have begun.
+    """
 
     def __init__(self, *, is_form: bool) -> None:
         self._name, self._field = (FORM_NAME, FORM_FIELD) if is_form else (JSON_NAME, JSON_MEMBER)
@@ -41,7 +44,10 @@ class KeySearch:
         self._longest = MAX_GAP_BYTES + MAX_ESCAPE_BYTES * max(len(settings.SECURITY_KEY or ""), KEY_LENGTH)
 
     def finds_key(self, data: bytes, *, is_last: bool) -> bool:
-        """Searches the next piece, `data`; returns whether there is a valid key. `is_last`: no piece follows."""
+        """Searches `data`, the next piece of a request's body, and returns whether a valid key has been found.
+
+        `is_last` means that no piece follows.
+        """
         text = self._kept + data
         self._kept = b""
         at = 0
@@ -63,7 +69,7 @@ class KeySearch:
         return False
 
     def _value(self, raw: bytes) -> str:
-        """Returns the value of a place as text, with its JSON escapes undone."""
+        """Returns the value of a member or field that may be a key, as text; in JSON its escapes are decoded."""
         text = raw.decode("utf-8", "replace")
         if self._is_form or "\\" not in text:
             return text

@@ -31,21 +31,30 @@ MAX_LINES = 20  # per sweep: a client with many addresses must not fill the log
 
 @dataclass
 class Window:
-    """The refusals of one network since its first one, at most `WINDOW_SECONDS` ago (seconds of `time.monotonic`)."""
+    """The number of requests from one network that were refused for a missing or wrong key since `began`.
+
+    `began` is the time of the first of them, in seconds of `time.monotonic`. A window ends after `WINDOW_SECONDS`.
+    """
 
     began: float
     count: int = 0
 
 
 class RefusalPace:
-    """Counts refusals by network. Used from the event loop only."""
+    """Counts the requests of each network that were refused for a missing or wrong key; too many get a 429.
+
+    Used from the event loop only.
+    """
 
     def __init__(self) -> None:
         self._windows: OrderedDict[str, Window] = OrderedDict()
         self._sweep: asyncio.TimerHandle | None = None
 
     def refuse(self, error: InvalidKey, address: str) -> ProxyError:
-        """Counts a refusal of the client at `address`. Returns `error`, or after too many of them a 429."""
+        """Counts a request with a missing or wrong key from the client at `address`; returns the error for its answer.
+
+        That is `error` or, after too many such requests, a 429.
+        """
         _forget_frames(error)
         seconds = self.count(address)
         if not seconds:
@@ -56,7 +65,10 @@ class RefusalPace:
         return too_many
 
     def count(self, address: str) -> float:
-        """Counts a refusal. Returns 0, or after too many of them the seconds until the count starts again."""
+        """Counts a request with a missing or wrong key from the client at `address`.
+
+        Returns 0 or, after too many such requests, the seconds until the count starts again.
+        """
         now = time.monotonic()
         network = client_network(address)
         window = self._windows.get(network)
@@ -74,12 +86,12 @@ class RefusalPace:
         return max(1.0, window.began + WINDOW_SECONDS - now)
 
     def _schedule_sweep(self) -> None:
-        """Schedules `_log_ended`, unless it is scheduled."""
+        """Schedules `_log_ended`, which logs and forgets counts of refusals, unless it is scheduled already."""
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._log_ended)
 
     def _log_ended(self) -> None:
-        """Logs and forgets the windows that have ended."""
+        """Logs and forgets the counts of refusals whose minute has passed; runs again later if others are left."""
         self._sweep = None
         now = time.monotonic()
         ended = {name: window for name, window in self._windows.items() if now - window.began >= WINDOW_SECONDS}
@@ -99,14 +111,17 @@ class RefusalPace:
 
 
 def _forget_frames(fault: BaseException | None) -> None:
-    """Drops the tracebacks of an error and of its causes: their frames could hold a body while the answer waits."""
+    """Removes the tracebacks of an error and its causes, whose frames could keep a request's body in memory.
+
+    The answer to such a request may wait for long.
+    """
     while fault is not None:
         fault.__traceback__ = None
         fault = fault.__context__
 
 
 def _log(network: str, window: Window) -> None:
-    """Logs the number of refusals in a window."""
+    """Logs how many requests of `network` were refused for a missing or wrong key within a minute."""
     logger.warning("%d requests with a missing or invalid key from %s within a minute", window.count, network)
 
 

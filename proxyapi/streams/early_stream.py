@@ -30,7 +30,11 @@ HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": 
 
 
 class EarlyStream:
-    """The early answer to one call that waits for upstream. `has_begun`: its head has been sent."""
+    """The beginning of an event stream that a caller gets before upstream has answered: a head, and then comments.
+
+    The comments keep the caller's connection open. The stream begins, at the earliest, `SSE_KEEPALIVE_SECONDS` after
+    this object was made, unless `stop` is called before. `has_begun` is True from then on.
+    """
 
     def __init__(self, call: Call, dialect: Dialect) -> None:
         self.has_begun = False
@@ -40,14 +44,20 @@ class EarlyStream:
         self._timer = self._start_timer()
 
     async def stop(self) -> None:
-        """Stops the timer and the comments of the stream; from then on only the handler sends to the caller."""
+        """Stops the stream that the caller gets before upstream has answered: its timer and its comments.
+
+        From then on only the handler sends to the caller.
+        """
         self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
 
     def event_of(self, response: HttpResponse) -> bytes:
-        """Returns an answer that is here as a whole, as the only event of the stream."""
+        """Returns a whole response as one event, for a caller to whom a stream has already been begun.
+
+        The body of a success becomes the data of the event; an error of upstream's becomes an error event.
+        """
         body = bytes(response.content)
         if response.status_code < HTTPStatus.MULTIPLE_CHOICES:
             return sse.event_of(body)
@@ -58,16 +68,17 @@ class EarlyStream:
         return self.error_event(UpstreamFailure(facts["message"], code=code))
 
     def error_event(self, error: ProxyError) -> bytes:
-        """Returns an error of the gateway's as the first event of the stream."""
+        """Returns an event that reports the gateway's `error`, for a caller to whom a stream has already been begun."""
         return self._dialect.error_event(error, self._call.request.request_id, b"")
 
     def _start_timer(self) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(settings.SSE_KEEPALIVE_SECONDS, self._begin)
 
     def _begin(self) -> None:
-        """Sends the head, or tries again later while it is not known whether the call asks for a stream.
+        """Starts the task that sends a stream before upstream has answered, or, if that is too early, the timer again.
 
-        A form that is still arriving may say so in its last field.
+        It is too early while the request has not arrived whole, because the last field of a form may be the one that
+        asks for a stream, and while the caller's socket takes no bytes. A call that asks for no stream never gets one.
         """
         connection = self._call.request.connection
         if self._call.facts.stream and connection.has_whole_body and connection.takes_bytes:
@@ -76,7 +87,11 @@ class EarlyStream:
             self._timer = self._start_timer()
 
     async def _run(self, request: CallRequest) -> None:
-        """Sends the head, then comments, unless they would wait for the caller's socket: so `stop` cuts no message."""
+        """Sends the caller the head of a stream, and then a comment every `SSE_KEEPALIVE_SECONDS`.
+
+        When upstream has answered, `stop` ends this by cancelling the task. A comment that would have to wait for the
+        caller's socket is not sent, so that no comment is cut in half then.
+        """
         try:
             self.has_begun = True
             self._call.facts.early_status = HTTPStatus.OK.value
@@ -91,7 +106,10 @@ class EarlyStream:
             pass  # the connection tells the call that its caller has left
 
     def _head(self, request: CallRequest) -> Head:
-        """Returns the head of the early answer, with CORS headers for a call from a browser."""
+        """Returns the ASGI message with the head of a stream that begins before upstream has answered.
+
+        For a call from a browser the head has CORS headers.
+        """
         response = HttpResponse(headers=HEADERS)
         if "HTTP_ORIGIN" in request.META:
             CorsMiddleware(lambda _: response).add_response_headers(request, response)

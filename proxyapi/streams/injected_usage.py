@@ -23,7 +23,8 @@ from usage.answers import event_stream
 from usage.answers.event_stream import Event
 
 ASKED = '"include_usage":true'
-# The field as OpenAI writes it, in compact JSON: at the end of the chunk, but for the padding.
+# The field `usage` as OpenAI writes it, in compact JSON: the last one of a chunk, unless the padding (`obfuscation`)
+# follows.
 _USUAL = re.compile(rb',"usage":null(?=(?:,"obfuscation":"[^"\\]*+")?\}(?:\n\n|\r\n\r\n|\r\r))')
 # The members that every chunk has: OpenAI's (`ChatCompletionChunk` of the SDK), and the padding.
 _USUAL_MEMBERS = {
@@ -34,17 +35,20 @@ _SILENT_CHOICE = '[{"index":0,"delta":{},"finish_reason":null}]'
 
 
 def ask_for_usage(body: JSONBody) -> JSONBody | None:
-    """Returns the body of a streamed chat with `stream_options.include_usage` added.
+    """Returns a copy of a streamed chat's body in which `stream_options.include_usage` is true, to learn the usage.
 
-    Returns None if nothing is to be added: the caller asks for usage already, or `stream_options` is not what it should
-    be, and upstream says so.
+    Returns None if nothing can be added: the caller asks for usage already, or `stream_options` is invalid, which
+    upstream then reports.
     """
     asked = _ask_in(body.text, body.members)
     return None if asked is None else body.with_raw(encode(asked))
 
 
 def _ask_in(text: str, members: Sequence[Member]) -> str | None:
-    """Returns the text of the body with the option added; None if nothing is to be added."""
+    """Returns the JSON text of a chat's body with `stream_options.include_usage` set to true, for `ask_for_usage`.
+
+    `members` are the members of the JSON object. Returns None if nothing can be added.
+    """
     options = [member for member in members if member.name == "stream_options"]
     if not options:
         at = text.index("{") + 1
@@ -69,7 +73,7 @@ def _ask_in(text: str, members: Sequence[Member]) -> str | None:
 
 
 class Edit(NamedTuple):
-    """A replacement for the characters `start:end` in the text of an event's data."""
+    """A change to the data of a server-sent event: the characters from `start` to `end` are replaced by `text`."""
 
     start: int
     end: int
@@ -77,7 +81,10 @@ class Edit(NamedTuple):
 
 
 def remove_usage(events: bytes) -> bytes:
-    """Returns events as they would be if the gateway had not asked for usage; `events` are whole."""
+    """Returns the events of a chat's stream as upstream would have sent them if the gateway had not asked for usage.
+
+    `events` are the bytes of whole events.
+    """
     named = events.count(b'"usage"')
     if not named:
         return events
@@ -92,7 +99,7 @@ def remove_usage(events: bytes) -> bytes:
 
 
 def _remove_from(event: Event, events: bytes) -> bytes:
-    """Returns the bytes of one event without its usage; empty bytes for the chunk that has usage only."""
+    """Returns the bytes of one event of a chat's stream without its usage; no bytes if the event has only usage."""
     unchanged = events[event.start : event.end]
     if b'"usage"' not in event.data:
         return unchanged
@@ -113,13 +120,13 @@ def _remove_from(event: Event, events: bytes) -> bytes:
         return b""
     choices = [member for member in members if member.name == "choices"]
     if not choices:
-        return unchanged  # no chunk of a chat
+        return unchanged  # this is no chunk of a chat
     spoken = [Edit(choice.value_start, choice.end, _SILENT_CHOICE) for choice in choices]
     return _edited(event, events, text, sorted([without_usage, *spoken]))
 
 
 def _without(members: Sequence[Member], name: str) -> Edit:
-    """Returns the edit that removes the member of this name, and one of the commas beside it."""
+    """Returns the edit that removes the first member called `name` from a JSON object, and a comma beside it."""
     number = next(number for number, member in enumerate(members) if member.name == name)
     if number:
         return Edit(members[number - 1].end, members[number].end)
@@ -128,9 +135,10 @@ def _without(members: Sequence[Member], name: str) -> Edit:
 
 
 def _edited(event: Event, events: bytes, text: str, edits: Sequence[Edit]) -> bytes:
-    """Returns the bytes of an event with its data lines edited; lines of other fields stay unchanged.
+    """Returns the bytes of a server-sent event after its data has been changed by `edits`.
 
-    A line that an edit leaves empty is removed with its line end.
+    Lines of other fields than `data` stay unchanged. A data line that an edit leaves empty is removed with its line
+    end.
     """
     replaced = [(len(encode(text[: edit.start])), len(encode(text[: edit.end])), encode(edit.text)) for edit in edits]
     pieces, at, offset = [], event.start, 0
@@ -143,12 +151,16 @@ def _edited(event: Event, events: bytes, text: str, edits: Sequence[Edit]) -> by
         else:
             pieces += [events[at : line.start], shorter]
             at = line.end
-        offset += len(value) + 1  # the line feed that joins it to the next
+        offset += len(value) + 1  # the line feed that joins the line to the next one
     return b"".join([*pieces, events[at : event.end]])
 
 
 def _replace(value: bytes, edits: Sequence[tuple[int, int, bytes]]) -> bytes:
-    """Returns one line with the edits applied. They are in order; one may begin before the line and end behind it."""
+    """Applies the edits that touch one line of an event's data, and returns the new line.
+
+    The edits are in order, and their positions count from the beginning of the line. An edit may begin before the line
+    and end behind it.
+    """
     pieces, at = [], 0
     for start, end, new in edits:
         if end <= 0 or start > len(value):

@@ -13,29 +13,41 @@ NAMES = (b"stream_options", b"include_usage")
 
 
 class UsageRequests:
-    """Decides whether `stream_options.include_usage` is added to the calls of this process; there is one upstream."""
+    """Decides whether the gateway adds `stream_options.include_usage` to streamed chats, to learn their usage.
+
+    One decision is enough for all calls of a process, because they have the same upstream.
+    """
 
     def __init__(self) -> None:
         self.refused = False
 
     @property
     def are_made(self) -> bool:
-        """True while the field is added to streamed chats."""
+        """True while the gateway adds `stream_options.include_usage` to streamed chats."""
         return bool(settings.INJECT_STREAM_USAGE) and not self.refused
 
     @property
     def state(self) -> str:
-        """The state in words, for `/readyz`."""
+        """Says for `/readyz` whether upstream is asked for the usage of streamed chats.
+
+        One of "on", "off" and "refused by upstream".
+        """
         if self.refused:
             return "refused by upstream"
         return "on" if settings.INJECT_STREAM_USAGE else "off"
 
     def may_be_refusal(self, status: int, body: bytes) -> bool:
-        """Returns whether an error of upstream's may be about the field that was added: it names it."""
+        """Returns whether upstream's error may be a refusal of `stream_options.include_usage`.
+
+        It may be one if the status is in `REFUSALS` and the body names the field.
+        """
         return status in REFUSALS and any(name in body for name in NAMES)
 
     def give_up(self) -> None:
-        """Stops adding `stream_options`: upstream has refused a body with it, and accepted the same without."""
+        """Stops adding `stream_options.include_usage` to streamed chats until the next start, and logs that.
+
+        The reason is that upstream has refused a body with this field, and accepted the same body without it.
+        """
         if not self.refused:
             self.refused = True
             logger.warning(

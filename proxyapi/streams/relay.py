@@ -43,23 +43,23 @@ SendNow = Callable[[bytes], bool]
 
 
 def unchanged(events: bytes) -> bytes:
-    """Returns the events as they came."""
+    """Returns `events` unchanged: the default for streams, which pass to the caller as upstream sends them."""
     return events
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """The conventions of one family of streams.
+    """The rules of one family of event streams, such as those of chats: the form of its errors, and how it ends.
 
-    `error_event` makes an error of the gateway's an event, of the error, the call's id and the events before it.
+    `error_event` makes an event from an error of the gateway's, the id of the call and the events sent before.
     `trailer` is appended to a stream that ends without it. `to_caller` changes events before they leave.
     """
 
     error_event: Callable[[ProxyError, str, bytes], bytes]
     trailer: bytes = b""
     to_caller: Callable[[bytes], bytes] = unchanged
-    # A stream without a single event lacks its end. Of other streams some say so by their events
-    # (`AnswerReader.must_end`).
+    # Whether a stream without any event counts as cut off. Of a stream with events, the events tell
+    # (`AnswerReader.lacks_end`).
     must_end: bool = False
 
 
@@ -70,16 +70,16 @@ CHAT = Dialect(sse.error_object, must_end=True)
 
 @cache
 def resumed(dialect: Dialect) -> Dialect:
-    """Returns the dialect of a stream that is read again from one of its events on; there may be none behind that."""
+    """Returns a copy of `dialect` for a stream that a caller reads again from the middle; it may have no events."""
     return replace(dialect, must_end=False)
 
 
 class Relay(ABC):
-    """An answer that passes while it arrives.
+    """Base class: passes one answer of upstream's to the caller while the answer still arrives.
 
     `broken`: the answer is not whole, so the handler cuts the connection instead of ending it. `may_comment`: a comment
-    may follow what has been sent. `has_commented`: a comment has been sent. `last_sent` is the `time.perf_counter()` of
-    the last bytes.
+    may follow the bytes that have been sent. `has_commented`: a comment has been sent. `last_sent` is the
+    `time.perf_counter()` when bytes were last sent.
     """
 
     may_comment = False
@@ -95,16 +95,16 @@ class Relay(ABC):
 
     @property
     def status(self) -> int:
-        """Upstream's status."""
+        """The HTTP status of upstream's answer."""
         return self._answer.status
 
     @property
     def headers(self) -> dict[str, str]:
-        """Upstream's headers for the caller."""
+        """The headers of upstream's answer that the caller gets."""
         return self._call.headers_down(self._answer)
 
     async def chunks(self, send_now: SendNow) -> AsyncGenerator[bytes, None]:
-        """Yields what `send_now` has not sent, piece by piece. The row is written before the last piece is yielded."""
+        """Sends the answer's bytes with `send_now`; yields those that must wait for the socket or the ledger row."""
         pass_on = partial(self._pass_on, send_now)
         try:
             while unsent := await self._answer.chunk(pass_on):
@@ -112,7 +112,7 @@ class Relay(ABC):
                     await self._end()
                 yield unsent
                 self.may_comment = self._between_events
-        except ProxyError as error:  # of upstream, or of a form that is still going up
+        except ProxyError as error:  # raised by upstream's answer, or by a form that is still being sent upstream
             if not self._is_complete:
                 self.fail(error)
                 if event := self._error_event(error):
@@ -125,51 +125,51 @@ class Relay(ABC):
             yield piece
 
     def fail(self, error: ProxyError) -> None:
-        """Ends the call with an error: the answer will not be whole."""
+        """Ends the call with `error`, and marks the answer as broken, because the caller will not get all of it."""
         self.broken = True
         self._call.fail(error, status=self._answer.status)
 
     @property
     def comment(self) -> bytes:
-        """The comment that may be sent next, while `may_comment`."""
+        """The comment that keeps the caller's connection alive; it may be sent while `may_comment` is True."""
         return sse.KEEP_ALIVE
 
     async def end_at_head(self) -> None:
-        """Ends a HEAD call after the head of its answer, since its caller gets no body."""
+        """Ends a HEAD call, whose caller gets no body, without reading the answer; records the call's ledger row."""
         self._call.facts.mark_upstream_ended()
         self._call.end(Outcome.SUCCESS, self._answer.status)
         self._answer.close()
         await self._call.wait_until_recorded()
 
     def close(self) -> None:
-        """Stops upstream. A call that has not ended before has been left by its caller, and ends as such."""
+        """Stops upstream's answer. If the call has not ended yet, ends it as cancelled, because its caller has left."""
         self._call.end(Outcome.CLIENT_CANCELLED, self._answer.status)
         self._answer.close()
 
     @property
     @abstractmethod
     def _is_complete(self) -> bool:
-        """True once the final bytes have arrived; they are sent only after the ledger row is written."""
+        """True once the final bytes have arrived from upstream; they are sent only after the ledger row is written."""
 
     @abstractmethod
     def _read_chunk(self, chunk: bytes) -> bytes:
-        """Reads a chunk of the answer for the ledger, and returns the bytes that are to be sent now."""
+        """Reads a chunk of upstream's answer for the ledger, and returns the bytes to send to the caller."""
 
     @property
     def _between_events(self) -> bool:
-        """Returns whether the stream is between two events, where a comment may be sent."""
+        """True while a comment may be sent to the caller, because no event has been sent only in part."""
         return False
 
     def _error_event(self, error: ProxyError) -> bytes:
-        """Returns the event that tells the caller why the answer ends early; empty where there can be none."""
+        """Returns the event that tells the caller why the answer ends early; empty bytes if none may be sent."""
         return b""
 
     def _final_pieces(self) -> list[bytes]:
-        """Returns the last pieces for the caller at the end of upstream's stream: buffered bytes, trailer, error."""
+        """Returns the caller's last pieces when upstream's stream has ended: bytes held back, a trailer, an error."""
         return []
 
     def _pass_on(self, send_now: SendNow, chunk: bytes) -> bytes:
-        """Reads a chunk and sends it at once if possible. Returns the bytes that have to be waited for."""
+        """Reads a chunk of the answer for the ledger, and sends it at once if possible; returns the bytes not sent."""
         ready = self._read_chunk(chunk)
         if not ready or self._is_complete or not send_now(ready):
             return ready
@@ -177,12 +177,12 @@ class Relay(ABC):
         return b""
 
     def _count_sent(self, size: int) -> None:
-        """Counts bytes that are on their way to the caller."""
+        """Adds `size` to the number of bytes sent to the caller, and sets `last_sent` to now."""
         self.last_sent = time.perf_counter()
         self._call.facts.count_sent(size)
 
     async def _end(self) -> None:
-        """Ends a call whose answer is complete, and waits until its row is durable."""
+        """Ends a call whose answer has arrived whole, and waits until its ledger row is durable."""
         self._call.facts.mark_upstream_ended()
         await self._call.keep_bodies()
         outcome = Outcome.UPSTREAM_ERROR if self._call.answer.error is not None else Outcome.SUCCESS
@@ -191,7 +191,7 @@ class Relay(ABC):
 
 
 class EventRelay(Relay):
-    """The relay of a stream of server-sent events. A piece of an event is held until the rest of it arrives."""
+    """Relay of a stream of server-sent events: passes whole events, and holds a piece of one until the rest arrives."""
 
     def __init__(self, call: Call, answer: UpstreamAnswer, dialect: Dialect) -> None:
         super().__init__(call, answer)
@@ -211,7 +211,7 @@ class EventRelay(Relay):
         return self._read_events(events) if events else b""
 
     def _read_events(self, events: bytes) -> bytes:
-        """Reads whole events for the ledger, and returns them as the caller gets them."""
+        """Reads whole events for the ledger; returns them as the caller gets them, without secrets in errors."""
         is_first, self._last_events = not self._last_events, events
         self._call.read_events(events)
         passed = self._dialect.to_caller(events)
@@ -254,28 +254,28 @@ class EventRelay(Relay):
         return [piece for piece in pieces if piece]
 
     def _after_event(self, event: bytes) -> bytes:
-        """Returns an event of the gateway's, with a blank line in front if the bytes before it do not end with one."""
+        """Returns the gateway's `event`, with a blank line in front if the bytes sent before do not end with one."""
         return event if sse.ends_event(self._last_events) else b"\n\n" + event
 
     def _read_json(self, body: bytes) -> bytes:
-        """Reads a JSON answer that upstream has labelled as a stream of events, and returns it for the caller."""
+        """Reads, for the ledger, JSON that upstream labelled as a stream of events; returns the caller's bytes."""
         self._call.read_plain(body)
         self._count_sent(len(body))
         return body if self._call.answer.error is None else self._call.redacted(body)
 
 
 def ends_with_whole_event(events: bytes) -> bool:
-    """Returns whether the bytes at the end of a stream, behind which no blank line came, are a whole event."""
+    """Returns whether the last bytes of a stream, which have no blank line at their end, are a whole event."""
     found = event_stream.split(events)
     return not found or event_stream.is_whole(found[-1].data)
 
 
 class BodyRelay(Relay):
-    """The relay of an answer that is not parsed: sound, images, files."""
+    """Relay of an answer that is passed on without being parsed: sound, an image, a file."""
 
     @property
     def headers(self) -> dict[str, str]:
-        """Upstream's headers for the caller, with upstream's length, by which a caller notices missing bytes."""
+        """The headers of upstream's answer for the caller, and its length, by which a caller notices missing bytes."""
         length = self._answer.length
         return super().headers | ({} if length is None else {"content-length": str(length)})
 
@@ -290,7 +290,7 @@ class BodyRelay(Relay):
 
 
 class RelayResponse(HttpResponseBase):
-    """A Django response whose body is a `Relay`; only `proxyapi.dispatch.handler` can send it."""
+    """A Django response whose body comes from a `Relay`; only `proxyapi.dispatch.handler` can send it."""
 
     streaming = True
 

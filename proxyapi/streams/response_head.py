@@ -12,7 +12,7 @@ from proxyapi.upstream.passed_headers import INERT
 
 
 class Head(TypedDict):
-    """The ASGI message that begins an answer."""
+    """The ASGI message that begins an answer: its status and its headers."""
 
     type: str
     status: int
@@ -20,16 +20,17 @@ class Head(TypedDict):
 
 
 def set_passed_headers(response: HttpResponseBase, headers: Mapping[str, str]) -> None:
-    """Gives the response exactly these headers; names in lower case, values as `passed_headers.pass_down` checks them.
+    """Replaces all headers of a Django response by `headers`, those of upstream's answer.
 
-    Django would check and encode each of them once more, which takes 9 µs for eight. Its store is private:
+    Names are in lower case, and `passed_headers.pass_down` has checked the values. Django would check and encode each
+    of them once more, which takes 9 µs for eight, so its private store is set:
     `tests/proxyapi/streams/test_response_head.py` fails if Django keeps headers in another way.
     """
     response.headers._store = {name: (name, value) for name, value in headers.items()}
 
 
 def head_of(request: CallRequest, response: HttpResponseBase) -> Head:
-    """Returns the ASGI message that begins the answer."""
+    """Returns the ASGI message that begins an answer, with the headers of `response` and those of all answers."""
     stored = response.headers._store  # {"vary": ("Vary", "origin")}; reading `items()` takes 15 times as long
     headers = [(name.encode("ascii"), value.encode("latin-1")) for name, (_, value) in stored.items()]
     if "vary" not in stored:

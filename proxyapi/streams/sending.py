@@ -21,7 +21,7 @@ from proxyapi.exceptions import CallerGone, InternalError
 from proxyapi.streams.relay import Relay
 from proxyapi.streams.response_head import Head, head_of
 
-# How long a stream may go on behind its call's deadline, so that the event that tells of the timeout can leave.
+# How long a stream may go on after its call's deadline, so that the event that reports the timeout can be sent.
 GRACE_SECONDS = 1.0
 NO_BODY_STATUSES = {204, 304}
 NO_TIMEOUT = nullcontext()
@@ -50,7 +50,7 @@ def time_limit(request: CallRequest) -> AbstractAsyncContextManager[object]:
 
 
 class EventStream:
-    """Sends what one relay has for its caller. (Also an answer that is no stream of events.)"""
+    """Sends the caller an answer that a relay passes on as it arrives: a stream of events, or any other body."""
 
     def __init__(self, relay: Relay, send: Send, connection: CallerConnection, http_version: str) -> None:
         self._relay = relay
@@ -59,7 +59,7 @@ class EventStream:
         self._has_chunks = http_version != "1.0"
 
     async def run(self, start: Head | None) -> None:
-        """Sends the head `start`, if one is given, and then the whole answer. Closes the relay, however this ends."""
+        """Sends the caller the head `start`, if one is given, and then the whole answer; always closes the relay."""
         relay = self._relay
         if not self._has_chunks:
             self._connection.answer_until_close()
@@ -88,7 +88,7 @@ class EventStream:
 
     @asynccontextmanager
     async def _comments(self) -> AsyncIterator[None]:
-        """Sends comments while its block runs, if the settings say so."""
+        """Context manager that sends the caller comments while its block runs, if `SSE_KEEPALIVE_SECONDS` is set."""
         comments = asyncio.create_task(self._send_comments()) if settings.SSE_KEEPALIVE_SECONDS else None
         try:
             yield
@@ -98,9 +98,10 @@ class EventStream:
                 await asyncio.wait({comments})
 
     async def _send_comments(self) -> None:
-        """Sends a comment whenever nothing has been relayed for `SSE_KEEPALIVE_SECONDS`.
+        """Sends the caller a comment whenever nothing else has been sent for `SSE_KEEPALIVE_SECONDS`.
 
-        No comment is sent while the caller's socket takes no bytes: it could end up inside an event.
+        Runs until it is cancelled. No comment is sent while the caller's socket takes no bytes, because the comment
+        could end up inside an event.
         """
         pause = settings.SSE_KEEPALIVE_SECONDS
         while True:

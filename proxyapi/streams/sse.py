@@ -24,10 +24,10 @@ SEQUENCE_NUMBER = re.compile(rb'"sequence_number":\s*([0-9]{1,18})')
 
 
 class EventFramer:
-    """Cuts a byte stream after its last whole event, so that nothing of the gateway's lands inside an event.
+    """Cuts a stream of bytes between its server-sent events, so that the gateway can insert comments or errors there.
 
-    No byte is changed, added or lost: everything that is fed comes out, in order. `inside_event`: a piece of an
-    overlong event has come out, and its end has not.
+    No byte is changed, added or lost: all bytes that are fed come out, in order. `inside_event`: the bytes that have
+    come out end within an event, which is too long to be held.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,11 @@ class EventFramer:
         self.inside_event = False
 
     def feed(self, chunk: bytes) -> bytes:
-        """Takes the next bytes of the stream. Returns all whole events, and pieces of an overlong one."""
+        """Takes the next bytes of a stream of events, and returns all bytes up to the end of the last whole event.
+
+        The bytes after that are held until their event is whole. An event that is longer than `MAX_HELD_BYTES` is
+        returned in pieces.
+        """
         if not self._held and chunk.endswith(b"\n\n"):  # as nearly all are
             self.inside_event = False
             return chunk
@@ -50,7 +54,7 @@ class EventFramer:
         if end:
             self.inside_event = False
         elif len(self._held) > MAX_HELD_BYTES:
-            end = len(self._held) - 2  # what stays may be half of a blank line
+            end = len(self._held) - 2  # two bytes stay: they may be half of a blank line
             self.inside_event = True
         ready = bytes(self._held[:end])
         del self._held[:end]
@@ -59,16 +63,17 @@ class EventFramer:
         return ready
 
     def flush(self) -> bytes:
-        """Returns the held bytes of a stream that has ended: those behind its last blank line."""
+        """Returns the bytes that are still held when a stream of events has ended: those behind its last blank line."""
         rest = bytes(self._held)
         self._held.clear()
         return rest
 
     def _end_by_single_line_ends(self, chunk: bytes) -> int:
-        """Returns the end of the last complete event in a stream whose events are separated by single line ends.
+        """Returns where the last complete event in the held bytes ends, if no blank lines separate the events.
 
-        Returns 0 if the stream is of another kind, or has less than two events held. The first data line tells the
-        kind. It is looked for once, since an event may have many lines.
+        Such a stream separates events by single line ends; the first data line shows whether it is of this kind. That
+        line is looked for once, since an event may have many lines. Returns 0 for other streams, and if fewer than two
+        events are held.
         """
         if self._has_single_line_ends is None:
             if not (b"\n" in chunk or b"\r" in chunk):
@@ -84,9 +89,9 @@ class EventFramer:
 
 
 def _end_of_last_blank_line(held: bytearray, start: int) -> int:
-    """Returns the position behind the last blank line that ends behind `start`; 0 if there is none.
+    """Returns the position just after the last blank line in `held` that ends after `start`; 0 if there is none.
 
-    LF CR may be the beginning of LF CR LF, so it counts only once the next byte has arrived.
+    LF CR may be the beginning of LF CR LF, so it counts as a blank line only once the next byte has arrived.
     """
     end = max(at + len(blank) if (at := held.rfind(blank, start)) >= 0 else 0 for blank in _BLANK_LINES)
     at = held.rfind(b"\n\r", start)
@@ -96,26 +101,29 @@ def _end_of_last_blank_line(held: bytearray, start: int) -> int:
 
 
 def ends_event(events: bytes) -> bool:
-    """Returns whether a new event may follow these bytes: they are empty, or end with a blank line."""
+    """Returns whether a server-sent event may follow these bytes, because they are empty or end with a blank line."""
     return not events or events.endswith(_ENDS_OF_EVENTS)
 
 
 def comment_after(events: bytes) -> bytes:
-    """Returns a comment that may follow these events without changing what they mean.
+    """Returns a comment that can be sent after `events` without changing what they mean to the caller.
 
-    Events that are separated by single line ends are one event to clients that follow the grammar, and a blank line
-    would cut it.
+    After events that are separated by single line ends the comment has no blank line: to clients that follow the
+    grammar these events are one event, and a blank line would cut it.
     """
     return KEEP_ALIVE if ends_event(events) else KEEP_ALIVE_LINE
 
 
 def event_of(data: bytes) -> bytes:
-    """Returns an event with this data, on as many `data:` lines as the data has lines."""
+    """Returns a server-sent event with this data, on as many `data:` lines as the data has lines."""
     return b"".join(b"data: " + line + b"\n" for line in data.splitlines() or [b""]) + b"\n"
 
 
 def is_error_object(data: bytes) -> bool:
-    """Returns whether a body is OpenAI's `{"error": {…}}`, which clients of chats read in an event, too."""
+    """Returns whether a body is OpenAI's error object, `{"error": {…}}`.
+
+    Clients of chats also understand this object as the data of an event.
+    """
     try:
         value = json.loads(data)
     except ValueError:
@@ -124,9 +132,10 @@ def is_error_object(data: bytes) -> bool:
 
 
 def responses_error(error: ProxyError, request_id: str, last_events: bytes) -> bytes:
-    """Returns an `error` event of the Responses API, with the sequence number after that of the last event relayed.
+    """Returns the event by which the Responses API tells an error, made from an error of the gateway's.
 
-    Its shape is the SDK's `ResponseErrorEvent`.
+    Its shape is the SDK's `ResponseErrorEvent`. Its sequence number follows that of the last event in `last_events`,
+    the events that the caller got last.
     """
     numbers = SEQUENCE_NUMBER.findall(last_events)
     event = {
@@ -141,5 +150,8 @@ def responses_error(error: ProxyError, request_id: str, last_events: bytes) -> b
 
 
 def error_object(error: ProxyError, request_id: str, last_events: bytes) -> bytes:
-    """Returns `data: {"error": …}`, the error event of chats and transcripts. The SDK raises it as `APIError`."""
+    """Returns an error of the gateway's as `data: {"error": …}`, the error event of chats and transcripts.
+
+    The SDK raises it as `APIError`.
+    """
     return b"data: " + json.dumps(error.body(request_id)).encode() + b"\n\n"

@@ -15,53 +15,61 @@ MAX_WHOLE_BYTES = 256 * 1024 * 1024  # decoded, of an answer that is read whole
 
 
 class UpstreamAnswer:
-    """An answer whose head has been read, and whose body has not."""
+    """The answer of upstream to one request. Its head has arrived; its body can be read whole or piece by piece."""
 
     def __init__(self, exchange: Exchange, request: UpstreamRequest) -> None:
         self._exchange = exchange
         self._body: bytes | None = None
-        self._start = b""  # of the body: read by `begins_as`, and not yet returned by `chunk`
+        self._start = b""  # the beginning of the body, which `begins_as` has read and `chunk` has not returned yet
         self.deadline = request.deadline
         self.status = exchange.status
 
     @property
     def content_type(self) -> str:
-        """The Content-Type header; empty if there is none."""
+        """The Content-Type header of upstream's answer; empty if the answer has none."""
         return self._exchange.headers.get("content-type", "")
 
     @property
     def is_event_stream(self) -> bool:
-        """True if the answer is labelled as server-sent events."""
+        """True if the Content-Type of upstream's answer says that the body is a stream of server-sent events."""
         return self.content_type.lower().startswith("text/event-stream")
 
     @property
     def is_text(self) -> bool:
-        """True for JSON and other text, which is read whole; sound and files are not."""
+        """True if the Content-Type of upstream's answer says JSON or other text, or if there is no Content-Type.
+
+        The gateway reads such an answer whole before it passes it on. Sound, files and streams of events are not read
+        whole.
+        """
         kind = self.content_type.lower()
         return not kind or (kind.startswith(("application/json", "text/")) and not self.is_event_stream)
 
     @property
     def length(self) -> int | None:
-        """The number of bytes of the body, if upstream states it and they are not encoded."""
+        """The length in bytes of the body of upstream's answer, from its Content-Length.
+
+        None if upstream does not state it, or if the body is encoded: the gateway decodes such a body, so its length
+        changes.
+        """
         stated = self._exchange.headers.get("content-length", "")
         encoded = "content-encoding" in self._exchange.headers
         return int(stated) if stated.isdecimal() and not encoded else None
 
     @property
     def request_id(self) -> str:
-        """The X-Request-Id header, OpenAI's id of the request; empty if there is none."""
+        """The X-Request-Id header of upstream's answer, which is OpenAI's id of the request; empty if there is none."""
         return self._exchange.headers.get("x-request-id", "")
 
     def passed_headers(self) -> dict[str, str]:
-        """Returns the headers that pass to the caller."""
+        """Returns the headers of upstream's answer that are passed on to the caller, by their names in lower case."""
         return pass_down(self._exchange.headers.items())
 
     async def read(self) -> bytes:
-        """Returns the whole body.
+        """Reads upstream's answer to its end, and returns its whole body, decoded.
 
         Raises:
-            UpstreamUnreachable: the connection broke before the end.
-            UpstreamTimeout: the deadline passed.
+            UpstreamUnreachable: the connection broke before the end of the body.
+            UpstreamTimeout: the deadline of the call passed, or upstream sent nothing for too long.
             UpstreamAnswerTooLarge: the body has, or announces, more than `MAX_WHOLE_BYTES`; the exchange is closed.
         """
         if self._body is None:
@@ -81,10 +89,11 @@ class UpstreamAnswer:
         return self._body
 
     async def begins_as(self, reads: Callable[[bytes], bool | None]) -> bool:
-        """Returns whether the body begins as `reads` wants, whatever its content type says.
+        """Returns whether `reads` accepts the beginning of upstream's body, whatever its Content-Type says.
 
-        `reads` gets the bytes that have arrived; it returns None until they are enough to tell. The answer is closed if
-        they do not arrive. Raises as `read`.
+        `reads` is called with all bytes of the body so far, and returns True, False, or None while they are too few to
+        decide. A body that ends before that is not accepted. `chunk` and `read` return the bytes again later. If the
+        connection fails, the answer is closed; raises the errors of `chunk`.
         """
         try:
             while (begins := reads(self._start)) is None and (piece := await self._chunk(bytes)):
@@ -95,7 +104,11 @@ class UpstreamAnswer:
         return bool(begins)
 
     async def chunk(self, sink: Sink = bytes) -> bytes:
-        """Returns the next piece of the body, as `Exchange.chunk` does. Raises as `read`."""
+        """Waits for the next bytes of upstream's body, and returns those that `sink` does not take.
+
+        `sink` is called with each piece, as `Exchange.chunk` describes. Returns empty bytes at the end of the body.
+        Raises `UpstreamUnreachable` if the connection breaks, and `UpstreamTimeout` if the bytes do not arrive in time.
+        """
         if self._start:
             start, self._start = self._start, b""
             if left := sink(start):
@@ -103,7 +116,10 @@ class UpstreamAnswer:
         return await self._chunk(sink)
 
     async def _chunk(self, sink: Sink) -> bytes:
-        """Returns the next piece, and says what a fault in the middle of an answer means. Raises as `read`."""
+        """Reads the next bytes of upstream's body from the connection, without those that `begins_as` has kept.
+
+        `sink` is used as in `chunk`. A fault of the connection is raised as the error that the caller gets.
+        """
         try:
             return await self._exchange.chunk(sink)
         except Silent as fault:
@@ -119,5 +135,8 @@ class UpstreamAnswer:
             ) from fault
 
     def close(self) -> None:
-        """Ends the exchange; if its body has not been read to its end the connection is closed, so upstream stops."""
+        """Ends the exchange with upstream.
+
+        If the answer has not arrived whole, the connection is closed, so that upstream stops its work.
+        """
         self._exchange.close()

@@ -40,7 +40,10 @@ RETRY_PAUSE = 0.1  # seconds, times the number of attempts
 
 @cache
 def client() -> AsyncOpenAI:
-    """Returns the SDK client of this process. Its key is a placeholder: `account_headers` sets that of each account."""
+    """Returns the OpenAI SDK's client of this process, which supplies the base URL and the headers of an account.
+
+    The key in it is a placeholder: `account_headers` puts in the key of each account.
+    """
     # The variable could add a header to every call, and no argument switches it off.
     os.environ.pop("OPENAI_CUSTOM_HEADERS", None)
     return AsyncOpenAI(
@@ -56,27 +59,30 @@ def client() -> AsyncOpenAI:
 
 
 def refuse(request: httpx2.Request) -> httpx2.Response:
-    """Raises RuntimeError: it stands in for the transport of the SDK's client, through which no call goes."""
+    """Stands in for the HTTP transport of the OpenAI SDK's client, and raises RuntimeError for every request.
+
+    The client must send nothing itself, because requests go upstream only through `proxyapi.upstream.transport`.
+    """
     raise RuntimeError("calls go through proxyapi.upstream.transport")
 
 
 @cache
 def transport() -> Transport:
-    """Returns the connections of this process to upstream."""
+    """Returns the pool of connections to upstream, of which each process has one."""
     base_url = str(client().base_url).rstrip("/")
     silence = SilenceLimits(settings.FIRST_BYTE_TIMEOUT, settings.IDLE_TIMEOUT)
     return Transport(base_url, connect_timeout=CONNECT_TIMEOUT, silence=silence)
 
 
 async def close() -> None:
-    """Closes all connections to upstream."""
+    """Closes all connections of this process to upstream."""
     await transport().close()
     transport.cache_clear()
 
 
 @lru_cache(maxsize=256)
 def account_headers(credentials: Credentials) -> Headers:
-    """Returns the headers that the SDK sends with every call on this account."""
+    """Returns the headers that the OpenAI SDK sends with every request on an account, its API key among them."""
     account = client().copy(
         api_key=credentials.api_key, organization=credentials.organization, project=credentials.project
     )
@@ -85,13 +91,19 @@ def account_headers(credentials: Credentials) -> Headers:
 
 
 async def send(request: UpstreamRequest) -> UpstreamAnswer:
-    """Sends `request` and returns upstream's answer, whatever its status.
+    """Sends `request` to upstream, and returns the answer, whatever its status, once its head has arrived.
+
+    A GET or DELETE is sent up to `RETRIES` times more if the connection fails; the text that answers it is read whole
+    here, so that a failure within the answer counts, too.
 
     Raises:
-        UpstreamUnreachable: no connection, or it died before the head of an answer.
-        UpstreamTimeout: no connection or no head of an answer in time.
+        UpstreamUnreachable: no connection could be opened, or it broke before the head of an answer.
+        UpstreamTimeout: no connection was opened, or no head of an answer arrived, in time.
+        RequestTimeout: the deadline passed while the caller was still sending the body.
+        UpstreamAnswerTooLarge: as `UpstreamAnswer.read`, if the answer is read here.
     """
-    attempts = 1 + (RETRIES if request.method in SAFE_METHODS and request.upload is None else 0)  # uploads come once
+    # An upload arrives only once, so it cannot be sent again.
+    attempts = 1 + (RETRIES if request.method in SAFE_METHODS and request.upload is None else 0)
     for attempt in range(1, attempts + 1):
         try:
             answer = await _send_once(request)
@@ -110,7 +122,10 @@ async def send(request: UpstreamRequest) -> UpstreamAnswer:
 
 
 async def _send_once(request: UpstreamRequest) -> UpstreamAnswer:
-    """Makes one attempt. Raises as `send`."""
+    """Sends `request` to upstream without a second attempt, and returns the answer once its head has arrived.
+
+    Raises `UpstreamUnreachable`, `UpstreamTimeout` or `RequestTimeout` as `send` does.
+    """
     headers, body = _head_and_body(request)
     target = f"{request.path}?{request.query}" if request.query else request.path
     try:
@@ -121,7 +136,7 @@ async def _send_once(request: UpstreamRequest) -> UpstreamAnswer:
 
 
 def _head_and_body(request: UpstreamRequest) -> tuple[Headers, Body]:
-    """Returns the headers of a request, with its account's credentials, and its body."""
+    """Returns the headers, with the credentials of the account, and the body that `request` sends upstream."""
     credentials = request.credentials
     headers = account_headers(credentials).copy() if request.headers is None else request.headers.copy()
     headers["Authorization"] = f"Bearer {credentials.api_key}"

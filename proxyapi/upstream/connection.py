@@ -9,7 +9,10 @@ from proxyapi.upstream.exchange import UNLIMITED, Body, Exchange, SilenceLimits
 
 
 class Connection(asyncio.Protocol):
-    """A connection to upstream. Calls `vacant` when it is free for another exchange, and `lost` when it is closed."""
+    """One connection to upstream: a socket that carries one exchange after another.
+
+    It calls `vacant` when it is free for another exchange, and `lost` when it is closed.
+    """
 
     _transport: asyncio.Transport
 
@@ -23,14 +26,14 @@ class Connection(asyncio.Protocol):
 
     @property
     def closing(self) -> bool:
-        """True if the connection is closed or about to be."""
+        """True if the connection to upstream is closed or about to be."""
         return self._transport.is_closing()
 
     async def exchange(self, head: bytes, body: Body, deadline: float, silence: SilenceLimits = UNLIMITED) -> Exchange:
-        """Sends a request, and returns when the head of its answer has arrived.
+        """Sends a request on this connection to upstream; returns the exchange once the head of the answer has arrived.
 
         Raises:
-            TransportFault: it did not arrive.
+            TransportFault: the head did not arrive. An exception that `body` raises is raised unchanged.
         """
         exchange = self._exchange = Exchange(self, deadline, silence)
         try:
@@ -47,26 +50,26 @@ class Connection(asyncio.Protocol):
         return exchange
 
     async def write(self, data: bytes) -> None:
-        """Sends bytes. Returns when the buffer has room for more."""
+        """Sends bytes of a request to upstream, and waits until the socket's buffer has room for more."""
         self._transport.write(data)
         await self._writable.wait()
 
     def pause(self) -> None:
-        """Stops reading from the socket to upstream."""
+        """Stops reading from the socket to upstream, until `resume` is called."""
         if not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Starts to read from the socket to upstream again."""
+        """Starts to read from the socket to upstream again, after `pause`."""
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
     def close(self) -> None:
-        """Closes the connection at once; bytes that wait to be sent are lost."""
+        """Closes the connection to upstream at once; bytes that wait to be sent are lost."""
         self._transport.abort()
 
     def ended(self, *, reusable: bool) -> None:
-        """Ends the exchange: the connection is free for another one if it is `reusable`, else it is closed."""
+        """Frees this connection to upstream after an exchange: keeps it for another if `reusable`, else closes it."""
         self._exchange = None
         # While bytes of this request still wait to be sent, upstream may close without reading them.
         if reusable and not self.closing and not self._transport.get_write_buffer_size():
@@ -77,7 +80,7 @@ class Connection(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]  # a socket's has both directions
+        self._transport = transport  # type: ignore[assignment]  # a socket's transport both reads and writes
 
     def data_received(self, data: bytes) -> None:
         if self._exchange is None:
@@ -86,7 +89,10 @@ class Connection(asyncio.Protocol):
             self._exchange.data_received(data)
 
     def eof_received(self) -> None:
-        """Ends the exchange when upstream has closed its side; with TLS only after its alert (RFC 9112, 9.8)."""
+        """Ends the current exchange and closes the connection, because upstream has closed its side of the connection.
+
+        With TLS this is called only after upstream's closing alert (RFC 9112, 9.8).
+        """
         if self._exchange is not None:
             self._exchange.eof_received()
         self.close()  # at once: upstream may not read the bytes that still wait to be sent

@@ -12,7 +12,7 @@ from proxyapi.keys.keyring import Caller
 
 @dataclass(frozen=True)
 class Credentials:
-    """An account of upstream: its API key, and the project and the organization that pay."""
+    """An account at upstream: its API key, and the project and the organization that pay for requests."""
 
     api_key: str = field(repr=False)
     project: str | None = None
@@ -20,12 +20,22 @@ class Credentials:
 
 
 def caller_credentials(caller: Caller) -> Credentials:
-    """Returns the account of a caller: its own upstream key's, else the team's. Raises `UpstreamKeyMissing`."""
+    """Returns the upstream account that pays for a caller's calls.
+
+    That is the account of the caller's own upstream key or, without one, the team's account from the settings.
+
+    Raises:
+        UpstreamKeyMissing: the team has no upstream key either.
+    """
     return Credentials(caller.upstream_key) if caller.upstream_key else configured_credentials()
 
 
 def configured_credentials() -> Credentials:
-    """Returns the team's account, from the settings. Raises `UpstreamKeyMissing` if no key is configured."""
+    """Returns the team's upstream account, from the settings.
+
+    Raises:
+        UpstreamKeyMissing: no upstream key is configured.
+    """
     if not settings.OPENAI_API_KEY:
         raise UpstreamKeyMissing
     return Credentials(settings.OPENAI_API_KEY, settings.OPENAI_PROJECT_KEY, settings.OPENAI_ORGANIZATION)

@@ -42,7 +42,10 @@ BODILESS = {204, 304}
 
 
 class State(IntEnum):
-    """The life of an exchange; the drawing is in the module's docstring. From `FAILED` on nothing more arrives."""
+    """The states of an exchange with upstream, from its request to its end; the module's docstring draws them.
+
+    From `FAILED` on, nothing more arrives.
+    """
 
     HEAD = 0
     BODY = 1
@@ -53,7 +56,7 @@ class State(IntEnum):
 
 
 class ExchangeConnection(Protocol):
-    """The methods of a connection that an exchange calls."""
+    """The methods that an exchange with upstream calls on the connection that carries it."""
 
     async def write(self, data: bytes) -> None: ...
     def pause(self) -> None: ...
@@ -63,7 +66,10 @@ class ExchangeConnection(Protocol):
 
 
 class SilenceLimits(NamedTuple):
-    """How long upstream may send nothing, in seconds: before the head of its answer, and within the answer."""
+    """The seconds for which upstream may send nothing: before the head of its answer, and within the answer.
+
+    None stands for no limit.
+    """
 
     first_byte: float | None = None
     idle: float | None = None
@@ -73,7 +79,10 @@ UNLIMITED = SilenceLimits()
 
 
 class Exchange:
-    """A request to upstream and its answer, in progress. `status` is 0 until the head of the answer has arrived."""
+    """One exchange with upstream on one connection: a request, and the answer to it, while they are in progress.
+
+    `status` is 0 until the head of the answer has arrived.
+    """
 
     def __init__(self, connection: ExchangeConnection, deadline: float, silence: SilenceLimits = UNLIMITED) -> None:
         self.status = 0
@@ -85,7 +94,7 @@ class Exchange:
         self._heard_at = 0.0 if self._silence is None else self._loop.time()
         self._parser = httptools.HttpResponseParser(self)
         self._state = State.HEAD
-        self._fault: Exception | None = None  # while FAILED
+        self._fault: Exception | None = None  # set while the state is FAILED
         self._head_size = 0
         self._pieces: list[bytes] = []
         self._buffered = 0  # bytes in `_pieces`
@@ -93,7 +102,7 @@ class Exchange:
         self._leftover = b""  # the rest that the sink returned last
         self._paused = False
         self._decoder: Decoder | None = None
-        self._next_step: asyncio.Handle | None = None  # of decoding
+        self._next_step: asyncio.Handle | None = None  # the scheduled step of decoding
         self._keep_alive = False
         self._waiter: asyncio.Future[None] | None = None
         self._sending: asyncio.Task[None] | None = None
@@ -101,27 +110,30 @@ class Exchange:
         self._timer = self._start_timer()
 
     def send(self, head: bytes, body: AsyncIterator[bytes]) -> None:
-        """Starts to send a request whose body comes in pieces.
+        """Starts to send upstream a request whose body comes in pieces.
 
-        The head goes with the first piece, so that nothing has been sent if the body raises before it.
+        The head goes with the first piece, so that nothing has been sent if the body raises an exception before its
+        first piece.
         """
         self._sent = False
         self._sending = self._loop.create_task(self._send(head, body))
 
     async def begin(self) -> None:
-        """Waits for the head of the answer.
+        """Waits until the head of upstream's answer has arrived.
 
         Raises:
-            TransportFault: the exchange failed before it came.
+            TransportFault: the exchange failed before that. An exception of the request's body is raised unchanged.
         """
         while not self.status:
             await self._wait()
 
     async def chunk(self, sink: Sink = bytes) -> bytes:
-        """Returns the part of the body that has arrived, decoded if it was encoded; empty at the end of the body.
+        """Waits for the next bytes of the answer's body, decoded, and returns those that `sink` does not take.
 
-        `sink` is called at the moment a piece arrives, outside of the calling task. Only the rest that it returns is
-        returned here. An exception that it raises ends the exchange, and is raised here.
+        `sink` takes a piece of the body and returns the rest of it that it did not take; while that is empty, the wait
+        goes on. Bytes that are there already are given to `sink` here, later ones in a callback of the event loop at
+        the moment they arrive. An exception that `sink` raises there ends the exchange, and is raised here. Returns
+        empty bytes at the end of the body.
 
         Raises:
             TransportFault: the body did not arrive whole.
@@ -140,7 +152,11 @@ class Exchange:
         return rest
 
     def close(self) -> None:
-        """Gives the connection back for another exchange, or closes it if this one has not ended well."""
+        """Ends the exchange; its connection is free for another exchange, or is closed if it cannot be used again.
+
+        It cannot be used again if the request or the answer is incomplete, or if upstream does not keep the connection
+        open.
+        """
         if self._state is State.CLOSED:
             return
         self._timer.cancel()
@@ -156,7 +172,10 @@ class Exchange:
         del self._parser
 
     async def _send(self, head: bytes, body: AsyncIterator[bytes]) -> None:
-        """Sends the request, and ends the exchange with any exception that the body raises."""
+        """Sends upstream the head of a request and the pieces of its body.
+
+        If the body raises an exception, the exchange fails with that exception.
+        """
         try:
             async for piece in body:
                 await self._connection.write(head + piece)
@@ -169,7 +188,10 @@ class Exchange:
             self._fail(fault)
 
     async def _wait(self) -> None:
-        """Returns when something has arrived or changed. Raises the fault of an exchange that has failed."""
+        """Waits until bytes of the answer have arrived or the state of the exchange has changed.
+
+        If the exchange has failed already, raises its fault instead.
+        """
         if self._fault is not None:
             raise self._fault
         self._waiter = self._loop.create_future()
@@ -179,7 +201,10 @@ class Exchange:
             self._waiter = None
 
     def _start_timer(self) -> asyncio.TimerHandle:
-        """Starts the timer for the deadline or, if that is sooner, for the limit of silence."""
+        """Starts the timer of the exchange and returns it.
+
+        It fires at the deadline or, if that is sooner, when upstream will have been silent for as long as it may be.
+        """
         if self._silence is None:
             return self._loop.call_at(self._deadline, self._fail, Late())
         limit = self._silence.idle if self.status else self._silence.first_byte
@@ -187,7 +212,7 @@ class Exchange:
         return self._loop.call_at(moment, self._check_clock)
 
     def _check_clock(self) -> None:
-        """Ends the exchange at its deadline, or after too long a silence; else starts the timer again."""
+        """Fails the exchange if its deadline has passed or upstream was silent too long; else starts a new timer."""
         assert self._silence is not None  # noqa: S101  (else there is a deadline only)
         now = self._loop.time()
         if not self._sent or self._paused:  # upstream waits for us, or for the caller
@@ -203,12 +228,15 @@ class Exchange:
             self._timer = self._start_timer()
 
     def _restart_silence(self) -> None:
-        """Counts upstream's silence from now on."""
+        """Measures upstream's silence from now on, because upstream has been waiting for the gateway until now."""
         if self._silence is not None:
             self._heard_at = self._loop.time()
 
     def _pop_buffered(self) -> bytes:
-        """Returns all that is buffered and empties the buffer, so that decoding or reading goes on."""
+        """Empties the buffer of the answer's body and returns its bytes.
+
+        Decoding, or reading from upstream, goes on if it has stopped because the buffer was full.
+        """
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces = []
         self._buffered = 0
@@ -219,26 +247,30 @@ class Exchange:
         return data
 
     def _buffer(self, piece: bytes) -> None:
-        """Adds a piece of the body to the buffer."""
+        """Adds a piece of the answer's body to the buffer, where it waits for the caller."""
         if piece:
             self._pieces.append(piece)
             self._buffered += len(piece)
 
     def _pause(self) -> None:
-        """Stops reading from upstream."""
+        """Stops reading from upstream until `_resume`, because enough bytes wait to be decoded or passed on."""
         if not self._paused:
             self._paused = True
             self._connection.pause()
 
     def _resume(self) -> None:
-        """Reads from upstream again."""
+        """Starts to read from upstream again after `_pause`; the pause does not count as upstream's silence."""
         if self._paused:
             self._paused = False
             self._restart_silence()
             self._connection.resume()
 
     def _decode(self, decoder: Decoder) -> None:
-        """Decodes one step. Schedules the next one if there is room for its output. Raises `zlib.error`."""
+        """Decodes the next step of an encoded answer into the buffer.
+
+        If more is left to decode, stops reading from upstream and, if the buffer has room, schedules another step.
+        Raises `zlib.error` for bytes that are wrongly encoded.
+        """
         self._buffer(decoder.step())
         if not decoder.has_more:
             return
@@ -247,12 +279,15 @@ class Exchange:
             self._schedule_step()
 
     def _schedule_step(self) -> None:
-        """Schedules a step of decoding for the next turn of the event loop."""
+        """Schedules the next step of decoding the answer for the event loop's next turn, unless one is scheduled."""
         if self._next_step is None:
             self._next_step = self._loop.call_soon(self._decode_step)
 
     def _decode_step(self) -> None:
-        """Decompresses the next step of an encoded answer; schedules the one after it if more is left."""
+        """Decodes the next step of an encoded answer, and wakes the task that waits for its bytes.
+
+        After the last step, completes the answer if all of it has arrived, and reads from upstream again.
+        """
         self._next_step = None
         decoder = self._decoder
         if decoder is None or self._state >= State.FAILED:
@@ -270,14 +305,20 @@ class Exchange:
         self._wake()
 
     def _end(self) -> None:
-        """Completes the exchange once the answer has arrived and been decoded; fails if its encoding is not whole."""
+        """Completes the exchange, once its answer has arrived and been decoded.
+
+        Fails the exchange instead if the encoded body ends too early.
+        """
         if self._decoder is not None and not self._decoder.is_whole:
             self._fail(Broken("its encoded answer is not whole"))
         if self._state < State.FAILED:
             self._state = State.COMPLETE
 
     def _wake(self) -> None:
-        """Gives the buffered bytes to a sink that waits. Wakes its task unless the sink took all and more will come."""
+        """Wakes the task that waits for the answer; gives buffered bytes to the task's `sink` first, if it has one.
+
+        The task is not woken if the sink has taken all bytes and more are to come.
+        """
         if self._waiter is None or self._waiter.done():
             return
         if self._sink is not None and self._pieces:
@@ -291,7 +332,10 @@ class Exchange:
         self._waiter.set_result(None)
 
     def _fail(self, fault: Exception) -> None:
-        """Ends the exchange: nothing more is read from upstream; what is buffered is still returned by `chunk`."""
+        """Marks the exchange as failed with `fault` and closes its connection, unless it has failed or ended already.
+
+        `chunk` still returns the bytes that are buffered, before it raises the fault.
+        """
         if self._state < State.FAILED:
             self._state, self._fault = State.FAILED, fault
             self._connection.close()
@@ -300,7 +344,7 @@ class Exchange:
     # Called by the connection.
 
     def data_received(self, data: bytes) -> None:
-        """Parses bytes of the answer."""
+        """Parses bytes of upstream's answer that have arrived, and wakes the task that waits for them."""
         if self._silence is not None:
             self._heard_at = self._loop.time()
         if not self.status:
@@ -308,7 +352,7 @@ class Exchange:
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as fault:
-            raised = fault.__context__  # by a callback
+            raised = fault.__context__  # the exception of a callback, such as `on_body`
             self._fail(raised if isinstance(raised, Broken) else Broken(str(raised or fault)))
             self._connection.close()  # even if the answer was whole: bytes that nobody asked for followed it
         if not self.status and self._head_size > MAX_HEAD_BYTES:
@@ -316,35 +360,42 @@ class Exchange:
         self._wake()
 
     def eof_received(self) -> None:
-        """Completes an answer whose end is the end of the connection."""
+        """Completes an answer that ends with the connection, because upstream has closed its side of the connection."""
         if self.status and self._ends_with_connection():
             self.on_message_complete()
             self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fails, unless all bytes have arrived and only decoding is left."""
+        """Fails the exchange because its connection is gone, unless the whole answer has arrived before."""
         if self._state < State.DECODING:
             self._fail(Broken(str(exc or "it was closed")))
 
     def _ends_with_connection(self) -> bool:
-        """Returns whether the end of the connection is the end of the answer (RFC 9112, 6.3)."""
+        """Returns whether the answer ends with the connection, because it states no length (RFC 9112, 6.3)."""
         has_length = "content-length" in self.headers or "transfer-encoding" in self.headers
         return not has_length and self.status not in BODILESS
 
-    # Called by the parser. An exception stops it, and it raises an error of its own with ours as the context.
+    # Called by the parser. An exception stops the parser, which raises an error with that exception as its context.
 
     def on_message_begin(self) -> None:
-        """Fails at a second answer on one request."""
+        """Checks that the answer that begins is the first one of this exchange; raises `Broken` for a second one."""
         if self.status:
             raise Broken("a second answer follows")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Adds a header of the head. Trailers are left out: nobody has asked for them (RFC 9110, 6.5.1)."""
+        """Adds a header from the head of upstream's answer to `headers`.
+
+        Headers behind the body (trailers) are left out, because no request has asked for them (RFC 9110, 6.5.1).
+        """
         if not self.status:
             self.headers.add(name.decode("latin-1"), value.decode("latin-1"))
 
     def on_headers_complete(self) -> None:
-        """Ends the head; that of an interim answer (status 1xx) is dropped, since another one follows."""
+        """Records the status of an answer whose head is complete, and prepares to decode its body.
+
+        The head of an interim answer (status 1xx) is dropped, because the real one follows. Raises `InvalidStatus` for
+        a status that HTTP does not have, and `Broken` for an encoding that cannot be decoded.
+        """
         status = self._parser.get_status_code()
         if not 100 <= status < 600:
             raise InvalidStatus(status)
@@ -364,7 +415,7 @@ class Exchange:
         self._keep_alive = self._parser.should_keep_alive()
 
     def on_body(self, data: bytes) -> None:
-        """Buffers a piece of the body, decoded; pauses reading above `MAX_BUFFERED_BYTES`."""
+        """Adds a piece of the answer's body to the buffer, decoded; stops reading above `MAX_BUFFERED_BYTES`."""
         decoder = self._decoder
         if decoder is None:
             self._buffer(data)
@@ -376,8 +427,11 @@ class Exchange:
             self._pause()
 
     def on_message_complete(self) -> None:
-        """Ends the answer, or leaves its end to the last step of decoding."""
-        if self._state is not State.BODY:  # the end of an interim answer, or of one that has failed
+        """Completes an answer whose last byte has arrived, unless some of it is still to be decoded.
+
+        Then the last step of decoding completes it.
+        """
+        if self._state is not State.BODY:  # this is the end of an interim answer, or the exchange has failed
             return
         self._state = State.DECODING
         if self._decoder is None or not self._decoder.has_more:

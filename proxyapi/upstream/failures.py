@@ -18,7 +18,7 @@ MAYBE_BILLED = "The call may have reached upstream and may have been billed."
 
 
 class UnreachableLog:
-    """Writes to the log why upstream cannot be reached: each reason once a minute, with the system's own words."""
+    """Log of the reasons why upstream cannot be reached: each at most once a minute, with the system's own words."""
 
     def __init__(self) -> None:
         self._logged_at: dict[str, float] = {}
@@ -35,7 +35,11 @@ unreachable_log = UnreachableLog()
 
 
 def error_of(fault: TransportFault, request: UpstreamRequest) -> ProxyError:
-    """Returns the error for a fault before the head of an answer; it says whether the call may have been billed."""
+    """Returns the error that the caller gets for `fault`, which ended a request before the head of an answer arrived.
+
+    The error says whether upstream may have billed the call; only `RequestTimeout` does not, for which the caller had
+    not sent all of its body. A failure to connect is logged, too.
+    """
     match fault:
         case ConnectTimeout():
             unreachable_log.add(fault)

@@ -40,15 +40,18 @@ SYSTEM_FAULTS = {
 
 
 class ProxyRefused(ConnectionError):
-    """The HTTP proxy on the way to upstream did not connect."""
+    """The HTTP proxy between the gateway and upstream did not connect them, or it is no http:// one."""
 
 
 class TransportFault(Exception):
-    """The exchange with upstream failed."""
+    """An exchange with upstream failed; each subclass is a way in which that happens."""
 
 
 class NotConnected(TransportFault):
-    """There is no connection to upstream. `reason` says why, in words for a caller, without host, address or key."""
+    """No connection to upstream could be opened, so upstream has received nothing of the call.
+
+    `reason` says why, in words for a caller, without host, address or key.
+    """
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)
@@ -56,15 +59,15 @@ class NotConnected(TransportFault):
 
 
 class ConnectTimeout(NotConnected):
-    """There was no connection to upstream in time."""
+    """No connection to upstream could be opened in time."""
 
 
 class Late(TransportFault):
-    """The deadline passed before the end of the answer."""
+    """The deadline of a call passed before the end of upstream's answer."""
 
 
 class Silent(Late):
-    """Upstream sent nothing for longer than the setting named `setting` allows; `seconds` is its value."""
+    """Upstream sent nothing for longer than a setting allows; `setting` is the setting's name, `seconds` its value."""
 
     def __init__(self, setting: str, seconds: float) -> None:
         super().__init__(f"{setting}, {seconds:g} seconds")
@@ -73,18 +76,21 @@ class Silent(Late):
 
 
 class Broken(TransportFault):
-    """The connection broke before the end of the answer, or the answer breaks the rules of HTTP."""
+    """The connection to upstream broke before the end of the answer, or the answer breaks the rules of HTTP."""
 
 
 class InvalidStatus(Broken):
-    """The status of the answer is not one of HTTP's."""
+    """Upstream's answer has a status that HTTP does not have: a number outside of 100 to 599."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"its answer has the status {status:03}, which is none")
 
 
 def not_connected(fault: OSError | UnicodeError, *, is_proxy: bool) -> NotConnected:
-    """Returns the fault for an error while connecting to upstream or, if `is_proxy`, to the proxy on the way."""
+    """Returns a `NotConnected` that tells a caller, in words, why a connection could not be opened.
+
+    `fault` is the system's error while connecting to upstream or, if `is_proxy`, to the proxy on the way to upstream.
+    """
     match fault:
         case ProxyRefused():
             return NotConnected(f"the proxy did not connect ({fault})" if str(fault) else "the proxy did not connect")

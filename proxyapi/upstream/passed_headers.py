@@ -24,7 +24,7 @@ KEPT_BACK = {
     # what authenticates the caller here, or is a secret of a browser
     "authorization", "proxy-authorization", "proxy-authenticate", "cookie", "cookie2", "x-security-key", "api-key",
     "x-api-key",
-    # what tells who and where the caller is
+    # what identifies the caller, or tells where the caller is
     "forwarded", "via", "x-real-ip", "true-client-ip", "origin", "referer",
 }  # fmt: skip
 KEPT_BACK_PREFIXES = ("x-forwarded-", "sec-", "access-control-", "cf-")
@@ -43,7 +43,8 @@ INERT = (
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"sandbox; default-src 'none'"),
 )
-# RFC 9110, 5.5; without the bytes that only old software sends, which have no one meaning.
+# A header's value (RFC 9110, 5.5), without bytes above 127: only old software sends these, and it is not defined what
+# they mean.
 VALUE = re.compile(r"[\t\x20-\x7e]*")
 
 # Requests without a body: they may follow a redirect to another server, for example to download a file.
@@ -51,7 +52,11 @@ READING_METHODS = frozenset({"GET", "HEAD"})
 
 
 def pass_up(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """Returns the headers that go upstream, in their order, repeated ones too. Names must be in lower case."""
+    """Returns the headers of the caller's request that go upstream, repeated ones too, in their order.
+
+    Left out are those that identify or authenticate the caller, and those that belong to the caller's connection. The
+    names in `headers` must be in lower case.
+    """
     pairs = [(name.decode("latin-1"), _text(value)) for name, value in headers]
     listed = {word.strip().lower() for name, value in pairs if name == "connection" for word in value.split(",")}
     kept_back = KEPT_BACK | listed if listed else KEPT_BACK
@@ -59,14 +64,17 @@ def pass_up(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
 
 
 def without_encoding(headers: Headers | None) -> Headers:
-    """Returns a copy of the headers without Content-Encoding, for a body that has been decoded."""
+    """Returns a copy of `headers` without Content-Encoding, to be sent with a body that has been decoded."""
     kept = Headers(headers or {})
     kept.popall("content-encoding", None)
     return kept
 
 
 def pass_down(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Returns the headers that go to the caller; the values of a repeated header are joined (RFC 9110, 5.3)."""
+    """Returns the headers of upstream's answer that the caller may get, by their names in lower case.
+
+    The values of a repeated header are joined by commas (RFC 9110, 5.3).
+    """
     passed: dict[str, str] = {}
     for cased, value in headers:
         name = cased.lower()
@@ -76,11 +84,12 @@ def pass_down(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def location_down(location: str, *, base_url: str, root_path: str, method: str, status: int) -> str | None:
-    """Returns the `Location` header for the caller; None if it must not have one.
+    """Returns the `Location` header that the caller gets for upstream's `location`; None if the caller gets none.
 
-    A location below `base_url` becomes one below the gateway's `/v1`, after the `root_path` that its clients see: a
-    client that follows a redirect to upstream itself would leave policies, budgets and the ledger behind. Other
-    locations pass unchanged, except redirects that would send a request's body to another server.
+    A location below upstream's `base_url` becomes the same path below the gateway's own `/v1`, because a client that
+    follows a redirect to upstream itself would bypass policies, budgets and the ledger. `root_path` is the prefix under
+    which clients reach the gateway. Other locations pass unchanged, except redirects to another server that would make
+    the client send its request's body there, and locations that are no URLs: for these the result is None.
     """
     base = urlsplit(base_url.rstrip("/"))
     try:
@@ -97,10 +106,16 @@ def location_down(location: str, *, base_url: str, root_path: str, method: str, 
 
 
 def _is_value(value: str) -> bool:
-    """Returns whether a header's value matches `VALUE`; nearly all values have no tab, which is faster to check."""
+    """Returns whether `value` may be a header's value for the caller: printable ASCII characters and tabs only.
+
+    Nearly all values have no tab, and that case is checked first because it is faster.
+    """
     return (value.isascii() and value.isprintable()) or VALUE.fullmatch(value) is not None
 
 
 def _text(value: bytes) -> str:
-    """Decodes a value as UTF-8, as it is encoded again. Other bytes become `?`, the only replacement sure to pass."""
+    """Decodes the value of a caller's header as UTF-8, in which it is encoded again when it is sent upstream.
+
+    Bytes that are not UTF-8 become `?`, because no other replacement is sure to be accepted everywhere.
+    """
     return value.decode("ascii") if value.isascii() else value.decode("utf-8", "replace").replace("\ufffd", "?")

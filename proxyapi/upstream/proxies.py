@@ -9,11 +9,14 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies
 
 PORTS = {"http": 80, "https": 443}
-PROXY_SCHEMES = ("http",)  # that the gateway speaks
+PROXY_SCHEMES = ("http",)  # of the proxies that the gateway can use
 
 
 def environment_proxy(url: str) -> SplitResult | None:
-    """Returns the proxy for `url`, None if there is none. A proxy without a scheme is an http:// one."""
+    """Returns the URL of the proxy that the environment names for requests to `url`; None if there is none.
+
+    A proxy that is named without a scheme is an http:// one. A host that `NO_PROXY` exempts has no proxy.
+    """
     parts, named = urlsplit(url), getproxies()
     proxy = named.get(parts.scheme) or named.get("all")
     port = parts.port or PORTS.get(parts.scheme, 0)
@@ -23,9 +26,10 @@ def environment_proxy(url: str) -> SplitResult | None:
 
 
 def is_bypassed(host: str, port: int, no_proxy: str) -> bool:
-    """Returns whether `NO_PROXY` exempts a host: by its name, its domain, its address or its network; `*` means all.
+    """Returns whether requests to `host` and `port` bypass the proxy, because `no_proxy` lists them.
 
-    An entry with a port is for that port only.
+    `no_proxy` is the value of the environment variable NO_PROXY. An entry of this list is a name, a domain, an address
+    or a network, or `*` for all hosts. An entry with a port is for that port only.
     """
     name = host.rstrip(".").lower()
     address = _address(name)
@@ -41,7 +45,10 @@ def is_bypassed(host: str, port: int, no_proxy: str) -> bool:
 
 
 def proxy_fault(url: str) -> str:
-    """Returns why calls cannot go through the proxy of the environment; empty if they can, or if there is none."""
+    """Returns, in words, why requests to `url` cannot go through the proxy that the environment names for them.
+
+    Returns an empty text if they can, or if the environment names no proxy.
+    """
     proxy = environment_proxy(url)
     if proxy is None:
         return ""
@@ -58,7 +65,10 @@ def proxy_fault(url: str) -> str:
 
 
 def proxy_authorization(proxy: SplitResult) -> list[str]:
-    """Returns the header line that authenticates to a proxy whose URL has a user; an empty list for other proxies."""
+    """Returns a list with the header line that authenticates the gateway to `proxy`, from the user in the proxy's URL.
+
+    The list is empty if the URL has no user.
+    """
     if not proxy.username:
         return []
     user = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
@@ -66,14 +76,20 @@ def proxy_authorization(proxy: SplitResult) -> list[str]:
 
 
 def _split_port(entry: str) -> tuple[str, int | None]:
-    """Splits an entry such as `example.com:443` or `[::1]:443`. An IPv6 address without brackets has no port."""
+    """Splits an entry of NO_PROXY, such as `example.com:443` or `[::1]:443`, into its host and its port.
+
+    The port is None if there is none. An IPv6 address without brackets has no port.
+    """
     if found := re.fullmatch(r"\[([^\]]*)\](?::(\d{1,5}))?", entry) or re.fullmatch(r"([^:]*):(\d{1,5})", entry):
         return found[1], int(found[2]) if found[2] else None
     return entry, None
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Returns the IP address in `text`, without its zone; None if it is a name."""
+    """Parses `text` as an IP address, and leaves out an IPv6 zone; returns None if the text is no address but a name.
+
+    An IPv4 address that is written as IPv6 (`::ffff:192.0.2.1`) is returned as IPv4.
+    """
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
@@ -82,13 +98,16 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _is_in_domain(name: str, entry: str) -> bool:
-    """Returns whether a host name is `entry`, such as `.example.com` or `*.example.com`, or below it."""
+    """Returns whether the host `name` is the domain in an entry of NO_PROXY, or lies below that domain.
+
+    The entry may be written as `example.com`, `.example.com` or `*.example.com`.
+    """
     domain = entry.removeprefix("*").strip(".")
     return bool(domain) and f".{name}".endswith(f".{domain}")
 
 
 def _includes(entry: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Returns whether an entry is this address, or a network that has it."""
+    """Returns whether an entry of NO_PROXY is the IP address `address`, or a network that contains this address."""
     try:
         network = ipaddress.ip_network(entry, strict=False)
     except ValueError:

@@ -16,23 +16,30 @@ FormPart = tuple[str, tuple[str | None, bytes, str | None]]
 
 
 class Upload(Protocol):
-    """A request body that is sent upstream while it is still arriving (`proxyapi.call.uploads`)."""
+    """The body of a caller's request that goes upstream while it is still arriving (`proxyapi.call.uploads`)."""
 
     @property
     def complete(self) -> bool:
-        """True once the caller has sent all of it."""
+        """True once all of the body has arrived from the caller."""
 
     def pieces(self) -> AsyncIterator[bytes]:
-        """Yields the pieces as they arrive. Raises `ProxyError` or `CallerGone`, which ends the call."""
+        """Yields the pieces of the caller's body, while it arrives, as soon as they may be sent upstream.
+
+        Raises `ProxyError` or `CallerGone`, both of which end the call.
+        """
 
 
 @dataclass
 class UpstreamRequest:
-    """One HTTP request to upstream. `path` is below the base URL, `query` is already encoded.
+    """One HTTP request to upstream, before it is written as bytes.
 
-    `deadline` ends the whole call; it is in seconds of the event loop's clock. A request has `content`, a `form`, an
-    `upload`, or no body. `content` has the bytes that go upstream, `json` the object in them, which policies read. With
-    `headers` these are sent, and the account's credentials; without, the headers that the SDK would send.
+    `path` is below the base URL, and `query` is already encoded. `deadline` is the moment when the whole call ends, in
+    seconds of the event loop's clock.
+
+    The body is one of `content`, `form` and `upload`, or there is none. `content` has the bytes that go upstream, and
+    `json` the object in them, which policies read.
+
+    If `headers` are given, these are sent, with the account's credentials; otherwise those that the SDK would send.
     """
 
     method: str
@@ -48,7 +55,7 @@ class UpstreamRequest:
 
     @property
     def route(self) -> Route | None:
-        """The route of the path; None if `/v1` has no such route."""
+        """The route of `/v1` to which the request's path belongs; None if `/v1` has no such route."""
         return find_route(self.path)
 
     @property
@@ -58,13 +65,13 @@ class UpstreamRequest:
 
     @property
     def form_texts(self) -> list[tuple[str, str]]:
-        """The names and values of the form's text fields, in their order."""
+        """The names and values of the text fields of the request's form, in their order; files are left out."""
         return [
             (name, text.decode("utf-8", "replace")) for name, (file_name, text, _) in self.form if file_name is None
         ]
 
     @property
     def text_size(self) -> int:
-        """The number of bytes that policies read: those of the JSON, and of a form's fields without its files."""
+        """The number of bytes of the request that policies read: its JSON, or its form's fields without the files."""
         json_size = 0 if self.json is None else self.json.size
         return json_size + sum(len(text) for _, (file_name, text, _) in self.form if file_name is None)

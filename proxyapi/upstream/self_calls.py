@@ -20,7 +20,10 @@ from proxyapi.upstream.proxies import PORTS
 
 
 def is_own_address(base_url: str, host: str, port: int) -> bool:
-    """Returns whether the server that listens on `host` and `port` answers at `base_url`. Looks names up."""
+    """Returns whether a request to `base_url` would reach the gateway itself, which listens on `host` and `port`.
+
+    Names are resolved for that, so this may wait for DNS.
+    """
     parts = urlsplit(base_url)
     if (parts.port or PORTS.get(parts.scheme)) != port:
         return False
@@ -31,14 +34,17 @@ def is_own_address(base_url: str, host: str, port: int) -> bool:
 
 
 def check_key(api_key: str) -> None:
-    """Raises `LoopDetected` if an upstream key is a key of this gateway: the call would come back here."""
+    """Checks that the upstream key `api_key` is not a key of this gateway.
+
+    Raises `LoopDetected` if it is one, because the call would come back to the gateway.
+    """
     may_be_ours = api_key.startswith(PREFIX) or api_key == settings.SECURITY_KEY
     if may_be_ours and keyring.find(api_key) is not None:
         raise LoopDetected
 
 
 def _addresses(host: str) -> set[ipaddress.IPv4Address | ipaddress.IPv6Address]:
-    """Returns the addresses of a host; none if its name is not known."""
+    """Resolves a host name and returns the host's IP addresses; the set is empty if the name is not known."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -48,7 +54,7 @@ def _addresses(host: str) -> set[ipaddress.IPv4Address | ipaddress.IPv6Address]:
 
 
 def _is_local(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Returns whether the address is one of this machine."""
+    """Returns whether an IP address belongs to this machine, by trying to bind a socket to the address."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         with socket.socket(family) as probe:

@@ -27,11 +27,15 @@ KEEPALIVE_IDLE_SECONDS = 60
 KEEPALIVE_INTERVAL_SECONDS = 15
 MAX_PROXY_ANSWER_BYTES = 16 * 1024
 WITHOUT_BODY = {"GET", "DELETE"}
-NO_CONNECTION_IN_TIME = {False: "it does not answer", True: "the proxy on the way does not answer"}  # via a proxy?
+# The keys say whether a proxy is used.
+NO_CONNECTION_IN_TIME = {False: "it does not answer", True: "the proxy on the way does not answer"}
 
 
 class Transport:
-    """The connections to one upstream. Their number has no limit here: `proxyapi.call.capacity` limits the calls."""
+    """The pool of connections to one upstream: reuses those that are free, and opens new ones.
+
+    The number of connections has no limit here, because `proxyapi.call.capacity` limits the calls.
+    """
 
     def __init__(self, base_url: str, *, connect_timeout: float, silence: SilenceLimits = UNLIMITED) -> None:
         self._url = urlsplit(base_url)
@@ -44,14 +48,16 @@ class Transport:
         self._vacant: list[Connection] = []  # the one used last stands last, and is used first
 
     async def open(self, method: str, target: str, headers: Headers, body: Body, deadline: float) -> Exchange:
-        """Sends a request, and returns the exchange once the head of its answer has arrived.
+        """Sends a request to upstream, and returns the exchange once the head of the answer has arrived.
+
+        Uses a free connection of the pool, or opens one.
 
         `target` is the path and query below the base URL, encoded. The whole exchange ends at `deadline`, in seconds of
         the event loop's clock.
 
         Raises:
-            TransportFault: no head of an answer arrived.
-            ValueError: a header has a line break in it.
+            TransportFault: no connection could be opened, or no head of an answer arrived.
+            ValueError: a header has a line break or a zero byte in it, or `target` has a space in it.
         """
         is_piecewise = body is not None and not isinstance(body, bytes)
         framing = []
@@ -68,12 +74,15 @@ class Transport:
         return await connection.exchange(head, body, deadline, self._silence)
 
     async def close(self) -> None:
-        """Closes all connections."""
+        """Closes all connections of the pool to upstream, also those that carry an exchange."""
         for connection in list(self._open):
             connection.close()
 
     def _head(self, method: str, target: str, headers: Headers, framing: list[str]) -> bytes:
-        """Returns the head of a request as bytes. Raises `ValueError` if a header has a line break in it."""
+        """Returns the head of a request to upstream as bytes: its request line, `headers`, and the lines in `framing`.
+
+        Raises `ValueError` if a header has a line break or a zero byte in it, or `target` a space.
+        """
         place = f"{self._url.path}{target}"
         if self._proxy is not None and self._tls is None:
             place = f"http://{self._host}{place}"
@@ -87,7 +96,10 @@ class Transport:
         return head.encode()
 
     def _take_vacant(self) -> Connection | None:
-        """Returns a free connection, if there is one; closes those that have been free for too long."""
+        """Takes a free connection to upstream out of the pool and returns it; returns None if no connection is free.
+
+        Closes the connections that have been free for more than `VACANT_SECONDS`.
+        """
         oldest = asyncio.get_running_loop().time() - VACANT_SECONDS
         while self._vacant and self._vacant[0].vacant_since < oldest:
             self._vacant.pop(0).close()
@@ -97,18 +109,21 @@ class Transport:
         return None
 
     def _is_vacant(self, connection: Connection) -> None:
-        """Adds a connection that has become free to those that later requests to upstream reuse."""
+        """Puts a connection to upstream that has become free back into the pool, so that a later request uses it."""
         connection.vacant_since = asyncio.get_running_loop().time()
         self._vacant.append(connection)
 
     def _is_lost(self, connection: Connection) -> None:
-        """Removes a closed connection from the list of connections to upstream."""
+        """Removes a connection to upstream that has been closed from the pool."""
         self._open.discard(connection)
         if connection in self._vacant:
             self._vacant.remove(connection)
 
     async def _connect(self, deadline: float) -> Connection:
-        """Opens a connection. Raises `NotConnected` or `ConnectTimeout`."""
+        """Opens a connection to upstream and returns it.
+
+        Raises `NotConnected` if that fails, and `ConnectTimeout` if it takes too long or passes `deadline`.
+        """
         latest = asyncio.get_running_loop().time() + self._connect_timeout
         try:
             async with asyncio.timeout_at(min(latest, deadline)):
@@ -123,7 +138,11 @@ class Transport:
         return connection
 
     async def _connected(self) -> Connection:
-        """Opens a connection: addresses, socket, tunnel through a proxy, TLS."""
+        """Opens a connection to upstream, without a time limit, and returns it.
+
+        The steps: look up the addresses, connect a socket, ask a proxy for a tunnel if one is used, start TLS. Raises
+        OSError, or UnicodeError for an impossible host name.
+        """
         loop = asyncio.get_running_loop()
         place = self._url if self._proxy is None else self._proxy
         if self._proxy is not None and self._proxy.scheme not in PROXY_SCHEMES:
@@ -147,7 +166,10 @@ class Transport:
         return connection
 
     async def _tunnel(self, opened: socket.socket, proxy: SplitResult) -> None:
-        """Asks an HTTP proxy to connect the socket with upstream (RFC 9110, 9.3.6). Raises `ProxyRefused`."""
+        """Asks an HTTP proxy, over the socket `opened`, for a tunnel to upstream (RFC 9110, 9.3.6).
+
+        Raises `ProxyRefused` if the proxy does not open the tunnel.
+        """
         loop = asyncio.get_running_loop()
         place = self._host if self._url.port else f"{self._host.rstrip(':')}:{PORTS[self._url.scheme]}"
         lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}", *proxy_authorization(proxy), "", ""]
@@ -163,7 +185,11 @@ class Transport:
 
 
 def keep_alive(opened: socket.socket) -> None:
-    """Switches on TCP keep-alive: the system probes a silent connection after `KEEPALIVE_IDLE_SECONDS`."""
+    """Switches on TCP keep-alive for `opened`, a socket to upstream.
+
+    The system then sends a probe when the connection has been silent for `KEEPALIVE_IDLE_SECONDS`, so that no NAT
+    gateway on the way forgets the connection.
+    """
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     idle = getattr(socket, "TCP_KEEPIDLE", None) or getattr(socket, "TCP_KEEPALIVE", None)  # macOS has the second
     if idle is not None:
@@ -172,7 +198,7 @@ def keep_alive(opened: socket.socket) -> None:
 
 
 async def in_chunks(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yields the pieces of a body in the chunked transfer coding (RFC 9112, 7.1)."""
+    """Yields the pieces of a request's body in the chunked transfer coding of HTTP, and its end (RFC 9112, 7.1)."""
     async for piece in pieces:
         if piece:
             yield b"%x\r\n%b\r\n" % (len(piece), piece)

@@ -28,7 +28,7 @@ Item = tuple[str, int, int]  # its id, and its place in the text
 
 
 def _refuse(name: str) -> NoReturn:
-    """Raises ValueError for NaN and the infinities, because they are not JSON."""
+    """Refuses NaN and the infinities in the text of a list, because they are not JSON: raises ValueError."""
     raise ValueError(f"{name} is not JSON")
 
 
@@ -36,7 +36,10 @@ _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=make_object, parse_c
 
 
 class _Reader(json.JSONDecoder):
-    """JSON decoder for the members of a list; decodes an array to the ids and positions of its items."""
+    """JSON decoder for the members of a list's page: reads an array as the ids and positions of its items.
+
+    Values that are no arrays are decoded as usual.
+    """
 
     def raw_decode(self, text: str, idx: int = 0) -> tuple[object, int]:
         return _read_items(text, idx) if text[idx : idx + 1] == "[" else _DECODER.raw_decode(text, idx)
@@ -46,9 +49,10 @@ _READER = _Reader()
 
 
 class ListPage:
-    """One page of a list of objects from upstream, with the positions of the items in the text.
+    """One page of a list of objects from upstream, and the positions of the page's items in its text.
 
-    Raises `UnreadableList` if the body is no list, or if a client could find items that the gateway does not find.
+    Raises `UnreadableList` if the body is no list, or if a client could find items in it that the gateway does not
+    find.
     """
 
     def __init__(self, body: bytes, content_type: str) -> None:
@@ -68,11 +72,14 @@ class ListPage:
         return any(member.value is True for member in self._members if member.name == "has_more")
 
     def kept(self, keeps: Callable[[str], bool]) -> list[Item]:
-        """Returns the items of the page that the caller may see."""
+        """Returns the items of the page that the caller may see: those whose ids `keeps` accepts."""
         return [item for item in self.items if keeps(item[0])]
 
     def with_items(self, kept: Sequence[Item]) -> bytes:
-        """Returns the bytes of the page with only the given items."""
+        """Returns the bytes of the page with only the items `kept`; its `first_id` and `last_id` are set to theirs.
+
+        If no item is left, `has_more` becomes false, because clients that go on from `last_id` would ask for ever.
+        """
         edits: list[tuple[int, int, str]] = []
         if len(kept) < len(self.items):
             text = ",".join(self._text[start:end] for _, start, end in kept)
@@ -89,7 +96,10 @@ class ListPage:
         return encode(text)
 
     def _find_data(self) -> Member:
-        """Returns the member of the page with the items. Raises `ValueError` if another member may have items, too."""
+        """Returns the member `data` of the page's JSON object, which has the items of the list.
+
+        Raises `ValueError` if there is none, or if another member may have items, too.
+        """
         names = [member.name.casefold() for member in self._members]
         data = next((member for member in self._members if member.name == "data"), None)
         others = [member for member in self._members if member is not data]
@@ -103,12 +113,15 @@ class ListPage:
 
 
 async def own_page(request: UpstreamRequest, answer: UpstreamAnswer, keeps: Keeps) -> tuple[UpstreamAnswer, bytes]:
-    """Returns the first page of a list that has an item for the caller: upstream's answer, and its filtered bytes.
+    """Reads pages of upstream's list until one has an item that the caller may see.
+
+    Returns upstream's answer for that page, and the bytes of the page with only the items that the caller may see. If
+    there is no such page among the next `MAX_PAGES`, returns the last page that was read, without items.
 
     Raises:
         UnreadableList: upstream's answer cannot be filtered.
-        UpstreamFailure: upstream cannot be read to the end.
-        DatabaseUnavailable: only the database knows the owners of the items, and it is away.
+        UpstreamFailure: upstream's answer cannot be read to its end.
+        DatabaseUnavailable: the owners of the items must be read from the database, and it cannot be reached.
     """
     for number in range(MAX_PAGES):
         try:
@@ -132,7 +145,10 @@ async def own_page(request: UpstreamRequest, answer: UpstreamAnswer, keeps: Keep
 
 
 def _following(request: UpstreamRequest, page: ListPage) -> UpstreamRequest | None:
-    """Returns the request for a list's next page; None if there is none, or if the caller goes backwards."""
+    """Returns the request for the page of a list that follows `page`.
+
+    Returns None if no page follows, or if the caller reads the list backwards, with `before`.
+    """
     query = parse_qsl(request.query, keep_blank_values=True)
     if not page.has_more or not page.items or any(name == "before" for name, _ in query):
         return None
@@ -141,7 +157,9 @@ def _following(request: UpstreamRequest, page: ListPage) -> UpstreamRequest | No
 
 
 def _read_items(text: str, start: int) -> tuple[list[Item], int]:
-    """Returns the items of the JSON array that begins at `start`, and the position of the array's end.
+    """Reads the JSON array that begins at `start` of a list's text; returns its items and the position of its end.
+
+    Of each item it returns the id, and where the item begins and ends.
 
     Raises:
         ValueError, RecursionError: the array cannot be read.
@@ -160,10 +178,10 @@ def _read_items(text: str, start: int) -> tuple[list[Item], int]:
 
 
 def _id_of(item: object) -> str:
-    """Returns the id of an item of a list.
+    """Returns the id of one item of a list; the item is a decoded JSON value.
 
     Raises:
-        ValueError: the item has no id, or another id could be read in it.
+        ValueError: the item has no id, or a client could read another id in it.
     """
     if not isinstance(item, dict) or isinstance(item, Doubled):
         raise ValueError("an item is no object, or one that can be read in two ways")

@@ -34,9 +34,10 @@ HELLO = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say h
 
 
 class Operation(NamedTuple):
-    """One operation of `/v1`, as it is described.
+    """The description of one operation of `/v1`, from which its entry in `/openapi.json` is made.
 
-    `body` is an example of a JSON body, or the fields of a form. `answers` are media types.
+    `body` is an example of a JSON body or, if `form`, the schemas of a form's fields. `answers` are the media types of
+    the answer, and `query` the names of its query parameters.
     """
 
     method: str
@@ -120,12 +121,16 @@ OPERATIONS = (
 
 
 def add_paths(result: dict[str, Any], **_: object) -> dict[str, Any]:
-    """Adds the open routes of `/v1` to the API's description; a post-processing hook of drf-spectacular."""
+    """Adds the open routes of `/v1` to `result`, the OpenAPI description of the gateway, and returns it.
+
+    It is a post-processing hook of drf-spectacular.
+    """
     for operation in OPERATIONS:
         route = find_route(operation.path.replace("{", "").replace("}", ""))
         if route is not None and route.family.name in settings.V1_ROUTES:
             result["paths"].setdefault(f"/v1{operation.path}", {})[operation.method] = describe(operation)
-    result["components"].setdefault("securitySchemes", {})["Bearer"] = {  # none of `check`, which sees the admin only
+    # `manage.py check` has drf-spectacular describe the admin only, which has no security schemes.
+    result["components"].setdefault("securitySchemes", {})["Bearer"] = {
         "type": "http",
         "scheme": "bearer",
         "description": "A key of this gateway, where OpenAI's would be.",

@@ -63,7 +63,10 @@ DIALECTS = {"responses": RESPONSES, "chat/completions": CHAT, "completions": CHA
 
 
 class PassThroughView(CallView):
-    """View of the routes under `/v1`; passes requests upstream. `found` is the request's route, if there is one."""
+    """View of all routes under `/v1`: passes requests upstream, and upstream's answers back.
+
+    `found` is the route of the request; None if `/v1` has no such route.
+    """
 
     authentication_classes: tuple[type[BaseAuthentication], ...] = (BearerAuthentication,)
     http_method_names: ClassVar[list[str]] = ["get", "head", "post", "delete", "options"]  # type: ignore[misc]  # Django's attribute
@@ -72,7 +75,7 @@ class PassThroughView(CallView):
     found: Route | None = None
 
     def setup(self, request: HttpRequest, *args: object, **kwargs: object) -> None:
-        """Prepares the view as Django does, and finds the route of the request."""
+        """Prepares the view as Django does, and finds the route of `/v1` that the request's path names."""
         super().setup(request, *args, **kwargs)
         self.raw_path = self.call.request.raw_path.decode("ascii", "replace")
         self.found = find_route(self.raw_path.removeprefix("/v1"))
@@ -83,7 +86,10 @@ class PassThroughView(CallView):
             self.call.answer.states_usage = self.found.family.states_usage
 
     async def admit(self, request: ProxyRequest) -> None:
-        """Checks the caller's key before the body is received: the body of a stranger is not received at all."""
+        """Checks that there is room for another call, and that the caller's key is valid, before the body is received.
+
+        The body of a sender without a valid key is not received at all.
+        """
         capacity.check_room()
         await self.authorize(request)
 
@@ -117,7 +123,7 @@ class PassThroughView(CallView):
                 body.drop_text()
                 if asked is not None:
                     asking = replace(upstream_request, content=asked.raw, json=asked)
-                    if encoding:  # what we have added is not encoded again
+                    if encoding:  # the changed body is not encoded again
                         asking.headers = without_encoding(asking.headers)
                     return await self.relay_answer(asking, CHAT_WITHOUT_USAGE, as_it_came=upstream_request)
             body.drop_text()
@@ -127,12 +133,19 @@ class PassThroughView(CallView):
 
     @property
     def allowed_methods(self) -> list[str]:
-        """The methods that OpenAI's API has at this path, as far as it is known."""
+        """The HTTP methods that OpenAI's API has at the path of the request.
+
+        For a path that the gateway does not know these are all methods that OpenAI's API has anywhere.
+        """
         known = METHODS if self.found is None else self.found.methods
         return [*known[:1], *(["HEAD"] if "GET" in known else []), *known[1:], "OPTIONS"]
 
     def open_route(self, request: ProxyRequest) -> Route:
-        """Returns the route of the request. Raises an error if there is no route, or if its family is closed."""
+        """Returns the route of `/v1` that the request is for, if that route is open on this gateway.
+
+        Raises `NotFound` if `/v1` has no such route, or if the route's family is closed; raises `WebSocketRefused` for
+        a WebSocket.
+        """
         if request.META.get("HTTP_UPGRADE", "").lower() == "websocket":
             raise WebSocketRefused
         route = self.found
@@ -145,10 +158,14 @@ class PassThroughView(CallView):
         return route
 
     def send_form(self, upstream_request: UpstreamRequest, encoding: str) -> None:
-        """Sets the request to upstream up to pass a form on as it arrives, with its Content-Encoding."""
+        """Prepares `upstream_request` so that the caller's form is passed on while it arrives, encoded as it came.
+
+        Nothing is sent yet. Raises `BodyTooLarge` if the announced size of the form is too large, and `BadForm` if its
+        headers give no clear boundary.
+        """
         call = self.call.request
         call.incoming_body.allow_large_form()
-        call.incoming_body.check_announced()  # before upstream hears of it
+        call.incoming_body.check_announced()  # before anything is sent upstream
         self.call.facts.form = upstream_request.upload = FormUpload(
             call.incoming_body, call.raw_headers, self.read_form_fields, encoding
         )
@@ -157,9 +174,11 @@ class PassThroughView(CallView):
             upstream_request.headers["Content-Length"] = str(call.incoming_body.announced)
 
     async def read_form_fields(self, form: FormUpload) -> None:
-        """Checks the fields of a form that has been read, and reserves budget.
+        """Checks that the key may use the models and objects that a form names; reserves budget for the call.
 
-        The last piece of the form has not been sent yet, so upstream cannot have acted on the form.
+        Called when the whole form has been read. The last piece of the form has not been sent yet, so upstream cannot
+        have acted on the form. Raises the errors of `check_models`, `object_access.check_form` and `reserve`, which
+        stop the form.
         """
         self.call.facts.model = next(iter(form.field("model")), "")
         self.call.facts.stream = "true" in map(str.lower, form.field("stream"))
@@ -179,9 +198,10 @@ class PassThroughView(CallView):
     async def relay_answer(
         self, request: UpstreamRequest, dialect: Dialect, as_it_came: UpstreamRequest | None = None
     ) -> HttpResponseBase:
-        """Sends a request upstream, and returns the response, relayed or read whole.
+        """Sends `request` upstream, and returns the response for the caller, relayed as it arrives or read whole.
 
-        If the gateway has added a field to `request` that asks for usage, `as_it_came` is the caller's own request.
+        If the gateway has added a field to `request` that asks for usage, `as_it_came` is the caller's request without
+        the field, which is sent if upstream refuses the field.
         """
         answer = await self.check_and_send(request, dialect)
         if as_it_came is not None and answer.status in REFUSALS:
@@ -198,15 +218,16 @@ class PassThroughView(CallView):
         return RelayResponse(BodyRelay(self.call, answer))
 
     async def is_object(self, answer: UpstreamAnswer) -> bool:
-        """Returns whether an answer that may state usage is a JSON object although its Content-Type says otherwise."""
+        """Returns whether a POST's answer that may state usage is a JSON object, whatever its Content-Type says."""
         return self.call.answer.states_usage and self.request.method == "POST" and await answer.begins_as(begins_object)
 
     async def ask_without_usage(self, refusal: UpstreamAnswer, request: UpstreamRequest) -> UpstreamAnswer:
-        """Sends the caller's unchanged body, if upstream has refused the one with an added field that asks for usage.
+        """Sends the caller's unchanged `request` upstream, after upstream refused it with an added field for usage.
 
-        Returns `refusal` if it does not name the field. This is the only call that is sent again: upstream has refused
-        it before doing any work, so nothing was billed. If the body is refused without the field, too, the field is not
-        at fault and goes on being added: a caller could put its name into an error.
+        Returns the answer to that; or returns `refusal` and sends nothing, if this error does not name the field. This
+        is the only call that is sent again: upstream has refused it before doing any work, so nothing was billed. If
+        upstream accepts the body without the field, the field is no longer added. If upstream refuses that body, too,
+        the field is not at fault and goes on being added: any caller could make an error name the field.
         """
         try:
             body = await refusal.read()
@@ -220,7 +241,10 @@ class PassThroughView(CallView):
         return answer
 
     def listing_filter(self) -> Keeps | None:
-        """Returns the filter for a list; None if the answer is no list, or if the caller may see every item."""
+        """Returns the filter for the list that the request asks for, which keeps only items that the caller may see.
+
+        Returns None if the request asks for no list, or if the caller may see every item.
+        """
         if self.method != "GET":
             return None
         caller, route = self.caller, self.found
@@ -232,7 +256,7 @@ class PassThroughView(CallView):
 
 
 def models_of(caller: Caller) -> Keeps:
-    """Returns the filter that lets only the models pass which a key may use."""
+    """Returns a filter for upstream's list of models, which keeps only the models that the caller's key may use."""
 
     async def keeps(model_ids: Sequence[str]) -> Callable[[str], bool]:
         return lambda model_id: is_allowed(model_id, caller.allowed_models)
@@ -241,14 +265,15 @@ def models_of(caller: Caller) -> Keeps:
 
 
 def objects_of(caller: Caller) -> Keeps:
-    """Returns the filter that lets only the stored objects pass which a key may see."""
+    """Returns a filter for lists of stored objects, which keeps only the objects that the caller's key may see."""
     return lambda object_ids: object_access.visible(object_ids, caller)
 
 
 def asks_for_stream(query: bytes) -> bool:
-    """Returns whether the query of a request asks for a stream.
+    """Returns whether the query of a request asks for a stream, by `stream=true` or `stream=1`.
 
-    Django's parser of queries would refuse one with many fields; upstream is to decide whether it accepts it.
+    Django's parser is not used, because it refuses a query with many fields, and only upstream is to decide about
+    those.
     """
     given = [value for name, value in parse_qsl(query.decode("latin-1")) if name == "stream"]
     return bool(given) and given[-1].lower() in {"true", "1"}

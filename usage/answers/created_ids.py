@@ -12,9 +12,9 @@ from typing import TypeGuard
 from urllib.parse import unquote, urlsplit
 
 MAX_ID_BYTES = 512  # OpenAI's ids have about 60
-MAX_RECORDED_IDS = 1000  # in one call's journal record
+MAX_RECORDED_IDS = 1000  # of one call; the record in the journal has no more
 
-EACH = "[]"  # in a path: every element of a list
+EACH = "[]"  # in a path: go into every element of a list
 Path = tuple[str, ...]
 
 # Upstream makes these without being asked for them by name, and keeps them also when it does not store the response.
@@ -48,7 +48,10 @@ CREATION_EVENTS = ITEM_EVENTS | set(OBJECT_EVENTS)
 
 
 def is_object_id(value: object) -> TypeGuard[str]:
-    """Returns whether `value` can be the id of a stored object: 1 to `MAX_ID_BYTES` bytes, no control characters."""
+    """Returns whether `value` can be the id of an object that upstream stores, such as a response or a file.
+
+    Such an id is a text of 1 to `MAX_ID_BYTES` bytes without control characters.
+    """
     if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_BYTES:
         return False
     if value.isascii():
@@ -61,12 +64,13 @@ def is_object_id(value: object) -> TypeGuard[str]:
 
 
 class CreatedIds:
-    """The ids of the objects that one call has created, in the order in which upstream names them.
+    """The ids of the objects that one call has created at upstream, in the order in which upstream's answer names them.
 
-    `is_creating`: the call creates the answer's own object; the answer to a later retrieval only adds derived ids.
-    `is_stored`: upstream keeps the object; otherwise only the ids under `KEPT_IF_UNSTORED` are read.
-    `lasts`: upstream keeps the objects until they are deleted, and not for some weeks only.
-    `is_in_location`: the answer's `Location` header names the object (RFC 9110, 10.2.2).
+    `is_creating` is True if the call creates the object that the answer describes. A call that only retrieves that
+    object adds no more than the ids of other objects in the answer, such as output items. `is_stored` is True if
+    upstream stores the object; if not, only the ids under `KEPT_IF_UNSTORED` are read. `lasts` is True if upstream
+    keeps the objects until they are deleted, and False if it drops them after some weeks. `is_in_location` is True if
+    the answer names the object in its `Location` header (RFC 9110, 10.2.2).
     """
 
     def __init__(
@@ -80,7 +84,10 @@ class CreatedIds:
         self._seen: set[str] = set()
 
     def read(self, answer: Mapping[str, object]) -> None:
-        """Collects the ids of created objects from a whole answer, or from the object inside an event of a stream."""
+        """Reads the ids of the objects that the call has created from a whole answer, and adds them to `new`.
+
+        An object inside an event of a stream is read in the same way as a whole answer.
+        """
         kind = answer.get("object", "")
         if self._is_creating and self._is_stored and kind != "list":
             self._add(answer.get("id"))
@@ -90,7 +97,7 @@ class CreatedIds:
                     self._add(value)
 
     def read_event(self, event: Mapping[str, object]) -> None:
-        """Collects the ids of created objects from one event of a stream."""
+        """Reads the ids of the objects that the call has created from one event of a stream, and adds them to `new`."""
         kind, inner = event.get("type"), event.get("response")
         if isinstance(inner, dict):
             self.read(inner)
@@ -103,11 +110,14 @@ class CreatedIds:
             self.read(event)
 
     def read_location(self, location: str) -> None:
-        """Collects the id of the created object from the end of the path in the answer's `Location` header."""
+        """Reads the id of the object that the call has created from a `Location` header, and adds the id to `new`.
+
+        The id is the last part of the path in the header.
+        """
         self._add(unquote(urlsplit(location).path.rstrip("/").rpartition("/")[2]))
 
     def take_new(self) -> list[str]:
-        """Returns the ids of created objects that were read since the last call of this method."""
+        """Returns the ids of created objects that were read since the last call of this method, and empties `new`."""
         new, self.new = self.new, []
         return new
 
@@ -118,7 +128,10 @@ class CreatedIds:
 
 
 def _values_at(value: object, path: Path) -> Iterator[object]:
-    """Yields each value that stands at the end of `path` in a JSON value; `path` begins at `value`."""
+    """Yields the values to which `path` leads in the JSON value `value`; an empty path leads to `value` itself.
+
+    Each element of `path` is the name of a member to go into, or `EACH` for every element of a list.
+    """
     if not path:
         yield value
     elif path[0] == EACH:

@@ -26,8 +26,8 @@ MESSAGE_FIELDS = (
 CODE_FIELDS = ("code", "error_code", "errorCode", "err_code", "status_code", "__type", "status")
 TYPE_FIELDS = ("type", "error_type")
 MAX_TEXT_BYTES = 64 * 1024
-MAX_DEPTH = 4  # levels of nested objects and lists that are looked into
-MAX_MESSAGE_CHARACTERS = 2000  # of a message that is a plain text or a page
+MAX_DEPTH = 4  # how many levels of nested objects and lists are searched for the error
+MAX_MESSAGE_CHARACTERS = 2000  # of a message that is made from plain text or an HTML page
 # Statuses that servers send and `http.HTTPStatus` does not know.
 OTHER_STATUSES = {
     498: "Invalid Token",
@@ -53,7 +53,10 @@ _GOOD_CODES = frozenset({
 
 
 class ErrorFacts(TypedDict):
-    """The type, code and message of an error, each an empty text if the error does not state it."""
+    """The type, code and message of an error, as an answer from upstream reports them.
+
+    Each is an empty text if the answer does not state it.
+    """
 
     type: str
     code: str
@@ -64,9 +67,9 @@ NO_ERROR: ErrorFacts = {"type": "", "code": "", "message": ""}
 
 
 def is_error_value(value: object) -> bool:
-    """Returns whether the value of a JSON member named `error` states an error.
+    """Returns whether the value of a JSON member named `error` reports an error, and is not just empty.
 
-    A text or a number that is not empty or 0 states one, and so does an object or a list with any such value in it.
+    A text or a number that is not empty or 0 reports one, and so does an object or a list with any such value in it.
     Many servers send the member in good answers, too, with nothing in it: `null`, or `{"code": null, "message": ""}`.
     """
     if isinstance(value, dict):
@@ -77,22 +80,27 @@ def is_error_value(value: object) -> bool:
 
 
 def error_in_object(body: Mapping[str, object]) -> ErrorFacts | None:
-    """Returns the error that a JSON object states by a member `error` or by `"object": "error"`; None without one."""
+    """Returns the type, code and message of the error that a JSON object from upstream reports; None without an error.
+
+    The object reports an error by a member `error` that is not empty, or by `"object": "error"`.
+    """
     return _from_json(body, 0) if is_error_value(body.get("error")) or body.get("object") == "error" else None
 
 
 def error_in_event(event: Mapping[str, object], data: bytes) -> ErrorFacts:
-    """Returns the error that one event of a stream states.
+    """Returns the type, code and message of the error that one event of a streamed answer reports.
 
-    `data` is the event's data, `event` the JSON object in the data; an empty `event` means that the data is no object.
+    `data` is the event's data, and `event` the JSON object in the data. If `event` is empty, the data is no object, and
+    is itself the message.
     """
     return _from_json(event, 0) if event else _from_text(data)
 
 
 def error_in_body(body: bytes, status: int) -> ErrorFacts:
-    """Returns the type, code and message of the error in the whole body of an error response, in whatever format.
+    """Returns the type, code and message of the error that the whole body of an error response reports, in any format.
 
-    A missing message becomes the status' phrase; an error with neither type nor code gets the code `http_<status>`.
+    If there is no message, the message is the reason phrase of `status`. If there is neither a type nor a code, the
+    code is `http_<status>`.
     """
     facts = _from_body(body)
     if not facts["type"] and not facts["code"]:
@@ -103,7 +111,7 @@ def error_in_body(body: bytes, status: int) -> ErrorFacts:
 
 
 def status_phrase(status: int) -> str:
-    """Returns the reason phrase of an HTTP status, for example `Bad Gateway` for 502."""
+    """Returns the reason phrase of an HTTP status: `Bad Gateway` for 502, `Status 999` for an unknown status."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:
@@ -111,7 +119,10 @@ def status_phrase(status: int) -> str:
 
 
 def _from_body(body: bytes) -> ErrorFacts:
-    """Reads an error from a body that is JSON, a stream of events, an HTML page or plain text."""
+    """Reads the type, code and message of an error from the whole body of an answer.
+
+    The body may be JSON, a stream of events, an HTML page or plain text.
+    """
     body = body[: 4 * MAX_TEXT_BYTES].strip().removeprefix(b"\xef\xbb\xbf")
     if event_stream.begins_stream(body):
         body = next((data for _, data in event_stream.read(body)), body)
@@ -127,7 +138,7 @@ def _from_body(body: bytes) -> ErrorFacts:
 
 
 def _from_text(data: bytes) -> ErrorFacts:
-    """Returns an error whose message is `data`: a JSON string or plain text."""
+    """Returns an error without type and code, whose message is the text `data`: a JSON string or plain text."""
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -137,9 +148,10 @@ def _from_text(data: bytes) -> ErrorFacts:
 
 
 def _from_json(value: object, depth: int) -> ErrorFacts:
-    """Reads the type, code and message of an error from a JSON value that is nested in `depth` others.
+    """Reads the type, code and message of an error from a JSON value, in which objects and lists may be nested.
 
-    A fact that the innermost object does not state is taken from the object around it.
+    What the innermost object does not state is taken from the object around it. `depth` is the number of objects and
+    lists around `value`.
     """
     if isinstance(value, list) and value and depth < MAX_DEPTH:
         return _from_json(value[0], depth + 1)
@@ -162,7 +174,7 @@ def _from_json(value: object, depth: int) -> ErrorFacts:
 
 
 def _from_members(error: Mapping[str, object]) -> ErrorFacts:
-    """Reads type, code and message from the members of an error object, without looking into nested objects."""
+    """Reads the type, code and message of an error from the members of one object, but not from nested objects."""
     kind = _first_text(error, TYPE_FIELDS)
     return {
         "type": kind if kind != "error" else "",
@@ -172,12 +184,15 @@ def _from_members(error: Mapping[str, object]) -> ErrorFacts:
 
 
 def _first_text(error: Mapping[str, object], names: tuple[str, ...]) -> str:
-    """Returns the first text or number in an object, not empty and not 0, that stands under one of the given names."""
+    """Returns the first value under one of `names` that is a text or a number, as text; empty if there is none.
+
+    An empty text and the number 0 are passed over.
+    """
     return next((_as_text(error[name]) for name in names if isinstance(error.get(name), str | int) and error[name]), "")
 
 
 def _message(error: Mapping[str, object]) -> str:
-    """Returns the message of an error object; empty if none of `MESSAGE_FIELDS` has one."""
+    """Returns the message in an object that describes an error; an empty text if none of `MESSAGE_FIELDS` has one."""
     for name in MESSAGE_FIELDS:
         value = error.get(name)
         if isinstance(value, list) and value and all(isinstance(item, dict) and "msg" in item for item in value):
@@ -188,26 +203,26 @@ def _message(error: Mapping[str, object]) -> str:
 
 
 def _validation_error(item: Mapping[str, object]) -> str:
-    """Returns one of FastAPI's validation errors as a text: the path of the field, and what is wrong with the field."""
+    """Returns one of FastAPI's validation errors as text: the path of the wrong field, and what is wrong with it."""
     path = item.get("loc")
     field = ".".join(map(str, path)) if isinstance(path, list) else ""
     return f"{field}: {item['msg']}" if field else str(item["msg"])
 
 
 def _as_text(value: object) -> str:
-    """Returns a JSON value as text; an object or a list is written as JSON."""
+    """Returns a JSON value as text: a text as it is, an object or a list as JSON, and null as an empty text."""
     if isinstance(value, dict | list):
         return orjson.dumps(value, default=str).decode()
     return str(value or "")
 
 
 class _PageText(HTMLParser):
-    """Collects the title and the visible texts of an HTML page."""
+    """Parser that collects the title and the visible texts of an HTML page in `texts`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.texts: list[str] = []
-        self._hidden_depth = 0  # open `script` and `style` elements
+        self._hidden_depth = 0  # how many `script` and `style` elements are open
 
     def handle_starttag(self, tag: str, _: object) -> None:
         self._hidden_depth += tag in {"script", "style"}
@@ -222,7 +237,7 @@ class _PageText(HTMLParser):
 
 
 def _page_text(page: str) -> str:
-    """Returns the visible texts at the start of an HTML page, joined by ` · `."""
+    """Returns the title and the visible texts at the start of an HTML page, joined by ` · `."""
     parser = _PageText()
     parser.feed(page[: MAX_TEXT_BYTES // 4])
     parser.close()
@@ -230,9 +245,10 @@ def _page_text(page: str) -> str:
 
 
 def is_error_event(event: Mapping[str, object]) -> bool:
-    """Returns whether a stream's event without `choices` is an error: by its type, or by the names of its members.
+    """Returns whether an event of a stream, one that has no `choices`, reports an error.
 
-    `{"type": "BadRequestError", "message": …}`, `{"object": "error", …}`, `{"detail": …}`, `{"code": 1, "msg": …}`.
+    An error is recognised by the event's type or by the names of its members: `{"type": "BadRequestError", "message":
+    …}`, `{"object": "error", …}`, `{"detail": …}`, `{"code": 1, "msg": …}`.
     """
     kind, named = event.get("type"), event.get("object")
     if named or isinstance(kind, str):
@@ -243,21 +259,21 @@ def is_error_event(event: Mapping[str, object]) -> bool:
 
 
 def _states_success(event: Mapping[str, object]) -> bool:
-    """Returns whether an event has a code or a status of success or progress: `{"code": 0, "message": "success"}`."""
+    """Returns whether an event has a code or status of success or progress, as `{"code": 0, "message": "ok"}` has."""
     inner = event.get("base_resp")
     objects = (event, inner) if isinstance(inner, dict) else (event,)
     return any(str(one[name]).lower() in _GOOD_CODES for one in objects for name in CODE_FIELDS if name in one)
 
 
 def names_error(kind: bytes) -> bool:
-    """Returns whether the type or name of a stream's event is an error's: `error`, `BadRequestError`, `exception`."""
+    """Returns whether the type or name of an event is an error's: whether it ends with `error` or `exception`."""
     return kind.lower().endswith((b"error", b"exception"))
 
 
 def error_without_object(data: bytes) -> dict[str, object]:
-    """Returns the error that an event's data states without being a JSON object; empty if it states none.
+    """Returns the error that an event's data reports without being a JSON object; an empty dict if it reports none.
 
-    Gemini sends a list with the object in it; others send a text that begins with "error".
+    Gemini sends a list with the error's object in it; other servers send a text that begins with "error".
     """
     if data.lstrip()[:1] == b"[":
         try:

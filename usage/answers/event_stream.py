@@ -27,7 +27,10 @@ _LINE = re.compile(rb"([^\r\n]*+)(\r\n|\n|\r|\Z)")
 
 
 class DataLine(NamedTuple):
-    """The positions of a data line: `start:end` is the value, `line_start:line_end` the line with its line end."""
+    """The positions of one `data` line of a server-sent event in its stream.
+
+    `start:end` is the value after `data: `, and `line_start:line_end` the whole line with its line end.
+    """
 
     line_start: int
     start: int
@@ -36,7 +39,11 @@ class DataLine(NamedTuple):
 
 
 class Event(NamedTuple):
-    """One server-sent event; `start:end` are its bytes in the stream, with the blank line behind it if there is one."""
+    """One server-sent event: its name, its data and its position in the stream.
+
+    `start:end` are the event's bytes in the stream, with the blank line behind the event if there is one. `lines` are
+    the positions of its `data` lines.
+    """
 
     name: bytes
     data: bytes
@@ -46,9 +53,10 @@ class Event(NamedTuple):
 
 
 def read(stream: bytes) -> list[tuple[bytes, bytes]]:
-    """Returns the name and the data of each event in `stream`, which consists of whole events.
+    """Returns the name and the data of each server-sent event in `stream`, which must consist of whole events.
 
-    Nearly all events have one data line, with or without a name: they take a path that costs a few comparisons.
+    Nearly all events have one data line, with or without a name. These are found with a few comparisons, because this
+    function runs for every piece of every stream.
     """
     if b"\r" in stream:
         return [(event.name, event.data) for event in split(stream)]
@@ -73,7 +81,7 @@ def read(stream: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def split(stream: bytes) -> list[Event]:
-    """Returns the server-sent events in `stream` with their positions; an event without data is left out."""
+    """Splits `stream` into server-sent events, and returns each with its position; events without data are left out."""
     builder = _Builder(stream)
     for line in _LINE.finditer(stream):
         builder.add_line(line.start(), line.end(1), line.end())
@@ -94,9 +102,9 @@ def is_whole(data: bytes) -> bool:
 
 
 def begins_stream(start: bytes) -> bool | None:
-    """Returns whether a body that begins with these bytes is a stream of events, and not JSON or anything else.
+    """Returns whether a body that begins with the bytes `start` is a stream of server-sent events.
 
-    Returns None if more bytes are needed to tell.
+    Returns False for JSON and everything else, and None if more bytes are needed to tell.
     """
     if start != BOM and BOM.startswith(start):
         return None
@@ -108,7 +116,10 @@ def begins_stream(start: bytes) -> bool | None:
 
 
 class _Builder:
-    """Builder of server-sent events from the lines of `stream`, which are given by their positions."""
+    """Builder of the list of server-sent events in a stream; the stream's lines are added to it one after the other.
+
+    A line is given by its position in `stream`. `events` are the events that are complete.
+    """
 
     def __init__(self, stream: bytes) -> None:
         self.events: list[Event] = []
@@ -116,7 +127,10 @@ class _Builder:
         self._begin(0)
 
     def add_line(self, start: int, end: int, line_end: int) -> None:
-        """Adds the line `start:end` of a stream, with its line end `end:line_end`, to the current server-sent event."""
+        """Adds one line of the stream to the server-sent event that is being built; a blank line ends the event.
+
+        `start:end` is the position of the line without its line end, and `end:line_end` that of the line end.
+        """
         if start == end:
             if line_end > start:  # a blank line, not the end of the stream
                 self.end(line_end)
@@ -138,13 +152,13 @@ class _Builder:
             self._lines.append(DataLine(start, start, end, line_end))
 
     def end(self, at: int) -> None:
-        """Ends the current server-sent event, if one has begun, at position `at` of the stream."""
+        """Ends the server-sent event that is being built, if it has data, and begins the next one at position `at`."""
         if self._lines:
             self._add(self._name if self._later_name is None else self._later_name, at)
         self._begin(at)
 
     def _begin(self, at: int, name: bytes = b"") -> None:
-        """Begins a new server-sent event at position `at` of the stream."""
+        """Begins a new, empty server-sent event named `name` at position `at` of the stream."""
         self._start = at
         self._name = name
         self._later_name: bytes | None = None  # a name that came after the first data line
@@ -164,13 +178,16 @@ class _Builder:
         return self._first_is_whole
 
     def _split(self) -> None:
-        """Ends the current server-sent event with its last data line; the lines behind belong to the next event."""
+        """Ends the server-sent event that is being built behind its last `data` line, and begins the next one there.
+
+        A name that came after that line is the name of the next event.
+        """
         end, name = self._lines[-1].line_end, self._later_name
         self._add(self._name, end)
         self._begin(end, name or b"")
 
     def _add(self, name: bytes, end: int) -> None:
-        """Adds the current server-sent event, which ends at position `end`, to the list of events that were read."""
+        """Adds the server-sent event that is being built to the list `events`, with this name and this end position."""
         lines = tuple(self._lines)
         data = b"\n".join([self._stream[line.start : line.end] for line in lines])
         self.events.append(Event(name, data, self._start, end, lines))

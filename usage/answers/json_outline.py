@@ -30,23 +30,30 @@ class _GivenUp(Exception):
 
 
 def read_outline(body: bytes, wanted: Collection[str] | None = None) -> dict[str, object]:
-    """Returns the members of the JSON object in `body` without their large values: the members in `wanted`, or all.
+    """Returns the members of the JSON object in `body`, but without large values such as long strings.
 
-    If the text is broken at some point, the outline has the members before that point. A body that is no object has an
-    empty outline. Of two members with one name the last counts.
+    Only the members in `wanted` are returned, or all if `wanted` is None. If the text is broken at some point, the
+    members before that point are returned. The result is empty for a body that is no object. If two members have the
+    same name, the last one counts.
     """
     return _Outline(body).read_object(0, MAX_DEPTH, wanted)
 
 
 class _Outline:
-    """Reader of values at positions in one JSON body; all methods together take at most `MAX_STEPS` steps."""
+    """Reader that finds values by their positions in one JSON body, and leaves out the large ones.
+
+    All methods together take at most `MAX_STEPS` steps, so that no body can keep the reader busy for long.
+    """
 
     def __init__(self, body: bytes) -> None:
         self._body = body
         self._steps = 0
 
     def read_object(self, at: int, depth: int, wanted: Collection[str] | None = None) -> dict[str, object]:
-        """Returns the outline of the JSON object at position `at`, with the members that come before any fault."""
+        """Returns the members of the JSON object at position `at`, without large values.
+
+        If the text is broken at some point, the members before that point are returned.
+        """
         members: dict[str, object] = {}
         try:
             at = self._expect(b"{", at)
@@ -63,7 +70,10 @@ class _Outline:
         return members
 
     def _array(self, at: int, depth: int) -> list[object]:
-        """Returns the outlines of the objects with which the JSON array at position `at` begins."""
+        """Returns the objects at the beginning of the JSON array at position `at`, without their large values.
+
+        The array is read only up to the first element that is not an object.
+        """
         items: list[object] = []
         try:
             at = self._expect(b"[", at)
@@ -76,7 +86,10 @@ class _Outline:
         return items
 
     def _value(self, at: int, end: int, depth: int) -> object:
-        """Returns the JSON value between two positions; None if the value is large and has nothing small in it."""
+        """Returns the JSON value between the positions `at` and `end`, or as much of it as is small.
+
+        Of a large object or array, the small values in it are returned; for any other large value, None.
+        """
         first = self._body[at : at + 1]
         value = None
         if end - at <= SMALL_BYTES:
@@ -88,14 +101,18 @@ class _Outline:
         return value
 
     def _expect(self, mark: bytes, at: int) -> int:
-        """Returns the position behind `mark` and the space around it; raises `_GivenUp` if `mark` is not there."""
+        """Checks that the character `mark` comes next at `at`; returns the position behind it and any white space.
+
+        Raises:
+            _GivenUp: another character comes next.
+        """
         at = self._past_space(at)
         if self._body[at : at + 1] != mark:
             raise _GivenUp
         return self._past_space(at + 1)
 
     def _skip(self, at: int) -> int:
-        """Returns the position behind the JSON value that begins at `at`."""
+        """Returns the position right behind the JSON value that begins at `at`, without parsing the value."""
         first = self._body[at : at + 1]
         if first == b'"':
             return self._skip_string(at)
@@ -116,7 +133,7 @@ class _Outline:
         return at
 
     def _next_mark(self, at: int) -> int:
-        """Returns the position of the next bracket or quote in the JSON text."""
+        """Returns the position of the next bracket or quotation mark in the JSON body, at `at` or later."""
         self._count_step()
         end = _end(_NO_MARK, self._body, at)
         if end == len(self._body):
@@ -124,7 +141,7 @@ class _Outline:
         return end
 
     def _skip_string(self, at: int) -> int:
-        """Returns the position behind the JSON string that begins at `at`."""
+        """Returns the position right behind the JSON string whose first quotation mark is at `at`."""
         self._count_step()
         at += 1
         quote = self._body.find(b'"', at)
@@ -133,14 +150,14 @@ class _Outline:
         if self._body[quote - 1 : quote] == b"\\":
             quote = at
             while self._body[quote : quote + 1] != b'"':
-                end = _STRING.match(self._body, quote, quote + _STEP_BYTES).end()  # type: ignore[union-attr]  # as in `_end`
+                end = _STRING.match(self._body, quote, quote + _STEP_BYTES).end()  # type: ignore[union-attr]  # there is always a match, as in `_end`
                 if end == quote:
                     raise _GivenUp
                 quote = end
         return quote + 1
 
     def _past_space(self, at: int) -> int:
-        """Returns the position of the first byte from `at` on that is no white space."""
+        """Returns the position of the first byte at `at` or later that is not white space."""
         return _end(_SPACE, self._body, at)
 
     def _count_step(self) -> None:
@@ -150,14 +167,17 @@ class _Outline:
 
 
 def _end(pattern: re.Pattern[bytes], body: bytes, at: int) -> int:
-    """Returns the position where a run of single bytes that match `pattern` ends; searches in steps of bounded time."""
-    while (end := pattern.match(body, at, at + _STEP_BYTES).end()) - at == _STEP_BYTES:  # type: ignore[union-attr]  # it matches the empty text, too
+    """Returns the first position from `at` on whose byte does not match `pattern`, which is a pattern for single bytes.
+
+    Searches in steps of at most `_STEP_BYTES`, because other threads do not run during one step.
+    """
+    while (end := pattern.match(body, at, at + _STEP_BYTES).end()) - at == _STEP_BYTES:  # type: ignore[union-attr]  # there is always a match, if only an empty one
         at = end
     return end
 
 
 def _parse(data: bytes) -> object:
-    """Parses JSON as generously as Python can; returns None if Python cannot parse the text."""
+    """Parses JSON, even with invalid UTF-8 or control characters in it; returns None if Python cannot parse it."""
     try:
         parsed: object = json.loads(data.decode("utf-8", "surrogateescape"), strict=False)
     except (ValueError, RecursionError):

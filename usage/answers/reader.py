@@ -30,10 +30,10 @@ from usage.answers.tokens import read_counts, sum_of
 from usage.answers.tool_use import ToolUse
 from usage.call_record import Counts, OtherUsage
 
-# Of a response that is still being made; the usage that it states meanwhile is not its final usage.
+# Statuses of a response that upstream is still making; the usage that it states meanwhile is not its final usage.
 UNFINISHED_STATUSES = {"queued", "in_progress"}
-TERMINAL_STATUSES = {"completed", "failed", "incomplete", "cancelled"}  # of a response
-# The last events of each dialect, beside `[DONE]` and an error. Nothing that counts follows one of them.
+TERMINAL_STATUSES = {"completed", "failed", "incomplete", "cancelled"}  # of a response that has ended
+# The types of the events that end a stream, beside `[DONE]`. Nothing that the ledger needs follows one of them.
 FINAL_EVENT_TYPES = {
     "response.completed",
     "response.incomplete",
@@ -44,7 +44,7 @@ FINAL_EVENT_TYPES = {
 }
 # The event of a whole picture. A call for several pictures has one for each, with the usage of that picture.
 PICTURE_EVENT_TYPES = {"image_generation.completed", "image_edit.completed"}
-# Event types of the dialects that have a last event. A chat has two ends: `finish_reason` of each choice, and `[DONE]`.
+# How event types begin in streams that end with a typed event. A chat ends with `finish_reason` and `[DONE]` instead.
 _TYPES_WITH_END = ("response.", "transcript.", "speech.audio.", "image_generation.", "image_edit.")
 
 # A larger body is not parsed as a whole: only the members named below are read.
@@ -54,7 +54,7 @@ READ_MEMBERS = {
 }  # fmt: skip
 READ_MEMBERS_AND_IDS = READ_MEMBERS | {path[0] for paths in DERIVED_IDS.values() for path in paths}
 
-# Of larger events, only those that may matter to the ledger are parsed: some have a picture in them.
+# Events larger than this are parsed only if the ledger may need something in them, because some have a picture in them.
 _LARGE_EVENT_BYTES = 4096
 _MAX_EVENT_BYTES = 4 * 1024 * 1024
 _FIRST_EVENT_TYPES = {"response.created", "response.queued", "response.in_progress"}
@@ -64,14 +64,14 @@ _TYPE = re.compile(rb'"type"\s*+:\s*+"((?:response|transcript|image|speech)[._a-
 
 
 class AnswerReader:
-    """Reader of what upstream's answer to one call states for the ledger: ids, model, tier, usage, error.
+    """Reader of what the ledger needs from upstream's answer to one call: ids, model, service tier, usage and error.
 
-    `states_usage`: the usage in the answer is this call's consumption; otherwise it is not read.
-    `has_ended`: the event that ends a stream in the stream's dialect has been read.
-    `must_end`: a stream without any event counts as cut off, too.
-    `expected_pictures`: so many pictures the call has asked the Images API for; the last of them ends a stream.
-    `tools`: what a response's hosted tools have used, once that has been read.
-    `text`, if there is one, is fed with every event. `created`, if the call may create objects, reads their ids.
+    `states_usage` is False if the usage in the answer is not the consumption of this call; then it is not read.
+    `has_ended` is True once the event that ends this kind of stream has been read. With `must_end`, also a stream
+    without any event counts as cut off. `text`, if there is one, collects the text of every event, and `created`, if
+    the call may create objects, their ids. `expected_pictures` is the number of pictures that the call has asked the
+    Images API for; the last of them ends a stream. `tools` has what the hosted tools of a response have used, as soon
+    as something of that has been read.
     """
 
     def __init__(self) -> None:
@@ -92,21 +92,21 @@ class AnswerReader:
         self.expected_pictures = 1
         self._pictures = 0
         self._events = 0
-        self._has_last_event = False  # the dialect of the events that were read has a last event
-        self._has_last_type = False  # … and that event has a type: `[DONE]` alone does not end the stream
+        self._has_last_event = False  # a stream with events like those that were read must have a last event
+        self._has_last_type = False  # … and that last event must have a type: `[DONE]` alone does not end the stream
 
     def read_body(self, body: bytes) -> None:
-        """Reads the facts for the ledger from a whole JSON body; ignores a body that is not JSON."""
+        """Reads ids, model, usage and error for the ledger from an answer's body; ignores a body that is not JSON."""
         self.read_whole(parse_body(body))
 
     def read_whole(self, answer: Mapping[str, object]) -> None:
-        """Reads the facts for the ledger from a whole answer that `parse_body` has parsed."""
+        """Reads ids, model, usage and error for the ledger from a whole answer that `parse_body` has parsed."""
         self.read(answer)
         if self.created is not None:
             self.created.read(answer)
 
     def read_error(self, body: bytes, status: int) -> None:
-        """Reads the error from the whole body of an answer whose status is an error."""
+        """Reads the error from the whole body of an answer with an error status, and stores it in `error`."""
         self.error = error_in_body(body, status)
 
     @property
@@ -121,23 +121,23 @@ class AnswerReader:
 
     @property
     def has_events(self) -> bool:
-        """True once an event of a stream has been read."""
+        """True once at least one event of the streamed answer has been read."""
         return self._events > 0
 
     @property
     def lacks_end(self) -> bool:
-        """True if a stream that stops here is cut off: the event that ends streams of its dialect is missing."""
+        """True if the stream would be cut off if it stopped here, because the event that must end it is missing."""
         if self.has_ended or self._pictures or not (self._has_last_event or (self.must_end and not self.has_events)):
             return False
         return self.text is None or not self.text.has_finished_choices
 
     def read_events(self, events: bytes) -> None:
-        """Reads the facts for the ledger from whole server-sent events, one or more, each with its blank line."""
+        """Reads ids, model, usage and error for the ledger from server-sent events, each of which must be whole."""
         for name, data in event_stream.read(events):
             self._read_event(name, data)
 
     def _read_event(self, name: bytes, data: bytes) -> None:
-        """Reads the facts for the ledger from one event; returns early from events without any, as nearly all are."""
+        """Reads ids, model, usage and error for the ledger from one event, unless the event can have none of them."""
         self._events += 1
         if data[-1:] != b"}" and data.strip() == event_stream.DONE:
             self.has_done_marker = True
@@ -147,13 +147,13 @@ class AnswerReader:
             return
         event = parse_event(data) or error_without_object(data)
         if name and "type" not in event and event:
-            event["type"] = name.decode("utf-8", "replace")  # some servers state it only as the event's name
+            event["type"] = name.decode("utf-8", "replace")  # some servers state the type only as the event's name
         if self.text is not None:
             self.text.feed(event)
         kind, inner = event.get("type"), None
         if isinstance(kind, str):
             if kind in TEXT_DELTAS and self.model and self._has_last_event:
-                return  # such an event has nothing but text
+                return  # an event of this type has nothing but text
             inner = event.get("response")
         if self.created is not None and (inner is not None or not isinstance(kind, str) or kind in CREATION_EVENTS):
             self.created.read_event(event)
@@ -193,13 +193,13 @@ class AnswerReader:
         self.has_ended = self.has_ended or self._pictures >= self.expected_pictures
 
     def _end(self, kind: str) -> None:
-        """Records that the last event of a stream, of type `kind`, has been read."""
+        """Records that an event of type `kind` has ended the stream, and an error if a failed response states none."""
         self.has_ended = True
         if kind == "response.failed" and self.error is None:
             self.error = {"type": "", "code": "response_failed", "message": ""}
 
     def _read_error_event(self, event: Mapping[str, object], data: bytes) -> None:
-        """Reads the error from an event that states one; nothing follows such an event."""
+        """Reads the error from an event that reports one, and records that the stream has ended with this event."""
         self.has_ended = True
         facts = error_in_event(event, data)
         if self.error is None or not any(self.error.values()):
@@ -208,7 +208,7 @@ class AnswerReader:
             self.text.add_error(facts["message"])
 
     def read(self, answer: Mapping[str, object]) -> None:
-        """Reads the facts for the ledger from an answer, or the one inside an event; one not stated keeps its value."""
+        """Reads ids, model, usage and error for the ledger from an answer; what it does not state stays as it was."""
         self.model = _text(answer, "model") or self.model
         self.service_tier = _text(answer, "service_tier") or self.service_tier
         if _text(answer, "object") in {"chat.completion", "chat.completion.chunk", "response", "conversation"}:
@@ -229,17 +229,14 @@ class AnswerReader:
 
 
 def begins_object(start: bytes) -> bool | None:
-    """Returns whether a body that begins with these bytes is a JSON object, and not sound or a file.
-
-    Returns None if more bytes are needed to tell.
-    """
+    """Returns whether a body that begins with `start` is a JSON object; None if more bytes are needed to tell."""
     if _OBJECT.match(start):
         return True
     return None if _BEGINNING_OF_OBJECT.fullmatch(start) else False
 
 
 def _ends_response(kind: str, response: object) -> bool:
-    """Returns whether an event is the last of a stream, because the response inside the event has ended.
+    """Returns whether an event is the last of a stream, because the response in the event has its final status.
 
     The event's type alone does not tell, because some servers name their last event differently: `response.done`.
     """
@@ -247,7 +244,7 @@ def _ends_response(kind: str, response: object) -> bool:
 
 
 def _may_matter(data: bytes) -> bool:
-    """Returns whether a large event may state a fact for the ledger, by searching its bytes without parsing them."""
+    """Returns whether a large event is worth parsing for the ledger; only searches the event's bytes, which is fast."""
     found = _TYPE.search(data, 0, 300)
     if found:
         kind = found[1].decode()
@@ -257,10 +254,11 @@ def _may_matter(data: bytes) -> bool:
 
 
 def parse_body(body: bytes, wanted: Collection[str] = READ_MEMBERS_AND_IDS) -> dict[str, object]:
-    """Returns the JSON object in a whole body; empty if the body is no object.
+    """Parses the whole body of an answer and returns the JSON object in it; an empty dict if the body is no object.
 
-    A body of more than `MAX_PARSED_BYTES` is read as an outline of the members `wanted`; one that a strict parser
-    refuses, as an outline of all its members (`usage.answers.json_outline`).
+    Of a body of more than `MAX_PARSED_BYTES`, only the members in `wanted` are returned, without large values. A body
+    that a strict parser refuses is read generously, and its large values are left out, too
+    (`usage.answers.json_outline`).
     """
     if body[:1] != b"{":
         body = body.removeprefix(codecs.BOM_UTF8).lstrip()
@@ -276,6 +274,6 @@ def parse_body(body: bytes, wanted: Collection[str] = READ_MEMBERS_AND_IDS) -> d
 
 
 def _text(answer: Mapping[str, object], name: str) -> str:
-    """Returns the text in a member of a JSON object; an empty text if there is none."""
+    """Returns the value of the member `name` of an answer if it is a text, else an empty text."""
     found = answer.get(name)
     return found if isinstance(found, str) else ""

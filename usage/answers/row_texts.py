@@ -15,13 +15,13 @@ from usage.call_record import CallRecord, OtherUsage
 from usage.kept_bodies.excerpts import SLACK, margin_for
 from usage.kept_bodies.redaction import is_secret_name, redact, redact_each
 
-MAX_CACHED_CHARACTERS = 1000  # of a text
-MAX_USAGE_BYTES = 16 * 1024  # the counts in a longer usage object are read, but the object is not kept as it came
-MAX_CACHED_NAMES = 2000  # characters of the names in a usage object
+MAX_CACHED_CHARACTERS = 1000  # a longer text is redacted anew each time
+MAX_USAGE_BYTES = 16 * 1024  # the counts in a longer usage object are read, but the object is not stored
+MAX_CACHED_NAMES = 2000  # characters of all names in a usage object together
 
 
 def column_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
-    """Returns a text as a database column of `length` characters stores it: without secrets, then cut."""
+    """Returns a text as a database column stores it: with its secrets redacted, then cut to `length` characters."""
     if not value:
         return ""
     if len(value) <= MAX_CACHED_CHARACTERS:
@@ -29,24 +29,33 @@ def column_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
     margin = margin_for(secrets)
     looked_at = length + margin + SLACK
     redacted = redact(value[:looked_at], secrets)
-    if len(value) > looked_at:  # a secret may be half at the end of what was looked at
+    if len(value) > looked_at:  # the cut may have gone through a secret at the end, which is then not recognised
         length = min(length, max(0, len(redacted) - margin))
     return clip(redacted, length)
 
 
 @lru_cache(maxsize=1024)
 def _cached_column_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
-    """Returns what `column_text` returns, from a cache, because names of models and clients come again and again."""
+    """Returns a short text with its secrets redacted, cut to `length` characters, and remembers the result.
+
+    Results are cached, because the same names of models and clients come again and again.
+    """
     return clip(redact(value, secrets), length)
 
 
 def clip(value: str, length: int) -> str:
-    """Returns a text's first `length` characters, without NUL and lone surrogates, because PostgreSQL takes neither."""
+    """Returns the first `length` characters of a text, without the characters that PostgreSQL does not take.
+
+    These are NUL and lone surrogates.
+    """
     return value.replace("\0", "").encode("utf-8", "replace").decode()[:length]
 
 
 def answer_columns(answer: AnswerReader, upstream_request_id: str, secrets: tuple[str, ...]) -> CallRecord:
-    """Returns the columns of a call's row that hold upstream's own words: ids, tier, the usage object."""
+    """Returns the columns of a call's row that hold upstream's own words: two ids, the service tier, the usage object.
+
+    Secrets in them are redacted, and long texts are cut.
+    """
     ids = [upstream_request_id, answer.response_id]
     if sum(map(len, ids)) > MAX_CACHED_CHARACTERS:
         ids = [column_text(one, 200, secrets) for one in ids]
@@ -72,10 +81,10 @@ def _kept_other_usage(usage: OtherUsage, secrets: tuple[str, ...]) -> OtherUsage
 
 
 def _kept_usage(usage: dict[str, object] | None, secrets: tuple[str, ...]) -> dict[str, object] | None:
-    """Returns upstream's usage object as the ledger stores it: without secrets, and without NUL.
+    """Returns upstream's usage object as the ledger stores it: with its secrets redacted, and without NUL characters.
 
-    PostgreSQL's JSON takes no NUL: the whole row would be lost. Returns None for usage that is nested too deeply or too
-    long, and for usage in which a number had to be redacted.
+    They are removed because PostgreSQL's JSON takes no NUL, and the whole row would be lost. Returns None for an object
+    that is nested too deeply or too long, or in which a number had to be redacted.
     """
     if usage is None or _are_plain_names(tuple(_names(usage)), secrets):
         return usage
@@ -90,7 +99,10 @@ def _kept_usage(usage: dict[str, object] | None, secrets: tuple[str, ...]) -> di
 
 
 def _names(usage: Mapping[str, object]) -> Iterator[str | None]:
-    """Yields the names of the counts, and of the objects with counts, in a usage object; None for any other member."""
+    """Yields the names in a usage object: of its counts, its objects with counts, and the counts in these objects.
+
+    Yields None for each member that is anything else, such as a text.
+    """
     for name, value in usage.items():
         yield name
         if type(value) is dict:
@@ -102,8 +114,9 @@ def _names(usage: Mapping[str, object]) -> Iterator[str | None]:
 
 @lru_cache(maxsize=256)
 def _are_plain_names(names: tuple[str | None, ...], secrets: tuple[str, ...]) -> bool:
-    """Returns whether all names in a usage object are safe to store: none is None, a secret, or the name of a secret.
+    """Returns whether a usage object with these names can be stored as it came, without searching it for secrets.
 
+    Returns False if one of `names` is None or may be a secret or the name of a secret, or if the names are too long.
     The result is cached, because the same names come again and again.
     """
     text = "\n".join(name for name in names if name is not None)

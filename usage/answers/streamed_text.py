@@ -14,7 +14,7 @@ from usage.kept_bodies.redaction import redact
 _MAX_PARTS = 64
 _MAX_CHOICES = 128  # of a chat (OpenAI's reference, `n`)
 _MAX_NAME_CHARACTERS = 200
-_PARTS_WITH_MARGIN = 8  # each costs redaction as much as a few thousand characters do
+_PARTS_WITH_MARGIN = 8  # more would cost too much, because the margin of each has to be redacted
 
 TEXT_DELTAS = {
     "response.output_text.delta": "text",
@@ -34,25 +34,29 @@ READ_TYPES = {*TEXT_DELTAS, *_FINAL, "response.output_item.added", "transcript.t
 
 
 class StreamedText:
-    """The text of a streamed answer, collected from its events; memory is bounded by `limit` bytes of text.
+    """The text of a streamed answer, collected from its events; at most about `limit` bytes of text are kept in memory.
 
-    Choices of a chat, outputs of a response, tool calls and refusals are kept apart, each under a line such as
-    `[choice 1: tool call get_weather]`; an answer that is only one text is that text alone.
+    The choices of a chat, the outputs of a response, tool calls and refusals are collected apart from each other. In
+    the result, each stands under a line such as `[choice 1: tool call get_weather]`; if there is only one text, it has
+    no such line.
     """
 
     def __init__(self, limit: int, secrets: Sequence[str] = ()) -> None:
         self._limit = limit
         self._secrets = secrets
         self._margin = margin_for(secrets)
-        self._room = max(0, limit) + SLACK  # characters; each of the first parts adds a margin to it
+        self._room = max(0, limit) + SLACK  # characters still to be collected; each of the first parts adds a margin
         self._parts: dict[tuple[str, str, object], _Part] = {}
-        self._names: dict[int, str] = {}  # of tools, by the index of the response's output item
-        self._finished: set[str] = set()  # the sources that have stated a `finish_reason`, as `choice 0`
+        self._names: dict[int, str] = {}  # the names of called tools, by the index of the response's output item
+        self._finished: set[str] = set()  # the choices that have stated a `finish_reason`, each as `choice 0`
         self._left_out_bytes = 0
-        self.choice_error: dict[str, object] | None = None  # of a choice that has ended with an error
+        self.choice_error: dict[str, object] | None = None  # the error with which a choice has ended
 
     def feed(self, event: Mapping[str, object]) -> None:
-        """Collects the text in the JSON data of one event; ignores events of unknown kinds."""
+        """Adds the text in one event, whose data is already parsed, to the collected text.
+
+        Ignores events of unknown kinds.
+        """
         choices = event.get("choices")
         if isinstance(choices, list):
             for choice in _objects(choices):
@@ -61,12 +65,15 @@ class StreamedText:
             self._read_event(kind, event)
 
     def add_error(self, message: str) -> None:
-        """Adds the message of an error that ended the stream to the collected text."""
+        """Adds the message of the error that ended the stream to the collected text."""
         self._add("", "error", message)
 
     @property
     def size(self) -> int:
-        """The size in bytes of the answer's text so far, also over the limit; messages of errors do not count."""
+        """The size in bytes of all text of the answer so far, including text beyond the limit, which was not collected.
+
+        Messages of errors do not count.
+        """
         return self._left_out_bytes + sum(
             part.left_out_bytes + part.size for part in self._parts.values() if part.kind != "error"
         )
@@ -78,19 +85,22 @@ class StreamedText:
 
     @property
     def has_finished_choices(self) -> bool:
-        """True if a chat has at least one choice with text, and every such choice has stated its `finish_reason`."""
+        """True if at least one choice of a chat has stated its `finish_reason`, and so has each choice with text."""
         return bool(self._finished) and all(
             part.source in self._finished for part in self._parts.values() if part.source.startswith("choice ")
         )
 
     def text(self, limit: int | None = None) -> str:
-        """Returns the answer's collected text, redacted: at most `limit` bytes, plus a line about the bytes cut off."""
+        """Returns the collected text of the answer with its secrets redacted, cut to `limit` bytes.
+
+        If something was cut off, a remark at the end says how many bytes.
+        """
         left_out = self._left_out_bytes
         blocks = []
         one_source = len({part.source for part in self._parts.values()}) == 1
         for part in self._parts.values():
             text = redact(storable("".join(part.pieces)), self._secrets)
-            if part.left_out_bytes:  # a secret may be half at its end
+            if part.left_out_bytes:  # the cut may have gone through a secret, so the end is dropped
                 end = max(0, len(text) - self._margin)
                 left_out += part.left_out_bytes + len(text[end:].encode())
                 text = text[:end]
@@ -101,9 +111,10 @@ class StreamedText:
         return truncate("\n\n".join(blocks).encode(), max(0, limit), left_out)
 
     def _add(self, source: str, kind: str, text: object, name: object = "", number: object = 0) -> None:
-        """Adds `text` to the part of the answer with this source, kind and number, up to the limit on all text.
+        """Adds `text` to the part of the answer with this source, kind and number, as far as the limit allows.
 
-        A `text` that is no string, as upstream may send it, is ignored; so is an empty one if there is no `name`.
+        Ignores a `text` that is no string, because upstream may send anything. An empty text only makes a part with the
+        tool's name `name`, and is ignored without one.
         """
         if not isinstance(text, str) or not (text or name):
             return
@@ -126,7 +137,7 @@ class StreamedText:
             part.pieces.append(text)
 
     def _read_choice(self, choice: Mapping[str, object]) -> None:
-        """Collects the text of one choice in a chunk of a chat completion, or of an old completion."""
+        """Adds the text of one choice, in a chunk of a chat or of an older completion, to the collected text."""
         source = f"choice {_index(choice.get('index'))}"
         if (reason := choice.get("finish_reason")) and len(self._finished) < _MAX_CHOICES:
             self._finished.add(source)
@@ -137,7 +148,7 @@ class StreamedText:
             self._add(source, "text", choice.get("text"))  # the older completions
             return
         self._add(source, "text", delta.get("content"))
-        if len(delta) == 1 and "content" in delta:  # as of nearly every chunk
+        if len(delta) == 1 and "content" in delta:  # nearly every chunk is like this
             return
         self._add(source, "refusal", delta.get("refusal"))
         self._add(source, "reasoning", delta.get("reasoning_content") or delta.get("reasoning"))
@@ -155,9 +166,10 @@ class StreamedText:
             self._add(source, "function call", called.get("arguments") or "", called.get("name"))
 
     def _read_choice_error(self, error: object) -> None:
-        """Collects the message of the error with which OpenRouter ends a choice of a chat.
+        """Remembers in `choice_error` the error with which a choice of a chat has ended, as OpenRouter reports it.
 
-        The choice's `finish_reason` is then "error", and the choice or the chunk has an object with the message.
+        The choice's `finish_reason` is then "error", and the choice or the chunk has an object with the error's
+        message.
         """
         if isinstance(error, dict):
             self.choice_error = error
@@ -165,7 +177,7 @@ class StreamedText:
             self.choice_error = {"code": "error", "message": error if isinstance(error, str) else ""}
 
     def _read_event(self, kind: str, event: Mapping[str, object]) -> None:
-        """Collects the text of one event, of type `kind`, of a response or a transcription."""
+        """Adds the text in one event of a response or transcription to the collected text; `kind` is its type."""
         index = _index(event.get("output_index"))
         if kind == "transcript.text.delta":
             self._add("", "text", event.get("delta"))
@@ -182,7 +194,10 @@ class StreamedText:
             self._read_response(event.get("response"))
 
     def _read_response(self, response: object) -> None:
-        """Collects the error in the response in a stream's last event, and its text if no earlier event had any."""
+        """Adds the error in the response that the last event of a stream contains to the collected text.
+
+        If no event before had any text, the text of the response is added, too.
+        """
         if not isinstance(response, dict):
             return
         output = response.get("output")
@@ -194,7 +209,7 @@ class StreamedText:
             self._add("", "error", response["error"].get("message"))
 
     def _read_item(self, source: str, item: Mapping[str, object]) -> None:
-        """Collects the texts of one output item of a response."""
+        """Adds the texts of one output item of a response to the collected text."""
         kind = str(item.get("type", "")).replace("_", " ")[:40]
         self._add(source, kind, item.get("arguments", item.get("input", item.get("code"))), item.get("name"))
         for member in ("content", "summary"):
@@ -207,40 +222,40 @@ class StreamedText:
 
 
 class _Part:
-    """A part of a streamed answer that has a label of its own, such as one choice's text or one tool call."""
+    """A part of a streamed answer that is collected apart from the others: the text of one choice, or one tool call."""
 
     __slots__ = ("kind", "left_out_bytes", "name", "pieces", "source")
 
     def __init__(self, source: str, kind: str) -> None:
         self.source = source  # `choice 0`, `output 0`, or empty
         self.kind = kind  # `text`, `refusal`, `tool call`, …
-        self.name = ""  # of a tool
+        self.name = ""  # the name of the called tool, if there is one
         self.pieces: list[str] = []
         self.left_out_bytes = 0
 
     @property
     def size(self) -> int:
-        """The size in bytes of the collected text of this part of the answer."""
+        """The size in bytes of the text that has been collected for this part of the answer."""
         return sum(len(piece.encode("utf-8", "replace")) for piece in self.pieces)
 
 
 def parse_event(data: bytes) -> dict[str, object]:
-    """Returns the JSON object in an event's data; empty if the data is no object.
+    """Parses the data of a server-sent event and returns the JSON object in it; an empty dict if the data is no object.
 
-    Data that a strict parser refuses is read as an outline (`usage.answers.json_outline`).
+    Data that a strict parser refuses is read generously, without large values (`usage.answers.json_outline`).
     """
     try:
         event = orjson.loads(data)
     except orjson.JSONDecodeError:
-        return read_outline(data)  # it may be odd only
+        return read_outline(data)  # the data may be JSON that only a strict parser refuses
     return event if isinstance(event, dict) else {}
 
 
 def _objects(values: object) -> list[dict[str, object]]:
-    """Returns the JSON objects in a list; none if `values` is no list."""
+    """Returns the elements of a list that are JSON objects; an empty list if `values` is no list."""
     return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
 
 
 def _index(value: object) -> int:
-    """Returns the index of a choice or an output as upstream states it; 0 for a value that is no index."""
+    """Returns the index that upstream states for a choice or an output; 0 if `value` is no such index."""
     return value if isinstance(value, int) and -1 < value < 10**6 else 0

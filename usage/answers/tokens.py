@@ -15,15 +15,15 @@ from usage.call_record import Counts, TokenCount
 
 
 def is_count(value: object) -> TypeGuard[int | float]:
-    """Returns whether `value` is a count as upstream states one: a number from 0 to 2**53, and no boolean."""
+    """Returns whether `value` is a count as upstream may state it: a number from 0 to 2**53, and not a boolean."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53
 
 
 def read_counts(usage: Mapping[str, object]) -> Counts:
-    """Returns the counts that a usage object states, by the name of the ledger's column; a count not stated is absent.
+    """Returns the counts of tokens and of seconds of audio in upstream's usage object, by name of the ledger's column.
 
-    Tokens are whole numbers, rounded up where upstream states 5.0 or 5.5; `audio_seconds` is in seconds. A stated zero
-    is included.
+    Counts of tokens are whole numbers, and are rounded up if upstream states 5.5; `audio_seconds` is in seconds. A
+    count that upstream does not state is left out, but a stated zero is included.
     """
     into, out = input_details(usage), output_details(usage)
     counts: Counts = {}
@@ -58,22 +58,28 @@ def sum_of(first: Mapping[str, object], second: Mapping[str, object]) -> dict[st
 
 
 def whole_count(value: object) -> int:
-    """Returns a count as a whole number, rounded up; 0 for a value that is no count."""
+    """Rounds a count from upstream up to a whole number and returns it; returns 0 if `value` is not a count."""
     return math.ceil(value) if is_count(value) else 0
 
 
 def input_details(usage: Mapping[str, object]) -> Mapping[str, object]:
-    """Returns the object in a usage object that splits the input tokens by kind; an empty object if there is none."""
+    """Returns the part of upstream's usage object that splits the input tokens by kind, such as cached tokens.
+
+    Returns an empty dict if there is no such part.
+    """
     return _first_object(usage, "prompt_tokens_details", "input_tokens_details", "input_token_details")
 
 
 def output_details(usage: Mapping[str, object]) -> Mapping[str, object]:
-    """Returns the object in a usage object that splits the output tokens by kind; an empty object if there is none."""
+    """Returns the part of upstream's usage object that splits the output tokens by kind, such as reasoning tokens.
+
+    Returns an empty dict if there is no such part.
+    """
     return _first_object(usage, "completion_tokens_details", "output_tokens_details", "output_token_details")
 
 
 def _first_object(usage: Mapping[str, object], *names: str) -> Mapping[str, object]:
-    """Returns the first object that stands under one of these names in a usage object; an empty object if none does."""
+    """Returns the first of the members `names` of a usage object that is a JSON object; an empty dict if none is."""
     for name in names:
         if isinstance(details := usage.get(name), dict):
             return details
@@ -81,7 +87,7 @@ def _first_object(usage: Mapping[str, object], *names: str) -> Mapping[str, obje
 
 
 def _first(usage: Mapping[str, object], *names: str) -> object:
-    """Returns the first value, not null, that stands under one of these names in an object."""
+    """Returns the first of the members `names` of a usage object that is there and not null; None if there is none."""
     for name in names:
         if (count := usage.get(name)) is not None:
             return count

@@ -13,7 +13,7 @@ MAX_DIFFERENCE = timedelta(minutes=5)
 class ClocksDiffer(Exception):
     """Error: this machine's clock and the database's differ by more than `MAX_DIFFERENCE`.
 
-    The message is one line to show to people.
+    The error's message is one line to show to people.
     """
 
 
@@ -31,7 +31,7 @@ def database_now() -> datetime:
 
 
 def check_clocks() -> datetime:
-    """Compares this machine's clock with the database's, and returns the current time by the database's clock.
+    """Checks that this machine's clock agrees with the database's; returns the current time by the database's clock.
 
     The time that the query takes does not count as a difference.
 

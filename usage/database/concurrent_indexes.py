@@ -14,9 +14,10 @@ INVALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)"
 
 
 class AddIndex(AddIndexConcurrently):
-    """A migration's operation that adds an index while the server runs, for migrations with `atomic = False`.
+    """Operation of a migration that adds an index to a table while calls are being written to the table.
 
-    It waits for running writers, and does not block new ones. An invalid index that a failed run has left is replaced.
+    The migration must have `atomic = False`. The operation waits for transactions that are writing, but blocks no new
+    ones. If a run that failed has left an invalid index, that index is replaced.
     """
 
     def database_forwards(

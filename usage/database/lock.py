@@ -36,8 +36,7 @@ TRY = "SELECT pg_try_advisory_xact_lock(%s)"
 
 @contextmanager
 def try_lock(number: int) -> Iterator[bool]:
-    """Takes PostgreSQL's advisory lock `number` if it is free, until the end of the `with` block; yields whether it was
-    free.
+    """Takes PostgreSQL's advisory lock `number` for the `with` block if the lock is free; yields whether it was free.
 
     Raises:
         django.db.Error: the database cannot be reached.
@@ -50,7 +49,7 @@ def try_lock(number: int) -> Iterator[bool]:
 def wait_for_lock(number: int, notice: Callable[[], None]) -> Iterator[None]:
     """Waits for PostgreSQL's advisory lock `number`, and holds the lock until the end of the `with` block.
 
-    `notice` is called after a second of waiting, and then every minute.
+    The function `notice` is called after a second of waiting, and then every minute.
 
     Raises:
         django.db.Error: the database cannot be reached.
@@ -67,22 +66,25 @@ def wait_for_lock(number: int, notice: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def _connected() -> Iterator[psycopg.Connection[TupleRow]]:
-    """Opens a database connection outside the pool and yields it; rolls back and closes it after the `with` block."""
+    """Opens a database connection outside Django's pool and yields it to the `with` block.
+
+    Afterwards rolls back the connection's transaction and closes the connection.
+    """
     with connection.wrap_database_errors:
         lock = psycopg.connect(**connection.get_connection_params(), autocommit=True)
     try:
         yield lock
     finally:
-        # Closing the connection alone would release the lock a moment after this block.
+        # Closing the connection would release the lock, too, but only a moment after this block.
         with suppress(psycopg.Error):
             lock.execute("ROLLBACK")
         lock.close()
 
 
 def _take(lock: psycopg.Connection[TupleRow], number: int) -> bool:
-    """Tries to take PostgreSQL's advisory lock `number` in a transaction; returns whether the lock was free.
+    """Tries to take PostgreSQL's advisory lock `number` in a new transaction; returns whether the lock was free.
 
-    If the lock is not free, the transaction ends at once, so that a pooler can lend its connection to others.
+    If it was not free, the transaction ends at once, so that a pooler can lend its connection to others.
     """
     with connection.wrap_database_errors:
         lock.execute(BEGIN)

@@ -26,9 +26,9 @@ _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 @contextmanager
 def limit_query_time(seconds: float = PAGE_SECONDS) -> Iterator[None]:
-    """Sets one deadline for all database queries in the `with` block.
+    """Sets one deadline, `seconds` from now, for all database queries in the `with` block.
 
-    A query that runs at or after the deadline raises `OperationalError`.
+    A query that has no answer by then raises `OperationalError`.
     """
     token = _deadline.set(time.monotonic() + seconds)
     try:
@@ -38,10 +38,14 @@ def limit_query_time(seconds: float = PAGE_SECONDS) -> Iterator[None]:
 
 
 class DeadlineConnection(psycopg.Connection[TupleRow]):
-    """A PostgreSQL connection that cancels its query at the deadline that `limit_query_time` has set."""
+    """Connection to PostgreSQL that cancels its query at the deadline that `limit_query_time` has set."""
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """Waits for PostgreSQL's answer; at the deadline, cancels the query, closes the connection and raises."""
+        """Waits for PostgreSQL's answer to a query; at the deadline, cancels the query and closes the connection.
+
+        Raises:
+            psycopg.OperationalError: the database has not answered in time.
+        """
         deadline = _deadline.get()
         if deadline is None:
             return super().wait(gen, interval, timeout)

@@ -30,7 +30,7 @@ def append(path: Path, lines: Iterable[bytes]) -> None:
     """Appends lines to a file beside the journal, such as `damaged.log`, and returns when they are on the disk.
 
     Raises:
-        OSError: the disk does not take them; the file is as it was.
+        OSError: the disk does not take the lines; the file is then unchanged.
     """
     with _locked(path.parent) as directory:
         fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
@@ -47,37 +47,40 @@ def append(path: Path, lines: Iterable[bytes]) -> None:
                 raise
         finally:
             os.close(fd)
-        if size == 0:  # the file's name may be new
+        if size == 0:  # the file may be new: then its name must be synced, too
             os.fsync(directory)
 
 
 def begin_retry(directory: Path, name: str = DEAD_LETTERS, retried_name: str = RETRIED) -> Path:
-    """Renames a file of undelivered lines (by default the dead letters) for a replay, and returns its new path.
+    """Renames a file of lines that could not be delivered, so that a replay can deliver them; returns the new path.
 
-    The file at that path may be missing, if there was nothing to rename. If it exists before the call, nothing is
-    renamed: a replay that was killed has left it, and its lines are delivered first.
+    By default this is the file of dead letters. If there is nothing to rename, no file is at the new path. If a file is
+    there already, nothing is renamed: a replay that was killed has left that file, and its lines are delivered first.
     """
     kept, retried = directory / name, directory / retried_name
     if kept.exists() and not retried.exists():
-        with _locked(directory):  # nobody is appending to it, or will
+        with _locked(directory):  # so that no other process is appending to the file
             kept.rename(retried)
     return retried
 
 
 def read_letter(line: bytes) -> CallRecord | None:
-    """Parses a line of the dead-letter file and returns its row; None if the line is cut off, or is no dead letter."""
+    """Parses a line of the dead-letter file and returns the row of a call that the database has refused.
+
+    Returns None if the line is cut off or is no dead letter.
+    """
     try:
         letter = orjson.loads(line)
     except orjson.JSONDecodeError:
         return None
     if not isinstance(letter, dict) or not isinstance(letter.get("request_id"), str):
         return None
-    return cast(CallRecord, letter)  # whoever delivers it expects any value in it: the database has refused it
+    return cast(CallRecord, letter)  # it may hold any value, which the code that delivers it expects
 
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[int]:
-    """Locks the journal's directory until the end of the `with` block, and yields a descriptor of the directory."""
+    """Locks the journal's directory until the end of the `with` block, and yields a file descriptor for it."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

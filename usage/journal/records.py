@@ -22,10 +22,10 @@ REQUEST_ID = re.compile(rb'"request_id":"([0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[
 
 
 class Scan(NamedTuple):
-    """The result of reading a part of a journal file: its records, and the lines that are no usable records.
+    """What has been read from a part of a journal file: its records, and the lines that are not usable records.
 
-    `size` is the length of all complete lines in bytes; an unfinished line may follow. `damaged` are lines that cannot
-    be read, `newer` the lines of records whose version this code cannot read.
+    `size` is the length of all complete lines in bytes; an unfinished line may follow. `damaged` has the lines that
+    cannot be read, `newer` the lines of records whose version this code cannot read.
     """
 
     records: list[CallRecord]
@@ -41,9 +41,9 @@ def frame(record: Mapping[str, object]) -> bytes:
 
 
 def scan(data: bytes) -> Scan:
-    """Reads all journal records in `data`, which begins at the start of a line.
+    """Reads all journal records in `data`, which begins at the start of a line, and returns them.
 
-    Damaged lines are returned, not raised.
+    Damaged lines are returned, too; no error is raised because of them.
     """
     size = data.rfind(b"\n") + 1
     records: list[CallRecord] = []
@@ -64,13 +64,13 @@ def scan(data: bytes) -> Scan:
 
 
 def damaged_id(line: bytes) -> str | None:
-    """Returns the request id in a damaged journal line; None if the id is damaged, too."""
+    """Returns the request id in a damaged line of the journal; None if the id is damaged, too."""
     found = REQUEST_ID.search(line)
     return found[1].decode() if found and line[9:17] == b"%08x" % zlib.crc32(found[1]) else None
 
 
 def _read(line: bytes) -> CallRecord | None:
-    """Parses one journal line and returns its record; None if the line is damaged."""
+    """Parses one line of the journal and returns its record; None if the line is damaged."""
     if not FRAME_START.match(line) or int(line[:8], 16) != zlib.crc32(line[9:]):
         return None
     record: CallRecord = orjson.loads(line[HEADER_BYTES:])
@@ -78,9 +78,9 @@ def _read(line: bytes) -> CallRecord | None:
 
 
 def _read_last(line: bytes) -> CallRecord | None:
-    """Returns the record at the end of a damaged journal line; None without one.
+    """Returns the record at the end of a damaged line of the journal; None if there is no whole record.
 
-    A damaged line may end with a whole record, because a lost newline joins two.
+    A damaged line may end with a whole record, because two lines become one when a newline is lost.
     """
     starts = (match.start() for match in FRAME_START.finditer(line, 1))
     return next((record for start in starts if (record := _read(line[start:])) is not None), None)

@@ -18,10 +18,10 @@ READ_BYTES = 4 * 1024 * 1024
 
 
 def read_from(path: Path, offset: int, limit: int | None = None) -> Scan:
-    """Reads up to some MiB of whole records from a journal file, from byte `offset` on.
+    """Reads whole records from a journal file, from byte `offset` on, and returns as many as are in the next few MiB.
 
-    With a `limit`, nothing is read beyond that byte, and a record must end there: a rest without a whole record is
-    returned as damaged.
+    With a `limit`, bytes from position `limit` on are not read, and a record must end there. If there is no whole
+    record before that position, the bytes are returned as damaged.
     """
     size = READ_BYTES
     while True:
@@ -32,15 +32,15 @@ def read_from(path: Path, offset: int, limit: int | None = None) -> Scan:
         if found.size:
             return found
         if len(data) < size:
-            # Without a limit a torn tail; with one, the disk has not kept what was written.
+            # Without a limit, the last record is unfinished; with one, the disk has lost what was written.
             return found if limit is None else Scan([], [data], limit - offset)
-        size *= 2  # a record longer than what was read
+        size *= 2  # the record is longer than what was read
 
 
 def read_all(path: Path) -> Iterator[Scan]:
     """Reads a whole journal file and yields its records, some MiB at a time.
 
-    An unfinished line at its end is ignored.
+    An unfinished line at the end of the file is left out.
     """
     offset = 0
     while (found := read_from(path, offset)).size:
@@ -49,7 +49,10 @@ def read_all(path: Path) -> Iterator[Scan]:
 
 
 def writers(directory: Path) -> list[str]:
-    """Returns the ids of all processes with a lock file or a journal file in `directory`, the oldest first (UUIDv7)."""
+    """Returns the ids of all processes that have a lock file or a journal file in `directory`, the oldest first.
+
+    The ids are UUIDv7, whose order is that of their time.
+    """
     return sorted({path.name.partition(".")[0] for kind in ("lock", "journal") for path in directory.glob(f"*.{kind}")})
 
 
@@ -62,7 +65,7 @@ def segments_of(directory: Path, writer: str) -> list[Path]:
 def adopted(directory: Path, writer: str) -> Iterator[list[Path]]:
     """Locks a dead process's journal until the end of the `with` block, and yields the paths of the journal's files.
 
-    Yields an empty list if the process still lives. Afterwards deletes the lock file if all journal files are deleted.
+    Yields an empty list if the process is still alive. Afterwards deletes the lock file if all journal files are gone.
     """
     lock = directory / f"{writer}.lock"
     try:
@@ -72,7 +75,7 @@ def adopted(directory: Path, writer: str) -> Iterator[list[Path]]:
         return
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        alive = os.fstat(fd).st_nlink == 0  # somebody else has finished with it in the meantime
+        alive = os.fstat(fd).st_nlink == 0  # deleted: another process has done all that there was to do
     except BlockingIOError:
         alive = True
     try:

@@ -4,6 +4,8 @@ Invariants: a record is one `os.write`, written whole or not at all. `begin` fai
 free than the reserve. `end` never fails: a line that the disk refuses is kept in memory and tried again. A segment is
 deleted only after it has been shipped. The writer locks `<writer>.lock` for its life, so whoever gets that lock knows
 that the writer is dead (`usage.journal.segments`).
+
+Over 300 lines, since all of it changes the same few fields under one lock.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ SEGMENT_BYTES = 16 * 1024 * 1024
 SEGMENT_SECONDS = 60.0
 SYNC_SECONDS = 0.2
 ROOM_CHECK_SECONDS = 1.0
-MOST_NAMED = 20  # calls, in one line of the log
+MOST_NAMED = 20  # request ids in one line of the log
 Sync = Literal["interval", "always", "off"]
 
 
@@ -40,7 +42,7 @@ class JournalFull(Exception):
 
 @dataclass
 class Segment:
-    """One file of a process's journal. The first `written` bytes of the file are whole records."""
+    """One file of a process's journal. Its first `written` bytes are whole records; if `closed`, no more follow."""
 
     path: Path
     written: int = 0
@@ -59,14 +61,14 @@ class Journal:
         self._sync: Sync = sync
         self._lock = threading.Lock()
         self._open_begins: dict[str, bytes] = {}
-        self._refused: dict[str, bytes] = {}  # ends that the disk did not take
-        self._dropped = 0  # rows of refused calls that were not written, since the disk became full
+        self._refused: dict[str, bytes] = {}  # end records that the disk did not take, by request id
+        self._dropped = 0  # rows of refused calls that were not written since the disk became full
         self._lock_fd = -1
         self._fd = -1
         self._retired: list[int] = []  # descriptors of closed segments, to be synced
         self._next_number = 1
         self._opened_at = 0.0
-        self._carried = 0  # bytes of the current segment that repeat the last one's
+        self._carried = 0  # bytes at the start of the current segment that are copies of begin records
         self._dirty = False
         self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._sync_wanted = threading.Event()
@@ -80,7 +82,7 @@ class Journal:
             OSError: the directory cannot be written.
         """
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Locked before it has its name: nobody may find it unlocked and think its writer dead.
+        # Locked before it has its name, because nobody may find it unlocked and think its writer dead.
         unnamed = self.directory / f".{self.writer}.new"
         self._lock_fd = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
@@ -91,10 +93,10 @@ class Journal:
         self._thread.start()
 
     def begin(self, request_id: str, record: CallRecord) -> None:
-        """Writes to the journal that a call has begun: from then on the call will have a row, however it ends.
+        """Writes to the journal that a call has begun; from then on the ledger will have a row for the call.
 
         Raises:
-            JournalFull: the disk does not take the record, or has less room than its reserve.
+            JournalFull: the disk does not take the record, or has less free space than the reserve.
         """
         line = frame({"version": RECORD_VERSION, "kind": "begin", "request_id": request_id, **record})
         with self._lock:
@@ -118,13 +120,13 @@ class Journal:
                 return
             if self._refused or not self._write(line):
                 self.full = True
-                self._refused[request_id] = line  # its begin stays open, and is carried, until this is on disk
+                self._refused[request_id] = line  # until the disk takes it, new segments get a copy of the begin record
                 return
             self._open_begins.pop(request_id, None)
             self._rotate_if_large()
 
     async def durable(self) -> None:
-        """Waits until all records written so far would survive a power cut; not at all unless `sync` is `always`."""
+        """Waits until all journal records so far would survive a power cut; does not wait unless `sync` is `always`."""
         if self._sync != "always" or self._stopping:
             return
         loop = asyncio.get_running_loop()
@@ -141,14 +143,14 @@ class Journal:
         segment.path.unlink(missing_ok=True)
 
     def rotate(self) -> None:
-        """Closes the current journal file and starts the next one."""
+        """Closes the current journal file and starts the next one, so that the closed one can be deleted."""
         with self._lock:
             self._rotate()
 
     def close(self) -> None:
         """Stops the syncing thread, writes rows that the disk has refused before, and closes the last journal file.
 
-        Keeps this process's lock, so that this process can still write the records to the database.
+        Keeps this process's lock, so that this process can still write the journal's records to the database.
         """
         self._stopping = True
         self._sync_wanted.set()
@@ -168,7 +170,7 @@ class Journal:
         self._sync_now()
 
     def release(self) -> None:
-        """Unlocks this process's journal, so that the next process writes the remaining records to the database."""
+        """Unlocks this process's journal, so that another process can write its remaining records to the database."""
         os.close(self._lock_fd)
         if not self.segments:
             (self.directory / f"{self.writer}.lock").unlink(missing_ok=True)
@@ -204,7 +206,7 @@ class Journal:
             self.full = True
             return
         last.closed = True
-        self._retired.append(old)  # synced and closed by the journal's thread: here a call would wait for it
+        self._retired.append(old)  # synced and closed by the journal's thread, because here a call would wait for it
 
     def _open_segment(self) -> None:
         """Creates the next journal file and copies the begin records of all open calls to its start.
@@ -229,7 +231,7 @@ class Journal:
         self._opened_at = time.monotonic()
 
     def _retry_refused(self) -> None:
-        """Writes the end records that the disk refused earlier, and stops at the first that the disk refuses again."""
+        """Writes the end records that the disk has refused before, until the disk refuses one of them again."""
         for request_id, line in list(self._refused.items()):
             if not self._write(line):
                 return
@@ -237,9 +239,9 @@ class Journal:
             self._open_begins.pop(request_id, None)
 
     def _check_room(self) -> None:
-        """Writes the refused end records again.
+        """Checks the free disk space, and writes the end records that the disk has refused before.
 
-        Sets `full`, so that new calls are refused, if the disk lacks room for them.
+        Sets `full`, so that new calls are refused, if there is too little space or the disk refuses a record again.
         """
         disk = os.statvfs(self.directory)
         full = disk.f_bavail * disk.f_frsize < self._reserve_bytes
@@ -259,7 +261,7 @@ class Journal:
     # The journal's own thread.
 
     def _keep(self) -> None:
-        """Runs in the journal's thread: syncs the files, checks the free disk space, and replaces an old file."""
+        """Runs in the journal's thread: syncs the files, checks the free disk space, starts a new file each minute."""
         checked = 0.0
         while not self._stopping:
             self._sync_wanted.wait(SYNC_SECONDS)
@@ -273,12 +275,12 @@ class Journal:
                         self._check_room()
                         if self.segments[-1].written and now - self._opened_at >= SEGMENT_SECONDS:
                             self._rotate()
-            except Exception:  # the border: without this thread nothing would be synced, and a full disk stay full
+            except Exception:  # the border: without this thread nothing is synced, and `full` is never reset
                 logger.exception("the journal's thread failed and goes on")
         self._sync_now()
 
     def _sync_now(self) -> None:
-        """Syncs the journal files written to since the last sync, and wakes the tasks that wait for that.
+        """Syncs the journal files that have been written to since the last time, and wakes the tasks that wait for it.
 
         The journal's lock is not held meanwhile, because a slow disk must not delay the writes of calls.
         """
@@ -306,6 +308,6 @@ def _sync_file(fd: int) -> None:
 
 
 def _release(waiter: asyncio.Future[None]) -> None:
-    """Wakes a task that waits until its records are synced, unless the task has been cancelled."""
+    """Wakes a task that waits until its journal records are synced, unless the task has been cancelled."""
     if not waiter.done():
         waiter.set_result(None)

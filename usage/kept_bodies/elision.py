@@ -9,15 +9,15 @@ from __future__ import annotations
 import binascii
 import re
 
-MIN_RUN = 512  # base64 characters; shorter runs are elided only behind a name or `data:` that announces them
+MIN_RUN = 512  # base64 characters; shorter runs are replaced only behind a name or `data:` that announces base64
 MIN_DATA = 128  # base64 characters behind the name `"data"`, which is used for other values, too
-MIN_VECTOR = 17  # numbers
+MIN_VECTOR = 17  # numbers; a shorter list is not replaced
 
 _BLOCK_BYTES = 256  # a run of 512 covers at least one whole block, wherever the blocks start
 _STEP_BYTES = 4096
 _MAX_HEAD_BYTES = 512
 _MAX_READ_BYTES = 131_072
-_MAX_COUNTED_BYTES = 65536  # escapes are counted so far; the size of longer base64 with escapes is an estimate
+_MAX_COUNTED_BYTES = 65536  # in which escapes are counted; the size of longer base64 with escapes is an estimate
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-"
 
 _HEAD = re.compile(
@@ -51,9 +51,9 @@ _SIGNATURES = (
 
 
 def elide(body: bytes, budget: int) -> tuple[bytes, int]:
-    """Returns the start of `body` with placeholders for base64 and vectors, and how many bytes of `body` are covered.
+    """Returns the start of `body` with placeholders such as `<base64 image/png, 34 bytes>` for base64 and vectors.
 
-    The result has at most `budget` bytes and one placeholder more.
+    The result has at most `budget` bytes and one placeholder more. Also returns how many bytes of `body` it stands for.
     """
     if len(body) < MIN_RUN and len(body) <= budget and not _has_heads(body):
         return body, len(body)
@@ -61,9 +61,9 @@ def elide(body: bytes, budget: int) -> tuple[bytes, int]:
 
 
 def _has_heads(body: bytes) -> bool:
-    """Returns whether base64 or a vector may be announced in `body`, that is, whether `_HEAD` may match.
+    """Returns whether `body` may contain a name or a `data:` URL behind which base64 or a vector follows: `_HEAD`.
 
-    Searches for bytes that are in every match, because that is much faster than the pattern.
+    Searches only for bytes that every match of `_HEAD` contains, because that is much faster than the pattern itself.
     """
     for mark in _HEAD_MARKS:  # noqa: SIM110  (half the time of `any`, for every call)
         if mark in body:
@@ -72,7 +72,7 @@ def _has_heads(body: bytes) -> bool:
 
 
 class _Elision:
-    """Replacement of base64 and vectors in one body: the position reached, the result so far, and the bytes left."""
+    """Replacement of the base64 and the vectors in one body: how far the body has been read, and the result so far."""
 
     def __init__(self, body: bytes, budget: int) -> None:
         self._body = body
@@ -86,7 +86,10 @@ class _Elision:
         self._readable = _MAX_READ_BYTES
 
     def run(self) -> tuple[bytes, int]:
-        """Replaces the base64 and the vectors in the body by placeholders, and returns what `elide` returns."""
+        """Replaces the base64 and the vectors in the body by placeholders until the budget is used up.
+
+        Returns the result, and how many bytes of the body it stands for.
+        """
         body = self._body
         first = body[: self._room]
         has_heads = len(body) > len(first) or _has_heads(first)
@@ -104,7 +107,10 @@ class _Elision:
         return b"".join(self._kept), self._at
 
     def _find_head(self, window: int) -> re.Match[bytes] | None:
-        """Returns the next match before `window` of a name or `data:` that announces base64 or a vector."""
+        """Finds the next name such as `"b64_json"`, or `data:`, behind which base64 or a vector may follow.
+
+        Returns its match, or None if there is none before position `window`.
+        """
         if self._head is None or self._head.start() < self._at:
             self._head = None
             if self._no_head_before < window:
@@ -114,9 +120,9 @@ class _Elision:
         return self._head if self._head is not None and self._head.start() < window else None
 
     def _keep_to(self, stop: int) -> bool:
-        """Copies the body up to `stop` to the result; returns whether it has stopped earlier, behind a run of base64.
+        """Copies the body up to position `stop` to the result, or only up to a run of base64 before `stop`.
 
-        Such a run is replaced by a placeholder.
+        Such a run is replaced by a placeholder. Returns whether there was one.
         """
         body, start = self._body, self._at
         for at in range(start, stop - _BLOCK_BYTES + 1, _BLOCK_BYTES):
@@ -133,21 +139,21 @@ class _Elision:
         return False
 
     def _keep(self, stop: int) -> None:
-        """Copies the bytes of the body up to `stop` to the result, unchanged."""
+        """Copies the bytes of the body up to position `stop` to the result, unchanged."""
         self._kept.append(self._body[self._at : stop])
         self._room -= stop - self._at
         self._at = stop
 
     def _skip(self, placeholder: bytes, stop: int) -> None:
-        """Adds a placeholder to the result in place of the body's bytes up to `stop`."""
+        """Adds a placeholder to the result instead of the bytes of the body up to position `stop`."""
         self._kept.append(placeholder)
         self._room -= len(placeholder)
         self._at = stop
 
     def _read_head(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
-        """Returns the placeholder for the base64 or vector that `head` announces, and where that ends.
+        """Returns the placeholder for the base64 or vector behind `head`, and the position where it ends.
 
-        The placeholder is None if something else follows the head.
+        `head` matches a name or a `data:` URL. Returns None instead of a placeholder if something else follows.
         """
         body, name, start = self._body, head["name"], head.end()
         if name is None:
@@ -163,13 +169,14 @@ class _Elision:
         if end - start < least or last_line is None:
             return None, start
         end = last_line.end(1)
-        # The name stays, and its quote.
+        # The name that announces the base64 stays in the result, with the quotation mark behind it.
         return body[self._at : start] + _describe(body, start, end), end
 
     def _read_vector(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
-        """Returns the placeholder for a list of numbers (a vector), and where the list ends, as `_read_head` does.
+        """Returns the placeholder for the list of numbers (a vector) behind the name `head`, and the list's end.
 
-        A vector is recognised by samples at its start and in its middle.
+        Returns None instead of a placeholder if something else follows. A vector is recognised by samples at its start
+        and in its middle, because reading all of it would take too long.
         """
         body, start = self._body, head.end()
         sample = _NUMBERS.match(body, start)
@@ -185,12 +192,13 @@ class _Elision:
         return body[self._at : start] + b"<%d numbers>" % count, end
 
     def _base64_end(self, start: int) -> int:
-        """Returns where the base64 that begins at `start` ends.
+        """Returns the position where the base64 that begins at `start` ends.
 
-        Once `_MAX_READ_BYTES` have been read of a body, the rest up to the next quote is sampled and not read.
+        At most `_MAX_READ_BYTES` of base64 are read in one body. Of base64 beyond that, only samples are read, up to
+        the next quotation mark.
         """
         body = self._body
-        end = _BASE64.match(body, start, start + _STEP_BYTES).end()  # type: ignore[union-attr]  # matches the empty too
+        end = _BASE64.match(body, start, start + _STEP_BYTES).end()  # type: ignore[union-attr]  # always matches
         if end < start + _STEP_BYTES - 128:
             return end
         stop = self._find(b'"', start)
@@ -204,9 +212,9 @@ class _Elision:
         return _BASE64.match(body, at, min(at + step + _STEP_BYTES, stop)).end()  # type: ignore[union-attr]
 
     def _find(self, byte: bytes, start: int) -> int:
-        """Returns the position of the next byte of the wanted kind in the body, or the position of the body's end.
+        """Returns the position of the next `byte` in the body from `start` on, or the end of the body if there is none.
 
-        `start` never decreases, so all searches together read the body once.
+        `start` must never decrease, so that all searches together read the body only once.
         """
         if self._next.get(byte, -1) < start:
             found = self._body.find(byte, start)
@@ -215,16 +223,17 @@ class _Elision:
 
 
 def _is_base64(block: bytes) -> bool:
-    """Returns whether a block of letters of base64 is base64, and neither escaped letters nor a ruled line."""
+    """Returns whether a block of characters that may be base64 is base64, and not escaped letters or a ruled line."""
     if b"\\" in block and b"\\" in block.replace(b"\\/", b"").rstrip(b"\\"):
-        return False  # letters as \u4e2d
-    return bool(block.strip(b"-_=+/\\"))  # no ruled line
+        return False  # escaped letters such as \u4e2d
+    return bool(block.strip(b"-_=+/\\"))  # empty for a ruled line
 
 
 def _describe(body: bytes, start: int, end: int, media_type: bytes = b"") -> bytes:
-    """Returns the placeholder of the base64 between `start` and `end`: `<base64 image/png, 34,560 bytes>`.
+    """Returns the placeholder for the base64 in `body` from `start` to `end`: `<base64 image/png, 34,560 bytes>`.
 
-    The type is the stated one, else the one that the first bytes show; the size is that of the decoded bytes.
+    The media type is `media_type` or, if that is empty, the one that the first bytes show. The size is the size of the
+    decoded bytes.
     """
     sampled = min(end, start + _MAX_COUNTED_BYTES)
     escapes = body.count(b"\\/", start, sampled)
@@ -239,7 +248,10 @@ def _describe(body: bytes, start: int, end: int, media_type: bytes = b"") -> byt
 
 
 def _sniff(letters: bytes) -> str:
-    """Returns the media type that the first letters of base64 show; empty if they show none."""
+    """Returns the media type of a file in base64 by the signature in its first bytes; an empty text if that is unknown.
+
+    `letters` is the start of the base64.
+    """
     letters = letters.replace(b"\\", b"").replace(b"-", b"+").replace(b"_", b"/").rstrip(b"=")
     try:
         data = binascii.a2b_base64(letters[: len(letters) // 4 * 4])

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from usage.kept_bodies.escapes import TextRange
 
-MIN_SECRET_BYTES = 8  # the encoded form of a shorter secret stands in texts by chance
-_PART_LETTERS = 10  # letters
+MIN_SECRET_BYTES = 8  # texts may contain the encoded form of a shorter secret by chance
+_PART_LETTERS = 10  # letters in each of the two parts of a form that are searched for first
 _WRAP = r"(?:\\{1,15}[rn]|[\r\n])*+"  # between the lines of wrapped base64
 _LETTERS = {"+": r"(?:[+-]|\\{1,15}u002[bB])", "/": r"(?:\\{0,15}/|_)"}
 _RUN = re.compile(r"(?:[A-Za-z0-9+_-]++|\\{0,15}/|(?:\\{1,15}[rn]|[\r\n])++(?=[A-Za-z0-9+/_-]{4}))++={0,2}+")
@@ -25,22 +25,22 @@ _MIN_RUN = 16
 _MAX_RUN = 8192
 _BASIC = re.compile(r"basic(?:[\s+:=]|\\{1,15}[nrt]|%20)++([a-z0-9+/_-]{6,}+={0,2}+)")
 _TO_STANDARD = str.maketrans("-_", "+/")
-# Characters by how common they are in JSON and English, the rarest first; what is not here is rarer still.
+# Characters by how common they are in JSON and English, the rarest first; characters that are not here are rarer still.
 _COMMON = "ZQXJKVYWGBHFMUPDLNRCSOTIAEzqxj987653v4kw2yb10g_fpmhul-dcrsnioate"
 
 
 class EncodedForms(NamedTuple):
-    """The spellings of one secret in hexadecimal digits and in base64."""
+    """The ways in which one secret can be written in hexadecimal digits and in base64."""
 
     in_hex: str
     in_base64: tuple[Base64Form, ...]
 
 
 class Base64Form(NamedTuple):
-    """One of the three forms of a secret in base64.
+    """One of the three ways in which a secret can be written in base64, depending on the number of bytes before it.
 
-    A text has this form only if it has the part `first` or the part `second`: a line may end within one of the parts,
-    but they are too short for a line to end within both.
+    A text that contains the secret in this form contains the letters `first` or the letters `second`. It need not
+    contain both, because a line may end within one of them, but they are too short for a line to end within both.
     """
 
     first: str
@@ -48,29 +48,29 @@ class Base64Form(NamedTuple):
     pattern: re.Pattern[str]
 
     def find(self, text: str) -> Iterator[TextRange]:
-        """Yields each range of a text with this form of the secret.
+        """Yields each range of `text` in which the secret is written in this base64 form.
 
-        The range includes the letter on each side, which holds bits of the secret's first or last byte.
+        The range includes the letter on each side of the form, because it holds bits of the secret's first or last
+        byte.
         """
         for match in self.pattern.finditer(text):
             start, end = match.span()
-            yield start - text[start - 1 : start].isalnum(), _LAST.match(text, end).end()  # type: ignore[union-attr]  # matches nothing
+            yield start - text[start - 1 : start].isalnum(), _LAST.match(text, end).end()  # type: ignore[union-attr]  # `_LAST` always matches
 
 
 def encoded_forms(secret: str) -> EncodedForms | None:
-    """Returns the spellings of a secret in base64 and hexadecimal digits.
+    """Returns the ways in which a secret can be written in base64 and in hexadecimal digits.
 
-    Returns None if the secret is too short, because its spellings would stand in texts by chance.
+    Returns None if the secret is too short, because texts would then contain its forms by chance.
     """
     data = secret.encode("utf-8", "surrogatepass")
     return None if len(data) < MIN_SECRET_BYTES else EncodedForms(data.hex(), tuple(map(_form, _inner_letters(data))))
 
 
 def find_encoded_tokens(text: str, lower: str, has_token: Callable[[str], object]) -> Iterator[TextRange]:
-    """Yields each range of base64 or hexadecimal digits in `text` whose decoded text contains a token.
+    """Yields each range of base64 or hexadecimal digits in `text` that contains a secret token once it is decoded.
 
-    `has_token` returns whether a text contains a token.
-    `lower` is `text` in lower case.
+    `has_token` is a function that returns whether a text contains such a token. `lower` is `text` in lower case.
     """
     if _IN_BASE64.any_in(text):
         for match in _RUN.finditer(text):
@@ -85,10 +85,10 @@ def find_encoded_tokens(text: str, lower: str, has_token: Callable[[str], object
 
 
 class LiteralSet:
-    """A set of short texts that are searched for together.
+    """A set of short texts that are searched for together in other texts.
 
-    A single character is found much faster than a text, so each literal is searched for only if its rarest character
-    is in the text.
+    A single character is found much faster than a text, so each text of the set is searched for only if its rarest
+    character has been found.
     """
 
     def __init__(self, literals: Iterable[str]) -> None:
@@ -98,7 +98,7 @@ class LiteralSet:
         self._groups = [(character, tuple(group)) for character, group in by_character.items()]
 
     def any_in(self, text: str) -> bool:
-        """Returns whether at least one of the literals is in `text`."""
+        """Returns whether `text` contains at least one of the texts in this set."""
         for character, literals in self._groups:
             if character in text:
                 for literal in literals:
@@ -108,7 +108,7 @@ class LiteralSet:
 
 
 def find_basic(text: str, lower: str) -> Iterator[TextRange]:
-    """Yields each range of `text` with an encoded name and password after the word `Basic` (RFC 7617).
+    """Yields the ranges of `text` with an encoded user name and password after the word `Basic` (RFC 7617).
 
     `lower` is `text` in lower case.
     """
@@ -118,14 +118,21 @@ def find_basic(text: str, lower: str) -> Iterator[TextRange]:
 
 
 def _inner_letters(data: bytes) -> Iterator[str]:
-    """Yields, for each of the three forms of `data` in base64, the letters that depend on no byte beside `data`."""
+    """Yields, three times, the letters that stand for `data` in the base64 of a longer text.
+
+    There are three possibilities because base64 encodes groups of three bytes, and `data` may begin at each byte of a
+    group. Letters that also depend on a byte beside `data` are left out.
+    """
     for before in range(3):
         letters = b64encode(bytes(before) + data).decode()
         yield letters[(0, 2, 3)[before] : 8 * (before + len(data)) // 6]
 
 
 def _form(letters: str) -> Base64Form:
-    """Returns a secret's base64 form with these letters; the pattern allows for line ends and the alphabet of URLs."""
+    """Builds the `Base64Form` that finds a secret, from the letters with which the secret is written in base64.
+
+    Its pattern also matches with line ends between the letters, and with the letters `-` and `_` of base64 for URLs.
+    """
     parts = sorted(re.findall(r"[A-Za-z0-9]+", letters), key=len) or [""]
     first = letters[:_PART_LETTERS] if letters[:_PART_LETTERS].isalnum() else parts[-1][:_PART_LETTERS]
     pattern = _WRAP.join(_LETTERS.get(letter, letter) for letter in letters)
@@ -141,7 +148,7 @@ _IN_BASE64, _IN_HEX = LiteralSet(TOKEN_MARKS), LiteralSet(TOKEN_MARKS_IN_HEX)
 def _decodings(run: str) -> Iterator[str]:
     """Yields the four texts that a run of base64 may encode.
 
-    There are four because the first letters of the run may belong to something before it.
+    There are four because up to three letters at the start of the run may belong to something before the base64.
     """
     if not run.isalnum():
         run = re.sub(r"\\+[rn]?|[\r\n]", "", run).rstrip("=").translate(_TO_STANDARD)
@@ -149,23 +156,27 @@ def _decodings(run: str) -> Iterator[str]:
 
 
 def _from_base64(letters: str) -> str:
-    """Decodes base64 of either alphabet, with or without padding; see `_from_letters`."""
+    """Decodes base64, with or without padding, into a text of one character per byte (Latin-1).
+
+    Also takes the letters `-` and `_` of base64 for URLs. An incomplete last group of letters is left out, and for
+    letters that are not base64 the text is empty.
+    """
     return _from_letters(letters.rstrip("=").translate(_TO_STANDARD))
 
 
 def _from_letters(letters: str) -> str:
-    """Decodes letters of standard base64 without padding, as Latin-1; an incomplete last group is left out.
+    """Decodes letters of standard base64 without padding into a text of one character per byte (Latin-1).
 
-    Returns an empty text for letters that are not base64.
+    An incomplete last group of letters is left out, and for letters that are not base64 the text is empty.
     """
     try:
         if len(letters) % 4 == 1:
             letters = letters[:-1]
         return binascii.a2b_base64(letters + "==").decode("latin-1")
-    except ValueError:  # binascii.Error is one; the other: a letter beyond ASCII, which is plain in lower case
+    except ValueError:  # binascii.Error, or a character beyond ASCII whose lower case is an ASCII letter
         return ""
 
 
 def _from_hex(digits: str) -> str:
-    """Decodes hexadecimal digits, as Latin-1; an odd last digit is left out."""
+    """Decodes hexadecimal digits into a text of one character per byte (Latin-1); leaves out an odd last digit."""
     return bytes.fromhex(digits[: len(digits) // 2 * 2]).decode("latin-1")

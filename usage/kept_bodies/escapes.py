@@ -13,7 +13,7 @@ from itertools import accumulate
 
 TextRange = tuple[int, int]  # start and end in a text
 
-# Of printable ASCII characters only: nothing else is in a secret's name or in a token.
+# Escapes of printable ASCII characters only, because the names of secrets and tokens have no others.
 _ESCAPE = re.compile(
     r"(%[2-7][0-9A-Fa-f]|\\{1,15}(?:u00|x)[2-7][0-9A-Fa-f]"
     r"|&(?:#(?:0{0,8}[1-9][0-9]{1,2}|[xX]0{0,8}[2-7][0-9A-Fa-f]);?|[A-Za-z]{2,9};))"
@@ -23,7 +23,10 @@ _MAX_MEANINGS = 10_000
 
 
 class _Meanings(dict[str, str]):
-    """Cache of what escapes mean: the character for an escape of printable ASCII, the escape itself for any other."""
+    """Cache from escapes such as `%41` to the characters for which they stand.
+
+    An escape that does not stand for a printable ASCII character stands for itself.
+    """
 
     def __missing__(self, escape: str) -> str:
         meaning = _meaning(escape)
@@ -36,7 +39,10 @@ _MEANINGS = _Meanings()
 
 
 def has_escapes(text: str) -> bool:
-    """Returns whether `text` may contain an escape; a fast check that may return True for a text without one."""
+    """Returns whether `text` may contain escapes such as `%41`.
+
+    The check is fast, and may also return True for a text without escapes.
+    """
     return (
         ("\\" in text and ("\\u00" in text or "\\x" in text))  # a character is found much faster than two
         or ("%" in text and _URL_ESCAPE.search(text) is not None)
@@ -45,7 +51,10 @@ def has_escapes(text: str) -> bool:
 
 
 class Unescaped:
-    """A text with one level of escapes undone, and the position of each of its parts in the escaped text."""
+    """A text in which one level of escapes has been undone: `%41`, for example, has become "A".
+
+    It also knows where each of its pieces was in the escaped text.
+    """
 
     def __init__(self, escaped: str) -> None:
         self._escaped = _ESCAPE.split(escaped)  # the texts between escapes and, at each odd index, an escape
@@ -56,7 +65,10 @@ class Unescaped:
         self._origins: list[int] = []  # the same ends in the escaped text, after a 0
 
     def origin(self, found: TextRange) -> TextRange:
-        """Returns the range of the escaped text from which `found`, a non-empty range of the unescaped text, comes."""
+        """Returns the range of the escaped text that stands for the range `found` of the unescaped text.
+
+        `found` must not be empty.
+        """
         if not self._ends:
             self._ends = [0, *accumulate(map(len, self._pieces))]
             self._origins = [0, *accumulate(map(len, self._escaped))]
@@ -69,14 +81,14 @@ class Unescaped:
 
 
 def unescape(text: str, depth: int) -> str:
-    """Undoes at most `depth` levels of the escapes in `text`, and returns the result."""
+    """Returns `text` with its escapes undone, such as `%41`: again while there are any, but at most `depth` times."""
     while depth and has_escapes(text):
         text, depth = Unescaped(text).text, depth - 1
     return text
 
 
 def _meaning(escape: str) -> str:
-    """Returns the printable ASCII character that an escape stands for, or the escape itself."""
+    """Returns the character for which an escape stands if that is printable ASCII, else the escape itself."""
     if escape.startswith("&"):
         character = _entity(escape[1:].removesuffix(";"))
         return character if len(character) == 1 and character.isascii() and character.isprintable() else escape
@@ -84,12 +96,15 @@ def _meaning(escape: str) -> str:
     if character == "\x7f":
         return escape
     if escape.startswith("\\") and character in "\"'`\\":
-        return escape[: escape.rindex("\\") + 1] + character  # it does not end the string it stands in
+        return escape[: escape.rindex("\\") + 1] + character  # still escaped, so that it does not end its string
     return character
 
 
 def _entity(name: str) -> str:
-    """Returns the text of an HTML character reference, without its `&` and `;`: `amp`, `#65`, `#x41`."""
+    """Returns the text for which an HTML character reference stands: "&" for `amp`, "A" for `#65` and `#x41`.
+
+    `name` is the reference without its first `&` and its last `;`. An unknown name stands for an empty text.
+    """
     if name.startswith(("#x", "#X")):
         return chr(int(name[2:], 16))
     return chr(int(name[1:])) if name.startswith("#") else html5.get(f"{name};", "")

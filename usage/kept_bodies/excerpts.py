@@ -19,9 +19,9 @@ from usage.kept_bodies.redaction import REDACTED, is_secret_name, redact
 MAX_NOTE_BYTES = 64
 MARGIN = 2048  # bytes; more than twice the shortest text that shows any secret, also when each letter is \u0041
 MARGIN_PER_CHARACTER = 16  # bytes for each character of a configured secret
-MAX_FORM_FIELDS = 1000  # fields that are read: each costs microseconds, and two bytes are enough for one
+MAX_FORM_FIELDS = 1000  # of one form; each costs microseconds, and every two bytes of a body may be one
 MAX_FORM_PARTS = 250
-MEASURED_BYTES = 64 * 1024  # of text, for an estimate of its tokens: a few milliseconds for any text
+MEASURED_BYTES = 64 * 1024  # of a text are read to estimate its tokens, which takes a few milliseconds at most
 SLACK = 1024  # bytes; redaction may shorten a cut body by so much before its excerpt has less than `limit` bytes
 
 _BINARY = re.compile(r"(?:audio|image(?!/svg)|video|font)/|application/(?:octet-stream|pdf|zip|gzip)", re.IGNORECASE)
@@ -38,10 +38,11 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def body_excerpt(
     body: bytes, content_type: str, limit: int, secrets: Sequence[str] = (), *, size: int | None = None
 ) -> str:
-    """Returns the excerpt of a request's or an answer's body: its start, elided, redacted, in at most `limit` bytes.
+    """Returns the excerpt of a request's or an answer's body that the ledger stores: at most about `limit` bytes of it.
 
-    JSON and text are kept as they came; a form as lines of `name: value`; anything else as `<audio/mpeg, 123 bytes>`.
-    `secrets` are the configured ones; `size` is the whole body's size in bytes if `body` is only its start.
+    JSON and text are stored as they came, but with placeholders for base64. A form becomes lines of `name: value`, and
+    anything else a placeholder such as `<audio/mpeg, 123 bytes>`. Secrets are redacted; `secrets` are the configured
+    ones. `size` is the size in bytes of the whole body if `body` is only its start.
     """
     size = len(body) if size is None else size
     if not body or limit <= 0:
@@ -51,9 +52,9 @@ def body_excerpt(
 
 
 def text_size(body: bytes, content_type: str) -> int:
-    """Returns about how many bytes of text a body has: without files, inline base64 and vectors.
+    """Estimates how many bytes of text a body has, without files, base64 and vectors.
 
-    The first `MEASURED_BYTES` of text are measured, and the share of text in the rest is taken to be the same.
+    Up to `MEASURED_BYTES` of text are measured, and the rest of the body is taken to have the same share of text.
     """
     if not body:
         return 0
@@ -62,7 +63,10 @@ def text_size(body: bytes, content_type: str) -> int:
 
 
 def _read_start(body: bytes, content_type: str, budget: int, size: int) -> tuple[bytes, int]:
-    """Returns a body's start with placeholders for base64, in about `budget` bytes, and how many bytes it covers."""
+    """Returns the readable start of a body in about `budget` bytes, and how many bytes of the body it stands for.
+
+    Base64 is replaced by placeholders, a form is written as lines, and a binary body is replaced by its type and size.
+    """
     media_type = _media_type(content_type)
     if media_type == "multipart/form-data":
         return _read_form(body, content_type, budget)
@@ -75,10 +79,10 @@ def _read_start(body: bytes, content_type: str, budget: int, size: int) -> tuple
 
 @dataclass
 class PartExcerpt:
-    """One part of a form, with the start of its content.
+    """One part of a form that is passed on in pieces: its name, type, size and, of a field, the start of its content.
 
-    `content` is the start of a field's value; a file has none. `size` is the size of the whole content in bytes. `head`
-    are the first bytes of a file, by which its format is known; they go into no excerpt.
+    `file_name` is None for a field. The `content` of a file is empty. `size` is the size of the whole content in bytes.
+    `head` are the first bytes of a file, by which its format is known; they go into no excerpt.
     """
 
     name: bytes
@@ -90,19 +94,25 @@ class PartExcerpt:
 
 
 def form_excerpt(parts: Iterable[PartExcerpt], limit: int, secrets: Sequence[str] = ()) -> str:
-    """Returns the excerpt of a form that was passed on in pieces: lines of `name: value`, as for a form read whole."""
+    """Returns the excerpt that the ledger stores of a form that was passed on in pieces, as lines of `name: value`.
+
+    A form whose body was received as a whole has the same excerpt.
+    """
     lines, left_out = _read_parts(parts if limit > 0 else (), limit + margin_for(secrets) + SLACK)
     return _finish(b"\n".join(lines).decode("utf-8", "replace"), limit, left_out, secrets)
 
 
 def text_size_of_parts(parts: Iterable[PartExcerpt]) -> int:
-    """Returns how many bytes of text, up to about `MEASURED_BYTES`, a form that was passed on in pieces has."""
+    """Returns how many bytes of text a form that was passed on in pieces has, counted up to about `MEASURED_BYTES`."""
     lines, _ = _read_parts(parts, MEASURED_BYTES)
     return sum(map(len, lines))
 
 
 def _read_parts(parts: Iterable[PartExcerpt], budget: int) -> tuple[list[bytes], int]:
-    """Returns a form's parts as lines of `name: value`, in about `budget` bytes, and the number of bytes left out."""
+    """Returns the parts of a form as lines of `name: value`, in about `budget` bytes.
+
+    Also returns how many bytes of the parts' content were left out.
+    """
     lines: list[bytes] = []
     left_out = 0
     for part in parts:
@@ -119,7 +129,7 @@ def _read_parts(parts: Iterable[PartExcerpt], budget: int) -> tuple[list[bytes],
 def _finish(text: str, limit: int, left_out: int, secrets: Sequence[str]) -> str:
     """Redacts the secrets in `text`, cuts it to `limit` bytes and returns the result.
 
-    If bytes were left out behind `text`, half a secret may stand at its end: then the margin is dropped.
+    If bytes behind `text` were left out before, the end of `text` is dropped, because half a secret may stand there.
     """
     text = redact(storable(text), secrets)
     if not left_out and len(text) * 4 <= limit:
@@ -129,21 +139,30 @@ def _finish(text: str, limit: int, left_out: int, secrets: Sequence[str]) -> str
 
 
 def truncate(data: bytes, end: int, left_out: int) -> str:
-    """Returns the first `end` bytes as text, and a remark on how many bytes were cut here or, as `left_out`, before."""
+    """Returns the first `end` bytes of `data` as text, with a remark on how many bytes were cut off.
+
+    The remark also counts the `left_out` bytes that were cut off before.
+    """
     kept = data[:end].decode("utf-8", "ignore")
     left_out += max(0, len(data) - end)
     return f"{kept}… <{left_out:,} bytes cut>" if left_out else kept
 
 
 def storable(text: str) -> str:
-    """Returns `text` with a replacement character for each NUL and lone surrogate: PostgreSQL takes neither."""
+    """Returns `text` with a replacement character (U+FFFD) for each character that PostgreSQL does not take.
+
+    These are NUL and lone surrogates.
+    """
     if "\0" in text:
         text = text.replace("\0", "\ufffd")
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def margin_for(secrets: Sequence[str]) -> int:
-    """Returns how many bytes at the end of a cut text may be half a secret, the longest of `secrets` included."""
+    """Returns how many bytes at the end of a cut text must be dropped, because they may be the first half of a secret.
+
+    The number suits the longest of `secrets` and any secret that is known by its form.
+    """
     return _margin(tuple(secrets))
 
 
@@ -153,13 +172,13 @@ def _margin(secrets: tuple[str, ...]) -> int:
 
 
 def _media_type(content_type: str) -> str:
-    """Returns the media type of a `Content-Type` in lower case, without parameters; empty if there is none."""
+    """Returns the media type in a `Content-Type` header in lower case, without parameters; empty if there is none."""
     match = _MEDIA_TYPE.match(content_type)
     return match[1].lower() if match else ""
 
 
 def _is_binary(body: bytes, media_type: str) -> bool:
-    """Returns whether a body is no text: by its media type, or because an eighth of its start cannot be decoded."""
+    """Returns whether a body is not text: by its media type, or because much of its start cannot be decoded."""
     if _BINARY.match(media_type):
         return True
     head = body[:256]
@@ -170,7 +189,7 @@ def _is_binary(body: bytes, media_type: str) -> bool:
 
 
 def _size_placeholder(name: str, size: int) -> bytes:
-    """Returns the placeholder for a binary body, with its media type and size: `<audio/mpeg, 1,234 bytes>`."""
+    """Returns the placeholder that is stored instead of a binary body: `<audio/mpeg, 1,234 bytes>`."""
     return f"<{name}, {size:,} bytes>".encode()
 
 
@@ -178,7 +197,10 @@ def _size_placeholder(name: str, size: int) -> bytes:
 
 
 def _read_query(body: bytes, budget: int) -> tuple[bytes, int]:
-    """Returns the start of a urlencoded form without the values of secret fields, and how many bytes are covered."""
+    """Returns the start of a urlencoded form with the values of secret fields replaced by `[redacted]`.
+
+    Also returns how many bytes of `body` the result stands for.
+    """
     kept, seen = elide(body, budget)
     fields = []
     given = kept.split(b"&", MAX_FORM_FIELDS)
@@ -192,9 +214,9 @@ def _read_query(body: bytes, budget: int) -> tuple[bytes, int]:
 
 
 def _read_form(body: bytes, content_type: str, budget: int) -> tuple[bytes, int]:
-    """Returns a form's parts as lines of `name: value`, and how many bytes of the form the lines cover.
+    """Returns the parts of a multipart form as lines of `name: value`, and how many bytes of `body` they stand for.
 
-    Of a form that cannot be read only the size is stored, because the secrets in it could not be found.
+    A form that cannot be read is replaced by its size, because the secrets in it could not be found.
     """
     found = _BOUNDARY.search(content_type)
     boundary = b"--" + (found[1] or found[2]).encode("utf-8", "replace") if found else b""
@@ -221,7 +243,10 @@ def _read_form(body: bytes, content_type: str, budget: int) -> tuple[bytes, int]
 
 
 def _read_part(head: bytes, body: bytes, start: int, end: int, budget: int) -> tuple[bytes, int]:
-    """Returns the part of a form between `start` and `end` as a line, and how many bytes of its content are covered."""
+    """Returns the part of a form whose content is between `start` and `end` as one line, in about `budget` bytes.
+
+    `head` has the headers of the part. Also returns how many bytes of the content the line stands for.
+    """
     disposition = _DISPOSITION.search(head)
     about = disposition[1] if disposition else b""
     file_name, part_type = _FILE_NAME.search(about), _PART_TYPE.search(head)
@@ -236,9 +261,9 @@ def _read_part(head: bytes, body: bytes, start: int, end: int, budget: int) -> t
 
 
 def _part_line(part: PartExcerpt, budget: int) -> tuple[bytes, int]:
-    """Returns a form's part as a line, and how many bytes it covers.
+    """Returns a part of a form as one line: `name: value` for a field, `name: <file name, type, size>` for a file.
 
-    A field becomes `name: value`, a file `name: <file, type, size>`.
+    Also returns how many bytes of the part's content the line stands for.
     """
     if is_secret_name(part.name.decode("utf-8", "replace")):
         return part.name + b": " + REDACTED.encode(), part.size

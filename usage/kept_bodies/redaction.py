@@ -28,8 +28,8 @@ from usage.kept_bodies.encoded_secrets import (
 from usage.kept_bodies.escapes import TextRange, Unescaped, has_escapes, unescape
 
 REDACTED = "[redacted]"
-MIN_SECRET_CHARACTERS = 4  # anything shorter stands in half of all words
-UNESCAPE_DEPTH = 3  # an URL in an URL in an URL
+MIN_SECRET_CHARACTERS = 4  # a shorter secret would be found in very many words
+UNESCAPE_DEPTH = 3  # enough for a URL in a URL in a URL
 
 Recogniser = Callable[[str, "_ExactSecrets"], list[TextRange]]
 
@@ -37,21 +37,21 @@ _NAMES = r"(?:security[_-]?key|api[_-]?key|access[_-]?token|authorization)"
 _SPACE = r"(?:\s|\\{1,15}[nrt])*+"
 _NOTHING = r"(?!(?:null|none|true|false|undefined|str|string)(?:[\s,;&|)\]}]|\\|\"|\Z))"
 _SCHEME = r"(?:(?:bearer|basic|digest|negotiate|token)(?:[\s+]|\\{1,15}[nrt])++)?"
-# Looked for in the text in lower case. The last group that matches is the value.
+# A secret's name and value, in a text in lower case. The last group that matches is the value.
 _NAMED = re.compile(
     _NAMES
-    + r"(?:\\{0,15}[\"'`])?+(?:\[[^\]\s]{0,20}\])?+\]?+"  # its closing quote; `api_key[0]`; `environ["API_KEY"]`
+    + r"(?:\\{0,15}[\"'`])?+(?:\[[^\]\s]{0,20}\])?+\]?+"  # the name's closing quote; `api_key[0]`; `environ["API_KEY"]`
     + _SPACE
     + r"(?:(?:=>|:=|={1,3}|:)"
     + _SPACE
     + r"\[?+"
     + _SPACE
-    # "…": it ends at a quote behind at most as many backslashes as it began with, so nested JSON ends at its own.
+    # "…": ends at a quote with at most as many backslashes as its first quote has, so JSON in JSON ends in time.
     + r"(?:(\\{0,15})\"((?:[^\"\\]++|\\++(?!\")|\1\\++\")++)"
     + r"|\\{0,15}'((?:[^'\\]++|\\++(?!')|\\++')++)"
     + r"|\\{0,15}`([^`]++))"
-    + rf"|={{1,3}}{_SPACE}{_NOTHING}({_SCHEME}(?:[^\s&\"<>\\]++|\\{{1,15}}/)++)"  # a query's: to its `&`
-    + rf"|:=?{_SPACE}{_NOTHING}(?![\[{{(])({_SCHEME}(?:[^\s&\"<>\\,}}\]]++|\\{{1,15}}/)++))"  # a header's, YAML's
+    + rf"|={{1,3}}{_SPACE}{_NOTHING}({_SCHEME}(?:[^\s&\"<>\\]++|\\{{1,15}}/)++)"  # in a URL's query: up to the next `&`
+    + rf"|:=?{_SPACE}{_NOTHING}(?![\[{{(])({_SCHEME}(?:[^\s&\"<>\\,}}\]]++|\\{{1,15}}/)++))"  # in a header or in YAML
 )
 _NAME = re.compile(_NAMES)
 
@@ -64,9 +64,9 @@ _LOOKS_RANDOM = r"(?=[A-Za-z_-]{0,64}+[0-9])(?=[a-z0-9_-]{0,64}+[A-Z])"
 
 
 def _token(prefix: str, length: int) -> tuple[str, re.Pattern[str]]:
-    """Returns the prefix of a kind of token, and a pattern for such tokens of at least `length` characters.
+    """Returns `prefix`, with which a kind of token begins, and a pattern for such tokens of at least `length` letters.
 
-    Inside a longer word, where `sk-` may stand by chance, the token must look random and be longer.
+    Inside a longer word, where `sk-` may stand by chance, a token must look random and be longer to match.
     """
     apart = "|".join(before.format(prefix) for before in _BEFORE)
     inside = rf"{_LOOKS_RANDOM}[A-Za-z0-9_-]{{{max(length, 20)}}}"
@@ -74,23 +74,26 @@ def _token(prefix: str, length: int) -> tuple[str, re.Pattern[str]]:
 
 
 _TOKENS = (_token("sk-", 16), _token("sess-", 16), _token("cp-", 43))
-# A text without any of these literals has no secret but perhaps an exact one: the other recognisers are not asked.
+# A text without any of these literals can have no secret but an exact one, so only exact secrets are searched for.
 _LITERALS = (*(prefix for prefix, _ in _TOKENS), *TOKEN_MARKS)
 _LOWER_LITERALS = ("key", "authorization", "access", "bearer", "basic", *TOKEN_MARKS_IN_HEX)
 
 
 def redact(text: str, secrets: Sequence[str] = ()) -> str:
-    """Replaces each secret in `text` by `[redacted]`: the exact `secrets`, and secrets recognised by their form."""
+    """Returns `text` with each secret replaced by `[redacted]`: the given `secrets`, and others known by their form.
+
+    Known by their form are, for example, tokens that begin with `sk-`, and the values of fields named `api_key`.
+    """
     return _redact(text, secrets, _find)
 
 
 def redact_exact(text: str, secrets: Sequence[str]) -> str:
-    """Replaces only the exact `secrets` in `text`, in any of their spellings, by `[redacted]`."""
+    """Returns `text` with only the given `secrets` replaced by `[redacted]`, in whatever way they are written."""
     return _redact(text, secrets, _find_exact)
 
 
 def redact_answer(body: bytes, secrets: Sequence[str]) -> bytes:
-    """Returns the bytes of an answer with the exact `secrets` redacted and every other byte unchanged.
+    """Returns the bytes of an answer with the given `secrets` replaced by `[redacted]` and every other byte unchanged.
 
     Secrets are also found in UTF-16.
     """
@@ -106,23 +109,23 @@ def redact_answer(body: bytes, secrets: Sequence[str]) -> bytes:
 
 
 def redact_each(texts: Sequence[str], secrets: Sequence[str]) -> list[str]:
-    """Redacts the secrets in each text as `redact` does, but in less time.
+    """Returns each of `texts` with its secrets replaced by `[redacted]`, as `redact` does, but in less time.
 
-    If no text has a secret, one search in all of them joined is enough.
+    Nearly always no text has a secret; then one search in all texts together is enough.
     """
     joined = " ".join(texts)
     return list(texts) if redact(joined, secrets) == joined else [redact(text, secrets) for text in texts]
 
 
 def is_secret_name(name: str) -> bool:
-    """Returns whether a field with this name, such as a password, has a secret as its value."""
+    """Returns whether a field with this name, such as `api_key`, has a secret as its value."""
     return _NAME.search(unescape(name, UNESCAPE_DEPTH).lower()) is not None
 
 
 def _redact(text: str, secrets: Sequence[str], find: Recogniser) -> str:
-    """Replaces the ranges that `find` returns for `text` by `[redacted]`.
+    """Returns `text` with the ranges that the function `find` finds in it replaced by `[redacted]`.
 
-    They are searched in `text` unchanged and with up to `UNESCAPE_DEPTH` levels of its escapes undone.
+    `find` searches `text` as it is, and also with up to `UNESCAPE_DEPTH` levels of its escapes undone.
     """
     if not text:
         return text
@@ -143,7 +146,7 @@ def _redact(text: str, secrets: Sequence[str], find: Recogniser) -> str:
 
 
 def _find(text: str, exact: _ExactSecrets) -> list[TextRange]:
-    """Returns the ranges of all secrets in `text`; the ranges may overlap and are in no order."""
+    """Returns the ranges of all secrets in `text`, given ones and those known by their form; the ranges may overlap."""
     lower = _lower(text)
     if not exact.may_have_secrets(text, lower):
         return []
@@ -151,7 +154,7 @@ def _find(text: str, exact: _ExactSecrets) -> list[TextRange]:
     for prefix, token in _TOKENS:
         if prefix in text:
             ranges += [match.span() for match in token.finditer(text)]
-    # Each of these words is in every text that the pattern matches, and much faster to look for.
+    # Every text that the pattern matches has one of these words, which are found much faster than the pattern.
     if "key" in lower or "authorization" in lower or ("access" in lower and "token" in lower):
         ranges += [match.span(match.lastindex or 0) for match in _NAMED.finditer(lower)]
     if "bearer" in lower:
@@ -164,12 +167,12 @@ def _find(text: str, exact: _ExactSecrets) -> list[TextRange]:
 
 
 def _find_exact(text: str, exact: _ExactSecrets) -> list[TextRange]:
-    """Returns the ranges of the exact secrets in `text`."""
+    """Returns the ranges of the given secrets in `text`, but not of secrets that are only known by their form."""
     return exact.find(text, _lower(text))
 
 
 def _lower(text: str) -> str:
-    """Returns `text` in lower case with each character at its old position, so that ranges are valid in both texts."""
+    """Returns `text` in lower case, with every character at the same position, so that ranges fit both texts."""
     return text.lower() if text.isascii() else text.replace("\u0130", "i").lower()
 
 
@@ -179,7 +182,10 @@ def _has_token(text: str) -> bool:
 
 
 class _ExactSecrets:
-    """Finder of exact secrets in any of their spellings; searches first for a short literal of each spelling."""
+    """Finder of given secrets in texts, in whatever way they are written.
+
+    First searches for a short literal part of each secret, because that is fast and nearly all texts have none.
+    """
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._patterns: list[tuple[str, re.Pattern[str]]] = []
@@ -195,12 +201,12 @@ class _ExactSecrets:
         self._literals = LiteralSet([*literals, *(form.first for form in self._in_base64)])
         self._hex_literals = LiteralSet(self._in_hex)
         self._second_literals = LiteralSet(form.second for form in self._in_base64)
-        # Of every secret, exact or known by its look; nearly all texts have none, and two searches are enough to know.
+        # Literals of all secrets, exact or known by their form: two searches show that a text, as nearly all, has none.
         self._all_literals = LiteralSet([*literals, *(form.first for form in self._in_base64), *_LITERALS])
         self._all_lower_literals = LiteralSet([*self._in_hex, *_LOWER_LITERALS])
 
     def may_have_secrets(self, text: str, lower: str) -> bool:
-        """Returns False if `text` certainly has no secret, neither an exact one nor one known by its form.
+        """Returns False if `text` certainly contains no secret, neither a given one nor one known by its form.
 
         `lower` is `text` in lower case.
         """
@@ -209,7 +215,7 @@ class _ExactSecrets:
         return _has_line_end(text) and self._second_literals.any_in(text)
 
     def find(self, text: str, lower: str) -> list[TextRange]:
-        """Returns the ranges of the exact secrets in `text`; `lower` is `text` in lower case."""
+        """Returns the ranges of `text` in which a given secret is written; `lower` is `text` in lower case."""
         has_lines = _has_line_end(text)
         may_have = self._literals.any_in(text) or self._hex_literals.any_in(lower)
         if not may_have and not (has_lines and self._second_literals.any_in(text)):
@@ -226,23 +232,23 @@ class _ExactSecrets:
 
 
 def _has_line_end(text: str) -> bool:
-    """Returns whether `text` has a line end, plain or escaped: a line may end within the first part of base64."""
+    """Returns whether `text` has a line end, plain or escaped, so that base64 in it may be broken into lines."""
     return "\n" in text or ("\\" in text and ("\\n" in text or "\\r" in text))  # a character is found much faster
 
 
 @lru_cache(maxsize=64)
 def _exact_secrets(secrets: tuple[str, ...]) -> _ExactSecrets:
-    """Returns the cached finder of these exact secrets, without those that are too short to be searched for."""
+    """Returns the finder of the given secrets, from a cache; leaves out secrets that are too short to search for."""
     return _ExactSecrets({secret for secret in secrets if len(secret) >= MIN_SECRET_CHARACTERS})
 
 
 def _literal(secret: str) -> str:
-    """Returns the longest part of `secret` that is the same in each of its spellings, once escapes are undone."""
+    """Returns the longest part of `secret` that is the same in all ways to write it, once escapes are undone."""
     return max(re.findall(r"[A-Za-z0-9_.~-]+", secret), key=len, default="")
 
 
 def _spellings(character: str) -> str:
-    """Returns a pattern for one character of a secret: as it is, escaped in JSON, or percent-encoded."""
+    """Returns a pattern that matches one character of a secret, plain, escaped as in JSON, or percent-encoded."""
     if re.match(r"[A-Za-z0-9_.~-]", character):
         return re.escape(character)
     if character == " ":
@@ -264,7 +270,7 @@ def _is_token(word: str) -> bool:
 
 
 def _replace(text: str, ranges: list[TextRange]) -> str:
-    """Returns `text` with each of these ranges, which may overlap, replaced by `[redacted]`."""
+    """Returns `text` with each of the `ranges`, which may overlap and are in any order, replaced by `[redacted]`."""
     pieces: list[str] = []
     done, hidden = 0, -1
     for start, end in sorted(ranges):

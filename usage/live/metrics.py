@@ -32,7 +32,7 @@ MEANINGS = {
 
 
 class _Collector:
-    """A collector for prometheus_client that turns the server's state into the metrics of `/metrics`."""
+    """Collector for prometheus_client that turns the state of the server into the metrics of the page `/metrics`."""
 
     def __init__(self, status: ServerStatus) -> None:
         self._status = status
@@ -64,10 +64,10 @@ class _Collector:
             name: CounterMetricFamily(f"chatproxy_{name}", MEANINGS[name], labels=labels)
             for name, labels in COUNTERS.items()
         }
-        # What has no labels is there from the start: a rate of what appears at 1 would miss the first one.
+        # Counters without labels are shown from the start, at 0: the rate of one that appears at 1 would lack that 1.
         values = {(name,): 0.0 for name, labels in COUNTERS.items() if not labels} | self._status.counted.values
         for (name, *labels), value in sorted(values.items()):
-            if name in families:  # else a counter of another version of this program, which counted before this one
+            if name in families:  # else an earlier or later version of this program had this counter
                 families[name].add_metric(labels, value)
         yield from families.values()
 
@@ -77,13 +77,13 @@ class _Collector:
         }
         ends = [*map(str, ENDS), "+Inf"]
         for (name, route), (*counts, total) in sorted(self._status.counted.histograms.items()):
-            if name in families and len(counts) == len(ends):  # else of another version, too
+            if name in families and len(counts) == len(ends):  # else another version had this histogram
                 families[name].add_metric((route,), list(zip(ends, accumulate(counts), strict=True)), total)
         yield from families.values()
 
 
 def render() -> bytes:
-    """Returns the whole page `/metrics` in Prometheus's text format."""
+    """Builds the page `/metrics` from the reports of all workers, and returns it in Prometheus's text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(read_status()))
     return generate_latest(registry)

@@ -16,35 +16,35 @@ from usage.live.worker_files import WorkerReport, read_worker_reports
 class ServerStatus:
     """The state of the whole server, put together from the reports of its workers, in bytes, seconds and Unix times.
 
-    `upstream_answered_at` and `upstream_failed_at` are None until that has happened.
+    `upstream_answered_at` and `upstream_failed_at` are None if upstream has not answered, or not failed, so far.
     """
 
     workers: int
     in_flight: int  # calls
-    draining: int  # workers
-    journal_bytes: int  # not in the tables yet
+    draining: int  # workers that take no more calls
+    journal_bytes: int  # records that are not in the tables yet
     ledger_lag_seconds: float
     journal_full: bool
-    database_fault: str  # the name of the error; empty while all is well
-    shipper_fault: str  # likewise
+    database_fault: str  # the name of the error with which the database fails; empty while it works
+    shipper_fault: str  # the name of any other error with which the shipper fails; empty while it works
     upstream_answered_at: float | None
     upstream_failed_at: float | None
     counted: ServerCounters
-    gauges: dict[str, float]  # of each gauge the largest value of all workers
+    gauges: dict[str, float]  # the largest value of all workers, by the gauge's name
 
     @property
     def redis_away_seconds(self) -> float | None:
-        """The longest time in seconds that any worker has been without Redis.
+        """The longest time in seconds for which any worker has been without Redis.
 
-        0 if no worker is without Redis, None if Redis is not configured.
+        It is 0 if no worker is without Redis, and None if Redis is not configured.
         """
         return self.gauges.get("redis_away_seconds")
 
     @property
     def upstream(self) -> str:
-        """The state of upstream as text: `unknown` before the first call, `unreachable` after a failed call, else `ok`.
+        """The state of upstream: `ok`, `unreachable` if the newest call did not get through to it, or `unknown`.
 
-        A call has failed in this sense if it did not get through to upstream.
+        It is `unknown` before the first call.
         """
         if self.upstream_answered_at is None and self.upstream_failed_at is None:
             return "unknown"
@@ -52,9 +52,9 @@ class ServerStatus:
 
 
 def read_status() -> ServerStatus:
-    """Reads the reports of all workers of this host and returns the state of the server.
+    """Reads the reports of all workers of this host, and returns the state of the server that they add up to.
 
-    A field that is missing in the report of a worker of another version counts as 0.
+    A field that is missing, because a worker is of another version, counts as 0.
     """
     reports = read_worker_reports()
     alive = reports.alive
@@ -64,7 +64,7 @@ def read_status() -> ServerStatus:
         in_flight=int(sum(_numbers(alive, "in_flight"))),
         draining=int(sum(_numbers(alive, "draining"))),
         journal_bytes=int(sum(_numbers(alive, "journal_bytes"))),
-        # What is written to a journal is not in the tables until it is shipped: the longest wait of all counts.
+        # The time for which the oldest record of any journal has waited to be written to the tables.
         ledger_lag_seconds=max((max(0.0, now - moment) for moment in _numbers(alive, "shipped_until")), default=0.0),
         journal_full=any(_numbers(alive, "journal_full")),
         database_fault=_first_text(alive, "database"),
@@ -79,7 +79,7 @@ def read_status() -> ServerStatus:
 def _numbers(reports: Iterable[WorkerReport], name: str) -> Iterator[float]:
     """Yields the number in the field `name` of each worker's report; true counts as 1.
 
-    Reports without a number in that field are skipped.
+    Reports without a number in that field are passed over.
     """
     for report in reports:
         value = report.get(name)
@@ -88,26 +88,26 @@ def _numbers(reports: Iterable[WorkerReport], name: str) -> Iterator[float]:
 
 
 def _first_text(reports: Iterable[WorkerReport], name: str) -> str:
-    """Returns the first text that is not empty in the field `name` of the workers' reports; else an empty text."""
+    """Returns the first text in the field `name` of the workers' reports that is not empty; else an empty text."""
     texts = (report.get(name) for report in reports)
     return next((text for text in texts if isinstance(text, str) and text), "")
 
 
 def _largest_gauges(reports: Iterable[WorkerReport]) -> dict[str, float]:
-    """Returns, for each gauge, the largest value in the workers' reports."""
+    """Returns the largest value that any worker reports for each gauge, such as `redis_away_seconds`, by its name."""
     largest: dict[str, float] = {}
     for report in reports:
         gauges = report.get("gauges")
         for name, value in gauges.items() if isinstance(gauges, dict) else ():
-            if value is not None:  # None: the worker has no such value, or an infinite one, which JSON does not know
+            if value is not None:  # None stands for no value, and for an infinite one, which JSON cannot have
                 largest[name] = max(largest.get(name, value), value)
     return largest
 
 
 def build_report(*, in_flight: int, draining: bool, gauges: Mapping[str, float | None]) -> dict[str, object]:
-    """Builds the report of this worker for `/metrics`: calls in flight, journal, database, shipper and upstream.
+    """Builds the report on the state of this worker: calls in flight, journal, database, shipper and upstream.
 
-    A gauge that is None is not shown.
+    The dashboard and `/metrics` are made from such reports. A gauge that is None is left out there.
     """
     lag_bytes = ledger.lag_bytes
     return {

@@ -34,9 +34,9 @@ logger = logging.getLogger(__name__)
 REPORT_SECONDS = 1.0
 DEAD_COUNTS_FILE = "departed.json"
 DEAD_COUNTS_LOCK = ".departed.lock"
-MAX_REMEMBERED_IDS = 100  # of dead workers: enough for those whose files could not be removed at once
+MAX_REMEMBERED_IDS = 100  # of dead workers; those whose files could not be deleted at once are far fewer
 
-WorkerReport = Mapping[str, object]  # as JSON takes it
+WorkerReport = Mapping[str, object]  # values that JSON can contain
 
 
 def directory() -> Path:
@@ -44,12 +44,12 @@ def directory() -> Path:
 
 
 class WorkerFile:
-    """The file in which this worker process writes its report every few seconds, so that the other workers can read it.
+    """The file in which this worker process writes its report once a second, so that the other workers can read it.
 
     `state` is a function that returns the worker's state as values that JSON can contain.
     """
 
-    of_this_process: ClassVar[WorkerFile | None] = None  # from `start` to `stop`
+    of_this_process: ClassVar[WorkerFile | None] = None  # the one that runs: set by `start`, reset by `stop`
 
     def __init__(self, state: Callable[[], WorkerReport]) -> None:
         self._id = str(uuid7())
@@ -61,15 +61,14 @@ class WorkerFile:
         self._thread = threading.Thread(target=self._run, name="worker file", daemon=True)
 
     def start(self) -> None:
-        """Locks this worker's lock file, writes the first report, and starts the thread that writes the following
-        reports.
+        """Locks this worker's lock file, writes the first report, and starts the thread that writes all later ones.
 
         Raises:
             OSError: DATA_DIR cannot be written.
         """
         directory().mkdir(mode=0o700, parents=True, exist_ok=True)
-        (directory() / DEAD_COUNTS_LOCK).touch(mode=0o600)  # later the disk may be full
-        # Locked before it has its name: nobody may find it unlocked and think its worker dead.
+        (directory() / DEAD_COUNTS_LOCK).touch(mode=0o600)  # now, because the disk may be full later
+        # Locked before it has its name, because nobody may find it unlocked and think its worker dead.
         unnamed = directory() / f".{self._id}.new"
         self._lock_fd = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
@@ -79,10 +78,9 @@ class WorkerFile:
         self._thread.start()
 
     def stop(self) -> None:
-        """Writes this worker's last report and unlocks its lock file, so that the next reader counts the worker as
-        dead.
+        """Writes this worker's last report, and unlocks its lock file, so that other workers know that it has ended.
 
-        That reader adds the worker's counts to those of the other dead workers.
+        The next one that reads the reports adds this worker's counts to those of the other dead workers.
         """
         self._stopping.set()
         self._thread.join(REPORT_SECONDS)
@@ -97,9 +95,9 @@ class WorkerFile:
         return directory() / f"{self._id}.json"
 
     def write_report(self) -> WorkerReport:
-        """Writes this worker's report to its file and returns the report.
+        """Writes this worker's report to its file, and returns the report.
 
-        If the disk refuses it, the file stays as it was.
+        If the disk does not take the report, the file stays as it was, and the report is still returned.
         """
         with self._writing:
             report = {"id": self._id, "pid": os.getpid(), "at": time.time(), **self._state(), **counters.snapshot()}
@@ -107,7 +105,7 @@ class WorkerFile:
                 _write(self.path, report)
                 self._is_refused = False
             except OSError as error:
-                if not self._is_refused:  # once: a full disk would fill the log each second
+                if not self._is_refused:  # logged once, because a full disk refuses a report each second
                     logger.warning("the report of this worker cannot be written: %s", error)
                 self._is_refused = True
             return report
@@ -122,14 +120,14 @@ class WorkerFile:
 
 @dataclass
 class WorkerReports:
-    """The reports of all living workers, and the sum of the counts of all workers, including dead ones."""
+    """The reports of all living workers, and the sums of what all workers have counted, dead workers included."""
 
     alive: list[WorkerReport] = field(default_factory=list)
     counted: ServerCounters = field(default_factory=ServerCounters)
 
 
 def read_worker_reports() -> WorkerReports:
-    """Reads the reports of all workers of this host, and adds the counts of dead workers to `departed.json`.
+    """Reads and returns the reports of all workers of this host; adds the counts of dead ones to `departed.json`.
 
     This works on a full disk, too.
     """
@@ -157,10 +155,10 @@ def read_worker_reports() -> WorkerReports:
 
 
 class _DeadWorkerCounts:
-    """The sum of the counts of all dead workers, stored in the file `departed.json`.
+    """The sums of what all dead workers have counted, which are stored in the file `departed.json`.
 
-    The file also has the ids of the last workers that were added, because a crash between writing the sum and removing
-    a worker's file must not count that worker twice.
+    The file also has the ids of the dead workers whose counts were added last. A crash after the sums were written and
+    before a worker's file was deleted must not count that worker twice.
     """
 
     def __init__(self) -> None:
@@ -172,13 +170,13 @@ class _DeadWorkerCounts:
         self._ids: list[object] = ids if isinstance(ids, list) else []
 
     def take_over(self, path: Path, report: WorkerReport | None) -> None:
-        """Adds the counts of a dead worker to the sum, and deletes the worker's files once the sum is on the disk."""
+        """Adds a dead worker's counts to the sums, and deletes the worker's files once the sums are on the disk."""
         if report and report.get("id") not in self._ids:
             self.counted.add(_counts(report))
             self._ids = [*self._ids, report.get("id")][-MAX_REMEMBERED_IDS:]
             try:
                 _write(self._path, {**self.counted.snapshot(), "ids": self._ids})
-            except OSError as error:  # the next reader adds them again
+            except OSError as error:  # the next process that reads the reports tries again
                 logger.warning("the counts of a dead worker cannot be written: %s", error)
                 return
         path.unlink(missing_ok=True)
@@ -187,7 +185,10 @@ class _DeadWorkerCounts:
 
 @contextmanager
 def _locked_dead_counts() -> Iterator[_DeadWorkerCounts]:
-    """Locks and reads the counts of dead workers, so that one process at a time changes them; yields the counts."""
+    """Locks the file with the counts of dead workers for the `with` block, and reads and yields the counts.
+
+    The lock lets only one process at a time change them.
+    """
     fd = os.open(directory() / DEAD_COUNTS_LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -197,7 +198,7 @@ def _locked_dead_counts() -> Iterator[_DeadWorkerCounts]:
 
 
 def _is_alive(path: Path) -> bool:
-    """Returns whether the worker that wrote the report at `path` is alive: whether it still locks its lock file."""
+    """Returns whether the worker that wrote the report at `path` is alive, that is, still locks its lock file."""
     try:
         fd = os.open(path.with_suffix(".lock"), os.O_RDWR)
     except FileNotFoundError:
@@ -218,7 +219,7 @@ def _counts(report: WorkerReport) -> dict[str, object]:
 
 
 def _read(path: Path) -> WorkerReport | None:
-    """Reads a worker's report from a file; returns None if the file is missing or contains no report."""
+    """Reads a worker's report from the file `path`; returns None if the file is missing or has no report in it."""
     try:
         report = orjson.loads(path.read_bytes())
     except (FileNotFoundError, orjson.JSONDecodeError):

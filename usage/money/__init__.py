@@ -3,7 +3,7 @@
 `prices` finds the price of a model: a custom one (`usage.own_prices`) or that of genai-prices. `billing` computes a
 call's dollars: `unbilled` says which calls cost nothing, `token_units` splits the tokens, `tool_fees` knows what hosted
 tools cost. `row_pricing` prices rows on their way into the tables. `reservations` reserves an amount of a key's budget,
-atomically for all workers and hosts; `holds` says what is spent and reserved, and when a reservation ends.
+atomically for all workers and hosts; `holds` reads what keys have spent and reserved, and deletes reservations.
 
 Imports `usage.models` and `usage.own_prices`.
 """

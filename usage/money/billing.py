@@ -39,13 +39,13 @@ from usage.money.tool_fees import (
 from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED, is_unfinished, why_unbilled
 from usage.own_prices import OwnPrice
 
-# Units that only calls of that kind have.
+# Units in which only calls with audio or images are billed.
 INPUT_KINDS = frozenset({"audio_input", "image_input"})
 OUTPUT_KINDS = frozenset({"audio_output", "image_output"})
 
 SMALLEST = Decimal("0.00000001")
 NOTHING = Decimal(0).quantize(SMALLEST)
-TOO_MUCH = Decimal(10**8)  # what the ledger's column cannot hold is no real count
+TOO_MUCH = Decimal(10**8)  # dollars; the ledger's column cannot hold so much, and no real count costs so much
 
 Priced: TypeAlias = tuple[Decimal | None, Price | None]
 NO_PRICE: Priced = (None, None)
@@ -55,7 +55,7 @@ NO_PRICE: Priced = (None, None)
 class MaxUsage:
     """The largest numbers of tokens, seconds of audio and web searches that one call can use.
 
-    `kinds` are the units, besides text, in which the call's tokens may be priced, such as `audio_input`.
+    Tokens may be text or, if `kinds` names them, anything else that has a price of its own, such as `audio_input`.
     """
 
     input_tokens: int = 0
@@ -66,10 +66,11 @@ class MaxUsage:
 
 
 def highest_cost(model: str, tier: str, at: datetime, most: MaxUsage, own_prices: Sequence[OwnPrice]) -> Decimal | None:
-    """Returns the highest cost in dollars of a call that uses at most `most`; None if no price is known for the call.
+    """Returns the most that a call can cost in dollars if it uses no more than `most`; None if its price is not known.
 
-    The dearest kind of token is assumed, because nobody knows before the call what will be audio, image or cached. The
-    default tier's price counts, too, because upstream may answer a call for another tier in the default one.
+    All tokens are taken to be of the dearest kind, because nobody knows before the call which of them will be audio,
+    image or cached ones. The price in the default tier counts, too, because upstream may answer a call for another tier
+    in the default one.
     """
     asked = service_tier(tier)
     prices = {one: find_rates(model.lower(), one, at, own_prices) for one in (asked, "default")}
@@ -81,9 +82,9 @@ def highest_cost(model: str, tier: str, at: datetime, most: MaxUsage, own_prices
 
 
 def _highest(price: ModelRates, most: MaxUsage) -> Decimal | None:
-    """Returns the highest cost in dollars, at one price, of a call that uses at most `most`.
+    """Returns the most that a call can cost in dollars at one `price` if it uses no more than `most`.
 
-    Returns None if the price has no rate for a unit that the call may use.
+    Returns None if the price has no rate for something that the call may use.
     """
     if price.is_free:
         return Decimal(0)
@@ -106,12 +107,13 @@ def _highest(price: ModelRates, most: MaxUsage) -> Decimal | None:
 
 
 def price_call(row: CallRecord, own_prices: Sequence[OwnPrice]) -> Priced:
-    """Computes the cost of a call in dollars; returns the cost, and the price behind the cost as JSON.
+    """Computes the cost of a call in dollars from its row; returns the cost, and the price behind the cost as JSON.
 
-    Dollars have 8 decimals, half up. Items add up to the cost exactly, so an item may be off by the last digit.
-    `per_million` is in dollars, at the length of this prompt; `per_minute` and `per_web_search` are there when they
-    were used. An item states its `rate` where these do not. Cost and price are None when the price is unknown or the
-    counts are not reliable; the cost alone is None while the call's response goes on in the background.
+    Dollars have 8 decimals, half rounded up. The items of the price add up to the cost exactly, so the last digit of an
+    item may be off by one. `per_million` has the dollars for a million tokens, for a prompt as long as the call's.
+    `per_minute` and `per_web_search` are there only if they were used. An item has a `rate` of its own where none of
+    these is its rate. Cost and price are None if the price is unknown or if the counts cannot be trusted; only the cost
+    is None while the call's response goes on in the background.
 
     The token counts of the row are priced. A call that retrieves a stored response has the counts of the call that
     created the response, so the caller of this function must know whether these have been billed before.
@@ -250,5 +252,5 @@ def _with_origin(item: PricedItem, line: Line) -> PricedItem:
 
 
 def _text(rate: Decimal) -> str:
-    """Formats a price as decimal text, without an exponent and without zeros at the end."""
+    """Formats a price in dollars as decimal text, without an exponent and without zeros at the end."""
     return f"{rate.normalize():f}"

@@ -19,10 +19,10 @@ from django.conf import settings
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
-# A worker may die between its hold and the journal's `begin`: then no row will ever come. A call takes no longer than
-# REQUEST_TIMEOUT and what its caller needs to read the rest of the answer.
+# A worker may die after it has made a reservation and before it has written the call to its journal: then the call
+# never gets a row. A call takes no longer than REQUEST_TIMEOUT and the time in which its caller reads the answer.
 ORPHANED_AFTER = timedelta(hours=1)
-FORGOTTEN_AFTER = timedelta(days=31)  # upstream keeps a background response for 30
+FORGOTTEN_AFTER = timedelta(days=31)  # upstream keeps a background response for 30 days
 
 IS_PENDING = "EXISTS (SELECT FROM usage_pendingresponse AS pending WHERE pending.request_id = usage_hold.request_id)"
 HAS_ROW = "EXISTS (SELECT FROM usage_request AS call WHERE call.request_id = usage_hold.request_id)"
@@ -33,7 +33,7 @@ SHRINK = """
     UPDATE usage_hold SET dollars = GREATEST(0, dollars - COALESCE(call.cost, 0)) FROM usage_request AS call
     WHERE call.request_id = usage_hold.request_id AND usage_hold.request_id = ANY(%s::uuid[])
 """
-# `made_at` is the database's time, and is compared with its clock only.
+# `made_at` is a time by the database's clock, so it is only compared with that clock.
 DROP_ORPHANS = (
     "DELETE FROM usage_hold WHERE made_at < COALESCE(%(now)s, now()) - %(forgotten_after)s"
     f" OR (made_at < COALESCE(%(now)s, now()) - %(orphaned_after)s OR {HAS_ROW}) AND NOT {IS_AWAITED}"
@@ -58,10 +58,10 @@ SPENT = """
 
 @dataclass(frozen=True)
 class Spent:
-    """The dollars that one key has spent on a day, in a month and in all, reservations included.
+    """The dollars that one key has spent on a day, in that day's month and in all, reservations included.
 
-    `held` are the dollars reserved for calls in flight. `last_day` is the UTC day of the key's newest call; None if
-    there is none.
+    `held` are the dollars that are reserved for calls in flight. `last_day` is the UTC day of the key's newest call;
+    None if there is none.
     """
 
     day: Decimal = Decimal(0)
@@ -72,9 +72,9 @@ class Spent:
 
 
 def spent_by(keys: Collection[str], today: date) -> dict[str, Spent]:
-    """Returns the dollars that each key has spent on the UTC day `today`, in that day's month and in all.
+    """Returns, by key, the dollars that each of `keys` has spent on the UTC day `today`, in its month and in all.
 
-    All of it is read in one query.
+    Reservations count as spent. One query reads all of it.
     """
     none = Decimal(0)
     with connection.cursor() as cursor:
@@ -92,12 +92,11 @@ def responses_are_polled() -> bool:
 
 
 def settle_holds(cursor: CursorWrapper, ids: Iterable[str], estimated: Collection[str] = ()) -> None:
-    """Deletes the budget reservations of calls whose rows are in the table. Call it in the transaction that wrote the
-    rows.
+    """Deletes the budget reservations of the calls `ids`; called in the transaction that has written the calls' rows.
 
     `estimated` are the ids of calls whose estimated cost this transaction has added to the sums. If the reservation of
-    such a call stays, because the response goes on, the reservation shrinks by the estimate, so that the budget counts
-    each dollar once.
+    such a call stays, because its background response is still being made, the estimate is subtracted from it, so that
+    the budget counts each dollar once.
     """
     cursor.execute(SETTLE, {"ids": list(ids), "are_polled": responses_are_polled()})
     if estimated:
@@ -105,9 +104,11 @@ def settle_holds(cursor: CursorWrapper, ids: Iterable[str], estimated: Collectio
 
 
 def drop_orphans(now: datetime | None = None) -> int:
-    """Deletes budget reservations whose calls will never end them, and returns how many were deleted.
+    """Deletes budget reservations that nothing else will delete any more, and returns how many were deleted.
 
-    `now` defaults to the database's time.
+    These are the reservations of calls that have a row already or were lost in a crash, unless their background
+    response is still being made, and all that are older than upstream keeps such a response. `now` is the database's
+    time by default.
     """
     orphaned_after = ORPHANED_AFTER + timedelta(seconds=settings.REQUEST_TIMEOUT)
     values: dict[str, Any] = {"now": now, "forgotten_after": FORGOTTEN_AFTER, "orphaned_after": orphaned_after}
@@ -118,7 +119,10 @@ def drop_orphans(now: datetime | None = None) -> int:
 
 
 def find_strays() -> list[str]:
-    """Returns the ids of at most 100 calls that have both a row and a reservation, so that their cost counts twice."""
+    """Returns the ids of calls that have both a row and a budget reservation, so that their cost counts twice.
+
+    At most 100 ids are returned.
+    """
     with connection.cursor() as cursor:
         cursor.execute(FIND_STRAYS, {"are_polled": responses_are_polled()})
         return [str(request_id) for (request_id,) in cursor.fetchall()]

@@ -35,10 +35,10 @@ OPENAI = next(provider for provider in providers if provider.id == "openai")
 LISTED_MODELS = frozenset(info.id for info in OPENAI.models)  # by their exact names
 SOLE_SELLERS = {"anthropic", "google", "x-ai"}
 OPEN_WEIGHTS = "gpt-oss-"
-# genai-prices takes any name with "moderation" in it, a fine-tuned model's suffix too.
+# genai-prices takes any name with "moderation" in it for a moderation model, even a fine-tuned model's.
 MODERATIONS = ("omni-moderation-", "text-moderation-")
 
-# A unit of ours, and genai-prices' name of its price per million tokens.
+# genai-prices' name of the price per million tokens, by the ledger's name of the unit.
 TOKEN_PRICES = {
     "input": "input_mtok",
     "cached_input": "cache_read_mtok",
@@ -52,7 +52,7 @@ TOKEN_PRICES = {
     "image_output": "output_image_mtok",
     "characters": "input_mchars",  # of the text to speak
 }
-# No price for the left one means the right one's: no discount is published, so there is none.
+# A unit on the left without a price costs what the unit on the right costs: no discount is published, so there is none.
 UNDISCOUNTED = {
     "cached_input": "input",
     "cache_write": "input",
@@ -63,7 +63,7 @@ UNDISCOUNTED = {
 
 @dataclass(frozen=True)
 class ModelRates:
-    """The price of one model at one time, in one service tier. `rates` maps units to dollars per million tokens."""
+    """The price of one model at one time, in one service tier. `rates` has dollars per million tokens, by unit."""
 
     source: str
     model: str
@@ -74,13 +74,12 @@ class ModelRates:
     per_file_search: Decimal | None = None
     is_provisional: bool = False  # not published for this model and tier: assumed, for example from the model's family
     is_free: bool = False
-    states_total: bool = False  # the total stated must be input and output
+    states_total: bool = False  # upstream states a total, which must be the sum of input and output
 
     def rate(self, unit: str, input_tokens: int) -> Decimal | None:
-        """Returns the price of a unit in dollars per million tokens, for a prompt with `input_tokens`; None without a
-        price.
+        """Returns the price of a unit in dollars per million tokens, for a prompt of `input_tokens`.
 
-        A long prompt may have another price for all of its tokens.
+        A long prompt may have another price for all of its tokens. Returns None if there is no price for the unit.
         """
         rate = self.rates.get(unit)
         if rate is None and unit in UNDISCOUNTED:
@@ -91,23 +90,26 @@ class ModelRates:
 
 
 def service_tier(answered: str | None) -> str:
-    """Returns the service tier in which a call is billed, by the name that upstream answered or the call asked for."""
+    """Returns the service tier in which a call is billed, from the tier that upstream's answer or the request names.
+
+    `auto`, `standard` and no tier at all count as `default`.
+    """
     tier = (answered or "").lower()
     return "default" if tier in ("", "auto", "standard") else tier
 
 
 def find_rates(model: str, tier: str, at: datetime, own_prices: Sequence[OwnPrice]) -> ModelRates | None:
-    """Returns the price of a model: the administrator's price if there is one, else the published price.
+    """Returns the price of a model at a time in a service tier: the administrator's price, or else the published one.
 
     `model` is in lower case. Returns None if there is no price.
     """
     price = _own_rates(own_prices, model, tier, at)
-    # To the minute, for the cache; no price begins within one.
+    # The time is cut to the minute for the cache's sake; no price begins within a minute.
     return price or _published_rates(model, tier, at.astimezone(UTC).replace(second=0, microsecond=0))
 
 
 def _own_rates(own_prices: Sequence[OwnPrice], model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the administrator's price that fits the model, service tier and time most closely; None if none fits."""
+    """Returns the administrator's price that fits a model, service tier and time most closely; None if none fits."""
     fitting = [price for price in own_prices if price.applies(model, tier, at)]
     if not fitting:
         return None
@@ -126,7 +128,7 @@ def _own_rates(own_prices: Sequence[OwnPrice], model: str, tier: str, at: dateti
 
 @lru_cache(maxsize=4096)
 def _published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the model's price from the package genai-prices; None if it lists no price that the ledger can apply."""
+    """Returns the price of a model in the package genai-prices; None if it has no price that the ledger can apply."""
     found = _find_model(model)
     if found is None:
         return None
@@ -156,10 +158,10 @@ def _published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
 
 @lru_cache(maxsize=1024)
 def _find_model(model: str) -> tuple[Provider, ModelInfo] | None:
-    """Finds a model by name among the published prices: OpenAI's model, else that of the only other vendor who sells
-    one.
+    """Finds the model with a given name among the published prices, and returns its vendor and its entry.
 
-    Returns the vendor and the model; None if there is no such model.
+    OpenAI's models come first; then those of vendors who alone sell a model with that name. Returns None if there is no
+    such model.
     """
     info = OPENAI.find_model(model)
     if info is not None and info.id == "moderation" and not model.startswith(MODERATIONS):
@@ -176,9 +178,9 @@ def _find_model(model: str) -> tuple[Provider, ModelInfo] | None:
 
 
 def _prices_in_tier(info: ModelInfo, tier: str, at: datetime) -> ModelPrice | None:
-    """Returns a model's published prices in a service tier; None if genai-prices lists none for that tier.
+    """Returns the published prices of a model in one service tier; None if genai-prices lists none for that tier.
 
-    The list is checked first, because genai-prices would answer with the prices of the default tier.
+    Whether they are listed is checked first, because genai-prices would answer with the prices of the default tier.
     """
     context = {"processing": "batch"} if tier == "batch" else {"service_tier": tier}
     known = any(

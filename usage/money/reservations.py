@@ -32,7 +32,7 @@ from usage.timeouts import result_within
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 1.0  # seconds, for a round; a call waits for those in front of it, until one fails, and for its own
+PATIENCE = 1.0  # seconds for one round; a call may also have to wait for rounds before its own
 SETTLE_SECONDS = 0.02
 FRESH_SECONDS = 5.0
 CALLS_AT_ONCE = 50
@@ -40,7 +40,7 @@ LOOK_SECONDS = 1.0
 CONNECTIONS = 4
 SPANS = ("day", "month", "total")
 APPLICATION = "chatproxy budgets"
-ONE_OUTAGE_SECONDS = 60.0  # a database that fails again within a minute of coming back has not been back
+ONE_OUTAGE_SECONDS = 60.0  # a database that fails again within a minute of coming back is in the same outage
 
 BEGIN = """
 BEGIN ISOLATION LEVEL READ COMMITTED;
@@ -70,7 +70,7 @@ WITH spent AS (
     RETURNING request_id
 )
 SELECT spent.*, held.*, EXISTS (SELECT FROM taken) AS taken FROM spent, held"""
-# Rows that the shipper is about to delete are left to it: waiting for several of them could be a deadlock.
+# Rows that the shipper is about to delete are skipped, because waiting for several of them could be a deadlock.
 SETTLE = """
 WITH settled AS (
     SELECT request_id, actual.dollars
@@ -89,9 +89,9 @@ class ReservationsUnavailable(Exception):
 
 @dataclass(frozen=True)
 class Wanted:
-    """A budget reservation that a call asks for.
+    """The dollars that a call wants to reserve from the budgets of its key.
 
-    `day` is the UTC day of its start; budgets are dollars, None for no limit.
+    `day` is the UTC day on which the call has begun. Budgets are in dollars, and None if there is no limit.
     """
 
     request_id: str
@@ -103,7 +103,7 @@ class Wanted:
     total_budget: Decimal | None
 
     def values(self) -> dict[str, object]:
-        """Returns the parameters of the SQL statement `TAKE`. Days before the longest budget's first are not read."""
+        """Returns the SQL parameters of this reservation. Its statement reads only days that count for a budget."""
         month_start = self.day.replace(day=1)
         month_end = (month_start + timedelta(days=31)).replace(day=1)
         since = self.day if self.month_budget is None else month_start
@@ -113,9 +113,9 @@ class Wanted:
 
 @dataclass(frozen=True)
 class BudgetState:
-    """The result of a budget reservation: the key's dollars spent and held, by span (`day`, `month`, `total`).
+    """What a key has spent and reserved in dollars by span (`day`, `month`, `total`), and if a reservation was made.
 
-    `taken`: the reservation was made. Spans longer than the longest budget are only added up in part.
+    `taken` is True if it was made. For a span without a budget, some of the spent dollars may be left out.
     """
 
     taken: bool
@@ -124,23 +124,23 @@ class BudgetState:
 
 
 class Reservations:
-    """The budget reservations of one worker, made in rounds of one transaction each. `open` them in its event loop."""
+    """The budget reservations of one worker. `open` must be called in the event loop that serves calls."""
 
     def __init__(self) -> None:
         self.fault = ""
-        self.outages = 0  # the number of the one that goes on, or was the last
+        self.outages = 0  # how many outages of the database there have been, the present one included
         self._back_at = self._answered_at = -inf
         self._pool: AsyncConnectionPool[AsyncConnection[TupleRow]] | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._rounds: set[asyncio.Task[list[BudgetState]]] = set()  # one, and those that a database holds up
+        self._rounds: set[asyncio.Task[list[BudgetState]]] = set()  # the round that runs, and any late ones
         self._waiting: list[tuple[Wanted, asyncio.Future[BudgetState]]] = []
         self._ended: dict[str, Decimal] = {}
         self._work = asyncio.Event()
 
     async def open(self) -> None:
-        """Opens the pool of database connections, and starts the task that makes reservations in rounds."""
+        """Opens the pool of database connections, and starts the task that makes budget reservations in rounds."""
         parameters = connections["default"].get_connection_params()
-        del parameters["context"]  # Django's own ways with times
+        del parameters["context"]  # Django's conversions of times
         parameters |= {
             "application_name": APPLICATION, "autocommit": True, "cursor_factory": AsyncClientCursor,
             "connect_timeout": 2, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3,
@@ -160,9 +160,9 @@ class Reservations:
         self._keeper = asyncio.create_task(self._keep())
 
     async def close(self) -> None:
-        """Stops the rounds of reservations.
+        """Stops making budget reservations, and closes the pool of database connections.
 
-        Those that are not settled yet end when the rows of their calls are written.
+        Reservations that are not settled yet are deleted when the rows of their calls are written.
         """
         tasks = [task for task in (self._keeper, *self._rounds) if task is not None]
         for task in tasks:
@@ -173,7 +173,7 @@ class Reservations:
             await self._pool.close(timeout=PATIENCE)
 
     async def take(self, wanted: Wanted) -> BudgetState:
-        """Reserves a call's highest cost if every budget of the key has room; returns the state of the budgets.
+        """Reserves a call's highest cost if it fits into every budget of its key; returns the state of these budgets.
 
         Raises:
             ReservationsUnavailable: the database does not say whether there is room.
@@ -186,13 +186,13 @@ class Reservations:
         return await future
 
     def settle(self, request_id: str, dollars: Decimal) -> None:
-        """Reduces the reservation of an ended call to its cost, soon: the call's row ends it later in any case."""
-        if not self._ended:  # the next call of its key, if it comes at once, takes it along
+        """Reduces the budget reservation of an ended call to its cost, soon; the call's row deletes it later."""
+        if not self._ended:  # the round comes a moment later, so that it also serves the caller's next call
             asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._work.set)
         self._ended[request_id] = dollars
 
     async def _keep(self) -> None:
-        """Runs a round of reservations whenever calls wait or have ended, with pauses while rounds fail."""
+        """Runs a round of budget reservations whenever calls wait or have ended; pauses first after a failed round."""
         try:
             while True:
                 await self._work.wait()
@@ -204,7 +204,7 @@ class Reservations:
             self._fail(self._waiting)
 
     async def _round(self) -> None:
-        """Makes the reservations of waiting calls, settles those of ended calls, and answers each waiting call."""
+        """Makes the budget reservations that calls wait for and answers them; reduces those of calls that ended."""
         calls = [(wanted, future) for wanted, future in self._waiting[:CALLS_AT_ONCE] if not future.done()]
         self._waiting = self._waiting[CALLS_AT_ONCE:]
         if self._waiting:
@@ -212,7 +212,7 @@ class Reservations:
         ended, self._ended = self._ended, {}
         try:
             states = await self._write_in_time(ended, [wanted for wanted, _ in calls])
-        except Exception as error:  # the border: whatever it is, calls need an answer, and the next ones a round
+        except Exception as error:  # the border: after any error, waiting calls need an answer, and later calls a round
             if not isinstance(error, psycopg.Error | PoolTimeout | OSError):
                 logger.exception("a round of reservations failed")
             self._gone(type(error).__name__)
@@ -224,14 +224,13 @@ class Reservations:
             logger.info("budgets are reserved again")
             self.fault, self._back_at = "", time.monotonic()
         for (_, future), standing in zip(calls, states, strict=True):
-            if not future.done():  # else its caller has left: the row of the call settles the hold
+            if not future.done():  # else the caller has left, and the call's row will delete the reservation
                 future.set_result(standing)
 
     async def _write_in_time(self, ended: Mapping[str, Decimal], wanted: Sequence[Wanted]) -> list[BudgetState]:
-        """Runs a round of reservations, for `PATIENCE` at most: psycopg gives up after ten seconds only.
+        """Runs one round of budget reservations; raises TimeoutError if it takes longer than `PATIENCE` seconds.
 
-        Raises:
-            TimeoutError: the round has not ended in time.
+        Without that, psycopg would give up only after ten seconds.
         """
         task = asyncio.create_task(self._write(ended, wanted))
         self._rounds.add(task)
@@ -243,18 +242,18 @@ class Reservations:
             raise
 
     def _round_ended(self, task: asyncio.Task[list[BudgetState]]) -> None:
-        """Forgets the task of a round that has ended, and reads the task's error, so that asyncio does not log it."""
+        """Forgets the task of a round of reservations that has ended, and reads its error, so that it is not logged."""
         self._rounds.discard(task)
         if not task.cancelled():
-            task.exception()  # raised where it was awaited, if it still was
+            task.exception()  # `_write_in_time` has raised it, if it was still waiting
 
     async def _check(self, connection: AsyncConnection[TupleRow]) -> None:
-        """Checks that the server has not closed a connection, unless it answered lately: the check is a round trip."""
+        """Checks by a round trip that the database has not closed a connection, unless it has answered lately."""
         if time.monotonic() - self._answered_at > FRESH_SECONDS:
             await AsyncConnectionPool.check_connection(connection)
 
     async def _write(self, ended: Mapping[str, Decimal], wanted: Sequence[Wanted]) -> list[BudgetState]:
-        """Makes and settles reservations in one transaction; returns the state of the budgets for each of `wanted`."""
+        """Makes and reduces budget reservations in one transaction; returns the budgets' state for each of `wanted`."""
         assert self._pool is not None  # noqa: S101  (it is open while calls are served)
         by_key: dict[str, list[int]] = defaultdict(list)
         for number, one in enumerate(wanted):
@@ -282,7 +281,7 @@ class Reservations:
                     return [found[number] for number in range(len(wanted))]
 
     def _gone(self, fault: str) -> None:
-        """Remembers that the database does not answer reservations, and logs the first failure of an outage."""
+        """Remembers in `fault` that the database does not answer reservations, and logs it when an outage begins."""
         if not self.fault:
             logger.warning("budgets cannot be reserved: %s", fault)
             if time.monotonic() - self._back_at > ONE_OUTAGE_SECONDS:
@@ -291,7 +290,7 @@ class Reservations:
         self._work.set()
 
     def _fail(self, calls: Sequence[tuple[Wanted, asyncio.Future[BudgetState]]]) -> None:
-        """Raises `ReservationsUnavailable` in each of the waiting calls."""
+        """Raises `ReservationsUnavailable` in each of `calls`, which wait for a budget reservation."""
         for _, future in calls:
             if not future.done():
                 future.set_exception(ReservationsUnavailable())

@@ -14,9 +14,10 @@ REFRESH_SECONDS = 30.0
 
 
 class Pricer:
-    """Computes the cost of calls with the administrator's prices, and reads these from the database every half minute.
+    """Computes the cost of calls, by the administrator's prices first, then by the published ones.
 
-    `own` are these prices; None until they have been read once. Any thread may read `own`.
+    `own` are the administrator's prices, which are read from the database every half minute; None until they have been
+    read once. Any thread may read `own`.
     """
 
     def __init__(self) -> None:
@@ -24,7 +25,7 @@ class Pricer:
         self._read_at = -REFRESH_SECONDS
 
     def refresh(self) -> None:
-        """Reads the administrator's prices from the database again if the last reading is half a minute old.
+        """Reads the administrator's prices from the database again if they were last read half a minute ago or earlier.
 
         Raises:
             django.db.Error: the prices cannot be read.

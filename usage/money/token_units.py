@@ -18,9 +18,9 @@ UnitCounts: TypeAlias = list[tuple[str, int | float]]
 
 
 def count_units(row: CallRecord, price: ModelRates) -> UnitCounts | None:
-    """Returns how much of each priced unit a call used, without what is zero.
+    """Returns how much a call used of each unit that has a price, such as `input` tokens; no token counts twice.
 
-    Returns None if the usage is unknown or contradictory.
+    Units of which nothing was used are left out. Returns None if the usage is unknown or contradicts itself.
     """
     stated_input, seconds = row.get("input_tokens"), row.get("audio_seconds")
     characters = (row.get("other_usage") or {}).get("characters") if "characters" in price.rates else None
@@ -55,10 +55,10 @@ def picture_row(usage: Mapping[str, object]) -> CallRecord:
 
 
 def _input_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple[str, int]] | None:
-    """Returns the number of a call's input tokens in each priced unit; None if the counts contradict each other.
+    """Returns how many of a call's `total` input tokens are billed in each unit, such as `input` and `cached_input`.
 
-    If upstream has not stated the kind of the cached tokens, they count as text first, because a cache lowers the price
-    of text least.
+    Returns None if the counts contradict each other. If upstream has not stated whether the cached tokens are text,
+    audio or image, they count as text first, because a cache lowers the price of text least.
     """
     details = input_details(row.get("usage") or {})
     split = _audio_and_image(row, price, "input", details, total)
@@ -95,9 +95,9 @@ def _input_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple[
 
 
 def _output_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple[str, int]] | None:
-    """Returns the number of a call's output tokens in each priced unit; None if the counts contradict each other.
+    """Returns how many of a call's `total` output tokens are billed in each unit, such as `output` and `audio_output`.
 
-    Reasoning tokens cost what output tokens do.
+    Returns None if the counts contradict each other. Reasoning tokens cost as much as other output tokens.
     """
     details = output_details(row.get("usage") or {})
     split = _audio_and_image(row, price, "output", details, total)
@@ -110,7 +110,7 @@ def _output_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple
 def _audio_and_image(
     row: CallRecord, price: ModelRates, direction: Literal["input", "output"], details: Mapping[str, object], total: int
 ) -> tuple[int, int] | None:
-    """Returns how many of a call's `total` input or output tokens are billed as audio and how many as image.
+    """Returns how many of a call's `total` input or output tokens are billed as audio, and how many as image.
 
     Returns None if upstream did not state that. Most models bill image tokens as text; for these the number of image
     tokens is 0. The output of a model of pictures is image tokens, as far as upstream does not say that it is text: the

@@ -1,4 +1,4 @@
-"""The content of one call's page: the phases of its time, the items of its bill, and the bodies that were kept.
+"""The content of one call's page: the parts of its duration, the lines of its bill, and the logged bodies.
 
 `reproduction` writes the command that makes the call again.
 """
@@ -20,7 +20,7 @@ from usage.page_data.untrusted_text import escape_invisible
 from usage.shipping.response_cost import COUNTED_BEFORE, COUNTED_LATER
 
 TIMELINE_WIDTH = 1000  # in the units of the drawing
-MAX_OPEN_CHARACTERS = 20_000  # of a body; a longer one is folded at first
+MAX_OPEN_CHARACTERS = 20_000  # a longer body is folded at first
 UNITS = {
     "input": "Input",
     "cached_input": "Input, cached",
@@ -44,7 +44,10 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of a call's time. `x` and `width` are its position on a timeline that is `TIMELINE_WIDTH` wide."""
+    """One part of a call's duration, such as waiting for upstream, with its place on a drawn timeline.
+
+    `x` and `width` are in units of the drawing, which is `TIMELINE_WIDTH` wide.
+    """
 
     name: str
     text: str
@@ -55,7 +58,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class BillItem:
-    """A line of a call's bill, as text."""
+    """One line of a call's bill, all as text: the unit that was used, how much of it, its price, and the dollars."""
 
     name: str
     count: str
@@ -66,7 +69,9 @@ class BillItem:
 
 @dataclass(frozen=True)
 class DisplayedBody:
-    """A request's or answer's body as the page shows it. A long one is folded at first: `is_open` is false."""
+    """The body of a request or of an answer, as the page of the call shows it; folded at first unless `is_open` is
+    true.
+    """
 
     title: str
     text: str
@@ -75,9 +80,9 @@ class DisplayedBody:
 
 
 def timeline(call: Request) -> list[Phase]:
-    """Returns the phases of a call in their order. The phases add up to the call's whole duration.
+    """Returns the parts of a call's duration for the drawn timeline, in the order in which they happened.
 
-    A phase is left out if the row has no measurement that would tell where the phase ended.
+    Together they are as long as the call. A part is left out if the call's row has no measurement of its end.
     """
     total = call.duration_ms
     if call.upstream_ms is None:
@@ -97,9 +102,10 @@ def timeline(call: Request) -> list[Phase]:
 
 
 def _placed(phases: list[tuple[str, str, float]], total: float) -> list[Phase]:
-    """Returns phases (name, text, milliseconds) with their positions on the timeline, one after another.
+    """Returns the given parts of a call (name, text, milliseconds) with their places on the timeline, one after
+    another.
 
-    Each is at least 2 units wide.
+    Each part is drawn at least 2 units wide.
     """
     placed, at = [], 0.0
     for name, text, milliseconds in phases:
@@ -110,9 +116,9 @@ def _placed(phases: list[tuple[str, str, float]], total: float) -> list[Phase]:
 
 
 def bill(call: Request) -> list[BillItem]:
-    """Returns the items of a call's bill, whose sum is the call's cost, from the price that the call's row stores.
+    """Returns the lines of a call's bill, from the price that the call's row stores. Their sum is the cost of the call.
 
-    Items of count 0 are left out.
+    Units of which nothing was used are left out.
     """
     price: Price = call.price or Price()
     return [_bill_item(item, price) for item in price.get("items", []) if Decimal(str(item["count"]))]
@@ -138,7 +144,7 @@ def _bill_item(item: PricedItem, price: Price) -> BillItem:
 
 
 def bill_note(call: Request) -> str:
-    """Returns a sentence about the bill: by which price it was made, or why the call has no cost."""
+    """Returns a sentence for below a call's bill: by which price the call was billed, or why it has no cost."""
     price: Mapping[str, object] = call.price or {}
     if price == COUNTED_BEFORE:
         return "The usage of this response was counted when it was made; looking at it again costs nothing."
@@ -161,9 +167,11 @@ def bill_note(call: Request) -> str:
 
 
 def bodies(call: Request) -> list[DisplayedBody]:
-    """Returns the stored bodies of the request and of the answer, ready to be shown.
+    """Returns the logged bodies of a call's request and answer, prepared for display.
 
-    JSON is indented, anything else is unchanged; invisible characters are made visible.
+    A body that is missing is left out.
+
+    JSON is indented, and invisible characters are made visible.
     """
     kept = getattr(call, "body", None)
     texts = ("Request", kept_request_body(call)), ("Answer", kept.response_body if kept else "")
@@ -176,7 +184,7 @@ def _displayed_body(title: str, text: str) -> DisplayedBody:
 
 
 def _indented(text: str) -> str:
-    """Returns JSON with a line for each value; returns a text that is no JSON unchanged."""
+    """Returns a text that is JSON with line breaks and indentation; returns any other text unchanged."""
     try:
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):

@@ -23,21 +23,27 @@ from usage.sums.ranges import TimeRange
 from usage.sums.totals import Totals
 
 MAX_TABLE_ROWS = 8
-MAX_CHART_SERIES = 5  # of the chart of dollars by model; the other models are added up to one series more
+MAX_CHART_SERIES = 5  # models in the chart of dollars; all others are added up to one further series
 MAX_NEWEST_ERRORS = 8
-MAX_HEALTHY_LAG_SECONDS = 15.0  # of the ledger behind the calls; the shipper usually is within a second
+MAX_HEALTHY_LAG_SECONDS = 15.0  # from a call's end to its row in the table; usually it takes less than a second
 TotalsByBin = Sequence[Totals | None]
 
 
 class ChartSeries(TypedDict):
-    """One line, or one colour of bars, of a chart: a value for each bin of time; None for a bin without a value."""
+    """The values of one line, or of the bars of one colour, in a chart: one value for each bin of time.
+
+    A value is None if there is none for its bin.
+    """
 
     name: str
     values: Sequence[float | None]
 
 
 class Charts(TypedDict):
-    """All charts of a dashboard, as the page's script reads them. `step` is the length of a bin in seconds."""
+    """The data of all charts of a dashboard, as the script of the page reads them.
+
+    `step` is the length of a bin in seconds.
+    """
 
     times: list[str]  # where the bins begin, in ISO 8601
     step: float
@@ -49,20 +55,20 @@ class Charts(TypedDict):
 
 @dataclass(frozen=True)
 class UsageRow:
-    """One key, model or route in the dashboard's table of those with the most calls."""
+    """One row of the dashboard's tables of the keys, models and routes with the most calls."""
 
     name: str
     calls: int
     share: int  # of all calls, in percent
-    errors: str  # their share of the calls
+    errors: str  # the percentage of the calls that failed
     tokens: int
     cost: str
-    average: str  # duration of a call
+    average: str  # the average duration of a call
 
 
 @dataclass(frozen=True)
 class PartStatus:
-    """Whether a part of the server is working: the database, Redis, upstream, the ledger, the journal."""
+    """The state of one part of the server, such as the database or the journal, as the dashboard shows it."""
 
     label: str
     text: str
@@ -71,7 +77,10 @@ class PartStatus:
 
 @dataclass(frozen=True)
 class Dashboard:
-    """The content of one dashboard. `used` maps each dimension (keys, models, routes) to the rows of its table."""
+    """All that one dashboard shows: tiles, charts, tables, the newest errors, and the state of the server's parts.
+
+    `used` has the tables of the keys, models and routes with the most calls, by the name of the dimension.
+    """
 
     time_range: TimeRange
     tiles: list[Tile]
@@ -83,7 +92,7 @@ class Dashboard:
 
 
 def read_dashboard(time_range: TimeRange, status: ServerStatus, now: datetime) -> Dashboard:
-    """Reads the content of the dashboard of all calls from the database."""
+    """Reads from the database what the dashboard of all calls shows for a range of time, and returns it."""
     reading = read_all(time_range, now)
     return Dashboard(
         time_range=time_range,
@@ -97,9 +106,9 @@ def read_dashboard(time_range: TimeRange, status: ServerStatus, now: datetime) -
 
 
 def read_key_dashboard(key: str, time_range: TimeRange, now: datetime) -> Dashboard:
-    """Reads the content of the dashboard of one key from the database.
+    """Reads from the database what the dashboard of one key shows for a range of time, and returns it.
 
-    The server's state and the gateway's share of the latency are left out.
+    The state of the server and the latency that the gateway itself adds are left out.
     """
     reading = read_key(key, time_range, now)
     return Dashboard(
@@ -146,7 +155,7 @@ def _tokens(everything: TotalsByBin) -> list[ChartSeries]:
 
 
 def _dollars_by_model(costs: Mapping[str, Sequence[float | Decimal]]) -> list[ChartSeries]:
-    """Returns a series for each model that cost the most, and one for the sum of all others."""
+    """Returns the chart series of dollars: one for each of the models that cost the most, and one for all others."""
     lines = {name: [Decimal(value) for value in values] for name, values in costs.items()}
     ranked = sorted((name for name, values in lines.items() if any(values)), key=lambda name: -sum(lines[name]))
     charted = [ChartSeries(name=name or "no model", values=_dollars(lines[name])) for name in ranked[:MAX_CHART_SERIES]]
@@ -161,7 +170,10 @@ def _dollars(values: Sequence[Decimal]) -> list[float]:
 
 
 def _values(line: TotalsByBin, read: Callable[[Totals], float]) -> list[float]:
-    """Returns a list with the number that `read` takes from the totals of each bin of time; 0 for an empty bin."""
+    """Returns the values of a chart series: for each bin of time the number that `read` takes from the bin's totals.
+
+    The value is 0 for a bin without totals.
+    """
     return [read(totals) if totals else 0 for totals in line]
 
 

@@ -1,5 +1,5 @@
-"""The tiles at the top of a dashboard: one number each, its change against the time before, and smaller numbers of the
-same subject."""
+"""The tiles at the top of a dashboard: one number each, its change from the previous range of time, and smaller numbers
+of the same subject."""
 
 from __future__ import annotations
 
@@ -15,24 +15,30 @@ from usage.sums.ranges import TimeRange
 from usage.sums.totals import Totals
 
 MINUTES_OF_DAY = 1440
-MIN_CALLS_PER_MINUTE = 0.1  # below, the pace is told by the day
+MIN_CALLS_PER_MINUTE = 0.1  # if there are fewer, the tile shows calls per day
 Number = TypeVar("Number", float, Decimal)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One number of a tile, as text. `tone` says whether the number's change is good news: `good`, `bad`, or empty."""
+    """One number in a tile of the dashboard, as text, and its change from the previous range of time.
+
+    `tone` says whether the change is good news: `good`, `bad`, or empty for neither.
+    """
 
     label: str
     text: str
-    change: str = ""  # against the time before, as text; empty if there is nothing to compare
+    change: str = ""  # from the previous range of time, as text; empty if there is nothing to compare
     tone: str = ""
-    before: str = ""  # the number of the time before, as text
+    before: str = ""  # the number for the previous range of time, as text
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One tile of a dashboard: a main number, and smaller ones below. Scripts find the tile by its name."""
+    """One tile at the top of a dashboard: a main number, and smaller ones below.
+
+    The page's script finds the tile by its `name`.
+    """
 
     name: str
     main: Figure
@@ -40,9 +46,9 @@ class Tile:
 
 
 def make_tiles(reading: Reading, status: ServerStatus | None, time_range: TimeRange) -> list[Tile]:
-    """Returns the tiles of a dashboard in their order.
+    """Returns the tiles at the top of a dashboard, in the order in which they are shown.
 
-    Without `status`, the dashboard is of one key: tiles about the server, and not about the key, are left out.
+    Without `status` the dashboard is that of one key, and the tiles about the server are left out.
     """
     now, before = reading.totals, reading.before
     minutes = time_range.length.total_seconds() / 60
@@ -59,7 +65,7 @@ def make_tiles(reading: Reading, status: ServerStatus | None, time_range: TimeRa
 
 
 def _pace(calls: int, minutes: float) -> Figure:
-    """Returns the average number of calls per minute, or per day if there are few."""
+    """Returns the average number of calls per minute, for a tile of the dashboard; per day if there are few calls."""
     per_minute = calls / minutes
     if per_minute >= MIN_CALLS_PER_MINUTE:
         return Figure("a minute", f"{per_minute:,.1f}")
@@ -119,7 +125,10 @@ def _overhead_tile(now: Totals, before: Totals) -> Tile:
 
 
 def _latency(label: str, column: str, share: float, now: Totals, before: Totals) -> Figure:
-    """Returns a percentile of the durations in a column's histogram, with its change; `share` is between 0 and 1."""
+    """Returns a percentile of latencies for a tile of the dashboard, and its change from the previous range of time.
+
+    `column` names the latency, and `share` is the percentile as a number between 0 and 1.
+    """
     values = now.percentile(column, share), before.percentile(column, share)
     return _figure(label, *values, formatting.duration, bad="up")
 
@@ -132,9 +141,10 @@ def _figure(
     *,
     bad: str = "",
 ) -> Figure:
-    """Returns a number of a tile with its change from `before`; without `before`, no change is shown.
+    """Returns a number for a tile of the dashboard, and its change from the number `before` of the previous range of
+    time.
 
-    `bad` is the direction of change that is bad news: `up`, or empty.
+    If `before` is None, no change is shown. `bad` is `up` if a rising number is bad news, and empty if no change is.
     """
     text = formatting.UNKNOWN if value is None else show(value)
     if value is None or before is None:

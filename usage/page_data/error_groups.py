@@ -18,13 +18,16 @@ from usage.sums.ranges import TimeRange
 from usage.sums.totals import ceiling, floor, pieces
 
 MAX_GROUPS = 50
-MAX_KEYS = 5  # of a group that are named
+MAX_KEYS = 5  # names of keys that are shown for each group
 TREND_BINS = 24
 OUTCOMES = dict(Outcome.choices)
 
 
 class ErrorKind(NamedTuple):
-    """The properties that all failed calls of a group share. Status 0: the caller left before there was a status."""
+    """A kind of error: the outcome, HTTP status, error code, model and route that a group of failed calls shares.
+
+    The status is 0 if the caller left before there was a status.
+    """
 
     outcome: str
     status: int
@@ -35,17 +38,20 @@ class ErrorKind(NamedTuple):
 
 @dataclass
 class ErrorGroup:
-    """The calls that failed in one way within a range of time; only `first_at` is of all time."""
+    """One group of the errors page: the calls that failed in the same way within a range of time.
+
+    Only `first_at` looks further back: it is the time of the very first such call.
+    """
 
     kind: ErrorKind
     first_at: datetime
     last_at: datetime
     sample_id: UUID  # of the newest call
     calls: int
-    keys: list[str]  # those with the most calls, at most `MAX_KEYS`
+    keys: list[str]  # names of the keys with the most calls, at most `MAX_KEYS`
     key_count: int
     trend: list[int]  # calls in each of `TREND_BINS` parts of the range
-    sample: Request | None = None  # None if its row is gone
+    sample: Request | None = None  # the newest call; None if its row has been deleted
     known: KnownError | None = None  # the mark of somebody who has looked into it
 
     @property
@@ -54,7 +60,7 @@ class ErrorGroup:
 
     @property
     def kind_text(self) -> str:
-        """The kind of error as the value of a form's field; `read_kind` reads this text."""
+        """This group's kind of error as one text, for a field of a form; `read_kind` reads the text back."""
         return json.dumps(self.kind)
 
     @property
@@ -70,7 +76,7 @@ class ErrorGroup:
 
     @property
     def trend_path(self) -> str:
-        """The numbers of calls over time as an SVG path: for each bin a bar, 3 wide and at most 20 high."""
+        """The numbers of calls over time as an SVG path: a bar for each bin of time, 3 wide and at most 20 high."""
         most = max(self.trend, default=0) or 1
         heights = [max(1.5, 20 * count / most) if count else 0 for count in self.trend]
         return "".join(
@@ -81,8 +87,8 @@ class ErrorGroup:
 KIND_COLUMNS, KIND_COLUMNS_OF_DAYS, KIND_COLUMNS_OF_GROUPS = (
     ", ".join(table + name for name in ErrorKind._fields) for table in ("", "days.", "groups.")
 )
-# The groups are cut to `MAX_GROUPS` before their details are read: a caller that invents names of models makes any
-# number of groups. Nothing is sorted by its texts, which would take longer than the rest of the query.
+# Only `MAX_GROUPS` groups are selected before details are read, because a caller who invents names of models makes any
+# number of groups. The groups are not sorted by their texts, because that would take longer than the rest of the query.
 GROUPS_SQL = f"""
     WITH totals AS (
         SELECT *, width_bucket(extract(epoch FROM start), %s, %s, {TREND_BINS}) - 1 AS bin
@@ -110,9 +116,9 @@ GROUPS_SQL = f"""
 
 
 def read_groups(time_range: TimeRange) -> list[ErrorGroup]:
-    """Returns the groups of failed calls with the most calls, the largest first.
+    """Reads from the database the groups of calls that failed in the same way within a range of time, largest first.
 
-    Hours at the ends of the range of time count as a whole.
+    At most `MAX_GROUPS` are returned. The first and the last hour of the range count as a whole.
     """
     start, end = floor(time_range.start, Span.HOUR), ceiling(time_range.end, Span.HOUR)
     stretches = list(pieces(start, end, end))
@@ -138,9 +144,9 @@ def _group(
     bins: Sequence[int],
     counts: Sequence[int],
 ) -> ErrorGroup:
-    """Returns the group of failed calls in a row of `GROUPS_SQL`.
+    """Returns the group of failed calls that one row of the query `GROUPS_SQL` describes.
 
-    `counts` are the numbers of calls in those bins of the trend that have any.
+    `bins` are the numbers of those bins of the trend in which calls failed, and `counts` how many calls did so in each.
     """
     trend = [0] * TREND_BINS
     for number, count in zip(bins, counts, strict=True):
@@ -149,10 +155,10 @@ def _group(
 
 
 def read_kind(text: str) -> ErrorKind:
-    """Reads a kind of error from the text in a form's field (`ErrorGroup.kind_text`).
+    """Returns the kind of error that the text of a form's field describes; `ErrorGroup.kind_text` has made the text.
 
     Raises:
-        ValueError: the text is no kind of error.
+        ValueError: the text describes no kind of error.
     """
     try:
         values = json.loads(text)
@@ -167,21 +173,24 @@ def read_kind(text: str) -> ErrorKind:
 
 
 def mark_known(kind: ErrorKind, note: str, who: str) -> None:
-    """Marks a kind of error as one that somebody has looked into; replaces an earlier remark."""
+    """Stores that the person `who` has looked into a kind of error, with the remark `note`.
+
+    An earlier mark of the same kind of error is replaced.
+    """
     KnownError.objects.update_or_create(
         **kind._asdict(), defaults={"note": note, "marked_by": who, "marked_at": timezone.now()}
     )
 
 
 def unmark(kind: ErrorKind) -> None:
-    """Removes the mark that somebody has looked into a kind of error."""
+    """Deletes the mark that somebody has looked into a kind of error."""
     KnownError.objects.filter(**kind._asdict()).delete()
 
 
 def _add_samples(groups: list[ErrorGroup]) -> None:
-    """Adds the newest failed call to each group as an example.
+    """Adds the newest failed call to each of the given groups, as an example of its errors.
 
-    The call's row may have been deleted since, or been corrected to a success.
+    A group gets no example if the row of that call has been deleted since, or has been corrected to a success.
     """
     calls = Request.objects.filter(pk__in=[group.sample_id for group in groups]).filter(FAILED).in_bulk()
     for group in groups:
@@ -189,7 +198,10 @@ def _add_samples(groups: list[ErrorGroup]) -> None:
 
 
 def _add_known(groups: list[ErrorGroup]) -> None:
-    """Adds to each group of failed calls the mark of its kind as known, if somebody has set one."""
+    """Adds to each of the given groups of failed calls the mark that somebody has looked into its kind of error.
+
+    A group whose kind of error nobody has looked into gets none.
+    """
     known = {
         ErrorKind(*(getattr(error, name) for name in ErrorKind._fields)): error for error in KnownError.objects.all()
     }

@@ -1,7 +1,7 @@
-"""Exports calls and groups of errors: as CSV in which no spreadsheet finds a formula, or as JSON.
+"""Exports calls and groups of errors as JSON, or as CSV with nothing that a spreadsheet would take for a formula.
 
-An export is made and sent batch by batch, so it is never held in memory as a whole, and its start never waits for its
-end.
+An export is made and sent batch by batch, so it is never in memory as a whole, and the client gets the first batch
+before the last one is read.
 """
 
 from __future__ import annotations
@@ -37,14 +37,17 @@ Batches = Iterable[Sequence[Row]]
 
 
 def export_calls(filters: Filters, kind: str) -> Iterator[bytes]:
-    """Exports all calls that match the filters, newest first; with `MESSAGE` only if the filters may search it."""
+    """Returns an export of all calls that match the filters, newest first: the pieces of a CSV or JSON file.
+
+    The column `MESSAGE` is left out if the person may not see the messages of errors (`Filters.with_messages`).
+    """
     columns = [name for name in COLUMNS if name != MESSAGE or filters.with_messages]
     batches = ([_call_row(call, columns) for call in batch] for batch in find_all(filters))
     return _encode(batches, columns, kind)
 
 
 def export_groups(groups: Sequence[ErrorGroup], kind: str) -> Iterator[bytes]:
-    """Exports groups of errors; `kind` is one of `CONTENT_TYPES`."""
+    """Returns an export of the given groups of failed calls: the pieces of a file. `kind` is one of `CONTENT_TYPES`."""
     return _encode([[_group_row(group) for group in groups]], GROUP_COLUMNS, kind)
 
 
@@ -69,7 +72,7 @@ def _encode(batches: Batches, columns: Sequence[str], kind: str) -> Iterator[byt
 
 
 def _as_csv(batches: Batches, columns: Sequence[str]) -> Iterator[bytes]:
-    """Yields rows encoded as CSV: a line of column names, then a line for each row."""
+    """Yields the rows of an export as CSV: first a line with the names of the columns, then a line for each row."""
     lines = _LineBuffer()
     writer = csv.writer(lines)
     writer.writerow(columns)
@@ -81,7 +84,10 @@ def _as_csv(batches: Batches, columns: Sequence[str]) -> Iterator[bytes]:
 
 
 def _as_json(batches: Batches) -> Iterator[bytes]:
-    """Yields all rows encoded as one JSON list. Invisible characters in texts are made visible, as on the pages."""
+    """Yields the rows of an export as one JSON list.
+
+    Invisible characters in texts are made visible, as on the pages.
+    """
     before = b"["
     for batch in batches:
         rows = [orjson.dumps({name: _json_value(value) for name, value in row.items()}, default=str) for row in batch]
@@ -92,7 +98,7 @@ def _as_json(batches: Batches) -> Iterator[bytes]:
 
 
 def _csv_value(value: object) -> str:
-    """Returns a value for a CSV cell: a list with commas between items, a time in ISO 8601, anything else as text."""
+    """Returns a value as the text of a CSV cell: a list with commas between its items, a time in ISO 8601."""
     if isinstance(value, list):
         return csv_cell(", ".join(map(str, value)))
     if isinstance(value, datetime):
@@ -101,14 +107,14 @@ def _csv_value(value: object) -> str:
 
 
 def _json_value(value: object) -> object:
-    """Returns a value that orjson can encode, with the invisible characters of its texts made visible."""
+    """Returns a value of an export as JSON can contain it, with the invisible characters of its texts made visible."""
     if isinstance(value, str):
         return escape_invisible(value)
     return [escape_invisible(str(item)) for item in value] if isinstance(value, list) else value
 
 
 class _LineBuffer:
-    """File into which a CSV writer writes; holds the lines until `take` returns them."""
+    """The file-like object to which the CSV writer writes. It holds the lines until `take` returns them."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -117,6 +123,6 @@ class _LineBuffer:
         self._lines.append(line)
 
     def take(self) -> bytes:
-        """Returns the CSV lines that were written since the last call of this method, and drops them."""
+        """Returns the CSV lines that were written since the last call of this method, and empties the buffer."""
         text, self._lines = "".join(self._lines), []
         return text.encode()

@@ -14,8 +14,8 @@ from usage.models import Dimension, Outcome, Span, UsageTotal
 from usage.sums.ranges import read_moment, read_range
 from usage.sums.summed_names import OTHER_CODE, UNKNOWN_MODEL
 
-MAX_TEXT = 200  # characters of a filter
-MAX_CHOICES = 300  # names of a dimension, offered to choose from
+MAX_TEXT = 200  # characters of a filter; the rest is cut
+MAX_CHOICES = 300  # names of keys, of models and of routes that are offered to choose from
 NO_STATUS = "none"
 ANY_FAILURE = "failed"
 NAMES = ("key", "model", "route", "code")  # filters by a name, which may be empty
@@ -26,10 +26,11 @@ FAILURES = frozenset(Outcome.values) - {Outcome.SUCCESS}
 
 @dataclass(frozen=True)
 class Filters:
-    """The filters by which a page selects calls. An empty text, or None, is no filter.
+    """The filters by which the list of requests selects calls. An empty text, or None, means no filter.
 
-    `faults` describes, for the person reading the page, the filters that could not be read; these are left out.
-    `with_messages`: `q` is also searched for in the messages of errors, which may quote prompts.
+    `faults` has a sentence for the reader of the page about each filter that could not be read, and is therefore left
+    out. If `with_messages` is true, the text `q` is also searched for in the messages of errors, which may quote
+    prompts.
     """
 
     q: str = ""  # a whole id, or a part of a name, of an error's code or of its message
@@ -38,18 +39,18 @@ class Filters:
     route: str | None = None
     outcome: str = ""  # an `Outcome`, or `ANY_FAILURE`
     status: str = ""  # a number, or `NO_STATUS`
-    code: str | None = None  # of the error
-    stream: str = ""  # yes or no
-    cost: str = ""  # more than these dollars
-    slower: str = ""  # than these seconds
-    caller: str = ""  # the client's address
+    code: str | None = None  # the code of the error
+    stream: str = ""  # `yes` or `no`
+    cost: str = ""  # selects calls that cost more than so many dollars
+    slower: str = ""  # selects calls that took longer than so many seconds
+    caller: str = ""  # the client's IP address
     since: datetime | None = None
     until: datetime | None = None
     faults: tuple[str, ...] = field(default=(), compare=False)
     with_messages: bool = field(default=False, compare=False)
 
     def as_query(self) -> dict[str, str]:
-        """Returns these filters as the parameters of a page's address, from which `read_filters` reads them back."""
+        """Returns these filters as the query parameters of a page's address. `read_filters` reads them back."""
         query = {
             item.name: value
             for item in fields(self)
@@ -65,7 +66,10 @@ class Filters:
 
 
 def read_filters(query: Mapping[str, str], now: datetime, *, with_messages: bool = False) -> Filters:
-    """Reads the filters of calls from a page's address. `with_messages`: the reader may see the messages of errors."""
+    """Returns the filters of calls that the query parameters of a page's address contain.
+
+    `with_messages` says whether the person may see the messages of errors.
+    """
     address = _Address(query)
     return Filters(
         q=address.read_text("q"),
@@ -86,25 +90,29 @@ def read_filters(query: Mapping[str, str], now: datetime, *, with_messages: bool
 
 
 class _Address:
-    """The parameters of a page's address, read one by one; `faults` says which of them are wrong, and why."""
+    """The query parameters of a page's address, read one by one. `faults` says which of them are wrong, and why."""
 
     def __init__(self, query: Mapping[str, str]) -> None:
         self._query = query
         self.faults: list[str] = []
 
     def read_text(self, name: str) -> str:
-        """Returns a parameter of the address as text, without blanks around it."""
+        """Returns the query parameter `name` as text, without spaces around it; an empty text if it is missing."""
         return self._raw(name).strip()
 
     def read_name(self, name: str) -> str | None:
-        """Returns the name to filter by, which may be empty, from a parameter of the address; None for no filter."""
+        """Returns the name to filter by that the query parameter `name` contains; None if there is no filter.
+
+        The name may be empty, for example to find the calls without a model.
+        """
         text = self._raw(name)
         return "" if text == NO_NAME else text or None
 
     def read(self, name: str, parse: Callable[[str], str]) -> str:
-        """Reads a parameter of the address by `parse`.
+        """Returns what `parse` makes of the query parameter `name`.
 
-        If `parse` raises a ValueError, its text is added to `faults`, and no filter is set.
+        If `parse` raises a ValueError, the error's text is added to `faults`, and the result is an empty text: no
+        filter.
         """
         try:
             return parse(self.read_text(name))
@@ -113,7 +121,10 @@ class _Address:
             return ""
 
     def read_number(self, name: str) -> str:
-        """Returns a parameter of the address if it is a number from 0 to a billion, as text; else an empty text."""
+        """Returns the query parameter `name` as text if it is a number from 0 to a billion.
+
+        Otherwise the result is an empty text, and a sentence about the parameter is added to `faults`.
+        """
         text = self._query.get(name, "").strip()
         try:
             is_number = not text or (Decimal(text).is_finite() and 0 <= Decimal(text) < 10**9)
@@ -124,7 +135,10 @@ class _Address:
         return text if is_number else ""
 
     def read_times(self, now: datetime) -> dict[str, datetime | None]:
-        """Returns the times `since` and `until`, from a named range or from the parameters `from` and `to`."""
+        """Returns the times `since` and `until` between which calls are wanted; None where there is no limit.
+
+        They are read from the query parameter `range`, which names a range of time, or from `from` and `to`.
+        """
         try:
             if self._query.get("range"):
                 return {"since": read_range(self._query, now).start}
@@ -164,7 +178,10 @@ def _yes_or_no(text: str) -> str:
 
 
 def read_choices(dimensions: Iterable[Dimension]) -> dict[str, list[str]]:
-    """Returns the keys, models and routes of past calls, to choose a filter from; at most `MAX_CHOICES` of each."""
+    """Returns the names of keys, models and routes that calls have had, for the lists from which a filter is chosen.
+
+    At most `MAX_CHOICES` names of each are returned.
+    """
     found: dict[str, list[str]] = {dimension: [] for dimension in dimensions}
     names = UsageTotal.objects.filter(span=Span.DAY, dimension__in=list(found)).order_by("dimension", "value")
     for dimension, value in names.values_list("dimension", "value").distinct():
@@ -180,12 +197,12 @@ SQLValue = str | int | float | Decimal | UUID | list[str]
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition on `usage_request`, in SQL, with the values of its placeholders."""
+    """One SQL condition on the table of calls, with the values of its placeholders."""
 
     sql: str
     values: tuple[SQLValue, ...] = ()
-    has_index: bool = False  # an index finds its calls, newest first
-    is_threshold: bool = False  # its index is ordered by the value, so it cannot give the newest calls first
+    has_index: bool = False  # an index finds the calls that fulfil it, newest first
+    is_threshold: bool = False  # its index is ordered by cost or duration, so it cannot give the newest calls first
     in_slice: str = ""  # the same condition on the columns of a slice (`search.SLICE_COLUMNS`), if it differs
 
 
@@ -194,7 +211,10 @@ UNKNOWN = Condition("unknown_model", has_index=True)
 
 
 def conditions_of(filters: Filters) -> list[Condition]:
-    """Translates all filters but `q` and the times to SQL; those with an index come first, usually narrowest first."""
+    """Translates the filters to SQL conditions, except for the text `q` and the times.
+
+    Of the conditions that an index supports, the one that the fewest calls fulfil usually comes first.
+    """
     return [
         *_failure_conditions(filters),
         *_name_conditions(filters),
@@ -204,7 +224,7 @@ def conditions_of(filters: Filters) -> list[Condition]:
 
 
 def _failure_conditions(filters: Filters) -> list[Condition]:
-    """Returns the SQL conditions on unknown models, error codes, statuses and outcomes, which few calls fulfil."""
+    """Returns the SQL conditions for the filters by outcome, by HTTP status, by error code, and by unknown model."""
     found: list[Condition] = []
     if filters.model == UNKNOWN_MODEL:
         found.append(UNKNOWN)
@@ -227,7 +247,7 @@ def _failure_conditions(filters: Filters) -> list[Condition]:
 
 
 def _name_conditions(filters: Filters) -> list[Condition]:
-    """Returns the SQL conditions on the model, the key and the route of calls."""
+    """Returns the SQL conditions for the filters by model, by key and by route."""
     model = None if filters.model == UNKNOWN_MODEL else filters.model
     columns = (
         (model, CALLED_MODEL_SQL, "model"),
@@ -242,18 +262,18 @@ def _name_conditions(filters: Filters) -> list[Condition]:
 
 
 def _caller_conditions(filters: Filters) -> list[Condition]:
-    """Returns the SQL conditions on how a call was made: streamed or not, and from which address."""
+    """Returns the SQL conditions for the filters by how a call was made: streamed or not, and from which IP address."""
     found: list[Condition] = []
     if filters.stream:
         found.append(Condition("stream" if filters.stream == "yes" else "NOT stream"))
     if filters.caller:
-        forms = [filters.caller, mapped_address(filters.caller)]  # older rows may have the second
+        forms = [filters.caller, mapped_address(filters.caller)]  # older rows may have the address in the second form
         found.append(Condition("client_address = ANY(%s::inet[])", (forms,)))
     return found
 
 
 def _threshold_conditions(filters: Filters) -> list[Condition]:
-    """Returns the SQL conditions that the cost or the duration of a call exceeds a number."""
+    """Returns the SQL conditions for the filters that select calls which cost more, or took longer, than a number."""
     found: list[Condition] = []
     if filters.cost:
         found.append(Condition("cost > %s", (Decimal(filters.cost),), is_threshold=True))

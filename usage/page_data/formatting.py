@@ -1,4 +1,4 @@
-"""Writes numbers for pages: short, with their unit; a dash for an unknown one."""
+"""Writes numbers for pages: short, and with their unit; a dash for an unknown number."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ THIN = "\N{NARROW NO-BREAK SPACE}"
 
 
 def count(value: float | None) -> str:
-    """Returns a number as text: below a million in full (12,345), others in three digits with M, G or T."""
+    """Returns a number as text: in full below a million (12,345), and with three digits and M, G or T from there on.
+
+    A dash stands for None.
+    """
     if value is None:
         return UNKNOWN
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
@@ -19,7 +22,10 @@ def count(value: float | None) -> str:
 
 
 def dollars(value: Decimal | None) -> str:
-    """Returns an amount in dollars as text: to the cent; below a dollar with four decimals, below a cent with six."""
+    """Returns an amount of dollars as text: with two decimals, below a dollar with four, below a cent with six.
+
+    From $100,000 on the amount is shortened as `count` shortens numbers. A dash stands for None.
+    """
     if value is None:
         return UNKNOWN
     size = abs(value)
@@ -30,7 +36,7 @@ def dollars(value: Decimal | None) -> str:
 
 
 def duration(milliseconds: float | None) -> str:
-    """Returns a duration as text in the largest unit that fits: ms, s, min with seconds, h with minutes."""
+    """Returns a duration as text, in milliseconds, in seconds, in minutes and seconds, or in hours and minutes."""
     if milliseconds is None:
         return UNKNOWN
     if milliseconds < 1:
@@ -49,7 +55,7 @@ def duration(milliseconds: float | None) -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """Returns as text what percentage of `whole` a `part` is; a dash if `whole` is 0."""
+    """Returns as text what percentage of `whole` the number `part` is; a dash if `whole` is 0."""
     if not whole:
         return UNKNOWN
     percent = 100 * part / whole
@@ -67,7 +73,7 @@ def size(number: float | None) -> str:
 
 
 def change(value: float, before: float) -> str:
-    """Returns the change from `before` to `value` as text: in percent, or as a factor from 11 on.
+    """Returns the change from `before` to `value` as text, in percent; from eleven times `before` on, as a factor.
 
     The text is empty if `before` is 0.
     """
@@ -82,6 +88,6 @@ def change(value: float, before: float) -> str:
 
 
 def _three_digits(value: float) -> str:
-    """Returns a number as text, with as many decimals as make three digits: 1.23, 12.3, 123."""
+    """Returns a number as text with three digits: 1.23, 12.3 or 123."""
     size = abs(value)
     return f"{value:,.{0 if size >= 100 else 1 if size >= 10 else 2}f}"

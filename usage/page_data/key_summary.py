@@ -19,25 +19,31 @@ from usage.sums.totals import EPOCH
 
 WEEK = timedelta(days=7)
 SPANS = {"day": "today", "month": "this month", "total": "in all"}
-NEARLY_FULL_PERCENT = 90  # from here on the page marks a budget
+NEARLY_FULL_PERCENT = 90  # a budget of which so much is spent is marked on the page
 
 
 @dataclass(frozen=True)
 class BudgetBar:
-    """A key's spending in one of `SPANS` as a bar, filled up to its share of the budget; empty without a budget."""
+    """The dollars that a key has spent in one of `SPANS`, drawn as a bar that is full when the budget is used up.
+
+    Without a budget the bar is empty.
+    """
 
     span: str
     label: str
     spent: str
     budget: str = ""
     percent: int = 0
-    width: float = 0.0  # of 100
-    state: str = ""  # full, nearly, or nothing
+    width: float = 0.0  # of the filled part, from 0 to 100
+    state: str = ""  # `full`, `nearly`, or empty
 
 
 @dataclass(frozen=True)
 class KeySummary:
-    """One key's spending, and its calls and errors in the last seven days (UTC, today included)."""
+    """The dollars that one key has spent, and the number of its calls and of its failures in the last seven days (UTC).
+
+    Today is one of the seven days.
+    """
 
     spent: Spent
     calls: int = 0
@@ -45,12 +51,15 @@ class KeySummary:
 
     @property
     def error_rate(self) -> str:
-        """The share of the key's calls of the last seven days that failed, as text."""
+        """The percentage of the key's calls in the last seven days that failed, as text."""
         return formatting.share(self.errors, self.calls)
 
 
 def read_summaries(keys: Collection[str], now: datetime) -> dict[str, KeySummary]:
-    """Returns the summary of each key by the key's name; a key without calls has a summary, too."""
+    """Reads the spending and the recent calls of the given keys from the database, and returns a summary by key name.
+
+    A key without calls has a summary, too.
+    """
     first = datetime.combine(now.date(), time.min, EPOCH.tzinfo) - WEEK + timedelta(days=1)
     days = UsageTotal.objects.filter(span=Span.DAY, dimension=Dimension.KEY, start__gte=first, value__in=keys)
     week = {name: sums for name, *sums in days.values_list("value").annotate(Sum("calls"), Sum("errors"))}
@@ -58,15 +67,16 @@ def read_summaries(keys: Collection[str], now: datetime) -> dict[str, KeySummary
 
 
 def budget_bars(spent: Spent, budgets: Mapping[str, Decimal | None]) -> list[BudgetBar]:
-    """Returns a bar of a key's spending for each of `SPANS`. `budgets` maps a span to its limit in dollars, or to None.
+    """Returns the bars that show one key's spending today, this month and in all, each against the key's budget.
 
-    Reservations of calls in flight count as spent, as they do when a further call is admitted.
+    `budgets` maps each of `SPANS` to the budget in dollars, or to None. Dollars that are reserved for calls in flight
+    count as spent, because they also do when a further call is admitted.
     """
     return [_budget_bar(span, getattr(spent, span), budgets.get(span)) for span in SPANS]
 
 
 def last_used(day: date | None, today: date) -> str:
-    """Returns how long ago a key was last used, as text."""
+    """Returns how long ago a key was last used, as text: `never`, `today`, `yesterday` or `5 days ago`."""
     if day is None:
         return "never"
     ago = (today - day).days

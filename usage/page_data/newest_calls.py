@@ -14,7 +14,10 @@ HOUR = timedelta(hours=1)
 
 
 def read_counters() -> dict[str, float | None]:
-    """Returns counts, and times in milliseconds, over all calls ever; without calls, times and maxima are None."""
+    """Reads the counters of the log pages, over all calls ever: numbers of calls and of errors, times, and maxima.
+
+    Times are in milliseconds. Times and maxima are None if there are no calls.
+    """
     counters = UsageHour.objects.aggregate(
         requests=Sum("calls", default=0),
         errors=Sum("calls", filter=FAILED, default=0),
@@ -28,20 +31,27 @@ def read_counters() -> dict[str, float | None]:
 
 
 def read_newest_calls(most: int = MAX_CALLS, *, failed_only: bool) -> list[Request]:
-    """Returns the newest calls, the latest first, without the gateway's own requests for background responses."""
+    """Returns the newest `most` calls of all keys, the latest first; with `failed_only`, only those that failed.
+
+    The gateway's own requests for background responses are left out; such a request never counts as failed.
+    """
     calls = Request.objects.filter(FAILED) if failed_only else Request.objects.filter(by_gateway=False)
     return list(calls.order_by("-request_id")[:most])
 
 
 def read_newest_calls_of_key(key: str, most: int) -> list[Request]:
-    """Returns a key's newest calls, the latest first, without the gateway's own requests for background responses."""
+    """Returns the newest `most` calls of one key, the latest first.
+
+    The gateway's own requests for the key's background responses are left out.
+    """
     return list(Request.objects.filter(key_name=key, by_gateway=False).order_by("-request_id")[:most])
 
 
 def read_newest_failures_of_key(key: str, time_range: TimeRange) -> list[Request]:
-    """Returns a key's newest failed calls in a range of time, the latest first: one per hour and kind of error.
+    """Returns a key's newest failed calls in a range of time, the latest first: one for each hour and kind of error.
 
-    These calls are the samples that the sums of errors store, so a key's successful calls are not searched through.
+    These calls are found by the sums of errors, which name the last call of each hour and kind, so that the key's
+    successful calls need not be searched through.
     """
     hours = ErrorTotal.objects.filter(
         span=Span.HOUR, start__gt=time_range.start - HOUR, start__lt=time_range.end, key_name=key

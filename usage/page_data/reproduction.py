@@ -1,7 +1,7 @@
 """Writes a call as a command for a shell and as a Python program, for somebody who wants to make it again.
 
-The text that the caller sent is made harmless: whoever copies the command runs one program, and sends no file of their
-own. The key is not in it; it comes from the environment.
+The text that the caller sent is made harmless: whoever copies the command runs nothing but that command, and sends none
+of their own files. The command does not contain the key, which comes from the environment.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from usage.page_data.untrusted_text import escape_invisible
 KEY_VARIABLE = "SECURITY_KEY"  # the environment variable that holds the key
 MAX_BROKEN_CHARACTERS = 20_000  # a longer body is written on one line: breaking it into lines would take seconds
 PARTLY_KEPT = "only a part of the body was kept"
-# A line of a form's body as it is kept: `name: value`, or `name: <file name, content type, size>`.
+# A line of a form's body as it is logged: `name: value`, or `name: <file name, content type, size>`.
 FORM_LINE = re.compile(r"([\w\[\].-]{1,100}): (?:<(.{0,300}), [\w.+/-]+, [\d,]+ bytes>)?", re.ASCII)
 
 
 @dataclass(frozen=True)
 class FormField:
-    """A field of a form. If `file_name` is set, it is a file, which the person who repeats the call has to supply."""
+    """One field of the form that a call sent. If `file_name` is set, the field is a file.
+
+    The content of files is not stored, so whoever repeats the call has to supply the file.
+    """
 
     name: str
     value: str = ""
@@ -35,12 +38,12 @@ class FormField:
 
 
 def as_curl(call: Request, base_url: str) -> str:
-    """Returns the call as a curl command for a shell, made from the stored body; `$SECURITY_KEY` stands for the key.
+    """Returns a curl command that makes a call again, with the logged request body. `$SECURITY_KEY` stands for the key.
 
-    A value is quoted for the shell. A field of a form is sent by `--form-string`, because `-F` would read a file of the
-    reader's for `@/etc/passwd` or `</etc/passwd`. Files have to be supplied; the last line names them, behind `:`, the
-    command that does nothing. A comment would not do: some shells take `#` for an argument, and curl would send the key
-    to a host of that name.
+    Each value is quoted for the shell. A field of a form is sent by `--form-string`, because `-F` would read one of the
+    reader's files if the value is `@/etc/passwd` or `</etc/passwd`. Files have to be supplied: the last line names them
+    as arguments of `:`, the command that does nothing. A comment would not do, because some shells take `#` for an
+    argument, and curl would send the key to a host of that name.
     """
     note = ""
     lines = [f"curl {shlex.quote(base_url + _path(call))}", f'  -H "Authorization: Bearer ${KEY_VARIABLE}"']
@@ -53,7 +56,7 @@ def as_curl(call: Request, base_url: str) -> str:
             if files := _file_list(fields):
                 note = f"supply {files} yourself"
         elif body is not None:
-            text = json.dumps(body)  # all but ASCII is escaped, so nothing in it acts on a terminal
+            text = json.dumps(body)  # in ASCII: characters that a terminal would act on are escaped
             lines += ["  -H 'Content-Type: application/json'", f"  -d {shlex.quote(text)}"]
         elif kept_request_body(call):
             lines += ["  -H 'Content-Type: application/json'", "  -d @body.json"]
@@ -68,7 +71,10 @@ def _curl_field(field: FormField) -> str:
 
 
 def as_python(call: Request, base_url: str) -> str:
-    """Returns the call as a Python program. The caller's texts are in literals; the key is in the environment."""
+    """Returns a Python program that makes a call again, with the logged request body.
+
+    What the caller sent stands only in literals, so that none of it is run. The key is read from the environment.
+    """
     fields = _form_fields(call)
     body = _json_body(call)
     arguments: list[tuple[str, str]] = []  # each with its comment
@@ -90,7 +96,7 @@ def as_python(call: Request, base_url: str) -> str:
 
 
 def _as_literal(body: object) -> str:
-    """Returns a JSON value as a Python literal in ASCII, broken into lines."""
+    """Returns a JSON value as a Python literal in ASCII, broken into lines unless it is very long."""
     whole = ascii(body)
     if len(whole) > MAX_BROKEN_CHARACTERS:
         return whole
@@ -99,18 +105,24 @@ def _as_literal(body: object) -> str:
 
 
 def _path(call: Request) -> str:
-    """Returns the path of the call, with the id of a response put in again, because the row stores only the route."""
+    """Returns the path of a call's request.
+
+    The stored route has `{id}` in it, which is replaced by the id of the response.
+    """
     return quote(call.route.replace("{id}", re.sub(r"[^\w-]", "", call.response_id) or "RESPONSE_ID"))
 
 
 def kept_request_body(call: Request) -> str:
-    """Returns the request's body as the ledger stores it; an empty text if the ledger stores none."""
+    """Returns the logged body of a call's request; an empty text if no body was logged."""
     kept = getattr(call, "body", None)
     return kept.request_body if kept else ""
 
 
 def _json_body(call: Request) -> object:
-    """Returns the request's body as a JSON value without secrets; None if it is no JSON, or was not stored whole."""
+    """Returns the logged body of a call's request as a JSON value without secrets.
+
+    Returns None if the body is not JSON, or was not logged completely.
+    """
     try:
         body = json.loads(kept_request_body(call))
     except (ValueError, RecursionError):
@@ -119,7 +131,7 @@ def _json_body(call: Request) -> object:
 
 
 def _without_secrets(value: object) -> object:
-    """Returns a JSON value without the members that are secret or have been redacted."""
+    """Returns a JSON value without those members that have the name of a secret, or whose values were redacted."""
     if isinstance(value, dict):
         return {
             name: _without_secrets(item)
@@ -132,7 +144,7 @@ def _without_secrets(value: object) -> object:
 
 
 def _form_fields(call: Request) -> list[FormField] | None:
-    """Returns the fields of the request's form without secrets; None if the body is no form."""
+    """Returns the fields of the form that a call sent, without secrets; None if the logged body is not a form."""
     text = kept_request_body(call)
     if text.startswith(("{", "[")) or not text:
         return None
@@ -152,9 +164,9 @@ def _form_fields(call: Request) -> list[FormField] | None:
 
 
 def _placeholder(file_name: str) -> str:
-    """Returns a path in the reader's directory for a file that a caller named.
+    """Returns the path at which the reader is to put the file that a caller sent in a form: in the reader's directory.
 
-    Only the last part of the name is used, in plain characters and never as a hidden file: `./passwd` for
+    Only the last part of the caller's file name is used, in plain characters and never as a hidden file: `./passwd` for
     `/etc/passwd`, `./env` for `.env`.
     """
     last = re.split(r"[/\\]", file_name)[-1]
@@ -163,5 +175,5 @@ def _placeholder(file_name: str) -> str:
 
 
 def _file_list(fields: Sequence[FormField]) -> str:
-    """Returns the names of the files that the reader has to supply to repeat the call, with commas between."""
+    """Returns the names of the files that are needed to repeat a call, as one text with commas."""
     return ", ".join(field.file_name for field in fields if field.file_name is not None)

@@ -1,9 +1,9 @@
-"""The search for calls among millions, in a time that does not grow with them.
+"""The search for calls among millions, in a time that does not grow with their number.
 
 Calls are scanned newest first, by their id (a UUIDv7: the order of ids is the order of time), along the index of the
-narrowest condition. The other conditions are checked on the way, in slices. A scan ends when a page is full, when there
-are no more calls, or when its time is up; then the page says how far back the scan has come, and the next one goes on
-from there. Calls are never counted, and OFFSET skips none.
+condition that the fewest calls fulfil. They are read slice by slice, and the other conditions are checked for each
+slice. A scan ends when a page is full, when there are no more calls, or when its time is up. Then the page says how far
+back the scan has come, and the next page goes on from there. Calls are never counted, and never skipped with OFFSET.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from usage.page_data.filters import FAILED, UNKNOWN, Condition, Filters, SQLValu
 from usage.sums.summed_names import UNKNOWN_MODEL
 
 PAGE_SIZE = 50
-PAGE_SECONDS = 0.08  # then no slice more begins
-BATCH_SECONDS = 1.0  # likewise, for a batch of an export
-SLICE_SECONDS = 0.02  # slices that take less grow, others shrink
-FIRST_SLICE, MAX_SLICE = 1000, 8000  # calls
-MAX_RARE_CALLS = 10_000  # beyond a threshold: so few are sorted anew for each slice
-MAX_NAMES = 8  # keys, and models, whose names contain the text that is looked for
+PAGE_SECONDS = 0.08  # after this time no further slice is read for a page
+BATCH_SECONDS = 1.0  # after this time no further slice is read for a batch of an export
+SLICE_SECONDS = 0.02  # after a slice that took less, the next one is larger; otherwise it is smaller
+FIRST_SLICE, MAX_SLICE = 1000, 8000  # numbers of calls
+MAX_RARE_CALLS = 10_000  # if fewer calls exceed a threshold, they are quick to sort again for each slice
+MAX_NAMES = 8  # names of keys, and of models, that contain the searched text; further ones are not searched
 ID_COLUMNS = ("incoming_request_id", "upstream_request_id", "response_id")
-# The columns of a slice: all that conditions are about.
+# The columns that are read for each call of a slice: all that conditions may refer to.
 SLICE_COLUMNS = f"""request_id, key_name, {CALLED_MODEL_SQL} AS model, unknown_model, route, outcome, status, stream,
     cost, duration_ms, error_code, other_code, error_message, client_address"""
 
 
 @dataclass(frozen=True)
 class Page:
-    """The calls of one page of search results, newest first.
+    """One page of search results: calls, newest first.
 
-    If `before` is set, older calls may follow: the next page begins before this id. Then either the page is full, or
-    the time was up when the calls back to `searched_to` had been searched.
+    If `before` is set, there may be older calls, and the next page shows calls from before this id. Then either this
+    page is full, or the time was up when the calls back to `searched_to` had been searched.
     """
 
     calls: list[Request]
@@ -52,22 +52,27 @@ class Page:
 
 @dataclass
 class IndexScan:
-    """One search through the calls, newest first: along an index of ids, checking the conditions `others` on the way.
+    """One search through the calls, newest first, slice by slice.
 
-    `rare` is a threshold that few calls exceed. Its index is ordered by the value, so those few are sorted by their id.
+    The search follows an index, and checks the conditions `others`. `rare` is a condition on a cost or a duration that
+    few calls fulfil. Its index is ordered by cost or duration, so these few calls are sorted by their id.
     """
 
-    along: Condition | None  # its index gives the calls in the order of their ids; None: the primary key does
+    along: Condition | None  # the scan follows the index of this condition; None: it follows the primary key
     others: list[Condition]
-    at: UUID | None  # only calls before this id have yet to be looked at; None: all
-    floor: UUID | None  # no call before this id is wanted
+    at: UUID | None  # calls before this id have not been searched yet; None: no call has been searched
+    floor: UUID | None  # the search ends at this id; None: at the oldest call
     rare: Condition | None = None
-    size: int = field(default_factory=lambda: FIRST_SLICE)  # calls of the next slice
+    size: int = field(default_factory=lambda: FIRST_SLICE)  # the number of calls in the next slice
     found: list[UUID] = field(default_factory=list)
     is_done: bool = False
 
     def scan_slice(self, wanted: int) -> None:
-        """Searches one more slice of the calls, for as many matches as are missing to `wanted`."""
+        """Searches the next slice of the calls, and adds the ids of matching calls to `found`, up to `wanted` ids in
+        all.
+
+        Sets `is_done` after the last slice. The size of the next slice depends on how long this one took.
+        """
         wanted -= len(self.found)
         started = time.monotonic()
         found, last, seen = self._read_slice(wanted)
@@ -82,7 +87,11 @@ class IndexScan:
             self.size = min(self.size * 2, MAX_SLICE) if is_quick else max(self.size // 2, FIRST_SLICE)
 
     def _read_slice(self, wanted: int) -> tuple[list[UUID], UUID | None, int]:
-        """Returns the ids of matching calls, at most `wanted`; the oldest id of the slice; and the slice's length."""
+        """Reads the next slice of calls from the database, and finds in it the calls that match all conditions.
+
+        Returns the ids of at most `wanted` matching calls, the oldest id of the slice, and the number of calls in the
+        slice.
+        """
         bounds = self._bounds()
         others = " AND ".join(condition.in_slice or condition.sql for condition in self.others) or "TRUE"
         query = f"""
@@ -100,7 +109,7 @@ class IndexScan:
         return found, last, seen
 
     def _bounds(self) -> list[Condition]:
-        """Returns the SQL conditions that select the next slice of calls."""
+        """Returns the SQL conditions that select the calls among which the next slice is taken."""
         bounds = [self.along] if self.along else []
         if self.at is not None:
             bounds.append(Condition("request_id < %s", (self.at,)))
@@ -119,16 +128,19 @@ class IndexScan:
 def find(
     filters: Filters, before: UUID | None = None, wanted: int = PAGE_SIZE, max_seconds: float = PAGE_SECONDS
 ) -> Page:
-    """Returns the newest calls that match the filters and are older than the call `before`.
+    """Searches for the newest calls that match the filters, and returns one page of them.
 
-    After `max_seconds` no further slice of the calls is searched.
+    Only calls older than the one with the id `before` are found. After `max_seconds` no further slice of calls is
+    searched, and the page says how far back the search has come. If the text `q` is the id of calls, the first page has
+    just these.
     """
     if filters.q and before is None and (calls := find_by_id(filters.q)):
         return Page(calls)
     scans = _plan(filters, before)
     deadline = time.monotonic() + max_seconds
     for scan in scans:
-        # Each scan gets one slice; then the least advanced goes on, until all have found enough or time is up.
+        # Each scan reads one slice. Then always the scan that has come the least far back reads its next slice, until
+        # all have found enough or the time is up.
         scan.scan_slice(wanted + 1)
     while time.monotonic() < deadline:
         behind = [scan for scan in scans if not scan.is_done and len(scan.found) <= wanted]
@@ -151,14 +163,17 @@ def find_all(filters: Filters, batch: int = 1000) -> Iterator[list[Request]]:
 
 
 def find_by_id(text: str) -> list[Request]:
-    """Returns the calls with this whole id: as request id, else in the first of `ID_COLUMNS` where any call has it."""
+    """Returns the calls that have the given text as their request id or, if there are none, as another of their ids.
+
+    The other ids are in `ID_COLUMNS`; the first of these columns in which any call has the id decides.
+    """
     try:
         if call := Request.objects.filter(pk=UUID(text)).first():
             return [call]
     except ValueError:
         pass
     for column in ID_COLUMNS:
-        # Empty ids are excluded explicitly, so that the planner sees that the index, which leaves them out, will do.
+        # The index has no empty ids. They are excluded here, too, so that PostgreSQL's planner sees that it can use it.
         calls = Request.objects.filter(**{column: text}).exclude(**{column: ""}).order_by("-request_id")[:PAGE_SIZE]
         if found := list(calls):
             return found
@@ -166,10 +181,10 @@ def find_by_id(text: str) -> list[Request]:
 
 
 def _plan(filters: Filters, before: UUID | None) -> list[IndexScan]:
-    """Returns the scans that together find the calls which match the filters.
+    """Returns the scans that together find all calls which match the filters.
 
-    Without a text to search for there is one scan; else one for each key or model whose name contains the text, and one
-    for failed calls, whose errors may contain the text.
+    Without a text to search for, one scan suffices. With a text, there is one scan for each key and each model whose
+    name contains the text, and one for failed calls, because the text may be in their errors.
     """
     floor = first_id(filters.since) if filters.since else None
     until = first_id(filters.until) if filters.until else None
@@ -191,15 +206,20 @@ def _plan(filters: Filters, before: UUID | None) -> list[IndexScan]:
 
 
 def _error_text_condition(filters: Filters) -> Condition:
-    """Returns the SQL condition that an error's code or message, or the name of an unknown model, contains `q`."""
-    # The totals do not know the names of models that upstream has never answered for; the rows of failures do.
+    """Returns the SQL condition that a call's error code, error message or unknown model contains the searched text.
+
+    Messages are searched only if the person may see them.
+    """
+    # A model that upstream has never answered for has no totals of its own, so its name is found in failed calls only.
     texts = ["error_code ILIKE %s", "unknown_model AND model ILIKE %s"]
     texts += ["error_message ILIKE %s"] if filters.with_messages else []
     return Condition(f"({' OR '.join(texts)})", (f"%{_escaped(filters.q)}%",) * len(texts))
 
 
 def _find_rare(conditions: Sequence[Condition]) -> Condition | None:
-    """Returns the first threshold (of cost or duration) that fewer than `MAX_RARE_CALLS` calls exceed, or None."""
+    """Returns the first condition on cost or duration that fewer than `MAX_RARE_CALLS` calls fulfil; None if there is
+    none.
+    """
     for condition in conditions:
         if condition.is_threshold:
             with connection.cursor() as cursor:
@@ -212,15 +232,19 @@ def _find_rare(conditions: Sequence[Condition]) -> Condition | None:
 
 
 def _names_like(dimension: Dimension, text: str) -> list[str]:
-    """Returns the names of keys or models that contain the text, from the totals: they have all names, and few rows."""
+    """Returns the names of keys, or of models, that contain the given text; at most `MAX_NAMES`.
+
+    They are read from the totals, which have all names in few rows.
+    """
     names = UsageTotal.objects.filter(span=Span.DAY, dimension=dimension, value__icontains=text).order_by("value")
     return list(names.values_list("value", flat=True).distinct()[:MAX_NAMES])
 
 
 def _found_by_all(scans: Sequence[IndexScan], wanted: int) -> list[UUID]:
-    """Returns the ids of the calls found in the part that every scan has searched, newest first, at most `wanted` + 1.
+    """Returns the ids of the matching calls among those that every scan has searched already, newest first.
 
-    Further back a slower scan may yet find calls that belong between the calls already found.
+    Older matches are left out, because a slower scan may still find calls between them. At most `wanted` + 1 ids are
+    returned.
     """
     border = _border(scans)
     found = {request_id for scan in scans for request_id in scan.found if border is None or request_id >= border}
@@ -228,12 +252,12 @@ def _found_by_all(scans: Sequence[IndexScan], wanted: int) -> list[UUID]:
 
 
 def _border(scans: Sequence[IndexScan]) -> UUID | None:
-    """Returns the id down to which every scan has searched; None if all scans have ended."""
+    """Returns the request id back to which every scan has searched; None if all scans have ended."""
     return max((scan.at for scan in scans if not scan.is_done and scan.at is not None), default=None)
 
 
 def _merge(scans: Sequence[IndexScan], wanted: int) -> Page:
-    """Returns a page of the calls that all scans together have found."""
+    """Returns the page of the calls that all scans together have found."""
     found = _found_by_all(scans, wanted)
     by_id = Request.objects.in_bulk(found[:wanted])
     calls = [by_id[request_id] for request_id in found[:wanted] if request_id in by_id]
@@ -254,5 +278,5 @@ def _values(conditions: Sequence[Condition]) -> list[SQLValue]:
 
 
 def _escaped(text: str) -> str:
-    """Returns a text with the wildcards of SQL's LIKE escaped, so that a pattern takes them literally."""
+    """Returns a text with the wildcards of SQL's LIKE escaped, so that a pattern matches them literally."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

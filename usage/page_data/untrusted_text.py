@@ -1,7 +1,7 @@
 """Makes strangers' text harmless, for pages and for spreadsheets.
 
-Templates escape HTML. Here are the dangers that HTML escaping leaves: control characters, characters that turn the
-direction of the text around them, and text that a spreadsheet would take for a formula.
+Templates escape HTML. This module deals with what HTML escaping does not change: control characters, characters that
+turn the direction of the text around them, and text that a spreadsheet would take for a formula.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ ELLIPSIS = "…"
 
 
 def escape_invisible(text: str, max_length: int = 0) -> str:
-    """Returns a text with its invisible characters written as codes: `<U+202E>`.
+    """Returns a text in which each invisible character is replaced by its code, such as `<U+202E>`.
 
-    A text longer than `max_length` characters is cut there first, and gets an ellipsis; 0 cuts nothing.
+    A text that is longer than `max_length` characters is cut first, and gets an ellipsis. With 0, nothing is cut.
     """
     if max_length and len(text) > max_length:
         text = text[:max_length].rstrip() + ELLIPSIS
@@ -27,7 +27,7 @@ def escape_invisible(text: str, max_length: int = 0) -> str:
 
 
 def csv_cell(value: object) -> str:
-    """Returns a value as the text of a CSV cell, with an apostrophe before what spreadsheets take for a formula."""
+    """Returns a value as the text of a CSV cell, with an apostrophe before text that would be taken for a formula."""
     if value is None:
         return ""
     if isinstance(value, int | float) and not isinstance(value, bool):

@@ -1,8 +1,8 @@
 """The rights to see the pages, and to see the content of calls.
 
-Whoever may view requests sees times, sizes, tokens, dollars, names of keys and models, and kinds of errors. The content
-of a call takes one permission more, `BODIES`: prompts, answers, the command that makes the call again, and the texts of
-errors, since upstream may quote the prompt in them.
+Whoever may view requests sees times, sizes, tokens, dollars, names of keys and models, and kinds of errors. A further
+permission, `BODIES`, is needed to see the content of a call: prompts, answers, the command that makes the call again,
+and the texts of errors, because upstream may quote the prompt in them.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 
 def may_see(request: HttpRequest) -> bool:
-    """Returns whether the person who is signed in may view the requests in the ledger."""
+    """Returns whether the person who is signed in may view the logged requests, apart from their content."""
     return request.user.has_perm(PERMISSION)
 
 
 def may_see_bodies(request: HttpRequest) -> bool:
-    """Returns whether the person who is signed in may view requests with their content."""
+    """Returns whether the person who is signed in may view the logged requests with their content, such as prompts."""
     return request.user.has_perms((PERMISSION, BODIES))
 
 
 def admin_page(view: View[P]) -> View[P]:
-    """Decorates a view of the admin: only those who are signed in and may view requests reach it."""
+    """Decorator for a view of the admin: only people who are signed in and may view logged requests get the page."""
 
     @wraps(view)
     def checked(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
@@ -45,6 +45,9 @@ def admin_page(view: View[P]) -> View[P]:
 
 
 def render_page(request: HttpRequest, template: str, title: str, **context: object) -> HttpResponseBase:
-    """Renders a page of the admin; `context` is what the page's template uses beside the admin's context."""
+    """Renders a page of the admin, and returns the HTTP response.
+
+    `context` is what the template of the page needs in addition to what each page of the admin has.
+    """
     own = {"title": title, "sees_bodies": may_see_bodies(request), **context}
     return render(request, template, {**admin.site.each_context(request), **own})

@@ -29,10 +29,13 @@ admin.site.unregister(Group)
 
 
 class GrantingAdmin(GuardedAdmin, Generic[Holder]):
-    """Admin of a table whose rows (users, groups) hold permissions; people may give only permissions that they hold."""
+    """Base class of the admin of users and of groups, where people can give only permissions that they hold."""
 
     def may_change(self, request: HttpRequest, obj: Holder) -> bool:
-        """Returns whether the person's permissions allow them to change this user or group; subclasses implement it."""
+        """Returns whether the signed-in person may change a user or a group; each subclass implements it.
+
+        They may if they hold all permissions of that user or group.
+        """
         raise NotImplementedError
 
     def has_change_permission(self, request: HttpRequest, obj: Holder | None = None) -> bool:
@@ -46,7 +49,7 @@ class GrantingAdmin(GuardedAdmin, Generic[Holder]):
     def formfield_for_manytomany(
         self, db_field: ManyToManyField[Model, Model], request: HttpRequest, **options: object
     ) -> ModelMultipleChoiceField | None:  # type: ignore[type-arg]  # not subscriptable when it runs
-        """Offers in a form only the groups and the permissions that the signed-in person may give."""
+        """Offers in the form of a user or group only the groups and permissions that the signed-in person may give."""
         field: ModelMultipleChoiceField | None  # type: ignore[type-arg]  # likewise
         field = super().formfield_for_manytomany(db_field, request, **options)
         if field is not None and field.queryset is not None and not request.user.is_superuser:
@@ -55,9 +58,9 @@ class GrantingAdmin(GuardedAdmin, Generic[Holder]):
         return field
 
     def save_related(self, request: HttpRequest, form: ModelForm, formsets: object, change: bool) -> None:  # type: ignore[type-arg]  # not subscriptable when it runs
-        """Saves the permissions of a user or group, then checks again whether the person may change that row.
+        """Saves the permissions of a user or group, and checks again that the signed-in person may change this row.
 
-        If not, the exception rolls back the transaction.
+        If they may not, PermissionDenied is raised, which rolls back the transaction.
         """
         super().save_related(request, form, formsets, change)
         if not self.may_change(request, form.instance):
@@ -78,12 +81,17 @@ class UserAdmin(DjangoUserAdmin, GrantingAdmin[User]):  # type: ignore[type-arg]
         return may_change_user(request.user, obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str] | tuple[str, ...]:
-        """Makes the field `is_superuser` read-only for everybody but superusers."""
+        """Returns the read-only fields of a user's form: for everybody except superusers, `is_superuser` is one of
+        them.
+        """
         fields = super().get_readonly_fields(request, obj)
         return fields if request.user.is_superuser else (*fields, "is_superuser")
 
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """Leaves the password out for people who may only view a user: the field shows the start of its hash."""
+        """Returns the fields of a user's form, without the password for people who may only view the user.
+
+        The field of the password would show them the start of its hash.
+        """
         fieldsets = super().get_fieldsets(request, obj)
         if obj is None or self.has_change_permission(request, obj):
             return fieldsets
@@ -99,9 +107,9 @@ class UserAdmin(DjangoUserAdmin, GrantingAdmin[User]):  # type: ignore[type-arg]
         form_url: str = "",
         extra_context: dict[str, object] | None = None,
     ) -> HttpResponse:
-        """Refuses a form that sets `is_superuser`, unless a superuser sends it.
+        """Shows or saves a user's form as Django does, but lets only superusers send the field `is_superuser`.
 
-        The form that is shown to anybody else has no such field.
+        Anybody else who sends the field gets PermissionDenied; the form that is shown to them has no such field.
         """
         if "is_superuser" in request.POST and not request.user.is_superuser:
             raise PermissionDenied

@@ -1,7 +1,8 @@
-"""The base of every table in the admin: an address filters a list by the columns that the class allows, by no others.
+"""The base classes of every table in the admin. The address of a list filters by the columns that the class allows.
 
-Django lets the address of a list filter by any column (`?digest__startswith=a`): whoever may view a list finds out what
-it does not show, one character at a time. Here a lookup that is not in `allowed_lookups` is answered with 400.
+Django lets the address of a list filter by any column (`?digest__startswith=a`): whoever may view a list could find out
+the values that the list does not show, one character at a time. Here a lookup that is not in `allowed_lookups` is
+answered with 400.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ SECRET_COLUMNS = frozenset({
 
 
 class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
-    """Base class of the admin of every table. `allowed_lookups` also names the parameter of each `SimpleListFilter`."""
+    """Base class of the admin of every table. Lists can be filtered only by the columns in `allowed_lookups`.
+
+    `allowed_lookups` must also have the parameter of each `SimpleListFilter`.
+    """
 
     allowed_lookups: tuple[str, ...] = ()
 
@@ -27,7 +31,7 @@ class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 
 
 class ReadOnlyAdmin(GuardedAdmin):
-    """Admin of a table that nobody may change in the admin."""
+    """Base class of the admin of a table whose rows people can view, but not add, change or delete."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

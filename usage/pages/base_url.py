@@ -8,23 +8,23 @@ from django.urls import get_script_prefix
 
 
 def base_url(request: HttpRequest) -> str:
-    """Returns the address under which the gateway is served, for example `https://host` or `https://host/ai`."""
+    """Returns the URL at which the gateway is served: `https://host`, or `https://host/ai` under a root path."""
     return request.build_absolute_uri(get_script_prefix()).rstrip("/")
 
 
 def own_path(path: str) -> str:
-    """Returns the path of a page of the gateway on this host: for `docs`, `/docs`, or `/ai/docs` under a root path."""
+    """Returns the path of a page of the gateway on its host: `/docs` for `docs`, or `/ai/docs` under a root path."""
     return get_script_prefix() + path
 
 
-# unfold calls these two: they are named in its settings SITE_URL and SITE_FAVICONS.
+# unfold calls the next two functions, which its settings SITE_URL and SITE_FAVICONS name.
 
 
 def home(_request: HttpRequest) -> str:
-    """Returns the path of the gateway's front page."""
+    """Returns the path of the gateway's front page, for the link in the admin."""
     return own_path("")
 
 
 def icon(_request: HttpRequest) -> str:
-    """Returns the path of the icon that browsers show in the tab of a page."""
+    """Returns the path of the icon that browsers show in the tab of the admin's pages."""
     return static("usage/icon.svg")

@@ -1,6 +1,6 @@
-"""The dashboards: the admin's first page, the same of one key, and the JSON that keeps an open page up to date.
+"""The dashboards: the admin's first page, the dashboard of one key, and the JSON that keeps an open page up to date.
 
-The JSON holds the same templates, rendered again: a fragment of the page is written in one place.
+The JSON contains parts of the page, which are rendered again from the templates that the page itself uses.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from usage.sums.ranges import NAMED, TimeRange, range_or_default, read_range
 
 # The parts of the page that are rendered again while it is open; each is a template of its own.
 FRAGMENTS = ("statuses", "tiles", "used", "newest_errors")
-# Of each chart: its name in the data, its title, its unit, its form.
+# For each chart: its name in `Charts`, its title, its unit, and whether it has bars or lines.
 CHARTS = (
     ("calls", "Calls by outcome", "", "bars"),
     ("dollars", "Dollars by model", "$", "bars"),
@@ -29,16 +29,17 @@ CHARTS = (
     ("latency", "Latency", "ms", "lines"),
 )
 REFRESH_SECONDS = {"hour": 5, "day": 10}  # by the name of the range
-SLOW_REFRESH_SECONDS = 30  # of longer ranges
-KEY_RANGES = tuple(name for name in NAMED if name != "hour")  # the sums of one key are kept by the hour only
+SLOW_REFRESH_SECONDS = 30  # for longer ranges
+KEY_RANGES = tuple(name for name in NAMED if name != "hour")  # a key's sums by model and route are by the hour
 
 Context = dict[str, object]
 
 
 def show(request: HttpRequest, context: Context) -> Context:
-    """Returns the context of the admin's first page, with the dashboard of all calls.
+    """Returns the template context of the admin's first page, with the dashboard of all calls added.
 
-    unfold calls this function with the context of every admin page.
+    unfold calls this function with the context that each page of the admin has. For people who may not view requests,
+    that context is returned unchanged.
     """
     if not may_see(request):
         return context
@@ -55,9 +56,9 @@ def show(request: HttpRequest, context: Context) -> Context:
 
 
 def dashboard_context(request: HttpRequest, data_url: str, key: str | None = None) -> Context:
-    """Returns the context of a page with a dashboard: of all calls, or of one key's.
+    """Reads a dashboard, of all calls or of one key, and returns the template context of the page that shows it.
 
-    `data_url` is the address that answers with `refresh_response`.
+    `data_url` is the address from which the open page is refreshed; it answers with `refresh_response`.
     """
     now = datetime.now(UTC)
     time_range, fault = range_or_default(request.GET, now)
@@ -75,17 +76,18 @@ def dashboard_context(request: HttpRequest, data_url: str, key: str | None = Non
 
 @admin_page
 def data(request: HttpRequest) -> JsonResponse:
-    """Answers with the JSON from which an open dashboard of all calls is refreshed."""
+    """Answers with the newest data of the dashboard of all calls, as JSON, from which an open page is refreshed."""
     return refresh_response(request, {name: {"sees_bodies": may_see_bodies(request)} for name in FRAGMENTS})
 
 
 def refresh_response(
     request: HttpRequest, fragments: Mapping[str, Mapping[str, object]], key: str | None = None
 ) -> JsonResponse:
-    """Answers with the JSON from which an open dashboard is refreshed: the charts, and fragments of the page as HTML.
+    """Answers with the newest data of a dashboard, as JSON, from which an open page is refreshed.
 
-    The status is 400 for a range of time that cannot be shown. `fragments` maps the name of each template to what the
-    template needs beside the dashboard.
+    The data are the values of the charts, and parts of the page as HTML. The status is 400 if the range of time cannot
+    be shown. `fragments` maps the name of each part's template to what that template needs in addition to the
+    dashboard.
     """
     now = datetime.now(UTC)
     try:
@@ -107,7 +109,7 @@ def _read(time_range: TimeRange, now: datetime, key: str | None) -> Dashboard:
 
 
 def _context(dashboard: Dashboard, now: datetime, key: str | None) -> Context:
-    """Returns the context that all templates of a dashboard have in common."""
+    """Returns the template context that all parts of a dashboard have in common."""
     return {
         "dashboard": dashboard,
         "key_name": key,
@@ -118,5 +120,5 @@ def _context(dashboard: Dashboard, now: datetime, key: str | None) -> Context:
 
 
 def range_query(time_range: TimeRange) -> str:
-    """Returns the query string that selects this range of time in the address of a page."""
+    """Returns the query string that selects a range of time in the address of a page."""
     return "&".join(f"{name}={value}" for name, value in time_range.as_query().items())

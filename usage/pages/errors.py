@@ -21,9 +21,9 @@ STATES = ("all", "new", "known")
 
 @admin_page
 def show(request: HttpRequest) -> HttpResponseBase:
-    """Shows the failed calls of a range of time, in one group for each kind of error.
+    """Answers with the page of errors: the failed calls of a range of time, in one group for each kind of error.
 
-    `state` selects the kinds that are marked as known, or those that are not.
+    The query parameter `state` selects the kinds that somebody has looked into, or those that nobody has.
     """
     now = datetime.now(UTC)
     time_range, fault = range_or_default(request.GET, now)
@@ -52,7 +52,7 @@ def show(request: HttpRequest) -> HttpResponseBase:
 @require_POST
 @admin_page
 def mark(request: HttpRequest) -> HttpResponseBase:
-    """Marks a kind of error as known, with a remark, or removes the mark; redirects to the page of errors."""
+    """Marks a kind of error as looked into, with a remark, or removes that mark; redirects to the page of errors."""
     if not request.user.has_perm("usage.change_knownerror"):
         raise PermissionDenied
     back = HttpResponseRedirect(f"{reverse('pages:errors')}?{request.POST.get('query', '')}")

@@ -17,7 +17,7 @@ from usage.sums.ranges import range_or_default
 
 @admin_page
 def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
-    """Sends all requests that match the filters in the address as a file; `kind` is `csv` or `json`."""
+    """Sends all logged requests that match the filters in the address as a file; `kind` is `csv` or `json`."""
     _check(kind)
     now = datetime.now(UTC)
     filters = read_filters(request.GET, now, with_messages=may_see_bodies(request))
@@ -26,7 +26,10 @@ def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
 
 @admin_page
 def errors(request: HttpRequest, kind: str) -> HttpResponseBase:
-    """Sends the groups of errors that the page of errors shows as a file; `kind` is `csv` or `json`."""
+    """Sends all groups of failed calls in the range of time of the page of errors as a file; `kind` is `csv` or `json`.
+
+    The groups of kinds that the page hides because of its `state` are in the file, too.
+    """
     _check(kind)
     now = datetime.now(UTC)
     time_range, _fault = range_or_default(request.GET, now)
@@ -34,7 +37,11 @@ def errors(request: HttpRequest, kind: str) -> HttpResponseBase:
 
 
 def _check(kind: str) -> None:
-    """Checks the kind of file that is asked for; raises Http404 if it is neither CSV nor JSON."""
+    """Checks that the kind of file that is asked for exists.
+
+    Raises:
+        Http404: the kind is neither `csv` nor `json`.
+    """
     if kind not in CONTENT_TYPES:
         raise Http404
 
@@ -48,9 +55,9 @@ def _download(pieces: Iterator[bytes], kind: str, name: str) -> HttpResponseBase
 
 
 async def _one_by_one(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Yields each piece of an export once the piece before has been sent.
+    """Yields the pieces of an export asynchronously, each one after the piece before has been sent.
 
-    Django reads an iterator that is not asynchronous into a list first, which would hold a whole export in memory.
+    An ordinary iterator would be read into a list by Django first, so that the whole export would be in memory.
     """
     take = sync_to_async(lambda: next(pieces, None))
     while (piece := await take()) is not None:

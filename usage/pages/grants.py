@@ -21,11 +21,14 @@ def permissions_of(person: Person) -> QuerySet[Permission]:
     if person.pk is None:
         return Permission.objects.none()
     ids = Permission.objects.filter(Q(user=person.pk) | Q(group__user=person.pk)).values("pk")
-    return Permission.objects.filter(pk__in=ids)  # each once
+    return Permission.objects.filter(pk__in=ids)  # a permission that is held twice is returned once
 
 
 def groups_grantable_by(person: Person) -> QuerySet[Group]:
-    """Returns the groups that the person may change and put users into: those whose every permission they hold."""
+    """Returns the groups that a person may change and put users into.
+
+    They are the groups of which the person holds all permissions.
+    """
     if getattr(person, "is_superuser", False):
         return Group.objects.all()
     beyond = Permission.objects.exclude(pk__in=permissions_of(person).values("pk"))
@@ -33,7 +36,10 @@ def groups_grantable_by(person: Person) -> QuerySet[Group]:
 
 
 def may_change_user(person: Person, user: User) -> bool:
-    """Returns whether the person may change the user: whether the person holds every permission of the user."""
+    """Returns whether the person may change the user: only a person who holds every permission of the user may.
+
+    Only a superuser may change a superuser.
+    """
     if getattr(person, "is_superuser", False):
         return True
     return (
@@ -42,5 +48,5 @@ def may_change_user(person: Person, user: User) -> bool:
 
 
 def may_change_group(person: Person, group: Group) -> bool:
-    """Returns whether the person may change the group: whether the person holds every permission of the group."""
+    """Returns whether the person may change the group: only a person who holds every permission of the group may."""
     return groups_grantable_by(person).filter(pk=group.pk).exists()

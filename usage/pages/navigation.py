@@ -12,7 +12,7 @@ from usage.pages.access import PERMISSION
 
 
 class Entry(TypedDict):
-    """A link of the admin's side bar, as unfold reads it. `permission` decides who sees the link."""
+    """One link in the side bar of the admin, as unfold reads it. `permission` is called to decide who sees the link."""
 
     title: str
     icon: str  # its name in Material Symbols
@@ -21,14 +21,17 @@ class Entry(TypedDict):
 
 
 class Section(TypedDict):
-    """A titled group of links in the admin's side bar, as unfold reads it."""
+    """A group of links with a title in the side bar of the admin, as unfold reads it."""
 
     title: str
     items: list[Entry]
 
 
 def sections(_request: HttpRequest) -> list[Section]:
-    """Returns the groups of links in the admin's side bar; unfold's setting SIDEBAR names this function."""
+    """Returns the groups of links in the side bar of the admin.
+
+    unfold calls this function, which its setting SIDEBAR names.
+    """
     return [
         {
             "title": "What happens",
@@ -52,7 +55,10 @@ def sections(_request: HttpRequest) -> list[Section]:
 
 
 def _entry(title: str, icon: str, name: str, permission: str = "") -> Entry:
-    """Returns a link of the admin's side bar; without a permission, everybody sees the link."""
+    """Returns one link for the side bar of the admin.
+
+    Only people who have `permission` see the link; without it, everybody.
+    """
 
     def is_seen(request: HttpRequest) -> bool:
         return not permission or request.user.has_perm(permission)

@@ -19,7 +19,10 @@ from usage.sums.ranges import NAMED
 
 
 def show_list(request: HttpRequest) -> HttpResponseBase:
-    """Shows a page of the requests that match the filters in the address, newest first, from the id `before` on."""
+    """Answers with one page of the list of logged requests: those that match the filters in the address, newest first.
+
+    The query parameter `before` is the request id behind which the page begins.
+    """
     if not may_see(request):
         raise PermissionDenied
     filters = read_filters(request.GET, datetime.now(UTC), with_messages=may_see_bodies(request))
@@ -46,7 +49,10 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
 
 
 def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
-    """Shows one request; the bodies only to people who may see them. `object_id` is quoted, as in the admin's links."""
+    """Answers with the page of one logged request; the bodies are shown only to people who may see them.
+
+    `object_id` is the request id, quoted as in the links of Django's admin.
+    """
     if not may_see(request):
         raise PermissionDenied
     calls = Request.objects.select_related("body") if may_see_bodies(request) else Request.objects.all()
@@ -70,7 +76,7 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
 
 
 def _bodies_context(request: HttpRequest, call: Request) -> dict[str, object]:
-    """Returns the bodies of a request and its answer, and commands that repeat the call, for the page's context."""
+    """Returns the part of the template context with a call's content: its bodies, and commands that repeat it."""
     url = base_url(request)
     return {
         "bodies": call_page.bodies(call),
@@ -80,7 +86,7 @@ def _bodies_context(request: HttpRequest, call: Request) -> dict[str, object]:
 
 
 def _same_error(call: Request) -> Filters:
-    """Returns the filters that find the calls which failed with the same error as this call."""
+    """Returns the filters by which the list shows the calls that failed with the same error as this call."""
     return Filters(
         outcome=call.outcome,
         status=str(call.status or "none"),
@@ -91,7 +97,10 @@ def _same_error(call: Request) -> Filters:
 
 
 def _cursor(request: HttpRequest) -> UUID | None:
-    """Returns the id `before` in the address, behind which the page begins; None if it is missing or no id."""
+    """Returns the request id in the query parameter `before`, behind which a page of the list begins.
+
+    Returns None if the parameter is missing or is no id.
+    """
     try:
         return UUID(request.GET["before"])
     except (KeyError, ValueError):

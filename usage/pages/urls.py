@@ -1,8 +1,8 @@
 """The routes of our own pages in the admin; they are looked up before Django's. `usage.admin.RequestAdmin` serves the
 pages of requests.
 
-`r/` is where Django's admin redirects from an object to its page on a site. No object here has such a page, and
-Django's view fails on an id that is none, so `r/` is answered with 404.
+At `r/` Django's admin redirects from an object to the object's page on a site. No object here has such a page, and
+Django's view fails on an invalid id, so `r/` is answered with 404.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""From the journal into the tables, exactly once.
+"""Brings calls from the journal into the tables, each exactly once.
 
-In order: `shipper` reads segments and deletes those that are delivered; `delivery` sends batches, waits out outages,
-and sets aside what the database refuses; `rows` writes a batch in one transaction, and with it `response_cost` (a
-response's usage counts once), `pending_responses` (background responses that wait to be asked for) and
-`stored_objects` (which key made what).
+In order: `shipper` reads segments and deletes those that are delivered; `delivery` writes batches, waits for the end of
+an outage, and sets aside what the database refuses; `rows` writes a batch in one transaction, in which `response_cost`
+counts the usage of a response once, `pending_responses` stores which background responses are to be polled, and
+`stored_objects` stores which key created which object.
 
 Imports `usage.journal.writer`, `money` and `sums`.
 """

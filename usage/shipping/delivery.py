@@ -2,9 +2,9 @@
 
 An outage of the database is waited out as long as the process lives. A row that the database refuses is found by
 halving its batch; it is kept in the dead-letter file, and a stub takes its place in the table. A damaged line, and a
-record of a newer version of this code, are kept in files of their own, and the call that they name gets a row
-`interrupted`. Records of a dead writer that are older than the newest pruned row are kept, too, and not delivered:
-their journal was restored from a backup, and the sums have counted their calls.
+record of a newer version of this code, are appended to a file each, and the call that they name gets a row
+`interrupted`. Records of a dead process that are older than the newest pruned (deleted) row are appended to a file,
+too, and not delivered: their journal was restored from a backup, and the sums have counted their calls.
 """
 
 from __future__ import annotations
@@ -33,22 +33,23 @@ logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 500
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 5.0
-SILENCE_SECONDS = 5.0  # a database that takes longer for a batch counts as away
-# Errors for which the row is to blame; every other error of the database is an outage, and is waited out.
+SILENCE_SECONDS = 5.0  # a database that needs longer for one batch counts as unreachable
+# Errors that a row has caused. Every other error of the database is an outage, after which the write is tried again.
 POISON = (DataError, IntegrityError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 
 
 class GaveUp(Exception):
-    """Error: the deadline passed while the database was away.
+    """Error: the database could not be reached before the deadline, so writing to it has ended unfinished.
 
-    Records not written to the database stay in the journal.
+    The records that are not in the database yet stay in the journal.
     """
 
 
 class Delivery:
-    """A writer of journal records to the database, for one thread. It tries again for as long as the database is away.
+    """The writer that brings the records of calls from the journal files into the database. One thread uses it.
 
-    `deadline` is in seconds of `time.monotonic()`; None tries without end.
+    While the database cannot be reached, each write is tried again until `deadline`. The deadline is in seconds of
+    `time.monotonic()`; None means that there is none.
     """
 
     def __init__(self, directory: Path, deadline: float | None = None) -> None:
@@ -60,25 +61,28 @@ class Delivery:
         self.newer = 0
         self.hurry = threading.Event()
         self._directory = directory
-        self._pruned_end = ""  # below it, ids are of rows that have been pruned; a UUID's text sorts as its number
+        # The rows of calls with a lower request id have been pruned. UUIDs as text sort in the order of their numbers.
+        self._pruned_end = ""
         self._pruned_hours: set[datetime] = set()
         self._asked_at: float | None = None
         self.pricer = Pricer()
 
     def deliver(self, rows: Sequence[CallRecord]) -> None:
-        """Writes the rows of calls to the database; returns when each is in its table or in the dead-letter file.
+        """Writes the rows of calls to the database; returns once each row is in its table or in the dead-letter file.
+
+        A row that the database refuses goes to the dead-letter file.
 
         Raises:
-            GaveUp: the deadline passed while the database was away.
+            GaveUp: the database could not be reached before the deadline.
         """
         for start in range(0, len(rows), BATCH_SIZE):
             self._deliver(rows[start : start + BATCH_SIZE])
 
     def refresh_prices(self) -> None:
-        """Reads the administrator's prices from the database if that is due, so that they are there before the first
-        row comes.
+        """Reads the prices that the administrator has set from the database, if the last reading is old.
 
-        An error of the database is ignored here, because `deliver` meets the same outage and waits for its end.
+        This happens before calls arrive, so that the first call can be priced at once. An error of the database is
+        ignored here, because `deliver` meets the same outage and waits for its end.
         """
         self._asked_at = time.monotonic()
         try:
@@ -90,18 +94,18 @@ class Delivery:
 
     @property
     def database_fault(self) -> str:
-        """The class name of the error that the database answers with at present; empty while there is none.
+        """The class name of the error with which writes to the database fail at present; empty if there is no error.
 
-        While the database does not answer at all, it is `NoAnswer`.
+        The name is `NoAnswer` if the database has not answered the current statement for `SILENCE_SECONDS`.
         """
         asked_at = self._asked_at
         silent = asked_at is not None and time.monotonic() - asked_at > SILENCE_SECONDS
         return self.database_error or ("NoAnswer" if silent else "")
 
     def set_aside(self, damaged: Sequence[bytes]) -> list[CallRecord]:
-        """Appends damaged journal lines to `damaged.log`.
+        """Appends journal lines that cannot be read to the file `damaged.log`, so that they are not lost.
 
-        Returns a row with the outcome `interrupted` for each request id that can still be read in the lines.
+        Returns a row with the outcome `interrupted` for each call whose request id can still be read in those lines.
         """
         if not damaged:
             return []
@@ -113,11 +117,10 @@ class Delivery:
         return [interrupted({"request_id": request_id}) for request_id in sorted(ids)]
 
     def set_aside_newer(self, lines: Sequence[bytes]) -> list[CallRecord]:
-        """Appends journal records of a newer version of chatproxy to `newer.log`, so that a replay by that version
-        ships them.
+        """Appends journal records that a newer version of chatproxy has written to the file `newer.log`.
 
-        Returns a row with the outcome `interrupted` for each of their calls; the call's real row replaces that row
-        after the replay.
+        From there `ledger replay` of that version brings them into the database. Returns a row with the outcome
+        `interrupted` for each call of these records; the replay puts the call's real row in its place.
         """
         if not lines:
             return []
@@ -133,9 +136,10 @@ class Delivery:
         return [interrupted({"request_id": request_id}) for request_id in sorted(ids)]
 
     def set_aside_letters(self, torn: Sequence[bytes]) -> None:
-        """Appends unreadable lines of the dead-letter file to `damaged.log`.
+        """Appends lines of the dead-letter file that cannot be read to the file `damaged.log`.
 
-        No row is written for them, because each of their calls got a stub when the database refused its row.
+        No rows are written for their calls, because each of them got a stub (a shortened row) when the database refused
+        its real row.
         """
         if not torn:
             return
@@ -145,25 +149,26 @@ class Delivery:
         kept_lines.append(self._directory / DAMAGED, torn)
 
     def find_pruned(self) -> None:
-        """Reads from the database the request id below which all rows have been pruned, for `without_pruned`.
+        """Reads from the database up to which request id the rows of calls have been deleted because of their age
+        (pruned).
 
-        Call this method before a dead process's journal is delivered.
+        That id is remembered for `without_pruned`. Call this method before the journal of a dead process is delivered.
 
         Raises:
-            GaveUp: the deadline passed while the database was away.
+            GaveUp: the database could not be reached before the deadline.
         """
         self._when_database_is_there(self._ask_for_pruned)
 
     def without_pruned(self, rows: Sequence[CallRecord]) -> list[CallRecord]:
-        """Returns the rows except those of calls whose rows have been pruned already; these are appended to
-        `pruned.log`.
+        """Returns the given rows except for those that were in the database before, and were deleted because of their
+        age.
 
-        Pruned calls are still in the sums, so delivering their rows again would count them twice. A row with an old id
-        is returned nevertheless if the sums of its hour count only calls that have rows: then a wrong clock has made
-        the id.
+        The rows that are left out are appended to the file `pruned.log`. The sums still count their calls, so writing
+        the rows again would count them twice. A row whose id is old enough is returned nevertheless if the sums of its
+        hour count only calls that have rows: then the row was never in the database, and a wrong clock has made its id.
 
         Raises:
-            GaveUp: the deadline passed while the database was away.
+            GaveUp: the database could not be reached before the deadline.
         """
         old = {row["request_id"]: _hour(row) for row in rows if str(row["request_id"]) < self._pruned_end}
         if not old:
@@ -183,18 +188,25 @@ class Delivery:
         return [row for row in rows if row["request_id"] not in pruned]
 
     def _ask_for_pruned(self) -> None:
-        """Reads from the database the request id below which all rows have been pruned, and remembers that id."""
+        """Reads from the database up to which request id the rows of calls have been deleted because of their age.
+
+        That id is remembered for `without_pruned`.
+        """
         end = pruned_ids_end()
         self._pruned_end = str(end) if end else ""
 
     def _ask_for_hours(self, hours: set[datetime]) -> None:
-        """Reads from the database which of the given hours count calls whose rows are pruned, and remembers them."""
+        """Reads from the database in which of the given hours the sums count calls whose rows were deleted because of
+        their age.
+
+        These hours are remembered for `without_pruned`.
+        """
         self._pruned_hours = hours_with_pruned_calls(hours)
 
     def _deliver(self, rows: Sequence[CallRecord]) -> None:
-        """Writes one batch of rows in one transaction.
+        """Writes one batch of calls' rows to the database, in one transaction.
 
-        If the database refuses a row, each half of the batch is tried.
+        If the database refuses one of the rows, the two halves of the batch are written one after the other instead.
         """
         try:
             self._when_database_is_there(lambda: write_rows(self.pricer.priced(rows)))
@@ -204,10 +216,11 @@ class Delivery:
             self.delivered += len(rows)
 
     def _bisect(self, rows: Sequence[CallRecord], error: Exception) -> None:
-        """Delivers both halves of a batch that the database has refused.
+        """Delivers the two halves of a batch of rows that the database has refused, one after the other, to find the
+        bad row.
 
-        If the batch is a single row, the row becomes a dead letter, and a stub is written instead. A stub that is
-        refused, too, is replaced by a smaller one.
+        If the batch is a single row, that row is appended to the dead-letter file, and a stub (a shortened row) is
+        written in its place. A stub that the database refuses is replaced by a smaller one.
         """
         if len(rows) > 1:
             middle = len(rows) // 2
@@ -230,11 +243,11 @@ class Delivery:
         self._deliver([stub(row)])
 
     def _when_database_is_there(self, write: Callable[[], object]) -> None:
-        """Calls `write` again, with growing pauses, until the database is back and takes the data.
+        """Calls `write`, and calls it again with growing pauses as long as the database cannot be reached.
 
         Raises:
             GaveUp: the next attempt would be after the deadline.
-            Exception: one of `POISON`, at once, because the data are to blame and not the database.
+            Exception: one of `POISON`, at once, because the data are at fault and not the database.
         """
         backoff = FIRST_BACKOFF
         while True:
@@ -263,5 +276,5 @@ class Delivery:
 
 
 def _hour(row: CallRecord) -> datetime:
-    """Returns the start of the hour in which a call began, as the call's id says."""
+    """Returns the start of the hour in which a call began. The time of the call is in its request id."""
     return started_at(str(row["request_id"])).replace(minute=0, second=0, microsecond=0)

@@ -3,8 +3,8 @@
 PostgreSQL computes the digest when it writes a row and when it verifies one, from the same stored values. It covers a
 fixed list of columns, and the list has a version. A new column comes in a new version at the end of `VERSIONS`: from
 then on rows are written with its digest, while older rows, and those that older code still writes, keep the digest of
-their version and stay right. No column says which version that is: a row is unchanged if any of them fits, and a row
-that was changed fits none.
+their version, which stays valid. No column says which version that is: a row counts as unchanged if its digest fits by
+any version, and the digest of a row that was changed fits by none.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 
 class DigestVersion(NamedTuple):
-    """The list of columns, in order, from which one version of the row digest is computed, which shows changes of a
-    row.
+    """One version of the row digest, which shows whether a call's row was changed after it was written.
 
-    A boolean column in `marks` changes the digest only of rows where that column is true. So rows written before the
-    column existed, where it is false, keep their digest.
+    `columns` are the columns, in order, from which the digest is computed. A boolean column in `marks` changes the
+    digest only of rows where that column is true. So rows written before the column existed, where it is false, keep
+    their digest.
     """
 
     columns: tuple[str, ...]
@@ -41,13 +41,16 @@ VERSIONS: tuple[DigestVersion, ...] = (_FIRST, _WITH_COST_KIND)
 
 
 def digest_sql(version: DigestVersion) -> str:
-    """Returns the SQL expression that computes a row's digest: MD5 in hex, of the columns of the given version."""
+    """Returns the SQL expression that computes the digest of a call's row: MD5 in hex, of the version's columns."""
     marks = "".join(f" || CASE WHEN {name} THEN ' {name}' ELSE '' END" for name in version.marks)
     return f"md5(ROW({', '.join(version.columns)})::text{marks})"
 
 
 def is_unchanged_sql(versions: Sequence[DigestVersion]) -> str:
-    """Returns the SQL condition that a row's stored digest matches its values, by any version of the digest."""
+    """Returns the SQL condition that a call's row has not been changed since it was written.
+
+    The condition is true if the row's stored digest fits the row's values by any of the given versions of the digest.
+    """
     return f"digest IN ({', '.join(map(digest_sql, versions))})"
 
 

@@ -1,16 +1,16 @@
 """Counts the usage of a stored response once, although many rows may state it.
 
-One row owns a response's usage (`CountedResponse`): the first that states it exactly and, as long as there is none, the
-first that estimates it. Once a row states it exactly, that row becomes the owner, and the estimate is taken out of its
-own row and of the sums. Rows that are no owners cost nothing. The result is the same in whatever order, in however many
-batches and by whichever processes the rows are written; but of a stored chat completion, a look takes out the estimate
-only if that was written before it.
+One row counts a response's usage (`CountedResponse` names it): the first row that states the usage exactly and, as long
+as there is none, the first that estimates it. Once a row states it exactly, that row counts instead, and the estimate
+is removed from the row that had it and from the sums. All other rows of the response cost nothing. The result is the
+same in whatever order, in however many batches and by whichever processes the rows are written. There is one exception:
+a row of a call that has read a stored chat completion replaces an estimate only if the estimate was written before.
 
-A call that makes a response is never counted in a row that is older than it: that row speaks of another response. Some
-servers give all of theirs the same id.
+The usage of a call that creates a response is never counted by an older row: that row is about another response. Some
+servers give all their responses the same id.
 
-A response that has not ended waits in `PendingResponse` until the gateway has looked at it
-(`usage.shipping.pending_responses`). All of this is kept in the transaction that writes the rows.
+A response that has not ended has a row in `PendingResponse` until the gateway has learnt its usage by polling
+(`usage.shipping.pending_responses`). All of this is written in the transaction that writes the rows of the calls.
 """
 
 from __future__ import annotations
@@ -27,18 +27,20 @@ from usage.models import CostKind, CountedResponse, PendingResponse, UsageSource
 from usage.shipping.pending_responses import remember_pending, settle_pending
 
 ROUTES = ("/openai2", "/v1/responses")
-STORED_COMPLETION = "/v1/chat/completions/"  # and its id: its usage was counted when it was made
+# The route of a stored chat completion, before its id. Its usage was counted in the call that created it.
+STORED_COMPLETION = "/v1/chat/completions/"
 RETRIEVABLE = (*ROUTES, STORED_COMPLETION)
-# The price of a look at a response whose usage another row owns.
+# Stored as the price of a call that states a response's usage, when another row counts that usage already.
 COUNTED_BEFORE: Price = {"source": "counted before"}
-# The price of a call whose response's usage became known after its end.
+# Stored as the price of a call that ended before its response's usage was known: a later row counts that usage.
 COUNTED_LATER: Price = {"source": "counted later"}
 NO_COUNTS: Counts = {}
 for _name in COUNTS:
     NO_COUNTS[_name] = None
 
-# Rows that are replaced once the usage is known exactly: estimates, and calls without a price for want of usage.
-# Locked, so that of two exact rows that are written at the same time the second finds no estimate any more.
+# Finds the rows whose usage is replaced once another row states it exactly: rows with an estimate, and rows without a
+# cost because their usage is unknown. FOR UPDATE locks them, because two exact rows may be written at the same time:
+# the second must not find the estimate that the first replaces.
 FIND_PROVISIONAL = f"""
     SELECT response_id, request_id::text, by_gateway OR strpos(route, '{{id}}') > 0 FROM usage_request
     WHERE response_id = ANY(%s) AND response_id <> '' AND request_id <> ALL(%s::uuid[])
@@ -53,9 +55,9 @@ TAKE_OVER = """
 
 
 class Settled(NamedTuple):
-    """The rows of a batch as they are to be written, and which older rows have estimates that must be removed.
+    """The result of `settle_responses`: the rows to write, and the older rows whose estimated usage must be removed.
 
-    `replaced` maps the request id of each row with such an estimate to the id of the row that states the same usage
+    `replaced` maps the request id of each such older row to the request id of the row that states the same usage
     exactly.
     """
 
@@ -64,10 +66,11 @@ class Settled(NamedTuple):
 
 
 def settle_responses(rows: Iterable[CallRecord]) -> Settled:
-    """Lets one of several rows for the same response count the response's usage, and sets that of the other rows to
-    zero.
+    """Chooses one row to be billed for the usage of each response, and sets the usage in its other rows to zero.
 
-    So nothing is billed twice. Call this function in the transaction that writes the rows.
+    Several calls may have created or read the same response. Returns the rows as they are to be written, and which
+    older rows in the table have estimates that must be removed. Call this function in the transaction that writes the
+    rows.
     """
     every = list(rows)
     own = [row for row in every if not _has_all_usage(row)]
@@ -85,7 +88,7 @@ def settle_responses(rows: Iterable[CallRecord]) -> Settled:
 
 
 def _ids_by_response(rows: Iterable[CallRecord]) -> dict[str, str]:
-    """Maps each response id among the rows to the request id of the oldest row with that response."""
+    """Returns a map from each response id in the rows to the request id of the oldest row with that response."""
     found: dict[str, str] = {}
     for row in rows:
         found[row["response_id"]] = min(_id(row), found.get(row["response_id"], _id(row)))
@@ -93,20 +96,25 @@ def _ids_by_response(rows: Iterable[CallRecord]) -> dict[str, str]:
 
 
 def _claim(stated: dict[str, str]) -> dict[str, str]:
-    """Records in `CountedResponse` which row counts the usage of each response, unless an earlier row does already.
+    """Records in the table `CountedResponse` that the given rows are billed for the usage of their responses.
 
-    `stated` maps response ids to the request ids of the rows. Returns the request id that now counts, by response id.
+    A response for which a row is recorded already keeps that row. `stated` maps response ids to the request ids of the
+    given rows. Returns a map from each response id to the request id of the row that is billed for the response now.
     """
     if not stated:
         return {}
-    # The insertion waits for a claim of another transaction that has not ended: of two rows, one sees the other.
+    # If another transaction is inserting the same response, this insertion waits for its end. So of two processes that
+    # write rows for one response, the second finds the row of the first.
     claims = [CountedResponse(response_id=key, request_id=value) for key, value in sorted(stated.items())]
     CountedResponse.objects.bulk_create(claims, ignore_conflicts=True)
     return _owners(stated)
 
 
 def _owners(response_ids: Iterable[str]) -> dict[str, str]:
-    """Reads from `CountedResponse` which row counts the usage of each response; returns request ids by response id."""
+    """Reads from the table `CountedResponse` which call is billed for the usage of each of the given responses.
+
+    Returns a map from response ids to request ids; a response for which no call is billed yet is absent.
+    """
     ids = list(response_ids)
     if not ids:
         return {}
@@ -115,10 +123,11 @@ def _owners(response_ids: Iterable[str]) -> dict[str, str]:
 
 
 def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequence[CallRecord]) -> dict[str, str]:
-    """Lets the rows in `exact` count their responses' usage instead of older rows in the table that only estimate it.
+    """Bills the rows in `exact` for the usage of their responses, in place of older rows that only estimate it.
 
-    Returns a map from the request id of each such older row to the id of the exact one, and updates `owners`. A call
-    that has created its response and counts its usage already has nothing to replace, and costs no query.
+    `exact` maps response ids to request ids, and so does `owners`, which is updated here. Returns a map from the
+    request id of each older row to that of the row which replaces it. The responses in `exact` are polled no longer. No
+    query for older rows is made if each exact row has created its response and is billed for it already.
     """
     settle_pending(PendingResponse.objects.filter(pk__in=list(exact)))
     looks = {row["response_id"] for row in rows if row.get("response_id") in exact and not _is_creation(row)}
@@ -130,7 +139,8 @@ def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequ
     with connection.cursor() as cursor:
         cursor.execute(FIND_PROVISIONAL, [list(wanted), list(wanted.values())])
         for response_id, request_id, is_look in cursor.fetchall():
-            if is_look or wanted[response_id] not in creations:  # another creation made another response
+            # Two calls that each create a response have two responses, even if upstream gave both the same id.
+            if is_look or wanted[response_id] not in creations:
                 provisional[response_id].append(request_id)
         for response_id, ids in sorted(provisional.items()):
             cursor.execute(TAKE_OVER, [response_id, wanted[response_id], ids])
@@ -144,17 +154,17 @@ def _id(row: CallRecord) -> str:
 
 
 def _is_creation(row: CallRecord) -> bool:
-    """Returns whether the call has created its response.
+    """Returns whether the row is of a call that has created its response, and has not read an earlier one.
 
-    A call that reads an earlier response has `{id}` in its route.
+    The route of a call that reads a response contains `{id}`; the gateway's own polling is marked `by_gateway`.
     """
     return "{id}" not in str(row.get("route")) and not row.get("by_gateway")
 
 
 def _has_all_usage(row: CallRecord) -> bool:
-    """Returns whether no row of another call can state the usage of this call.
+    """Returns whether no other call's row can state the usage in this call's row, so that rows need not be compared.
 
-    The check is cheap, and true of most chats.
+    This is true of most chats, and quick to find out.
     """
     if str(row.get("route")).startswith(RETRIEVABLE):
         return False
@@ -162,12 +172,12 @@ def _has_all_usage(row: CallRecord) -> bool:
 
 
 def _is_of_response(row: CallRecord) -> bool:
-    """Returns whether the call has created or read a response of the Responses API."""
+    """Returns whether the row is of a call that has created or read a response of the Responses API."""
     return bool(row.get("response_id")) and str(row.get("route", "")).startswith(ROUTES)
 
 
 def _is_final(row: CallRecord) -> bool:
-    """Returns whether the usage in a call's row is not an estimate."""
+    """Returns whether the usage in a call's row is exact or unknown. An estimate may still be replaced."""
     return row.get("usage_source") != UsageSource.ESTIMATED
 
 
@@ -193,9 +203,10 @@ def _has_ended_without_usage(row: CallRecord) -> bool:
 
 
 def _has_exact_usage(row: CallRecord) -> bool:
-    """Returns whether upstream has stated the usage that is in a call's row.
+    """Returns whether the usage in a call's row is what upstream has stated.
 
-    Of an answer that was too long to be parsed, the row has only the counts, without upstream's usage object.
+    That includes the token counts of an answer that was too long to be parsed, whose row has no usage object of
+    upstream's.
     """
     is_counted = row.get("usage_source") == UsageSource.EXACT and row.get("response_status") not in UNFINISHED_STATUSES
     return _is_final(row) and (row.get("usage") is not None or is_counted)
@@ -210,22 +221,25 @@ def _is_estimate(row: CallRecord) -> bool:
 
 
 def _is_provisional(row: CallRecord) -> bool:
-    """Returns whether an exact statement may later replace the usage in a call's row: `FIND_PROVISIONAL` in Python."""
+    """Returns whether the usage in a call's row may be replaced later, once another row states it exactly.
+
+    The SQL statement `FIND_PROVISIONAL` finds such rows in the table by the same rule.
+    """
     if not row.get("response_id") or row.get("usage_source") == UsageSource.EXACT:
         return False
     return not _is_final(row) or row.get("cost") is None
 
 
 def _is_pending(row: CallRecord) -> bool:
-    """Returns whether the response in a call's row has not ended, and the gateway may poll its status."""
+    """Returns whether the response in a call's row has not ended yet, and the gateway may poll upstream for its end."""
     is_unfinished = row.get("response_id") and row.get("response_status") in UNFINISHED_STATUSES
     return bool(is_unfinished and row.get("pollable") and not _states_usage(row))
 
 
 def _is_stored_completion(row: CallRecord) -> bool:
-    """Returns whether the row is of a call that has read a stored chat completion and states the completion's usage.
+    """Returns whether the row is of a call that has read a stored chat completion, and has the completion's usage.
 
-    Such a row counts that usage only if it replaces an estimate.
+    Such a row is billed for that usage only if it replaces an estimate; otherwise the call that made the completion is.
     """
     return (
         _has_exact_usage(row)
@@ -235,10 +249,9 @@ def _is_stored_completion(row: CallRecord) -> bool:
 
 
 def _with_its_share(row: CallRecord, owners: dict[str, str]) -> CallRecord:
-    """Returns the row with its token counts and cost set to nothing if another row counts the usage of the same
-    response.
+    """Returns a call's row, with its usage and cost set to zero if another row is billed for the usage of its response.
 
-    Upstream's usage object stays in the column `usage`. Otherwise the row is returned as it is.
+    Upstream's usage object stays in the column `usage`. If no other row is billed, the row is returned unchanged.
     """
     owner = owners.get(row.get("response_id") or "")
     if owner == _id(row) or (owner is not None and _is_creation(row) and owner < _id(row)):

@@ -1,8 +1,8 @@
 """Writes finished calls into the tables, a batch in one transaction: rows, bodies, sums, failures, stored objects.
 
-Exactly once: a row's primary key is its request id, and sums are added only from rows that this transaction really
-inserted. A row that knows more of its call (`RANK`) replaces one that knows less; what the lesser row had added to the
-sums is subtracted. The transaction also ends the calls' reservations of budgets (`usage.money.holds`).
+Each call is counted exactly once: a row's primary key is its request id, and sums are added only from rows that this
+transaction really inserted. A more complete row of a call (`RANK`) replaces a less complete one, whose numbers are
+subtracted from the sums. The transaction also ends the calls' reservations of budgets (`usage.money.holds`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from usage.answers.estimates import estimate_interrupted
 from usage.call_record import COUNTS, CallRecord, SummedRow
 from usage.counters import counters
 from usage.ids import started_at
-from usage.models import CostKind, Outcome, Request, UsageSource
+from usage.models import Outcome, Request, UsageSource
 from usage.money.holds import settle_holds
 from usage.shipping.digests import DIGEST
 from usage.shipping.response_cost import COUNTED_LATER, settle_responses
@@ -37,7 +37,8 @@ DEFAULTS = {name: field.get_default() for name, field in FIELDS.items() if not f
 STUB = "dead_letter"
 GUESS = "interrupted"
 BODY_NAMES = ("request_body", "response_body")
-# Columns that a stub has if they are sound: its price, its sums and the owner of its usage depend on them.
+# The columns that a stub takes from the refused row if the table can store their values: those from which the call's
+# cost, its sums, and the row that counts its response are found.
 STUB_COLUMNS = (
     *(name for name in ROW_COLUMNS if name not in {"request_id", "started_at", "outcome", "error_code", "cost"}),
     "method", "stream", "service_tier", "response_id", "usage", "usage_source", "other_usage",
@@ -50,8 +51,8 @@ INSERT_ROWS = (
     f" SELECT {NAMES}, {DIGEST} FROM jsonb_populate_recordset(NULL::usage_request, %s::jsonb)"
     f" ON CONFLICT (request_id) DO NOTHING RETURNING {SUMMED}"
 )
-# How much a row knows of its call (`_rank`): 0 the stub of a guess, 1 the guess that the call was interrupted,
-# 2 the stub of its end, 3 its end.
+# How complete a row of a call is (`_rank`). 1: a row made because the call's end is unknown, with the outcome
+# `interrupted`. 3: the row of the call's end. 0 and 2: the stubs of these two.
 RANK = (
     f"CASE WHEN error_code = '{STUB}' THEN 2 * (outcome <> '{Outcome.INTERRUPTED}')::int"
     f" WHEN error_code = '{GUESS}' THEN 1 ELSE 3 END"
@@ -67,11 +68,10 @@ UPDATE_PRICES = (
     f" RETURNING {', '.join(f'usage_request.{name}' for name in ROW_COLUMNS)}"
 )
 READ_ROWS = f"SELECT {SUMMED} FROM usage_request WHERE request_id = ANY(%s::uuid[])"
-# Takes the usage out of a row whose response's usage another row owns. `usage.shipping.response_cost` does the same in
-# rows that are not written yet.
+# Removes the usage from a row because another row counts the usage of the same response. `usage.shipping.response_cost`
+# does the same to rows that are not written yet.
 COUNT_NOTHING = (
-    f"UPDATE usage_request SET {', '.join(f'{name} = NULL' for name in COUNTS)}, cost = 0,"
-    f" cost_kind = '{CostKind.EXACT}',"
+    f"UPDATE usage_request SET {', '.join(f'{name} = NULL' for name in COUNTS)}, cost = 0, cost_kind = 'exact',"
     f" usage_source = '{UsageSource.UNKNOWN}', price = '{orjson.dumps(COUNTED_LATER).decode()}'"
     f" WHERE request_id = ANY(%s::uuid[]) RETURNING {SUMMED}"
 )
@@ -81,12 +81,15 @@ UPDATE_DIGESTS = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id =
 
 
 def write_rows(rows: Sequence[CallRecord]) -> int:
-    """Writes the rows of calls that are not in the table yet, with all sums; returns how many rows were inserted.
+    """Writes the rows of calls to the database, with their bodies and all sums, in one transaction.
+
+    If the table already has a row of the same call, the more complete of the two is kept. Returns how many rows were
+    inserted.
 
     Raises:
-        django.db.Error: nothing of it was written.
+        django.db.Error: the database has failed or has refused a row, and nothing was written.
     """
-    by_id = {str(row["request_id"]): row for row in sorted(rows, key=_rank)}  # of two rows of one call, the better one
+    by_id = {str(row["request_id"]): row for row in sorted(rows, key=_rank)}  # the most complete row of each call
     rollup = Rollup()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(DELETE_LESSER, [list(by_id), [_rank(row) for row in by_id.values()]])
@@ -107,10 +110,10 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
 
 
 def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rollup: Rollup) -> dict[str, SummedRow]:
-    """Removes the estimated usage from older rows and from the sums, because other rows state the same usage exactly.
+    """Removes the estimated usage from older rows in the table and from the sums, because newer rows state it exactly.
 
-    `replaced` maps the id of each estimating row to the id of the exact one. Returns the estimating rows as they were,
-    by the ids of the exact ones.
+    `replaced` maps the request id of each older row to that of the newer one. Returns the older rows as they were
+    before, by the request ids of the newer ones.
     """
     if not replaced:
         return {}
@@ -130,14 +133,14 @@ def _estimated(rows: Iterable[CallRecord], inserted: Iterable[SummedRow]) -> lis
 
 
 def is_stub(row: CallRecord) -> bool:
-    """Returns whether a row is a stub: a shortened row that stands for one that the database has refused."""
+    """Returns whether a row is a stub: a shortened row, written in place of one that the database has refused."""
     return row.get("error_code") == STUB
 
 
 def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[SummedRow]]:
-    """Writes the cost of the given rows, its kind and its price to the table; returns these rows before and after.
+    """Writes the new cost, cost kind and price of each given row to the table of calls.
 
-    Call this function in a transaction.
+    Returns the rows as they were before, and as they are now. Call this function in a transaction.
     """
     with connection.cursor() as cursor:
         cursor.execute(READ_ROWS, [[row["request_id"] for row in rows]])
@@ -149,10 +152,9 @@ def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[Sum
 
 
 def _rank(row: CallRecord) -> int:
-    """Returns a number that says how complete a row of a call is: of two rows of one call, the higher rank replaces the
-    other.
+    """Returns how complete a row is, from 0 to 3. Of several rows of one call, the most complete one is kept.
 
-    `RANK` is the same in SQL.
+    The SQL expression `RANK` computes the same number for a row in the table.
     """
     if is_stub(row):
         return 2 * int(row["outcome"] != Outcome.INTERRUPTED)
@@ -160,8 +162,8 @@ def _rank(row: CallRecord) -> int:
 
 
 def _insert_bodies(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
-    """Inserts the logged request and response bodies of the given rows into their table."""
-    # COPY: the bodies are most of the bytes, and quoting them costs more than all else.
+    """Inserts the logged request and response bodies of the given calls into the table of bodies."""
+    # COPY and not INSERT, because most of the bytes are bodies, and quoting them for SQL costs more than all else.
     with connection.wrap_database_errors, cursor.copy(COPY_BODIES) as copy:
         for row in rows:
             if any(row.get(name) for name in BODY_NAMES):
@@ -169,7 +171,7 @@ def _insert_bodies(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
 
 
 def _columns(row: CallRecord) -> dict[str, object]:
-    """Returns a row's values for all columns of the table, with defaults where the journal record has none."""
+    """Returns a row's values for all columns of the table of calls, with a default where the row has no value."""
     return {**DEFAULTS, **{name: value for name, value in row.items() if name in COLUMN_SET}}
 
 
@@ -181,7 +183,7 @@ def _priced_columns(row: CallRecord) -> dict[str, object]:
 def interrupted(begin: CallRecord) -> CallRecord:
     """Returns a row with the outcome `interrupted` for a call whose end is unknown, with an estimate of its usage.
 
-    `begin` is the call's begin record from the journal, or only its id.
+    `begin` is what the journal has of the call: the record of its beginning, or only its request id.
     """
     return {
         "started_at": started_at(begin["request_id"]).isoformat(),
@@ -196,33 +198,36 @@ def interrupted(begin: CallRecord) -> CallRecord:
 
 
 def stub(row: CallRecord) -> CallRecord:
-    """Returns a shortened row that replaces one that the database has refused, with all columns that the table takes.
+    """Returns a shortened row, to be written in place of a row that the database has refused.
 
-    So the call is still priced and counted in the sums.
+    It has those of the refused row's values that the database can store, so the call is still priced and counted.
     """
     kept = _sound_columns(row, STUB_COLUMNS)
     if row.get("usage") is not None:
-        kept.setdefault("usage", {})  # that upstream has stated one decides whether a look at a response is free
+        kept.setdefault("usage", {})  # without it, the row would not count as exact (`usage.shipping.response_cost`)
     if not _has_owner(row):
         kept.pop("response_id", None)
     return {**_stub_of(row), **kept, **_made_by(row)}
 
 
 def least_stub(row: CallRecord) -> CallRecord:
-    """Returns a smaller stub, for when the database refuses the first: id, numbers, key, method, route, objects."""
+    """Returns a shorter row than `stub`, if the database refuses that one: ids, numbers, key, method, route and
+    objects.
+    """
     return {**bare_stub(row), **_sound_columns(row, SUMS)}
 
 
 def bare_stub(row: CallRecord) -> CallRecord:
-    """Returns the smallest stub, for when the database refuses the numbers, too: so every call has a row."""
+    """Returns the shortest row of a call, if the database refuses all longer ones: ids, key, method, route, objects."""
     mark: CallRecord = {"by_gateway": True} if row.get("by_gateway") is True else {}
     return {**_stub_of(row), **_sound_columns(row, LEAST_TEXTS), **_made_by(row), **mark}
 
 
 def _made_by(row: CallRecord) -> CallRecord:
-    """Returns those fields of a call's record that are no columns of the table.
+    """Returns the fields of a call's record that a stub must have although they are no columns of the table.
 
-    They are the ids of the objects that the call has created, and whether the gateway will poll its response.
+    They are the ids of the objects that the call has created, whether upstream stores these until they are deleted, the
+    status of the call's response, and whether the gateway may poll that response.
     """
     return {
         "objects": object_ids(row) if _has_owner(row) else [],
@@ -234,10 +239,7 @@ def _made_by(row: CallRecord) -> CallRecord:
 
 
 def _has_owner(row: CallRecord) -> bool:
-    """Returns whether a row contains the full name of its API key.
-
-    A name that was cut could be the name of another key.
-    """
+    """Returns whether a row has the full name of its API key, because a name that was cut could be another key's."""
     name = row.get("key_name")
     return _is_sound("key_name", name) and _fitted("key_name", name) == name
 
@@ -255,7 +257,7 @@ def _stub_of(row: CallRecord) -> CallRecord:
 
 
 def _is_sound(name: str, value: object) -> bool:
-    """Returns whether a column of the table takes a value, as it is or cut: type, bounds, no control characters."""
+    """Returns whether a column can store a value, cut if need be: right type, within bounds, no control characters."""
     field = FIELDS[name]
     if isinstance(field, models.CharField):
         if not isinstance(value, str) or not value.isprintable():
@@ -274,7 +276,7 @@ def _is_sound(name: str, value: object) -> bool:
 
 
 def _is_sound_json(value: object) -> bool:
-    """Returns whether a JSON column of PostgreSQL takes a value: serializable, and without the character NUL."""
+    """Returns whether a JSON column of PostgreSQL can store a value: it can be serialized, and has no NUL character."""
     try:
         return b"\\u0000" not in orjson.dumps(value)
     except TypeError:  # lone surrogates, whole numbers beyond 64 bits
@@ -282,14 +284,14 @@ def _is_sound_json(value: object) -> bool:
 
 
 def _fitted(name: str, value: object) -> object:
-    """Converts a valid value to what its column stores: cuts text to the column's length, makes 5.0 the integer 5."""
+    """Converts a value to what its column stores: cuts a text to the column's length, makes 5.0 the integer 5."""
     if name in CUT_TEXTS and isinstance(value, str):
         return value[: FIELDS[name].max_length]
     return int(value) if isinstance(FIELDS[name], models.IntegerField) and isinstance(value, int | float) else value
 
 
 def _sound_columns(row: CallRecord, names: Iterable[str]) -> CallRecord:
-    """Returns those of the columns `names` that are in the row and whose values the table takes."""
+    """Returns those of a row's columns `names` whose values the table can store, converted to what is stored."""
     given: Mapping[str, object] = row
     sound = {name: _fitted(name, given[name]) for name in names if name in given and _is_sound(name, given[name])}
     return cast(CallRecord, sound)  # each value has been checked against its column

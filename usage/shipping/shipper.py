@@ -1,8 +1,8 @@
-"""Ships journals into the tables: this process's journal as it grows, and those that dead writers left.
+"""Ships journals into the tables: this process's journal as it grows, and those that dead processes have left.
 
 Records are read at least once, and are in the tables exactly once (`usage.shipping.rows`). A segment is deleted only
-after all of it has been delivered, so no position needs to be kept on disk. A call whose writer died before the call's
-end gets a row `interrupted`.
+after all of it has been delivered, so no position needs to be stored on disk. A call whose process died before the
+call's end gets a row with the outcome `interrupted`.
 """
 
 from __future__ import annotations
@@ -34,12 +34,15 @@ LONGEST_BACKOFF = 30.0
 
 
 class Shipper:
-    """A thread that writes the records of journals to the database. Each process that writes a journal has one."""
+    """The thread that writes the records in the journals to the database.
+
+    Each process that writes a journal has such a thread.
+    """
 
     def __init__(self, journal: Journal) -> None:
         self.delivery = Delivery(journal.directory)
-        self.complete_at = time.time()  # all that was written before it is in the tables
-        self.fault = ""  # what the last round failed of, unexpectedly
+        self.complete_at = time.time()  # all records that were written before this Unix time are in the database
+        self.fault = ""  # the class name of the unexpected error that ended the last round; empty without one
         self._journal = journal
         self._offsets: dict[Path, int] = {}
         self._adopted_at = 0.0
@@ -51,10 +54,10 @@ class Shipper:
         self._thread.start()
 
     def stop(self, seconds: float) -> bool:
-        """Writes the rest of the closed journal to the database, for `seconds` at most, and stops the thread.
+        """Writes the rest of this process's closed journal to the database, and stops the thread.
 
-        The next process ships what then remains. Returns False if the thread still runs, because the database does not
-        answer.
+        This takes `seconds` at most. What is still in the journal then is written by the next process. Returns False if
+        the thread has not ended in time, because the database does not answer.
         """
         self.delivery.deadline = time.monotonic() + seconds
         self._stopping.set()
@@ -65,9 +68,10 @@ class Shipper:
         return not self._thread.is_alive()
 
     def ship_soon(self) -> None:
-        """Asks the thread to ship the journal without its usual pause.
+        """Asks the shipper's thread to write the journal to the database now, without its usual pause.
 
-        It is called when a call of a key with a budget has ended, because the call's row ends its reservation.
+        This is called when a call of a key with a budget has ended, because writing the call's row ends its
+        reservation.
         """
         self._awaited = True
 
@@ -77,14 +81,20 @@ class Shipper:
         return sum(segment.written - self._offsets.get(segment.path, 0) for segment in list(self._journal.segments))
 
     def _run(self) -> None:
-        """Runs in the shipper's thread: ships until the thread is stopped, then closes its database connections."""
+        """Runs in the shipper's thread: writes the journals to the database until the thread is stopped.
+
+        At the end, the thread's database connections are closed.
+        """
         try:
             self._ship_until_stopped()
         finally:
             connections.close_all()
 
     def _ship_until_stopped(self) -> None:
-        """Ships the journals in rounds until the thread is stopped, with pauses that grow while rounds fail."""
+        """Writes the journals to the database in rounds until the thread is stopped.
+
+        The pauses between rounds grow while rounds fail.
+        """
         backoff = IDLE_SECONDS
         while True:
             stopping = self._stopping.is_set()
@@ -109,7 +119,7 @@ class Shipper:
                     break
 
     def _ship_once(self, *, adopting: bool) -> None:
-        """Ships this process's journal and, every `ADOPT_SECONDS`, the journals that dead processes have left."""
+        """Writes this process's journal to the database and, every `ADOPT_SECONDS`, journals left by dead processes."""
         if self.fault:
             connections.close_all()
         if adopting:
@@ -121,18 +131,19 @@ class Shipper:
             self._adopted_at = time.monotonic()
 
     def _ship_between(self) -> None:
-        """Ships this process's own calls between two parts of a dead process's journal, because that journal may be
-        long.
+        """Writes this process's own records to the database between two parts of a dead process's journal.
+
+        A dead process's journal may be long, and the calls of this process should not wait for its end.
 
         Raises:
-            _Stopping: this process ends, and does not ship the rest of the dead process's journal.
+            _Stopping: this process ends, so the rest of the dead process's journal is left to the next process.
         """
         if self._stopping.is_set():
             raise _Stopping
         self._ship_own()
 
     def _ship_own(self) -> None:
-        """Writes the records that this process's journal has so far to the database."""
+        """Writes all records that are now in this process's own journal to the database."""
         began = time.time()
         for segment in list(self._journal.segments):
             self._ship(segment)
@@ -141,8 +152,8 @@ class Shipper:
     def _ship(self, segment: Segment) -> None:
         """Writes the new records of one journal file to the database; deletes the file if it is closed."""
         offset = self._offsets.get(segment.path, 0)
-        closed = segment.closed  # read before the size: what is closed does not grow
-        size = segment.written  # read once: what comes meanwhile is for the next round, with more of its kind
+        closed = segment.closed  # read before the size, because a closed file does not grow any more
+        size = segment.written  # read once: records that come meanwhile wait for the next round, and fill its batches
         while offset < size:
             found = segments.read_from(segment.path, offset, size)
             ends = [record for record in found.records if record["kind"] == "end"]
@@ -155,13 +166,13 @@ class Shipper:
 
 
 class _Stopping(Exception):
-    """Error: this process ends, so that the journals of dead processes are left to the next one."""
+    """Error: this process ends, so that the journals of dead processes are left to the next process."""
 
 
 def adopt_dead(
     directory: Path, delivery: Delivery, besides: str = "", between: Callable[[], None] = lambda: None
 ) -> None:
-    """Writes the journals of dead processes in `directory` to the database, and deletes them.
+    """Writes the journals that dead processes have left in `directory` to the database, and deletes them.
 
     The journal of the process with the id `besides` is left alone. `between` is called after each part of a journal.
     """
@@ -198,13 +209,15 @@ def _ship_dead(paths: Iterable[Path], delivery: Delivery, between: Callable[[], 
 
 
 def replay(directory: Path) -> Delivery:
-    """Writes dead letters, kept records of a newer version, and the journals of dead processes to the database.
+    """Tries again to write to the database what could not be written before; the command `ledger replay` calls it.
 
-    A row that the database refuses again becomes a dead letter again; a record whose version is still unknown stays in
-    `newer.log`; a dead letter that cannot be read goes to `damaged.log`. Returns the delivery, which has counted these.
+    That is the dead letters (rows that the database has refused), the records of a newer version of chatproxy, and the
+    journals of dead processes. A row that is refused again becomes a dead letter again; a record whose version is still
+    unknown stays in `newer.log`; a dead letter that cannot be read goes to `damaged.log`. Returns the `Delivery` that
+    has done this; it has the number of each kind.
 
     Raises:
-        GaveUp: the database is away.
+        GaveUp: the database cannot be reached.
     """
     delivery = Delivery(directory, deadline=time.monotonic())
     retried = kept_lines.begin_retry(directory)
@@ -225,7 +238,10 @@ def replay(directory: Path) -> Delivery:
 
 
 def _replay_newer(directory: Path, delivery: Delivery) -> None:
-    """Delivers the records in `newer.log` whose version this code can read; appends the rest to `newer.log` again."""
+    """Writes to the database the records in the file `newer.log` whose version this code can read.
+
+    The other records are appended to `newer.log` again.
+    """
     retried = kept_lines.begin_retry(directory, NEWER, NEWER_RETRIED)
     if not retried.exists():
         return

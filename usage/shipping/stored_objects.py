@@ -1,7 +1,7 @@
-"""The table of stored objects: which key made each object that upstream keeps.
+"""The table of stored objects: which key created each object that upstream stores.
 
-Rows come from the end records of calls, in the transaction that writes the calls' rows. The first record that names an
-object decides: nobody becomes the owner of what another key has made.
+Its rows are made from the records of calls that have ended, in the transaction that writes the calls' rows. The first
+record that names an object decides, so that no key becomes the owner of an object that another key has created.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from usage.answers.created_ids import is_object_id
 from usage.call_record import CallRecord
 from usage.models import Request, StoredObject
 
-# Calls whose `response_id` is an object of their own making.
+# The routes of calls that create an object and have its id as their `response_id`.
 MAKING_ROUTES = ("/openai2", "/v1/responses", "/v1/conversations", "/v1/chat/completions", "/openai", "/chatgpt")
 
 
 def write_objects(rows: Iterable[CallRecord]) -> None:
-    """Inserts a row for each object that the given calls have created upstream, with the key that created it.
+    """Inserts a row into the table of stored objects for each object that the given calls have created upstream.
 
-    Call this function in the transaction that writes the rows of the calls.
+    The row names the key that created the object. Call this function in the transaction that writes the rows of the
+    calls.
     """
     objects = {
         object_id: StoredObject(
@@ -31,24 +32,26 @@ def write_objects(rows: Iterable[CallRecord]) -> None:
         for row in sorted(rows, key=lambda row: str(row["request_id"]), reverse=True)
         for object_id in object_ids(row)
     }
-    if objects:  # in one order everywhere: two processes that wrote in different orders would lock each other out
+    if objects:  # sorted, because two processes that insert the same ids in different orders would wait for each other
         StoredObject.objects.bulk_create([objects[key] for key in sorted(objects)], ignore_conflicts=True)
 
 
 def object_ids(row: CallRecord) -> list[str]:
-    """Returns the ids of the objects that a call has created, by its journal record, without values that are no ids."""
+    """Returns the ids of the objects that a call has created upstream, from the call's record; invalid ids are left
+    out.
+    """
     given: object = row.get("objects")  # in a dead letter it may be anything
     return list(filter(is_object_id, given)) if isinstance(given, list) else []
 
 
 def makers(wanted: Collection[str]) -> dict[str, str]:
-    """Maps the ids of stored objects to the name of the key that created each; objects that no key here created are
-    absent.
+    """Returns, for each given id of an object that upstream stores, the name of the key that created the object.
 
-    For old responses and completions there is only the row of their call; then the first call with that id counts.
+    Objects that no key of this gateway has created are absent. Old responses and completions have no row of their own
+    in the table of objects; for them, the key of the first call with that response id is returned.
 
     Raises:
-        django.db.Error: the database cannot tell.
+        django.db.Error: the database cannot be read.
     """
     known = dict(StoredObject.objects.filter(pk__in=wanted).values_list("object_id", "key_name"))
     others = [object_id for object_id in wanted if object_id not in known]

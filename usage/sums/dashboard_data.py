@@ -1,8 +1,9 @@
-"""Owns what a dashboard is made from: what the calls of a time, and of the time before, add up to, together, by what
-they have in common, and in the bins of its charts.
+"""Reads the numbers of a dashboard: the sums of the calls in a range of time, in all, by key, model and route, and in
+the bins of its charts; and the sums of the range of time before.
 
-Of all keys it comes from the totals, to the minute. Of one key it comes from that key's hours: its times begin at whole
-hours. Its latencies come from its days, and from its hours where a day, or a bin, is not whole.
+The numbers for all keys are read from the totals, to the minute. Those for one key are read from that key's hours, so
+its ranges of time begin at whole hours. Its latencies are read from its days, and from its hours where the range or a
+bin does not contain the whole day.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ CHARTED = {Dimension.OUTCOME: "calls", Dimension.MODEL: "cost"}
 GROUPS = ("bin", "model", "route", "outcome")
 USED = (Dimension.KEY, Dimension.ROUTE, Dimension.MODEL)
 USED_BY_KEY = (Dimension.ROUTE, Dimension.MODEL)
-# Added up by the database: thousands of histograms take longer to send than to add. Whole days have been, already.
+# The database adds the histograms up, because sending thousands of them takes longer. The histograms of whole days have
+# been added up before.
 LATENCIES = """
     WITH counted AS (
         SELECT hour AS start, duration_ms_histogram AS histogram FROM usage_usagehour
@@ -53,9 +55,11 @@ LATENCIES = """
 
 @dataclass(frozen=True)
 class Reading:
-    """The numbers of one dashboard: totals of its time and of the time before, totals by name, and a chart's series.
+    """The numbers from which one dashboard is made: totals of its range of time and of the previous one, and chart
+    data.
 
-    In `by_value`, the names with the most calls come first; the bins of `series` are `step` long.
+    `by_value` has the totals by key, by model and by route, the names with the most calls first. `step` is the length
+    of the charts' bins in `series`.
     """
 
     totals: Totals
@@ -78,7 +82,11 @@ def read_all(time_range: TimeRange, now: datetime) -> Reading:
 
 
 def read_key(key: str, time_range: TimeRange, now: datetime) -> Reading:
-    """Reads the numbers of one key's dashboard, in three queries. The time begins at a whole hour."""
+    """Reads the numbers of one key's dashboard from the database, in three queries, and returns them.
+
+    The range of time is extended to begin at a whole hour, because there are no sums by key and model for shorter
+    times.
+    """
     start, end = floor(time_range.start, Span.HOUR), time_range.end
     step = max(time_range.bins(now)[1], timedelta(hours=1))
     bins = bins_of(start, end, step)
@@ -100,7 +108,10 @@ def read_key(key: str, time_range: TimeRange, now: datetime) -> Reading:
 
 
 def _add(reading: Reading, row: dict[str, Any]) -> None:
-    """Adds a row of sums to the dashboard's totals, to the chart's bin, and to the totals of its model and route."""
+    """Adds the sums in a row of the database to the dashboard's numbers.
+
+    They are added to the totals, to the chart's bin of that time, and to the totals of the row's model and route.
+    """
     number = _number(reading, row["bin"])
     reading.totals.add(row)
     _in_bin(reading, number).add(row)
@@ -122,7 +133,7 @@ def _in_bin(reading: Reading, number: int) -> Totals:
 
 
 def _sums(hours: QuerySet[UsageHour]) -> Iterator[dict[str, Any]]:
-    """Adds up a key's hours in the database; yields one row for each chart bin, model, route and outcome."""
+    """Adds up one key's hours in the database, and yields the sums of each chart bin, model, route and outcome."""
     named: Any = hours
     failed = Sum("calls", filter=~Q(outcome=Outcome.SUCCESS), default=0)
     sums = [failed if name == "errors" else Sum(name) for name in COUNTERS]
@@ -132,7 +143,7 @@ def _sums(hours: QuerySet[UsageHour]) -> Iterator[dict[str, Any]]:
 
 
 def _latencies(key: str, start: datetime, end: datetime, step: timedelta) -> Iterator[tuple[datetime, list[int]]]:
-    """Adds up a key's latency histograms in the database; yields the start and the histogram of each chart bin."""
+    """Adds up one key's latency histograms in the database, and yields each chart bin's start and histogram."""
     first, last = ceiling(start, Span.DAY), floor(end, Span.DAY)
     if step < LENGTHS[Span.DAY] or first > last:
         first = last = end
@@ -147,5 +158,8 @@ def _latencies(key: str, start: datetime, end: datetime, step: timedelta) -> Ite
 
 
 def _bin(step: timedelta) -> Func:
-    """Returns the SQL function that computes the start of the chart bin of an hour, by the same rule as `bins_of`."""
+    """Returns the SQL function that computes the start of the chart bin to which an hour belongs.
+
+    `bins_of` computes the starts of bins by the same rule.
+    """
     return Func(Value(step), F("hour"), Value(EPOCH), function="date_bin", output_field=DateTimeField())

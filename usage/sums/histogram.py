@@ -1,7 +1,8 @@
 """Owns the latency histogram: log-spaced buckets, so that a percentile is within 5 % of the truth.
 
-Bucket 0 ends at 0.01 ms, each next one 1.1 times later, the last (from some 15 minutes on) has no end: what is in
-these two is only known to be there. A histogram is a list of counts, without the zeros after the last one.
+Bucket 0 ends at 0.01 ms, each further bucket ends at 1.1 times the end of the one before, and the last (from some 15
+minutes on) has no end. Percentiles in the first and in the last bucket are not that precise. A histogram is a list of
+the number of calls in each bucket, without the zeros after the last bucket that has calls.
 """
 
 from __future__ import annotations
@@ -17,15 +18,18 @@ ENDS = [FIRST_END * RATIO**number for number in range(LAST)]
 
 
 def bucket(milliseconds: float) -> int:
-    """Returns the number of the histogram bucket for a latency; in PostgreSQL, `width_bucket(milliseconds, ENDS)`."""
+    """Returns the number of the histogram bucket to which a latency belongs.
+
+    PostgreSQL computes the same number by `width_bucket(milliseconds, ENDS)`.
+    """
     return bisect_right(ENDS, milliseconds)
 
 
 def percentile(histogram: Sequence[int], share: float) -> float | None:
-    """Returns the latency in milliseconds that the given share (0 to 1) of the calls did not exceed; None without
-    calls.
+    """Returns the latency in milliseconds that the given share (0 to 1) of the calls in a histogram did not exceed.
 
-    The result is the geometric middle of a bucket, so it is off by at most the factor sqrt(1.1), that is 4.9 %.
+    The result is the geometric middle of a bucket, so it is off by at most the factor sqrt(1.1), that is 4.9 %. It is
+    None for a histogram without calls.
     """
     wanted = math.ceil(sum(histogram) * share) or 1
     seen = 0

@@ -21,10 +21,10 @@ FIRST_CALL = datetime(2020, 1, 1, tzinfo=UTC)  # the API is younger; an older id
 
 
 def comparable_since() -> datetime | None:
-    """Returns the time from which on the sums can be compared with the rows of calls; None if no rows were ever
-    deleted.
+    """Returns the time from which on each call in the sums still has its row, so that sums and rows can be compared.
 
-    Before that time, rows may have been pruned while the sums still count them.
+    Before that time, rows may have been pruned, that is deleted because of their age, while the sums still count them.
+    Returns None if no rows were ever pruned.
     """
     mark = LedgerState.load().pruned_before
     if mark is None or credible_mark(mark, database_now()):
@@ -34,7 +34,10 @@ def comparable_since() -> datetime | None:
 
 
 def hours_with_pruned_calls(hours: Collection[datetime]) -> set[datetime]:
-    """Returns those of the given hours whose sums count more calls than there are rows, because rows were pruned."""
+    """Returns those of the given hours whose sums count more calls than the table has rows.
+
+    The rows that are missing have been pruned, that is deleted because of their age.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -51,24 +54,28 @@ def hours_with_pruned_calls(hours: Collection[datetime]) -> set[datetime]:
 
 
 def pruned_ids_end() -> UUID | None:
-    """Returns the request id below which all rows have been pruned; None if none have.
+    """Returns the request id below which all rows have been pruned, that is deleted because of their age.
 
-    The sums still count those calls.
+    Request ids are in the order of time. The sums still count the calls of these rows. Returns None if no rows have
+    been pruned.
     """
-    state = LedgerState.objects.filter(pk=1).first()  # asking must not create the row
+    state = LedgerState.objects.filter(pk=1).first()  # not `load`, which would create the row
     mark = credible_mark(state.pruned_before, database_now()) if state else None
     return first_id(mark - DAY) if mark else None
 
 
 def credible_mark(mark: datetime | None, now: datetime) -> datetime | None:
-    """Returns the time up to which a prune has deleted; None if it is in the future, by the fault of a wrong clock."""
+    """Returns the stored time up to which old data were deleted; None if it is missing, or lies in the future.
+
+    A time in the future cannot be right: a wrong clock has left it.
+    """
     return mark if mark and mark <= now else None
 
 
 def oldest_call(table: str) -> datetime | None:
-    """Returns the start of the oldest call that has a row in `table`; None for an empty table.
+    """Returns the time at which the oldest call with a row in `table` began; None if the table has no such row.
 
-    Ids of calls before 2020 do not count, because a clock that was years behind has made them.
+    Rows with ids from before 2020 are ignored, because a clock that was years behind has made them.
     """
     with connection.cursor() as cursor:
         query = f"SELECT request_id FROM {table} WHERE request_id >= %s ORDER BY request_id LIMIT 1"

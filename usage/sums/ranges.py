@@ -1,4 +1,4 @@
-"""Owns the times that pages can show: the last hour, day, week or month, or any other; all in UTC."""
+"""Owns the ranges of time that pages can show: the last hour, day, week or month, or any other; all in UTC."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ NAMED = {
 }
 DEFAULT = "day"
 LONGEST = timedelta(days=3660)
-# The longest time that a chart's bins of this length are for.
+# How a chart is divided. Of each entry: the longest range of time that it is for, the span of the totals that are read,
+# and the length of a bin. The first entry that fits is used.
 BINS = (
     (timedelta(hours=2), Span.MINUTE, timedelta(minutes=1)),
     (timedelta(hours=6), Span.MINUTE, timedelta(minutes=5)),
@@ -31,7 +32,7 @@ BINS = (
 
 @dataclass(frozen=True)
 class TimeRange:
-    """A time range that a page shows, from `start` until `end`. `name` is one of `NAMED`, or `custom`."""
+    """The range of time that a page shows, from `start` until `end`. `name` is one of `NAMED`, or `custom`."""
 
     name: str
     start: datetime
@@ -42,20 +43,20 @@ class TimeRange:
         return self.end - self.start
 
     def as_query(self) -> dict[str, str]:
-        """Returns the query parameters by which a page's address asks for this time range."""
+        """Returns the query parameters that select this range of time in the address of a page."""
         if self.name in NAMED:
             return {"range": self.name}
         return {"from": f"{self.start:%Y-%m-%dT%H:%M}", "to": f"{self.end:%Y-%m-%dT%H:%M}"}
 
     @property
     def before(self) -> TimeRange:
-        """The time range of the same length that ends where this one begins."""
+        """The range of time of the same length that ends where this one begins, for comparison."""
         return TimeRange(self.name, self.start - self.length, self.start)
 
     def bins(self, now: datetime) -> tuple[Span, timedelta]:
-        """Returns the unit of the totals for a chart of this time range, and the length of the chart's bins.
+        """Returns how a chart divides this range of time: the span of the totals to read, and the length of a bin.
 
-        Minutes are used for the last days only, because older totals of minutes are deleted.
+        Totals of minutes are used only for ranges in the last days, because older ones are deleted.
         """
         coarser = [
             (span, step)
@@ -66,10 +67,10 @@ class TimeRange:
 
 
 def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
-    """Parses the time range in a page's query parameters: `range`, or `from` and `to`.
+    """Returns the range of time that a page's query parameters select: by `range`, or by `from` and `to`.
 
     Raises:
-        ValueError: the parameters are not a time range that can be shown; the message is for the page's reader.
+        ValueError: the parameters select no range of time that can be shown; the message is for the reader of the page.
     """
     name = query.get("range") or ("custom" if query.get("from") or query.get("to") else DEFAULT)
     if name in NAMED:
@@ -84,10 +85,9 @@ def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
 
 
 def range_or_default(query: Mapping[str, str], now: datetime) -> tuple[TimeRange, str]:
-    """Returns the time range that a page's address asks for, and an empty text.
+    """Returns the range of time that a page's query parameters select, and a text that says what is wrong with them.
 
-    If the address asks for a time range that cannot be shown, returns the default range, and the reason for the page's
-    reader.
+    If nothing is wrong, the text is empty. Otherwise the range is the default one.
     """
     try:
         return read_range(query, now), ""
@@ -96,10 +96,10 @@ def range_or_default(query: Mapping[str, str], now: datetime) -> tuple[TimeRange
 
 
 def read_moment(text: str, default: datetime) -> datetime:
-    """Parses a time in ISO 8601, in UTC if there is no offset; returns `default` for an empty text.
+    """Returns the time that a text in ISO 8601 states, in UTC if the text has no offset; `default` for an empty text.
 
     Raises:
-        ValueError: the text is not a time between 1971 and 2200; the message is for the reader.
+        ValueError: the text is not a time between 1971 and 2200; the message is for the reader of the page.
     """
     if not text.strip():
         return default

@@ -1,6 +1,6 @@
-"""Owns the numbers of `GET /usage`: what calls add up to in a time, in groups of the reader's choice.
+"""Reads the numbers of `GET /usage`: the sums of calls in a range of time, in groups that the caller chooses.
 
-From the hourly sums, so the ends of a time are whole hours. Of one key, or of all.
+They are read from the sums of hours, so a range begins and ends at whole hours. They are of one key, or of all.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ SUMS = (
     "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "audio_seconds", "web_searches", "cost",
 )  # fmt: skip
 MOST_GROUPS = 10_000
-# A response may be counted in an hour in which no call was made.
+# Groups without calls are left out. But an hour without calls may have tokens and costs: those of a background response
+# whose end the gateway has learnt in that hour.
 HAS_USE = Q(sum_calls__gt=0) | Q(sum_input_tokens__gt=0) | Q(sum_output_tokens__gt=0) | ~Q(sum_cost=0)
 
 
 def read_groups(text: str) -> tuple[str, ...]:
-    """Parses the names of groups in a list such as `key,day`, from the query of `GET /usage`.
+    """Returns the names of groups in a list such as `key,day`: by what the answer to `GET /usage` is to be grouped.
 
     Raises:
-        ValueError: one of the names is no group; the message is for the reader.
+        ValueError: the list has a name that is none of `GROUPS`; the message is for the caller.
     """
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if unknown := [name for name in names if name not in GROUPS]:
@@ -46,10 +47,10 @@ def read_report(
     key: str | None = None,
     only: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Returns the sums of all calls in a time range and, if `groups` are given, of each group, in the order of the
-    groups.
+    """Returns the answer to `GET /usage`: the sums of the calls in a range of time, in all and by the `groups`.
 
-    `only` maps groups to the single value that is counted, and `key` is the name of the only key that is; None for all.
+    With `key`, only that key's calls are counted. With `only`, a map from names of groups to values, only calls with
+    these values are counted. The groups are sorted by their values, and are at most `MOST_GROUPS`.
     """
     start, end = floor(time_range.start, Span.HOUR), ceiling(time_range.end, Span.HOUR)
     hours = UsageHour.objects.filter(hour__gte=start, hour__lt=end)
@@ -61,7 +62,7 @@ def read_report(
     if not groups:
         return {**report, "total": _plain(hours.aggregate(**_sums()))}
     rows = list(_grouped(hours, groups))
-    # Of all groups, the total need not be read again: that takes as long.
+    # If all groups have been read, the total is the sum of them; reading it would take as long again.
     total = _added_up(rows) if len(rows) < MOST_GROUPS else hours.aggregate(**_sums())
     return {**report, "total": _plain(total), "group_by": list(groups), "groups": [_plain(row) for row in rows]}
 
@@ -85,7 +86,7 @@ def _sums() -> dict[str, Sum]:
 
 
 def _plain(row: Mapping[str, object]) -> dict[str, object]:
-    """Converts a row of sums to JSON values: dollars to a number, times to ISO 8601."""
+    """Converts a row of sums to values that JSON can contain: dollars to a number, times to ISO 8601."""
     plain: dict[str, object] = {}
     for name, value in row.items():
         short = name.removeprefix("by_").removeprefix("sum_")

@@ -1,8 +1,8 @@
-"""Owns the sums that are kept beside the rows: by hour and all that tells calls apart, totals for the dashboard,
-failures for the errors page, and per key and day for budgets.
+"""Writes the tables of sums: by hour, key, model, route and outcome; totals for the dashboard; failures for the errors
+page; sums by key and day for budgets.
 
-Sums are only ever added to, in the transaction that inserted the rows; a row that is taken back
-is added with its sign turned.
+Sums are only ever added to, in the transaction that inserts the rows. A row that is removed from the sums is added with
+a negative sign.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SUMS: tuple[SumName, ...] = (*COUNTS, "request_bytes", "response_bytes", "cost",
 TOKEN_MAXES: tuple[MaxName, ...] = ("input_tokens", "cached_tokens", "output_tokens")
 MAXES: tuple[MaxName, ...] = ("duration_ms", *TOKEN_MAXES)
 DAY_SUMS: tuple[SumName, ...] = ("input_tokens", "output_tokens", "cost")
-# What a look of the gateway's own adds: it is no call, and took nobody's time.
+# The sums to which a request of the gateway's own for a background response adds. It is no call, and nobody waited.
 LOOK_SUMS: tuple[SumName, ...] = (*COUNTS, "cost")
 TOTAL_SUMS: tuple[TotalName, ...] = ("input_tokens", "cached_tokens", "output_tokens", "cost", "duration_ms")
 HISTOGRAMS: tuple[HistogramName, ...] = ("duration_ms", "upstream_ms", "overhead_ms")
@@ -40,7 +40,11 @@ HISTOGRAMS: tuple[HistogramName, ...] = ("duration_ms", "upstream_ms", "overhead
 
 @dataclass
 class Sums:
-    """The sums of a group of calls. `histograms` maps a column to bucket → count. Maxima only ever grow."""
+    """What one group of calls adds up to: the number of calls and errors, tokens, dollars, times, maxima, histograms.
+
+    `histograms` maps the name of a column to the number of calls by bucket. Maxima do not fall when a row is
+    subtracted.
+    """
 
     calls: int = 0
     errors: int = 0
@@ -94,9 +98,10 @@ FailureGroup = tuple[str, datetime, str, int, str, str, str, str]  # `FAILURE_KE
 
 @dataclass
 class Failures:
-    """The number of failed calls in one group, with the first and last time and a sample call.
+    """The failed calls of one group in the sums: their number, the first and last time, and a sample call.
 
-    Removing a row lowers the number only: the times and the sample never go back, as with maxima.
+    Subtracting a row lowers only the number. The times and the sample stay as they are, because their values without
+    that row are unknown.
     """
 
     calls: int = 0
@@ -113,7 +118,7 @@ class Failures:
 
 @dataclass
 class Rollup:
-    """The sums of one batch of rows, to be added to the tables.
+    """The sums of one batch of calls' rows, which are then added to the tables of sums.
 
     Groups are written in sorted order, so that two writers never deadlock.
     """
@@ -134,13 +139,13 @@ class Rollup:
                     self.failures[group].add(row, sign)
 
     def write(self, cursor: CursorWrapper) -> None:
-        """Adds the sums of this batch to the tables of hours, days, totals and failures."""
+        """Adds the sums of this batch of rows to the tables of sums: of hours, of days, of totals and of failures."""
         self.write_hours(cursor)
         self.write_totals(cursor, set(Span))
         self.write_failures(cursor)
 
     def write_hours(self, cursor: CursorWrapper) -> None:
-        """Adds the sums of this batch to the table of hours, and to the table of each key's days."""
+        """Adds the sums of this batch of rows to the table of hours, and to the table of each key's days."""
         hours, days = _Groups(Sums), _Groups(Sums)
         for (minute, *group), sums in self.minutes.items():
             hours[minute.replace(minute=0), *group].merge(sums)
@@ -200,7 +205,7 @@ def _failure_columns(failures: Mapping[FailureGroup, Failures]) -> list[dict[str
     return [{**dict(zip(FAILURE_KEYS, key, strict=True)), **vars(group)} for key, group in sorted(failures.items())]
 
 
-# What of a row is summed up, and by what.
+# The columns of a call's row that are added up, and those by which they are grouped.
 ROW_COLUMNS = (
     "request_id", "started_at", "key_name", "request_model", "response_model", "route", "outcome", "status",
     "error_code", "by_gateway", "unknown_model", "other_code",
@@ -240,7 +245,10 @@ def _adding(
     histograms: Iterable[str] = (),
     minima: Iterable[str] = (),
 ) -> str:
-    """Returns the SQL statement that inserts groups of sums from JSON, or adds them to the groups in the table."""
+    """Returns the SQL statement that adds sums to a table of sums. The sums come as JSON, one object for each group.
+
+    A group that is not in the table yet is inserted. `keys` are the columns that identify a group.
+    """
     columns = [*keys, *counters, *maxima, *histograms, *minima]
     sums = [f"{name} = {table}.{name} + EXCLUDED.{name}" for name in counters]
     sums += [f"{name} = greatest({table}.{name}, EXCLUDED.{name})" for name in maxima]

@@ -1,10 +1,10 @@
-"""Owns which names of models and of errors have sums of their own: callers can make up as many as they like.
+"""Decides which models and error codes have sums of their own. Not all can, because callers can invent any number.
 
-A name has sums of its own when it is in `KnownName`, which takes `MOST_NEW` names of a kind a day (UTC, by the
-database's clock). A model gets there when upstream has answered for it, and the models of the price list are known
-without; an error code gets there when a call fails with it. Calls with other names are summed up together, under
-`UNKNOWN_MODEL` and `OTHER_CODE`. Their rows keep the name, and say by a mark that they are summed up so: whatever
-becomes known later, a row is taken back from the group to which it was added.
+A name has sums of its own when it is in `KnownName`, which takes `MOST_NEW` new names of a kind a day (UTC, by the
+database's clock). A model is added there when upstream has answered for it; the models of the price list need no entry.
+An error code is added when a call fails with it. Calls with other names are added up together, under `UNKNOWN_MODEL`
+and `OTHER_CODE`. Their rows have the real name, and a mark that they are added up so. By that mark a row is subtracted
+from the group to which it was added, even if its name has got sums of its own since.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from usage.money.prices import LISTED_MODELS
 UNKNOWN_MODEL = "(unknown model)"
 OTHER_CODE = "(other code)"
 MODEL, CODE = "model", "code"
-MOST_NEW = 100  # names of a kind a day
+MOST_NEW = 100  # new names of each kind a day
 
-# The same for SQL, of a row in `usage_request`.
+# `summed_model` and `summed_code` in SQL, for a row in `usage_request`.
 SUMMED_MODEL_SQL = f"CASE WHEN unknown_model THEN '{UNKNOWN_MODEL}' ELSE {CALLED_MODEL_SQL} END"
 SUMMED_CODE_SQL = f"CASE WHEN other_code THEN '{OTHER_CODE}' ELSE error_code END"
 
@@ -39,32 +39,30 @@ LEARN = """
     ON CONFLICT DO NOTHING
 """
 
-Name = tuple[str, str]  # its kind, and the name
+Name = tuple[str, str]  # MODEL or CODE, and the name
 
 
 def summed_model(row: SummedRow) -> str:
-    """Returns the model name under which a call is counted in the sums: `UNKNOWN_MODEL` if its name has no sums of its
-    own.
+    """Returns the name of the model under which the sums count a call.
 
-    In SQL, this is `SUMMED_MODEL_SQL`.
+    That is `UNKNOWN_MODEL` for all models that have no sums of their own. In SQL, `SUMMED_MODEL_SQL` is the same.
     """
     return UNKNOWN_MODEL if row["unknown_model"] else called_model(row)
 
 
 def summed_code(row: SummedRow) -> str:
-    """Returns the error code under which a failed call is counted in the sums: `OTHER_CODE` if its code has no sums of
-    its own.
+    """Returns the error code under which the sums count a failed call.
 
-    In SQL, this is `SUMMED_CODE_SQL`.
+    That is `OTHER_CODE` for all error codes that have no sums of their own. In SQL, `SUMMED_CODE_SQL` is the same.
     """
     return OTHER_CODE if row["other_code"] else row["error_code"]
 
 
 def mark_unknown(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> list[CallRecord]:
-    """Marks those rows whose model or error code has no separate sums; returns all rows of the batch.
+    """Marks the rows whose model or error code has no sums of its own; returns all rows, the others unchanged.
 
-    The marks are the columns `unknown_model` and `other_code`. New names are added to `KnownName` first, as far as the
-    day's limit allows. Call it in a transaction.
+    The marks are the columns `unknown_model` and `other_code`. Before that, new names are given sums of their own in
+    `KnownName`, as many as the limit of the day allows. Call this function in a transaction.
     """
     learnable = {name for row in rows for name in _learnable(row)}
     wanted = {_model(row) for row in rows} | learnable
@@ -93,9 +91,10 @@ def _is_listed(name: Name) -> bool:
 
 
 def _learnable(row: CallRecord) -> Iterable[Name]:
-    """Yields the model name and the error code of a row that may get sums of their own.
+    """Yields the model and the error code in a call's row, if they may get sums of their own.
 
-    The model must have answered, or the call must have succeeded, because a caller can send any name.
+    The model may only if it has answered, or if the call has succeeded, because a caller can send any name. An error
+    code always may.
     """
     if row.get("response_model") or row["outcome"] == Outcome.SUCCESS:
         yield _model(row)
@@ -111,11 +110,10 @@ def _known(cursor: CursorWrapper, names: Iterable[Name]) -> set[Name]:
 
 
 def _learn(cursor: CursorWrapper, unknown: set[Name]) -> set[Name]:
-    """Inserts new names into `KnownName`, up to the limit of the day; returns those of `unknown` that are in the table
-    now.
+    """Inserts new names of models and error codes into `KnownName`, as many as the limit of the day still allows.
 
-    A lock is taken first, so that two processes together do not exceed the limit. If the limit is reached already, no
-    lock is taken.
+    Returns those of the given names that are in the table now. A lock is taken before, so that two processes together
+    do not exceed the limit. If the limit has been reached already, no lock is taken.
     """
     wanted = sorted(unknown)
     if not _fitting(cursor, wanted):
@@ -127,7 +125,7 @@ def _learn(cursor: CursorWrapper, unknown: set[Name]) -> set[Name]:
 
 
 def _fitting(cursor: CursorWrapper, names: Sequence[Name]) -> list[Name]:
-    """Returns those of the given new names that can still be added today without exceeding the limit of each kind."""
+    """Returns those of the given new names that can still be added today within the daily limit of their kind."""
     cursor.execute(COUNT_NEW)
     learnt: dict[str, int] = dict(cursor.fetchall())
     return [

@@ -1,7 +1,7 @@
-"""Owns the reading of `UsageTotal`: any stretch of time, in few rows, however many calls there were.
+"""Reads any range of time from the table `UsageTotal`, in few rows, however many calls there were.
 
-A stretch is put together from whole days, whole hours at its ends, and whole minutes at the ends of those. Minutes are
-forgotten after some days; what begins before is rounded down to the hour.
+A range is divided into whole days, whole hours at its ends, and whole minutes at the ends of those. Totals of minutes
+are deleted after some days; the start and the end of an older range are rounded down to the hour.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ COUNTERS = ("calls", "errors", "unpriced_calls", *TOTAL_SUMS)
 LENGTHS = {Span.MINUTE: timedelta(minutes=1), Span.HOUR: timedelta(hours=1), Span.DAY: timedelta(days=1)}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CHARTED_HISTOGRAMS = ("duration_ms", "overhead_ms")
-MINUTES_KEPT = timedelta(days=3)  # how long the totals of minutes are: only the dashboard's shortest times need them
-MINUTES_READABLE = MINUTES_KEPT - timedelta(hours=12)  # pruning may be late, reading may not be
+MINUTES_KEPT = timedelta(days=3)  # older totals of minutes are deleted; only the shortest ranges of time need them
+MINUTES_READABLE = MINUTES_KEPT - timedelta(hours=12)  # shorter, so that no page reads totals that are being deleted
 
 
 @dataclass
 class Totals:
-    """The sums of a number of calls, with a histogram of latencies for each of `HISTOGRAMS`."""
+    """What some calls add up to: the number of calls and errors, tokens, dollars, times, latency histograms."""
 
     calls: int = 0
     errors: int = 0
@@ -60,7 +60,7 @@ class Totals:
 
 
 def read_totals(start: datetime, end: datetime, now: datetime) -> Totals:
-    """Reads the sums of all calls from `start` until `end`."""
+    """Reads the sums of all calls that began from `start` until `end` from the database, and returns them."""
     totals = Totals()
     rows = UsageTotal.objects.filter(_within(start, end, now), dimension=Dimension.ALL)
     for row in rows.values(*COUNTERS, *(f"{name}_histogram" for name in HISTOGRAMS)):
@@ -71,9 +71,10 @@ def read_totals(start: datetime, end: datetime, now: datetime) -> Totals:
 def read_by_value(
     dimensions: Iterable[Dimension], start: datetime, end: datetime, now: datetime
 ) -> dict[str, dict[str, Totals]]:
-    """Reads the sums of the calls from `start` until `end`, grouped by key, model, route or outcome.
+    """Reads the sums of the calls that began from `start` until `end`, in groups by key, model, route or outcome.
 
-    Returns, for each dimension, a map from its values to their sums, those with the most calls first.
+    Returns, for each of the `dimensions`, a map from its values to their sums. The values with the most calls come
+    first.
     """
     found: dict[str, dict[str, Totals]] = {dimension: {} for dimension in dimensions}
     rows = UsageTotal.objects.filter(_within(start, end, now), dimension__in=list(found))
@@ -88,9 +89,9 @@ def read_by_value(
 
 @dataclass(frozen=True)
 class Series:
-    """The data of a chart: the start of each bin, and the sums in each bin (None if nothing happened).
+    """The data of the charts over one range of time: when each bin begins, and the sums of the calls in each bin.
 
-    `by_value` has, for each dimension and value, one number for each bin.
+    The sums of a bin are None if there were no calls. `by_value` has one number for each bin, by dimension and value.
     """
 
     bins: list[datetime]
@@ -101,14 +102,14 @@ class Series:
 def read_series(
     start: datetime, end: datetime, span: Span, step: timedelta, columns: Mapping[Dimension, str]
 ) -> Series:
-    """Reads the data of a chart: the sums of all calls in each bin, and one column by the values of each dimension.
+    """Reads the data of charts from the database: the sums of all calls in each bin of time, and one sum of each group.
 
-    Bins are `step` long, a multiple of `span`; the first is the one that contains `start`. `columns` maps a dimension
-    to the column that is summed up.
+    The groups are those of each dimension in `columns`, such as one for each model; `columns` names the column to add
+    up. Bins are `step` long, which is a multiple of `span`; the first bin is the one that contains `start`.
     """
     bins = bins_of(start, end, step)
     first = bins[0]
-    # The number of the bin, worked out by the database: reading moments costs more than all else here.
+    # The database computes the number of the bin, because converting times in Python costs more than all else here.
     seconds = Extract("start", "epoch", tzinfo=UTC) - int(first.timestamp())
     place = Cast(Floor(seconds / int(step.total_seconds())), IntegerField())
     totals = UsageTotal.objects.filter(span=span, start__gte=first, start__lt=end).annotate(bin=place)
@@ -128,15 +129,19 @@ def read_series(
 
 
 def bins_of(start: datetime, end: datetime, step: timedelta) -> list[datetime]:
-    """Returns the start of each chart bin of length `step` that overlaps the time from `start` until `end`."""
+    """Returns the start of each bin of length `step` that a chart from `start` until `end` has.
+
+    The first bin may begin before `start`, because the bins are the same for all charts with this length.
+    """
     first = EPOCH + (start - EPOCH) // step * step
     return [first + number * step for number in range(-((first - end) // step))]
 
 
 def pieces(start: datetime, end: datetime, now: datetime) -> Iterator[tuple[Span, datetime, datetime]]:
-    """Divides a time into whole days, then hours, then minutes, and yields the unit, start and end of each piece.
+    """Divides a range of time into whole days, then hours, then minutes; yields the unit, start and end of each piece.
 
-    So few totals need to be read. Times older than the totals of minutes are rounded down to whole hours.
+    So the range can be read from few totals. A time that is older than all totals of minutes is rounded down to the
+    hour.
     """
     spans = [Span.DAY, Span.HOUR, Span.MINUTE]
     if start < now - MINUTES_READABLE:
@@ -160,7 +165,7 @@ def _pieces(start: datetime, end: datetime, spans: Sequence[Span]) -> Iterator[t
     if start >= end or not spans:
         return
     span, *finer = spans
-    if not finer:  # what is left of a minute counts as the minute
+    if not finer:  # a part of a minute counts as a whole minute
         yield span, floor(start, span), end
         return
     first, last = ceiling(start, span), floor(end, span)
@@ -179,9 +184,9 @@ def _within(start: datetime, end: datetime, now: datetime) -> Q:
 
 
 def _added(one: Sequence[int], other: Sequence[int]) -> list[int]:
-    """Adds two histograms, bucket by bucket.
+    """Returns the sum of two histograms, bucket by bucket.
 
-    The sum is computed by `map`, because a dashboard adds hundreds of histograms.
+    `map` adds them faster than a loop, and a dashboard adds hundreds of histograms.
     """
     if len(one) < len(other):
         one, other = other, one

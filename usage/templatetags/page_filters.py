@@ -22,26 +22,26 @@ register.filter("size", formatting.size)
 
 @register.filter
 def visible(value: object, length: int = 0) -> str:
-    """Returns a stranger's text for a page: invisible characters as codes, cut at `length`; HTML is not escaped here.
+    """Returns a text from a caller or from upstream for a page, with its invisible characters replaced by codes.
 
-    The template escapes HTML afterwards.
+    The text is cut at `length` characters, unless that is 0. HTML is not escaped here, because the template does that.
     """
     return escape_invisible(str(value), length)
 
 
 @register.filter
 def called_model(call: Request) -> str:
-    """Returns the model that answered a call; if that is unknown, the model that the request asked for."""
+    """Returns the name of the model that answered a call; if that is unknown, of the model that the call asked for."""
     return call.response_model or call.request_model
 
 
 @register.filter
 def attribute(value: object, name: str) -> object:
-    """Returns the attribute of an object whose name is in a variable of the template."""
+    """Returns the attribute `name` of an object, for templates that have the name in a variable."""
     return getattr(value, name)
 
 
 @register.filter
 def pretty_json(value: object) -> str:
-    """Returns a value as indented JSON, for display on a page."""
+    """Returns a value as indented JSON for a page, with invisible characters replaced by codes."""
     return escape_invisible(json.dumps(value, indent=2, ensure_ascii=False))

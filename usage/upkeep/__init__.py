@@ -1,8 +1,8 @@
-"""Keeps the ledger whole and small: deletes what is past its time, verifies, corrects.
+"""Keeps the ledger correct and small: deletes old data, verifies the tables, and corrects them.
 
-`retention` deletes rows and bodies past their time, daily, in one process. `verify` proves that rows, sums, journal and
-reservations agree. `rebuild_totals` replaces the totals by new ones, `repricing` prices calls again. The commands are
-`manage.py ledger …`.
+`retention` deletes rows and bodies that are older than their retention, daily, in one process. `verify` proves that
+rows, sums, journal and reservations agree. `rebuild_totals` replaces the totals by new ones, `repricing` computes the
+cost of calls again. The commands are `manage.py ledger …`.
 
 Imports everything below (`usage.__init__` has the order).
 """

@@ -1,7 +1,7 @@
 """Rebuilds the totals and the counts of failures from the sums of hours and the rows.
 
-It is for a database to which older code has written that did not know these tables: after an update, or when `ledger
-verify` finds them wrong. Writers wait meanwhile; none of their calls is lost or counted twice.
+This is needed after an update, if older code that did not have these tables has written to the database, or when
+`ledger verify` finds them wrong. Meanwhile, writers wait; none of their calls is lost or counted twice.
 """
 
 from __future__ import annotations
@@ -24,10 +24,15 @@ BATCH_SIZE = 5000
 
 
 def rebuild_totals(now: datetime | None = None) -> None:
-    """Replaces the dashboard's totals and the counts of failures by new ones, added up from the hours and the rows."""
+    """Computes the dashboard's totals and the counts of failures again, from the table of hours and from the rows of
+    calls.
+
+    The new ones replace the old, except for the counts of failures of days whose rows have been deleted.
+    """
     now = now or database_now()
     with transaction.atomic(), connection.cursor() as cursor:
-        # Writers add to the hours in the transaction that inserts rows, so under this lock only whole batches are seen.
+        # Writers add to the table of hours in the transaction that inserts rows. They wait for this lock, so all rows
+        # that are read here have been added to the hours.
         cursor.execute("LOCK TABLE usage_usagehour IN SHARE MODE")
         UsageTotal.objects.all().delete()
         days = UsageHour.objects.annotate(day=TruncDay("hour", tzinfo=UTC)).order_by("day")
@@ -38,7 +43,7 @@ def rebuild_totals(now: datetime | None = None) -> None:
             rollup.write_totals(cursor, {Span.MINUTE})
         failed, known = Request.objects.filter(FAILED), ErrorTotal.objects.all()
         if pruned_before := comparable_since():
-            whole = ceiling(pruned_before, Span.DAY)  # days of which rows were pruned keep their counts
+            whole = ceiling(pruned_before, Span.DAY)  # before it, rows have been pruned, and the old counts stay
             failed, known = failed.filter(started_at__gte=whole), known.filter(start__gte=whole)
         known.delete()
         for rollup in _sums_of_rows(failed):
@@ -46,7 +51,7 @@ def rebuild_totals(now: datetime | None = None) -> None:
 
 
 def _sums_of_hours(hours: Iterable[UsageHour]) -> Rollup:
-    """Adds up rows of the table `UsageHour`, and returns their sums as one `Rollup`."""
+    """Adds up rows of the table `UsageHour`, and returns their sums as a `Rollup`."""
     rollup = Rollup()
     for hour in hours:
         errors = hour.calls * (hour.outcome != Outcome.SUCCESS)
@@ -59,7 +64,10 @@ def _sums_of_hours(hours: Iterable[UsageHour]) -> Rollup:
 
 
 def _sums_of_rows(calls: QuerySet[Request]) -> Iterable[Rollup]:
-    """Adds up rows of calls and yields one `Rollup` for every `BATCH_SIZE` rows; no more are in memory at a time."""
+    """Adds up the rows of the given calls, and yields a `Rollup` for every `BATCH_SIZE` rows.
+
+    No more rows than that are in memory at a time.
+    """
     rows = calls.order_by("request_id").values(*ROW_COLUMNS)
     batch = list(rows[:BATCH_SIZE])
     while batch:

@@ -1,4 +1,4 @@
-"""Prices calls again that are in the ledger already; their sums are corrected in the same transaction."""
+"""Computes the cost of calls in the ledger again, and corrects their sums in the same transaction."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ BATCH_SIZE = 500
 
 
 def reprice(since: datetime, *, unpriced_only: bool) -> int:
-    """Computes the cost of calls since a time again: of all, or only of those without a cost.
+    """Computes the cost of the calls since a time again, and corrects their rows and the sums.
 
-    Returns how many costs changed.
+    With `unpriced_only`, this is done only for calls without a cost. Returns the number of costs that have changed.
     """
     pricer = Pricer()
     last = first_id(since)

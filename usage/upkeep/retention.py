@@ -1,4 +1,4 @@
-"""Deletes rows and bodies past their time, in small batches. Sums stay for ever. Orphaned reservations go, too.
+"""Deletes old rows and bodies in small batches, and reservations whose calls have no end. Sums stay for ever.
 
 A request id is a UUIDv7, so "older than" is a range of the primary key and needs no other index.
 
@@ -7,8 +7,8 @@ A wrong clock must not delete the ledger:
 * All times are the database's, and nothing is deleted while this machine's clock differs from it by minutes.
 * If the database's own clock is wrong, one prune deletes `PRUNED_AT_ONCE` of calls at most, counted from where the last
   prune stopped. `ledger prune --yes` deletes more at once.
-* Marks in the future, which a wrong clock has left, are ignored.
-* Calls older than everything that had been pruned when they came have ids of a wrong clock, and stay.
+* The stored time up to which rows were deleted is ignored if it lies in the future, because a wrong clock has left it.
+* Calls that were written with ids from long before the last prune stay, because a wrong clock has made these ids.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 2000
 PAUSE_SECONDS = 0.05  # between two batches
-FIRST_CHECK_SECONDS, CHECK_SECONDS = 60.0, 3600.0  # from the start, and from check to check whether pruning is due
+FIRST_CHECK_SECONDS, CHECK_SECONDS = 60.0, 3600.0  # until the first check whether pruning is due, and between checks
 STOP_SECONDS = 2.0
 DAY = timedelta(days=1)
-PRUNED_AT_ONCE = timedelta(days=3)  # the calls of so much time
-LOCK = 0x7072756E  # any number that all our processes share
+PRUNED_AT_ONCE = timedelta(days=3)  # one prune deletes the calls of so much time at most
+LOCK = 0x7072756E  # the number of an advisory lock, the same in all processes
 
 
 class Pruned(NamedTuple):
-    """The result of deleting old data: the number of deleted rows and of deleted bodies.
+    """The result of one deletion of old data: how many rows of calls, and how many logged bodies, were deleted.
 
-    `is_more_due` is true if more data are old enough to be deleted, but exceed the limit for one time.
+    `is_more_due` is true if there are more data of that age, which were left because of the limit for one deletion.
     """
 
     rows: int
@@ -53,10 +53,10 @@ class Pruned(NamedTuple):
 
 
 class Deletion(NamedTuple):
-    """The rows of one table that are to be deleted because they are old.
+    """The rows of one table that are to be deleted because of their age: of calls from `since` until before `until`.
 
-    They are the rows of calls from `since` (None: from the first) until before `until`. All rows of calls before
-    `wanted` are old enough, but these may be more than one prune may delete.
+    If `since` is None, they begin with the oldest call. All rows of calls before `wanted` are old enough, but one
+    deletion may be limited to fewer of them.
     """
 
     table: str
@@ -66,7 +66,7 @@ class Deletion(NamedTuple):
 
     @property
     def leaves_more(self) -> bool:
-        """True if the table still has rows of calls before `wanted`, which are old enough to be deleted."""
+        """Whether the table still has rows of calls from before `wanted`, which are old enough to be deleted, too."""
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT EXISTS (SELECT FROM {self.table} WHERE request_id < %s)", [first_id(self.wanted)])
             [(found,)] = cursor.fetchall()
@@ -74,10 +74,11 @@ class Deletion(NamedTuple):
 
 
 def prune(now: datetime | None = None, stopping: threading.Event | None = None, *, all_at_once: bool = False) -> Pruned:
-    """Deletes rows older than RETENTION_DAYS and bodies older than BODY_RETENTION_DAYS (0 keeps them for ever).
+    """Deletes rows of calls older than RETENTION_DAYS, and logged bodies older than BODY_RETENTION_DAYS.
 
-    The deletion ends early when `stopping` is set. At most the calls of `PRUNED_AT_ONCE` are deleted, unless
-    `all_at_once`. `now` defaults to the database's time.
+    0 days means that nothing is deleted. Old totals of minutes are deleted, too. The deletion ends early when
+    `stopping` is set. At most the calls of `PRUNED_AT_ONCE` are deleted, unless `all_at_once` is true. `now` defaults
+    to the database's time. Returns how many rows and bodies were deleted.
 
     Raises:
         ClocksDiffer: this machine's clock is not the database's; only if `now` is not given.
@@ -103,7 +104,8 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
         deletion = _plan_deletion("usage_request", wanted, mark and mark - DAY, all_at_once=all_at_once)
         # The sums of an hour or a day that is partly pruned can no longer be compared with their rows.
         comparable = deletion.until
-        if state.pruned_before and mark is None:  # a wrong clock left this mark, and pruned up to the first row
+        # The stored time is in the future: a wrong clock has left it, and has pruned all rows before the oldest one.
+        if state.pruned_before and mark is None:
             comparable = max(comparable, oldest_call("usage_request") or comparable)
         state.pruned_before = max(mark or comparable + DAY, comparable + DAY)
         state.save(update_fields=["pruned_before"])
@@ -116,10 +118,10 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
 
 
 def _plan_deletion(table: str, wanted: datetime, mark: datetime | None, *, all_at_once: bool) -> Deletion:
-    """Returns which rows of `table` may be deleted now, of all the calls before `wanted`.
+    """Returns which rows of `table` are to be deleted now, of all the rows of calls before the time `wanted`.
 
-    `mark` is the time up to which the last prune deleted; None if there was none. Without `all_at_once`, at most the
-    calls of `PRUNED_AT_ONCE` after that time are deleted.
+    `mark` is the time up to which the last deletion went; None if there was none. Unless `all_at_once` is true, at most
+    the calls of `PRUNED_AT_ONCE` after that time are deleted.
     """
     if all_at_once:
         return Deletion(table, None, wanted, wanted)
@@ -128,7 +130,10 @@ def _plan_deletion(table: str, wanted: datetime, mark: datetime | None, *, all_a
 
 
 def _delete(deletion: Deletion, stopping: threading.Event, *, condition: str = "true") -> int:
-    """Deletes the rows of a `Deletion` in batches, until `stopping` is set; returns how many were deleted."""
+    """Deletes the rows that a `Deletion` describes, in batches; returns how many were deleted.
+
+    No further batch is deleted once `stopping` is set.
+    """
     total = 0
     since = first_id(deletion.since) if deletion.since else UUID(int=0)
     while True:
@@ -143,11 +148,11 @@ def _delete(deletion: Deletion, stopping: threading.Event, *, condition: str = "
         total += len(gone)
         if len(gone) < BATCH_SIZE or stopping.wait(PAUSE_SECONDS):
             return total
-        since = max(gone)  # so that no batch reads the dead index entries of those before it
+        since = max(gone)  # so that no batch reads the index entries of rows that earlier batches have deleted
 
 
 class DailyPruning:
-    """A thread that deletes old rows and bodies once a day.
+    """The thread that deletes old rows and bodies once a day.
 
     Each process has such a thread; a lock in the database lets only one of them delete at a time.
     """
@@ -160,16 +165,15 @@ class DailyPruning:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops the thread that deletes old rows, within `STOP_SECONDS`, even if the database hangs.
+        """Stops the thread that deletes old rows; waits for its end for `STOP_SECONDS` at most.
 
-        A batch that has not ended by then is rolled back.
+        If the database hangs, the thread is left behind, and a batch that it has not ended is rolled back.
         """
         self._stopping.set()
         self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
-        """Runs in the thread: deletes old data if a day has passed since the last time, soon after the start and every
-        hour.
+        """Runs in the thread that deletes old data: checks every hour whether a day has passed since the last deletion.
 
         The first check is soon after the start, so that data are deleted even by a server that never runs for an hour.
         """
@@ -182,9 +186,9 @@ class DailyPruning:
                 logger.exception("pruning failed and is tried again in an hour")
 
     def _prune(self) -> None:
-        """Deletes orphaned budget reservations and, if that is due, old rows and bodies.
+        """Deletes budget reservations of calls that will never end them and, once a day, old rows and bodies.
 
-        Logs an error of the database.
+        An error of the database is logged, and not raised.
         """
         try:
             drop_orphans()
@@ -196,7 +200,7 @@ class DailyPruning:
 
 
 def prune_if_due(stopping: threading.Event | None = None) -> bool:
-    """Deletes old rows and bodies if no process has done so in the last day; returns whether they were deleted.
+    """Deletes old rows and bodies if no process has done so in the last day; returns whether that was done.
 
     Nothing is deleted while another process does so, or if this machine's clock differs from the database's.
     """

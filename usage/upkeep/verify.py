@@ -1,4 +1,4 @@
-"""Proves that the ledger is whole: rows are as they were written, sums agree with rows, the journal is in the rows."""
+"""Verifies the ledger: rows are as they were written, sums agree with rows, and calls in the journal have rows."""
 
 from __future__ import annotations
 
@@ -42,11 +42,15 @@ DIFFERS = "COALESCE(a.{0}, 0) <> COALESCE(b.{0}, 0)"
 DOUBLES = {"audio_seconds", "duration_ms"}
 DIFFERS_CLEARLY = "abs(COALESCE(a.{0}, 0) - COALESCE(b.{0}, 0)) > 1e-6 * greatest(1, abs(COALESCE(a.{0}, 0)))"
 IS_CALL = "NOT by_gateway"
-SHIPPING_SECONDS = 15.0  # in which a running server ships the ends that its journal has
+SHIPPING_SECONDS = 15.0  # within this time a running server writes the calls in its journal to the database
 
 
 def find_faults(journal: Path) -> Iterator[str]:
-    """Checks the whole ledger, and yields one line of text for each fault."""
+    """Checks the whole ledger for `ledger verify`, and yields one line of text for each fault that is found.
+
+    It checks that the rows are unchanged, that all sums agree with the rows, that no reservation is left over, and that
+    all calls in the journal get into the table. A check ends after 100 faults of a kind.
+    """
     yield from changed_rows()
     since = comparable_since()
     yield from wrong_sums("usage_usagehour", HOUR_KEYS, HOUR_GROUPS, SUMS, since)
@@ -61,7 +65,7 @@ def find_faults(journal: Path) -> Iterator[str]:
 
 
 def changed_rows() -> Iterator[str]:
-    """Yields a line for each row of a call that was changed after it was written, as its digest shows."""
+    """Yields a line of text for each row of a call that was changed after it was written, as its digest shows."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT request_id FROM usage_request WHERE NOT ({IS_UNCHANGED}) ORDER BY request_id LIMIT 100")
         for (request_id,) in cursor.fetchall():
@@ -71,9 +75,10 @@ def changed_rows() -> Iterator[str]:
 def wrong_sums(
     table: str, keys: tuple[str, ...], groups: str, sums: tuple[str, ...], since: datetime | None
 ) -> Iterator[str]:
-    """Yields a line for each group in `table`, from `since` on, whose sums differ from those of the rows of its calls.
+    """Yields a line of text for each group in a table of sums whose sums are not those of the rows of its calls.
 
-    Before `since`, rows may have been pruned while the sums still count them.
+    Only groups from `since` on are compared, because older rows may have been pruned while the sums still count them.
+    `groups` is the SQL that computes the `keys` of a row's group.
     """
     counters = ", ".join(
         f"COALESCE(sum({name}){'' if name in LOOK_SUMS else f' FILTER (WHERE {IS_CALL})'}, 0) AS {name}"
@@ -102,7 +107,10 @@ def wrong_sums(
 
 
 def wrong_histograms(name: str, since: datetime | None) -> Iterator[str]:
-    """Yields a line for each hourly group whose histogram of `name` does not match the latencies of its calls."""
+    """Yields a line of text for each group in the table of hours whose histogram of latencies is not that of its calls.
+
+    `name` is the latency, such as `duration_ms`. Only groups from `since` on are compared.
+    """
     keys = ", ".join(HOUR_KEYS)
     numbers = ", ".join(str(number + 1) for number in range(len(HOUR_KEYS) + 1))
     query = f"""
@@ -124,9 +132,9 @@ def wrong_histograms(name: str, since: datetime | None) -> Iterator[str]:
 
 
 def wrong_totals(since: datetime | None) -> Iterator[str]:
-    """Yields a line for each of the dashboard's totals that is not the sum of its calls.
+    """Yields a line of text for each of the dashboard's totals that is not the sum of its calls.
 
-    Totals of hours and days are compared with the sums of hours, those of minutes with the rows of the last day.
+    Totals of hours and days are compared with the table of hours, those of minutes with the rows of the last day.
     """
     day_ago = database_now() - timedelta(days=1)
     minutes_since = max(day_ago, since) if since else day_ago
@@ -147,9 +155,9 @@ def wrong_totals(since: datetime | None) -> Iterator[str]:
 def _wrong_totals(
     spans: tuple[Span, ...], source: str, values: list[datetime | UUID], since: datetime | None
 ) -> Iterator[str]:
-    """Yields a line for each of the dashboard's totals of the given spans that differs from the sums of a query.
+    """Yields a line of text for each of the dashboard's totals of the given spans that is not what a query adds up to.
 
-    `source` is the query, of hours or of rows.
+    `source` is that query: of the table of hours, or of the rows of calls.
     """
     starts = ", ".join(f"('{span}', date_trunc('{span}', hour, 'UTC'))" for span in spans)
     groups = ", ".join(
@@ -184,10 +192,11 @@ def _wrong_totals(
 
 
 def wrong_total_histograms(name: str) -> Iterator[str]:
-    """Yields a line for each of the dashboard's totals whose histogram of `name` is not the sum of its hours'
-    histograms.
+    """Yields a line of text for each of the dashboard's totals with a wrong histogram, which is not the sum of its
+    hours.
 
-    Only the totals of all calls, and of each key's days, have histograms.
+    `name` is the latency in the histogram, such as `duration_ms`. Only the totals of all calls, and those of each key's
+    days, have histograms. Totals of minutes are not compared.
     """
     query = f"""
         WITH a AS (
@@ -212,7 +221,10 @@ def wrong_total_histograms(name: str) -> Iterator[str]:
 
 
 def wrong_failures(since: datetime | None) -> Iterator[str]:
-    """Yields a line for each group of failed calls, from `since` on, whose count differs from the number of rows."""
+    """Yields a line of text for each group of failed calls whose count is not the number of their rows.
+
+    Only groups from `since` on are compared.
+    """
     keys = ", ".join(FAILURE_KEYS)
     query = f"""
         WITH a AS (
@@ -234,13 +246,16 @@ def wrong_failures(since: datetime | None) -> Iterator[str]:
 
 
 def stray_holds() -> Iterator[str]:
-    """Yields a line for each budget reservation whose call already has a row, because its dollars count twice."""
+    """Yields a line of text for each budget reservation whose call already has a row, so that its cost counts twice."""
     for request_id in find_strays():
         yield f"money is still held for call {request_id}, whose row is in the table"
 
 
 def missing_records(journal: Path) -> Iterator[str]:
-    """Yields a line for each damaged record in the journal, and for each end record without a row in the table."""
+    """Yields a line of text for each damaged record in the journal, and for each call in the journal without a row.
+
+    Calls that have ended have `SHIPPING_SECONDS` to get their rows, because a running server still writes them.
+    """
     wanted: set[str] = set()
     for path in sorted(journal.glob("*.journal")):
         try:
@@ -256,6 +271,6 @@ def missing_records(journal: Path) -> Iterator[str]:
             wanted -= {str(request_id) for (request_id,) in cursor.fetchall()}
         if not wanted or time.monotonic() > deadline:
             break
-        time.sleep(0.5)  # a running server ships them
+        time.sleep(0.5)  # a running server may be writing the rows now
     for request_id in sorted(wanted)[:100]:
         yield f"call {request_id} is in the journal and not in the table"

@@ -53,9 +53,9 @@ class Command(BaseCommand):
         self.takes_new_secrets = bool(options["new_secrets"])
         reload = bool(options["reload"])
         for number in STOP_SIGNALS:
-            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does with SIGHUP
+            if signal.getsignal(number) != signal.SIG_IGN:  # nohup makes SIGHUP ignored
                 signal.signal(number, lambda *_: sys.exit(0))
-        # A failure, or a signal to stop, undoes what is on the stack. `exec` does not return, so it undoes nothing.
+        # A failure, or a signal to stop, undoes what was done so far. `exec` never returns, so then nothing is undone.
         try:
             check_debug(allowed=reload or bool(options["demo"]))
             with ExitStack() as undo:
@@ -66,9 +66,9 @@ class Command(BaseCommand):
             sys.exit(f"chatproxy: {without_secrets(str(error))}")
 
     def prepare(self, undo: ExitStack) -> None:
-        """Prepares the server in every step up to the banner: files, ports, database, secrets and the first admin.
+        """Does all that must be done before the server starts: checks, database, migrations, secrets, the first admin.
 
-        Adds to `undo` what must be undone if a later step fails.
+        At the end prints the banner. Adds to `undo` what must be undone if a later step fails.
         """
         make_data_dir()
         check_upstream(settings.OPENAI_BASE_URL, settings.HOST, settings.PORT)
@@ -100,7 +100,9 @@ class Command(BaseCommand):
         self.stdout.flush()
 
     def find_secrets(self) -> dict[str, str]:
-        """Generates the server's missing secrets and stores canaries of all; returns the generated secrets by name.
+        """Generates the server's missing secrets, and returns them by name.
+
+        Stores a digest (a "canary") of every secret in the database, by which the next start recognizes the secret.
 
         Raises:
             SecretsDiffer: the database has been in use with secrets that this server does not have.
@@ -116,7 +118,9 @@ class Command(BaseCommand):
 
 
 def check_debug(*, allowed: bool) -> None:
-    """Refuses to start with DEBUG where other people could see a debug page, with code, routes and some settings.
+    """Checks that the setting DEBUG is not on where other people could see a debug page.
+
+    Such a page shows code, routes and some settings.
 
     Raises:
         StartError: DEBUG is set, and not `allowed`, or HOST is an address that other machines can reach.
@@ -128,7 +132,11 @@ def check_debug(*, allowed: bool) -> None:
 
 
 def make_data_dir() -> None:
-    """Creates the directory `DATA_DIR` if there is none; raises `StartError` if nothing can be written there."""
+    """Creates the directory `DATA_DIR` if there is none, and checks that files can be written there.
+
+    Raises:
+        StartError: the directory cannot be created, or no file can be written there.
+    """
     try:
         settings.DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=settings.DATA_DIR) as probe:
@@ -155,7 +163,13 @@ def banner(values: environment.Values, generated: dict[str, str], *, admin_made:
 
 
 def become_gunicorn(*, reload: bool) -> NoReturn:
-    """Replaces this process by gunicorn's master process; raises `StartError` if Python cannot be executed."""
+    """Replaces this process by gunicorn's master process, and so never returns.
+
+    With `reload`, gunicorn restarts its worker when the code changes.
+
+    Raises:
+        StartError: Python cannot be executed.
+    """
     command = [
         sys.executable,
         "-m",

@@ -17,7 +17,7 @@ from django.db import OperationalError, transaction
 from proxyapi.models import AccessKey, LogBodies
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-# The columns of a new key that have an option each.
+# The columns of a new key for which the command line has an option each.
 FIELDS = (
     "owner", "note", "tags", "expires_at", "allowed_models", "allowed_routes", "shared_objects", "requests_per_minute",
     "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total", "log_bodies",
@@ -59,7 +59,11 @@ class Command(BaseCommand):
         actions.add_parser("revoke", help="refuse a key for ever").add_argument("name")
 
     def handle(self, *_args: object, **options: object) -> None:
-        """Runs the action named on the command line. Raises CommandError with a message for people."""
+        """Runs the action of `manage.py keys` that the command line names: `create`, `rotate`, `revoke` or `list`.
+
+        Raises:
+            CommandError: the action failed. The message says what to correct.
+        """
         try:
             getattr(self, str(options["action"]))(Namespace(**options))
         except ValidationError as error:
@@ -71,26 +75,26 @@ class Command(BaseCommand):
             raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
 
     def create(self, options: Namespace) -> None:
-        """Creates an access key and prints its secret."""
+        """Creates an access key with the given options, and prints its secret."""
         upstream_key = _read(options.upstream_key_file)
         fields = {name: getattr(options, name) for name in FIELDS}
         self._print_text(*AccessKey.objects.issue(options.name, upstream_key=upstream_key, **fields), options)
 
     def rotate(self, options: Namespace) -> None:
-        """Gives an access key a new secret and prints this secret."""
+        """Gives an access key a new secret, and prints the new secret."""
         with transaction.atomic():
             key = self._get(options.name)
             text = key.rotate(options.grace)
         self._print_text(key, text, options)
 
     def revoke(self, options: Namespace) -> None:
-        """Revokes a key for ever."""
+        """Revokes an access key for ever, and prints a confirmation."""
         with transaction.atomic():
             self._get(options.name).revoke()
         self.stdout.write(f"{options.name} is revoked; every worker refuses it within two seconds")
 
     def list(self, options: Namespace) -> None:
-        """Prints all keys, without their texts."""
+        """Prints all access keys, one in a line or as JSON, without their secrets."""
         keys = [_facts(key) for key in AccessKey.objects.all()]
         if options.json:
             self.stdout.write(json.dumps(keys, indent=2))
@@ -100,14 +104,22 @@ class Command(BaseCommand):
             self.stdout.write(f"{head}  {key['name']}  {key['owner']}".rstrip())
 
     def _get(self, name: str) -> AccessKey:
-        """Returns the key of this name, locked. Raises CommandError if there is none."""
+        """Returns the access key with this name, with its row locked until the transaction ends.
+
+        Raises:
+            CommandError: there is no such key.
+        """
         key = AccessKey.objects.find(name)
         if key is None:
             raise CommandError(f"there is no key {name!r}")
         return key
 
     def _print_text(self, key: AccessKey, text: str, options: Namespace) -> None:
-        """Prints a key's text alone on standard output, for scripts; the advice goes to standard error."""
+        """Prints the new secret of an access key, as the only text on standard output, so that scripts can read it.
+
+        A remark for people goes to standard error. With `--json`, prints one JSON object with the secret and the key's
+        facts.
+        """
         if options.json:
             self.stdout.write(json.dumps({"key": text, **_facts(key)}, indent=2))
         else:
@@ -116,7 +128,7 @@ class Command(BaseCommand):
 
 
 def _facts(key: AccessKey) -> dict[str, object]:
-    """Returns the facts of a key that `--json` prints."""
+    """Returns the facts about an access key that `--json` prints, by name; its secret is not among them."""
     until = key.previous_valid_until
     return {
         "name": key.name,
@@ -135,14 +147,20 @@ def _facts(key: AccessKey) -> dict[str, object]:
 
 
 def _faults(error: ValidationError) -> list[str]:
-    """Returns the messages of a validation error, each with its field's name."""
+    """Returns the messages of a validation error as a list, each with the name of the field that is wrong."""
     if not hasattr(error, "error_dict"):
         return error.messages
     return [f"{name}: {words}" for name, faults in error.message_dict.items() for words in faults]
 
 
 def _read(path: str | None) -> str:
-    """Reads an upstream key from a file or standard input: other users could see it on the command line."""
+    """Reads an upstream key from a file, or from standard input if the path is `-`; without a path, returns no text.
+
+    The key is not taken from the command line, because other users of the host can see that.
+
+    Raises:
+        CommandError: the file cannot be read.
+    """
     if path is None:
         return ""
     try:
@@ -152,7 +170,11 @@ def _read(path: str | None) -> str:
 
 
 def _span(text: str) -> timedelta:
-    """Parses a duration such as 30m, 24h, 7d or 4w."""
+    """Parses the duration in an option of the command line, such as 30m, 24h, 7d or 4w.
+
+    Raises:
+        ArgumentTypeError: the text is no such duration.
+    """
     match = re.fullmatch(r"([0-9]{1,6})([mhdw])", text)
     if not match:
         raise ArgumentTypeError(f"{text!r} is no span; 30m, 24h, 7d or 4w")
@@ -160,7 +182,11 @@ def _span(text: str) -> timedelta:
 
 
 def _moment(text: str) -> datetime:
-    """Parses an ISO time, in UTC if it names no zone, or a duration from now."""
+    """Parses the time in an option of the command line: an ISO time (UTC if it names no zone), or a duration from now.
+
+    Raises:
+        ArgumentTypeError: the text is neither a time nor a duration.
+    """
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -169,7 +195,11 @@ def _moment(text: str) -> datetime:
 
 
 def _dollars(text: str) -> Decimal:
-    """Parses an amount of dollars."""
+    """Parses the number of dollars in an option of the command line.
+
+    Raises:
+        ArgumentTypeError: the text is no number.
+    """
     try:
         return Decimal(text)
     except InvalidOperation:

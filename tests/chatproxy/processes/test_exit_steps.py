@@ -71,7 +71,7 @@ async def run_lifespan(monkeypatch: pytest.MonkeyPatch, recorded: Recorded) -> l
         "WorkerFile": lambda _state: part(stop=recorded.step("worker")),
         "watch_pending": forever,
         "ownership": SimpleNamespace(sweep_forever=forever),
-        "gc": SimpleNamespace(collect=lambda: 0, freeze=lambda: None, set_threshold=lambda _count: None),
+        "freeze_loaded_objects": lambda: None,
     }
     for name, value in parts.items():
         monkeypatch.setattr(lifespan, name, value)

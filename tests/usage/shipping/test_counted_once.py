@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -19,11 +19,25 @@ from django.db.models import Sum
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.ledger.ledgers import NOON, Row, call, call_id, end, ship, stored, stored_sums, sums_of
+from tests.support.ledger.ledgers import NOON, Row, call_id, end, ship, stored
+from tests.support.ledger.response_rows import (
+    ESTIMATE,
+    EXACT,
+    about,
+    assert_sums_are_right,
+    cost_of,
+    counted,
+    deliver,
+    forget_everything,
+    left,
+    looked,
+    queued,
+    seen,
+    unfinished,
+)
 from usage.counters import counters
 from usage.models import (
     CountedResponse,
-    ErrorTotal,
     Hold,
     PendingResponse,
     Request,
@@ -33,96 +47,18 @@ from usage.models import (
 )
 from usage.money import holds
 from usage.money.holds import find_strays, spent_by
-from usage.money.row_pricing import Pricer
 from usage.shipping import rows as usage_rows
 from usage.shipping.response_cost import COUNTED_BEFORE, COUNTED_LATER, ROUTES
-from usage.shipping.rows import write_rows
 from usage.upkeep.repricing import reprice
-from usage.upkeep.verify import find_faults
 
 pytestmark = pytest.mark.django_db
 
-ESTIMATE = {"input_tokens": 5017, "cached_tokens": None, "output_tokens": 12}
-EXACT = {"input_tokens": 4005, "cached_tokens": 0, "output_tokens": 500}
-NOTHING = dict.fromkeys(ESTIMATE)
 SLOW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(autouse=True)
 def _polls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(holds, "responses_are_polled", lambda: True)
-
-
-def about(response_id: str = "resp_1", **columns: Any) -> Row:
-    return call(response_id=response_id, **{"route": "/v1/responses", **columns})
-
-
-def left(response_id: str = "resp_1", **columns: Any) -> Row:
-    """A stream that its caller has left: what was relayed is an estimate of its usage."""
-    return about(
-        response_id,
-        **{
-            "outcome": "client_cancelled", "usage": None, "usage_source": "estimated", "stream": True,
-            "response_status": "in_progress", "pollable": True, **ESTIMATE, **columns,
-        },
-    )  # fmt: skip
-
-
-def queued(response_id: str = "resp_1", **columns: Any) -> Row:
-    """A background response, when it was made."""
-    return left(
-        response_id,
-        **{"outcome": "success", "usage_source": "unknown", "response_status": "queued", **NOTHING, **columns},
-    )
-
-
-def seen(response_id: str = "resp_1", **columns: Any) -> Row:
-    """A look at a response that has ended."""
-    moment = columns.pop("moment", NOON + timedelta(minutes=2))
-    later = {"method": "GET", "route": "/v1/responses/{id}", "response_status": "completed", **EXACT}
-    return call(moment, response_id=response_id, **{**later, "usage": {"input_tokens": 4005}, **columns})
-
-
-def looked(response_id: str = "resp_1", **columns: Any) -> Row:
-    """A look of the gateway's own, filed under the call's route."""
-    return seen(response_id, route="/v1/responses", by_gateway=True, tags=["background"], **columns)
-
-
-def unfinished(response_id: str = "resp_1", **columns: Any) -> Row:
-    """A look at one that goes on, or that was broken off: it states nothing."""
-    return seen(response_id, usage=None, usage_source="unknown", response_status="in_progress", **NOTHING, **columns)
-
-
-def deliver(*batches: Sequence[Row]) -> None:
-    pricer = Pricer()
-    for batch in batches:
-        write_rows(pricer.priced(batch))
-
-
-def forget_everything() -> None:
-    for model in (CountedResponse, PendingResponse, Hold, Request, UsageHour, UsageDay, UsageTotal, ErrorTotal):
-        model.objects.all().delete()
-
-
-def counted() -> tuple[Any, Any, Any]:
-    """Input tokens, output tokens and dollars of all days; None without calls."""
-    sums = UsageDay.objects.aggregate(Sum("input_tokens"), Sum("output_tokens"), Sum("cost"))
-    return sums["input_tokens__sum"], sums["output_tokens__sum"], sums["cost__sum"]
-
-
-def assert_sums_are_right() -> None:
-    """But for maxima, which only ever grow: an estimate may stay the largest."""
-    (hours, days), expected = stored_sums(), sums_of(list(Request.objects.all()))
-    for hour in [*hours.values(), *expected[0].values()]:
-        for name in [name for name in hour if name.startswith("max_")]:
-            del hour[name]
-    assert (hours, days) == expected
-    assert list(find_faults(Path("/nonexistent"))) == []
-
-
-def cost_of(counts: dict[str, Any]) -> Decimal:
-    [row] = Pricer().priced([about(**counts)])
-    return Decimal(row["cost"] or 0)
 
 
 def test_the_exact_usage_takes_the_place_of_the_estimate() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.ledger.ledgers import Row, stored
-from tests.usage.shipping.test_counted_once import (
+from tests.support.ledger.response_rows import (
     ESTIMATE,
     NOTHING,
     assert_sums_are_right,

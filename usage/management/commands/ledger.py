@@ -25,7 +25,7 @@ from usage.upkeep.verify import find_faults
 
 
 class Options(TypedDict, total=False):
-    """The parsed options of the command `ledger`; only those that the chosen action has are present."""
+    """The parsed options of `manage.py ledger`; an option is present only if the chosen action has it."""
 
     action: str
     yes: bool
@@ -54,7 +54,7 @@ class Command(BaseCommand):
         repricing.add_argument("--all", action="store_true", help="also price again calls that have a price")
 
     def handle(self, *_args: object, **options: Unpack[Options]) -> None:
-        """Runs the action of the command `ledger`, such as `status`: calls the method of that name."""
+        """Runs the action of `manage.py ledger` that was chosen, such as `status`: the method of the same name."""
         self.journal: Path = settings.DATA_DIR / "journal"
         try:
             getattr(self, options["action"])(options)
@@ -63,7 +63,7 @@ class Command(BaseCommand):
             raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
 
     def status(self, _options: Options) -> None:
-        """Prints the size of the journal, how many lines are set aside, the newest call, and when data were pruned."""
+        """Prints how much waits in the journals, what was set aside, the newest call and when data were last pruned."""
         waiting = sum(path.stat().st_size for path in self.journal.glob("*.journal"))
         newest = Request.objects.order_by("-request_id").values_list("started_at", flat=True).first()
         lines = {
@@ -81,7 +81,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{name:<28}{value}")
 
     def verify(self, _options: Options) -> None:
-        """Prints each fault that a check of the ledger finds, and exits with status 1 if there is any."""
+        """Checks the ledger, prints each fault that is found, and exits with status 1 if there is any."""
         faults = list(find_faults(self.journal))
         for fault in faults:
             self.stdout.write(fault)
@@ -90,7 +90,10 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def replay(self, _options: Options) -> None:
-        """Writes the journals of dead processes, the dead letters and records of newer versions to the database."""
+        """Writes the journals of dead processes, dead letters and records of newer versions to the database.
+
+        Prints how many records were written, and how many could not be.
+        """
         try:
             delivery = replay(self.journal)
         except GaveUp:
@@ -113,12 +116,15 @@ class Command(BaseCommand):
             self.stdout.write(f"{letter['request_id']}  {letter.get('started_at', '')}  {reason}")
 
     def sum(self, _options: Options) -> None:
-        """Replaces the dashboard's totals by new ones, added up from the sums of hours and the rows."""
+        """Rebuilds the dashboard's totals and counts of failures from the sums of hours and the rows of calls."""
         rebuild_totals()
         self.stdout.write("added up")
 
     def prune(self, options: Options) -> None:
-        """Deletes rows and bodies that are older than RETENTION_DAYS and BODY_RETENTION_DAYS."""
+        """Deletes the rows and bodies of calls that are older than RETENTION_DAYS and BODY_RETENTION_DAYS.
+
+        Without `--yes`, deletes those of a few days at most. Prints how many were deleted.
+        """
         try:
             pruned = retention.prune(all_at_once=options["yes"])
         except ClocksDiffer as fault:
@@ -129,13 +135,16 @@ class Command(BaseCommand):
             self.stdout.write(f"more is past its time; at most {days} days go at once, and all of it with --yes")
 
     def reprice(self, options: Options) -> None:
-        """Computes the cost of the calls since a day again."""
+        """Computes the cost of calls since the day `--since` again, and prints how many costs have changed.
+
+        Without `--all`, only calls that have no cost are computed.
+        """
         changed = reprice(options["since"], unpriced_only=not options["all"])
         self.stdout.write(f"repriced {changed} calls")
 
 
 def _day(text: str) -> datetime:
-    """Parses a day in the form YYYY-MM-DD, and returns the beginning of the day in UTC."""
+    """Parses a day in the form YYYY-MM-DD, and returns the beginning of that day in UTC."""
     return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
 
 

@@ -1,0 +1,102 @@
+"""Owns rows about one stored response: the call that has made it, and the later ones that state its usage again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from django.db.models import Sum
+
+from tests.support.ledger.ledgers import NOON, Row, call, stored_sums, sums_of
+from usage.models import (
+    CountedResponse,
+    ErrorTotal,
+    Hold,
+    PendingResponse,
+    Request,
+    UsageDay,
+    UsageHour,
+    UsageTotal,
+)
+from usage.money.row_pricing import Pricer
+from usage.shipping.rows import write_rows
+from usage.upkeep.verify import find_faults
+
+ESTIMATE = {"input_tokens": 5017, "cached_tokens": None, "output_tokens": 12}
+EXACT = {"input_tokens": 4005, "cached_tokens": 0, "output_tokens": 500}
+NOTHING = dict.fromkeys(ESTIMATE)
+
+
+def about(response_id: str = "resp_1", **columns: Any) -> Row:
+    return call(response_id=response_id, **{"route": "/v1/responses", **columns})
+
+
+def left(response_id: str = "resp_1", **columns: Any) -> Row:
+    """A stream that its caller has left: what was relayed is an estimate of its usage."""
+    return about(
+        response_id,
+        **{
+            "outcome": "client_cancelled", "usage": None, "usage_source": "estimated", "stream": True,
+            "response_status": "in_progress", "pollable": True, **ESTIMATE, **columns,
+        },
+    )  # fmt: skip
+
+
+def queued(response_id: str = "resp_1", **columns: Any) -> Row:
+    """A background response, when it was made."""
+    return left(
+        response_id,
+        **{"outcome": "success", "usage_source": "unknown", "response_status": "queued", **NOTHING, **columns},
+    )
+
+
+def seen(response_id: str = "resp_1", **columns: Any) -> Row:
+    """A look at a response that has ended."""
+    moment = columns.pop("moment", NOON + timedelta(minutes=2))
+    later = {"method": "GET", "route": "/v1/responses/{id}", "response_status": "completed", **EXACT}
+    return call(moment, response_id=response_id, **{**later, "usage": {"input_tokens": 4005}, **columns})
+
+
+def looked(response_id: str = "resp_1", **columns: Any) -> Row:
+    """A look of the gateway's own, filed under the call's route."""
+    return seen(response_id, route="/v1/responses", by_gateway=True, tags=["background"], **columns)
+
+
+def unfinished(response_id: str = "resp_1", **columns: Any) -> Row:
+    """A look at one that goes on, or that was broken off: it states nothing."""
+    return seen(response_id, usage=None, usage_source="unknown", response_status="in_progress", **NOTHING, **columns)
+
+
+def deliver(*batches: Sequence[Row]) -> None:
+    pricer = Pricer()
+    for batch in batches:
+        write_rows(pricer.priced(batch))
+
+
+def forget_everything() -> None:
+    for model in (CountedResponse, PendingResponse, Hold, Request, UsageHour, UsageDay, UsageTotal, ErrorTotal):
+        model.objects.all().delete()
+
+
+def counted() -> tuple[Any, Any, Any]:
+    """Input tokens, output tokens and dollars of all days; None without calls."""
+    sums = UsageDay.objects.aggregate(Sum("input_tokens"), Sum("output_tokens"), Sum("cost"))
+    return sums["input_tokens__sum"], sums["output_tokens__sum"], sums["cost__sum"]
+
+
+def assert_sums_are_right() -> None:
+    """But for maxima, which only ever grow: an estimate may stay the largest."""
+    (hours, days), expected = stored_sums(), sums_of(list(Request.objects.all()))
+    for hour in [*hours.values(), *expected[0].values()]:
+        for name in [name for name in hour if name.startswith("max_")]:
+            del hour[name]
+    assert (hours, days) == expected
+    assert list(find_faults(Path("/nonexistent"))) == []
+
+
+def cost_of(counts: dict[str, Any]) -> Decimal:
+    [row] = Pricer().priced([about(**counts)])
+    return Decimal(row["cost"] or 0)
