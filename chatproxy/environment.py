@@ -65,6 +65,7 @@ SETTINGS = (
     Setting("OPENAI_PROJECT_KEY", None, header_value, "Default `OpenAI-Project`."),
     Setting("OPENAI_ORGANIZATION", None, header_value, "Default `OpenAI-Organization`."),
     Setting("OPENAI_BASE_URL", "https://api.openai.com/v1", http_url, "The upstream: any OpenAI-compatible server."),
+    Setting("REGIONAL_PRICES", None, switch, "Whether newer models cost 10 % more. Unset: by OpenAI's regional hosts."),
     Setting("SECURITY_KEY", None, strong_secret, "The built-in key of callers. Generated at the first start."),
     Setting(
         "ACCESS_TOKEN", None, strong_secret, "For the health, log and runtime pages. Generated at the first start."

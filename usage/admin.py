@@ -35,8 +35,41 @@ class RequestAdmin(ReadOnlyAdmin):
 
 @admin.register(ModelPrice)
 class ModelPriceAdmin(GuardedAdmin):
-    list_display = ("model", "service_tier", "valid_from", "valid_until", "input", "cached_input", "output")
+    list_display = (
+        "model",
+        "service_tier",
+        "valid_from",
+        "valid_until",
+        "multiplier",
+        "input",
+        "cached_input",
+        "output",
+    )
     search_fields = ("model",)
+    fieldsets = (
+        (None, {"fields": ("model", "service_tier", "every_tier", "valid_from", "valid_until", "multiplier")}),
+        (
+            "Text, dollars per million tokens",
+            {"fields": ("input", "cached_input", "cache_write", "cache_write_12h", "output")},
+        ),
+        (
+            "Prompts of more than 272,000 tokens, dollars per million tokens",
+            {
+                "fields": ("long_input", "long_cached_input", "long_cache_write", "long_output"),
+                "description": "Empty: the same as for other prompts.",
+            },
+        ),
+        (
+            "Audio and images, dollars per million tokens",
+            {
+                "fields": (
+                    "audio_input", "cached_audio_input", "audio_output",
+                    "image_input", "cached_image_input", "image_output",
+                )
+            },
+        ),
+        ("Other, dollars", {"fields": ("characters", "per_minute", "per_web_search", "per_file_search")}),
+    )  # fmt: skip
 
 
 @admin.register(LogEntry)

@@ -12,6 +12,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any, Literal
 
 from usage.call_record import CallRecord, SummedRow, TokenCount, called_model
@@ -24,6 +25,7 @@ COUNTERS = {
     "calls": ("route", "model", "outcome"),
     "tokens": ("route", "model", "kind"),
     "cost_dollars": ("route", "model"),
+    "cost_taken_back_dollars": ("route", "model"),
     "refused": ("reason",),
     "background_looks": (),
     "dead_letters": (),
@@ -108,8 +110,8 @@ class WorkerCounters:
         """Counts the tokens and dollars of rows that have just been inserted into the table of calls.
 
         `replaced` maps the request ids of some of these rows to an older row whose estimate the new row replaces. The
-        estimate was counted before, so only the difference is added. Counters cannot fall, so an estimate that was too
-        high stays.
+        estimate was counted before, so only the difference is added. Counters cannot fall, so if the estimate was too
+        high, the dollars in excess are added to those taken back, and the tokens in excess stay.
         """
         with self._lock:
             for row in rows:
@@ -118,8 +120,18 @@ class WorkerCounters:
                 for kind, column in TOKENS.items():
                     if (count := (row[column] or 0) - (estimate.get(column) or 0)) > 0:
                         self._add(("tokens", route, model, kind), count)
-                if row["cost"] and (dollars := row["cost"] - (estimate.get("cost") or 0)) > 0:
-                    self._add(("cost_dollars", route, model), float(dollars))
+                self._add_dollars(route, model, (row["cost"] or Decimal(0)) - (estimate.get("cost") or Decimal(0)))
+
+    def count_repricing(self, before: Iterable[SummedRow], after: Iterable[SummedRow]) -> None:
+        """Adds what new costs of rows are more, or less, than the old ones to the counters.
+
+        `before` and `after` are the same rows with their old and new costs, in any order.
+        """
+        old = {row["request_id"]: row["cost"] or Decimal(0) for row in before}
+        with self._lock:
+            for row in after:
+                dollars = (row["cost"] or Decimal(0)) - old[row["request_id"]]
+                self._add_dollars(row["route"], self._label(row), dollars)
 
     def snapshot(self) -> dict[str, object]:
         """Returns a copy of this process's counters and histograms as values that JSON can contain.
@@ -139,6 +151,12 @@ class WorkerCounters:
                     self._models.add(name)
         name = called_model(row)
         return name if not name or name in self._models else OTHER
+
+    def _add_dollars(self, route: str, model: str, dollars: Decimal) -> None:
+        """Adds dollars to the cost, or negative ones to those that are taken back: a counter cannot fall."""
+        if dollars:
+            name = "cost_dollars" if dollars > 0 else "cost_taken_back_dollars"
+            self._add((name, route, model), float(abs(dollars)))
 
     def _add(self, key: tuple[str, ...], amount: float) -> None:
         self.values[key] = self.values.get(key, 0) + amount

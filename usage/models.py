@@ -10,10 +10,11 @@ from typing import TypedDict
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import HashIndex
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Coalesce, Now, NullIf
 
-from usage.own_prices import OwnPrice
+from usage.own_prices import PRICES, OwnPrice
 
 
 class _PriceOptions(TypedDict):
@@ -402,23 +403,59 @@ class ModelPrice(models.Model):
     """
 
     model = models.CharField(max_length=200, help_text="A name, or a pattern such as gpt-4o-*.")
-    service_tier = models.CharField(max_length=50, blank=True, help_text="Empty: every tier.")
+    service_tier = models.CharField(
+        max_length=50, blank=True, help_text="The tier that upstream answers, such as flex. Empty: the default tier."
+    )
+    # Prices that were made before there was this column are for every tier, if they name none.
+    every_tier = models.BooleanField(
+        default=False, db_default=True, help_text="If no service tier is given: the price is for every tier."
+    )
     valid_from = models.DateTimeField()
     valid_until = models.DateTimeField(null=True, blank=True, help_text="Empty: until further notice.")
-    input = models.DecimalField("input, per million tokens", **_PRICE)
-    cached_input = models.DecimalField("cached input, per million tokens", **_PRICE)
-    cache_write = models.DecimalField("cache write, per million tokens", **_PRICE)
-    output = models.DecimalField("output, per million tokens", **_PRICE)
-    audio_input = models.DecimalField("audio input, per million tokens", **_PRICE)
-    audio_output = models.DecimalField("audio output, per million tokens", **_PRICE)
+    multiplier = models.DecimalField(
+        "multiple of the list price",
+        help_text="0.88 is OpenAI's list price less 12 %. What is stated below takes the place of the list's.",
+        **_PRICE,
+    )
+    input = models.DecimalField("input", **_PRICE)
+    cached_input = models.DecimalField("cached input", **_PRICE)
+    cache_write = models.DecimalField("cache write", **_PRICE)
+    cache_write_12h = models.DecimalField("cache write, kept 12 hours", **_PRICE)
+    output = models.DecimalField("output", **_PRICE)
+    long_input = models.DecimalField("input of long prompts", **_PRICE)
+    long_cached_input = models.DecimalField("cached input of long prompts", **_PRICE)
+    long_cache_write = models.DecimalField("cache write of long prompts", **_PRICE)
+    long_output = models.DecimalField("output of long prompts", **_PRICE)
+    audio_input = models.DecimalField("audio input", **_PRICE)
+    cached_audio_input = models.DecimalField("cached audio input", **_PRICE)
+    audio_output = models.DecimalField("audio output", **_PRICE)
+    image_input = models.DecimalField("image input", **_PRICE)
+    cached_image_input = models.DecimalField("cached image input", **_PRICE)
+    image_output = models.DecimalField("image output", **_PRICE)
+    characters = models.DecimalField("characters to speak, per million", **_PRICE)
     per_minute = models.DecimalField("audio, per minute", **_PRICE)
     per_web_search = models.DecimalField("web search, each", **_PRICE)
+    per_file_search = models.DecimalField("file search, each", **_PRICE)
 
     class Meta:
         ordering = ("model", "-valid_from")
 
     def __str__(self) -> str:
         return f"{self.model} from {self.valid_from:%Y-%m-%d}"
+
+    def clean(self) -> None:
+        """Checks what one field cannot know of another.
+
+        Raises:
+            ValidationError: nothing is priced, a price is negative, or the two tier fields contradict each other.
+        """
+        prices = self.as_own_price().stated(PRICES)
+        if not prices:
+            raise ValidationError("Give at least one price, or a multiple of the list price.")
+        if negative := [name for name, value in prices.items() if value < 0]:
+            raise ValidationError(dict.fromkeys(negative, "A price is never negative."))
+        if self.every_tier and self.service_tier:
+            raise ValidationError({"every_tier": "Leave the service tier empty, or this box."})
 
     def as_own_price(self) -> OwnPrice:
         return OwnPrice(**{field.name: getattr(self, field.name) for field in fields(OwnPrice)})

@@ -6,7 +6,8 @@ It is not part of `usage.money.prices`, because the list prices there take a thi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 from fnmatch import fnmatchcase
@@ -16,30 +17,50 @@ from fnmatch import fnmatchcase
 class OwnPrice:
     """The price of a model that the administrator has set, in dollars, never negative.
 
-    The price is valid from `valid_from` (aware) until just before `valid_until`. Without a price for cached input or
-    cache writes, the input price applies; without one for audio, the text price. A call that uses any other unit
-    without a price has no cost; only what hosted tools cost is known without it (`usage.money.tool_fees`).
+    The price is valid from `valid_from` (aware) until just before `valid_until`. An empty `service_tier` is the default
+    tier, or every tier with `every_tier`.
+
+    With a `multiplier`, the price is this multiple of the list's for the model and tier; what is stated beside it takes
+    the place of the list's. Without one, the input price applies where there is none for cached input or cache writes,
+    and the text price where there is none for audio. A call that uses any other unit without a price has no cost; only
+    what hosted tools cost is known without it (`usage.money.tool_fees`).
     """
 
     model: str
     valid_from: datetime
     valid_until: datetime | None = None
     service_tier: str = ""
+    every_tier: bool = False
+    multiplier: Decimal | None = None
+    # Dollars per million tokens.
     input: Decimal | None = None
     cached_input: Decimal | None = None
     cache_write: Decimal | None = None
+    cache_write_12h: Decimal | None = None
     output: Decimal | None = None
+    # Those of prompts of more than 272,000 tokens; None: the same.
+    long_input: Decimal | None = None
+    long_cached_input: Decimal | None = None
+    long_cache_write: Decimal | None = None
+    long_output: Decimal | None = None
     audio_input: Decimal | None = None
+    cached_audio_input: Decimal | None = None
     audio_output: Decimal | None = None
+    image_input: Decimal | None = None
+    cached_image_input: Decimal | None = None
+    image_output: Decimal | None = None
+    characters: Decimal | None = None  # of the text to speak, per million of them
+    # Dollars for a minute of audio, and for each search.
     per_minute: Decimal | None = None
     per_web_search: Decimal | None = None
+    per_file_search: Decimal | None = None
 
     def applies(self, model: str, tier: str, at: datetime) -> bool:
         """Returns whether this price is for the given model (in lower case) and service tier, and valid at the given
         time.
         """
         return (
-            self.service_tier in ("", tier)
+            (self.service_tier == tier or (not self.service_tier and (self.every_tier or tier == "default")))
             and self.valid_from <= at
             and (self.valid_until is None or at < self.valid_until)
             and (self.model.lower() == model or fnmatchcase(model, self.model.lower()))
@@ -48,5 +69,20 @@ class OwnPrice:
     def rank(self, model: str) -> tuple[bool, int, bool, datetime]:
         """Returns a value to sort prices by: of all prices that apply to a model, the one with the highest value is
         used.
+
+        A price for one tier, the default one included, is more specific than one for every tier.
         """
-        return self.model.lower() == model, len(self.model), self.service_tier != "", self.valid_from
+        one_tier = self.service_tier != "" or not self.every_tier
+        return self.model.lower() == model, len(self.model), one_tier, self.valid_from
+
+    def stated(self, names: Iterable[str]) -> dict[str, Decimal]:
+        """Returns the prices of the given names that are stated, by name."""
+        return {name: price for name in names if (price := getattr(self, name)) is not None}
+
+
+# The fields that are prices or a factor of prices.
+PRICES = tuple(
+    field.name
+    for field in fields(OwnPrice)
+    if field.name not in {"model", "valid_from", "valid_until", "service_tier", "every_tier"}
+)

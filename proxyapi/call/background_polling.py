@@ -36,7 +36,7 @@ from proxyapi.upstream.request import UpstreamRequest
 from usage.answers.created_ids import CreatedIds
 from usage.answers.reader import TERMINAL_STATUSES, UNFINISHED_STATUSES, AnswerReader
 from usage.ledger import ledger
-from usage.models import PendingResponse, Request
+from usage.models import PendingResponse, Request, UsageSource
 from usage.money.holds import responses_are_polled
 from usage.shipping.pending_responses import forget_pending, lease_pending, postpone, suppose_usage
 from usage.shipping.response_cost import ROUTES
@@ -49,7 +49,6 @@ LOOK_SECONDS = 30.0  # time limit of one request; shorter than a lease (`usage.s
 # What `look_row` reads of the call that has made a response: in the event loop no other column can be read later.
 MAKER_COLUMNS = ("route", "request_model", "tags", "request_bytes", "usage_source")
 GONE = {404, 410}  # the response was deleted, or has expired
-WITHOUT_USAGE = {"failed", "cancelled"}  # the look's row is the last word on such a response
 REFUSALS = {400, 401, 403, 405}  # this account may not ask, now or ever
 
 
@@ -134,7 +133,8 @@ async def ask(response: PendingResponse) -> None:
         size=len(body),
     )
     ledger.record_look(str(uuid7()), row)
-    if answer.usage is None and answer.response_status not in WITHOUT_USAGE:  # so that row settles nothing
+    settles = answer.response_status == "failed" or row["usage_source"] == UsageSource.ESTIMATED
+    if answer.usage is None and not settles:  # it ended without a usage, and the row does not end the polling
         await in_own_thread(lambda: _end(lambda: forget_pending(response)))
 
 

@@ -111,3 +111,17 @@ def test_an_old_database_gets_its_totals(gateway_database: str, tmp_path: Path) 
             assert migrated == totals(connection)
     assert any('"span": "minute"' in total and '"duration_ms_histogram": []' not in total for total in migrated)
     assert any('"sample_id"' in total for total in migrated)
+
+
+def test_an_old_price_stays_for_every_tier(gateway_database: str, tmp_path: Path) -> None:
+    """An empty tier meant every tier then. Old code may still write prices after the migration."""
+    insert = "INSERT INTO usage_modelprice (model, service_tier, valid_from, input) VALUES (%s, '', now(), 1)"
+    with new_database(gateway_database) as url:
+        manage(url, tmp_path, "migrate", "usage", "0015", "-v", "0")
+        with psycopg.connect(url) as connection:
+            connection.execute(insert, ["before"])
+        manage(url, tmp_path, "migrate", "-v", "0")
+        with psycopg.connect(url) as connection:
+            connection.execute(insert, ["meanwhile"])
+            rows = connection.execute("SELECT model, every_tier FROM usage_modelprice ORDER BY model").fetchall()
+    assert rows == [("before", True), ("meanwhile", True)]

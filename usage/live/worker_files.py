@@ -154,6 +154,19 @@ def read_worker_reports() -> WorkerReports:
     return workers
 
 
+def leave_counts() -> None:
+    """Writes what this process has counted into a file for the next reader of the reports, who adds it once.
+
+    For commands, which end at once: the file has no lock, so that its writer counts as dead.
+
+    Raises:
+        OSError: DATA_DIR cannot be written.
+    """
+    directory().mkdir(mode=0o700, parents=True, exist_ok=True)
+    name = str(uuid7())
+    _write(directory() / f"{name}.json", {"id": name, **counters.snapshot()})
+
+
 class _DeadWorkerCounts:
     """The sums of what all dead workers have counted, which are stored in the file `departed.json`.
 

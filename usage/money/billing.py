@@ -26,7 +26,8 @@ from typing import TypeAlias
 
 from usage.call_record import CallRecord, OtherUsage, Price, PricedItem, called_model
 from usage.models import CostKind, UsageSource
-from usage.money.prices import ModelRates, find_rates, service_tier
+from usage.money.prices import find_rates, service_tier
+from usage.money.published import ModelRates
 from usage.money.token_units import UnitCounts, count_units, picture_row
 from usage.money.tool_fees import (
     DEFAULT_IMAGE_MODEL,

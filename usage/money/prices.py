@@ -1,92 +1,74 @@
-"""The price of a model at one time, in one service tier: a custom price, else the published one.
+"""The price of a model at one time, in one service tier.
 
-Nothing is read at call time: custom prices come as an argument, published ones are those of the installed genai-prices
-package (list prices in its `data` module; a new release brings new ones).
+In this order: a custom price (an argument: nothing is read at call time), the file of corrections
+(`usage.money.corrections`), genai-prices' list (`usage.money.published`). What none of them has is assumed where
+OpenAI's other prices say what is likely, and the price is marked as provisional then:
 
-A wrong price is worse than none, so a model has no price (None) when
+* a tier without a listed price costs the default tier's price times the factor that OpenAI publishes for this tier of
+  other models (`TIER_FACTORS`);
+* a dated name that is not listed costs what its family does. It may be wrong: the input of gpt-4o-2024-05-13 costs
+  twice that of gpt-4o.
 
-* the tier answered has no published price at that time. genai-prices knows flex, priority and fast of most models from
-  2026-10-12 on, batch from 2026-10-14 on; `scale` is bought in advance, not by the token. No tier falls back to the
-  default one, which costs about twice what flex does and half of what priority does;
-* the name is not OpenAI's. Weights that anyone may serve (gpt-oss, Llama, DeepSeek, ...) cost what the server's owner
-  says: that is a custom price. Only names that one vendor alone sells are looked up there (`SOLE_SELLERS`). A dated
-  name that is not listed is not taken for its family: the input of gpt-4o-2024-05-13 costs twice that of gpt-4o.
+With none of these, a model has no price (None).
 
-Searches cost what the model's entry says, else what `usage.money.tool_fees` does. Fine-tuned models have no published
-cached price: cached tokens cost what others do. Source: developers.openai.com/api/docs/pricing.
+On a regional host of OpenAI's (`REGIONAL_PRICES`), the tokens of newer models cost 10 percent more than the list says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
+from urllib.parse import urlsplit
 
-import genai_prices
-from genai_prices.data import providers
-from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
+from django.conf import settings
+from genai_prices.types import Tier, TieredPrices
 
+from usage.money.corrections import LONG_PROMPT_TOKENS, corrected, corrections, corrections_of
+from usage.money.published import OPENAI, TOKEN_PRICES, UNDISCOUNTED, ModelRates, published_rates
 from usage.own_prices import OwnPrice
 
-SOURCE = f"genai-prices {genai_prices.__version__}"
-OPENAI = next(provider for provider in providers if provider.id == "openai")
-LISTED_MODELS = frozenset(info.id for info in OPENAI.models)  # by their exact names
-SOLE_SELLERS = {"anthropic", "google", "x-ai"}
-OPEN_WEIGHTS = "gpt-oss-"
-# genai-prices takes any name with "moderation" in it for a moderation model, even a fine-tuned model's.
-MODERATIONS = ("omni-moderation-", "text-moderation-")
-
-# genai-prices' name of the price per million tokens, by the ledger's name of the unit.
-TOKEN_PRICES = {
-    "input": "input_mtok",
-    "cached_input": "cache_read_mtok",
-    "cache_write": "cache_write_mtok",
-    "audio_input": "input_audio_mtok",
-    "cached_audio_input": "cache_audio_read_mtok",
-    "image_input": "input_image_mtok",
-    "cached_image_input": "cache_image_read_mtok",
-    "output": "output_mtok",
-    "audio_output": "output_audio_mtok",
-    "image_output": "output_image_mtok",
-    "characters": "input_mchars",  # of the text to speak
+# The models whose names are in a price list, by their exact names.
+LISTED_MODELS = frozenset(info.id for info in OPENAI.models) | {
+    name for correction in corrections() for name in correction.models if "*" not in name
 }
-# A unit on the left without a price costs what the unit on the right costs: no discount is published, so there is none.
-UNDISCOUNTED = {
-    "cached_input": "input",
-    "cache_write": "input",
-    "cached_audio_input": "audio_input",
-    "cached_image_input": "image_input",
+# How much a tier costs, as a multiple of the default one. Flex and batch: developers.openai.com/api/docs/guides/
+# flex-processing and /guides/batch. Fast mode, once named priority processing: 2 for the current models
+# (/models/gpt-6.2-sol; 1.7 to 2.5 for older ones, all of which are listed). Ultrafast: 6 (/guides/ultrafast-mode).
+# Scale is bought in advance, not by the token: what it costs is assumed to be what the default tier does. All were read
+# on 2026-11-28.
+TIER_FACTORS = {
+    "flex": Decimal("0.5"),
+    "batch": Decimal("0.5"),
+    "priority": Decimal(2),
+    "fast": Decimal(2),
+    "ultrafast": Decimal(6),
+    "scale": Decimal(1),
 }
+# Two names of one tier (openai.com/api-fast-mode, read 2026-11-28).
+SAME_TIER = {"fast": "priority", "priority": "fast"}
 
+OWN = "own"  # the source of an administrator's price
+# The rates that an administrator's price can state, and those that can differ for long prompts.
+TOKEN_UNITS = (*TOKEN_PRICES, "cache_write_12h")
+LONG_UNITS = ("input", "cached_input", "cache_write", "output")
 
-@dataclass(frozen=True)
-class ModelRates:
-    """The price of one model at one time, in one service tier. `rates` has dollars per million tokens, by unit."""
+# Data residency: "a 10% uplift for models released on or after March 5, 2026, that are eligible"
+# (developers.openai.com/api/docs/guides/data-residency). The first names are eligible by LiteLLM's price list 1.110.2;
+# other models, whose names begin like the second ones, are assumed to be. Both were read on 2026-11-28.
+REGIONAL_FACTOR = Decimal("1.1")
+REGIONAL_MODELS = frozenset({
+    "gpt-5.4", "gpt-5.4-mini", "gpt-5.4-nano", "gpt-5.4-pro", "gpt-5.5", "gpt-5.5-pro", "gpt-5.6", "gpt-5.6-luna",
+    "gpt-5.6-sol", "gpt-5.6-terra", "gpt-6-astra", "gpt-6-astra-law", "gpt-6-luna", "gpt-6-rosalind", "gpt-6-sol",
+    "gpt-6.1-sol", "gpt-6.1-terra", "gpt-realtime-2.1", "gpt-realtime-2.1-mini",
+})  # fmt: skip
+SUPPOSED_REGIONAL = ("gpt-6-", "gpt-6.")
+OPENAI_HOST = "api.openai.com"
 
-    source: str
-    model: str
-    tier: str
-    rates: Mapping[str, Decimal | TieredPrices]
-    per_minute: Decimal | None = None
-    per_web_search: Decimal | None = None
-    per_file_search: Decimal | None = None
-    is_provisional: bool = False  # not published for this model and tier: assumed, for example from the model's family
-    is_free: bool = False
-    states_total: bool = False  # upstream states a total, which must be the sum of input and output
-
-    def rate(self, unit: str, input_tokens: int) -> Decimal | None:
-        """Returns the price of a unit in dollars per million tokens, for a prompt of `input_tokens`.
-
-        A long prompt may have another price for all of its tokens. Returns None if there is no price for the unit.
-        """
-        rate = self.rates.get(unit)
-        if rate is None and unit in UNDISCOUNTED:
-            rate = self.rates.get(UNDISCOUNTED[unit])
-        if isinstance(rate, TieredPrices):
-            return next((tier.price for tier in reversed(rate.tiers) if input_tokens > tier.start), rate.base)
-        return rate
+_DATE = re.compile(r"-20\d\d-?[01]\d-?[0-3]\d$")
 
 
 def service_tier(answered: str | None) -> str:
@@ -99,92 +81,118 @@ def service_tier(answered: str | None) -> str:
 
 
 def find_rates(model: str, tier: str, at: datetime, own_prices: Sequence[OwnPrice]) -> ModelRates | None:
-    """Returns the price of a model at a time in a service tier: the administrator's price, or else the published one.
+    """Returns the price of a model at a time in a service tier: the administrator's, else the listed or an assumed one.
 
     `model` is in lower case. Returns None if there is no price.
     """
-    price = _own_rates(own_prices, model, tier, at)
-    # The time is cut to the minute for the cache's sake; no price begins within a minute.
-    return price or _published_rates(model, tier, at.astimezone(UTC).replace(second=0, microsecond=0))
+    return _own_rates(own_prices, model, tier, at) or list_rates(model, tier, _minute(at))
 
 
 def _own_rates(own_prices: Sequence[OwnPrice], model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the administrator's price that fits a model, service tier and time most closely; None if none fits."""
+    """Returns the administrator's price that fits the model, service tier and time most closely; None if none fits.
+
+    Returns None, too, if that price is a multiple of the list's, and no list has the model.
+    """
     fitting = [price for price in own_prices if price.applies(model, tier, at)]
     if not fitting:
         return None
     own = max(fitting, key=lambda price: price.rank(model))
-    rates = {
-        "input": own.input,
-        "cached_input": own.cached_input,
-        "cache_write": own.cache_write,
-        "output": own.output,
-        "audio_input": own.input if own.audio_input is None else own.audio_input,
-        "audio_output": own.output if own.audio_output is None else own.audio_output,
-    }
-    stated = {unit: rate for unit, rate in rates.items() if rate is not None}
-    return ModelRates("own", own.model, tier, stated, own.per_minute, own.per_web_search)
+    if own.multiplier is None:
+        price = _with_own_rates(own, ModelRates(OWN, own.model, tier, {}))
+        # Audio costs what text does, where the administrator says nothing of it.
+        as_text = {f"audio_{kind}": price.rates[kind] for kind in ("input", "output") if kind in price.rates}
+        return replace(price, rates={**as_text, **price.rates})
+    listed = list_rates(model, tier, _minute(at))
+    if listed is None:
+        return None
+    source = f"{OWN}: {own.multiplier.normalize():f} times {listed.source}"
+    return _with_own_rates(own, replace(listed.times(own.multiplier), source=source))
+
+
+def _with_own_rates(own: OwnPrice, price: ModelRates) -> ModelRates:
+    """Returns a price with what an administrator's price states in the place of its rates and fees."""
+    rates = {**price.rates, **own.stated(TOKEN_UNITS)}
+    for name, long in own.stated(f"long_{unit}" for unit in LONG_UNITS).items():
+        unit = name.removeprefix("long_")
+        short = rates.get(unit, rates.get(UNDISCOUNTED.get(unit, "")))
+        if short is not None:
+            base = short.base if isinstance(short, TieredPrices) else short
+            rates[unit] = TieredPrices(base, [Tier(LONG_PROMPT_TOKENS, long)])
+    return replace(
+        price,
+        rates=rates,
+        per_minute=price.per_minute if own.per_minute is None else own.per_minute,
+        per_web_search=price.per_web_search if own.per_web_search is None else own.per_web_search,
+        per_file_search=price.per_file_search if own.per_file_search is None else own.per_file_search,
+        has_own_search_fee=own.per_web_search is not None,
+    )
+
+
+def _minute(at: datetime) -> datetime:
+    """Returns the minute of a time, in UTC: for the cache, because no price begins within a minute."""
+    return at.astimezone(UTC).replace(second=0, microsecond=0)
+
+
+def list_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
+    """Returns the price of a model without custom prices: listed, or assumed and provisional; None if there is none.
+
+    It is the price at the configured upstream, which may process data in one region.
+    """
+    price = global_rates(model, tier, at)
+    return price if price is None or not is_regional(settings.OPENAI_BASE_URL) else _regional(price, model)
+
+
+def is_regional(base_url: str) -> bool:
+    """Returns whether upstream takes the price of regional processing: by `REGIONAL_PRICES`, else by its host."""
+    if settings.REGIONAL_PRICES is not None:
+        return settings.REGIONAL_PRICES
+    return (urlsplit(base_url).hostname or "").endswith(f".{OPENAI_HOST}")
+
+
+def _regional(price: ModelRates, model: str) -> ModelRates:
+    """Returns the price of a model with what regional processing adds to it."""
+    family = _DATE.sub("", model)
+    if family not in REGIONAL_MODELS and not family.startswith(SUPPOSED_REGIONAL):
+        return price
+    source = f"{price.source}; regional processing"
+    is_provisional = price.is_provisional or family not in REGIONAL_MODELS
+    return replace(price.times(REGIONAL_FACTOR), source=source, is_provisional=is_provisional)
 
 
 @lru_cache(maxsize=4096)
-def _published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the price of a model in the package genai-prices; None if it has no price that the ledger can apply."""
-    found = _find_model(model)
-    if found is None:
-        return None
-    provider, info = found
-    name = info.id if provider is OPENAI else f"{provider.id}/{info.id}"
-    if model.startswith(MODERATIONS):
-        return ModelRates(SOURCE, name, tier, {}, is_free=True)
-    prices = _prices_in_tier(info, tier, at)
-    if prices is None:
-        return None
-    rates = {unit: rate for unit, key in TOKEN_PRICES.items() if (rate := getattr(prices, key)) is not None}
-    hour = prices.input_audio_hours if prices.audio_hours is None else prices.audio_hours
-    searches, file_searches = prices.web_searches_kcount, prices.storage_searches_kcount
-    if not rates and hour is None:
-        return None  # priced by something that the ledger does not count
-    return ModelRates(
-        SOURCE,
-        name,
-        tier,
-        rates,
-        hour / 60 if isinstance(hour, Decimal) else None,
-        searches / 1000 if isinstance(searches, Decimal) else None,
-        file_searches / 1000 if isinstance(file_searches, Decimal) else None,
-        states_total=provider is not OPENAI,
-    )
+def global_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
+    """Returns the price of a model without custom prices and without regional processing; None if there is none."""
+    price = _in_tier(model, tier, at)
+    if price is None and (family := _DATE.sub("", model)) != model:
+        price = _in_tier(family, tier, at)
+        return None if price is None else replace(price, is_provisional=True)
+    return price
 
 
-@lru_cache(maxsize=1024)
-def _find_model(model: str) -> tuple[Provider, ModelInfo] | None:
-    """Finds the model with a given name among the published prices, and returns its vendor and its entry.
-
-    OpenAI's models come first; then those of vendors who alone sell a model with that name. Returns None if there is no
-    such model.
+def _in_tier(model: str, tier: str, at: datetime) -> ModelRates | None:
+    """Returns the price of a model by its exact name in a service tier: the listed one, else a multiple of the default
+    tier's.
     """
-    info = OPENAI.find_model(model)
-    if info is not None and info.id == "moderation" and not model.startswith(MODERATIONS):
-        info = None
-    if info is not None:
-        return None if model.startswith(OPEN_WEIGHTS) else (OPENAI, info)
-    if "/" in model or ":" in model:  # a reseller's name, or a local server's
+    listed = _listed(model, tier, at) or _listed(model, SAME_TIER.get(tier, tier), at)
+    if listed is not None or tier == "default":
+        return listed if listed is None else replace(listed, tier=tier)
+    default = _listed(model, "default", at)
+    if default is None or default.is_free or default.states_total:  # another vendor's tiers are not OpenAI's
         return None
-    vendors = [vendor for vendor in providers if vendor.model_match and vendor.model_match.is_match(model)]
-    if len(vendors) != 1 or vendors[0].id not in SOLE_SELLERS:
-        return None
-    info = vendors[0].find_model(model)
-    return None if info is None else (vendors[0], info)
+    for correction in corrections_of(model, tier, at):
+        if correction.factor is not None:
+            source = f"{default.source}; {correction.origin}"
+            return replace(default.times(correction.factor), source=source, tier=tier)
+    factor = TIER_FACTORS.get(tier)
+    return None if factor is None else replace(default.times(factor), tier=tier, is_provisional=True)
 
 
-def _prices_in_tier(info: ModelInfo, tier: str, at: datetime) -> ModelPrice | None:
-    """Returns the published prices of a model in one service tier; None if genai-prices lists none for that tier.
-
-    Whether they are listed is checked first, because genai-prices would answer with the prices of the default tier.
-    """
-    context = {"processing": "batch"} if tier == "batch" else {"service_tier": tier}
-    known = any(
-        variant.when.items() <= context.items() and (variant.constraint is None or variant.constraint.active(at))
-        for variant in info.price_variants or ()
-    )
-    return info.get_prices(at, context) if known or tier == "default" else None
+def _listed(model: str, tier: str, at: datetime) -> ModelRates | None:
+    """Returns the price that the list has for a model in a service tier, as corrected; None if there is none."""
+    price = published_rates(model, tier, at)
+    for correction in corrections_of(model, tier, at):
+        if correction.same_as:
+            price = _listed(correction.same_as, tier, at)
+        elif correction.rates:
+            price = corrected(model, tier, price, correction)
+    return price

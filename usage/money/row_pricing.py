@@ -1,4 +1,4 @@
-"""Prices rows on their way into the tables: by custom prices first, then by the list of genai-prices."""
+"""Prices rows on their way into the tables: by custom prices first, then by the price lists."""
 
 from __future__ import annotations
 

@@ -7,15 +7,13 @@ another page. They are dollars, and do not depend on the service tier.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
-
-from genai_prices.types import Tier, TieredPrices
 
 from usage.answers.tool_use import PREVIEW_TOOL
 from usage.call_record import CallRecord
 from usage.models import CostKind
-from usage.money.prices import ModelRates
+from usage.money.published import ModelRates
 
 TOOLS_SOURCE = "OpenAI's tool prices of 2026-11-28"
 
@@ -76,7 +74,7 @@ def in_window(price: ModelRates, window: str | None) -> ModelRates:
     factor = WINDOW_FACTORS.get(window or "")
     if factor is None or price.tier != "default":
         return price
-    return replace(price, rates={unit: _times(rate, factor) for unit, rate in price.rates.items()})
+    return price.times(factor)
 
 
 def tool_lines(row: CallRecord, model: str, price: ModelRates) -> Iterator[Line]:
@@ -116,15 +114,8 @@ def _fee_of_search_model(model: str) -> Decimal | None:
 
 def _search_fee(model: str, price: ModelRates, tool: str | None) -> Decimal | None:
     """Returns what a search of the web costs with one of OpenAI's models, by the type of the tool that has searched."""
-    if price.source == "own" and price.per_web_search is not None:
+    if price.has_own_search_fee and price.per_web_search is not None:
         return price.per_web_search
     if tool == PREVIEW_TOOL and model.startswith(_NOT_REASONING):
         return PREVIEW_SEARCH
     return WEB_SEARCH if price.per_web_search is None else price.per_web_search
-
-
-def _times(rate: Decimal | TieredPrices, factor: Decimal) -> Decimal | TieredPrices:
-    """Returns a rate multiplied by a factor, at each length of the prompt."""
-    if isinstance(rate, TieredPrices):
-        return TieredPrices(rate.base * factor, [Tier(tier.start, tier.price * factor) for tier in rate.tiers])
-    return rate * factor

@@ -8,7 +8,8 @@ from decimal import Decimal
 from django.db import connection, transaction
 from django.db.models import Q
 
-from usage.call_record import CallRecord
+from usage.call_record import CallRecord, SummedRow
+from usage.counters import counters
 from usage.ids import first_id
 from usage.models import Request
 from usage.money.row_pricing import Pricer
@@ -39,11 +40,16 @@ def reprice(since: datetime, *, unpriced_only: bool) -> int:
             if not rows:
                 return changed
             last = rows[-1]["request_id"]
-            changed += _apply(rows, pricer)
+            before, after = _apply(rows, pricer)
+        counters.count_repricing(before, after)
+        changed += len(after)
 
 
-def _apply(rows: list[CallRecord], pricer: Pricer) -> int:
-    """Computes the cost of the given rows again, and corrects the table and the sums; returns how many rows changed."""
+def _apply(rows: list[CallRecord], pricer: Pricer) -> tuple[list[SummedRow], list[SummedRow]]:
+    """Computes the cost of the given rows again, and corrects the table and the sums.
+
+    Returns the rows whose cost has changed as they were before, and as they are now.
+    """
     repriced = [row for row, old in zip(pricer.priced(rows), rows, strict=True) if _is_changed(row, old)]
     before, after = update_prices(repriced)
     rollup = Rollup()
@@ -51,7 +57,7 @@ def _apply(rows: list[CallRecord], pricer: Pricer) -> int:
     rollup.add(after)
     with connection.cursor() as cursor:
         rollup.write(cursor)
-    return len(repriced)
+    return before, after
 
 
 def _is_changed(row: CallRecord, old: CallRecord) -> bool:

@@ -177,6 +177,36 @@ def test_a_call_is_counted_with_its_tokens_and_its_latency() -> None:
     }
 
 
+def test_dollars_follow_later_prices_up_and_down() -> None:
+    counted = WorkerCounters()
+    label = "/openai", "gpt-4o-mini-2024-07-18"
+    dearer, cheaper, gone = (call(cost=Decimal("0.5")) for _ in range(3))
+    priced = call(cost=None)
+    before = [dearer, cheaper, gone, priced]
+    after: list[Any] = [
+        {**row, "cost": cost} for row, cost in zip(before, map(Decimal, ("0.75", "0.25", "0", "2")), strict=True)
+    ]
+    after[2]["cost"] = None
+    counted.count_repricing(before, after[::-1])
+    assert counted.values == {("cost_dollars", *label): 2.25, ("cost_taken_back_dollars", *label): 0.75}
+
+
+def test_an_estimate_that_was_too_high_is_taken_back() -> None:
+    counted = WorkerCounters()
+    row = call(reasoning_tokens=None, cost=Decimal("0.2"))
+    counted.count_usage([row], {str(row["request_id"]): call(cost=Decimal("0.5"))})
+    dollars = {name: value for (name, *_), value in counted.values.items() if "dollars" in name}
+    assert dollars == {"cost_taken_back_dollars": pytest.approx(0.3)}
+
+
+def test_a_command_leaves_what_it_has_counted_and_it_is_added_once(directory: Path) -> None:
+    counters_module.counters.count_call(call())
+    worker_files.leave_counts()
+    assert (calls(), calls()) == (1, 1)
+    assert not read_worker_reports().alive
+    assert sorted(path.name for path in directory.glob("[!.]*")) == ["departed.json"]
+
+
 def test_a_model_that_nobody_has_answered_gets_no_label_of_its_own() -> None:
     counted = WorkerCounters()
     for number in range(200):

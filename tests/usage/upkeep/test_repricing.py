@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
+from pytest_django.fixtures import Settings
 
 from tests.support.ledger.ledgers import NOON, assert_sums_are_right, begin, call, end, random_call, ship, stored
+from usage.counters import WorkerCounters
+from usage.live import worker_files
+from usage.live.worker_files import read_worker_reports
 from usage.models import ModelPrice, Request, UsageDay, UsageHour
 from usage.upkeep import repricing
 from usage.upkeep.repricing import reprice
@@ -89,7 +94,7 @@ def test_a_failure_in_the_middle_leaves_rows_and_sums_equal(tmp_path: Path, monk
     own_price("ours", "2")
     real, left = repricing._apply, [2]
 
-    def fail_at_the_third(*arguments: Any) -> int:
+    def fail_at_the_third(*arguments: Any) -> Any:
         changed = real(*arguments)
         left[0] -= 1
         if left[0] < 0:
@@ -138,3 +143,30 @@ def test_the_kind_of_a_cost_follows_its_price(tmp_path: Path) -> None:
     assert reprice(NOON, unpriced_only=False) == 1
     assert kind_of(exact) == "exact"
     assert_sums_are_right()
+
+
+def test_the_counters_of_metrics_follow(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cost less what is taken back is the ledger's, before and after, whatever process has repriced."""
+    settings.DATA_DIR = tmp_path
+    unknown, known = call(response_model="ours"), call()
+    ship(tmp_path, end(unknown), end(known))
+    for dollars in ("4", "0.01", "3"):
+        ModelPrice.objects.all().delete()
+        own_price("*", dollars)
+        command = WorkerCounters()  # each command is a process of its own
+        monkeypatch.setattr(repricing, "counters", command)
+        monkeypatch.setattr(worker_files, "counters", command)
+        before, counted = sum(cost or 0 for cost in cost_of(unknown, known)), counted_dollars()
+        call_command("ledger", "reprice", "--since", f"{NOON:%Y-%m-%d}", "--all")
+        after = sum(cost or 0 for cost in cost_of(unknown, known))
+        assert after != before
+        assert counted_dollars() - counted == pytest.approx(float(after - before), abs=1e-9)
+
+
+def counted_dollars() -> float:
+    """What the reports of all processes say the calls have cost."""
+    values = dict.fromkeys(("cost_dollars", "cost_taken_back_dollars"), 0.0)
+    for (name, *_), value in read_worker_reports().counted.values.items():
+        if name in values:
+            values[name] += value
+    return values["cost_dollars"] - values["cost_taken_back_dollars"]

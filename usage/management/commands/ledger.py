@@ -15,6 +15,7 @@ from django.db import OperationalError
 from usage.database.clock import ClocksDiffer
 from usage.journal import segments
 from usage.journal.kept_lines import DAMAGED, DEAD_LETTERS, NEWER, PRUNED, read_letter
+from usage.live.worker_files import leave_counts
 from usage.models import LedgerState, Request
 from usage.shipping.delivery import GaveUp
 from usage.shipping.shipper import replay
@@ -141,6 +142,10 @@ class Command(BaseCommand):
         """
         changed = reprice(options["since"], unpriced_only=not options["all"])
         self.stdout.write(f"repriced {changed} calls")
+        try:
+            leave_counts()
+        except OSError as error:
+            self.stderr.write(f"/metrics does not know of it: {error}")
 
 
 def _day(text: str) -> datetime:

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('usage', '0015_cost_kind'),
+        ('usage', '0016_own_prices_like_published'),
     ]
 
     operations = [
