@@ -243,7 +243,9 @@ USAGE: Schema = {
         "start": TEXT,
         "end": TEXT,
         "total": described(
-            ANY, "`calls`, `errors`, `unpriced_calls`, tokens by kind, `audio_seconds`, `cost` in dollars."
+            ANY,
+            "`calls`, `errors`, `unpriced_calls`, tokens by kind, `audio_seconds`, `cost` in dollars; "
+            "of it, `cost_estimated` is estimated and `cost_provisional` is at an assumed price.",
         ),
         "group_by": LIST,
         "groups": described(LIST, "The same numbers for each group, with the group's `key`, `model`, `hour`, …"),
@@ -255,7 +257,10 @@ usage = operation(
     query={
         "security_key": "The key whose usage is asked for. Also as `Authorization: Bearer …` or `X-Security-Key`.",
         "access_token": "Instead of a key: everybody's usage. Also as `Authorization: Bearer …`.",
-        "range": "`hour`, `day` (default), `week` or `month`, up to now.",
+        "range": (
+            "`hour`, `day` (default), `week` or `month` (30 days), up to now; or by the calendar, in UTC: `today`, "
+            "`yesterday`, `this_month`, `last_month`, a month (`2026-11`), a day (`2026-11-30`)."
+        ),
         "from": "Instead of `range`: ISO 8601, UTC unless it says otherwise. Rounded down to the hour.",
         "to": "With `from`; default: now. Rounded up to the hour.",
         "group_by": "`key`, `model`, `route`, `outcome`, `hour`, `day`; several with commas between.",

@@ -161,9 +161,9 @@ class CallRecord(Counts, total=False):
 
 
 class SummedRow(Counts, total=False):
-    """Those columns of a call's row from which the sums are computed.
+    """Those facts of a call's row from which the sums are computed.
 
-    `usage.sums.rollups.ROW_COLUMNS` has their names.
+    `usage.sums.rollups.SUMMED_NAMES` has their names.
     """
 
     request_id: UUID
@@ -181,6 +181,8 @@ class SummedRow(Counts, total=False):
     request_bytes: int
     response_bytes: int
     cost: Decimal | None  # dollars
+    cost_kind: str
+    needs_price: bool  # `usage.models.NEEDS_PRICE`
     duration_ms: float
     upstream_ms: float | None
     overhead_ms: float | None

@@ -26,6 +26,18 @@ class _PriceOptions(TypedDict):
     blank: bool
 
 
+class _PartOptions(TypedDict):
+    """The options that the columns share which hold a part of a sum of dollars."""
+
+    max_digits: int
+    decimal_places: int
+    default: int
+    db_default: int
+
+
+# Both are parts of the column `cost` beside them; the rest of it is exact. Nothing of a call is in them whose row was
+# written before rows had a `cost_kind`, although its dollars may have been estimated.
+_PART: _PartOptions = {"max_digits": 20, "decimal_places": 8, "default": 0, "db_default": 0}
 _PRICE: _PriceOptions = {"max_digits": 14, "decimal_places": 6, "null": True, "blank": True}
 
 
@@ -66,6 +78,8 @@ class CostKind(models.TextChoices):
 
 
 FAILED = ~models.Q(outcome=Outcome.SUCCESS)
+# No price is known for the call. A background response that has not ended has no cost either, but says so in `price`.
+NEEDS_PRICE = models.Q(cost__isnull=True, price__isnull=True)
 FAILED_STATUS = models.Q(status__gte=300)
 # The model that answered a call; if none did, the model that the call asked for.
 CALLED_MODEL = Coalesce(NullIf("response_model", models.Value("")), "request_model")
@@ -216,6 +230,8 @@ class UsageHour(models.Model):
     request_bytes = models.BigIntegerField()
     response_bytes = models.BigIntegerField()
     cost = models.DecimalField(max_digits=20, decimal_places=8)
+    estimated_cost = models.DecimalField(**_PART)
+    provisional_cost = models.DecimalField(**_PART)
     duration_ms = models.FloatField()
     max_duration_ms = models.FloatField()
     max_input_tokens = models.BigIntegerField()
@@ -272,6 +288,8 @@ class UsageTotal(models.Model):
     cached_tokens = models.BigIntegerField()
     output_tokens = models.BigIntegerField()
     cost = models.DecimalField(max_digits=20, decimal_places=8)
+    estimated_cost = models.DecimalField(**_PART)
+    provisional_cost = models.DecimalField(**_PART)
     duration_ms = models.FloatField()
     duration_ms_histogram = ArrayField(models.BigIntegerField())
     upstream_ms_histogram = ArrayField(models.BigIntegerField())
@@ -369,6 +387,8 @@ class UsageDay(models.Model):
     input_tokens = models.BigIntegerField()
     output_tokens = models.BigIntegerField()
     cost = models.DecimalField(max_digits=20, decimal_places=8)
+    estimated_cost = models.DecimalField(**_PART)
+    provisional_cost = models.DecimalField(**_PART)
 
     class Meta:
         indexes = (models.Index(fields=["key_name", "day"], name="usage_usageday_key"),)

@@ -58,7 +58,9 @@ def fill(count: int) -> None:
         made += wanted
         # Sums by minute exist only for the recent past. Calls of older hours are counted in the hour's first minute.
         has_minutes = first > end - MINUTES_KEPT
-        summed: list[Any] = rows if has_minutes else [{**row, "started_at": first.replace(minute=0)} for row in rows]
+        summed: list[Any] = [{**row, "needs_price": row["cost"] is None} for row in rows]
+        if not has_minutes:
+            summed = [{**row, "started_at": first.replace(minute=0)} for row in summed]
         rollup.add(summed)
         with connection.cursor() as cursor:
             with cursor.copy(copying) as copy:

@@ -251,7 +251,7 @@ def test_from_a_key_in_the_list_to_its_own_page(busy_site: Gateway, key_text: st
     expect(row.locator(".cp-bars li")).to_have_count(3)
     expect(row).to_contain_text(re.compile(r"\d+ calls"))
     row.get_by_role("link", name="Usage of team-3").click()
-    page.get_by_role("link", name="Month", exact=True).click()
+    page.get_by_role("link", name="Last 30 days", exact=True).click()
     calls = busy_site.count("WHERE key_name = 'team-3'")
 
     assert tile(page, "calls").startswith(f"Calls {calls} ")
@@ -262,7 +262,7 @@ def test_from_a_key_in_the_list_to_its_own_page(busy_site: Gateway, key_text: st
 
 def test_the_owner_of_a_key_sees_it_and_signs_out(busy_site: Gateway, key_text: str, open_my_usage: SignIn) -> None:
     page = open_my_usage(busy_site, key_text)
-    page.get_by_role("link", name="Month", exact=True).click()
+    page.get_by_role("link", name="Last 30 days", exact=True).click()
     page.wait_for_url("**range=month")
     calls = busy_site.count("WHERE key_name = 'team-3'")
 

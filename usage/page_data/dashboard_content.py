@@ -63,6 +63,7 @@ class UsageRow:
     errors: str  # the percentage of the calls that failed
     tokens: int
     cost: str
+    uncertain: str  # how many of these dollars are not exact; empty if all are
     average: str  # the average duration of a call
 
 
@@ -197,6 +198,7 @@ def _usage_rows(groups: Mapping[str, Totals], calls: int) -> list[UsageRow]:
             errors=formatting.share(totals.errors, totals.calls),
             tokens=totals.input_tokens + totals.output_tokens,
             cost=formatting.dollars(totals.cost),
+            uncertain=formatting.uncertain(totals.estimated_cost, totals.provisional_cost),
             average=formatting.duration(ratio(totals.duration_ms, totals.calls)),
         )
         for name, totals in list(groups.items())[:MAX_TABLE_ROWS]

@@ -35,7 +35,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Tile:
-    """One tile at the top of a dashboard: a main number, and smaller ones below.
+    """One tile at the top of a dashboard: a main number with a remark, and smaller numbers below.
 
     The page's script finds the tile by its `name`.
     """
@@ -43,6 +43,7 @@ class Tile:
     name: str
     main: Figure
     parts: tuple[Figure, ...] = ()
+    remark: str = ""
 
 
 def make_tiles(reading: Reading, status: ServerStatus | None, time_range: TimeRange) -> list[Tile]:
@@ -82,8 +83,10 @@ def _cost_tile(now: Totals, before: Totals) -> Tile:
     of_a_call = now.cost / now.calls if now.calls else None
     parts = [_figure("a call", of_a_call, None, formatting.dollars)]
     if now.unpriced_calls:
-        parts.append(Figure("without a price", formatting.count(now.unpriced_calls)))
-    return Tile("dollars", _figure("Cost", now.cost, before.cost, formatting.dollars), tuple(parts))
+        label = "needs a price" if now.unpriced_calls == 1 else "need a price"
+        parts.append(Figure(label, formatting.count(now.unpriced_calls)))
+    cost = _figure("Cost", now.cost, before.cost, formatting.dollars)
+    return Tile("dollars", cost, tuple(parts), formatting.uncertain(now.estimated_cost, now.provisional_cost))
 
 
 def _in_flight_tile(status: ServerStatus) -> Tile:

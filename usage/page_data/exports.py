@@ -12,6 +12,7 @@ from datetime import datetime
 
 import orjson
 
+from usage.call_record import Price
 from usage.models import Request
 from usage.page_data.error_groups import ErrorGroup
 from usage.page_data.filters import Filters
@@ -19,6 +20,8 @@ from usage.page_data.search import find_all
 from usage.page_data.untrusted_text import csv_cell, escape_invisible
 
 MESSAGE = "error_message"  # only for those who may see bodies: upstream may quote the prompt in it
+# Of the price from which the cost was computed. Rates are dollars by unit: of a million, of a minute, or of each.
+PRICE_COLUMNS = ("price_source", "price_model", "price_tier", "price_rates")
 COLUMNS = (
     "started_at", "request_id", "incoming_request_id", "upstream_request_id", "response_id", "key_name", "method",
     "route", "request_model", "response_model", "stream", "service_tier", "status", "outcome", "error_type",
@@ -26,7 +29,7 @@ COLUMNS = (
     MESSAGE, "duration_ms", "time_to_first_chunk_ms", "upstream_ms", "overhead_ms", "request_bytes",
     "response_bytes", "client_address", "user_agent", "input_tokens", "cached_tokens", "cache_write_tokens",
     "output_tokens", "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "audio_seconds", "web_searches",
-    "usage_source", "cost", "tags", "by_gateway",
+    "usage_source", "cost", "tags", "by_gateway", "cost_kind", *PRICE_COLUMNS,
 )  # fmt: skip
 GROUP_COLUMNS = (
     "calls", "outcome", "status", "error_code", "model", "route", "first_at", "last_at", "keys", "note", "sample_id"
@@ -52,7 +55,17 @@ def export_groups(groups: Sequence[ErrorGroup], kind: str) -> Iterator[bytes]:
 
 
 def _call_row(call: Request, columns: Sequence[str]) -> Row:
-    return {name: getattr(call, name) for name in columns}
+    price = _price_row(call.price or Price())
+    return {name: price[name] if name in price else getattr(call, name) for name in columns}
+
+
+def _price_row(price: Price) -> Row:
+    """Returns the values of `PRICE_COLUMNS` for a call's price."""
+    rates = dict(price.get("per_million", {}))
+    rates |= {item["unit"]: item["rate"] for item in price.get("items", []) if "rate" in item}
+    rates |= {name: str(rate) for name in ("per_minute", "per_web_search") if (rate := price.get(name))}
+    texts = (price.get("source", ""), price.get("model", ""), price.get("tier", ""))
+    return dict(zip(PRICE_COLUMNS, (*texts, orjson.dumps(rates).decode() if rates else ""), strict=True))
 
 
 def _group_row(group: ErrorGroup) -> Row:

@@ -141,7 +141,8 @@ class _Address:
         """
         try:
             if self._query.get("range"):
-                return {"since": read_range(self._query, now).start}
+                named = read_range(self._query, now)
+                return {"since": named.start, "until": named.end if named.end < now else None}
             since, until = (
                 read_moment(self._query[name], now) if self._query.get(name) else None for name in ("from", "to")
             )

@@ -35,6 +35,14 @@ def dollars(value: Decimal | None) -> str:
     return f"${value:,.{places}f}"
 
 
+def uncertain(estimated: Decimal, provisional: Decimal) -> str:
+    """Returns as text how many dollars of a sum are not exact; empty if all are: "of which $0.30 estimated"."""
+    parts = [
+        f"{dollars(part)} {kind}" for part, kind in ((estimated, "estimated"), (provisional, "provisional")) if part
+    ]
+    return f"of which {', '.join(parts)}" if parts else ""
+
+
 def duration(milliseconds: float | None) -> str:
     """Returns a duration as text, in milliseconds, in seconds, in minutes and seconds, or in hours and minutes."""
     if milliseconds is None:

@@ -17,7 +17,7 @@ from usage.live.status import read_status
 from usage.page_data.dashboard_content import Dashboard, read_dashboard, read_key_dashboard
 from usage.pages.access import admin_page, may_see, may_see_bodies
 from usage.pages.base_url import base_url
-from usage.sums.ranges import NAMED, TimeRange, range_or_default, read_range
+from usage.sums.ranges import TimeRange, range_labels, range_or_default, read_range
 
 # The parts of the page that are rendered again while it is open; each is a template of its own.
 FRAGMENTS = ("statuses", "tiles", "used", "newest_errors")
@@ -28,9 +28,8 @@ CHARTS = (
     ("tokens", "Tokens", "", "bars"),
     ("latency", "Latency", "ms", "lines"),
 )
-REFRESH_SECONDS = {"hour": 5, "day": 10}  # by the name of the range
+REFRESH_SECONDS = {"hour": 5, "day": 10, "today": 10}  # by the name of the range
 SLOW_REFRESH_SECONDS = 30  # for longer ranges
-KEY_RANGES = tuple(name for name in NAMED if name != "hour")  # a key's sums by model and route are by the hour
 
 Context = dict[str, object]
 
@@ -48,7 +47,6 @@ def show(request: HttpRequest, context: Context) -> Context:
         **dashboard_context(request, reverse("pages:dashboard_data")),
         "title": "Dashboard",
         "sees_bodies": may_see_bodies(request),
-        "ranges": NAMED,
         "base_url": base_url(request),
         "upstream_key": bool(settings.OPENAI_API_KEY),
         "default_model": settings.DEFAULT_MODEL,
@@ -63,10 +61,13 @@ def dashboard_context(request: HttpRequest, data_url: str, key: str | None = Non
     now = datetime.now(UTC)
     time_range, fault = range_or_default(request.GET, now)
     dashboard = _read(time_range, now, key)
+    ranges = range_labels(time_range.name)
+    if key is not None:
+        ranges.pop("hour")  # the sums of one key are kept by the hour only
     return {
         **_context(dashboard, now, key),
         "fault": fault,
-        "ranges": KEY_RANGES,
+        "ranges": ranges,
         "chart_list": CHARTS,
         "charts": dashboard.charts,
         "data_url": data_url,

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST
 from usage.page_data.error_groups import MAX_GROUPS, mark_known, read_groups, read_kind, unmark
 from usage.pages.access import admin_page, render_page
 from usage.pages.dashboard import range_query
-from usage.sums.ranges import NAMED, range_or_default
+from usage.sums.ranges import range_labels, range_or_default
 
 STATES = ("all", "new", "known")
 
@@ -41,7 +41,7 @@ def show(request: HttpRequest) -> HttpResponseBase:
         most=MAX_GROUPS,
         states=STATES,
         state=state,
-        ranges=NAMED,
+        ranges=range_labels(time_range.name),
         time_range=time_range,
         query=range_query(time_range),
         may_mark=request.user.has_perm("usage.change_knownerror"),

@@ -15,7 +15,7 @@ from usage.page_data.filters import ANY_FAILURE, Filters, read_choices, read_fil
 from usage.page_data.search import find
 from usage.pages.access import may_see, may_see_bodies, render_page
 from usage.pages.base_url import base_url
-from usage.sums.ranges import NAMED
+from usage.sums.ranges import range_labels
 
 
 def show_list(request: HttpRequest) -> HttpResponseBase:
@@ -27,9 +27,11 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
         raise PermissionDenied
     filters = read_filters(request.GET, datetime.now(UTC), with_messages=may_see_bodies(request))
     page = find(filters, _cursor(request))
-    query = filters.as_query() | ({"range": request.GET["range"]} if request.GET.get("range") in NAMED else {})
-    if "range" in query:
-        query.pop("from", None)
+    query, ranges = filters.as_query(), range_labels(request.GET.get("range", ""))
+    if filters.since and request.GET.get("range") in ranges:
+        query["range"] = request.GET["range"]
+        query.pop("from")
+        query.pop("to", None)
     return render_page(
         request,
         "admin/usage/requests.html",
@@ -39,7 +41,7 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
         filters=filters,
         choices=read_choices((Dimension.KEY, Dimension.MODEL, Dimension.ROUTE)),
         outcomes=[(ANY_FAILURE, "any failure"), *Outcome.choices],
-        ranges=NAMED,
+        ranges=ranges,
         chosen_range=query.get("range", ""),
         query=urlencode(query),
         older=urlencode({**query, "before": str(page.before)}) if page.before else "",

@@ -23,18 +23,18 @@ from usage.database.clock import database_now
 from usage.models import CountedResponse, Hold, PendingResponse, Request, UsageSource
 from usage.money.row_pricing import Pricer
 from usage.shipping.digests import DIGEST
-from usage.sums.rollups import ROW_COLUMNS, Rollup, summed_rows
+from usage.sums.rollups import SUMMED_SQL, Rollup
+from usage.sums.summed_rows import fetch_summed_rows
 
 LEASE = timedelta(seconds=60)  # one process asks; another may when this has passed
 GIVE_UP_AFTER = timedelta(days=30)  # upstream keeps a response no longer
 COLUMNS = [field.name for field in Request._meta.concrete_fields if field.name != "digest"]
 SET_COLUMNS = (*COUNTS, "usage_source", "cost", "cost_kind", "price")
-SUMMED = ", ".join(f"usage_request.{name}" for name in ROW_COLUMNS)
-READ_ROW = f"SELECT {SUMMED} FROM usage_request WHERE request_id = %s"
+READ_ROW = f"SELECT {SUMMED_SQL} FROM usage_request WHERE request_id = %s"
 SET_USAGE = (
     f"UPDATE usage_request SET {', '.join(f'{name} = known.{name}' for name in SET_COLUMNS)}"
     " FROM jsonb_populate_record(NULL::usage_request, %s::jsonb) AS known"
-    f" WHERE usage_request.request_id = known.request_id RETURNING {SUMMED}"
+    f" WHERE usage_request.request_id = known.request_id RETURNING {SUMMED_SQL}"
 )
 UPDATE_DIGEST = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id = %s"
 
@@ -135,9 +135,9 @@ def _write_usage(row: CallRecord) -> None:
     known = {name: row.get(name) for name in ("request_id", *SET_COLUMNS)}
     with connection.cursor() as cursor:
         cursor.execute(READ_ROW, [request_id])
-        before = summed_rows(cursor)
+        before = fetch_summed_rows(cursor)
         cursor.execute(SET_USAGE, [orjson.dumps(known, default=str).decode()])
-        after = summed_rows(cursor)
+        after = fetch_summed_rows(cursor)
         cursor.execute(UPDATE_DIGEST, [request_id])
         rollup = Rollup()
         rollup.add(before, sign=-1)

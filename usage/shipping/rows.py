@@ -24,14 +24,14 @@ from usage.money.holds import settle_holds
 from usage.shipping.digests import DIGEST
 from usage.shipping.response_cost import COUNTED_LATER, settle_responses
 from usage.shipping.stored_objects import object_ids, write_objects
-from usage.sums.rollups import ROW_COLUMNS, SUMS, Rollup, summed_rows
+from usage.sums.rollups import ROW_COLUMNS, SUMMED_SQL, SUMS, Rollup
 from usage.sums.summed_names import mark_unknown
+from usage.sums.summed_rows import fetch_summed_rows
 
 FIELDS = {field.name: field for field in Request._meta.concrete_fields if field.name != "digest"}
 COLUMNS = list(FIELDS)
 COLUMN_SET = frozenset(COLUMNS)
 NAMES = ", ".join(COLUMNS)
-SUMMED = ", ".join(ROW_COLUMNS)
 # Columns that a record may leave out and that are not null in the table, with their defaults.
 DEFAULTS = {name: field.get_default() for name, field in FIELDS.items() if not field.null}
 STUB = "dead_letter"
@@ -39,8 +39,9 @@ GUESS = "interrupted"
 BODY_NAMES = ("request_body", "response_body")
 # The columns that a stub takes from the refused row if the table can store their values: those from which the call's
 # cost, its sums, and the row that counts its response are found.
+NOT_IN_STUB = {"request_id", "started_at", "outcome", "error_code", "cost", "cost_kind"}
 STUB_COLUMNS = (
-    *(name for name in ROW_COLUMNS if name not in {"request_id", "started_at", "outcome", "error_code", "cost"}),
+    *(name for name in ROW_COLUMNS if name not in NOT_IN_STUB),
     "method", "stream", "service_tier", "response_id", "usage", "usage_source", "other_usage",
 )  # fmt: skip
 LEAST_TEXTS = ("key_name", "method", "route")
@@ -49,7 +50,7 @@ CUT_TEXTS = {"key_name", "method", "route", "request_model", "response_model"}
 INSERT_ROWS = (
     f"INSERT INTO usage_request ({NAMES}, digest)"
     f" SELECT {NAMES}, {DIGEST} FROM jsonb_populate_recordset(NULL::usage_request, %s::jsonb)"
-    f" ON CONFLICT (request_id) DO NOTHING RETURNING {SUMMED}"
+    f" ON CONFLICT (request_id) DO NOTHING RETURNING {SUMMED_SQL}"
 )
 # How complete a row of a call is (`_rank`). 1: a row made because the call's end is unknown, with the outcome
 # `interrupted`. 3: the row of the call's end. 0 and 2: the stubs of these two.
@@ -59,21 +60,21 @@ RANK = (
 )
 DELETE_LESSER = (
     "DELETE FROM usage_request USING unnest(%s::uuid[], %s::int[]) AS new(id, rank)"
-    f" WHERE request_id = new.id AND {RANK} < new.rank RETURNING {SUMMED}"
+    f" WHERE request_id = new.id AND {RANK} < new.rank RETURNING {SUMMED_SQL}"
 )
 UPDATE_PRICES = (
     "UPDATE usage_request SET cost = priced.cost, cost_kind = priced.cost_kind, price = priced.price"
     " FROM jsonb_populate_recordset(NULL::usage_request, %s::jsonb) AS priced"
     " WHERE usage_request.request_id = priced.request_id"
-    f" RETURNING {', '.join(f'usage_request.{name}' for name in ROW_COLUMNS)}"
+    f" RETURNING {SUMMED_SQL}"
 )
-READ_ROWS = f"SELECT {SUMMED} FROM usage_request WHERE request_id = ANY(%s::uuid[])"
+READ_ROWS = f"SELECT {SUMMED_SQL} FROM usage_request WHERE request_id = ANY(%s::uuid[])"
 # Removes the usage from a row because another row counts the usage of the same response. `usage.shipping.response_cost`
 # does the same to rows that are not written yet.
 COUNT_NOTHING = (
     f"UPDATE usage_request SET {', '.join(f'{name} = NULL' for name in COUNTS)}, cost = 0, cost_kind = 'exact',"
     f" usage_source = '{UsageSource.UNKNOWN}', price = '{orjson.dumps(COUNTED_LATER).decode()}'"
-    f" WHERE request_id = ANY(%s::uuid[]) RETURNING {SUMMED}"
+    f" WHERE request_id = ANY(%s::uuid[]) RETURNING {SUMMED_SQL}"
 )
 COPY_BODIES = f"COPY usage_requestbody (request_id, {', '.join(BODY_NAMES)}) FROM STDIN"
 DELETE_BODIES = "DELETE FROM usage_requestbody WHERE request_id = ANY(%s::uuid[])"
@@ -93,13 +94,13 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
     rollup = Rollup()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(DELETE_LESSER, [list(by_id), [_rank(row) for row in by_id.values()]])
-        if lesser := summed_rows(cursor):
+        if lesser := fetch_summed_rows(cursor):
             rollup.add(lesser, sign=-1)
             cursor.execute(DELETE_BODIES, [[row["request_id"] for row in lesser]])
         settled = settle_responses(mark_unknown(cursor, list(by_id.values())))
         replaced = _take_estimates_back(cursor, settled.replaced, rollup)
         cursor.execute(INSERT_ROWS, [orjson.dumps([_columns(row) for row in settled.rows]).decode()])
-        inserted = summed_rows(cursor)
+        inserted = fetch_summed_rows(cursor)
         rollup.add(inserted)
         _insert_bodies(cursor, (by_id[str(row["request_id"])] for row in inserted))
         rollup.write(cursor)
@@ -118,10 +119,10 @@ def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rol
     if not replaced:
         return {}
     cursor.execute(READ_ROWS, [list(replaced)])
-    before = summed_rows(cursor)
+    before = fetch_summed_rows(cursor)
     rollup.add(before, sign=-1)
     cursor.execute(COUNT_NOTHING, [list(replaced)])
-    rollup.add(summed_rows(cursor))
+    rollup.add(fetch_summed_rows(cursor))
     cursor.execute(UPDATE_DIGESTS, [list(replaced)])
     return {replaced[str(row["request_id"])]: row for row in before}
 
@@ -144,9 +145,9 @@ def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[Sum
     """
     with connection.cursor() as cursor:
         cursor.execute(READ_ROWS, [[row["request_id"] for row in rows]])
-        before = summed_rows(cursor)
+        before = fetch_summed_rows(cursor)
         cursor.execute(UPDATE_PRICES, [orjson.dumps([_priced_columns(row) for row in rows]).decode()])
-        updated = summed_rows(cursor)
+        updated = fetch_summed_rows(cursor)
         cursor.execute(UPDATE_DIGESTS, [[row["request_id"] for row in rows]])
     return before, updated
 

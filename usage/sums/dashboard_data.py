@@ -95,7 +95,8 @@ def read_key(key: str, time_range: TimeRange, now: datetime) -> Reading:
     reading = Reading(Totals(), Totals(), {dimension: {} for dimension in USED_BY_KEY}, step, series)
     for row in _sums(hours.filter(hour__gte=start, hour__lt=end)):
         _add(reading, row)
-    for row in _sums(hours.filter(hour__gte=floor(time_range.before.start, Span.HOUR), hour__lt=start)):
+    before = time_range.before
+    for row in _sums(hours.filter(hour__gte=floor(before.start, Span.HOUR), hour__lt=min(before.end, start))):
         reading.before.add(row)
     for moment, histogram in _latencies(key, start, end, step):
         for totals in (reading.totals, _in_bin(reading, _number(reading, moment))):

@@ -1,10 +1,15 @@
-"""Owns the ranges of time that pages can show: the last hour, day, week or month, or any other; all in UTC."""
+"""Owns the ranges of time that pages can show: the last hour or 30 days, a calendar month, any other; all in UTC.
+
+An invoice of OpenAI's is of a calendar month in UTC, so the sums of such a month can be compared with it.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from usage.models import Span
 from usage.sums.totals import MINUTES_READABLE, floor
@@ -16,6 +21,20 @@ NAMED = {
     "month": timedelta(days=30),
 }
 DEFAULT = "day"
+CUSTOM = "custom"
+# The ranges that pages offer, by the name in an address.
+LABELS = {
+    "hour": "Last hour",
+    "day": "Last 24 hours",
+    "week": "Last 7 days",
+    "month": "Last 30 days",
+    "today": "Today",
+    "yesterday": "Yesterday",
+    "this_month": "This month",
+    "last_month": "Last month",
+}
+_MONTH_OR_DAY = re.compile(r"\d{4}-\d\d(?P<day>-\d\d)?")  # any other calendar month, or day
+CalendarUnit = Literal["day", "month"]
 LONGEST = timedelta(days=3660)
 # How a chart is divided. Of each entry: the longest range of time that it is for, the span of the totals that are read,
 # and the length of a bin. The first entry that fits is used.
@@ -32,7 +51,10 @@ BINS = (
 
 @dataclass(frozen=True)
 class TimeRange:
-    """The range of time that a page shows, from `start` until `end`. `name` is one of `NAMED`, or `custom`."""
+    """The range of time that a page shows, from `start` until `end`.
+
+    `name` is one of `LABELS`, a calendar month (`2026-11`) or day (`2026-11-30`), or `CUSTOM`.
+    """
 
     name: str
     start: datetime
@@ -44,14 +66,23 @@ class TimeRange:
 
     def as_query(self) -> dict[str, str]:
         """Returns the query parameters that select this range of time in the address of a page."""
-        if self.name in NAMED:
+        if self.name != CUSTOM:
             return {"range": self.name}
         return {"from": f"{self.start:%Y-%m-%dT%H:%M}", "to": f"{self.end:%Y-%m-%dT%H:%M}"}
 
     @property
     def before(self) -> TimeRange:
-        """The range of time of the same length that ends where this one begins, for comparison."""
-        return TimeRange(self.name, self.start - self.length, self.start)
+        """The range of time with which this one is compared. It ends where this one begins, and is as long.
+
+        A whole calendar month or day is compared with the whole one before it, however long that is. One that has not
+        ended is compared with the beginning of the one before it.
+        """
+        unit = _unit_of(self.name)
+        if unit is None:
+            return TimeRange(CUSTOM, self.start - self.length, self.start)
+        start = _start_of(self.start - timedelta(days=1), unit)
+        is_whole = self.end == _end_of(self.start, unit)
+        return TimeRange(CUSTOM, start, self.start if is_whole else min(start + self.length, self.start))
 
     def bins(self, now: datetime) -> tuple[Span, timedelta]:
         """Returns how a chart divides this range of time: the span of the totals to read, and the length of a bin.
@@ -72,16 +103,64 @@ def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
     Raises:
         ValueError: the parameters select no range of time that can be shown; the message is for the reader of the page.
     """
-    name = query.get("range") or ("custom" if query.get("from") or query.get("to") else DEFAULT)
+    name = query.get("range") or (CUSTOM if query.get("from") or query.get("to") else DEFAULT)
     if name in NAMED:
         return TimeRange(name, now - NAMED[name], now)
-    if name != "custom":
-        raise ValueError(f"range is one of {', '.join(NAMED)}, or from and to are given.")
+    if unit := _unit_of(name):
+        return _calendar_range(name, unit, now)
+    if name != CUSTOM:
+        known = ", ".join(LABELS)
+        raise ValueError(f"range is one of {known}, a month (2026-12) or a day (2026-12-31); or from and to are given.")
     end = read_moment(query.get("to", ""), now)
     start = read_moment(query.get("from", ""), end - NAMED[DEFAULT])
     if not start < end or end - start > LONGEST:
         raise ValueError("The time must begin before it ends, and be shorter than ten years.")
     return TimeRange(name, floor(start, Span.MINUTE), end)
+
+
+def range_labels(chosen: str = "") -> dict[str, str]:
+    """Returns the ranges that a page offers, from name to label; `chosen` is among them, if it is a month or a day."""
+    return LABELS | ({chosen: chosen} if chosen not in LABELS and _unit_of(chosen) else {})
+
+
+def _unit_of(name: str) -> CalendarUnit | None:
+    """Returns whether a range's name means a calendar month or a calendar day; None if it means neither."""
+    if name in ("today", "yesterday"):
+        return "day"
+    if name in ("this_month", "last_month"):
+        return "month"
+    found = _MONTH_OR_DAY.fullmatch(name)
+    return None if found is None else "day" if found["day"] else "month"
+
+
+def _calendar_range(name: str, unit: CalendarUnit, now: datetime) -> TimeRange:
+    """Returns the calendar month or day of the given name, in UTC; one that has not ended lasts until now.
+
+    Raises:
+        ValueError: there is no such month or day, or it has not begun; the message is for the page's reader.
+    """
+    this = _start_of(now, unit)
+    if name in ("today", "this_month"):
+        start = this
+    elif name in ("yesterday", "last_month"):
+        start = _start_of(this - timedelta(days=1), unit)
+    else:
+        start = read_moment(name if unit == "day" else f"{name}-01", now)
+    if start > this:
+        raise ValueError(f"{name} has not begun.")
+    # At the very first moment of a month or day, too, the range is a minute long.
+    return TimeRange(name, start, min(_end_of(start, unit), max(now, start + timedelta(minutes=1))))
+
+
+def _start_of(moment: datetime, unit: CalendarUnit) -> datetime:
+    """Returns the first moment of the calendar day or month in which a moment lies."""
+    day = floor(moment, Span.DAY)
+    return day if unit == "day" else day.replace(day=1)
+
+
+def _end_of(start: datetime, unit: CalendarUnit) -> datetime:
+    """Returns the first moment after the calendar day or month that begins at `start`."""
+    return _start_of(start + timedelta(days=1 if unit == "day" else 31), unit)
 
 
 def range_or_default(query: Mapping[str, str], now: datetime) -> tuple[TimeRange, str]:

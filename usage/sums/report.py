@@ -15,13 +15,18 @@ from django.db.models.functions import TruncDay
 
 from usage.models import Outcome, Span, UsageHour
 from usage.sums.ranges import TimeRange
+from usage.sums.rollups import COST_PARTS
 from usage.sums.totals import ceiling, floor
 
 GROUPS = {"key": "key_name", "model": "model", "route": "route", "outcome": "outcome", "hour": "hour", "day": "day"}
 SUMS = (
     "calls", "unpriced_calls", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens",
     "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "audio_seconds", "web_searches", "cost",
+    *COST_PARTS,
 )  # fmt: skip
+# The names in the report of columns that have another name there.
+NAMES = {"estimated_cost": "cost_estimated", "provisional_cost": "cost_provisional"}
+DOLLARS = {"cost", *NAMES.values()}
 MOST_GROUPS = 10_000
 # Groups without calls are left out. But an hour without calls may have tokens and costs: those of a background response
 # whose end the gateway has learnt in that hour.
@@ -90,9 +95,10 @@ def _plain(row: Mapping[str, object]) -> dict[str, object]:
     plain: dict[str, object] = {}
     for name, value in row.items():
         short = name.removeprefix("by_").removeprefix("sum_")
+        short = NAMES.get(short, short)
         if isinstance(value, datetime):
             plain[short] = value.isoformat()
-        elif short == "cost" and isinstance(value, Decimal | int):
+        elif short in DOLLARS and isinstance(value, Decimal | int):
             plain[short] = float(value)
         else:
             plain[short] = value

@@ -12,18 +12,17 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Literal, cast
+from typing import Any, Literal
 from uuid import UUID
 
 import orjson
 from django.db.backends.utils import CursorWrapper
 
 from usage.call_record import COUNTS, CountName, SummedRow
-from usage.models import Outcome, Span
+from usage.models import CostKind, Outcome, Span
 from usage.sums.histogram import bucket
 from usage.sums.summed_names import summed_code, summed_model
 
-TotalName = Literal["input_tokens", "cached_tokens", "output_tokens", "cost", "duration_ms"]
 SumName = Literal[CountName, "request_bytes", "response_bytes", "cost", "duration_ms"]
 MaxName = Literal["duration_ms", "input_tokens", "cached_tokens", "output_tokens"]
 HistogramName = Literal["duration_ms", "upstream_ms", "overhead_ms"]
@@ -31,10 +30,14 @@ HistogramName = Literal["duration_ms", "upstream_ms", "overhead_ms"]
 SUMS: tuple[SumName, ...] = (*COUNTS, "request_bytes", "response_bytes", "cost", "duration_ms")
 TOKEN_MAXES: tuple[MaxName, ...] = ("input_tokens", "cached_tokens", "output_tokens")
 MAXES: tuple[MaxName, ...] = ("duration_ms", *TOKEN_MAXES)
-DAY_SUMS: tuple[SumName, ...] = ("input_tokens", "output_tokens", "cost")
+# The parts of `cost` that are not exact, and the kind of the dollars in each.
+COST_PARTS = {"estimated_cost": CostKind.ESTIMATED, "provisional_cost": CostKind.PROVISIONAL}
+PART_OF_KIND = {kind.value: name for name, kind in COST_PARTS.items()}
+HOUR_SUMS = (*SUMS, *COST_PARTS)
+DAY_SUMS = ("input_tokens", "output_tokens", "cost", *COST_PARTS)
 # The sums to which a request of the gateway's own for a background response adds. It is no call, and nobody waited.
 LOOK_SUMS: tuple[SumName, ...] = (*COUNTS, "cost")
-TOTAL_SUMS: tuple[TotalName, ...] = ("input_tokens", "cached_tokens", "output_tokens", "cost", "duration_ms")
+TOTAL_SUMS = ("input_tokens", "cached_tokens", "output_tokens", "cost", *COST_PARTS, "duration_ms")
 HISTOGRAMS: tuple[HistogramName, ...] = ("duration_ms", "upstream_ms", "overhead_ms")
 
 
@@ -54,7 +57,9 @@ class Sums:
     histograms: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
 
     def add(self, row: SummedRow, sign: int) -> None:
-        self.unpriced += sign * (row["cost"] is None)
+        self.unpriced += sign * row["needs_price"]
+        if (part := PART_OF_KIND.get(row["cost_kind"])) and (dollars := row["cost"]):
+            self.totals[part] += sign * dollars
         if row["by_gateway"]:
             for name in LOOK_SUMS:
                 if value := row[name]:
@@ -177,7 +182,7 @@ def _hour_columns(hours: _Groups) -> list[dict[str, object]]:
     return [
         {
             **dict(zip(HOUR_KEYS, key, strict=True)),
-            **_columns(sums, SUMS),
+            **_columns(sums, HOUR_SUMS),
             **{f"max_{name}": sums.maxima[name] for name in MAXES},
             **_histogram_columns(sums),
         }
@@ -209,18 +214,16 @@ def _failure_columns(failures: Mapping[FailureGroup, Failures]) -> list[dict[str
 ROW_COLUMNS = (
     "request_id", "started_at", "key_name", "request_model", "response_model", "route", "outcome", "status",
     "error_code", "by_gateway", "unknown_model", "other_code",
-    *dict.fromkeys((*SUMS, *MAXES, *HISTOGRAMS)),
+    *dict.fromkeys((*SUMS, *MAXES, *HISTOGRAMS)), "cost_kind",
 )  # fmt: skip
+SUMMED_NAMES = (*ROW_COLUMNS, "needs_price")
+NEEDS_PRICE_SQL = "usage_request.cost IS NULL AND usage_request.price IS NULL"
+SUMMED_SQL = ", ".join([*(f"usage_request.{name}" for name in ROW_COLUMNS), NEEDS_PRICE_SQL])
 HOUR_KEYS = ("hour", "key_name", "model", "route", "outcome")
 DAY_KEYS = ("day", "key_name")
 TOTAL_KEYS = ("span", "dimension", "start", "value")
 FAILURE_KEYS = ("span", "start", "outcome", "status", "error_code", "model", "route", "key_name")
 DIMENSIONS = ("key", "model", "route", "outcome")  # in the order of HOUR_KEYS
-
-
-def summed_rows(cursor: CursorWrapper) -> list[SummedRow]:
-    """Fetches the rows that the last statement has returned, as dictionaries of the columns that go into the sums."""
-    return [cast(SummedRow, dict(zip(ROW_COLUMNS, values, strict=True))) for values in cursor.fetchall()]
 
 
 def _columns(sums: Sums, names: Iterable[str]) -> dict[str, object]:
@@ -268,7 +271,7 @@ def _adding(
 ADD_HOURS = _adding(
     "usage_usagehour",
     HOUR_KEYS,
-    ("calls", "unpriced_calls", *SUMS),
+    ("calls", "unpriced_calls", *HOUR_SUMS),
     [f"max_{name}" for name in MAXES],
     [f"{name}_histogram" for name in HISTOGRAMS],
 )

@@ -41,6 +41,8 @@ class Totals:
     cached_tokens: int = 0
     output_tokens: int = 0
     cost: Decimal = Decimal(0)
+    estimated_cost: Decimal = Decimal(0)
+    provisional_cost: Decimal = Decimal(0)
     duration_ms: float = 0.0
     histograms: dict[str, list[int]] = field(default_factory=dict)
 

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import cast
 
 from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import TruncDay
 
+from usage.call_record import SummedRow
 from usage.database.clock import database_now
 from usage.ids import first_id
-from usage.models import FAILED, ErrorTotal, Outcome, Request, Span, UsageHour, UsageTotal
+from usage.models import FAILED, NEEDS_PRICE, ErrorTotal, Outcome, Request, Span, UsageHour, UsageTotal
 from usage.sums.pruned import comparable_since
-from usage.sums.rollups import HISTOGRAMS, HOUR_KEYS, ROW_COLUMNS, SUMS, Rollup, Sums
+from usage.sums.rollups import HISTOGRAMS, HOUR_KEYS, HOUR_SUMS, SUMMED_NAMES, Rollup, Sums
 from usage.sums.totals import MINUTES_KEPT, ceiling
 
 BATCH_SIZE = 5000
@@ -56,11 +58,16 @@ def _sums_of_hours(hours: Iterable[UsageHour]) -> Rollup:
     for hour in hours:
         errors = hour.calls * (hour.outcome != Outcome.SUCCESS)
         sums = Sums(calls=hour.calls, errors=errors, unpriced=hour.unpriced_calls)
-        sums.totals.update({name: getattr(hour, name) for name in SUMS})
+        sums.totals.update({name: getattr(hour, name) for name in HOUR_SUMS})
         for name in HISTOGRAMS:
             sums.histograms[name].update(enumerate(getattr(hour, f"{name}_histogram")))
         rollup.minutes[tuple(getattr(hour, name) for name in HOUR_KEYS)].merge(sums)
     return rollup
+
+
+def summed_rows(calls: QuerySet[Request]) -> Iterable[SummedRow]:
+    """Reads the rows of calls for `Rollup.add`."""
+    return cast(Iterable[SummedRow], calls.annotate(needs_price=NEEDS_PRICE).values(*SUMMED_NAMES))
 
 
 def _sums_of_rows(calls: QuerySet[Request]) -> Iterable[Rollup]:
@@ -68,11 +75,11 @@ def _sums_of_rows(calls: QuerySet[Request]) -> Iterable[Rollup]:
 
     No more rows than that are in memory at a time.
     """
-    rows = calls.order_by("request_id").values(*ROW_COLUMNS)
-    batch = list(rows[:BATCH_SIZE])
+    calls = calls.order_by("request_id")
+    batch = list(summed_rows(calls[:BATCH_SIZE]))
     while batch:
         last = batch[-1]["request_id"]
         rollup = Rollup()
         rollup.add(batch)
         yield rollup
-        batch = list(rows.filter(request_id__gt=last)[:BATCH_SIZE])
+        batch = list(summed_rows(calls.filter(request_id__gt=last)[:BATCH_SIZE]))

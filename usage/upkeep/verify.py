@@ -19,14 +19,16 @@ from usage.shipping.digests import IS_UNCHANGED
 from usage.sums.histogram import ENDS
 from usage.sums.pruned import comparable_since
 from usage.sums.rollups import (
+    COST_PARTS,
     DAY_KEYS,
     DAY_SUMS,
     DIMENSIONS,
     FAILURE_KEYS,
     HISTOGRAMS,
     HOUR_KEYS,
+    HOUR_SUMS,
     LOOK_SUMS,
-    SUMS,
+    NEEDS_PRICE_SQL,
     TOTAL_KEYS,
     TOTAL_SUMS,
 )
@@ -53,7 +55,7 @@ def find_faults(journal: Path) -> Iterator[str]:
     """
     yield from changed_rows()
     since = comparable_since()
-    yield from wrong_sums("usage_usagehour", HOUR_KEYS, HOUR_GROUPS, SUMS, since)
+    yield from wrong_sums("usage_usagehour", HOUR_KEYS, HOUR_GROUPS, HOUR_SUMS, since)
     yield from wrong_sums("usage_usageday", DAY_KEYS, DAY_GROUPS, DAY_SUMS, since)
     for name in HISTOGRAMS:
         yield from wrong_histograms(name, since)
@@ -80,10 +82,7 @@ def wrong_sums(
     Only groups from `since` on are compared, because older rows may have been pruned while the sums still count them.
     `groups` is the SQL that computes the `keys` of a row's group.
     """
-    counters = ", ".join(
-        f"COALESCE(sum({name}){'' if name in LOOK_SUMS else f' FILTER (WHERE {IS_CALL})'}, 0) AS {name}"
-        for name in sums
-    )
+    counters = ", ".join(f"COALESCE(sum({_summed_value(name)}), 0) AS {name}" for name in sums)
     same = " AND ".join(f"a.{key} = b.{key}" for key in keys)
     differs = " OR ".join(
         (DIFFERS_CLEARLY if name in DOUBLES else DIFFERS).format(name) for name in ("calls", "unpriced_calls", *sums)
@@ -91,7 +90,7 @@ def wrong_sums(
     query = f"""
         WITH a AS (
             SELECT {groups}, count(*) FILTER (WHERE {IS_CALL}) AS calls,
-                   count(*) FILTER (WHERE cost IS NULL) AS unpriced_calls, {counters}
+                   count(*) FILTER (WHERE {NEEDS_PRICE_SQL}) AS unpriced_calls, {counters}
             FROM usage_request GROUP BY {", ".join(str(number + 1) for number in range(len(keys)))}
         ), b AS (SELECT * FROM {table})
         SELECT {", ".join(f"COALESCE(a.{key}::text, b.{key}::text)" for key in keys)}
@@ -104,6 +103,13 @@ def wrong_sums(
         cursor.execute(query, [since])
         for group in cursor.fetchall():
             yield f"{table} is not the sum of its rows for {' / '.join(group)}"
+
+
+def _summed_value(name: str) -> str:
+    """Returns the SQL expression for what a row adds to the sum `name`; null if that is nothing."""
+    if kind := COST_PARTS.get(name):
+        return f"CASE WHEN cost_kind = '{kind}' THEN cost END"
+    return name if name in LOOK_SUMS else f"CASE WHEN {IS_CALL} THEN {name} END"
 
 
 def wrong_histograms(name: str, since: datetime | None) -> Iterator[str]:
@@ -139,13 +145,11 @@ def wrong_totals(since: datetime | None) -> Iterator[str]:
     day_ago = database_now() - timedelta(days=1)
     minutes_since = max(day_ago, since) if since else day_ago
     hour_columns = ", ".join((*HOUR_KEYS, "calls", "unpriced_calls", *TOTAL_SUMS))
-    row_columns = ", ".join(
-        f"COALESCE({name if name in LOOK_SUMS else f'CASE WHEN {IS_CALL} THEN {name} END'}, 0)" for name in TOTAL_SUMS
-    )
+    row_columns = ", ".join(f"COALESCE({_summed_value(name)}, 0)" for name in TOTAL_SUMS)
     hours = f"SELECT {hour_columns} FROM usage_usagehour"
     rows = f"""
         SELECT started_at AS hour, key_name, {SUMMED_MODEL_SQL} AS model, route, outcome, ({IS_CALL})::int AS calls,
-               (cost IS NULL)::int, {row_columns}
+               ({NEEDS_PRICE_SQL})::int, {row_columns}
         FROM usage_request WHERE started_at >= %s AND request_id >= %s
     """
     yield from _wrong_totals((Span.HOUR, Span.DAY), hours, [], None)

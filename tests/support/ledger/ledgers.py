@@ -21,7 +21,7 @@ from usage.models import Request, UsageDay, UsageHour
 from usage.shipping.delivery import Delivery
 from usage.shipping.shipper import Shipper, adopt_dead
 from usage.sums.histogram import bucket
-from usage.sums.rollups import DAY_SUMS, HISTOGRAMS, MAXES, SUMS
+from usage.sums.rollups import COST_PARTS, DAY_SUMS, HISTOGRAMS, HOUR_SUMS, MAXES
 from usage.upkeep.verify import find_faults
 
 Row = Any  # tests also make rows that no call would leave
@@ -149,7 +149,7 @@ def stored_sums() -> tuple[dict[Any, Any], dict[Any, Any]]:
     """The tables' sums, in the form of `sums_of`; groups of nothing are left out."""
     hours = {
         (hour.hour, hour.key_name, hour.model, hour.route, hour.outcome): {
-            **{name: _plain(getattr(hour, name)) for name in ("calls", "unpriced_calls", *SUMS)},
+            **{name: _plain(getattr(hour, name)) for name in ("calls", "unpriced_calls", *HOUR_SUMS)},
             **{f"max_{name}": getattr(hour, f"max_{name}") for name in MAXES},
             **{name: _trimmed(getattr(hour, f"{name}_histogram")) for name in HISTOGRAMS},
         }
@@ -164,7 +164,7 @@ def stored_sums() -> tuple[dict[Any, Any], dict[Any, Any]]:
 
 def _of_something(groups: dict[Any, Any]) -> dict[Any, Any]:
     """Without groups whose sums are zeros: all that was in them has been taken back."""
-    names = ("calls", "unpriced_calls", *DAY_SUMS, *SUMS)
+    names = ("calls", "unpriced_calls", *DAY_SUMS, *HOUR_SUMS)
     return {key: sums for key, sums in groups.items() if any(sums.get(name) for name in names)}
 
 
@@ -175,7 +175,7 @@ def assert_sums_are_right() -> None:
 
 
 def _hour(rows: Sequence[Request]) -> dict[str, Any]:
-    sums = _sums(rows, SUMS)
+    sums = _sums(rows, HOUR_SUMS)
     calls = [row for row in rows if not row.by_gateway]
     for name in MAXES:
         sums[f"max_{name}"] = max((getattr(row, name) or 0 for row in (rows if name in COUNTS else calls)), default=0)
@@ -189,8 +189,15 @@ def _hour(rows: Sequence[Request]) -> dict[str, Any]:
 def _sums(rows: Sequence[Request], names: Sequence[str]) -> dict[str, Any]:
     calls = [row for row in rows if not row.by_gateway]
     used = {*COUNTS, "cost"}  # a look of the gateway's own is no call, but has these
-    sums = {name: _plain(sum(getattr(row, name) or 0 for row in (rows if name in used else calls))) for name in names}
-    return {"calls": len(calls), "unpriced_calls": sum(row.cost is None for row in rows), **sums}
+    sums = {
+        name: _plain(sum(getattr(row, name) or 0 for row in (rows if name in used else calls)))
+        for name in names
+        if name not in COST_PARTS
+    }
+    for name, kind in COST_PARTS.items():
+        sums[name] = _plain(sum(row.cost or 0 for row in rows if row.cost_kind == kind))
+    unpriced = sum(row.cost is None and row.price is None for row in rows)
+    return {"calls": len(calls), "unpriced_calls": unpriced, **sums}
 
 
 def _plain(value: Any) -> Any:

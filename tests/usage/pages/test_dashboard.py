@@ -52,7 +52,7 @@ def test_it_works(admin: Client) -> None:
     assert said["errors"].startswith("Error rate 20 %")
     assert "2 failed" in said["errors"]
     assert said["dollars"].startswith("Cost $0.003480")
-    assert "2 without a price" in said["dollars"]
+    assert "2 need a price" in said["dollars"]
     assert said["input_tokens"].startswith("Tokens in 8,000 +60 %")
     assert "1,600 cached" in said["input_tokens"]
     assert "20 % of them" in said["input_tokens"]
@@ -239,3 +239,13 @@ def test_live_numbers_are_of_all_workers(monkeypatch: pytest.MonkeyPatch) -> Non
 
     assert (live.in_flight, live.journal_bytes, live.database_fault, live.upstream) == (7, 20, "OperationalError", "ok")
     assert live.gauges == {"keyring_age_seconds": 9.0}
+
+
+@pytest.mark.parametrize("page", [DASHBOARD, "/admin/usage/errors/", "/admin/usage/request/"])
+def test_a_page_of_a_calendar_month_says_which_it_shows(admin: Client, page: str) -> None:
+    before = (datetime.now(UTC).replace(day=1) - timedelta(days=1)).strftime("%Y-%m")
+    for name, label in (("last_month", "last month"), (before, before)):
+        html = admin.get(page, {"range": name}).content.decode().lower()
+        said, *_ = re.findall(r'aria-current="true">([^<]*)</a>|value="[^"]*" selected>([^<]*)</option>', html)
+        assert "".join(said) == label
+        assert f"range={name}" in html

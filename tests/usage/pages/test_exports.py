@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
 
@@ -72,6 +72,18 @@ def test_it_works(admin: Client) -> None:
     assert listed[1]["duration_ms"] == 812.345
     assert datetime.fromisoformat(found[0]["started_at"]).tzinfo is not None
     assert found[2]["input_tokens"] == "1000"
+
+
+@pytest.mark.django_db
+def test_an_export_of_a_calendar_month_has_its_calls_and_no_others(admin: Client) -> None:
+    """February of a leap year, with calls a millisecond from its edges."""
+    start, end, instant = datetime(2024, 2, 1, tzinfo=UTC), datetime(2024, 3, 1, tzinfo=UTC), timedelta(milliseconds=1)
+    outside, first, last, after = [make_call(started_at=at) for at in (start - instant, start, end - instant, end)]
+
+    assert [row["request_id"] for row in rows(admin, range="2024-02")] == [last, first]
+    assert [row["request_id"] for row in rows(admin, range="2024-02-29")] == [last]
+    assert [row["request_id"] for row in rows(admin, range="2024-03")] == [after]
+    assert [row["request_id"] for row in rows(admin, range="2024-01")] == [outside]
 
 
 @pytest.mark.django_db

@@ -172,10 +172,11 @@ def test_a_look_of_before_takes_nothing_from_a_later_response_of_the_same_id() -
     assert_sums_are_right()
 
 
-def test_a_background_response_has_a_price_once_it_is_counted() -> None:
+def test_a_background_response_that_goes_on_needs_no_price() -> None:
     made = queued()
     deliver([made])
-    assert UsageDay.objects.get().unpriced_calls == 1
+    assert (UsageDay.objects.get().unpriced_calls, stored(made["request_id"])[0].cost) == (0, None)
+    assert_sums_are_right()
     deliver([seen()])
     assert (UsageDay.objects.get().unpriced_calls, stored(made["request_id"])[0].price) == (0, COUNTED_LATER)
     assert_sums_are_right()

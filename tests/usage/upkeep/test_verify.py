@@ -18,7 +18,7 @@ from usage.shipping.delivery import Delivery
 from usage.shipping.digests import VERSIONS, DigestVersion, digest_sql, is_unchanged_sql
 from usage.shipping.rows import COLUMNS
 from usage.shipping.shipper import adopt_dead
-from usage.sums.rollups import DAY_SUMS, HISTOGRAMS, SUMS, TOTAL_SUMS
+from usage.sums.rollups import DAY_SUMS, HISTOGRAMS, HOUR_SUMS, TOTAL_SUMS
 from usage.upkeep import verify
 from usage.upkeep.verify import find_faults
 
@@ -108,7 +108,7 @@ def test_an_inserted_row_is_noticed(tmp_path: Path, row: str) -> None:
     assert "usage_usageday is not the sum of its rows for 2026-11-01 / default" in found
 
 
-@pytest.mark.parametrize("column", ["calls", "unpriced_calls", *SUMS])
+@pytest.mark.parametrize("column", ["calls", "unpriced_calls", *HOUR_SUMS])
 def test_a_changed_hour_is_noticed(tmp_path: Path, row: str, column: str) -> None:
     UsageHour.objects.filter(hour=NOON).update(**{column: F(column) + 1})
     first, *others = (fault.partition(" for ")[0] for fault in faults(tmp_path))

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('usage', '0016_own_prices_like_published'),
+        ('usage', '0017_parts_of_cost'),
     ]
 
     operations = [
