@@ -105,7 +105,8 @@ class AccessKeyAdmin(GuardedAdmin):
     about = ("name", "owner", "note", "tags")
     rules = ("allowed_models", "allowed_routes", "shared_objects", "log_bodies")
     limits = (
-        "requests_per_minute", "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total"
+        "requests_per_minute", "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total",
+        "max_output_tokens", "min_output_tokens",
     )  # fmt: skip
 
     def get_fieldsets(self, request: HttpRequest, obj: AccessKey | None = None) -> Any:

@@ -118,6 +118,7 @@ class CallRecord(Counts, total=False):
     request_model: str  # the model that the call asked for
     response_model: str  # the model that answered, as upstream states it
     stream: bool
+    output_limit: int  # output tokens of each answer, if the gateway has added a limit to the body; else absent
     service_tier: str  # as upstream states it
     status: int | None  # the HTTP status that the caller got; None if the caller left before
     outcome: str  # `usage.models.Outcome`

@@ -102,6 +102,9 @@ class Request(models.Model):
     route = models.CharField(max_length=100)
     request_model = models.CharField("model asked", max_length=200, blank=True)
     response_model = models.CharField("model answered", max_length=200, blank=True)
+    output_limit = models.PositiveIntegerField(
+        null=True, help_text="Output tokens of each answer, where the gateway has added a limit to the body."
+    )
     stream = models.BooleanField(default=False)
     service_tier = models.CharField(max_length=50, blank=True, help_text="As answered.")
 

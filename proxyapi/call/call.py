@@ -26,6 +26,7 @@ from proxyapi.call.record import (
 )
 from proxyapi.exceptions import ProxyError, StorageFull
 from proxyapi.limits import limit_headers
+from proxyapi.limits.output_limits import OUTPUT_LIMIT_HEADER
 from proxyapi.limits.supposed_usage import supposed_counts
 from proxyapi.object_owners.new_objects import NewObjects
 from proxyapi.upstream.answer import UpstreamAnswer
@@ -262,6 +263,8 @@ class Call:
             passed |= {} if location is None else {"location": location}
         if answer.status >= 300 or _is_in(facts.secrets, "\n".join(passed.values())):
             passed = {name: redact_exact(value, facts.secrets) for name, value in passed.items()}
+        if facts.output_limit is not None:
+            passed[OUTPUT_LIMIT_HEADER] = str(facts.output_limit.tokens)
         ticket = self.request.held.ticket
         return passed if ticket is None else limit_headers.tightened(passed, ticket.limit_states)
 

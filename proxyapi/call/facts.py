@@ -10,6 +10,7 @@ from django.conf import settings
 from proxyapi.call.call_request import CallRequest
 from proxyapi.call.uploads import FormUpload
 from proxyapi.keys.keyring import Caller
+from proxyapi.limits.output_limits import AddedLimit
 from proxyapi.upstream.credentials import Credentials
 from proxyapi.upstream.request import UpstreamRequest
 from usage.call_record import OtherUsage
@@ -42,6 +43,7 @@ class CallFacts:
     form: FormUpload | None = None  # the request's body, if it is a form that goes upstream while it arrives
     asked: UpstreamRequest | None = None  # what an estimate of its usage is made from
     most_usage: MaxUsage | None = None  # what its reservation supposes; only of a key with a budget
+    output_limit: AddedLimit | None = None  # which the gateway has added to the body that went upstream
     asked_usage: OtherUsage | None = None  # what upstream bills by and only the request says
     # What upstream has answered.
     upstream_request_id: str = ""

@@ -37,7 +37,9 @@ from usage.money.holds import responses_are_polled
 def begin_row(facts: CallFacts) -> CallRecord:
     """Returns the fields of a call's ledger row that are written to the journal before the call goes upstream."""
     request = facts.request
+    added: CallRecord = {} if facts.output_limit is None else {"output_limit": facts.output_limit.tokens}
     return {
+        **added,
         "incoming_request_id": redact(request.incoming_request_id, facts.secrets),
         "key_name": facts.key_name,
         "method": request.method,

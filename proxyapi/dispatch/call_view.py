@@ -43,6 +43,7 @@ from proxyapi.keys.keyring import UNLIMITED, Caller
 from proxyapi.limits import budgets
 from proxyapi.limits.budgets import Reservation
 from proxyapi.limits.cost_ceiling import Form
+from proxyapi.limits.output_limits import add_output_limit, limit_by_key
 from proxyapi.limits.supposed_usage import form_of
 from proxyapi.object_owners import object_access
 from proxyapi.routes import Route
@@ -51,6 +52,7 @@ from proxyapi.streams.relay import Dialect, EventRelay, RelayResponse
 from proxyapi.streams.response_head import set_passed_headers
 from proxyapi.upstream import client, self_calls
 from proxyapi.upstream.answer import UpstreamAnswer
+from proxyapi.upstream.passed_headers import without_encoding
 from proxyapi.upstream.request import UpstreamRequest
 from usage.answers.event_stream import begins_stream
 from usage.ledger import ledger
@@ -152,7 +154,11 @@ class CallView(ProxyView):
         self.call.facts.use_account(request.credentials)
         self.call.facts.asked = request
         if request.upload is None:
+            if self.caller.max_output_tokens is not None and request.method == "POST":
+                self.call.facts.output_limit = limit_by_key(request.route, request.json, self.caller.max_output_tokens)
             await self.reserve(request.method, request.route, request.json or form_of(request))
+            if self.call.facts.output_limit is not None:
+                await self.limit_output(request)
         self.call.begin()
         if self.takes_timeout and self.call.request.incoming_body.call_goes_on:
             self.answer_in_time(request)
@@ -165,6 +171,16 @@ class CallView(ProxyView):
         if gateway_fields.gives_timeout(request_fields.data, request_fields.query_params):
             self.call.request.caller_deadline = CallerDeadline(self.call, request.deadline)
             request.deadline = asyncio.get_running_loop().time() + settings.REQUEST_TIMEOUT
+
+    async def limit_output(self, request: UpstreamRequest) -> None:
+        """Adds the limit of output tokens that the gateway has chosen, if it has, to the body that goes upstream."""
+        limit = self.call.facts.output_limit
+        if limit is None or request.json is None:
+            return
+        request.json = await large_bodies.run(request.json.size, add_output_limit, request.json, limit)
+        request.content = request.json.raw
+        if request.headers is not None:  # the body is not encoded again
+            request.headers = without_encoding(request.headers)
 
     async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
         """Sends a call that is in the ledger upstream, and returns the answer, of which only the head has been read."""
@@ -199,16 +215,20 @@ class CallView(ProxyView):
         if caller.budgets == UNLIMITED:
             return
         ceiling = await budgets.find_ceiling(method, route, body)
+        if ceiling is not None and (limit := self.call.facts.output_limit) is not None:
+            ceiling = ceiling.with_output(limit.tokens)
         if ceiling is None or not (dollars := budgets.price_of(ceiling)):
             return
         day = datetime.fromtimestamp(call.arrived_at, UTC).date()  # the day of the call's row in the ledger
         call.held.reservation = reservation = Reservation(call.request_id)
         try:
-            await budgets.reserve(reservation, day, caller, dollars)
+            reserved = await budgets.reserve(reservation, day, caller, ceiling, dollars)
         except BudgetExceeded:  # nothing was reserved
             call.held.reservation = None
             raise
-        self.call.facts.most_usage = ceiling.max_usage
+        if reserved != ceiling:
+            self.call.facts.output_limit = reserved.added_limit
+        self.call.facts.most_usage = reserved.max_usage
 
     async def respond_whole(
         self, answer: UpstreamAnswer, rewrite: Callable[[bytes], bytes] = lambda body: body

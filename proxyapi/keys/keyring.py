@@ -30,6 +30,7 @@ REFRESH_SECONDS = 1.0
 STALE_SECONDS = 5.0  # after the last answer of the database, the keys count as stale
 START_SECONDS = 3.0  # that a worker's start waits for the database
 STOP_SECONDS = 2.0
+MIN_OUTPUT_TOKENS = 1000  # of a key that has no number of its own
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class Caller:
     tokens_per_minute: int | None = None
     parallel_calls: int | None = None
     budgets: Budgets = UNLIMITED
+    max_output_tokens: int | None = None  # of one call
+    min_output_tokens: int = MIN_OUTPUT_TOKENS  # of one answer, where the budget limits it
     log_bodies: str = "inherit"
     tags: tuple[str, ...] = ()
     upstream_key: str | None = field(default=None, repr=False)
@@ -274,6 +277,8 @@ def _caller(record: Record) -> Caller:
         tokens_per_minute=record["tokens_per_minute"],
         parallel_calls=record["parallel_calls"],
         budgets=Budgets(*(None if dollars is None else Decimal(dollars) for dollars in budgets)),
+        max_output_tokens=record.get("max_output_tokens"),  # as shared objects
+        min_output_tokens=record.get("min_output_tokens") or MIN_OUTPUT_TOKENS,
         log_bodies=record["log_bodies"],
         tags=tuple(record["tags"]),
         upstream_key=_unsealed(record["sealed_upstream_key"]),

@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 
 FIELDS = (
     "name", "tags", "expires_at", "allowed_models", "allowed_routes", "shared_objects", "requests_per_minute",
-    "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total", "log_bodies",
-    "sealed_upstream_key", "digest", "previous_digest", "previous_valid_until",
+    "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total", "max_output_tokens",
+    "min_output_tokens", "log_bodies", "sealed_upstream_key", "digest", "previous_digest", "previous_valid_until",
 )  # fmt: skip
 # Every write of a row changes its xmin, whichever program writes. The highest `changed_at` would not do: a transaction
 # that began earlier may commit later, with a lower time.

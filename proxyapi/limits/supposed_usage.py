@@ -15,7 +15,6 @@ from proxyapi.bodies import large_bodies
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.exceptions import RouteNotAllowed
 from proxyapi.limits.cost_ceiling import (
-    BYTES_PER_TOKEN,
     FRAME_TOKENS,
     SOUND_TOKENS_PER_SECOND,
     TRANSCRIPT_TOKENS_PER_SECOND,
@@ -23,6 +22,7 @@ from proxyapi.limits.cost_ceiling import (
     ceiling_of,
     output_ceiling,
 )
+from proxyapi.limits.request_content import BYTES_PER_TOKEN
 from proxyapi.routes import Route
 from proxyapi.upstream.request import UpstreamRequest
 from usage.answers.estimates import limited_to_time, reasoning_tokens, tokens_of_text

@@ -2,8 +2,8 @@
 
 The order of a call: key checked, its limits counted → route open? → body received (a form goes up meanwhile) → models
 and objects checked, in a parsed copy of the body → budget reserved (for a form before its last byte goes up) →
-`Call.begin` → upstream → the answer passes → `Call.end`. Bytes pass unchanged; `proxyapi.streams.injected_usage` has
-the only exception.
+`Call.begin` → upstream → the answer passes → `Call.end`. Bytes pass unchanged, with two exceptions:
+`proxyapi.streams.injected_usage` and `proxyapi.limits.output_limits`.
 """
 
 from __future__ import annotations
@@ -235,6 +235,7 @@ class PassThroughView(CallView):
             refusal.close()
         if not usage_requests.may_be_refusal(refusal.status, body):
             return refusal
+        await self.limit_output(request)
         answer = await self.send(request)
         if answer.status < 300:
             usage_requests.give_up()

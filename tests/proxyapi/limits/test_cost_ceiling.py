@@ -9,6 +9,7 @@ import base64
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
+from random import Random
 from typing import Any
 
 import pytest
@@ -29,6 +30,8 @@ from proxyapi.limits.cost_ceiling import (
     ceiling_of,
     output_ceiling,
 )
+from proxyapi.limits.output_limits import OutputLimit
+from proxyapi.limits.request_content import most_tokens
 from proxyapi.routes import find_route
 from proxyapi.upstream.credentials import Credentials
 from proxyapi.upstream.request import UpstreamRequest
@@ -87,7 +90,7 @@ def test_the_members_that_have_been_read_are_used() -> None:
 
     assert ceiling is not None
     assert ceiling.models == {"gpt-4o"}
-    assert ceiling.max_usage == MaxUsage(input_tokens=500 + FRAME_TOKENS, output_tokens=7)
+    assert ceiling.max_usage == MaxUsage(input_tokens=1000 + FRAME_TOKENS, output_tokens=7)
 
 
 @pytest.mark.parametrize(
@@ -103,9 +106,9 @@ def test_the_members_that_have_been_read_are_used() -> None:
 )
 def test_a_completion_of_the_old_kind(members: dict[str, Any], outputs: int) -> None:
     body = {"model": "gpt-3.5-turbo-instruct", **members}
-    size = len(json.dumps(body))
+    text = most_tokens(json.dumps(body).encode())
 
-    assert most_of("/completions", body) == MaxUsage(-(-size // 2) + FRAME_TOKENS, output_tokens=outputs)
+    assert most_of("/completions", body) == MaxUsage(text + FRAME_TOKENS, output_tokens=outputs)
 
 
 @pytest.mark.parametrize("path", ["/videos", "/evals/eval_1/runs", "/agents/sessions", "/realtime/client_secrets"])
@@ -129,12 +132,41 @@ def test_every_model_of_a_form_is_priced() -> None:
 def test_it_works() -> None:
     body = json.dumps({"model": "gpt-4o-mini", "messages": HI, "max_completion_tokens": 1000, "n": 2}).encode()
     ceiling = ceiling_at("/chat/completions", JSONBody.parse(body))
-    assert ceiling == CostCeiling(
-        frozenset({"gpt-4o-mini"}), frozenset({""}), MaxUsage(-(-len(body) // 2) + FRAME_TOKENS, output_tokens=2000)
-    )
-    # 0.15 and 0.60 dollars per million: 112 bytes are 56 tokens, and 64
+    limit = OutputLimit("max_completion_tokens", (("max_completion_tokens", 1000),), answers=2)
+    usage = MaxUsage(78 + FRAME_TOKENS, output_tokens=2000)
+    assert ceiling == CostCeiling(frozenset({"gpt-4o-mini"}), frozenset({""}), usage, limit)
+    # 0.15 and 0.60 dollars per million: of 112 bytes 68 are small letters and spaces, which makes 78 tokens, and 64
     assert len(body) == 112
-    assert cost(ceiling) == Decimal("0.00121800")
+    assert cost(ceiling) == Decimal("0.00122130")
+
+
+# The densities that were measured with o200k_base, in bytes a token.
+DENSE = {
+    "digits": ("1,0," * 500, 1.0),
+    "base64": (base64.b64encode(Random(1).randbytes(3000)).decode(), 1.45),
+    "hex": (Random(2).randbytes(2000).hex(), 1.76),
+    "ASCII": ("".join(Random(3).choices([chr(code) for code in range(32, 127)], k=4000)), 1.35),
+    "a rare script": ("\u1c5a\u1c5b\u1c5c" * 500, 1.01),
+    "English": ("the quick brown fox jumps over the lazy dog " * 90, 4.0),
+}
+
+
+@pytest.mark.parametrize("kind", DENSE)
+def test_no_kind_of_text_has_more_tokens_than_it_is_thought_to(kind: str) -> None:
+    text, bytes_per_token = DENSE[kind]
+    size = len(text.encode())
+    assert size / bytes_per_token - 1 <= most_tokens(text.encode())
+    assert most_tokens(text.encode()) <= size
+    if kind == "English":
+        assert most_tokens(text.encode()) == size // 2
+
+
+def test_a_limit_that_upstream_may_read_as_none_is_none() -> None:
+    body = JSONBody.parse(b'{"model": "gpt-4o", "max_tokens": 5, "max_tokens": null}')
+    ceiling = ceiling_at("/chat/completions", body)
+    assert ceiling is not None
+    assert ceiling.max_usage.output_tokens == 16_384
+    assert ceiling.adjustable is None
 
 
 @pytest.mark.parametrize(
@@ -253,7 +285,6 @@ def test_a_ceiling_is_of_the_dearest_kind_and_tier() -> None:
     assert priority is not None
     assert priority > Decimal("12.5")
     assert highest_cost("gpt-4o", "batch", later, most, []) == Decimal("12.5")  # it may be answered in the default one
-    assert highest_cost("gpt-4o", "scale", NOW, most, []) is None
     # sound at 32 and 64, text at 2.5 and 10
     kinds = frozenset({"audio_input", "audio_output"})
     assert highest_cost("gpt-audio", "", NOW, most, []) == Decimal("12.5")

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('usage', '0017_parts_of_cost'),
+        ('usage', '0018_output_limit'),
     ]
 
     operations = [
