@@ -103,7 +103,7 @@ class Relay(ABC):
         return self._call.headers_down(self._answer)
 
     async def chunks(self, send_now: SendNow) -> AsyncGenerator[bytes, None]:
-        """Sends the answer's bytes with `send_now`; yields those that must wait for the socket or for the ledger row."""
+        """Sends the answer with `send_now`; yields the bytes that must wait for the socket or for the ledger row."""
         pass_on = partial(self._pass_on, send_now)
         try:
             while unsent := await self._answer.chunk(pass_on):
