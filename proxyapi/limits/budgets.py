@@ -51,10 +51,10 @@ class Reservation:
 
 
 class Allowances:
-    """Lets each key spend a little while the database is away and no budget can be reserved; counts what it spends.
+    """Small allowances in dollars, one per key, for times when the database is away and no budget can be reserved.
 
-    A key may spend `OUTAGE_PART` of its smallest budget, in `OUTAGE_CALLS` calls at most. Each worker counts for
-    itself, and begins anew with every outage.
+    A key may spend `OUTAGE_PART` of its smallest budget, in `OUTAGE_CALLS` calls at most. Each worker counts by itself
+    what the key spends, and begins anew with every outage.
     """
 
     def __init__(self) -> None:
@@ -153,8 +153,9 @@ def unpriced(model: str, tier: str) -> str:
 def refusal(budgets: Budgets, standing: BudgetState, day: date, dollars: Decimal) -> BudgetExceeded:
     """Builds the error for a call that may cost more than a budget of its key has left.
 
-    The message names the longest budget that would be exceeded. `Retry-After` is short if the call would fit as soon as
-    the calls in flight have ended. Otherwise it is the time until that budget begins anew, and `is_final` is true.
+    If the call would exceed several budgets, the message names the one with the longest span of time (total, month,
+    day). `Retry-After` is short if only the reservations of calls in flight stand in the way, because these calls end
+    soon. Otherwise it is the time until the named budget begins anew, and `is_final` is true.
     """
     amounts = {"total": budgets.total, "month": budgets.month, "day": budgets.day}
     full = [

@@ -63,8 +63,8 @@ class AnswerReader:
     """Reader of what the ledger needs from upstream's answer to one call: ids, model, service tier, usage and error.
 
     `states_usage` is False if the usage in the answer is not the consumption of this call; then it is not read.
-    `has_ended` is True once the event that ends this kind of stream has been read. With `must_end`, also a stream
-    without any event counts as cut off. `text`, if there is one, collects the text of every event, and `created`, if
+    `has_ended` is True once the event that ends this kind of stream has been read. With `must_end`, a stream counts as
+    cut off even if it has no event at all. `text`, if there is one, collects the text of every event, and `created`, if
     the call may create objects, their ids.
     """
 
@@ -157,7 +157,7 @@ class AnswerReader:
             self._read_error_event(self.text.choice_error, data)
 
     def _end(self, kind: str) -> None:
-        """Records that an event of type `kind` has ended the stream, and an error if a failed response states none."""
+        """Records that an event of type `kind` has ended the stream; sets `error` if a failed response states none."""
         self.has_ended = True
         if kind == "response.failed" and self.error is None:
             self.error = {"type": "", "code": "response_failed", "message": ""}
@@ -266,7 +266,7 @@ def parse_body(body: bytes, wanted: Collection[str] = READ_MEMBERS_AND_IDS) -> d
     """Parses the whole body of an answer and returns the JSON object in it; an empty dict if the body is no object.
 
     Of a body of more than `MAX_PARSED_BYTES`, only the members in `wanted` are returned, without large values. A body
-    that a strict parser refuses is read generously, and its large values are left out, too
+    that is not valid JSON is read as far as possible, and its large values are left out, too
     (`usage.answers.json_outline`).
     """
     if body[:1] != b"{":

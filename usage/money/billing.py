@@ -59,8 +59,8 @@ def highest_cost(model: str, tier: str, at: datetime, most: MaxUsage, own_prices
     """Returns the most that a call can cost in dollars if it uses no more than `most`; None if its price is not known.
 
     All tokens are taken to be of the dearest kind, because nobody knows before the call which of them will be audio,
-    image or cached ones. The price in the default tier counts, too, because upstream may answer a call for another tier
-    in the default one.
+    image or cached ones. If the cost in the default tier is higher than in `tier`, that one is returned, because
+    upstream may answer a call for another tier in the default one.
     """
     asked = service_tier(tier)
     prices = {one: find_rates(model.lower(), one, at, own_prices) for one in (asked, "default")}
@@ -224,7 +224,8 @@ def _bill(price: ModelRates, input_tokens: int, counts: Sequence[tuple[str, int 
     """Multiplies what a call has used by the rates of its price; returns the cost, and the bill with one item per unit.
 
     Returns None for both if the price has no rate for one of the units, or if the cost is too large for the ledger. The
-    running total is rounded, and not each item, so that neither the items nor their sum drift.
+    running total is rounded, and each item is the difference of two such totals: so the items add up to the cost, and
+    no rounding errors add up.
     """
     per_million = {unit: price.rate(unit, input_tokens) for unit in price.rates}
     fees: dict[Fee, Decimal] = {}
