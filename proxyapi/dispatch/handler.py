@@ -157,10 +157,10 @@ class CallHandler:
             await send({"type": "http.response.body", "body": event})
 
     def _timeout(self, request: CallRequest) -> AbstractAsyncContextManager[object]:
-        """Returns a context manager that limits the time for sending a whole response, or one without a limit.
+        """Returns a context manager for sending a whole response: one that limits the time, or one that does nothing.
 
-        A time limit takes a thirtieth of the time of a call. There is one only if sending may have to wait, because the
-        client has not yet read an earlier answer on the connection.
+        Setting up a time limit takes a thirtieth of the time that a call takes. So there is a limit only for HEAD, and
+        if sending may have to wait because the client has not yet read an earlier answer on the connection.
         """
         waits = not request.connection.takes_bytes or request.method == "HEAD"
         return asyncio.timeout(settings.REQUEST_TIMEOUT) if waits else NO_TIMEOUT

@@ -138,14 +138,14 @@ class Form:
 def _is_free(route: Route) -> bool:
     """Returns whether upstream charges nothing for a POST to this route.
 
-    A path that is not in OpenAI's reference may cost something, except in the administration of the account.
+    A path that OpenAI's reference does not have counts as free only if it belongs to the account's administration.
     """
     is_known = route.family.is_administration or not route.name.endswith("/*")
     return route.name in FREE or (route.family.name in FREE_FAMILIES and is_known)
 
 
 def ceiling_of(method: str, route: Route | None, body: JSONBody | Form | None) -> CostCeiling | None:
-    """Computes the cost ceiling of a request: the most that its call can use upstream. Returns None if it is free.
+    """Computes the cost ceiling of a request: the most that its call can use upstream; None for a free request.
 
     Raises:
         RouteNotAllowed: calls of this kind have no cost in the ledger, so a key with a budget may not make them.

@@ -78,8 +78,8 @@ def highest_cost(model: str, tier: str, at: datetime, most: MaxUsage, own_prices
     """Returns the most that a call can cost in dollars if it uses no more than `most`; None if its price is not known.
 
     All tokens are taken to be of the dearest kind, because nobody knows before the call which of them will be audio,
-    image or cached ones. The price in the default tier counts, too, because upstream may answer a call for another tier
-    in the default one.
+    image or cached ones. If the cost in the default tier is higher than in `tier`, that one is returned, because
+    upstream may answer a call for another tier in the default one.
     """
     asked = service_tier(tier)
     prices = {one: find_rates(model.lower(), one, at, own_prices) for one in (asked, "default")}
