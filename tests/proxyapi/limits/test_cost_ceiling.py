@@ -249,7 +249,7 @@ def test_what_hosted_tools_do_has_its_fees() -> None:
     tools = [{"type": "file_search"}, {"type": "image_generation", "model": "gpt-image-1"}]
     body = {"model": "gpt-4o", "input": "hi", "tools": tools, "max_output_tokens": 16}
     most = most_of("/responses", body)
-    assert (most.file_searches, most.pictures, most.picture_models) == (10, 1, {"gpt-image-1"})
+    assert (most.file_searches, most.pictures, most.picture_models) == (10, 1, frozenset({"gpt-image-1"}))
     bounded = most_of("/responses", {**body, "max_tool_calls": 3})
     assert (bounded.file_searches, bounded.pictures) == (3, 3)
 
