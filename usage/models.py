@@ -401,9 +401,9 @@ class UsageDay(models.Model):
 
 
 class Hold(models.Model):
-    """A reservation: dollars of a key's budget that are set aside for a call in flight, which may still cost so much.
+    """A reservation: the part of a key's budget, in dollars, that is set aside for a call whose cost is not known yet.
 
-    `usage.money.holds` says when a reservation is deleted.
+    It is the most that the call can still cost. `usage.money.holds` says when a reservation is deleted.
     """
 
     request_id = models.UUIDField(primary_key=True)
@@ -500,10 +500,10 @@ class LedgerState(models.Model):
 
 
 class CountedResponse(models.Model):
-    """A response, and the request id of the one call that is billed for its usage, although other rows may state it,
-    too.
+    """A response, and the request id of the one call that is billed for the response's usage.
 
-    `usage.shipping.response_cost` writes this table, and says why several rows can state the same usage.
+    Several calls can have the usage of one response in their rows. `usage.shipping.response_cost` writes this table,
+    and says why.
     """
 
     response_id = models.CharField(max_length=200, primary_key=True)

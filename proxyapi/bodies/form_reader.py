@@ -173,8 +173,8 @@ class FormReader:
     def _keep(self, data: bytes, start: int, end: int) -> None:
         """Adds `data[start:end]` to the content of the form's current part: counts the bytes, and stores some of them.
 
-        Of a field the first `MAX_KEPT_BYTES` are stored and of a file none, unless the reader keeps all. Raises
-        `BadForm` for bytes in front of the first boundary, which belong to no part.
+        Stored are the first `MAX_KEPT_BYTES` of a field and no bytes of a file, or all bytes if the reader was made
+        with `keeps_all`. Raises `BadForm` for bytes in front of the form's first boundary, which belong to no part.
         """
         if self._head is None:
             self._before += data[start : min(end, start + 3)]
@@ -191,9 +191,9 @@ class FormReader:
             part.head += data[start : min(end, start + room)]
 
     def _end_part(self) -> None:
-        """Checks the form's part whose content has just ended: its size, its charset and, if it matters, its value.
+        """Checks the form's part whose content has just ended: its size and its charset.
 
-        Raises `BadForm`.
+        Also checks the value of a field in `SINGLE_FIELDS`. Raises `BadForm` if one of these is wrong.
         """
         if self._head is None:
             return

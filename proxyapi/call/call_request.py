@@ -136,8 +136,8 @@ class CallRequest(ASGIRequest):
     async def read_body(self, search: KeySearch | None = None) -> None:
         """Receives the request's whole body, undoes its Content-Encoding, and sets `raw_body` and `decoded_body`.
 
-        With a `search`, a valid key must be found in the body while it arrives. Raises what `IncomingBody.read` and
-        `request_encoding.decode` raise.
+        If a `search` is given, it looks for a valid key in the body while the body arrives, and must find one. Raises
+        what `IncomingBody.read` and `request_encoding.decode` raise.
         """
         self.decoded_body = self.raw_body = await self.incoming_body.read(search)
         self.body_received()
@@ -149,7 +149,8 @@ class CallRequest(ASGIRequest):
     async def _decode_body(self) -> None:
         """Undoes the request's Content-Encoding: decodes `raw_body`, and stores the result as `decoded_body`.
 
-        Raises what `request_encoding.decode` raises, but `BodyTooLarge` for a body that is too large once decoded.
+        Raises `BodyTooLarge` for a body that is too large once decoded, where `request_encoding.decode` raises
+        `TooLarge`, and otherwise what that function raises.
         """
         if encoding := request_encoding.encoding_of(self.META):
             try:

@@ -74,8 +74,9 @@ class CallFacts:
     def use_account(self, credentials: Credentials) -> None:
         """Sets the upstream account that pays for the call.
 
-        The account's API key becomes one of the secrets that are removed from the call's ledger row and errors. The
-        gateway may later ask upstream about the call's response only if the account is the configured one.
+        The account's API key becomes one of the secrets that are removed from the call's ledger row and errors. A
+        response that goes on in the background can be polled later only if the account is that of the configured
+        upstream key, because the gateway polls with that key.
         """
         if credentials.api_key not in self.secrets:
             self.secrets = (*self.secrets, credentials.api_key)

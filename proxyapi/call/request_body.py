@@ -121,7 +121,7 @@ class IncomingBody:
     async def read(self, search: KeySearch | None = None) -> bytes:
         """Receives the request's whole body and returns it.
 
-        With a `search`, a valid key must be found in the body while it arrives.
+        If a `search` is given, it looks for a valid key in the body while the body arrives, and must find one.
 
         Raises:
             BodyTooLarge: the body, or its Content-Length, is over the size limit.

@@ -111,8 +111,9 @@ class CallView(ProxyView):
     ) -> HttpResponseBase:
         """Sends a request upstream after all checks of the call, and returns upstream's answer as a response.
 
-        With a `dialect` a stream of events is relayed as it arrives. Any other answer is read whole first, and
-        `rewrite` is applied to its body if upstream's status is 200.
+        If a `dialect` (the rules for this route's event streams) is given, an answer that is an event stream is relayed
+        as it arrives. Any other answer is read whole first, and `rewrite` is applied to its body if upstream's status
+        is 200.
         """
         answer = await self.check_and_send(request, dialect)
         if dialect is not None and await self.is_stream(answer):
@@ -132,9 +133,10 @@ class CallView(ProxyView):
     async def check_and_send(self, request: UpstreamRequest, dialect: Dialect | None = None) -> UpstreamAnswer:
         """Checks whether the caller may make this call, writes its beginning to the journal, and sends it upstream.
 
-        Returns the answer, of which only the head has been read. With a `dialect`, a caller that has asked for a stream
-        gets comments while upstream does not answer. If a check fails, the error of `check_models`,
-        `object_access.check`, `self_calls.check_key` or `reserve` is raised, and nothing has been sent upstream.
+        Returns upstream's answer, of which only the head has been read. If a `dialect` (the rules for this route's
+        event streams) is given, a caller that has asked for a stream gets comments until upstream answers. If a check
+        fails, the error of `check_models`, `object_access.check`, `self_calls.check_key` or `reserve` is raised, and
+        nothing has been sent upstream.
         """
         capacity.check_open()
         may_stream = (self.call.facts.stream and self.request.method != "HEAD") or request.upload is not None
@@ -183,7 +185,10 @@ class CallView(ProxyView):
             request.headers = without_encoding(request.headers)
 
     async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
-        """Sends a call that is in the ledger upstream, and returns the answer, of which only the head has been read."""
+        """Sends a request upstream, and returns upstream's answer, of which only the head has been read.
+
+        The beginning of the call must have been written to the journal before.
+        """
         answer = await client.send(request)
         self.call.read_head(answer)
         return answer
@@ -259,7 +264,7 @@ class CallView(ProxyView):
         return response
 
     def outcome(self, status: int) -> Outcome:
-        """Returns how a call ended whose answer was read whole: with success, or with an error of upstream.
+        """Returns the outcome of a call whose answer has been read whole: success, or an error of upstream.
 
         Some servers send an error with status 200; a POST has then failed. A GET that returns a stored response with an
         error in it has succeeded.

@@ -57,10 +57,10 @@ class Reservation:
 
 
 class Allowances:
-    """Lets each key spend a little while the database is away and no budget can be reserved; counts what it spends.
+    """Small allowances in dollars, one per key, for times when the database is away and no budget can be reserved.
 
-    A key may spend `OUTAGE_PART` of its smallest budget, in `OUTAGE_CALLS` calls at most. Each worker counts for
-    itself, and begins anew with every outage.
+    A key may spend `OUTAGE_PART` of its smallest budget, in `OUTAGE_CALLS` calls at most. Each worker counts by itself
+    what the key spends, and begins anew with every outage.
     """
 
     def __init__(self) -> None:

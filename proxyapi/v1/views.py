@@ -218,16 +218,20 @@ class PassThroughView(CallView):
         return RelayResponse(BodyRelay(self.call, answer))
 
     async def is_object(self, answer: UpstreamAnswer) -> bool:
-        """Returns whether a POST's answer that may state usage is a JSON object, whatever its Content-Type says."""
+        """Returns whether upstream's answer begins as a JSON object, whatever its Content-Type says.
+
+        Always returns False if the call is no POST, or if answers of its route state no usage.
+        """
         return self.call.answer.states_usage and self.request.method == "POST" and await answer.begins_as(begins_object)
 
     async def ask_without_usage(self, refusal: UpstreamAnswer, request: UpstreamRequest) -> UpstreamAnswer:
         """Sends the caller's unchanged `request` upstream, after upstream refused it with an added field for usage.
 
-        Returns the answer to that; or returns `refusal` and sends nothing, if this error does not name the field. This
-        is the only call that is sent again: upstream has refused it before doing any work, so nothing was billed. If
-        upstream accepts the body without the field, the field is no longer added. If upstream refuses that body, too,
-        the field is not at fault and goes on being added: any caller could make an error name the field.
+        `refusal` is upstream's error answer. If it does not name the field, it is returned, and nothing is sent.
+        Otherwise the answer to `request` is returned. This is the only call that is sent again: upstream has refused it
+        before doing any work, so nothing was billed. If upstream accepts the body without the field, the field is no
+        longer added to other calls. If upstream refuses that body, too, the field is not at fault and goes on being
+        added: any caller could make an error name the field.
         """
         try:
             body = await refusal.read()

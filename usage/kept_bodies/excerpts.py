@@ -129,7 +129,8 @@ def _read_parts(parts: Iterable[PartExcerpt], budget: int) -> tuple[list[bytes],
 def _finish(text: str, limit: int, left_out: int, secrets: Sequence[str]) -> str:
     """Redacts the secrets in `text`, cuts it to `limit` bytes and returns the result.
 
-    If bytes behind `text` were left out before, the end of `text` is dropped, because half a secret may stand there.
+    `left_out` is the number of bytes of the body that follow `text` and were not read. If there are any, the end of
+    `text` is dropped, because half a secret may stand there.
     """
     text = redact(storable(text), secrets)
     if not left_out and len(text) * 4 <= limit:

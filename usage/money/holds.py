@@ -94,9 +94,9 @@ def responses_are_polled() -> bool:
 def settle_holds(cursor: CursorWrapper, ids: Iterable[str], estimated: Collection[str] = ()) -> None:
     """Deletes the budget reservations of the calls `ids`; called in the transaction that has written the calls' rows.
 
-    `estimated` are the ids of calls whose estimated cost this transaction has added to the sums. If the reservation of
-    such a call stays, because its background response is still being made, the estimate is subtracted from it, so that
-    the budget counts each dollar once.
+    The reservation of a call with a background response stays as long as the gateway polls for the end of the response.
+    `estimated` are the ids of calls whose estimated cost this transaction has added to the sums. If such a call's
+    reservation stays, it is reduced by the estimate, so that the budget counts each dollar once.
     """
     cursor.execute(SETTLE, {"ids": list(ids), "are_polled": responses_are_polled()})
     if estimated:
@@ -106,9 +106,9 @@ def settle_holds(cursor: CursorWrapper, ids: Iterable[str], estimated: Collectio
 def drop_orphans(now: datetime | None = None) -> int:
     """Deletes budget reservations that nothing else will delete any more, and returns how many were deleted.
 
-    These are the reservations of calls that have a row already or were lost in a crash, unless their background
-    response is still being made, and all that are older than upstream keeps such a response. `now` is the database's
-    time by default.
+    Such a reservation is of a call that has a row already, or that was lost in a crash. A reservation for a background
+    response that is still polled stays, unless it is so old that upstream has deleted the response. `now` is the
+    database's time by default.
     """
     orphaned_after = ORPHANED_AFTER + timedelta(seconds=settings.REQUEST_TIMEOUT)
     values: dict[str, Any] = {"now": now, "forgotten_after": FORGOTTEN_AFTER, "orphaned_after": orphaned_after}
@@ -121,7 +121,8 @@ def drop_orphans(now: datetime | None = None) -> int:
 def find_strays() -> list[str]:
     """Returns the ids of calls that have both a row and a budget reservation, so that their cost counts twice.
 
-    At most 100 ids are returned.
+    Calls whose background response is still polled are left out, because they rightly have both. At most 100 ids are
+    returned.
     """
     with connection.cursor() as cursor:
         cursor.execute(FIND_STRAYS, {"are_polled": responses_are_polled()})

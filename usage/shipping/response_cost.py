@@ -66,7 +66,7 @@ class Settled(NamedTuple):
 
 
 def settle_responses(rows: Iterable[CallRecord]) -> Settled:
-    """Chooses one row to be billed for the usage of each response, and sets the usage in its other rows to zero.
+    """Chooses one row to be billed for each response's usage, and sets the usage in the response's other rows to zero.
 
     Several calls may have created or read the same response. Returns the rows as they are to be written, and which
     older rows in the table have estimates that must be removed. Call this function in the transaction that writes the
@@ -221,9 +221,10 @@ def _is_estimate(row: CallRecord) -> bool:
 
 
 def _is_provisional(row: CallRecord) -> bool:
-    """Returns whether the usage in a call's row may be replaced later, once another row states it exactly.
+    """Returns whether the usage of a row's response is only estimated, or is unknown, so that the row has no cost.
 
-    The SQL statement `FIND_PROVISIONAL` finds such rows in the table by the same rule.
+    Once another row states the usage exactly, that row is billed instead. The SQL statement `FIND_PROVISIONAL` finds
+    such rows in the table by the same rule.
     """
     if not row.get("response_id") or row.get("usage_source") == UsageSource.EXACT:
         return False

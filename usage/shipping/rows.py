@@ -113,8 +113,8 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
 def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rollup: Rollup) -> dict[str, SummedRow]:
     """Removes the estimated usage from older rows in the table and from the sums, because newer rows state it exactly.
 
-    `replaced` maps the request id of each older row to that of the newer one. Returns the older rows as they were
-    before, by the request ids of the newer ones.
+    `replaced` maps the request id of each older row to that of the newer one. Returns a map from the request ids of the
+    newer rows to the older rows, with their estimates.
     """
     if not replaced:
         return {}
@@ -141,7 +141,7 @@ def is_stub(row: CallRecord) -> bool:
 def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[SummedRow]]:
     """Writes the new cost, cost kind and price of each given row to the table of calls.
 
-    Returns the rows as they were before, and as they are now. Call this function in a transaction.
+    Returns two lists: the rows as they were before, and as they are now. Call this function in a transaction.
     """
     with connection.cursor() as cursor:
         cursor.execute(READ_ROWS, [[row["request_id"] for row in rows]])
