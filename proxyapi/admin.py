@@ -173,8 +173,8 @@ class AccessKeyAdmin(GuardedAdmin):
     def has_usage_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         """Returns whether the person may see the usage of access keys in the admin.
 
-        This is a method because unfold would look up a permission by its name in the database, which `manage.py check`
-        does not have.
+        This is a method because django-unfold would look up a permission that is given by name in the database, and
+        `manage.py check` runs without one.
         """
         return may_see(request)
 

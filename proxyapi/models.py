@@ -88,7 +88,7 @@ class AccessKeyManager(models.Manager["AccessKey"]):
     def is_taken(self, name: str) -> bool:
         """Returns whether an access key has this name, or a name that looks the same.
 
-        Names without a `comparable_name` are compared one by one, because there are few.
+        Keys without a `comparable_name`, which an older version has made, are compared one by one: they are few.
         """
         wanted = comparable(name)
         if self.filter(comparable_name=wanted).exists():

@@ -54,8 +54,8 @@ UNLIMITED = Budgets()
 class Caller:
     """Whoever sends a call: the name of the access key that was sent, and what this key may do.
 
-    An empty tuple or None means that the key is not limited in this respect. `upstream_key` is None if the gateway's
-    own upstream key pays for the key's calls.
+    An empty `allowed_models` or `allowed_routes` allows all, and a limit of None means no limit. `upstream_key` is None
+    if the gateway's own upstream key pays for the key's calls.
     """
 
     name: str
@@ -128,7 +128,7 @@ class Keyring:
         return entry.caller if time.time() < entry.valid_until else None
 
     def in_force(self, name: str) -> dict[str, KeyInForce]:
-        """Returns the valid secrets of the key `name`, as digests, each with its caller and its end.
+        """Returns the valid secrets of the key `name`: the digest of each, with its caller and the time of its expiry.
 
         There is none if the key is invalid, and there are two if the key was rotated and its old secret is still valid.
         """
@@ -243,9 +243,10 @@ class Keyring:
 
 
 def _entries(records: Iterable[Record]) -> Iterable[tuple[str, KeyInForce]]:
-    """Yields each secret of the keys (as its digest), with its caller and its end; `SECURITY_KEY` included.
+    """Yields the digest of each secret of the keys, with its caller and the time at which the secret expires.
 
-    A key whose upstream key cannot be decrypted is left out, and so refused.
+    The secret `SECURITY_KEY` of the settings is included. A key whose upstream key cannot be decrypted is left out, and
+    so refused.
     """
     for record in records:
         try:

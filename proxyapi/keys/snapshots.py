@@ -40,7 +40,7 @@ Record = dict[str, Any]
 class Snapshot:
     """All access keys that are neither off nor revoked, as the database had them at one time (`loaded_at`, Unix time).
 
-    `marker` is a text that would be another one for any other state of the table of keys.
+    `marker` is a text that identifies this state of the table of keys: any change of the table gives another marker.
     """
 
     marker: str

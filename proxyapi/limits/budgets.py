@@ -22,7 +22,9 @@ from proxyapi.routes import Route
 from usage.answers.reader import UNFINISHED_STATUSES
 from usage.call_record import CallRecord
 from usage.ledger import ledger
+from usage.models import UsageSource
 from usage.money.billing import highest_cost, price_call
+from usage.money.holds import responses_are_polled
 from usage.money.reservations import BudgetState, ReservationsUnavailable, Wanted, reservations
 
 OUTAGE_PART = Decimal("0.05")
@@ -44,19 +46,21 @@ class Reservation:
     def settle(self, row: CallRecord) -> None:
         """Replaces the dollars that were reserved for a call by the call's cost, which is computed from its ledger row.
 
-        The reservation of a response that goes on in the background stays as it is, because its cost is not known yet.
+        That of a response that goes on in the background stays as it is, as long as the gateway is going to poll it.
         """
-        if row["response_status"] in UNFINISHED_STATUSES and row["pollable"]:
+        if row["response_status"] in UNFINISHED_STATUSES and row["pollable"] and responses_are_polled():
             return
         cost, _ = price_call(row, ledger.own_prices or ())
+        if cost is None and row["usage_source"] != UsageSource.UNKNOWN:
+            return  # it has cost something, but no price is known: held until its row is written
         reservations.settle(self.request_id, cost or Decimal(0))
 
 
 class Allowances:
-    """Lets each key spend a little while the database is away and no budget can be reserved; counts what it spends.
+    """Small allowances in dollars, one per key, for times when the database is away and no budget can be reserved.
 
-    A key may spend `OUTAGE_PART` of its smallest budget, in `OUTAGE_CALLS` calls at most. Each worker counts for
-    itself, and begins anew with every outage.
+    A key may spend `OUTAGE_PART` of its smallest budget, in `OUTAGE_CALLS` calls at most. Each worker counts by itself
+    what the key spends, and begins anew with every outage.
     """
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ guides/image-generation; and of huggingface.co/datasets/JOHNISKING/image-token-c
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from proxyapi.bodies import model_places
@@ -42,6 +42,8 @@ from usage.money.billing import MaxUsage
 FRAME_TOKENS = 64  # that upstream adds to the text of a request, such as the role of each message
 SUPPOSED_TOKENS = 32_768
 SUPPOSED_SEARCHES = 10
+# Calls of hosted tools that have a price each, where the request does not limit them.
+SUPPOSED_CALLS = {"web_search": SUPPOSED_SEARCHES, "file_search": SUPPOSED_SEARCHES, "image_generation": 1}
 IMAGE_TOKENS = 16_384  # GPT-6 counts 14,364 for 12 megapixels in their original size
 DEAREST_IMAGE_TOKENS = 48_169  # gpt-4o-mini counts 2833, and 5667 for each of 8 tiles
 MADE_IMAGE_TOKENS = 16_384
@@ -136,14 +138,14 @@ class Form:
 def _is_free(route: Route) -> bool:
     """Returns whether upstream charges nothing for a POST to this route.
 
-    A path that is not in OpenAI's reference may cost something, except in the administration of the account.
+    A path that OpenAI's reference does not have counts as free only if it belongs to the account's administration.
     """
     is_known = route.family.is_administration or not route.name.endswith("/*")
     return route.name in FREE or (route.family.name in FREE_FAMILIES and is_known)
 
 
 def ceiling_of(method: str, route: Route | None, body: JSONBody | Form | None) -> CostCeiling | None:
-    """Computes the cost ceiling of a request: the most that its call can use upstream. Returns None if it is free.
+    """Computes the cost ceiling of a request: the most that its call can use upstream; None for a free request.
 
     Raises:
         RouteNotAllowed: calls of this kind have no cost in the ledger, so a key with a budget may not make them.
@@ -226,7 +228,10 @@ class RequestedWork:
         not_text = tokens_if_text([*map(inline_data, images), *sounds, *files])
         kinds = [str(part.get("type")) for part in dictionaries(self.values("tools"))]
         hosted = [kind for kind in kinds if kind.startswith(HOSTED_TOOLS)]
-        searches = any(kind.startswith("web_search") for kind in hosted)
+        calls = {  # of hosted tools, by kind; `max_tool_calls` is for all of them together
+            kind: self.count("max_tool_calls", otherwise=supposed) if any(one.startswith(kind) for one in hosted) else 0
+            for kind, supposed in SUPPOSED_CALLS.items()
+        }
         elsewhere = len(files) + len(hosted) + len(self.values("web_search_options", *EARLIER_TURNS))
         models = self.models
         small = any(model.lower().removeprefix("ft:").startswith("gpt-4o-mini") for model in models)
@@ -240,9 +245,18 @@ class RequestedWork:
             + sum(map(most_tokens_of_file, files))
             + elsewhere * SUPPOSED_TOKENS,
             output_tokens=self.limit.answers * self.limit.tokens(max(map(output_ceiling, models))),
-            web_searches=self.count("max_tool_calls", otherwise=SUPPOSED_SEARCHES) if searches else 0,
+            web_searches=calls["web_search"],
+            file_searches=calls["file_search"],
+            pictures=calls["image_generation"],
+            picture_models=frozenset(self._named_by_tool("image_generation")),
             kinds=frozenset(heard | seen | ({"audio_output"} if speaks else set())),
         )
+
+    def _named_by_tool(self, kind: str) -> Iterator[str]:
+        """Yields the models that the hosted tools of one kind name."""
+        for tool in dictionaries(self.values("tools")):
+            if is_one_of(tool, {kind}) and isinstance(model := tool.get("model"), str):
+                yield model
 
     def completion(self) -> MaxUsage:
         """Returns the most tokens that a legacy completion (`/v1/completions`) can use, for all of its prompts."""

@@ -121,7 +121,7 @@ class Wanted:
     is_last_try: bool = False
 
     def values(self) -> dict[str, object]:
-        """Returns the SQL parameters of this reservation. Its statement reads only days that count for a budget."""
+        """Returns the parameters of `TAKE`; `since` is the first day that counts for a budget, None for all days."""
         month_start = self.day.replace(day=1)
         month_end = (month_start + timedelta(days=31)).replace(day=1)
         since = self.day if self.month_budget is None else month_start
@@ -131,7 +131,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class BudgetState:
-    """What a key has spent and reserved in dollars by span (`day`, `month`, `total`), and if a reservation was made.
+    """The dollars that a key has spent and those that it has reserved, each by span: `day`, `month` and `total`.
 
     `taken` are the dollars that were reserved, None if the reservation was not made. For a span without a budget, some
     of the spent dollars may be left out.
@@ -205,7 +205,7 @@ class Reservations:
         return await future
 
     def settle(self, request_id: str, dollars: Decimal) -> None:
-        """Reduces the budget reservation of an ended call to its cost, soon; the call's row deletes it later."""
+        """Reduces an ended call's reservation to its cost, in the next round; the call's row later replaces it."""
         if not self._ended:  # the round comes a moment later, so that it also serves the caller's next call
             asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._work.set)
         self._ended[request_id] = dollars
@@ -261,13 +261,13 @@ class Reservations:
             raise
 
     def _round_ended(self, task: asyncio.Task[list[BudgetState]]) -> None:
-        """Forgets the task of a round of reservations that has ended, and reads its error, so that it is not logged."""
+        """Forgets an ended round's task; reads the task's error, because asyncio logs an error that nobody has read."""
         self._rounds.discard(task)
         if not task.cancelled():
             task.exception()  # `_write_in_time` has raised it, if it was still waiting
 
     async def _check(self, connection: AsyncConnection[TupleRow]) -> None:
-        """Checks by a round trip that the database has not closed a connection, unless it has answered lately."""
+        """Checks by a query that a connection is open; skips the query if the database has answered a moment ago."""
         if time.monotonic() - self._answered_at > FRESH_SECONDS:
             await AsyncConnectionPool.check_connection(connection)
 

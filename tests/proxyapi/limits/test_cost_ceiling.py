@@ -244,6 +244,25 @@ def test_what_the_body_does_not_say_is_supposed(more: dict[str, Any]) -> None:
     assert SUPPOSED_TOKENS < most_of("/responses", body).input_tokens < SUPPOSED_TOKENS + 200
 
 
+def test_what_hosted_tools_do_has_its_fees() -> None:
+    """$0.0025 a file search; a picture of 16,384 tokens of gpt-image-1 in at $10, and as many out at $40 a million."""
+    tools = [{"type": "file_search"}, {"type": "image_generation", "model": "gpt-image-1"}]
+    body = {"model": "gpt-4o", "input": "hi", "tools": tools, "max_output_tokens": 16}
+    most = most_of("/responses", body)
+    assert (most.file_searches, most.pictures, most.picture_models) == (10, 1, frozenset({"gpt-image-1"}))
+    bounded = most_of("/responses", {**body, "max_tool_calls": 3})
+    assert (bounded.file_searches, bounded.pictures) == (3, 3)
+
+    plain = highest_cost("gpt-4o", "", NOW, MaxUsage(), [])
+    assert plain == 0
+    assert highest_cost("gpt-4o", "", NOW, MaxUsage(file_searches=10), []) == Decimal("0.025")
+    one = MaxUsage(pictures=1, picture_models=frozenset({"gpt-image-1"}))
+    assert highest_cost("gpt-4o", "", NOW, one, []) == Decimal("0.8192")
+    unnamed = highest_cost("gpt-4o", "", NOW, MaxUsage(pictures=1), [])
+    assert unnamed is not None
+    assert unnamed > Decimal("0.25"), "a picture costs up to $0.25"
+
+
 def test_functions_are_text_and_searches_have_their_fee() -> None:
     tools = [{"type": "function", "name": "f", "parameters": {"type": "object", "properties": {"image_url": {}}}}]
     assert most_of("/responses", {"model": "gpt-4o", "input": "hi", "tools": tools}).input_tokens < 200
@@ -294,8 +313,8 @@ def test_a_ceiling_is_of_the_dearest_kind_and_tier() -> None:
     assert highest_cost("whisper-1", "", NOW, MaxUsage(100, 100, audio_seconds=60), []) == Decimal("0.006")
     assert highest_cost("tts-1", "", NOW, most, []) is None
     assert highest_cost("omni-moderation-latest", "", NOW, most, []) == 0
-    own = OwnPrice("mine*", NOW, every_tier=True, input=Decimal(1), output=Decimal(2))
-    assert highest_cost("Mine-2", "flex", NOW, most, [own]) == 3
+    own = OwnPrice("mine*", NOW, input=Decimal(1), output=Decimal(2))
+    assert highest_cost("Mine-2", "", NOW, most, [own]) == 3
     assert highest_cost("mine-2", "", NOW, most, [OwnPrice("mine*", NOW, input=Decimal(1))]) is None
 
 
