@@ -155,6 +155,7 @@ class CallRecord(Counts, total=False):
     response_status: str | None  # upstream's status of the response, which has not ended if `queued` or `in_progress`
     unbilled: bool  # whether the call has ended in a way that upstream does not bill (`usage.money.unbilled`)
     pollable: bool  # whether the gateway may ask upstream about the response later
+    supposed: Counts  # what the call is taken to have used if nobody ever learns it; absent where nothing is
     objects: list[str]  # upstream's ids of objects that the call has created
     objects_last: bool  # whether upstream stores these objects until they are deleted
     fault: str  # the error with which the database has refused the row; only in dead letters

@@ -545,6 +545,7 @@ class PendingResponse(models.Model):
     key_name = models.CharField(max_length=200)
     # Both times are the database's, because several hosts read and write these rows, and their clocks differ.
     created_at = models.DateTimeField(db_default=Now())
+    supposed = models.JSONField(null=True, help_text="Counts that stand for its usage if upstream never states it.")
     ask_at = models.DateTimeField(db_default=Now(), db_index=True)
 
     def __str__(self) -> str:

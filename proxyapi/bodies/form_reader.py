@@ -20,6 +20,7 @@ from urllib.parse import unquote, unquote_plus
 
 from proxyapi.bodies.form_headers import MAX_HEAD_BYTES, PartHead, read_boundary, read_part_head
 from proxyapi.exceptions import BadForm
+from usage.answers.sound_length import HEAD_BYTES
 from usage.kept_bodies.excerpts import PartExcerpt
 
 MAX_PARTS = 128  # an image edit has at most 16 images and some twenty fields; with MAX_KEPT_BYTES it bounds the memory
@@ -186,6 +187,8 @@ class FormReader:
             part.content += data[start:end]
         elif part.file_name is None and (room := MAX_KEPT_BYTES - len(part.content)) > 0:
             part.content += data[start : min(end, start + room)]
+        elif part.file_name is not None and (room := HEAD_BYTES - len(part.head)) > 0:
+            part.head += data[start : min(end, start + room)]
 
     def _end_part(self) -> None:
         """Checks the form's part whose content has just ended: its size and its charset.

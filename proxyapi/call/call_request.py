@@ -44,6 +44,13 @@ class EarlyAnswer(Protocol):
         """Returns a gateway error as one server-sent event, because the answer has already begun as a stream."""
 
 
+class AnswerTimer(Protocol):
+    """The caller's own time limit of a call that may go on beyond it (`proxyapi.dispatch.caller_deadline`)."""
+
+    async def stop(self) -> None:
+        """Stops the time limit, and waits until an answer that has begun is sent."""
+
+
 class CallRequest(ASGIRequest):
     """Django's request object for one call of the API, with the request's body in memory and the call's ids and times.
 
@@ -64,6 +71,7 @@ class CallRequest(ASGIRequest):
         self.sender_is_known = False
         self.send = send
         self.early_stream: EarlyAnswer | None = None  # set only if the call may ask for a stream
+        self.caller_deadline: AnswerTimer | None = None  # if the caller has set a time limit beyond which it goes on
         self.route = ""  # the name of the route, as the ledger has it
         self.held = Held()
         self.connection = connection_of(scope)

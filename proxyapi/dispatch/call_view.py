@@ -11,6 +11,7 @@ is never in the body.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import ClassVar, cast
@@ -24,11 +25,13 @@ from rest_framework.permissions import BasePermission
 from proxyapi.bodies import large_bodies, model_places
 from proxyapi.bodies.asked_usage import count_pictures, read_asked_usage
 from proxyapi.bodies.json_body import JSONBody
+from proxyapi.call import gateway_fields
 from proxyapi.call.call import Call
 from proxyapi.call.call_request import CallRequest, ProxyRequest
 from proxyapi.call.capacity import capacity
 from proxyapi.dispatch import model_policy
 from proxyapi.dispatch.authentication import SecurityKeyAuthentication
+from proxyapi.dispatch.caller_deadline import CallerDeadline
 from proxyapi.dispatch.permissions import RouteAllowed
 from proxyapi.dispatch.throttling import KeyLimits, Throttle
 from proxyapi.dispatch.view import ProxyView
@@ -41,6 +44,7 @@ from proxyapi.limits import budgets
 from proxyapi.limits.budgets import Reservation
 from proxyapi.limits.cost_ceiling import Form
 from proxyapi.limits.output_limits import add_output_limit, limit_by_key
+from proxyapi.limits.supposed_usage import form_of
 from proxyapi.object_owners import object_access
 from proxyapi.routes import Route
 from proxyapi.streams.early_stream import EarlyStream
@@ -65,6 +69,7 @@ class CallView(ProxyView):
     permission_classes: tuple[type[BasePermission], ...] = (RouteAllowed,)
     throttle_classes: tuple[type[Throttle], ...] = (KeyLimits,)
     takes_capacity = True
+    takes_timeout: ClassVar[bool] = True  # the field `timeout` of a request is for the gateway
     route: ClassVar[str]
 
     def setup(self, request: HttpRequest, *args: object, **kwargs: object) -> None:
@@ -149,6 +154,7 @@ class CallView(ProxyView):
         self.call.new_objects.exclude(access.named)
         self_calls.check_key(request.credentials.api_key)
         self.call.facts.use_account(request.credentials)
+        self.call.facts.asked = request
         if request.upload is None:
             if self.caller.max_output_tokens is not None and request.method == "POST":
                 self.call.facts.output_limit = limit_by_key(request.route, request.json, self.caller.max_output_tokens)
@@ -156,8 +162,17 @@ class CallView(ProxyView):
             if self.call.facts.output_limit is not None:
                 await self.limit_output(request)
         self.call.begin()
+        if self.takes_timeout and self.call.request.incoming_body.call_goes_on:
+            self.answer_in_time(request)
         await ledger.durable()
         return await self.send(request)
+
+    def answer_in_time(self, request: UpstreamRequest) -> None:
+        """Lets a call go on upstream when its caller's own time limit is over; the caller gets status 504 then."""
+        request_fields = cast(ProxyRequest, self.request)
+        if gateway_fields.gives_timeout(request_fields.data, request_fields.query_params):
+            self.call.request.caller_deadline = CallerDeadline(self.call, request.deadline)
+            request.deadline = asyncio.get_running_loop().time() + settings.REQUEST_TIMEOUT
 
     async def limit_output(self, request: UpstreamRequest) -> None:
         """Adds the limit of output tokens that the gateway has chosen, if it has, to the body that goes upstream."""
@@ -218,6 +233,7 @@ class CallView(ProxyView):
             raise
         if reserved != ceiling:
             self.call.facts.output_limit = reserved.added_limit
+        self.call.facts.most_usage = reserved.max_usage
 
     async def respond_whole(
         self, answer: UpstreamAnswer, rewrite: Callable[[bytes], bytes] = lambda body: body
@@ -239,7 +255,8 @@ class CallView(ProxyView):
         if answer.status >= 300 or self.call.answer.error is not None:
             body = await large_bodies.run(len(body), self.call.redacted, body)
         await self.call.keep_bodies()
-        self.call.facts.count_sent(0 if self.request.method == "HEAD" else len(body))
+        if self.call.request.incoming_body.left_at is None:
+            self.call.facts.count_sent(0 if self.request.method == "HEAD" else len(body))
         self.call.end(self.outcome(answer.status), answer.status)
         response = HttpResponse(body, status=answer.status)
         set_passed_headers(response, self.call.headers_down(answer))  # the content type is upstream's, or none
@@ -254,14 +271,3 @@ class CallView(ProxyView):
         """
         failed = status >= 300 or (self.call.answer.error is not None and self.request.method == "POST")
         return Outcome.UPSTREAM_ERROR if failed else Outcome.SUCCESS
-
-
-def form_of(request: UpstreamRequest) -> Form | None:
-    """Returns what the price of a request's form depends on: its text fields, and the sizes of its files.
-
-    Returns None for a request without a form.
-    """
-    if not request.form:
-        return None
-    sizes = [len(content) for _, (file_name, content, _) in request.form if file_name is not None]
-    return Form.of(request.form_texts, sizes)

@@ -24,7 +24,9 @@ from proxyapi.routes import Route
 from usage.answers.reader import UNFINISHED_STATUSES
 from usage.call_record import CallRecord
 from usage.ledger import ledger
+from usage.models import UsageSource
 from usage.money.billing import highest_cost, price_call
+from usage.money.holds import responses_are_polled
 from usage.money.reservations import BudgetState, ReservationsUnavailable, Wanted, reservations
 
 OUTAGE_PART = Decimal("0.05")
@@ -47,11 +49,13 @@ class Reservation:
     def settle(self, row: CallRecord) -> None:
         """Replaces the dollars that were reserved for a call by the call's cost, which is computed from its ledger row.
 
-        The reservation of a response that goes on in the background stays as it is, because its cost is not known yet.
+        That of a response that goes on in the background stays as it is, as long as the gateway is going to poll it.
         """
-        if row["response_status"] in UNFINISHED_STATUSES and row["pollable"]:
+        if row["response_status"] in UNFINISHED_STATUSES and row["pollable"] and responses_are_polled():
             return
         cost, _ = price_call(row, ledger.own_prices or ())
+        if cost is None and row["usage_source"] != UsageSource.UNKNOWN:
+            return  # it has cost something, but no price is known: held until its row is written
         reservations.settle(self.request_id, cost or Decimal(0))
 
 

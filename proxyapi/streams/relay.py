@@ -88,6 +88,7 @@ class Relay(ABC):
     def __init__(self, call: Call, answer: UpstreamAnswer) -> None:
         self._call = call
         self._answer = answer
+        call.request.incoming_body.call_goes_on = False  # what cannot be sent any more is not read
         self.deadline = answer.deadline
         self.broken = False
         self.last_sent = time.perf_counter()

@@ -71,6 +71,7 @@ class PassThroughView(CallView):
     authentication_classes: tuple[type[BaseAuthentication], ...] = (BearerAuthentication,)
     http_method_names: ClassVar[list[str]] = ["get", "head", "post", "delete", "options"]  # type: ignore[misc]  # Django's attribute
     route = "/v1/*"
+    takes_timeout = False
     found: Route | None = None
 
     def setup(self, request: HttpRequest, *args: object, **kwargs: object) -> None:
@@ -192,6 +193,7 @@ class PassThroughView(CallView):
             model_policy.check_models(self.found, "POST", named, caller)
         self.call.new_objects.exclude(await object_access.check_form(form.parts, caller))
         await self.reserve("POST", self.found, form.sizes())
+        self.call.begin_reserved()
 
     async def relay_answer(
         self, request: UpstreamRequest, dialect: Dialect, as_it_came: UpstreamRequest | None = None

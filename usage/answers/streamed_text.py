@@ -79,6 +79,11 @@ class StreamedText:
         )
 
     @property
+    def shows_reasoning(self) -> bool:
+        """True if the reasoning itself is in the answer's text, as some servers send it, and not only a summary."""
+        return any(part.kind == "reasoning" for part in self._parts.values())
+
+    @property
     def has_finished_choices(self) -> bool:
         """True if at least one choice of a chat has stated its `finish_reason`, and so has each choice with text."""
         return bool(self._finished) and all(

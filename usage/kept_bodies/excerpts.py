@@ -82,6 +82,7 @@ class PartExcerpt:
     """One part of a form that is passed on in pieces: its name, type, size and, of a field, the start of its content.
 
     `file_name` is None for a field. The `content` of a file is empty. `size` is the size of the whole content in bytes.
+    `head` are the first bytes of a file, by which its format is known; they go into no excerpt.
     """
 
     name: bytes
@@ -89,6 +90,7 @@ class PartExcerpt:
     media_type: bytes = b"application/octet-stream"
     content: bytes = b""
     size: int = 0
+    head: bytes = b""
 
 
 def form_excerpt(parts: Iterable[PartExcerpt], limit: int, secrets: Sequence[str] = ()) -> str:
