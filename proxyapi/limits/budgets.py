@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_UP, Decimal
 
+from django.conf import settings
+
 from proxyapi.bodies import large_bodies
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.exceptions import BudgetExceeded, BudgetUnavailable, ModelNotPriced
@@ -30,6 +32,7 @@ from usage.money.reservations import BudgetState, ReservationsUnavailable, Wante
 OUTAGE_PART = Decimal("0.05")
 OUTAGE_CALLS = 20
 RETRY_AFTER_TOTAL_SECONDS = 86_400  # a total budget never begins anew; an administrator may raise it
+UNNAMED_TIERS = {"", "auto"}
 ENDING_SECONDS = 0.05  # within which every worker has settled a call whose answer its caller has just got
 RETRY_AFTER_HELD_SECONDS = 5  # calls in flight end soon, and most cost less than was reserved for them
 
@@ -167,6 +170,9 @@ def price_of(ceiling: CostCeiling) -> Decimal:
             if cost is None:
                 raise ModelNotPriced(unpriced(model, tier), param="model")
             costs.append(cost)
+        if not ceiling.tiers.isdisjoint(UNNAMED_TIERS):  # the settings of the project at OpenAI name one
+            project = highest_cost(model, settings.PROJECT_SERVICE_TIER, now, ceiling.max_usage, own or ())
+            costs += [] if project is None else [project]  # the model may not have that tier
     return max(costs)
 
 

@@ -160,7 +160,9 @@ def price_call(row: CallRecord, own_prices: Sequence[OwnPrice]) -> Priced:
     if counts is None:
         return NO_PRICE
     input_tokens = row.get("input_tokens") or 0
-    lines = [*_lines(counts, price, input_tokens), *tool_lines(row, model, price)]
+    lines = list(_lines(counts, price, input_tokens))
+    if used or row.get("web_searches") or "search" in model:  # else no tool was used, as by nearly all calls
+        lines += tool_lines(row, model, price)
     if used:
         lines += _lines_of_other_models(used, moment, own_prices)
     return _bill(price, input_tokens, lines)

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from random import Random
 from typing import Any
 
 import pytest
+from django.conf import settings
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.exceptions import RouteNotAllowed
+from proxyapi.limits.budgets import price_of
 from proxyapi.limits.cost_ceiling import (
     DEAREST_IMAGE_TOKENS,
     FRAME_TOKENS,
@@ -38,6 +41,7 @@ from proxyapi.upstream.request import UpstreamRequest
 from tests.simulator.content.tokens import estimate_chat_prompt_tokens
 from tests.simulator.server import Simulator
 from tests.support.servers.gateway import Gateway
+from usage.ledger import ledger
 from usage.money.billing import MaxUsage, highest_cost
 from usage.own_prices import OwnPrice
 
@@ -261,6 +265,25 @@ def test_what_hosted_tools_do_has_its_fees() -> None:
     unnamed = highest_cost("gpt-4o", "", NOW, MaxUsage(pictures=1), [])
     assert unnamed is not None
     assert unnamed > Decimal("0.25"), "a picture costs up to $0.25"
+
+
+@pytest.mark.parametrize(
+    ("named", "tier", "dollars"),
+    [
+        ({}, "default", "10"), ({}, "priority", "20"), ({"service_tier": "auto"}, "priority", "20"),
+        ({"service_tier": "default"}, "priority", "10"), ({"service_tier": "flex"}, "priority", "10"),
+    ],
+)  # fmt: skip
+def test_the_tier_of_the_project_is_that_of_calls_that_name_none(
+    monkeypatch: pytest.MonkeyPatch, named: dict[str, str], tier: str, dollars: str
+) -> None:
+    """A million output tokens of gpt-5 cost $10, and $20 in the priority tier."""
+    monkeypatch.setattr(settings, "PROJECT_SERVICE_TIER", tier)
+    monkeypatch.setattr(type(ledger), "own_prices", [])
+    body = json.dumps({"model": "gpt-5", **named}).encode()
+    ceiling = ceiling_at("/chat/completions", JSONBody.parse(body))
+    assert ceiling is not None
+    assert price_of(replace(ceiling, max_usage=MaxUsage(output_tokens=1_000_000))) == Decimal(dollars)
 
 
 def test_functions_are_text_and_searches_have_their_fee() -> None:
