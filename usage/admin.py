@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import UTC, datetime
+
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.http import HttpRequest, HttpResponseBase
@@ -15,6 +18,7 @@ from usage.pages import (
     requests,
 )
 from usage.pages.admin_base import GuardedAdmin, ReadOnlyAdmin
+from usage.sums.ranges import read_moment
 
 
 @admin.register(Request)
@@ -70,6 +74,15 @@ class ModelPriceAdmin(GuardedAdmin):
         ),
         ("Other, dollars", {"fields": ("characters", "per_minute", "per_web_search", "per_file_search")}),
     )  # fmt: skip
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, object]:
+        """Returns the values with which an address fills in the form of a new price; what is no time is left out."""
+        initial: dict[str, object] = dict(super().get_changeform_initial_data(request))
+        for name in ("valid_from", "valid_until"):
+            if name in initial:
+                with suppress(ValueError):
+                    initial[name] = read_moment(str(initial.pop(name)), datetime.now(UTC))
+        return initial
 
 
 @admin.register(LogEntry)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Sequence
 
-from usage.call_record import CallRecord
+from usage.call_record import CallRecord, called_model
 from usage.models import ModelPrice, Request
 from usage.money.billing import cost_kind, price_call
 from usage.own_prices import OwnPrice
 
+logger = logging.getLogger(__name__)
+
 REFRESH_SECONDS = 30.0
+MOST_ALERTS = 100  # models of which one process writes to the log that they have no price
 
 
 class Pricer:
@@ -23,6 +27,7 @@ class Pricer:
     def __init__(self) -> None:
         self.own: Sequence[OwnPrice] | None = None
         self._read_at = -REFRESH_SECONDS
+        self._alerted: set[str] = set()  # models without a price, of which the log says so already
 
     def refresh(self) -> None:
         """Reads the administrator's prices from the database again if they were last read half a minute ago or earlier.
@@ -45,8 +50,17 @@ class Pricer:
 
     def _priced(self, row: CallRecord) -> CallRecord:
         cost, price = price_call(row, self.own or ())
+        if cost is None and price is None:
+            self._alert(called_model(row), row.get("service_tier") or "default")
         kind = cost_kind(row, price)
         return {**row, "cost": None if cost is None else str(cost), "cost_kind": kind, "price": price}
+
+    def _alert(self, model: str, tier: str) -> None:
+        """Writes a line to the log on the first call of a model that has no price, once for a process and model."""
+        if model not in self._alerted and len(self._alerted) < MOST_ALERTS:
+            self._alerted.add(model)
+            text = "no price is known for model %r, service tier %r: its calls have no cost; add a custom price"
+            logger.warning(text, model, tier)
 
 
 def with_windows(rows: list[CallRecord]) -> list[CallRecord]:

@@ -18,6 +18,7 @@ from usage.models import Dimension, Outcome, Request, UsageTotal
 from usage.page_data import formatting
 from usage.page_data.dashboard_tiles import Tile, make_tiles, ratio
 from usage.page_data.newest_calls import read_newest_calls, read_newest_failures_of_key
+from usage.page_data.untrusted_text import escape_invisible
 from usage.sums.dashboard_data import Reading, read_all, read_key
 from usage.sums.ranges import TimeRange
 from usage.sums.totals import Totals
@@ -26,6 +27,7 @@ MAX_TABLE_ROWS = 8
 MAX_CHART_SERIES = 5  # models in the chart of dollars; all others are added up to one further series
 MAX_NEWEST_ERRORS = 8
 MAX_HEALTHY_LAG_SECONDS = 15.0  # from a call's end to its row in the table; usually it takes less than a second
+MAX_ALERT_MODELS = 3
 TotalsByBin = Sequence[Totals | None]
 
 
@@ -101,7 +103,7 @@ def read_dashboard(time_range: TimeRange, status: ServerStatus, now: datetime) -
         charts=_charts(reading, with_overhead=True),
         used=_usage_tables(reading),
         errors=read_newest_calls(MAX_NEWEST_ERRORS, failed_only=True),
-        statuses=_statuses(status),
+        statuses=[*_statuses(status), *_price_status(reading)],
         is_empty=not reading.totals.calls and not UsageTotal.objects.exists(),
     )
 
@@ -216,6 +218,16 @@ def _statuses(status: ServerStatus) -> list[PartStatus]:
         _ledger_status(status),
         _journal_status(status),
     ]
+
+
+def _price_status(reading: Reading) -> list[PartStatus]:
+    """Returns an alert if calls of the range of time need a price, with the models that have the most calls."""
+    if not reading.totals.unpriced_calls:
+        return []
+    named = [name or "no model" for name, totals in reading.by_value[Dimension.MODEL].items() if totals.unpriced_calls]
+    more = f" and {len(named) - MAX_ALERT_MODELS} more" if len(named) > MAX_ALERT_MODELS else ""
+    models = ", ".join(escape_invisible(name, 60) for name in named[:MAX_ALERT_MODELS])
+    return [PartStatus("Prices", f"missing for {models}{more}", "bad")]
 
 
 def _upstream_status(status: ServerStatus) -> PartStatus:

@@ -31,6 +31,7 @@ class Figure:
     change: str = ""  # from the previous range of time, as text; empty if there is nothing to compare
     tone: str = ""
     before: str = ""  # the number for the previous range of time, as text
+    page: str = ""  # the name of the admin's page with details, to which the dashboard of all calls links
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def _cost_tile(now: Totals, before: Totals) -> Tile:
     parts = [_figure("a call", of_a_call, None, formatting.dollars)]
     if now.unpriced_calls:
         label = "needs a price" if now.unpriced_calls == 1 else "need a price"
-        parts.append(Figure(label, formatting.count(now.unpriced_calls)))
+        parts.append(Figure(label, formatting.count(now.unpriced_calls), page="pages:needed_prices"))
     cost = _figure("Cost", now.cost, before.cost, formatting.dollars)
     return Tile("dollars", cost, tuple(parts), formatting.uncertain(now.estimated_cost, now.provisional_cost))
 

@@ -13,7 +13,7 @@ from django.contrib import admin
 from django.http import Http404, HttpRequest
 from django.urls import path
 
-from usage.pages import dashboard, errors, export
+from usage.pages import dashboard, errors, export, needed_prices
 
 
 def no_page(_request: HttpRequest, _rest: str) -> NoReturn:
@@ -24,6 +24,7 @@ app_name = "pages"
 urlpatterns = [
     path("r/<path:_rest>", admin.site.admin_view(no_page), name="no_page_on_a_site"),
     path("usage/dashboard.json", dashboard.data, name="dashboard_data"),
+    path("usage/needed-prices/", needed_prices.show, name="needed_prices"),
     path("usage/errors/", errors.show, name="errors"),
     path("usage/errors/mark/", errors.mark, name="mark_error"),
     path("usage/request/export.<str:kind>", export.requests, name="export_requests"),

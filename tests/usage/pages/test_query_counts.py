@@ -27,6 +27,7 @@ LISTS = {
     "/admin/usage/request/": 6,
     "/admin/usage/request/?q=nobody": 12,
     "/admin/usage/errors/": 5,
+    "/admin/usage/needed-prices/": 5,
     "/admin/proxyapi/accesskey/": 7,
     "/admin/usage/modelprice/": 5,
     "/admin/auth/user/": 6,

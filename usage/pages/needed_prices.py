@@ -1,0 +1,33 @@
+"""The list of models whose calls need a price, from which one gets to the form of a custom price, filled in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+from django.http import HttpRequest, HttpResponseBase
+
+from usage.pages.access import admin_page, render_page
+from usage.pages.dashboard import range_query
+from usage.sums.needed_prices import read_needed_prices
+from usage.sums.ranges import range_labels, range_or_default
+
+
+@admin_page
+def show(request: HttpRequest) -> HttpResponseBase:
+    """Shows the calls of a range of time that need a price, by model and service tier."""
+    time_range, fault = range_or_default(request.GET, datetime.now(UTC))
+    needed = read_needed_prices(time_range)
+    return render_page(
+        request,
+        "admin/usage/needed_prices.html",
+        "Needs a price",
+        fault=fault,
+        needed=[(price, urlencode(price.as_form())) for price in needed],
+        calls=sum(price.calls for price in needed),
+        since=min((price.first_at for price in needed), default=None),
+        ranges=range_labels(time_range.name),
+        time_range=time_range,
+        query=range_query(time_range),
+        may_add=request.user.has_perm("usage.add_modelprice"),
+    )
