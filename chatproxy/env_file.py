@@ -119,7 +119,8 @@ def _unescaped(value: str, quote: str) -> str:
 def _end(match: re.Match[str] | None) -> int:
     """Returns the position in a text at which the match of a pattern ends.
 
-    The patterns of this module match any text, so None in place of a match would be a bug.
+    Raises:
+        AssertionError: there is no match, which would be a bug, since the patterns of this module match any text.
     """
     assert match is not None  # noqa: S101  (these patterns match everywhere)
     return match.end()

@@ -98,6 +98,7 @@ SETTINGS = (
     Setting("SSE_KEEPALIVE_SECONDS", 15.0, seconds(0, 3600), "A comment when a stream is silent that long; 0: never."),
     Setting("INJECT_STREAM_USAGE", True, switch, "Ask upstream for the usage of streamed chats, for the ledger only."),
     Setting("BACKGROUND_POLL_SECONDS", 5.0, seconds(0, 3600), "How often unfetched background responses are sought."),
+    Setting("PROJECT_SERVICE_TIER", "default", one_of("default", "priority"), "Of calls that name none, for budgets."),
     Setting("V1_ROUTES", list(routes.DEFAULT), route_families, "Open families of `/v1`: names, `default`, `all`."),
     Setting("LOG_BODIES", "all", one_of("all", "errors", "none"), "Whose bodies the ledger keeps, redacted."),
     Setting("LOG_BODY_BYTES", 16384, whole_number(0, MIB), "How much is kept of each body."),

@@ -41,9 +41,9 @@ class LoginAttemptsManager(models.Manager["LoginAttempts"]):
     def add(self, limits: Sequence[Limit], window: timedelta) -> float | None:
         """Adds one login attempt to the count of each limit's subject in turn, up to the first that exceeds its limit.
 
-        Returns the seconds until that subject's window ends, or None if no limit is exceeded. A single SQL statement
-        does all, so that simultaneous attempts are all counted, and subjects after a blocked one are not. A count
-        starts anew when its window has ended, by the database's clock, which all hosts share.
+        Returns the seconds until that subject's window ends, or None if no limit is exceeded. Nothing is added to the
+        counts of the subjects behind that one. All is one SQL statement, so that attempts made at the same time are all
+        counted. A count starts anew when its window has ended, by the database's clock, which all hosts share.
         """
         steps: list[str] = []
         values: dict[str, str | int] = {"window": _interval(window)}

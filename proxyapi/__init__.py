@@ -33,6 +33,9 @@ A call of the API passes these folders, in this order::
     ▼
     client
 
+A plain call of a key with a budget goes on when its caller has left, until upstream has said what it has used
+(`call.request_body`, `dispatch.caller_deadline`).
+
 A streamed answer is owned by `dispatch.handler`, not by a generator: whatever ends the call (its normal end, the
 caller's departure, a timeout, upstream's death) closes the relay once, and that closes upstream and writes the row.
 

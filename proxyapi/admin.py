@@ -105,7 +105,8 @@ class AccessKeyAdmin(GuardedAdmin):
     about = ("name", "owner", "note", "tags")
     rules = ("allowed_models", "allowed_routes", "shared_objects", "log_bodies")
     limits = (
-        "requests_per_minute", "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total"
+        "requests_per_minute", "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total",
+        "max_output_tokens", "min_output_tokens",
     )  # fmt: skip
 
     def get_fieldsets(self, request: HttpRequest, obj: AccessKey | None = None) -> Any:
@@ -172,8 +173,8 @@ class AccessKeyAdmin(GuardedAdmin):
     def has_usage_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         """Returns whether the person may see the usage of access keys in the admin.
 
-        This is a method because unfold would look up a permission by its name in the database, which `manage.py check`
-        does not have.
+        This is a method because django-unfold would look up a permission that is given by name in the database, and
+        `manage.py check` runs without one.
         """
         return may_see(request)
 

@@ -58,7 +58,7 @@ class AccessKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscript
 
     @property
     def changed_columns(self) -> list[str]:
-        """The names of the columns of the access key that the form has changed, without fields that are no columns."""
+        """The names of the database columns of the access key that the form has changed; other fields are left out."""
         columns = {field.name for field in AccessKey._meta.concrete_fields}
         return [name for name in self.changed_data if name in columns]
 

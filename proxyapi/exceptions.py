@@ -126,6 +126,16 @@ class InvalidKey(ProxyError):
     message = "Missing or invalid key."
 
 
+class OutputLimitExceeded(BadRequest):
+    """A call that asks for more output tokens than its key may have per call.
+
+    OpenAI answers a limit above the model's own with the same status and type.
+    """
+
+    code = "output_limit_exceeded"
+    message = "This call asks for more output tokens than this key may have."
+
+
 class RouteNotAllowed(ProxyError):
     status_code = 403
     type = "permission_error"

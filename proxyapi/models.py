@@ -29,6 +29,7 @@ KEY_LENGTH = len(PREFIX) + 43  # characters: the random bytes in base64, without
 MASKED_PREFIX_LENGTH = len(PREFIX) + 4
 LONGEST_GRACE = timedelta(days=90)
 HEADER_VALUE = re.compile(r"[\x21-\x7e]{8,500}")
+LEAST_OUTPUT_TOKENS = 16  # the least that the Responses API takes as `max_output_tokens`
 _LIMIT: dict[str, Any] = {"null": True, "blank": True, "validators": [MinValueValidator(1)]}
 _DOLLARS: dict[str, Any] = {
     "max_digits": 12, "decimal_places": 4, "null": True, "blank": True, "validators": [MinValueValidator(Decimal(0))],
@@ -87,7 +88,7 @@ class AccessKeyManager(models.Manager["AccessKey"]):
     def is_taken(self, name: str) -> bool:
         """Returns whether an access key has this name, or a name that looks the same.
 
-        Names without a `comparable_name` are compared one by one, because there are few.
+        Keys without a `comparable_name`, which an older version has made, are compared one by one: they are few.
         """
         wanted = comparable(name)
         if self.filter(comparable_name=wanted).exists():
@@ -147,6 +148,15 @@ class AccessKey(models.Model):
     budget_day = models.DecimalField("budget per day", help_text="Dollars, by days in UTC.", **_DOLLARS)
     budget_month = models.DecimalField("budget per month", help_text="Dollars, by months in UTC.", **_DOLLARS)
     budget_total = models.DecimalField("budget in all", help_text="Dollars.", **_DOLLARS)
+    max_output_tokens = models.PositiveIntegerField(
+        "output tokens per call", null=True, blank=True, validators=[MinValueValidator(LEAST_OUTPUT_TOKENS)],
+        help_text="A call that sets no limit gets this one; a call that asks for more is refused.",
+    )  # fmt: skip
+    min_output_tokens = models.PositiveIntegerField(
+        "least output tokens", null=True, blank=True, validators=[MinValueValidator(LEAST_OUTPUT_TOKENS)],
+        help_text="A call that sets no limit gets the highest that the budget has room for, but never less than this."
+        " Empty: 1,000.",
+    )  # fmt: skip
     log_bodies = models.CharField("keep bodies", max_length=10, choices=LogBodies, default=LogBodies.INHERIT)
     sealed_upstream_key = models.TextField(blank=True, editable=False, help_text="Fernet; see proxyapi.sealing.")
 

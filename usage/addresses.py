@@ -39,9 +39,9 @@ def parse_address(text: str) -> Address | None:
 
 @lru_cache(maxsize=4096)
 def plain_address(text: str) -> str | None:
-    """Returns an IP address in the form in which the ledger stores it, for example `192.0.2.1` or `2001:db8::1`.
+    """Returns the IP address in `text` in the one form in which the ledger stores it, for example `2001:db8::1`.
 
-    Returns None if the text is not an IP address.
+    Returns None if `text` is not an IP address.
     """
     parsed = parse_address(text)
     return None if parsed is None else str(parsed)
@@ -53,9 +53,10 @@ def mapped_address(address: str) -> str:
 
 
 def both_forms(network: str) -> list[str]:
-    """Returns a network of IPv4 addresses both in IPv4's form and in IPv6's: `10.0.0.0/8`, `::ffff:10.0.0.0/104`.
+    """Returns a list of both forms of a network of IPv4 addresses: `10.0.0.0/8` and, in IPv6, `::ffff:10.0.0.0/104`.
 
-    A single address is a network, too. Any other text, such as an IPv6 network, is returned alone and unchanged.
+    `network` may be in either form, or be a single IPv4 address. For any other text, such as an IPv6 network, the list
+    has only that text.
     """
     try:
         parsed = ipaddress.ip_network(network)

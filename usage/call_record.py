@@ -118,6 +118,7 @@ class CallRecord(Counts, total=False):
     request_model: str  # the model that the call asked for
     response_model: str  # the model that answered, as upstream states it
     stream: bool
+    output_limit: int  # output tokens of each answer, if the gateway has added a limit to the body; else absent
     service_tier: str  # as upstream states it
     status: int | None  # the HTTP status that the caller got; None if the caller left before
     outcome: str  # `usage.models.Outcome`
@@ -154,6 +155,7 @@ class CallRecord(Counts, total=False):
     response_status: str | None  # upstream's status of the response, which has not ended if `queued` or `in_progress`
     unbilled: bool  # whether the call has ended in a way that upstream does not bill (`usage.money.unbilled`)
     pollable: bool  # whether the gateway may ask upstream about the response later
+    supposed: Counts  # what the call is taken to have used if nobody ever learns it; absent where nothing is
     objects: list[str]  # upstream's ids of objects that the call has created
     objects_last: bool  # whether upstream stores these objects until they are deleted
     fault: str  # the error with which the database has refused the row; only in dead letters

@@ -102,6 +102,9 @@ class Request(models.Model):
     route = models.CharField(max_length=100)
     request_model = models.CharField("model asked", max_length=200, blank=True)
     response_model = models.CharField("model answered", max_length=200, blank=True)
+    output_limit = models.PositiveIntegerField(
+        null=True, help_text="Output tokens of each answer, where the gateway has added a limit to the body."
+    )
     stream = models.BooleanField(default=False)
     service_tier = models.CharField(max_length=50, blank=True, help_text="As answered.")
 
@@ -398,9 +401,9 @@ class UsageDay(models.Model):
 
 
 class Hold(models.Model):
-    """A reservation: dollars of a key's budget that are set aside for a call in flight, which may still cost so much.
+    """A reservation: the part of a key's budget, in dollars, that is set aside for a call whose cost is not known yet.
 
-    `usage.money.holds` says when a reservation is deleted.
+    It is the most that the call can still cost. `usage.money.holds` says when a reservation is deleted.
     """
 
     request_id = models.UUIDField(primary_key=True)
@@ -497,10 +500,10 @@ class LedgerState(models.Model):
 
 
 class CountedResponse(models.Model):
-    """A response, and the request id of the one call that is billed for its usage, although other rows may state it,
-    too.
+    """A response, and the request id of the one call that is billed for the response's usage.
 
-    `usage.shipping.response_cost` writes this table, and says why several rows can state the same usage.
+    Several calls can have the usage of one response in their rows. `usage.shipping.response_cost` writes this table,
+    and says why.
     """
 
     response_id = models.CharField(max_length=200, primary_key=True)
@@ -542,6 +545,7 @@ class PendingResponse(models.Model):
     key_name = models.CharField(max_length=200)
     # Both times are the database's, because several hosts read and write these rows, and their clocks differ.
     created_at = models.DateTimeField(db_default=Now())
+    supposed = models.JSONField(null=True, help_text="Counts that stand for its usage if upstream never states it.")
     ask_at = models.DateTimeField(db_default=Now(), db_index=True)
 
     def __str__(self) -> str:

@@ -240,7 +240,7 @@ def login() -> Pieces:
 
 
 def query(names: int) -> str:
-    """Returns a query string with as many empty parameters as `names` says."""
+    """Returns a query string of `names` parameters, each of them without a value."""
     return "&".join(f"{number}=" for number in range(names))
 
 

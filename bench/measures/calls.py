@@ -14,8 +14,8 @@ from bench.stand.stand import Server, Stand
 class Subject(NamedTuple):
     """One thing to measure: a server, and a request that is sent to it `calls` times in each round.
 
-    It is sent on `connections` connections. `what` describes it in the results. `stand` is given if the server keeps a
-    ledger.
+    It is sent on `connections` connections. `what` describes it in the results. `stand` is the running gateway, whose
+    ledger is waited for; it is None if the server keeps no ledger.
     """
 
     server: Server

@@ -32,12 +32,12 @@ class Scaling(NamedTuple):
 
     @property
     def by_clock(self) -> float:
-        """How many times as many calls a second two workers answered as one did, by the clock."""
+        """The calls a second that two workers answered, divided by those of one worker; measured by the clock."""
         return self.two.calls_per_second / self.one.calls_per_second
 
     @property
     def by_cpu(self) -> float:
-        """How many times as many calls two workers could answer as one, each on a free core.
+        """The calls a second that two workers could answer, each on a free core, divided by those of one worker.
 
         Computed from the CPU that a call costs them.
         """

@@ -60,7 +60,7 @@ class Stand(NamedTuple):
         return family(self.postmaster)
 
     def counted(self) -> int:
-        """Returns how many calls the ledger's sums have."""
+        """Returns how many calls the ledger's sums by day count."""
         ((count,),) = self.database.execute("SELECT coalesce(sum(calls), 0) FROM usage_usageday").fetchall()
         return int(count)
 

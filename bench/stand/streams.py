@@ -18,8 +18,8 @@ STAMP = re.compile(rb'"(?:content|delta)": ?"(\d+)"')
 class Stream(asyncio.Protocol):
     """One call with a streamed answer, on a client connection of its own; measures how late each event arrives.
 
-    `began` is done once the answer has begun. `ended` is done once all of it has arrived; it has an exception if the
-    stream broke off or the status was not 200.
+    The future `began` is done once the answer has begun. The future `ended` is done once all of it has arrived; it has
+    an exception if the stream broke off or the status was not 200.
     """
 
     transport: Any

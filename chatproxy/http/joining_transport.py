@@ -21,9 +21,9 @@ class JoiningTransport:
         self._lingers = False
 
     def linger(self, linger: Callable[[], None]) -> None:
-        """Delays the end of the connection: the next `close` only calls the function `linger`, which closes it later.
+        """Makes the next `close` only send what was kept back and call the function `linger`, which closes later.
 
-        If `close` is called a second time, it closes the connection at once.
+        A second call of `close` closes the connection at once.
         """
         self._linger = linger
 

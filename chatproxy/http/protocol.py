@@ -101,7 +101,7 @@ class Protocol(RequestReader):
 
     @property
     def has_whole_body(self) -> bool:
-        """Whether the running request's body has been received completely, or can no longer arrive."""
+        """Whether the running request's body is complete, or never will be because the connection is lost."""
         return self.is_lost or (self._running is not None and not self._running.more_body)
 
     @property

@@ -244,10 +244,10 @@ class RequestReader(HttpToolsProtocol):
         """Ends the connection after bytes that are no valid request, with an answer of status 400 if possible.
 
         uvicorn calls this method, too. The client must not take the 400 for the answer to an earlier request. So the
-        place of the fault decides what happens:
+        place of the fault in the received bytes decides what happens:
 
-            behind requests that are whole and not answered yet      they are answered; the last answer closes
-            in the body of a request that waits for its turn         the same; the request itself is dropped
+            behind complete requests that are not answered yet       they are answered, then the connection is closed
+            in the body of a request that waits for its turn         the same; this request itself is not answered
             in the body of a request whose answer has begun          closed at once, in the middle of the answer
             in the body of a request that is not answered yet        answered with 400, and closed
             in a head, with nothing unanswered before it             answered with 400, and closed

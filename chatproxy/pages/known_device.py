@@ -44,6 +44,9 @@ class Device:
 class DeviceCookie:
     """The name, path and lifetime of a cookie that marks a device on which somebody has signed in.
 
+    Login attempts from such a device are counted separately. So strangers who use up the attempts of a user name or a
+    network do not lock out the owner of the device. The cookie grants no access.
+
     `path` is the folder of the login form: the admin's, or that of "My usage".
     """
 

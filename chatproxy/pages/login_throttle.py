@@ -159,14 +159,20 @@ def take_back(limits: list[Limit]) -> None:
 
 
 def remember_user(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Sets a new device cookie on the response to a user who has just signed in to the admin or changed a password."""
+    """Sets a new device cookie on the response to a user who has just signed in to the admin or changed a password.
+
+    By the cookie, the user's later login attempts on this device are counted separately from those of strangers.
+    """
     users = get_user_model().objects  # a new query: the password may have changed since the request began
     if request.user.pk is not None and (user := users.filter(pk=request.user.pk).first()):
         ADMIN_DEVICE.write(response, str(user.pk), user.password)
 
 
 def remember_key(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Sets a new device cookie on the response to the holder of a key who has just signed in to "My usage"."""
+    """Sets a new device cookie on the response to the holder of a key who has just signed in to "My usage".
+
+    By the cookie, later login attempts with this key on this device are counted separately from those of strangers.
+    """
     text = request.POST.get("key", "").strip()
     if caller := my_usage.find_caller(text):
         KEY_DEVICE.write(response, caller.name, sealing.digest(text))

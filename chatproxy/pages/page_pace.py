@@ -226,7 +226,7 @@ def _wait(until: float, rate: Rate, now: float) -> float:
     """Returns how many seconds after the time `now` a request must wait to keep to `rate`.
 
     `until` is the time at which all requests admitted so far would be done if they ran one after the other at that
-    rate. Requests may run earlier than that by the burst.
+    rate. A request may run earlier than that, by the time that the `burst` of requests takes at that rate.
     """
     return max(0.0, round(until - rate.burst / rate.per_second - now, 3))
 

@@ -103,8 +103,9 @@ class BundledPostgres:
     def _check_is_ours(self) -> None:
         """Checks that `DATA_DIR` has not lost its database, because a lost one must not be replaced by an empty one.
 
-        A link is made after its cluster, and a cluster gets its name when it is complete. So a link that leads nowhere,
-        or a directory with other contents, is the incomplete result of a backup or a move.
+        `DATA_DIR/postgres` is the cluster or a symbolic link to it. The link is made after the cluster, and a cluster
+        gets its name when it is complete. So a link that leads to no cluster, or a directory with other contents, is
+        the incomplete result of a backup or a move.
 
         Raises:
             BundledPostgresError: `DATA_DIR/postgres` is such a link or directory.

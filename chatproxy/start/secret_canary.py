@@ -72,7 +72,10 @@ def record_secrets(values: Values) -> list[str]:
 
 
 def _secrets(values: Values) -> dict[str, str | None]:
-    """Returns the secrets of which the database has a digest (a "canary"), by name; None for one that is not set."""
+    """Returns those secrets among the settings `values` for which the database keeps a digest (a "canary"), by name.
+
+    A secret that is not set is None.
+    """
     key_secret = values["KEY_ENCRYPTION_KEY"] or values["DJANGO_SECRET_KEY"]
     return {KEY_SECRET: key_secret, **{name: values[name] for name in SHARED}}
 

@@ -23,8 +23,9 @@ PIECE_BYTES = 4096  # small, because the rest of a piece is copied when a member
 class Decoder:
     """Incremental decoder of gzip or deflate: compressed bytes go in by `feed`, and `step` returns decoded ones.
 
-    Accepts gzip with any number of members, and deflate with a zlib wrapper or, as some send it, without. `members` is
-    the number of members that have begun. If `is_strict`, gzip is not accepted as deflate or vice versa.
+    Accepts gzip with any number of members, and deflate with a zlib wrapper or, as some senders make it, without one.
+    `members` is the number of gzip members that have begun. With `is_strict`, data of one encoding is refused where the
+    other is expected.
     """
 
     def __init__(self, encoding: str, *, is_strict: bool = False) -> None:

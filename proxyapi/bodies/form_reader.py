@@ -20,6 +20,7 @@ from urllib.parse import unquote, unquote_plus
 
 from proxyapi.bodies.form_headers import MAX_HEAD_BYTES, PartHead, read_boundary, read_part_head
 from proxyapi.exceptions import BadForm
+from usage.answers.sound_length import HEAD_BYTES
 from usage.kept_bodies.excerpts import PartExcerpt
 
 MAX_PARTS = 128  # an image edit has at most 16 images and some twenty fields; with MAX_KEPT_BYTES it bounds the memory
@@ -172,8 +173,8 @@ class FormReader:
     def _keep(self, data: bytes, start: int, end: int) -> None:
         """Adds `data[start:end]` to the content of the form's current part: counts the bytes, and stores some of them.
 
-        Of a field the first `MAX_KEPT_BYTES` are stored and of a file none, unless the reader keeps all. Raises
-        `BadForm` for bytes in front of the first boundary, which belong to no part.
+        Stored are the first `MAX_KEPT_BYTES` of a field and no bytes of a file, or all bytes if the reader was made
+        with `keeps_all`. Raises `BadForm` for bytes in front of the form's first boundary, which belong to no part.
         """
         if self._head is None:
             self._before += data[start : min(end, start + 3)]
@@ -186,11 +187,13 @@ class FormReader:
             part.content += data[start:end]
         elif part.file_name is None and (room := MAX_KEPT_BYTES - len(part.content)) > 0:
             part.content += data[start : min(end, start + room)]
+        elif part.file_name is not None and (room := HEAD_BYTES - len(part.head)) > 0:
+            part.head += data[start : min(end, start + room)]
 
     def _end_part(self) -> None:
-        """Checks the form's part whose content has just ended: its size, its charset and, if it matters, its value.
+        """Checks the form's part whose content has just ended: its size and its charset.
 
-        Raises `BadForm`.
+        Also checks the value of a field in `SINGLE_FIELDS`. Raises `BadForm` if one of these is wrong.
         """
         if self._head is None:
             return

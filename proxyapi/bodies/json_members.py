@@ -22,7 +22,10 @@ _LONGEST_SPACE = 65536  # characters searched at a time: the event loop may run 
 
 
 class JSONFault(ValueError):
-    """Error for a text that is not a JSON object, or not an acceptable one. The message quotes nothing of the text."""
+    """Error for a text that is not a JSON object, or that has too many members or a number that is refused.
+
+    The message quotes nothing of the text.
+    """
 
 
 class Doubled(dict[str, object]):

@@ -147,7 +147,10 @@ class Numbers:
 
 
 def _count(body: bytes, mark: bytes) -> int:
-    """Returns how often a mark occurs in a body, counted slice by slice, so that the event loop may run meanwhile."""
+    """Returns how often the byte `mark`, such as `{`, occurs in a body.
+
+    Counts slice by slice, so that the event loop may run meanwhile.
+    """
     return sum(body.count(mark, at, at + SLICE_BYTES) for at in range(0, len(body), SLICE_BYTES))
 
 

@@ -165,9 +165,10 @@ def _in_json(name: str, text: str) -> list[str | None]:
 
 
 def _search(waiting: list[tuple[str, object]]) -> Iterator[str | None]:
-    """Yields the models that the given members of a JSON object name, at any depth.
+    """Yields the models that members of a JSON object name, at any depth.
 
-    Members with text of the caller's (`TEXT_MEMBERS`) are not searched. The list `waiting` is empty afterwards.
+    `waiting` is the list of these members, as names and values; the search empties it. Members with the caller's own
+    text (`TEXT_MEMBERS`) are not searched.
     """
     while waiting:
         name, value = waiting.pop()

@@ -5,6 +5,9 @@ not stored. Such a request of the gateway's own is called a look. A look that fi
 `by_gateway`, which is no call of a key, but has the usage and cost of the response. The row is filed under the key,
 model and route of the call that has made the response. A look that finds the response unfinished writes no row.
 
+Of a response that is gone, or ends without saying what it has used, the call that made it gets an estimate
+(`usage.shipping.pending_responses`). So it does while upstream refuses to be asked.
+
 A process asks about at most `BATCH` responses at a time, and leases no more than it can ask about at once: the lease of
 a response that had to wait its turn would expire, and another process would ask about the same response. `LOOK_SECONDS`
 is shorter than a lease.
@@ -15,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from django.conf import settings
@@ -33,14 +37,19 @@ from usage.answers.created_ids import CreatedIds
 from usage.answers.reader import TERMINAL_STATUSES, UNFINISHED_STATUSES, AnswerReader
 from usage.ledger import ledger
 from usage.models import PendingResponse, Request, UsageSource
-from usage.shipping.response_cost import ROUTES, forget_pending, lease_pending, postpone
+from usage.money.holds import responses_are_polled
+from usage.shipping.pending_responses import forget_pending, lease_pending, postpone, suppose_usage
+from usage.shipping.response_cost import ROUTES
 
 logger = logging.getLogger(__name__)
 
 WAITING = "background responses wait for the database: %s"
 BATCH = 20
-LOOK_SECONDS = 30.0  # time limit of one request; shorter than a lease (`usage.shipping.response_cost.LEASE`)
+LOOK_SECONDS = 30.0  # time limit of one request; shorter than a lease (`usage.shipping.pending_responses.LEASE`)
+# What `look_row` reads of the call that has made a response: in the event loop no other column can be read later.
 MAKER_COLUMNS = ("route", "request_model", "tags", "request_bytes", "usage_source")
+GONE = {404, 410}  # the response was deleted, or has expired
+REFUSALS = {400, 401, 403, 405}  # this account may not ask, now or ever
 
 
 async def watch_pending() -> None:
@@ -51,7 +60,7 @@ async def watch_pending() -> None:
     """
     asked: set[str] = set()  # ids of the responses that are being asked about
     async with asyncio.TaskGroup() as looks:  # cancels all of them when this task is cancelled
-        while settings.BACKGROUND_POLL_SECONDS and settings.OPENAI_API_KEY:
+        while responses_are_polled():
             await asyncio.sleep(settings.BACKGROUND_POLL_SECONDS)
             try:
                 due = await in_own_thread(lambda: _lease(BATCH - len(asked)))
@@ -98,15 +107,17 @@ async def ask(response: PendingResponse) -> None:
     except UpstreamFailure as failure:
         logger.info("background response not seen: %s", failure.code)
         return
-    if looked.status == 404:
-        await in_own_thread(lambda: _forget(response))
+    if looked.status in GONE:
+        await in_own_thread(lambda: _end(lambda: forget_pending(response)))
+    if looked.status in REFUSALS:
+        await in_own_thread(lambda: _end(lambda: suppose_usage(response)))
     if looked.status != 200:
         return
     answer = AnswerReader()
     answer.created = CreatedIds(is_creating=False, lasts=False)
     answer.read_body(body)
     if answer.response_status in UNFINISHED_STATUSES:
-        await in_own_thread(lambda: _postpone(response))
+        await in_own_thread(lambda: _end(lambda: postpone(response)))
         return
     if answer.usage is None and answer.response_status not in TERMINAL_STATUSES:
         return  # no response came, but perhaps a proxy's error page: asks again when the lease has expired
@@ -124,7 +135,7 @@ async def ask(response: PendingResponse) -> None:
     ledger.record_look(str(uuid7()), row)
     settles = answer.response_status == "failed" or row["usage_source"] == UsageSource.ESTIMATED
     if answer.usage is None and not settles:  # it ended without a usage, and the row does not end the polling
-        await in_own_thread(lambda: _forget(response))
+        await in_own_thread(lambda: _end(lambda: forget_pending(response)))
 
 
 def _lease(limit: int) -> list[PendingResponse]:
@@ -158,17 +169,9 @@ def _maker_of(response: PendingResponse) -> Request:
     return maker if maker and maker.route.startswith(ROUTES) else Request(route=ROUTES[-1])
 
 
-def _postpone(response: PendingResponse) -> None:
-    """Stores in the database when upstream is to be asked again about a background response that has not ended."""
+def _end(change: Callable[[], None]) -> None:
+    """Makes a change of a background response in the database, and closes the connection of this thread."""
     try:
-        postpone(response)
-    finally:
-        connection.close()
-
-
-def _forget(response: PendingResponse) -> None:
-    """Ends the polling of a background response: deletes its `PendingResponse`, and its call's budget reservation."""
-    try:
-        forget_pending(response)
+        change()
     finally:
         connection.close()

@@ -14,22 +14,36 @@ from django.conf import settings
 from proxyapi.bodies import large_bodies
 from proxyapi.call.call_request import CallRequest
 from proxyapi.call.facts import CallFacts
-from proxyapi.call.record import begin_row, body_columns, end_row, limited_tokens, usage_of
+from proxyapi.call.record import (
+    begin_row,
+    body_columns,
+    end_row,
+    estimated_counts,
+    is_counted_later,
+    late_facts,
+    limited_tokens,
+    usage_of,
+)
 from proxyapi.exceptions import ProxyError, StorageFull
 from proxyapi.limits import limit_headers
+from proxyapi.limits.output_limits import OUTPUT_LIMIT_HEADER
+from proxyapi.limits.supposed_usage import supposed_counts
 from proxyapi.object_owners.new_objects import NewObjects
 from proxyapi.upstream.answer import UpstreamAnswer
 from proxyapi.upstream.passed_headers import location_down
+from usage.answers.errors import NO_ERROR
 from usage.answers.reader import READ_MEMBERS, READ_MEMBERS_AND_IDS, AnswerReader, parse_body
 from usage.answers.streamed_text import StreamedText
-from usage.call_record import CallRecord
+from usage.call_record import CallRecord, Counts
 from usage.journal import writer
 from usage.kept_bodies.redaction import redact_answer, redact_exact
 from usage.ledger import ledger
-from usage.models import Outcome
+from usage.models import Outcome, UsageSource
 
 # The event loop redacts at most so many bytes of each body. That takes a few milliseconds, whatever is in them.
 MAX_REDACTED_AT_ONCE_BYTES = 64 * 1024
+# Outcomes that say by themselves whether upstream has worked on the call.
+STATED_OUTCOMES = {Outcome.SUCCESS, Outcome.UPSTREAM_ERROR, Outcome.REJECTED}
 
 
 class Call:
@@ -44,6 +58,7 @@ class Call:
         self.answer = AnswerReader()
         self.new_objects = NewObjects()
         self.has_ended = False
+        self.timed_out: ProxyError | None = None  # the caller's time is over, and it has got this error
         self._begun: CallRecord | None = None  # the row that `begin` has written
         self._bodies: CallRecord | None = None  # excerpts of the bodies, if `keep_bodies` has made them
 
@@ -57,8 +72,25 @@ class Call:
         """
         self.facts.sent_upstream_at = time.perf_counter()
         self._begun = begin_row(self.facts)
+        self._write_begin(self._begun)
+        if self.facts.most_usage is not None:
+            self.request.incoming_body.call_goes_on = not self.facts.stream
+
+    def begin_reserved(self) -> None:
+        """Writes the call into the journal once more, with what has been reserved for it since `begin`.
+
+        A form is read while it goes upstream, so its reservation comes after `begin`. Raises as `begin` does.
+        """
+        if self._begun is not None and self.facts.most_usage is not None:
+            self._write_begin(self._begun | late_facts(self.facts))
+            self.request.incoming_body.call_goes_on = not self.facts.stream
+
+    def _write_begin(self, row: CallRecord) -> None:
+        """Writes a begin record: what is supposed of the call's usage stands for it if the process is killed."""
+        if self.facts.most_usage is not None:
+            row = {**row, "supposed": supposed_counts(self.facts.most_usage, self.facts.model)}
         try:
-            ledger.begin(self.request.request_id, self._begun)
+            ledger.begin(self.request.request_id, row)
         except writer.JournalFull:
             raise StorageFull from None
 
@@ -69,6 +101,7 @@ class Call:
         an answer with an error or a redirect is not searched for new objects.
         """
         if answer.status >= 300:
+            self.facts.was_refused = True
             self.answer.created = None
         elif (created := self.answer.created) is not None and created.is_in_location:
             created.read_location(answer.passed_headers().get("location", ""))
@@ -79,6 +112,8 @@ class Call:
     def expect_stream(self) -> None:
         """Prepares the call for an answer that is a stream of events, whose text is collected while the events pass."""
         self.facts.stream = True
+        if self.facts.asked is not None and self.facts.asked.is_of_text and self.facts.form is None:
+            self.facts.asked = None  # a stream may take minutes, and the request's members take memory
         limit = settings.LOG_BODY_BYTES if self.facts.log_bodies != "none" else 0
         self.answer.text = StreamedText(limit, self.facts.secrets)
 
@@ -127,27 +162,63 @@ class Call:
 
         `status` is the HTTP status that the caller saw.
         """
+        stated = self.answer.error
         self.answer.error = {"type": error.type, "code": error.code, "message": error.words}
         self.facts.is_unbilled = error.is_unbilled
-        self.end(error.outcome, status)
+        is_ours_alone = error.outcome == Outcome.REJECTED or error.is_unbilled  # upstream has done nothing
+        self.end(error.outcome, status, may_be_billed=stated is None and not is_ours_alone)
 
-    def end(self, outcome: Outcome, status: int | None) -> None:
+    def end(self, outcome: Outcome, status: int | None, *, may_be_billed: bool | None = None) -> None:
         """Ends the call: writes its ledger row to the journal, and settles its key's limits and budget reservation.
 
         Only the first call of this method has an effect, and only if the request had a valid key. `status` is the HTTP
-        status that the caller saw; None if there was no answer.
+        status that the caller saw; None if there was no answer. `may_be_billed`: upstream may have worked on the call;
+        by default, unless upstream has stated an error.
         """
         facts = self.facts
         if self.has_ended or not facts.key_name:
             return
         self.has_ended = True
-        counts, source = usage_of(facts, self.answer)
+        may_be_billed = self.answer.error is None if may_be_billed is None else may_be_billed
+        may_be_billed = may_be_billed and self._has_reached_upstream()
+        outcome, status = self._as_the_caller_saw_it(outcome, status)
+        if not may_be_billed and outcome not in STATED_OUTCOMES:
+            facts.is_unbilled = True  # upstream has not got all of it, or has refused it after its caller had left
+        counts, source = usage_of(facts, self.answer, may_be_billed=may_be_billed)
         row = end_row(facts, self.answer, self._begun, outcome, facts.early_status or status, (counts, source))
+        if source == UsageSource.UNKNOWN and may_be_billed and is_counted_later(facts, self.answer):
+            row["supposed"] = estimated_counts(facts, self.answer) or Counts()
         row |= self.new_objects.columns(self.answer.created)
         if facts.log_bodies == "all" or (facts.log_bodies == "errors" and outcome != Outcome.SUCCESS):
             row |= self._bodies or self._body_columns(min(settings.LOG_BODY_BYTES, MAX_REDACTED_AT_ONCE_BYTES))
         ledger.end(self.request.request_id, row)
         self.request.held.settle(row, limited_tokens(facts, counts))
+        facts.asked = None
+        self.request.incoming_body.call_goes_on = False
+
+    def _has_reached_upstream(self) -> bool:
+        """Returns whether upstream has got the whole request, as far as is known, and has not refused it."""
+        if self._begun is None or self.facts.was_refused:
+            return False
+        return self.facts.form is None or self.facts.form.complete
+
+    def _as_the_caller_saw_it(self, outcome: Outcome, status: int | None) -> tuple[Outcome, int | None]:
+        """Returns outcome and status of a call, which may have ended for its caller before it ended upstream.
+
+        Then the row's error says so.
+        """
+        body, stated = self.request.incoming_body, self.answer.error
+        if self.timed_out is not None:
+            error = self.timed_out
+            self.answer.error = {"type": error.type, "code": error.code, "message": error.words}
+            return error.outcome, error.status_code
+        if not body.call_goes_on or body.left_at is None:
+            return outcome, status
+        after = round((body.left_at - self.request.started) * 1000)
+        left = f"The caller left after {after:,} ms; the call went on upstream for its usage."
+        error_facts = NO_ERROR if stated is None else stated
+        self.answer.error = {**error_facts, "message": f"{left} {error_facts['message']}".strip()}
+        return Outcome.CLIENT_CANCELLED, None
 
     async def keep_bodies(self) -> None:
         """Makes the excerpts of the bodies of request and answer that the call's ledger row will have.
@@ -192,6 +263,8 @@ class Call:
             passed |= {} if location is None else {"location": location}
         if answer.status >= 300 or _is_in(facts.secrets, "\n".join(passed.values())):
             passed = {name: redact_exact(value, facts.secrets) for name, value in passed.items()}
+        if facts.output_limit is not None:
+            passed[OUTPUT_LIMIT_HEADER] = str(facts.output_limit.tokens)
         ticket = self.request.held.ticket
         return passed if ticket is None else limit_headers.tightened(passed, ticket.limit_states)
 

@@ -44,6 +44,13 @@ class EarlyAnswer(Protocol):
         """Returns a gateway error as one server-sent event, because the answer has already begun as a stream."""
 
 
+class AnswerTimer(Protocol):
+    """The caller's own time limit of a call that may go on beyond it (`proxyapi.dispatch.caller_deadline`)."""
+
+    async def stop(self) -> None:
+        """Stops the time limit, and waits until an answer that has begun is sent."""
+
+
 class CallRequest(ASGIRequest):
     """Django's request object for one call of the API, with the request's body in memory and the call's ids and times.
 
@@ -64,6 +71,7 @@ class CallRequest(ASGIRequest):
         self.sender_is_known = False
         self.send = send
         self.early_stream: EarlyAnswer | None = None  # set only if the call may ask for a stream
+        self.caller_deadline: AnswerTimer | None = None  # if the caller has set a time limit beyond which it goes on
         self.route = ""  # the name of the route, as the ledger has it
         self.held = Held()
         self.connection = connection_of(scope)
@@ -128,8 +136,8 @@ class CallRequest(ASGIRequest):
     async def read_body(self, search: KeySearch | None = None) -> None:
         """Receives the request's whole body, undoes its Content-Encoding, and sets `raw_body` and `decoded_body`.
 
-        With a `search`, a valid key must be found in the body while it arrives. Raises what `IncomingBody.read` and
-        `request_encoding.decode` raise.
+        If a `search` is given, it looks for a valid key in the body while the body arrives, and must find one. Raises
+        what `IncomingBody.read` and `request_encoding.decode` raise.
         """
         self.decoded_body = self.raw_body = await self.incoming_body.read(search)
         self.body_received()
@@ -141,7 +149,8 @@ class CallRequest(ASGIRequest):
     async def _decode_body(self) -> None:
         """Undoes the request's Content-Encoding: decodes `raw_body`, and stores the result as `decoded_body`.
 
-        Raises what `request_encoding.decode` raises, but `BodyTooLarge` for a body that is too large once decoded.
+        Raises `BodyTooLarge` for a body that is too large once decoded, where `request_encoding.decode` raises
+        `TooLarge`, and otherwise what that function raises.
         """
         if encoding := request_encoding.encoding_of(self.META):
             try:

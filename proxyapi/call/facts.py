@@ -10,8 +10,11 @@ from django.conf import settings
 from proxyapi.call.call_request import CallRequest
 from proxyapi.call.uploads import FormUpload
 from proxyapi.keys.keyring import Caller
+from proxyapi.limits.output_limits import AddedLimit
 from proxyapi.upstream.credentials import Credentials
+from proxyapi.upstream.request import UpstreamRequest
 from usage.call_record import OtherUsage
+from usage.money.billing import MaxUsage
 
 
 def configured_secrets() -> tuple[str, ...]:
@@ -38,12 +41,17 @@ class CallFacts:
     model: str = ""
     stream: bool = False
     form: FormUpload | None = None  # the request's body, if it is a form that goes upstream while it arrives
+    asked: UpstreamRequest | None = None  # what an estimate of its usage is made from
+    most_usage: MaxUsage | None = None  # what its reservation supposes; only of a key with a budget
+    output_limit: AddedLimit | None = None  # which the gateway has added to the body that went upstream
     asked_usage: OtherUsage | None = None  # what upstream bills by and only the request says
     # What upstream has answered.
     upstream_request_id: str = ""
     response_type: str = ""
+    was_refused: bool = False  # upstream's status is an error
     response_body: bytes = b""  # only the beginning, of an answer that is passed on as it arrives
     response_size: int = 0  # bytes that upstream has sent
+    response_is_whole: bool = False  # all of the answer has come, and was read as a whole
     response_bytes: int = 0  # bytes that have gone to the caller
     is_unbilled: bool = False  # the call has ended with an error that upstream does not bill
     early_status: int | None = None  # the status in the head, if that was sent before upstream had answered
@@ -66,8 +74,9 @@ class CallFacts:
     def use_account(self, credentials: Credentials) -> None:
         """Sets the upstream account that pays for the call.
 
-        The account's API key becomes one of the secrets that are removed from the call's ledger row and errors. The
-        gateway may later ask upstream about the call's response only if the account is the configured one.
+        The account's API key becomes one of the secrets that are removed from the call's ledger row and errors. A
+        response that goes on in the background can be polled later only if the account is that of the configured
+        upstream key, because the gateway polls with that key.
         """
         if credentials.api_key not in self.secrets:
             self.secrets = (*self.secrets, credentials.api_key)
@@ -76,6 +85,7 @@ class CallFacts:
     def keep_body(self, body: bytes) -> None:
         """Stores the body of upstream's answer, which was received whole, and its size."""
         self.response_body, self.response_size = body, len(body)
+        self.response_is_whole = True
 
     def keep_beginning(self, chunk: bytes) -> None:
         """Counts the next bytes of an answer that is passed on without being parsed, and stores the answer's beginning.
@@ -91,6 +101,13 @@ class CallFacts:
         if self.first_chunk_at is None:
             self.first_chunk_at = time.perf_counter()
         self.response_bytes += size
+
+    @property
+    def upstream_seconds(self) -> float:
+        """The time that upstream has had for the call, until its answer was complete or until now."""
+        if self.sent_upstream_at is None:
+            return 0.0
+        return (self.upstream_ended_at or time.perf_counter()) - self.sent_upstream_at
 
     def mark_upstream_ended(self) -> None:
         """Records the current time as the time at which upstream's answer was complete."""

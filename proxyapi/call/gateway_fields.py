@@ -95,7 +95,7 @@ def deadline(data: Mapping[str, object], query: QueryDict) -> float:
     """
     given = _given(data, query, "timeout")
     seconds = settings.REQUEST_TIMEOUT
-    if given not in (None, ""):
+    if gives_timeout(data, query):
         try:
             wanted = float(str(given)) / 1000 if PLAIN_NUMBER.fullmatch(str(given)) else math.nan
         except ValueError:  # an integer with more digits than `str` accepts
@@ -104,6 +104,11 @@ def deadline(data: Mapping[str, object], query: QueryDict) -> float:
             raise BadRequest("timeout must be a positive number of milliseconds.", param="timeout")
         seconds = min(wanted, seconds)
     return asyncio.get_running_loop().time() + seconds
+
+
+def gives_timeout(data: Mapping[str, object], query: QueryDict) -> bool:
+    """Returns whether a call of the simple API sets a time limit of its own."""
+    return _given(data, query, "timeout") not in (None, "")
 
 
 def require(data: Mapping[str, object], name: str, kind: type[T] | tuple[type[T], ...], words: str) -> T:

@@ -9,22 +9,37 @@ import time
 from datetime import UTC, datetime
 
 from proxyapi.call.facts import CallFacts
+from proxyapi.limits.supposed_usage import (
+    counts_of_answer,
+    counts_of_streamed_text,
+    counts_without_answer,
+    form_of,
+    length_of_files,
+    most_usage,
+    supposed_counts,
+    with_length,
+)
+from proxyapi.upstream.request import UpstreamRequest
 from usage.addresses import plain_address
 from usage.answers.created_ids import MAX_RECORDED_IDS
 from usage.answers.errors import NO_ERROR
-from usage.answers.reader import AnswerReader
+from usage.answers.estimates import limited_to_time, tokens_of_text
+from usage.answers.reader import UNFINISHED_STATUSES, AnswerReader
 from usage.answers.row_texts import answer_columns, column_text
-from usage.answers.tokens import estimate_counts
+from usage.answers.sound_length import HEAD_BYTES, length_in_transcript
 from usage.call_record import CallRecord, Counts
 from usage.kept_bodies.excerpts import body_excerpt, form_excerpt, text_size, text_size_of_parts
 from usage.kept_bodies.redaction import redact
 from usage.models import Outcome, PendingResponse, Request, UsageSource
+from usage.money.holds import responses_are_polled
 
 
 def begin_row(facts: CallFacts) -> CallRecord:
     """Returns the fields of a call's ledger row that are written to the journal before the call goes upstream."""
     request = facts.request
+    added: CallRecord = {} if facts.output_limit is None else {"output_limit": facts.output_limit.tokens}
     return {
+        **added,
         "incoming_request_id": redact(request.incoming_request_id, facts.secrets),
         "key_name": facts.key_name,
         "method": request.method,
@@ -33,11 +48,11 @@ def begin_row(facts: CallFacts) -> CallRecord:
         "client_address": plain_address(request.META.get("REMOTE_ADDR", "")),
         "user_agent": column_text(request.META.get("HTTP_USER_AGENT", ""), 300, facts.secrets),
         "tags": list(facts.tags),
-        **_late_facts(facts),
+        **late_facts(facts),
     }
 
 
-def _late_facts(facts: CallFacts) -> CallRecord:
+def late_facts(facts: CallFacts) -> CallRecord:
     """Returns the fields of a call's ledger row that may become known only after the call has begun.
 
     A form, for example, may name its model in its last field.
@@ -69,7 +84,7 @@ def end_row(
     if facts.asked_usage is not None:
         facts_of_answer["other_usage"] = {**(facts_of_answer.get("other_usage") or {}), **facts.asked_usage}
     return {
-        **(begin_row(facts) if begun is None else begun | _late_facts(facts)),
+        **(begin_row(facts) if begun is None else begun | late_facts(facts)),
         **facts_of_answer,
         "response_status": column_text(answer.response_status, 50, facts.secrets),
         "pollable": facts.is_pollable,
@@ -102,7 +117,7 @@ def look_row(
     counts, source = answer.counts, UsageSource.EXACT if answer.usage is not None else UsageSource.UNKNOWN
     is_estimated = maker.usage_source == UsageSource.ESTIMATED
     if answer.usage is None and answer.response_status == "cancelled" and not is_estimated:  # it may be billed
-        counts, source = {**counts, **estimate_counts(maker.request_bytes, 0)}, UsageSource.ESTIMATED
+        counts, source = {**counts, **supposed_of(response, maker)}, UsageSource.ESTIMATED
     return {
         "incoming_request_id": str(response.request_id),
         **_answer_facts(answer, upstream_request_id, secrets, (counts, source)),
@@ -123,6 +138,24 @@ def look_row(
     }
 
 
+def _sound_seconds(facts: CallFacts, asked: UpstreamRequest) -> float | None:
+    """Returns the length of the sound that a call has sent, by its transcript or else by its files; None if unknown."""
+    stated = length_in_transcript(facts.response_body) if facts.response_is_whole else None
+    if stated is not None:
+        return stated
+    if facts.form is not None:
+        return length_of_files((part.head, part.size) for part in facts.form.parts if part.file_name is not None)
+    files = [content for _, (file_name, content, _) in asked.form if file_name is not None]
+    return length_of_files((content[:HEAD_BYTES], len(content)) for content in files)
+
+
+def supposed_of(response: PendingResponse, maker: Request) -> Counts:
+    """Returns the estimate for a background response that has ended without a usage, and that may be billed."""
+    if response.supposed is None:
+        return {"input_tokens": tokens_of_text(maker.request_bytes), "output_tokens": 0}
+    return limited_to_time(response.supposed, (datetime.now(UTC) - response.created_at).total_seconds())
+
+
 def _answer_facts(
     answer: AnswerReader, upstream_request_id: str, secrets: tuple[str, ...], usage: tuple[Counts, UsageSource]
 ) -> CallRecord:
@@ -136,23 +169,60 @@ def _answer_facts(
     }
 
 
-def usage_of(facts: CallFacts, answer: AnswerReader) -> tuple[Counts, UsageSource]:
+def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> tuple[Counts, UsageSource]:
     """Returns a call's token counts, and how they are known: as upstream reported them, or estimated.
 
-    A stream without reported usage gets an estimate from the text that was relayed. A `GET` gets no estimate: the
-    tokens of a response that is still being generated belong to the call that created it. A response that has failed
-    without a usage gets none either, because it is not billed.
+    A call without reported usage gets an estimate if it `may_be_billed`, or if some text of its answer was relayed. A
+    `GET` gets no estimate: the tokens of a response that is still being generated belong to the call that created it,
+    which gets none either as long as the gateway is going to ask for them. A response that has failed without a usage
+    gets none, because it is not billed.
     """
     if answer.usage is not None:
         return answer.counts, UsageSource.EXACT
-    if facts.asked_usage is not None and "characters" in facts.asked_usage:
+    if may_be_billed and facts.asked_usage is not None and "characters" in facts.asked_usage:
         return answer.counts, UsageSource.EXACT
-    if facts.request.method == "GET" or answer.has_failed:
+    method = facts.request.method if facts.asked is None else facts.asked.method
+    if method == "GET" or answer.has_failed:
         return {}, UsageSource.UNKNOWN
-    if answer.text is not None and answer.text.size:
-        counts = estimate_counts(_request_text_size(facts), answer.text.size)
-        return {**answer.counts, **counts}, UsageSource.ESTIMATED
+    has_text = answer.text is not None and answer.text.size > 0
+    if (has_text or may_be_billed) and not is_counted_later(facts, answer):
+        estimate = estimated_counts(facts, answer)
+        if estimate is not None:
+            return {**estimate, **answer.counts}, UsageSource.ESTIMATED
     return answer.counts, UsageSource.UNKNOWN
+
+
+def is_counted_later(facts: CallFacts, answer: AnswerReader) -> bool:
+    """Returns whether the call has made a response that goes on, and whose usage the gateway is going to ask for."""
+    is_unfinished = facts.response_is_whole and answer.response_status in UNFINISHED_STATUSES
+    return is_unfinished and facts.is_pollable and responses_are_polled()
+
+
+def estimated_counts(facts: CallFacts, answer: AnswerReader) -> Counts | None:
+    """Returns an estimate of what the call has used (`usage.answers.estimates`); None if it cannot have used tokens."""
+    asked, text, model = facts.asked, answer.text, answer.model or facts.model
+    if asked is None or (facts.stream and asked.is_of_text):
+        whole_size = facts.response_size if facts.response_is_whole else 0
+        size = whole_size if text is None else text.size
+        shows_reasoning = text is not None and text.shows_reasoning
+        body = facts.request.decoded_body
+        request_size = _request_text_size(facts)
+        return counts_of_streamed_text(model, request_size, size, body, shows_reasoning=shows_reasoning)
+    most = facts.most_usage
+    if most is None:
+        form = facts.form.sizes() if facts.form is not None else form_of(asked)
+        most = most_usage(asked.method, asked.route, asked.json or form, _request_text_size(facts))
+    if most is None:
+        return None
+    if most.audio_seconds and (seconds := _sound_seconds(facts, asked)) is not None:
+        most = with_length(most, seconds)
+    if text is None and answer.response_status in UNFINISHED_STATUSES:
+        return supposed_counts(most, model)  # its output is still to come
+    if facts.response_is_whole or (text is not None and text.size):
+        size = facts.response_size if text is None else text.size
+        request = {} if asked.json is None else asked.json.by_name
+        return counts_of_answer(most, model, size, request)
+    return counts_without_answer(most, model, facts.upstream_seconds)
 
 
 def limited_tokens(facts: CallFacts, counts: Counts) -> int:
@@ -197,9 +267,12 @@ def _timings(facts: CallFacts) -> CallRecord:
     """Returns the columns of a call's ledger row that state how long the call took, in milliseconds.
 
     `overhead_ms` is the time that the gateway has added to upstream's.
+
+    A call that went on without its caller has lasted until the caller left; `upstream_ms` may then be longer.
     """
     request, now = facts.request, time.perf_counter()
-    timings: CallRecord = {"duration_ms": _milliseconds(now - request.started)}
+    seen_until = request.incoming_body.left_at or now
+    timings: CallRecord = {"duration_ms": _milliseconds(seen_until - request.started)}
     if facts.first_chunk_at is not None:
         timings["time_to_first_chunk_ms"] = _milliseconds(facts.first_chunk_at - request.started)
     if facts.sent_upstream_at is not None:

@@ -1,14 +1,15 @@
 """Receives the body of a request, whole or piece by piece, under a cap and a time limit.
 
 Nothing else calls ASGI's `receive` for a call of the API. While the body arrives, the caller's departure raises
-`CallerGone`; from then on a departure cancels the call. The body of a sender without a valid key, as yet, has a shorter
-time limit, counts in `proxyapi.strangers.body_memory`, and is searched for a key while it arrives
-(`proxyapi.strangers.key_search`).
+`CallerGone`; from then on a departure cancels the call, or is only noted if the call is to go on without its caller.
+The body of a sender without a valid key, as yet, has a shorter time limit, counts in `proxyapi.strangers.body_memory`,
+and is searched for a key while it arrives (`proxyapi.strangers.key_search`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -77,7 +78,7 @@ class IncomingBody:
 
     `size` is the number of bytes that have come, `limit` the most that may come, `announced` the request's
     Content-Length, if there is one. `complete` is true once the whole body has come, `caller_gone` once the client has
-    hung up.
+    hung up, at `left_at` (`time.perf_counter()` seconds). `call_goes_on`: that does not cancel the call.
     """
 
     def __init__(
@@ -86,6 +87,8 @@ class IncomingBody:
         self.size = 0
         self.complete = False
         self.caller_gone = False
+        self.left_at: float | None = None
+        self.call_goes_on = False
         self.announced = int(announced) if announced.isdecimal() else None
         self._receive = receive
         self._connection = connection
@@ -118,7 +121,7 @@ class IncomingBody:
     async def read(self, search: KeySearch | None = None) -> bytes:
         """Receives the request's whole body and returns it.
 
-        With a `search`, a valid key must be found in the body while it arrives.
+        If a `search` is given, it looks for a valid key in the body while the body arrives, and must find one.
 
         Raises:
             BodyTooLarge: the body, or its Content-Length, is over the size limit.
@@ -248,7 +251,9 @@ class IncomingBody:
         return BodyTooLarge(f"{what} is larger than {self.limit} bytes{reason}.")
 
     def _departed(self) -> None:
-        """Cancels the task of the call, because the client has hung up."""
+        """Cancels the task of the call, because the client has hung up, unless the call goes on for its usage."""
         self.caller_gone = True
-        if self._call is not None:
+        if self.left_at is None:
+            self.left_at = time.perf_counter()
+        if self._call is not None and not self.call_goes_on:
             self._call.cancel()

@@ -53,7 +53,8 @@ class FormUpload:
     def parts(self) -> list[PartExcerpt]:
         """The parts of the form that have arrived so far.
 
-        Of a field the beginning of the text is here, and of a file no content; the size of each is counted.
+        The content of a field is the beginning of its text, and a file has no content here. The `size` of each part
+        counts all of its bytes that have arrived.
         """
         return self._reader.parts
 

@@ -11,6 +11,7 @@ is never in the body.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import ClassVar, cast
@@ -24,11 +25,13 @@ from rest_framework.permissions import BasePermission
 from proxyapi.bodies import large_bodies, model_places
 from proxyapi.bodies.asked_usage import count_pictures, read_asked_usage
 from proxyapi.bodies.json_body import JSONBody
+from proxyapi.call import gateway_fields
 from proxyapi.call.call import Call
 from proxyapi.call.call_request import CallRequest, ProxyRequest
 from proxyapi.call.capacity import capacity
 from proxyapi.dispatch import model_policy
 from proxyapi.dispatch.authentication import SecurityKeyAuthentication
+from proxyapi.dispatch.caller_deadline import CallerDeadline
 from proxyapi.dispatch.permissions import RouteAllowed
 from proxyapi.dispatch.throttling import KeyLimits, Throttle
 from proxyapi.dispatch.view import ProxyView
@@ -40,6 +43,8 @@ from proxyapi.keys.keyring import UNLIMITED, Caller
 from proxyapi.limits import budgets
 from proxyapi.limits.budgets import Reservation
 from proxyapi.limits.cost_ceiling import Form
+from proxyapi.limits.output_limits import add_output_limit, limit_by_key
+from proxyapi.limits.supposed_usage import form_of
 from proxyapi.object_owners import object_access
 from proxyapi.routes import Route
 from proxyapi.streams.early_stream import EarlyStream
@@ -47,6 +52,7 @@ from proxyapi.streams.relay import Dialect, EventRelay, RelayResponse
 from proxyapi.streams.response_head import set_passed_headers
 from proxyapi.upstream import client, self_calls
 from proxyapi.upstream.answer import UpstreamAnswer
+from proxyapi.upstream.passed_headers import without_encoding
 from proxyapi.upstream.request import UpstreamRequest
 from usage.answers.event_stream import begins_stream
 from usage.ledger import ledger
@@ -63,6 +69,7 @@ class CallView(ProxyView):
     permission_classes: tuple[type[BasePermission], ...] = (RouteAllowed,)
     throttle_classes: tuple[type[Throttle], ...] = (KeyLimits,)
     takes_capacity = True
+    takes_timeout: ClassVar[bool] = True  # the field `timeout` of a request is for the gateway
     route: ClassVar[str]
 
     def setup(self, request: HttpRequest, *args: object, **kwargs: object) -> None:
@@ -104,8 +111,9 @@ class CallView(ProxyView):
     ) -> HttpResponseBase:
         """Sends a request upstream after all checks of the call, and returns upstream's answer as a response.
 
-        With a `dialect` a stream of events is relayed as it arrives. Any other answer is read whole first, and
-        `rewrite` is applied to its body if upstream's status is 200.
+        If a `dialect` (the rules for this route's event streams) is given, an answer that is an event stream is relayed
+        as it arrives. Any other answer is read whole first, and `rewrite` is applied to its body if upstream's status
+        is 200.
         """
         answer = await self.check_and_send(request, dialect)
         if dialect is not None and await self.is_stream(answer):
@@ -125,9 +133,10 @@ class CallView(ProxyView):
     async def check_and_send(self, request: UpstreamRequest, dialect: Dialect | None = None) -> UpstreamAnswer:
         """Checks whether the caller may make this call, writes its beginning to the journal, and sends it upstream.
 
-        Returns the answer, of which only the head has been read. With a `dialect`, a caller that has asked for a stream
-        gets comments while upstream does not answer. If a check fails, the error of `check_models`,
-        `object_access.check`, `self_calls.check_key` or `reserve` is raised, and nothing has been sent upstream.
+        Returns upstream's answer, of which only the head has been read. If a `dialect` (the rules for this route's
+        event streams) is given, a caller that has asked for a stream gets comments until upstream answers. If a check
+        fails, the error of `check_models`, `object_access.check`, `self_calls.check_key` or `reserve` is raised, and
+        nothing has been sent upstream.
         """
         capacity.check_open()
         may_stream = (self.call.facts.stream and self.request.method != "HEAD") or request.upload is not None
@@ -145,14 +154,41 @@ class CallView(ProxyView):
         self.call.new_objects.exclude(access.named)
         self_calls.check_key(request.credentials.api_key)
         self.call.facts.use_account(request.credentials)
+        self.call.facts.asked = request
         if request.upload is None:
+            if self.caller.max_output_tokens is not None and request.method == "POST":
+                self.call.facts.output_limit = limit_by_key(request.route, request.json, self.caller.max_output_tokens)
             await self.reserve(request.method, request.route, request.json or form_of(request))
+            if self.call.facts.output_limit is not None:
+                await self.limit_output(request)
         self.call.begin()
+        if self.takes_timeout and self.call.request.incoming_body.call_goes_on:
+            self.answer_in_time(request)
         await ledger.durable()
         return await self.send(request)
 
+    def answer_in_time(self, request: UpstreamRequest) -> None:
+        """Lets a call go on upstream when its caller's own time limit is over; the caller gets status 504 then."""
+        request_fields = cast(ProxyRequest, self.request)
+        if gateway_fields.gives_timeout(request_fields.data, request_fields.query_params):
+            self.call.request.caller_deadline = CallerDeadline(self.call, request.deadline)
+            request.deadline = asyncio.get_running_loop().time() + settings.REQUEST_TIMEOUT
+
+    async def limit_output(self, request: UpstreamRequest) -> None:
+        """Adds the limit of output tokens that the gateway has chosen, if it has, to the body that goes upstream."""
+        limit = self.call.facts.output_limit
+        if limit is None or request.json is None:
+            return
+        request.json = await large_bodies.run(request.json.size, add_output_limit, request.json, limit)
+        request.content = request.json.raw
+        if request.headers is not None:  # the body is not encoded again
+            request.headers = without_encoding(request.headers)
+
     async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
-        """Sends a call that is in the ledger upstream, and returns the answer, of which only the head has been read."""
+        """Sends a request upstream, and returns upstream's answer, of which only the head has been read.
+
+        The beginning of the call must have been written to the journal before.
+        """
         answer = await client.send(request)
         self.call.read_head(answer)
         return answer
@@ -183,16 +219,21 @@ class CallView(ProxyView):
         call, caller = self.call.request, self.caller
         if caller.budgets == UNLIMITED:
             return
-        dollars = await budgets.highest_cost_of(method, route, body)
-        if not dollars:
+        ceiling = await budgets.find_ceiling(method, route, body)
+        if ceiling is not None and (limit := self.call.facts.output_limit) is not None:
+            ceiling = ceiling.with_output(limit.tokens)
+        if ceiling is None or not (dollars := budgets.price_of(ceiling)):
             return
         day = datetime.fromtimestamp(call.arrived_at, UTC).date()  # the day of the call's row in the ledger
         call.held.reservation = reservation = Reservation(call.request_id)
         try:
-            await budgets.reserve(reservation, day, caller, dollars)
+            reserved = await budgets.reserve(reservation, day, caller, ceiling, dollars)
         except BudgetExceeded:  # nothing was reserved
             call.held.reservation = None
             raise
+        if reserved != ceiling:
+            self.call.facts.output_limit = reserved.added_limit
+        self.call.facts.most_usage = reserved.max_usage
 
     async def respond_whole(
         self, answer: UpstreamAnswer, rewrite: Callable[[bytes], bytes] = lambda body: body
@@ -214,7 +255,8 @@ class CallView(ProxyView):
         if answer.status >= 300 or self.call.answer.error is not None:
             body = await large_bodies.run(len(body), self.call.redacted, body)
         await self.call.keep_bodies()
-        self.call.facts.count_sent(0 if self.request.method == "HEAD" else len(body))
+        if self.call.request.incoming_body.left_at is None:
+            self.call.facts.count_sent(0 if self.request.method == "HEAD" else len(body))
         self.call.end(self.outcome(answer.status), answer.status)
         response = HttpResponse(body, status=answer.status)
         set_passed_headers(response, self.call.headers_down(answer))  # the content type is upstream's, or none
@@ -222,21 +264,10 @@ class CallView(ProxyView):
         return response
 
     def outcome(self, status: int) -> Outcome:
-        """Returns how a call ended whose answer was read whole: with success, or with an error of upstream.
+        """Returns the outcome of a call whose answer has been read whole: success, or an error of upstream.
 
         Some servers send an error with status 200; a POST has then failed. A GET that returns a stored response with an
         error in it has succeeded.
         """
         failed = status >= 300 or (self.call.answer.error is not None and self.request.method == "POST")
         return Outcome.UPSTREAM_ERROR if failed else Outcome.SUCCESS
-
-
-def form_of(request: UpstreamRequest) -> Form | None:
-    """Returns what the price of a request's form depends on: its text fields, and the sizes of its files.
-
-    Returns None for a request without a form.
-    """
-    if not request.form:
-        return None
-    sizes = [len(content) for _, (file_name, content, _) in request.form if file_name is not None]
-    return Form.of(request.form_texts, sizes)

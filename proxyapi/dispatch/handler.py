@@ -12,12 +12,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable
-from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import lru_cache
 from typing import cast
 
 from corsheaders.middleware import CorsMiddleware
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch, get_resolver
@@ -28,12 +26,10 @@ from proxyapi.exceptions import CallerGone, InternalError, UpstreamUnreachable, 
 from proxyapi.strangers.answer_pace import stranger_pace
 from proxyapi.streams.relay import EventRelay, RelayResponse
 from proxyapi.streams.response_head import head_of
-from proxyapi.streams.sending import EventStream
+from proxyapi.streams.sending import EventStream, send_whole, time_limit
 
 logger = logging.getLogger(__name__)
 
-NO_BODY_STATUSES = {204, 304}
-NO_TIMEOUT = nullcontext()
 # Longer paths are not stored in the cache of routes, because anybody can send them and could fill the memory.
 LONGEST_KEPT_PATH = 200
 
@@ -93,6 +89,9 @@ class CallHandler:
             request.incoming_body.close()
             if request.early_stream is not None:
                 await request.early_stream.stop()
+            if request.caller_deadline is not None:
+                await request.caller_deadline.stop()
+                request.caller_deadline = None  # else a reference cycle would keep the call's body
 
     async def _answer(self, request: CallRequest) -> HttpResponseBase:
         """Returns the view's response, with CORS headers if a browser asks on behalf of a page of another origin."""
@@ -104,7 +103,14 @@ class CallHandler:
         """Sends a response to the client, whole or as a stream, in the way that the kind of response requires.
 
         To a client without a valid key the response may be sent late, at the pace of `proxyapi.strangers.answer_pace`.
+        Nothing is sent if the call went on after its caller had left, or had got status 504.
         """
+        if request.caller_deadline is not None:
+            await request.caller_deadline.stop()
+        if request.incoming_body.left_at is not None:
+            if isinstance(response, RelayResponse):
+                response.relay.close()
+            return
         # A response goes out at once if the request, or one before it on the connection, had a valid key. For an error
         # only the request counts, since behind a proxy many clients share a connection.
         is_refused = response.status_code >= 400
@@ -117,21 +123,15 @@ class CallHandler:
             if request.early_stream.has_begun:
                 await self._continue_early_answer(request, request.early_stream, response, send)
                 return
-        start = head_of(request, response)
         if isinstance(response, RelayResponse) and request.method == "HEAD":
             await response.relay.end_at_head()
-            await send(start)
+            await send(head_of(request, response))
             await send({"type": "http.response.body", "body": b""})
         elif isinstance(response, RelayResponse):
+            start = head_of(request, response)
             await EventStream(response.relay, send, request.connection, request.scope["http_version"]).run(start)
         elif isinstance(response, HttpResponse):
-            if response.status_code not in NO_BODY_STATUSES and not response.has_header("content-length"):
-                start["headers"].append((b"content-length", str(len(response.content)).encode()))
-            if request.method != "HEAD":
-                request.connection.body_follows()
-            async with self._timeout(request):
-                await send(start)
-                await send({"type": "http.response.body", "body": response.content})
+            await send_whole(request, response)
 
     async def _continue_early_answer(
         self, request: CallRequest, early: EarlyAnswer, response: HttpResponseBase, send: Send
@@ -153,17 +153,8 @@ class CallHandler:
             event = early.error_event(error)
         else:
             event = early.event_of(cast(HttpResponse, response))
-        async with self._timeout(request):
+        async with time_limit(request):
             await send({"type": "http.response.body", "body": event})
-
-    def _timeout(self, request: CallRequest) -> AbstractAsyncContextManager[object]:
-        """Returns a context manager that limits the time for sending a whole response, or one without a limit.
-
-        A time limit takes a thirtieth of the time of a call. There is one only if sending may have to wait, because the
-        client has not yet read an earlier answer on the connection.
-        """
-        waits = not request.connection.takes_bytes or request.method == "HEAD"
-        return asyncio.timeout(settings.REQUEST_TIMEOUT) if waits else NO_TIMEOUT
 
 
 async def call_view(request: HttpRequest) -> HttpResponseBase:

@@ -30,6 +30,7 @@ REFRESH_SECONDS = 1.0
 STALE_SECONDS = 5.0  # after the last answer of the database, the keys count as stale
 START_SECONDS = 3.0  # that a worker's start waits for the database
 STOP_SECONDS = 2.0
+MIN_OUTPUT_TOKENS = 1000  # of a key that has no number of its own
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ UNLIMITED = Budgets()
 class Caller:
     """Whoever sends a call: the name of the access key that was sent, and what this key may do.
 
-    An empty tuple or None means that the key is not limited in this respect. `upstream_key` is None if the gateway's
-    own upstream key pays for the key's calls.
+    An empty `allowed_models` or `allowed_routes` allows all, and a limit of None means no limit. `upstream_key` is None
+    if the gateway's own upstream key pays for the key's calls.
     """
 
     name: str
@@ -65,6 +66,8 @@ class Caller:
     tokens_per_minute: int | None = None
     parallel_calls: int | None = None
     budgets: Budgets = UNLIMITED
+    max_output_tokens: int | None = None  # of one call
+    min_output_tokens: int = MIN_OUTPUT_TOKENS  # of one answer, where the budget limits it
     log_bodies: str = "inherit"
     tags: tuple[str, ...] = ()
     upstream_key: str | None = field(default=None, repr=False)
@@ -125,7 +128,7 @@ class Keyring:
         return entry.caller if time.time() < entry.valid_until else None
 
     def in_force(self, name: str) -> dict[str, KeyInForce]:
-        """Returns the valid secrets of the key `name`, as digests, each with its caller and its end.
+        """Returns the valid secrets of the key `name`: the digest of each, with its caller and the time of its expiry.
 
         There is none if the key is invalid, and there are two if the key was rotated and its old secret is still valid.
         """
@@ -240,9 +243,10 @@ class Keyring:
 
 
 def _entries(records: Iterable[Record]) -> Iterable[tuple[str, KeyInForce]]:
-    """Yields each secret of the keys (as its digest), with its caller and its end; `SECURITY_KEY` included.
+    """Yields the digest of each secret of the keys, with its caller and the time at which the secret expires.
 
-    A key whose upstream key cannot be decrypted is left out, and so refused.
+    The secret `SECURITY_KEY` of the settings is included. A key whose upstream key cannot be decrypted is left out, and
+    so refused.
     """
     for record in records:
         try:
@@ -274,6 +278,8 @@ def _caller(record: Record) -> Caller:
         tokens_per_minute=record["tokens_per_minute"],
         parallel_calls=record["parallel_calls"],
         budgets=Budgets(*(None if dollars is None else Decimal(dollars) for dollars in budgets)),
+        max_output_tokens=record.get("max_output_tokens"),  # as shared objects
+        min_output_tokens=record.get("min_output_tokens") or MIN_OUTPUT_TOKENS,
         log_bodies=record["log_bodies"],
         tags=tuple(record["tags"]),
         upstream_key=_unsealed(record["sealed_upstream_key"]),

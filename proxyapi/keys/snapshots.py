@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 
 FIELDS = (
     "name", "tags", "expires_at", "allowed_models", "allowed_routes", "shared_objects", "requests_per_minute",
-    "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total", "log_bodies",
-    "sealed_upstream_key", "digest", "previous_digest", "previous_valid_until",
+    "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total", "max_output_tokens",
+    "min_output_tokens", "log_bodies", "sealed_upstream_key", "digest", "previous_digest", "previous_valid_until",
 )  # fmt: skip
 # Every write of a row changes its xmin, whichever program writes. The highest `changed_at` would not do: a transaction
 # that began earlier may commit later, with a lower time.
@@ -40,7 +40,7 @@ Record = dict[str, Any]
 class Snapshot:
     """All access keys that are neither off nor revoked, as the database had them at one time (`loaded_at`, Unix time).
 
-    `marker` is a text that would be another one for any other state of the table of keys.
+    `marker` is a text that identifies this state of the table of keys: any change of the table gives another marker.
     """
 
     marker: str

@@ -4,8 +4,12 @@ Counted limits: `limiter` admits or refuses a call; when the call ends, it count
 `counting` has the interface of all counters, and the counters of this process; `counting_in_redis` counts for all
 processes, over `redis_link`. `limit_headers` writes the `x-ratelimit-*` headers.
 
-Budgets: `cost_ceiling` estimates the most that a call can consume, from its body; `budgets` reserves that amount in
-PostgreSQL (`usage.money.reservations`) before the call is sent upstream, and replaces it by the cost afterwards.
+Output: `output_limits` reads the limits of output tokens that calls state, and adds those that the gateway chooses.
+
+Budgets: `cost_ceiling` estimates the most that a call can consume, from its body (`request_content`); `budgets`
+reserves that amount in PostgreSQL (`usage.money.reservations`) before the call is sent upstream, and replaces it by the
+cost afterwards.
+`supposed_usage` makes of the same ceiling an estimate of what a call has used that never says it.
 
 Counted limits import `proxyapi.keys`, budgets also `proxyapi.bodies`. Neither may import `proxyapi.call` or a view.
 """

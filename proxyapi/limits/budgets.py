@@ -8,9 +8,12 @@ database is away, each worker lets a key use a small part of its tightest budget
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_UP, Decimal
+
+from django.conf import settings
 
 from proxyapi.bodies import large_bodies
 from proxyapi.bodies.json_body import JSONBody
@@ -21,12 +24,16 @@ from proxyapi.routes import Route
 from usage.answers.reader import UNFINISHED_STATUSES
 from usage.call_record import CallRecord
 from usage.ledger import ledger
+from usage.models import UsageSource
 from usage.money.billing import highest_cost, price_call
+from usage.money.holds import responses_are_polled
 from usage.money.reservations import BudgetState, ReservationsUnavailable, Wanted, reservations
 
 OUTAGE_PART = Decimal("0.05")
 OUTAGE_CALLS = 20
 RETRY_AFTER_TOTAL_SECONDS = 86_400  # a total budget never begins anew; an administrator may raise it
+UNNAMED_TIERS = {"", "auto"}
+ENDING_SECONDS = 0.05  # within which every worker has settled a call whose answer its caller has just got
 RETRY_AFTER_HELD_SECONDS = 5  # calls in flight end soon, and most cost less than was reserved for them
 
 
@@ -42,27 +49,32 @@ class Reservation:
     def settle(self, row: CallRecord) -> None:
         """Replaces the dollars that were reserved for a call by the call's cost, which is computed from its ledger row.
 
-        The reservation of a response that goes on in the background stays as it is, because its cost is not known yet.
+        That of a response that goes on in the background stays as it is, as long as the gateway is going to poll it.
         """
-        if row["response_status"] in UNFINISHED_STATUSES and row["pollable"]:
+        if row["response_status"] in UNFINISHED_STATUSES and row["pollable"] and responses_are_polled():
             return
         cost, _ = price_call(row, ledger.own_prices or ())
+        if cost is None and row["usage_source"] != UsageSource.UNKNOWN:
+            return  # it has cost something, but no price is known: held until its row is written
         reservations.settle(self.request_id, cost or Decimal(0))
 
 
 class Allowances:
-    """Lets each key spend a little while the database is away and no budget can be reserved; counts what it spends.
+    """Small allowances in dollars, one per key, for times when the database is away and no budget can be reserved.
 
-    A key may spend `OUTAGE_PART` of its smallest budget, in `OUTAGE_CALLS` calls at most. Each worker counts for
-    itself, and begins anew with every outage.
+    A key may spend `OUTAGE_PART` of its smallest budget, in `OUTAGE_CALLS` calls at most. Each worker counts by itself
+    what the key spends, and begins anew with every outage.
     """
 
     def __init__(self) -> None:
         self._outage = 0
         self._used: dict[str, tuple[Decimal, int]] = {}
 
-    def use(self, caller: Caller, dollars: Decimal) -> None:
+    def use(self, caller: Caller, dollars: Decimal, least: Decimal) -> Decimal:
         """Takes one call, and the dollars that it can cost, from what its key may spend while the database is away.
+
+        If less than `dollars` is left, but no less than `least`, all of it is taken. Returns the dollars that were
+        taken.
 
         Raises:
             BudgetUnavailable: the key may not spend so much, or make so many calls, in this outage. Nothing was taken.
@@ -71,29 +83,33 @@ class Allowances:
             self._outage = reservations.outages
             self._used.clear()
         spent, calls = self._used.get(caller.name, (Decimal(0), 0))
-        if spent + dollars > OUTAGE_PART * (caller.budgets.tightest or 0) or calls >= OUTAGE_CALLS:
+        used = min(dollars, OUTAGE_PART * (caller.budgets.tightest or 0) - spent)
+        if used < least or calls >= OUTAGE_CALLS:
             raise BudgetUnavailable
-        self._used[caller.name] = (spent + dollars, calls + 1)
+        self._used[caller.name] = (spent + used, calls + 1)
+        return used
 
 
 allowances = Allowances()
 
 
-async def highest_cost_of(method: str, route: Route | None, body: JSONBody | Form | None) -> Decimal:
-    """Computes from a request the most that its call can cost, in dollars; 0 for a call that costs nothing.
+async def find_ceiling(method: str, route: Route | None, body: JSONBody | Form | None) -> CostCeiling | None:
+    """Estimates from a request the most that its call can consume; returns None for a call that costs nothing.
 
     Raises:
-        ModelNotPriced: a model that the request names has no price.
         RouteNotAllowed: calls of this kind have no cost in the ledger, so a key with a budget may not make them.
-        BudgetUnavailable: the administrator's prices of models have not been read from the database yet.
     """
-    size = 0 if body is None else body.size
-    ceiling = await large_bodies.run(size, ceiling_of, method, route, body)
-    return Decimal(0) if ceiling is None else price_of(ceiling)
+    return await large_bodies.run(0 if body is None else body.size, ceiling_of, method, route, body)
 
 
-async def reserve(reservation: Reservation, day: date, caller: Caller, dollars: Decimal) -> None:
+async def reserve(
+    reservation: Reservation, day: date, caller: Caller, ceiling: CostCeiling, dollars: Decimal
+) -> CostCeiling:
     """Reserves `dollars` of the budgets of the caller's key for a call, before the call is sent upstream.
+
+    `dollars` is the price of the call's `ceiling`. If a budget has less left, and the gateway may limit the call's
+    output, what is left is reserved, and the output gets the highest limit that it can pay for, but not less than the
+    key's `min_output_tokens`. Returns the ceiling of the call with this limit.
 
     `day` is the UTC day on which the call began. While the database is away, the dollars are taken from the small
     allowance that the key has for such times (see `Allowances`).
@@ -102,15 +118,36 @@ async def reserve(reservation: Reservation, day: date, caller: Caller, dollars: 
         BudgetExceeded: a budget of the key has less than `dollars` left. Nothing was reserved.
         BudgetUnavailable: the database does not answer, and the key's allowance is used up.
     """
-    budgets = caller.budgets
-    wanted = Wanted(reservation.request_id, caller.name, day, dollars, budgets.day, budgets.month, budgets.total)
+    limit, budgets = ceiling.adjustable, caller.budgets
+    floor = ceiling if limit is None else ceiling.with_output(limit.at_most(caller.min_output_tokens))
+    least = dollars if limit is None else price_of(floor)
+    wanted = Wanted(
+        reservation.request_id, caller.name, day, dollars, budgets.day, budgets.month, budgets.total, least=least
+    )
     try:
         standing = await reservations.take(wanted)
+        if standing.taken is None and any(standing.held.values()):
+            # A caller that has just got its answer calls again before this worker can know that its call has ended.
+            await asyncio.sleep(ENDING_SECONDS)
+            standing = await reservations.take(replace(wanted, is_last_try=True))
+        taken = standing.taken
     except ReservationsUnavailable:
-        allowances.use(caller, dollars)
-        return
-    if not standing.taken:
-        raise refusal(budgets, standing, day, dollars)
+        taken = allowances.use(caller, dollars, least)
+    if taken is None:
+        raise refusal(budgets, standing, day, least, is_limited=limit is not None)
+    return ceiling if taken >= dollars else fit(ceiling, floor, taken)
+
+
+def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeiling:
+    """Returns the ceiling with the most output tokens that costs no more than `dollars`, but no less than `floor`."""
+    limit = ceiling.adjustable
+    assert limit is not None  # noqa: S101  (only such a call has got less than it asked for)
+    low, high = (one.max_usage.output_tokens // limit.answers for one in (floor, ceiling))
+    high = limit.at_most(high)
+    while low < high:  # a price rises with the output
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if price_of(ceiling.with_output(middle)) <= dollars else (low, middle - 1)
+    return ceiling.with_output(low)
 
 
 def price_of(ceiling: CostCeiling) -> Decimal:
@@ -133,6 +170,9 @@ def price_of(ceiling: CostCeiling) -> Decimal:
             if cost is None:
                 raise ModelNotPriced(unpriced(model, tier), param="model")
             costs.append(cost)
+        if not ceiling.tiers.isdisjoint(UNNAMED_TIERS):  # the settings of the project at OpenAI name one
+            project = highest_cost(model, settings.PROJECT_SERVICE_TIER, now, ceiling.max_usage, own or ())
+            costs += [] if project is None else [project]  # the model may not have that tier
     return max(costs)
 
 
@@ -150,11 +190,14 @@ def unpriced(model: str, tier: str) -> str:
     )
 
 
-def refusal(budgets: Budgets, standing: BudgetState, day: date, dollars: Decimal) -> BudgetExceeded:
+def refusal(
+    budgets: Budgets, standing: BudgetState, day: date, dollars: Decimal, *, is_limited: bool
+) -> BudgetExceeded:
     """Builds the error for a call that may cost more than a budget of its key has left.
 
-    The message names the longest budget that would be exceeded. `Retry-After` is short if the call would fit as soon as
-    the calls in flight have ended. Otherwise it is the time until that budget begins anew, and `is_final` is true.
+    `is_limited`: `dollars` is the cost of the call with the lowest limit of its output that its key allows. The message
+    names the longest budget that would be exceeded. `Retry-After` is short if the call would fit as soon as the calls
+    in flight have ended. Otherwise it is the time until that budget begins anew, and `is_final` is true.
     """
     amounts = {"total": budgets.total, "month": budgets.month, "day": budgets.day}
     full = [
@@ -166,10 +209,10 @@ def refusal(budgets: Budgets, standing: BudgetState, day: date, dollars: Decimal
         return BudgetExceeded("This call has ended.", retry_after=RETRY_AFTER_HELD_SECONDS, is_final=True)
     span, amount, spent, held = full[0]
     ends_by_itself = all(spent + dollars <= amount for _, amount, spent, _ in full)
+    hint = " even with the least output that this key allows" if is_limited else "; less, if its output is limited"
     words = (
         f"{_NAMES[span]} is {_in_dollars(amount)}; {_in_dollars(spent + held)} of it are spent or held for calls in"
-        f" flight,"
-        f" and this call may cost {_in_dollars(dollars)}; less, if its output tokens are limited."
+        f" flight, and this call may cost {_in_dollars(dollars)}{hint}."
     )
     return BudgetExceeded(
         words,

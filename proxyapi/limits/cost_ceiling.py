@@ -2,8 +2,8 @@
 
 The estimate is a ceiling, so that no budget is exceeded. What the body does not say is assumed:
 
-* text has one token for two bytes. English has about four bytes a token, the densest usual text (base64, hex) two.
-  Images, sound and files that the body contains as base64 are not counted as text;
+* text has a token for each byte that need not be ordinary language, and half a token for any other byte
+  (`proxyapi.limits.request_content`). Images, sound and files that the body contains as base64 are not counted as text;
 * an image has the most tokens that OpenAI counts for one, whatever its size; sound is taken to have 8 kbit/s;
 * output has the tokens that the request allows (`max_tokens` and the like, for each of its choices), or else the
   model's maximum;
@@ -21,20 +21,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeGuard
+from dataclasses import dataclass, replace
 
 from proxyapi.bodies import model_places
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.bodies.model_places import NamedModels
 from proxyapi.exceptions import RouteNotAllowed
+from proxyapi.limits.output_limits import AddedLimit, OutputLimit, count_answers, is_count, output_limit_of
+from proxyapi.limits.request_content import (
+    dictionaries,
+    inline_data,
+    is_one_of,
+    most_tokens,
+    most_tokens_of_file,
+    tokens_if_text,
+)
 from proxyapi.routes import Route
 from usage.money.billing import MaxUsage
 
-BYTES_PER_TOKEN = 2
 FRAME_TOKENS = 64  # that upstream adds to the text of a request, such as the role of each message
 SUPPOSED_TOKENS = 32_768
 SUPPOSED_SEARCHES = 10
+# Calls of hosted tools that have a price each, where the request does not limit them.
+SUPPOSED_CALLS = {"web_search": SUPPOSED_SEARCHES, "file_search": SUPPOSED_SEARCHES, "image_generation": 1}
 IMAGE_TOKENS = 16_384  # GPT-6 counts 14,364 for 12 megapixels in their original size
 DEAREST_IMAGE_TOKENS = 48_169  # gpt-4o-mini counts 2833, and 5667 for each of 8 tiles
 MADE_IMAGE_TOKENS = 16_384
@@ -77,11 +86,32 @@ SPEECH_IS_NOT_COUNTED = "This key has a budget, and upstream says what speech co
 
 @dataclass(frozen=True)
 class CostCeiling:
-    """The most tokens, audio and searches that one call can use, with the models and service tiers that may run it."""
+    """The most tokens, audio and searches that one call can use, with the models and service tiers that may run it.
+
+    `output_limit` is what the call says about its output; None if no member of its body can limit it.
+    """
 
     models: frozenset[str]
     tiers: frozenset[str]
     max_usage: MaxUsage
+    output_limit: OutputLimit | None = None
+
+    @property
+    def adjustable(self) -> OutputLimit | None:
+        """The limit that the gateway may add to the call's body; None if the call states one, or cannot have one."""
+        return None if self.output_limit is None or self.output_limit.stated else self.output_limit
+
+    @property
+    def added_limit(self) -> AddedLimit | None:
+        """The limit that holds a call to this ceiling; None if the gateway may not add one."""
+        limit = self.adjustable
+        return None if limit is None else AddedLimit(limit.member, self.max_usage.output_tokens // limit.answers)
+
+    def with_output(self, tokens: int) -> CostCeiling:
+        """Returns the ceiling of the same call if each of its answers is limited to so many output tokens."""
+        answers = 1 if self.output_limit is None else self.output_limit.answers
+        output = min(self.max_usage.output_tokens, tokens * answers)
+        return replace(self, max_usage=replace(self.max_usage, output_tokens=output))
 
 
 @dataclass(frozen=True)
@@ -108,14 +138,14 @@ class Form:
 def _is_free(route: Route) -> bool:
     """Returns whether upstream charges nothing for a POST to this route.
 
-    A path that is not in OpenAI's reference may cost something, except in the administration of the account.
+    A path that OpenAI's reference does not have counts as free only if it belongs to the account's administration.
     """
     is_known = route.family.is_administration or not route.name.endswith("/*")
     return route.name in FREE or (route.family.name in FREE_FAMILIES and is_known)
 
 
 def ceiling_of(method: str, route: Route | None, body: JSONBody | Form | None) -> CostCeiling | None:
-    """Computes the cost ceiling of a request: the most that its call can use upstream. Returns None if it is free.
+    """Computes the cost ceiling of a request: the most that its call can use upstream; None for a free request.
 
     Raises:
         RouteNotAllowed: calls of this kind have no cost in the ledger, so a key with a budget may not make them.
@@ -123,6 +153,8 @@ def ceiling_of(method: str, route: Route | None, body: JSONBody | Form | None) -
     if method != "POST" or (route is not None and _is_free(route)):
         return None
     work = RequestedWork(body)
+    limit = output_limit_of(route, body) if isinstance(body, JSONBody) else None
+    work.limit = limit or work.limit
     match "" if route is None else route.name:
         case "/v1/chat/completions" | "/v1/responses" | "/v1/responses/compact":
             max_usage = work.conversation()
@@ -140,7 +172,7 @@ def ceiling_of(method: str, route: Route | None, body: JSONBody | Form | None) -
             max_usage = work.images()
         case name:
             raise RouteNotAllowed(f"This key has a budget, and what {name or 'this endpoint'} costs is not counted.")
-    return CostCeiling(work.models, work.texts("service_tier"), max_usage)
+    return CostCeiling(work.models, work.texts("service_tier"), max_usage, limit)
 
 
 def output_ceiling(model: str) -> int:
@@ -157,13 +189,18 @@ class RequestedWork:
         self._named = NamedModels()
         self.files: Sequence[int] = ()
         self.size = 0 if body is None else body.size
+        texts: Iterable[bytes] = ()
         if isinstance(body, Form):
+            texts = (value.encode("utf-8", "surrogatepass") for values in body.fields.values() for value in values)
             self._named = model_places.in_fields((name, text) for name, texts in body.fields.items() for text in texts)
             self.files = body.files
             self._fields = {name: [_number(value) for value in values] for name, values in body.fields.items()}
         elif body is not None:
             self._named = model_places.in_body(body.members)
             self._fields = body.by_name
+            texts = [body.raw]
+        self.text_tokens = sum(map(most_tokens, texts)) + FRAME_TOKENS  # as if all of the body were text
+        self.limit = OutputLimit("", (), count_answers(self._fields))
 
     def values(self, *names: str) -> list[object]:
         """Returns the request's values under these names (JSON members or form fields), except those that are null."""
@@ -180,23 +217,21 @@ class RequestedWork:
 
     def count(self, *names: str, otherwise: int) -> int:
         """Returns the highest positive whole number that the request has under these names, or else `otherwise`."""
-        return max(filter(_is_positive_integer, self.values(*names)), default=otherwise)
-
-    @property
-    def text_tokens(self) -> int:
-        """The most input tokens of the request if its whole body (or all fields of its form) is text."""
-        return math.ceil(self.size / BYTES_PER_TOKEN) + FRAME_TOKENS
+        return max(filter(is_count, self.values(*names)), default=otherwise)
 
     def conversation(self) -> MaxUsage:
         """Returns the most tokens and web searches that a chat completion or a response can use."""
-        parts = list(_dictionaries(self._fields.values()))
-        images = [part for part in parts if _is_one_of(part, IMAGE_PARTS)]
-        sounds = [len(_inline(part.get("input_audio"))) for part in parts if _is_one_of(part, {"input_audio"})]
-        files = [len(_inline(part)) for part in parts if _is_one_of(part, FILE_PARTS)]
-        inline = sum(len(_inline(image)) for image in images) + sum(sounds) + sum(files)
-        kinds = [str(part.get("type")) for part in _dictionaries(self.values("tools"))]
+        parts = list(dictionaries(self._fields.values()))
+        images = [part for part in parts if is_one_of(part, IMAGE_PARTS)]
+        sounds = [inline_data(part.get("input_audio")) for part in parts if is_one_of(part, {"input_audio"})]
+        files = [inline_data(part) for part in parts if is_one_of(part, FILE_PARTS)]
+        not_text = tokens_if_text([*map(inline_data, images), *sounds, *files])
+        kinds = [str(part.get("type")) for part in dictionaries(self.values("tools"))]
         hosted = [kind for kind in kinds if kind.startswith(HOSTED_TOOLS)]
-        searches = any(kind.startswith("web_search") for kind in hosted)
+        calls = {  # of hosted tools, by kind; `max_tool_calls` is for all of them together
+            kind: self.count("max_tool_calls", otherwise=supposed) if any(one.startswith(kind) for one in hosted) else 0
+            for kind, supposed in SUPPOSED_CALLS.items()
+        }
         elsewhere = len(files) + len(hosted) + len(self.values("web_search_options", *EARLIER_TURNS))
         models = self.models
         small = any(model.lower().removeprefix("ft:").startswith("gpt-4o-mini") for model in models)
@@ -204,30 +239,29 @@ class RequestedWork:
         heard = {"audio_input"} if sounds else set()
         seen = {"image_input"} if images else set()
         return MaxUsage(
-            input_tokens=max(self.text_tokens - inline // BYTES_PER_TOKEN, 0)
+            input_tokens=max(self.text_tokens - not_text, 0)
             + len(images) * (DEAREST_IMAGE_TOKENS if small else IMAGE_TOKENS)
-            + _sound_tokens(sum(sounds) * 3 // 4)
-            + sum(files) * 3 // 4 // BYTES_PER_TOKEN
+            + _sound_tokens(sum(map(len, sounds)) * 3 // 4)
+            + sum(map(most_tokens_of_file, files))
             + elsewhere * SUPPOSED_TOKENS,
-            output_tokens=self.count("n", otherwise=1)
-            * self.count(
-                *("max_completion_tokens", "max_tokens", "max_output_tokens"),
-                otherwise=max(map(output_ceiling, models)),
-            ),
-            web_searches=self.count("max_tool_calls", otherwise=SUPPOSED_SEARCHES) if searches else 0,
+            output_tokens=self.limit.answers * self.limit.tokens(max(map(output_ceiling, models))),
+            web_searches=calls["web_search"],
+            file_searches=calls["file_search"],
+            pictures=calls["image_generation"],
+            picture_models=frozenset(self._named_by_tool("image_generation")),
             kinds=frozenset(heard | seen | ({"audio_output"} if speaks else set())),
         )
 
+    def _named_by_tool(self, kind: str) -> Iterator[str]:
+        """Yields the models that the hosted tools of one kind name."""
+        for tool in dictionaries(self.values("tools")):
+            if is_one_of(tool, {kind}) and isinstance(model := tool.get("model"), str):
+                yield model
+
     def completion(self) -> MaxUsage:
         """Returns the most tokens that a legacy completion (`/v1/completions`) can use, for all of its prompts."""
-        lists = [prompt for prompt in self.values("prompt") if isinstance(prompt, list)]
-        several = [sum(isinstance(one, str | list) for one in prompt) or 1 for prompt in lists]  # or tokens of one
-        return MaxUsage(
-            input_tokens=self.text_tokens,
-            output_tokens=max(several, default=1)
-            * self.count("n", "best_of", otherwise=1)
-            * self.count("max_tokens", otherwise=max(map(output_ceiling, self.models))),
-        )
+        most = max(map(output_ceiling, self.models))
+        return MaxUsage(self.text_tokens, output_tokens=self.limit.answers * self.limit.tokens(most))
 
     def transcription(self) -> MaxUsage:
         """Returns the most tokens and seconds of audio that a transcription or a translation of audio files can use."""
@@ -246,53 +280,19 @@ class RequestedWork:
 
     def images(self) -> MaxUsage:
         """Returns the most tokens that a request to generate, edit or vary images can use."""
-        links = [part for part in _dictionaries(self._fields.values()) if "image_url" in part or "file_id" in part]
-        inline = sum(len(_inline(link)) for link in links)
+        links = [part for part in dictionaries(self._fields.values()) if "image_url" in part or "file_id" in part]
+        not_text = tokens_if_text(map(inline_data, links))
         one = MADE_IMAGE_TOKENS + PARTIAL_IMAGE_TOKENS * self.count("partial_images", otherwise=0)
         return MaxUsage(
-            input_tokens=max(self.text_tokens - inline // BYTES_PER_TOKEN, 0)
-            + (len(self.files) + len(links)) * IMAGE_TOKENS,
+            input_tokens=max(self.text_tokens - not_text, 0) + (len(self.files) + len(links)) * IMAGE_TOKENS,
             output_tokens=self.count("n", otherwise=1) * one,
             kinds=frozenset({"image_output"} | ({"image_input"} if self.files or links else set())),
         )
 
 
-def _dictionaries(values: Iterable[object]) -> Iterator[dict[str, object]]:
-    """Yields every JSON object in these values, including those nested in other objects and lists."""
-    waiting = list(values)
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            yield value
-            waiting.extend(value.values())
-        elif isinstance(value, list):
-            waiting.extend(value)
-
-
-def _is_one_of(part: Mapping[str, object], kinds: set[str]) -> bool:
-    """Returns whether a part of a message has one of these kinds as its `type`, such as `input_image`."""
-    kind = part.get("type")
-    return isinstance(kind, str) and kind in kinds
-
-
-def _inline(part: object) -> str:
-    """Returns the base64 text of the image, sound or file in a part of a message; empty if it has a link or an id."""
-    if isinstance(part, dict):
-        values = [part.get(name) for name in ("image_url", "file_data", "data", "file")]
-        nested = [value.get(name) for value in values if isinstance(value, dict) for name in ("url", "file_data")]
-        texts = [value for value in (*values, *nested) if isinstance(value, str) and not value.startswith("http")]
-        return max(texts, key=len, default="")
-    return ""
-
-
 def _sound_tokens(size: int) -> int:
     """Returns the most input tokens that sound of so many bytes can have."""
     return math.ceil(size / SOUND_BYTES_PER_SECOND * SOUND_TOKENS_PER_SECOND)
-
-
-def _is_positive_integer(value: object) -> TypeGuard[int]:
-    """Returns whether a value is a whole number above zero; a huge one counts as well, so that its call is refused."""
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _number(text: str) -> str | int:

@@ -10,7 +10,7 @@ from proxyapi.limits.counting import LimitState, Window
 
 
 class Names(NamedTuple):
-    """The names of the three headers about a limit per minute: for its size, for what is left, and for its end."""
+    """The names of the three headers about a limit per minute: the limit, what is left, and the time to its reset."""
 
     limit: str
     remaining: str

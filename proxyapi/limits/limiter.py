@@ -31,9 +31,9 @@ STOP_SECONDS = 2.0
 
 
 class Ticket:
-    """What one call has taken of the limits of its key, from its admission to its end: a slot, and its tokens.
+    """What one call uses of its key's limits, from its admission to its end: a slot for parallel calls, and tokens.
 
-    `lease` is the id of the call's slot; `limit_states` tells what is left of the limits per minute.
+    `lease` is the id of the slot; `limit_states` tells what is left of the key's limits per minute.
     """
 
     def __init__(self, limiter: Limiter, caller: Caller, lease: str) -> None:

@@ -44,9 +44,9 @@ MENTION: Final = Reference("")  # a place whose id is refused only if another ke
 class NamedObjects:
     """Collects the ids of stored objects that a request names, such as the file in `file_id`.
 
-    `references` has the ids that upstream looks up, each with its place and the name of its member. `mentions` has the
-    ids that it need not look up, such as those in an earlier answer. `family` is the family of the request's route.
-    With `skips_faults`, values that cannot be ids are skipped instead of raising `BadRequest`.
+    `references` maps the ids that upstream looks up to the `Reference` of their place and the name of their member.
+    `mentions` has the ids that upstream need not look up, as in an earlier answer that the request repeats. `family` is
+    that of the request's route. With `skips_faults`, values that cannot be ids are skipped instead of refused.
     """
 
     def __init__(self, family: str = "", *, skips_faults: bool = False) -> None:
@@ -114,10 +114,10 @@ class NamedObjects:
     def _read_members(
         self, pairs: Iterable[tuple[str, object] | Member], stack: _Stack, *, weak: bool, ids: bool
     ) -> None:
-        """Adds the ids that the members of one JSON object name; puts values that must still be searched on the stack.
+        """Adds the ids that the members of one JSON object name, and puts nested values on `stack`, to be searched too.
 
-        With `weak`, all ids are added to `mentions`. With `ids`, the member `id` is that of a tool call, not of an
-        object.
+        With `weak`, all ids are added to `mentions`. With `ids`, a member `id` is left out, because it is the id of a
+        tool call and not of a stored object.
         """
         for pair in pairs:
             value = pair[1]
@@ -176,7 +176,7 @@ class NamedObjects:
                 self._read_members(((name, one),), stack, weak=weak or name in mentioned, ids=False)
 
     def _refer(self, value: object, place: Reference, name: str) -> None:
-        """Adds an id that upstream looks up to `references`; refuses a value that cannot be an id."""
+        """Adds to `references` an id that upstream looks up; skips a value that is no id, or raises `BadRequest`."""
         if not is_object_id(value):
             self._fault(f"Invalid '{_shown(name)}': this can be no id.", param=_shown(name), code="invalid_value")
             return
@@ -189,7 +189,7 @@ class NamedObjects:
             self._bound()
 
     def _bound(self) -> None:
-        """Refuses a request that names more than `MOST_NAMED` stored objects."""
+        """Raises `BadRequest` if the request names more than `MOST_NAMED` stored objects, unless faults are skipped."""
         if len(self.references) + len(self.mentions) > MOST_NAMED:
             self._fault(f"The request names more than {MOST_NAMED:,} stored objects.")
 
@@ -270,7 +270,7 @@ def _is_plain(values: list[object]) -> bool:
 
 
 def _ids_in(value: object) -> Iterable[tuple[object, bool]]:
-    """Yields each id in a member's value; with True if it stands there as plain text, not as the `id` of an object."""
+    """Yields each id in a member's value: with True if it is a plain string, with False if it is an object's `id`."""
     values = [value]
     while values:
         one = values.pop()

@@ -46,9 +46,9 @@ IN_LOCATION = frozenset({"/v1/realtime/calls"})
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What the check of a request has found out: the ids of the stored objects that the request names (`named`).
+    """Result of the check of a request: `named` has the ids of the stored objects that the request names.
 
-    `made` reads the ids of new objects in the answer; None if the call creates none.
+    `made` is the reader that finds the ids of new objects in the answer; None if the call creates none.
     """
 
     named: frozenset[str] = frozenset()
@@ -225,9 +225,10 @@ def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) ->
 def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Caller) -> bool:
     """Returns whether the caller may use a path that OpenAI's reference does not have, and that may contain an id.
 
-    A POST to a single unknown segment names no object: it can only be an action of the family. In other paths one of
-    the first two unknown segments must be an object of the caller's key, and neither may belong to another key. A GET
-    may also name an object that is shared with the key.
+    The segments of the path that the reference does not have may be ids; only the first two of them are checked. A POST
+    with a single such segment is an action of the family, and is refused only if the segment is the id of another key's
+    object. Otherwise one of the two must be an object of the caller's key, and neither may belong to another key. A GET
+    is also allowed if one of the two is shared with the key.
     """
     unknown = route.unknown_segments
     if method == "POST" and len(unknown) == 1:

@@ -103,7 +103,7 @@ async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> di
 async def sweep_forever() -> None:
     """Deletes the symbolic links that record owners of stored objects, once the database has these owners as well.
 
-    Does so once a minute, until it is cancelled. At first it closes the folders of the links to other users.
+    Does so once a minute, until it is cancelled. First it makes the links' folders readable for this user only.
     """
     await _maintain(close_folders)
     while True:

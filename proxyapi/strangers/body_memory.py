@@ -19,7 +19,8 @@ from proxyapi.strangers.client_network import client_network
 class StrangerBudget:
     """The memory that one worker may use for request bodies whose senders have shown no valid key yet.
 
-    `held` is the number of bytes in use, `limit` the number that may be in use.
+    `held` is the number of bytes in use, of which `change` counts at most half the budget for one network. `limit` is
+    the number of bytes that may be in use.
     """
 
     def __init__(self, limit: int) -> None:
@@ -42,7 +43,8 @@ class StrangerBudget:
     def change(self, network: str, size: int) -> None:
         """Adds `size` bytes of request bodies to the memory that `network` uses; a negative `size` frees bytes.
 
-        `held`, the sum for all networks, counts at most half of the budget for one network.
+        Also updates `held`, the sum for all networks. In this sum a network that uses more than half of the budget
+        counts as half, so that no client can use up the budget of the others.
         """
         before = self._by_network.get(network, 0)
         after = before + size

@@ -21,6 +21,7 @@ from django.http import HttpResponse
 from proxyapi.call.call import Call
 from proxyapi.call.call_request import CallRequest
 from proxyapi.exceptions import CallerGone, ProxyError, UpstreamFailure
+from proxyapi.limits.output_limits import OUTPUT_LIMIT_HEADER
 from proxyapi.streams import sse
 from proxyapi.streams.relay import Dialect
 from proxyapi.streams.response_head import Head, head_of
@@ -111,6 +112,8 @@ class EarlyStream:
         For a call from a browser the head has CORS headers.
         """
         response = HttpResponse(headers=HEADERS)
+        if (limit := self._call.facts.output_limit) is not None:
+            response[OUTPUT_LIMIT_HEADER] = str(limit.tokens)
         if "HTTP_ORIGIN" in request.META:
             CorsMiddleware(lambda _: response).add_response_headers(request, response)
         return head_of(request, response)

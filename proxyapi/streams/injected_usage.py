@@ -1,4 +1,4 @@
-"""The only change to what passes on `/v1`: asks for the usage of a streamed chat, and removes it from the answer.
+"""Changes what passes on `/v1`: asks for the usage of a streamed chat, and removes it from the answer.
 
 Upstream states the usage of a streamed chat only if it is asked for it (OpenAI's reference, `stream_options`), and the
 ledger needs it. A caller that has not asked must not see the difference.

@@ -70,7 +70,7 @@ CHAT = Dialect(sse.error_object, must_end=True)
 
 @cache
 def resumed(dialect: Dialect) -> Dialect:
-    """Returns a copy of `dialect` for a stream that a caller reads again from the middle; it may have no events."""
+    """Returns a copy of `dialect` for a stream that a caller resumes in the middle, which may have no events left."""
     return replace(dialect, must_end=False)
 
 
@@ -88,6 +88,7 @@ class Relay(ABC):
     def __init__(self, call: Call, answer: UpstreamAnswer) -> None:
         self._call = call
         self._answer = answer
+        call.request.incoming_body.call_goes_on = False  # what cannot be sent any more is not read
         self.deadline = answer.deadline
         self.broken = False
         self.last_sent = time.perf_counter()
@@ -103,7 +104,7 @@ class Relay(ABC):
         return self._call.headers_down(self._answer)
 
     async def chunks(self, send_now: SendNow) -> AsyncGenerator[bytes, None]:
-        """Sends the answer's bytes with `send_now`; yields those that must wait for the socket or the ledger row."""
+        """Sends the answer with `send_now`; yields the bytes that must wait for the socket or for the ledger row."""
         pass_on = partial(self._pass_on, send_now)
         try:
             while unsent := await self._answer.chunk(pass_on):
@@ -152,7 +153,7 @@ class Relay(ABC):
 
     @abstractmethod
     def _read_chunk(self, chunk: bytes) -> bytes:
-        """Reads a chunk of upstream's answer for the ledger, and returns the bytes to send to the caller."""
+        """Takes from a chunk of the answer what the ledger needs; returns the bytes to send to the caller."""
 
     @property
     def _between_events(self) -> bool:
@@ -164,11 +165,11 @@ class Relay(ABC):
         return b""
 
     def _final_pieces(self) -> list[bytes]:
-        """Returns the caller's last pieces when upstream's stream has ended: bytes held back, a trailer, an error."""
+        """Returns the caller's last bytes, when upstream's stream has ended: any held back, a trailer or an error."""
         return []
 
     def _pass_on(self, send_now: SendNow, chunk: bytes) -> bytes:
-        """Reads a chunk of the answer for the ledger, and sends it at once if possible; returns the bytes not sent."""
+        """Takes from a chunk what the ledger needs, sends it at once if possible, and returns the bytes not sent."""
         ready = self._read_chunk(chunk)
         if not ready or self._is_complete or not send_now(ready):
             return ready
@@ -210,7 +211,7 @@ class EventRelay(Relay):
         return self._read_events(events) if events else b""
 
     def _read_events(self, events: bytes) -> bytes:
-        """Reads whole events for the ledger; returns them as the caller gets them, without secrets in errors."""
+        """Takes from whole events what the ledger needs; returns them for the caller, errors without secrets."""
         is_first, self._last_events = not self._last_events, events
         self._call.read_events(events)
         passed = self._dialect.to_caller(events)
@@ -257,7 +258,7 @@ class EventRelay(Relay):
         return event if sse.ends_event(self._last_events) else b"\n\n" + event
 
     def _read_json(self, body: bytes) -> bytes:
-        """Reads, for the ledger, JSON that upstream labelled as a stream of events; returns the caller's bytes."""
+        """Takes what the ledger needs from JSON that was labelled as a stream; returns the bytes for the caller."""
         self._call.read_plain(body)
         self._count_sent(len(body))
         return body if self._call.answer.error is None else self._call.redacted(body)

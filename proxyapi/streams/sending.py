@@ -1,4 +1,4 @@
-"""Sends a streamed answer to its caller: the chunks, comments in the pauses between them, and the end.
+"""Sends answers to their callers: whole ones, and streams with comments in the pauses between their chunks.
 
 A stream ends cleanly or by a cut connection. To show that an answer is broken, the final ASGI message is left out:
 uvicorn then closes the socket without a clean end. A caller that takes no more bytes until the deadline is cut off, and
@@ -10,17 +10,43 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 
 from django.conf import settings
+from django.http import HttpResponse
 
+from proxyapi.call.call_request import CallRequest
 from proxyapi.call.caller_connection import CallerConnection, Send
 from proxyapi.exceptions import CallerGone, InternalError
 from proxyapi.streams.relay import Relay
-from proxyapi.streams.response_head import Head
+from proxyapi.streams.response_head import Head, head_of
 
 # How long a stream may go on after its call's deadline, so that the event that reports the timeout can be sent.
 GRACE_SECONDS = 1.0
+NO_BODY_STATUSES = {204, 304}
+NO_TIMEOUT = nullcontext()
+
+
+async def send_whole(request: CallRequest, response: HttpResponse) -> None:
+    """Sends a response that is here as a whole."""
+    start = head_of(request, response)
+    if response.status_code not in NO_BODY_STATUSES and not response.has_header("content-length"):
+        start["headers"].append((b"content-length", str(len(response.content)).encode()))
+    if request.method != "HEAD":
+        request.connection.body_follows()
+    async with time_limit(request):
+        await request.send(start)
+        await request.send({"type": "http.response.body", "body": response.content})
+
+
+def time_limit(request: CallRequest) -> AbstractAsyncContextManager[object]:
+    """Returns the time limit for sending a whole answer.
+
+    A time limit costs a thirtieth of a call. It is only needed if the answer may have to wait, behind another one on
+    the connection that the caller does not take.
+    """
+    waits = not request.connection.takes_bytes or request.method == "HEAD"
+    return asyncio.timeout(settings.REQUEST_TIMEOUT) if waits else NO_TIMEOUT
 
 
 class EventStream:

@@ -106,10 +106,12 @@ def ends_event(events: bytes) -> bool:
 
 
 def comment_after(events: bytes) -> bytes:
-    """Returns a comment that can be sent after `events` without changing what they mean to the caller.
+    """Returns a comment line of server-sent events that can be sent to the caller after `events`.
 
-    After events that are separated by single line ends the comment has no blank line: to clients that follow the
-    grammar these events are one event, and a blank line would cut it.
+    `events` are whole events, those sent last; the comment does not change what they mean to the caller. If they end
+    with a blank line, or are empty, the comment ends with one, too. Otherwise the stream separates its events by single
+    line ends, and the comment has no blank line: to clients that follow the grammar all these events are one event,
+    which a blank line would cut in two.
     """
     return KEEP_ALIVE if ends_event(events) else KEEP_ALIVE_LINE
 

@@ -93,8 +93,8 @@ def account_headers(credentials: Credentials) -> Headers:
 async def send(request: UpstreamRequest) -> UpstreamAnswer:
     """Sends `request` to upstream, and returns the answer, whatever its status, once its head has arrived.
 
-    A GET or DELETE is sent up to `RETRIES` times more if the connection fails; the text that answers it is read whole
-    here, so that a failure within the answer counts, too.
+    A GET or DELETE is sent up to `RETRIES` times more if the connection fails. Its answer, if it is text, is read whole
+    here, so that a connection that breaks within the answer is a reason to try again, too.
 
     Raises:
         UpstreamUnreachable: no connection could be opened, or it broke before the head of an answer.

@@ -22,16 +22,16 @@ class Credentials:
 def caller_credentials(caller: Caller) -> Credentials:
     """Returns the upstream account that pays for a caller's calls.
 
-    That is the account of the caller's own upstream key or, without one, the team's account from the settings.
+    That is the account of the caller's own upstream key or, without one, the gateway's account from the settings.
 
     Raises:
-        UpstreamKeyMissing: the team has no upstream key either.
+        UpstreamKeyMissing: neither the caller nor the settings have an upstream key.
     """
     return Credentials(caller.upstream_key) if caller.upstream_key else configured_credentials()
 
 
 def configured_credentials() -> Credentials:
-    """Returns the team's upstream account, from the settings.
+    """Returns the gateway's own upstream account: key, project and organization from the settings.
 
     Raises:
         UpstreamKeyMissing: no upstream key is configured.

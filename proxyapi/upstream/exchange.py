@@ -44,7 +44,7 @@ BODILESS = {204, 304}
 class State(IntEnum):
     """The states of an exchange with upstream, from its request to its end; the module's docstring draws them.
 
-    From `FAILED` on, nothing more arrives.
+    The states are ordered: from `FAILED` on, nothing more arrives from upstream.
     """
 
     HEAD = 0
@@ -247,7 +247,7 @@ class Exchange:
         return data
 
     def _buffer(self, piece: bytes) -> None:
-        """Adds a piece of the answer's body to the buffer, where it waits for the caller."""
+        """Adds a piece of the answer's body to the buffer, where it waits until `chunk` takes it."""
         if piece:
             self._pieces.append(piece)
             self._buffered += len(piece)
@@ -415,7 +415,10 @@ class Exchange:
         self._keep_alive = self._parser.should_keep_alive()
 
     def on_body(self, data: bytes) -> None:
-        """Adds a piece of the answer's body to the buffer, decoded; stops reading above `MAX_BUFFERED_BYTES`."""
+        """Adds a piece of the answer's body to the buffer, and decodes it first if the answer is encoded.
+
+        Stops reading from upstream if the buffer has more than `MAX_BUFFERED_BYTES` then.
+        """
         decoder = self._decoder
         if decoder is None:
             self._buffer(data)

@@ -37,8 +37,8 @@ unreachable_log = UnreachableLog()
 def error_of(fault: TransportFault, request: UpstreamRequest) -> ProxyError:
     """Returns the error that the caller gets for `fault`, which ended a request before the head of an answer arrived.
 
-    The error says whether upstream may have billed the call; only `RequestTimeout` does not, for which the caller had
-    not sent all of its body. A failure to connect is logged, too.
+    The error is a `RequestTimeout` if the deadline passed while the caller was still sending the body. The message of
+    any other error says whether upstream may have billed the call. A failure to connect is logged, too.
     """
     match fault:
         case ConnectTimeout():

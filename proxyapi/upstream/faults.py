@@ -40,15 +40,15 @@ SYSTEM_FAULTS = {
 
 
 class ProxyRefused(ConnectionError):
-    """The HTTP proxy between the gateway and upstream did not connect them, or it is no http:// one."""
+    """Error: the proxy on the way to upstream refused to open a tunnel, or its URL is not an http:// URL."""
 
 
 class TransportFault(Exception):
-    """An exchange with upstream failed; each subclass is a way in which that happens."""
+    """Base class of the errors for an exchange with upstream that failed; each subclass is one way of failing."""
 
 
 class NotConnected(TransportFault):
-    """No connection to upstream could be opened, so upstream has received nothing of the call.
+    """Error: no connection to upstream could be opened, so upstream has received nothing of the call.
 
     `reason` says why, in words for a caller, without host, address or key.
     """
@@ -59,15 +59,18 @@ class NotConnected(TransportFault):
 
 
 class ConnectTimeout(NotConnected):
-    """No connection to upstream could be opened in time."""
+    """Error: no connection to upstream could be opened in time."""
 
 
 class Late(TransportFault):
-    """The deadline of a call passed before the end of upstream's answer."""
+    """Error: the deadline of the call passed before the end of upstream's answer, or upstream was `Silent` too long."""
 
 
 class Silent(Late):
-    """Upstream sent nothing for longer than a setting allows; `setting` is the setting's name, `seconds` its value."""
+    """Error: upstream sent nothing for longer than a setting allows.
+
+    `setting` is the name of this setting, and `seconds` its value.
+    """
 
     def __init__(self, setting: str, seconds: float) -> None:
         super().__init__(f"{setting}, {seconds:g} seconds")
@@ -76,11 +79,11 @@ class Silent(Late):
 
 
 class Broken(TransportFault):
-    """The connection to upstream broke before the end of the answer, or the answer breaks the rules of HTTP."""
+    """Error: the connection to upstream broke before the end of the answer, or the answer breaks the rules of HTTP."""
 
 
 class InvalidStatus(Broken):
-    """Upstream's answer has a status that HTTP does not have: a number outside of 100 to 599."""
+    """Error: upstream's answer has a status that HTTP does not have, a number outside of 100 to 599."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"its answer has the status {status:03}, which is none")

@@ -59,6 +59,11 @@ class UpstreamRequest:
         return find_route(self.path)
 
     @property
+    def is_of_text(self) -> bool:
+        """True if a stream that answers the request consists of text; pictures and sound are not."""
+        return not self.path.startswith(("/images/", "/audio/"))
+
+    @property
     def form_texts(self) -> list[tuple[str, str]]:
         """The names and values of the text fields of the request's form, in their order; files are left out."""
         return [

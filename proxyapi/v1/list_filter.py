@@ -76,9 +76,10 @@ class ListPage:
         return [item for item in self.items if keeps(item[0])]
 
     def with_items(self, kept: Sequence[Item]) -> bytes:
-        """Returns the bytes of the page with only the items `kept`; its `first_id` and `last_id` are set to theirs.
+        """Returns the bytes of the page with only the items `kept`.
 
-        If no item is left, `has_more` becomes false, because clients that go on from `last_id` would ask for ever.
+        The page's `first_id` and `last_id` become the ids of the first and the last of these items. If no item is left,
+        both become null, and `has_more` becomes false, because clients that go on from `last_id` would ask for ever.
         """
         edits: list[tuple[int, int, str]] = []
         if len(kept) < len(self.items):

@@ -2,8 +2,8 @@
 
 The order of a call: key checked, its limits counted → route open? → body received (a form goes up meanwhile) → models
 and objects checked, in a parsed copy of the body → budget reserved (for a form before its last byte goes up) →
-`Call.begin` → upstream → the answer passes → `Call.end`. Bytes pass unchanged; `proxyapi.streams.injected_usage` has
-the only exception.
+`Call.begin` → upstream → the answer passes → `Call.end`. Bytes pass unchanged, with two exceptions:
+`proxyapi.streams.injected_usage` and `proxyapi.limits.output_limits`.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ class PassThroughView(CallView):
     authentication_classes: tuple[type[BaseAuthentication], ...] = (BearerAuthentication,)
     http_method_names: ClassVar[list[str]] = ["get", "head", "post", "delete", "options"]  # type: ignore[misc]  # Django's attribute
     route = "/v1/*"
+    takes_timeout = False
     found: Route | None = None
 
     def setup(self, request: HttpRequest, *args: object, **kwargs: object) -> None:
@@ -192,6 +193,7 @@ class PassThroughView(CallView):
             model_policy.check_models(self.found, "POST", named, caller)
         self.call.new_objects.exclude(await object_access.check_form(form.parts, caller))
         await self.reserve("POST", self.found, form.sizes())
+        self.call.begin_reserved()
 
     async def relay_answer(
         self, request: UpstreamRequest, dialect: Dialect, as_it_came: UpstreamRequest | None = None
@@ -216,16 +218,20 @@ class PassThroughView(CallView):
         return RelayResponse(BodyRelay(self.call, answer))
 
     async def is_object(self, answer: UpstreamAnswer) -> bool:
-        """Returns whether a POST's answer that may state usage is a JSON object, whatever its Content-Type says."""
+        """Returns whether upstream's answer begins as a JSON object, whatever its Content-Type says.
+
+        Always returns False if the call is no POST, or if answers of its route state no usage.
+        """
         return self.call.answer.states_usage and self.request.method == "POST" and await answer.begins_as(begins_object)
 
     async def ask_without_usage(self, refusal: UpstreamAnswer, request: UpstreamRequest) -> UpstreamAnswer:
         """Sends the caller's unchanged `request` upstream, after upstream refused it with an added field for usage.
 
-        Returns the answer to that; or returns `refusal` and sends nothing, if this error does not name the field. This
-        is the only call that is sent again: upstream has refused it before doing any work, so nothing was billed. If
-        upstream accepts the body without the field, the field is no longer added. If upstream refuses that body, too,
-        the field is not at fault and goes on being added: any caller could make an error name the field.
+        `refusal` is upstream's error answer. If it does not name the field, it is returned, and nothing is sent.
+        Otherwise the answer to `request` is returned. This is the only call that is sent again: upstream has refused it
+        before doing any work, so nothing was billed. If upstream accepts the body without the field, the field is no
+        longer added to other calls. If upstream refuses that body, too, the field is not at fault and goes on being
+        added: any caller could make an error name the field.
         """
         try:
             body = await refusal.read()
@@ -233,6 +239,7 @@ class PassThroughView(CallView):
             refusal.close()
         if not usage_requests.may_be_refusal(refusal.status, body):
             return refusal
+        await self.limit_output(request)
         answer = await self.send(request)
         if answer.status < 300:
             usage_requests.give_up()

@@ -32,7 +32,12 @@ Row = dict[str, Any]
 
 @dataclass
 class Books:
-    """The same calls three times. `sent` and `rows` are by marker; `strangers` are rows of no call."""
+    """What the callers, upstream and the ledger have each recorded of the same calls, and what was done to the server.
+
+    `sent` are upstream's requests and `rows` the ledger's rows, both by the call's marker. `strangers` are rows that
+    belong to no known call. `deaths` are the times at which a worker was killed. `damaged` has the damage to journal
+    records by request id. `unnoticed` are the phases in which no caller may notice a fault.
+    """
 
     callers: Sequence[Entry]
     sent: Mapping[str, list[dict[str, Any]]]
@@ -47,7 +52,7 @@ class Books:
         self._damaged_markers = {damage.marker for damage in self.damaged.values()}
 
     def was_in_the_air(self, entry: Entry) -> bool:
-        """Whether a worker was killed while this call went on."""
+        """Returns whether a worker was killed while this call went on, or shortly before or after."""
         until = entry.ended + (AFTER_LEAVING if entry.saw == "left" else AROUND_A_DEATH)
         return any(entry.started - AROUND_A_DEATH <= death <= until for death in self.deaths)
 
@@ -55,11 +60,14 @@ class Books:
         return entry.marker in self._damaged_markers
 
     def is_beyond_repair(self, entry: Entry) -> bool:
-        """Only its begin was in the journal, and that was hit: where its id was hit too, nothing tells of it."""
+        """Returns whether the only record of this call, its begin record, was damaged in the journal.
+
+        If the damage has hit the id in that record, nothing is left of the call, so its row may be missing.
+        """
         return any(damage.only_record for damage in self.damaged.values() if damage.marker == entry.marker)
 
     def faults_of(self, entry: Entry) -> Iterator[str]:
-        """What is wrong with one call; nothing if the books agree."""
+        """Yields what is wrong with one call, in words; yields nothing if the three books agree."""
         sent, rows = self.sent.get(entry.marker, []), self.rows.get(entry.marker, [])
         if entry.saw == "hung":
             yield "its caller waited in vain"
@@ -106,7 +114,11 @@ COLUMNS = ("calls", "admitted", "refused", "cut", "lost", "duplicated", "interru
 
 
 def compare(books: Books) -> tuple[dict[str, Counter[str]], list[str]]:
-    """The table's lines by fault, and the offenders with what each book says of them."""
+    """Compares the three books, call by call.
+
+    Returns the counts for each line of the table, by the name of the fault, and a description of each call with which
+    something is wrong.
+    """
     lines: dict[str, Counter[str]] = defaultdict(Counter)
     offenders = [f"a row of no call: {row}" for row in books.strangers]
     for entry in books.callers:
@@ -136,7 +148,7 @@ def compare(books: Books) -> tuple[dict[str, Counter[str]], list[str]]:
 
 
 def read_books(lab: Lab, callers: Sequence[Entry], unnoticed: set[str]) -> Books:
-    """When every record of the journal is in the tables, or `SHIPPED_WITHIN` is over."""
+    """Returns the three books, once every record of the journal is in the tables or `SHIPPED_WITHIN` is over."""
     with psycopg.connect(lab.postgres.url, autocommit=True, row_factory=dict_row) as connection:
         with suppress(TimeoutError):  # the comparison will say what is missing
             wait_for(lambda: is_shipped(lab, connection), SHIPPED_WITHIN)
@@ -163,7 +175,10 @@ def read_books(lab: Lab, callers: Sequence[Entry], unnoticed: set[str]) -> Books
 
 
 def is_shipped(lab: Lab, connection: psycopg.Connection[Any]) -> bool:
-    """Nothing of dead writers is left, and every record of the living is in the table."""
+    """Returns whether all records of all journals have been shipped to the database.
+
+    That is so if no journal of a dead worker is left, and the table has every record of those of the living workers.
+    """
     writers = segments.writers(lab.journal)
     wanted: set[str] = set()
     with suppress(FileNotFoundError):  # shipped while we looked

@@ -10,7 +10,11 @@ from usage.journal.records import scan
 
 
 class Damage(NamedTuple):
-    """What was done to a call's record. Its only one: its begin, of a call that had no end yet."""
+    """Damage to the journal's record of a call.
+
+    `marker` is the call's marker. `only_record`: the journal had no other record of the call than the damaged one; that
+    is the begin record of a call that had not ended yet.
+    """
 
     marker: str
     only_record: bool
@@ -23,9 +27,10 @@ class _Span(NamedTuple):
 
 
 def flip_bytes(path: Path, records: int) -> dict[str, Damage]:
-    """Changes up to three bytes in each of so many calls' records, of one call at most one; the ids are request ids.
+    """Changes up to three bytes of a journal file in each of `records` records, at most one of each call.
 
-    The last byte stays: a torn tail is another thing.
+    Returns the damage by the call's request id. The last byte of the file is not changed, because that would make a
+    torn tail, which is another fault.
     """
     data = bytearray(path.read_bytes())
     found = _spans(bytes(data))
@@ -41,7 +46,10 @@ def flip_bytes(path: Path, records: int) -> dict[str, Damage]:
 
 
 def _spans(data: bytes) -> dict[str, list[_Span]]:
-    """Where the records of each call are, newlines included. Calls that were refused have no begin and are left out."""
+    """Returns the places of each call's records in the content of a journal file, by the call's request id.
+
+    A record's newline is part of it. Calls that were refused have no begin record and are left out.
+    """
     spans: dict[str, list[_Span]] = {}
     start = 0
     while (end := data.find(b"\n", start) + 1) > 0:

@@ -23,7 +23,11 @@ LONGEST_STOP = 45.0  # 20 s for the shipper; calls in flight, and a slow machine
 
 @dataclass(frozen=True)
 class Fault:
-    """`happen` may return a remark. `unnoticed`: no caller may see anything of it."""
+    """One fault that a run of chaos causes.
+
+    `happen` causes the fault and puts everything back; it may return a remark for the report. `unnoticed`: no caller
+    may notice the fault. `full_only`: a short run leaves the fault out.
+    """
 
     name: str
     happen: Callable[[Lab, bool], str | None]
@@ -32,7 +36,7 @@ class Fault:
 
 
 def workers_killed(lab: Lab, short: bool) -> None:
-    """A random worker, at a random moment of its life: also while it boots, adopts and ships."""
+    """Kills random workers at random moments of their lives, also while they start, adopt a journal or ship."""
     for _ in range(3 if short else 30):
         time.sleep(random.uniform(0.05, 1.5))
         if workers := lab.server.workers:
@@ -41,7 +45,10 @@ def workers_killed(lab: Lab, short: bool) -> None:
 
 
 def master_killed(lab: Lab, short: bool) -> None:
-    """Its workers must finish their calls and go, and leave the port to the next master."""
+    """Kills the master, and starts the server again.
+
+    The workers of the killed master must finish their calls, exit, and leave the port to the next master.
+    """
     for _ in range(1 if short else 3):
         lab.server.kill_master()
         lab.server.start()
@@ -51,7 +58,10 @@ def master_killed(lab: Lab, short: bool) -> None:
 
 
 def master_and_workers_killed(lab: Lab, short: bool) -> None:
-    """As a machine's out-of-memory killer may do it. The next start finds everything dead."""
+    """Kills the master and all workers, as a system that is out of memory may do it, and starts the server again.
+
+    The new processes find only journals of dead workers.
+    """
     for _ in range(1 if short else 3):
         workers = lab.server.workers
         lab.server.kill_master()
@@ -70,7 +80,7 @@ def database_stopped(lab: Lab, short: bool) -> None:
 
 
 def database_killed(lab: Lab, short: bool) -> None:
-    """Again and again, while it commits what has waited."""
+    """Kills PostgreSQL again and again, while it commits the calls that have waited for it."""
     for _ in range(2 if short else 8):
         time.sleep(random.uniform(0.2, 1.0))
         lab.postgres.kill()
@@ -79,7 +89,7 @@ def database_killed(lab: Lab, short: bool) -> None:
 
 
 def database_restarted(lab: Lab, short: bool) -> None:
-    """With the pool's connections open: each of them fails once."""
+    """Restarts PostgreSQL while the pool has connections open, each of which then fails once."""
     for _ in range(1 if short else 5):
         lab.postgres.stop()
         lab.postgres.start()
@@ -87,7 +97,7 @@ def database_restarted(lab: Lab, short: bool) -> None:
 
 
 def database_frozen(lab: Lab, short: bool) -> None:
-    """It takes connections and answers nothing."""
+    """Freezes PostgreSQL for a while: connections to it are accepted, but get no answer."""
     for _ in range(1 if short else 2):
         lab.postgres.freeze()
         time.sleep(3 if short else 15)
@@ -96,7 +106,10 @@ def database_frozen(lab: Lab, short: bool) -> None:
 
 
 def stopped_while_frozen(lab: Lab, short: bool) -> str:
-    """A stop ends in spite of a database that hangs; what it could not ship, the next start ships."""
+    """Stops the server while PostgreSQL hangs; the stop must end nevertheless.
+
+    What the server could not ship, the next start ships. Returns how long the stop took, for the report.
+    """
     lab.postgres.freeze()
     time.sleep(2)
     seconds = lab.server.stop()
@@ -108,14 +121,18 @@ def stopped_while_frozen(lab: Lab, short: bool) -> str:
 
 
 def restarted(lab: Lab, short: bool) -> None:
-    """A polite restart: no call that was taken is cut."""
+    """Stops the server by SIGTERM and starts it again; no call that it has accepted may be cut."""
     lab.server.stop()
     lab.server.start()
     wait_until_manned(lab)
 
 
 def adopters_killed(lab: Lab, short: bool) -> str:
-    """A worker dies while it holds a dead one's journal; after an outage that takes long enough to be caught at it."""
+    """Kills workers while they hold the journal of a dead worker.
+
+    PostgreSQL is stopped before, so that shipping that journal takes long enough. Returns how often a worker was caught
+    at it, for the report.
+    """
     times = 1 if short else 4
     caught = 0
     for _ in range(times):
@@ -134,7 +151,10 @@ def adopters_killed(lab: Lab, short: bool) -> str:
 
 
 def disk_full(lab: Lab, short: bool) -> None:
-    """At first the reserve is touched, which calls in flight may use; then not a byte is left, and they may not."""
+    """Fills the journal's disk, first partly and then completely.
+
+    At first half of the reserve is still free, which calls in flight may use; then no byte is, not even for them.
+    """
     for left in (RESERVE_BYTES // 2, 0) * (1 if short else 3):
         ballast = fill(lab.journal, left)
         time.sleep(1.2 if short else 2)  # the journal looks once a second
@@ -143,7 +163,7 @@ def disk_full(lab: Lab, short: bool) -> None:
 
 
 def disk_full_without_database(lab: Lab, short: bool) -> None:
-    """The journal cannot shrink: nothing of it may go."""
+    """Fills the journal's disk while PostgreSQL is stopped, so that nothing can be removed from the journal."""
     lab.postgres.stop()
     time.sleep(2)
     ballast = fill(lab.journal, 0)
@@ -154,7 +174,10 @@ def disk_full_without_database(lab: Lab, short: bool) -> None:
 
 
 def bytes_flipped(lab: Lab, short: bool) -> None:
-    """In the journal of a worker that has just died, and that is full of what PostgreSQL could not take."""
+    """Changes bytes in the journal of a worker that was killed while PostgreSQL was stopped.
+
+    So the journal is full of records that could not be shipped.
+    """
     for _ in range(1 if short else 3):
         lab.postgres.stop()
         time.sleep(2 if short else 4)
@@ -187,12 +210,15 @@ ON_A_SMALL_DISK = {disk_full, disk_full_without_database}
 
 
 def adopts(pid: int) -> bool:
-    """Whether the process holds a lock besides its own journal's."""
+    """Returns whether a worker process holds the lock of another journal besides that of its own."""
     return len(open_journals(pid, ".lock")) > 1
 
 
 def fill(directory: Path, left: int) -> Path:
-    """A file that leaves so many bytes on the file system. Its name is no journal's."""
+    """Fills the file system of a directory with a file until `left` bytes are free; returns the file.
+
+    The file has no name of a journal, so that the server does not take it for one.
+    """
     ballast = directory / "ballast"
     with ballast.open("wb") as file:
         while True:
@@ -203,7 +229,7 @@ def fill(directory: Path, left: int) -> Path:
 
 
 def wait_until_manned(lab: Lab) -> None:
-    """Every worker is there and has its journal open."""
+    """Waits until all workers run and have their journals open."""
     wait_for(
         lambda: len([pid for pid in lab.server.workers if open_journals(pid, ".journal")]) == WORKERS,
         BOOT,

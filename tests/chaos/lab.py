@@ -31,7 +31,7 @@ PATIENCE = 60.0
 
 
 class Postgres:
-    """The bundled server in a directory of its own; its processes can be frozen and killed."""
+    """The bundled PostgreSQL in a directory of its own; its processes can be frozen and killed."""
 
     def __init__(self, home: Path) -> None:
         home.mkdir()
@@ -48,7 +48,10 @@ class Postgres:
         self._bundled.stop()
 
     def kill(self) -> None:
-        """The postmaster first: it would start its children anew."""
+        """Kills all processes of PostgreSQL, and waits until they are gone.
+
+        The postmaster is frozen before, because it would replace a killed child by a new one.
+        """
         with self._frozen() as pids:
             send(signal.SIGKILL, pids)
         wait_for(lambda: not any(map(is_alive, pids)), 10)
@@ -67,7 +70,7 @@ class Postgres:
 
     @contextmanager
     def _frozen(self) -> Iterator[list[int]]:
-        """No process is born while its id is looked for."""
+        """Freezes the postmaster, so that it starts no new process, and yields the ids of all processes."""
         send(signal.SIGSTOP, [self.postmaster])
         yield self._processes()
 
@@ -76,7 +79,7 @@ class Postgres:
 
 
 class Server:
-    """`manage.py serve` on one port and one DATA_DIR, however often it is killed."""
+    """The server, `manage.py serve`, on one port and with one DATA_DIR, through all its restarts."""
 
     def __init__(self, variables: dict[str, str], log: Path) -> None:
         self.url = f"http://127.0.0.1:{variables['PORT']}"
@@ -99,13 +102,16 @@ class Server:
 
     @property
     def workers(self) -> list[int]:
-        """Those that the master has now."""
+        """The process ids of the workers that the master has now."""
         found = children(self.master.pid)
         self._ever.update(found)
         return found
 
     def stop(self) -> float:
-        """Asks it to drain, and returns how many seconds that took, its orphans included."""
+        """Stops the server by SIGTERM, and waits until its calls are finished and all its workers have ended.
+
+        Returns how many seconds that took. Workers whose master was killed earlier are waited for, too.
+        """
         began = time.monotonic()
         _ = self.workers
         if self.master.poll() is None:
@@ -120,13 +126,13 @@ class Server:
         self.master.wait()
 
     def wait_for_orphans(self) -> None:
-        """Workers whose master was killed end by themselves."""
+        """Waits until the workers whose master was killed have ended by themselves."""
         mine = set(self.workers) if self.master.poll() is None else set()
         wait_for(lambda: not any(is_alive(pid) for pid in self._ever - mine), PATIENCE, "the end of orphaned workers")
         self._ever = mine
 
     def kill_workers(self) -> None:
-        """Also those whose master is gone."""
+        """Kills all workers, also those whose master was killed earlier."""
         kill(*(pid for pid in self._ever if is_alive(pid)))
 
     def answers(self) -> bool:
@@ -144,14 +150,14 @@ class Server:
         )
 
     def tracebacks(self) -> list[str]:
-        """The last line of each exception that nobody expected."""
+        """Returns the last line of each traceback in the server's log."""
         found = re.findall(r'"exception": "((?:[^"\\]|\\.)*)"', self.log.read_text(errors="replace"))
         return [trace.strip().rpartition("\\n")[2] for trace in found]
 
 
 @dataclass
 class Lab:
-    """All of it, and what was done to it. Times are `time.time()`."""
+    """All servers of a run, and what was done to them; times are those of `time.time()`."""
 
     postgres: Postgres
     server: Server
@@ -171,7 +177,7 @@ class Lab:
 
 @contextmanager
 def running_lab() -> Iterator[Lab]:
-    """Everything up, and in the end everything gone."""
+    """Starts PostgreSQL, the simulated OpenAI and the server; yields them, and at the end stops and deletes all."""
     with ExitStack() as undo:
         home = Path(tempfile.mkdtemp(prefix="chatproxy-chaos-"))
         undo.callback(shutil.rmtree, home, ignore_errors=True)
@@ -208,7 +214,10 @@ def _end(server: Server) -> None:
 
 @contextmanager
 def _simulator() -> Iterator[str]:
-    """A process of its own: in the runner's it would wait for the callers."""
+    """Runs the simulated OpenAI until the block ends, and yields its URL.
+
+    It runs in a process of its own, because in the process of the callers it would have to wait for them.
+    """
     command = [sys.executable, "-m", "tests.simulator"]
     with subprocess.Popen(command, cwd=environment.BASE_DIR, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -221,7 +230,10 @@ def _simulator() -> Iterator[str]:
 
 
 def _mount(directory: Path) -> bool:
-    """A small file system for the journal; only root may, and in most containers not even root."""
+    """Mounts a small file system for the journal, and returns whether that succeeded.
+
+    Only root may mount one, and in most containers not even root.
+    """
     command = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_BYTES},mode=700", "chaos", str(directory)]
     try:
         return subprocess.run(command, capture_output=True, check=False).returncode == 0

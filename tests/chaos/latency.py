@@ -17,7 +17,7 @@ MOST = 2.0
 
 @dataclass
 class Latencies:
-    """Seconds of each call."""
+    """How long each call took, in seconds: while PostgreSQL was frozen, and while it was not (`thawed`)."""
 
     frozen: list[float] = field(default_factory=list)
     thawed: list[float] = field(default_factory=list)
@@ -37,7 +37,10 @@ class Latencies:
 
 
 async def measure(lab: Lab, load: Load, *, rounds: int, seconds: float) -> Latencies:
-    """So many windows of each, one after the other; the mix of calls rests meanwhile."""
+    """Measures the latency of calls with PostgreSQL running and with PostgreSQL frozen, in turns.
+
+    Each lasts `seconds`, and there are `rounds` of both. Meanwhile the mix of calls is paused.
+    """
     latencies = Latencies()
     load.phase = PHASE
     async with load.resting():

@@ -26,8 +26,11 @@ SOUND = b"\xff\xfb\x90\x00" + bytes(413) * 4
 
 @dataclass(frozen=True)
 class Kind:
-    """A sort of call. `outcome` is what the ledger must say if nothing else happens to it; `status`, what its caller
-    sees; `leaves` are the seconds after which the caller does not wait any longer."""
+    """A kind of call.
+
+    `outcome` is what the ledger, and `status` what the caller must see if nothing else happens to the call. `leaves` is
+    after how many seconds the caller hangs up; None if it waits for the answer.
+    """
 
     name: str
     path: str
@@ -56,9 +59,10 @@ PLAIN = next(iter(KINDS))
 
 @dataclass
 class Entry:
-    """One call in the callers' book. Times are `time.time()`.
+    """One call in the callers' book; times are those of `time.time()`.
 
-    `saw`: complete, left, failed (a stream that ended with an error event), cut, refused (no connection), hung.
+    `saw` is what the caller saw: "complete", "left" (it hung up itself), "failed" (the stream ended with an error
+    event), "cut" (the connection), "refused" (no connection) or "hung" (no answer).
     """
 
     marker: str
@@ -77,7 +81,10 @@ class Entry:
 
 
 class Load:
-    """Callers that call in turn, until they are stopped. `phase` is written beside each call when it ends."""
+    """Callers that make one call after the other until they are stopped.
+
+    `phase` is the name of what is done to the server at the moment; a call's entry gets it when the call ends.
+    """
 
     def __init__(self, url: str, seed: int) -> None:
         self.book: list[Entry] = []
@@ -92,7 +99,7 @@ class Load:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Ends when every caller has finished its call."""
+        """Lets the callers make calls until the block ends, and then waits until each has finished its last call."""
         async with self._client:
             callers = [asyncio.create_task(self._call_in_turn()) for _ in range(CALLERS)]
             try:
@@ -103,7 +110,10 @@ class Load:
 
     @asynccontextmanager
     async def resting(self) -> AsyncIterator[None]:
-        """No caller begins a call in this block; those in flight have a moment to finish."""
+        """Keeps the callers from beginning new calls until the block ends.
+
+        Waits a second before the block begins, in which calls in flight may finish.
+        """
         self._going.clear()
         await asyncio.sleep(1)
         try:
@@ -156,7 +166,7 @@ class Load:
 
 
 def answer_error(body: bytes) -> Any:
-    """The error object; one of ours names the request."""
+    """Returns the error object in an answer's body; if the gateway made it, it has a `request_id`."""
     return httpx2.Response(200, content=body).json()["error"]
 
 

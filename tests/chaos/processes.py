@@ -11,14 +11,14 @@ from pathlib import Path
 
 
 def children(pid: int) -> list[int]:
-    """The direct children of a process, oldest first; none if it is gone."""
+    """Returns the ids of a process's direct children, oldest first; none if the process is gone."""
     with suppress(OSError):
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return []
 
 
 def is_alive(pid: int) -> bool:
-    """Whether it runs; a zombie does not."""
+    """Returns whether a process runs; a zombie does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -33,7 +33,7 @@ def send(number: int, pids: Iterable[int]) -> None:
 
 
 def kill(*pids: int) -> None:
-    """Returns when they are gone."""
+    """Kills processes by SIGKILL, and waits until they are gone."""
     send(signal.SIGKILL, pids)
     wait_for(lambda: not any(map(is_alive, pids)), 10)
 
@@ -47,7 +47,7 @@ def wait_for(condition: Callable[[], object], seconds: float, what: str = "") ->
 
 
 def open_journals(pid: int, suffix: str) -> list[Path]:
-    """The journal's files that a process has open and that end in `suffix`."""
+    """Returns those files of the journal that a process has open and whose names end in `suffix`."""
     found = []
     with suppress(OSError):
         for link in Path(f"/proc/{pid}/fd").iterdir():

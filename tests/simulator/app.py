@@ -46,7 +46,7 @@ class SimulatorApp:
         self._answering: set[asyncio.Task[None]] = set()
 
     def reset(self) -> None:
-        """Forget requests, queued faults and everything stored; let go who waits at the gate; thaw."""
+        """Forgets all requests, queued faults and stored objects, releases waiting answers, and ends a `freeze`."""
         self.queue.clear()
         self.gate.release()
         chance.thaw()
@@ -54,7 +54,7 @@ class SimulatorApp:
         self.recorder.clear()
 
     def stop_answers(self) -> None:
-        """Cut off every answer that isn't finished, so that a server can stop while some hang."""
+        """Cuts off every answer that is not finished, so that a server can stop while some of them hang."""
         for answering in self._answering:
             answering.cancel()
 
@@ -85,7 +85,11 @@ class SimulatorApp:
             self.recorder.ended(request, outcome)
 
     async def _receive(self, connection: Connection, request: ReceivedRequest) -> bool:
-        """The body, unless a fault has it otherwise; True when it is whole."""
+        """Receives the body of a request, and returns whether it is complete.
+
+        The fault in the request's head may prevent that: with `early` the body is not read, with `discard` only
+        counted.
+        """
         fault = fault_of_head(request)
         if fault.early:
             return True
@@ -96,7 +100,10 @@ class SimulatorApp:
         return whole
 
     async def _exchange(self, connection: Connection, request: ReceivedRequest) -> bool:
-        """Answer while watching for the client's hang-up, and end one with the other; True when all was answered."""
+        """Answers a request while watching whether the client hangs up; the end of one ends the other.
+
+        Returns whether the answer was completed.
+        """
         answering = asyncio.create_task(self._answer(connection, request))
         watching = asyncio.create_task(connection.watch())
         both = {answering, watching}
@@ -142,7 +149,10 @@ class SimulatorApp:
         return fault or NO_FAULT
 
     def _handled(self, request: ReceivedRequest, fault: Fault) -> Answer | Stream:
-        """The handler's answer. This is the border where a bug in a handler becomes a 500 and a line in the log."""
+        """Returns the handler's answer to a request, or the error that the handler or the fault raises.
+
+        A bug in a handler becomes an answer with status 500 and a line in the log here.
+        """
         try:
             if fault.status is not None:
                 raise errors.of_status(fault.status)

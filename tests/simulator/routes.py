@@ -62,7 +62,11 @@ _PATTERNS = [
 
 
 def find_route(method: str, path: str) -> tuple[Handler, dict[str, str]]:
-    """The handler and the path's parameters; raises OpenAI's 404 or 405."""
+    """Returns the handler for a method and a path, and the parameters in the path.
+
+    Raises:
+        ApiError: there is no such path (404), or it does not allow the method (405), in OpenAI's words.
+    """
     handlers, parameters = _ROUTES.get(path.removeprefix("/v1")), {}
     if handlers is None or not path.startswith("/v1"):
         found = ((pattern.fullmatch(path), candidates) for pattern, candidates in _PATTERNS)

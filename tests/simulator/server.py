@@ -20,7 +20,7 @@ _SEND_BUFFER = 32 * 1024
 
 
 class _Server(uvicorn.Server):
-    """Says when it is up, and ends hanging answers when it stops."""
+    """uvicorn's server, which sets `up` once it listens, and ends hanging answers when it stops."""
 
     def __init__(self, app: SimulatorApp) -> None:
         config = uvicorn.Config(
@@ -70,7 +70,7 @@ class Simulator:
 
     @property
     def requests(self) -> list[ReceivedRequest]:
-        """Everything received since the start or the last `clear`, oldest first."""
+        """All requests received since the start or the last `clear`, oldest first."""
         return self._app.recorder.requests
 
     @property
@@ -85,42 +85,58 @@ class Simulator:
 
     @property
     def waiting(self) -> int:
-        """How many answers stand at the gate."""
+        """How many answers wait for a `release` at the gate."""
         return self._app.gate.waiting
 
     def clear(self) -> None:
-        """Forget requests, queued faults and everything stored; let go who waits at the gate; thaw."""
+        """Forgets all requests, queued faults and stored objects, releases waiting answers, and ends a `freeze`."""
         self._app.reset()
 
     def freeze(self, seed: str = "") -> None:
-        """Clear, and then answer the same requests with the same bytes after every such call, until the next `clear`.
+        """Calls `clear`, and makes ids and times repeat themselves until the next `clear`.
 
-        All simulators of this process stand still together.
+        After each such call with the same `seed`, the same requests get answers with the same bytes. All simulators of
+        this process are frozen together.
         """
         self.clear()
         chance.freeze(seed)
 
     def fail_next(self, fault: str, times: int = 1) -> None:
-        """Give the next `times` requests this fault; raises ValueError for one that isn't in the table."""
+        """Gives the next `times` requests this fault, such as `slow-0.3`.
+
+        Raises:
+            ValueError: the table in `tests.simulator.wire.faults` does not have the fault.
+        """
         self._app.queue.extend([parse_fault(fault)] * times)
 
     def hold(self) -> None:
-        """From now on every answer waits before its head, until `release`."""
+        """Makes every answer wait before its head is sent, from now on until `release`."""
         self._app.gate.hold()
 
     def release(self, waiting: int = 0, timeout: float = _PATIENCE) -> None:
-        """Let go every answer at the gate and end a `hold`; first wait until `waiting` of them are there."""
+        """Waits until at least `waiting` answers are at the gate, then lets all of them go, and ends a `hold`.
+
+        Raises:
+            TimeoutError: there were fewer after `timeout` seconds.
+        """
         self.wait_until(lambda: self.waiting >= waiting, timeout)
         self._app.gate.release()
 
     def wait_until(self, condition: Callable[[], object], timeout: float = _PATIENCE) -> None:
-        """Wait until the condition holds, woken by every change here; raises TimeoutError after `timeout` seconds."""
+        """Waits until the condition is true; checks it at every change in what the simulator has recorded.
+
+        Raises:
+            TimeoutError: it was not true within `timeout` seconds.
+        """
         self._app.recorder.wait_until(condition, timeout)
 
 
 @contextmanager
 def run_simulator(host: str = "127.0.0.1", port: int = 0) -> Iterator[Simulator]:
-    """A simulator in a thread of this process, on a free port unless one is given."""
+    """Runs a simulator in a thread of this process until the block ends, and yields it.
+
+    Its port is a free one unless one is given.
+    """
     app = SimulatorApp()
     server = _Server(app)
     with _listen(host, port) as listener:
@@ -136,7 +152,7 @@ def run_simulator(host: str = "127.0.0.1", port: int = 0) -> Iterator[Simulator]
 
 
 def serve(host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT; the first line of standard output says where."""
+    """Runs a simulator until SIGTERM or SIGINT; the first line of standard output tells its URL."""
     with _listen(host, port) as listener:
         sys.stdout.write(f"simulator listening on {_url(listener)}\n")
         sys.stdout.flush()

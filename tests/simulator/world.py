@@ -33,7 +33,11 @@ class StoredCompletion:
 
 @dataclass
 class StoredResponse:
-    """`final` is what the response comes to; `phases` are the states still to be shown before it (background only)."""
+    """A stored response of the Responses API.
+
+    `final` is the finished response; `phases` are the statuses that are still to be shown before that (background
+    responses only).
+    """
 
     final: Json
     input_items: list[Json]
@@ -51,7 +55,10 @@ class StoredConversation:
 
 @dataclass
 class StoredObject:
-    """Something of a family that only stores: a file, a thread, a voice. `parent` is the id of what it is in."""
+    """A stored object of a family that the simulator only stores, such as a file, a thread or a voice.
+
+    `parent` is the id of the object that it belongs to.
+    """
 
     kind: str
     resource: Json

@@ -27,13 +27,13 @@ for _path in sorted((BASE_DIR / "bench").glob("*.md")):
 
 
 def blocks(language: str, page: str = "") -> list[str]:
-    """The fenced blocks of a language, in one page or, without a name, in all of them."""
+    """Returns the fenced code blocks of a language, in the page of this name or, without a name, in all pages."""
     texts = [PAGES[page]] if page else PAGES.values()
     return [block for text in texts for _, found, block in FENCED.findall(text) if found == language]
 
 
 def section(heading: str) -> str:
-    """The text below a heading (`## Errors`), up to the next one of its level or above it.
+    """Returns the text below a heading (`## Errors`), up to the next heading of the same level or a higher one.
 
     Raises:
         AssertionError: not exactly one page has the heading.
@@ -45,10 +45,12 @@ def section(heading: str) -> str:
 
 
 def rows_of(heading: str, text: str = "") -> list[list[str]]:
-    """The cells of the one table whose heading row starts so, in `text` or in all pages.
+    """Returns the cells of the one table whose heading row begins with `heading`, as a list for each row.
+
+    The table is searched in `text` or, if that is empty, in all pages.
 
     Raises:
-        AssertionError: there is none, or more than one.
+        AssertionError: there is no such table, or more than one.
     """
     tables = (text or "\n".join(PAGES.values())).split(f"\n| {heading} |")[1:]
     assert len(tables) == 1, heading
@@ -57,7 +59,7 @@ def rows_of(heading: str, text: str = "") -> list[list[str]]:
 
 
 def anchors(text: str) -> set[str]:
-    """The names by which a page's headings can be linked to, as GitHub makes them."""
+    """Returns the names by which links can refer to a page's headings, as GitHub makes these names."""
     seen: Counter[str] = Counter()
     names = set()
     for heading in re.findall(r"^#+ +(.*)$", FENCED.sub("", text), re.MULTILINE):
@@ -69,20 +71,20 @@ def anchors(text: str) -> set[str]:
 
 
 def links(text: str) -> list[str]:
-    """The targets of a page's links and pictures, outside of code."""
+    """Returns the targets of the links and pictures in a page; those inside code are left out."""
     plain = re.sub(r"`[^`\n]*`", "", FENCED.sub("", text))
     return re.findall(r"\]\(([^()\s]+)\)", plain)
 
 
 def variables(tmp_path: Path, response_id: str) -> dict[str, str]:
-    """What the environment of an example has."""
+    """Returns the environment variables with which a shell example of the documentation runs."""
     return {"HOME": str(tmp_path), "KEY": SECURITY_KEY, "TOKEN": ACCESS_TOKEN, "ID": response_id}
 
 
 def run_curls(script: str, gateway: Gateway, tmp_path: Path, response_id: str = "") -> list[int]:
     """Runs a shell example and returns the statuses of its answers.
 
-    The shell is restricted, `curl` is its only program, and whatever host that names, it talks to `gateway`.
+    The shell is restricted. Its only program is `curl`, which connects to `gateway` whatever host a URL names.
     """
     programs = tmp_path / "programs"
     programs.mkdir()

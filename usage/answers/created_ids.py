@@ -68,9 +68,10 @@ class CreatedIds:
 
     `is_creating` is True if the call creates the object that the answer describes. A call that only retrieves that
     object adds no more than the ids of other objects in the answer, such as output items. `is_stored` is True if
-    upstream stores the object; if not, only the ids under `KEPT_IF_UNSTORED` are read. `lasts` is True if upstream
-    keeps the objects until they are deleted, and False if it drops them after some weeks. `is_in_location` is True if
-    the answer names the object in its `Location` header (RFC 9110, 10.2.2).
+    upstream stores the object; if not, only the ids of containers and audio are read, which upstream stores even then
+    (`KEPT_IF_UNSTORED`). `lasts` is True if upstream keeps the objects until they are deleted, and False if it drops
+    them after some weeks. `is_in_location` is True if the answer names the object in its `Location` header (RFC 9110,
+    10.2.2).
     """
 
     def __init__(

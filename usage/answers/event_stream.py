@@ -178,9 +178,10 @@ class _Builder:
         return self._first_is_whole
 
     def _split(self) -> None:
-        """Ends the server-sent event that is being built behind its last `data` line, and begins the next one there.
+        """Ends the server-sent event that is being built, and begins the next one, although no blank line parts them.
 
-        A name that came after that line is the name of the next event.
+        The border is behind the last `data` line so far. An event name that came after that line belongs to the next
+        event.
         """
         end, name = self._lines[-1].line_end, self._later_name
         self._add(self._name, end)

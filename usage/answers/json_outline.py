@@ -70,9 +70,9 @@ class _Outline:
         return members
 
     def _array(self, at: int, depth: int) -> list[object]:
-        """Returns the objects at the beginning of the JSON array at position `at`, without their large values.
+        """Returns the first elements of the JSON array at position `at`, without their large values.
 
-        The array is read only up to the first element that is not an object.
+        The array is read only up to the first element that is not an object; that element is left out.
         """
         items: list[object] = []
         try:
@@ -101,7 +101,9 @@ class _Outline:
         return value
 
     def _expect(self, mark: bytes, at: int) -> int:
-        """Checks that the character `mark` comes next at `at`; returns the position behind it and any white space.
+        """Checks that the character `mark` comes next in the JSON body, at `at` or after white space there.
+
+        Returns the position behind `mark` and behind the white space that follows it.
 
         Raises:
             _GivenUp: another character comes next.

@@ -193,7 +193,7 @@ class AnswerReader:
         self.has_ended = self.has_ended or self._pictures >= self.expected_pictures
 
     def _end(self, kind: str) -> None:
-        """Records that an event of type `kind` has ended the stream, and an error if a failed response states none."""
+        """Records that an event of type `kind` has ended the stream; sets `error` if a failed response states none."""
         self.has_ended = True
         if kind == "response.failed" and self.error is None:
             self.error = {"type": "", "code": "response_failed", "message": ""}
@@ -257,7 +257,7 @@ def parse_body(body: bytes, wanted: Collection[str] = READ_MEMBERS_AND_IDS) -> d
     """Parses the whole body of an answer and returns the JSON object in it; an empty dict if the body is no object.
 
     Of a body of more than `MAX_PARSED_BYTES`, only the members in `wanted` are returned, without large values. A body
-    that a strict parser refuses is read generously, and its large values are left out, too
+    that is not valid JSON is read as far as possible, and its large values are left out, too
     (`usage.answers.json_outline`).
     """
     if body[:1] != b"{":

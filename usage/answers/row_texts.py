@@ -52,9 +52,9 @@ def clip(value: str, length: int) -> str:
 
 
 def answer_columns(answer: AnswerReader, upstream_request_id: str, secrets: tuple[str, ...]) -> CallRecord:
-    """Returns the columns of a call's row that hold upstream's own words: two ids, the service tier, the usage object.
+    """Returns the columns of a call's row whose values upstream has stated, with secrets redacted and long texts cut.
 
-    Secrets in them are redacted, and long texts are cut.
+    They are upstream's request id, the response id, the service tier and the usage object.
     """
     ids = [upstream_request_id, answer.response_id]
     if sum(map(len, ids)) > MAX_CACHED_CHARACTERS:
@@ -83,8 +83,8 @@ def _kept_other_usage(usage: OtherUsage, secrets: tuple[str, ...]) -> OtherUsage
 def _kept_usage(usage: dict[str, object] | None, secrets: tuple[str, ...]) -> dict[str, object] | None:
     """Returns upstream's usage object as the ledger stores it: with its secrets redacted, and without NUL characters.
 
-    They are removed because PostgreSQL's JSON takes no NUL, and the whole row would be lost. Returns None for an object
-    that is nested too deeply or too long, or in which a number had to be redacted.
+    NUL is removed because PostgreSQL's JSON does not take it, and the whole row would be lost. Returns None for an
+    object that is nested too deeply or too long, or in which a number had to be redacted.
     """
     if usage is None or _are_plain_names(tuple(_names(usage)), secrets):
         return usage

@@ -79,6 +79,11 @@ class StreamedText:
         )
 
     @property
+    def shows_reasoning(self) -> bool:
+        """True if the reasoning itself is in the answer's text, as some servers send it, and not only a summary."""
+        return any(part.kind == "reasoning" for part in self._parts.values())
+
+    @property
     def has_finished_choices(self) -> bool:
         """True if at least one choice of a chat has stated its `finish_reason`, and so has each choice with text."""
         return bool(self._finished) and all(
@@ -108,8 +113,8 @@ class StreamedText:
     def _add(self, source: str, kind: str, text: object, name: object = "", number: object = 0) -> None:
         """Adds `text` to the part of the answer with this source, kind and number, as far as the limit allows.
 
-        Ignores a `text` that is no string, because upstream may send anything. An empty text only makes a part with the
-        tool's name `name`, and is ignored without one.
+        Ignores a `text` that is no string, because upstream may send anything. With an empty `text`, only the tool's
+        name `name` is stored in the part; if `name` is empty, too, nothing happens.
         """
         if not isinstance(text, str) or not (text or name):
             return
@@ -237,7 +242,7 @@ class _Part:
 def parse_event(data: bytes) -> dict[str, object]:
     """Parses the data of a server-sent event and returns the JSON object in it; an empty dict if the data is no object.
 
-    Data that a strict parser refuses is read generously, without large values (`usage.answers.json_outline`).
+    Data that are not valid JSON are read as far as possible, without large values (`usage.answers.json_outline`).
     """
     try:
         event = orjson.loads(data)

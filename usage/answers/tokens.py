@@ -78,15 +78,6 @@ def output_details(usage: Mapping[str, object]) -> Mapping[str, object]:
     return _first_object(usage, "completion_tokens_details", "output_tokens_details", "output_token_details")
 
 
-def estimate_counts(request_bytes: int, answer_bytes: int) -> Counts:
-    """Estimates the input and output tokens of a call whose usage upstream has not stated, from the sizes of its texts.
-
-    The sizes are in bytes. Four bytes a token is OpenAI's rule of thumb for English (help centre, "What are tokens and
-    how to count them?").
-    """
-    return {"input_tokens": math.ceil(request_bytes / 4), "output_tokens": math.ceil(answer_bytes / 4)}
-
-
 def _first_object(usage: Mapping[str, object], *names: str) -> Mapping[str, object]:
     """Returns the first of the members `names` of a usage object that is a JSON object; an empty dict if none is."""
     for name in names:

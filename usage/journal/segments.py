@@ -20,8 +20,9 @@ READ_BYTES = 4 * 1024 * 1024
 def read_from(path: Path, offset: int, limit: int | None = None) -> Scan:
     """Reads whole records from a journal file, from byte `offset` on, and returns as many as are in the next few MiB.
 
-    With a `limit`, bytes from position `limit` on are not read, and a record must end there. If there is no whole
-    record before that position, the bytes are returned as damaged.
+    `limit` is the end of what is known to have been written: bytes from that position on are not read. If there is no
+    whole record before `limit`, the disk has lost what was written, and the bytes before `limit` are returned as
+    damaged.
     """
     size = READ_BYTES
     while True:

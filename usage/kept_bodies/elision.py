@@ -53,7 +53,8 @@ _SIGNATURES = (
 def elide(body: bytes, budget: int) -> tuple[bytes, int]:
     """Returns the start of `body` with placeholders such as `<base64 image/png, 34 bytes>` for base64 and vectors.
 
-    The result has at most `budget` bytes and one placeholder more. Also returns how many bytes of `body` it stands for.
+    The returned bytes are at most `budget` and one placeholder more. Also returns how many bytes of `body` they stand
+    for.
     """
     if len(body) < MIN_RUN and len(body) <= budget and not _has_heads(body):
         return body, len(body)
@@ -61,7 +62,7 @@ def elide(body: bytes, budget: int) -> tuple[bytes, int]:
 
 
 def _has_heads(body: bytes) -> bool:
-    """Returns whether `body` may contain a name or a `data:` URL behind which base64 or a vector follows: `_HEAD`.
+    """Returns whether `body` may contain a match of `_HEAD`: a name or a `data:` URL that base64 or a vector follows.
 
     Searches only for bytes that every match of `_HEAD` contains, because that is much faster than the pattern itself.
     """
@@ -86,9 +87,10 @@ class _Elision:
         self._readable = _MAX_READ_BYTES
 
     def run(self) -> tuple[bytes, int]:
-        """Replaces the base64 and the vectors in the body by placeholders until the budget is used up.
+        """Copies the body from its start, with placeholders for base64 and vectors, until the copy's budget is used up.
 
-        Returns the result, and how many bytes of the body it stands for.
+        The budget is the number of bytes that the copy may have; only the last placeholder may exceed it. Returns the
+        copy, and how many bytes of the body it stands for.
         """
         body = self._body
         first = body[: self._room]
@@ -120,9 +122,10 @@ class _Elision:
         return self._head if self._head is not None and self._head.start() < window else None
 
     def _keep_to(self, stop: int) -> bool:
-        """Copies the body up to position `stop` to the result, or only up to a run of base64 before `stop`.
+        """Copies the body up to position `stop` to the result, unless a long run of base64 begins before `stop`.
 
-        Such a run is replaced by a placeholder. Returns whether there was one.
+        In that case, copies only up to that run, adds a placeholder for the run, and returns True; otherwise returns
+        False. This finds base64 that has no name and no `data:` URL before it.
         """
         body, start = self._body, self._at
         for at in range(start, stop - _BLOCK_BYTES + 1, _BLOCK_BYTES):
@@ -194,8 +197,8 @@ class _Elision:
     def _base64_end(self, start: int) -> int:
         """Returns the position where the base64 that begins at `start` ends.
 
-        At most `_MAX_READ_BYTES` of base64 are read in one body. Of base64 beyond that, only samples are read, up to
-        the next quotation mark.
+        In one body, at most `_MAX_READ_BYTES` of base64 are read in full. Beyond that, only samples of the bytes before
+        the next quotation mark are read.
         """
         body = self._body
         end = _BASE64.match(body, start, start + _STEP_BYTES).end()  # type: ignore[union-attr]  # always matches

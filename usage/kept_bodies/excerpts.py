@@ -82,6 +82,7 @@ class PartExcerpt:
     """One part of a form that is passed on in pieces: its name, type, size and, of a field, the start of its content.
 
     `file_name` is None for a field. The `content` of a file is empty. `size` is the size of the whole content in bytes.
+    `head` are the first bytes of a file, by which its format is known; they go into no excerpt.
     """
 
     name: bytes
@@ -89,6 +90,7 @@ class PartExcerpt:
     media_type: bytes = b"application/octet-stream"
     content: bytes = b""
     size: int = 0
+    head: bytes = b""
 
 
 def form_excerpt(parts: Iterable[PartExcerpt], limit: int, secrets: Sequence[str] = ()) -> str:
@@ -127,7 +129,8 @@ def _read_parts(parts: Iterable[PartExcerpt], budget: int) -> tuple[list[bytes],
 def _finish(text: str, limit: int, left_out: int, secrets: Sequence[str]) -> str:
     """Redacts the secrets in `text`, cuts it to `limit` bytes and returns the result.
 
-    If bytes behind `text` were left out before, the end of `text` is dropped, because half a secret may stand there.
+    `left_out` is the number of bytes of the body that follow `text` and were not read. If there are any, the end of
+    `text` is dropped, because half a secret may stand there.
     """
     text = redact(storable(text), secrets)
     if not left_out and len(text) * 4 <= limit:

@@ -107,7 +107,7 @@ def _largest_gauges(reports: Iterable[WorkerReport]) -> dict[str, float]:
 def build_report(*, in_flight: int, draining: bool, gauges: Mapping[str, float | None]) -> dict[str, object]:
     """Builds the report on the state of this worker: calls in flight, journal, database, shipper and upstream.
 
-    The dashboard and `/metrics` are made from such reports. A gauge that is None is left out there.
+    The dashboard and `/metrics` are made from the reports of all workers, and leave out a gauge that is None.
     """
     lag_bytes = ledger.lag_bytes
     return {

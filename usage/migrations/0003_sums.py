@@ -59,7 +59,7 @@ FAILURES = f"""
 
 
 def histogram_of_hours(name):
-    """Fills the histogram of the totals of all calls, by hour and by day."""
+    """Returns the SQL statement that fills the histogram `name` in the totals of all calls of each hour and day."""
     return f"""
         UPDATE usage_usagetotal AS total SET {name}_histogram = counted.histogram FROM (
             SELECT span, start, array_agg(calls ORDER BY bucket) AS histogram FROM (
@@ -73,7 +73,10 @@ def histogram_of_hours(name):
 
 
 def histogram_of_minutes(name):
-    """Fills the histogram of the totals of all calls, by minute; the buckets' ends are the statement's parameter."""
+    """Returns the SQL statement that fills the histogram `name` in the totals of all calls of each minute.
+
+    The statement's parameter is the list of the ends of the buckets, in milliseconds.
+    """
     return f"""
         WITH counted AS (
             SELECT date_trunc('minute', started_at, 'UTC') AS start, width_bucket({name}, %s::float8[]) AS bucket,

@@ -31,6 +31,7 @@ from usage.money.published import ModelRates
 from usage.money.token_units import UnitCounts, count_units, picture_row
 from usage.money.tool_fees import (
     DEFAULT_IMAGE_MODEL,
+    FILE_SEARCH,
     LISTED_IMAGE_MODEL,
     LONG_CACHE_FACTOR,
     Line,
@@ -44,6 +45,8 @@ from usage.own_prices import OwnPrice
 INPUT_KINDS = frozenset({"audio_input", "image_input"})
 OUTPUT_KINDS = frozenset({"audio_output", "image_output"})
 
+PICTURE_TOKENS = 16_384  # more than any picture has that OpenAI's image models read or make
+
 SMALLEST = Decimal("0.00000001")
 NOTHING = Decimal(0).quantize(SMALLEST)
 TOO_MUCH = Decimal(10**8)  # dollars; the ledger's column cannot hold so much, and no real count costs so much
@@ -54,9 +57,11 @@ NO_PRICE: Priced = (None, None)
 
 @dataclass(frozen=True)
 class MaxUsage:
-    """The largest numbers of tokens, seconds of audio and web searches that one call can use.
+    """The largest numbers of tokens, seconds of audio, searches and pictures that one call can use.
 
-    Tokens may be text or, if `kinds` names them, anything else that has a price of its own, such as `audio_input`.
+    Tokens may be text or, if `kinds` names them, anything else that has a price of its own, such as `audio_input`. The
+    hosted image tool makes `pictures` with `picture_models`, each of at most `PICTURE_TOKENS` in and out; if none is
+    named, with its default model.
     """
 
     input_tokens: int = 0
@@ -64,14 +69,17 @@ class MaxUsage:
     audio_seconds: float = 0.0
     web_searches: int = 0
     kinds: frozenset[str] = frozenset()
+    file_searches: int = 0
+    pictures: int = 0
+    picture_models: frozenset[str] = frozenset()
 
 
 def highest_cost(model: str, tier: str, at: datetime, most: MaxUsage, own_prices: Sequence[OwnPrice]) -> Decimal | None:
     """Returns the most that a call can cost in dollars if it uses no more than `most`; None if its price is not known.
 
     All tokens are taken to be of the dearest kind, because nobody knows before the call which of them will be audio,
-    image or cached ones. The price in the default tier counts, too, because upstream may answer a call for another tier
-    in the default one.
+    image or cached ones. If the cost in the default tier is higher than in `tier`, that one is returned, because
+    upstream may answer a call for another tier in the default one.
     """
     asked = service_tier(tier)
     prices = {one: find_rates(model.lower(), one, at, own_prices) for one in (asked, "default")}
@@ -79,7 +87,20 @@ def highest_cost(model: str, tier: str, at: datetime, most: MaxUsage, own_prices
         return None
     costs = [_highest(price, most) for price in prices.values() if price is not None]
     known = [cost for cost in costs if cost is not None]
-    return min(max(known), TOO_MUCH) if len(known) == len(costs) else None
+    pictures = _highest_of_pictures(most, at, own_prices) if most.pictures else NOTHING
+    return min(max(known) + pictures, TOO_MUCH) if len(known) == len(costs) and pictures is not None else None
+
+
+def _highest_of_pictures(most: MaxUsage, at: datetime, own_prices: Sequence[OwnPrice]) -> Decimal | None:
+    """Returns the most that the pictures of the hosted image tool can cost; None if no price is known for them."""
+    tokens = most.pictures * PICTURE_TOKENS
+    usage = MaxUsage(tokens, tokens, kinds=frozenset({"image_input", "image_output"}))
+    listed = find_rates(LISTED_IMAGE_MODEL, "default", at, own_prices)
+    names = most.picture_models or {DEFAULT_IMAGE_MODEL}
+    prices = [find_rates(name.lower(), "default", at, own_prices) or listed for name in names]
+    costs = [None if price is None else _highest(price, usage) for price in prices]
+    known = [cost for cost in costs if cost is not None]
+    return max(known) if len(known) == len(costs) else None
 
 
 def _highest(price: ModelRates, most: MaxUsage) -> Decimal | None:
@@ -104,6 +125,7 @@ def _highest(price: ModelRates, most: MaxUsage) -> Decimal | None:
         exact += price.per_minute * Decimal(str(most.audio_seconds)) / 60
     if price.per_web_search is not None:
         exact += price.per_web_search * most.web_searches
+    exact += most.file_searches * (FILE_SEARCH if price.per_file_search is None else price.per_file_search)
     return min(exact, TOO_MUCH).quantize(SMALLEST, ROUND_CEILING)
 
 
@@ -138,7 +160,9 @@ def price_call(row: CallRecord, own_prices: Sequence[OwnPrice]) -> Priced:
     if counts is None:
         return NO_PRICE
     input_tokens = row.get("input_tokens") or 0
-    lines = [*_lines(counts, price, input_tokens), *tool_lines(row, model, price)]
+    lines = list(_lines(counts, price, input_tokens))
+    if used or row.get("web_searches") or "search" in model:  # else no tool was used, as by nearly all calls
+        lines += tool_lines(row, model, price)
     if used:
         lines += _lines_of_other_models(used, moment, own_prices)
     return _bill(price, input_tokens, lines)

@@ -3,7 +3,8 @@
 A reservation (a row of `Hold`) is the most that one call can still cost, made before the call goes upstream
 (`usage.money.reservations`). It is deleted in the transaction that writes the call's row and adds its cost to
 `UsageDay`, so every reader finds the call in exactly one of the two. The reservation for a background response stays
-as long as its `PendingResponse`: until its usage is counted.
+as long as the gateway asks upstream about the response (`PendingResponse`): until its usage is counted. Where the
+gateway does not ask (BACKGROUND_POLL_SECONDS is 0), it ends with the call.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ FORGOTTEN_AFTER = timedelta(days=31)  # upstream keeps a background response for
 
 IS_PENDING = "EXISTS (SELECT FROM usage_pendingresponse AS pending WHERE pending.request_id = usage_hold.request_id)"
 HAS_ROW = "EXISTS (SELECT FROM usage_request AS call WHERE call.request_id = usage_hold.request_id)"
-SETTLE = f"DELETE FROM usage_hold WHERE request_id = ANY(%s::uuid[]) AND NOT {IS_PENDING}"
+# The gateway is going to learn the usage of the call's response by itself.
+IS_AWAITED = f"(%(are_polled)s AND {IS_PENDING})"
+SETTLE = f"DELETE FROM usage_hold WHERE request_id = ANY(%(ids)s::uuid[]) AND NOT {IS_AWAITED}"
 SHRINK = """
     UPDATE usage_hold SET dollars = GREATEST(0, dollars - COALESCE(call.cost, 0)) FROM usage_request AS call
     WHERE call.request_id = usage_hold.request_id AND usage_hold.request_id = ANY(%s::uuid[])
@@ -33,9 +36,9 @@ SHRINK = """
 # `made_at` is a time by the database's clock, so it is only compared with that clock.
 DROP_ORPHANS = (
     "DELETE FROM usage_hold WHERE made_at < COALESCE(%(now)s, now()) - %(forgotten_after)s"
-    f" OR (made_at < COALESCE(%(now)s, now()) - %(orphaned_after)s OR {HAS_ROW}) AND NOT {IS_PENDING}"
+    f" OR (made_at < COALESCE(%(now)s, now()) - %(orphaned_after)s OR {HAS_ROW}) AND NOT {IS_AWAITED}"
 )
-FIND_STRAYS = f"SELECT request_id FROM usage_hold WHERE {HAS_ROW} AND NOT {IS_PENDING} ORDER BY request_id LIMIT 100"
+FIND_STRAYS = f"SELECT request_id FROM usage_hold WHERE {HAS_ROW} AND NOT {IS_AWAITED} ORDER BY request_id LIMIT 100"
 SPENT = """
     SELECT key_name,
         sum(dollars) FILTER (WHERE day = %(today)s),
@@ -83,14 +86,19 @@ def spent_by(keys: Collection[str], today: date) -> dict[str, Spent]:
     return {name: found.get(name, Spent()) for name in keys}
 
 
+def responses_are_polled() -> bool:
+    """Returns whether the gateway asks upstream about responses that go on in the background."""
+    return bool(settings.BACKGROUND_POLL_SECONDS and settings.OPENAI_API_KEY)
+
+
 def settle_holds(cursor: CursorWrapper, ids: Iterable[str], estimated: Collection[str] = ()) -> None:
     """Deletes the budget reservations of the calls `ids`; called in the transaction that has written the calls' rows.
 
-    `estimated` are the ids of calls whose estimated cost this transaction has added to the sums. If the reservation of
-    such a call stays, because its background response is still being made, the estimate is subtracted from it, so that
-    the budget counts each dollar once.
+    The reservation of a call with a background response stays as long as the gateway polls for the end of the response.
+    `estimated` are the ids of calls whose estimated cost this transaction has added to the sums. If such a call's
+    reservation stays, it is reduced by the estimate, so that the budget counts each dollar once.
     """
-    cursor.execute(SETTLE, [list(ids)])
+    cursor.execute(SETTLE, {"ids": list(ids), "are_polled": responses_are_polled()})
     if estimated:
         cursor.execute(SHRINK, [list(estimated)])
 
@@ -98,12 +106,13 @@ def settle_holds(cursor: CursorWrapper, ids: Iterable[str], estimated: Collectio
 def drop_orphans(now: datetime | None = None) -> int:
     """Deletes budget reservations that nothing else will delete any more, and returns how many were deleted.
 
-    These are the reservations of calls that have a row already or were lost in a crash, unless their background
-    response is still being made, and all that are older than upstream keeps such a response. `now` is the database's
-    time by default.
+    Such a reservation is of a call that has a row already, or that was lost in a crash. A reservation for a background
+    response that is still polled stays, unless it is so old that upstream has deleted the response. `now` is the
+    database's time by default.
     """
     orphaned_after = ORPHANED_AFTER + timedelta(seconds=settings.REQUEST_TIMEOUT)
     values: dict[str, Any] = {"now": now, "forgotten_after": FORGOTTEN_AFTER, "orphaned_after": orphaned_after}
+    values["are_polled"] = responses_are_polled()
     with connection.cursor() as cursor:
         cursor.execute(DROP_ORPHANS, values)
         return int(cursor.rowcount)
@@ -112,8 +121,9 @@ def drop_orphans(now: datetime | None = None) -> int:
 def find_strays() -> list[str]:
     """Returns the ids of calls that have both a row and a budget reservation, so that their cost counts twice.
 
-    At most 100 ids are returned.
+    Calls whose background response is still polled are left out, because they rightly have both. At most 100 ids are
+    returned.
     """
     with connection.cursor() as cursor:
-        cursor.execute(FIND_STRAYS)
+        cursor.execute(FIND_STRAYS, {"are_polled": responses_are_polled()})
         return [str(request_id) for (request_id,) in cursor.fetchall()]

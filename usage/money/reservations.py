@@ -8,6 +8,8 @@ One task works in rounds. A round is one transaction and one round trip for all 
 and for all that have ended: many calls do not queue for connections, and a caller whose call has ended finds its
 reservation reduced to the cost. A round takes `PATIENCE` seconds at most. If it fails, all waiting calls fail at once,
 `fault` has the reason, and `take` fails at once until a later round succeeds.
+
+Over 300 lines, since the rounds and the statements that they send describe one transaction.
 """
 
 from __future__ import annotations
@@ -60,16 +62,28 @@ WITH spent AS (
         COALESCE(sum(dollars) FILTER (WHERE day >= %(month_start)s AND day < %(month_end)s), 0) AS month,
         COALESCE(sum(dollars), 0) AS total
     FROM usage_hold WHERE key_name = %(key_name)s
+), room AS (
+    SELECT
+        COALESCE(LEAST(
+            %(day_budget)s::numeric - spent.day - held.day,
+            %(month_budget)s::numeric - spent.month - held.month,
+            %(total_budget)s::numeric - spent.total - held.total
+        ), %(dollars)s) AS dollars,
+        COALESCE(LEAST(
+            %(day_budget)s::numeric - spent.day,
+            %(month_budget)s::numeric - spent.month,
+            %(total_budget)s::numeric - spent.total
+        ), %(dollars)s) AS unheld
+    FROM spent, held
 ), taken AS (
     INSERT INTO usage_hold (request_id, key_name, day, dollars)
-    SELECT %(request_id)s, %(key_name)s, %(day)s, %(dollars)s FROM spent, held
-    WHERE (spent.day + held.day + %(dollars)s <= %(day_budget)s::numeric) IS NOT FALSE
-        AND (spent.month + held.month + %(dollars)s <= %(month_budget)s::numeric) IS NOT FALSE
-        AND (spent.total + held.total + %(dollars)s <= %(total_budget)s::numeric) IS NOT FALSE
+    SELECT %(request_id)s, %(key_name)s, %(day)s, LEAST(%(dollars)s, room.dollars) FROM room
+    WHERE (%(dollars)s <= room.dollars
+            OR (%(least)s <= room.dollars AND (%(is_last_try)s OR room.dollars * 2 >= room.unheld)))
         AND NOT EXISTS (SELECT FROM usage_request WHERE request_id = %(request_id)s)
-    RETURNING request_id
+    RETURNING dollars
 )
-SELECT spent.*, held.*, EXISTS (SELECT FROM taken) AS taken FROM spent, held"""
+SELECT spent.*, held.*, (SELECT dollars FROM taken) AS taken FROM spent, held"""
 # Rows that the shipper is about to delete are skipped, because waiting for several of them could be a deadlock.
 SETTLE = """
 WITH settled AS (
@@ -91,7 +105,9 @@ class ReservationsUnavailable(Exception):
 class Wanted:
     """The dollars that a call wants to reserve from the budgets of its key.
 
-    `day` is the UTC day on which the call has begun. Budgets are in dollars, and None if there is no limit.
+    `day` is the UTC day on which the call has begun. Budgets are in dollars, and None if there is no limit. If they
+    have less room than `dollars`, all of it is reserved, as long as it is no less than `least`. Unless `is_last_try`,
+    this is not done where other reservations take more than half of the room: these may be about to end.
     """
 
     request_id: str
@@ -101,9 +117,11 @@ class Wanted:
     day_budget: Decimal | None
     month_budget: Decimal | None
     total_budget: Decimal | None
+    least: Decimal
+    is_last_try: bool = False
 
     def values(self) -> dict[str, object]:
-        """Returns the SQL parameters of this reservation. Its statement reads only days that count for a budget."""
+        """Returns the parameters of `TAKE`; `since` is the first day that counts for a budget, None for all days."""
         month_start = self.day.replace(day=1)
         month_end = (month_start + timedelta(days=31)).replace(day=1)
         since = self.day if self.month_budget is None else month_start
@@ -113,12 +131,13 @@ class Wanted:
 
 @dataclass(frozen=True)
 class BudgetState:
-    """What a key has spent and reserved in dollars by span (`day`, `month`, `total`), and if a reservation was made.
+    """The dollars that a key has spent and those that it has reserved, each by span: `day`, `month` and `total`.
 
-    `taken` is True if it was made. For a span without a budget, some of the spent dollars may be left out.
+    `taken` are the dollars that were reserved, None if the reservation was not made. For a span without a budget, some
+    of the spent dollars may be left out.
     """
 
-    taken: bool
+    taken: Decimal | None
     spent: dict[str, Decimal]
     held: dict[str, Decimal]
 
@@ -186,7 +205,7 @@ class Reservations:
         return await future
 
     def settle(self, request_id: str, dollars: Decimal) -> None:
-        """Reduces the budget reservation of an ended call to its cost, soon; the call's row deletes it later."""
+        """Reduces an ended call's reservation to its cost, in the next round; the call's row later replaces it."""
         if not self._ended:  # the round comes a moment later, so that it also serves the caller's next call
             asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._work.set)
         self._ended[request_id] = dollars
@@ -242,13 +261,13 @@ class Reservations:
             raise
 
     def _round_ended(self, task: asyncio.Task[list[BudgetState]]) -> None:
-        """Forgets the task of a round of reservations that has ended, and reads its error, so that it is not logged."""
+        """Forgets an ended round's task; reads the task's error, because asyncio logs an error that nobody has read."""
         self._rounds.discard(task)
         if not task.cancelled():
             task.exception()  # `_write_in_time` has raised it, if it was still waiting
 
     async def _check(self, connection: AsyncConnection[TupleRow]) -> None:
-        """Checks by a round trip that the database has not closed a connection, unless it has answered lately."""
+        """Checks by a query that a connection is open; skips the query if the database has answered a moment ago."""
         if time.monotonic() - self._answered_at > FRESH_SECONDS:
             await AsyncConnectionPool.check_connection(connection)
 

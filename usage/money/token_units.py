@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 from usage.answers.tokens import input_details, output_details, whole_count
 from usage.call_record import CallRecord
+from usage.models import UsageSource
 from usage.money.published import ModelRates
 
 UnitCounts: TypeAlias = list[tuple[str, int | float]]
@@ -113,13 +114,18 @@ def _audio_and_image(
 
     Returns None if upstream did not state that. Most models bill image tokens as text; for these the number of image
     tokens is 0. The output of a model of pictures is image tokens, as far as upstream does not say that it is text: the
-    events of a stream state their number only.
+    events of a stream state their number only. Of estimated tokens nothing is stated: they count as the dearest kind.
     """
     audio = row.get("audio_input_tokens") if direction == "input" else row.get("audio_output_tokens")
     text_rate = price.rates.get(direction)
     audio_apart = price.rates.get(f"audio_{direction}", text_rate) != text_rate
     image_apart = f"image_{direction}" in price.rates
     is_stated = audio is not None or "text_tokens" in details or "image_tokens" in details
+    if row.get("usage_source") == UsageSource.ESTIMATED:
+        if image_apart and not is_stated:
+            return 0, total
+        audio_apart = audio_apart and f"audio_{direction}" in price.rates
+        return (total if audio is None else audio, 0) if audio_apart else (0, 0)
     if total and (audio_apart or image_apart) and not is_stated:
         return (0, total) if direction == "output" and not audio_apart else None
     image = whole_count(details.get("image_tokens")) if image_apart else 0

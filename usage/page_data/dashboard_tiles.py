@@ -145,10 +145,10 @@ def _figure(
     *,
     bad: str = "",
 ) -> Figure:
-    """Returns a number for a tile of the dashboard, and its change from the number `before` of the previous range of
-    time.
+    """Returns a number for a tile of the dashboard, with its change from `before`, the number of the previous range.
 
-    If `before` is None, no change is shown. `bad` is `up` if a rising number is bad news, and empty if no change is.
+    If `before` is None, no change is shown. `bad` is the direction that is bad news, `up` or `down`; empty if neither
+    is.
     """
     text = formatting.UNKNOWN if value is None else show(value)
     if value is None or before is None:

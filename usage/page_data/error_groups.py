@@ -40,7 +40,7 @@ class ErrorKind(NamedTuple):
 class ErrorGroup:
     """One group of the errors page: the calls that failed in the same way within a range of time.
 
-    Only `first_at` looks further back: it is the time of the very first such call.
+    `first_at` alone does not depend on the range: it is the time of the very first call that failed so.
     """
 
     kind: ErrorKind

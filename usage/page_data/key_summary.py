@@ -40,9 +40,10 @@ class BudgetBar:
 
 @dataclass(frozen=True)
 class KeySummary:
-    """The dollars that one key has spent, and the number of its calls and of its failures in the last seven days (UTC).
+    """The spending of one key today, this month and in all (`spent`), and its recent calls.
 
-    Today is one of the seven days.
+    `calls` and `errors` are the numbers of its calls and of its failed calls on the last seven days (UTC), which
+    include today.
     """
 
     spent: Spent

@@ -54,8 +54,9 @@ class Page:
 class IndexScan:
     """One search through the calls, newest first, slice by slice.
 
-    The search follows an index, and checks the conditions `others`. `rare` is a condition on a cost or a duration that
-    few calls fulfil. Its index is ordered by cost or duration, so these few calls are sorted by their id.
+    It reads the calls in the order of an index, and checks the conditions `others` on each. If there is a condition
+    `rare`, on cost or duration, only the few calls that fulfil it are read. They are found by the index of that column,
+    which is not in the order of time, so they are sorted by id.
     """
 
     along: Condition | None  # the scan follows the index of this condition; None: it follows the primary key
@@ -217,8 +218,9 @@ def _error_text_condition(filters: Filters) -> Condition:
 
 
 def _find_rare(conditions: Sequence[Condition]) -> Condition | None:
-    """Returns the first condition on cost or duration that fewer than `MAX_RARE_CALLS` calls fulfil; None if there is
-    none.
+    """Returns the first of the filters' conditions on cost or duration that fewer than `MAX_RARE_CALLS` calls fulfil.
+
+    The search then reads only these calls. Returns None if there is no such condition.
     """
     for condition in conditions:
         if condition.is_threshold:

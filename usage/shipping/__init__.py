@@ -2,8 +2,8 @@
 
 In order: `shipper` reads segments and deletes those that are delivered; `delivery` writes batches, waits for the end of
 an outage, and sets aside what the database refuses; `rows` writes a batch in one transaction, in which `response_cost`
-counts the usage of a response once and stores which background responses are to be polled, and `stored_objects` stores
-which key created which object.
+counts the usage of a response once, `pending_responses` stores which background responses are to be polled, and
+`stored_objects` stores which key created which object.
 
 Imports `usage.journal.writer`, `money` and `sums`.
 """

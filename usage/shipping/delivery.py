@@ -79,10 +79,10 @@ class Delivery:
             self._deliver(rows[start : start + BATCH_SIZE])
 
     def refresh_prices(self) -> None:
-        """Reads the prices that the administrator has set from the database, if the last reading is old.
+        """Reads the prices that the administrator has set from the database, unless it was done lately.
 
-        This happens before calls arrive, so that the first call can be priced at once. An error of the database is
-        ignored here, because `deliver` meets the same outage and waits for its end.
+        The shipper does this even without calls, so that the first call can be priced at once. An error of the database
+        is ignored here, because `deliver` meets the same outage and waits for its end.
         """
         self._asked_at = time.monotonic()
         try:
@@ -243,7 +243,7 @@ class Delivery:
         self._deliver([stub(row)])
 
     def _when_database_is_there(self, write: Callable[[], object]) -> None:
-        """Calls `write`, and calls it again with growing pauses as long as the database cannot be reached.
+        """Calls `write` until it has succeeded, with growing pauses while the database cannot be reached.
 
         Raises:
             GaveUp: the next attempt would be after the deadline.

@@ -37,7 +37,8 @@ _FIRST = DigestVersion(
     marks=("by_gateway", "unknown_model", "other_code"),
 )  # fmt: skip
 _WITH_COST_KIND = DigestVersion((*_FIRST.columns, "other_usage", "cost_kind"), _FIRST.marks)
-VERSIONS: tuple[DigestVersion, ...] = (_FIRST, _WITH_COST_KIND)
+_WITH_OUTPUT_LIMIT = DigestVersion((*_WITH_COST_KIND.columns, "output_limit"), _FIRST.marks)
+VERSIONS: tuple[DigestVersion, ...] = (_FIRST, _WITH_COST_KIND, _WITH_OUTPUT_LIMIT)
 
 
 def digest_sql(version: DigestVersion) -> str:

@@ -9,26 +9,22 @@ a row of a call that has read a stored chat completion replaces an estimate only
 The usage of a call that creates a response is never counted by an older row: that row is about another response. Some
 servers give all their responses the same id.
 
-A response that has not ended has a row in `PendingResponse` until the gateway has learnt its usage by polling. All of
-this is written in the transaction that writes the rows of the calls.
-
-Over 300 lines, since each of these rules about one response is written in the terms of the others.
+A response that has not ended has a row in `PendingResponse` until the gateway has learnt its usage by polling
+(`usage.shipping.pending_responses`). All of this is written in the transaction that writes the rows of the calls.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
 from typing import NamedTuple
 
-from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db import connection
 
 from usage.answers.reader import UNFINISHED_STATUSES
 from usage.call_record import COUNTS, CallRecord, Counts, Price
-from usage.database.clock import database_now
-from usage.models import CostKind, CountedResponse, Hold, PendingResponse, UsageSource
+from usage.models import CostKind, CountedResponse, PendingResponse, UsageSource
+from usage.shipping.pending_responses import remember_pending, settle_pending
 
 ROUTES = ("/openai2", "/v1/responses")
 # The route of a stored chat completion, before its id. Its usage was counted in the call that created it.
@@ -41,8 +37,6 @@ COUNTED_LATER: Price = {"source": "counted later"}
 NO_COUNTS: Counts = {}
 for _name in COUNTS:
     NO_COUNTS[_name] = None
-LEASE = timedelta(seconds=60)  # for so long, only one process polls a response
-GIVE_UP_AFTER = timedelta(days=30)  # upstream does not store a response for longer
 
 # Finds the rows whose usage is replaced once another row states it exactly: rows with an estimate, and rows without a
 # cost because their usage is unknown. FOR UPDATE locks them, because two exact rows may be written at the same time:
@@ -72,7 +66,7 @@ class Settled(NamedTuple):
 
 
 def settle_responses(rows: Iterable[CallRecord]) -> Settled:
-    """Chooses one row to be billed for the usage of each response, and sets the usage in its other rows to zero.
+    """Chooses one row to be billed for each response's usage, and sets the usage in the response's other rows to zero.
 
     Several calls may have created or read the same response. Returns the rows as they are to be written, and which
     older rows in the table have estimates that must be removed. Call this function in the transaction that writes the
@@ -86,19 +80,11 @@ def settle_responses(rows: Iterable[CallRecord]) -> Settled:
     owners = _claim(_ids_by_response(filter(_is_estimate, own)) | exact)
     others = {row["response_id"] for row in own if _is_provisional(row)} - owners.keys()
     owners |= _owners(others)
-    _remember_pending([row for row in own if _is_pending(row) and owners.get(row["response_id"], _id(row)) == _id(row)])
+    remember_pending([row for row in own if _is_pending(row) and owners.get(row["response_id"], _id(row)) == _id(row)])
     exact |= _ids_by_response(filter(_is_stored_completion, own))
     replaced = _replace_estimates(exact, owners, own) if exact else {}
     settled = {_id(row): _with_its_share(row, owners) for row in own}
     return Settled([settled.get(_id(row), row) for row in every], replaced)
-
-
-def forget_pending(response: PendingResponse) -> None:
-    """Stops the polling of a background response that will never state its usage, and ends its call's budget
-    reservation.
-    """
-    with transaction.atomic():
-        _settle_pending(PendingResponse.objects.filter(pk=response.pk))
 
 
 def _ids_by_response(rows: Iterable[CallRecord]) -> dict[str, str]:
@@ -143,7 +129,7 @@ def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequ
     request id of each older row to that of the row which replaces it. The responses in `exact` are polled no longer. No
     query for older rows is made if each exact row has created its response and is billed for it already.
     """
-    _settle_pending(PendingResponse.objects.filter(pk__in=list(exact)))
+    settle_pending(PendingResponse.objects.filter(pk__in=list(exact)))
     looks = {row["response_id"] for row in rows if row.get("response_id") in exact and not _is_creation(row)}
     wanted = {key: value for key, value in exact.items() if key in looks or owners.get(key) != value}
     if not wanted:
@@ -160,22 +146,6 @@ def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequ
             cursor.execute(TAKE_OVER, [response_id, wanted[response_id], ids])
     owners |= _owners(wanted)
     return {one: owners[key] for key, ids in provisional.items() for one in ids if one < owners[key]}
-
-
-def _settle_pending(pending: QuerySet[PendingResponse]) -> None:
-    """Stops the polling of responses: deletes their rows in `PendingResponse` and the reservations of their calls."""
-    Hold.objects.filter(pk__in=pending.values("request_id")).delete()
-    pending.delete()
-
-
-def _remember_pending(rows: Sequence[CallRecord]) -> None:
-    """Inserts a row into `PendingResponse` for the response of each given call, so that the gateway polls it."""
-    # Sorted, because two hosts that insert the same responses in different orders would wait for each other.
-    pending = [
-        PendingResponse(response_id=row["response_id"], key_name=row["key_name"], request_id=row["request_id"])
-        for row in sorted(rows, key=lambda row: str(row["response_id"]))
-    ]
-    PendingResponse.objects.bulk_create(pending, ignore_conflicts=True)
 
 
 def _id(row: CallRecord) -> str:
@@ -251,9 +221,10 @@ def _is_estimate(row: CallRecord) -> bool:
 
 
 def _is_provisional(row: CallRecord) -> bool:
-    """Returns whether the usage in a call's row may be replaced later, once another row states it exactly.
+    """Returns whether the usage of a row's response is only estimated, or is unknown, so that the row has no cost.
 
-    The SQL statement `FIND_PROVISIONAL` finds such rows in the table by the same rule.
+    Once another row states the usage exactly, that row is billed instead. The SQL statement `FIND_PROVISIONAL` finds
+    such rows in the table by the same rule.
     """
     if not row.get("response_id") or row.get("usage_source") == UsageSource.EXACT:
         return False
@@ -292,28 +263,3 @@ def _with_its_share(row: CallRecord, owners: dict[str, str]) -> CallRecord:
         counted_later: CallRecord = {"cost": "0", "cost_kind": CostKind.EXACT, "price": COUNTED_LATER}
         return {**row, **NO_COUNTS, "usage_source": UsageSource.UNKNOWN, **counted_later}
     return row
-
-
-def lease_pending(limit: int) -> list[PendingResponse]:
-    """Returns at most `limit` background responses that are due to be polled, for this process alone to poll.
-
-    No other process gets these responses before a minute has passed. Responses that are too old to be polled are
-    deleted.
-    """
-    now = database_now()
-    with transaction.atomic():
-        PendingResponse.objects.filter(created_at__lt=now - GIVE_UP_AFTER).delete()
-        due = PendingResponse.objects.filter(ask_at__lte=now).order_by("ask_at").select_for_update(skip_locked=True)
-        responses = list(due[:limit])
-        PendingResponse.objects.filter(pk__in=[response.pk for response in responses]).update(ask_at=now + LEASE)
-    return responses
-
-
-def postpone(response: PendingResponse) -> None:
-    """Sets the next time at which the gateway polls upstream for a background response that has not ended yet.
-
-    That is after half of the response's age, and at most a minute from now.
-    """
-    now = database_now()
-    ask_at = now + min(LEASE, (now - response.created_at) / 2)
-    PendingResponse.objects.filter(pk=response.pk).update(ask_at=ask_at)  # finds no row if it was deleted meanwhile

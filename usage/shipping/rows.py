@@ -15,6 +15,7 @@ from django.core.exceptions import ValidationError
 from django.db import connection, models, transaction
 from django.db.backends.utils import CursorWrapper
 
+from usage.answers.estimates import estimate_interrupted
 from usage.call_record import COUNTS, CallRecord, SummedRow
 from usage.counters import counters
 from usage.ids import started_at
@@ -23,8 +24,9 @@ from usage.money.holds import settle_holds
 from usage.shipping.digests import DIGEST
 from usage.shipping.response_cost import COUNTED_LATER, settle_responses
 from usage.shipping.stored_objects import object_ids, write_objects
-from usage.sums.rollups import ROW_COLUMNS, SUMMED_NAMES, SUMMED_SQL, SUMS, Rollup
+from usage.sums.rollups import ROW_COLUMNS, SUMMED_SQL, SUMS, Rollup
 from usage.sums.summed_names import mark_unknown
+from usage.sums.summed_rows import fetch_summed_rows
 
 FIELDS = {field.name: field for field in Request._meta.concrete_fields if field.name != "digest"}
 COLUMNS = list(FIELDS)
@@ -92,13 +94,13 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
     rollup = Rollup()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(DELETE_LESSER, [list(by_id), [_rank(row) for row in by_id.values()]])
-        if lesser := _summed_rows(cursor):
+        if lesser := fetch_summed_rows(cursor):
             rollup.add(lesser, sign=-1)
             cursor.execute(DELETE_BODIES, [[row["request_id"] for row in lesser]])
         settled = settle_responses(mark_unknown(cursor, list(by_id.values())))
         replaced = _take_estimates_back(cursor, settled.replaced, rollup)
         cursor.execute(INSERT_ROWS, [orjson.dumps([_columns(row) for row in settled.rows]).decode()])
-        inserted = _summed_rows(cursor)
+        inserted = fetch_summed_rows(cursor)
         rollup.add(inserted)
         _insert_bodies(cursor, (by_id[str(row["request_id"])] for row in inserted))
         rollup.write(cursor)
@@ -111,16 +113,16 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
 def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rollup: Rollup) -> dict[str, SummedRow]:
     """Removes the estimated usage from older rows in the table and from the sums, because newer rows state it exactly.
 
-    `replaced` maps the request id of each older row to that of the newer one. Returns the older rows as they were
-    before, by the request ids of the newer ones.
+    `replaced` maps the request id of each older row to that of the newer one. Returns a map from the request ids of the
+    newer rows to the older rows, with their estimates.
     """
     if not replaced:
         return {}
     cursor.execute(READ_ROWS, [list(replaced)])
-    before = _summed_rows(cursor)
+    before = fetch_summed_rows(cursor)
     rollup.add(before, sign=-1)
     cursor.execute(COUNT_NOTHING, [list(replaced)])
-    rollup.add(_summed_rows(cursor))
+    rollup.add(fetch_summed_rows(cursor))
     cursor.execute(UPDATE_DIGESTS, [list(replaced)])
     return {replaced[str(row["request_id"])]: row for row in before}
 
@@ -139,13 +141,13 @@ def is_stub(row: CallRecord) -> bool:
 def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[SummedRow]]:
     """Writes the new cost, cost kind and price of each given row to the table of calls.
 
-    Returns the rows as they were before, and as they are now. Call this function in a transaction.
+    Returns two lists: the rows as they were before, and as they are now. Call this function in a transaction.
     """
     with connection.cursor() as cursor:
         cursor.execute(READ_ROWS, [[row["request_id"] for row in rows]])
-        before = _summed_rows(cursor)
+        before = fetch_summed_rows(cursor)
         cursor.execute(UPDATE_PRICES, [orjson.dumps([_priced_columns(row) for row in rows]).decode()])
-        updated = _summed_rows(cursor)
+        updated = fetch_summed_rows(cursor)
         cursor.execute(UPDATE_DIGESTS, [[row["request_id"] for row in rows]])
     return before, updated
 
@@ -179,19 +181,15 @@ def _priced_columns(row: CallRecord) -> dict[str, object]:
     return {name: row[name] for name in ("request_id", "cost", "cost_kind", "price")}
 
 
-def _summed_rows(cursor: CursorWrapper) -> list[SummedRow]:
-    """Fetches the rows that the statement just executed has returned, as dictionaries of `SUMMED_NAMES`."""
-    return [cast(SummedRow, dict(zip(SUMMED_NAMES, values, strict=True))) for values in cursor.fetchall()]
-
-
 def interrupted(begin: CallRecord) -> CallRecord:
-    """Returns a row with the outcome `interrupted` for a call whose end is unknown.
+    """Returns a row with the outcome `interrupted` for a call whose end is unknown, with an estimate of its usage.
 
     `begin` is what the journal has of the call: the record of its beginning, or only its request id.
     """
     return {
         "started_at": started_at(begin["request_id"]).isoformat(),
         **begin,
+        **estimate_interrupted(begin),
         "outcome": Outcome.INTERRUPTED,
         "duration_ms": 0.0,
         "error_type": "server_error",

@@ -211,10 +211,11 @@ def _ship_dead(paths: Iterable[Path], delivery: Delivery, between: Callable[[], 
 def replay(directory: Path) -> Delivery:
     """Tries again to write to the database what could not be written before; the command `ledger replay` calls it.
 
-    That is the dead letters (rows that the database has refused), the records of a newer version of chatproxy, and the
-    journals of dead processes. A row that is refused again becomes a dead letter again; a record whose version is still
-    unknown stays in `newer.log`; a dead letter that cannot be read goes to `damaged.log`. Returns the `Delivery` that
-    has done this; it has the number of each kind.
+    These are the dead letters (rows that the database has refused), the records of a newer version of chatproxy, and
+    the journals of dead processes. A row that is refused again becomes a dead letter again; a record whose version is
+    still unknown stays in `newer.log`; a dead letter that cannot be read goes to `damaged.log`. Returns the `Delivery`
+    that has done this; its counters say how many rows were written or refused, and how many records were damaged or of
+    a newer version.
 
     Raises:
         GaveUp: the database cannot be reached.

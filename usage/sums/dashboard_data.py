@@ -55,11 +55,11 @@ LATENCIES = """
 
 @dataclass(frozen=True)
 class Reading:
-    """The numbers from which one dashboard is made: totals of its range of time and of the previous one, and chart
-    data.
+    """The numbers from which one dashboard is made.
 
-    `by_value` has the totals by key, by model and by route, the names with the most calls first. `step` is the length
-    of the charts' bins in `series`.
+    `totals` are of its range of time, and `before` of the previous range. `by_value` maps each dimension, such as
+    `model`, to a map from names, those with the most calls first, to their totals. `series` has the data of the charts,
+    and `step` is the length of their bins.
     """
 
     totals: Totals

@@ -52,10 +52,11 @@ def read_report(
     key: str | None = None,
     only: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Returns the answer to `GET /usage`: the sums of the calls in a range of time, in all and by the `groups`.
+    """Returns the answer to `GET /usage`: the sums of all calls in a range of time, and of each group of them.
 
     With `key`, only that key's calls are counted. With `only`, a map from names of groups to values, only calls with
-    these values are counted. The groups are sorted by their values, and are at most `MOST_GROUPS`.
+    these values are counted. The calls of one group have the same value of each name in `groups`, such as the same key
+    and day. At most `MOST_GROUPS` groups are in the answer, in the order of these values.
     """
     start, end = floor(time_range.start, Span.HOUR), ceiling(time_range.end, Span.HOUR)
     hours = UsageHour.objects.filter(hour__gte=start, hour__lt=end)

@@ -61,8 +61,8 @@ def summed_code(row: SummedRow) -> str:
 def mark_unknown(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> list[CallRecord]:
     """Marks the rows whose model or error code has no sums of its own; returns all rows, the others unchanged.
 
-    The marks are the columns `unknown_model` and `other_code`. Before that, new names are given sums of their own in
-    `KnownName`, as many as the limit of the day allows. Call this function in a transaction.
+    The marks are the columns `unknown_model` and `other_code`. Before that, new names are added to `KnownName` and so
+    get sums of their own, as many as the limit of the day allows. Call this function in a transaction.
     """
     learnable = {name for row in rows for name in _learnable(row)}
     wanted = {_model(row) for row in rows} | learnable

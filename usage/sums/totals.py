@@ -91,9 +91,11 @@ def read_by_value(
 
 @dataclass(frozen=True)
 class Series:
-    """The data of the charts over one range of time: when each bin begins, and the sums of the calls in each bin.
+    """The data of the charts over one range of time, which is divided into bins. Each list has one item for each bin.
 
-    The sums of a bin are None if there were no calls. `by_value` has one number for each bin, by dimension and value.
+    `bins` are the times at which the bins begin. `everything` has the sums of all calls in a bin; None if there were
+    none. `by_value[dimension][value]`, such as the list of one model, has a single sum of these calls in each bin, such
+    as their cost; 0 if there were none.
     """
 
     bins: list[datetime]
@@ -104,10 +106,11 @@ class Series:
 def read_series(
     start: datetime, end: datetime, span: Span, step: timedelta, columns: Mapping[Dimension, str]
 ) -> Series:
-    """Reads the data of charts from the database: the sums of all calls in each bin of time, and one sum of each group.
+    """Reads the data of charts from the database: the sums of all calls, and of groups of calls, in each bin of time.
 
-    The groups are those of each dimension in `columns`, such as one for each model; `columns` names the column to add
-    up. Bins are `step` long, which is a multiple of `span`; the first bin is the one that contains `start`.
+    `columns` maps each dimension whose groups are read, such as the model, to the one column that is added up for them,
+    such as the cost. Bins are `step` long, which is a multiple of `span`; the first bin is the one that contains
+    `start`.
     """
     bins = bins_of(start, end, step)
     first = bins[0]

@@ -55,8 +55,8 @@ class Pruned(NamedTuple):
 class Deletion(NamedTuple):
     """The rows of one table that are to be deleted because of their age: of calls from `since` until before `until`.
 
-    If `since` is None, they begin with the oldest call. All rows of calls before `wanted` are old enough, but one
-    deletion may be limited to fewer of them.
+    If `since` is None, the oldest call is the first. All rows of calls before `wanted` are old enough to be deleted;
+    `until` is earlier if one deletion may not delete all of them.
     """
 
     table: str
@@ -77,8 +77,8 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
     """Deletes rows of calls older than RETENTION_DAYS, and logged bodies older than BODY_RETENTION_DAYS.
 
     0 days means that nothing is deleted. Old totals of minutes are deleted, too. The deletion ends early when
-    `stopping` is set. At most the calls of `PRUNED_AT_ONCE` are deleted, unless `all_at_once` is true. `now` defaults
-    to the database's time. Returns how many rows and bodies were deleted.
+    `stopping` is set. At most the calls of a few days (`PRUNED_AT_ONCE`) are deleted, unless `all_at_once` is true.
+    `now` defaults to the database's time. Returns how many rows and bodies were deleted.
 
     Raises:
         ClocksDiffer: this machine's clock is not the database's; only if `now` is not given.
@@ -121,7 +121,7 @@ def _plan_deletion(table: str, wanted: datetime, mark: datetime | None, *, all_a
     """Returns which rows of `table` are to be deleted now, of all the rows of calls before the time `wanted`.
 
     `mark` is the time up to which the last deletion went; None if there was none. Unless `all_at_once` is true, at most
-    the calls of `PRUNED_AT_ONCE` after that time are deleted.
+    the calls of a few days (`PRUNED_AT_ONCE`) before and after that time are deleted.
     """
     if all_at_once:
         return Deletion(table, None, wanted, wanted)
@@ -186,7 +186,7 @@ class DailyPruning:
                 logger.exception("pruning failed and is tried again in an hour")
 
     def _prune(self) -> None:
-        """Deletes budget reservations of calls that will never end them and, once a day, old rows and bodies.
+        """Deletes budget reservations that are left over (`drop_orphans`) and, once a day, old rows and bodies.
 
         An error of the database is logged, and not raised.
         """

@@ -159,9 +159,10 @@ def wrong_totals(since: datetime | None) -> Iterator[str]:
 def _wrong_totals(
     spans: tuple[Span, ...], source: str, values: list[datetime | UUID], since: datetime | None
 ) -> Iterator[str]:
-    """Yields a line of text for each of the dashboard's totals of the given spans that is not what a query adds up to.
+    """Yields a line of text for each of the dashboard's totals of the given spans that is not the sum of its calls.
 
-    `source` is that query: of the table of hours, or of the rows of calls.
+    `source` is the SQL query that reads these calls, from the table of hours or from the table of calls. Only totals
+    after `since` are compared.
     """
     starts = ", ".join(f"('{span}', date_trunc('{span}', hour, 'UTC'))" for span in spans)
     groups = ", ".join(
@@ -250,15 +251,15 @@ def wrong_failures(since: datetime | None) -> Iterator[str]:
 
 
 def stray_holds() -> Iterator[str]:
-    """Yields a line of text for each budget reservation whose call already has a row, so that its cost counts twice."""
+    """Yields a line of text for each budget reservation that should be gone, because its call's row has the cost."""
     for request_id in find_strays():
         yield f"money is still held for call {request_id}, whose row is in the table"
 
 
 def missing_records(journal: Path) -> Iterator[str]:
-    """Yields a line of text for each damaged record in the journal, and for each call in the journal without a row.
+    """Yields a line of text for each damaged record in the journal, and for each ended call in it that has no row.
 
-    Calls that have ended have `SHIPPING_SECONDS` to get their rows, because a running server still writes them.
+    Waits `SHIPPING_SECONDS` at most for the rows, because a running server may still be writing them.
     """
     wanted: set[str] = set()
     for path in sorted(journal.glob("*.journal")):

@@ -123,7 +123,7 @@ def check_debug(*, allowed: bool) -> None:
     Such a page shows code, routes and some settings.
 
     Raises:
-        StartError: DEBUG is set, and not `allowed`, or HOST is an address that other machines can reach.
+        StartError: DEBUG is set although it is not `allowed`, or although other machines can reach the address HOST.
     """
     if settings.DEBUG and not allowed:
         raise StartError("DEBUG is true, which only `make dev` and `make demo` start with; unset it")

@@ -20,7 +20,8 @@ UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 # The columns of a new key for which the command line has an option each.
 FIELDS = (
     "owner", "note", "tags", "expires_at", "allowed_models", "allowed_routes", "shared_objects", "requests_per_minute",
-    "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total", "log_bodies",
+    "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total", "max_output_tokens",
+    "min_output_tokens", "log_bodies",
 )  # fmt: skip
 SHOWN_ONCE = "It is shown once, and is kept nowhere. Every worker knows it within two seconds."
 
@@ -46,6 +47,11 @@ class Command(BaseCommand):
             create.add_argument(f"--{name}", type=int)
         for name in ("budget-day", "budget-month", "budget-total"):
             create.add_argument(f"--{name}", type=_dollars, help="dollars")
+        create.add_argument("--max-output-tokens", type=int, help="the most that a call may have; default: no limit")
+        create.add_argument(
+            "--min-output-tokens", type=int,
+            help="the least to which a budget limits a call that states no limit; default: 1000",
+        )  # fmt: skip
         create.add_argument("--log-bodies", choices=LogBodies.values, default=LogBodies.INHERIT.value)
         create.add_argument("--upstream-key-file", metavar="FILE", help="its own upstream key; - reads standard input")
         rotate = actions.add_parser("rotate", help="give a key a new text, and print it, once")

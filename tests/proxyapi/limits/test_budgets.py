@@ -19,7 +19,6 @@ from typing import Any
 
 import httpx2
 import openai
-import psycopg
 import pytest
 
 from proxyapi.bodies.json_body import JSONBody
@@ -27,7 +26,7 @@ from proxyapi.limits.cost_ceiling import ceiling_of
 from proxyapi.routes import find_route
 from tests.chaos.lab import Postgres
 from tests.simulator.server import Simulator
-from tests.support.callers.key_box import insert
+from tests.support.callers.budgeted_keys import ask, database, holds, make_key, settled
 from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import Gateway, run_gateway
 from usage.money.billing import highest_cost
@@ -42,7 +41,6 @@ APIS = {
     "drop-in response stream": ("/v1/responses", {**RESPONSE, "stream": True}),
 }
 SOUND = b"\xff\xfb\x90\x00" + bytes(413) * 4
-LEAVES = httpx2.Timeout(20.0)
 
 
 @pytest.fixture(scope="module")
@@ -52,27 +50,6 @@ def two_workers(
     directory = tmp_path_factory.mktemp("two")
     with run_gateway(_simulator.base_url, gateway_database, directory, WEB_CONCURRENCY="2") as gateway:
         yield gateway
-
-
-def make_key(gateway: Gateway, name: str, **budgets: str) -> str:
-    """The text of a key with these budgets, known to every worker."""
-    with database(gateway.variables["DATABASE_URL"]) as connection:
-        _, text = insert(connection, {f"budget_{span}": dollars for span, dollars in budgets.items()}, name)
-    gateway.wait_until_known(text)
-    return text
-
-
-@contextmanager
-def database(url: str) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(url, autocommit=True) as connection:
-        yield connection
-
-
-def ask(gateway: Gateway, key: str, path: str, body: dict[str, Any], **headers: str) -> httpx2.Response:
-    """A connection for each call: two workers share them."""
-    headers = {"Authorization": f"Bearer {key}", **headers}
-    with httpx2.Client(base_url=gateway.url, timeout=LEAVES) as client:
-        return client.post(path, json=body, headers=headers)
 
 
 def chat(gateway: Gateway, key: str, **body: Any) -> httpx2.Response:
@@ -93,29 +70,6 @@ def most_of(simulator: Simulator) -> Decimal:
     cost = highest_cost(model, tier, datetime.now(UTC), ceiling.max_usage, [])
     assert cost is not None
     return cost
-
-
-def holds(url: str, key_name: str) -> list[Decimal]:
-    with database(url) as connection:
-        rows = connection.execute("SELECT dollars FROM usage_hold WHERE key_name = %s", [key_name]).fetchall()
-    return [dollars for (dollars,) in rows]
-
-
-def spent(url: str, key_name: str) -> tuple[Decimal, Decimal]:
-    """By the days, and by the rows."""
-    days = "SELECT COALESCE(sum(cost), 0) FROM usage_usageday WHERE key_name = %s"
-    rows = "SELECT COALESCE(sum(cost), 0) FROM usage_request WHERE key_name = %s"
-    with database(url) as connection:
-        by_days, by_rows = (connection.execute(query, [key_name]).fetchall()[0][0] for query in (days, rows))
-    return by_days, by_rows
-
-
-def settled(url: str, key_name: str) -> Decimal:
-    """What a key has spent, once nothing of it is held any more."""
-    wait_until(lambda: not holds(url, key_name))
-    by_days, by_rows = spent(url, key_name)
-    assert by_days == by_rows
-    return by_rows
 
 
 # --- one call
@@ -183,17 +137,18 @@ def test_a_call_that_is_cut_short_gives_the_rest_back(
 
 def test_calls_that_fail_give_everything_back(gateway: Gateway, gateway_database: str, simulator: Simulator) -> None:
     key = make_key(gateway, "fails", day="0.0002")
-    for fault in ("status-500", "cut", "status-429"):
+    for fault in ("status-500", "status-429"):
         simulator.fail_next(fault)
-        assert chat(gateway, key).status_code in {429, 500, 502}
+        assert chat(gateway, key).status_code in {429, 500}
     assert chat(gateway, key, messages="none").status_code == 400
     assert settled(gateway_database, "fails") == 0
     assert chat(gateway, key).status_code == 200
 
 
 def test_a_background_response_is_held_until_its_usage_is_counted(
-    gateway: Gateway, gateway_database: str, simulator: Simulator
+    start_gateway: Callable[..., Gateway], gateway_database: str, simulator: Simulator
 ) -> None:
+    gateway = start_gateway(BACKGROUND_POLL_SECONDS="600")
     key = make_key(gateway, "background", total="1")
     made = ask(gateway, key, "/v1/responses", {**RESPONSE, "background": True})
     gateway.row(made)
@@ -316,7 +271,6 @@ def test_a_model_without_a_price_is_refused(gateway: Gateway, simulator: Simulat
     refused = chat(gateway, key, model="nobody-knows")
     assert error_of(refused) == (403, "permission_error", "model_not_priced")
     assert refused.json()["error"]["param"] == "model"
-    assert error_of(chat(gateway, key, service_tier="scale")) == (403, "permission_error", "model_not_priced")
     assert error_of(ask(gateway, key, "/v1/responses", {"input": "hi"}))[2] == "model_not_priced"
     speech = {"model": "gpt-4o-mini-tts", "voice": "alloy", "input": "hi"}
     assert error_of(ask(gateway, key, "/v1/audio/speech", speech))[2] == "route_not_allowed"
@@ -471,7 +425,8 @@ def test_of_a_killed_worker_no_hold_stays(simulator: Simulator, postgres: Postgr
             os.kill(gateway.worker_pids[0], signal.SIGKILL)
             assert isinstance(call.exception(), httpx2.RequestError)
         simulator.release()
-        assert settled(postgres.url, "killed") == 0
-        assert gateway.rows("WHERE key_name = 'killed' AND route LIKE '/v1/%%'")[0]["outcome"] == "interrupted"
-        assert chat(gateway, key).status_code == 200
+        spent = settled(postgres.url, "killed")  # it may have been billed
+        [row] = gateway.rows("WHERE key_name = 'killed' AND route LIKE '/v1/%%'")
+        assert (row["outcome"], row["usage_source"], row["cost"]) == ("interrupted", "estimated", spent)
+        assert 0 < spent <= Decimal("0.0002")
         assert gateway.manage("ledger", "verify").returncode == 0

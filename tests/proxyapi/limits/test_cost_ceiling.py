@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from random import Random
 from typing import Any
 
 import pytest
+from django.conf import settings
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.exceptions import RouteNotAllowed
+from proxyapi.limits.budgets import price_of
 from proxyapi.limits.cost_ceiling import (
     DEAREST_IMAGE_TOKENS,
     FRAME_TOKENS,
@@ -29,12 +33,15 @@ from proxyapi.limits.cost_ceiling import (
     ceiling_of,
     output_ceiling,
 )
+from proxyapi.limits.output_limits import OutputLimit
+from proxyapi.limits.request_content import most_tokens
 from proxyapi.routes import find_route
 from proxyapi.upstream.credentials import Credentials
 from proxyapi.upstream.request import UpstreamRequest
 from tests.simulator.content.tokens import estimate_chat_prompt_tokens
 from tests.simulator.server import Simulator
 from tests.support.servers.gateway import Gateway
+from usage.ledger import ledger
 from usage.money.billing import MaxUsage, highest_cost
 from usage.own_prices import OwnPrice
 
@@ -87,7 +94,7 @@ def test_the_members_that_have_been_read_are_used() -> None:
 
     assert ceiling is not None
     assert ceiling.models == {"gpt-4o"}
-    assert ceiling.max_usage == MaxUsage(input_tokens=500 + FRAME_TOKENS, output_tokens=7)
+    assert ceiling.max_usage == MaxUsage(input_tokens=1000 + FRAME_TOKENS, output_tokens=7)
 
 
 @pytest.mark.parametrize(
@@ -103,9 +110,9 @@ def test_the_members_that_have_been_read_are_used() -> None:
 )
 def test_a_completion_of_the_old_kind(members: dict[str, Any], outputs: int) -> None:
     body = {"model": "gpt-3.5-turbo-instruct", **members}
-    size = len(json.dumps(body))
+    text = most_tokens(json.dumps(body).encode())
 
-    assert most_of("/completions", body) == MaxUsage(-(-size // 2) + FRAME_TOKENS, output_tokens=outputs)
+    assert most_of("/completions", body) == MaxUsage(text + FRAME_TOKENS, output_tokens=outputs)
 
 
 @pytest.mark.parametrize("path", ["/videos", "/evals/eval_1/runs", "/agents/sessions", "/realtime/client_secrets"])
@@ -129,12 +136,41 @@ def test_every_model_of_a_form_is_priced() -> None:
 def test_it_works() -> None:
     body = json.dumps({"model": "gpt-4o-mini", "messages": HI, "max_completion_tokens": 1000, "n": 2}).encode()
     ceiling = ceiling_at("/chat/completions", JSONBody.parse(body))
-    assert ceiling == CostCeiling(
-        frozenset({"gpt-4o-mini"}), frozenset({""}), MaxUsage(-(-len(body) // 2) + FRAME_TOKENS, output_tokens=2000)
-    )
-    # 0.15 and 0.60 dollars per million: 112 bytes are 56 tokens, and 64
+    limit = OutputLimit("max_completion_tokens", (("max_completion_tokens", 1000),), answers=2)
+    usage = MaxUsage(78 + FRAME_TOKENS, output_tokens=2000)
+    assert ceiling == CostCeiling(frozenset({"gpt-4o-mini"}), frozenset({""}), usage, limit)
+    # 0.15 and 0.60 dollars per million: of 112 bytes 68 are small letters and spaces, which makes 78 tokens, and 64
     assert len(body) == 112
-    assert cost(ceiling) == Decimal("0.00121800")
+    assert cost(ceiling) == Decimal("0.00122130")
+
+
+# The densities that were measured with o200k_base, in bytes a token.
+DENSE = {
+    "digits": ("1,0," * 500, 1.0),
+    "base64": (base64.b64encode(Random(1).randbytes(3000)).decode(), 1.45),
+    "hex": (Random(2).randbytes(2000).hex(), 1.76),
+    "ASCII": ("".join(Random(3).choices([chr(code) for code in range(32, 127)], k=4000)), 1.35),
+    "a rare script": ("\u1c5a\u1c5b\u1c5c" * 500, 1.01),
+    "English": ("the quick brown fox jumps over the lazy dog " * 90, 4.0),
+}
+
+
+@pytest.mark.parametrize("kind", DENSE)
+def test_no_kind_of_text_has_more_tokens_than_it_is_thought_to(kind: str) -> None:
+    text, bytes_per_token = DENSE[kind]
+    size = len(text.encode())
+    assert size / bytes_per_token - 1 <= most_tokens(text.encode())
+    assert most_tokens(text.encode()) <= size
+    if kind == "English":
+        assert most_tokens(text.encode()) == size // 2
+
+
+def test_a_limit_that_upstream_may_read_as_none_is_none() -> None:
+    body = JSONBody.parse(b'{"model": "gpt-4o", "max_tokens": 5, "max_tokens": null}')
+    ceiling = ceiling_at("/chat/completions", body)
+    assert ceiling is not None
+    assert ceiling.max_usage.output_tokens == 16_384
+    assert ceiling.adjustable is None
 
 
 @pytest.mark.parametrize(
@@ -212,6 +248,44 @@ def test_what_the_body_does_not_say_is_supposed(more: dict[str, Any]) -> None:
     assert SUPPOSED_TOKENS < most_of("/responses", body).input_tokens < SUPPOSED_TOKENS + 200
 
 
+def test_what_hosted_tools_do_has_its_fees() -> None:
+    """$0.0025 a file search; a picture of 16,384 tokens of gpt-image-1 in at $10, and as many out at $40 a million."""
+    tools = [{"type": "file_search"}, {"type": "image_generation", "model": "gpt-image-1"}]
+    body = {"model": "gpt-4o", "input": "hi", "tools": tools, "max_output_tokens": 16}
+    most = most_of("/responses", body)
+    assert (most.file_searches, most.pictures, most.picture_models) == (10, 1, frozenset({"gpt-image-1"}))
+    bounded = most_of("/responses", {**body, "max_tool_calls": 3})
+    assert (bounded.file_searches, bounded.pictures) == (3, 3)
+
+    plain = highest_cost("gpt-4o", "", NOW, MaxUsage(), [])
+    assert plain == 0
+    assert highest_cost("gpt-4o", "", NOW, MaxUsage(file_searches=10), []) == Decimal("0.025")
+    one = MaxUsage(pictures=1, picture_models=frozenset({"gpt-image-1"}))
+    assert highest_cost("gpt-4o", "", NOW, one, []) == Decimal("0.8192")
+    unnamed = highest_cost("gpt-4o", "", NOW, MaxUsage(pictures=1), [])
+    assert unnamed is not None
+    assert unnamed > Decimal("0.25"), "a picture costs up to $0.25"
+
+
+@pytest.mark.parametrize(
+    ("named", "tier", "dollars"),
+    [
+        ({}, "default", "10"), ({}, "priority", "20"), ({"service_tier": "auto"}, "priority", "20"),
+        ({"service_tier": "default"}, "priority", "10"), ({"service_tier": "flex"}, "priority", "10"),
+    ],
+)  # fmt: skip
+def test_the_tier_of_the_project_is_that_of_calls_that_name_none(
+    monkeypatch: pytest.MonkeyPatch, named: dict[str, str], tier: str, dollars: str
+) -> None:
+    """A million output tokens of gpt-5 cost $10, and $20 in the priority tier."""
+    monkeypatch.setattr(settings, "PROJECT_SERVICE_TIER", tier)
+    monkeypatch.setattr(type(ledger), "own_prices", [])
+    body = json.dumps({"model": "gpt-5", **named}).encode()
+    ceiling = ceiling_at("/chat/completions", JSONBody.parse(body))
+    assert ceiling is not None
+    assert price_of(replace(ceiling, max_usage=MaxUsage(output_tokens=1_000_000))) == Decimal(dollars)
+
+
 def test_functions_are_text_and_searches_have_their_fee() -> None:
     tools = [{"type": "function", "name": "f", "parameters": {"type": "object", "properties": {"image_url": {}}}}]
     assert most_of("/responses", {"model": "gpt-4o", "input": "hi", "tools": tools}).input_tokens < 200
@@ -253,7 +327,6 @@ def test_a_ceiling_is_of_the_dearest_kind_and_tier() -> None:
     assert priority is not None
     assert priority > Decimal("12.5")
     assert highest_cost("gpt-4o", "batch", later, most, []) == Decimal("12.5")  # it may be answered in the default one
-    assert highest_cost("gpt-4o", "scale", NOW, most, []) is None
     # sound at 32 and 64, text at 2.5 and 10
     kinds = frozenset({"audio_input", "audio_output"})
     assert highest_cost("gpt-audio", "", NOW, most, []) == Decimal("12.5")
@@ -264,7 +337,7 @@ def test_a_ceiling_is_of_the_dearest_kind_and_tier() -> None:
     assert highest_cost("tts-1", "", NOW, most, []) is None
     assert highest_cost("omni-moderation-latest", "", NOW, most, []) == 0
     own = OwnPrice("mine*", NOW, input=Decimal(1), output=Decimal(2))
-    assert highest_cost("Mine-2", "flex", NOW, most, [own]) == 3
+    assert highest_cost("Mine-2", "", NOW, most, [own]) == 3
     assert highest_cost("mine-2", "", NOW, most, [OwnPrice("mine*", NOW, input=Decimal(1))]) is None
 
 

@@ -81,7 +81,9 @@ def test_text_stays_text(gateway: Gateway, simulator: Simulator, response_format
     assert answer.content == body.encode()
     assert simulator.last.form == {"model": ["whisper-1"], "response_format": [response_format]}
     row = gateway.row(answer)
-    assert (row["outcome"], row["usage_source"]) == ("success", "unknown")
+    assert (row["outcome"], row["usage_source"]) == ("success", "estimated")
+    assert row["audio_seconds"] > 0
+    assert row["cost"] > 0
 
 
 @pytest.mark.parametrize("response_format", ["text", "srt", "vtt"])

@@ -197,7 +197,7 @@ def test_an_answer_that_breaks_off_in_its_json_passes(gateway: Gateway, simulato
     assert answer.status_code == 200
     assert answer.content.endswith(b'"mess')
     row = gateway.row(answer)
-    assert (row["status"], row["usage"], row["usage_source"]) == (200, None, "unknown")
+    assert (row["status"], row["usage"], row["usage_source"]) == (200, None, "estimated")
 
 
 # --- connections that break

@@ -32,7 +32,7 @@ def test_sound_passes_as_it_comes(gateway: Gateway, simulator: Simulator, call_i
     assert received == whole
     row = the_row(gateway, call_id)
     assert (row["outcome"], row["status"], row["response_bytes"]) == ("success", 200, len(whole))
-    assert (row["route"], row["usage_source"]) == ("/v1/audio/speech", "unknown")
+    assert (row["route"], row["usage_source"]) == ("/v1/audio/speech", "estimated")
 
 
 @pytest.mark.parametrize("fault", ["cut-body", "cut-body+split-50"])

@@ -20,7 +20,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Stream:
-    """Events as bytes. `chat` has bare `data:` lines and ends with `[DONE]`; `typed` names each event's type."""
+    """A streamed answer: its events as bytes.
+
+    In the dialect `chat`, events are bare `data:` lines and `[DONE]` is the last; in `typed`, each names its type.
+    """
 
     events: Sequence[bytes]
     dialect: Dialect
@@ -28,7 +31,7 @@ class Stream:
 
 
 def json_answer(value: object, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
-    """JSON with two blanks of indentation, as OpenAI's whole answers have."""
+    """Returns an answer with `value` as JSON, indented by two blanks, as in OpenAI's answers (except streams)."""
     return Answer(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE), status, headers=headers)
 
 

@@ -41,7 +41,7 @@ _MESSAGES: dict[int, tuple[str, str, str | None]] = {
 
 
 class ApiError(Exception):
-    """A refusal, raised by a handler and rendered by the app."""
+    """Error with which a handler refuses a request; the app turns it into an answer in OpenAI's format."""
 
     def __init__(
         self,
@@ -60,7 +60,10 @@ class ApiError(Exception):
 
 
 def of_status(status: int) -> ApiError:
-    """The error OpenAI gives with a status; 429 says when to come back, and 5xx are said to be worth a retry."""
+    """Returns the error that OpenAI gives with a status.
+
+    With 429, headers say when to try again. The message of a 500 says that a retry may help.
+    """
     nearest = status if status in _MESSAGES else (500 if status >= 500 else 400)
     message, type_, code = _MESSAGES[nearest]
     headers: tuple[tuple[str, str], ...] = ()
@@ -140,5 +143,5 @@ def not_found(message: str) -> ApiError:
 
 
 def refuse(message: str, param: str | None = None, code: str | None = None) -> NoReturn:
-    """Raise a plain 400."""
+    """Raises an `ApiError` with status 400 and this message."""
     raise ApiError(400, message, param=param, code=code)

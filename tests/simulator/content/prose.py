@@ -14,7 +14,7 @@ _HUGE_DELTA = 4096
 
 @dataclass(frozen=True)
 class Draft:
-    """An answer in the pieces it is streamed in; `whole` is False when a token limit cut it short."""
+    """The text of an answer, in the pieces in which it is streamed; `whole` is False if a token limit cut it short."""
 
     pieces: list[str]
     whole: bool = True
@@ -38,7 +38,7 @@ def text_draft(text: str) -> Draft:
 
 
 def compose(question: str, images: int, earlier_turns: int, fault: Fault, variant: int = 0) -> Draft:
-    """An answer to a question, in as many pieces or bytes as the fault asks for."""
+    """Returns the simulated model's answer to a question; a fault may set the number of its pieces or bytes."""
     if fault.events is not None:
         return Draft([f" ö{number}" for number in range(fault.events)])
     if fault.huge is not None:

@@ -45,7 +45,10 @@ def _number(schema: Json, question: str, *, whole: bool) -> float:
 
 
 def sample(schema: Json, question: str, name: str = "", root: Json | None = None, depth: int = 0) -> Any:
-    """A value that is valid against a simple schema; numbers and names come from the question where it has them."""
+    """Returns a made-up value that is valid against a simple JSON schema.
+
+    Numbers and names are taken from the question, if they occur there.
+    """
     root = root or schema
     if "$ref" in schema:
         target: Any = root
@@ -76,7 +79,7 @@ def sample(schema: Json, question: str, name: str = "", root: Json | None = None
 
 
 def instance(schema: Any, question: str) -> str:
-    """A sample as JSON text; a schema that isn't one is refused."""
+    """Returns a made-up value for a JSON schema, as JSON text; refuses a schema that is not valid."""
     try:
         return orjson.dumps(sample(schema, question)).decode()
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
@@ -84,9 +87,11 @@ def instance(schema: Any, question: str) -> str:
 
 
 def wanted_function(names: list[str], choice: object, question: str | None) -> str | None:
-    """The function to call: the one chosen, any when one is required, or the one a user's question speaks of.
+    """Returns the name of the function that the simulated model calls; None if it calls none.
 
-    `question` is None when the last message isn't the user's: then nothing is called unless it must be.
+    It is the function that `choice` names, the first one if `choice` requires a call, or else one that the user's
+    question mentions. `question` is None if the last message is not the user's: then none is called unless one is
+    required.
     """
     if not names or choice == "none":
         return None

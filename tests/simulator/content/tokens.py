@@ -20,7 +20,7 @@ _CACHE_STEP = 128
 
 
 def split_tokens(text: str) -> list[str]:
-    """The tokens of a text; joined again they are the text."""
+    """Splits a text into tokens; joined again, they give the text."""
     return _TOKEN.findall(text)
 
 
@@ -29,7 +29,7 @@ def count_tokens(text: str) -> int:
 
 
 def _count_content(content: object) -> int:
-    """Tokens of a message's content: a string, or the parts of either API."""
+    """Returns the number of tokens in a message's content: a string, or a list of parts of either API."""
     if isinstance(content, str):
         return count_tokens(content)
     if not isinstance(content, list):
@@ -49,7 +49,7 @@ def _count_tools(tools: object) -> int:
 
 
 def estimate_chat_prompt_tokens(messages: Iterable[dict[str, Any]], tools: object = None) -> int:
-    """`usage.prompt_tokens` of a chat completion with these messages and tools."""
+    """Returns the `usage.prompt_tokens` of a chat completion with these messages and tools."""
     total = _TOKENS_PRIMING_THE_ANSWER + _count_tools(tools)
     for message in messages:
         total += _TOKENS_PER_MESSAGE + _count_content(message.get("content"))
@@ -57,7 +57,10 @@ def estimate_chat_prompt_tokens(messages: Iterable[dict[str, Any]], tools: objec
 
 
 def estimate_input_tokens(items: Iterable[dict[str, Any]], instructions: object = None, tools: object = None) -> int:
-    """`usage.input_tokens` of a response with these (normalised) input items."""
+    """Returns the `usage.input_tokens` of a response with these input items, instructions and tools.
+
+    The items are in their stored form (`input_items`).
+    """
     total = _TOKENS_PRIMING_THE_ANSWER + _count_tools(tools)
     if isinstance(instructions, str):
         total += _TOKENS_PER_MESSAGE + count_tokens(instructions)
@@ -69,5 +72,8 @@ def estimate_input_tokens(items: Iterable[dict[str, Any]], instructions: object 
 
 
 def cached_tokens(prompt_tokens: int) -> int:
-    """What counts as read from the cache: from 1024 tokens on, in steps of 128 (OpenAI's prompt caching guide)."""
+    """Returns how many of a prompt's tokens count as read from the cache.
+
+    From 1024 tokens on, that is their number rounded down to a multiple of 128 (OpenAI's prompt caching guide).
+    """
     return prompt_tokens // _CACHE_STEP * _CACHE_STEP if prompt_tokens >= _CACHEABLE_PROMPT else 0

@@ -17,7 +17,7 @@ type_names = {
 
 
 def describe(value: object) -> str:
-    """A value's JSON type with its article, as OpenAI's messages name it."""
+    """Returns the JSON type of a value with its article, such as "a string", as OpenAI's messages name it."""
     return "null" if value is None else type_names.get(type(value), "an unknown type")
 
 
@@ -32,7 +32,10 @@ def wrong_type(name: str, expected: str, value: object) -> errors.ApiError:
 
 @dataclass(frozen=True)
 class Rule:
-    """Accepts the JSON types given; `None` is always accepted, as OpenAI does for optional parameters."""
+    """What the value of one parameter may be: its JSON types (`kinds`), choices and bounds.
+
+    `None` is always accepted, as OpenAI does for optional parameters.
+    """
 
     kinds: tuple[type, ...] = ()
     expected: str = ""
@@ -69,7 +72,7 @@ class Rule:
 
 
 def kind_of(thing: object) -> str | None:
-    """The `type` of an object, when it is one and has one."""
+    """Returns the `type` of a JSON object; None if `thing` is no object, or has no type that is a text."""
     kind = thing.get("type") if isinstance(thing, dict) else None
     return kind if isinstance(kind, str) else None
 
@@ -99,7 +102,10 @@ SERVICE_TIERS = one_of("auto", "default", "flex", "scale", "priority", "fast")
 
 
 def check_known(body: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
-    """Refuse what the API doesn't know, in the words of the Responses API and its contemporaries."""
+    """Checks the parameters of a request against `rules`, and refuses unknown ones.
+
+    The message has the words of the Responses API and of other newer endpoints.
+    """
     for name, value in body.items():
         if name not in rules:
             errors.refuse(f"Unknown parameter: '{name}'.", name, "unknown_parameter")
@@ -107,7 +113,10 @@ def check_known(body: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
 
 
 def check_recognized(body: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
-    """Refuse what the API doesn't know, in the words of Chat Completions and the older endpoints."""
+    """Checks the parameters of a request against `rules`, and refuses unknown ones.
+
+    The message has the words of Chat Completions and of other older endpoints.
+    """
     unknown = [name for name in body if name not in rules]
     if unknown:
         errors.refuse(f"Unrecognized request argument{'s' * (len(unknown) > 1)} supplied: {', '.join(unknown)}")
@@ -116,7 +125,10 @@ def check_recognized(body: Mapping[str, Any], rules: Mapping[str, Rule]) -> None
 
 
 def check_metadata(metadata: object) -> None:
-    """At most 16 pairs of strings, keys up to 64 and values up to 512 characters (API reference)."""
+    """Checks the parameter `metadata`, and refuses it if it has too many or too long members.
+
+    Allowed are 16 pairs of strings, keys of up to 64 and values of up to 512 characters (API reference).
+    """
     if not isinstance(metadata, dict):
         return
     if len(metadata) > 16:

@@ -64,7 +64,7 @@ def _audio_file(form: Form) -> UploadedFile:
 
 
 def _check_form(form: Form, known: set[str]) -> tuple[str, str]:
-    """The model and the response format of a form that has nothing OpenAI would refuse."""
+    """Checks the form of a transcription or translation as OpenAI does, and returns its model and response format."""
     unknown = [name for name in form.fields if name.partition("[")[0] not in known]
     if unknown:
         errors.refuse(f"Unrecognized request argument supplied: {', '.join(unknown)}")
@@ -117,7 +117,10 @@ def _written(transcript: Transcript, response_format: str, body: Json) -> Answer
 
 
 def create_transcription(call: Call) -> Answer | Stream:
-    """`stream` is ignored for whisper-1 (API reference)."""
+    """Answers a request for a transcription, by a stream if it asks for one.
+
+    `stream` is ignored for whisper-1 (API reference).
+    """
     form = call.form("gpt-4o-mini-transcribe" if _is_streamed_fault(call) else "whisper-1")
     model, response_format = _check_form(form, TRANSCRIPTION_FIELDS)
     transcript = _transcript(_audio_file(form), form, call)
@@ -136,7 +139,10 @@ def create_transcription(call: Call) -> Answer | Stream:
 
 
 def _is_streamed_fault(call: Call) -> bool:
-    """A `fault:` model that asks for a stream stands for one that can give it."""
+    """Returns whether a form asks for a stream.
+
+    If its model is `fault:…`, that model then stands for one that can stream.
+    """
     try:
         return call.request.form.get("stream", [""])[0].lower() == "true"
     except ValueError:

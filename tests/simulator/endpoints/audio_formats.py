@@ -12,7 +12,10 @@ _AUDIO_TOKENS_PER_SECOND = 10
 
 @dataclass(frozen=True)
 class Transcript:
-    """Made from the audio's size and language alone, so that it is the same each time."""
+    """The simulated transcript of an audio file.
+
+    It depends on the file's size and language only, so that it is the same each time.
+    """
 
     sentences: tuple[str, ...]
     audio_bytes: int
@@ -28,7 +31,7 @@ class Transcript:
 
     @property
     def spans(self) -> list[tuple[float, float, str]]:
-        """Each sentence with its start and end in seconds."""
+        """Each sentence of the transcript, as its start and end in seconds and its text."""
         length = self.seconds / len(self.sentences)
         return [(round(at * length, 2), round((at + 1) * length, 2), one) for at, one in enumerate(self.sentences)]
 
@@ -94,7 +97,10 @@ def words(transcript: Transcript) -> list[Json]:
 
 
 def verbose(transcript: Transcript, task: str, granularities: list[str]) -> Json:
-    """`segments` unless only words were asked for, `words` when they were (API reference)."""
+    """Returns a transcript in the format `verbose_json`.
+
+    It has `segments` unless only words were asked for, and `words` only if they were (API reference).
+    """
     body: Json = {
         "task": task,
         "language": transcript.language,

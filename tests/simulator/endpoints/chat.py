@@ -22,7 +22,7 @@ _FINGERPRINT = "fp_51e1070cf2"
 
 @dataclass(frozen=True)
 class Choice:
-    """One answer: a text in pieces, or a function call."""
+    """One of the choices in the answer of a chat completion: a text in pieces, or a function call."""
 
     draft: prose.Draft
     function: str | None = None
@@ -132,7 +132,10 @@ def create_chat_completion(call: Call) -> Answer | Stream:
 
 
 def _events(asked: Asked, frame: Json, choices: list[Choice], usage: Json) -> Iterator[bytes]:
-    """The chunks of all choices one after the other, the usage when it was asked for, and `[DONE]`."""
+    """Yields the events of a streamed chat completion.
+
+    They are the chunks of all choices one after the other, the usage if it was asked for, and `[DONE]`.
+    """
     options = asked.body.get("stream_options") or {}
     last: Json = {"usage": None} if options.get("include_usage") else {}
     head = {**frame, "object": "chat.completion.chunk"}
@@ -159,7 +162,7 @@ def _events(asked: Asked, frame: Json, choices: list[Choice], usage: Json) -> It
 
 
 def _deltas(choice: Choice) -> Iterator[tuple[Json, str]]:
-    """Each delta of a choice with the text it carries."""
+    """Yields each delta of a streamed choice, with the text that the delta carries."""
     if not choice.function:
         yield {"role": "assistant", "content": "", "refusal": None}, ""
         for piece in choice.draft.pieces:

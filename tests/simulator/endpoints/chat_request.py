@@ -56,7 +56,7 @@ _IMAGE_URL = re.compile(r"https?://\S+|data:image/[\w.+-]+;base64,\S+")
 
 @dataclass(frozen=True)
 class Asked:
-    """A checked request, with what the answer needs picked out."""
+    """A chat request that was checked, and the parts of it on which the answer depends."""
 
     body: Json
     model: str
@@ -168,7 +168,10 @@ def _check_reasoning_model(body: Json) -> None:
 
 
 def check_chat(body: Json) -> Asked:
-    """Refuse what OpenAI would refuse, in its order: model, names and types, messages, then what goes with what."""
+    """Checks the body of a chat request, and refuses what OpenAI would refuse; returns the checked request.
+
+    The order of the checks is OpenAI's: model, names and types, messages, then which parameters go together.
+    """
     model = models.check_chat_model(body.get("model"))
     rules.check_recognized(body, PARAMETERS)
     messages = body.get("messages")

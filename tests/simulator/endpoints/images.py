@@ -47,7 +47,7 @@ def _usage(prompt: str, quality: str, images_in: int, images_out: int) -> Json:
 
 
 def _look(body: Json) -> Json:
-    """What is said of the image, with `auto` settled."""
+    """Returns the members of an answer that describe the image, such as its size; `auto` is replaced by a value."""
     chosen = {name: body.get(name) for name in ("background", "output_format", "quality", "size")}
     usual = {"background": "opaque", "output_format": "png", "quality": "medium", "size": "1024x1024"}
     return {name: usual[name] if value in {None, "auto"} else value for name, value in chosen.items()}
@@ -97,7 +97,10 @@ def edit_images(call: Call) -> Answer | Stream:
 
 
 def vary_image(call: Call) -> Answer:
-    """dall-e-2 only (API reference), which says no usage."""
+    """Answers a request for variations of an image.
+
+    Only dall-e-2 makes variations (API reference), and its answers have no usage.
+    """
     form = call.form("dall-e-2")
     unknown = [name for name in form.fields if name not in _VARIATION_FIELDS]
     if unknown:

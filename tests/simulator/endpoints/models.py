@@ -41,7 +41,7 @@ _NOT_FOR_CHAT = ("text-embedding", "whisper", "tts-", "gpt-image", "dall-e", "om
 
 
 def dated_name(model: str) -> str:
-    """The name a model answers with: `gpt-4o-mini` is `gpt-4o-mini-2024-07-18`."""
+    """Returns the name under which a model answers; that of `gpt-4o-mini` is `gpt-4o-mini-2024-07-18`."""
     return _DATED.get(model, model)
 
 
@@ -50,7 +50,10 @@ def reasons(model: str) -> bool:
 
 
 def check_model(model: object) -> str:
-    """A model name that exists; anything does, but for `gpt-nope…`."""
+    """Returns the name of the model that a request names, and refuses a missing or unknown one.
+
+    Every model exists, except those whose name begins with `gpt-nope`.
+    """
     if not isinstance(model, str) or not model:
         errors.refuse("you must provide a model parameter")
     if model.startswith("gpt-nope"):
@@ -86,7 +89,10 @@ def retrieve_model(call: Call) -> Answer:
 
 
 def delete_model(call: Call) -> Answer:
-    """Only fine-tuned models can be deleted; any that is named so exists."""
+    """Answers the request to delete a model.
+
+    Only a fine-tuned model (`ft:…`) can be deleted; every model with such a name exists.
+    """
     name = call.parameters["model"]
     if not name.startswith("ft:"):
         raise errors.method_not_allowed("DELETE", call.request.path)

@@ -36,7 +36,7 @@ def _result(text: str) -> Json:
 
 
 def _texts(given: Any) -> list[str]:
-    """One text to judge for each result: a list of parts is judged as one."""
+    """Returns the texts to judge, one for each result; a list of parts is one text."""
     if isinstance(given, str):
         return [given]
     if not given:

@@ -48,7 +48,10 @@ def delete_completion(call: Call) -> Answer:
 
 
 def list_messages(call: Call) -> Answer:
-    """The messages asked with; OpenAI's reference shows their own roles, though the SDK's type says `assistant`."""
+    """Answers with the messages of the request that led to a stored chat completion.
+
+    OpenAI's reference shows the messages with their own roles, though the SDK's type says `assistant`.
+    """
     key = call.parameters["id"]
     messages: list[Json] = []
     for number, message in enumerate(_stored(call).messages):

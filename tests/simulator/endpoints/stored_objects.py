@@ -18,7 +18,10 @@ from tests.simulator.world import StoredObject, World, new_id
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of object. `references` are the parameters whose ids must exist, with the kind they must be of."""
+    """One kind of stored object.
+
+    `references` are pairs of a parameter and a kind: an id in the parameter must be that of an object of that kind.
+    """
 
     name: str
     prefix: str
@@ -147,7 +150,7 @@ def _put(call: Call, kind: Kind, body: Json, parent: str = "") -> Json:
 
 
 def _parent(call: Call, kind: str) -> str:
-    """The id of the object in the path, if there is one; it must exist."""
+    """Returns the id of the object in the path, which must exist and be of this kind; "" if `kind` is empty."""
     return find_object(call.world, kind, call.parameters["id"]).resource["id"] if kind else ""
 
 
@@ -216,7 +219,7 @@ def file_content(call: Call) -> Answer:
 
 
 def attach_file(call: Call) -> Answer:
-    """A file of a vector store has the file's own id."""
+    """Answers the request to add a file to a vector store; the file keeps its own id there."""
     store, body = find_object(call.world, "vector_store", call.parameters["id"]), call.json()
     rules.check_known(body, {"file_id": rules.TEXT, "attributes": rules.OBJECT, "chunking_strategy": rules.OBJECT})
     key = find_object(call.world, "file", str(body.get("file_id"))).resource["id"]

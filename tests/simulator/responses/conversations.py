@@ -97,7 +97,7 @@ def retrieve_item(call: Call) -> Answer:
 
 
 def delete_item(call: Call) -> Answer:
-    """Answers with the conversation the item was in."""
+    """Deletes an item of a conversation, and answers with the conversation."""
     stored = _stored(call)
     stored.items.remove(_item(call, stored))
     return json_answer(stored.resource)

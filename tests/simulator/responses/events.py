@@ -16,7 +16,11 @@ from tests.simulator.responses.output import logprob
 
 
 def response_events(final: Json, pieces: list[str], *, obfuscated: bool) -> list[Json]:
-    """`pieces` are the text deltas of the message, when the response has one."""
+    """Returns all events of a streamed response, in their order and numbered.
+
+    `final` is the finished response. `pieces` are the text deltas of its message, if it has one. With `obfuscated`,
+    each delta is padded.
+    """
     events = []
     for number, event in enumerate(_unnumbered(final, pieces)):
         event["sequence_number"] = number
@@ -44,7 +48,7 @@ def _unnumbered(final: Json, pieces: list[str]) -> Iterator[Json]:
 
 
 def _unfinished(item: Json) -> Json:
-    """An item as it is when its work begins."""
+    """Returns an output item as it is before it has any content, for the event that says that it has begun."""
     blank: dict[str, Json] = {
         "reasoning": {"summary": []},
         "message": {"status": "in_progress", "content": []},
@@ -92,7 +96,7 @@ def _item_events(item: Json, pieces: list[str]) -> Iterator[Json]:
 
 
 def _written(prefix: str, name: str, text: str) -> Iterator[Json]:
-    """The deltas of something that is written out, and the whole of it."""
+    """Yields the events of a text that is written bit by bit: its deltas, then one with the whole text."""
     for piece in split_tokens(text):
         yield {"type": f"{prefix}.delta", "delta": piece}
     yield {"type": f"{prefix}.done", name: text}

@@ -59,7 +59,7 @@ _TOOL_DEFAULTS: dict[str, Json] = {
 
 
 def _asked(call: Call, body: Json, model: str) -> Asked:
-    """The request with the context it builds upon: a previous response's, or a conversation's."""
+    """Returns a checked request with the items it builds on: those of a previous response or of a conversation."""
     context: list[Json] = []
     if body.get("previous_response_id"):
         context = find_previous(call.world, body["previous_response_id"]).context
@@ -94,7 +94,7 @@ def _echoed_reasoning(asked: Asked) -> Json:
 
 
 def _final(asked: Asked, output: Output) -> Json:
-    """The response when it is done, with every field OpenAI puts there."""
+    """Returns the finished response, with every field that OpenAI's responses have."""
     body, now = asked.body, chance.now()
     tier = body.get("service_tier")
     text = body.get("text") or {}
@@ -158,7 +158,10 @@ def create_response(call: Call) -> Answer | Stream:
 
 
 def compact_response(call: Call) -> Answer:
-    """All user messages, then one compaction item (SDK docstring of `CompactedResponse.output`)."""
+    """Answers the request to compact a conversation: with all user messages, then one compaction item.
+
+    So says the SDK's docstring of `CompactedResponse.output`.
+    """
     body = call.json()
     rules.check_known(body, COMPACT_PARAMETERS)
     if body.get("model") is None:

@@ -19,7 +19,7 @@ _CANCELLABLE = ("queued", "in_progress")
 
 
 def _example() -> StoredResponse:
-    """The response of the README's examples."""
+    """Returns the stored response that the examples of the README ask for, which always exists."""
     asked = {
         "id": "msg_abc123",
         "type": "message",
@@ -101,12 +101,12 @@ def find_previous(world: World, key: str) -> StoredResponse:
 
 
 def find_item(world: World, key: str) -> Json | None:
-    """The stored item behind an `item_reference`."""
+    """Returns the stored item with the id `key`, to which an `item_reference` refers; None if there is none."""
     return next((item for stored in world.responses.values() for item in stored.context if item["id"] == key), None)
 
 
 def shown(stored: StoredResponse) -> Json:
-    """The response as it is in its present phase."""
+    """Returns a stored response as a client sees it in its present phase, such as `queued` or `in_progress`."""
     if stored.cancelled:
         status = "cancelled"
     elif stored.phases:
@@ -154,7 +154,10 @@ def delete_response(call: Call) -> Answer:
 
 
 def cancel_response(call: Call) -> Answer:
-    """Refused for a synchronous response; of a background response that is done nothing changes."""
+    """Answers the request to cancel a response.
+
+    A synchronous response is refused; a background response that has ended stays as it is.
+    """
     stored = _stored(call)
     if not stored.final["background"]:
         errors.refuse("Cannot cancel a synchronous response.")

@@ -16,22 +16,25 @@ class Chance:
         self._frozen: Random | None = None
 
     def freeze(self, seed: str) -> None:
-        """From now on the same requests in the same order get the same bytes, every time after this call."""
+        """Makes ids and times repeat themselves from now on.
+
+        After each such call with the same `seed`, the same requests in the same order get answers with the same bytes.
+        """
         self._frozen = Random(seed)
 
     def thaw(self) -> None:
         self._frozen = None
 
     def token(self, size: int) -> str:
-        """`size` random bytes in hexadecimal."""
+        """Returns `size` random bytes in hexadecimal; while frozen, they come from the seed."""
         return self._frozen.randbytes(size).hex() if self._frozen else secrets.token_hex(size)
 
     def now(self) -> int:
-        """Unix time."""
+        """Returns the Unix time in whole seconds; while frozen, always the same."""
         return _FROZEN_AT if self._frozen else int(time.time())
 
     def milliseconds_since(self, started: float) -> int:
-        """Since this reading of `time.monotonic()`; at least 1."""
+        """Returns the milliseconds since `started`, a reading of `time.monotonic()`; at least 1."""
         return 1 if self._frozen else int((time.monotonic() - started) * 1000) + 1
 
 

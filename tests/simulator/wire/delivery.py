@@ -29,7 +29,7 @@ _EVENTS_BEFORE_SILENCE = 2
 
 
 def _head(answer: Answer | Stream, started: float, extra: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
-    """Every header OpenAI's edge puts on an answer."""
+    """Returns the headers of an answer, with every header that OpenAI's servers add; `extra` are further ones."""
     kind = answer.content_type if isinstance(answer, Answer) else "text/event-stream; charset=utf-8"
     pairs = [
         ("content-type", kind),
@@ -60,7 +60,7 @@ def _head(answer: Answer | Stream, started: float, extra: list[tuple[str, str]])
 
 
 def replaced(fault: Fault, request: ReceivedRequest) -> Answer | None:
-    """The answer that a fault puts in the place of the real one."""
+    """Returns the answer that a fault puts in the place of the real one; None if the fault leaves the real one."""
     if fault.html:
         return Answer(_HTML, 502, "text/html")
     if fault.redirect:
@@ -72,7 +72,7 @@ def replaced(fault: Fault, request: ReceivedRequest) -> Answer | None:
 
 
 def _altered(stream: Stream, fault: Fault) -> tuple[list[bytes], bool]:
-    """The events a fault leaves, and whether the connection dies after them."""
+    """Returns the events of a stream as the fault changes them, and whether the connection is cut after them."""
     events = list(stream.events)
     if fault.malformed:
         events.insert(2, _BROKEN_EVENT)
@@ -89,7 +89,10 @@ def _altered(stream: Stream, fault: Fault) -> tuple[list[bytes], bool]:
 
 
 def _chunks(events: list[bytes], fault: Fault) -> Iterator[tuple[bytes, int]]:
-    """What to write, one chunk at a time, each with the number of whole events sent once it has left."""
+    """Yields the chunks in which events are written.
+
+    With each comes the number of whole events that have been sent once the chunk has left.
+    """
     packer = zlib.compressobj(wbits=31) if fault.gzip else None
     if packer:
         packed = [packer.compress(event) + packer.flush(zlib.Z_SYNC_FLUSH) for event in events]
@@ -122,7 +125,7 @@ class Delivery:
         self._started = time.monotonic()
 
     async def before_the_head(self) -> bool:
-        """Carry out what a fault asks before any answer exists; False when there will be none."""
+        """Does what a fault asks for before an answer's head, such as waiting; returns whether an answer follows."""
         if self._fault.cut:
             await self._connection.cut(flush=False)
             return False
@@ -163,7 +166,10 @@ class Delivery:
         await self._connection.write(last, more=False)
 
     def _say_completed(self) -> None:
-        """Before the last bytes leave, so that a client that has them all finds its request completed."""
+        """Records that the answer to the request is completed.
+
+        Called before the last bytes leave, so that a client that has them all finds its request recorded as completed.
+        """
         self._recorder.ended(self._request, "completed")
 
     async def _send_stream(self, stream: Stream) -> None:

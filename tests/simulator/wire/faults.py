@@ -49,7 +49,7 @@ HEADER = "x-simulator-fault"
 
 @dataclass(frozen=True)
 class Fault:
-    """One parsed fault; every field's default means "not this one"."""
+    """One fault, or several that are joined, as parsed; the default of a field means that this fault is absent."""
 
     status: int | None = None
     html: bool = False
@@ -91,7 +91,11 @@ _WITH_NUMBER = re.compile(r"([a-z-]+)-(\d+(?:\.\d+)?)\Z")
 
 
 def parse_fault(text: str) -> Fault:
-    """Raises ValueError, naming the part that isn't in the table."""
+    """Parses the text of a fault, such as `events-300+pace-0.1`.
+
+    Raises:
+        ValueError: a part is not in this module's table, or its number is out of range; the message names it.
+    """
     found: dict[str, Any] = {}
     for part in text.split("+"):
         match = _WITH_NUMBER.match(part)
@@ -108,7 +112,7 @@ def parse_fault(text: str) -> Fault:
 
 
 def requested_model(request: ReceivedRequest) -> str | None:
-    """The `model` of a JSON or multipart body, when it has one."""
+    """Returns the `model` in a JSON or multipart body; None if there is none."""
     kind = (request.header("content-type") or "").lower()
     try:
         if kind.startswith("multipart/form-data"):
@@ -121,7 +125,11 @@ def requested_model(request: ReceivedRequest) -> str | None:
 
 
 def own_fault(request: ReceivedRequest, model: str | None, response_id: str | None) -> Fault | None:
-    """The fault that a request carries itself; raises ValueError when it isn't one."""
+    """Returns the fault that a request itself asks for, in a header, its model or a response id; None if none.
+
+    Raises:
+        ValueError: the text of the fault is not valid.
+    """
     header = request.header(HEADER)
     if header:
         return parse_fault(header)
@@ -133,7 +141,10 @@ def own_fault(request: ReceivedRequest, model: str | None, response_id: str | No
 
 
 def fault_of_head(request: ReceivedRequest) -> Fault:
-    """What a request's head says of its body, which is still to come."""
+    """Returns the fault that the header of a request asks for, before its body is read; `NO_FAULT` if none.
+
+    A fault that is not valid counts as none here.
+    """
     try:
         return own_fault(request, None, None) or NO_FAULT
     except ValueError:

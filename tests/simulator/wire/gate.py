@@ -5,7 +5,10 @@ import threading
 
 
 class Gate:
-    """Waiters live on the server's event loop; `hold` and `release` may be called from any thread."""
+    """The place where answers wait until a test lets them go.
+
+    The waiters live on the server's event loop; `hold` and `release` may be called from any thread.
+    """
 
     def __init__(self, changed: threading.Condition) -> None:
         self._changed = changed
@@ -18,16 +21,16 @@ class Gate:
 
     @property
     def waiting(self) -> int:
-        """How many answers stand at the gate."""
+        """How many answers wait at the gate."""
         with self._changed:
             return len(self._waiters)
 
     def hold(self) -> None:
-        """From now on every answer waits before its head."""
+        """Makes every answer wait before its head is sent, from now on until `release`."""
         self._held = True
 
     def release(self) -> None:
-        """Let go whoever waits now, and end a `hold`."""
+        """Lets all answers go that wait at the gate, and ends a `hold`."""
         with self._changed:
             self._held = False
             for waiter in self._waiters:

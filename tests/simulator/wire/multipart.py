@@ -30,7 +30,11 @@ def _parameters(value: str) -> dict[str, str]:
 
 
 def parse_form(content_type: str, body: bytes) -> Form:
-    """Raises ValueError when the body isn't the multipart form its content type promises."""
+    """Returns the fields and files of a multipart form.
+
+    Raises:
+        ValueError: the body is not the multipart form that its content type announces.
+    """
     if not content_type.lower().startswith("multipart/form-data"):
         raise ValueError("not multipart/form-data")
     boundary = _parameters(content_type).get("boundary")

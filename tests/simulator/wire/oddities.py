@@ -37,7 +37,11 @@ EVENTS = "text/event-stream"
 
 @dataclass(frozen=True)
 class Script:
-    """One answer. `events` are the texts of its stream, made for a call that asks for usage or does not."""
+    """One answer of the upstream.
+
+    `events` is a function that returns the events of the stream as texts; its argument says whether the call has asked
+    for usage. `label` is the stream's content type. `body` is the JSON of an answer that is no stream.
+    """
 
     events: Callable[[bool], list[str]] = lambda _: []
     label: str = EVENTS
@@ -46,7 +50,7 @@ class Script:
 
 
 def data(value: Any, *, compact: bool = True, end: str = "\n", field: str = "data", space: str = " ") -> str:
-    """One event; `value` is an object for JSON, or a text."""
+    """Returns the text of one event; `value` is its data: an object, which becomes JSON, or a text."""
     separators = (",", ":") if compact else None
     text = value if isinstance(value, str) else json.dumps(value, separators=separators, ensure_ascii=False)
     return f"{field}:{space}{text}{end}{end}"
@@ -64,7 +68,10 @@ def chunk(*choices: dict[str, Any], name: str, **more: Any) -> dict[str, Any]:
 
 
 def usual(name: str, *, with_usage: bool, nulls: bool = False, **of_last: Any) -> list[dict[str, Any]]:
-    """An answer of three words and its end; `of_last` is added to the last chunk, whichever that is."""
+    """Returns the chunks of an answer of three words, with its end and, if that is wanted, the usage.
+
+    `of_last` are members that are added to the last chunk, whichever that is.
+    """
     more = {"usage": None} if nulls and with_usage else {}
     chunks = [chunk(choice(word), name=name, **more) for word in WORDS] + [chunk(choice(None), name=name, **more)]
     if with_usage:
@@ -88,12 +95,15 @@ def azure(*, with_usage: bool) -> list[dict[str, Any]]:
 
 
 def stream(make: Callable[..., list[dict[str, Any]]], *more: str, **spelling: Any) -> Callable[[bool], list[str]]:
-    """The events that `make` returns, then `more`."""
+    """Returns a function that returns the texts of a stream's events: those of the chunks from `make`, then `more`.
+
+    The function's argument says whether the call has asked for usage.
+    """
     return lambda asked: [*(data(one, **spelling) for one in make(with_usage=asked)), *more]
 
 
 def whole(name: str, *, compact: bool = True, **members: Any) -> Callable[[bool], list[str]]:
-    """A usual answer with `members` in every chunk, and its end."""
+    """Returns a function that returns the events of a usual answer with its end; each chunk has `members` as well."""
     return lambda asked: [
         *(data({**one, **members}, compact=compact) for one in usual(name, with_usage=asked)),
         data(DONE),
@@ -101,7 +111,7 @@ def whole(name: str, *, compact: bool = True, **members: Any) -> Callable[[bool]
 
 
 def begun(name: str, *more: str) -> Callable[[bool], list[str]]:
-    """The first two words of an answer, then `more`."""
+    """Returns a function that returns the events of the first two words of an answer, then `more`."""
     return lambda asked: [*(data(one) for one in usual(name, with_usage=asked)[:2]), *more]
 
 
@@ -164,12 +174,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, *_words: object) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
 
 @contextmanager
 def odd_upstream() -> Iterator[str]:
-    """Runs the upstream, and yields its base URL."""
+    """Runs this module's upstream until the block ends, and yields its base URL."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()

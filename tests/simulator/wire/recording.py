@@ -22,10 +22,10 @@ _KEPT_REQUESTS = 20_000
 
 @dataclass
 class ReceivedRequest:
-    """One request as it came in: header names in lower case, in order, duplicates kept; `body` untouched.
+    """One request as it was received.
 
-    `path` is decoded, `raw_path` and `query` are as they were on the wire. `discarded` bytes of
-    a body were not kept.
+    The names of `headers` are in lower case; their order and repeated ones are kept. `body` is unchanged. `path` is
+    decoded, `raw_path` and `query` are as they came. `discarded` is how many bytes of a body were not kept.
     """
 
     method: str
@@ -41,12 +41,12 @@ class ReceivedRequest:
     timestamp: float = field(default_factory=time.time)
 
     def header(self, name: str) -> str | None:
-        """The first header of that name, in any case."""
+        """Returns the value of the first header of this name, in upper or lower case; None if there is none."""
         return next((value for key, value in self.headers if key == name.lower()), None)
 
     @cached_property
     def json(self) -> Any:
-        """The body as JSON; raises ValueError when it isn't."""
+        """The request's body, parsed as JSON; raises `ValueError` if it is not valid JSON."""
         return orjson.loads(self.body)
 
     @cached_property
@@ -55,7 +55,7 @@ class ReceivedRequest:
 
     @property
     def form(self) -> dict[str, list[str]]:
-        """The fields of a multipart body; raises ValueError when it isn't one."""
+        """The fields of the multipart form in the request's body; raises `ValueError` if the body is no such form."""
         return self._form.fields
 
     @property
@@ -63,7 +63,10 @@ class ReceivedRequest:
         return self._form.files
 
     def as_json(self) -> dict[str, Any]:
-        """For `GET /_simulator/requests`; a body that isn't UTF-8 is in `body_base64`."""
+        """Returns the request as a JSON object, for `GET /_simulator/requests`.
+
+        A body that is not UTF-8 is in `body_base64`.
+        """
         try:
             body = {"body": self.body.decode()}
         except UnicodeDecodeError:
@@ -82,7 +85,7 @@ class ReceivedRequest:
 
 
 class Recorder:
-    """The newest requests, and how many answers aren't finished."""
+    """Record of the newest requests, and of how many answers are not finished."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -120,14 +123,22 @@ class Recorder:
             self.changed.notify_all()
 
     def ended(self, request: ReceivedRequest, outcome: Outcome) -> None:
-        """May be said twice: `completed` is said before the last byte leaves, and taken back if it couldn't."""
+        """Records how the answer to a request ended.
+
+        May be called twice: "completed" is recorded before the last byte leaves, and replaced if that byte could not be
+        sent.
+        """
         with self.changed:
             request.outcome = outcome
             self._in_flight.discard(id(request))
             self.changed.notify_all()
 
     def wait_until(self, condition: Callable[[], object], timeout: float) -> None:
-        """Wait, woken by every change, until the condition holds; raises TimeoutError."""
+        """Waits until the condition is true; checks it at every change of the record.
+
+        Raises:
+            TimeoutError: it was not true within `timeout` seconds.
+        """
         with self.changed:
             if not self.changed.wait_for(lambda: bool(condition()), timeout):
                 seen = [(request.method, request.path, request.outcome) for request in list(self._requests)[-5:]]

@@ -28,9 +28,10 @@ CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 
 
 def fill(gateway: Gateway, admin: httpx2.Client) -> dict[str, str]:
-    """Makes one object of each kind that has pages; returns their ids by `app/model`.
+    """Makes one object of each kind that has pages, and returns the objects' ids by `app/model`.
 
-    `admin` is signed in. Among the calls there is one that failed and one that a key of `fill`'s own made.
+    `admin` is a browser that is signed in to the admin. Two calls are made: one with a new key, which succeeds and
+    whose id is returned, and one that fails.
     """
     text = gateway.make_key("walker")
     answer = gateway.http.post("/openai", json=CHAT, headers={"Authorization": f"Bearer {text}"})
@@ -50,7 +51,11 @@ def fill(gateway: Gateway, admin: httpx2.Client) -> dict[str, str]:
 
 
 def post(admin: httpx2.Client, path: str, form: dict[str, str], *, leads_on: bool = True) -> httpx2.Response:
-    """Sends the form of a page of the admin; follows where it leads, which is another page if it `leads_on`."""
+    """Fills in and sends the form of an admin page, and returns the page that follows.
+
+    `path` is the path below `/admin/`. Asserts that the page is another one than the form's or, without `leads_on`, the
+    same.
+    """
     page = admin.get(f"/admin/{path}")
     answer = admin.post(f"/admin/{path}", data={**hidden_fields(page.text), **form})
     assert answer.status_code == 200
@@ -65,7 +70,7 @@ def hidden_fields(page: str) -> dict[str, str]:
 
 
 def paths_of_pages(ids: dict[str, str]) -> list[str]:
-    """A path of every route; `ids` are those of `fill`."""
+    """Returns one path for every route of a page; `ids` are the ids of objects, as `fill` returns them."""
     return [f"/{filled_in(pattern, ids)}" for pattern in patterns_of(get_resolver())]
 
 

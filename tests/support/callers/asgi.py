@@ -12,10 +12,11 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class Asgi:
-    """One request, and the connection that it comes on.
+    """One request to an ASGI application and the connection that it comes on, without a socket.
 
-    The body comes in `pieces`. After the last one it is complete, unless `then` says otherwise: with "silence" nothing
-    more comes, with "departure" the caller hangs up. `taken` is how many bytes the application has asked for.
+    The request's body comes in `pieces`. What follows the last piece depends on `then`: with "end" the body is
+    complete, with "silence" nothing more comes, with "departure" the client hangs up. `taken` is how many bytes of the
+    body the application has received.
     """
 
     takes_bytes = True
@@ -57,7 +58,7 @@ class Asgi:
         }
 
     async def ask(self, application: Application) -> int:
-        """The status of the answer; 0 if there is none."""
+        """Sends the request to an application, and returns the status of its answer; 0 if there is none."""
         async with asyncio.timeout(PATIENCE):
             await application(self.scope, self._receive, self._send)
         return self.status

@@ -13,7 +13,10 @@ from pydantic import BaseModel
 
 
 class Blocking:
-    """Whatever of the asynchronous SDK is not a plain result; every wait is done inside."""
+    """Wrapper of the asynchronous SDK, or of one of its objects, that waits for every result.
+
+    A result that is not plain data is wrapped in the same way.
+    """
 
     def __init__(self, target: Any, runner: asyncio.Runner) -> None:
         self._target = target
@@ -48,7 +51,10 @@ class Blocking:
 
 @contextmanager
 def open_sdk(kind: str, base_url: str, api_key: str, **options: Any) -> Iterator[Any]:
-    """The official SDK, `sync` or `async`, used the same way."""
+    """Yields a client of the official SDK that is used synchronously.
+
+    `kind` says which of the SDK's clients it is: `sync` or `async`; the asynchronous one is wrapped in `Blocking`.
+    """
     if kind == "sync":
         with openai.OpenAI(base_url=base_url, api_key=api_key, **options) as client:
             yield client

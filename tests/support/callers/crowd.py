@@ -14,7 +14,10 @@ BODY = b'{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}
 
 @contextmanager
 def crowd(gateway: Gateway, size: int) -> Iterator[list[Wire]]:
-    """Connections that the server has accepted, as many by each of its workers."""
+    """Opens connections to the server, equally many to each worker, and yields them once all are accepted.
+
+    Their number is `size`, rounded down to a multiple of the number of workers.
+    """
     pids = [pid for pid in gateway.worker_pids if is_alive(pid)]
     with ExitStack() as open_wires:
         wires = []
@@ -29,7 +32,7 @@ def crowd(gateway: Gateway, size: int) -> Iterator[list[Wire]]:
 
 
 def statuses(wires: Sequence[Wire], key: str) -> list[int]:
-    """The statuses of a chat completion by each, in order of the numbers."""
+    """Makes one chat completion on each connection, all at once, and returns the statuses of the answers, sorted."""
     call = head("POST", "/v1/chat/completions", "Content-Type: application/json", length=len(BODY), key=key) + BODY
     for wire in wires:
         wire.send(call)

@@ -17,18 +17,18 @@ AT_ONCE = 25
 
 
 class KeyBox:
-    """Keys of one server; each is given out once."""
+    """Stock of access keys with limits for one server; each key is given out once."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._made: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
 
     def take(self, **rules: int) -> str:
-        """The text of a fresh key with these rules, known to the server."""
+        """Returns the text of an unused access key with the limits in `rules`; the server knows the key already."""
         return self.take_named(**rules)[1]
 
     def take_named(self, **rules: int) -> tuple[str, str]:
-        """Its name too."""
+        """Returns the name and the text of an unused access key with the limits in `rules`."""
         made = self._made[json.dumps(rules)]
         if not made:
             with psycopg.connect(self._gateway.variables["DATABASE_URL"], autocommit=True) as connection:
@@ -39,7 +39,11 @@ class KeyBox:
 
 
 def insert(connection: psycopg.Connection[Any], rules: Mapping[str, int | str], name: str = "") -> tuple[str, str]:
-    """As `AccessKey.objects.issue`, but into the server's database, which is not that of the tests."""
+    """Adds an access key to the database of the running server, and returns the key's name and text.
+
+    `AccessKey.objects.issue` would add it to the database of the tests, which is another one. `rules` are fields of the
+    key, such as its limits.
+    """
     key = AccessKey(name=name or f"limited {uuid4()}", **rules)
     text = key.renew()
     values = {

@@ -30,7 +30,7 @@ SCRIPT_PATH = re.compile(r"[\"'`](/(?:admin|my-usage|static|docs|openapi\.json)\
 
 
 class References(HTMLParser):
-    """What a page's elements refer to, and the text of its scripts and styles."""
+    """HTML parser that collects what a page refers to, in its elements, scripts and styles."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,11 @@ class References(HTMLParser):
 
 
 class LinkWalk:
-    """`browser` begins at `origin`; all that is the site's own is under `root`. `visited` are the paths asked for."""
+    """A walk through the site at `origin`, which is mounted under the path `root`, along its links and files.
+
+    `visited` has the status of each path that was requested. `escapes` has the links and cookies that point outside
+    `root`, each with the page where it was found.
+    """
 
     def __init__(self, browser: httpx2.Client, origin: str, root: str) -> None:
         self.browser = browser
@@ -61,7 +65,7 @@ class LinkWalk:
         self._origin = origin
 
     def walk(self, paths: list[str]) -> None:
-        """Visits these paths, and every link and file that leads on from there, each path once."""
+        """Requests these paths, and every link and file of the site that they lead to, each path once."""
         queue = list(paths)
         while queue:
             path = queue.pop(0)
@@ -69,7 +73,7 @@ class LinkWalk:
                 queue += self.look_at(self.browser.get(self._origin + path, follow_redirects=False))
 
     def look_at(self, answer: httpx2.Response) -> list[str]:
-        """Checks an answer; returns the paths on this host that it leads to."""
+        """Records an answer's status and what points outside `root`; returns the paths of the site that it names."""
         here = str(answer.url)
         self.visited[urlsplit(here).path] = answer.status_code
         for cookie in answer.headers.get_list("set-cookie"):
@@ -105,7 +109,7 @@ def references_of(answer: httpx2.Response) -> Iterator[str]:
 
 
 def texts_in(value: Any) -> Iterator[str]:
-    """The texts in a JSON value; pieces of pages are among them."""
+    """Yields every text in a JSON value, at any depth; some of the texts are pieces of pages."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):

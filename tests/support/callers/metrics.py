@@ -26,7 +26,7 @@ def scrape(gateway: Gateway) -> Samples:
 
 
 def value(samples: Samples, name: str, **labels: str) -> float:
-    """The sum of the samples that have these labels."""
+    """Returns the sum of those samples of the metric `name` that have these labels, and perhaps others."""
     return sum(
         number
         for (sample, found), number in samples.items()
@@ -35,7 +35,10 @@ def value(samples: Samples, name: str, **labels: str) -> float:
 
 
 def wait_until(gateway: Gateway, holds: Callable[[Samples], bool]) -> Samples:
-    """The first samples of which this holds; workers count what they have done once a second."""
+    """Reads `/metrics` until the condition `holds` is true for its samples, and returns these samples.
+
+    That may take a second, because workers report once a second what they have counted.
+    """
     samples: Samples = {}
 
     def look() -> bool:

@@ -17,12 +17,15 @@ EVERYBODY = (*ROLES, SUPERUSER)
 
 
 def make_groups() -> None:
-    """As the migration does, which has run before: tests with transactions of their own empty its tables."""
+    """Creates the groups of the admin's roles again, as the migration has done.
+
+    They may be missing, because tests with transactions of their own empty the tables.
+    """
     migration.make_groups(apps, SimpleNamespace(connection=connection))
 
 
 def person(role: str, name: str = "") -> User:
-    """Somebody on the staff with this role."""
+    """Creates a user of the admin with one role, which may be that of a superuser, and returns the user."""
     name = name or f"a {role}"
     if role == SUPERUSER:
         return User.objects.create_superuser(name, password=None)
@@ -32,7 +35,10 @@ def person(role: str, name: str = "") -> User:
 
 
 def staff(name: str, *permissions: str) -> User:
-    """Somebody on the staff with these permissions, as `auth.change_user`."""
+    """Creates a user of the admin with these permissions, and returns the user.
+
+    A permission is written like `auth.change_user`.
+    """
     user = User.objects.create_user(name, is_staff=True)
     for permission in permissions:
         app_label, codename = permission.split(".")

@@ -20,7 +20,10 @@ Step = Callable[[CallerConnection, Any], Awaitable[None]]
 
 
 class Line:
-    """The transport at the server's end; `sent` is what has left."""
+    """Stand-in for the asyncio transport at the server's end of a connection.
+
+    `sent` are the bytes that the server has sent so far.
+    """
 
     def __init__(self) -> None:
         self.sent = b""
@@ -58,7 +61,10 @@ class Line:
 
 @asynccontextmanager
 async def serving(step: Step) -> AsyncIterator[tuple[Protocol, Line]]:
-    """A connection to an application that does `step` with each call."""
+    """Yields a connection that is served by the gateway's HTTP protocol, and its transport, until the block ends.
+
+    The application behind the protocol calls `step` for each request.
+    """
 
     async def application(scope: Any, _: Any, send: Any) -> None:
         await step(connection_of(scope), send)

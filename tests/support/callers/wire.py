@@ -15,7 +15,11 @@ from tests.support.servers.gateway import PATIENCE, SECURITY_KEY, Gateway
 
 @dataclass
 class WireAnswer:
-    """One answer as it came over the wire; header names in lower case. `pairs` has repeated ones, too."""
+    """One answer as it was received.
+
+    The names of headers are in lower case. `pairs` has all headers in their order, repeated ones too; of a repeated
+    one, `headers` has the last.
+    """
 
     status: int
     headers: dict[str, str]
@@ -29,7 +33,10 @@ class WireAnswer:
 
 
 class Wire:
-    """One connection. Every read waits `PATIENCE` at most, so a hung server is a failed test."""
+    """One client connection, over which a test sends and reads bytes.
+
+    Each read fails after `PATIENCE` seconds, so that a server that hangs makes the test fail.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
@@ -39,7 +46,10 @@ class Wire:
         self.connection.sendall(data)
 
     def read_head(self) -> WireAnswer:
-        """The next answer's status and headers; an interim 100 is an answer too."""
+        """Reads the next answer up to the end of its head, and returns its status and headers.
+
+        An interim answer (status 100) counts as an answer, too.
+        """
         while b"\r\n\r\n" not in self._received:
             self._receive()
         head, self._received = self._received.split(b"\r\n\r\n", 1)
@@ -49,7 +59,7 @@ class Wire:
         return WireAnswer(int(first.split(" ")[1]), dict(pairs), pairs=pairs)
 
     def read_answer(self) -> WireAnswer:
-        """The next whole answer."""
+        """Reads the next answer completely, and returns it."""
         answer = self.read_head()
         if answer.headers.get("transfer-encoding") == "chunked":
             answer.body = b"".join(self.read_chunks())
@@ -61,7 +71,7 @@ class Wire:
         return answer
 
     def read_pieces(self, size: int) -> Iterator[bytes]:
-        """`size` bytes of a body that says its length, as they come."""
+        """Reads `size` bytes of a body that has a Content-Length, and yields them in pieces, as they arrive."""
         while size:
             while not self._received:
                 self._receive()
@@ -70,7 +80,7 @@ class Wire:
             yield piece
 
     def read_chunks(self) -> Iterator[bytes]:
-        """The chunks of a chunked body, each as soon as it is whole."""
+        """Reads the chunked body of an answer, and yields each chunk as soon as it is complete."""
         while True:
             while b"\r\n" not in self._received:
                 self._receive()
@@ -84,7 +94,7 @@ class Wire:
             yield chunk
 
     def read_to_end(self) -> bytes:
-        """All that comes until the server closes the connection."""
+        """Reads until the server closes the connection, and returns all bytes that no other method has read."""
         while data := self.connection.recv(65536):
             self._received += data
         return self._received
@@ -98,7 +108,10 @@ class Wire:
 
 @contextmanager
 def connect(gateway: Gateway, *, receive_buffer: int | None = None) -> Iterator[Wire]:
-    """A connection to the gateway; `receive_buffer` bytes make it slow to take what it is sent."""
+    """Opens a connection to the gateway, and yields it until the block ends.
+
+    `receive_buffer`: the size of the client's receive buffer in bytes; a small one makes it a slow reader.
+    """
     with connect_to(gateway.url, receive_buffer=receive_buffer) as wire:
         yield wire
 
@@ -115,7 +128,7 @@ def connect_to(url: str, *, receive_buffer: int | None = None) -> Iterator[Wire]
 
 
 def head(method: str, target: str, *headers: str, length: int | None = None, key: str = SECURITY_KEY) -> bytes:
-    """A request's head with a bearer key; `length` is its Content-Length."""
+    """Returns the head of a request as bytes; `key` is its bearer key, and `length` its Content-Length."""
     lines = [f"{method} {target} HTTP/1.1", "Host: gateway", f"Authorization: Bearer {key}", *headers]
     if length is not None:
         lines.append(f"Content-Length: {length}")
@@ -123,11 +136,11 @@ def head(method: str, target: str, *headers: str, length: int | None = None, key
 
 
 def json_call(path: str, body: dict[str, Any], *headers: str) -> bytes:
-    """A whole POST of a JSON object."""
+    """Returns a complete POST request as bytes, with a JSON object as its body."""
     content = json.dumps(body).encode()
     return head("POST", path, "Content-Type: application/json", *headers, length=len(content)) + content
 
 
 def in_chunks(*pieces: bytes) -> bytes:
-    """A chunked body of these pieces, with its end."""
+    """Returns a chunked body as bytes: each piece is one chunk, and the end of the body follows."""
     return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"

@@ -13,7 +13,7 @@ STREAMS = 5
 
 
 def read_streams(gateway: Gateway, simulator: Simulator, hang_up: Callable[[], None]) -> list[bytes]:
-    """What each of several streams brings that are under way when `hang_up` is called."""
+    """Opens several streams, calls `hang_up` while all of them wait for upstream, and returns the bytes of each."""
 
     def read() -> bytes:
         with gateway.http.stream("POST", "/openai2", json=STREAM) as stream:

@@ -15,14 +15,17 @@ KEY = {"security_key": SECURITY_KEY}
 
 
 def create(gateway: Gateway, **parameters: Any) -> str:
-    """The id of a new response."""
+    """Creates a response by `/openai2`, and returns the response's id."""
     answer = gateway.post("/openai2", {"model": MODEL, "input": "My name is Alice.", **parameters})
     assert answer.status_code == 200
     return str(answer.json()["id"])
 
 
 def ask_unchanged(gateway: Gateway, method: str, path: str) -> tuple[int, str | None, bytes]:
-    """Status, content type and body for a path that any other client would tidy up first."""
+    """Requests a path exactly as it is written, and returns the answer's status, content type and body.
+
+    Other clients would normalize the path first.
+    """
     address = urlsplit(gateway.url)
     with closing(HTTPConnection(address.hostname or "", address.port, timeout=PATIENCE)) as connection:
         connection.request(method, path)

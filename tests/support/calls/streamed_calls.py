@@ -24,7 +24,10 @@ def event(kind: str, **more: Any) -> bytes:
 
 
 def answered(gateway: Gateway, path: str, body: dict[str, Any]) -> tuple[int, bytes, dict[str, Any], bool]:
-    """Status, body and row of a call, and whether its connection was cut instead of ended."""
+    """Makes a call with a streamed answer, and returns what became of it.
+
+    Returned are the status, the body, the call's row in the ledger, and whether the connection was cut before the end.
+    """
     with connect(gateway) as wire:
         wire.send(json_call(path, body))
         head = wire.read_head()

@@ -17,7 +17,10 @@ SECRET = b"gpt-4o-transcribe"
 
 @dataclass(frozen=True)
 class Ambiguous:
-    """`words` are in the refusal."""
+    """A form that two readers can read differently, or that is malformed; the gateway must refuse it.
+
+    `words` must be in the error message. `content_types` are the request's Content-Type headers.
+    """
 
     body: bytes
     words: str
@@ -40,17 +43,26 @@ WHOLE = START + END
 
 
 def after(rest: bytes, words: str) -> Ambiguous:
-    """A good file and an allowed model, then this."""
+    """Returns a form with a good file and an allowed model, followed by the part or parts `rest`.
+
+    `words` must be in the message of its refusal.
+    """
     return Ambiguous(START + rest + END, words)
 
 
 def instead(disposition: bytes, words: str, more: bytes = b"") -> Ambiguous:
-    """A part with this Content-Disposition."""
+    """Returns a form with a part that has this Content-Disposition, behind a good file and an allowed model.
+
+    `more` are further header lines of the part; `words` must be in the message of the form's refusal.
+    """
     return after(part(disposition, more=more), words)
 
 
 def typed(*content_types: bytes, words: str = "Content-Type") -> Ambiguous:
-    """A good form under these Content-Type headers."""
+    """Returns a good form whose request has these Content-Type headers.
+
+    `words` must be in the message of its refusal.
+    """
     return Ambiguous(WHOLE, words, content_types)
 
 

@@ -13,7 +13,10 @@ NAME = "Grüße".encode()
 
 @dataclass(frozen=True)
 class ClientForm:
-    """`boundary` as it stands in the body; `content_type` is the request's header."""
+    """A form as a client sends it: the body, and the Content-Type header of the request.
+
+    `fields` are the names and values that a reader must find in the form, apart from files.
+    """
 
     content_type: bytes
     body: bytes
@@ -21,7 +24,11 @@ class ClientForm:
 
 
 def form(boundary: bytes, *parts: bytes, end: bytes = b"\r\n", quoted: bool = False, **rest: object) -> ClientForm:
-    """The parts, each with its headers, between boundaries."""
+    """Returns a form that consists of these parts, each of which contains its own headers.
+
+    `end` are the bytes behind the last boundary. With `quoted` the boundary is in quotes in the Content-Type. `rest`
+    are other members of `ClientForm`.
+    """
     written = [b"--" + boundary + b"\r\n" + part + b"\r\n" for part in parts]
     content_type = b'multipart/form-data; boundary="%b"' if quoted else b"multipart/form-data; boundary=%b"
     return ClientForm(content_type % boundary, b"".join(written) + b"--" + boundary + b"--" + end, **rest)  # type: ignore[arg-type]  # `fields`

@@ -34,10 +34,12 @@ ENCODINGS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 
 
 def two_readings(wrapped: bytes, unwrapped: bytes) -> bytes:
-    """Deflate that ends with `wrapped` for who expects its wrapper (RFC 1950), and with `unwrapped` for who does not.
+    """Returns compressed bytes (deflate) that two readers read differently.
 
-    Without the wrapper its head is that of a stored block (RFC 1951, 3.2.4), whose length and its complement are bytes
-    1 to 4. With it, byte 2 begins a stored block, whose length and complement are bytes 3 to 6.
+    A reader that expects a wrapper (RFC 1950) reads a text that ends with `wrapped`; a reader that expects none reads
+    one that ends with `unwrapped`. For the latter, the first byte begins a stored block (RFC 1951, 3.2.4), whose length
+    and its complement are bytes 1 to 4. For the former, byte 2 begins a stored block, whose length and complement are
+    bytes 3 to 6.
     """
     flags = next(flags for flags in range(3, 256) if (0x78 << 8 | flags) % 31 == 0 and not flags & 0x20)
     short, long = flags, 0xFFFF ^ flags

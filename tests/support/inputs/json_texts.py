@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 
 class Pairs(tuple[tuple[str, Any], ...]):
-    """An object's members in their order; a name may come twice."""
+    """The members of a JSON object as pairs of name and value, in their order; a name may occur twice."""
 
 
 scalars = st.one_of(
@@ -34,7 +34,10 @@ documents = objects(values)
 
 
 def write(value: Any, chance: Random) -> str:
-    """`value` as JSON, spaced and escaped by chance; strings may hold raw control characters."""
+    """Returns `value` as JSON text, with random white space and escapes from `chance`.
+
+    Strings may contain control characters that are not escaped, which JSON does not allow.
+    """
 
     def space() -> str:
         return "".join(chance.choices(" \t\r\n", k=chance.choice([0, 0, 0, 1, 3])))

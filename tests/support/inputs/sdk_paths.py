@@ -21,9 +21,9 @@ SENDERS = {
 
 @cache
 def sdk_paths() -> dict[str, set[str]]:
-    """The methods of each path, with `{id}` for each of its parameters.
+    """Returns every path that the official SDK requests, with its methods; each parameter is written `{id}`.
 
-    Raises `AssertionError` for a request whose path is written in a way that is not understood here.
+    Raises `AssertionError` for a request whose path is written in a way that this function does not understand.
     """
     paths: dict[str, set[str]] = {}
     for file in sorted((Path(openai.__file__).parent / "resources").rglob("*.py")):
@@ -38,7 +38,10 @@ def sdk_paths() -> dict[str, set[str]]:
 
 
 def written_path(argument: ast.expr, file: Path) -> str:
-    """The path in a sender's first argument: a text, or the text of a `path_template`."""
+    """Returns the path in the first argument of the SDK's call that sends a request.
+
+    The argument is a text, or a call of `path_template` with a text; for any other, raises `AssertionError`.
+    """
     if isinstance(argument, ast.Call) and ast.unparse(argument.func) == "path_template":
         argument = argument.args[0]
     assert isinstance(argument, ast.Constant), f"{file}:{argument.lineno}: {ast.unparse(argument)}"

@@ -22,10 +22,13 @@ AT_START = (b"{", b"{" + USAGE + b",")
 
 @dataclass(frozen=True)
 class Sent:
-    """One request; `target` is below `/v1`, and `{id}` in it is the id in the answer to the exchange's first one.
+    """One request of an exchange.
 
-    A body is sent with its length, or in chunks of `chunk` bytes. Of a body with `asks`, upstream gets the second of
-    the two in place of the first occurrence of the first.
+    `target` is the path below `/v1`; `{id}` in it stands for the id in the answer to the exchange's first request.
+
+    The body is sent with its length or, unless `chunk` is 0, in chunks of `chunk` bytes. `asks` is None if upstream
+    must receive the body unchanged. Otherwise it is a pair: upstream must receive the body with the first text of the
+    pair replaced by the second, where it occurs first.
     """
 
     method: str
@@ -263,7 +266,10 @@ JSON_BODIES: dict[str, Exchange] = {name: (raw_chat(body),) for name, body in OD
 
 
 def _streaming(body: str | bytes) -> Sent:
-    """The same body, streamed: the name of the field is written first, ours goes before it."""
+    """Returns a call with this body, into which `"stream":true` was inserted as the first member.
+
+    The gateway adds its own member, by which it asks for the usage, in front of that.
+    """
     data = body.encode() if isinstance(body, str) else body
     return raw_stream(data.replace(b"{", b'{"stream":true,', 1), AT_START)
 

@@ -23,7 +23,7 @@ def new_id() -> str:
 
 
 def read(directory: Path) -> list[Record]:
-    """Every record in the journals of `directory`; none of them may be damaged or torn."""
+    """Returns every record in the journals of a directory; asserts that none is damaged or torn."""
     records: list[Record] = []
     for path in sorted(directory.glob("*.journal")):
         data = path.read_bytes()
@@ -39,13 +39,13 @@ def ids(directory: Path, kind: str) -> list[str]:
 
 
 def pass_a_second(journal: Journal) -> None:
-    """What the journal's thread does every second, now."""
+    """Does now what the journal's thread does every second: checks the disk space, and retries refused records."""
     with journal._lock:
         journal._check_room()
 
 
 def die(journal: Journal) -> None:
-    """As kill -9 would: nothing is written any more, the lock is gone."""
+    """Ends a journal as `kill -9` would: nothing more is written, and the lock is released."""
     journal._stopping = True
     journal._sync_wanted.set()
     journal._thread.join()

@@ -30,13 +30,16 @@ MODELS = {"gpt-4o-mini": "gpt-4o-mini-2024-07-18", "gpt-4.1": "gpt-4.1-2025-04-1
 
 
 def call_id(moment: datetime = NOON, number: int | None = None) -> str:
-    """A UUIDv7 of that moment."""
+    """Returns a version 7 UUID for the time `moment`, as the id of a call; its other bits are `number` or random."""
     tail = random.getrandbits(62) if number is None else number
     return str(UUID(int=(int(moment.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | tail))
 
 
 def call(moment: datetime = NOON, **columns: Any) -> Row:
-    """The row of a successful call, as `proxyapi.call.record` makes it; the journal adds what a record has more."""
+    """Returns the row of a successful call, as `proxyapi.call.record` makes it; `columns` replaces some of its values.
+
+    The journal's records have further fields, which the journal adds.
+    """
     return {
         "request_id": columns.pop("request_id") if "request_id" in columns else call_id(moment),
         "key_name": "default",
@@ -62,7 +65,10 @@ def call(moment: datetime = NOON, **columns: Any) -> Row:
 
 
 def random_call(chance: random.Random, moment: datetime = NOON) -> Row:
-    """One of every kind: priced and not, with bodies and without, with what upstream never said."""
+    """Returns the row of a random call.
+
+    The price, the bodies and each of the numbers that upstream reports may be there or missing.
+    """
     asked, answered = chance.choice(list(MODELS.items()))
     counts = {name: chance.choice([None, 0, chance.randrange(10**6)]) for name in ("input_tokens", "output_tokens")}
     row = call(
@@ -98,7 +104,10 @@ def begin(row: Row) -> Row:
 
 
 def leave(directory: Path, *records: Row | bytes, writer: str = "") -> Path:
-    """A dead writer's segment with these records (bytes: as they are)."""
+    """Writes a journal segment with these records, as a writer that has died leaves it; returns the segment's path.
+
+    A record given as bytes is written as it is.
+    """
     directory.mkdir(mode=0o700, exist_ok=True)
     path = directory / f"{writer or call_id()}.00000001.journal"
     path.write_bytes(b"".join(record if isinstance(record, bytes) else frame(record) for record in records))
@@ -106,7 +115,10 @@ def leave(directory: Path, *records: Row | bytes, writer: str = "") -> Path:
 
 
 def ship(directory: Path, *records: Row | bytes) -> Delivery:
-    """The records, through a dead writer's journal, into the tables."""
+    """Ships records to the tables, by way of the journal of a dead writer; returns the `Delivery` that did it.
+
+    Without records, ships what is in the directory's journals already.
+    """
     if records:
         leave(directory, *records)
     delivery = Delivery(directory)
@@ -115,7 +127,7 @@ def ship(directory: Path, *records: Row | bytes) -> Delivery:
 
 
 def write(journal: Journal, rows: Iterable[Row]) -> None:
-    """The rows as a process writes them, begin and end."""
+    """Writes a begin record and an end record to the journal for each row, as a process does for a call."""
     for row in rows:
         facts = begin(row)
         del facts["kind"]
@@ -129,7 +141,10 @@ def stored(*ids: str) -> list[Request]:
 
 
 def sums_of(rows: Sequence[Request]) -> tuple[dict[Any, Any], dict[Any, Any]]:
-    """What the rows add up to, by hour and by day: worked out here, in the plainest way."""
+    """Returns the sums of rows of calls, by hour and by day.
+
+    They are computed here in the simplest way, to compare the ledger's sums with them.
+    """
     hours: dict[Any, Any] = defaultdict(list)
     days: dict[Any, Any] = defaultdict(list)
     for row in rows:
@@ -146,7 +161,7 @@ def sums_of(rows: Sequence[Request]) -> tuple[dict[Any, Any], dict[Any, Any]]:
 
 
 def stored_sums() -> tuple[dict[Any, Any], dict[Any, Any]]:
-    """The tables' sums, in the form of `sums_of`; groups of nothing are left out."""
+    """Returns the sums in the tables, in the form of `sums_of`, without groups whose sums are all zero."""
     hours = {
         (hour.hour, hour.key_name, hour.model, hour.route, hour.outcome): {
             **{name: _plain(getattr(hour, name)) for name in ("calls", "unpriced_calls", *HOUR_SUMS)},
@@ -169,7 +184,7 @@ def _of_something(groups: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def assert_sums_are_right() -> None:
-    """By the tests' own arithmetic, and by the ledger's own proof."""
+    """Asserts that the ledger's sums are right, both by `sums_of` and by the ledger's own check (`find_faults`)."""
     assert stored_sums() == sums_of(list(Request.objects.all()))
     assert list(find_faults(Path("/nonexistent"))) == []
 
@@ -201,7 +216,7 @@ def _sums(rows: Sequence[Request], names: Sequence[str]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Sums of doubles depend on their order."""
+    """Returns a sum in a form that can be compared; a float is rounded, because its last digits depend on the order."""
     return round(value, 4) if isinstance(value, float) else Decimal(value) if isinstance(value, Decimal) else value
 
 
@@ -213,7 +228,7 @@ def _trimmed(histogram: list[int]) -> list[int]:
 
 @contextmanager
 def shipping(directory: Path) -> Iterator[tuple[Journal, Shipper]]:
-    """A process's journal and shipper, as `usage.ledger` runs them."""
+    """Runs a journal and a shipper until the block ends, as `usage.ledger` does in a process; yields both."""
     journal = Journal(directory, reserve_bytes=0)
     journal.open()
     shipper = Shipper(journal)
@@ -227,6 +242,6 @@ def shipping(directory: Path) -> Iterator[tuple[Journal, Shipper]]:
 
 
 def letters(directory: Path) -> list[dict[str, Any]]:
-    """What is in the dead-letter file."""
+    """Returns the lines of the dead-letter file as JSON objects; none if there is no such file."""
     path = directory / DEAD_LETTERS
     return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []

@@ -24,7 +24,10 @@ HOSTILE = "<script>alert(1)</script>{{ 7*7 }}\"'&"
 
 
 def make_call(minutes_ago: float = 0.0, /, **columns: Any) -> str:
-    """A call in the ledger, with its sums; returns its id."""
+    """Adds a call and its sums to the ledger, and returns the call's id.
+
+    The call began `minutes_ago` minutes ago, unless `columns` has `started_at`.
+    """
     moment = columns.pop("started_at", datetime.now(UTC) - timedelta(minutes=minutes_ago))
     row = call(moment, request_id=columns.pop("request_id", call_id(moment)), **columns)
     write_rows(Pricer().priced([row]))
@@ -42,7 +45,7 @@ def make_failure(minutes_ago: float = 0.0, /, **columns: Any) -> str:
 
 
 def listed(admin: Client, **query: str) -> list[str]:
-    """The ids of the calls in the list, as they are ordered in it."""
+    """Returns the ids of the calls on the admin's page of calls, in the page's order; `query` are its parameters."""
     answer = admin.get(REQUESTS, query)
     assert answer.status_code == 200
     return [str(call.pk) for call in answer.context["calls"]]
@@ -53,12 +56,12 @@ def page_of(request_id: str) -> str:
 
 
 def text_of(page: str) -> str:
-    """What a reader sees, on one line."""
+    """Returns the text of a page without its tags, on one line."""
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
 
 
 def tiles(page: str) -> dict[str, str]:
-    """What each tile says."""
+    """Returns the text of each tile of a page, by the tile's name."""
     found = re.findall(r'data-tile="(\w+)">(.*?)</div>', page, flags=re.S)
     return {name: text_of(unescape(text)).replace("\u202f", " ").strip() for name, text in found}
 

@@ -28,6 +28,6 @@ def new_database(server_url: str, options: LiteralString = "") -> Iterator[str]:
 
 
 def url_of(server_url: str, name: str) -> str:
-    """The URL of another database of the same server."""
+    """Returns the URL of the database `name` on the server of `server_url`."""
     old = str(conninfo_to_dict(server_url)["dbname"])
     return server_url.replace(f"/{old}?", f"/{name}?")

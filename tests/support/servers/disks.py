@@ -21,7 +21,7 @@ PATIENCE = 60.0  # seconds; on a busy machine
 
 @contextmanager
 def small_disk(directory: Path, size: int) -> Iterator[None]:
-    """A tmpfs of `size` bytes on `directory`; without the right to mount one, the test is skipped."""
+    """Mounts a tmpfs of `size` bytes at `directory` until the block ends; skips the test if that is impossible."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(directory)]
     try:
@@ -37,7 +37,7 @@ def small_disk(directory: Path, size: int) -> Iterator[None]:
 
 
 def fill(directory: Path, leave: int = 0) -> Path:
-    """A file that leaves `leave` bytes of the disk free; delete it to make room."""
+    """Fills a disk with a file until `leave` bytes are free; returns the file, whose deletion makes room again."""
     ballast = directory / "ballast"
     with ballast.open("ab", buffering=0) as file:
         while (free := free_bytes(directory) - leave) > 0:
@@ -51,14 +51,15 @@ def free_bytes(directory: Path) -> int:
 
 
 def wait_until(condition: Callable[[], object], patience: float = PATIENCE) -> None:
-    """Returns when another thread or process has made it so."""
+    """Waits until another thread or process has made the condition true; fails after `patience` seconds."""
     polling.wait_until(condition, patience)
 
 
 class PretendedOS:
-    """`os` for the journal: counts its writes and syncs, and refuses what it is told to.
+    """Stand-in for the module `os` in the journal: counts writes and syncs, and makes those fail that a test wants.
 
-    `room` is how many more bytes are taken (None: all), then writes are short, then ENOSPC.
+    `room`: how many more bytes can be written; None for any number. The write that exceeds it is cut short, and the
+    next one fails with ENOSPC.
     """
 
     def __init__(self) -> None:

@@ -31,7 +31,7 @@ PATIENCE = 60.0  # seconds; a start takes one, on a busy machine many more
 
 
 class Gateway:
-    """`url` is the server's; `http` is a plain client of it; `log` is what it has printed so far."""
+    """A running gateway. `url` is its address, `http` a client for it, and `log` what it has printed so far."""
 
     def __init__(
         self, url: str, database_url: str, process: subprocess.Popen[str], checkout: Path = environment.BASE_DIR
@@ -58,20 +58,24 @@ class Gateway:
         return [int(pid) for pid in re.findall(r"Booting worker with pid: (\d+)", self.log)]
 
     def sdk(self, path: str = "", **options: Any) -> openai.OpenAI:
-        """The official SDK with nothing changed but its base URL and key (and no retries)."""
+        """Returns a client of the official SDK for the gateway.
+
+        Its settings are the SDK's own, but it never retries, and it has a shorter timeout. `path` is the part of the
+        base URL behind the gateway's address.
+        """
         return openai.OpenAI(
             base_url=self.url + path, api_key=SECURITY_KEY, **{"max_retries": 0, "timeout": PATIENCE, **options}
         )
 
     def post(self, path: str, body: dict[str, Any], **options: Any) -> httpx2.Response:
-        """A call of the simple API: `body` with the security key in it."""
+        """Makes a call of the simple API and returns the answer; adds the security key to `body`."""
         return self.http.post(path, json={"security_key": SECURITY_KEY, **body}, **options)
 
     def get(self, path: str, **query: str) -> httpx2.Response:
         return self.http.get(path, params={"security_key": SECURITY_KEY, **query})
 
     def manage(self, *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
-        """A command of `manage.py` beside the server, with `said` on its standard input."""
+        """Runs a command of `manage.py` with the server's environment; `said` is its standard input."""
         return subprocess.run(
             [python_of(self.checkout), "manage.py", *arguments],
             cwd=self.checkout,
@@ -84,7 +88,7 @@ class Gateway:
         )
 
     def make_key(self, name: str, *options: str, said: str = "") -> str:
-        """A new key's text, when every worker knows it."""
+        """Creates an access key, waits until every worker knows it, and returns its text."""
         made = self.manage("keys", "create", name, *options, said=said)
         assert made.returncode == 0, made.stderr
         text = made.stdout.strip()
@@ -93,7 +97,10 @@ class Gateway:
 
     @contextmanager
     def only(self, pid: int) -> Iterator[None]:
-        """New connections are this worker's: the others stand still. It shall accept one before this ends."""
+        """Freezes all workers but one (`pid`) until the block ends, so that new connections reach that one.
+
+        A connection that is meant for it must be accepted before the block ends.
+        """
         others = [other for other in self.worker_pids if other != pid and is_alive(other)]
         send(signal.SIGSTOP, others)
         try:
@@ -102,7 +109,10 @@ class Gateway:
             send(signal.SIGCONT, others)
 
     def wait_until_known(self, text: str, *, known: bool = True) -> None:
-        """Asks each worker with the key, without reaching upstream, until it is accepted (or no longer)."""
+        """Waits until each worker accepts the access key `text` or, with `known=False`, no longer accepts it.
+
+        The workers are asked by calls that do not reach upstream.
+        """
         for pid in filter(is_alive, self.worker_pids):
             with httpx2.Client(base_url=self.url, timeout=PATIENCE) as http:
                 with self.only(pid):
@@ -114,11 +124,11 @@ class Gateway:
                 )
 
     def ask(self, text: str, http: httpx2.Client | None = None) -> httpx2.Response:
-        """A call that ends with 400 if the key is good, and 403 if it is not; upstream does not hear of it."""
+        """Makes a call that never reaches upstream; it ends with status 400 if the key is valid, and 403 if not."""
         return (http or self.http).post("/openai", json={"timeout": "x"}, headers={"Authorization": f"Bearer {text}"})
 
     def sign_in(self) -> httpx2.Client:
-        """A browser of somebody who is signed in to the admin; the server was started with `ADMIN_PASSWORD`."""
+        """Returns a browser that is signed in to the admin; the server must have been started with `ADMIN_PASSWORD`."""
         browser = httpx2.Client(base_url=self.url, timeout=PATIENCE, follow_redirects=True)
         self._clients.append(browser)
         token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', browser.get("/admin/login/").text)
@@ -130,12 +140,15 @@ class Gateway:
         return browser
 
     def row(self, answer: httpx2.Response | str) -> dict[str, Any]:
-        """The ledger's row of a call, by its answer or by its request id; waits until it is there."""
+        """Returns the ledger's row of a call, once it is there; `answer` is the call's answer or its request id."""
         request_id = answer if isinstance(answer, str) else answer.headers["x-proxy-request-id"]
         return self.rows("WHERE request_id = %s", [request_id], at_least=1)[0]
 
     def rows(self, where: str = "", values: list[Any] | None = None, *, at_least: int = 0) -> list[dict[str, Any]]:
-        """The ledger's rows, oldest first; waits until there are `at_least` so many."""
+        """Returns the ledger's rows, oldest first, once there are at least `at_least`.
+
+        `where` is an SQL clause that selects rows, with the parameters `values`.
+        """
         query = f"SELECT * FROM usage_request {where} ORDER BY request_id"  # noqa: S608  (the test's own text)
         with psycopg.connect(
             self._database_url, autocommit=True, row_factory=dict_row, prepare_threshold=None
@@ -150,7 +163,7 @@ class Gateway:
             return rows
 
     def count(self, where: str = "") -> int:
-        """How many rows the ledger has now."""
+        """Returns how many rows the ledger has now; `where` is an SQL clause that selects rows."""
         query = f"SELECT count(*) FROM usage_request {where}"  # noqa: S608  (the test's own text)
         with psycopg.connect(self._database_url, autocommit=True) as connection:
             ((count,),) = connection.execute(query).fetchall()
@@ -169,7 +182,7 @@ class Gateway:
         return code
 
     def wait_for_log(self, pattern: str) -> re.Match[str]:
-        """The first match of `pattern` in what the server prints; waits for it."""
+        """Waits until the server prints a text that matches `pattern`, and returns the first match."""
 
         def found() -> re.Match[str] | None:
             return re.search(pattern, self.log)
@@ -181,7 +194,7 @@ class Gateway:
         return match
 
     def wait_until_up(self) -> None:
-        """Waits for the worker's first answer; until then the listener only queues."""
+        """Waits until a worker answers; before that, connections only wait in the queue of the port."""
         self.http.get("/healthz").raise_for_status()
 
     def _read_log(self) -> None:
@@ -207,10 +220,11 @@ def run_gateway(
     options: Sequence[str] = (),
     **settings: str,
 ) -> Iterator[Gateway]:
-    """A server with its own `data_dir`, set up by `settings` on top of the usual ones for tests.
+    """Runs a gateway with its own `data_dir` until the block ends, and yields it.
 
-    `checkout` is the directory of the code that serves: this one, or another version to compare it with. `options` are
-    those of `manage.py serve`; `launcher` is a command that executes the one that follows it, such as `nice`.
+    `settings` are environment variables in addition to the usual ones of the tests. `checkout` is the directory of the
+    code that serves: this one, or another version to compare it with. `options` are those of `manage.py serve`;
+    `launcher` is a command that executes the one that follows it, such as `nice`.
     """
     gateway = launch_gateway(upstream, database_url, data_dir, checkout, launcher, options=options, **settings)
     try:
@@ -264,7 +278,7 @@ def launch_gateway(
 
 
 def python_of(checkout: Path) -> str:
-    """Returns the interpreter that runs a checkout: its own `.venv`, or this one where it has none."""
+    """Returns the path of the Python that runs a checkout: that of its `.venv` or, if it has none, the running one."""
     own = checkout / ".venv" / "bin" / "python"
     return str(own) if checkout != environment.BASE_DIR and own.exists() else sys.executable
 
@@ -273,7 +287,10 @@ _kept: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """A port that stays free: bound but not listening, a socket keeps others away from it, and not the server."""
+    """Returns a port that no other program can take while the tests run, but on which the server can listen.
+
+    A socket is kept bound to the port without listening.
+    """
     probe = socket.socket()
     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     probe.bind(("127.0.0.1", 0))

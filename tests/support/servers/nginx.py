@@ -34,7 +34,10 @@ http {{
 
 @contextmanager
 def run_nginx(server: str, directory: Path, url: str) -> Iterator[None]:
-    """An nginx with this `server { … }`, which answers at `url`; skips the test where none is installed."""
+    """Runs nginx with the section `server { … }` until the block ends; the block begins once it answers at `url`.
+
+    Skips the test if nginx is not installed.
+    """
     command = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
     if command is None:
         pytest.skip("there is no nginx; on Debian and Ubuntu: apt install nginx-light")

@@ -35,7 +35,10 @@ server_round_robin = 1
 
 @contextmanager
 def run_pgbouncer(database_url: str, directory: Path) -> Iterator[str]:
-    """Yields the URL of the same database behind a PgBouncer; skips the test where none is installed."""
+    """Runs PgBouncer in front of a database until the block ends, and yields the database's URL behind it.
+
+    Skips the test if PgBouncer is not installed.
+    """
     command = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
     if command is None:
         pytest.skip("there is no pgbouncer; on Debian and Ubuntu: apt install pgbouncer")

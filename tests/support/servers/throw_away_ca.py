@@ -14,7 +14,11 @@ from cryptography.x509.oid import NameOID
 
 
 def make_server(directory: Path, name: str) -> tuple[Path, ssl.SSLContext]:
-    """The authority's certificate, and the context of a server that calls itself `name` (a host or an address)."""
+    """Creates a certificate authority, and a server's certificate that it signs.
+
+    Returns the file with the authority's certificate, and the TLS context of the server. `name` is the server's host
+    name or IP address.
+    """
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test's authority")])
     now = datetime.now(UTC)

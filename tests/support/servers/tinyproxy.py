@@ -26,7 +26,7 @@ LogLevel Connect
 
 
 class ForwardProxy:
-    """`address` is its `host:port`."""
+    """A running tinyproxy; `address` is its `host:port`."""
 
     def __init__(self, address: str, log: Path) -> None:
         self.address = address
@@ -34,13 +34,13 @@ class ForwardProxy:
 
     @property
     def asked_for(self) -> list[str]:
-        """What it was asked to connect to, as the request lines have it, oldest first."""
+        """The targets that the proxy was asked to connect to, as the request lines name them, oldest first."""
         return re.findall(r"Request \(file descriptor \d+\): \w+ (\S+) HTTP", self._log.read_text())
 
 
 @contextmanager
 def run_tinyproxy(directory: Path) -> Iterator[ForwardProxy]:
-    """Skips the test where no tinyproxy is installed."""
+    """Runs tinyproxy until the block ends, and yields it; skips the test if tinyproxy is not installed."""
     command = shutil.which("tinyproxy", path="/usr/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
     if command is None:
         pytest.skip("there is no tinyproxy; on Debian and Ubuntu: apt install tinyproxy-bin")

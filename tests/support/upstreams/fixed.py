@@ -10,7 +10,10 @@ from typing import Any
 
 
 class FixedUpstream(ThreadingHTTPServer):
-    """`asked` has the method, the path, the headers and the body of each whole request, in their order."""
+    """Upstream that gives every request the same answer, which the test sets.
+
+    `asked` has the method, path, headers and body of each request that was received completely, in their order.
+    """
 
     daemon_threads = True
 
@@ -19,7 +22,7 @@ class FixedUpstream(ThreadingHTTPServer):
         self.reset()
 
     def reset(self) -> None:
-        """Answers with an empty JSON object again, and forgets what it was asked."""
+        """Sets the answer to an empty JSON object with status 200, and forgets the requests that were received."""
         self.status, self.content_type, self.body = 200, "application/json", b"{}"
         self.headers: dict[str, str] = {}
         self.delay = 0.0  # seconds before each answer
@@ -55,7 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_DELETE = do_HEAD = answer
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: the tests say what is wrong."""
+        """Logs nothing, because a test that fails says itself what is wrong."""
 
 
 @contextmanager

@@ -11,10 +11,11 @@ from tests.support.servers.gateway import PATIENCE
 
 
 class HeldUpstream(socketserver.ThreadingTCPServer):
-    """Sends `answer` to each request; before each piece but an immediate first one it waits for a `release`.
+    """Upstream that sends its answer piece by piece; a test lets each piece go by `release`.
 
-    `answers`, if there are any, are whole ones for the next requests, which wait for nothing. `bodies` are the
-    requests' bodies, `gone` is set when a client has left before it was answered.
+    `answer` are the pieces of the answer to every request; unless `is_held`, the first one is sent at once. `answers`
+    are complete answers to the next requests, which are sent at once instead. `bodies` are the bodies of the requests.
+    `gone` is set when a client leaves while `answer` is empty, so that nothing is sent to it.
     """
 
     daemon_threads = True
@@ -36,7 +37,7 @@ class HeldUpstream(socketserver.ThreadingTCPServer):
         self._permits = threading.Semaphore(0)
 
     def release(self) -> None:
-        """Lets one piece go."""
+        """Lets the upstream send one more piece of its answer."""
         self._permits.release()
 
     def wait(self) -> None:
@@ -76,13 +77,16 @@ def held_upstream() -> Iterator[HeldUpstream]:
 
 
 def whole(status: bytes, body: bytes, *headers: bytes) -> bytes:
-    """A whole answer that says its length, after which the connection closes."""
+    """Returns a complete answer as bytes, with a Content-Length; `Connection: close` stands in its head."""
     lines = [b"HTTP/1.1 " + status, *headers, b"connection: close", b"content-length: %d" % len(body)]
     return b"\r\n".join([*lines, b"", body])
 
 
 def events(*pieces: bytes, label: bytes = b"text/event-stream") -> list[bytes]:
-    """The head of a stream in chunks, and its pieces; `LAST` ends it."""
+    """Returns the pieces of a streamed answer: its head, then each of `pieces` as a chunk.
+
+    The answer has no end unless `LAST` is appended. `label` is its content type.
+    """
     return [
         b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: " + label + b"\r\ntransfer-encoding: chunked\r\n\r\n",
         *map(in_chunk, pieces),

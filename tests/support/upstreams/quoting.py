@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Quoted:
-    """One answer. `body` may be any bytes; with a content type of events it is a stream."""
+    """One answer of the upstream. `body` may be any bytes; if `content_type` is that of events, they are a stream."""
 
     def __init__(
         self, status: int, body: bytes, content_type: str = "application/json", headers: dict[str, str] | None = None
@@ -23,7 +23,7 @@ Script = Callable[[str], Quoted]
 
 
 class QuotingUpstream(ThreadingHTTPServer):
-    """`script` makes each answer from the key of its request."""
+    """Upstream that answers each request with what the function `script` makes from the request's API key."""
 
     script: Script
     daemon_threads = True
@@ -50,7 +50,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST
 
     def log_message(self, *_words: object) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
 
 @contextmanager

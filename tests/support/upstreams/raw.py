@@ -20,7 +20,11 @@ SEND_BUFFER = 32 * 1024  # little, so that a client that stops reading is soon f
 
 @dataclass
 class Received:
-    """One request; header names in lower case. `body` as it came: chunks are not joined."""
+    """One request that upstream has received.
+
+    `line` is the request line. The names of `headers` are in lower case. `body` are the bytes as they came, with the
+    framing of a chunked body.
+    """
 
     line: str
     headers: dict[str, str]
@@ -28,7 +32,7 @@ class Received:
 
 
 class Peer:
-    """One connection, as upstream has it."""
+    """One connection that upstream has accepted, seen from upstream."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -41,11 +45,11 @@ class Peer:
 
     @property
     def waits(self) -> bool:
-        """True if the kernel takes no more of what was sent, since the client does not read it."""
+        """Whether bytes that were sent have to wait, because the client does not read and the kernel takes no more."""
         return self.writer.transport.get_write_buffer_size() > 0
 
     async def head(self) -> Received | None:
-        """The next request without its body; None if there is no other."""
+        """Reads the head of the next request, and returns the request without its body; None if none comes."""
         try:
             text = await self.reader.readuntil(b"\r\n\r\n")
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -54,7 +58,7 @@ class Peer:
         return Received(line, {name.lower(): value for name, _, value in (one.partition(": ") for one in lines)})
 
     async def request(self) -> Received | None:
-        """The next request; None if there is no other."""
+        """Reads the next request with its body, and returns it; None if none comes."""
         if (received := await self.head()) is None:
             return None
         if received.headers.get("transfer-encoding") == "chunked":
@@ -67,7 +71,7 @@ class Peer:
         self.writer.write(data)
 
     async def left(self) -> bytes:
-        """What comes until the client has closed the connection."""
+        """Returns all bytes that still come from the client until it closes the connection."""
         received = b""
         with suppress(ConnectionError):
             while data := await self.reader.read(65536):
@@ -80,7 +84,7 @@ Script = Callable[[Peer], Awaitable[None]]
 
 @dataclass
 class RawUpstream:
-    """`peers` are the connections that it has accepted."""
+    """An upstream that listens on a socket; `peers` are the connections that it has accepted."""
 
     port: int
     peers: list[Peer] = field(default_factory=list)
@@ -95,7 +99,10 @@ class RawUpstream:
 async def raw_upstream(
     script: Script, *, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1"
 ) -> AsyncIterator[RawUpstream]:
-    """Runs `script` for each connection, and closes it after. What a script raises fails the test."""
+    """Runs an upstream that calls `script` with each connection, until the block ends; yields the upstream.
+
+    The upstream closes a connection when its script returns. An exception in a script fails the test.
+    """
     listener = socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     upstream = RawUpstream(listener.getsockname()[1])
@@ -129,7 +136,10 @@ async def raw_upstream(
 
 
 def answering(*answers: bytes) -> Script:
-    """Each request gets the next answer; the connection is closed after the last one."""
+    """Returns a script that sends the first of `answers` to the first request of a connection, and so on.
+
+    The connection is closed after the last answer.
+    """
 
     async def script(peer: Peer) -> None:
         for answer in answers:
@@ -141,7 +151,7 @@ def answering(*answers: bytes) -> Script:
 
 
 async def polite(peer: Peer) -> None:
-    """Each request gets an answer, for as long as the client likes."""
+    """Script that answers every request of a connection with `OK`, until the client closes it."""
     while await peer.request() is not None:
         peer.send(OK)
 
@@ -162,13 +172,16 @@ async def transport_to(url: str, *, connect_timeout: float = PATIENCE) -> AsyncI
 async def call(
     transport: Transport, body: Body = b"{}", *, seconds: float = PATIENCE, headers: dict[str, str] | None = None
 ) -> Exchange:
-    """A POST, to be over in `seconds`; returns with the head of its answer."""
+    """Sends a POST request to upstream, and returns the exchange once the head of its answer has arrived.
+
+    The deadline for the whole exchange is in `seconds` from now.
+    """
     deadline = asyncio.get_running_loop().time() + seconds
     return await transport.open("POST", "/responses", Headers(headers or {}), body, deadline)
 
 
 async def read(exchange: Exchange) -> bytes:
-    """The rest of the answer; closes the exchange, whatever happens."""
+    """Returns the rest of an answer's body; closes the exchange even if that fails."""
     try:
         pieces = []
         while piece := await exchange.chunk():
@@ -179,7 +192,7 @@ async def read(exchange: Exchange) -> bytes:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Returns when `condition` holds."""
+    """Waits until `condition` is true; fails after `PATIENCE` seconds."""
     async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110  (sockets tell nobody)
             await asyncio.sleep(0.001)

@@ -27,7 +27,7 @@ END = b"0\r\n\r\n"  # of a body in chunks
 
 
 class FakeCall:
-    """A call that remembers what it was told, and when it ended."""
+    """Stand-in for a call: records what a relay tells it about the answer, and whether the call has ended."""
 
     def __init__(self) -> None:
         self.answer = AnswerReader()
@@ -39,7 +39,7 @@ class FakeCall:
 
     @property
     def read(self) -> bytes:
-        """What of the answer the call has seen."""
+        """The bytes of the answer that the relay has passed to this call so far."""
         return self.events + self.facts.response_body
 
     def expect_stream(self) -> None:
@@ -61,7 +61,7 @@ class FakeCall:
 
 
 class Wire:
-    """Upstream's end of a connection, and the transport at ours."""
+    """Stand-in for a connection to upstream without a socket: upstream's end, and the transport of the other."""
 
     def __init__(self) -> None:
         self.connection = Connection(lambda _: None, lambda _: None)
@@ -84,7 +84,7 @@ class Wire:
         return 0
 
     def send(self, data: bytes, then: bytes = b"") -> None:
-        """A chunk, and what comes in the same packet."""
+        """Sends a chunk from upstream; the bytes `then` follow it in the same packet."""
         if data and not self.cut:
             self.connection.data_received(b"%x\r\n%b\r\n" % (len(data), data) + then)
 
@@ -97,7 +97,11 @@ class Wire:
 
 @asynccontextmanager
 async def opened_relay(dialect: Dialect | None = RESPONSES, length: int | None = None) -> AsyncIterator[Any]:
-    """A relay of events in this dialect, or of sound: its `wire`, its `row` and itself."""
+    """Yields a namespace with a `relay` of an answer, the connection that it reads (`wire`) and the call (`row`).
+
+    With a `dialect`, the answer is a stream of events; with None, it is another body, such as sound. `length` is the
+    Content-Length of the answer; None if it comes in chunks.
+    """
     wire, row = Wire(), FakeCall()
     deadline = asyncio.get_running_loop().time() + 60
     asking = asyncio.create_task(wire.connection.exchange(b"", None, deadline))

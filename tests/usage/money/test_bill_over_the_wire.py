@@ -33,7 +33,8 @@ def database(gateway_database: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def billing(upstream: FixedUpstream, database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway with a ledger of its own, whose upstream answers as a test says."""
-    settings = {"V1_ROUTES": "all"}
+    # It polls, so that background responses are counted when they end; but no poll comes in between.
+    settings = {"V1_ROUTES": "all", "BACKGROUND_POLL_SECONDS": "3600"}
     with run_gateway(upstream.base_url, database, tmp_path_factory.mktemp("billing"), **settings) as gateway:
         yield gateway
 

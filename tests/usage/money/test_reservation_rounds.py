@@ -18,7 +18,7 @@ NONE = {span: Decimal(0) for span in reservations.SPANS}
 
 
 def wanted(number: int) -> Wanted:
-    return Wanted(str(number), "a key", date(2026, 11, 28), Decimal(1), Decimal(5), None, None)
+    return Wanted(str(number), "a key", date(2026, 11, 28), Decimal(1), Decimal(5), None, None, least=Decimal(1))
 
 
 class Database(Reservations):
@@ -36,7 +36,7 @@ class Database(Reservations):
             if self._error is not None:
                 raise self._error
             await asyncio.Event().wait()
-        return [BudgetState(taken=True, spent=NONE, held=NONE) for _ in wanted]
+        return [BudgetState(taken=Decimal(1), spent=NONE, held=NONE) for _ in wanted]
 
 
 FAULTS: dict[str, Callable[[], Exception | None]] = {

@@ -45,6 +45,7 @@ from usage.models import (
     UsageHour,
     UsageTotal,
 )
+from usage.money import holds
 from usage.money.holds import find_strays, spent_by
 from usage.shipping import rows as usage_rows
 from usage.shipping.response_cost import COUNTED_BEFORE, COUNTED_LATER, ROUTES
@@ -53,6 +54,11 @@ from usage.upkeep.repricing import reprice
 pytestmark = pytest.mark.django_db
 
 SLOW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(autouse=True)
+def _polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holds, "responses_are_polled", lambda: True)
 
 
 def test_the_exact_usage_takes_the_place_of_the_estimate() -> None:

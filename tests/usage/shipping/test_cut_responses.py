@@ -252,7 +252,7 @@ def test_a_cancelled_response_keeps_what_is_known(looking: Gateway, simulator: S
         assert sum(row["input_tokens"] or 0 for row in rows) == usage["input_tokens"]
     else:  # it may have been billed, and upstream does not say for what
         [paid] = [row for row in rows if row["cost"]]
-        assert (paid["usage_source"], paid["input_tokens"] > 0) == ("estimated", True)
+        assert (paid["usage_source"], paid["input_tokens"] > 0, paid["output_tokens"] > 0) == ("estimated", True, True)
     assert looking.manage("ledger", "verify").returncode == 0
 
 

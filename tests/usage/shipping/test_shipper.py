@@ -260,7 +260,9 @@ def test_a_begin_without_an_end_is_interrupted(tmp_path: Path) -> None:
     (request,) = Request.objects.all()
     assert (request.outcome, request.error_code, request.status) == ("interrupted", "interrupted", None)
     assert (request.key_name, request.route, request.started_at) == ("default", "/openai", NOON)
-    assert request.cost is None
+    assert (request.usage_source, request.input_tokens) == ("estimated", -(-row["request_bytes"] // 4))
+    assert request.cost is not None
+    assert request.cost > 0
     assert_sums_are_right()
 
 

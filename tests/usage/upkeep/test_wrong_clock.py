@@ -26,7 +26,7 @@ from usage.models import Hold, LedgerState, PendingResponse, Request, RequestBod
 from usage.money import holds
 from usage.money.holds import drop_orphans
 from usage.shipping import response_cost
-from usage.shipping.response_cost import lease_pending
+from usage.shipping.pending_responses import lease_pending
 from usage.sums import pruned
 from usage.upkeep.retention import prune, prune_if_due
 from usage.upkeep.verify import find_faults

@@ -64,7 +64,11 @@ class Command(BaseCommand):
             raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
 
     def status(self, _options: Options) -> None:
-        """Prints how much waits in the journals, what was set aside, the newest call and when data were last pruned."""
+        """Prints the state of the ledger, one value a line.
+
+        The values are the size of the journals, the number of lines in each file of records that could not be written
+        to the database, the time of the newest call, and the time when old data were last deleted.
+        """
         waiting = sum(path.stat().st_size for path in self.journal.glob("*.journal"))
         newest = Request.objects.order_by("-request_id").values_list("started_at", flat=True).first()
         lines = {
@@ -91,9 +95,10 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def replay(self, _options: Options) -> None:
-        """Writes the journals of dead processes, dead letters and records of newer versions to the database.
+        """Writes to the database what could not be written before, and prints how many records were written.
 
-        Prints how many records were written, and how many could not be.
+        These are the journals of dead processes, dead letters (rows that the database has refused), and records of
+        newer versions. Also prints how many were refused again, cannot be read, or are still of a newer version.
         """
         try:
             delivery = replay(self.journal)

@@ -1,0 +1,53 @@
+"""Answers a call whose caller's own time limit is over, while the call goes on upstream until its usage is known.
+
+Only a call of a key with a budget goes on. Upstream may finish it in any case, and bills what it has done; a call that
+was broken off could only be estimated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from corsheaders.middleware import CorsMiddleware
+
+from proxyapi.call.call import Call
+from proxyapi.exceptions import UpstreamTimeout, render
+from proxyapi.streams.sending import send_whole
+
+TIME_IS_OVER = "Upstream did not answer within this call's timeout. The call goes on upstream, and is counted."
+
+
+class CallerDeadline:
+    """The time limit that the caller has set for a call. When it is over, the caller gets status 504."""
+
+    def __init__(self, call: Call, deadline: float) -> None:
+        self._call = call
+        self._task: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
+
+    async def stop(self) -> None:
+        """Stops the time limit, and waits until an answer that has begun is sent. From then on only the handler sends.
+
+        `IncomingBody.left_at` tells whether the caller has been answered.
+        """
+        self._timer.cancel()
+        if self._task is not None:
+            await asyncio.wait({self._task})
+
+    def _expire(self) -> None:
+        """Answers the caller, unless the call has ended or its caller has left."""
+        body = self._call.request.incoming_body
+        if self._call.has_ended or body.left_at is not None:
+            return
+        body.left_at = time.perf_counter()
+        self._call.timed_out = UpstreamTimeout(TIME_IS_OVER)
+        self._task = asyncio.create_task(self._answer(self._call.timed_out))
+
+    async def _answer(self, error: UpstreamTimeout) -> None:
+        """Sends the error, with CORS headers for a call from a browser."""
+        request = self._call.request
+        response = render(error, request)
+        if "HTTP_ORIGIN" in request.META:
+            CorsMiddleware(lambda _: response).add_response_headers(request, response)
+        await send_whole(request, response)

@@ -1,0 +1,152 @@
+"""The limit of a call's output tokens: which limit a call states, and the limit that the gateway adds to its body.
+
+The gateway adds a limit to a call that states none if its key has a cap on output tokens, or if its budget cannot pay
+for the longest answer of the model. A body that states a limit is never changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeGuard
+
+from proxyapi.bodies.json_body import JSONBody
+from proxyapi.bodies.json_members import Member, decode, encode, read_object
+from proxyapi.exceptions import OutputLimitExceeded
+from proxyapi.routes import Route
+
+# The members that limit the output, by the route's name; the gateway adds the first. The others' names are those of
+# `openai.types` (SDK 3.57): `chat.completion_create_params`, `responses.response_create_params`,
+# `completion_create_params`.
+LIMIT_MEMBERS = {
+    "/v1/chat/completions": ("max_completion_tokens", "max_tokens"),
+    "/v1/responses": ("max_output_tokens",),
+    "/v1/completions": ("max_tokens",),
+}
+OUTPUT_LIMIT_HEADER = "x-proxy-output-limit"  # of an answer: the tokens of the limit that the gateway has added
+# A legacy completion that states no limit has 16 tokens (community.openai.com/t/192968, read 2026-11-28). More would
+# make its answer longer than the caller has asked for.
+DEFAULT_LIMITS = {"/v1/completions": 16}
+
+
+@dataclass(frozen=True)
+class OutputLimit:
+    """What a call's body says about the length of its output.
+
+    `member` is the member that the gateway may add; `stated` has the names and values of those that the body has.
+    Each of the call's `answers` may have `default` tokens if there is no limit; None: as many as the model can put out.
+    """
+
+    member: str
+    stated: tuple[tuple[str, object], ...]
+    answers: int
+    default: int | None = None
+
+    def capped(self, tokens: int) -> int:
+        """Returns the limit to add, so that the call has no more than `tokens` output tokens in all.
+
+        Raises:
+            OutputLimitExceeded: the call has more answers than tokens.
+        """
+        if self.answers > tokens:
+            words = f"This key may have {tokens} output tokens per call, and the call asks for {self.answers} answers."
+            raise OutputLimitExceeded(words, param="n")
+        return self.at_most(tokens // self.answers)
+
+    def at_most(self, tokens: int) -> int:
+        """Returns a limit that does not lengthen the answer beyond what it would have been without a limit."""
+        return tokens if self.default is None else min(tokens, self.default)
+
+    def tokens(self, most: int) -> int:
+        """Returns the most output tokens that one answer can have, of a model that puts out `most`."""
+        values = [value for _, value in self.stated]
+        limits = [value for value in values if is_count(value)]
+        return max(limits) if limits and len(limits) == len(values) else most
+
+    def check(self, cap: int) -> None:
+        """Raises `OutputLimitExceeded` if the call states a limit that allows more than `cap` output tokens in all."""
+        for name, value in self.stated:
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise OutputLimitExceeded(
+                    f"This key has a cap on output tokens, so '{name}' must be a whole number.", param=name
+                )
+            if value * self.answers > cap:
+                asked = str(value)[:20] + (f" for each of {self.answers} answers" if self.answers > 1 else "")
+                words = f"This key may have {cap} output tokens per call, and '{name}' asks for {asked}."
+                raise OutputLimitExceeded(words, param=name)
+
+
+@dataclass(frozen=True)
+class AddedLimit:
+    """A limit that the gateway adds to a call's body: the name of the member, and the output tokens of each answer."""
+
+    member: str
+    tokens: int
+
+
+def limit_by_key(route: Route | None, body: JSONBody | None, cap: int) -> AddedLimit | None:
+    """Returns the limit to add to a call of a key that may have `cap` output tokens per call.
+
+    Returns None if the call states a limit, or if no member limits its output.
+
+    Raises:
+        OutputLimitExceeded: the call states a higher limit, or asks for more answers than tokens.
+    """
+    limit = output_limit_of(route, body)
+    if limit is None:
+        return None
+    if limit.stated:
+        limit.check(cap)
+        return None
+    return AddedLimit(limit.member, limit.capped(cap))
+
+
+def output_limit_of(route: Route | None, body: JSONBody | None) -> OutputLimit | None:
+    """Returns what a call's body says about its output; None for a call whose output no member limits."""
+    names = LIMIT_MEMBERS.get("" if route is None else route.name)
+    if names is None or route is None or body is None:
+        return None
+    return OutputLimit(
+        names[0], tuple(_stated(names, body.by_name)), count_answers(body.by_name), DEFAULT_LIMITS.get(route.name)
+    )
+
+
+def count_answers(fields: Mapping[str, Sequence[object]]) -> int:
+    """Returns how many answers a call asks for at most: choices for each of its prompts."""
+    lists = [prompt for prompt in fields.get("prompt", ()) if isinstance(prompt, list)]
+    prompts = [sum(isinstance(one, str | list) for one in prompt) or 1 for prompt in lists]  # else tokens of one
+    choices = [value for name in ("n", "best_of") for value in fields.get(name, ()) if is_count(value)]
+    return max(prompts, default=1) * max(choices, default=1)
+
+
+def add_output_limit(body: JSONBody, limit: AddedLimit) -> JSONBody:
+    """Returns the body with a limit of the output tokens added as its first member; every other byte stays.
+
+    A member of that name whose value is null gets the limit as its value instead.
+    """
+    member, tokens = limit.member, limit.tokens
+    text = body.text or decode(body.raw)
+    if member in body.by_name:
+        for given in reversed([one for one in read_object(text) if one.name == member]):
+            text = f"{text[: given.value_start]}{tokens}{text[given.end :]}"
+    else:
+        at = text.index("{") + 1
+        text = f'{text[:at]}"{member}":{tokens}{"," if body.members else ""}{text[at:]}'
+    others = [one for one in body.members if one.name != member]
+    return JSONBody(encode(text), [*others, Member(member, tokens, 0, 0, 0)])
+
+
+def _stated(names: Sequence[str], fields: Mapping[str, Sequence[object]]) -> Iterator[tuple[str, object]]:
+    """Yields name and value of each limit that a body states. One null is no limit.
+
+    Of a name that is given twice all values are yielded: it is for upstream to decide which of them counts.
+    """
+    for name in names:
+        values = fields.get(name, ())
+        if list(values) != [None]:
+            yield from ((name, value) for value in values)
+
+
+def is_count(value: object) -> TypeGuard[int]:
+    """Returns whether a value of a request can be a number of answers or tokens."""
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -1,0 +1,61 @@
+"""Keys with budgets as the tests use them: how they are made, what they hold, what they have spent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+
+import httpx2
+import psycopg
+
+from tests.support.callers.key_box import insert
+from tests.support.servers.disks import wait_until
+from tests.support.servers.gateway import Gateway
+
+LEAVES = httpx2.Timeout(20.0)
+
+
+def make_key(gateway: Gateway, name: str, **budgets: str) -> str:
+    """The text of a key with these budgets, known to every worker."""
+    with database(gateway.variables["DATABASE_URL"]) as connection:
+        _, text = insert(connection, {f"budget_{span}": dollars for span, dollars in budgets.items()}, name)
+    gateway.wait_until_known(text)
+    return text
+
+
+@contextmanager
+def database(url: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        yield connection
+
+
+def ask(gateway: Gateway, key: str, path: str, body: dict[str, Any], **headers: str) -> httpx2.Response:
+    """A connection for each call: two workers share them."""
+    headers = {"Authorization": f"Bearer {key}", **headers}
+    with httpx2.Client(base_url=gateway.url, timeout=LEAVES) as client:
+        return client.post(path, json=body, headers=headers)
+
+
+def holds(url: str, key_name: str) -> list[Decimal]:
+    with database(url) as connection:
+        rows = connection.execute("SELECT dollars FROM usage_hold WHERE key_name = %s", [key_name]).fetchall()
+    return [dollars for (dollars,) in rows]
+
+
+def spent(url: str, key_name: str) -> tuple[Decimal, Decimal]:
+    """By the days, and by the rows."""
+    days = "SELECT COALESCE(sum(cost), 0) FROM usage_usageday WHERE key_name = %s"
+    rows = "SELECT COALESCE(sum(cost), 0) FROM usage_request WHERE key_name = %s"
+    with database(url) as connection:
+        by_days, by_rows = (connection.execute(query, [key_name]).fetchall()[0][0] for query in (days, rows))
+    return by_days, by_rows
+
+
+def settled(url: str, key_name: str) -> Decimal:
+    """What a key has spent, once nothing of it is held any more."""
+    wait_until(lambda: not holds(url, key_name))
+    by_days, by_rows = spent(url, key_name)
+    assert by_days == by_rows
+    return by_rows

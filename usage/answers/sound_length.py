@@ -1,0 +1,107 @@
+"""Reads how long a sound is, for calls that are billed by its length without saying it: from the transcript, the file.
+
+Subtitles end with the time of the last words, and a verbose transcript states a `duration`. Of a file the beginning is
+enough in four formats: WAV (the rate of its samples), FLAC and MP4 (the length itself), and MP3 (the number of frames,
+or the bit rate of the first one, which is wrong for files of varying bit rate without such a number). A caller could
+write a false length into a file; upstream measures the sound itself.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+
+from usage.answers.reader import parse_body
+
+HEAD_BYTES = 4096  # of a file, in which its length is looked for
+
+# The end of a cue: `00:01:02,500 --> 00:01:05,000` in SRT, with a point in WebVTT, whose hours may be left out.
+_CUE_END = re.compile(rb"--> *+(?:(\d{1,4}):)?([0-5]\d):([0-5]\d)[.,](\d{3})")
+_MAX_CUE_BYTES = 64 * 1024  # behind the last cue's times follows its text only
+
+# Kilobits a second of MPEG's Layer III by the index in a frame's header: MPEG-1, and MPEG-2 and 2.5 (ISO 11172-3,
+# 13818-3).
+_BIT_RATES = {
+    True: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0),
+    False: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0),
+}
+_SAMPLE_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
+_SAMPLES_PER_FRAME = {True: 1152, False: 576}
+_LAYER_3 = 1
+
+
+def length_in_transcript(body: bytes) -> float | None:
+    """Returns the seconds of sound that a transcript says it is of; None if it does not say."""
+    if body[:1] == b"{":
+        stated = parse_body(body, {"duration"}).get("duration")
+        try:
+            return _plausible(float(str(stated)))
+        except ValueError:
+            return None
+    cues = _CUE_END.findall(body[-_MAX_CUE_BYTES:])
+    if not cues:
+        return None
+    hours, minutes, seconds, thousandths = (int(part or 0) for part in cues[-1])
+    return _plausible(hours * 3600 + minutes * 60 + seconds + thousandths / 1000)
+
+
+def length_of_file(head: bytes, size: int) -> float | None:
+    """Returns the seconds of sound in a file of `size` bytes, by its first `HEAD_BYTES`; None if these do not tell."""
+    try:
+        if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
+            return _plausible(_length_of_wav(head, size))
+        if head[:4] == b"fLaC":
+            return _plausible(_length_of_flac(head))
+        if head[4:8] == b"ftyp":
+            return _plausible(_length_of_mp4(head))
+        return _plausible(_length_of_mp3(head, size))
+    except (struct.error, ZeroDivisionError, LookupError):
+        return None
+
+
+def _plausible(seconds: float) -> float | None:
+    """Returns a length; None for one that no sound can have."""
+    return seconds if math.isfinite(seconds) and seconds > 0 else None
+
+
+def _length_of_wav(head: bytes, size: int) -> float:
+    at = head.index(b"fmt ") if b"fmt " in head else len(head)
+    rate, _, block = struct.unpack_from("<IIH", head, at + 12)
+    return float(size / (rate * block))
+
+
+def _length_of_flac(head: bytes) -> float:
+    """The first block, STREAMINFO, has the sample rate in 20 bits and, 8 bits later, the number of samples in 36."""
+    (packed,) = struct.unpack_from(">Q", head, 18)
+    return float((packed & 0xF_FFFF_FFFF) / (packed >> 44))
+
+
+def _length_of_mp4(head: bytes) -> float:
+    """The movie header has a time scale and a duration in it, if it stands at the beginning of the file."""
+    at = head.find(b"mvhd") + 4
+    if at < 4:
+        return math.nan
+    scale, duration = struct.unpack_from(">II", head, at + 12) if head[at] == 0 else struct.unpack_from(
+        ">IQ", head, at + 20
+    )  # fmt: skip
+    return float(duration / scale)
+
+
+def _length_of_mp3(head: bytes, size: int) -> float:
+    start = 0
+    if head[:3] == b"ID3":  # its size has 7 bits in each byte
+        tag = sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=False))
+        start = 10 + tag
+    sync, version_and_layer, rates = head[start : start + 3].ljust(3, b"\0")
+    version, layer = version_and_layer >> 3 & 3, version_and_layer >> 1 & 3
+    if sync != 0xFF or version_and_layer < 0xE0 or layer != _LAYER_3 or version not in _SAMPLE_RATES:
+        return math.nan
+    is_first = version == 3
+    sample_rate = _SAMPLE_RATES[version][rates >> 2 & 3]
+    marks = [at for mark in (b"Xing", b"Info") if (at := head.find(mark, start, start + 64)) >= 0]
+    if marks:
+        flags, frames = struct.unpack_from(">II", head, marks[0] + 4)
+        if flags & 1:
+            return float(frames * _SAMPLES_PER_FRAME[is_first] / sample_rate)
+    return (size - start) * 8 / (_BIT_RATES[is_first][rates >> 4] * 1000)

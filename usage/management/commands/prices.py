@@ -1,0 +1,72 @@
+"""`python manage.py prices status`: how old the price lists are, and which models of recent calls they lack."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from datetime import UTC, date, datetime
+from typing import TypedDict, Unpack
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError
+
+from usage.money.published import ModelRates
+from usage.upkeep.price_status import LackingPrice, lacking_prices, price_lists
+
+PROPOSED_UNITS = ("input", "cached_input", "output", "audio_input", "characters")
+
+
+class PricesOptions(TypedDict, total=False):
+    """The parsed options of the command `prices`."""
+
+    action: str
+
+
+class Command(BaseCommand):
+    help = "Shows how old the price lists are, and which models of the last 30 days they lack."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True)
+        actions.add_parser("status", help="show the age of the price lists, and what they lack of the last 30 days")
+
+    def handle(self, *_args: object, **options: Unpack[PricesOptions]) -> None:
+        """Runs the action of the command `prices`: calls the method of that name."""
+        try:
+            getattr(self, options["action"])()
+        except OperationalError as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
+
+    def status(self) -> None:
+        """Prints the age of the price lists, and a line for each model and tier that needs a price or has an assumed
+        one.
+        """
+        lists = price_lists()
+        today = datetime.now(UTC).date()
+        self.stdout.write(f"{lists.source}: its newest price is of {_day(lists.newest_price, today)}")
+        self.stdout.write(f"{lists.corrections} corrections, read up to {_day(lists.corrections_read, today)}")
+        lacking = lacking_prices()
+        for heading, is_provisional in (("Needs a price", False), ("Has an assumed price", True)):
+            lines = [_line(one) for one in lacking if one.is_provisional == is_provisional]
+            self.stdout.write(f"\n{heading}, last 30 days: {'' if lines else 'none'}".rstrip())
+            for line in lines:
+                self.stdout.write(line)
+
+
+def _day(day: date, today: date) -> str:
+    """Returns a day and how long ago it was, as `2026-11-03 (25 days ago)`."""
+    return f"{day} ({(today - day).days} days ago)"
+
+
+def _line(lacking: LackingPrice) -> str:
+    """Returns the line of a model and tier: how many calls, and the price that is proposed."""
+    proposal = "no similar model is listed" if lacking.proposal is None else _proposal(lacking.proposal)
+    return f"{lacking.calls:>8,} calls  {lacking.model or '(no model)'}  {lacking.tier}  {proposal}"
+
+
+def _proposal(price: ModelRates) -> str:
+    """Returns a proposed price, as `like gpt-6.2-sol: input $2, output $10 a million`."""
+    rates = [
+        f"{unit} ${rate.normalize():f}" for unit in PROPOSED_UNITS if (rate := price.rates and price.rate(unit, 1))
+    ]
+    minute = [] if price.per_minute is None else [f"${price.per_minute.normalize():f} a minute"]
+    return f"like {price.model}: {', '.join([*rates, *minute])}" + " a million" * bool(rates)

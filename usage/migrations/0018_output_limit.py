@@ -1,0 +1,18 @@
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+
+    dependencies = [
+        ('usage', '0017_parts_of_cost'),
+    ]
+
+    operations = [
+        # What waits for a lock longer than this gives up instead of blocking calls. Old code leaves the column out.
+        migrations.RunSQL("SET LOCAL lock_timeout = '30s'", migrations.RunSQL.noop),
+        migrations.AddField(
+            model_name='request',
+            name='output_limit',
+            field=models.PositiveIntegerField(help_text='Output tokens of each answer, where the gateway has added a limit to the body.', null=True),
+        ),
+    ]

@@ -1,0 +1,94 @@
+"""How old the price lists are, and which models of recent calls they lack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from difflib import get_close_matches
+
+from django.db.models import Count, Q, QuerySet
+from genai_prices.types import StartDateConstraint
+
+from usage.ids import first_id
+from usage.models import CALLED_MODEL, CostKind, Request
+from usage.money.corrections import corrections
+from usage.money.prices import LISTED_MODELS, list_rates, service_tier
+from usage.money.published import OPENAI, SOURCE, ModelRates
+from usage.money.unbilled import COUNTED_AT_END
+
+RECENT = timedelta(days=30)
+LEAST_LIKENESS = 0.75  # of two names, from 0 to 1: gpt-6.3-sol and gpt-6.2-sol have 0.9
+
+
+@dataclass(frozen=True)
+class PriceLists:
+    """The age of the price lists: the newest day on which a price of OpenAI's begins in genai-prices' list, and the
+    newest day on which a correction was read.
+    """
+
+    source: str
+    newest_price: date
+    corrections: int
+    corrections_read: date
+
+
+@dataclass(frozen=True)
+class LackingPrice:
+    """A model and tier of recent calls for which no price is known, or only an assumed one (`is_provisional`).
+
+    `proposal` is the price of the listed model whose name is most alike, in that tier; None if there is none.
+    """
+
+    model: str
+    tier: str
+    calls: int
+    is_provisional: bool
+    proposal: ModelRates | None
+
+
+def price_lists() -> PriceLists:
+    """Returns how old the price lists are."""
+    return PriceLists(
+        source=SOURCE,
+        newest_price=max(_days_of_prices()),
+        corrections=len(corrections()),
+        corrections_read=max(date.fromisoformat(correction.read) for correction in corrections()),
+    )
+
+
+def lacking_prices(now: datetime | None = None) -> list[LackingPrice]:
+    """Returns the models and tiers of the last 30 days that need a price or have an assumed one; most calls first."""
+    now = now or datetime.now(UTC)
+    recent = Request.objects.filter(request_id__gt=first_id(now - RECENT))
+    lacking = recent.filter(Q(cost__isnull=True) & (Q(price=None) | ~Q(price=COUNTED_AT_END)))
+    assumed = recent.filter(cost_kind=CostKind.PROVISIONAL)
+    return [*_grouped(lacking, now, is_provisional=False), *_grouped(assumed, now, is_provisional=True)]
+
+
+def propose(model: str, tier: str, at: datetime) -> ModelRates | None:
+    """Returns the listed or assumed price of a model in a tier, else that of the listed model whose name is most alike.
+
+    Returns None if no name is alike.
+    """
+    price = list_rates(model.lower(), tier, at)
+    if price is None and (alike := get_close_matches(model.lower(), LISTED_MODELS, n=1, cutoff=LEAST_LIKENESS)):
+        return list_rates(alike[0], tier, at)
+    return price
+
+
+def _grouped(calls: QuerySet[Request], now: datetime, *, is_provisional: bool) -> Iterator[LackingPrice]:
+    """Yields how many of the given calls have which model and tier; most calls first."""
+    groups = calls.annotate(called_model=CALLED_MODEL).values_list("called_model", "service_tier")
+    for model, tier, number in groups.annotate(number=Count("pk")).order_by("-number"):
+        billed = service_tier(tier)
+        yield LackingPrice(model, billed, number, is_provisional, propose(model, billed, now))
+
+
+def _days_of_prices() -> Iterator[date]:
+    """Yields the days on which prices of OpenAI's begin in genai-prices' list, as far as it says so."""
+    for info in OPENAI.models:
+        conditional = info.prices if isinstance(info.prices, list) else []
+        for priced in (*conditional, *(info.price_variants or ())):
+            if isinstance(priced.constraint, StartDateConstraint):
+                yield priced.constraint.start_date
