@@ -60,6 +60,7 @@ TABLE = {
     "usage_request_history": (ALL, ALL),
     "usage_request_delete": (NOBODY, NOBODY),
     "usage_request (short)": (ALL, ALL),
+    "needed_prices": (ALL, ALL),
     "usage_modelprice_changelist": (MASTERS, MASTERS),
     "usage_modelprice_add": (MASTERS, MASTERS),
     "usage_modelprice_change": (MASTERS, MASTERS),
@@ -166,7 +167,7 @@ def test_who_is_not_of_the_staff_sees_nothing(ids: dict[str, Any], page: str) ->
 def test_somebody_on_the_staff_without_a_role_sees_nothing(ids: dict[str, Any]) -> None:
     client = browser_of(User.objects.create_user("no role", is_staff=True))
     for page, (who_looks, _) in TABLE.items():
-        if who_looks != ALL or page.startswith(("usage_", "export", "errors", "dashboard", "app_list")):
+        if who_looks != ALL or page.startswith(("usage_", "export", "errors", "needed", "dashboard", "app_list")):
             if page.endswith("(short)"):
                 continue
             answer = client.get(pages(ids)[page])
