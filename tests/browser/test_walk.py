@@ -80,7 +80,7 @@ def run(command: str) -> str:
 def test_the_numbers_of_a_known_load(loaded: Gateway, sign_in: SignIn) -> None:
     rows = loaded.rows()
     page = sign_in(loaded)
-    page.get_by_role("link", name="Hour", exact=True).click()
+    page.get_by_role("link", name="Last hour", exact=True).click()
     failed = sum(row["outcome"] != "success" for row in rows)
 
     assert tile(page, "calls").startswith(f"Calls {len(rows)}")

@@ -132,6 +132,7 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
     "ledger replay": (["ledger", "replay"], ""),
     "ledger prune": (["ledger", "prune", "--yes"], "pruned 20 rows"),
     "ledger verify": (["ledger", "verify"], ""),
+    "prices status": (["prices", "status"], "genai-prices"),
 }
 MAKE_OLD_CALLS = """
 from datetime import UTC, datetime, timedelta

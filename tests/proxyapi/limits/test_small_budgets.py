@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import psycopg
@@ -40,7 +41,7 @@ def two_workers(gateway_database: str, tmp_path_factory: pytest.TempPathFactory)
 
 def make_key(gateway: Gateway, name: str, **rules: Any) -> str:
     with psycopg.connect(gateway.variables["DATABASE_URL"], autocommit=True) as connection:
-        _, text = insert(connection, rules, name)
+        _, text = insert(connection, rules, f"{name} {uuid4()}")  # other tests make keys in this database, too
     gateway.wait_until_known(text)
     return text
 

@@ -60,6 +60,7 @@ ANSWERED_BY = {
     "RouteNotAllowed": calls_upstream,
     "ModelNotAllowed": calls_upstream,
     "ModelNotPriced": calls_upstream,
+    "OutputLimitExceeded": calls_upstream,
     "NotFound": calls_upstream,
     "WebSocketRefused": passes_through,
     "RequestTimeout": takes_body,

@@ -67,7 +67,7 @@ async def test_a_whole_answer_waits_for_an_earlier_one_no_longer(
 ) -> None:
     settings.REQUEST_TIMEOUT = 0.05
     caller: Any = Caller(0)
-    body = SimpleNamespace(close=lambda: None, caller_gone=False)
+    body = SimpleNamespace(close=lambda: None, caller_gone=False, left_at=None)
     request: Any = SimpleNamespace(
         method=method,
         request_id="1",
@@ -75,6 +75,7 @@ async def test_a_whole_answer_waits_for_an_earlier_one_no_longer(
         connection=caller,
         incoming_body=body,
         early_stream=None,
+        caller_deadline=None,
     )
     handler = CallHandler()
     monkeypatch.setattr(handler, "_answer", AsyncMock(return_value=HttpResponse(b"whole")))

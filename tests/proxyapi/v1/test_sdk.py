@@ -71,7 +71,12 @@ def test_it_gets_what_it_would_get_from_upstream(
 
 def row_of(row: dict[str, Any]) -> Row:
     """A row in the words of the scenarios."""
-    if row["usage_source"] != "exact":
+    if row["usage_source"] == "estimated":
+        assert row["usage"] is None
+        assert row["input_tokens"] or row["output_tokens"] or row["audio_seconds"]
+        assert row["cost"] is None or row["cost"] > 0
+        known = "estimated"
+    elif row["usage_source"] != "exact":
         assert (row["input_tokens"], row["usage"]) == (None, None)
         known = "" if row["cost"] is None else "free"
         assert not row["cost"]

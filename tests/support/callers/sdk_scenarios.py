@@ -2,7 +2,8 @@
 
 A scenario takes a client and gives what it got; `CALLS` says which rows that makes, in order: the route, the model
 asked for, and whether what it consumed is known and has a price ("priced"), is known from another row that has it
-("repeated"), was nothing ("free"), or was not said ("").
+("repeated"), was nothing ("free"), or was not said, so that it
+is estimated ("estimated").
 """
 
 from __future__ import annotations
@@ -237,7 +238,7 @@ CALLS: dict[Scenario, list[Row]] = {
     ],
     responses_resumed: [(RESPONSES, MINI, "priced"), *[(f"{RESPONSES}/{{id}}", "", "repeated")] * 2],
     responses_background: [
-        (RESPONSES, MINI, ""),
+        (RESPONSES, MINI, "estimated"),
         (f"{RESPONSES}/{{id}}/cancel", "", "free"),
         (RESPONSES, MINI, "free"),  # its usage is counted in the look that learnt it
         (f"{RESPONSES}/{{id}}", "", "free"),
@@ -258,19 +259,19 @@ CALLS: dict[Scenario, list[Row]] = {
         ("/v1/embeddings", "text-embedding-3-small", "priced"),
         ("/v1/embeddings", "text-embedding-3-large", "priced"),
     ],
-    speech: [*[("/v1/audio/speech", "gpt-4o-mini-tts", "")] * 2, ("/v1/audio/speech", "gpt-4o-mini-tts", "priced")],
+    speech: [*[("/v1/audio/speech", "gpt-4o-mini-tts", "estimated")] * 2, ("/v1/audio/speech", "gpt-4o-mini-tts", "priced")],
     transcriptions: [
         *[("/v1/audio/transcriptions", "whisper-1", "priced")] * 2,
-        ("/v1/audio/transcriptions", "gpt-4o-transcribe", ""),
+        ("/v1/audio/transcriptions", "gpt-4o-transcribe", "estimated"),
         ("/v1/audio/transcriptions", "gpt-4o-mini-transcribe", "priced"),
         ("/v1/audio/transcriptions", "gpt-4o-transcribe-diarize", "priced"),
     ],
-    translations: [("/v1/audio/translations", "whisper-1", "")],
+    translations: [("/v1/audio/translations", "whisper-1", "estimated")],
     images: [
         *[("/v1/images/generations", "gpt-image-1", "priced")] * 2,
         *[("/v1/images/edits", "gpt-image-1", "priced")] * 2,
     ],
-    image_variations: [("/v1/images/variations", "", "")],
+    image_variations: [("/v1/images/variations", "", "estimated")],
     moderations: [("/v1/moderations", "omni-moderation-latest", "free")],
     models: [("/v1/models", "", "free"), ("/v1/models/{id}", "", "free")],
 }

@@ -25,7 +25,7 @@ from usage.database.clock import database_now
 from usage.models import Hold, LedgerState, PendingResponse, Request, RequestBody, Span, UsageTotal
 from usage.money import holds
 from usage.money.holds import drop_orphans
-from usage.shipping import response_cost
+from usage.shipping import pending_responses
 from usage.shipping.pending_responses import lease_pending
 from usage.sums import pruned
 from usage.upkeep.retention import prune, prune_if_due
@@ -69,7 +69,7 @@ def move_database_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta]
     """Puts the clock of the machine ahead on which both run: they agree, and both are wrong."""
 
     def move(ahead: timedelta) -> None:
-        for module in (clock, pruned, response_cost):
+        for module in (clock, pruned, pending_responses):
             monkeypatch.setattr(module, "database_now", lambda: database_now() + ahead)
         moved = SimpleNamespace(time=lambda: time.time() + ahead.total_seconds())
         monkeypatch.setattr(clock, "time", moved)
