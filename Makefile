@@ -19,7 +19,7 @@ help:  ## this list
 run: $(VENV)/base.stamp  ## start the server on port 3002
 	@$(BIN)/python manage.py serve
 
-check: $(VENV)/dev.stamp  ## lint, types, and the tests that start nothing: in less than a minute
+check: $(VENV)/dev.stamp  ## lint, types, and the tests that start nothing, in a minute or two
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint quick
 
 quick: $(VENV)/dev.stamp  ## run the tests that need no server or database, with few examples each

@@ -170,8 +170,8 @@ def exception_words(error: BaseException) -> str:
 
 
 def without_quoted_text(words: str) -> str:
-    """Returns `words` with each quoted text replaced by `…`.
+    """Returns an error message with each quoted text replaced by `…`, since it may be a caller's data.
 
-    Names that Python and PostgreSQL put into quotes are kept.
+    A short quoted identifier is kept: Python and PostgreSQL quote the names of attributes and columns.
     """
     return _QUOTED.sub(lambda quoted: quoted[1] or f'"{ELIDED}"', words)

@@ -104,7 +104,10 @@ class RequestReader(HttpToolsProtocol):
         return len(data) <= STRANGER_READ_BYTES and not is_body
 
     def _read_next_piece(self) -> bool:
-        """Parses a piece of a stranger's queued bytes, or all once a valid key was sent; returns whether more wait."""
+        """Parses the next piece of the client's queued bytes, or all once it has sent a valid key.
+
+        Returns whether bytes remain in the queue.
+        """
         if not self._unread:
             return False
         size = len(self._unread) if self.is_known else STRANGER_READ_BYTES

@@ -121,7 +121,10 @@ class Postgres(NamedTuple):
             raise BundledPostgresError(f"the bundled PostgreSQL failed: {said}") from None
 
     def _executable(self) -> bool:
-        """Returns whether the system account may run PostgreSQL's programs in the place where they are installed."""
+        """Returns whether the operating system's user that PostgreSQL will run as may execute its installed programs.
+
+        Their directory may be closed to other users than the one that installed them.
+        """
         try:
             self._run("postgres", "--version", cwd=Path("/"))
         except PermissionError:

@@ -103,9 +103,10 @@ class LimitCounters(ABC):
 
     @abstractmethod
     async def pace(self, name: str, seconds: int) -> float:
-        """Lets an event, such as a request for the page `name`, happen once in so many seconds.
+        """Lets the event called `name`, such as a request for one page, happen at most once in `seconds` seconds.
 
-        Returns 0 and remembers the event if it may happen now; otherwise the seconds until the next may happen.
+        The limit is for all callers together. Returns 0 and remembers the time if the event may happen now; otherwise
+        returns the seconds until it may.
         """
 
     @abstractmethod

@@ -122,8 +122,10 @@ async def _maintain(work: Callable[[], None]) -> None:
 
 
 def sweep(now: float | None = None) -> None:
-    """Deletes the symbolic links that record owners of stored objects which the database has as well.
+    """Deletes symbolic links that are no longer needed, because the database has recorded the same owners.
 
+    Each link records which key owns an object that upstream stores, until the row of the call that made the object is
+    in the database.
     Links younger than `MIN_LINK_AGE_SECONDS` stay, because the rows of their calls may not be in the database yet.
 
     Raises:

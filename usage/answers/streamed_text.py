@@ -240,9 +240,10 @@ class _Part:
 
 
 def parse_event(data: bytes) -> dict[str, object]:
-    """Parses the data of a server-sent event and returns the JSON object in it; an empty dict if the data is no object.
+    """Parses the data of a server-sent event and returns the JSON object in it.
 
-    Data that are not valid JSON are read as far as possible, without large values (`usage.answers.json_outline`).
+    Returns an empty dict if the data is other JSON than an object. If it is no valid JSON, returns the members that can
+    still be read, except those with large values (`usage.answers.json_outline`).
     """
     try:
         event = orjson.loads(data)

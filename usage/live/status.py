@@ -88,7 +88,7 @@ def _numbers(reports: Iterable[WorkerReport], name: str) -> Iterator[float]:
 
 
 def _first_text(reports: Iterable[WorkerReport], name: str) -> str:
-    """Returns the first text in the field `name` of the workers' reports that is not empty; else an empty text."""
+    """Returns the first non-empty text that the workers' reports have in the field `name`; empty if there is none."""
     texts = (report.get(name) for report in reports)
     return next((text for text in texts if isinstance(text, str) and text), "")
 

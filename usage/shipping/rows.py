@@ -258,7 +258,7 @@ def _stub_of(row: CallRecord) -> CallRecord:
 
 
 def _is_sound(name: str, value: object) -> bool:
-    """Returns whether a column can store a value, cut if need be: right type, within bounds, no control characters."""
+    """Returns whether a value fits a column: type, bounds, no control characters. A text that gets cut may be long."""
     field = FIELDS[name]
     if isinstance(field, models.CharField):
         if not isinstance(value, str) or not value.isprintable():

@@ -59,10 +59,11 @@ def summed_code(row: SummedRow) -> str:
 
 
 def mark_unknown(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> list[CallRecord]:
-    """Marks the rows whose model or error code has no sums of its own; returns all rows, the others unchanged.
+    """Marks the rows of calls whose model or error code has no sums of its own, and returns all rows.
 
-    The marks are the columns `unknown_model` and `other_code`. Before that, new names are added to `KnownName` and so
-    get sums of their own, as many as the limit of the day allows. Call this function in a transaction.
+    Only the names in `KnownName` have sums of their own; the calls of all other names are added up under one name. So
+    new names are first added to `KnownName`, as many as the limit of the day allows. Then each row whose name is still
+    missing there is marked in its column `unknown_model` or `other_code`. Call this function in a transaction.
     """
     learnable = {name for row in rows for name in _learnable(row)}
     wanted = {_model(row) for row in rows} | learnable
