@@ -259,7 +259,10 @@ CALLS: dict[Scenario, list[Row]] = {
         ("/v1/embeddings", "text-embedding-3-small", "priced"),
         ("/v1/embeddings", "text-embedding-3-large", "priced"),
     ],
-    speech: [*[("/v1/audio/speech", "gpt-4o-mini-tts", "estimated")] * 2, ("/v1/audio/speech", "gpt-4o-mini-tts", "priced")],
+    speech: [
+        *[("/v1/audio/speech", "gpt-4o-mini-tts", "estimated")] * 2,
+        ("/v1/audio/speech", "gpt-4o-mini-tts", "priced"),
+    ],
     transcriptions: [
         *[("/v1/audio/transcriptions", "whisper-1", "priced")] * 2,
         ("/v1/audio/transcriptions", "gpt-4o-transcribe", "estimated"),
