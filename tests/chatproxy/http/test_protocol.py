@@ -73,6 +73,11 @@ async def test_a_piece_that_would_wait_or_needs_more_thought_is_not_sent(asked: 
         assert (said, line.sent) == ([False], before)
 
 
+async def answer_at_once(_: CallerConnection, send: Any) -> None:
+    await send(START)
+    await send(END)
+
+
 async def test_an_empty_piece_does_not_end_the_answer() -> None:
     async def step(connection: CallerConnection, send: Any) -> None:
         await send(START)
@@ -138,12 +143,7 @@ async def test_a_queued_body_that_is_nonsense_takes_no_answer(queued: int) -> No
 @pytest.mark.parametrize("waiting", [1, 2])
 async def test_nonsense_takes_no_answer_of_a_request_that_waits_for_a_slow_reader(waiting: int, junk: bytes) -> None:
     """The requests wait although none is running, since the client has not read the answers before them."""
-
-    async def step(_: CallerConnection, send: Any) -> None:
-        await send(START)
-        await send(END)
-
-    async with serving(step) as (protocol, line):
+    async with serving(answer_at_once) as (protocol, line):
         protocol.data_received(ASKED)
         await turns()
         protocol.pause_writing()
@@ -189,12 +189,7 @@ async def test_an_answer_that_takes_long_is_not_cut_for_what_came_behind_it(
 
 async def test_empty_lines_keep_no_connection_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_reader, "HEAD_SECONDS", 0.01)
-
-    async def step(_: CallerConnection, send: Any) -> None:
-        await send(START)
-        await send(END)
-
-    async with serving(step) as (protocol, line):
+    async with serving(answer_at_once) as (protocol, line):
         protocol.data_received(ASKED)
         await turns()
         protocol.data_received(b"\r\n")
