@@ -106,12 +106,13 @@ def begin(row: Row) -> Row:
 def leave(directory: Path, *records: Row | bytes, writer: str = "") -> Path:
     """Writes a journal segment with these records, as a writer that has died leaves it; returns the segment's path.
 
-    A record given as bytes is written as it is.
+    A record given as bytes is written as it is. The segment appears whole, since a running shipper may take it at once.
     """
     directory.mkdir(mode=0o700, exist_ok=True)
     path = directory / f"{writer or call_id()}.00000001.journal"
-    path.write_bytes(b"".join(record if isinstance(record, bytes) else frame(record) for record in records))
-    return path
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_bytes(b"".join(record if isinstance(record, bytes) else frame(record) for record in records))
+    return unfinished.rename(path)
 
 
 def ship(directory: Path, *records: Row | bytes) -> Delivery:
