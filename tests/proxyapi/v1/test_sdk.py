@@ -12,7 +12,7 @@ import pytest
 
 from tests.simulator.server import Simulator
 from tests.support.callers.blocking_sdk import open_sdk
-from tests.support.callers.sdk_scenarios import ASK, CALLS, FILE, RESPOND, Row, Scenario
+from tests.support.callers.sdk_scenarios import ASK, CALLS, FILE, RESPOND, Scenario, row_of
 from tests.support.servers.gateway import PATIENCE, SECURITY_KEY, UPSTREAM_KEY, Gateway, run_gateway
 
 KINDS = ["sync", "async"]
@@ -67,27 +67,6 @@ def test_it_gets_what_it_would_get_from_upstream(
     assert [row_of(row) for row in rows] == expected
     assert {row["outcome"] for row in rows} == {"success"}
     assert {row["status"] for row in rows} == {200}
-
-
-def row_of(row: dict[str, Any]) -> Row:
-    """A row in the words of the scenarios."""
-    if row["usage_source"] == "estimated":
-        assert row["usage"] is None
-        assert row["input_tokens"] or row["output_tokens"] or row["audio_seconds"]
-        assert row["cost"] is None or row["cost"] > 0
-        known = "estimated"
-    elif row["usage_source"] != "exact":
-        assert (row["input_tokens"], row["usage"]) == (None, None)
-        known = "" if row["cost"] is None else "free"
-        assert not row["cost"]
-    elif row["price"] == {"source": "counted before"}:
-        assert row["cost"] == 0
-        known = "repeated"
-    else:
-        assert row["input_tokens"] or row["audio_seconds"]
-        assert row["cost"] > 0
-        known = "priced"
-    return row["route"], row["request_model"], known
 
 
 # Our errors, as the SDK's own.

@@ -278,3 +278,24 @@ CALLS: dict[Scenario, list[Row]] = {
     moderations: [("/v1/moderations", "omni-moderation-latest", "free")],
     models: [("/v1/models", "", "free"), ("/v1/models/{id}", "", "free")],
 }
+
+
+def row_of(row: dict[str, Any]) -> Row:
+    """A row in the words of the scenarios."""
+    if row["usage_source"] == "estimated":
+        assert row["usage"] is None
+        assert row["input_tokens"] or row["output_tokens"] or row["audio_seconds"]
+        assert row["cost"] is None or row["cost"] > 0
+        known = "estimated"
+    elif row["usage_source"] != "exact":
+        assert (row["input_tokens"], row["usage"]) == (None, None)
+        known = "" if row["cost"] is None else "free"
+        assert not row["cost"]
+    elif row["price"] == {"source": "counted before"}:
+        assert row["cost"] == 0
+        known = "repeated"
+    else:
+        assert row["input_tokens"] or row["audio_seconds"]
+        assert row["cost"] > 0
+        known = "priced"
+    return row["route"], row["request_model"], known
