@@ -270,10 +270,7 @@ CALLS: dict[Scenario, list[Row]] = {
         ("/v1/audio/transcriptions", "gpt-4o-transcribe-diarize", "priced"),
     ],
     translations: [("/v1/audio/translations", "whisper-1", "estimated")],
-    images: [
-        *[("/v1/images/generations", "gpt-image-1", "priced")] * 2,
-        *[("/v1/images/edits", "gpt-image-1", "priced")] * 2,
-    ],
+    images: [(f"/v1/images/{kind}", "gpt-image-1", "priced") for kind in ("generations", "edits") for _ in range(2)],
     image_variations: [("/v1/images/variations", "", "estimated")],
     moderations: [("/v1/moderations", "omni-moderation-latest", "free")],
     models: [("/v1/models", "", "free"), ("/v1/models/{id}", "", "free")],
@@ -289,8 +286,8 @@ def row_of(row: dict[str, Any]) -> Row:
         known = "estimated"
     elif row["usage_source"] != "exact":
         assert (row["input_tokens"], row["usage"]) == (None, None)
-        known = "" if row["cost"] is None else "free"
-        assert not row["cost"]
+        assert row["cost"] == 0
+        known = "free"
     elif row["price"] == {"source": "counted before"}:
         assert row["cost"] == 0
         known = "repeated"
