@@ -283,9 +283,11 @@ class RequestedWork:
         links = [part for part in dictionaries(self._fields.values()) if "image_url" in part or "file_id" in part]
         not_text = tokens_if_text(map(inline_data, links))
         one = MADE_IMAGE_TOKENS + PARTIAL_IMAGE_TOKENS * self.count("partial_images", otherwise=0)
+        number = self.count("n", otherwise=1)
         return MaxUsage(
             input_tokens=max(self.text_tokens - not_text, 0) + (len(self.files) + len(links)) * IMAGE_TOKENS,
-            output_tokens=self.count("n", otherwise=1) * one,
+            output_tokens=number * one,
+            images=number,
             kinds=frozenset({"image_output"} | ({"image_input"} if self.files or links else set())),
         )
 
