@@ -506,7 +506,7 @@ class LedgerState(models.Model):
 class CountedResponse(models.Model):
     """A response, and the request id of the one call that is billed for the response's usage.
 
-    Several calls can have the usage of one response in their rows. `usage.shipping.response_cost` writes this table,
+    Several calls can have the usage of one response in their rows. `usage.shipping.background_cost` writes this table,
     and says why.
     """
 

@@ -16,7 +16,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
 from chatproxy import environment, logs
-from chatproxy.processes.signals import MasterSignals, reset_in_new_worker, unblock_stop_signals
+from chatproxy.processes.unix_signals import MasterSignals, reset_in_new_worker, unblock_stop_signals
 from usage.addresses import both_forms
 
 _values = environment.load()

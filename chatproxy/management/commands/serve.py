@@ -23,7 +23,7 @@ from chatproxy import environment, setting_parsers
 from chatproxy.logs import without_secrets
 from chatproxy.postgres.binaries import BundledPostgresError
 from chatproxy.postgres.bundled import BundledPostgres
-from chatproxy.processes.signals import STOP_SIGNALS
+from chatproxy.processes.unix_signals import STOP_SIGNALS
 from chatproxy.start.first_start import create_first_admin, generate_secrets, has_admin
 from chatproxy.start.secret_canary import SecretsDiffer, check_secrets, record_secrets
 from chatproxy.start.startup import (
