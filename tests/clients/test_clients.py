@@ -22,7 +22,8 @@ HERE = Path(__file__).resolve().parent
 PROGRAMS = setting_reader.BASE_DIR / ".venv-clients" / "bin"
 LONGEST = 180  # seconds; a conversation takes less than ten, its first imports on a busy machine more
 SOUND = b"\xff\xfb\x90\x00" + bytes(range(256)) * 300
-# What the gateway adds to a streamed chat completion that does not ask for usage (`proxyapi.streams.injected_usage`).
+# What the gateway adds to a streamed chat completion that does not ask for usage
+# (`proxyapi.streams.chat_usage_request`).
 USAGE_ASKED = b'{"stream_options":{"include_usage":true},'
 
 
