@@ -22,7 +22,7 @@ from rest_framework.authentication import BaseAuthentication
 
 from proxyapi import openapi
 from proxyapi.bodies import large_bodies, model_places, request_encoding
-from proxyapi.bodies.asked_usage import count_pictures
+from proxyapi.bodies.asked_usage import count_pictures, read_asked_usage
 from proxyapi.bodies.json_body import read_json_body
 from proxyapi.call import gateway_fields
 from proxyapi.call.call_request import ProxyRequest
@@ -185,7 +185,9 @@ class PassThroughView(CallView):
         self.call.facts.stream = "true" in map(str.lower, form.field("stream"))
         self.call.request.body_received()
         assert self.found is not None  # noqa: S101  (it is open)
-        self.call.answer.expected_pictures = count_pictures(self.found, {"n": form.field("n")})
+        fields = {name: form.field(name) for name in ("n", "quality", "size")}
+        self.call.facts.asked_usage = read_asked_usage(self.found, fields, self.call.facts.model)
+        self.call.answer.expected_pictures = count_pictures(self.found, fields)
         caller = self.caller
         if caller.allowed_models:
             size = sum(len(part.content) for part in form.parts)
