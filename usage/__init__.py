@@ -15,14 +15,14 @@
       ▼
     shipping.rows                        one transaction a batch, exactly once:
       ├──▶ usage_request, _requestbody   the rows, each with its digest, and the redacted bodies
-      ├──▶ sums.rollups                  usage_usagehour, _usagetotal, _errortotal, _usageday
+      ├──▶ sums.adding_up                usage_usagehour, _usagetotal, _errortotal, _usageday
       ├──▶ money.holds                   the budget's reservation for the call is replaced by the call's cost
       ├──▶ shipping.background_cost      a response's usage counts once, however often the response is read
       └──▶ shipping.stored_objects       which key created an object
               │
               ▼
-    sums.totals ──▶ sums.dashboard_data ──▶ page_data.dashboard_content ──▶ pages.dashboard
-                    sums.report         ──▶ GET /usage
+    sums.totals_reader ──▶ sums.dashboard_reader ──▶ page_data.dashboard_content ──▶ pages.dashboard
+                           sums.report_reader    ──▶ GET /usage
     usage_request ──▶ page_data.search, call_page, error_groups, exports ──▶ pages.requests, errors, export
 
     live.worker_files                    each worker writes its state and counters to a file once a second

@@ -16,7 +16,7 @@ from usage.money.row_pricing import Pricer
 from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED
 from usage.shipping.background_cost import COUNTED_BEFORE, COUNTED_LATER
 from usage.shipping.rows import COLUMNS, update_prices
-from usage.sums.rollups import Rollup
+from usage.sums.adding_up import Rollup
 
 BATCH_SIZE = 500
 
