@@ -16,7 +16,7 @@ A call of the API passes these folders, in this order::
     │   call.parsers                the body becomes data
     │   simple.*  or  v1.views      the endpoint: builds the request for upstream (v1: the body as it came)
     │   dispatch.model_policy       may the key use the models that the request names?
-    │   object_owners.object_access does every stored object that it names belong to the key?
+    │   object_owners.ownership_check   does every stored object that it names belong to the key?
     │   limits.budgets              reserves the most that the call can cost (limits.cost_ceiling)
     │   call.call  begin            one write to the journal (usage.ledger). No room on the disk: 503, and the call is
     │                               not sent upstream
@@ -27,7 +27,7 @@ A call of the API passes these folders, in this order::
     upstream
       │
     call.call                       reads a copy of the answer: text, tokens, ids of new objects
-    │   object_owners.new_objects   records who owns a new object before its id leaves
+    │   object_owners.created_objects   records who owns a new object before its id leaves
     │   streams.relay               an answer that passes as it arrives, in whole events; streams.sending sends it
     │   streams.stream_end          the row goes to the journal before the last byte of the answer leaves
     ▼

@@ -18,7 +18,7 @@
       ├──▶ sums.adding_up                usage_usagehour, _usagetotal, _errortotal, _usageday
       ├──▶ money.holds                   the budget's reservation for the call is replaced by the call's cost
       ├──▶ shipping.background_cost      a response's usage counts once, however often the response is read
-      └──▶ shipping.stored_objects       which key created an object
+      └──▶ shipping.stored_object_owners which key created an object
               │
               ▼
     sums.totals_reader ──▶ sums.dashboard_reader ──▶ page_data.dashboard_content ──▶ pages.dashboard

@@ -521,7 +521,7 @@ class StoredObject(models.Model):
     """An object that upstream stores, such as a response or a file, with the name of the key that created it.
 
     If upstream stores the object until it is deleted, the row stays for ever; otherwise the row is deleted with that of
-    its call (RETENTION_DAYS). Only `usage.shipping.stored_objects` inserts rows.
+    its call (RETENTION_DAYS). Only `usage.shipping.stored_object_owners` inserts rows.
     """
 
     object_id = models.CharField(max_length=512, primary_key=True, help_text="Upstream's id of it.")
