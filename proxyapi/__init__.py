@@ -12,7 +12,7 @@ A call of the API passes these folders, in this order::
     │   dispatch.authentication     which key? keys.keyring answers from memory, without a query
     │   call.capacity               a slot among the calls in flight
     │   dispatch.permissions        may the key use this route?
-    │   dispatch.throttling         requests, tokens and parallel calls of the key: limits.limiter
+    │   dispatch.throttling         requests, tokens and parallel calls of the key: limits.limiter, limit_counters
     │   call.parsers                the body becomes data
     │   simple.*  or  v1.views      the endpoint: builds the request for upstream (v1: the body as it came)
     │   dispatch.model_policy       may the key use the models that the request names?

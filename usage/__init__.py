@@ -11,7 +11,7 @@
     shipping.shipper                     reads segments, of this process and of dead writers (journal.segments)
       │
     shipping.delivery                    batches; waits out an outage; sets aside what the database refuses
-      │   money.row_pricing              dollars of each row: custom prices, else the list (money.prices, billing)
+      │   money.row_pricing              dollars of each row: custom prices, else the list (money.price_sources)
       ▼
     shipping.rows                        one transaction a batch, exactly once:
       ├──▶ usage_request, _requestbody   the rows, each with its digest, and the redacted bodies
@@ -35,8 +35,8 @@ Before the journal, `kept_bodies` redacts and shortens the bodies of a call, and
 text, tokens, errors, new objects. Apart from the journal, `upkeep` deletes old data, verifies the tables and rebuilds
 sums.
 
-At this level: the tables (`models`), `ledger`, the counters of this process (`counters`), request ids and their time
-(`ids`), IP addresses in one form (`addresses`), custom prices (`own_prices`).
+At this level: the tables (`models`), `ledger`, the counters of this process (`metric_counters`), request ids and their
+time (`ids`), IP addresses in one form (`addresses`), custom prices (`own_prices`).
 
 Imports run down only: the modules of this level (but `ledger` and `admin`) ← database ← kept_bodies ← answers ←
 journal ← money ← sums ← shipping ← upkeep ← `ledger` ← live ← page_data ← pages ← `admin`. This package imports neither

@@ -17,8 +17,8 @@ from django.db.backends.utils import CursorWrapper
 
 from usage.answers.estimates import estimate_interrupted
 from usage.call_record import COUNTS, CallRecord, SummedRow
-from usage.counters import counters
 from usage.ids import started_at
+from usage.metric_counters import counters
 from usage.models import Outcome, Request, UsageSource
 from usage.money.holds import settle_holds
 from usage.shipping.background_cost import COUNTED_LATER, settle_responses

@@ -9,8 +9,8 @@ from django.db import connection, transaction
 from django.db.models import Q
 
 from usage.call_record import CallRecord, SummedRow
-from usage.counters import counters
 from usage.ids import first_id
+from usage.metric_counters import counters
 from usage.models import Request
 from usage.money.row_pricing import Pricer
 from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED
