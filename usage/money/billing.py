@@ -3,7 +3,7 @@
 A bill has an item for each unit of tokens that the call has used, for its searches, for the containers in which tools
 have run, and for the pictures that they have made. What upstream does not bill costs $0 (`usage.money.unbilled`).
 
-A wrong cost is worse than none, so a call has none (None) when its model has no price (`usage.money.price_sources`), or
+A wrong cost is worse than none. A call has none (None) when its model has no price (`usage.money.price_sources`), or
 when
 
 * its counts are unknown, contradict each other (more cached than input tokens), or hold something the price says
