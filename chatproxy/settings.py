@@ -98,7 +98,7 @@ INSTALLED_APPS = [
     "usage",
 ]
 
-# The middleware of the admin and of "My usage". Calls of the API do not pass it: see proxyapi.dispatch.handler.
+# The middleware of the admin and of "My usage". Calls of the API do not pass it: see proxyapi.dispatch.asgi_handler.
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "chatproxy.pages.response_headers.AdminHeaders",

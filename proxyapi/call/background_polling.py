@@ -27,7 +27,7 @@ from django.db import connection
 from uuid_utils.compat import uuid7
 
 from proxyapi.call.facts import configured_secrets
-from proxyapi.call.record import look_row
+from proxyapi.call.journal_rows import poll_row
 from proxyapi.exceptions import UpstreamFailure
 from proxyapi.threads import in_own_thread
 from proxyapi.upstream import client
@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 WAITING = "background responses wait for the database: %s"
 BATCH = 20
 LOOK_SECONDS = 30.0  # time limit of one request; shorter than a lease (`usage.shipping.pending_responses.LEASE`)
-# What `look_row` reads of the call that has made a response: in the event loop no other column can be read later.
+# What `poll_row` reads of the call that has made a response: in the event loop no other column can be read later.
 MAKER_COLUMNS = ("route", "request_model", "tags", "request_bytes", "usage_source")
 GONE = {404, 410}  # the response was deleted, or has expired
 REFUSALS = {400, 401, 403, 405}  # this account may not ask, now or ever
@@ -122,7 +122,7 @@ async def ask(response: PendingResponse) -> None:
     if answer.usage is None and answer.response_status not in TERMINAL_STATUSES:
         return  # no response came, but perhaps a proxy's error page: asks again when the lease has expired
     maker = await in_own_thread(lambda: _maker_of(response))
-    row = look_row(
+    row = poll_row(
         response,
         maker,
         answer,

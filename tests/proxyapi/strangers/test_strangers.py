@@ -26,7 +26,7 @@ from proxyapi.call import parsers
 from proxyapi.call import request_body as receiving
 from proxyapi.call.capacity import capacity
 from proxyapi.call.request_body import MinimumSpeed
-from proxyapi.dispatch.view import BodyUse, ProxyView
+from proxyapi.dispatch.base_view import BodyUse, ProxyView
 from proxyapi.keys.keyring import Caller, keyring
 from proxyapi.routes import ALL
 from proxyapi.strangers import key_search
