@@ -112,13 +112,13 @@ class Ledger:
         self.journal.end(request_id, row)
         counters.count_call(row)
 
-    def record_look(self, request_id: str, row: CallRecord) -> None:
+    def record_poll(self, request_id: str, row: CallRecord) -> None:
         """Writes to the journal the row of the gateway's own request for a background response that has ended.
 
         The row has the usage of the response, which an earlier call has created. It does not count as a call.
         """
         self.journal.end(request_id, {**row, "by_gateway": True})
-        counters.count_look()
+        counters.count_poll()
 
     def ship_soon(self) -> None:
         """Asks the shipper's thread to write the journal to the database now, because somebody waits for the rows."""
