@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from django.conf import settings
 
 from usage.call_record import CallRecord
-from usage.counters import counters
 from usage.journal.writer import Journal
+from usage.metric_counters import counters
 from usage.money import price_list
 from usage.own_prices import OwnPrice
 from usage.shipping.shipper import Shipper
@@ -107,7 +107,7 @@ class Ledger:
         """Writes to the journal that a call has begun. Call this method before the request is sent upstream.
 
         Raises:
-            usage.journal.writer.JournalFull: the disk is full, so the request must not be sent.
+            usage.journal.full_disk.JournalFull: the disk is full, so the request must not be sent.
         """
         self.journal.begin(request_id, facts)
 
@@ -119,13 +119,13 @@ class Ledger:
         self.journal.end(request_id, row)
         counters.count_call(row)
 
-    def record_look(self, request_id: str, row: CallRecord) -> None:
+    def record_poll(self, request_id: str, row: CallRecord) -> None:
         """Writes to the journal the row of the gateway's own request for a background response that has ended.
 
         The row has the usage of the response, which an earlier call has created. It does not count as a call.
         """
         self.journal.end(request_id, {**row, "by_gateway": True})
-        counters.count_look()
+        counters.count_poll()
 
     def ship_soon(self) -> None:
         """Asks the shipper's thread to write the journal to the database now, because somebody waits for the rows."""

@@ -91,6 +91,6 @@ def with_windows(rows: list[CallRecord]) -> list[CallRecord]:
 
 
 def _is_of_earlier_response(row: CallRecord) -> bool:
-    """Returns whether a row is of a call, or of a look, that has read a response which an earlier call has created."""
+    """Returns whether a row is of a call, or of a poll, that has read a response which an earlier call has created."""
     route = str(row.get("route"))
     return route.startswith(("/openai2", "/v1/responses")) and ("{id}" in route or bool(row.get("by_gateway")))

@@ -33,7 +33,7 @@ from genai_prices.update_prices import DEFAULT_UPDATE_URL
 
 from usage.money import price_list
 from usage.money.price_list import BUNDLED, PriceList
-from usage.money.published import TOKEN_PRICES
+from usage.money.published_prices import TOKEN_PRICES
 
 logger = logging.getLogger(__name__)
 

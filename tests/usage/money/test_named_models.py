@@ -11,8 +11,8 @@ import pytest
 
 from usage.models import ModelPrice
 from usage.money.price_list import BUNDLED, names_in
-from usage.money.prices import find_rates
-from usage.money.published import ModelRates
+from usage.money.price_sources import find_rates
+from usage.money.published_prices import ModelRates
 from usage.own_prices import OwnPrice
 from usage.sums.needed_prices import propose
 

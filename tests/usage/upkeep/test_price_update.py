@@ -22,7 +22,7 @@ from tests.support.servers.gateway import run_gateway
 from tests.support.upstreams.fixed import FixedUpstream, run_fixed_upstream
 from usage.money import price_list
 from usage.money.price_list import BUNDLED, in_use
-from usage.money.prices import find_rates, listed_models
+from usage.money.price_sources import find_rates, listed_models
 from usage.upkeep.price_update import EVERY_SECONDS, PriceUpdates, UpdateFailed, update, update_if_due
 
 NOW = datetime.now(UTC)
