@@ -85,8 +85,8 @@ def test_the_numbers_of_a_known_load(loaded: Gateway, sign_in: SignIn) -> None:
 
     assert tile(page, "calls").startswith(f"Calls {len(rows)}")
     assert f"{failed} failed" in tile(page, "errors")
-    assert tile(page, "input_tokens").startswith(f"Tokens in {sum(row['input_tokens'] or 0 for row in rows)}")
-    assert tile(page, "output_tokens").startswith(f"Tokens out {sum(row['output_tokens'] or 0 for row in rows)}")
+    assert tile(page, "input_tokens").startswith(f"Input tokens {sum(row['input_tokens'] or 0 for row in rows)}")
+    assert tile(page, "output_tokens").startswith(f"Output tokens {sum(row['output_tokens'] or 0 for row in rows)}")
     assert f"${sum(row['cost'] or 0 for row in rows):.6f}"[:7] in tile(page, "dollars")
     for chart in page.locator("[data-chart]").all():
         assert chart.locator(".cp-plot svg rect[fill], .cp-plot svg path.cp-line").count() > 0
@@ -121,7 +121,7 @@ def test_the_dashboard_is_live_and_can_be_paused(loaded: Gateway, sign_in: SignI
 
     expect(page.locator("[data-tile=calls] .cp-main")).to_have_text(re.compile(f"^{before + 1}"), timeout=20_000)
     page.get_by_role("button", name="Pause").click()
-    expect(page.get_by_role("button", name="Go on")).to_be_visible()
+    expect(page.get_by_role("button", name="Resume")).to_be_visible()
 
 
 def test_from_the_list_to_a_call_and_its_curl(loaded: Gateway, sign_in: SignIn) -> None:
@@ -237,10 +237,10 @@ def test_a_key_is_made_used_and_revoked(site: Gateway, sign_in: SignIn) -> None:
     expect(row).to_contain_text("today")
     row.get_by_role("link", name="made here", exact=True).click()
     page.get_by_role("link", name="Revoke").first.click()
-    page.get_by_role("button", name="Revoke for ever").click()
+    page.get_by_role("button", name="Revoke permanently").click()
     expect(page.locator("body")).to_contain_text("is revoked")
     site.wait_until_known(text, known=False)
-    follow(page, "Log of the admin")
+    follow(page, "Audit log")
     expect(page.locator("body")).to_contain_text("Revoked.")
 
 
