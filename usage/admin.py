@@ -61,7 +61,9 @@ class ModelPriceAdmin(GuardedAdmin):
         (
             "Prompts of more than 272,000 tokens, dollars per million tokens",
             {
-                "fields": ("long_input", "long_cached_input", "long_cache_write", "long_output"),
+                "fields": (
+                    "long_input", "long_cached_input", "long_cache_write", "long_cache_write_12h", "long_output",
+                ),
                 "description": "Leave empty for the same prices as for other prompts.",
             },
         ),
@@ -74,7 +76,10 @@ class ModelPriceAdmin(GuardedAdmin):
                 )
             },
         ),
-        ("Other, dollars", {"fields": ("characters", "per_minute", "per_web_search", "per_file_search")}),
+        (
+            "Other, dollars",
+            {"fields": ("characters", "per_minute", "per_picture", "per_web_search", "per_file_search")},
+        ),
     )  # fmt: skip
 
     def get_fieldsets(self, request: HttpRequest, obj: ModelPrice | None = None) -> Any:

@@ -16,9 +16,7 @@ from usage.journal import segments
 from usage.models import Span
 from usage.money.holds import find_strays
 from usage.shipping.digests import IS_UNCHANGED
-from usage.sums.histogram import ENDS
-from usage.sums.pruned import comparable_since
-from usage.sums.rollups import (
+from usage.sums.adding_up import (
     COST_PARTS,
     DAY_KEYS,
     DAY_SUMS,
@@ -27,11 +25,13 @@ from usage.sums.rollups import (
     HISTOGRAMS,
     HOUR_KEYS,
     HOUR_SUMS,
-    LOOK_SUMS,
     NEEDS_PRICE_SQL,
+    POLL_SUMS,
     TOTAL_KEYS,
     TOTAL_SUMS,
 )
+from usage.sums.histogram import ENDS
+from usage.sums.pruned import comparable_since
 from usage.sums.summed_names import SUMMED_CODE_SQL, SUMMED_MODEL_SQL
 
 HOUR = "date_trunc('hour', started_at, 'UTC')"
@@ -109,7 +109,7 @@ def _summed_value(name: str) -> str:
     """Returns the SQL expression for what a row adds to the sum `name`; null if that is nothing."""
     if kind := COST_PARTS.get(name):
         return f"CASE WHEN cost_kind = '{kind}' THEN cost END"
-    return name if name in LOOK_SUMS else f"CASE WHEN {IS_CALL} THEN {name} END"
+    return name if name in POLL_SUMS else f"CASE WHEN {IS_CALL} THEN {name} END"
 
 
 def wrong_histograms(name: str, since: datetime | None) -> Iterator[str]:

@@ -11,7 +11,7 @@ from tests.support.ledger.pages import REQUESTS, make_call, page_of, text_of
 from usage.models import Request
 from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED
 from usage.page_data import call_page
-from usage.shipping.response_cost import COUNTED_BEFORE
+from usage.shipping.background_cost import COUNTED_BEFORE
 
 pytestmark = pytest.mark.django_db
 
