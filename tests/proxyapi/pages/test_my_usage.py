@@ -77,7 +77,7 @@ def test_it_works(gateway: Gateway, browse: Browsers) -> None:
     assert tiles(page.text)["calls"].startswith(f"Calls {calls} ")
     said = text_of(unescape(page.text)).replace("\u202f", " ")
     assert "of $5.00 today" in said
-    assert "Requests a minute 60" in said
+    assert "Requests per minute 60" in said
     assert "words of a prompt" not in page.text
     assert "secret team" not in page.text
     assert "/admin/" not in page.text
@@ -130,7 +130,7 @@ def test_what_is_no_key_opens_nothing(gateway: Gateway, browse: Browsers, text: 
     answer = sign_in(browser, text)
 
     assert answer.status_code == 403
-    assert "not known, or it works no longer" in answer.text
+    assert "not known, or is no longer valid" in answer.text
     assert my_usage.COOKIE not in browser.cookies
     assert browser.get(DATA).status_code == 401
 
@@ -361,4 +361,4 @@ def test_it_costs_few_queries_whatever_the_time(keys: Keyring) -> None:
             counts.append(len(queries))
 
     assert max(counts) <= 6
-    assert f"works until {datetime.now(UTC) + timedelta(days=1):%Y-%m-%d}" in client.get(HOME).content.decode()
+    assert f"valid until {datetime.now(UTC) + timedelta(days=1):%Y-%m-%d}" in client.get(HOME).content.decode()

@@ -165,7 +165,7 @@ def test_from_one_call_to_others_like_it(admin: Client) -> None:
     request_id = make_failure(client_address="192.0.2.7", key_name="red & blue")
     others = [make_failure(1, client_address="192.0.2.7"), make_failure(2, key_name="red & blue"), make_call(3)]
     page = admin.get(page_of(request_id)).content.decode()
-    links = re.findall(r'href="/admin/usage/request/\?([^"]*)">(Calls [^<]*)', page)
+    links = re.findall(r'href="/admin/usage/request/\?([^"]*)">(Calls [^<]*|Similar errors)', page)
     found = {name: query for query, name in links}
 
     def follow(name: str) -> set[str]:
@@ -174,7 +174,7 @@ def test_from_one_call_to_others_like_it(admin: Client) -> None:
 
     assert follow("Calls of this key") == {request_id, others[1]}
     assert follow("Calls of this caller") == {request_id}
-    assert follow("Calls with this error") == {request_id, *others[:2]}
+    assert follow("Similar errors") == {request_id, *others[:2]}
 
 
 # Bodies
