@@ -3,14 +3,14 @@
 How a server starts, runs and stops:
 
     manage.py serve                   management.commands.serve
-      │  reads the settings           environment (names, defaults), setting_parsers, env_file; settings (Django's)
+      │  reads the settings           setting_reader (names, defaults), setting_parsers, env_file; settings (Django's)
       │  checks port and upstream     start.startup
       │  starts PostgreSQL            postgres.bundled, when DATABASE_URL is unset
       │  migrates                     start.startup, while it holds a lock in the database
       │  checks, makes secrets        start.secret_canary, start.first_start; then the first admin
       │  prints the banner
       ▼  exec: the same process, without Django
-    gunicorn's master                 processes.gunicorn_conf; what each signal does: processes.signals
+    gunicorn's master                 processes.gunicorn_conf; what each signal does: processes.unix_signals
       │  postgres.watch               starts the bundled PostgreSQL again when it was killed
       ├─ workers (WEB_CONCURRENCY)    processes.worker: uvicorn, one event loop each
       │    │  sets Django up          asgi
@@ -21,7 +21,8 @@ How a server starts, runs and stops:
       │      ├─ pages, then Django    the admin, "My usage" and static files (urls)
       │      └─ proxyapi              everything else is a call
       ▼
-    SIGTERM, Ctrl-C                   processes.signals: the master lets the workers drain; a second one cancels calls
+    SIGTERM, Ctrl-C                   processes.unix_signals: the master lets the workers drain;
+                                      a second one cancels calls
       │  the worker drains            processes.worker: no new connection or call, calls in flight are finished
       │  the parts end                processes.lifespan, in reverse order; a step that fails stops no other
       ▼                               (processes.exit_steps)

@@ -17,7 +17,7 @@
       ├──▶ usage_request, _requestbody   the rows, each with its digest, and the redacted bodies
       ├──▶ sums.rollups                  usage_usagehour, _usagetotal, _errortotal, _usageday
       ├──▶ money.holds                   the budget's reservation for the call is replaced by the call's cost
-      ├──▶ shipping.response_cost        a response's usage counts once, however often the response is read
+      ├──▶ shipping.background_cost      a response's usage counts once, however often the response is read
       └──▶ shipping.stored_objects       which key created an object
               │
               ▼

@@ -96,6 +96,8 @@ class OtherUsage(TypedDict, total=False):
     containers: list[str]  # the memory of each container of the code interpreter and of the hosted shell, as `1g`
     completion_window: str  # of a background response, as the request asked for: `2h` or `8h`
     characters: int  # of the text to speak
+    pictures: int  # that the request asked the Images API for; some models are billed by them
+    picture_format: str  # their quality and size, as `standard 1024x1024`
 
 
 class CallRecord(Counts, total=False):

@@ -100,7 +100,7 @@ class Ledger:
         """Writes to the journal that a call has begun. Call this method before the request is sent upstream.
 
         Raises:
-            usage.journal.writer.JournalFull: the disk is full, so the request must not be sent.
+            usage.journal.full_disk.JournalFull: the disk is full, so the request must not be sent.
         """
         self.journal.begin(request_id, facts)
 

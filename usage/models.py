@@ -448,6 +448,7 @@ class ModelPrice(models.Model):
     long_input = models.DecimalField("input of long prompts", **_PRICE)
     long_cached_input = models.DecimalField("cached input of long prompts", **_PRICE)
     long_cache_write = models.DecimalField("cache write of long prompts", **_PRICE)
+    long_cache_write_12h = models.DecimalField("cache write of long prompts, kept 12 hours", **_PRICE)
     long_output = models.DecimalField("output of long prompts", **_PRICE)
     audio_input = models.DecimalField("audio input", **_PRICE)
     cached_audio_input = models.DecimalField("cached audio input", **_PRICE)
@@ -457,6 +458,9 @@ class ModelPrice(models.Model):
     image_output = models.DecimalField("image output", **_PRICE)
     characters = models.DecimalField("characters to speak, per million", **_PRICE)
     per_minute = models.DecimalField("audio, per minute", **_PRICE)
+    per_picture = models.DecimalField(
+        "picture, each", help_text="Of a model that takes a price for each picture, whatever its size.", **_PRICE
+    )
     per_web_search = models.DecimalField("web search, each", **_PRICE)
     per_file_search = models.DecimalField("file search, each", **_PRICE)
 
@@ -502,7 +506,7 @@ class LedgerState(models.Model):
 class CountedResponse(models.Model):
     """A response, and the request id of the one call that is billed for the response's usage.
 
-    Several calls can have the usage of one response in their rows. `usage.shipping.response_cost` writes this table,
+    Several calls can have the usage of one response in their rows. `usage.shipping.background_cost` writes this table,
     and says why.
     """
 

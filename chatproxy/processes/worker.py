@@ -1,7 +1,7 @@
 """One worker process: uvicorn inside gunicorn, and how it stops.
 
 SIGTERM and the master's death drain: no new connections, calls in flight are finished, the lifespan is shut down, the
-process exits with 0. SIGQUIT cancels calls in flight instead (`chatproxy.processes.signals` has all signals).
+process exits with 0. SIGQUIT cancels calls in flight instead (`chatproxy.processes.unix_signals` has all signals).
 
 A worker whose new ids run ahead of the clock, because the clock was ahead for a while, asks the master for new workers.
 """
@@ -25,7 +25,7 @@ from uvicorn_worker import UvicornWorker
 
 from chatproxy.http.connections import RESERVED_FILES, Connections, allowed_files, connection_limit
 from chatproxy.logs import CutConnections, log_everything
-from chatproxy.processes import signals
+from chatproxy.processes import unix_signals
 from chatproxy.processes.exit_steps import on_drain
 from usage import ids
 
@@ -75,10 +75,10 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
     def init_signals(self) -> None:
         """Installs gunicorn's signal handlers in this worker process, then ignores the signals that a terminal sends.
 
-        `chatproxy.processes.signals` says what each signal does.
+        `chatproxy.processes.unix_signals` says what each signal does.
         """
         super().init_signals()
-        signals.ignore_in_worker()
+        unix_signals.ignore_in_worker()
 
     async def _serve(self) -> None:
         """Runs uvicorn's server on gunicorn's sockets until it was told to stop and has finished its calls.
@@ -133,7 +133,7 @@ class DrainingServer(Server):
 
         After the shutdown, uvicorn's would end the process by the signal that it has received.
         """
-        signals.handle_in_worker(self.drain, self.cancel_calls)
+        unix_signals.handle_in_worker(self.drain, self.cancel_calls)
         yield
 
     async def on_tick(self, counter: int) -> bool:
@@ -162,7 +162,7 @@ class DrainingServer(Server):
             return
         logger.warning("ids are %.0f seconds ahead of the clock, which was put back; the workers are replaced", ahead)
         with contextlib.suppress(ProcessLookupError):  # the master has ended; the next tick notices it
-            os.kill(self._parent, signals.REPLACE_WORKERS)
+            os.kill(self._parent, unix_signals.REPLACE_WORKERS)
         self._ticks_until_check = TICKS_PER_SECOND * REPLACED_WITHIN_SECONDS
 
     def drain(self) -> None:

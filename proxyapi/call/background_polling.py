@@ -38,8 +38,8 @@ from usage.answers.reader import TERMINAL_STATUSES, UNFINISHED_STATUSES, AnswerR
 from usage.ledger import ledger
 from usage.models import PendingResponse, Request, UsageSource
 from usage.money.holds import responses_are_polled
+from usage.shipping.background_cost import ROUTES
 from usage.shipping.pending_responses import forget_pending, lease_pending, postpone, suppose_usage
-from usage.shipping.response_cost import ROUTES
 
 logger = logging.getLogger(__name__)
 

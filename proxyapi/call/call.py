@@ -35,7 +35,7 @@ from usage.answers.errors import NO_ERROR
 from usage.answers.reader import READ_MEMBERS, READ_MEMBERS_AND_IDS, AnswerReader, parse_body
 from usage.answers.streamed_text import StreamedText
 from usage.call_record import CallRecord, Counts
-from usage.journal import writer
+from usage.journal.full_disk import JournalFull
 from usage.kept_bodies.redaction import redact_answer, redact_exact
 from usage.ledger import ledger
 from usage.models import Outcome, UsageSource
@@ -91,7 +91,7 @@ class Call:
             row = {**row, "supposed": supposed_counts(self.facts.most_usage, self.facts.model)}
         try:
             ledger.begin(self.request.request_id, row)
-        except writer.JournalFull:
+        except JournalFull:
             raise StorageFull from None
 
     def read_head(self, answer: UpstreamAnswer) -> None:

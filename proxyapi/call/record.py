@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
+from proxyapi.bodies.asked_usage import says_all
 from proxyapi.call.facts import CallFacts
 from proxyapi.limits.supposed_usage import (
     counts_of_answer,
@@ -179,7 +180,8 @@ def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> 
     """
     if answer.usage is not None:
         return answer.counts, UsageSource.EXACT
-    if may_be_billed and facts.asked_usage is not None and "characters" in facts.asked_usage:
+    route = None if facts.asked is None else facts.asked.route
+    if may_be_billed and says_all(facts.asked_usage, route, facts.model):
         return answer.counts, UsageSource.EXACT
     method = facts.request.method if facts.asked is None else facts.asked.method
     if method == "GET" or answer.has_failed:

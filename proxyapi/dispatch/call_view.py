@@ -42,8 +42,8 @@ from proxyapi.exceptions import (
 from proxyapi.keys.keyring import UNLIMITED, Caller
 from proxyapi.limits import budgets
 from proxyapi.limits.budgets import Reservation
-from proxyapi.limits.cost_ceiling import Form
 from proxyapi.limits.output_limits import add_output_limit, limit_by_key
+from proxyapi.limits.request_content import Form
 from proxyapi.limits.supposed_usage import form_of
 from proxyapi.object_owners import object_access
 from proxyapi.routes import Route

@@ -19,7 +19,8 @@ from proxyapi.bodies import large_bodies
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.exceptions import BudgetExceeded, BudgetUnavailable, ModelNotPriced
 from proxyapi.keys.keyring import Budgets, Caller
-from proxyapi.limits.cost_ceiling import CostCeiling, Form, ceiling_of
+from proxyapi.limits.cost_ceiling import CostCeiling, ceiling_of
+from proxyapi.limits.request_content import Form
 from proxyapi.routes import Route
 from usage.answers.reader import UNFINISHED_STATUSES
 from usage.call_record import CallRecord

@@ -29,6 +29,7 @@ from proxyapi.bodies.model_places import NamedModels
 from proxyapi.exceptions import RouteNotAllowed
 from proxyapi.limits.output_limits import AddedLimit, OutputLimit, count_answers, is_count, output_limit_of
 from proxyapi.limits.request_content import (
+    Form,
     dictionaries,
     inline_data,
     is_one_of,
@@ -112,27 +113,6 @@ class CostCeiling:
         answers = 1 if self.output_limit is None else self.output_limit.answers
         output = min(self.max_usage.output_tokens, tokens * answers)
         return replace(self, max_usage=replace(self.max_usage, output_tokens=output))
-
-
-@dataclass(frozen=True)
-class Form:
-    """The parts of a multipart form on which the cost of its call depends: text fields, and sizes of files in bytes."""
-
-    fields: Mapping[str, Sequence[str]]
-    files: Sequence[int]
-
-    @classmethod
-    def of(cls, texts: Iterable[tuple[str, str]], files: Sequence[int]) -> Form:
-        """Builds a `Form` from pairs of a field's name and its text, and from the sizes of the files in bytes."""
-        fields: dict[str, list[str]] = {}
-        for name, text in texts:
-            fields.setdefault(name, []).append(text)
-        return cls(fields, files)
-
-    @property
-    def size(self) -> int:
-        """The number of bytes in the texts of the form's fields; names and files do not count."""
-        return sum(len(value.encode()) for values in self.fields.values() for value in values)
 
 
 def _is_free(route: Route) -> bool:
@@ -283,9 +263,11 @@ class RequestedWork:
         links = [part for part in dictionaries(self._fields.values()) if "image_url" in part or "file_id" in part]
         not_text = tokens_if_text(map(inline_data, links))
         one = MADE_IMAGE_TOKENS + PARTIAL_IMAGE_TOKENS * self.count("partial_images", otherwise=0)
+        number = self.count("n", otherwise=1)
         return MaxUsage(
             input_tokens=max(self.text_tokens - not_text, 0) + (len(self.files) + len(links)) * IMAGE_TOKENS,
-            output_tokens=self.count("n", otherwise=1) * one,
+            output_tokens=number * one,
+            images=number,
             kinds=frozenset({"image_output"} | ({"image_input"} if self.files or links else set())),
         )
 

@@ -5,6 +5,8 @@ all), from `valid_from` until just before `valid_until` (days in UTC; null: unti
 
 * `per_million`: dollars per million tokens by unit, and `per_million_long`: those of prompts of more than 272,000
   tokens. They take the place of the listed rates of these units; other listed rates stay;
+* `per_picture`: dollars for a picture, by patterns of its quality and size such as `hd 1024x1024`; the first that fits
+  counts;
 * `factor`: the price in these tiers is this multiple of the default tier's;
 * `same_as`: the model costs what this other one does.
 
@@ -45,6 +47,7 @@ class Correction:
     rates: Mapping[str, Rate]
     factor: Decimal | None = None
     same_as: str = ""
+    per_picture: Mapping[str, Decimal] | None = None
 
     def applies(self, model: str, tier: str, at: datetime) -> bool:
         """Returns whether this entry is for a model (in lower case) in a service tier at a time."""
@@ -75,10 +78,11 @@ def corrections_of(model: str, tier: str, at: datetime) -> list[Correction]:
 def corrected(model: str, tier: str, listed: ModelRates | None, correction: Correction) -> ModelRates:
     """Returns the listed price of a model with the rates of a correction; the correction's alone if none is listed."""
     if listed is None:
-        return ModelRates(correction.origin, model, tier, correction.rates)
+        return ModelRates(correction.origin, model, tier, correction.rates, per_picture=correction.per_picture)
     keeps_any = any(unit not in correction.rates for unit in listed.rates)
     source = f"{listed.source}; {correction.origin}" if keeps_any else correction.origin
-    return replace(listed, source=source, rates={**listed.rates, **correction.rates})
+    pictures = correction.per_picture or listed.per_picture
+    return replace(listed, source=source, rates={**listed.rates, **correction.rates}, per_picture=pictures)
 
 
 def _correction(entry: Mapping[str, Any]) -> Correction:
@@ -86,6 +90,7 @@ def _correction(entry: Mapping[str, Any]) -> Correction:
     long = entry.get("per_million_long", {})
     rates = {unit: _rate(text, long.get(unit)) for unit, text in entry.get("per_million", {}).items()}
     until, factor = entry["valid_until"], entry.get("factor")
+    pictures = {pattern: Decimal(text) for pattern, text in entry.get("per_picture", {}).items()}
     return Correction(
         models=tuple(entry["models"]),
         tiers=tuple(entry["tiers"]),
@@ -96,6 +101,7 @@ def _correction(entry: Mapping[str, Any]) -> Correction:
         rates=rates,
         factor=None if factor is None else Decimal(factor),
         same_as=entry.get("same_as", ""),
+        per_picture=pictures or None,
     )
 
 

@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from genai_prices.types import Tier, TieredPrices
 
+from usage.call_record import CallRecord, called_model
 from usage.money.corrections import LONG_PROMPT_TOKENS, corrected, corrections, corrections_of
 from usage.money.published import OPENAI, TOKEN_PRICES, UNDISCOUNTED, ModelRates, published_rates
 from usage.own_prices import OwnPrice
@@ -51,10 +52,14 @@ TIER_FACTORS = {
 # Two names of one tier (openai.com/api-fast-mode, read 2026-11-28).
 SAME_TIER = {"fast": "priority", "priority": "fast"}
 
+# The models that work where a request names none. Variations: "Default Value: dall-e-2" (OpenAI's OpenAPI document, as
+# its generated clients repeat it; read 2026-11-28). Moderations: all models are free.
+IMPLIED_MODELS = {"/v1/images/variations": "dall-e-2", "/v1/moderations": "omni-moderation-latest"}
+
 OWN = "own"  # the source of an administrator's price
 # The rates that an administrator's price can state, and those that can differ for long prompts.
 TOKEN_UNITS = (*TOKEN_PRICES, "cache_write_12h")
-LONG_UNITS = ("input", "cached_input", "cache_write", "output")
+LONG_UNITS = ("input", "cached_input", "cache_write", "cache_write_12h", "output")
 
 # Data residency: "a 10% uplift for models released on or after March 5, 2026, that are eligible"
 # (developers.openai.com/api/docs/guides/data-residency). The first names are eligible by LiteLLM's price list 1.110.2;
@@ -78,6 +83,13 @@ def service_tier(answered: str | None) -> str:
     """
     tier = (answered or "").lower()
     return "default" if tier in ("", "auto", "standard") else tier
+
+
+def billed_model(row: CallRecord) -> str:
+    """Returns the name, in lower case, of the model whose price a call has: the one that answered, else the one that
+    was asked for, else the one that the route implies.
+    """
+    return (called_model(row) or IMPLIED_MODELS.get(row.get("route") or "", "")).lower()
 
 
 def find_rates(model: str, tier: str, at: datetime, own_prices: Sequence[OwnPrice]) -> ModelRates | None:
@@ -124,6 +136,7 @@ def _with_own_rates(own: OwnPrice, price: ModelRates) -> ModelRates:
         per_minute=price.per_minute if own.per_minute is None else own.per_minute,
         per_web_search=price.per_web_search if own.per_web_search is None else own.per_web_search,
         per_file_search=price.per_file_search if own.per_file_search is None else own.per_file_search,
+        per_picture=price.per_picture if own.per_picture is None else {"*": own.per_picture},
         has_own_search_fee=own.per_web_search is not None,
     )
 
@@ -193,6 +206,6 @@ def _listed(model: str, tier: str, at: datetime) -> ModelRates | None:
     for correction in corrections_of(model, tier, at):
         if correction.same_as:
             price = _listed(correction.same_as, tier, at)
-        elif correction.rates:
+        elif correction.rates or correction.per_picture:
             price = corrected(model, tier, price, correction)
     return price

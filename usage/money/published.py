@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -64,6 +65,7 @@ class ModelRates:
     per_minute: Decimal | None = None
     per_web_search: Decimal | None = None
     per_file_search: Decimal | None = None
+    per_picture: Mapping[str, Decimal] | None = None  # by patterns of `OtherUsage.picture_format`; the first one counts
     is_provisional: bool = False  # not published for this model and tier: assumed, for example from the model's family
     is_free: bool = False
     has_own_search_fee: bool = False  # the administrator states `per_web_search`, so it is used for every search tool
@@ -81,13 +83,27 @@ class ModelRates:
             return next((tier.price for tier in reversed(rate.tiers) if input_tokens > tier.start), rate.base)
         return rate
 
+    def picture_rate(self, picture_format: str) -> Decimal | None:
+        """Returns what a picture of this quality and size costs; None if the price says nothing of it."""
+        by_format = (self.per_picture or {}).items()
+        return next((rate for pattern, rate in by_format if fnmatchcase(picture_format, pattern)), None)
+
     def times(self, factor: Decimal) -> ModelRates:
-        """Returns this price with every token, character and minute at `factor` times its rate; fees stay as they are.
+        """Returns this price with each token, character, minute and picture at `factor` times its rate.
+
+        Fees stay as they are.
 
         Hosted tools cost the same in every service tier and region.
         """
         rates = {unit: _times(rate, factor) for unit, rate in self.rates.items()}
-        return replace(self, rates=rates, per_minute=None if self.per_minute is None else self.per_minute * factor)
+        pictures = None if self.per_picture is None else _times_each(self.per_picture, factor)
+        minute = None if self.per_minute is None else self.per_minute * factor
+        return replace(self, rates=rates, per_minute=minute, per_picture=pictures)
+
+
+def _times_each(rates: Mapping[str, Decimal], factor: Decimal) -> Mapping[str, Decimal]:
+    """Returns rates by their names, each multiplied by a factor."""
+    return {name: rate * factor for name, rate in rates.items()}
 
 
 def _times(rate: Rate, factor: Decimal) -> Rate:

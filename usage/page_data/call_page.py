@@ -17,7 +17,7 @@ from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED
 from usage.page_data import formatting
 from usage.page_data.reproduction import kept_request_body
 from usage.page_data.untrusted_text import escape_invisible
-from usage.shipping.response_cost import COUNTED_BEFORE, COUNTED_LATER
+from usage.shipping.background_cost import COUNTED_BEFORE, COUNTED_LATER
 
 TIMELINE_WIDTH = 1000  # in the units of the drawing
 MAX_OPEN_CHARACTERS = 20_000  # a longer body is folded at first
@@ -38,6 +38,7 @@ UNITS = {
     "search_content": "Input found by the searches",
     "file_search": "File searches",
     "characters": "Text to speak",
+    "picture": "Pictures",
     **{f"container_{size}": f"Container with {size.removesuffix('g')} GB" for size in CONTAINERS},
 }
 
@@ -131,7 +132,7 @@ def _bill_item(item: PricedItem, price: Price) -> BillItem:
         amount, rate = f"{count:,} s", f"${price.get('per_minute', '?')} a minute"
     elif unit == "web_search":
         amount, rate = f"{count:,}", f"${price.get('per_web_search', '?')} each"
-    elif unit == "file_search":
+    elif unit in {"file_search", "picture"}:
         amount, rate = f"{count:,}", f"${rate} each"
     elif unit.startswith("container_"):
         amount, rate = f"{count:,} min", f"${rate} for {CONTAINER_MINUTES} min"

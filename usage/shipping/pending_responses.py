@@ -2,7 +2,7 @@
 
 Usage that upstream will never state is not free: the call that has made the response then gets what is supposed of it
 (`usage.answers.estimates`), as an estimate. If the exact usage is stated later after all, it replaces the estimate
-(`usage.shipping.response_cost`). The reservation of the call's budget ends in the same transaction.
+(`usage.shipping.background_cost`). The reservation of the call's budget ends in the same transaction.
 
 Transactions lock rows of `PendingResponse` first, in the order of their ids, and everything else of these responses
 afterwards, so that they never deadlock.

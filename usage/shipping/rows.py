@@ -21,8 +21,8 @@ from usage.counters import counters
 from usage.ids import started_at
 from usage.models import Outcome, Request, UsageSource
 from usage.money.holds import settle_holds
+from usage.shipping.background_cost import COUNTED_LATER, settle_responses
 from usage.shipping.digests import DIGEST
-from usage.shipping.response_cost import COUNTED_LATER, settle_responses
 from usage.shipping.stored_objects import object_ids, write_objects
 from usage.sums.rollups import ROW_COLUMNS, SUMMED_SQL, SUMS, Rollup
 from usage.sums.summed_names import mark_unknown
@@ -69,8 +69,8 @@ UPDATE_PRICES = (
     f" RETURNING {SUMMED_SQL}"
 )
 READ_ROWS = f"SELECT {SUMMED_SQL} FROM usage_request WHERE request_id = ANY(%s::uuid[])"
-# Removes the usage from a row because another row counts the usage of the same response. `usage.shipping.response_cost`
-# does the same to rows that are not written yet.
+# Removes the usage from a row because another row counts the usage of the same response.
+# `usage.shipping.background_cost` does the same to rows that are not written yet.
 COUNT_NOTHING = (
     f"UPDATE usage_request SET {', '.join(f'{name} = NULL' for name in COUNTS)}, cost = 0, cost_kind = 'exact',"
     f" usage_source = '{UsageSource.UNKNOWN}', price = '{orjson.dumps(COUNTED_LATER).decode()}'"
@@ -205,7 +205,7 @@ def stub(row: CallRecord) -> CallRecord:
     """
     kept = _sound_columns(row, STUB_COLUMNS)
     if row.get("usage") is not None:
-        kept.setdefault("usage", {})  # without it, the row would not count as exact (`usage.shipping.response_cost`)
+        kept.setdefault("usage", {})  # without it, the row would not count as exact (`usage.shipping.background_cost`)
     if not _has_owner(row):
         kept.pop("response_id", None)
     return {**_stub_of(row), **kept, **_made_by(row)}

@@ -14,7 +14,7 @@ from usage.ids import first_id
 from usage.models import Request
 from usage.money.row_pricing import Pricer
 from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED
-from usage.shipping.response_cost import COUNTED_BEFORE, COUNTED_LATER
+from usage.shipping.background_cost import COUNTED_BEFORE, COUNTED_LATER
 from usage.shipping.rows import COLUMNS, update_prices
 from usage.sums.rollups import Rollup
 

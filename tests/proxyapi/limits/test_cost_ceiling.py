@@ -29,12 +29,11 @@ from proxyapi.limits.cost_ceiling import (
     SUPPOSED_SEARCHES,
     SUPPOSED_TOKENS,
     CostCeiling,
-    Form,
     ceiling_of,
     output_ceiling,
 )
 from proxyapi.limits.output_limits import OutputLimit
-from proxyapi.limits.request_content import most_tokens
+from proxyapi.limits.request_content import Form, most_tokens
 from proxyapi.routes import find_route
 from proxyapi.upstream.credentials import Credentials
 from proxyapi.upstream.request import UpstreamRequest

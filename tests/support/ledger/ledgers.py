@@ -14,8 +14,8 @@ from typing import Any
 from uuid import UUID
 
 from usage.call_record import COUNTS
-from usage.journal.kept_lines import DEAD_LETTERS
 from usage.journal.records import frame
+from usage.journal.undelivered import DEAD_LETTERS
 from usage.journal.writer import Journal
 from usage.models import Request, UsageDay, UsageHour
 from usage.shipping.delivery import Delivery

@@ -123,12 +123,12 @@ def test_each_entry_says_where_and_when_it_was_read(entry: dict[str, Any]) -> No
     first, read = date.fromisoformat(entry["valid_from"]), date.fromisoformat(entry["read"])
     assert date(2026, 11, 28) <= read <= datetime.now(UTC).date()
     assert entry["valid_until"] is None or first < date.fromisoformat(entry["valid_until"])
-    assert sum(name in entry for name in ("per_million", "factor", "same_as")) == 1
+    assert sum(name in entry for name in ("per_million", "per_picture", "factor", "same_as")) == 1
     assert entry.get("per_million", {}).keys() <= UNITS
     assert entry.get("per_million_long", {}).keys() <= entry.get("per_million", {}).keys()
     assert entry.keys() <= {
-        "models", "tiers", "per_million", "per_million_long", "factor", "same_as", "valid_from", "valid_until",
-        "source", "read", "note",
+        "models", "tiers", "per_million", "per_million_long", "per_picture", "factor", "same_as",
+        "valid_from", "valid_until", "source", "read", "note",
     }  # fmt: skip
     assert all(name == name.lower() for name in entry["models"] + entry["tiers"])
 

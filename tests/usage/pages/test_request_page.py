@@ -31,7 +31,7 @@ from tests.support.servers.gateway import SECURITY_KEY, Gateway
 from usage.kept_bodies.redaction import REDACTED
 from usage.models import Request
 from usage.page_data import call_page, reproduction
-from usage.shipping.response_cost import COUNTED_BEFORE
+from usage.shipping.background_cost import COUNTED_BEFORE
 
 pytestmark = pytest.mark.django_db
 BASE = "http://127.0.0.1:3002"

@@ -48,7 +48,7 @@ from usage.models import (
 from usage.money import holds
 from usage.money.holds import find_strays, spent_by
 from usage.shipping import rows as usage_rows
-from usage.shipping.response_cost import COUNTED_BEFORE, COUNTED_LATER, ROUTES
+from usage.shipping.background_cost import COUNTED_BEFORE, COUNTED_LATER, ROUTES
 from usage.upkeep.repricing import reprice
 
 pytestmark = pytest.mark.django_db

@@ -21,7 +21,7 @@ from tests.support.ledger.response_rows import (
 )
 from usage.models import PendingResponse, UsageDay
 from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED
-from usage.shipping.response_cost import COUNTED_LATER
+from usage.shipping.background_cost import COUNTED_LATER
 from usage.upkeep.repricing import reprice
 
 pytestmark = pytest.mark.django_db

@@ -38,8 +38,8 @@ from tests.support.servers.disks import PATIENCE, wait_until
 from tests.support.servers.gateway import run_gateway
 from usage.call_record import CallRecord
 from usage.journal import segments
-from usage.journal.kept_lines import DEAD_LETTERS
 from usage.journal.records import frame
+from usage.journal.undelivered import DEAD_LETTERS
 from usage.journal.writer import Journal
 from usage.models import Request, RequestBody
 from usage.shipping.delivery import Delivery, GaveUp

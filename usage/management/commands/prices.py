@@ -69,4 +69,6 @@ def _proposal(price: ModelRates) -> str:
         f"{unit} ${rate.normalize():f}" for unit in PROPOSED_UNITS if (rate := price.rates and price.rate(unit, 1))
     ]
     minute = [] if price.per_minute is None else [f"${price.per_minute.normalize():f} a minute"]
-    return f"like {price.model}: {', '.join([*rates, *minute])}" + " a million" * bool(rates)
+    pictures = [f"${rate.normalize():f} a picture" for rate in sorted((price.per_picture or {}).values())[-1:]]
+    text = ", ".join(rates) + " a million" * bool(rates)
+    return f"like {price.model}: {', '.join([*filter(None, [text]), *minute, *pictures])}"

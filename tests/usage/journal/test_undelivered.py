@@ -16,8 +16,8 @@ from pytest_django.fixtures import Settings
 
 from tests.support.ledger.ledgers import NOON, call, end, letters, ship
 from tests.support.servers.disks import PretendedOS
-from usage.journal import kept_lines
-from usage.journal.kept_lines import DAMAGED, DEAD_LETTERS, RETRIED, append
+from usage.journal import undelivered
+from usage.journal.undelivered import DAMAGED, DEAD_LETTERS, RETRIED, append
 from usage.models import Request
 from usage.shipping.shipper import replay
 
@@ -57,7 +57,7 @@ class SyncedOS(PretendedOS):
 @pytest.fixture
 def pretended(monkeypatch: pytest.MonkeyPatch) -> SyncedOS:
     pretended = SyncedOS()
-    monkeypatch.setattr(kept_lines, "os", pretended)
+    monkeypatch.setattr(undelivered, "os", pretended)
     return pretended
 
 
@@ -98,7 +98,7 @@ def test_many_may_append_while_a_replay_takes_the_letters_away(tmp_path: Path) -
         writers = [pool.submit(write, number) for number in range(4)]
         ready.wait()
         while not all(writer.done() for writer in writers):
-            retried = kept_lines.begin_retry(tmp_path)
+            retried = undelivered.begin_retry(tmp_path)
             if retried.exists():
                 taken += retried.read_bytes().splitlines()
                 retried.unlink()

@@ -1,10 +1,8 @@
-"""Changes what passes on `/v1`: asks for the usage of a streamed chat, and removes it from the answer.
+"""Removes from a streamed chat's answer on `/v1` what is in it only because the gateway asked for the usage.
 
-Upstream states the usage of a streamed chat only if it is asked for it (OpenAI's reference, `stream_options`), and the
-ledger needs it. A caller that has not asked must not see the difference.
-`ask_for_usage` adds `stream_options.include_usage` on the way up; `remove_usage` removes on the way down what that
-adds: the field `"usage": null` of every chunk, and the last chunk, which has the usage and no choices. Every other byte
-stays.
+The gateway asks (`proxyapi.streams.chat_usage_request`) because the ledger needs the usage. A caller that has not asked
+must not see the difference. `remove_usage` removes what asking adds: the field `"usage": null` of every chunk, and the
+last chunk, which has the usage and no choices. Every other byte stays.
 
 A server may put more than usage into that last chunk (llama.cpp's `timings`, which it would otherwise add to the chunk
 before). Then the chunk stays, without its usage, and its empty list of choices becomes a list with one empty choice:
@@ -17,12 +15,10 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from proxyapi.bodies.json_body import JSONBody
-from proxyapi.bodies.json_members import Member, decode, encode, read_members, read_object
+from proxyapi.bodies.json_members import Member, decode, encode, read_object
 from usage.answers import event_stream
 from usage.answers.event_stream import Event
 
-ASKED = '"include_usage":true'
 # The field `usage` as OpenAI writes it, in compact JSON: the last one of a chunk, unless the padding (`obfuscation`)
 # follows.
 _USUAL = re.compile(rb',"usage":null(?=(?:,"obfuscation":"[^"\\]*+")?\}(?:\n\n|\r\n\r\n|\r\r))')
@@ -32,44 +28,6 @@ _USUAL_MEMBERS = {
 }  # fmt: skip
 _NOTHING: tuple[object, ...] = (None, "", [], {})
 _SILENT_CHOICE = '[{"index":0,"delta":{},"finish_reason":null}]'
-
-
-def ask_for_usage(body: JSONBody) -> JSONBody | None:
-    """Returns a copy of a streamed chat's body in which `stream_options.include_usage` is true, to learn the usage.
-
-    Returns None if nothing can be added: the caller asks for usage already, or `stream_options` is invalid, which
-    upstream then reports.
-    """
-    asked = _ask_in(body.text, body.members)
-    return None if asked is None else body.with_raw(encode(asked))
-
-
-def _ask_in(text: str, members: Sequence[Member]) -> str | None:
-    """Returns the JSON text of a chat's body with `stream_options.include_usage` set to true, for `ask_for_usage`.
-
-    `members` are the members of the JSON object. Returns None if nothing can be added.
-    """
-    options = [member for member in members if member.name == "stream_options"]
-    if not options:
-        at = text.index("{") + 1
-        return f'{text[:at]}"stream_options":{{{ASKED}}}{"," if members else ""}{text[at:]}'
-    last = options[-1]
-    if last.value is None:
-        return f"{text[: last.value_start]}{{{ASKED}}}{text[last.end :]}"
-    if not isinstance(last.value, dict):
-        return None
-    wanted = last.value.get("include_usage")
-    if wanted is not None and wanted is not False:
-        return None
-    try:
-        inner = read_members(text, last.value_start)
-    except ValueError:  # too many members
-        return None
-    given = [member for member in inner if member.name == "include_usage"]
-    if given:
-        return f"{text[: given[-1].value_start]}true{text[given[-1].end :]}"
-    at = last.value_start + 1
-    return f"{text[:at]}{ASKED}{',' if inner else ''}{text[at:]}"
 
 
 class Edit(NamedTuple):
