@@ -19,7 +19,7 @@ from pytest_django.fixtures import Settings
 from tests.support.ledger.ledgers import call_id
 from tests.support.ledger.response_rows import assert_sums_are_right, cost_of, counted, deliver, queued, seen
 from usage.models import CountedResponse, Hold, PendingResponse, Request
-from usage.shipping import pending_responses, response_cost
+from usage.shipping import background_cost, pending_responses
 from usage.shipping.pending_responses import LEASE, forget_pending, lease_pending, suppose_usage
 from usage.upkeep import verify
 
@@ -171,7 +171,7 @@ def test_who_gives_up_second_changes_nothing(
     response: PendingResponse, monkeypatch: pytest.MonkeyPatch, give_up: Callable[[PendingResponse], None], step: str
 ) -> None:
     other = Beside(lambda: give_up(response))
-    with stopped_before(monkeypatch, response_cost, step, other):
+    with stopped_before(monkeypatch, background_cost, step, other):
         deliver([seen()])
     other.join()
     assert_counted_once()
@@ -181,7 +181,7 @@ def test_two_hosts_that_write_the_same_responses_in_other_orders_both_end(monkey
     ids = [f"resp_{number}" for number in range(4)]
     deliver([queued(one) for one in ids])
     other = Beside(lambda: deliver([seen(one) for one in reversed(ids)]))
-    with stopped_before(monkeypatch, response_cost, "_claim", other):
+    with stopped_before(monkeypatch, background_cost, "_claim", other):
         deliver([seen(one) for one in ids])
     other.join()
     assert counted()[:2] == (4 * 4005, 4 * 500)
