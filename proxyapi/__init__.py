@@ -12,11 +12,11 @@ A call of the API passes these folders, in this order::
     │   dispatch.authentication     which key? keys.keyring answers from memory, without a query
     │   call.capacity               a slot among the calls in flight
     │   dispatch.permissions        may the key use this route?
-    │   dispatch.throttling         requests, tokens and parallel calls of the key: limits.limiter
+    │   dispatch.throttling         requests, tokens and parallel calls of the key: limits.limiter, limit_counters
     │   call.parsers                the body becomes data
     │   simple.*  or  v1.views      the endpoint: builds the request for upstream (v1: the body as it came)
     │   dispatch.model_policy       may the key use the models that the request names?
-    │   object_owners.object_access does every stored object that it names belong to the key?
+    │   object_owners.ownership_check   does every stored object that it names belong to the key?
     │   limits.budgets              reserves the most that the call can cost (limits.cost_ceiling)
     │   call.call  begin            one write to the journal (usage.ledger). No room on the disk: 503, and the call is
     │                               not sent upstream
@@ -27,9 +27,9 @@ A call of the API passes these folders, in this order::
     upstream
       │
     call.call                       reads a copy of the answer: text, tokens, ids of new objects
-    │   object_owners.new_objects   records who owns a new object before its id leaves
+    │   object_owners.created_objects   records who owns a new object before its id leaves
     │   streams.relay               an answer that passes as it arrives, in whole events; streams.sending sends it
-    │   call.call  end              the row goes to the journal before the last byte of the answer leaves
+    │   streams.stream_end          the row goes to the journal before the last byte of the answer leaves
     ▼
     client
 

@@ -166,7 +166,7 @@ class CallRecord(Counts, total=False):
 class SummedRow(Counts, total=False):
     """Those facts of a call's row from which the sums are computed.
 
-    `usage.sums.rollups.SUMMED_NAMES` has their names.
+    `usage.sums.adding_up.SUMMED_NAMES` has their names.
     """
 
     request_id: UUID

@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from django.conf import settings
 
 from usage.call_record import CallRecord
-from usage.counters import counters
 from usage.journal.writer import Journal
+from usage.metric_counters import counters
 from usage.own_prices import OwnPrice
 from usage.shipping.shipper import Shipper
 from usage.upkeep.retention import DailyPruning

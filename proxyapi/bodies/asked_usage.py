@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from proxyapi.routes import Route
 from usage.call_record import OtherUsage
-from usage.money.prices import IMPLIED_MODELS
+from usage.money.price_sources import IMPLIED_MODELS
 from usage.money.tool_fees import WINDOW_FACTORS, is_billed_by_characters, is_billed_by_pictures
 
 IMAGES = "/v1/images/"

@@ -28,7 +28,7 @@ from proxyapi.exceptions import ProxyError, StorageFull
 from proxyapi.limits import limit_headers
 from proxyapi.limits.output_limits import OUTPUT_LIMIT_HEADER
 from proxyapi.limits.supposed_usage import supposed_counts
-from proxyapi.object_owners.new_objects import NewObjects
+from proxyapi.object_owners.created_objects import CreatedObjects
 from proxyapi.upstream.answer import UpstreamAnswer
 from proxyapi.upstream.passed_headers import location_down
 from usage.answers.errors import NO_ERROR
@@ -56,7 +56,7 @@ class Call:
         self.request = request
         self.facts = CallFacts.of(request)
         self.answer = AnswerReader()
-        self.new_objects = NewObjects()
+        self.created_objects = CreatedObjects()
         self.has_ended = False
         self.timed_out: ProxyError | None = None  # the caller's time is over, and it has got this error
         self._begun: CallRecord | None = None  # the row that `begin` has written
@@ -155,7 +155,7 @@ class Call:
         """
         created = self.answer.created
         if created is not None and created.new:
-            self.new_objects.record(created, self.facts.key_name)
+            self.created_objects.record(created, self.facts.key_name)
 
     def fail(self, error: ProxyError, *, status: int | None) -> None:
         """Ends the call unsuccessfully: puts a gateway error into its ledger row, and then does what `end` does.
@@ -188,7 +188,7 @@ class Call:
         row = end_row(facts, self.answer, self._begun, outcome, facts.early_status or status, (counts, source))
         if source == UsageSource.UNKNOWN and may_be_billed and is_counted_later(facts, self.answer):
             row["supposed"] = estimated_counts(facts, self.answer) or Counts()
-        row |= self.new_objects.columns(self.answer.created)
+        row |= self.created_objects.columns(self.answer.created)
         if facts.log_bodies == "all" or (facts.log_bodies == "errors" and outcome != Outcome.SUCCESS):
             row |= self._bodies or self._body_columns(min(settings.LOG_BODY_BYTES, MAX_REDACTED_AT_ONCE_BYTES))
         ledger.end(self.request.request_id, row)

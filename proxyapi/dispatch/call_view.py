@@ -45,7 +45,7 @@ from proxyapi.limits.budgets import Reservation
 from proxyapi.limits.output_limits import add_output_limit, limit_by_key
 from proxyapi.limits.request_content import Form
 from proxyapi.limits.supposed_usage import form_of
-from proxyapi.object_owners import object_access
+from proxyapi.object_owners import ownership_check
 from proxyapi.routes import Route
 from proxyapi.streams.early_stream import EarlyStream
 from proxyapi.streams.relay import Dialect, EventRelay, RelayResponse
@@ -135,7 +135,7 @@ class CallView(ProxyView):
 
         Returns upstream's answer, of which only the head has been read. If a `dialect` (the rules for this route's
         event streams) is given, a caller that has asked for a stream gets comments until upstream answers. If a check
-        fails, the error of `check_models`, `object_access.check`, `self_calls.check_key` or `reserve` is raised, and
+        fails, the error of `check_models`, `ownership_check.check`, `self_calls.check_key` or `reserve` is raised, and
         nothing has been sent upstream.
         """
         capacity.check_open()
@@ -149,9 +149,9 @@ class CallView(ProxyView):
             self.call.answer.expected_pictures = count_pictures(request.route, fields)
         if request.content is not None and request.json is None:
             raise TypeError("a request with content needs `json`: the owners of the objects in it must be checked")
-        access = await object_access.check(request, self.caller)
+        access = await ownership_check.check(request, self.caller)
         self.call.answer.created = access.made
-        self.call.new_objects.exclude(access.named)
+        self.call.created_objects.exclude(access.named)
         self_calls.check_key(request.credentials.api_key)
         self.call.facts.use_account(request.credentials)
         self.call.facts.asked = request

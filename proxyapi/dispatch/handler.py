@@ -109,7 +109,7 @@ class CallHandler:
             await request.caller_deadline.stop()
         if request.incoming_body.left_at is not None:
             if isinstance(response, RelayResponse):
-                response.relay.close()
+                response.relay.end.close()
             return
         # A response goes out at once if the request, or one before it on the connection, had a valid key. For an error
         # only the request counts, since behind a proxy many clients share a connection.
@@ -124,7 +124,7 @@ class CallHandler:
                 await self._continue_early_answer(request, request.early_stream, response, send)
                 return
         if isinstance(response, RelayResponse) and request.method == "HEAD":
-            await response.relay.end_at_head()
+            await response.relay.end.write_row_at_head()
             await send(head_of(request, response))
             await send({"type": "http.response.body", "body": b""})
         elif isinstance(response, RelayResponse):
@@ -148,8 +148,8 @@ class CallHandler:
             return
         if isinstance(response, RelayResponse):
             error = UpstreamUnreachable("The call asked for a stream of events, and upstream's answer is none.")
-            response.relay.fail(error)
-            response.relay.close()
+            response.relay.end.fail(error)
+            response.relay.end.close()
             event = early.error_event(error)
         else:
             event = early.event_of(cast(HttpResponse, response))

@@ -38,7 +38,7 @@ from proxyapi.exceptions import (
 from proxyapi.keys.keyring import Caller
 from proxyapi.strangers.key_search import KeySearch
 from proxyapi.strangers.wrong_key_pace import refusal_pace
-from usage.counters import counters
+from usage.metric_counters import counters
 from usage.models import Outcome
 
 logger = logging.getLogger(__name__)

@@ -36,7 +36,7 @@ from proxyapi.exceptions import NotFound, WebSocketRefused
 from proxyapi.key_names import SECURITY_KEY_NAME
 from proxyapi.keys.globs import is_allowed
 from proxyapi.keys.keyring import Caller
-from proxyapi.object_owners import object_access
+from proxyapi.object_owners import ownership_check
 from proxyapi.routes import METHODS, Route, find_route
 from proxyapi.streams.chat_usage_removal import remove_usage
 from proxyapi.streams.chat_usage_request import REFUSALS, ask_for_usage, usage_requests
@@ -178,7 +178,7 @@ class PassThroughView(CallView):
         """Checks that the key may use the models and objects that a form names; reserves budget for the call.
 
         Called when the whole form has been read. The last piece of the form has not been sent yet, so upstream cannot
-        have acted on the form. Raises the errors of `check_models`, `object_access.check_form` and `reserve`, which
+        have acted on the form. Raises the errors of `check_models`, `ownership_check.check_form` and `reserve`, which
         stop the form.
         """
         self.call.facts.model = next(iter(form.field("model")), "")
@@ -194,7 +194,7 @@ class PassThroughView(CallView):
             named = await large_bodies.run(size, lambda: model_places.in_fields(form.fields()))
             named += model_places.in_query(self.call.request.raw_query.decode("latin-1"))
             model_policy.check_models(self.found, "POST", named, caller)
-        self.call.new_objects.exclude(await object_access.check_form(form.parts, caller))
+        self.call.created_objects.exclude(await ownership_check.check_form(form.parts, caller))
         await self.reserve("POST", self.found, form.sizes())
         self.call.begin_reserved()
 
@@ -274,7 +274,7 @@ def models_of(caller: Caller) -> Keeps:
 
 def objects_of(caller: Caller) -> Keeps:
     """Returns a filter for lists of stored objects, which keeps only the objects that the caller's key may see."""
-    return lambda object_ids: object_access.visible(object_ids, caller)
+    return lambda object_ids: ownership_check.visible(object_ids, caller)
 
 
 def asks_for_stream(query: bytes) -> bool:

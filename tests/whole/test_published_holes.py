@@ -1,6 +1,6 @@
 """The published holes of other LLM gateways, tried here: each case says where it was found.
 
-Those that need a test of their own kind are elsewhere: owners of objects in `test_ownership`, rights of staff in
+Those that need a test of their own kind are elsewhere: owners of objects in `test_owner_store`, rights of staff in
 `test_permissions` and the admin's tests, secrets in `test_secrets`, redirects of upstream in `test_upstream_errors`.
 
 Over 300 lines, since it is one list of cases, each with its source.

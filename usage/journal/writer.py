@@ -116,9 +116,8 @@ class Journal:
                 self._full_disk.drop()
                 return
             if self._full_disk.has_kept or not self._write(line):
-                self._full_disk.keep(
-                    request_id, line
-                )  # until it is written, new segments get a copy of the begin record
+                # Until it is written, new segments get a copy of the begin record.
+                self._full_disk.keep(request_id, line)
                 return
             self._open_begins.pop(request_id, None)
             self._rotate_if_large()

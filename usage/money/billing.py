@@ -3,7 +3,8 @@
 A bill has an item for each unit of tokens that the call has used, for its searches, for the containers in which tools
 have run, and for the pictures that they have made. What upstream does not bill costs $0 (`usage.money.unbilled`).
 
-A wrong cost is worse than none, so a call has none (None) when its model has no price (`usage.money.prices`), or when
+A wrong cost is worse than none. A call has none (None) when its model has no price (`usage.money.price_sources`), or
+when
 
 * its counts are unknown, contradict each other (more cached than input tokens), or hold something the price says
   nothing of (audio tokens of a model without a published audio price);
@@ -26,8 +27,8 @@ from typing import TypeAlias
 
 from usage.call_record import CallRecord, OtherUsage, Price, PricedItem
 from usage.models import CostKind, UsageSource
-from usage.money.prices import billed_model, find_rates, service_tier
-from usage.money.published import ModelRates
+from usage.money.price_sources import billed_model, find_rates, service_tier
+from usage.money.published_prices import ModelRates
 from usage.money.token_units import UnitCounts, count_units, picture_row
 from usage.money.tool_fees import (
     DEFAULT_IMAGE_MODEL,

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 from usage.answers.tokens import input_details, output_details, whole_count
 from usage.call_record import CallRecord
 from usage.models import UsageSource
-from usage.money.published import ModelRates
+from usage.money.published_prices import ModelRates
 
 UnitCounts: TypeAlias = list[tuple[str, int | float]]
 

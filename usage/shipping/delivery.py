@@ -20,11 +20,11 @@ import orjson
 from django.db import DataError, Error, IntegrityError, connections
 
 from usage.call_record import CallRecord
-from usage.counters import counters
 from usage.ids import started_at
 from usage.journal import undelivered
 from usage.journal.records import damaged_id
 from usage.journal.undelivered import DAMAGED, DEAD_LETTERS, NEWER, PRUNED
+from usage.metric_counters import counters
 from usage.money.row_pricing import Pricer
 from usage.shipping.rows import bare_stub, interrupted, is_stub, least_stub, stub, write_rows
 from usage.sums.pruned import hours_with_pruned_calls, pruned_ids_end

@@ -13,8 +13,8 @@ from genai_prices.types import TieredPrices
 
 from usage.ids import first_id
 from usage.models import CALLED_MODEL, NEEDS_PRICE, Request
-from usage.money.prices import LONG_UNITS, TOKEN_UNITS, find_rates, service_tier
-from usage.money.published import ModelRates
+from usage.money.price_sources import LONG_UNITS, TOKEN_UNITS, find_rates, service_tier
+from usage.money.published_prices import ModelRates
 from usage.sums.ranges import TimeRange
 
 MOST_GROUPS = 200

@@ -12,9 +12,9 @@ from genai_prices.types import StartDateConstraint
 
 from usage.ids import first_id
 from usage.models import CALLED_MODEL, CostKind, Request
-from usage.money.corrections import corrections
-from usage.money.prices import LISTED_MODELS, list_rates, service_tier
-from usage.money.published import OPENAI, SOURCE, ModelRates
+from usage.money.price_corrections import corrections
+from usage.money.price_sources import LISTED_MODELS, list_rates, service_tier
+from usage.money.published_prices import OPENAI, SOURCE, ModelRates
 from usage.money.unbilled import COUNTED_AT_END
 
 RECENT = timedelta(days=30)

@@ -18,9 +18,9 @@ from usage.call_record import SummedRow
 from usage.database.clock import database_now
 from usage.ids import first_id
 from usage.models import FAILED, NEEDS_PRICE, ErrorTotal, Outcome, Request, Span, UsageHour, UsageTotal
+from usage.sums.adding_up import HISTOGRAMS, HOUR_KEYS, HOUR_SUMS, SUMMED_NAMES, Rollup, Sums
 from usage.sums.pruned import comparable_since
-from usage.sums.rollups import HISTOGRAMS, HOUR_KEYS, HOUR_SUMS, SUMMED_NAMES, Rollup, Sums
-from usage.sums.totals import MINUTES_KEPT, ceiling
+from usage.sums.totals_reader import MINUTES_KEPT, ceiling
 
 BATCH_SIZE = 5000
 

@@ -16,9 +16,7 @@ from usage.journal import segments
 from usage.models import Span
 from usage.money.holds import find_strays
 from usage.shipping.digests import IS_UNCHANGED
-from usage.sums.histogram import ENDS
-from usage.sums.pruned import comparable_since
-from usage.sums.rollups import (
+from usage.sums.adding_up import (
     COST_PARTS,
     DAY_KEYS,
     DAY_SUMS,
@@ -32,6 +30,8 @@ from usage.sums.rollups import (
     TOTAL_KEYS,
     TOTAL_SUMS,
 )
+from usage.sums.histogram import ENDS
+from usage.sums.pruned import comparable_since
 from usage.sums.summed_names import SUMMED_CODE_SQL, SUMMED_MODEL_SQL
 
 HOUR = "date_trunc('hour', started_at, 'UTC')"

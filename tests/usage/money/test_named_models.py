@@ -10,8 +10,8 @@ import openai
 import pytest
 
 from usage.models import ModelPrice
-from usage.money.prices import find_rates
-from usage.money.published import OPENAI, ModelRates
+from usage.money.price_sources import find_rates
+from usage.money.published_prices import OPENAI, ModelRates
 from usage.own_prices import OwnPrice
 from usage.sums.needed_prices import propose
 

@@ -44,7 +44,7 @@ from usage.journal.writer import Journal
 from usage.models import Request, RequestBody
 from usage.shipping.delivery import Delivery, GaveUp
 from usage.shipping.shipper import Shipper, adopt_dead
-from usage.sums.rollups import Rollup
+from usage.sums.adding_up import Rollup
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("impatient_shipper")]
 

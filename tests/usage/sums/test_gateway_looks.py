@@ -24,8 +24,8 @@ from usage.shipping.digests import VERSIONS
 from usage.shipping.rows import DEFAULTS, least_stub, stub, write_rows
 from usage.sums.pruned import hours_with_pruned_calls
 from usage.sums.ranges import TimeRange
-from usage.sums.report import read_report
-from usage.sums.totals import read_by_value
+from usage.sums.report_reader import read_report
+from usage.sums.totals_reader import read_by_value
 from usage.upkeep.rebuild_totals import rebuild_totals
 from usage.upkeep.verify import changed_rows, find_faults
 

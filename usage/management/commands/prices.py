@@ -9,7 +9,7 @@ from typing import TypedDict, Unpack
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
 
-from usage.money.published import ModelRates
+from usage.money.published_prices import ModelRates
 from usage.upkeep.price_status import LackingPrice, lacking_prices, price_lists
 
 PROPOSED_UNITS = ("input", "cached_input", "output", "audio_input", "characters")

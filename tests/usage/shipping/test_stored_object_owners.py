@@ -13,7 +13,7 @@ import httpx2
 import pytest
 from django.db import connection
 
-from proxyapi.object_owners import ownership
+from proxyapi.object_owners import owner_store
 from tests.chaos.lab import Postgres
 from tests.simulator.server import Simulator
 from tests.support.ledger.ledgers import NOON, call, end, ship
@@ -21,7 +21,7 @@ from tests.support.servers.gateway import Gateway, run_gateway
 from usage.answers.created_ids import CreatedIds
 from usage.answers.reader import AnswerReader
 from usage.models import StoredObject
-from usage.shipping.stored_objects import makers
+from usage.shipping.stored_object_owners import makers
 from usage.upkeep.retention import prune
 from usage.upkeep.verify import find_faults
 
@@ -93,17 +93,17 @@ class TestInTheDatabase:
     def test_links_go_when_the_database_knows_and_stay_until_then(
         self, tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(ownership, "_owners", {})
+        monkeypatch.setattr(owner_store, "_owners", {})
         monkeypatch.setattr(connection, "close", lambda: None)
         settings.DATA_DIR = tmp_path / "data"
         for object_id in ("x", "a/b%2F", "ü", "unshipped"):
-            ownership.remember(object_id, "a/ key")
+            owner_store.remember(object_id, "a/ key")
         ship(tmp_path, end(call(key_name="a/ key", objects=["x", "a/b%2F", "ü"])))
         links = list((tmp_path / "data" / "owners").glob("*/*"))
-        ownership.sweep(links[0].lstat().st_mtime + 10)
+        owner_store.sweep(links[0].lstat().st_mtime + 10)
         assert len(list((tmp_path / "data" / "owners").glob("*/*"))) == 4
 
-        ownership.sweep(links[0].lstat().st_mtime + 400 * 86400)
+        owner_store.sweep(links[0].lstat().st_mtime + 400 * 86400)
 
         (left,) = (tmp_path / "data" / "owners").glob("*/*")
         assert str(left.readlink()) == "unshipped/a/ key"

@@ -13,7 +13,7 @@ import httpx2
 import openai
 import pytest
 
-from proxyapi.object_owners import ownership
+from proxyapi.object_owners import owner_store
 from tests.chaos.lab import Postgres
 from tests.simulator.server import Simulator
 from tests.support.servers.gateway import SECURITY_KEY, Gateway, run_gateway
@@ -198,6 +198,6 @@ def test_with_the_database_away_what_is_known_stays_known(simulator: Simulator, 
 
 def test_an_id_that_is_no_file_name_stops_no_answer(settings: Any, tmp_path: Path) -> None:
     settings.DATA_DIR = tmp_path
-    ownership.remember("resp_\0a", "somebody")
+    owner_store.remember("resp_\0a", "somebody")
 
     assert not list(tmp_path.rglob("resp_*"))

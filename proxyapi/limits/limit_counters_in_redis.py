@@ -20,7 +20,7 @@ from limits.typing import AsyncRedisClient
 from redis.asyncio import Redis
 
 from proxyapi.keys.keyring import Caller
-from proxyapi.limits.counting import LimitCounters, LimitState
+from proxyapi.limits.limit_counters import LimitCounters, LimitState
 
 PREFIX = "chatproxy"
 LEASE_SECONDS = 15

@@ -16,7 +16,7 @@ from tests.support.ledger.ledgers import NOON, Row, assert_sums_are_right, call,
 from usage.models import ErrorTotal, KnownName, Request, UsageDay, UsageHour, UsageTotal
 from usage.money.row_pricing import Pricer
 from usage.shipping.rows import interrupted, write_rows
-from usage.sums.rollups import Rollup
+from usage.sums.adding_up import Rollup
 from usage.upkeep.rebuild_totals import rebuild_totals, summed_rows
 
 pytestmark = pytest.mark.django_db

@@ -1,8 +1,8 @@
 """The price of a model at one time, in one service tier.
 
 In this order: a custom price (an argument: nothing is read at call time), the file of corrections
-(`usage.money.corrections`), genai-prices' list (`usage.money.published`). What none of them has is assumed where
-OpenAI's other prices say what is likely, and the price is marked as provisional then:
+(`usage.money.price_corrections`), genai-prices' list (`usage.money.published_prices`). What none of them has is assumed
+where OpenAI's other prices say what is likely, and the price is marked as provisional then:
 
 * a tier without a listed price costs the default tier's price times the factor that OpenAI publishes for this tier of
   other models (`TIER_FACTORS`);
@@ -28,8 +28,8 @@ from django.conf import settings
 from genai_prices.types import Tier, TieredPrices
 
 from usage.call_record import CallRecord, called_model
-from usage.money.corrections import LONG_PROMPT_TOKENS, corrected, corrections, corrections_of
-from usage.money.published import OPENAI, TOKEN_PRICES, UNDISCOUNTED, ModelRates, published_rates
+from usage.money.price_corrections import LONG_PROMPT_TOKENS, corrected, corrections, corrections_of
+from usage.money.published_prices import OPENAI, TOKEN_PRICES, UNDISCOUNTED, ModelRates, published_rates
 from usage.own_prices import OwnPrice
 
 # The models whose names are in a price list, by their exact names.

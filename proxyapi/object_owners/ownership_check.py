@@ -23,7 +23,7 @@ from proxyapi.keys.globs import matches_any
 from proxyapi.keys.keyring import Caller
 from proxyapi.object_owners.named_objects import NamedObjects
 from proxyapi.object_owners.object_places import IN_PATHS, OTHER, READING_POSTS, Reference
-from proxyapi.object_owners.ownership import owners_of
+from proxyapi.object_owners.owner_store import owners_of
 from proxyapi.routes import Route
 from proxyapi.upstream.request import FormPart, UpstreamRequest
 from usage.answers.created_ids import CreatedIds, is_object_id

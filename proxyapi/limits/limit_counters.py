@@ -1,6 +1,6 @@
 """The interface for counting the limits of keys, and its implementation in this process's memory.
 
-`counting_in_redis` is the implementation that processes share.
+`limit_counters_in_redis` is the implementation that processes share.
 
 Requests are counted in a moving window (never more than the limit in any 60 seconds). A call in flight counts as one
 slot. Tokens are counted in a fixed window of 60 seconds that begins with its first token, so that tokens known only at

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from usage.models import Request
 from usage.money.billing import price_call
-from usage.money.published import SOURCE
+from usage.money.published_prices import SOURCE
 from usage.own_prices import PRICES, OwnPrice
 
 NOW = datetime(2026, 11, 1, 12, 30, 15, tzinfo=UTC)

@@ -14,7 +14,7 @@ from usage.models import Dimension, Span
 from usage.money.row_pricing import Pricer
 from usage.shipping.rows import write_rows
 from usage.sums.ranges import NAMED, TimeRange, read_range
-from usage.sums.totals import LENGTHS, MINUTES_READABLE, floor, pieces, read_by_value, read_series, read_totals
+from usage.sums.totals_reader import LENGTHS, MINUTES_READABLE, floor, pieces, read_by_value, read_series, read_totals
 
 NOW = datetime(2026, 11, 24, 15, 7, 31, tzinfo=UTC)
 MOMENTS = st.integers(1, 60 * 24 * 30).map(lambda minutes: NOW - timedelta(minutes=minutes))

@@ -18,7 +18,7 @@ from django.db.models import DateTimeField, F, Func, Q, QuerySet, Sum, Value
 
 from usage.models import Dimension, Outcome, Span, UsageHour
 from usage.sums.ranges import TimeRange
-from usage.sums.totals import (
+from usage.sums.totals_reader import (
     COUNTERS,
     EPOCH,
     LENGTHS,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from proxyapi.object_owners import ownership
+from proxyapi.object_owners import owner_store
 from usage.answers.created_ids import MAX_RECORDED_IDS, CreatedIds
 from usage.call_record import CallRecord
 
 
-class NewObjects:
+class CreatedObjects:
     """Collects the ids of the objects that one call has created upstream, and records the call's key as their owner.
 
     Ids that the request names are not among them, although answers repeat such ids.
@@ -31,7 +31,7 @@ class NewObjects:
         """
         for object_id in objects.take_new():
             if object_id not in self._named:
-                ownership.remember(object_id, key_name)
+                owner_store.remember(object_id, key_name)
                 self._made.append(object_id)
 
     def columns(self, objects: CreatedIds | None) -> CallRecord:

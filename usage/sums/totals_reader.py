@@ -19,8 +19,8 @@ from django.db.models import IntegerField, Q, Sum
 from django.db.models.functions import Cast, Extract, Floor
 
 from usage.models import Dimension, Span, UsageTotal
+from usage.sums.adding_up import HISTOGRAMS, TOTAL_SUMS
 from usage.sums.histogram import percentile
-from usage.sums.rollups import HISTOGRAMS, TOTAL_SUMS
 
 COUNTERS = ("calls", "errors", "unpriced_calls", *TOTAL_SUMS)
 LENGTHS = {Span.MINUTE: timedelta(minutes=1), Span.HOUR: timedelta(hours=1), Span.DAY: timedelta(days=1)}

@@ -9,9 +9,9 @@ from unittest.mock import Mock
 
 import pytest
 
-from proxyapi.limits import counting as counters_module
-from proxyapi.limits.counting import LimitCounters, LimitState, ProcessCounters
-from proxyapi.limits.counting_in_redis import SharedCounters
+from proxyapi.limits import limit_counters as counters_module
+from proxyapi.limits.limit_counters import LimitCounters, LimitState, ProcessCounters
+from proxyapi.limits.limit_counters_in_redis import SharedCounters
 from proxyapi.limits.redis_link import PipelinedRedis
 from tests.support.servers.redis_server import RedisServer
 

@@ -14,9 +14,9 @@ from proxyapi.bodies.json_body import JSONBody
 from proxyapi.exceptions import BadRequest, NotFound
 from proxyapi.key_names import SECURITY_KEY_NAME
 from proxyapi.keys.keyring import Caller
-from proxyapi.object_owners import object_access, ownership
+from proxyapi.object_owners import owner_store, ownership_check
 from proxyapi.object_owners.named_objects import NamedObjects
-from proxyapi.object_owners.object_access import check, check_form
+from proxyapi.object_owners.ownership_check import check, check_form
 from proxyapi.upstream.credentials import Credentials
 from proxyapi.upstream.request import UpstreamRequest
 from usage.kept_bodies.excerpts import PartExcerpt
@@ -45,7 +45,7 @@ async def test_the_fields_of_a_large_form_are_read_beside_the_event_loop(monkeyp
             readers.add(threading.current_thread())
             super().add_field(*arguments, **options)
 
-    monkeypatch.setattr(object_access, "NamedObjects", Watched)
+    monkeypatch.setattr(ownership_check, "NamedObjects", Watched)
     text = b"[" + b"[]," * (MAX_KEPT_BYTES // 3 - 1) + b"0]"
     parts = [PartExcerpt(name=b"x%d" % number, content=text, size=len(text)) for number in range(5)]
 
@@ -70,14 +70,14 @@ async def test_the_event_loop_has_its_turns_while_thousands_of_ids_are_looked_up
             seen.append(len(looked_up))
             await asyncio.sleep(0)
 
-    monkeypatch.setattr(ownership, "_read_owner", recall)
+    monkeypatch.setattr(owner_store, "_read_owner", recall)
     ids = [f"file-{number}" for number in range(5000)]
     watcher = asyncio.create_task(watch())
-    owners = await ownership.owners_of(ids)
+    owners = await owner_store.owners_of(ids)
     watcher.cancel()
 
     assert owners == dict.fromkeys(ids, "ann")
-    assert max(later - before for before, later in pairwise(seen)) <= ownership.LINKS_PER_TURN
+    assert max(later - before for before, later in pairwise(seen)) <= owner_store.LINKS_PER_TURN
 
 
 def test_a_field_whose_json_is_nested_too_deep_is_refused() -> None:
