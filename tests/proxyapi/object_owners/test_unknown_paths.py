@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import pytest
+from proxyapi.object_owners.object_access import check
 from pytest_django.fixtures import Settings
 
 from proxyapi.exceptions import NotFound, RouteNotAllowed
 from proxyapi.keys.keyring import Caller
 from proxyapi.object_owners import object_access
-from proxyapi.object_owners.object_access import check
 from proxyapi.routes import find_route
 from proxyapi.upstream.credentials import Credentials
 from proxyapi.upstream.request import UpstreamRequest
