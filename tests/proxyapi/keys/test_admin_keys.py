@@ -351,7 +351,9 @@ def log_in(gateway: Gateway) -> Callable[[str, dict[str, str]], str]:
     def post(path: str, fields: dict[str, str]) -> str:
         token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', http.get(path).raise_for_status().text)
         assert token is not None
-        answer = http.post(path, data={**fields, "csrfmiddlewaretoken": token[1]}, follow_redirects=True)
+        form = {**fields, "csrfmiddlewaretoken": token[1]}
+        while (answer := http.post(path, data=form, follow_redirects=True)).status_code == 503:
+            pass  # on a busy machine a page may take longer than it may wait; then it has changed nothing
         return answer.raise_for_status().text
 
     post("/admin/login/?next=/admin/", {"username": "admin", "password": PASSWORD})

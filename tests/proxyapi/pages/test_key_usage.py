@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from proxyapi.models import AccessKey
 from tests.support.ledger.ledgers import call
-from tests.support.ledger.pages import HOSTILE, charts, make_call, make_failure, text_of, tiles
+from tests.support.ledger.pages import HOSTILE, charts, in_one_minute, make_call, make_failure, text_of, tiles
 from usage.money.row_pricing import Pricer
 from usage.shipping.rows import write_rows
 from usage.sums.dashboard_reader import read_key
@@ -107,8 +107,12 @@ def test_latencies_are_of_the_calls_of_the_time_alone() -> None:
 
 def test_the_json_says_what_the_page_says(admin: Client, key: AccessKey) -> None:
     known_load()
-    page = admin.get(page_of(key)).content.decode()
-    answer = admin.get(page_of(key).rstrip("/") + ".json").json()
+    page, answer = in_one_minute(
+        lambda: (
+            admin.get(page_of(key)).content.decode(),
+            admin.get(page_of(key).rstrip("/") + ".json").json(),
+        )
+    )
 
     assert tiles(answer["fragments"]["tiles"]) == tiles(page)
     assert answer["charts"]["calls"] == charts(page)["calls"]

@@ -13,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from tests.support.ledger.ledgers import call
-from tests.support.ledger.pages import DASHBOARD, HOSTILE, charts, make_call, make_failure, tiles
+from tests.support.ledger.pages import DASHBOARD, HOSTILE, charts, in_one_minute, make_call, make_failure, tiles
 from usage.live import status as live_module
 from usage.live.status import ServerStatus
 from usage.metric_counters import ServerCounters
@@ -110,8 +110,12 @@ def test_the_newest_errors_are_there(admin: Client) -> None:
 
 def test_the_json_says_what_the_page_says(admin: Client) -> None:
     known_load()
-    page = admin.get(DASHBOARD, {"range": "hour"}).content.decode()
-    answer = admin.get(JSON, {"range": "hour"}).json()
+    page, answer = in_one_minute(
+        lambda: (
+            admin.get(DASHBOARD, {"range": "hour"}).content.decode(),
+            admin.get(JSON, {"range": "hour"}).json(),
+        )
+    )
 
     assert tiles(answer["fragments"]["tiles"]) == tiles(page)
     assert answer["charts"]["calls"] == charts(page)["calls"]
