@@ -43,6 +43,8 @@ STRANGER_BYTES: int = _values["STRANGER_BYTES"]
 SSE_KEEPALIVE_SECONDS: float = _values["SSE_KEEPALIVE_SECONDS"]
 INJECT_STREAM_USAGE: bool = _values["INJECT_STREAM_USAGE"]
 BACKGROUND_POLL_SECONDS: float = _values["BACKGROUND_POLL_SECONDS"]
+PRICES_UPDATE: bool = _values["PRICES_UPDATE"]
+PRICES_URL: str | None = _values["PRICES_URL"]
 PROJECT_SERVICE_TIER: str = _values["PROJECT_SERVICE_TIER"]
 V1_ROUTES: list[str] = _values["V1_ROUTES"]
 LOG_BODIES: str = _values["LOG_BODIES"]
@@ -98,7 +100,7 @@ INSTALLED_APPS = [
     "usage",
 ]
 
-# The middleware of the admin and of "My usage". Calls of the API do not pass it: see proxyapi.dispatch.handler.
+# The middleware of the admin and of "My usage". Calls of the API do not pass it: see proxyapi.dispatch.asgi_handler.
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "chatproxy.pages.response_headers.AdminHeaders",

@@ -5,7 +5,7 @@ A call of the API passes these folders, in this order::
     client
       │  chatproxy.http.protocol    HTTP at the socket; chatproxy.entry chooses: a page for Django, or a call
       ▼
-    dispatch.handler                gives the call its id and its route, and sends the answer
+    dispatch.asgi_handler           gives the call its id and its route, and sends the answer
     call.request_body               receives the body, up to a size and a time limit; notices when the caller leaves
     │   strangers                   until a valid key is seen: a budget of memory, a search for the key, a slower pace
     dispatch.call_view              the order of a call, for both APIs:
@@ -36,7 +36,7 @@ A call of the API passes these folders, in this order::
 A plain call of a key with a budget goes on when its caller has left, until upstream has said what it has used
 (`call.request_body`, `dispatch.caller_deadline`).
 
-A streamed answer is owned by `dispatch.handler`, not by a generator: whatever ends the call (its normal end, the
+A streamed answer is owned by `dispatch.asgi_handler`, not by a generator: whatever ends the call (its normal end, the
 caller's departure, a timeout, upstream's death) closes the relay once, and that closes upstream and writes the row.
 
 The other folders: `bodies` reads JSON and forms together with the places of their parts in the bytes, so that all bytes

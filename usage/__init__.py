@@ -2,7 +2,7 @@
 
 ::
 
-    proxyapi.call.record
+    proxyapi.call.journal_rows
       │ begin, end                       the rest of the project knows only `usage.ledger`
       ▼
     journal.writer ──────────────────▶   DATA_DIR/journal/<writer>.N.journal: one write a record, CRC32s, no await

@@ -1,6 +1,6 @@
 """The record of a call: what the journal stores of a call, and from which the call's row in the ledger is made.
 
-`CallRecord` is the one type of a call's data from its end (`proxyapi.call.record`) through journal, delivery and
+`CallRecord` is the one type of a call's data from its end (`proxyapi.call.journal_rows`) through journal, delivery and
 pricing to the SQL. It is a typed dictionary, because it is written and read as JSON for every call: a plain dictionary
 costs little compared with that. A record leaves out what is not known; a row in the table has a default or null there.
 

@@ -91,7 +91,7 @@ class WorkerCounters:
         with self._lock:
             self._add(("refused", reason), 1)
 
-    def count_look(self) -> None:
+    def count_poll(self) -> None:
         """Counts a background response whose end the gateway has learnt by polling upstream."""
         with self._lock:
             self._add(("background_looks",), 1)

@@ -102,6 +102,6 @@ def worker_report() -> WorkerReport:
     gauges = {
         "keyring_age_seconds": keyring.age,
         "redis_away_seconds": limiter.away_seconds,
-        "stranger_bytes": stranger_budget.held,
+        "stranger_bytes": stranger_budget.bytes_in_use,
     }
     return build_report(in_flight=capacity.in_flight, draining=capacity.draining, gauges=gauges)

@@ -1,8 +1,8 @@
 """One call, from its admission to its row in the ledger.
 
-Its parts: the `facts`, what is read of upstream's `answer`, and what the call holds (`request.held`); `record` makes
-its rows. Invariants: `begin` comes before upstream hears of the call, and `end` writes exactly once, whoever calls it
-first.
+Its parts: the `facts`, what is read of upstream's `answer`, and what the call holds (`request.resources`);
+`journal_rows` makes its rows. Invariants: `begin` comes before upstream hears of the call, and `end` writes exactly
+once, whoever calls it first.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from django.conf import settings
 from proxyapi.bodies import large_bodies
 from proxyapi.call.call_request import CallRequest
 from proxyapi.call.facts import CallFacts
-from proxyapi.call.record import (
+from proxyapi.call.journal_rows import (
     begin_row,
     body_columns,
     end_row,
@@ -192,7 +192,7 @@ class Call:
         if facts.log_bodies == "all" or (facts.log_bodies == "errors" and outcome != Outcome.SUCCESS):
             row |= self._bodies or self._body_columns(min(settings.LOG_BODY_BYTES, MAX_REDACTED_AT_ONCE_BYTES))
         ledger.end(self.request.request_id, row)
-        self.request.held.settle(row, limited_tokens(facts, counts))
+        self.request.resources.settle(row, limited_tokens(facts, counts))
         facts.asked = None
         self.request.incoming_body.call_goes_on = False
 
@@ -243,7 +243,7 @@ class Call:
         The last byte of the answer may be sent only then.
         """
         await ledger.durable()
-        await self.request.held.settled()
+        await self.request.resources.settled()
 
     def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
         """Returns the headers of upstream's answer as the caller gets them, without secrets.
@@ -265,7 +265,7 @@ class Call:
             passed = {name: redact_exact(value, facts.secrets) for name, value in passed.items()}
         if facts.output_limit is not None:
             passed[OUTPUT_LIMIT_HEADER] = str(facts.output_limit.tokens)
-        ticket = self.request.held.ticket
+        ticket = self.request.resources.ticket
         return passed if ticket is None else limit_headers.tightened(passed, ticket.limit_states)
 
     def redacted(self, body: bytes) -> bytes:

@@ -31,10 +31,10 @@ from proxyapi.call.call_request import CallRequest, ProxyRequest
 from proxyapi.call.capacity import capacity
 from proxyapi.dispatch import model_policy
 from proxyapi.dispatch.authentication import SecurityKeyAuthentication
+from proxyapi.dispatch.base_view import ProxyView
 from proxyapi.dispatch.caller_deadline import CallerDeadline
 from proxyapi.dispatch.permissions import RouteAllowed
 from proxyapi.dispatch.throttling import KeyLimits, Throttle
-from proxyapi.dispatch.view import ProxyView
 from proxyapi.exceptions import (
     BudgetExceeded,
     ProxyError,
@@ -95,7 +95,7 @@ class CallView(ProxyView):
         has_slot = bool(self.call.facts.key_name)  # false, unless a key in the body is checked after one in a header
         self.call.facts.identify(request.caller)
         if not has_slot:
-            request.call_request.held.enter_context(capacity.slot())
+            request.call_request.resources.enter_context(capacity.slot())
 
     def on_error(self, error: ProxyError) -> None:
         self.call.fail(error, status=error.status_code)
@@ -225,11 +225,11 @@ class CallView(ProxyView):
         if ceiling is None or not (dollars := budgets.price_of(ceiling)):
             return
         day = datetime.fromtimestamp(call.arrived_at, UTC).date()  # the day of the call's row in the ledger
-        call.held.reservation = reservation = Reservation(call.request_id)
+        call.resources.reservation = reservation = Reservation(call.request_id)
         try:
             reserved = await budgets.reserve(reservation, day, caller, ceiling, dollars)
         except BudgetExceeded:  # nothing was reserved
-            call.held.reservation = None
+            call.resources.reservation = None
             raise
         if reserved != ceiling:
             self.call.facts.output_limit = reserved.added_limit

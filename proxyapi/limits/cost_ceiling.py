@@ -70,6 +70,10 @@ FILE_PARTS = {"file", "input_file"}
 HOSTED_TOOLS = ("web_search", "file_search", "code_interpreter", "image_generation", "mcp", "computer", "shell")
 EARLIER_TURNS = ("previous_response_id", "conversation", "prompt")
 
+# Routes whose calls can name a service tier (the SDK's types of parameters). Others are billed in the default one.
+TIERED = {"/v1/chat/completions", "/v1/responses", "/v1/responses/compact"}
+ONE_TIER = frozenset({"default"})
+
 # Routes whose POST costs nothing, by their names in `proxyapi.routes`; GET and DELETE never cost anything.
 FREE = {
     "/v1/responses/input_tokens", "/v1/responses/{id}/cancel", "/v1/chat/completions/{id}", "/v1/moderations",
@@ -135,7 +139,8 @@ def ceiling_of(method: str, route: Route | None, body: JSONBody | Form | None) -
     work = RequestedWork(body)
     limit = output_limit_of(route, body) if isinstance(body, JSONBody) else None
     work.limit = limit or work.limit
-    match "" if route is None else route.name:
+    name = "" if route is None else route.name
+    match name:
         case "/v1/chat/completions" | "/v1/responses" | "/v1/responses/compact":
             max_usage = work.conversation()
         case "/v1/completions":
@@ -150,9 +155,10 @@ def ceiling_of(method: str, route: Route | None, body: JSONBody | Form | None) -
             max_usage = work.speech()
         case "/v1/images/generations" | "/v1/images/edits" | "/v1/images/variations":
             max_usage = work.images()
-        case name:
+        case _:
             raise RouteNotAllowed(f"This key has a budget, and what {name or 'this endpoint'} costs is not counted.")
-    return CostCeiling(work.models, work.texts("service_tier"), max_usage, limit)
+    tiers = work.texts("service_tier") if name in TIERED else ONE_TIER
+    return CostCeiling(work.models, tiers, max_usage, limit)
 
 
 def output_ceiling(model: str) -> int:

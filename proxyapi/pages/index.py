@@ -9,7 +9,7 @@ from proxyapi import openapi
 from proxyapi.call.call_request import ProxyRequest
 from proxyapi.call.capacity import capacity
 from proxyapi.dispatch.base_urls import unknown_endpoint
-from proxyapi.dispatch.view import ProxyView
+from proxyapi.dispatch.base_view import ProxyView
 from proxyapi.keys.keyring import keyring
 from proxyapi.limits.limiter import limiter
 from proxyapi.pages.page_headers import page, render

@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from proxyapi import openapi
 from proxyapi.call.call_request import ProxyRequest
 from proxyapi.dispatch.authentication import AccessTokenAuthentication, SecurityKeyAuthentication
-from proxyapi.dispatch.view import ProxyView
+from proxyapi.dispatch.base_view import ProxyView
 from proxyapi.exceptions import BadRequest, DatabaseUnavailable, InvalidKey
 from proxyapi.keys.keyring import Caller
 from proxyapi.threads import in_own_thread

@@ -265,7 +265,7 @@ class BodyRelay(Relay):
 
 
 class RelayResponse(HttpResponseBase):
-    """A Django response whose body comes from a `Relay`; only `proxyapi.dispatch.handler` can send it."""
+    """A Django response whose body comes from a `Relay`; only `proxyapi.dispatch.asgi_handler` can send it."""
 
     streaming = True
 

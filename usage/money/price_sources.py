@@ -29,13 +29,11 @@ from genai_prices.types import Tier, TieredPrices
 
 from usage.call_record import CallRecord, called_model
 from usage.money.price_corrections import LONG_PROMPT_TOKENS, corrected, corrections, corrections_of
-from usage.money.published_prices import OPENAI, TOKEN_PRICES, UNDISCOUNTED, ModelRates, published_rates
+from usage.money.price_list import PriceList, in_use, names_in
+from usage.money.published_prices import TOKEN_PRICES, UNDISCOUNTED, ModelRates, published_rates
 from usage.own_prices import OwnPrice
 
-# The models whose names are in a price list, by their exact names.
-LISTED_MODELS = frozenset(info.id for info in OPENAI.models) | {
-    name for correction in corrections() for name in correction.models if "*" not in name
-}
+_CORRECTED = frozenset(name for correction in corrections() for name in correction.models if "*" not in name)
 # How much a tier costs, as a multiple of the default one. Flex and batch: developers.openai.com/api/docs/guides/
 # flex-processing and /guides/batch. Fast mode, once named priority processing: 2 for the current models
 # (/models/gpt-6.2-sol; 1.7 to 2.5 for older ones, all of which are listed). Ultrafast: 6 (/guides/ultrafast-mode).
@@ -74,6 +72,11 @@ SUPPOSED_REGIONAL = ("gpt-6-", "gpt-6.")
 OPENAI_HOST = "api.openai.com"
 
 _DATE = re.compile(r"-20\d\d-?[01]\d-?[0-3]\d$")
+
+
+def listed_models() -> frozenset[str]:
+    """Returns the models whose names are in a price list, by their exact names."""
+    return names_in(in_use()) | _CORRECTED
 
 
 def service_tier(answered: str | None) -> str:
@@ -172,9 +175,14 @@ def _regional(price: ModelRates, model: str) -> ModelRates:
     return replace(price.times(REGIONAL_FACTOR), source=source, is_provisional=is_provisional)
 
 
-@lru_cache(maxsize=4096)
 def global_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the price of a model without custom prices and without regional processing; None if there is none."""
+    return cached_rates(in_use(), model, tier, at)
+
+
+@lru_cache(maxsize=4096)
+def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> ModelRates | None:
+    """Returns what `global_rates` does, for the list of prices in use: another list makes the cached prices void."""
     price = _in_tier(model, tier, at)
     if price is None and (family := _DATE.sub("", model)) != model:
         price = _in_tier(family, tier, at)

@@ -1,6 +1,6 @@
-"""The prices that the installed package genai-prices lists, and the type that holds any price of a model.
+"""The prices in the list of genai-prices that is in use, and the type that holds any price of a model.
 
-The list is in the package's `data` module; a new release brings a new list. A model has no price here (None) when
+A model has no price here (None) when
 
 * the tier has no listed price at that time. genai-prices knows flex, priority and fast of most models from 2026-10-12
   on, batch from 2026-10-14 on;
@@ -18,15 +18,12 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TypeAlias
 
-import genai_prices
-from genai_prices.data import providers
 from genai_prices.types import ModelInfo, ModelPrice, Provider, Tier, TieredPrices
+
+from usage.money.price_list import SOLE_SELLERS, PriceList, in_use
 
 Rate: TypeAlias = Decimal | TieredPrices
 
-SOURCE = f"genai-prices {genai_prices.__version__}"
-OPENAI = next(provider for provider in providers if provider.id == "openai")
-SOLE_SELLERS = {"anthropic", "google", "x-ai"}
 OPEN_WEIGHTS = "gpt-oss-"
 # genai-prices takes any name with "moderation" in it for a moderation model, even a fine-tuned model's.
 MODERATIONS = ("omni-moderation-", "text-moderation-")
@@ -114,17 +111,19 @@ def _times(rate: Rate, factor: Decimal) -> Rate:
 
 
 def published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the price of a model in the package genai-prices; None if it has no price that the ledger can apply.
+    """Returns the price of a model in the list of genai-prices; None if it has no price that the ledger can apply.
 
     `model` is in lower case.
     """
-    found = _find_model(model)
+    prices_in_use = in_use()
+    found = _find_model(prices_in_use, model)
     if found is None:
         return None
     provider, info = found
-    name = info.id if provider is OPENAI else f"{provider.id}/{info.id}"
+    source, is_openais = prices_in_use.source, provider is prices_in_use.openai
+    name = info.id if is_openais else f"{provider.id}/{info.id}"
     if model.startswith(MODERATIONS):
-        return ModelRates(SOURCE, name, tier, {}, is_free=True)
+        return ModelRates(source, name, tier, {}, is_free=True)
     prices = _prices_in_tier(info, tier, at)
     if prices is None:
         return None
@@ -134,32 +133,32 @@ def published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
     if not rates and hour is None:
         return None  # priced by something that the ledger does not count
     return ModelRates(
-        SOURCE,
+        source,
         name,
         tier,
         rates,
         hour / 60 if isinstance(hour, Decimal) else None,
         searches / 1000 if isinstance(searches, Decimal) else None,
         file_searches / 1000 if isinstance(file_searches, Decimal) else None,
-        states_total=provider is not OPENAI,
+        states_total=not is_openais,
     )
 
 
 @lru_cache(maxsize=1024)
-def _find_model(model: str) -> tuple[Provider, ModelInfo] | None:
-    """Finds the model with a given name among the published prices, and returns its vendor and its entry.
+def _find_model(prices: PriceList, model: str) -> tuple[Provider, ModelInfo] | None:
+    """Finds the model with a given name in a list of prices, and returns its vendor and its entry.
 
     OpenAI's models come first; then those of vendors who alone sell a model with that name. Returns None if there is no
     such model.
     """
-    info = OPENAI.find_model(model)
+    info = prices.openai.find_model(model)
     if info is not None and info.id == "moderation" and not model.startswith(MODERATIONS):
         info = None
     if info is not None:
-        return None if model.startswith(OPEN_WEIGHTS) else (OPENAI, info)
+        return None if model.startswith(OPEN_WEIGHTS) else (prices.openai, info)
     if "/" in model or ":" in model:  # a reseller's name, or a local server's
         return None
-    vendors = [vendor for vendor in providers if vendor.model_match and vendor.model_match.is_match(model)]
+    vendors = [vendor for vendor in prices.vendors if vendor.model_match and vendor.model_match.is_match(model)]
     if len(vendors) != 1 or vendors[0].id not in SOLE_SELLERS:
         return None
     info = vendors[0].find_model(model)

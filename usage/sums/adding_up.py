@@ -36,7 +36,7 @@ PART_OF_KIND = {kind.value: name for name, kind in COST_PARTS.items()}
 HOUR_SUMS = (*SUMS, *COST_PARTS)
 DAY_SUMS = ("input_tokens", "output_tokens", "cost", *COST_PARTS)
 # The sums to which a request of the gateway's own for a background response adds. It is no call, and nobody waited.
-LOOK_SUMS: tuple[SumName, ...] = (*COUNTS, "cost")
+POLL_SUMS: tuple[SumName, ...] = (*COUNTS, "cost")
 TOTAL_SUMS = ("input_tokens", "cached_tokens", "output_tokens", "cost", *COST_PARTS, "duration_ms")
 HISTOGRAMS: tuple[HistogramName, ...] = ("duration_ms", "upstream_ms", "overhead_ms")
 
@@ -61,7 +61,7 @@ class Sums:
         if (part := PART_OF_KIND.get(row["cost_kind"])) and (dollars := row["cost"]):
             self.totals[part] += sign * dollars
         if row["by_gateway"]:
-            for name in LOOK_SUMS:
+            for name in POLL_SUMS:
                 if value := row[name]:
                     self.totals[name] += sign * value
             self._add_maxima(row, TOKEN_MAXES)

@@ -25,8 +25,8 @@ from usage.sums.adding_up import (
     HISTOGRAMS,
     HOUR_KEYS,
     HOUR_SUMS,
-    LOOK_SUMS,
     NEEDS_PRICE_SQL,
+    POLL_SUMS,
     TOTAL_KEYS,
     TOTAL_SUMS,
 )
@@ -109,7 +109,7 @@ def _summed_value(name: str) -> str:
     """Returns the SQL expression for what a row adds to the sum `name`; null if that is nothing."""
     if kind := COST_PARTS.get(name):
         return f"CASE WHEN cost_kind = '{kind}' THEN cost END"
-    return name if name in LOOK_SUMS else f"CASE WHEN {IS_CALL} THEN {name} END"
+    return name if name in POLL_SUMS else f"CASE WHEN {IS_CALL} THEN {name} END"
 
 
 def wrong_histograms(name: str, since: datetime | None) -> Iterator[str]:

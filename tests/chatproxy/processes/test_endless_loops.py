@@ -97,7 +97,7 @@ async def test_the_sweep_of_owners(monkeypatch: pytest.MonkeyPatch, failing: Fai
     assert await goes_on(owner_store.sweep_forever(), failing)
 
 
-async def test_background_looks(monkeypatch: pytest.MonkeyPatch, settings: Settings, failing: Failing) -> None:
+async def test_background_polling(monkeypatch: pytest.MonkeyPatch, settings: Settings, failing: Failing) -> None:
     settings.BACKGROUND_POLL_SECONDS, settings.OPENAI_API_KEY = 0.001, "sk-any"
     monkeypatch.setattr(background_polling, "lease_pending", lambda limit: failing(limit) or [])
     assert await goes_on(background_polling.watch_pending(), failing)

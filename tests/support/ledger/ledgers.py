@@ -36,7 +36,7 @@ def call_id(moment: datetime = NOON, number: int | None = None) -> str:
 
 
 def call(moment: datetime = NOON, **columns: Any) -> Row:
-    """Returns the row of a successful call, as `proxyapi.call.record` makes it; `columns` replaces some of its values.
+    """Returns the row of a successful call as `proxyapi.call.journal_rows` makes it; `columns` replace its values.
 
     The journal's records have further fields, which the journal adds.
     """

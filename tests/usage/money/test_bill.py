@@ -22,7 +22,7 @@ NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
 
 def row_of(case: BillCase) -> Any:
-    """The row of a call, with what its request and upstream's answer say: as `proxyapi.call.record` makes it."""
+    """The row of a call, with what its request and upstream's answer say: as `proxyapi.call.journal_rows` makes it."""
     route = find_route(case.path.removeprefix("/v1"))
     assert route is not None
     fields = {name: [value] for name, value in case.asked.items()}

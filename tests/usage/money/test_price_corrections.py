@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from usage.money.price_corrections import FILE, Correction, corrections
-from usage.money.price_sources import TIER_FACTORS, find_rates, global_rates
+from usage.money.price_sources import TIER_FACTORS, cached_rates, find_rates
 from usage.money.published_prices import ModelRates, published_rates
 
 NOW = datetime(2026, 11, 28, 12, 30, tzinfo=UTC)
@@ -148,7 +148,7 @@ def test_genai_prices_has_not_caught_up(correction: Correction) -> None:
 
 
 def test_the_list_is_looked_up_once_a_minute() -> None:
-    global_rates.cache_clear()
+    cached_rates.cache_clear()
     for second in range(50):
         find_rates("gpt-6.2-sol", "flex", NOW.replace(second=second), [])
-    assert global_rates.cache_info().misses == 1
+    assert cached_rates.cache_info().misses == 1

@@ -99,7 +99,7 @@ def end_row(
     }
 
 
-def look_row(
+def poll_row(
     response: PendingResponse,
     maker: Request,
     answer: AnswerReader,

@@ -15,7 +15,7 @@ from django.db import OperationalError
 from pytest_django.fixtures import Settings
 
 from proxyapi.call import background_polling
-from proxyapi.call.background_polling import BATCH, LOOK_SECONDS, ask, watch_pending
+from proxyapi.call.background_polling import BATCH, POLL_TIMEOUT_SECONDS, ask, watch_pending
 from proxyapi.exceptions import DatabaseUnavailable, UpstreamTimeout
 from proxyapi.upstream import client
 from proxyapi.upstream.answer import UpstreamAnswer
@@ -98,7 +98,7 @@ def test_one_that_hangs_holds_up_no_other(
 
 
 def test_a_look_is_shorter_than_its_lease() -> None:
-    assert timedelta(seconds=2 * LOOK_SECONDS) <= pending_responses.LEASE
+    assert timedelta(seconds=2 * POLL_TIMEOUT_SECONDS) <= pending_responses.LEASE
 
 
 @pytest.fixture
@@ -227,6 +227,6 @@ async def test_a_database_that_leaves_in_the_middle_of_a_look_is_no_error(
     monkeypatch.setattr(background_polling, "ask", leave)
     asked = {"resp_1"}
     with caplog.at_level("INFO"):
-        await background_polling._look(PendingResponse(response_id="resp_1"), asked)
+        await background_polling._poll(PendingResponse(response_id="resp_1"), asked)
     assert asked == set()
     assert [(one.levelname, one.exc_info) for one in caplog.records] == [("INFO", None)]

@@ -50,7 +50,7 @@ class CallHandler:
         """
         request = CallRequest(scope, receive, send)
         request.resolver_match = self._resolve(request.path_info)
-        with request.held:
+        with request.resources:
             await self._exchange(request, send)
 
     def _resolve(self, path: str) -> ResolverMatch:

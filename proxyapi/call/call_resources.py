@@ -14,7 +14,7 @@ from usage.call_record import CallRecord
 from usage.ledger import ledger
 
 
-class Held(ExitStack[bool | None]):
+class CallResources(ExitStack[bool | None]):
     """What one call holds until it ends: its slot among the calls in flight, and what it uses of limits and budgets.
 
     The handler closes this object once the answer has been sent, however the call ends; this gives the slot back.
