@@ -113,7 +113,7 @@ async def _read(request: UpstreamRequest, route: Route, named: NamedObjects) -> 
         BadRequest: the value in the place of an id cannot be an id.
     """
     if request.json is not None:
-        await large_bodies.run(request.text_size, named.add_body, request.json.members)
+        await large_bodies.run(request.json.size, named.add_body, request.json.members)
     if request.form:
         await large_bodies.run(request.text_size, _read_fields, request.form, named)
     if request.query:
