@@ -3,7 +3,7 @@
 How a server starts, runs and stops:
 
     manage.py serve                   management.commands.serve
-      │  reads the settings           environment (names, defaults), setting_parsers, env_file; settings (Django's)
+      │  reads the settings           setting_reader (names, defaults), setting_parsers, env_file; settings (Django's)
       │  checks port and upstream     start.startup
       │  starts PostgreSQL            postgres.bundled, when DATABASE_URL is unset
       │  migrates                     start.startup, while it holds a lock in the database

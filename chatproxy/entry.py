@@ -17,7 +17,7 @@ from chatproxy.pages.django_gate import DjangoGate
 from chatproxy.processes.lifespan import run_lifespan
 from chatproxy.root_path import RootPath
 from proxyapi.call.caller_connection import Receive, Send
-from proxyapi.dispatch.handler import CallHandler
+from proxyapi.dispatch.asgi_handler import CallHandler
 
 # An export is an ordinary iterator. Django's handler reads it to its end before it answers, and would warn of that.
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")

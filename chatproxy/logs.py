@@ -19,7 +19,7 @@ from functools import lru_cache
 
 from django.core.exceptions import ImproperlyConfigured
 
-from chatproxy import environment
+from chatproxy import setting_reader
 from usage.kept_bodies.redaction import redact
 
 ELIDED = "…"
@@ -107,7 +107,7 @@ def without_secrets(text: str) -> str:
 def _own_secrets() -> tuple[str, ...]:
     """Returns the secrets among the server's settings, which are read once in each process."""
     try:
-        return environment.own_secrets(environment.load())
+        return setting_reader.own_secrets(setting_reader.load())
     except ImproperlyConfigured:  # a file has become unreadable since the start; the next start will report that
         return ()
 

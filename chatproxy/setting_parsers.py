@@ -1,7 +1,7 @@
 """The parsers of settings: from the text of an environment variable to a typed value.
 
-Each raises `ValueError("fault; what is allowed")` for a bad value; `chatproxy.environment` puts the variable's name in
-front of the words.
+Each raises `ValueError("fault; what is allowed")` for a bad value; `chatproxy.setting_reader` puts the variable's name
+in front of the words.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ TOO_SHORT = f"is too short; {STRONG}"
 def strong_secret(value: str) -> str:
     """Checks that strangers cannot guess a secret over the network, and returns the secret unchanged.
 
-    A secret of fewer than `MIN_LENGTH` characters passes here, but `chatproxy.environment.read` refuses it if other
+    A secret of fewer than `MIN_LENGTH` characters passes here, but `chatproxy.setting_reader.read` refuses it if other
     machines can reach the server.
 
     Raises:

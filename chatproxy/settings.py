@@ -1,4 +1,4 @@
-"""Django's settings, from the values that `chatproxy.environment` has read; no other module reads the environment."""
+"""Django's settings, from the values that `chatproxy.setting_reader` reads; no other module reads the environment."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from psycopg.pq import Conninfo
 
-from chatproxy import environment, logs
+from chatproxy import logs, setting_reader
 from chatproxy.postgres.bundled import BundledPostgres
 from chatproxy.service_urls import DATABASE_FORM, ENCODE
 from usage.database.query_deadline import DeadlineConnection
 
 VERSION = "0.1.0"
-BASE_DIR = environment.BASE_DIR
+BASE_DIR = setting_reader.BASE_DIR
 
-_values = environment.load()
+_values = setting_reader.load()
 
 # The gateway.
 OPENAI_API_KEY: str | None = _values["OPENAI_API_KEY"]
@@ -43,6 +43,8 @@ STRANGER_BYTES: int = _values["STRANGER_BYTES"]
 SSE_KEEPALIVE_SECONDS: float = _values["SSE_KEEPALIVE_SECONDS"]
 INJECT_STREAM_USAGE: bool = _values["INJECT_STREAM_USAGE"]
 BACKGROUND_POLL_SECONDS: float = _values["BACKGROUND_POLL_SECONDS"]
+PRICES_UPDATE: bool = _values["PRICES_UPDATE"]
+PRICES_URL: str | None = _values["PRICES_URL"]
 PROJECT_SERVICE_TIER: str = _values["PROJECT_SERVICE_TIER"]
 V1_ROUTES: list[str] = _values["V1_ROUTES"]
 LOG_BODIES: str = _values["LOG_BODIES"]
@@ -57,7 +59,7 @@ REDIS_URL: str | None = _values["REDIS_URL"]
 HOST: str = _values["HOST"]
 PORT: int = _values["PORT"]
 WEB_CONCURRENCY: int = _values["WEB_CONCURRENCY"]
-DATA_DIR: Path = environment.data_dir(_values)
+DATA_DIR: Path = setting_reader.data_dir(_values)
 TRUSTED_PROXIES: list[str] = _values["TRUSTED_PROXIES"]
 ROOT_PATH: str | None = _values["ROOT_PATH"]
 ADMIN_USERNAME: str = _values["ADMIN_USERNAME"]
@@ -98,7 +100,7 @@ INSTALLED_APPS = [
     "usage",
 ]
 
-# The middleware of the admin and of "My usage". Calls of the API do not pass it: see proxyapi.dispatch.handler.
+# The middleware of the admin and of "My usage". Calls of the API do not pass it: see proxyapi.dispatch.asgi_handler.
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "chatproxy.pages.response_headers.AdminHeaders",

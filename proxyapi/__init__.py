@@ -5,18 +5,18 @@ A call of the API passes these folders, in this order::
     client
       │  chatproxy.http.protocol    HTTP at the socket; chatproxy.entry chooses: a page for Django, or a call
       ▼
-    dispatch.handler                gives the call its id and its route, and sends the answer
+    dispatch.asgi_handler           gives the call its id and its route, and sends the answer
     call.request_body               receives the body, up to a size and a time limit; notices when the caller leaves
     │   strangers                   until a valid key is seen: a budget of memory, a search for the key, a slower pace
     dispatch.call_view              the order of a call, for both APIs:
     │   dispatch.authentication     which key? keys.keyring answers from memory, without a query
     │   call.capacity               a slot among the calls in flight
     │   dispatch.permissions        may the key use this route?
-    │   dispatch.throttling         requests, tokens and parallel calls of the key: limits.limiter
+    │   dispatch.throttling         requests, tokens and parallel calls of the key: limits.limiter, limit_counters
     │   call.parsers                the body becomes data
     │   simple.*  or  v1.views      the endpoint: builds the request for upstream (v1: the body as it came)
     │   dispatch.model_policy       may the key use the models that the request names?
-    │   object_owners.object_access does every stored object that it names belong to the key?
+    │   object_owners.ownership_check   does every stored object that it names belong to the key?
     │   limits.budgets              reserves the most that the call can cost (limits.cost_ceiling)
     │   call.call  begin            one write to the journal (usage.ledger). No room on the disk: 503, and the call is
     │                               not sent upstream
@@ -27,16 +27,16 @@ A call of the API passes these folders, in this order::
     upstream
       │
     call.call                       reads a copy of the answer: text, tokens, ids of new objects
-    │   object_owners.new_objects   records who owns a new object before its id leaves
+    │   object_owners.created_objects   records who owns a new object before its id leaves
     │   streams.relay               an answer that passes as it arrives, in whole events; streams.sending sends it
-    │   call.call  end              the row goes to the journal before the last byte of the answer leaves
+    │   streams.stream_end          the row goes to the journal before the last byte of the answer leaves
     ▼
     client
 
 A plain call of a key with a budget goes on when its caller has left, until upstream has said what it has used
 (`call.request_body`, `dispatch.caller_deadline`).
 
-A streamed answer is owned by `dispatch.handler`, not by a generator: whatever ends the call (its normal end, the
+A streamed answer is owned by `dispatch.asgi_handler`, not by a generator: whatever ends the call (its normal end, the
 caller's departure, a timeout, upstream's death) closes the relay once, and that closes upstream and writes the row.
 
 The other folders: `bodies` reads JSON and forms together with the places of their parts in the bytes, so that all bytes

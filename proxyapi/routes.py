@@ -26,7 +26,8 @@ class Family:
     # means something else.
     states_usage: bool = True
     takes_forms: bool = False
-    # Whether the family administers the upstream account, and stores nothing that belongs to one key (`object_access`).
+    # Whether the family administers the upstream account, and stores nothing that belongs to one key
+    # (`ownership_check`).
     is_administration: bool = False
     # Whether the family's lists are the same for all keys, because they have no objects of a key in them.
     is_catalogue: bool = False

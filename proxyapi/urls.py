@@ -1,4 +1,4 @@
-"""The URLs of the API and of the pages beside it; `proxyapi.dispatch.handler` serves them all."""
+"""The URLs of the API and of the pages beside it; `proxyapi.dispatch.asgi_handler` serves them all."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ import uvloop
 from django.test import Client
 from hypothesis import HealthCheck, settings
 
-from chatproxy import environment
+from chatproxy import setting_reader
 from chatproxy.postgres.bundled import BundledPostgres
 from tests.chaos.lab import Postgres
 from tests.simulator.server import Simulator, run_simulator
@@ -30,9 +30,9 @@ from tests.support.servers.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, SECURITY
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and the servers of the tests would inherit it
 for name in [name for name in os.environ if name.startswith("OPENAI_")]:
     del os.environ[name]  # the SDK reads them by itself
-for setting in environment.SETTINGS:
+for setting in setting_reader.SETTINGS:
     os.environ.pop(setting.name, None)
-os.environ[environment.NO_ENV_FILES] = "1"
+os.environ[setting_reader.NO_ENV_FILES] = "1"
 os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="chatproxy-tests-")
 os.environ["SECURITY_KEY"] = SECURITY_KEY
 os.environ["ACCESS_TOKEN"] = ACCESS_TOKEN

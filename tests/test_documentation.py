@@ -15,7 +15,7 @@ from django.core.management import load_command_class
 
 import chatproxy.urls
 import proxyapi.urls
-from chatproxy import environment
+from chatproxy import setting_reader
 from chatproxy.management.commands.serve import banner
 from proxyapi.call.gateway_fields import GATEWAY_FIELDS
 from proxyapi.exceptions import ProxyError, Unavailable, UpstreamFailure
@@ -136,8 +136,8 @@ def test_an_operation_has_a_section_with_both_examples(operation: str) -> None:
 
 def test_the_settings_table_is_that_of_the_code() -> None:
     rows = rows_of("name | default | meaning")
-    assert [row[0].strip("`") for row in rows] == [setting.name for setting in environment.SETTINGS]
-    for setting, (_, default, meaning) in zip(environment.SETTINGS, rows, strict=True):
+    assert [row[0].strip("`") for row in rows] == [setting.name for setting in setting_reader.SETTINGS]
+    for setting, (_, default, meaning) in zip(setting_reader.SETTINGS, rows, strict=True):
         if default.startswith("`"):
             assert setting.parse(default.strip("`")) == setting.default, setting.name
         else:
@@ -157,7 +157,7 @@ def test_the_error_table_is_that_of_the_code() -> None:
     for error in errors():
         if error not in ABSTRACT:
             assert error.code in documented[error.status_code, error.type], error
-    sources = "".join(path.read_text() for path in (environment.BASE_DIR / "proxyapi").rglob("*.py"))
+    sources = "".join(path.read_text() for path in (setting_reader.BASE_DIR / "proxyapi").rglob("*.py"))
     raised = {error.code for error in errors() if error not in ABSTRACT} | set(
         re.findall(r'\bcode(?:: str)? ?= ?"(\w+)"', sources)
     )
@@ -178,7 +178,7 @@ def test_the_table_of_metrics_is_that_of_the_page(gateway: Gateway) -> None:
 
 
 def test_the_start_errors_are_those_of_the_code() -> None:
-    base = environment.BASE_DIR
+    base = setting_reader.BASE_DIR
     sources = [*(base / "chatproxy").rglob("*.py"), base / "usage/database/clock.py", base / "Makefile"]
     text = "".join(path.read_text() for path in sources)
     for line, _ in rows_of("line | what to do"):
@@ -189,7 +189,7 @@ def test_the_start_errors_are_those_of_the_code() -> None:
 def test_the_banner_is_that_of_the_code() -> None:
     shown = re.search(r"^   chatproxy (\S+)\n(.*?)^   ```$", README, re.MULTILINE | re.DOTALL)
     assert shown is not None
-    values = {setting.name: setting.default for setting in environment.SETTINGS}
+    values = {setting.name: setting.default for setting in setting_reader.SETTINGS}
     generated = {"SECURITY_KEY": "", "ACCESS_TOKEN": "", "ADMIN_PASSWORD": ""}
     said = banner({**values, "OPENAI_API_KEY": "sk-1"}, generated, admin_made=True)
 
@@ -202,7 +202,7 @@ def test_the_banner_is_that_of_the_code() -> None:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_command_of_make_is_real(name: str) -> None:
-    makefile = (environment.BASE_DIR / "Makefile").read_text()
+    makefile = (setting_reader.BASE_DIR / "Makefile").read_text()
     for target in re.findall(r"(?:^|`|[A-Z]=\S+ )make ([a-z][a-z-]*)\b", DOCUMENTS[name], re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
@@ -222,7 +222,7 @@ def test_a_term_of_the_glossary_is_defined_once_and_used() -> None:
     """In the code or in the pages, as a word or as a part of a name; a term that nobody uses is taken out."""
     terms = [row[0] for row in rows_of("term | meaning", DOCUMENTS["ARCHITECTURE.md"])]
     assert terms == sorted(set(terms))
-    sources = [path.read_text() for name in PACKAGES for path in (environment.BASE_DIR / name).rglob("*.py")]
+    sources = [path.read_text() for name in PACKAGES for path in (setting_reader.BASE_DIR / name).rglob("*.py")]
     text = re.sub(r"[_\s]+", " ", " ".join([*sources, *PAGES.values()])).lower()
     assert [term for term in terms if not re.search(rf"\b{term.lower()}s?\b", text)] == []
 
@@ -248,7 +248,7 @@ def test_every_link_leads_somewhere(name: str) -> None:
             continue
         path, _, anchor = target.partition("#")
         found = PurePosixPath(name).parent / path if path else PurePosixPath(name)
-        file = (environment.BASE_DIR / found).resolve()
+        file = (setting_reader.BASE_DIR / found).resolve()
         assert file.exists(), target
         if anchor:
             assert anchor in anchors(file.read_text()), target
@@ -276,11 +276,11 @@ def test_every_module_that_it_names_is_there(name: str) -> None:
     """As a dotted name, perhaps with something in the module behind it, or as a path. Permissions are no modules."""
     code = " ".join(re.findall(r"`([^`\n]+)`", DOCUMENTS[name]))
     for dotted in MODULE.findall(code):
-        path = environment.BASE_DIR / dotted.replace(".", "/")
+        path = setting_reader.BASE_DIR / dotted.replace(".", "/")
         modules = (path, path.with_suffix(".py"), path.parent.with_suffix(".py"))
         assert any(module.exists() for module in modules), dotted
     for file in FILE.findall(code):
-        assert (environment.BASE_DIR / file).exists(), file
+        assert (setting_reader.BASE_DIR / file).exists(), file
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -2,7 +2,7 @@
 
 ::
 
-    proxyapi.call.record
+    proxyapi.call.journal_rows
       │ begin, end                       the rest of the project knows only `usage.ledger`
       ▼
     journal.writer ──────────────────▶   DATA_DIR/journal/<writer>.N.journal: one write a record, CRC32s, no await
@@ -11,18 +11,18 @@
     shipping.shipper                     reads segments, of this process and of dead writers (journal.segments)
       │
     shipping.delivery                    batches; waits out an outage; sets aside what the database refuses
-      │   money.row_pricing              dollars of each row: custom prices, else the list (money.prices, billing)
+      │   money.row_pricing              dollars of each row: custom prices, else the list (money.price_sources)
       ▼
     shipping.rows                        one transaction a batch, exactly once:
       ├──▶ usage_request, _requestbody   the rows, each with its digest, and the redacted bodies
-      ├──▶ sums.rollups                  usage_usagehour, _usagetotal, _errortotal, _usageday
+      ├──▶ sums.adding_up                usage_usagehour, _usagetotal, _errortotal, _usageday
       ├──▶ money.holds                   the budget's reservation for the call is replaced by the call's cost
       ├──▶ shipping.background_cost      a response's usage counts once, however often the response is read
-      └──▶ shipping.stored_objects       which key created an object
+      └──▶ shipping.stored_object_owners which key created an object
               │
               ▼
-    sums.totals ──▶ sums.dashboard_data ──▶ page_data.dashboard_content ──▶ pages.dashboard
-                    sums.report         ──▶ GET /usage
+    sums.totals_reader ──▶ sums.dashboard_reader ──▶ page_data.dashboard_content ──▶ pages.dashboard
+                           sums.report_reader    ──▶ GET /usage
     usage_request ──▶ page_data.search, call_page, error_groups, exports ──▶ pages.requests, errors, export
 
     live.worker_files                    each worker writes its state and counters to a file once a second
@@ -35,8 +35,8 @@ Before the journal, `kept_bodies` redacts and shortens the bodies of a call, and
 text, tokens, errors, new objects. Apart from the journal, `upkeep` deletes old data, verifies the tables and rebuilds
 sums.
 
-At this level: the tables (`models`), `ledger`, the counters of this process (`counters`), request ids and their time
-(`ids`), IP addresses in one form (`addresses`), custom prices (`own_prices`).
+At this level: the tables (`models`), `ledger`, the counters of this process (`metric_counters`), request ids and their
+time (`ids`), IP addresses in one form (`addresses`), custom prices (`own_prices`).
 
 Imports run down only: the modules of this level (but `ledger` and `admin`) ← database ← kept_bodies ← answers ←
 journal ← money ← sums ← shipping ← upkeep ← `ledger` ← live ← page_data ← pages ← `admin`. This package imports neither

@@ -59,7 +59,9 @@ class ModelPriceAdmin(GuardedAdmin):
         (
             "Prompts of more than 272,000 tokens, dollars per million tokens",
             {
-                "fields": ("long_input", "long_cached_input", "long_cache_write", "long_output"),
+                "fields": (
+                    "long_input", "long_cached_input", "long_cache_write", "long_cache_write_12h", "long_output",
+                ),
                 "description": "Empty: the same as for other prompts.",
             },
         ),
@@ -72,7 +74,10 @@ class ModelPriceAdmin(GuardedAdmin):
                 )
             },
         ),
-        ("Other, dollars", {"fields": ("characters", "per_minute", "per_web_search", "per_file_search")}),
+        (
+            "Other, dollars",
+            {"fields": ("characters", "per_minute", "per_picture", "per_web_search", "per_file_search")},
+        ),
     )  # fmt: skip
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, object]:

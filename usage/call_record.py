@@ -1,6 +1,6 @@
 """The record of a call: what the journal stores of a call, and from which the call's row in the ledger is made.
 
-`CallRecord` is the one type of a call's data from its end (`proxyapi.call.record`) through journal, delivery and
+`CallRecord` is the one type of a call's data from its end (`proxyapi.call.journal_rows`) through journal, delivery and
 pricing to the SQL. It is a typed dictionary, because it is written and read as JSON for every call: a plain dictionary
 costs little compared with that. A record leaves out what is not known; a row in the table has a default or null there.
 
@@ -96,6 +96,8 @@ class OtherUsage(TypedDict, total=False):
     containers: list[str]  # the memory of each container of the code interpreter and of the hosted shell, as `1g`
     completion_window: str  # of a background response, as the request asked for: `2h` or `8h`
     characters: int  # of the text to speak
+    pictures: int  # that the request asked the Images API for; some models are billed by them
+    picture_format: str  # their quality and size, as `standard 1024x1024`
 
 
 class CallRecord(Counts, total=False):
@@ -164,7 +166,7 @@ class CallRecord(Counts, total=False):
 class SummedRow(Counts, total=False):
     """Those facts of a call's row from which the sums are computed.
 
-    `usage.sums.rollups.SUMMED_NAMES` has their names.
+    `usage.sums.adding_up.SUMMED_NAMES` has their names.
     """
 
     request_id: UUID

@@ -11,10 +11,12 @@ from contextlib import ExitStack
 from django.conf import settings
 
 from usage.call_record import CallRecord
-from usage.counters import counters
 from usage.journal.writer import Journal
+from usage.metric_counters import counters
+from usage.money import price_list
 from usage.own_prices import OwnPrice
 from usage.shipping.shipper import Shipper
+from usage.upkeep.price_update import PriceUpdates
 from usage.upkeep.retention import DailyPruning
 
 DRAIN_SECONDS = 20.0
@@ -30,13 +32,16 @@ class Ledger:
         self._journal: Journal | None = None
         self._shipper: Shipper | None = None
         self._pruning = DailyPruning()
+        self._price_updates = PriceUpdates()
 
     def start(self) -> None:
-        """Opens this process's journal, and starts the threads that write it to the database and that delete old rows.
+        """Opens this process's journal, and starts the threads that write it to the database, that delete old rows, and
+        that update the price list.
 
         Raises:
             OSError: the journal cannot be written.
         """
+        price_list.refresh()
         self._journal = Journal(
             settings.DATA_DIR / "journal", reserve_bytes=settings.JOURNAL_RESERVE_BYTES, sync=settings.JOURNAL_SYNC
         )
@@ -44,6 +49,7 @@ class Ledger:
         self._shipper = Shipper(self._journal)
         self._shipper.start()
         self._pruning.start()
+        self._price_updates.start()
 
     def stop(self) -> None:
         """Writes the rest of the journal to the database, for `DRAIN_SECONDS` at most, and stops the ledger's threads.
@@ -54,6 +60,7 @@ class Ledger:
             steps.callback(self._end_shipping)
             steps.callback(self.journal.close)
             steps.callback(self._pruning.stop)
+            steps.callback(self._price_updates.stop)
 
     def _end_shipping(self) -> None:
         if self.shipper.stop(DRAIN_SECONDS):
@@ -100,7 +107,7 @@ class Ledger:
         """Writes to the journal that a call has begun. Call this method before the request is sent upstream.
 
         Raises:
-            usage.journal.writer.JournalFull: the disk is full, so the request must not be sent.
+            usage.journal.full_disk.JournalFull: the disk is full, so the request must not be sent.
         """
         self.journal.begin(request_id, facts)
 
@@ -112,13 +119,13 @@ class Ledger:
         self.journal.end(request_id, row)
         counters.count_call(row)
 
-    def record_look(self, request_id: str, row: CallRecord) -> None:
+    def record_poll(self, request_id: str, row: CallRecord) -> None:
         """Writes to the journal the row of the gateway's own request for a background response that has ended.
 
         The row has the usage of the response, which an earlier call has created. It does not count as a call.
         """
         self.journal.end(request_id, {**row, "by_gateway": True})
-        counters.count_look()
+        counters.count_poll()
 
     def ship_soon(self) -> None:
         """Asks the shipper's thread to write the journal to the database now, because somebody waits for the rows."""

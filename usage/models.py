@@ -209,7 +209,7 @@ class RequestBody(models.Model):
 class UsageHour(models.Model):
     """The sums of all calls of one hour that have the same key, model, route and outcome.
 
-    The histograms count calls by latency (`usage.sums.histogram`). Only `usage.sums.rollups` writes this table.
+    The histograms count calls by latency (`usage.sums.histogram`). Only `usage.sums.adding_up` writes this table.
     """
 
     pk = models.CompositePrimaryKey("hour", "key_name", "model", "route", "outcome")
@@ -275,7 +275,7 @@ class UsageTotal(models.Model):
 
     The dashboard reads this table: reading a month costs as little as reading an hour, however many keys and models
     there are. Only the totals of all calls and of a key's days have histograms. Totals of minutes are deleted after a
-    few days. Only `usage.sums.rollups` writes this table.
+    few days. Only `usage.sums.adding_up` writes this table.
     """
 
     pk = models.CompositePrimaryKey("span", "dimension", "start", "value")
@@ -306,7 +306,7 @@ class ErrorTotal(models.Model):
     """The number of one key's calls that failed in the same way in one hour or on one day (UTC).
 
     If a row is subtracted from the sums later, `first_at`, `last_at` and `sample_id` stay as they are, and may be from
-    that row. Only `usage.sums.rollups` writes this table.
+    that row. Only `usage.sums.adding_up` writes this table.
     """
 
     pk = models.CompositePrimaryKey("span", "start", "outcome", "status", "error_code", "model", "route", "key_name")
@@ -448,6 +448,7 @@ class ModelPrice(models.Model):
     long_input = models.DecimalField("input of long prompts", **_PRICE)
     long_cached_input = models.DecimalField("cached input of long prompts", **_PRICE)
     long_cache_write = models.DecimalField("cache write of long prompts", **_PRICE)
+    long_cache_write_12h = models.DecimalField("cache write of long prompts, kept 12 hours", **_PRICE)
     long_output = models.DecimalField("output of long prompts", **_PRICE)
     audio_input = models.DecimalField("audio input", **_PRICE)
     cached_audio_input = models.DecimalField("cached audio input", **_PRICE)
@@ -457,6 +458,9 @@ class ModelPrice(models.Model):
     image_output = models.DecimalField("image output", **_PRICE)
     characters = models.DecimalField("characters to speak, per million", **_PRICE)
     per_minute = models.DecimalField("audio, per minute", **_PRICE)
+    per_picture = models.DecimalField(
+        "picture, each", help_text="Of a model that takes a price for each picture, whatever its size.", **_PRICE
+    )
     per_web_search = models.DecimalField("web search, each", **_PRICE)
     per_file_search = models.DecimalField("file search, each", **_PRICE)
 
@@ -517,7 +521,7 @@ class StoredObject(models.Model):
     """An object that upstream stores, such as a response or a file, with the name of the key that created it.
 
     If upstream stores the object until it is deleted, the row stays for ever; otherwise the row is deleted with that of
-    its call (RETENTION_DAYS). Only `usage.shipping.stored_objects` inserts rows.
+    its call (RETENTION_DAYS). Only `usage.shipping.stored_object_owners` inserts rows.
     """
 
     object_id = models.CharField(max_length=512, primary_key=True, help_text="Upstream's id of it.")

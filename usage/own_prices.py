@@ -1,7 +1,7 @@
 """Owns the prices that an administrator sets: what such a price contains, and which calls it is for.
 
-It is not part of `usage.money.prices`, because the list prices there take a third of a second to import, and the tables
-(`usage.models`), which import this module, need none of them.
+It is not part of `usage.money.price_sources`, because the list prices there take a third of a second to import, and the
+tables (`usage.models`), which import this module, need none of them.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class OwnPrice:
     long_input: Decimal | None = None
     long_cached_input: Decimal | None = None
     long_cache_write: Decimal | None = None
+    long_cache_write_12h: Decimal | None = None
     long_output: Decimal | None = None
     audio_input: Decimal | None = None
     cached_audio_input: Decimal | None = None
@@ -50,8 +51,9 @@ class OwnPrice:
     cached_image_input: Decimal | None = None
     image_output: Decimal | None = None
     characters: Decimal | None = None  # of the text to speak, per million of them
-    # Dollars for a minute of audio, and for each search.
+    # Dollars for a minute of audio, for each picture that is made, and for each search.
     per_minute: Decimal | None = None
+    per_picture: Decimal | None = None
     per_web_search: Decimal | None = None
     per_file_search: Decimal | None = None
 

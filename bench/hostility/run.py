@@ -31,7 +31,7 @@ from bench.stand.load import Asked
 from bench.stand.processes import LOAD_CORE, SERVER_CORE, allow_many_sockets, cpu_of, pinned
 from bench.stand.requests import MIB, plain
 from bench.stand.stand import Stand, gateway_on, upstream
-from chatproxy import environment
+from chatproxy import setting_reader
 from chatproxy.postgres.bundled import BundledPostgres
 
 CHAT = "/v1/chat/completions"
@@ -100,7 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.hostility.run", description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help="attacks whose name has this word; bench/RESULTS.md stays as it is")
-    parser.add_argument("--checkout", type=Path, default=environment.BASE_DIR, help="of the code that is attacked")
+    parser.add_argument("--checkout", type=Path, default=setting_reader.BASE_DIR, help="of the code that is attacked")
     arguments = parser.parse_args()
     allow_many_sockets()
     start = results.surroundings()
@@ -114,7 +114,7 @@ def main() -> None:
             if arguments.only in attack.name
         ]
         found[kind] = [{**row._asdict(), "missed": row.faults()} for row in rows]
-    if not arguments.only and arguments.checkout == environment.BASE_DIR:
+    if not arguments.only and arguments.checkout == setting_reader.BASE_DIR:
         results.note("hostility", start, **found)
 
 

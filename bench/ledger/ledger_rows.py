@@ -33,8 +33,8 @@ def fill(count: int) -> None:
 
     from usage.models import Span
     from usage.shipping.rows import COLUMNS
-    from usage.sums.rollups import Rollup
-    from usage.sums.totals import MINUTES_KEPT
+    from usage.sums.adding_up import Rollup
+    from usage.sums.totals_reader import MINUTES_KEPT
 
     chance = random.Random(1)
     pool = list(_pool(chance))

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
-from chatproxy import environment
+from chatproxy import setting_reader
 from chatproxy.postgres.bundled import BundledPostgres
 
 SEGMENT_CALLS = 4000
@@ -78,9 +78,9 @@ def set_up(directory: Path, url: str, *migrations: str) -> None:
 
     `migrations`, an app and the name of one of its migrations, creates only the tables up to that migration.
     """
-    for setting in environment.SETTINGS:
+    for setting in setting_reader.SETTINGS:
         os.environ.pop(setting.name, None)
-    os.environ |= {environment.NO_ENV_FILES: "1", "DATA_DIR": str(directory), "DATABASE_URL": url}
+    os.environ |= {setting_reader.NO_ENV_FILES: "1", "DATA_DIR": str(directory), "DATABASE_URL": url}
     os.environ["DJANGO_SETTINGS_MODULE"] = "chatproxy.settings"
     import django
     from django.core.management import call_command

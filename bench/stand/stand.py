@@ -20,7 +20,7 @@ import httpx2
 import psycopg
 
 from bench.stand.processes import LOAD_CORE, SERVER_CORE, children, family, pinned
-from chatproxy import environment
+from chatproxy import setting_reader
 from chatproxy.postgres.bundled import BundledPostgres
 from tests.support.servers.gateway import Gateway, free_port, run_gateway
 
@@ -77,7 +77,7 @@ def stand(
     url: str | None = None,
     *,
     cores: tuple[int, ...] = (SERVER_CORE,),
-    checkout: Path = environment.BASE_DIR,
+    checkout: Path = setting_reader.BASE_DIR,
     **settings: str,
 ) -> Iterator[Stand]:
     """Runs a new PostgreSQL and a gateway until the block ends, and yields the gateway.
@@ -103,7 +103,7 @@ def gateway_on(
     upstream: str,
     directory: Path,
     postgres: BundledPostgres,
-    checkout: Path = environment.BASE_DIR,
+    checkout: Path = setting_reader.BASE_DIR,
     launcher: Sequence[str] = (),
     /,
     **settings: str,

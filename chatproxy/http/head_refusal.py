@@ -10,7 +10,7 @@ from proxyapi.call.caller_connection import Send, close_if_unread, connection_of
 from proxyapi.exceptions import BadRequest
 from proxyapi.strangers.answer_pace import stranger_pace
 from proxyapi.upstream.passed_headers import INERT
-from usage.counters import counters
+from usage.metric_counters import counters
 
 
 async def refuse_head(scope: HTTPScope, send: Send, words: str) -> None:

@@ -33,7 +33,7 @@ from chatproxy.pages.known_device import ADMIN_DEVICE, KEY_DEVICE
 from proxyapi.exceptions import TooManyPages
 from proxyapi.pages import my_usage
 from proxyapi.strangers.client_network import client_network
-from usage.counters import counters
+from usage.metric_counters import counters
 
 logger = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from collections.abc import Callable
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
-from chatproxy import environment, logs
+from chatproxy import logs, setting_reader
 from chatproxy.processes.unix_signals import MasterSignals, reset_in_new_worker, unblock_stop_signals
 from usage.addresses import both_forms
 
-_values = environment.load()
+_values = setting_reader.load()
 _master = os.getpid()
 _signals = MasterSignals()
 _start_with_master: list[Callable[[], None]] = []
@@ -41,7 +41,7 @@ control_socket_disable = True
 # The directory of the file that is a worker's heartbeat, which should not wait for a disk.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  (the kernel's own)
 
-reload_extra_files = [str(environment.BASE_DIR / "templates" / "**" / "*")]
+reload_extra_files = [str(setting_reader.BASE_DIR / "templates" / "**" / "*")]
 
 logconfig_dict = logs.config({"gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True}})
 
@@ -75,7 +75,7 @@ if _values["DATABASE_URL"] is None:
     from chatproxy.postgres.bundled import BundledPostgres
     from chatproxy.postgres.watch import PostgresWatch
 
-    _postgres = BundledPostgres(environment.data_dir(_values))
+    _postgres = BundledPostgres(setting_reader.data_dir(_values))
     _watch = PostgresWatch(_postgres)
     _start_with_master.append(_watch.start)
 

@@ -18,7 +18,7 @@ from proxyapi.call.caller_connection import Receive, Send
 from proxyapi.call.capacity import capacity
 from proxyapi.keys.keyring import keyring
 from proxyapi.limits.limiter import limiter
-from proxyapi.object_owners import ownership
+from proxyapi.object_owners import owner_store
 from proxyapi.strangers.body_memory import stranger_budget
 from proxyapi.upstream import client as upstream
 from usage.ledger import ledger
@@ -76,7 +76,7 @@ async def start_parts(steps: ShutdownSteps) -> None:
     await limiter.start()
     steps.add("limits", limiter.stop)
     steps.add("upstream's connections", upstream.close)  # opened by the first call that needs one
-    tasks = [asyncio.create_task(watch_pending()), asyncio.create_task(ownership.sweep_forever())]
+    tasks = [asyncio.create_task(watch_pending()), asyncio.create_task(owner_store.sweep_forever())]
 
     async def end_tasks() -> None:
         for task in tasks:
@@ -102,6 +102,6 @@ def worker_report() -> WorkerReport:
     gauges = {
         "keyring_age_seconds": keyring.age,
         "redis_away_seconds": limiter.away_seconds,
-        "stranger_bytes": stranger_budget.held,
+        "stranger_bytes": stranger_budget.bytes_in_use,
     }
     return build_report(in_flight=capacity.in_flight, draining=capacity.draining, gauges=gauges)

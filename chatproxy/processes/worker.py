@@ -103,7 +103,7 @@ def protocol_factory() -> Callable[..., asyncio.Protocol]:
     from django.conf import settings
 
     from chatproxy.http.protocol import Protocol
-    from usage.counters import counters
+    from usage.metric_counters import counters
 
     files = allowed_files()
     connections = Connections(

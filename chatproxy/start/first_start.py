@@ -13,7 +13,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 
-from chatproxy import environment
+from chatproxy import setting_reader
 from proxyapi.private_file import write_private
 
 HEADER = "# Generated at the first start. The environment, .env.local and .env come before this file.\n"
@@ -32,9 +32,9 @@ def generate_secrets(data_dir: Path, *, with_password: bool = True) -> dict[str,
 
     `with_password`: ADMIN_PASSWORD is generated as well, because there is no admin yet who has a password.
     """
-    path = data_dir / environment.SECRETS_FILE
+    path = data_dir / setting_reader.SECRETS_FILE
     with _locked(data_dir):
-        values = environment.load()
+        values = setting_reader.load()
         made = {name: make() for name, make in GENERATORS.items() if values[name] is None}
         if not with_password:
             made.pop("ADMIN_PASSWORD", None)
@@ -50,7 +50,7 @@ def has_admin() -> bool:
     return get_user_model().objects.filter(is_superuser=True, is_active=True).exists()
 
 
-def create_first_admin(values: environment.Values) -> bool:
+def create_first_admin(values: setting_reader.Values) -> bool:
     """Creates the superuser `ADMIN_USERNAME` if there is no active superuser; returns whether one was created.
 
     An existing account of that name is not made a superuser: its owner did not ask for more rights.

@@ -1,7 +1,7 @@
 """The JSON body of a request to upstream, decoded and parsed once. Every check of a call reads the same object.
 
 The bytes are never made anew from the parsed members: upstream gets them as they came, or with a member added in the
-text (`proxyapi.streams.injected_usage`, `proxyapi.limits.output_limits`).
+text (`proxyapi.streams.chat_usage_request`, `proxyapi.limits.output_limits`).
 """
 
 from __future__ import annotations

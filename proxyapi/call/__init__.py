@@ -7,9 +7,9 @@ fields of this gateway (`security_key`, `timeout`, …) out of a request. `capac
 them.
 
 `call` is one call, from its admission to its row in the ledger: `begin` before upstream hears of it, `end` exactly
-once. Its parts: `facts` (what is known of it), `record` (the rows that it leaves), `held` (what it holds while it
-lasts: slots, and what it has reserved of limits and budgets). `background_polling` asks upstream about background
-responses that nobody has fetched, so that they are counted.
+once. Its parts: `facts` (what is known of it), `journal_rows` (the rows that it leaves), `call_resources` (what it
+holds while it lasts: slots, and what it has reserved of limits and budgets). `background_polling` asks upstream about
+background responses that nobody has fetched, so that they are counted.
 
 Imports everything below (`proxyapi.__init__` has the order); not `streams`, a view or an API.
 """

@@ -1,16 +1,16 @@
 """Asks upstream about background responses that nobody has fetched, so that their usage is counted.
 
 Only responses that were made with the configured upstream key are asked about, because a caller's own upstream key is
-not stored. Such a request of the gateway's own is called a look. A look that finds a response ended writes a row marked
+not stored. Such a request of the gateway's own is a poll. A poll that finds a response ended writes a row marked
 `by_gateway`, which is no call of a key, but has the usage and cost of the response. The row is filed under the key,
-model and route of the call that has made the response. A look that finds the response unfinished writes no row.
+model and route of the call that has made the response. A poll that finds the response unfinished writes no row.
 
 Of a response that is gone, or ends without saying what it has used, the call that made it gets an estimate
 (`usage.shipping.pending_responses`). So it does while upstream refuses to be asked.
 
 A process asks about at most `BATCH` responses at a time, and leases no more than it can ask about at once: the lease of
-a response that had to wait its turn would expire, and another process would ask about the same response. `LOOK_SECONDS`
-is shorter than a lease.
+a response that had to wait its turn would expire, and another process would ask about the same response.
+`POLL_TIMEOUT_SECONDS` is shorter than a lease.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from django.db import connection
 from uuid_utils.compat import uuid7
 
 from proxyapi.call.facts import configured_secrets
-from proxyapi.call.record import look_row
+from proxyapi.call.journal_rows import poll_row
 from proxyapi.exceptions import UpstreamFailure
 from proxyapi.threads import in_own_thread
 from proxyapi.upstream import client
@@ -45,8 +45,9 @@ logger = logging.getLogger(__name__)
 
 WAITING = "background responses wait for the database: %s"
 BATCH = 20
-LOOK_SECONDS = 30.0  # time limit of one request; shorter than a lease (`usage.shipping.pending_responses.LEASE`)
-# What `look_row` reads of the call that has made a response: in the event loop no other column can be read later.
+# Time limit of one request; shorter than a lease (`usage.shipping.pending_responses`).
+POLL_TIMEOUT_SECONDS = 30.0
+# What `poll_row` reads of the call that has made a response: in the event loop no other column can be read later.
 MAKER_COLUMNS = ("route", "request_model", "tags", "request_bytes", "usage_source")
 GONE = {404, 410}  # the response was deleted, or has expired
 REFUSALS = {400, 401, 403, 405}  # this account may not ask, now or ever
@@ -59,7 +60,7 @@ async def watch_pending() -> None:
     one. Returns at once if `BACKGROUND_POLL_SECONDS` is 0 or no upstream key is configured.
     """
     asked: set[str] = set()  # ids of the responses that are being asked about
-    async with asyncio.TaskGroup() as looks:  # cancels all of them when this task is cancelled
+    async with asyncio.TaskGroup() as polls:  # cancels all of them when this task is cancelled
         while responses_are_polled():
             await asyncio.sleep(settings.BACKGROUND_POLL_SECONDS)
             try:
@@ -70,10 +71,10 @@ async def watch_pending() -> None:
             for response in due:
                 if response.response_id not in asked:  # else it stood still for longer than a lease, and asks already
                     asked.add(response.response_id)
-                    looks.create_task(_look(response, asked))
+                    polls.create_task(_poll(response, asked))
 
 
-async def _look(response: PendingResponse, asked: set[str]) -> None:
+async def _poll(response: PendingResponse, asked: set[str]) -> None:
     """Polls one background response, and logs any error instead of raising it.
 
     Afterwards removes the response's id from `asked`, the ids of the responses that are being polled.
@@ -96,7 +97,7 @@ async def ask(response: PendingResponse) -> None:
     polled again when its lease has expired.
     """
     started, started_at = time.perf_counter(), datetime.now(UTC)
-    deadline = asyncio.get_running_loop().time() + LOOK_SECONDS
+    deadline = asyncio.get_running_loop().time() + POLL_TIMEOUT_SECONDS
     request = UpstreamRequest("GET", f"/responses/{response.response_id}", configured_credentials(), deadline)
     try:
         looked = await client.send(request)
@@ -122,7 +123,7 @@ async def ask(response: PendingResponse) -> None:
     if answer.usage is None and answer.response_status not in TERMINAL_STATUSES:
         return  # no response came, but perhaps a proxy's error page: asks again when the lease has expired
     maker = await in_own_thread(lambda: _maker_of(response))
-    row = look_row(
+    row = poll_row(
         response,
         maker,
         answer,
@@ -132,7 +133,7 @@ async def ask(response: PendingResponse) -> None:
         seconds=time.perf_counter() - started,
         size=len(body),
     )
-    ledger.record_look(str(uuid7()), row)
+    ledger.record_poll(str(uuid7()), row)
     settles = answer.response_status == "failed" or row["usage_source"] == UsageSource.ESTIMATED
     if answer.usage is None and not settles:  # it ended without a usage, and the row does not end the polling
         await in_own_thread(lambda: _end(lambda: forget_pending(response)))

@@ -1,8 +1,8 @@
 """One call, from its admission to its row in the ledger.
 
-Its parts: the `facts`, what is read of upstream's `answer`, and what the call holds (`request.held`); `record` makes
-its rows. Invariants: `begin` comes before upstream hears of the call, and `end` writes exactly once, whoever calls it
-first.
+Its parts: the `facts`, what is read of upstream's `answer`, and what the call holds (`request.resources`);
+`journal_rows` makes its rows. Invariants: `begin` comes before upstream hears of the call, and `end` writes exactly
+once, whoever calls it first.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from django.conf import settings
 from proxyapi.bodies import large_bodies
 from proxyapi.call.call_request import CallRequest
 from proxyapi.call.facts import CallFacts
-from proxyapi.call.record import (
+from proxyapi.call.journal_rows import (
     begin_row,
     body_columns,
     end_row,
@@ -28,14 +28,14 @@ from proxyapi.exceptions import ProxyError, StorageFull
 from proxyapi.limits import limit_headers
 from proxyapi.limits.output_limits import OUTPUT_LIMIT_HEADER
 from proxyapi.limits.supposed_usage import supposed_counts
-from proxyapi.object_owners.new_objects import NewObjects
+from proxyapi.object_owners.created_objects import CreatedObjects
 from proxyapi.upstream.answer import UpstreamAnswer
 from proxyapi.upstream.passed_headers import location_down
 from usage.answers.errors import NO_ERROR
 from usage.answers.reader import READ_MEMBERS, READ_MEMBERS_AND_IDS, AnswerReader, parse_body
 from usage.answers.streamed_text import StreamedText
 from usage.call_record import CallRecord, Counts
-from usage.journal import writer
+from usage.journal.full_disk import JournalFull
 from usage.kept_bodies.redaction import redact_answer, redact_exact
 from usage.ledger import ledger
 from usage.models import Outcome, UsageSource
@@ -56,7 +56,7 @@ class Call:
         self.request = request
         self.facts = CallFacts.of(request)
         self.answer = AnswerReader()
-        self.new_objects = NewObjects()
+        self.created_objects = CreatedObjects()
         self.has_ended = False
         self.timed_out: ProxyError | None = None  # the caller's time is over, and it has got this error
         self._begun: CallRecord | None = None  # the row that `begin` has written
@@ -91,7 +91,7 @@ class Call:
             row = {**row, "supposed": supposed_counts(self.facts.most_usage, self.facts.model)}
         try:
             ledger.begin(self.request.request_id, row)
-        except writer.JournalFull:
+        except JournalFull:
             raise StorageFull from None
 
     def read_head(self, answer: UpstreamAnswer) -> None:
@@ -155,7 +155,7 @@ class Call:
         """
         created = self.answer.created
         if created is not None and created.new:
-            self.new_objects.record(created, self.facts.key_name)
+            self.created_objects.record(created, self.facts.key_name)
 
     def fail(self, error: ProxyError, *, status: int | None) -> None:
         """Ends the call unsuccessfully: puts a gateway error into its ledger row, and then does what `end` does.
@@ -188,11 +188,11 @@ class Call:
         row = end_row(facts, self.answer, self._begun, outcome, facts.early_status or status, (counts, source))
         if source == UsageSource.UNKNOWN and may_be_billed and is_counted_later(facts, self.answer):
             row["supposed"] = estimated_counts(facts, self.answer) or Counts()
-        row |= self.new_objects.columns(self.answer.created)
+        row |= self.created_objects.columns(self.answer.created)
         if facts.log_bodies == "all" or (facts.log_bodies == "errors" and outcome != Outcome.SUCCESS):
             row |= self._bodies or self._body_columns(min(settings.LOG_BODY_BYTES, MAX_REDACTED_AT_ONCE_BYTES))
         ledger.end(self.request.request_id, row)
-        self.request.held.settle(row, limited_tokens(facts, counts))
+        self.request.resources.settle(row, limited_tokens(facts, counts))
         facts.asked = None
         self.request.incoming_body.call_goes_on = False
 
@@ -243,7 +243,7 @@ class Call:
         The last byte of the answer may be sent only then.
         """
         await ledger.durable()
-        await self.request.held.settled()
+        await self.request.resources.settled()
 
     def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
         """Returns the headers of upstream's answer as the caller gets them, without secrets.
@@ -265,7 +265,7 @@ class Call:
             passed = {name: redact_exact(value, facts.secrets) for name, value in passed.items()}
         if facts.output_limit is not None:
             passed[OUTPUT_LIMIT_HEADER] = str(facts.output_limit.tokens)
-        ticket = self.request.held.ticket
+        ticket = self.request.resources.ticket
         return passed if ticket is None else limit_headers.tightened(passed, ticket.limit_states)
 
     def redacted(self, body: bytes) -> bytes:

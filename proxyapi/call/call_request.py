@@ -15,8 +15,8 @@ from rest_framework.request import Request
 from uuid_utils import uuid7
 
 from proxyapi.bodies import request_encoding
+from proxyapi.call.call_resources import CallResources
 from proxyapi.call.caller_connection import Receive, Scope, Send, connection_of, root_path_of
-from proxyapi.call.held import Held
 from proxyapi.call.request_body import SMALL_BODY_BYTES, IncomingBody
 from proxyapi.exceptions import ProxyError
 from proxyapi.keys.keyring import Caller
@@ -73,7 +73,7 @@ class CallRequest(ASGIRequest):
         self.early_stream: EarlyAnswer | None = None  # set only if the call may ask for a stream
         self.caller_deadline: AnswerTimer | None = None  # if the caller has set a time limit beyond which it goes on
         self.route = ""  # the name of the route, as the ledger has it
-        self.held = Held()
+        self.resources = CallResources()
         self.connection = connection_of(scope)
         super().__init__(scope, BytesIO())
         self.incoming_body = IncomingBody(

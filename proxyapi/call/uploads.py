@@ -17,7 +17,7 @@ from proxyapi.bodies.form_reader import FormReader
 from proxyapi.bodies.request_encoding import BodyDecoder, TooLarge
 from proxyapi.call.request_body import IncomingBody
 from proxyapi.exceptions import BadForm, BodyTooLarge
-from proxyapi.limits.cost_ceiling import Form
+from proxyapi.limits.request_content import Form
 from usage.kept_bodies.excerpts import PartExcerpt
 
 STEPS_AT_ONCE = 8  # steps of decoding, of 64 KiB each, before the event loop runs again

@@ -31,10 +31,10 @@ from proxyapi.call.call_request import CallRequest, ProxyRequest
 from proxyapi.call.capacity import capacity
 from proxyapi.dispatch import model_policy
 from proxyapi.dispatch.authentication import SecurityKeyAuthentication
+from proxyapi.dispatch.base_view import ProxyView
 from proxyapi.dispatch.caller_deadline import CallerDeadline
 from proxyapi.dispatch.permissions import RouteAllowed
 from proxyapi.dispatch.throttling import KeyLimits, Throttle
-from proxyapi.dispatch.view import ProxyView
 from proxyapi.exceptions import (
     BudgetExceeded,
     ProxyError,
@@ -42,10 +42,10 @@ from proxyapi.exceptions import (
 from proxyapi.keys.keyring import UNLIMITED, Caller
 from proxyapi.limits import budgets
 from proxyapi.limits.budgets import Reservation
-from proxyapi.limits.cost_ceiling import Form
 from proxyapi.limits.output_limits import add_output_limit, limit_by_key
+from proxyapi.limits.request_content import Form
 from proxyapi.limits.supposed_usage import form_of
-from proxyapi.object_owners import object_access
+from proxyapi.object_owners import ownership_check
 from proxyapi.routes import Route
 from proxyapi.streams.early_stream import EarlyStream
 from proxyapi.streams.relay import Dialect, EventRelay, RelayResponse
@@ -95,7 +95,7 @@ class CallView(ProxyView):
         has_slot = bool(self.call.facts.key_name)  # false, unless a key in the body is checked after one in a header
         self.call.facts.identify(request.caller)
         if not has_slot:
-            request.call_request.held.enter_context(capacity.slot())
+            request.call_request.resources.enter_context(capacity.slot())
 
     def on_error(self, error: ProxyError) -> None:
         self.call.fail(error, status=error.status_code)
@@ -135,7 +135,7 @@ class CallView(ProxyView):
 
         Returns upstream's answer, of which only the head has been read. If a `dialect` (the rules for this route's
         event streams) is given, a caller that has asked for a stream gets comments until upstream answers. If a check
-        fails, the error of `check_models`, `object_access.check`, `self_calls.check_key` or `reserve` is raised, and
+        fails, the error of `check_models`, `ownership_check.check`, `self_calls.check_key` or `reserve` is raised, and
         nothing has been sent upstream.
         """
         capacity.check_open()
@@ -149,9 +149,9 @@ class CallView(ProxyView):
             self.call.answer.expected_pictures = count_pictures(request.route, fields)
         if request.content is not None and request.json is None:
             raise TypeError("a request with content needs `json`: the owners of the objects in it must be checked")
-        access = await object_access.check(request, self.caller)
+        access = await ownership_check.check(request, self.caller)
         self.call.answer.created = access.made
-        self.call.new_objects.exclude(access.named)
+        self.call.created_objects.exclude(access.named)
         self_calls.check_key(request.credentials.api_key)
         self.call.facts.use_account(request.credentials)
         self.call.facts.asked = request
@@ -225,11 +225,11 @@ class CallView(ProxyView):
         if ceiling is None or not (dollars := budgets.price_of(ceiling)):
             return
         day = datetime.fromtimestamp(call.arrived_at, UTC).date()  # the day of the call's row in the ledger
-        call.held.reservation = reservation = Reservation(call.request_id)
+        call.resources.reservation = reservation = Reservation(call.request_id)
         try:
             reserved = await budgets.reserve(reservation, day, caller, ceiling, dollars)
         except BudgetExceeded:  # nothing was reserved
-            call.held.reservation = None
+            call.resources.reservation = None
             raise
         if reserved != ceiling:
             self.call.facts.output_limit = reserved.added_limit

@@ -1,4 +1,4 @@
-"""Checks that a key may use the models that its request names. (`object_access` checks the objects that it names.)
+"""Checks that a key may use the models that its request names. (`ownership_check` checks the objects that it names.)
 
 Where a member is given twice, all of its values must be allowed: which of them counts is for upstream to decide.
 """

@@ -1,8 +1,8 @@
 """What a key may use: requests, tokens and parallel calls; and dollars.
 
 Counted limits: `limiter` admits or refuses a call; when the call ends, it counts its tokens and frees its slot.
-`counting` has the interface of all counters, and the counters of this process; `counting_in_redis` counts for all
-processes, over `redis_link`. `limit_headers` writes the `x-ratelimit-*` headers.
+`limit_counters` has the interface of all counters, and the counters of this process; `limit_counters_in_redis` counts
+for all processes, over `redis_link`. `limit_headers` writes the `x-ratelimit-*` headers.
 
 Output: `output_limits` reads the limits of output tokens that calls state, and adds those that the gateway chooses.
 

@@ -19,7 +19,8 @@ from proxyapi.bodies import large_bodies
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.exceptions import BudgetExceeded, BudgetUnavailable, ModelNotPriced
 from proxyapi.keys.keyring import Budgets, Caller
-from proxyapi.limits.cost_ceiling import CostCeiling, Form, ceiling_of
+from proxyapi.limits.cost_ceiling import CostCeiling, ceiling_of
+from proxyapi.limits.request_content import Form
 from proxyapi.routes import Route
 from usage.answers.reader import UNFINISHED_STATUSES
 from usage.call_record import CallRecord
@@ -33,6 +34,9 @@ OUTAGE_PART = Decimal("0.05")
 OUTAGE_CALLS = 20
 RETRY_AFTER_TOTAL_SECONDS = 86_400  # a total budget never begins anew; an administrator may raise it
 UNNAMED_TIERS = {"", "auto"}
+# The dearer tiers in which OpenAI may answer a call that names none, by the value of `PROJECT_SERVICE_TIER`. A project
+# answers in standard, fast (priority) or scale, bought in advance (the SDK's `ProjectServiceTierSettings.default`).
+PROJECT_TIERS: dict[str, tuple[str, ...]] = {"dearest": ("priority",), "default": ()}
 ENDING_SECONDS = 0.05  # within which every worker has settled a call whose answer its caller has just got
 RETRY_AFTER_HELD_SECONDS = 5  # calls in flight end soon, and most cost less than was reserved for them
 
@@ -109,7 +113,9 @@ async def reserve(
 
     `dollars` is the price of the call's `ceiling`. If a budget has less left, and the gateway may limit the call's
     output, what is left is reserved, and the output gets the highest limit that it can pay for, but not less than the
-    key's `min_output_tokens`. Returns the ceiling of the call with this limit.
+    key's `min_output_tokens`. Returns the ceiling of the call with this limit. The dollars for this least output are
+    those of the default tier if the call names none: a key shall not be refused what upstream mostly costs. So if
+    upstream answers in a dearer tier, the last call that fits can take the key past its budget by as much.
 
     `day` is the UTC day on which the call began. While the database is away, the dollars are taken from the small
     allowance that the key has for such times (see `Allowances`).
@@ -120,7 +126,7 @@ async def reserve(
     """
     limit, budgets = ceiling.adjustable, caller.budgets
     floor = ceiling if limit is None else ceiling.with_output(limit.at_most(caller.min_output_tokens))
-    least = dollars if limit is None else price_of(floor)
+    least = dollars if limit is None else price_of(floor, in_named_tier=True)
     wanted = Wanted(
         reservation.request_id, caller.name, day, dollars, budgets.day, budgets.month, budgets.total, least=least
     )
@@ -150,10 +156,11 @@ def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeili
     return ceiling.with_output(low)
 
 
-def price_of(ceiling: CostCeiling) -> Decimal:
+def price_of(ceiling: CostCeiling, *, in_named_tier: bool = False) -> Decimal:
     """Returns the cost in dollars of a call that uses as much as its cost ceiling allows.
 
-    The call may name several models and service tiers; those with the highest price count.
+    The call may name several models and service tiers; those with the highest price count. A call that names no tier
+    may be answered in any tier that the setting `PROJECT_SERVICE_TIER` allows, unless only the `in_named_tier` counts.
 
     Raises:
         ModelNotPriced: a model has no price.
@@ -170,8 +177,10 @@ def price_of(ceiling: CostCeiling) -> Decimal:
             if cost is None:
                 raise ModelNotPriced(unpriced(model, tier), param="model")
             costs.append(cost)
-        if not ceiling.tiers.isdisjoint(UNNAMED_TIERS):  # the settings of the project at OpenAI name one
-            project = highest_cost(model, settings.PROJECT_SERVICE_TIER, now, ceiling.max_usage, own or ())
+        if in_named_tier or ceiling.tiers.isdisjoint(UNNAMED_TIERS):
+            continue
+        for tier in PROJECT_TIERS[settings.PROJECT_SERVICE_TIER]:  # the settings of the project at OpenAI name one
+            project = highest_cost(model, tier, now, ceiling.max_usage, own or ())
             costs += [] if project is None else [project]  # the model may not have that tier
     return max(costs)
 

@@ -29,6 +29,7 @@ from proxyapi.bodies.model_places import NamedModels
 from proxyapi.exceptions import RouteNotAllowed
 from proxyapi.limits.output_limits import AddedLimit, OutputLimit, count_answers, is_count, output_limit_of
 from proxyapi.limits.request_content import (
+    Form,
     dictionaries,
     inline_data,
     is_one_of,
@@ -68,6 +69,10 @@ IMAGE_PARTS = {"image_url", "input_image", "computer_screenshot"}
 FILE_PARTS = {"file", "input_file"}
 HOSTED_TOOLS = ("web_search", "file_search", "code_interpreter", "image_generation", "mcp", "computer", "shell")
 EARLIER_TURNS = ("previous_response_id", "conversation", "prompt")
+
+# Routes whose calls can name a service tier (the SDK's types of parameters). Others are billed in the default one.
+TIERED = {"/v1/chat/completions", "/v1/responses", "/v1/responses/compact"}
+ONE_TIER = frozenset({"default"})
 
 # Routes whose POST costs nothing, by their names in `proxyapi.routes`; GET and DELETE never cost anything.
 FREE = {
@@ -114,27 +119,6 @@ class CostCeiling:
         return replace(self, max_usage=replace(self.max_usage, output_tokens=output))
 
 
-@dataclass(frozen=True)
-class Form:
-    """The parts of a multipart form on which the cost of its call depends: text fields, and sizes of files in bytes."""
-
-    fields: Mapping[str, Sequence[str]]
-    files: Sequence[int]
-
-    @classmethod
-    def of(cls, texts: Iterable[tuple[str, str]], files: Sequence[int]) -> Form:
-        """Builds a `Form` from pairs of a field's name and its text, and from the sizes of the files in bytes."""
-        fields: dict[str, list[str]] = {}
-        for name, text in texts:
-            fields.setdefault(name, []).append(text)
-        return cls(fields, files)
-
-    @property
-    def size(self) -> int:
-        """The number of bytes in the texts of the form's fields; names and files do not count."""
-        return sum(len(value.encode()) for values in self.fields.values() for value in values)
-
-
 def _is_free(route: Route) -> bool:
     """Returns whether upstream charges nothing for a POST to this route.
 
@@ -155,7 +139,8 @@ def ceiling_of(method: str, route: Route | None, body: JSONBody | Form | None) -
     work = RequestedWork(body)
     limit = output_limit_of(route, body) if isinstance(body, JSONBody) else None
     work.limit = limit or work.limit
-    match "" if route is None else route.name:
+    name = "" if route is None else route.name
+    match name:
         case "/v1/chat/completions" | "/v1/responses" | "/v1/responses/compact":
             max_usage = work.conversation()
         case "/v1/completions":
@@ -170,9 +155,10 @@ def ceiling_of(method: str, route: Route | None, body: JSONBody | Form | None) -
             max_usage = work.speech()
         case "/v1/images/generations" | "/v1/images/edits" | "/v1/images/variations":
             max_usage = work.images()
-        case name:
+        case _:
             raise RouteNotAllowed(f"This key has a budget, and what {name or 'this endpoint'} costs is not counted.")
-    return CostCeiling(work.models, work.texts("service_tier"), max_usage, limit)
+    tiers = work.texts("service_tier") if name in TIERED else ONE_TIER
+    return CostCeiling(work.models, tiers, max_usage, limit)
 
 
 def output_ceiling(model: str) -> int:
@@ -283,9 +269,11 @@ class RequestedWork:
         links = [part for part in dictionaries(self._fields.values()) if "image_url" in part or "file_id" in part]
         not_text = tokens_if_text(map(inline_data, links))
         one = MADE_IMAGE_TOKENS + PARTIAL_IMAGE_TOKENS * self.count("partial_images", otherwise=0)
+        number = self.count("n", otherwise=1)
         return MaxUsage(
             input_tokens=max(self.text_tokens - not_text, 0) + (len(self.files) + len(links)) * IMAGE_TOKENS,
-            output_tokens=self.count("n", otherwise=1) * one,
+            output_tokens=number * one,
+            images=number,
             kinds=frozenset({"image_output"} | ({"image_input"} if self.files or links else set())),
         )
 

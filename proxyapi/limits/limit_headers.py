@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from proxyapi.limits.counting import LimitState, Window
+from proxyapi.limits.limit_counters import LimitState, Window
 
 
 class Names(NamedTuple):

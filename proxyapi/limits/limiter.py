@@ -18,12 +18,19 @@ from django.conf import settings
 from proxyapi.exceptions import RateLimited
 from proxyapi.keys.keyring import Caller
 from proxyapi.limits import limit_headers
-from proxyapi.limits.counting import WINDOW_SECONDS, CountersUnavailable, LimitState, ProcessCounters, Verdict, Window
+from proxyapi.limits.limit_counters import (
+    WINDOW_SECONDS,
+    CountersUnavailable,
+    LimitState,
+    ProcessCounters,
+    Verdict,
+    Window,
+)
 
 logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:  # Redis' client takes a worker 5 MB: see `Limiter.start`
-    from proxyapi.limits.counting_in_redis import SharedCounters
+    from proxyapi.limits.limit_counters_in_redis import SharedCounters
     from proxyapi.limits.redis_link import RedisLink
 
 RENEW_SECONDS = 1.0
@@ -90,7 +97,7 @@ class Limiter:
         """
         if settings.REDIS_URL:
             # Imported here: Redis' client takes a worker 5 MB, which gateways without Redis need not spend.
-            from proxyapi.limits.counting_in_redis import SharedCounters
+            from proxyapi.limits.limit_counters_in_redis import SharedCounters
             from proxyapi.limits.redis_link import RedisLink
 
             self._link = RedisLink(settings.REDIS_URL)

@@ -17,7 +17,7 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from proxyapi.limits.counting import CountersUnavailable
+from proxyapi.limits.limit_counters import CountersUnavailable
 from usage.timeouts import result_within
 
 logger = logging.getLogger(__name__)

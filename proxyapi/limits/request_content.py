@@ -10,10 +10,32 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 BYTES_PER_TOKEN = 2  # of ordinary language
 _ORDINARY = b"abcdefghijklmnopqrstuvwxyz \n"
+
+
+@dataclass(frozen=True)
+class Form:
+    """The parts of a multipart form on which the cost of its call depends: text fields, and sizes of files in bytes."""
+
+    fields: Mapping[str, Sequence[str]]
+    files: Sequence[int]
+
+    @classmethod
+    def of(cls, texts: Iterable[tuple[str, str]], files: Sequence[int]) -> Form:
+        """Builds a `Form` from pairs of a field's name and its text, and from the sizes of the files in bytes."""
+        fields: dict[str, list[str]] = {}
+        for name, text in texts:
+            fields.setdefault(name, []).append(text)
+        return cls(fields, files)
+
+    @property
+    def size(self) -> int:
+        """The number of bytes in the texts of the form's fields; names and files do not count."""
+        return sum(len(value.encode()) for values in self.fields.values() for value in values)
 
 
 def most_tokens(text: bytes) -> int:

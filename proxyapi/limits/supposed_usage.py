@@ -18,11 +18,10 @@ from proxyapi.limits.cost_ceiling import (
     FRAME_TOKENS,
     SOUND_TOKENS_PER_SECOND,
     TRANSCRIPT_TOKENS_PER_SECOND,
-    Form,
     ceiling_of,
     output_ceiling,
 )
-from proxyapi.limits.request_content import BYTES_PER_TOKEN
+from proxyapi.limits.request_content import BYTES_PER_TOKEN, Form
 from proxyapi.routes import Route
 from proxyapi.upstream.request import UpstreamRequest
 from usage.answers.estimates import limited_to_time, reasoning_tokens, tokens_of_text

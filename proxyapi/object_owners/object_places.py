@@ -1,4 +1,4 @@
-"""The places in which a request can name an object stored upstream. Data only: `object_access` decides.
+"""The places in which a request can name an object stored upstream. Data only: `ownership_check` decides.
 
 A name stands for a member of a JSON body at any depth, a field of a form, or a name in the query, in any letter case.
 `tests/proxyapi/object_owners/test_object_places.py` reads the SDK's parameter types, and fails for a name that looks

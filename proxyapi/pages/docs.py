@@ -11,7 +11,7 @@ from drf_spectacular.generators import SchemaGenerator
 
 from proxyapi import openapi
 from proxyapi.call.call_request import ProxyRequest
-from proxyapi.dispatch.view import ProxyView
+from proxyapi.dispatch.base_view import ProxyView
 from proxyapi.pages.page_headers import page, render
 
 

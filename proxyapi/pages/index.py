@@ -9,11 +9,11 @@ from proxyapi import openapi
 from proxyapi.call.call_request import ProxyRequest
 from proxyapi.call.capacity import capacity
 from proxyapi.dispatch.base_urls import unknown_endpoint
-from proxyapi.dispatch.view import ProxyView
+from proxyapi.dispatch.base_view import ProxyView
 from proxyapi.keys.keyring import keyring
 from proxyapi.limits.limiter import limiter
 from proxyapi.pages.page_headers import page, render
-from proxyapi.streams.injected_usage_support import usage_requests
+from proxyapi.streams.chat_usage_request import usage_requests
 from usage.ledger import ledger
 from usage.money.reservations import reservations
 

@@ -17,8 +17,8 @@ from proxyapi import openapi
 from proxyapi.call.call_request import ProxyRequest
 from proxyapi.call.capacity import capacity
 from proxyapi.dispatch.authentication import AccessTokenAuthentication
+from proxyapi.dispatch.base_view import ProxyView
 from proxyapi.dispatch.throttling import PageThrottle
-from proxyapi.dispatch.view import ProxyView
 from proxyapi.pages.page_headers import page, render
 from proxyapi.pages.reports import read_from_database
 from usage.ledger import ledger

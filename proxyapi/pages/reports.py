@@ -16,14 +16,14 @@ from rest_framework.request import Request
 from proxyapi import openapi
 from proxyapi.call.call_request import ProxyRequest
 from proxyapi.dispatch.authentication import AccessTokenAuthentication, SecurityKeyAuthentication
-from proxyapi.dispatch.view import ProxyView
+from proxyapi.dispatch.base_view import ProxyView
 from proxyapi.exceptions import BadRequest, DatabaseUnavailable, InvalidKey
 from proxyapi.keys.keyring import Caller
 from proxyapi.threads import in_own_thread
 from usage.database.query_deadline import limit_query_time
 from usage.live import metrics
-from usage.sums import report
 from usage.sums.ranges import read_range
+from usage.sums.report_reader import read_groups, read_report
 
 MAX_DATABASE_SECONDS = 10.0
 FILTERS = ("key", "model", "route", "outcome")
@@ -55,12 +55,12 @@ class UsageView(ProxyView):
         query = request.query_params
         try:
             time_range = read_range(query, datetime.now(UTC))
-            groups = report.read_groups(query.get("group_by", ""))
+            groups = read_groups(query.get("group_by", ""))
         except ValueError as fault:
             raise BadRequest(str(fault)) from None
         only = {name: query[name] for name in FILTERS if name in query}
         key = None if request.auth == ALL_KEYS else request.caller.name
-        numbers = await read_from_database(lambda: report.read_report(time_range, groups, key=key, only=only))
+        numbers = await read_from_database(lambda: read_report(time_range, groups, key=key, only=only))
         return JsonResponse({"object": "usage", "key": key, **numbers}, headers={"Cache-Control": "no-store"})
 
 

@@ -12,8 +12,8 @@ from proxyapi import openapi
 from proxyapi.call import gateway_fields
 from proxyapi.call.call_request import ProxyRequest
 from proxyapi.call.parsers import FormParser
+from proxyapi.dispatch.base_view import BodyUse
 from proxyapi.dispatch.call_view import CallView
-from proxyapi.dispatch.view import BodyUse
 from proxyapi.exceptions import BadRequest
 from proxyapi.streams.relay import ERROR_OBJECT
 from proxyapi.upstream.request import FormPart, UpstreamRequest

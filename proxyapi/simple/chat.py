@@ -11,8 +11,8 @@ from proxyapi.bodies.json_body import JSONBody
 from proxyapi.call import gateway_fields
 from proxyapi.call.call_request import ProxyRequest
 from proxyapi.call.parsers import write_object
+from proxyapi.dispatch.base_view import BodyUse
 from proxyapi.dispatch.call_view import CallView
-from proxyapi.dispatch.view import BodyUse
 from proxyapi.simple import chat_bodies
 from proxyapi.upstream.request import UpstreamRequest
 

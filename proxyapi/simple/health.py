@@ -8,8 +8,8 @@ from django.http.response import HttpResponseBase
 from proxyapi import openapi
 from proxyapi.call.call_request import ProxyRequest
 from proxyapi.dispatch.authentication import AccessTokenAuthentication
+from proxyapi.dispatch.base_view import BodyUse
 from proxyapi.dispatch.throttling import PageThrottle
-from proxyapi.dispatch.view import BodyUse
 from proxyapi.simple import chat_bodies
 from proxyapi.simple.chat import JSONCallView
 

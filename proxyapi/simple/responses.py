@@ -10,8 +10,8 @@ from django.http.response import HttpResponseBase
 from proxyapi import openapi
 from proxyapi.call import gateway_fields
 from proxyapi.call.call_request import ProxyRequest
+from proxyapi.dispatch.base_view import BodyUse
 from proxyapi.dispatch.call_view import CallView
-from proxyapi.dispatch.view import BodyUse
 from proxyapi.exceptions import BadRequest
 from proxyapi.simple.chat import JSONCallView
 from proxyapi.streams import sse

@@ -19,13 +19,13 @@ from proxyapi.strangers.client_network import client_network
 class StrangerBudget:
     """The memory that one worker may use for request bodies whose senders have shown no valid key yet.
 
-    `held` is the number of bytes in use, of which `change` counts at most half the budget for one network. `limit` is
+    `bytes_in_use` are the bytes in use, of which `change` counts at most half the budget for one network. `limit` is
     the number of bytes that may be in use.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.held = 0
+        self.bytes_in_use = 0
         self._by_network: dict[str, int] = {}
 
     @contextmanager
@@ -43,8 +43,8 @@ class StrangerBudget:
     def change(self, network: str, size: int) -> None:
         """Adds `size` bytes of request bodies to the memory that `network` uses; a negative `size` frees bytes.
 
-        Also updates `held`, the sum for all networks. In this sum a network that uses more than half of the budget
-        counts as half, so that no client can use up the budget of the others.
+        Also updates `bytes_in_use`, the sum for all networks. In this sum a network that uses more than half of the
+        budget counts as half, so that no client can use up the budget of the others.
         """
         before = self._by_network.get(network, 0)
         after = before + size
@@ -52,11 +52,11 @@ class StrangerBudget:
             self._by_network[network] = after
         else:
             self._by_network.pop(network, None)
-        self.held += min(after, self._half) - min(before, self._half)
+        self.bytes_in_use += min(after, self._half) - min(before, self._half)
 
     def has_room(self, network: str) -> bool:
         """Returns whether the memory for bodies of unknown senders has room for more bytes from `network`."""
-        return self.held <= self.limit and self._by_network.get(network, 0) <= self._half
+        return self.bytes_in_use <= self.limit and self._by_network.get(network, 0) <= self._half
 
     @property
     def _half(self) -> int:

@@ -11,11 +11,11 @@ Bytes from upstream are read for the ledger (`proxyapi.call.call`) and passed on
       │
       └─ waited for  everything else is returned to `Exchange`, which wakes the call's task:
                      chunks  → the socket is full: `streams.sending` waits until the caller has taken more
-                             → the answer is complete: `_end` writes the row first, then the last bytes leave
+                             → the answer is complete: its row is written (`stream_end`), then the last bytes leave
 
 Invariants: bytes pass unchanged and in order. What has left of a stream of events ends with a whole event wherever
 possible, so a comment or an error of the gateway's never lands inside one. The row is written before the bytes that
-complete the answer leave. `close` ends, once, whatever has not ended.
+complete the answer leave. `end.close` ends, once, whatever has not ended.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from proxyapi.call.call import Call
 from proxyapi.exceptions import ProxyError, UpstreamTruncated
 from proxyapi.streams import sse
 from proxyapi.streams.response_head import set_passed_headers
+from proxyapi.streams.stream_end import StreamEnd
 from proxyapi.upstream.answer import UpstreamAnswer
 from usage.answers import event_stream
 from usage.answers.event_stream import BOM
 from usage.answers.reader import begins_object
-from usage.models import Outcome
 
 # Sends bytes to the caller at once. Returns False, and sends nothing, if that would wait for the caller's socket.
 SendNow = Callable[[bytes], bool]
@@ -77,9 +77,9 @@ def resumed(dialect: Dialect) -> Dialect:
 class Relay(ABC):
     """Base class: passes one answer of upstream's to the caller while the answer still arrives.
 
-    `broken`: the answer is not whole, so the handler cuts the connection instead of ending it. `may_comment`: a comment
-    may follow the bytes that have been sent. `has_commented`: a comment has been sent. `last_sent` is the
-    `time.perf_counter()` when bytes were last sent.
+    `end` is the end of the call, which is written before the last bytes leave. `may_comment`: a comment may follow the
+    bytes that have been sent. `has_commented`: a comment has been sent. `last_sent` is the `time.perf_counter()` when
+    bytes were last sent.
     """
 
     may_comment = False
@@ -90,7 +90,7 @@ class Relay(ABC):
         self._answer = answer
         call.request.incoming_body.call_goes_on = False  # what cannot be sent any more is not read
         self.deadline = answer.deadline
-        self.broken = False
+        self.end = StreamEnd(call, answer)
         self.last_sent = time.perf_counter()
 
     @property
@@ -109,42 +109,25 @@ class Relay(ABC):
         try:
             while unsent := await self._answer.chunk(pass_on):
                 if self._is_complete:
-                    await self._end()
+                    await self.end.write_row()
                 yield unsent
                 self.may_comment = self._between_events
         except ProxyError as error:  # raised by upstream's answer, or by a form that is still being sent upstream
             if not self._is_complete:
-                self.fail(error)
+                self.end.fail(error)
                 if event := self._error_event(error):
                     yield event
                 return
         final = self._final_pieces()
-        if not self.broken:
-            await self._end()
+        if not self.end.is_broken:
+            await self.end.write_row()
         for piece in final:
             yield piece
-
-    def fail(self, error: ProxyError) -> None:
-        """Ends the call with `error`, and marks the answer as broken, because the caller will not get all of it."""
-        self.broken = True
-        self._call.fail(error, status=self._answer.status)
 
     @property
     def comment(self) -> bytes:
         """The comment that keeps the caller's connection alive; it may be sent while `may_comment` is True."""
         return sse.KEEP_ALIVE
-
-    async def end_at_head(self) -> None:
-        """Ends a HEAD call, whose caller gets no body, without reading the answer; records the call's ledger row."""
-        self._call.facts.mark_upstream_ended()
-        self._call.end(Outcome.SUCCESS, self._answer.status)
-        self._answer.close()
-        await self._call.wait_until_recorded()
-
-    def close(self) -> None:
-        """Stops upstream's answer. If the call has not ended yet, ends it as cancelled, because its caller has left."""
-        self._call.end(Outcome.CLIENT_CANCELLED, self._answer.status)
-        self._answer.close()
 
     @property
     @abstractmethod
@@ -180,14 +163,6 @@ class Relay(ABC):
         """Adds `size` to the number of bytes sent to the caller, and sets `last_sent` to now."""
         self.last_sent = time.perf_counter()
         self._call.facts.count_sent(size)
-
-    async def _end(self) -> None:
-        """Ends a call whose answer has arrived whole, and waits until its ledger row is durable."""
-        self._call.facts.mark_upstream_ended()
-        await self._call.keep_bodies()
-        outcome = Outcome.UPSTREAM_ERROR if self._call.answer.error is not None else Outcome.SUCCESS
-        self._call.end(outcome, self._answer.status)
-        await self._call.wait_until_recorded()
 
 
 class EventRelay(Relay):
@@ -247,7 +222,7 @@ class EventRelay(Relay):
             self.may_comment = self._between_events
             error = UpstreamTruncated()
             self._call.facts.mark_upstream_ended()
-            self.fail(error)
+            self.end.fail(error)
             pieces.append(self._error_event(error))
         elif self._dialect.trailer and not self._call.answer.has_done_marker:
             pieces.append(self._after_event(self._dialect.trailer))
@@ -290,7 +265,7 @@ class BodyRelay(Relay):
 
 
 class RelayResponse(HttpResponseBase):
-    """A Django response whose body comes from a `Relay`; only `proxyapi.dispatch.handler` can send it."""
+    """A Django response whose body comes from a `Relay`; only `proxyapi.dispatch.asgi_handler` can send it."""
 
     streaming = True
 

@@ -70,8 +70,8 @@ class EventStream:
                         await self._send(start)
                     async for chunk in chunks:
                         await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
-                relay.close()  # first: the next message may wait for a caller that takes no more bytes
-                if self._has_chunks and not relay.broken:
+                relay.end.close()  # first: the next message may wait for a caller that takes no more bytes
+                if self._has_chunks and not relay.end.is_broken:
                     await self._send({"type": "http.response.body", "body": b""})
         except TimeoutError:
             self._connection.abort()
@@ -79,11 +79,11 @@ class EventStream:
         except CallerGone:
             raise
         except Exception:  # the border: a fault of the gateway's, not the caller's departure
-            relay.fail(InternalError())
+            relay.end.fail(InternalError())
             raise
         finally:
-            relay.close()
-        if relay.broken and not self._has_chunks:
+            relay.end.close()
+        if relay.end.is_broken and not self._has_chunks:
             self._connection.abort()  # a mere close would be a clean end
 
     @asynccontextmanager

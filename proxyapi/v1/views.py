@@ -3,7 +3,8 @@
 The order of a call: key checked, its limits counted → route open? → body received (a form goes up meanwhile) → models
 and objects checked, in a parsed copy of the body → budget reserved (for a form before its last byte goes up) →
 `Call.begin` → upstream → the answer passes → `Call.end`. Bytes pass unchanged, with two exceptions:
-`proxyapi.streams.injected_usage` and `proxyapi.limits.output_limits`.
+the usage of streamed chats (`proxyapi.streams.chat_usage_request`, `chat_usage_removal`) and
+`proxyapi.limits.output_limits`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from rest_framework.authentication import BaseAuthentication
 
 from proxyapi import openapi
 from proxyapi.bodies import large_bodies, model_places, request_encoding
-from proxyapi.bodies.asked_usage import count_pictures
+from proxyapi.bodies.asked_usage import count_pictures, read_asked_usage
 from proxyapi.bodies.json_body import read_json_body
 from proxyapi.call import gateway_fields
 from proxyapi.call.call_request import ProxyRequest
@@ -35,10 +36,10 @@ from proxyapi.exceptions import NotFound, WebSocketRefused
 from proxyapi.key_names import SECURITY_KEY_NAME
 from proxyapi.keys.globs import is_allowed
 from proxyapi.keys.keyring import Caller
-from proxyapi.object_owners import object_access
+from proxyapi.object_owners import ownership_check
 from proxyapi.routes import METHODS, Route, find_route
-from proxyapi.streams import injected_usage
-from proxyapi.streams.injected_usage_support import REFUSALS, usage_requests
+from proxyapi.streams.chat_usage_removal import remove_usage
+from proxyapi.streams.chat_usage_request import REFUSALS, ask_for_usage, usage_requests
 from proxyapi.streams.relay import (
     CHAT,
     ERROR_OBJECT,
@@ -57,7 +58,7 @@ from proxyapi.v1.list_filter import Keeps, own_page
 from usage.answers.reader import begins_object
 
 # The dialect of a stream for which the gateway has asked for usage, and not the caller: usage is removed from it.
-CHAT_WITHOUT_USAGE = replace(CHAT, to_caller=injected_usage.remove_usage)
+CHAT_WITHOUT_USAGE = replace(CHAT, to_caller=remove_usage)
 # The dialects of families of routes. Every other family has `ERROR_OBJECT`.
 DIALECTS = {"responses": RESPONSES, "chat/completions": CHAT, "completions": CHAT}
 
@@ -119,7 +120,7 @@ class PassThroughView(CallView):
             self.call.facts.stream = asks_for_stream(call.raw_query) if body.stream is None else body.stream
             upstream_request.content, upstream_request.json = call.raw_body or None, body
             if route.name == "/v1/chat/completions" and self.call.facts.stream and usage_requests.are_made and body.raw:
-                asked = await large_bodies.run(body.size, injected_usage.ask_for_usage, body)
+                asked = await large_bodies.run(body.size, ask_for_usage, body)
                 body.drop_text()
                 if asked is not None:
                     asking = replace(upstream_request, content=asked.raw, json=asked)
@@ -177,21 +178,23 @@ class PassThroughView(CallView):
         """Checks that the key may use the models and objects that a form names; reserves budget for the call.
 
         Called when the whole form has been read. The last piece of the form has not been sent yet, so upstream cannot
-        have acted on the form. Raises the errors of `check_models`, `object_access.check_form` and `reserve`, which
+        have acted on the form. Raises the errors of `check_models`, `ownership_check.check_form` and `reserve`, which
         stop the form.
         """
         self.call.facts.model = next(iter(form.field("model")), "")
         self.call.facts.stream = "true" in map(str.lower, form.field("stream"))
         self.call.request.body_received()
         assert self.found is not None  # noqa: S101  (it is open)
-        self.call.answer.expected_pictures = count_pictures(self.found, {"n": form.field("n")})
+        fields = {name: form.field(name) for name in ("n", "quality", "size")}
+        self.call.facts.asked_usage = read_asked_usage(self.found, fields, self.call.facts.model)
+        self.call.answer.expected_pictures = count_pictures(self.found, fields)
         caller = self.caller
         if caller.allowed_models:
             size = sum(len(part.content) for part in form.parts)
             named = await large_bodies.run(size, lambda: model_places.in_fields(form.fields()))
             named += model_places.in_query(self.call.request.raw_query.decode("latin-1"))
             model_policy.check_models(self.found, "POST", named, caller)
-        self.call.new_objects.exclude(await object_access.check_form(form.parts, caller))
+        self.call.created_objects.exclude(await ownership_check.check_form(form.parts, caller))
         await self.reserve("POST", self.found, form.sizes())
         self.call.begin_reserved()
 
@@ -271,7 +274,7 @@ def models_of(caller: Caller) -> Keeps:
 
 def objects_of(caller: Caller) -> Keeps:
     """Returns a filter for lists of stored objects, which keeps only the objects that the caller's key may see."""
-    return lambda object_ids: object_access.visible(object_ids, caller)
+    return lambda object_ids: ownership_check.visible(object_ids, caller)
 
 
 def asks_for_stream(query: bytes) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx2
 
-from chatproxy import environment
+from chatproxy import setting_reader
 from chatproxy.postgres.bundled import BundledPostgres
 from tests.chaos.damage import Damage
 from tests.chaos.processes import children, is_alive, kill, send, wait_for
@@ -84,7 +84,7 @@ class Server:
     def __init__(self, variables: dict[str, str], log: Path) -> None:
         self.url = f"http://127.0.0.1:{variables['PORT']}"
         self.log = log
-        ours = {setting.name for setting in environment.SETTINGS}
+        ours = {setting.name for setting in setting_reader.SETTINGS}
         self._variables = {**{name: value for name, value in os.environ.items() if name not in ours}, **variables}
         self._ever: set[int] = set()  # every worker that was seen: one may outlive its master
 
@@ -92,7 +92,7 @@ class Server:
         with self.log.open("ab") as log:
             self.master = subprocess.Popen(
                 [sys.executable, "manage.py", "serve"],
-                cwd=environment.BASE_DIR,
+                cwd=setting_reader.BASE_DIR,
                 env=self._variables,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -146,7 +146,7 @@ class Server:
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "manage.py", *arguments]
         return subprocess.run(
-            command, cwd=environment.BASE_DIR, env=self._variables, capture_output=True, text=True, check=False
+            command, cwd=setting_reader.BASE_DIR, env=self._variables, capture_output=True, text=True, check=False
         )
 
     def tracebacks(self) -> list[str]:
@@ -199,7 +199,7 @@ def running_lab() -> Iterator[Lab]:
             "WEB_CONCURRENCY": str(WORKERS),
             "REQUEST_TIMEOUT": "30",
             "JOURNAL_RESERVE_BYTES": str(RESERVE_BYTES if has_tmpfs else 0),
-            environment.NO_ENV_FILES: "1",
+            setting_reader.NO_ENV_FILES: "1",
         }
         server = Server(variables, home / "serve.log")
         undo.callback(_end, server)
@@ -219,7 +219,7 @@ def _simulator() -> Iterator[str]:
     It runs in a process of its own, because in the process of the callers it would have to wait for them.
     """
     command = [sys.executable, "-m", "tests.simulator"]
-    with subprocess.Popen(command, cwd=environment.BASE_DIR, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=setting_reader.BASE_DIR, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         found = re.search(r"http://\S+", process.stdout.readline())
         assert found

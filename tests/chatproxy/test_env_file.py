@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatproxy import environment
+from chatproxy import setting_reader
 from chatproxy.env_file import EnvFileError, read_env_file
 from tests.support.servers.environments import variables
 
@@ -181,17 +181,17 @@ def test_what_is_quoted_is_read_as_it_was(tmp_path_factory: pytest.TempPathFacto
 def test_a_start_says_one_line_without_the_text(tmp_path: Path, name: str) -> None:
     """Runs a copy of the sources, since the files of settings are looked for beside the sources."""
     for part in ("chatproxy", "proxyapi", "usage", "manage.py"):
-        (tmp_path / part).symlink_to(environment.BASE_DIR / part)
-    code = "import sys; from pathlib import Path; from chatproxy import environment;" + (
-        "environment.BASE_DIR = Path(sys.argv.pop(1)); sys.argv[0] = 'manage.py'; import manage; manage.main()"
+        (tmp_path / part).symlink_to(setting_reader.BASE_DIR / part)
+    code = "import sys; from pathlib import Path; from chatproxy import setting_reader;" + (
+        "setting_reader.BASE_DIR = Path(sys.argv.pop(1)); sys.argv[0] = 'manage.py'; import manage; manage.main()"
     )
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text(f"PORT=1\n{SECRET}\n")
     settings = variables(tmp_path / "var")
-    del settings[environment.NO_ENV_FILES]
+    del settings[setting_reader.NO_ENV_FILES]
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path), "serve"],
-        cwd=environment.BASE_DIR,
+        cwd=setting_reader.BASE_DIR,
         env=settings,
         capture_output=True,
         text=True,

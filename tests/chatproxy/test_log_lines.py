@@ -24,7 +24,7 @@ from django.http import HttpRequest
 from django.test.client import RequestFactory
 from django.utils.log import log_response
 
-from chatproxy import environment
+from chatproxy import setting_reader
 from chatproxy.logs import JsonFormatter, log_everything, redacted_path
 from tests.simulator.server import Simulator
 from tests.support.callers.wire import connect
@@ -298,7 +298,7 @@ def test_a_database_that_is_away_is_named_without_its_password(tmp_path: Path) -
     url = f"postgresql://user:{UNKNOWN}%2F@127.0.0.1:{free_port()}/name"
     server = subprocess.Popen(
         [sys.executable, "manage.py", "serve"],
-        cwd=environment.BASE_DIR,
+        cwd=setting_reader.BASE_DIR,
         env=variables(tmp_path, DATABASE_URL=url, PORT=str(free_port())),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

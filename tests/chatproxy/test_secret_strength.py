@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from chatproxy import environment, setting_parsers
+from chatproxy import setting_parsers, setting_reader
 from chatproxy.secret_strength import MIN_CHOICES, MIN_LENGTH, count_choices, is_easily_guessed
 
 NAMES = ("SECURITY_KEY", "ACCESS_TOKEN")
@@ -37,7 +37,7 @@ GENERATED: dict[str, Callable[[], str]] = {
 @pytest.mark.parametrize("value", WEAK)
 def test_an_easily_guessed_secret_is_refused_without_its_value(name: str, value: str) -> None:
     with pytest.raises(ImproperlyConfigured) as caught:
-        environment.read({name: value})
+        setting_reader.read({name: value})
     line = str(caught.value)
     assert line.startswith(f"{name} is easily guessed; at least 20 random printable ASCII characters")
     assert value[:6] not in line
@@ -58,7 +58,7 @@ ON_LOOPBACK: tuple[dict[str, str], ...] = ({}, {"HOST": "127.0.0.1"}, {"HOST": "
 def test_a_short_secret_is_refused_without_its_value(name: str, others: dict[str, str], length: int) -> None:
     value = LONG[:length]
     with pytest.raises(ImproperlyConfigured) as caught:
-        environment.read({name: value, **others})
+        setting_reader.read({name: value, **others})
     line = str(caught.value)
     assert line.startswith(f"{name} is too short; at least 20 random printable ASCII characters")
     assert length < 6 or value[:6] not in line
@@ -67,10 +67,10 @@ def test_a_short_secret_is_refused_without_its_value(name: str, others: dict[str
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("others", ON_LOOPBACK)
 def test_where_only_this_machine_reaches_the_server_a_shorter_one_is_taken(name: str, others: dict[str, str]) -> None:
-    values = environment.read({name: LONG[:16], **others})
+    values = setting_reader.read({name: LONG[:16], **others})
     assert values[name] == LONG[:16]
-    assert environment.short_secrets(values) == [name]
-    assert environment.short_secrets(environment.read({name: LONG[:20], **REACHABLE[0]})) == []
+    assert setting_reader.short_secrets(values) == [name]
+    assert setting_reader.short_secrets(setting_reader.read({name: LONG[:20], **REACHABLE[0]})) == []
 
 
 @pytest.mark.parametrize("make", GENERATED.values(), ids=GENERATED.keys())

@@ -11,12 +11,12 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio import ConnectionPool
 
-from chatproxy import environment, setting_parsers, settings
+from chatproxy import setting_parsers, setting_reader, settings
 from tests.support.servers.environments import variables
 
 SECRET = "Pl4nted-Secr3t-0f-the-0wner"
 PASSWORD = "5ecretPassw0rd"
-NAMES = [setting.name for setting in environment.SETTINGS]
+NAMES = [setting.name for setting in setting_reader.SETTINGS]
 # Every spelling is tried in every setting: a value may also have been put into the wrong one.
 SPELLINGS = {
     "as it is": SECRET,
@@ -85,7 +85,7 @@ def pieces_in(words: str) -> list[str]:
 def complaint(name: str, value: str) -> tuple[str, BaseException | None]:
     """Returns the message about a setting with this value, and the error's cause; "" and None if it is accepted."""
     try:
-        values = environment.read({name: value})
+        values = setting_reader.read({name: value})
         settings._database(values["DATABASE_URL"])
         if values["REDIS_URL"]:
             ConnectionPool.from_url(values["REDIS_URL"])
@@ -96,7 +96,7 @@ def complaint(name: str, value: str) -> tuple[str, BaseException | None]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_setting_repeats_a_secret(name: str) -> None:
-    has_secrets = name in environment.SECRETS | environment.URLS_WITH_PASSWORDS
+    has_secrets = name in setting_reader.SECRETS | setting_reader.URLS_WITH_PASSWORDS
     for spelling, value in SPELLINGS.items():
         if not has_secrets and len(value) <= setting_parsers.MAX_QUOTED_LENGTH:
             continue  # a wrong number or word is shown, up to 15 characters
@@ -110,18 +110,18 @@ def test_no_setting_repeats_a_secret(name: str) -> None:
 @pytest.mark.parametrize("spelling", [name for name in SPELLINGS if SPELLINGS[name].startswith("postgresql:")])
 def test_a_database_url_that_is_read_in_two_ways_is_refused(spelling: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=r"DATABASE_URL .*postgresql://user:password@host:port/name$"):
-        settings._database(environment.read({"DATABASE_URL": SPELLINGS[spelling]})["DATABASE_URL"])
+        settings._database(setting_reader.read({"DATABASE_URL": SPELLINGS[spelling]})["DATABASE_URL"])
 
 
 @pytest.mark.parametrize("spelling", [name for name in SPELLINGS if SPELLINGS[name].startswith("redis:")])
 def test_a_redis_url_that_is_read_in_two_ways_is_refused(spelling: str) -> None:
     with pytest.raises(ImproperlyConfigured, match="REDIS_URL is not a Redis URL; percent-encode"):
-        environment.read({"REDIS_URL": SPELLINGS[spelling]})
+        setting_reader.read({"REDIS_URL": SPELLINGS[spelling]})
 
 
 @pytest.mark.parametrize("url", GOOD_DATABASES)
 def test_a_database_url_with_an_encoded_password_is_read(url: str) -> None:
-    assert settings._database(environment.read({"DATABASE_URL": url})["DATABASE_URL"])["NAME"] == "db"
+    assert settings._database(setting_reader.read({"DATABASE_URL": url})["DATABASE_URL"])["NAME"] == "db"
 
 
 def test_the_password_is_what_was_encoded() -> None:
@@ -132,7 +132,7 @@ def test_the_password_is_what_was_encoded() -> None:
 
 @pytest.mark.parametrize("url", GOOD_REDIS)
 def test_a_redis_url_is_read(url: str) -> None:
-    assert environment.read({"REDIS_URL": url})["REDIS_URL"] == url
+    assert setting_reader.read({"REDIS_URL": url})["REDIS_URL"] == url
 
 
 STARTS = [
@@ -152,7 +152,7 @@ STARTS = [
 def test_a_refused_start_prints_one_line_without_it(tmp_path: Path, name: str, spelling: str) -> None:
     done = subprocess.run(
         [sys.executable, "manage.py", "serve"],
-        cwd=environment.BASE_DIR,
+        cwd=setting_reader.BASE_DIR,
         env=variables(tmp_path, **{name: SPELLINGS[spelling]}),
         capture_output=True,
         text=True,
@@ -172,11 +172,11 @@ def test_a_setting_with_the_name_of_a_secret_is_treated_as_one(name: str) -> Non
         "OPENAI_BASE_URL",
         "INVALID_KEYS_PER_MINUTE",
     }
-    assert bool(looks_secret) == (name in environment.SECRETS | environment.URLS_WITH_PASSWORDS)
+    assert bool(looks_secret) == (name in setting_reader.SECRETS | setting_reader.URLS_WITH_PASSWORDS)
 
 
 def test_the_own_secrets_are_those_of_the_settings() -> None:
-    values = environment.read(
+    values = setting_reader.read(
         {
             "SECURITY_KEY": f"{SECRET}-1",
             "OPENAI_API_KEY": f"{SECRET}-2",
@@ -184,6 +184,6 @@ def test_the_own_secrets_are_those_of_the_settings() -> None:
             "REDIS_URL": "redis://:chatproxy@h",
         }
     )
-    found = environment.own_secrets(values)
+    found = setting_reader.own_secrets(values)
 
     assert set(found) == {f"{SECRET}-1", f"{SECRET}-2", f"{PASSWORD}%2F", f"{PASSWORD}/", "chatproxy"}

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from chatproxy import environment, settings
+from chatproxy import setting_reader, settings
 
-NAMES = [setting.name for setting in environment.SETTINGS]
+NAMES = [setting.name for setting in setting_reader.SETTINGS]
 KNOWN = set(NAMES)
 
 BAD_VALUES = [
@@ -51,19 +51,19 @@ BAD_VALUES = [
 @pytest.fixture
 def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Makes an empty folder the project's: `.env`, `.env.local` and `var/secrets.env` are read there alone."""
-    for name in (*NAMES, environment.NO_ENV_FILES):
+    for name in (*NAMES, setting_reader.NO_ENV_FILES):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(environment, "BASE_DIR", tmp_path)
+    monkeypatch.setattr(setting_reader, "BASE_DIR", tmp_path)
     (tmp_path / "var").mkdir()
     return tmp_path
 
 
 def test_defaults_without_any_source(sources: Path) -> None:
-    assert environment.load() == {setting.name: setting.default for setting in environment.SETTINGS}
+    assert setting_reader.load() == {setting.name: setting.default for setting in setting_reader.SETTINGS}
 
 
 def test_every_default_is_a_value_that_would_be_accepted() -> None:
-    for setting in environment.SETTINGS:
+    for setting in setting_reader.SETTINGS:
         if setting.default is not None:
             default = setting.default
             raw = ",".join(default) if isinstance(default, list) else str(default)
@@ -71,12 +71,12 @@ def test_every_default_is_a_value_that_would_be_accepted() -> None:
 
 
 def test_the_first_source_wins(sources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = [environment.load()["DEFAULT_MODEL"]]
+    read = [setting_reader.load()["DEFAULT_MODEL"]]
     for path in ("var/secrets.env", ".env", ".env.local"):
         (sources / path).write_text(f"DEFAULT_MODEL=of-{Path(path).name}\n")
-        read.append(environment.load()["DEFAULT_MODEL"])
+        read.append(setting_reader.load()["DEFAULT_MODEL"])
     monkeypatch.setenv("DEFAULT_MODEL", "of-environment")
-    read.append(environment.load()["DEFAULT_MODEL"])
+    read.append(setting_reader.load()["DEFAULT_MODEL"])
     assert read == ["gpt-4o-mini", "of-secrets.env", "of-.env", "of-.env.local", "of-environment"]
 
 
@@ -84,21 +84,21 @@ def test_an_empty_value_lets_the_next_source_speak(sources: Path, monkeypatch: p
     (sources / ".env").write_text("PORT=4000\nHOST=\n")
     (sources / ".env.local").write_text('PORT=""\n')
     monkeypatch.setenv("PORT", " ")
-    values = environment.load()
+    values = setting_reader.load()
     assert (values["PORT"], values["HOST"]) == (4000, "127.0.0.1")
 
 
 def test_data_dir_of_a_file_says_where_the_secrets_are(sources: Path) -> None:
     (sources / "elsewhere").mkdir()
     (sources / ".env").write_text("DATA_DIR=elsewhere\n")
-    (sources / "elsewhere" / environment.SECRETS_FILE).write_text("SECURITY_KEY=key-from-elsewhere-77\n")
-    assert environment.load()["SECURITY_KEY"] == "key-from-elsewhere-77"
+    (sources / "elsewhere" / setting_reader.SECRETS_FILE).write_text("SECURITY_KEY=key-from-elsewhere-77\n")
+    assert setting_reader.load()["SECURITY_KEY"] == "key-from-elsewhere-77"
 
 
 def test_files_do_not_change_the_environment_of_others(sources: Path) -> None:
     (sources / ".env").write_text("PATH=/nowhere\nPORT=4000\n")
     before = dict(os.environ)
-    environment.load()
+    setting_reader.load()
     assert dict(os.environ) == before
 
 
@@ -107,7 +107,7 @@ def test_a_bad_value_is_one_line_with_name_fault_and_what_is_allowed(
     name: str, value: str, fault: str, allowed: str
 ) -> None:
     with pytest.raises(ImproperlyConfigured) as caught:
-        environment.read({name: value})
+        setting_reader.read({name: value})
     line = str(caught.value)
     assert line.startswith(f"{name} ")
     assert fault in line
@@ -117,7 +117,7 @@ def test_a_bad_value_is_one_line_with_name_fault_and_what_is_allowed(
 
 def test_a_secret_is_not_repeated_in_its_error() -> None:
     with pytest.raises(ImproperlyConfigured) as caught:
-        environment.read({"OPENAI_API_KEY": "sk-not for logs"})
+        setting_reader.read({"OPENAI_API_KEY": "sk-not for logs"})
     assert "sk-not" not in str(caught.value)
 
 
@@ -138,23 +138,25 @@ def test_a_socket_directory_becomes_the_host() -> None:
 def test_the_command_line_says_a_bad_setting_in_one_line() -> None:
     command = [sys.executable, "manage.py", "serve"]
     environ = {**os.environ, "PORT": "high"}
-    done = subprocess.run(command, cwd=environment.BASE_DIR, env=environ, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=setting_reader.BASE_DIR, env=environ, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
     assert done.stderr == "chatproxy: PORT 'high' is out of range; a whole number from 1 to 65535\n"
 
 
 @pytest.mark.parametrize("document", ["docs/settings.md", ".env.example"])
 def test_every_setting_is_documented(document: str) -> None:
-    text = (environment.BASE_DIR / document).read_text()
+    text = (setting_reader.BASE_DIR / document).read_text()
     assert [name for name in NAMES if not re.search(rf"\b{name}\b", text)] == []
 
 
 def test_the_example_changes_nothing_until_it_is_edited(tmp_path: Path) -> None:
-    assert environment.read_file(environment.BASE_DIR / ".env.example", KNOWN) == {}
+    assert setting_reader.read_file(setting_reader.BASE_DIR / ".env.example", KNOWN) == {}
 
 
 def test_the_example_has_the_defaults(tmp_path: Path) -> None:
     example = tmp_path / ".env"
-    example.write_text(re.sub(r"(?m)^#(?=[A-Z_]+=)", "", (environment.BASE_DIR / ".env.example").read_text()))
-    found = environment.read_file(example, KNOWN)
-    assert environment.read(found) == {setting.name: setting.default for setting in environment.SETTINGS}
+    example.write_text(re.sub(r"(?m)^#(?=[A-Z_]+=)", "", (setting_reader.BASE_DIR / ".env.example").read_text()))
+    found = setting_reader.read_file(example, KNOWN)
+    assert setting_reader.read(found) == {setting.name: setting.default for setting in setting_reader.SETTINGS}

@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.core.checks import Tags, run_checks
 
 import chatproxy.urls  # noqa: F401  (registers the tables in the admin)
-from chatproxy import environment
+from chatproxy import setting_reader
 
 
 def test_the_admin_passes_djangos_checks() -> None:
@@ -20,7 +20,7 @@ def test_the_admin_passes_djangos_checks() -> None:
 def test_a_command_starts_without_the_admins_modules() -> None:
     """They are half of what a server's start would import."""
     code = "import sys, django; django.setup(); print(*sys.modules)"
-    found = subprocess.run([sys.executable, "-c", code], cwd=environment.BASE_DIR, capture_output=True, text=True)
+    found = subprocess.run([sys.executable, "-c", code], cwd=setting_reader.BASE_DIR, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
     assert set(found.stdout.split()) & {"usage.models", "usage.admin", "proxyapi.admin", "chatproxy.urls"} == {
         "usage.models"

@@ -13,16 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from chatproxy import environment
+from chatproxy import setting_reader
 from tests.clients.tap import Tap, tapped
 from tests.simulator.server import Simulator
 from tests.support.servers.gateway import SECURITY_KEY, UPSTREAM_KEY, Gateway
 
 HERE = Path(__file__).resolve().parent
-PROGRAMS = environment.BASE_DIR / ".venv-clients" / "bin"
+PROGRAMS = setting_reader.BASE_DIR / ".venv-clients" / "bin"
 LONGEST = 180  # seconds; a conversation takes less than ten, its first imports on a busy machine more
 SOUND = b"\xff\xfb\x90\x00" + bytes(range(256)) * 300
-# What the gateway adds to a streamed chat completion that does not ask for usage (`proxyapi.streams.injected_usage`).
+# What the gateway adds to a streamed chat completion that does not ask for usage
+# (`proxyapi.streams.chat_usage_request`).
 USAGE_ASKED = b'{"stream_options":{"include_usage":true},'
 
 

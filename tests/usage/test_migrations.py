@@ -19,8 +19,8 @@ from django.conf import settings
 
 from tests.support.ledger.ledgers import Row, random_call
 from tests.support.servers.databases import new_database
-from usage.sums import rollups
-from usage.sums.rollups import Rollup
+from usage.sums import adding_up
+from usage.sums.adding_up import Rollup
 
 PACKAGES = ("chatproxy", "proxyapi", "usage")
 # Migrations must do the same for ever, so they import nothing of ours but this.
@@ -75,7 +75,9 @@ def write_as_then(connection: psycopg.Connection[Any], rows: list[Row]) -> None:
     rollup.add(summed)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("ADD_HOURS", "ADD_DAYS"):  # without columns of later migrations
-            patch.setattr(rollups, name, re.sub(r", (estimated|provisional)_cost( = [^,]*)?", "", vars(rollups)[name]))
+            patch.setattr(
+                adding_up, name, re.sub(r", (estimated|provisional)_cost( = [^,]*)?", "", vars(adding_up)[name])
+            )
         rollup.write_hours(connection.cursor())  # type: ignore[arg-type]  # a cursor without Django's wrapper
     for row in rows:
         connection.execute(

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from django.core.management import find_commands, load_command_class
 
-from chatproxy import environment
+from chatproxy import setting_reader
 from tests.simulator.server import Simulator
 from tests.support.callers.all_pages import REFUSED, fill, paths_of_pages
 from tests.support.servers.databases import new_database
@@ -147,7 +147,7 @@ write_rows(Pricer().priced([call(moment + timedelta(minutes=number)) for number 
 def actions() -> Iterator[str]:
     """`command action` of all commands of ours; `serve` runs in every test here."""
     for app in ("chatproxy", "proxyapi", "usage"):
-        for name in find_commands(str(environment.BASE_DIR / app / "management")):
+        for name in find_commands(str(setting_reader.BASE_DIR / app / "management")):
             parser: Any = load_command_class(app, name).create_parser("manage.py", name)
             choices = [action.choices for action in parser._actions if action.dest == "action"]
             yield from (f"{name} {choice}" for choice in choices[0]) if choices else [name]

@@ -22,7 +22,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from chatproxy import environment
+from chatproxy import setting_reader
 from tests.simulator.wire.multipart import parse_form
 from tests.support.servers.gateway import PATIENCE, SECURITY_KEY, Gateway, run_gateway
 
@@ -35,7 +35,7 @@ MIB = 1024 * 1024
 def upstream() -> Iterator[str]:
     """The base URL of a simulator in its own process."""
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.simulator"], cwd=environment.BASE_DIR, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tests.simulator"], cwd=setting_reader.BASE_DIR, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         found = re.search(r"http://\S+", process.stdout.readline())

@@ -1,6 +1,6 @@
 """The published holes of other LLM gateways, tried here: each case says where it was found.
 
-Those that need a test of their own kind are elsewhere: owners of objects in `test_ownership`, rights of staff in
+Those that need a test of their own kind are elsewhere: owners of objects in `test_owner_store`, rights of staff in
 `test_permissions` and the admin's tests, secrets in `test_secrets`, redirects of upstream in `test_upstream_errors`.
 
 Over 300 lines, since it is one list of cases, each with its source.
@@ -20,7 +20,7 @@ from django.test import Client
 from django.urls import URLPattern
 
 import chatproxy.urls  # noqa: F401  (registers the tables in the admin)
-from chatproxy import environment
+from chatproxy import setting_reader
 from tests.simulator.server import Simulator
 from tests.support.callers.wire import connect, json_call
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, UPSTREAM_KEY, Gateway
@@ -384,7 +384,7 @@ def test_no_page_shows_a_key_or_a_part_of_one(gateway: Gateway, path: str) -> No
 
 
 @pytest.mark.parametrize(
-    "path", sorted((environment.BASE_DIR / "requirements").glob("*.txt")), ids=lambda path: path.stem
+    "path", sorted((setting_reader.BASE_DIR / "requirements").glob("*.txt")), ids=lambda path: path.stem
 )
 def test_every_package_is_pinned_by_its_hash(path: Path) -> None:
     """LiteLLM 1.82.7 and 1.82.8 on the package index were an attacker's."""

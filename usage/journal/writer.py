@@ -1,11 +1,9 @@
 """Writes a process's journal: append-only segments in one directory, with one writer each.
 
 Invariants: a record is one `os.write`, written whole or not at all. `begin` fails with `JournalFull` while less disk is
-free than the reserve. `end` never fails: a line that the disk refuses is kept in memory and tried again. A segment is
-deleted only after it has been shipped. The writer locks `<writer>.lock` for its life, so whoever gets that lock knows
-that the writer is dead (`usage.journal.segments`).
-
-Over 300 lines, since all of it changes the same few fields under one lock.
+free than the reserve. `end` never fails: a line that the disk refuses is kept in memory and tried again
+(`usage.journal.full_disk`). A segment is deleted only after it has been shipped. The writer locks `<writer>.lock` for
+its life, so whoever gets that lock knows that the writer is dead (`usage.journal.segments`).
 """
 
 from __future__ import annotations
@@ -17,6 +15,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,6 +23,7 @@ from typing import Literal
 from uuid_utils import uuid7
 
 from usage.call_record import RECORD_VERSION, CallRecord
+from usage.journal.full_disk import FullDisk, JournalFull
 from usage.journal.records import frame
 
 logger = logging.getLogger(__name__)
@@ -32,12 +32,7 @@ SEGMENT_BYTES = 16 * 1024 * 1024
 SEGMENT_SECONDS = 60.0
 SYNC_SECONDS = 0.2
 ROOM_CHECK_SECONDS = 1.0
-MOST_NAMED = 20  # request ids in one line of the log
 Sync = Literal["interval", "always", "off"]
-
-
-class JournalFull(Exception):
-    """Error: the disk is too full to promise that a new call will be in the ledger, so the call must be refused."""
 
 
 @dataclass
@@ -56,13 +51,10 @@ class Journal:
         self.directory = directory
         self.writer = str(uuid7())
         self.segments: list[Segment] = []
-        self.full = False
-        self._reserve_bytes = reserve_bytes
+        self._full_disk = FullDisk(directory, reserve_bytes, self._write)
         self._sync: Sync = sync
         self._lock = threading.Lock()
         self._open_begins: dict[str, bytes] = {}
-        self._refused: dict[str, bytes] = {}  # end records that the disk did not take, by request id
-        self._dropped = 0  # rows of refused calls that were not written since the disk became full
         self._lock_fd = -1
         self._fd = -1
         self._retired: list[int] = []  # descriptors of closed segments, to be synced
@@ -74,6 +66,11 @@ class Journal:
         self._sync_wanted = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._keep, name="journal", daemon=True)
+
+    @property
+    def full(self) -> bool:
+        """True while the disk is so full that new calls are refused."""
+        return self._full_disk.is_full
 
     def open(self) -> None:
         """Creates and locks this process's lock file, starts the first journal file, and starts the thread that syncs.
@@ -100,8 +97,8 @@ class Journal:
         """
         line = frame({"version": RECORD_VERSION, "kind": "begin", "request_id": request_id, **record})
         with self._lock:
-            if self.full or not self._write(line):
-                self.full = True
+            if self._full_disk.is_full or not self._write(line):
+                self._full_disk.is_full = True
                 raise JournalFull
             self._open_begins[request_id] = line
             self._rotate_if_large()
@@ -115,12 +112,12 @@ class Journal:
         line = frame({"version": RECORD_VERSION, "kind": "end", "request_id": request_id, **record})
         with self._lock:
             was_refused = request_id not in self._open_begins and not record.get("by_gateway")
-            if was_refused and self.full:
-                self._dropped += 1
+            if was_refused and self._full_disk.is_full:
+                self._full_disk.drop()
                 return
-            if self._refused or not self._write(line):
-                self.full = True
-                self._refused[request_id] = line  # until the disk takes it, new segments get a copy of the begin record
+            if self._full_disk.has_kept or not self._write(line):
+                # Until it is written, new segments get a copy of the begin record.
+                self._full_disk.keep(request_id, line)
                 return
             self._open_begins.pop(request_id, None)
             self._rotate_if_large()
@@ -156,14 +153,8 @@ class Journal:
         self._sync_wanted.set()
         self._thread.join()
         with self._lock:
-            self._retry_refused()
-            self._log_dropped()
-            if self._refused:
-                logger.error(
-                    "the disk has not taken the ends of %d calls, which will be `interrupted` in the ledger: %s",
-                    len(self._refused),
-                    ", ".join(list(self._refused)[:MOST_NAMED]),
-                )
+            self._forget_begins(self._full_disk.write_kept())
+            self._full_disk.log_lost()
             self.segments[-1].closed = True
             self._retired.append(self._fd)
             self._fd = -1
@@ -203,7 +194,7 @@ class Journal:
             self._open_segment()
         except OSError as error:
             logger.error("the journal cannot start a new segment: %s", error.strerror)
-            self.full = True
+            self._full_disk.is_full = True
             return
         last.closed = True
         self._retired.append(old)  # synced and closed by the journal's thread, because here a call would wait for it
@@ -230,33 +221,14 @@ class Journal:
         self.segments.append(Segment(path, written=len(carried)))
         self._opened_at = time.monotonic()
 
-    def _retry_refused(self) -> None:
-        """Writes the end records that the disk has refused before, until the disk refuses one of them again."""
-        for request_id, line in list(self._refused.items()):
-            if not self._write(line):
-                return
-            del self._refused[request_id]
-            self._open_begins.pop(request_id, None)
-
     def _check_room(self) -> None:
-        """Checks the free disk space, and writes the end records that the disk has refused before.
+        """Checks the free disk space, and writes the end records that the disk has refused before."""
+        self._forget_begins(self._full_disk.check())
 
-        Sets `full`, so that new calls are refused, if there is too little space or the disk refuses a record again.
-        """
-        disk = os.statvfs(self.directory)
-        full = disk.f_bavail * disk.f_frsize < self._reserve_bytes
-        if full and not self.full:
-            logger.error("the disk of %s is full: new calls are refused", self.directory)
-        self._retry_refused()
-        self.full = full or bool(self._refused)
-        if not self.full:
-            self._log_dropped()
-
-    def _log_dropped(self) -> None:
-        """Logs how many refused calls are not in the ledger because the disk was full, and starts to count anew."""
-        if self._dropped:
-            logger.warning("%d refused calls are not in the ledger, because the disk was full", self._dropped)
-            self._dropped = 0
+    def _forget_begins(self, request_ids: Iterable[str]) -> None:
+        """Stops copying the begin records of these calls to new journal files: their end records are written."""
+        for request_id in request_ids:
+            self._open_begins.pop(request_id, None)
 
     # The journal's own thread.
 

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from usage.counters import COUNTERS, ENDS, LATENCIES
 from usage.live.status import ServerStatus, read_status
+from usage.metric_counters import COUNTERS, ENDS, LATENCIES
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 MEANINGS = {

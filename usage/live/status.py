@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from usage.counters import ServerCounters, counters
 from usage.ledger import ledger
 from usage.live.worker_files import WorkerReport, read_worker_reports
+from usage.metric_counters import ServerCounters, counters
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ import orjson
 from django.conf import settings
 from uuid_utils import uuid7
 
-from usage.counters import ServerCounters, counters
+from usage.metric_counters import ServerCounters, counters
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,8 @@
 A bill has an item for each unit of tokens that the call has used, for its searches, for the containers in which tools
 have run, and for the pictures that they have made. What upstream does not bill costs $0 (`usage.money.unbilled`).
 
-A wrong cost is worse than none, so a call has none (None) when its model has no price (`usage.money.prices`), or when
+A wrong cost is worse than none. A call has none (None) when its model has no price (`usage.money.price_sources`), or
+when
 
 * its counts are unknown, contradict each other (more cached than input tokens), or hold something the price says
   nothing of (audio tokens of a model without a published audio price);
@@ -24,10 +25,10 @@ from datetime import datetime
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from typing import TypeAlias
 
-from usage.call_record import CallRecord, OtherUsage, Price, PricedItem, called_model
+from usage.call_record import CallRecord, OtherUsage, Price, PricedItem
 from usage.models import CostKind, UsageSource
-from usage.money.prices import find_rates, service_tier
-from usage.money.published import ModelRates
+from usage.money.price_sources import billed_model, find_rates, service_tier
+from usage.money.published_prices import ModelRates
 from usage.money.token_units import UnitCounts, count_units, picture_row
 from usage.money.tool_fees import (
     DEFAULT_IMAGE_MODEL,
@@ -45,6 +46,9 @@ from usage.own_prices import OwnPrice
 INPUT_KINDS = frozenset({"audio_input", "image_input"})
 OUTPUT_KINDS = frozenset({"audio_output", "image_output"})
 
+PICTURE = "picture"  # the unit of models that take a price for each picture
+CERTAIN_UNITS = frozenset({PICTURE, "characters"})  # counted from the request, so that they are no estimate
+
 PICTURE_TOKENS = 16_384  # more than any picture has that OpenAI's image models read or make
 
 SMALLEST = Decimal("0.00000001")
@@ -61,7 +65,7 @@ class MaxUsage:
 
     Tokens may be text or, if `kinds` names them, anything else that has a price of its own, such as `audio_input`. The
     hosted image tool makes `pictures` with `picture_models`, each of at most `PICTURE_TOKENS` in and out; if none is
-    named, with its default model.
+    named, with its default model. A model that takes a price for each picture makes `images` of them.
     """
 
     input_tokens: int = 0
@@ -72,6 +76,7 @@ class MaxUsage:
     file_searches: int = 0
     pictures: int = 0
     picture_models: frozenset[str] = frozenset()
+    images: int = 0
 
 
 def highest_cost(model: str, tier: str, at: datetime, most: MaxUsage, own_prices: Sequence[OwnPrice]) -> Decimal | None:
@@ -111,6 +116,7 @@ def _highest(price: ModelRates, most: MaxUsage) -> Decimal | None:
     if price.is_free:
         return Decimal(0)
     by_minute = price.per_minute is not None and most.audio_seconds > 0
+    by_picture = price.per_picture is not None and most.images > 0
     exact = Decimal(0)
     for count, units in (
         (most.input_tokens, ["input", "cached_input", "cache_write", *most.kinds & INPUT_KINDS]),
@@ -119,10 +125,12 @@ def _highest(price: ModelRates, most: MaxUsage) -> Decimal | None:
         rates = [rate for unit in units if (rate := price.rate(unit, most.input_tokens)) is not None]
         if rates:
             exact += max(rates) * count / 1_000_000
-        elif count and not by_minute:
+        elif count and not by_minute and not by_picture:
             return None
     if price.per_minute is not None:
         exact += price.per_minute * Decimal(str(most.audio_seconds)) / 60
+    if price.per_picture is not None:
+        exact += max(price.per_picture.values()) * most.images
     if price.per_web_search is not None:
         exact += price.per_web_search * most.web_searches
     exact += most.file_searches * (FILE_SEARCH if price.per_file_search is None else price.per_file_search)
@@ -148,7 +156,7 @@ def price_call(row: CallRecord, own_prices: Sequence[OwnPrice]) -> Priced:
         return None, COUNTED_AT_END
     started_at = row["started_at"]
     moment = started_at if isinstance(started_at, datetime) else datetime.fromisoformat(started_at)
-    model = called_model(row).lower()
+    model = billed_model(row)
     price = find_rates(model, tier, moment, own_prices)
     if price is None:
         return NO_PRICE
@@ -160,7 +168,7 @@ def price_call(row: CallRecord, own_prices: Sequence[OwnPrice]) -> Priced:
     if counts is None:
         return NO_PRICE
     input_tokens = row.get("input_tokens") or 0
-    lines = list(_lines(counts, price, input_tokens))
+    lines = list(_lines(counts, price, input_tokens, used.get("picture_format", "")))
     if used or row.get("web_searches") or "search" in model:  # else no tool was used, as by nearly all calls
         lines += tool_lines(row, model, price)
     if used:
@@ -168,11 +176,13 @@ def price_call(row: CallRecord, own_prices: Sequence[OwnPrice]) -> Priced:
     return _bill(price, input_tokens, lines)
 
 
-def _lines(counts: UnitCounts, price: ModelRates, input_tokens: int) -> Iterator[Line]:
+def _lines(counts: UnitCounts, price: ModelRates, input_tokens: int, picture_format: str = "") -> Iterator[Line]:
     """Yields a line of a bill for each count of the call's own model, at the price for a prompt of this length."""
     for unit, count in counts:
         if unit == "audio_seconds":
             yield Line(unit, count, price.per_minute, per=60)
+        elif unit == PICTURE:
+            yield Line(unit, count, price.picture_rate(picture_format), per=1)
         else:
             yield Line(unit, count, _rate(price, unit, input_tokens))
 
@@ -223,8 +233,8 @@ def cost_kind(row: CallRecord, price: Price | None) -> str:
     if price is None or price == COUNTED_AT_END:
         return ""
     kinds = {item.get("kind") for item in price.get("items", ())}
-    is_free = not price.get("items")
-    if CostKind.ESTIMATED in kinds or (row.get("usage_source") == UsageSource.ESTIMATED and not is_free):
+    has_guess = any(item["unit"] not in CERTAIN_UNITS for item in price.get("items", ()))
+    if CostKind.ESTIMATED in kinds or (row.get("usage_source") == UsageSource.ESTIMATED and has_guess):
         return CostKind.ESTIMATED
     is_provisional = price.get("kind") == CostKind.PROVISIONAL or CostKind.PROVISIONAL in kinds
     return CostKind.PROVISIONAL if is_provisional else CostKind.EXACT
@@ -253,7 +263,7 @@ def _bill(price: ModelRates, input_tokens: int, lines: Sequence[Line]) -> Priced
             bill["per_minute"] = _text(line.rate)
         elif line.unit == "web_search":
             bill["per_web_search"] = _text(line.rate)
-        elif line.model or line.source or line.kind:
+        elif line.model or line.source or line.kind or line.unit == PICTURE:
             item["rate"] = _text(line.rate)
         else:
             per_million[line.unit] = line.rate

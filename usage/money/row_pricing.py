@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from usage.call_record import CallRecord, called_model
 from usage.models import ModelPrice, Request
+from usage.money import price_list
 from usage.money.billing import cost_kind, price_call
 from usage.own_prices import OwnPrice
 
@@ -30,12 +31,14 @@ class Pricer:
         self._alerted: set[str] = set()  # models without a price, of which the log says so already
 
     def refresh(self) -> None:
-        """Reads the administrator's prices from the database again if they were last read half a minute ago or earlier.
+        """Reads the prices again if they were last read half a minute ago or earlier: the administrator's from the
+        database, and the list from its file if it has changed.
 
         Raises:
             django.db.Error: the prices cannot be read.
         """
         if time.monotonic() - self._read_at >= REFRESH_SECONDS:
+            price_list.refresh()
             self.own = [price.as_own_price() for price in ModelPrice.objects.all()]
             self._read_at = time.monotonic()
 
@@ -88,6 +91,6 @@ def with_windows(rows: list[CallRecord]) -> list[CallRecord]:
 
 
 def _is_of_earlier_response(row: CallRecord) -> bool:
-    """Returns whether a row is of a call, or of a look, that has read a response which an earlier call has created."""
+    """Returns whether a row is of a call, or of a poll, that has read a response which an earlier call has created."""
     route = str(row.get("route"))
     return route.startswith(("/openai2", "/v1/responses")) and ("{id}" in route or bool(row.get("by_gateway")))

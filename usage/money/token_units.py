@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 from usage.answers.tokens import input_details, output_details, whole_count
 from usage.call_record import CallRecord
 from usage.models import UsageSource
-from usage.money.published import ModelRates
+from usage.money.published_prices import ModelRates
 
 UnitCounts: TypeAlias = list[tuple[str, int | float]]
 
@@ -23,7 +23,10 @@ def count_units(row: CallRecord, price: ModelRates) -> UnitCounts | None:
     Units of which nothing was used are left out. Returns None if the usage is unknown or contradicts itself.
     """
     stated_input, seconds = row.get("input_tokens"), row.get("audio_seconds")
-    characters = (row.get("other_usage") or {}).get("characters") if "characters" in price.rates else None
+    used = row.get("other_usage") or {}
+    characters = used.get("characters") if "characters" in price.rates else None
+    if price.per_picture is not None and (pictures := used.get("pictures")):
+        return [("picture", pictures)]  # the tokens beside them have no price, or are a guess
     if stated_input is None and seconds is None:
         return None if characters is None else [("characters", characters)]
     input_tokens, output_tokens = stated_input or 0, row.get("output_tokens") or 0

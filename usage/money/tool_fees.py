@@ -13,7 +13,7 @@ from decimal import Decimal
 from usage.answers.tool_use import PREVIEW_TOOL
 from usage.call_record import CallRecord
 from usage.models import CostKind
-from usage.money.published import ModelRates
+from usage.money.published_prices import ModelRates
 
 TOOLS_SOURCE = "OpenAI's tool prices of 2026-11-28"
 
@@ -46,6 +46,7 @@ LISTED_IMAGE_MODEL = "gpt-image-2.5-sunburst"
 _OPENAI_NAMES = ("gpt-", "chatgpt-", "codex-", "computer-use", "o1", "o3", "o4", "ft:gpt-", "ft:o")
 _NOT_REASONING = ("gpt-4", "gpt-3.5", "chatgpt-4o", "gpt-5-chat", "ft:gpt-4", "ft:gpt-3.5")
 _BY_CHARACTERS = ("tts-1",)
+_BY_PICTURES = ("dall-e-",)
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,11 @@ class Line:
 def is_billed_by_characters(model: str) -> bool:
     """Returns whether a model that speaks is billed by the characters of the text, and not by tokens."""
     return model.lower().startswith(_BY_CHARACTERS)
+
+
+def is_billed_by_pictures(model: str) -> bool:
+    """Returns whether a model of OpenAI's is billed by the number of the pictures that it makes, and not by tokens."""
+    return model.lower().startswith(_BY_PICTURES)
 
 
 def in_window(price: ModelRates, window: str | None) -> ModelRates:

@@ -38,6 +38,7 @@ UNITS = {
     "search_content": "Input found by the searches",
     "file_search": "File searches",
     "characters": "Text to speak",
+    "picture": "Pictures",
     **{f"container_{size}": f"Container with {size.removesuffix('g')} GB" for size in CONTAINERS},
 }
 
@@ -131,7 +132,7 @@ def _bill_item(item: PricedItem, price: Price) -> BillItem:
         amount, rate = f"{count:,} s", f"${price.get('per_minute', '?')} a minute"
     elif unit == "web_search":
         amount, rate = f"{count:,}", f"${price.get('per_web_search', '?')} each"
-    elif unit == "file_search":
+    elif unit in {"file_search", "picture"}:
         amount, rate = f"{count:,}", f"${rate} each"
     elif unit.startswith("container_"):
         amount, rate = f"{count:,} min", f"${rate} for {CONTAINER_MINUTES} min"

@@ -10,9 +10,9 @@ from typing import TypeVar
 
 from usage.live.status import ServerStatus
 from usage.page_data import formatting
-from usage.sums.dashboard_data import Reading
+from usage.sums.dashboard_reader import Reading
 from usage.sums.ranges import TimeRange
-from usage.sums.totals import Totals
+from usage.sums.totals_reader import Totals
 
 MINUTES_OF_DAY = 1440
 MIN_CALLS_PER_MINUTE = 0.1  # if there are fewer, the tile shows calls per day

@@ -15,7 +15,7 @@ from django.utils import timezone
 from usage.models import FAILED, KnownError, Outcome, Request, Span
 from usage.page_data.filters import NO_NAME, NO_STATUS
 from usage.sums.ranges import TimeRange
-from usage.sums.totals import ceiling, floor, pieces
+from usage.sums.totals_reader import ceiling, floor, pieces
 
 MAX_GROUPS = 50
 MAX_KEYS = 5  # names of keys that are shown for each group

@@ -15,7 +15,7 @@ from django.db.models import Sum
 from usage.models import Dimension, Span, UsageTotal
 from usage.money.holds import Spent, spent_by
 from usage.page_data import formatting
-from usage.sums.totals import EPOCH
+from usage.sums.totals_reader import EPOCH
 
 WEEK = timedelta(days=7)
 SPANS = {"day": "today", "month": "this month", "total": "in all"}

@@ -130,17 +130,17 @@ def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequ
     query for older rows is made if each exact row has created its response and is billed for it already.
     """
     settle_pending(PendingResponse.objects.filter(pk__in=list(exact)))
-    looks = {row["response_id"] for row in rows if row.get("response_id") in exact and not _is_creation(row)}
-    wanted = {key: value for key, value in exact.items() if key in looks or owners.get(key) != value}
+    read_again = {row["response_id"] for row in rows if row.get("response_id") in exact and not _is_creation(row)}
+    wanted = {key: value for key, value in exact.items() if key in read_again or owners.get(key) != value}
     if not wanted:
         return {}
     creations = {_id(row) for row in rows if _is_creation(row)}
     provisional: dict[str, list[str]] = defaultdict(list)
     with connection.cursor() as cursor:
         cursor.execute(FIND_PROVISIONAL, [list(wanted), list(wanted.values())])
-        for response_id, request_id, is_look in cursor.fetchall():
+        for response_id, request_id, is_read in cursor.fetchall():
             # Two calls that each create a response have two responses, even if upstream gave both the same id.
-            if is_look or wanted[response_id] not in creations:
+            if is_read or wanted[response_id] not in creations:
                 provisional[response_id].append(request_id)
         for response_id, ids in sorted(provisional.items()):
             cursor.execute(TAKE_OVER, [response_id, wanted[response_id], ids])
@@ -192,7 +192,7 @@ def _states_usage(row: CallRecord) -> bool:
 def _has_ended_without_usage(row: CallRecord) -> bool:
     """Returns whether a row is the last word on a response that has ended without a usage.
 
-    A failed response has none because it is not billed. A cancelled one may be billed: the gateway's own look estimates
+    A failed response has none because it is not billed. A cancelled one may be billed: the gateway's own poll estimates
     its usage.
     """
     if row.get("usage") is not None:

@@ -20,11 +20,11 @@ import orjson
 from django.db import DataError, Error, IntegrityError, connections
 
 from usage.call_record import CallRecord
-from usage.counters import counters
 from usage.ids import started_at
-from usage.journal import kept_lines
-from usage.journal.kept_lines import DAMAGED, DEAD_LETTERS, NEWER, PRUNED
+from usage.journal import undelivered
 from usage.journal.records import damaged_id
+from usage.journal.undelivered import DAMAGED, DEAD_LETTERS, NEWER, PRUNED
+from usage.metric_counters import counters
 from usage.money.row_pricing import Pricer
 from usage.shipping.rows import bare_stub, interrupted, is_stub, least_stub, stub, write_rows
 from usage.sums.pruned import hours_with_pruned_calls, pruned_ids_end
@@ -112,7 +112,7 @@ class Delivery:
         self.damaged += len(damaged)
         counters.count_damaged_records(len(damaged))
         logger.error("%d damaged journal records set aside in %s", len(damaged), DAMAGED)
-        kept_lines.append(self._directory / DAMAGED, damaged)
+        undelivered.append(self._directory / DAMAGED, damaged)
         ids = {request_id for line in damaged if (request_id := damaged_id(line)) is not None}
         return [interrupted({"request_id": request_id}) for request_id in sorted(ids)]
 
@@ -131,7 +131,7 @@ class Delivery:
             len(lines),
             NEWER,
         )
-        kept_lines.append(self._directory / NEWER, lines)
+        undelivered.append(self._directory / NEWER, lines)
         ids = {request_id for line in lines if (request_id := damaged_id(line)) is not None}
         return [interrupted({"request_id": request_id}) for request_id in sorted(ids)]
 
@@ -146,7 +146,7 @@ class Delivery:
         self.damaged += len(torn)
         counters.count_damaged_records(len(torn))
         logger.error("%d dead letters cannot be read, and are set aside in %s", len(torn), DAMAGED)
-        kept_lines.append(self._directory / DAMAGED, torn)
+        undelivered.append(self._directory / DAMAGED, torn)
 
     def find_pruned(self) -> None:
         """Reads from the database up to which request id the rows of calls have been deleted because of their age
@@ -184,7 +184,7 @@ class Delivery:
             PRUNED,
         )
         kept = [orjson.dumps(row, default=str) for row in rows if row["request_id"] in pruned]
-        kept_lines.append(self._directory / PRUNED, kept)
+        undelivered.append(self._directory / PRUNED, kept)
         return [row for row in rows if row["request_id"] not in pruned]
 
     def _ask_for_pruned(self) -> None:
@@ -239,7 +239,7 @@ class Delivery:
         counters.count_dead_letter()
         logger.error("call %s cannot be written (%s): dead-lettered", row.get("request_id"), type(error).__name__)
         letter = orjson.dumps({**row, "fault": str(error)[:500]}, default=str)
-        kept_lines.append(self._directory / DEAD_LETTERS, [letter])
+        undelivered.append(self._directory / DEAD_LETTERS, [letter])
         self._deliver([stub(row)])
 
     def _when_database_is_there(self, write: Callable[[], object]) -> None:

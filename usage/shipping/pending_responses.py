@@ -18,12 +18,12 @@ from django.db.models import QuerySet
 
 from usage.answers.estimates import limited_to_time, tokens_of_text
 from usage.call_record import COUNTS, CallRecord, Counts
-from usage.counters import counters
 from usage.database.clock import database_now
+from usage.metric_counters import counters
 from usage.models import CountedResponse, Hold, PendingResponse, Request, UsageSource
 from usage.money.row_pricing import Pricer
 from usage.shipping.digests import DIGEST
-from usage.sums.rollups import SUMMED_SQL, Rollup
+from usage.sums.adding_up import SUMMED_SQL, Rollup
 from usage.sums.summed_rows import fetch_summed_rows
 
 LEASE = timedelta(seconds=60)  # one process asks; another may when this has passed

@@ -17,14 +17,14 @@ from django.db.backends.utils import CursorWrapper
 
 from usage.answers.estimates import estimate_interrupted
 from usage.call_record import COUNTS, CallRecord, SummedRow
-from usage.counters import counters
 from usage.ids import started_at
+from usage.metric_counters import counters
 from usage.models import Outcome, Request, UsageSource
 from usage.money.holds import settle_holds
 from usage.shipping.background_cost import COUNTED_LATER, settle_responses
 from usage.shipping.digests import DIGEST
-from usage.shipping.stored_objects import object_ids, write_objects
-from usage.sums.rollups import ROW_COLUMNS, SUMMED_SQL, SUMS, Rollup
+from usage.shipping.stored_object_owners import object_ids, write_objects
+from usage.sums.adding_up import ROW_COLUMNS, SUMMED_SQL, SUMS, Rollup
 from usage.sums.summed_names import mark_unknown
 from usage.sums.summed_rows import fetch_summed_rows
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from django.db import connections
 
 from usage.call_record import CallRecord
-from usage.journal import kept_lines, segments
-from usage.journal.kept_lines import NEWER, NEWER_RETRIED
+from usage.journal import segments, undelivered
 from usage.journal.records import scan
+from usage.journal.undelivered import NEWER, NEWER_RETRIED
 from usage.journal.writer import Journal, Segment
 from usage.shipping.delivery import Delivery, GaveUp
 from usage.shipping.rows import interrupted
@@ -221,12 +221,12 @@ def replay(directory: Path) -> Delivery:
         GaveUp: the database cannot be reached.
     """
     delivery = Delivery(directory, deadline=time.monotonic())
-    retried = kept_lines.begin_retry(directory)
+    retried = undelivered.begin_retry(directory)
     if retried.exists():
         delivery.find_pruned()
         torn = []
         for line in retried.read_bytes().splitlines():
-            letter = kept_lines.read_letter(line)
+            letter = undelivered.read_letter(line)
             if letter is not None:
                 delivery.deliver(delivery.without_pruned([letter]))
             elif line:
@@ -243,7 +243,7 @@ def _replay_newer(directory: Path, delivery: Delivery) -> None:
 
     The other records are appended to `newer.log` again.
     """
-    retried = kept_lines.begin_retry(directory, NEWER, NEWER_RETRIED)
+    retried = undelivered.begin_retry(directory, NEWER, NEWER_RETRIED)
     if not retried.exists():
         return
     delivery.find_pruned()

@@ -1,10 +1,10 @@
 """Tables of sums: added up when the rows of calls are written, and read for any range of time.
 
-`rollups` adds to them in the transaction that writes the rows, which `summed_rows` fetches; `summed_names` says which
+`adding_up` adds to them in the transaction that writes the rows, which `summed_rows` fetches; `summed_names` says which
 models and errors have sums of their own; `histogram` adds up latencies; `pruned` finds out since when the rows are
-complete, so that sums can be compared with them. `totals` reads any range of time from days, hours and minutes;
-`ranges` has the ranges of time that a page can show. `dashboard_data` reads the numbers of the dashboard, `report`
-those of `GET /usage`.
+complete, so that sums can be compared with them. `totals_reader` reads any range of time from days, hours and minutes;
+`ranges` has the ranges of time that a page can show. `dashboard_reader` reads the numbers of the dashboard,
+`report_reader` those of `GET /usage`.
 
 Imports the models and `money`, but nothing of the folders that write rows into the tables.
 """

@@ -13,8 +13,8 @@ from genai_prices.types import TieredPrices
 
 from usage.ids import first_id
 from usage.models import CALLED_MODEL, NEEDS_PRICE, Request
-from usage.money.prices import LONG_UNITS, TOKEN_UNITS, find_rates, service_tier
-from usage.money.published import ModelRates
+from usage.money.price_sources import LONG_UNITS, TOKEN_UNITS, find_rates, service_tier
+from usage.money.published_prices import ModelRates
 from usage.sums.ranges import TimeRange
 
 MOST_GROUPS = 200
@@ -96,5 +96,10 @@ def _fields_of(price: ModelRates) -> dict[str, Decimal]:
         found[unit] = rate.base if isinstance(rate, TieredPrices) else rate
         if unit in LONG_UNITS and isinstance(rate, TieredPrices) and rate.tiers:
             found[f"long_{unit}"] = rate.tiers[-1].price
-    fees = {"per_minute": price.per_minute, "per_web_search": price.per_web_search}
+    fees = {
+        "per_minute": price.per_minute,
+        "per_web_search": price.per_web_search,
+        "per_file_search": price.per_file_search,
+        "per_picture": max(price.per_picture.values()) if price.per_picture else None,
+    }
     return found | {name: fee for name, fee in fees.items() if fee is not None}

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from usage.models import Span
-from usage.sums.totals import MINUTES_READABLE, floor
+from usage.sums.totals_reader import MINUTES_READABLE, floor
 
 NAMED = {
     "hour": timedelta(hours=1),

@@ -15,7 +15,7 @@ from django.db.backends.utils import CursorWrapper
 
 from usage.call_record import CALLED_MODEL_SQL, CallRecord, SummedRow, called_model
 from usage.models import Outcome
-from usage.money.prices import LISTED_MODELS
+from usage.money.price_sources import listed_models
 
 UNKNOWN_MODEL = "(unknown model)"
 OTHER_CODE = "(other code)"
@@ -88,7 +88,7 @@ def _code(row: CallRecord) -> Name:
 
 
 def _is_listed(name: Name) -> bool:
-    return name[0] == MODEL and name[1] in LISTED_MODELS
+    return name[0] == MODEL and name[1] in listed_models()
 
 
 def _learnable(row: CallRecord) -> Iterable[Name]:

@@ -1,4 +1,4 @@
-"""Fetches rows of calls with the columns that go into the sums, after a statement that returns `rollups.SUMMED_SQL`."""
+"""Fetches rows of calls with the columns that go into the sums, after a statement that returns `SUMMED_SQL`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import cast
 from django.db.backends.utils import CursorWrapper
 
 from usage.call_record import SummedRow
-from usage.sums.rollups import SUMMED_NAMES
+from usage.sums.adding_up import SUMMED_NAMES
 
 
 def fetch_summed_rows(cursor: CursorWrapper) -> list[SummedRow]:

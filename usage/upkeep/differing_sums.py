@@ -10,8 +10,8 @@ from typing import Any
 
 from django.db import connection
 
+from usage.sums.adding_up import COST_PARTS, HOUR_KEYS, NEEDS_PRICE_SQL, POLL_SUMS
 from usage.sums.histogram import ENDS
-from usage.sums.rollups import COST_PARTS, HOUR_KEYS, LOOK_SUMS, NEEDS_PRICE_SQL
 from usage.sums.summed_names import SUMMED_MODEL_SQL
 
 HOUR = "date_trunc('hour', started_at, 'UTC')"
@@ -66,7 +66,7 @@ def summed_value(name: str) -> str:
     """Returns the SQL expression for what a row adds to the sum `name`; null if that is nothing."""
     if kind := COST_PARTS.get(name):
         return f"CASE WHEN cost_kind = '{kind}' THEN cost END"
-    return name if name in LOOK_SUMS else f"CASE WHEN {IS_CALL} THEN {name} END"
+    return name if name in POLL_SUMS else f"CASE WHEN {IS_CALL} THEN {name} END"
 
 
 def differing_histograms(name: str, since: datetime | None, wanted: str, most: int | None) -> list[tuple[Any, ...]]:

@@ -8,13 +8,13 @@ from datetime import UTC, date, datetime, timedelta
 from difflib import get_close_matches
 
 from django.db.models import Count, Q, QuerySet
-from genai_prices.types import StartDateConstraint
 
 from usage.ids import first_id
 from usage.models import CALLED_MODEL, CostKind, Request
-from usage.money.corrections import corrections
-from usage.money.prices import LISTED_MODELS, list_rates, service_tier
-from usage.money.published import OPENAI, SOURCE, ModelRates
+from usage.money.price_corrections import corrections
+from usage.money.price_list import in_use, refresh
+from usage.money.price_sources import list_rates, listed_models, service_tier
+from usage.money.published_prices import ModelRates
 from usage.money.unbilled import COUNTED_AT_END
 
 RECENT = timedelta(days=30)
@@ -24,13 +24,14 @@ LEAST_LIKENESS = 0.75  # of two names, from 0 to 1: gpt-6.3-sol and gpt-6.2-sol 
 @dataclass(frozen=True)
 class PriceLists:
     """The age of the price lists: the newest day on which a price of OpenAI's begins in genai-prices' list, and the
-    newest day on which a correction was read.
+    newest day on which a correction was read. `fetched_at` is when the list was downloaded; None for the package's.
     """
 
     source: str
     newest_price: date
     corrections: int
     corrections_read: date
+    fetched_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,13 @@ class LackingPrice:
 
 
 def price_lists() -> PriceLists:
-    """Returns how old the price lists are."""
+    """Returns how old the price lists are; takes a downloaded one into use before."""
+    refresh()
+    prices = in_use()
     return PriceLists(
-        source=SOURCE,
-        newest_price=max(_days_of_prices()),
+        source=prices.source,
+        newest_price=prices.newest_price,
+        fetched_at=prices.fetched_at,
         corrections=len(corrections()),
         corrections_read=max(date.fromisoformat(correction.read) for correction in corrections()),
     )
@@ -72,7 +76,7 @@ def propose(model: str, tier: str, at: datetime) -> ModelRates | None:
     Returns None if no name is alike.
     """
     price = list_rates(model.lower(), tier, at)
-    if price is None and (alike := get_close_matches(model.lower(), LISTED_MODELS, n=1, cutoff=LEAST_LIKENESS)):
+    if price is None and (alike := get_close_matches(model.lower(), listed_models(), n=1, cutoff=LEAST_LIKENESS)):
         return list_rates(alike[0], tier, at)
     return price
 
@@ -83,12 +87,3 @@ def _grouped(calls: QuerySet[Request], now: datetime, *, is_provisional: bool) -
     for model, tier, number in groups.annotate(number=Count("pk")).order_by("-number"):
         billed = service_tier(tier)
         yield LackingPrice(model, billed, number, is_provisional, propose(model, billed, now))
-
-
-def _days_of_prices() -> Iterator[date]:
-    """Yields the days on which prices of OpenAI's begin in genai-prices' list, as far as it says so."""
-    for info in OPENAI.models:
-        conditional = info.prices if isinstance(info.prices, list) else []
-        for priced in (*conditional, *(info.price_variants or ())):
-            if isinstance(priced.constraint, StartDateConstraint):
-                yield priced.constraint.start_date

@@ -20,9 +20,9 @@ from usage.call_record import SummedRow
 from usage.database.clock import database_now
 from usage.ids import first_id
 from usage.models import FAILED, NEEDS_PRICE, ErrorTotal, Outcome, Request, Span, UsageDay, UsageHour, UsageTotal
+from usage.sums.adding_up import DAY_KEYS, DAY_SUMS, HISTOGRAMS, HOUR_KEYS, HOUR_SUMS, SUMMED_NAMES, Rollup, Sums
 from usage.sums.pruned import DAY, comparable_since
-from usage.sums.rollups import DAY_KEYS, DAY_SUMS, HISTOGRAMS, HOUR_KEYS, HOUR_SUMS, SUMMED_NAMES, Rollup, Sums
-from usage.sums.totals import MINUTES_KEPT, ceiling
+from usage.sums.totals_reader import MINUTES_KEPT, ceiling
 from usage.upkeep.differing_sums import DAY_GROUPS, HOUR_GROUPS, differing_groups, differing_histograms
 
 BATCH_SIZE = 5000

@@ -28,7 +28,7 @@ from usage.ids import first_id
 from usage.models import LedgerState, Span, UsageTotal
 from usage.money.holds import drop_orphans
 from usage.sums.pruned import credible_mark, oldest_call
-from usage.sums.totals import MINUTES_KEPT
+from usage.sums.totals_reader import MINUTES_KEPT
 
 logger = logging.getLogger(__name__)
 

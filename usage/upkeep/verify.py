@@ -16,8 +16,7 @@ from usage.journal import segments
 from usage.models import Span
 from usage.money.holds import find_strays
 from usage.shipping.digests import IS_UNCHANGED
-from usage.sums.pruned import comparable_since
-from usage.sums.rollups import (
+from usage.sums.adding_up import (
     DAY_KEYS,
     DAY_SUMS,
     DIMENSIONS,
@@ -29,6 +28,7 @@ from usage.sums.rollups import (
     TOTAL_KEYS,
     TOTAL_SUMS,
 )
+from usage.sums.pruned import comparable_since
 from usage.sums.summed_names import SUMMED_CODE_SQL, SUMMED_MODEL_SQL
 from usage.upkeep.differing_sums import (
     DAY_GROUPS,

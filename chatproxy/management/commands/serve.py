@@ -19,7 +19,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand
 
-from chatproxy import environment, setting_parsers
+from chatproxy import setting_parsers, setting_reader
 from chatproxy.logs import without_secrets
 from chatproxy.postgres.binaries import BundledPostgresError
 from chatproxy.postgres.bundled import BundledPostgres
@@ -87,12 +87,12 @@ class Command(BaseCommand):
             except ClocksDiffer as fault:
                 self.stderr.write(f"chatproxy: {fault}")
             generated = self.find_secrets()
-            values = environment.load()
+            values = setting_reader.load()
             try:
                 admin_made = create_first_admin(values)
             except ValueError as fault:
                 raise StartError(str(fault)) from None
-        for name in environment.short_secrets(values):
+        for name in setting_reader.short_secrets(values):
             self.stderr.write(
                 f"chatproxy: {name} is short, and so taken on the loopback only; set {setting_parsers.STRONG}"
             )
@@ -108,9 +108,9 @@ class Command(BaseCommand):
             SecretsDiffer: the database has been in use with secrets that this server does not have.
         """
         if not self.takes_new_secrets:
-            check_secrets(environment.load(), settings.DATA_DIR / environment.SECRETS_FILE)
+            check_secrets(setting_reader.load(), settings.DATA_DIR / setting_reader.SECRETS_FILE)
         generated = generate_secrets(settings.DATA_DIR, with_password=not has_admin())
-        if changed := record_secrets(environment.load()):
+        if changed := record_secrets(setting_reader.load()):
             self.stderr.write(
                 f"chatproxy: changed since the last start: {', '.join(changed)}; other hosts need the same"
             )
@@ -145,7 +145,7 @@ def make_data_dir() -> None:
         raise StartError(f"DATA_DIR {settings.DATA_DIR} cannot be written: {error.strerror}") from None
 
 
-def banner(values: environment.Values, generated: dict[str, str], *, admin_made: bool) -> str:
+def banner(values: setting_reader.Values, generated: dict[str, str], *, admin_made: bool) -> str:
     """Returns the text that is printed at the start: the server's addresses, and the secrets just generated."""
     host = "localhost" if values["HOST"] in {"0.0.0.0", "::"} else values["HOST"]  # noqa: S104  (compared)
     url = f"http://[{host}]:{values['PORT']}" if ":" in host else f"http://{host}:{values['PORT']}"
@@ -158,7 +158,7 @@ def banner(values: environment.Values, generated: dict[str, str], *, admin_made:
         password = generated.get("ADMIN_PASSWORD", "as set in ADMIN_PASSWORD")
         lines += [("admin", f"{url}/admin/"), ("  name", values["ADMIN_USERNAME"]), ("  password", password)]
     if generated:
-        lines.append(("kept in", str(settings.DATA_DIR / environment.SECRETS_FILE)))
+        lines.append(("kept in", str(settings.DATA_DIR / setting_reader.SECRETS_FILE)))
     return f"\nchatproxy {settings.VERSION}\n" + "".join(f"  {label:<14}{value}\n" for label, value in lines)
 
 
@@ -178,7 +178,7 @@ def become_gunicorn(*, reload: bool) -> NoReturn:
         "python:chatproxy.processes.gunicorn_conf",
         "chatproxy.asgi:application",
     ]
-    os.chdir(environment.BASE_DIR)
+    os.chdir(setting_reader.BASE_DIR)
     try:
         os.execv(sys.executable, [*command, *(["--reload"] if reload else [])])  # noqa: S606  (no shell is the point)
     except OSError as error:

@@ -134,22 +134,27 @@ class Command(BaseCommand):
 
 
 def _facts(key: AccessKey) -> dict[str, object]:
-    """Returns the facts about an access key that `--json` prints, by name; its secret is not among them."""
-    until = key.previous_valid_until
+    """Returns the facts about an access key that `--json` prints, by name; its secret is not among them.
+
+    Times are texts in ISO 8601. Dollars are texts, too, so that no digit of them is lost.
+    """
     return {
         "name": key.name,
         "hint": key.masked,
         "state": key.state(),
-        "owner": key.owner,
-        "tags": key.tags,
-        "allowed_models": key.allowed_models,
-        "allowed_routes": key.allowed_routes,
-        "shared_objects": key.shared_objects,
-        "created_at": key.created_at.isoformat(),
-        "expires_at": key.expires_at.isoformat() if key.expires_at else None,
-        "previous_valid_until": until.isoformat() if until else None,
+        "active": key.active,
+        **{
+            name: _as_json(getattr(key, name)) for name in (*FIELDS, "created_at", "changed_at", "previous_valid_until")
+        },
         "own_upstream_key": bool(key.sealed_upstream_key),
     }
+
+
+def _as_json(value: object) -> object:
+    """Returns a value of a key's column as JSON can state it."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, Decimal) else value
 
 
 def _faults(error: ValidationError) -> list[str]:

@@ -19,7 +19,7 @@ from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
-from chatproxy import environment
+from chatproxy import setting_reader
 from chatproxy.models import Limit, LoginAttempts
 from chatproxy.pages import login_throttle
 from chatproxy.pages.login_throttle import PER_NAME_AND_NETWORK, PER_NETWORK, WINDOW
@@ -165,7 +165,7 @@ def test_workers_count_together(start_gateway: Callable[..., Gateway]) -> None:
 def start(tmp_path: Path, *options: str, **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "manage.py", *options],
-        cwd=environment.BASE_DIR,
+        cwd=setting_reader.BASE_DIR,
         env={**os.environ, "DATA_DIR": str(tmp_path), "PORT": "1", **settings},
         capture_output=True,
         text=True,
@@ -213,13 +213,13 @@ def test_debug_does_not_start_where_others_reach_it(tmp_path: Path, host: str) -
 )
 def test_a_weak_secret_does_not_start(name: str, value: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=rf"^{name} is .*at least \d\d (random )?characters") as refused:
-        environment.read({name: value})
+        setting_reader.read({name: value})
     assert value not in str(refused.value)
 
 
 def test_generated_secrets_are_strong(tmp_path: Path) -> None:
     for _ in range(200):
-        environment.read({"DJANGO_SECRET_KEY": GENERATORS["DJANGO_SECRET_KEY"]()})
+        setting_reader.read({"DJANGO_SECRET_KEY": GENERATORS["DJANGO_SECRET_KEY"]()})
 
 
 def test_the_deployment_checks_are_clean(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from django.test import Client, override_settings
 from django.test.client import RequestFactory
 from django.urls import path
 
-from chatproxy import environment
+from chatproxy import setting_reader
 from chatproxy.pages.debug_pages import SHOWN_SETTINGS, is_local
 from chatproxy.urls import urlpatterns as own_patterns
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, free_port, run_gateway
@@ -115,7 +115,14 @@ def test_no_page_has_a_secret(debugging: Client, path: str, accept: str) -> None
 
 
 def test_no_setting_on_the_list_is_a_secret() -> None:
-    hidden = {*environment.SECRETS, *environment.URLS_WITH_PASSWORDS, "SECRET_KEY", "KEY_SECRET", "DATABASES", "CACHES"}
+    hidden = {
+        *setting_reader.SECRETS,
+        *setting_reader.URLS_WITH_PASSWORDS,
+        "SECRET_KEY",
+        "KEY_SECRET",
+        "DATABASES",
+        "CACHES",
+    }
     assert not SHOWN_SETTINGS & hidden
 
 

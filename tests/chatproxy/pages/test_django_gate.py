@@ -58,7 +58,7 @@ async def test_a_body_without_end_is_cut(path: str, method: str) -> None:
         assert status == (405 if path in STATIC and method not in {"GET", "HEAD", "OPTIONS"} else 200)
         assert request.taken == 0
         assert pages.bodies == [b""] * (status == 200)
-    assert stranger_budget.held == 0
+    assert stranger_budget.bytes_in_use == 0
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -81,14 +81,14 @@ async def test_a_body_that_does_not_come_is_408(
 
     assert await request.ask(application) == 408
     assert request.closes
-    assert stranger_budget.held == 0
+    assert stranger_budget.bytes_in_use == 0
 
 
 async def test_a_caller_that_leaves_gets_nothing() -> None:
     request = Asgi("POST", "/admin/login/", headers=FORM, pieces=[PIECE], then="departure")
 
     assert await request.ask(application) == 0
-    assert stranger_budget.held == 0
+    assert stranger_budget.bytes_in_use == 0
 
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost@evil.example", "localhost,evil", "local host", "[::1"])

@@ -39,7 +39,7 @@ from chatproxy.pages.page_pace import (
 )
 from proxyapi.exceptions import TooManyPages
 from tests.support.callers.asgi import Asgi
-from usage.counters import counters
+from usage.metric_counters import counters
 
 
 class Clock:

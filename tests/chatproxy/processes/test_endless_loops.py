@@ -20,7 +20,7 @@ from proxyapi.keys import keyring
 from proxyapi.keys.keyring import Keyring
 from proxyapi.limits import limiter
 from proxyapi.limits.limiter import Limiter
-from proxyapi.object_owners import ownership
+from proxyapi.object_owners import owner_store
 from usage.upkeep import retention
 from usage.upkeep.retention import DailyPruning
 
@@ -91,13 +91,13 @@ def test_pruning_when_connections_cannot_be_closed(monkeypatch: pytest.MonkeyPat
 
 
 async def test_the_sweep_of_owners(monkeypatch: pytest.MonkeyPatch, failing: Failing) -> None:
-    monkeypatch.setattr(ownership, "SWEEP_SECONDS", 0.001)
-    monkeypatch.setattr(ownership, "close_folders", Failing(failing.error))
-    monkeypatch.setattr(ownership, "sweep", failing)
-    assert await goes_on(ownership.sweep_forever(), failing)
+    monkeypatch.setattr(owner_store, "SWEEP_SECONDS", 0.001)
+    monkeypatch.setattr(owner_store, "close_folders", Failing(failing.error))
+    monkeypatch.setattr(owner_store, "sweep", failing)
+    assert await goes_on(owner_store.sweep_forever(), failing)
 
 
-async def test_background_looks(monkeypatch: pytest.MonkeyPatch, settings: Settings, failing: Failing) -> None:
+async def test_background_polling(monkeypatch: pytest.MonkeyPatch, settings: Settings, failing: Failing) -> None:
     settings.BACKGROUND_POLL_SECONDS, settings.OPENAI_API_KEY = 0.001, "sk-any"
     monkeypatch.setattr(background_polling, "lease_pending", lambda limit: failing(limit) or [])
     assert await goes_on(background_polling.watch_pending(), failing)

@@ -70,7 +70,7 @@ async def run_lifespan(monkeypatch: pytest.MonkeyPatch, recorded: Recorded) -> l
         "ledger": part(stop=recorded.step("ledger")),
         "WorkerFile": lambda _state: part(stop=recorded.step("worker")),
         "watch_pending": forever,
-        "ownership": SimpleNamespace(sweep_forever=forever),
+        "owner_store": SimpleNamespace(sweep_forever=forever),
         "freeze_loaded_objects": lambda: None,
     }
     for name, value in parts.items():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import User
 
-from chatproxy import environment
+from chatproxy import setting_reader
 from chatproxy.start.first_start import GENERATORS, check_password, create_first_admin, generate_secrets
 
 ADMIN = {"ADMIN_USERNAME": "admin", "ADMIN_PASSWORD": "correct horse battery"}
@@ -23,10 +23,10 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_it_works(data_dir: Path) -> None:
     made = generate_secrets(data_dir)
-    path = data_dir / environment.SECRETS_FILE
+    path = data_dir / setting_reader.SECRETS_FILE
     assert made.keys() == GENERATORS.keys()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    values = environment.load()
+    values = setting_reader.load()
     assert {name: values[name] for name in made} == made
     assert generate_secrets(data_dir) == {}
 
@@ -34,16 +34,16 @@ def test_it_works(data_dir: Path) -> None:
 def test_what_a_source_has_is_not_generated(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECURITY_KEY", "a-key-of-mine-0123456789")
     assert "SECURITY_KEY" not in generate_secrets(data_dir)
-    assert "SECURITY_KEY" not in (data_dir / environment.SECRETS_FILE).read_text()
+    assert "SECURITY_KEY" not in (data_dir / setting_reader.SECRETS_FILE).read_text()
 
 
 def test_what_is_missing_is_appended(data_dir: Path) -> None:
-    path = data_dir / environment.SECRETS_FILE
+    path = data_dir / setting_reader.SECRETS_FILE
     path.write_text("# mine\nSECURITY_KEY=kept-as-it-is-4d1c7f\nACCESS_TOKEN=")
     assert generate_secrets(data_dir).keys() == GENERATORS.keys() - {"SECURITY_KEY"}
     assert path.read_text().startswith("# mine\nSECURITY_KEY=kept-as-it-is-4d1c7f\nACCESS_TOKEN=\n")
-    assert environment.load()["SECURITY_KEY"] == "kept-as-it-is-4d1c7f"
-    assert len(environment.load()["ACCESS_TOKEN"]) > 40
+    assert setting_reader.load()["SECURITY_KEY"] == "kept-as-it-is-4d1c7f"
+    assert len(setting_reader.load()["ACCESS_TOKEN"]) > 40
 
 
 def test_starts_at_once_end_with_the_same_secrets(data_dir: Path) -> None:

@@ -17,7 +17,7 @@ import httpx2
 import psycopg
 import pytest
 
-from chatproxy import environment
+from chatproxy import setting_reader
 from chatproxy.postgres.bundled import BundledPostgres
 from chatproxy.start import startup
 from tests.support.servers.environments import variables
@@ -44,7 +44,7 @@ def start(data_dir: Path) -> Iterator[Start]:
         port = int(settings.setdefault("PORT", str(free_port())))
         process = subprocess.Popen(
             [sys.executable, "manage.py", "serve"],
-            cwd=environment.BASE_DIR,
+            cwd=setting_reader.BASE_DIR,
             env=variables(data_dir, **settings),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -64,7 +64,7 @@ def refusal(data_dir: Path, **settings: str) -> str:
     """Starts a server that must be refused; returns the one line that it prints."""
     done = subprocess.run(
         [sys.executable, "manage.py", "serve"],
-        cwd=environment.BASE_DIR,
+        cwd=setting_reader.BASE_DIR,
         env=variables(data_dir, **settings),
         capture_output=True,
         text=True,
@@ -150,8 +150,8 @@ def call(start: Start) -> CallInFlight:
 
 def test_the_first_start_says_everything_once_and_the_second_finds_it(start: Start, data_dir: Path) -> None:
     first = up(start())
-    path = data_dir / environment.SECRETS_FILE
-    secrets = environment.read_file(path, {"SECURITY_KEY", "ACCESS_TOKEN", "DJANGO_SECRET_KEY", "ADMIN_PASSWORD"})
+    path = data_dir / setting_reader.SECRETS_FILE
+    secrets = setting_reader.read_file(path, {"SECURITY_KEY", "ACCESS_TOKEN", "DJANGO_SECRET_KEY", "ADMIN_PASSWORD"})
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert {name for name, value in secrets.items() if value in first.log} == secrets.keys() - {"DJANGO_SECRET_KEY"}
     assert re.search(rf"URL +{first.url}\n", first.log)

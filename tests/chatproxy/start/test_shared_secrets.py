@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from chatproxy import environment
+from chatproxy import setting_reader
 from chatproxy.postgres.bundled import BundledPostgres
 from chatproxy.start.first_start import GENERATORS
 from tests.simulator.server import Simulator
@@ -34,7 +34,7 @@ class Host:
 
     def __init__(self, upstream: str, database_url: str, data_dir: Path) -> None:
         self.data_dir = data_dir
-        self.secrets = data_dir / environment.SECRETS_FILE
+        self.secrets = data_dir / setting_reader.SECRETS_FILE
         self._start = (upstream, database_url, data_dir)
         data_dir.mkdir(exist_ok=True)
 
@@ -159,6 +159,6 @@ def test_what_the_database_keeps_of_a_secret_is_no_secret(host: Host, database: 
         pass
     with psycopg.connect(database) as connection:
         kept = connection.execute("SELECT name, canary FROM chatproxy_secretcanary").fetchall()
-    secrets = environment.read_file(host.secrets, set(GENERATORS)).values()
+    secrets = setting_reader.read_file(host.secrets, set(GENERATORS)).values()
     assert len(kept) == 4
     assert not [canary for _, canary in kept for secret in secrets if canary in secret or secret in canary]

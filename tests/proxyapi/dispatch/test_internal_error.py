@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 
 from chatproxy.http.protocol import Protocol
-from proxyapi.dispatch.handler import CallHandler
+from proxyapi.dispatch.asgi_handler import CallHandler
 from proxyapi.pages.index import IndexView, LivenessView
 
 

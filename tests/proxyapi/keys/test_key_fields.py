@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
+from decimal import Decimal
+
+from django.contrib.admin import site
+from django.test import RequestFactory
 
 from proxyapi.admin import AccessKeyAdmin
 from proxyapi.keys.keyring import Budgets, Caller
 from proxyapi.keys.snapshots import FIELDS
 from proxyapi.management.commands import keys as keys_command
+from proxyapi.models import AccessKey, LogBodies
 
 # The fields of a caller that are no rules, or are written otherwise in the table.
 OTHERS = {"name", "tags", "budgets", "upstream_key"}
@@ -27,3 +33,19 @@ def test_the_command_sets_each_rule_of_a_caller() -> None:
     options = vars(keys_command.Command().create_parser("manage.py", "keys").parse_args(["create", "any"]))
     assert set(keys_command.FIELDS) == RULES | {"tags", "expires_at", "owner", "note"}
     assert options.keys() >= set(keys_command.FIELDS)
+
+
+def test_the_command_prints_each_field_that_the_admin_shows() -> None:
+    other_names = {
+        "key_text": "hint", "key_state": "state", "created": "created_at", "changed": "changed_at",
+        "previous_key": "previous_valid_until", "own_account": "own_upstream_key",
+    }  # fmt: skip
+    entered = {"upstream_key", "forget_upstream_key"}  # only in the form: a key is never shown
+    key = AccessKey(name="team a", budget_day=Decimal("1.50"), min_output_tokens=500, log_bodies=LogBodies.INHERIT)
+    admin = AccessKeyAdmin(AccessKey, site)
+    fieldsets = admin.get_fieldsets(RequestFactory().get("/"), key)
+    shown = {other_names.get(name, name) for _, options in fieldsets for name in options["fields"]} - entered
+    facts = keys_command._facts(key)
+    assert facts.keys() == shown
+    printed = json.loads(json.dumps(facts))
+    assert (printed["budget_day"], printed["min_output_tokens"], printed["log_bodies"]) == ("1.50", 500, "inherit")

@@ -31,8 +31,14 @@ from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import Gateway, run_gateway
 from usage.money.billing import highest_cost
 
-CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 200}
-RESPONSE = {"model": "gpt-4o-mini", "input": "hi", "max_output_tokens": 200}
+# They name a tier, so that what is reserved is in the price of this tier.
+CHAT = {
+    "model": "gpt-4o-mini",
+    "messages": [{"role": "user", "content": "hi"}],
+    "max_tokens": 200,
+    "service_tier": "default",
+}
+RESPONSE = {"model": "gpt-4o-mini", "input": "hi", "max_output_tokens": 200, "service_tier": "default"}
 APIS = {
     "simple": ("/openai", CHAT),
     "simple stream": ("/openai2", {**RESPONSE, "stream": True}),

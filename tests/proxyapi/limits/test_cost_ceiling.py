@@ -29,12 +29,11 @@ from proxyapi.limits.cost_ceiling import (
     SUPPOSED_SEARCHES,
     SUPPOSED_TOKENS,
     CostCeiling,
-    Form,
     ceiling_of,
     output_ceiling,
 )
 from proxyapi.limits.output_limits import OutputLimit
-from proxyapi.limits.request_content import most_tokens
+from proxyapi.limits.request_content import Form, most_tokens
 from proxyapi.routes import find_route
 from proxyapi.upstream.credentials import Credentials
 from proxyapi.upstream.request import UpstreamRequest
@@ -270,8 +269,8 @@ def test_what_hosted_tools_do_has_its_fees() -> None:
 @pytest.mark.parametrize(
     ("named", "tier", "dollars"),
     [
-        ({}, "default", "10"), ({}, "priority", "20"), ({"service_tier": "auto"}, "priority", "20"),
-        ({"service_tier": "default"}, "priority", "10"), ({"service_tier": "flex"}, "priority", "10"),
+        ({}, "default", "10"), ({}, "dearest", "20"), ({"service_tier": "auto"}, "dearest", "20"),
+        ({"service_tier": "default"}, "dearest", "10"), ({"service_tier": "flex"}, "dearest", "10"),
     ],
 )  # fmt: skip
 def test_the_tier_of_the_project_is_that_of_calls_that_name_none(
@@ -283,7 +282,16 @@ def test_the_tier_of_the_project_is_that_of_calls_that_name_none(
     body = json.dumps({"model": "gpt-5", **named}).encode()
     ceiling = ceiling_at("/chat/completions", JSONBody.parse(body))
     assert ceiling is not None
-    assert price_of(replace(ceiling, max_usage=MaxUsage(output_tokens=1_000_000))) == Decimal(dollars)
+    work = replace(ceiling, max_usage=MaxUsage(output_tokens=1_000_000))
+    assert price_of(work) == Decimal(dollars)
+    assert price_of(work, in_named_tier=True) == 10
+
+
+def test_calls_that_have_no_tier_are_reserved_in_the_default_one() -> None:
+    body: dict[str, Any] = {"model": "text-embedding-3-small", "input": "hi", "service_tier": "priority"}
+    ceiling = ceiling_at("/embeddings", JSONBody.parse(json.dumps(body).encode()))
+    assert ceiling is not None
+    assert ceiling.tiers == {"default"}
 
 
 def test_functions_are_text_and_searches_have_their_fee() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxyapi.limits.counting import LimitState, Window
+from proxyapi.limits.limit_counters import LimitState, Window
 from proxyapi.limits.limit_headers import duration, headers, tightened
 
 THEIRS = {

@@ -21,7 +21,7 @@ import orjson
 import pytest
 import redis
 
-from proxyapi.limits.counting_in_redis import LEASE_SECONDS, SharedCounters
+from proxyapi.limits.limit_counters_in_redis import LEASE_SECONDS, SharedCounters
 from proxyapi.limits.redis_link import PipelinedRedis
 from tests.simulator.server import Simulator
 from tests.support.callers.crowd import crowd, statuses

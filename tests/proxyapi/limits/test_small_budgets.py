@@ -64,7 +64,7 @@ def test_a_dollar_a_day_is_enough_for_gpt_5(two_workers: Gateway) -> None:
     assert Decimal("0.98") <= spent <= 1
     limits = [int(answer.headers["x-proxy-output-limit"]) for answer in answers[:-1]]
     assert min(limits) >= 1000
-    assert limits[0] > 45_000
+    assert 45_000 < limits[0] < 50_000, "upstream may answer in the priority tier, where the output costs $20 a million"
 
 
 def test_calls_in_a_row_get_no_refusal(two_workers: Gateway) -> None:

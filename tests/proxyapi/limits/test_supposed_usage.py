@@ -10,7 +10,8 @@ from typing import Any, cast
 import pytest
 
 from proxyapi.bodies.json_body import JSONBody
-from proxyapi.limits.cost_ceiling import FRAME_TOKENS, Form, ceiling_of
+from proxyapi.limits.cost_ceiling import FRAME_TOKENS, ceiling_of
+from proxyapi.limits.request_content import Form
 from proxyapi.limits.supposed_usage import (
     counts_of_answer,
     counts_of_streamed_text,

@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from proxyapi.object_owners import ownership
+from proxyapi.object_owners import owner_store
 from proxyapi.routes import FAMILIES
 from tests.simulator.server import Simulator
 from tests.support.callers.owners import (
@@ -308,7 +308,7 @@ def test_the_folders_of_owners_are_for_the_server_alone(server: Gateway, alice: 
 def test_folders_of_an_older_version_are_closed(settings: Any, tmp_path: Path) -> None:
     settings.DATA_DIR = tmp_path
     (tmp_path / "owners" / "ab").mkdir(parents=True, mode=0o755)
-    ownership.close_folders()
+    owner_store.close_folders()
     assert [stat.S_IMODE(one.stat().st_mode) for one in (tmp_path / "owners", tmp_path / "owners" / "ab")] == [
         0o700
     ] * 2

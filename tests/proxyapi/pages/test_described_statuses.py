@@ -10,8 +10,8 @@ from django.urls import resolve
 
 from proxyapi import exceptions
 from proxyapi.dispatch.authentication import BearerAuthentication
+from proxyapi.dispatch.base_view import BodyUse, ProxyView
 from proxyapi.dispatch.call_view import CallView
-from proxyapi.dispatch.view import BodyUse, ProxyView
 from proxyapi.exceptions import ProxyError
 from proxyapi.pages.docs import describe_api
 from proxyapi.v1 import openapi

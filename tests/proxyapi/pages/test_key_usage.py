@@ -17,7 +17,7 @@ from tests.support.ledger.ledgers import call
 from tests.support.ledger.pages import HOSTILE, charts, make_call, make_failure, text_of, tiles
 from usage.money.row_pricing import Pricer
 from usage.shipping.rows import write_rows
-from usage.sums.dashboard_data import read_key
+from usage.sums.dashboard_reader import read_key
 from usage.sums.ranges import TimeRange
 
 pytestmark = pytest.mark.django_db

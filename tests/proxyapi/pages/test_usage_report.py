@@ -18,7 +18,7 @@ from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway, r
 from usage.money.row_pricing import Pricer
 from usage.shipping.rows import write_rows
 from usage.sums.ranges import TimeRange
-from usage.sums.report import read_groups, read_report
+from usage.sums.report_reader import read_groups, read_report
 
 KEY = {"authorization": f"Bearer {SECURITY_KEY}"}
 TOKEN = {"authorization": f"Bearer {ACCESS_TOKEN}"}
@@ -161,7 +161,7 @@ def test_it_reads_sums_only() -> None:
 
 @pytest.mark.django_db
 def test_the_total_is_of_all_groups_however_many_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("usage.sums.report.MOST_GROUPS", 2)
+    monkeypatch.setattr("usage.sums.report_reader.MOST_GROUPS", 2)
     write_rows([call(NOON, key_name=f"k{number}") for number in range(3)])
     report = read_report(TimeRange("custom", NOON, NOON + timedelta(hours=1)), read_groups("key"))
 

@@ -285,9 +285,14 @@ def test_they_are_all_here() -> None:
 @pytest.mark.parametrize("title", EXAMPLES)
 def test_a_curl_of_the_seed_works(title: str, gateway: Gateway, simulator: Simulator, tmp_path: Path) -> None:
     body = {"model": "gpt-4o", "input": "My name is Alice.", "background": "/cancel" in title}
-    stored = gateway.post("/openai2", body).json()
+    made = gateway.post("/openai2", body)
+    stored = made.json()
     script = EXAMPLES[title].replace("your-secret-key", SECURITY_KEY)
     script = re.sub(r"resp_abc123(\.\.\.)?", stored["id"], script)
 
     assert run_curls(script, gateway, tmp_path) == [200] * script.count("curl ")
     assert SECURITY_KEY.encode() not in simulator.last.body
+    first, calls = made.headers["x-proxy-request-id"], 1 + script.count("curl ")
+    rows = gateway.rows("WHERE request_id >= %s AND NOT by_gateway", [first], at_least=calls)
+    need_price = [row for row in rows if row["cost"] is None and row["price"] != {"source": "counted when it ends"}]
+    assert need_price == []

@@ -40,11 +40,11 @@ def test_after_any_arrivals_and_ends_nothing_is_held(steps: list[tuple[str, str 
         by_network: dict[str, int] = {}
         for _, share in on_their_way.values():
             by_network[share.network] = by_network.get(share.network, 0) + share.size
-        assert budget.held == sum(min(size, LIMIT // 2) for size in by_network.values())
+        assert budget.bytes_in_use == sum(min(size, LIMIT // 2) for size in by_network.values())
     for number in list(on_their_way):
         end(number)
 
-    assert budget.held == 0
+    assert budget.bytes_in_use == 0
 
 
 @pytest.mark.parametrize("fault", [TimeoutError, KeyboardInterrupt, TooManyStrangers])
@@ -58,7 +58,7 @@ def test_a_share_is_given_back_however_the_request_ends(fault: type[BaseExceptio
 
     with pytest.raises(fault):
         receive()
-    assert budget.held == 0
+    assert budget.bytes_in_use == 0
 
 
 def test_one_client_has_half_and_all_have_the_whole() -> None:

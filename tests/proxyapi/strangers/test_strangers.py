@@ -26,7 +26,7 @@ from proxyapi.call import parsers
 from proxyapi.call import request_body as receiving
 from proxyapi.call.capacity import capacity
 from proxyapi.call.request_body import MinimumSpeed
-from proxyapi.dispatch.view import BodyUse, ProxyView
+from proxyapi.dispatch.base_view import BodyUse, ProxyView
 from proxyapi.keys.keyring import Caller, keyring
 from proxyapi.routes import ALL
 from proxyapi.strangers import key_search
@@ -155,7 +155,7 @@ async def test_no_parser_runs_for_a_stranger(
         assert parsed == []
         assert request.closes
         assert len(looked_up) <= 1 + key_search.MAX_PLACES
-        assert budget.held == 0
+        assert budget.bytes_in_use == 0
         if path in KEY_IN_BODY and method == "POST":
             assert request.taken <= budget.limit
         elif path.startswith("/openai2/"):
@@ -230,7 +230,7 @@ async def test_every_end_gives_the_bytes_back(
 
     def body() -> Iterator[bytes]:
         yield b'{"x": "' + b"x" * 70 * KIB
-        held.append(budget.held)
+        held.append(budget.bytes_in_use)
         if end == "drain":
             monkeypatch.setattr(capacity, "draining", True)
         if end == "key":
@@ -245,7 +245,7 @@ async def test_every_end_gives_the_bytes_back(
     expected = {"end": 403, "departure": 0, "silence": 408, "key": 400, "drain": 503, "cap": 413}
     assert await call.ask(application) == expected[end]
     assert held == [70 * KIB + 7]
-    assert budget.held == 0
+    assert budget.bytes_in_use == 0
 
 
 async def test_a_body_that_comes_byte_by_byte_costs_no_more_than_its_size() -> None:
@@ -339,7 +339,7 @@ async def test_an_over_full_budget_keeps_out_who_shows_no_key(budget: StrangerBu
         assert await small.ask(application) == 400
         elsewhere = Asgi("POST", "/openai", headers=json_type, pieces=late, client="198.51.100.1")
         assert await elsewhere.ask(application) == 400
-    assert budget.held == 0
+    assert budget.bytes_in_use == 0
 
 
 async def test_a_form_whose_file_comes_before_the_key_is_taken() -> None:

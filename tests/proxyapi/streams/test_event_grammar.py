@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from proxyapi.streams import sse
-from proxyapi.streams.injected_usage import remove_usage
+from proxyapi.streams.chat_usage_removal import remove_usage
 from proxyapi.streams.sse import EventFramer
 from usage.answers import event_stream
 from usage.answers.reader import AnswerReader

@@ -139,7 +139,7 @@ async def test_the_event_that_ends_a_stream_waits_for_the_row() -> None:
 async def test_an_end_in_the_packet_of_the_last_event_is_seen() -> None:
     async with relaying() as one:
         one.wire.send(CHUNK % (1, b""), END)
-    assert (one.caller.got, one.row.ended, one.relay.broken) == (CHUNK % (1, b""), True, False)
+    assert (one.caller.got, one.row.ended, one.relay.end.is_broken) == (CHUNK % (1, b""), True, False)
 
 
 @pytest.mark.parametrize("then", [b"", b"this is no chunk"], ids=["connection lost", "nonsense"])
@@ -148,7 +148,7 @@ async def test_what_has_arrived_goes_out_before_the_error(then: bytes) -> None:
         one.wire.send(CHUNK % (1, b""), then)
         one.wire.die()
     assert one.caller.got.startswith(CHUNK % (1, b"") + b"event: error\n")
-    assert one.relay.broken
+    assert one.relay.end.is_broken
 
 
 async def test_the_end_that_we_add_follows_what_went_out_at_once() -> None:

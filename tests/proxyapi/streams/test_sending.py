@@ -11,7 +11,7 @@ from unittest.mock import AsyncMock
 import pytest
 from django.http import HttpResponse
 
-from proxyapi.dispatch.handler import CallHandler
+from proxyapi.dispatch.asgi_handler import CallHandler
 from proxyapi.exceptions import InternalError
 from proxyapi.streams import sending
 from proxyapi.streams.response_head import Head

@@ -271,18 +271,19 @@ CALLS: dict[Scenario, list[Row]] = {
     ],
     translations: [("/v1/audio/translations", "whisper-1", "estimated")],
     images: [(f"/v1/images/{kind}", "gpt-image-1", "priced") for kind in ("generations", "edits") for _ in range(2)],
-    image_variations: [("/v1/images/variations", "", "estimated")],
+    image_variations: [("/v1/images/variations", "", "priced")],
     moderations: [("/v1/moderations", "omni-moderation-latest", "free")],
     models: [("/v1/models", "", "free"), ("/v1/models/{id}", "", "free")],
 }
 
 
 def row_of(row: dict[str, Any]) -> Row:
-    """A row in the words of the scenarios."""
+    """A row in the words of the scenarios; none needs a price."""
+    assert row["cost"] is not None
     if row["usage_source"] == "estimated":
         assert row["usage"] is None
         assert row["input_tokens"] or row["output_tokens"] or row["audio_seconds"]
-        assert row["cost"] is None or row["cost"] > 0
+        assert row["cost"] > 0
         known = "estimated"
     elif row["usage_source"] != "exact":
         assert (row["input_tokens"], row["usage"]) == (None, None)
@@ -292,7 +293,7 @@ def row_of(row: dict[str, Any]) -> Row:
         assert row["cost"] == 0
         known = "repeated"
     else:
-        assert row["input_tokens"] or row["audio_seconds"]
+        assert row["input_tokens"] or row["audio_seconds"] or row["other_usage"]["pictures"]
         assert row["cost"] > 0
         known = "priced"
     return row["route"], row["request_model"], known

@@ -11,6 +11,8 @@ developers.openai.com/api/docs/pricing (a copy of 2026-11-28), in dollars per mi
     gpt-image-2, 2.5        5 (text), 8 (image), cached 1.25 and 2    30
     gpt-image-1.5           5 (text), 8 (image)                       10 (text), 32 (image)
 
+    dall-e-2 (1024x1024, 512x512, 256x256), each $0.02, $0.018, $0.016 (models/dall-e-2)
+
     web search $10 per 1,000, web search preview with models that do not reason $25; file search $2.50 per 1,000;
     containers $0.03, 0.12, 0.48, 1.92 (1, 4, 16, 64 GB) for 20 minutes, 5 minutes at least;
     12-hour cache writes twice the input price (guides/prompt-caching);
@@ -275,6 +277,9 @@ def picture_event(usage: dict[str, Any], kind: str = "image_generation.completed
     return checked(EditedPicture if kind.startswith("image_edit") else MadePicture, event)
 
 
+OLD_PICTURES = as_json(ImagesResponse, {"created": 1, "data": [{"url": "https://example.com/a.png"}]})
+
+
 def of_pictures(name: str, dollars: str, model: str, body: bytes, path: str = IMAGES, **asked: Any) -> BillCase:
     content_type = EVENTS if asked.get("stream") else JSON
     asked = {"model": model, "prompt": "a cat", **asked}
@@ -449,6 +454,11 @@ CASES: tuple[BillCase, ...] = (
     # 50 * 5 + 500 * 30, and gpt-5 has written the SVG: 100 * 1.25 + 200 * 10
     of_pictures("SVG", "0.017375", "gpt-image-2.5-flare", images(made_pictures(50, 0, 500), svg_usage={
         "model": "gpt-5", "input_tokens": 100, "output_tokens": 200, "reasoning_tokens": 50, "total_tokens": 300})),
+    # By the picture: $0.02, $0.018, $0.016 of dall-e-2 by size; of dall-e-3 $0.04, in high definition and wide $0.12
+    of_pictures("two old pictures", "0.04", "dall-e-2", OLD_PICTURES, n=2),
+    of_pictures("edited old pictures", "0.032", "dall-e-2", OLD_PICTURES, "/v1/images/edits", n="2", size="256x256"),
+    of_pictures("wide old picture", "0.12", "dall-e-3", OLD_PICTURES, quality="hd", size="1792x1024"),
+    BillCase("variations", "/v1/images/variations", {"n": "3", "size": "512x512"}, OLD_PICTURES, "0.054", is_form=True),
     # Sound: $0.006 a minute, $0.0045 a minute; $15 and $30 for a million characters
     of_transcript("transcript", "0.009", "whisper-1", **TRANSCRIPT_OF_90_SECONDS),
     of_transcript("newer transcript", "0.00675", "gpt-transcribe", **TRANSCRIPT_OF_90_SECONDS),

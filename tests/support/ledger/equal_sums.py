@@ -14,12 +14,12 @@ import pytest
 from django.test import Client
 
 from tests.support.ledger.pages import DASHBOARD, REQUESTS, pieces_of, tiles
-from usage.counters import counters
+from usage.metric_counters import counters
 from usage.models import Dimension, Request, Span, UsageDay, UsageHour, UsageTotal
 from usage.page_data import formatting
-from usage.sums.dashboard_data import CHARTED, read_all, read_key
+from usage.sums.dashboard_reader import CHARTED, read_all, read_key
 from usage.sums.ranges import TimeRange, read_range
-from usage.sums.report import GROUPS, read_report
+from usage.sums.report_reader import GROUPS, read_report
 
 DATED_PAGES = ("usage.pages.dashboard", "usage.pages.export", "usage.pages.requests")
 DATABASE_CLOCKS = ("usage.sums.pruned", "usage.upkeep.verify", "usage.upkeep.rebuild_totals")

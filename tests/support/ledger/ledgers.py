@@ -14,14 +14,14 @@ from typing import Any
 from uuid import UUID
 
 from usage.call_record import COUNTS
-from usage.journal.kept_lines import DEAD_LETTERS
 from usage.journal.records import frame
+from usage.journal.undelivered import DEAD_LETTERS
 from usage.journal.writer import Journal
 from usage.models import Request, UsageDay, UsageHour
 from usage.shipping.delivery import Delivery
 from usage.shipping.shipper import Shipper, adopt_dead
+from usage.sums.adding_up import COST_PARTS, DAY_SUMS, HISTOGRAMS, HOUR_SUMS, MAXES
 from usage.sums.histogram import bucket
-from usage.sums.rollups import COST_PARTS, DAY_SUMS, HISTOGRAMS, HOUR_SUMS, MAXES
 from usage.upkeep.verify import find_faults
 
 Row = Any  # tests also make rows that no call would leave
@@ -36,7 +36,7 @@ def call_id(moment: datetime = NOON, number: int | None = None) -> str:
 
 
 def call(moment: datetime = NOON, **columns: Any) -> Row:
-    """Returns the row of a successful call, as `proxyapi.call.record` makes it; `columns` replaces some of its values.
+    """Returns the row of a successful call as `proxyapi.call.journal_rows` makes it; `columns` replace its values.
 
     The journal's records have further fields, which the journal adds.
     """

@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from chatproxy import environment
+from chatproxy import setting_reader
 
 
 def variables(data_dir: Path, **settings: str) -> dict[str, str]:
-    names = {setting.name for setting in environment.SETTINGS}
+    names = {setting.name for setting in setting_reader.SETTINGS}
     inherited = {name: value for name, value in os.environ.items() if name not in names}
-    return {**inherited, environment.NO_ENV_FILES: "1", "DATA_DIR": str(data_dir), "PYTHONUNBUFFERED": "1", **settings}
+    return {
+        **inherited,
+        setting_reader.NO_ENV_FILES: "1",
+        "DATA_DIR": str(data_dir),
+        "PYTHONUNBUFFERED": "1",
+        **settings,
+    }

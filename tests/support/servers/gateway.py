@@ -19,7 +19,7 @@ import openai
 import psycopg
 from psycopg.rows import dict_row
 
-from chatproxy import environment
+from chatproxy import setting_reader
 from tests.chaos.processes import is_alive, send
 from tests.support import polling
 
@@ -34,7 +34,7 @@ class Gateway:
     """A running gateway. `url` is its address, `http` a client for it, and `log` what it has printed so far."""
 
     def __init__(
-        self, url: str, database_url: str, process: subprocess.Popen[str], checkout: Path = environment.BASE_DIR
+        self, url: str, database_url: str, process: subprocess.Popen[str], checkout: Path = setting_reader.BASE_DIR
     ) -> None:
         self.url = url
         self.checkout = checkout
@@ -213,7 +213,7 @@ def run_gateway(
     upstream: str,
     database_url: str,
     data_dir: Path,
-    checkout: Path = environment.BASE_DIR,
+    checkout: Path = setting_reader.BASE_DIR,
     launcher: Sequence[str] = (),
     /,
     *,
@@ -239,7 +239,7 @@ def launch_gateway(
     upstream: str,
     database_url: str,
     data_dir: Path,
-    checkout: Path = environment.BASE_DIR,
+    checkout: Path = setting_reader.BASE_DIR,
     launcher: Sequence[str] = (),
     /,
     *,
@@ -259,7 +259,7 @@ def launch_gateway(
         "INVALID_KEYS_PER_MINUTE": "1000000",  # as in tests/conftest.py
         "BACKGROUND_POLL_SECONDS": "0",  # its calls would be counted by tests that count upstream's requests
         "PYTHONUNBUFFERED": "1",
-        environment.NO_ENV_FILES: "1",
+        setting_reader.NO_ENV_FILES: "1",
         **settings,
     }
     variables = {**os.environ, **{name: value for name, value in variables.items() if value}}
@@ -280,7 +280,7 @@ def launch_gateway(
 def python_of(checkout: Path) -> str:
     """Returns the path of the Python that runs a checkout: that of its `.venv` or, if it has none, the running one."""
     own = checkout / ".venv" / "bin" / "python"
-    return str(own) if checkout != environment.BASE_DIR and own.exists() else sys.executable
+    return str(own) if checkout != setting_reader.BASE_DIR and own.exists() else sys.executable
 
 
 _kept: list[socket.socket] = []

@@ -115,4 +115,4 @@ async def opened_relay(dialect: Dialect | None = RESPONSES, length: int | None =
     try:
         yield SimpleNamespace(wire=wire, row=row, relay=relay)
     finally:
-        relay.close()
+        relay.end.close()

@@ -18,14 +18,15 @@ from typing import Any
 
 import pytest
 
-from chatproxy.environment import BASE_DIR
+from chatproxy.setting_reader import BASE_DIR
 from tests.support.ledger.journals import FACTS, die, ids, new_id, pass_a_second, read, running
 from tests.support.servers.disks import PretendedOS, fill, small_disk, wait_until
 from usage.call_record import RECORD_VERSION
-from usage.journal import segments
+from usage.journal import full_disk, segments
 from usage.journal import writer as journal_module
+from usage.journal.full_disk import JournalFull
 from usage.journal.records import frame, scan
-from usage.journal.writer import Journal, JournalFull, Sync
+from usage.journal.writer import Journal, Sync
 
 
 @pytest.fixture
@@ -33,6 +34,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> PretendedOS:
     """The journal's disk. Nothing looks at it by itself: see `pass_a_second`."""
     disk = PretendedOS()
     monkeypatch.setattr(journal_module, "os", disk)
+    monkeypatch.setattr(full_disk, "os", disk)
     monkeypatch.setattr(journal_module, "ROOM_CHECK_SECONDS", float("inf"))
     return disk
 
@@ -260,7 +262,8 @@ def test_a_real_full_disk(tmp_path: Path) -> None:
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from usage.journal.writer import Journal, JournalFull
+from usage.journal.full_disk import JournalFull
+from usage.journal.writer import Journal
 journal = Journal(Path(sys.argv[1]), reserve_bytes=0)
 journal.open()
 ids = ["019a0000-0000-7000-8000-%012d" % number for number in range(100)]

@@ -13,10 +13,11 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from tests.support.ledger.journals import Record, die, new_id, pass_a_second
 from tests.support.servers.disks import PretendedOS
-from usage.journal import segments
+from usage.journal import full_disk, segments
 from usage.journal import writer as journal_module
+from usage.journal.full_disk import JournalFull
 from usage.journal.records import frame, scan
-from usage.journal.writer import Journal, JournalFull
+from usage.journal.writer import Journal
 
 
 class JournalMachine(RuleBasedStateMachine):
@@ -30,6 +31,7 @@ class JournalMachine(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         self.disk = PretendedOS()
         self.patch.setattr(journal_module, "os", self.disk)
+        self.patch.setattr(full_disk, "os", self.disk)
         self.patch.setattr(journal_module, "ROOM_CHECK_SECONDS", float("inf"))
         self.patch.setattr(journal_module, "SEGMENT_BYTES", 700)
         self.open: set[str] = set()  # begun, and not ended

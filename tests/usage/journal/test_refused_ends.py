@@ -8,14 +8,17 @@ import pytest
 
 from tests.support.ledger.journals import FACTS, ids, new_id
 from tests.support.servers.disks import PretendedOS
+from usage.journal import full_disk
 from usage.journal import writer as journal_module
-from usage.journal.writer import MOST_NAMED, Journal
+from usage.journal.full_disk import MOST_NAMED
+from usage.journal.writer import Journal
 
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> PretendedOS:
     disk = PretendedOS()
     monkeypatch.setattr(journal_module, "os", disk)
+    monkeypatch.setattr(full_disk, "os", disk)
     return disk
 
 

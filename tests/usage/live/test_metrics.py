@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from chatproxy import environment
+from chatproxy import setting_reader
 from tests.simulator.server import Simulator
 from tests.support.callers.metrics import HI, scrape, value, wait_until
 from tests.support.servers.gateway import ACCESS_TOKEN, PATIENCE, SECURITY_KEY, Gateway
@@ -120,7 +120,7 @@ def test_it_may_be_asked_as_often_as_one_likes_while_the_database_is_away(
 def test_the_grafana_dashboard_asks_for_what_there_is(gateway: Gateway, simulator: Simulator) -> None:
     gateway.row(gateway.post("/openai", HI))
     samples = wait_until(gateway, lambda found: value(found, "chatproxy_cost_dollars_total") > 0)
-    dashboard = json.loads((environment.BASE_DIR / "docs" / "grafana-dashboard.json").read_text())
+    dashboard = json.loads((setting_reader.BASE_DIR / "docs" / "grafana-dashboard.json").read_text())
     asked = {name for panel in dashboard["panels"] for target in panel["targets"]
              for name in re.findall(r"chatproxy_\w+", target["expr"])}  # fmt: skip
 

@@ -16,11 +16,11 @@ import orjson
 import pytest
 
 from tests.support.ledger.ledgers import call
-from usage import counters as counters_module
-from usage.counters import ENDS, MOST_MODELS, OTHER, ServerCounters, WorkerCounters
+from usage import metric_counters as counters_module
 from usage.live import metrics, worker_files
 from usage.live.status import read_status
 from usage.live.worker_files import WorkerFile, read_worker_reports
+from usage.metric_counters import ENDS, MOST_MODELS, OTHER, ServerCounters, WorkerCounters
 
 COUNTED: dict[str, list[list[object]]] = {"values": [["calls", "/openai", "gpt-5", "success", 3]], "histograms": []}
 OTHER_PROCESS = """
@@ -29,7 +29,7 @@ sys.path.insert(0, {root!r})
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.support.settings_without_database"
 import django; django.setup()
 from usage.live import worker_files as workers
-from usage.counters import counters
+from usage.metric_counters import counters
 workers.directory = lambda: __import__("pathlib").Path({directory!r})
 counters.count_call({{"route": "/openai", "outcome": "success", "response_model": "gpt-5", "duration_ms": 5.0}})
 worker = workers.WorkerFile(lambda: {{"in_flight": 5}})

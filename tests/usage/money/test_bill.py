@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxyapi.bodies.asked_usage import count_pictures, read_asked_usage
+from proxyapi.bodies.asked_usage import count_pictures, read_asked_usage, says_all
 from proxyapi.routes import find_route
 from tests.support.ledger.bill_cases import CASES, EVENTS, SOUND, BillCase
 from usage.answers.reader import AnswerReader
@@ -22,7 +22,7 @@ NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
 
 def row_of(case: BillCase) -> Any:
-    """The row of a call, with what its request and upstream's answer say: as `proxyapi.call.record` makes it."""
+    """The row of a call, with what its request and upstream's answer say: as `proxyapi.call.journal_rows` makes it."""
     route = find_route(case.path.removeprefix("/v1"))
     assert route is not None
     fields = {name: [value] for name, value in case.asked.items()}
@@ -40,7 +40,7 @@ def row_of(case: BillCase) -> Any:
         answer.read_body(case.body)
     columns = answer_columns(answer, "", ())
     asked = read_asked_usage(route, fields, model) or {}
-    is_known = answer.usage is not None or "characters" in asked
+    is_known = answer.usage is not None or says_all(asked, route, model)
     return {
         "method": case.method,
         "route": route.name,

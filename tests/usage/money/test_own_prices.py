@@ -13,8 +13,8 @@ from django.core.exceptions import ValidationError
 from usage.admin import ModelPriceAdmin
 from usage.models import ModelPrice
 from usage.money.billing import price_call
-from usage.money.prices import TOKEN_UNITS, find_rates
-from usage.money.published import TOKEN_PRICES
+from usage.money.price_sources import TOKEN_UNITS, find_rates
+from usage.money.published_prices import TOKEN_PRICES
 from usage.own_prices import PRICES, OwnPrice
 
 NOW = datetime(2026, 11, 28, 12, 30, tzinfo=UTC)

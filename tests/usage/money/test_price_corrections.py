@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from usage.money.corrections import FILE, Correction, corrections
-from usage.money.prices import TIER_FACTORS, find_rates, global_rates
-from usage.money.published import ModelRates, published_rates
+from usage.money.price_corrections import FILE, Correction, corrections
+from usage.money.price_sources import TIER_FACTORS, cached_rates, find_rates
+from usage.money.published_prices import ModelRates, published_rates
 
 NOW = datetime(2026, 11, 28, 12, 30, tzinfo=UTC)
 ENTRIES: list[dict[str, Any]] = json.loads(FILE.read_text())
@@ -123,12 +123,12 @@ def test_each_entry_says_where_and_when_it_was_read(entry: dict[str, Any]) -> No
     first, read = date.fromisoformat(entry["valid_from"]), date.fromisoformat(entry["read"])
     assert date(2026, 11, 28) <= read <= datetime.now(UTC).date()
     assert entry["valid_until"] is None or first < date.fromisoformat(entry["valid_until"])
-    assert sum(name in entry for name in ("per_million", "factor", "same_as")) == 1
+    assert sum(name in entry for name in ("per_million", "per_picture", "factor", "same_as")) == 1
     assert entry.get("per_million", {}).keys() <= UNITS
     assert entry.get("per_million_long", {}).keys() <= entry.get("per_million", {}).keys()
     assert entry.keys() <= {
-        "models", "tiers", "per_million", "per_million_long", "factor", "same_as", "valid_from", "valid_until",
-        "source", "read", "note",
+        "models", "tiers", "per_million", "per_million_long", "per_picture", "factor", "same_as",
+        "valid_from", "valid_until", "source", "read", "note",
     }  # fmt: skip
     assert all(name == name.lower() for name in entry["models"] + entry["tiers"])
 
@@ -148,7 +148,7 @@ def test_genai_prices_has_not_caught_up(correction: Correction) -> None:
 
 
 def test_the_list_is_looked_up_once_a_minute() -> None:
-    global_rates.cache_clear()
+    cached_rates.cache_clear()
     for second in range(50):
         find_rates("gpt-6.2-sol", "flex", NOW.replace(second=second), [])
-    assert global_rates.cache_info().misses == 1
+    assert cached_rates.cache_info().misses == 1

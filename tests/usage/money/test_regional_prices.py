@@ -8,8 +8,8 @@ from decimal import Decimal
 import pytest
 from pytest_django.fixtures import Settings
 
-from usage.money.prices import find_rates
-from usage.money.published import ModelRates
+from usage.money.price_sources import find_rates
+from usage.money.published_prices import ModelRates
 from usage.own_prices import OwnPrice
 
 NOW = datetime(2026, 11, 28, 12, 30, tzinfo=UTC)

@@ -14,9 +14,9 @@ from django.test.utils import CaptureQueriesContext
 
 from tests.support.ledger.ledgers import call
 from tests.support.ledger.pages import DASHBOARD, HOSTILE, charts, make_call, make_failure, tiles
-from usage.counters import ServerCounters
 from usage.live import status as live_module
 from usage.live.status import ServerStatus
+from usage.metric_counters import ServerCounters
 from usage.money.row_pricing import Pricer
 from usage.page_data import dashboard_content as dashboard_module
 from usage.shipping.rows import write_rows

@@ -35,7 +35,7 @@ from tests.support.ledger.response_rows import (
     seen,
     unfinished,
 )
-from usage.counters import counters
+from usage.metric_counters import counters
 from usage.models import (
     CountedResponse,
     Hold,

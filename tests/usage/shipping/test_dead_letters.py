@@ -25,8 +25,8 @@ from tests.support.ledger.ledgers import (
 )  # fmt: skip
 from tests.support.ledger.poison import POISON
 from tests.support.servers.disks import wait_until
-from usage.journal.kept_lines import DAMAGED, DEAD_LETTERS
 from usage.journal.records import frame
+from usage.journal.undelivered import DAMAGED, DEAD_LETTERS
 from usage.models import ErrorTotal, Request, UsageHour
 from usage.shipping.shipper import replay
 

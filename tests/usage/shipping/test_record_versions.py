@@ -9,7 +9,7 @@ import pytest
 from tests.support.ledger.ledgers import begin, call, end, ship, stored
 from usage import call_record
 from usage.call_record import RECORD_VERSION
-from usage.journal.kept_lines import NEWER, NEWER_RETRIED
+from usage.journal.undelivered import NEWER, NEWER_RETRIED
 from usage.models import Request
 from usage.shipping.shipper import replay
 

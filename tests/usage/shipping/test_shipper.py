@@ -38,13 +38,13 @@ from tests.support.servers.disks import PATIENCE, wait_until
 from tests.support.servers.gateway import run_gateway
 from usage.call_record import CallRecord
 from usage.journal import segments
-from usage.journal.kept_lines import DEAD_LETTERS
 from usage.journal.records import frame
+from usage.journal.undelivered import DEAD_LETTERS
 from usage.journal.writer import Journal
 from usage.models import Request, RequestBody
 from usage.shipping.delivery import Delivery, GaveUp
 from usage.shipping.shipper import Shipper, adopt_dead
-from usage.sums.rollups import Rollup
+from usage.sums.adding_up import Rollup
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("impatient_shipper")]
 

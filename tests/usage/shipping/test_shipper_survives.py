@@ -15,7 +15,7 @@ from proxyapi.threads import in_own_thread
 from tests.support.ledger.ledgers import call, end, leave, write
 from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import Gateway
-from usage.journal.kept_lines import DAMAGED
+from usage.journal.undelivered import DAMAGED
 from usage.journal.writer import Journal
 from usage.models import Request
 from usage.shipping import delivery as delivery_module

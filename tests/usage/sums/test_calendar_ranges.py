@@ -9,9 +9,9 @@ import pytest
 from tests.support.ledger.ledgers import call
 from usage.money.row_pricing import Pricer
 from usage.shipping.rows import write_rows
-from usage.sums.dashboard_data import read_all, read_key
+from usage.sums.dashboard_reader import read_all, read_key
 from usage.sums.ranges import CUSTOM, LABELS, TimeRange, range_labels, read_range
-from usage.sums.report import read_report
+from usage.sums.report_reader import read_report
 
 
 def utc(text: str) -> datetime:

@@ -20,9 +20,9 @@ from usage.models import Dimension, ModelPrice, Request, UsageDay, UsageHour, Us
 from usage.money.row_pricing import Pricer
 from usage.page_data import formatting
 from usage.shipping.rows import write_rows
-from usage.sums.dashboard_data import read_all, read_key
+from usage.sums.dashboard_reader import read_all, read_key
 from usage.sums.ranges import TimeRange
-from usage.sums.report import read_report
+from usage.sums.report_reader import read_report
 from usage.upkeep.rebuild_totals import rebuild_totals
 from usage.upkeep.repricing import reprice
 from usage.upkeep.retention import prune

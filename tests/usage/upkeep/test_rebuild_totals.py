@@ -17,7 +17,7 @@ from tests.support.ledger.ledgers import NOON, assert_sums_are_right, call, rand
 from usage.models import LedgerState, Request, UsageDay, UsageHour, UsageTotal
 from usage.money.row_pricing import Pricer
 from usage.shipping.rows import write_rows
-from usage.sums.rollups import DAY_SUMS, HISTOGRAMS, HOUR_SUMS
+from usage.sums.adding_up import DAY_SUMS, HISTOGRAMS, HOUR_SUMS
 from usage.upkeep.rebuild_totals import rebuild_totals
 from usage.upkeep.verify import find_faults
 

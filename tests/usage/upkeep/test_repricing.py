@@ -13,9 +13,9 @@ from django.core.management import call_command
 from pytest_django.fixtures import Settings
 
 from tests.support.ledger.ledgers import NOON, assert_sums_are_right, begin, call, end, random_call, ship, stored
-from usage.counters import WorkerCounters
 from usage.live import worker_files
 from usage.live.worker_files import read_worker_reports
+from usage.metric_counters import WorkerCounters
 from usage.models import ModelPrice, Request, UsageDay, UsageHour
 from usage.upkeep import repricing
 from usage.upkeep.repricing import reprice

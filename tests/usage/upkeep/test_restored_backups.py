@@ -15,7 +15,7 @@ from pytest_django.fixtures import Settings
 from chatproxy.postgres.binaries import BundledPostgresError
 from chatproxy.postgres.bundled import BundledPostgres
 from tests.support.ledger.ledgers import assert_sums_are_right, begin, call, end, leave, letters, ship, stored_sums
-from usage.journal.kept_lines import DEAD_LETTERS, PRUNED
+from usage.journal.undelivered import DEAD_LETTERS, PRUNED
 from usage.models import Request
 from usage.shipping.delivery import Delivery
 from usage.shipping.shipper import adopt_dead, replay

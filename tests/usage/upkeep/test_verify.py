@@ -18,7 +18,7 @@ from usage.shipping.delivery import Delivery
 from usage.shipping.digests import VERSIONS, DigestVersion, digest_sql, is_unchanged_sql
 from usage.shipping.rows import COLUMNS
 from usage.shipping.shipper import adopt_dead
-from usage.sums.rollups import DAY_SUMS, HISTOGRAMS, HOUR_SUMS, TOTAL_SUMS
+from usage.sums.adding_up import DAY_SUMS, HISTOGRAMS, HOUR_SUMS, TOTAL_SUMS
 from usage.upkeep import verify
 from usage.upkeep.verify import find_faults
 

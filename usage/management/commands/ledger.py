@@ -14,7 +14,7 @@ from django.db import OperationalError
 
 from usage.database.clock import ClocksDiffer
 from usage.journal import segments
-from usage.journal.kept_lines import DAMAGED, DEAD_LETTERS, NEWER, PRUNED, read_letter
+from usage.journal.undelivered import DAMAGED, DEAD_LETTERS, NEWER, PRUNED, read_letter
 from usage.live.worker_files import leave_counts
 from usage.models import LedgerState, Request
 from usage.shipping.delivery import GaveUp

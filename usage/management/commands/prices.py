@@ -1,4 +1,4 @@
-"""`python manage.py prices status`: how old the price lists are, and which models of recent calls they lack."""
+"""`python manage.py prices …`: how old the price lists are, which models they lack, and an update of the list."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from argparse import ArgumentParser
 from datetime import UTC, date, datetime
 from typing import TypedDict, Unpack
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
 
-from usage.money.published import ModelRates
+from usage.money.price_list import in_use, names_in
+from usage.money.published_prices import ModelRates
 from usage.upkeep.price_status import LackingPrice, lacking_prices, price_lists
+from usage.upkeep.price_update import UpdateFailed, update
 
 PROPOSED_UNITS = ("input", "cached_input", "output", "audio_input", "characters")
 
@@ -19,22 +22,47 @@ class PricesOptions(TypedDict, total=False):
     """The parsed options of the command `prices`."""
 
     action: str
+    url: str
+    accept_changes: bool
 
 
 class Command(BaseCommand):
-    help = "Shows how old the price lists are, and which models of the last 30 days they lack."
+    help = "Shows how old the price lists are, and which models of the last 30 days they lack; updates the list."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
         actions.add_parser("status", help="show the age of the price lists, and what they lack of the last 30 days")
+        newer = actions.add_parser("update", help="download the newest list of genai-prices, and use it")
+        newer.add_argument("--url", default="", help="of the list; default: PRICES_URL, else genai-prices' own")
+        newer.add_argument(
+            "--accept-changes", action="store_true", help="also if models are missing or prices quite different"
+        )
 
     def handle(self, *_args: object, **options: Unpack[PricesOptions]) -> None:
         """Runs the action of the command `prices`: calls the method of that name."""
         try:
-            getattr(self, options["action"])()
+            if options["action"] == "update":
+                self.update(options["url"], accepts_changes=options["accept_changes"])
+            else:
+                self.status()
         except OperationalError as error:
             reason = str(error).strip().partition("\n")[0]
             raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
+
+    def update(self, url: str, *, accepts_changes: bool) -> None:
+        """Downloads the newest list of genai-prices, and takes it into use; prints which one it is.
+
+        Raises:
+            CommandError: there is no new list, or it was refused.
+        """
+        before = names_in(in_use())
+        try:
+            new = update(url, accepts_changes=accepts_changes)
+        except UpdateFailed as error:
+            raise CommandError(str(error)) from None
+        added = len(names_in(new) - before)
+        newest = _day(new.newest_price, datetime.now(UTC).date())
+        self.stdout.write(f"{new.source}, is in use: its newest price is of {newest}; models that are new: {added}")
 
     def status(self) -> None:
         """Prints the age of the price lists, and a line for each model and tier that needs a price or has an assumed
@@ -43,6 +71,9 @@ class Command(BaseCommand):
         lists = price_lists()
         today = datetime.now(UTC).date()
         self.stdout.write(f"{lists.source}: its newest price is of {_day(lists.newest_price, today)}")
+        downloaded = "never" if lists.fetched_at is None else _day(lists.fetched_at.date(), today)
+        automatic = "on" if settings.PRICES_UPDATE else "off (PRICES_UPDATE)"
+        self.stdout.write(f"Downloaded: {downloaded}; automatic updates: {automatic}")
         self.stdout.write(f"{lists.corrections} corrections, read up to {_day(lists.corrections_read, today)}")
         lacking = lacking_prices()
         for heading, is_provisional in (("Needs a price", False), ("Has an assumed price", True)):
@@ -69,4 +100,6 @@ def _proposal(price: ModelRates) -> str:
         f"{unit} ${rate.normalize():f}" for unit in PROPOSED_UNITS if (rate := price.rates and price.rate(unit, 1))
     ]
     minute = [] if price.per_minute is None else [f"${price.per_minute.normalize():f} a minute"]
-    return f"like {price.model}: {', '.join([*rates, *minute])}" + " a million" * bool(rates)
+    pictures = [f"${rate.normalize():f} a picture" for rate in sorted((price.per_picture or {}).values())[-1:]]
+    text = ", ".join(rates) + " a million" * bool(rates)
+    return f"like {price.model}: {', '.join([*filter(None, [text]), *minute, *pictures])}"

@@ -1,0 +1,198 @@
+"""Every setting that a person can set: name, default, type and meaning; and how settings are read.
+
+The first source with a non-empty value wins: the environment, `.env.local`, `.env`, then `DATA_DIR/secrets.env` (the
+secrets that the first start generated). An empty value counts as unset. A bad value raises `ImproperlyConfigured` with
+one line that names the variable, the fault and what is allowed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from django.core.exceptions import ImproperlyConfigured
+
+from chatproxy.env_file import read_env_file
+from chatproxy.secret_strength import MIN_LENGTH
+from chatproxy.service_urls import database_url, http_url, passwords_of, redis_url
+from chatproxy.setting_parsers import (
+    TOO_SHORT,
+    comma_separated,
+    django_secret,
+    header_value,
+    key_secret,
+    networks,
+    one_of,
+    origins,
+    root_path,
+    route_families,
+    seconds,
+    strong_secret,
+    switch,
+    text,
+    whole_number,
+)
+from proxyapi import routes
+from usage.addresses import is_loopback
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+SECRETS_FILE = "secrets.env"
+NO_ENV_FILES = "CHATPROXY_NO_ENV_FILES"  # set by tests: a developer's own files must not reach them
+
+# The value of every setting by name, in the type that its parser returns; `chatproxy.settings` declares each type.
+Values = dict[str, Any]
+
+
+class Setting(NamedTuple):
+    """One setting of the server, which is read from the environment variable `name`.
+
+    `parse` turns the variable's text into a typed value, or raises `ValueError("fault; what is allowed")`.
+    """
+
+    name: str
+    default: object
+    parse: Callable[[str], object]
+    meaning: str
+
+
+MIB = 1024 * 1024
+DEFAULT_DATA_DIR = "./var"
+
+SETTINGS = (
+    Setting("OPENAI_API_KEY", None, header_value, "The upstream key. Without one, calls must bring their own."),
+    Setting("OPENAI_PROJECT_KEY", None, header_value, "Default `OpenAI-Project`."),
+    Setting("OPENAI_ORGANIZATION", None, header_value, "Default `OpenAI-Organization`."),
+    Setting("OPENAI_BASE_URL", "https://api.openai.com/v1", http_url, "The upstream: any OpenAI-compatible server."),
+    Setting("REGIONAL_PRICES", None, switch, "Whether newer models cost 10 % more. Unset: by OpenAI's regional hosts."),
+    Setting("SECURITY_KEY", None, strong_secret, "The built-in key of callers. Generated at the first start."),
+    Setting(
+        "ACCESS_TOKEN", None, strong_secret, "For the health, log and runtime pages. Generated at the first start."
+    ),
+    Setting("DEFAULT_MODEL", "gpt-4o-mini", text, "The model of `/chatgpt` and the health checks."),
+    Setting("HOST", "127.0.0.1", text, "The address to listen on."),
+    Setting("PORT", 3002, whole_number(1, 65535), "The port to listen on."),
+    Setting("WEB_CONCURRENCY", 1, whole_number(1, 64), "Worker processes."),
+    Setting("DATABASE_URL", None, database_url, "PostgreSQL. Unset: the bundled server, kept in `DATA_DIR`."),
+    Setting("REDIS_URL", None, redis_url, "Counts the limits of keys for all processes. Unset: each for itself."),
+    Setting("DATA_DIR", DEFAULT_DATA_DIR, text, "Generated secrets, the journal and the bundled PostgreSQL."),
+    Setting("REQUEST_TIMEOUT", 900.0, seconds(1, 86400), "Seconds for one upstream call in all."),
+    Setting("FIRST_BYTE_TIMEOUT", None, seconds(1, 86400), "Seconds until upstream begins to answer. Unset: no limit."),
+    Setting("IDLE_TIMEOUT", None, seconds(1, 86400), "Seconds of silence in an answer of upstream's. Unset: no limit."),
+    Setting("MAX_PARALLEL_REQUESTS", 1000, whole_number(1, 100_000), "Calls at once per process; beyond it 503."),
+    Setting(
+        "MAX_CONNECTIONS",
+        None,
+        whole_number(10, 1_000_000),
+        "Open connections per process. Unset: 10000, or twice the calls.",
+    ),
+    Setting("MAX_CONNECTIONS_PER_ADDRESS", None, whole_number(1, 1_000_000), "Of one client. Unset: half of them."),
+    Setting("INVALID_KEYS_PER_MINUTE", 100, whole_number(1, 1_000_000), "Wrong keys of one client; beyond it 429."),
+    Setting("MAX_BODY_BYTES", 50 * MIB, whole_number(1024, 1024 * MIB), "Largest request body; beyond it 413."),
+    Setting("MAX_UPLOAD_BYTES", 25 * MIB, whole_number(1024, 1024 * MIB), "Largest uploaded file; beyond it 413."),
+    Setting("MAX_FORM_BYTES", 800 * MIB, whole_number(1024, 16 * 1024 * MIB), "Largest form of /v1, all its files."),
+    Setting(
+        "STRANGER_BYTES", 128 * MIB, whole_number(MIB, 1024 * 1024 * MIB), "Bodies without a key yet, per process."
+    ),
+    Setting("SSE_KEEPALIVE_SECONDS", 15.0, seconds(0, 3600), "A comment when a stream is silent that long; 0: never."),
+    Setting("INJECT_STREAM_USAGE", True, switch, "Ask upstream for the usage of streamed chats, for the ledger only."),
+    Setting("BACKGROUND_POLL_SECONDS", 5.0, seconds(0, 3600), "How often unfetched background responses are sought."),
+    Setting("PROJECT_SERVICE_TIER", "dearest", one_of("dearest", "default"), "Of calls that name none, for budgets."),
+    Setting("PRICES_UPDATE", False, switch, "Download newer lists of prices every six hours."),
+    Setting("PRICES_URL", None, http_url, "Where from. Unset: the published list of genai-prices."),
+    Setting("V1_ROUTES", list(routes.DEFAULT), route_families, "Open families of `/v1`: names, `default`, `all`."),
+    Setting("LOG_BODIES", "all", one_of("all", "errors", "none"), "Whose bodies the ledger keeps, redacted."),
+    Setting("LOG_BODY_BYTES", 16384, whole_number(0, MIB), "How much is kept of each body."),
+    Setting("RETENTION_DAYS", 365, whole_number(0, 36500), "Days that a call's row is kept; 0: for ever."),
+    Setting("BODY_RETENTION_DAYS", 30, whole_number(0, 36500), "Days that its bodies are kept; 0: for ever."),
+    Setting("JOURNAL_SYNC", "interval", one_of("interval", "always", "off"), "When the journal is synced to disk."),
+    Setting("JOURNAL_RESERVE_BYTES", 64 * MIB, whole_number(0, 1024 * MIB), "Free disk below which calls get 503."),
+    Setting("DJANGO_SECRET_KEY", None, django_secret, "Signs admin sessions. Generated at the first start."),
+    Setting("KEY_ENCRYPTION_KEY", None, key_secret, "Digests and seals keys. Unset: `DJANGO_SECRET_KEY` does."),
+    Setting("DEBUG", False, switch, "Django's debug pages in the admin. `make dev` and `make demo` only."),
+    Setting("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"], comma_separated, "Host names the admin answers to."),
+    Setting("CSRF_TRUSTED_ORIGINS", [], origins, "Origins of the admin behind a TLS proxy."),
+    Setting("TRUSTED_PROXIES", [], networks, "Proxies whose `X-Forwarded-For`, `-Proto` and `-Prefix` are believed."),
+    Setting("ROOT_PATH", None, root_path, "Path under which it is reached, as `/ai`. Unset: `X-Forwarded-Prefix`."),
+    Setting("ADMIN_USERNAME", "admin", text, "The first admin's name."),
+    Setting("ADMIN_PASSWORD", None, text, "The first admin's password. Generated at the first start."),
+)
+
+# Never shown or logged: the values of the former, and the passwords in the latter.
+SECRETS = frozenset(
+    {"OPENAI_API_KEY", "SECURITY_KEY", "ACCESS_TOKEN", "DJANGO_SECRET_KEY", "KEY_ENCRYPTION_KEY", "ADMIN_PASSWORD"}
+)
+URLS_WITH_PASSWORDS = frozenset({"DATABASE_URL", "REDIS_URL"})
+
+
+def read(environment: Mapping[str, str]) -> Values:
+    """Parses environment variables, and returns the typed value of every setting by name.
+
+    A setting whose variable is missing or empty gets its default.
+
+    Raises:
+        ImproperlyConfigured: a value is bad; the message is one line.
+    """
+    values: Values = {}
+    for setting in SETTINGS:
+        raw = environment.get(setting.name, "").strip()
+        try:
+            values[setting.name] = setting.parse(raw) if raw else setting.default
+        except ValueError as fault:
+            raise ImproperlyConfigured(f"{setting.name} {fault}") from None
+    if (not is_loopback(values["HOST"]) or values["TRUSTED_PROXIES"]) and (short := short_secrets(values)):
+        raise ImproperlyConfigured(f"{short[0]} {TOO_SHORT}")
+    return values
+
+
+def short_secrets(values: Values) -> list[str]:
+    """Returns the names of those of SECURITY_KEY and ACCESS_TOKEN that are set but too short.
+
+    They are too short for a server that other machines can reach.
+    """
+    return [name for name in ("SECURITY_KEY", "ACCESS_TOKEN") if 0 < len(values[name] or "") < MIN_LENGTH]
+
+
+def own_secrets(values: Values) -> tuple[str, ...]:
+    """Returns the values of all secrets among the settings, so that they can be redacted in texts.
+
+    The passwords in URLs are among them. Each is returned in every spelling in which a library may repeat it.
+    """
+    found = {str(values[name]) for name in SECRETS if values[name]}
+    for name in URLS_WITH_PASSWORDS:
+        found.update(passwords_of(values[name] or ""))
+    return tuple(sorted(found))
+
+
+def data_dir(environment: Mapping[str, str]) -> Path:
+    """Returns the directory of the server's data, which `DATA_DIR` in `environment` names.
+
+    A relative path is relative to the project's folder.
+    """
+    return (BASE_DIR / (environment.get("DATA_DIR", "").strip() or DEFAULT_DATA_DIR)).resolve()
+
+
+def load() -> Values:
+    """Reads the settings from the environment and the `.env` files, and returns their typed values by name.
+
+    A variable in the environment counts before one in `.env.local`, then come `.env` and `DATA_DIR/secrets.env`.
+
+    Raises:
+        ImproperlyConfigured: a value is bad, or a file cannot be read; the message is one line.
+    """
+    known = {setting.name for setting in SETTINGS}
+    merged = {name: value for name, value in os.environ.items() if name in known and value.strip()}
+    if not os.environ.get(NO_ENV_FILES):
+        for path in (BASE_DIR / ".env.local", BASE_DIR / ".env"):
+            merged = {**read_file(path, known), **merged}
+    return read({**read_file(data_dir(merged) / SECRETS_FILE, known), **merged})
+
+
+def read_file(path: Path, names: set[str]) -> dict[str, str]:
+    """Returns the settings that an `.env` file contains: its variables that have a value and are among `names`.
+
+    Returns none if there is no such file.
+    """
+    found = read_env_file(path)
+    return {name: value for name, value in found.items() if name in names and value.strip()}

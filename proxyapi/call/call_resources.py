@@ -1,0 +1,48 @@
+"""What one call holds while it lasts: its slots, its ticket with the limits of its key, its reservation of a budget.
+
+The slots are given back when the answer has been sent. Ticket and reservation are settled when the call's row has been
+written, since only then is known what the call has cost.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from proxyapi.limits.budgets import Reservation
+from proxyapi.limits.limiter import Ticket
+from usage.call_record import CallRecord
+from usage.ledger import ledger
+
+
+class CallResources(ExitStack[bool | None]):
+    """What one call holds until it ends: its slot among the calls in flight, and what it uses of limits and budgets.
+
+    The handler closes this object once the answer has been sent, however the call ends; this gives the slot back.
+    `ticket` is what the call uses of its key's limits, None for a key without limits. `reservation` is what it uses of
+    its key's budgets, None for a key without budgets.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ticket: Ticket | None = None
+        self.reservation: Reservation | None = None
+
+    def settle(self, row: CallRecord, tokens: int) -> None:
+        """Settles what the call has used of its key's budgets and limits, when the call has ended.
+
+        Its budget reservation is replaced by the cost in `row`, and `tokens` are added to what its key has used in this
+        minute.
+        """
+        if self.reservation is not None:
+            self.reservation.settle(row)
+            ledger.ship_soon()
+        if self.ticket is not None:
+            self.ticket.settle(tokens)
+
+    async def settled(self) -> None:
+        """Waits until the limits of the call's key have counted the end of the call.
+
+        Returns at once if the key has no limits.
+        """
+        if self.ticket is not None:
+            await self.ticket.settled()

@@ -1,0 +1,294 @@
+"""The rows that a call leaves in the journal, made of its facts and of what was read of its answer.
+
+Nothing goes into a row that has not been redacted and cut to the length of its column.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+from proxyapi.bodies.asked_usage import says_all
+from proxyapi.call.facts import CallFacts
+from proxyapi.limits.supposed_usage import (
+    counts_of_answer,
+    counts_of_streamed_text,
+    counts_without_answer,
+    form_of,
+    length_of_files,
+    most_usage,
+    supposed_counts,
+    with_length,
+)
+from proxyapi.upstream.request import UpstreamRequest
+from usage.addresses import plain_address
+from usage.answers.created_ids import MAX_RECORDED_IDS
+from usage.answers.errors import NO_ERROR
+from usage.answers.estimates import limited_to_time, tokens_of_text
+from usage.answers.reader import UNFINISHED_STATUSES, AnswerReader
+from usage.answers.row_texts import answer_columns, column_text
+from usage.answers.sound_length import HEAD_BYTES, length_in_transcript
+from usage.call_record import CallRecord, Counts
+from usage.kept_bodies.excerpts import body_excerpt, form_excerpt, text_size, text_size_of_parts
+from usage.kept_bodies.redaction import redact
+from usage.models import Outcome, PendingResponse, Request, UsageSource
+from usage.money.holds import responses_are_polled
+
+
+def begin_row(facts: CallFacts) -> CallRecord:
+    """Returns the fields of a call's ledger row that are written to the journal before the call goes upstream."""
+    request = facts.request
+    added: CallRecord = {} if facts.output_limit is None else {"output_limit": facts.output_limit.tokens}
+    return {
+        **added,
+        "incoming_request_id": redact(request.incoming_request_id, facts.secrets),
+        "key_name": facts.key_name,
+        "method": request.method,
+        "route": request.route,
+        "started_at": datetime.fromtimestamp(request.arrived_at, UTC),
+        "client_address": plain_address(request.META.get("REMOTE_ADDR", "")),
+        "user_agent": column_text(request.META.get("HTTP_USER_AGENT", ""), 300, facts.secrets),
+        "tags": list(facts.tags),
+        **late_facts(facts),
+    }
+
+
+def late_facts(facts: CallFacts) -> CallRecord:
+    """Returns the fields of a call's ledger row that may become known only after the call has begun.
+
+    A form, for example, may name its model in its last field.
+    """
+    return {
+        "request_model": column_text(facts.model, 200, facts.secrets),
+        "stream": facts.stream,
+        "request_bytes": facts.request.incoming_body.size,
+    }
+
+
+def end_row(
+    facts: CallFacts,
+    answer: AnswerReader,
+    begun: CallRecord | None,
+    outcome: Outcome,
+    status: int | None,
+    usage: tuple[Counts, UsageSource],
+) -> CallRecord:
+    """Returns the complete ledger row of a call that has ended, except the columns for the bodies.
+
+    `begun` is what `begin_row` returned for the call, or None if the call was never sent upstream. `status` is the HTTP
+    status that the caller saw; None if there was no answer.
+    """
+    error = answer.error or NO_ERROR
+    facts_of_answer = _answer_facts(answer, facts.upstream_request_id, facts.secrets, usage)
+    if facts.is_unbilled or answer.has_failed:
+        facts_of_answer["unbilled"] = True
+    if facts.asked_usage is not None:
+        facts_of_answer["other_usage"] = {**(facts_of_answer.get("other_usage") or {}), **facts.asked_usage}
+    return {
+        **(begin_row(facts) if begun is None else begun | late_facts(facts)),
+        **facts_of_answer,
+        "response_status": column_text(answer.response_status, 50, facts.secrets),
+        "pollable": facts.is_pollable,
+        "status": status,
+        "outcome": outcome,
+        "error_type": column_text(error["type"], 200, facts.secrets),
+        "error_code": column_text(error["code"], 200, facts.secrets),
+        "error_message": column_text(error["message"], 2000, facts.secrets),
+        **_timings(facts),
+        "response_bytes": facts.response_bytes,
+    }
+
+
+def poll_row(
+    response: PendingResponse,
+    maker: Request,
+    answer: AnswerReader,
+    *,
+    upstream_request_id: str,
+    secrets: tuple[str, ...],
+    started_at: datetime,
+    seconds: float,
+    size: int,
+) -> CallRecord:
+    """Returns the ledger row for a background response that has ended, with the usage that polling it has shown.
+
+    Polling is no call of a key, so the row is filed under the key, model and route of the call that created the
+    response, whose row is `maker`. The request to upstream took `seconds`, and the answer's body has `size` bytes.
+    """
+    counts, source = answer.counts, UsageSource.EXACT if answer.usage is not None else UsageSource.UNKNOWN
+    is_estimated = maker.usage_source == UsageSource.ESTIMATED
+    if answer.usage is None and answer.response_status == "cancelled" and not is_estimated:  # it may be billed
+        counts, source = {**counts, **supposed_of(response, maker)}, UsageSource.ESTIMATED
+    return {
+        "incoming_request_id": str(response.request_id),
+        **_answer_facts(answer, upstream_request_id, secrets, (counts, source)),
+        "response_status": column_text(answer.response_status, 50, secrets),
+        "response_id": response.response_id,
+        "key_name": response.key_name,
+        "method": "GET",
+        "route": maker.route,
+        "request_model": maker.request_model,
+        "status": 200,
+        "outcome": Outcome.SUCCESS,
+        "started_at": started_at,
+        "duration_ms": _milliseconds(seconds),
+        "response_bytes": size,
+        "tags": [*maker.tags, "background"],
+        "objects": answer.created.take_new()[:MAX_RECORDED_IDS] if answer.created is not None else [],
+        "objects_last": False,
+    }
+
+
+def _sound_seconds(facts: CallFacts, asked: UpstreamRequest) -> float | None:
+    """Returns the length of the sound that a call has sent, by its transcript or else by its files; None if unknown."""
+    stated = length_in_transcript(facts.response_body) if facts.response_is_whole else None
+    if stated is not None:
+        return stated
+    if facts.form is not None:
+        return length_of_files((part.head, part.size) for part in facts.form.parts if part.file_name is not None)
+    files = [content for _, (file_name, content, _) in asked.form if file_name is not None]
+    return length_of_files((content[:HEAD_BYTES], len(content)) for content in files)
+
+
+def supposed_of(response: PendingResponse, maker: Request) -> Counts:
+    """Returns the estimate for a background response that has ended without a usage, and that may be billed."""
+    if response.supposed is None:
+        return {"input_tokens": tokens_of_text(maker.request_bytes), "output_tokens": 0}
+    return limited_to_time(response.supposed, (datetime.now(UTC) - response.created_at).total_seconds())
+
+
+def _answer_facts(
+    answer: AnswerReader, upstream_request_id: str, secrets: tuple[str, ...], usage: tuple[Counts, UsageSource]
+) -> CallRecord:
+    """Returns the fields of a ledger row that come from upstream's answer: ids, model, service tier and usage."""
+    counts, source = usage
+    return {
+        **answer_columns(answer, upstream_request_id, secrets),
+        "response_model": column_text(answer.model, 200, secrets),
+        **counts,
+        "usage_source": source,
+    }
+
+
+def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> tuple[Counts, UsageSource]:
+    """Returns a call's token counts, and how they are known: as upstream reported them, or estimated.
+
+    Of a stream of pictures that broke off, those that had not come are estimated by those that had.
+
+    A call without reported usage gets an estimate if it `may_be_billed`, or if some text of its answer was relayed. A
+    `GET` gets no estimate: the tokens of a response that is still being generated belong to the call that created it,
+    which gets none either as long as the gateway is going to ask for them. A response that has failed without a usage
+    gets none, because it is not billed.
+    """
+    if answer.usage is not None:
+        is_broken_off = may_be_billed and facts.upstream_ended_at is None
+        is_estimated = is_broken_off and answer.suppose_missing_pictures()
+        return answer.counts, UsageSource.ESTIMATED if is_estimated else UsageSource.EXACT
+    route = None if facts.asked is None else facts.asked.route
+    if may_be_billed and says_all(facts.asked_usage, route, facts.model):
+        return answer.counts, UsageSource.EXACT
+    method = facts.request.method if facts.asked is None else facts.asked.method
+    if method == "GET" or answer.has_failed:
+        return {}, UsageSource.UNKNOWN
+    has_text = answer.text is not None and answer.text.size > 0
+    if (has_text or may_be_billed) and not is_counted_later(facts, answer):
+        estimate = estimated_counts(facts, answer)
+        if estimate is not None:
+            return {**estimate, **answer.counts}, UsageSource.ESTIMATED
+    return answer.counts, UsageSource.UNKNOWN
+
+
+def is_counted_later(facts: CallFacts, answer: AnswerReader) -> bool:
+    """Returns whether the call has made a response that goes on, and whose usage the gateway is going to ask for."""
+    is_unfinished = facts.response_is_whole and answer.response_status in UNFINISHED_STATUSES
+    return is_unfinished and facts.is_pollable and responses_are_polled()
+
+
+def estimated_counts(facts: CallFacts, answer: AnswerReader) -> Counts | None:
+    """Returns an estimate of what the call has used (`usage.answers.estimates`); None if it cannot have used tokens."""
+    asked, text, model = facts.asked, answer.text, answer.model or facts.model
+    if asked is None or (facts.stream and asked.is_of_text):
+        whole_size = facts.response_size if facts.response_is_whole else 0
+        size = whole_size if text is None else text.size
+        shows_reasoning = text is not None and text.shows_reasoning
+        body = facts.request.decoded_body
+        request_size = _request_text_size(facts)
+        return counts_of_streamed_text(model, request_size, size, body, shows_reasoning=shows_reasoning)
+    most = facts.most_usage
+    if most is None:
+        form = facts.form.sizes() if facts.form is not None else form_of(asked)
+        most = most_usage(asked.method, asked.route, asked.json or form, _request_text_size(facts))
+    if most is None:
+        return None
+    if most.audio_seconds and (seconds := _sound_seconds(facts, asked)) is not None:
+        most = with_length(most, seconds)
+    if text is None and answer.response_status in UNFINISHED_STATUSES:
+        return supposed_counts(most, model)  # its output is still to come
+    if facts.response_is_whole or (text is not None and text.size):
+        size = facts.response_size if text is None else text.size
+        request = {} if asked.json is None else asked.json.by_name
+        return counts_of_answer(most, model, size, request)
+    return counts_without_answer(most, model, facts.upstream_seconds)
+
+
+def limited_tokens(facts: CallFacts, counts: Counts) -> int:
+    """Returns how many tokens a call counts against its key's token limit; 0 for a call that is not a POST.
+
+    A later GET of a stored response repeats the usage of the call that created it, which must not be counted twice.
+    """
+    if facts.request.method != "POST":
+        return 0
+    return (counts.get("input_tokens") or 0) + (counts.get("output_tokens") or 0)
+
+
+def body_columns(facts: CallFacts, answer: AnswerReader, limit: int) -> CallRecord:
+    """Returns a ledger row's columns for the bodies of request and answer: at most `limit` bytes of each, redacted."""
+    if answer.text is not None:
+        response = answer.text.text(limit)
+    else:
+        response = body_excerpt(
+            facts.response_body, facts.response_type, limit, facts.secrets, size=facts.response_size
+        )
+    return {"request_body": _request_excerpt(facts, limit), "response_body": response}
+
+
+def _request_excerpt(facts: CallFacts, limit: int) -> str:
+    if facts.form is not None:
+        return form_excerpt(facts.form.parts, limit, facts.secrets)
+    return body_excerpt(facts.request.decoded_body, _request_type(facts), limit, facts.secrets)
+
+
+def _request_text_size(facts: CallFacts) -> int:
+    """Returns about how many bytes of text a request's body has, for an estimate of the call's input tokens."""
+    if facts.form is not None:
+        return text_size_of_parts(facts.form.parts)
+    return text_size(facts.request.decoded_body, _request_type(facts))
+
+
+def _request_type(facts: CallFacts) -> str:
+    return str(facts.request.META.get("CONTENT_TYPE", ""))
+
+
+def _timings(facts: CallFacts) -> CallRecord:
+    """Returns the columns of a call's ledger row that state how long the call took, in milliseconds.
+
+    `overhead_ms` is the time that the gateway has added to upstream's.
+
+    A call that went on without its caller has lasted until the caller left; `upstream_ms` may then be longer.
+    """
+    request, now = facts.request, time.perf_counter()
+    seen_until = request.incoming_body.left_at or now
+    timings: CallRecord = {"duration_ms": _milliseconds(seen_until - request.started)}
+    if facts.first_chunk_at is not None:
+        timings["time_to_first_chunk_ms"] = _milliseconds(facts.first_chunk_at - request.started)
+    if facts.sent_upstream_at is not None:
+        upstream_ended = facts.upstream_ended_at or now
+        timings["upstream_ms"] = _milliseconds(upstream_ended - facts.sent_upstream_at)
+        before = request.received if facts.form is None else request.started  # a form goes upstream while it arrives
+        overhead = (facts.sent_upstream_at - before) + (now - upstream_ended)
+        timings["overhead_ms"] = _milliseconds(overhead)
+    return timings
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 3)

@@ -1,0 +1,212 @@
+"""The base class of all views of the gateway: admits a request, calls its handler, and answers errors.
+
+`proxyapi.dispatch.call_view` is the view of the endpoints that go upstream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from enum import Enum, auto
+from typing import ClassVar, cast
+
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from proxyapi.bodies import large_bodies, request_encoding
+from proxyapi.call.call_request import CallRequest, ProxyRequest
+from proxyapi.call.capacity import capacity
+from proxyapi.call.parsers import JSONObjectParser
+from proxyapi.call.request_body import SMALL_BODY_BYTES
+from proxyapi.dispatch.authentication import caller_without_body, names_another_key
+from proxyapi.dispatch.throttling import Throttle
+from proxyapi.exceptions import (
+    CallerGone,
+    InternalError,
+    InvalidKey,
+    MethodNotAllowed,
+    ProxyError,
+    UnsupportedMediaType,
+    from_framework,
+    render,
+)
+from proxyapi.keys.keyring import Caller
+from proxyapi.strangers.key_search import KeySearch
+from proxyapi.strangers.wrong_key_pace import refusal_pace
+from usage.metric_counters import counters
+from usage.models import Outcome
+
+logger = logging.getLogger(__name__)
+
+NEGOTIATOR = DefaultContentNegotiation()  # chooses parsers; has no state, so all requests share it
+
+
+class BodyUse(Enum):
+    """How much of a request's body a view reads: nothing, a small body only, or the whole body."""
+
+    NONE = auto()  # nothing: the view answers as if there were no body
+    SMALL = auto()  # at most `SMALL_BODY_BYTES`, since nothing but the key is expected in it
+    WHOLE = auto()  # at most MAX_BODY_BYTES; MAX_UPLOAD_BYTES of a form
+
+
+class ProxyView(APIView):
+    """Base class of all views of the gateway: an `APIView` of Django REST framework whose `dispatch` is async.
+
+    Authentication, permissions and throttles work as in Django REST framework; there is no thread and no content
+    negotiation.
+    """
+
+    parser_classes: tuple[type[BaseParser], ...] = (JSONObjectParser,)
+    authentication_classes: tuple[type[BaseAuthentication], ...] = ()
+    # A view parses the body that it reads, so the sender must have shown a valid key before: see `receive_body`.
+    body_use: ClassVar[BodyUse] = BodyUse.NONE
+    # Whether a request to this view counts against MAX_PARALLEL_REQUESTS.
+    takes_capacity: ClassVar[bool] = False
+
+    def initialize_request(self, request: HttpRequest, *args: object, **kwargs: object) -> ProxyRequest:
+        """Wraps Django's request in the request object that the view gets, a `ProxyRequest`, and returns the latter."""
+        return ProxyRequest(
+            request,
+            parsers=self.get_parsers(),
+            negotiator=NEGOTIATOR,
+            parser_context=self.get_parser_context(request),
+        )
+
+    async def dispatch(self, request: CallRequest, *args: object, **kwargs: object) -> HttpResponseBase:  # type: ignore[override]  # async, as Django allows
+        """Answers a request: returns the view's response or, if an error was raised, the response for that error.
+
+        If the caller leaves meanwhile, `CallerGone` or the cancellation of the task is raised.
+        """
+        self.args, self.kwargs = args, kwargs
+        self.request = proxy_request = self.initialize_request(request, *args, **kwargs)
+        try:
+            return await self._handle(proxy_request, **kwargs)
+        except (asyncio.CancelledError, CallerGone):
+            self.on_departure()
+            raise
+        except Exception as fault:  # the border: whatever went wrong becomes an answer
+            return self._refusal(fault, request)
+        finally:
+            # Breaks reference cycles of DRF's and Django's, which would keep the body alive until a garbage collection.
+            proxy_request.parser_context.clear()
+            vars(self).pop("head", None)
+
+    def _refusal(self, fault: Exception, request: CallRequest) -> HttpResponse:
+        """Returns the response for an error that was raised while a request was answered, and logs or counts the error.
+
+        A separate method on purpose: holding the exception in `dispatch`'s frame would form a reference cycle and keep
+        the request body alive until a garbage collection.
+        """
+        error = from_framework(fault)
+        if isinstance(error, InternalError):
+            logger.error("a view failed", exc_info=fault, extra={"request_id": request.request_id})
+        elif isinstance(error, InvalidKey):
+            error = refusal_pace.refuse(error, request.META.get("REMOTE_ADDR", ""))
+        if error.outcome == Outcome.REJECTED:
+            counters.count_refusal(error.code)
+        self.on_error(error)
+        return render(error, request)
+
+    async def _handle(self, request: ProxyRequest, **kwargs: object) -> HttpResponseBase:
+        """Admits a request, calls the view's handler for the HTTP method (`get`, `post`, …), and returns the response.
+
+        OPTIONS is answered with the allowed methods, without a key.
+        """
+        method = (request.method or "").lower()
+        if method == "options":
+            return HttpResponse(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
+        handler = getattr(self, method, None) if method in self.http_method_names else None
+        if handler is None:
+            raise MethodNotAllowed(self.allowed_methods)
+        await self.admit(request)
+        response: HttpResponseBase = await handler(request, **kwargs)
+        return response
+
+    async def admit(self, request: ProxyRequest) -> None:
+        """Checks the key and the limits of a request, and receives the request's body first if the view reads one.
+
+        Raises an error if the request may not go on.
+        """
+        if self.takes_capacity:
+            capacity.check_room()  # before the body is received; the slot is taken later, with a valid key
+        if self.body_use is BodyUse.NONE:
+            request.call_request.leave_body()
+            await self.authorize(request)
+        else:
+            await self.receive_body(request)
+
+    async def receive_body(self, request: ProxyRequest) -> None:
+        """Receives and parses the request's body, and checks the key, which is in a header, the query or the body.
+
+        The limits of a key in a header or in the query are counted before the body is parsed, so that a call that
+        exceeds the limits is not parsed.
+        """
+        call = request.call_request
+        is_encoded = bool(request_encoding.encoding_of(call.META))
+        content_type = call.META.get("CONTENT_TYPE", "")
+        is_usual = content_type == self.parser_classes[0].media_type  # nearly always; DRF's comparison is slower
+        if not is_usual and call.announces_body and NEGOTIATOR.select_parser(request, request.parsers or ()) is None:
+            raise UnsupportedMediaType(f'Unsupported media type "{content_type}" in request.')
+        if self.body_use is BodyUse.SMALL:
+            call.incoming_body.restrict(SMALL_BODY_BYTES)
+        caller = caller_without_body(request)
+        if caller is not None:
+            call.know_sender()
+        elif is_encoded and not call.sender_is_known:
+            raise UnsupportedMediaType(request_encoding.KEY_FIRST)  # nothing is decoded for a sender without a key
+        await call.read_body(None if call.sender_is_known else KeySearch(is_form=call.is_form))
+        if caller is not None:
+            request.caller, request.auth = caller, None
+            await self.check_policies(request)
+        await self.parse(request)
+        if caller is None or names_another_key(request, caller):
+            await self.authorize(request)
+
+    def perform_authentication(self, request: Request) -> None:
+        """Finds the caller to whom the key in the request belongs, and sets `request.caller`.
+
+        Raises the authenticator's error if there is no valid key: other than in Django REST framework, no user is
+        anonymous. A view without authenticators needs no key.
+        """
+        for authenticator in self.get_authenticators():
+            proxy_request = cast(ProxyRequest, request)
+            proxy_request.caller, proxy_request.auth = cast(tuple[Caller, None], authenticator.authenticate(request))
+            proxy_request.call_request.know_sender()
+
+    async def authorize(self, request: ProxyRequest) -> None:
+        """Finds the caller of a request, and checks that the caller's key may make the request.
+
+        Raises an error if it may not.
+        """
+        self.perform_authentication(request)
+        await self.check_policies(request)
+
+    async def check_policies(self, request: ProxyRequest) -> None:
+        """Checks a request against the permissions and the limits of the caller's key.
+
+        Raises an error if it may not go on.
+
+        All checks are made in memory, but limits that are counted in Redis are waited for.
+        """
+        self.on_authenticated(request)
+        self.check_permissions(request)
+        for throttle in cast(list[Throttle], self.get_throttles()):
+            await throttle.check(request, self)
+
+    async def parse(self, request: ProxyRequest) -> None:
+        """Parses the request's body, so that `request.data` has the result; parses a large body in another thread."""
+        await large_bodies.run(len(request.call_request.decoded_body), lambda: request.data)
+
+    def on_authenticated(self, request: ProxyRequest) -> None:
+        """Hook for subclasses, called once the request's key has been found valid; does nothing by default."""
+
+    def on_error(self, error: ProxyError) -> None:
+        """Hook for subclasses, called when the gateway answers with an error of its own; does nothing by default."""
+
+    def on_departure(self) -> None:
+        """Hook for subclasses, called when the caller has left before there is an answer; does nothing by default."""

@@ -1,0 +1,204 @@
+"""The interface for counting the limits of keys, and its implementation in this process's memory.
+
+`limit_counters_in_redis` is the implementation that processes share.
+
+Requests are counted in a moving window (never more than the limit in any 60 seconds). A call in flight counts as one
+slot. Tokens are counted in a fixed window of 60 seconds that begins with its first token, so that tokens known only at
+the end of a call can always be added. A refused call is not counted.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from proxyapi.keys.keyring import Caller
+
+Window = Literal["requests", "tokens"]
+WINDOW_SECONDS = 60
+
+
+class CountersUnavailable(Exception):
+    """Error: the counters of keys' limits in Redis, which all processes share, cannot be used now."""
+
+
+class LimitState(NamedTuple):
+    """How much of a key's limit per minute is left: `remaining` of `limit` requests or tokens.
+
+    `reset` is in seconds. For requests it is the time until one more is allowed; for tokens it is the time until their
+    minute ends, and with it their count.
+    """
+
+    limit: int
+    remaining: int
+    reset: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The decision whether a call is within the limits of its key.
+
+    `refused_by` names the limit that refuses the call; it is empty if the call is admitted. `limit_states` tells what
+    is left of the key's limits per minute.
+    """
+
+    limit_states: dict[Window, LimitState] = field(default_factory=dict)
+    refused_by: Literal["", "requests", "tokens", "calls"] = ""
+
+
+class LimitCounters(ABC):
+    """Base class for counters of what keys use: requests and tokens per minute, and slots for parallel calls.
+
+    Counts are stored under the key's name, which never changes, so they remain when an administrator changes a limit.
+    """
+
+    async def count_call(self, caller: Caller, lease: str) -> Verdict:
+        """Counts one call under all limits of its key; if one of the limits refuses the call, under none of them.
+
+        If the key has a limit of parallel calls, the call also takes a slot, which is stored under the id `lease`.
+        """
+        limit_states: dict[Window, LimitState] = {}
+        if caller.tokens_per_minute is not None:
+            limit_states["tokens"] = await self.remaining_tokens(caller.name, caller.tokens_per_minute)
+            if not limit_states["tokens"].remaining:
+                return Verdict(limit_states, "tokens")
+        if caller.parallel_calls is not None and not await self.take_slot(caller.name, lease, caller.parallel_calls):
+            return Verdict(limit_states, "calls")
+        # Last, because a request that has been counted cannot be taken back.
+        if caller.requests_per_minute is not None:
+            counted, limit_states["requests"] = await self.count_request(caller.name, caller.requests_per_minute)
+            if not counted:
+                if caller.parallel_calls is not None:
+                    await self.release_slot(caller.name, lease)
+                return Verdict(limit_states, "requests")
+        return Verdict(limit_states)
+
+    async def settle(self, caller: Caller, lease: str, tokens: int) -> None:
+        """Counts the tokens of a call that has ended, even beyond the key's limit, and gives its slot back."""
+        if caller.parallel_calls is not None:
+            await self.release_slot(caller.name, lease)
+        if tokens and caller.tokens_per_minute is not None:
+            await self.add_tokens(caller.name, caller.tokens_per_minute, tokens)
+
+    @abstractmethod
+    async def count_request(self, name: str, limit: int) -> tuple[bool, LimitState]:
+        """Counts one request of the key `name`, unless the key has made `limit` requests in the last minute.
+
+        Returns whether the request was counted, and how much of the limit is left.
+        """
+
+    @abstractmethod
+    async def remaining_tokens(self, name: str, limit: int) -> LimitState:
+        """Returns how much of its limit of tokens per minute the key `name` has left."""
+
+    @abstractmethod
+    async def add_tokens(self, name: str, limit: int, tokens: int) -> None:
+        """Adds tokens to those that the key `name` has used in its current minute.
+
+        If that minute is over, or was never begun, a new minute begins with these tokens.
+        """
+
+    @abstractmethod
+    async def pace(self, name: str, seconds: int) -> float:
+        """Lets the event called `name`, such as a request for one page, happen at most once in `seconds` seconds.
+
+        The limit is for all callers together. Returns 0 and remembers the time if the event may happen now; otherwise
+        returns the seconds until it may.
+        """
+
+    @abstractmethod
+    async def take_slot(self, name: str, lease: str, limit: int) -> bool:
+        """Takes one of the `limit` slots that the key `name` has for parallel calls, and stores it under `lease`.
+
+        Returns whether there was a free slot.
+        """
+
+    @abstractmethod
+    async def release_slot(self, name: str, lease: str) -> None:
+        """Frees the slot for a parallel call that the key `name` has under the id `lease`, if there is one."""
+
+
+class ProcessCounters(LimitCounters):
+    """Counters of keys' limits in this process's memory, used on the event loop.
+
+    No method awaits anything, so no other call can run between the check of a limit and its count. For each key that
+    has called, they store at most as many timestamps and slots as the key's limits allow.
+    """
+
+    def __init__(self) -> None:
+        self.slots: defaultdict[str, set[str]] = defaultdict(set)
+        self._hits: defaultdict[str, deque[float]] = defaultdict(deque)  # times of requests (`time.monotonic()`)
+        self._spent: dict[str, tuple[int, float]] = {}  # tokens, and when their minute ends
+        self._paced: dict[str, float] = {}  # when the next event may happen
+
+    async def record_admitted_elsewhere(self, caller: Caller, lease: str) -> None:
+        """Counts in this process a call that Redis has admitted, so that this process can go on alone if Redis fails.
+
+        A request beyond what this process would allow is not counted, but the call's slot is recorded in any case.
+        """
+        if caller.parallel_calls is not None:
+            self.slots[caller.name].add(lease)
+        if caller.requests_per_minute is not None:
+            await self.count_request(caller.name, caller.requests_per_minute)
+
+    def settle_now(self, caller: Caller, lease: str, tokens: int) -> None:
+        """Counts the tokens of a call that has ended and gives its slot back, like `settle`, but without `await`."""
+        if caller.parallel_calls is not None:
+            self.slots[caller.name].discard(lease)
+        if tokens and caller.tokens_per_minute is not None:
+            self._add_tokens(caller.name, tokens)
+
+    async def settle(self, caller: Caller, lease: str, tokens: int) -> None:
+        self.settle_now(caller, lease, tokens)
+
+    async def count_request(self, name: str, limit: int) -> tuple[bool, LimitState]:
+        now = time.monotonic()
+        hits = self._hits[name]
+        while hits and hits[0] <= now - WINDOW_SECONDS:
+            hits.popleft()
+        is_free = len(hits) < limit
+        if is_free:
+            hits.append(now)
+        return is_free, LimitState(limit, max(0, limit - len(hits)), max(0.0, _until_free(hits, limit) - now))
+
+    async def remaining_tokens(self, name: str, limit: int) -> LimitState:
+        spent, until = self._spent.get(name, (0, 0.0))
+        left = until - time.monotonic()
+        return LimitState(limit, max(0, limit - spent), left) if left > 0 else LimitState(limit, limit, 0.0)
+
+    async def add_tokens(self, name: str, limit: int, tokens: int) -> None:
+        self._add_tokens(name, tokens)
+
+    def _add_tokens(self, name: str, tokens: int) -> None:
+        now = time.monotonic()
+        spent, until = self._spent.get(name, (0, 0.0))
+        self._spent[name] = (spent + tokens, until) if now < until else (tokens, now + WINDOW_SECONDS)
+
+    async def pace(self, name: str, seconds: int) -> float:
+        now = time.monotonic()
+        left = self._paced.get(name, 0.0) - now
+        if left > 0:
+            return left
+        self._paced[name] = now + seconds
+        return 0.0
+
+    async def take_slot(self, name: str, lease: str, limit: int) -> bool:
+        slots = self.slots[name]
+        if len(slots) >= limit:
+            return False
+        slots.add(lease)
+        return True
+
+    async def release_slot(self, name: str, lease: str) -> None:
+        self.slots[name].discard(lease)
+
+
+def _until_free(hits: deque[float], limit: int) -> float:
+    """Returns the time at which one more request is allowed, because enough of the earlier ones are a minute old.
+
+    `hits` has the times of the key's requests in the last minute.
+    """
+    return hits[max(0, len(hits) - max(1, limit))] + WINDOW_SECONDS if hits else 0.0

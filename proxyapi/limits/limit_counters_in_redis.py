@@ -1,0 +1,168 @@
+"""Counts the limits of keys in Redis, for all processes and hosts together.
+
+A slot for a parallel call is a lease, which ends at a time of Redis's clock: each access key has a sorted set with the
+ids of its leases, and the time at which each one ends. `renew` extends the leases of this process; the leases of a
+process that was killed run out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Set
+from typing import cast
+
+from limits import RateLimitItem, RateLimitItemPerMinute, RateLimitItemPerSecond
+from limits.aio.storage import RedisStorage
+from limits.aio.storage.redis.redispy import RedispyBridge
+from limits.aio.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter
+from limits.typing import AsyncRedisClient
+from redis.asyncio import Redis
+
+from proxyapi.keys.keyring import Caller
+from proxyapi.limits.limit_counters import LimitCounters, LimitState
+
+PREFIX = "chatproxy"
+LEASE_SECONDS = 15
+
+# KEYS: the sorted set of an access key. ARGV: its limit, the seconds of a lease, the id of the new lease.
+TAKE_SLOT = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[1]) then return 0 end
+redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[3])
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return 1
+"""
+# KEYS: an entry that is only written, then the sorted sets. ARGV: the seconds of a lease; then, for each set, how many
+# leases to extend, and their ids.
+RENEW_LEASES = """
+redis.call('SET', KEYS[1], '', 'EX', 60)
+local time = redis.call('TIME')
+local ends = time[1] + time[2] / 1000000 + ARGV[1]
+local at = 2
+for i = 2, #KEYS do
+    for j = at + 1, at + ARGV[at] do redis.call('ZADD', KEYS[i], ends, ARGV[j]) end
+    redis.call('EXPIRE', KEYS[i], ARGV[1])
+    at = at + ARGV[at] + 1
+end
+"""
+
+
+class SharedCounters(LimitCounters):
+    """Counters of keys' limits in Redis, which all processes share. Methods raise the errors of the client of Redis.
+
+    `slots` has, by the key's name, the ids of the slots that the calls of this process use.
+    """
+
+    def __init__(self, client: Redis, slots: Mapping[str, Set[str]]) -> None:
+        self._client = client
+        self._slots = slots
+        self._unconfirmed: dict[tuple[str, str], float] = {}  # when a slot was freed that Redis may still have
+        self._take_slot_script = client.register_script(TAKE_SLOT)
+        self._renew_script = client.register_script(RENEW_LEASES)
+        self._storage = PreciseRedisStorage(client)
+        self._moving = MovingWindowRateLimiter(self._storage)
+        self._fixed = FixedWindowRateLimiter(self._storage)
+
+    # Commands that are passed to `asyncio.gather` are sent together, and Redis runs them in their order.
+
+    async def settle(self, caller: Caller, lease: str, tokens: int) -> None:
+        steps = [self.release_slot(caller.name, lease)] if caller.parallel_calls is not None else []
+        if tokens and caller.tokens_per_minute is not None:
+            steps.append(self.add_tokens(caller.name, caller.tokens_per_minute, tokens))
+        await asyncio.gather(*steps)
+
+    async def count_request(self, name: str, limit: int) -> tuple[bool, LimitState]:
+        item = PerMinute(limit, namespace="requests")
+        counted, stats = await asyncio.gather(self._moving.hit(item, name), self._moving.get_window_stats(item, name))
+        return counted, _limit_state(item, stats.reset_time, stats.remaining)
+
+    async def remaining_tokens(self, name: str, limit: int) -> LimitState:
+        item = PerMinute(limit, namespace="tokens")
+        key = item.key_for(name)
+        spent, ends_at = await asyncio.gather(self._storage.get(key), self._storage.get_expiry(key))
+        return _limit_state(item, ends_at, limit - spent)
+
+    async def add_tokens(self, name: str, limit: int, tokens: int) -> None:
+        await self._fixed.hit(PerMinute(limit, namespace="tokens"), name, cost=tokens)
+
+    async def pace(self, name: str, seconds: int) -> float:
+        item = RateLimitItemPerSecond(1, seconds, namespace="pace")
+        if await self._moving.hit(item, name):
+            return 0.0
+        return max(0.0, (await self._moving.get_window_stats(item, name)).reset_time - time.time())
+
+    async def take_slot(self, name: str, lease: str, limit: int) -> bool:
+        return bool(await self._take_slot_script(keys=[_key(name)], args=[limit, LEASE_SECONDS, lease]))
+
+    async def release_slot(self, name: str, lease: str) -> None:
+        await self._client.zrem(_key(name), lease)
+        self._unconfirmed.pop((name, lease), None)
+
+    def mark_released(self, caller: Caller, lease: str) -> None:
+        """Remembers that the slot of a call that has ended must be freed in Redis.
+
+        If Redis cannot be told now, `renew` frees the slot there later.
+        """
+        if caller.parallel_calls is not None:
+            self._unconfirmed[caller.name, lease] = time.monotonic()
+
+    async def renew(self) -> None:
+        """Extends the leases of the slots that this process uses, and removes from Redis the slots of ended calls.
+
+        If Redis has lost its data, the slots in use are written anew. Something is written in any case, so that a Redis
+        that accepts no writes (because it is full, or a replica) is noticed: it cannot count.
+        """
+        held = {name: list(leases) for name, leases in self._slots.items() if leases}
+        arguments: list[str | int] = [LEASE_SECONDS]
+        for leases in held.values():
+            arguments += [len(leases), *leases]
+        # No await between the copy of the slots and the command: a slot freed in between would be written again.
+        await self._renew_script(keys=[f"{PREFIX}:probe", *map(_key, held)], args=arguments)
+        # It may be written again all the same if Redis has lost the script, which the client then awaits to be loaded.
+        dropped = {(name, lease) for name, leases in held.items() for lease in leases if lease not in self._slots[name]}
+        gone = dropped | self._unconfirmed.keys()
+        await asyncio.gather(*(self._client.zrem(_key(name), lease) for name, lease in gone))
+        for place in gone:
+            self._unconfirmed.pop(place, None)
+
+    def forget_ended(self) -> None:
+        """Forgets the freed slots whose leases in Redis have run out, since they need not be removed there any more."""
+        begin = time.monotonic() - LEASE_SECONDS
+        self._unconfirmed = {place: since for place, since in self._unconfirmed.items() if since > begin}
+
+
+class PerMinute(RateLimitItemPerMinute):
+    """A limit per minute. Its count is stored under the key's name alone, so a change of the limit keeps the count."""
+
+    def key_for(self, *identifiers: bytes | str | int | float) -> str:
+        return "/".join((self.namespace, *map(str, identifiers)))
+
+
+class PreciseRedisStorage(RedisStorage):
+    """Adapts the Redis storage of the Python library `limits`: with this gateway's client, and milliseconds."""
+
+    STORAGE_SCHEME = None  # type: ignore[assignment]  # the library need not find this class by a URL
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+        super().__init__("async+redis://", implementation="redispy", key_prefix=PREFIX)
+
+    def configure_bridge(self) -> None:
+        bridge = cast(RedispyBridge, self.bridge)
+        bridge.storage = self._client
+        bridge.connection_getter = lambda _: cast(AsyncRedisClient, self._client)
+
+    async def get_expiry(self, key: str) -> float:
+        milliseconds: int = await self._client.pttl(self.bridge.prefixed_key(key))
+        return time.time() + max(0, milliseconds) / 1000
+
+
+def _key(name: str) -> str:
+    return f"{PREFIX}:calls/{name}"
+
+
+def _limit_state(item: RateLimitItem, reset_at: float, remaining: int) -> LimitState:
+    return LimitState(item.amount, max(0, remaining), max(0.0, reset_at - time.time()))

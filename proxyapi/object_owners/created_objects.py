@@ -1,0 +1,44 @@
+"""The objects that one call creates upstream; the owner of each is recorded before the answer with its id leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from proxyapi.object_owners import owner_store
+from usage.answers.created_ids import MAX_RECORDED_IDS, CreatedIds
+from usage.call_record import CallRecord
+
+
+class CreatedObjects:
+    """Collects the ids of the objects that one call has created upstream, and records the call's key as their owner.
+
+    Ids that the request names are not among them, although answers repeat such ids.
+    """
+
+    def __init__(self) -> None:
+        self._named: frozenset[str] = frozenset()
+        self._made: list[str] = []
+
+    def exclude(self, named: Collection[str]) -> None:
+        """Remembers the ids that the request names, so that they are not taken for new objects in the answer."""
+        if named:
+            self._named = self._named.union(named)
+
+    def record(self, objects: CreatedIds, key_name: str) -> None:
+        """Records `key_name` as the owner of the new objects whose ids have been found in the answer so far.
+
+        Ids that have been recorded before are not recorded again.
+        """
+        for object_id in objects.take_new():
+            if object_id not in self._named:
+                owner_store.remember(object_id, key_name)
+                self._made.append(object_id)
+
+    def columns(self, objects: CreatedIds | None) -> CallRecord:
+        """Returns the ids of the new objects, as fields for the call's record in the ledger.
+
+        Returns no fields for a call that has created nothing, as most have not.
+        """
+        if not self._made or objects is None:
+            return {}
+        return {"objects": self._made[:MAX_RECORDED_IDS], "objects_last": objects.lasts}

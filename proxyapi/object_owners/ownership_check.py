@@ -1,0 +1,268 @@
+"""The check of the stored objects that a call names, and of the objects that its answer will create.
+
+`CallView.check_and_send` runs it for both APIs, so no request goes upstream without it. An object belongs to the key
+that created it. An object that no key of this gateway is known to have created is for the built-in key alone, which
+sees everything. A key may read and use, but not change, the objects that an administrator has shared with it
+(`AccessKey.shared_objects`). Models belong to the upstream account: every key may read them, and only the built-in key
+may change or delete one. The administration of the account is for the built-in key, and for callers with an upstream
+key of their own, which upstream limits to its account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from proxyapi.bodies import large_bodies
+from proxyapi.bodies.json_body import NO_BODY
+from proxyapi.exceptions import NotFound, RouteNotAllowed
+from proxyapi.key_names import SECURITY_KEY_NAME
+from proxyapi.keys.globs import matches_any
+from proxyapi.keys.keyring import Caller
+from proxyapi.object_owners.named_objects import NamedObjects
+from proxyapi.object_owners.object_places import IN_PATHS, OTHER, READING_POSTS, Reference
+from proxyapi.object_owners.owner_store import owners_of
+from proxyapi.routes import Route
+from proxyapi.upstream.request import FormPart, UpstreamRequest
+from usage.answers.created_ids import CreatedIds, is_object_id
+from usage.kept_bodies.excerpts import PartExcerpt
+
+# Routes whose POST creates nothing that upstream stores.
+NOT_KEPT = frozenset({
+    "/v1/responses/input_tokens", "/v1/embeddings", "/v1/moderations", "/v1/audio/speech", "/v1/audio/transcriptions",
+    "/v1/audio/translations", "/v1/images/generations", "/v1/images/edits", "/v1/images/variations",
+    "/v1/completions", "/v1/decisions", "/v1/content_provenance_checks",
+})  # fmt: skip
+# Routes whose objects gain ids after their creation, which a later GET shows.
+GROWING = frozenset({
+    "/v1/responses/{id}", "/v1/batches/{id}", "/v1/fine_tuning/jobs/{id}", "/v1/agents/sessions/{id}",
+    "/v1/agents/automations/{id}/invocations/{id}",
+})  # fmt: skip
+# Routes whose answer has the new object's id at the end of its `Location` header, and not in its body.
+IN_LOCATION = frozenset({"/v1/realtime/calls"})
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Result of the check of a request: `named` has the ids of the stored objects that the request names.
+
+    `made` is the reader that finds the ids of new objects in the answer; None if the call creates none.
+    """
+
+    named: frozenset[str] = frozenset()
+    made: CreatedIds | None = None
+
+
+NOTHING = Access()
+ADMINISTRATION = (
+    "/v1/{} administers the upstream account: only the built-in key may use it, and keys that have an upstream key of"
+    " their own."
+)
+
+
+async def check(request: UpstreamRequest, caller: Caller) -> Access:
+    """Checks that the caller's key may use every stored object that the request names.
+
+    Returns their ids, and the reader for the ids of new objects in the answer.
+
+    Raises:
+        NotFound: an object belongs to another key, or to none. The message is that for an object that does not exist.
+        BadRequest: the value in the place of an id cannot be an id.
+        RouteNotAllowed: the call would change a shared object or a model, or administer the upstream account.
+        DatabaseUnavailable: only the database knows the owner of an object, and it is unavailable.
+    """
+    route = request.route
+    if route is None:
+        raise NotFound("No object found with that id.")
+    if route.family.is_administration:
+        if caller.name != SECURITY_KEY_NAME and not caller.upstream_key and not _brings_account(request, caller):
+            raise RouteNotAllowed(ADMINISTRATION.format(route.family.name))
+        return NOTHING
+    if caller.name == SECURITY_KEY_NAME:
+        return await _see_all(route, request)
+    if route.family.name == "models":
+        if request.method != "GET":
+            raise RouteNotAllowed("Models belong to the account: only the built-in key may change or delete one.")
+        return NOTHING
+    named = NamedObjects(route.family.name)
+    await _read(request, route, named)
+    if not named and not route.object_id and not route.unknown_segments:
+        return _access(route, request, frozenset(), is_own=False)
+    return await _check_owners(route, request, named, caller)
+
+
+async def _see_all(route: Route, request: UpstreamRequest) -> Access:
+    """Returns the result of `check` for the built-in key, which may use all objects.
+
+    The ids in the request are read only so that they are not taken for those of objects that the call creates.
+    """
+    access = _access(route, request, frozenset(filter(None, [route.object_id])), is_own=False)
+    if access.made is None:
+        return access
+    named = NamedObjects(route.family.name, skips_faults=True)
+    await _read(request, route, named)
+    return Access(access.named.union(named.references, named.mentions), access.made)
+
+
+async def _read(request: UpstreamRequest, route: Route, named: NamedObjects) -> None:
+    """Adds the ids of stored objects in a request's JSON body, form and query to `named`.
+
+    Raises:
+        BadRequest: the value in the place of an id cannot be an id.
+    """
+    if request.json is not None:
+        await large_bodies.run(request.text_size, named.add_body, request.json.members)
+    if request.form:
+        await large_bodies.run(request.text_size, _read_fields, request.form, named)
+    if request.query:
+        named.add_query(request.query, is_list=route.is_collection)
+
+
+def _read_fields(form: Sequence[FormPart], named: NamedObjects) -> None:
+    """Adds the ids of stored objects in the fields of a request's form to `named`.
+
+    Raises:
+        BadRequest: the value in the place of an id cannot be an id.
+    """
+    for name, (file_name, content, _) in form:
+        named.add_field(name, content.decode("utf-8", "replace") if file_name is None else None)
+
+
+async def check_form(parts: Sequence[PartExcerpt], caller: Caller) -> frozenset[str]:
+    """Checks that the caller's key may use every stored object that a form names, and returns their ids.
+
+    The form is sent on while it arrives, so `parts` has no contents of files, and only the beginning of a long field.
+    Raises the same errors as `check`.
+    """
+    size = sum(len(part.content) for part in parts)
+    named = await large_bodies.run(size, _read_form, parts, caller.name == SECURITY_KEY_NAME)
+    if named and caller.name != SECURITY_KEY_NAME:
+        owners = await owners_of(named.references, named.mentions)
+        await large_bodies.run(size, _check_named, named, owners, caller)
+    return frozenset({*named.references, *named.mentions})
+
+
+def _read_form(parts: Sequence[PartExcerpt], may_be_odd: bool) -> NamedObjects:
+    """Returns the ids of stored objects that the fields of a form name.
+
+    With `may_be_odd`, values that cannot be ids are skipped instead of raising `BadRequest`.
+    """
+    named = NamedObjects(skips_faults=may_be_odd)
+    for part in parts:
+        text = None if part.file_name is not None else part.content.decode("utf-8", "replace")
+        named.add_field(part.name.decode("utf-8", "replace"), text, is_whole=part.size == len(part.content))
+    return named
+
+
+async def visible(object_ids: Collection[str], caller: Caller) -> Callable[[str], bool]:
+    """Returns a function that tells whether the caller's key may see the object with a given id, one of `object_ids`.
+
+    Used to remove the objects of other keys from a list that upstream has sent.
+
+    Raises:
+        DatabaseUnavailable: only the database knows the owner of an object, and it is unavailable.
+    """
+    if caller.name == SECURITY_KEY_NAME:
+        return lambda object_id: True
+    owners = await owners_of([one for one in object_ids if is_object_id(one)])
+    return lambda object_id: owners.get(object_id) == caller.name or is_shared(object_id, caller)
+
+
+def is_shared(object_id: str, caller: Caller) -> bool:
+    """Returns whether an administrator has shared the object with the caller's key, by its id or a pattern."""
+    return matches_any(object_id, caller.shared_objects)
+
+
+async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObjects, caller: Caller) -> Access:
+    """Looks up the owners of all objects that a request names, and checks that its caller may use the objects.
+
+    Raises the same errors as `check`.
+    """
+    in_path = [one for one in (route.object_id, *route.unknown_segments[:2]) if one]
+    missing = NotFound(IN_PATHS.get(route.family.name, OTHER).words.format(in_path[0][:200] if in_path else ""))
+    if not all(map(is_object_id, in_path)):
+        raise missing
+    needed = {*named.references, *in_path}
+    owners = await owners_of(needed, named.mentions)
+    if _brings_account(request, caller):
+        owners = dict.fromkeys(needed, caller.name) | owners
+    is_own = owners.get(route.object_id) == caller.name
+    if route.object_id and not is_own:
+        if not is_shared(route.object_id, caller):
+            raise missing
+        if request.method != "GET" and route.name not in READING_POSTS:
+            raise RouteNotAllowed("This object is shared with this key: only the key that made it may change it.")
+    elif route.unknown_segments and not _may_follow(route, request.method, owners, caller):
+        raise missing
+    await large_bodies.run(request.text_size, _check_named, named, owners, caller)
+    return _access(route, request, frozenset({*needed, *named.mentions}), is_own=is_own)
+
+
+def _brings_account(request: UpstreamRequest, caller: Caller) -> bool:
+    """Returns whether the request is sent with an upstream key that it brought itself.
+
+    Whoever has that key may see everything in its account, so the gateway need not protect the objects there.
+    """
+    return request.credentials.api_key not in {settings.OPENAI_API_KEY, caller.upstream_key}
+
+
+def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) -> None:
+    """Checks that the caller's key may use every object that a request's body, form or query names.
+
+    Raises:
+        NotFound: the key may not use one of the objects. The message is that for an object that does not exist.
+    """
+    for object_id, (place, name) in named.references.items():
+        if owners.get(object_id) != caller.name and not is_shared(object_id, caller):
+            raise _missing(place, object_id, name)
+    for object_id in named.mentions:
+        if owners.get(object_id, caller.name) != caller.name and not is_shared(object_id, caller):
+            raise _missing(OTHER, object_id, None)
+
+
+def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Caller) -> bool:
+    """Returns whether the caller may use a path that OpenAI's reference does not have, and that may contain an id.
+
+    The segments of the path that the reference does not have may be ids; only the first two of them are checked. A POST
+    with a single such segment is an action of the family, and is refused only if the segment is the id of another key's
+    object. Otherwise one of the two must be an object of the caller's key, and neither may belong to another key. A GET
+    is also allowed if one of the two is shared with the key.
+    """
+    unknown = route.unknown_segments
+    if method == "POST" and len(unknown) == 1:
+        return owners.get(unknown[0], caller.name) == caller.name
+    found = {owners[one] for one in unknown[:2] if one in owners}
+    return found == {caller.name} or (method == "GET" and any(is_shared(one, caller) for one in unknown[:2]))
+
+
+def _missing(place: Reference, object_id: str, name: str | None) -> NotFound:
+    """Builds the error 404 for an object that the caller may not name; it says that no such object exists."""
+    return NotFound(place.words.format(object_id[:200]), param=name, code=place.code)
+
+
+def _access(route: Route, request: UpstreamRequest, named: frozenset[str], *, is_own: bool) -> Access:
+    """Returns the result of `check` for an allowed request: the ids that it names, and the reader of new ids."""
+    made = _made(route, request, is_own=is_own)
+    return Access(named, made) if named or made else NOTHING
+
+
+def _made(route: Route, request: UpstreamRequest, *, is_own: bool) -> CreatedIds | None:
+    """Returns the reader that finds the ids of new objects in the answer to a request.
+
+    Returns None if the call creates nothing that upstream stores.
+    """
+    if request.method != "POST":
+        is_growing = request.method == "GET" and is_own and route.name in GROWING
+        return CreatedIds(is_creating=False, lasts=route.family.name != "responses") if is_growing else None
+    if route.name in NOT_KEPT or route.family.name == "models":
+        return None
+    body = request.json or NO_BODY
+    if route.name == "/v1/chat/completions":
+        is_stored, has_audio = any(body.values("store")), any(body.values("audio"))
+        return CreatedIds(is_stored=is_stored, lasts=False) if is_stored or has_audio else None
+    if route.name == "/v1/responses":
+        is_stored = [value for value in body.values("store") if value is not None] != [False]
+        return CreatedIds(is_stored=is_stored, lasts=any(body.values("conversation")))
+    return CreatedIds(lasts=route.family.name != "responses", is_in_location=route.name in IN_LOCATION)

@@ -1,0 +1,128 @@
+"""Removes from a streamed chat's answer on `/v1` what is in it only because the gateway asked for the usage.
+
+The gateway asks (`proxyapi.streams.chat_usage_request`) because the ledger needs the usage. A caller that has not asked
+must not see the difference. `remove_usage` removes what asking adds: the field `"usage": null` of every chunk, and the
+last chunk, which has the usage and no choices. Every other byte stays.
+
+A server may put more than usage into that last chunk (llama.cpp's `timings`, which it would otherwise add to the chunk
+before). Then the chunk stays, without its usage, and its empty list of choices becomes a list with one empty choice:
+callers that did not ask for usage may rely on `choices[0]`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from proxyapi.bodies.json_members import Member, decode, encode, read_object
+from usage.answers import event_stream
+from usage.answers.event_stream import Event
+
+# The field `usage` as OpenAI writes it, in compact JSON: the last one of a chunk, unless the padding (`obfuscation`)
+# follows.
+_USUAL = re.compile(rb',"usage":null(?=(?:,"obfuscation":"[^"\\]*+")?\}(?:\n\n|\r\n\r\n|\r\r))')
+# The members that every chunk has: OpenAI's (`ChatCompletionChunk` of the SDK), and the padding.
+_USUAL_MEMBERS = {
+    "id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint", "obfuscation"
+}  # fmt: skip
+_NOTHING: tuple[object, ...] = (None, "", [], {})
+_SILENT_CHOICE = '[{"index":0,"delta":{},"finish_reason":null}]'
+
+
+class Edit(NamedTuple):
+    """A change to the data of a server-sent event: the characters from `start` to `end` are replaced by `text`."""
+
+    start: int
+    end: int
+    text: str = ""
+
+
+def remove_usage(events: bytes) -> bytes:
+    """Returns the events of a chat's stream as upstream would have sent them if the gateway had not asked for usage.
+
+    `events` are the bytes of whole events.
+    """
+    named = events.count(b'"usage"')
+    if not named:
+        return events
+    shorter, found = _USUAL.subn(b"", events)
+    if found == named:
+        return shorter
+    pieces, at = [], 0
+    for event in event_stream.split(events):
+        pieces += [events[at : event.start], _remove_from(event, events)]
+        at = event.end
+    return b"".join([*pieces, events[at:]])
+
+
+def _remove_from(event: Event, events: bytes) -> bytes:
+    """Returns the bytes of one event of a chat's stream without its usage; no bytes if the event has only usage."""
+    unchanged = events[event.start : event.end]
+    if b'"usage"' not in event.data:
+        return unchanged
+    text = decode(event.data)
+    try:
+        members = read_object(text)
+    except (ValueError, RecursionError):
+        return unchanged
+    values = {member.name: member.value for member in members}
+    if "usage" not in values:
+        return unchanged
+    without_usage = _without(members, "usage")
+    if values["usage"] is None:
+        return _edited(event, events, text, [without_usage])
+    if not isinstance(values["usage"], dict) or values.get("choices"):
+        return unchanged
+    if all(name in _USUAL_MEMBERS or value in _NOTHING for name, value in values.items()):
+        return b""
+    choices = [member for member in members if member.name == "choices"]
+    if not choices:
+        return unchanged  # this is no chunk of a chat
+    spoken = [Edit(choice.value_start, choice.end, _SILENT_CHOICE) for choice in choices]
+    return _edited(event, events, text, sorted([without_usage, *spoken]))
+
+
+def _without(members: Sequence[Member], name: str) -> Edit:
+    """Returns the edit that removes the first member called `name` from a JSON object, and a comma beside it."""
+    number = next(number for number, member in enumerate(members) if member.name == name)
+    if number:
+        return Edit(members[number - 1].end, members[number].end)
+    following = members[1].start if len(members) > 1 else members[0].end
+    return Edit(members[0].start, following)
+
+
+def _edited(event: Event, events: bytes, text: str, edits: Sequence[Edit]) -> bytes:
+    """Returns the bytes of a server-sent event after its data has been changed by `edits`.
+
+    Lines of other fields than `data` stay unchanged. A data line that an edit leaves empty is removed with its line
+    end.
+    """
+    replaced = [(len(encode(text[: edit.start])), len(encode(text[: edit.end])), encode(edit.text)) for edit in edits]
+    pieces, at, offset = [], event.start, 0
+    for line in event.lines:
+        value = events[line.start : line.end]
+        shorter = _replace(value, [(start - offset, end - offset, new) for start, end, new in replaced])
+        if shorter != value and not shorter.strip():
+            pieces.append(events[at : line.line_start])
+            at = line.line_end
+        else:
+            pieces += [events[at : line.start], shorter]
+            at = line.end
+        offset += len(value) + 1  # the line feed that joins the line to the next one
+    return b"".join([*pieces, events[at : event.end]])
+
+
+def _replace(value: bytes, edits: Sequence[tuple[int, int, bytes]]) -> bytes:
+    """Applies the edits that touch one line of an event's data, and returns the new line.
+
+    The edits are in order, and their positions count from the beginning of the line. An edit may begin before the line
+    and end behind it.
+    """
+    pieces, at = [], 0
+    for start, end, new in edits:
+        if end <= 0 or start > len(value):
+            continue
+        pieces += [value[at : max(start, 0)], new if start >= 0 else b""]
+        at = min(end, len(value))
+    return b"".join([*pieces, value[at:]])

@@ -1,0 +1,108 @@
+"""Asks upstream for the usage of a streamed chat whose caller has not asked, since the ledger needs it.
+
+Upstream states the usage of a streamed chat only if it is asked for it (OpenAI's reference, `stream_options`):
+`ask_for_usage` adds `stream_options.include_usage` to the body. `usage_requests` knows whether that may be done: by a
+setting, and by upstream's refusals. What it adds to the answer is removed by `proxyapi.streams.chat_usage_removal`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from django.conf import settings
+
+from proxyapi.bodies.json_body import JSONBody
+from proxyapi.bodies.json_members import Member, encode, read_members
+
+logger = logging.getLogger(__name__)
+
+ASKED = '"include_usage":true'
+REFUSALS = {400, 422}
+NAMES = (b"stream_options", b"include_usage")
+
+
+class UsageRequests:
+    """Decides whether the gateway adds `stream_options.include_usage` to streamed chats, to learn their usage.
+
+    One decision is enough for all calls of a process, because they have the same upstream.
+    """
+
+    def __init__(self) -> None:
+        self.refused = False
+
+    @property
+    def are_made(self) -> bool:
+        """True while the gateway adds `stream_options.include_usage` to streamed chats."""
+        return bool(settings.INJECT_STREAM_USAGE) and not self.refused
+
+    @property
+    def state(self) -> str:
+        """Says for `/readyz` whether upstream is asked for the usage of streamed chats.
+
+        One of "on", "off" and "refused by upstream".
+        """
+        if self.refused:
+            return "refused by upstream"
+        return "on" if settings.INJECT_STREAM_USAGE else "off"
+
+    def may_be_refusal(self, status: int, body: bytes) -> bool:
+        """Returns whether upstream's error may be a refusal of `stream_options.include_usage`.
+
+        It may be one if the status is in `REFUSALS` and the body names the field.
+        """
+        return status in REFUSALS and any(name in body for name in NAMES)
+
+    def give_up(self) -> None:
+        """Stops adding `stream_options.include_usage` to streamed chats until the next start, and logs that.
+
+        The reason is that upstream has refused a body with this field, and accepted the same body without it.
+        """
+        if not self.refused:
+            self.refused = True
+            logger.warning(
+                "upstream refuses stream_options.include_usage: it is left out until the next start, and the usage of"
+                " streamed chats is estimated where upstream does not state it; INJECT_STREAM_USAGE=false says so for"
+                " good"
+            )
+
+
+usage_requests = UsageRequests()
+
+
+def ask_for_usage(body: JSONBody) -> JSONBody | None:
+    """Returns a copy of a streamed chat's body in which `stream_options.include_usage` is true, to learn the usage.
+
+    Returns None if nothing can be added: the caller asks for usage already, or `stream_options` is invalid, which
+    upstream then reports.
+    """
+    asked = _ask_in(body.text, body.members)
+    return None if asked is None else body.with_raw(encode(asked))
+
+
+def _ask_in(text: str, members: Sequence[Member]) -> str | None:
+    """Returns the JSON text of a chat's body with `stream_options.include_usage` set to true, for `ask_for_usage`.
+
+    `members` are the members of the JSON object. Returns None if nothing can be added.
+    """
+    options = [member for member in members if member.name == "stream_options"]
+    if not options:
+        at = text.index("{") + 1
+        return f'{text[:at]}"stream_options":{{{ASKED}}}{"," if members else ""}{text[at:]}'
+    last = options[-1]
+    if last.value is None:
+        return f"{text[: last.value_start]}{{{ASKED}}}{text[last.end :]}"
+    if not isinstance(last.value, dict):
+        return None
+    wanted = last.value.get("include_usage")
+    if wanted is not None and wanted is not False:
+        return None
+    try:
+        inner = read_members(text, last.value_start)
+    except ValueError:  # too many members
+        return None
+    given = [member for member in inner if member.name == "include_usage"]
+    if given:
+        return f"{text[: given[-1].value_start]}true{text[given[-1].end :]}"
+    at = last.value_start + 1
+    return f"{text[:at]}{ASKED}{',' if inner else ''}{text[at:]}"

@@ -1,0 +1,50 @@
+"""The end of an answer that passes while it arrives: its row is written before the answer's last bytes leave.
+
+A caller that has the whole answer therefore finds its call in the ledger, whatever happens afterwards. `relay` sees the
+last bytes coming and holds them back until `StreamEnd.write_row` has returned. An answer that breaks off, is cancelled
+or has no body ends here, too: once, in whichever way comes first.
+"""
+
+from __future__ import annotations
+
+from proxyapi.call.call import Call
+from proxyapi.exceptions import ProxyError
+from proxyapi.upstream.answer import UpstreamAnswer
+from usage.models import Outcome
+
+
+class StreamEnd:
+    """The end of one call whose answer passes while it arrives. A call that has ended stays as it has ended.
+
+    `is_broken`: the caller does not get all of the answer, so its connection must be cut instead of ended.
+    """
+
+    def __init__(self, call: Call, answer: UpstreamAnswer) -> None:
+        self.is_broken = False
+        self._call = call
+        self._answer = answer
+
+    async def write_row(self) -> None:
+        """Ends a call whose answer has arrived whole, and waits until its ledger row is durable."""
+        self._call.facts.mark_upstream_ended()
+        await self._call.keep_bodies()
+        outcome = Outcome.UPSTREAM_ERROR if self._call.answer.error is not None else Outcome.SUCCESS
+        self._call.end(outcome, self._answer.status)
+        await self._call.wait_until_recorded()
+
+    async def write_row_at_head(self) -> None:
+        """Ends a HEAD call, whose caller gets no body, without reading the answer; records the call's ledger row."""
+        self._call.facts.mark_upstream_ended()
+        self._call.end(Outcome.SUCCESS, self._answer.status)
+        self._answer.close()
+        await self._call.wait_until_recorded()
+
+    def fail(self, error: ProxyError) -> None:
+        """Ends the call with `error`, and marks the answer as broken, because the caller will not get all of it."""
+        self.is_broken = True
+        self._call.fail(error, status=self._answer.status)
+
+    def close(self) -> None:
+        """Stops upstream's answer. If the call has not ended yet, ends it as cancelled, because its caller has left."""
+        self._call.end(Outcome.CLIENT_CANCELLED, self._answer.status)
+        self._answer.close()

@@ -1,0 +1,78 @@
+"""Counting for the limits of keys, the same in this process and in Redis: a limit that changes does not begin anew."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+
+from proxyapi.limits import limit_counters as counters_module
+from proxyapi.limits.limit_counters import LimitCounters, LimitState, ProcessCounters
+from proxyapi.limits.limit_counters_in_redis import SharedCounters
+from proxyapi.limits.redis_link import PipelinedRedis
+from tests.support.servers.redis_server import RedisServer
+
+
+@asynccontextmanager
+async def counting(place: str, directory: Path) -> AsyncIterator[LimitCounters]:
+    if place == "in this process":
+        yield ProcessCounters()
+        return
+    server = RedisServer(directory)
+    server.start()
+    client = PipelinedRedis(server.url)
+    try:
+        yield SharedCounters(client, {})
+    finally:
+        await client.stop()
+        server.stop()
+
+
+places = pytest.mark.parametrize("place", ["in this process", "in Redis"])
+
+
+@places
+async def test_a_limit_that_changes_lets_in_no_more_than_the_highest(place: str, tmp_path: Path) -> None:
+    async with counting(place, tmp_path) as counters:
+        let_in = [
+            limit for limit in (3, 5, 4, 2, 6) for _ in range(10) if (await counters.count_request("a", limit))[0]
+        ]
+        assert let_in == [3, 3, 3, 5, 5, 6]
+        _, standing = await counters.count_request("a", 2)
+        assert (standing.limit, standing.remaining) == (2, 0)
+        assert (await counters.count_request("b", 1))[0]
+
+
+@places
+async def test_tokens_that_are_spent_stay_spent_when_the_limit_changes(place: str, tmp_path: Path) -> None:
+    async with counting(place, tmp_path) as counters:
+        await counters.add_tokens("a", 10, 8)
+        assert [(await counters.remaining_tokens("a", limit)).remaining for limit in (10, 20, 5)] == [2, 12, 0]
+        await counters.add_tokens("a", 20, 4)
+        assert (await counters.remaining_tokens("a", 20)).remaining == 8
+
+
+async def test_a_limit_of_nothing_lets_nothing_in() -> None:
+    counters = ProcessCounters()
+    assert await counters.count_request("a", 0) == (False, (0, 0, 0.0))
+    assert (await counters.count_request("a", 1))[0]
+    assert not (await counters.count_request("a", 0))[0]
+
+
+async def test_a_lowered_limit_says_when_there_is_room_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Mock()
+    monkeypatch.setattr(counters_module, "time", clock)
+    counters = ProcessCounters()
+
+    async def hit(now: float, limit: int) -> tuple[bool, LimitState]:
+        clock.monotonic.return_value = now
+        return await counters.count_request("a", limit)
+
+    for moment in (0.0, 10.0, 20.0, 30.0):
+        assert (await hit(moment, 4))[0]
+    assert await hit(40.0, 2) == (False, (2, 0, 40.0))  # the one of 20 has left at 80
+    assert not (await hit(79.9, 2))[0]
+    assert (await hit(80.0, 2))[0]

@@ -1,0 +1,42 @@
+"""The installed list of genai-prices in the form in which lists are published: JSON, as genai-prices' updater reads."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, is_dataclass
+from datetime import date, time
+from decimal import Decimal
+from typing import Any
+
+from genai_prices.types import ModelPrice
+
+from usage.money.price_list import BUNDLED
+
+
+def published() -> list[dict[str, Any]]:
+    """A new copy of the vendors, which a test may change."""
+    vendors = [
+        {name: value for name, value in vars(vendor).items() if name != "extractors"} for vendor in BUNDLED.vendors
+    ]
+    return list(json.loads(json.dumps([_raw(vendor) for vendor in vendors])))
+
+
+def models_of(vendors: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """OpenAI's models in a list, by their names."""
+    [openai] = [vendor for vendor in vendors if vendor["id"] == "openai"]
+    return {model["id"]: model for model in openai["models"]}
+
+
+def _raw(value: Any) -> Any:
+    """A value as JSON has it: objects have no member that is not there, and `or_` is named `or`."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    elif isinstance(value, ModelPrice):
+        value = dict(vars(value))
+    if isinstance(value, dict):
+        return {name.rstrip("_"): _raw(one) for name, one in value.items() if one is not None}
+    if isinstance(value, list | tuple):
+        return [_raw(one) for one in value]
+    if isinstance(value, Decimal):
+        return float(value)
+    return value.isoformat() if isinstance(value, date | time) else value

@@ -1,0 +1,91 @@
+"""What the journal does while the disk is full: new calls are refused, the ends of calls in flight kept in memory.
+
+The disk is full when it has less free space than the reserve (`JOURNAL_RESERVE_BYTES`), or has refused a record. A call
+that has begun must get its row, so its end is kept and tried again each second; a call that has not begun is refused
+The disk is full when it has less free space than the reserve (`JOURNAL_RESERVE_BYTES`) or has refused a record. A call
+
+Elsewhere a full disk stops no call: `proxyapi.object_owners` then knows the owners of new objects in memory only, until
+the calls' rows have them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+MOST_NAMED = 20  # request ids in one line of the log
+
+
+class JournalFull(Exception):
+    """Error: the disk is too full to promise that a new call will be in the ledger, so the call must be refused."""
+
+
+class FullDisk:
+    """What waits while the disk of one journal is full. Whoever calls a method holds the journal's lock.
+
+    `is_full`: new calls must be refused. `write` appends a line to the journal; returns False if the disk refuses it.
+    """
+
+    def __init__(self, directory: Path, reserve_bytes: int, write: Callable[[bytes], bool]) -> None:
+        self.is_full = False
+        self._directory = directory
+        self._reserve_bytes = reserve_bytes
+        self._write = write
+        self._kept: dict[str, bytes] = {}  # end records that the disk did not take, by request id
+        self._dropped = 0  # rows of refused calls that were not written since the disk became full
+
+    @property
+    def has_kept(self) -> bool:
+        """True while end records wait in memory. A later one must wait behind them."""
+        return bool(self._kept)
+
+    def keep(self, request_id: str, line: bytes) -> None:
+        """Keeps the end record of a call in memory, because the disk did not take it."""
+        self.is_full = True
+        self._kept[request_id] = line
+
+    def drop(self) -> None:
+        """Counts a row that is not written: that of a call which was refused while the disk was full."""
+        self._dropped += 1
+
+    def write_kept(self) -> Iterator[str]:
+        """Writes the kept end records until the disk refuses one again; yields the request ids of those written."""
+        for request_id, line in list(self._kept.items()):
+            if not self._write(line):
+                return
+            del self._kept[request_id]
+            yield request_id
+
+    def check(self) -> Iterator[str]:
+        """Checks the free disk space, and writes the kept end records; yields the request ids of those written.
+
+        Then sets `is_full`, so that new calls are refused, if there is too little space or a record was refused again.
+        """
+        disk = os.statvfs(self._directory)
+        lacks_space = disk.f_bavail * disk.f_frsize < self._reserve_bytes
+        if lacks_space and not self.is_full:
+            logger.error("the disk of %s is full: new calls are refused", self._directory)
+        yield from self.write_kept()
+        self.is_full = lacks_space or self.has_kept
+        if not self.is_full:
+            self._log_dropped()
+
+    def log_lost(self) -> None:
+        """Logs, when the journal is closed, whose ends are lost, and how many rows of refused calls were dropped."""
+        self._log_dropped()
+        if self._kept:
+            logger.error(
+                "the disk has not taken the ends of %d calls, which will be `interrupted` in the ledger: %s",
+                len(self._kept),
+                ", ".join(list(self._kept)[:MOST_NAMED]),
+            )
+
+    def _log_dropped(self) -> None:
+        """Logs how many refused calls are not in the ledger because the disk was full, and starts to count anew."""
+        if self._dropped:
+            logger.warning("%d refused calls are not in the ledger, because the disk was full", self._dropped)
+            self._dropped = 0

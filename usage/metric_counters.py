@@ -1,0 +1,194 @@
+"""Owns what this process counts of its calls for `/metrics`: numbers that only ever grow.
+
+A call is counted when it ends, on the event loop. Its tokens and dollars are counted when its row is in the tables,
+because only then is it known whether they have been counted before (`usage.shipping.background_cost`). The number of
+labels is limited: a caller can name any model, but only a model that has answered gets a label of its own, and at most
+`MOST_MODELS` do.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any, Literal
+
+from usage.call_record import CallRecord, SummedRow, TokenCount, called_model
+from usage.models import Outcome
+
+Latency = Literal["duration_ms", "time_to_first_chunk_ms", "upstream_ms", "overhead_ms"]
+
+# The names in /metrics, and their labels.
+COUNTERS = {
+    "calls": ("route", "model", "outcome"),
+    "tokens": ("route", "model", "kind"),
+    "cost_dollars": ("route", "model"),
+    "cost_taken_back_dollars": ("route", "model"),
+    "refused": ("reason",),
+    "background_looks": (),
+    "dead_letters": (),
+    "damaged_records": (),
+}
+LATENCIES: dict[str, Latency] = {
+    "call_duration_seconds": "duration_ms",
+    "first_chunk_seconds": "time_to_first_chunk_ms",
+    "upstream_seconds": "upstream_ms",
+    "overhead_seconds": "overhead_ms",
+}
+# The upper ends of the histograms' buckets in seconds. One more bucket has no upper end.
+ENDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+TOKENS: dict[str, TokenCount] = {
+    "input": "input_tokens",
+    "cached": "cached_tokens",
+    "output": "output_tokens",
+    "reasoning": "reasoning_tokens",
+}
+MOST_MODELS = 100
+OTHER = "other"
+UNREACHED = {Outcome.TIMEOUT, Outcome.UNREACHABLE}
+
+# `Values`: the value of a counter by its name and labels. `Histograms`: by name and route, the number of calls in each
+# bucket and, as the last item, the sum of the seconds.
+Values = dict[tuple[str, ...], float]
+Histograms = dict[tuple[str, str], list[float]]
+
+
+class WorkerCounters:
+    """The counters and histograms that this process shows in `/metrics`. All methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self.values: Values = {}
+        self.histograms: Histograms = {}
+        self.upstream_answered_at: float | None = None  # Unix time
+        self.upstream_failed_at: float | None = None
+        self._models: set[str] = set()
+        self._lock = threading.Lock()
+
+    def count_call(self, row: CallRecord) -> None:
+        """Counts a call that has ended, by route, model and outcome, and adds its durations to the histograms.
+
+        Also remembers when upstream has last answered, and when a call last failed to reach upstream.
+        """
+        route, outcome = row["route"], str(row["outcome"])
+        with self._lock:
+            model = self._label(row)
+            self._add(("calls", route, model, outcome), 1)
+            for name, column in LATENCIES.items():
+                if (milliseconds := row.get(column)) is not None:
+                    self._observe((name, route), milliseconds / 1000)
+            if outcome in UNREACHED:
+                self.upstream_failed_at = time.time()
+            elif row.get("upstream_ms") is not None and outcome != Outcome.CLIENT_CANCELLED:
+                self.upstream_answered_at = time.time()
+
+    def count_refusal(self, reason: str) -> None:
+        """Counts a request or connection that the gateway has refused, by the code of the error.
+
+        `reason` is that code, and never a text that the client has sent, because it becomes a label in `/metrics`.
+        """
+        with self._lock:
+            self._add(("refused", reason), 1)
+
+    def count_poll(self) -> None:
+        """Counts a background response whose end the gateway has learnt by polling upstream."""
+        with self._lock:
+            self._add(("background_looks",), 1)
+
+    def count_dead_letter(self) -> None:
+        """Counts a dead letter: a call whose row the database has refused."""
+        with self._lock:
+            self._add(("dead_letters",), 1)
+
+    def count_damaged_records(self, records: int) -> None:
+        """Counts journal records that cannot be read; `records` is how many."""
+        with self._lock:
+            self._add(("damaged_records",), records)
+
+    def count_usage(self, rows: Iterable[SummedRow], replaced: Mapping[str, SummedRow] | None = None) -> None:
+        """Counts the tokens and dollars of rows that have just been inserted into the table of calls.
+
+        `replaced` maps the request ids of some of these rows to an older row whose estimate the new row replaces. The
+        estimate was counted before, so only the difference is added. Counters cannot fall, so if the estimate was too
+        high, the dollars in excess are added to those taken back, and the tokens in excess stay.
+        """
+        with self._lock:
+            for row in rows:
+                route, model = row["route"], self._label(row)
+                estimate = replaced.get(str(row["request_id"]), {}) if replaced else {}
+                for kind, column in TOKENS.items():
+                    if (count := (row[column] or 0) - (estimate.get(column) or 0)) > 0:
+                        self._add(("tokens", route, model, kind), count)
+                self._add_dollars(route, model, (row["cost"] or Decimal(0)) - (estimate.get("cost") or Decimal(0)))
+
+    def count_repricing(self, before: Iterable[SummedRow], after: Iterable[SummedRow]) -> None:
+        """Adds what new costs of rows are more, or less, than the old ones to the counters.
+
+        `before` and `after` are the same rows with their old and new costs, in any order.
+        """
+        old = {row["request_id"]: row["cost"] or Decimal(0) for row in before}
+        with self._lock:
+            for row in after:
+                dollars = (row["cost"] or Decimal(0)) - old[row["request_id"]]
+                self._add_dollars(row["route"], self._label(row), dollars)
+
+    def snapshot(self) -> dict[str, object]:
+        """Returns a copy of this process's counters and histograms as values that JSON can contain.
+
+        `ServerCounters.add` reads it.
+        """
+        with self._lock:
+            return {
+                "values": [[*key, value] for key, value in self.values.items()],
+                "histograms": [[*key, counts.copy()] for key, counts in self.histograms.items()],
+            }
+
+    def _label(self, row: CallRecord | SummedRow) -> str:
+        if row["outcome"] == Outcome.SUCCESS:
+            for name in (row.get("response_model"), row.get("request_model")):
+                if name and len(self._models) < MOST_MODELS:
+                    self._models.add(name)
+        name = called_model(row)
+        return name if not name or name in self._models else OTHER
+
+    def _add_dollars(self, route: str, model: str, dollars: Decimal) -> None:
+        """Adds dollars to the cost, or negative ones to those that are taken back: a counter cannot fall."""
+        if dollars:
+            name = "cost_dollars" if dollars > 0 else "cost_taken_back_dollars"
+            self._add((name, route, model), float(abs(dollars)))
+
+    def _add(self, key: tuple[str, ...], amount: float) -> None:
+        self.values[key] = self.values.get(key, 0) + amount
+
+    def _observe(self, key: tuple[str, str], seconds: float) -> None:
+        counts = self.histograms.get(key)
+        if counts is None:
+            counts = self.histograms[key] = [0] * (len(ENDS) + 2)
+        counts[bisect_left(ENDS, seconds)] += 1
+        counts[-1] += seconds
+
+
+class ServerCounters:
+    """The counters and histograms of several processes, added up."""
+
+    def __init__(self) -> None:
+        self.values: Values = {}
+        self.histograms: Histograms = {}
+
+    def add(self, snapshot: Mapping[str, Any]) -> None:
+        for *key, value in snapshot["values"]:
+            self.values[tuple(key)] = self.values.get(tuple(key), 0) + value
+        for name, route, counts in snapshot["histograms"]:
+            mine = self.histograms.get((name, route), [0] * len(counts))
+            if len(mine) == len(counts):  # otherwise a version with other buckets has written the snapshot
+                self.histograms[name, route] = [a + b for a, b in zip(mine, counts, strict=True)]
+
+    def snapshot(self) -> dict[str, object]:
+        return {
+            "values": [[*key, value] for key, value in self.values.items()],
+            "histograms": [[*key, counts] for key, counts in self.histograms.items()],
+        }
+
+
+counters = WorkerCounters()

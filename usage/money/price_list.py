@@ -1,0 +1,147 @@
+"""The list of genai-prices from which prices are taken: the installed package's, or a newer one that was downloaded.
+
+`usage.upkeep.price_update` downloads a list, checks it and replaces the file `DATA_DIR/prices.json`, which every
+process of the host reads (`refresh`): when it starts, and whenever the file has changed. A file that was downloaded
+with another version of the package is left aside, because a new version of the package brings a newer list of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import genai_prices
+from django.conf import settings
+from genai_prices.data import providers
+from genai_prices.types import (
+    Provider,
+    StartDateConstraint,
+    _providers_from_raw,  # what genai-prices' own updater parses a list with; there is no public name for it
+)
+
+logger = logging.getLogger(__name__)
+
+FILE_NAME = "prices.json"
+VERSION = genai_prices.__version__
+OPENAI = "openai"
+SOLE_SELLERS = frozenset({"anthropic", "google", "x-ai"})  # vendors of models that nobody else sells by their names
+
+
+@dataclass(frozen=True, eq=False)
+class PriceList:
+    """The prices of the vendors that the ledger knows, as genai-prices states them.
+
+    `source` names the list in the rows that are priced by it. `fetched_at` is None for the list of the package.
+    """
+
+    vendors: Sequence[Provider]
+    source: str
+    fetched_at: datetime | None = None
+
+    @property
+    def openai(self) -> Provider:
+        """The models of OpenAI's, with their prices."""
+        return next(vendor for vendor in self.vendors if vendor.id == OPENAI)
+
+    @property
+    def newest_price(self) -> date:
+        """The newest day on which a price of OpenAI's begins, as far as the list says so; else the first day of all."""
+        days = [date.min]
+        for info in self.openai.models:
+            conditional = info.prices if isinstance(info.prices, list) else []
+            for priced in (*conditional, *(info.price_variants or ())):
+                if isinstance(priced.constraint, StartDateConstraint):
+                    days.append(priced.constraint.start_date)
+        return max(days)
+
+
+BUNDLED = PriceList(providers, f"genai-prices {VERSION}")
+
+
+class _InUse:
+    """The list in use, and the state of the file when it was last read: None if there was no file."""
+
+    prices = BUNDLED
+    file_state: tuple[int, int, int] | None = None
+
+
+def in_use() -> PriceList:
+    """Returns the list from which prices are taken now."""
+    return _InUse.prices
+
+
+@lru_cache(maxsize=4)
+def names_in(prices: PriceList) -> frozenset[str]:
+    """Returns the names of OpenAI's models in a list."""
+    return frozenset(info.id for info in prices.openai.models)
+
+
+def file() -> Path:
+    """Returns the path of the downloaded list."""
+    return Path(settings.DATA_DIR) / FILE_NAME
+
+
+def refresh() -> None:
+    """Takes the downloaded list into use, if it has changed since it was last read; the package's, if it is gone.
+
+    A list that cannot be read is logged, and the one in use stays. Costs one look at the file if nothing has changed.
+    """
+    try:
+        found = file().stat()
+    except OSError:
+        if _InUse.file_state is not None:
+            _InUse.prices, _InUse.file_state = BUNDLED, None
+        return
+    state = (found.st_mtime_ns, found.st_size, found.st_ino)
+    if state == _InUse.file_state:
+        return
+    _InUse.file_state = state
+    try:
+        _InUse.prices = read(file().read_bytes()) or BUNDLED
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        logger.warning("the downloaded price list cannot be read: %s", type(error).__name__)
+
+
+def read(content: bytes) -> PriceList | None:
+    """Returns the list in a file that `as_file` has made; None if that was done with another version of the package.
+
+    Raises:
+        ValueError, KeyError, TypeError: the content is something else.
+    """
+    stored = json.loads(content)
+    if stored["genai_prices"] != VERSION:
+        return None
+    return parse(stored["vendors"], datetime.fromisoformat(stored["fetched_at"]))
+
+
+def parse(raw: Sequence[Mapping[str, Any]], fetched_at: datetime) -> PriceList:
+    """Returns a list from the JSON that genai-prices publishes, without the vendors that the ledger does not know.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is no list of prices, or OpenAI's are missing.
+    """
+    vendors = _providers_from_raw(known_vendors(raw))
+    if OPENAI not in {vendor.id for vendor in vendors}:
+        raise ValueError("it has no prices of OpenAI's")
+    return PriceList(vendors, f"genai-prices, list of {fetched_at:%Y-%m-%d}", fetched_at)
+
+
+def known_vendors(raw: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the vendors of a published list that the ledger knows, without what is needed to read their answers."""
+    return [
+        {name: value for name, value in vendor.items() if name != "extractors"}
+        for vendor in raw
+        if vendor["id"] in {OPENAI, *SOLE_SELLERS}
+    ]
+
+
+def as_file(raw: Sequence[Mapping[str, Any]], fetched_at: datetime) -> bytes:
+    """Returns the content of the file for a list that was downloaded."""
+    vendors = known_vendors(raw)
+    return json.dumps({"genai_prices": VERSION, "fetched_at": fetched_at.isoformat(), "vendors": vendors}).encode()

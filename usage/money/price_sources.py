@@ -1,0 +1,219 @@
+"""The price of a model at one time, in one service tier.
+
+In this order: a custom price (an argument: nothing is read at call time), the file of corrections
+(`usage.money.price_corrections`), genai-prices' list (`usage.money.published_prices`). What none of them has is assumed
+where OpenAI's other prices say what is likely, and the price is marked as provisional then:
+
+* a tier without a listed price costs the default tier's price times the factor that OpenAI publishes for this tier of
+  other models (`TIER_FACTORS`);
+* a dated name that is not listed costs what its family does. It may be wrong: the input of gpt-4o-2024-05-13 costs
+  twice that of gpt-4o.
+
+With none of these, a model has no price (None).
+
+On a regional host of OpenAI's (`REGIONAL_PRICES`), the tokens of newer models cost 10 percent more than the list says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from genai_prices.types import Tier, TieredPrices
+
+from usage.call_record import CallRecord, called_model
+from usage.money.price_corrections import LONG_PROMPT_TOKENS, corrected, corrections, corrections_of
+from usage.money.price_list import PriceList, in_use, names_in
+from usage.money.published_prices import TOKEN_PRICES, UNDISCOUNTED, ModelRates, published_rates
+from usage.own_prices import OwnPrice
+
+_CORRECTED = frozenset(name for correction in corrections() for name in correction.models if "*" not in name)
+# How much a tier costs, as a multiple of the default one. Flex and batch: developers.openai.com/api/docs/guides/
+# flex-processing and /guides/batch. Fast mode, once named priority processing: 2 for the current models
+# (/models/gpt-6.2-sol; 1.7 to 2.5 for older ones, all of which are listed). Ultrafast: 6 (/guides/ultrafast-mode).
+# Scale is bought in advance, not by the token: what it costs is assumed to be what the default tier does. All were read
+# on 2026-11-28.
+TIER_FACTORS = {
+    "flex": Decimal("0.5"),
+    "batch": Decimal("0.5"),
+    "priority": Decimal(2),
+    "fast": Decimal(2),
+    "ultrafast": Decimal(6),
+    "scale": Decimal(1),
+}
+# Two names of one tier (openai.com/api-fast-mode, read 2026-11-28).
+SAME_TIER = {"fast": "priority", "priority": "fast"}
+
+# The models that work where a request names none. Variations: "Default Value: dall-e-2" (OpenAI's OpenAPI document, as
+# its generated clients repeat it; read 2026-11-28). Moderations: all models are free.
+IMPLIED_MODELS = {"/v1/images/variations": "dall-e-2", "/v1/moderations": "omni-moderation-latest"}
+
+OWN = "own"  # the source of an administrator's price
+# The rates that an administrator's price can state, and those that can differ for long prompts.
+TOKEN_UNITS = (*TOKEN_PRICES, "cache_write_12h")
+LONG_UNITS = ("input", "cached_input", "cache_write", "cache_write_12h", "output")
+
+# Data residency: "a 10% uplift for models released on or after March 5, 2026, that are eligible"
+# (developers.openai.com/api/docs/guides/data-residency). The first names are eligible by LiteLLM's price list 1.110.2;
+# other models, whose names begin like the second ones, are assumed to be. Both were read on 2026-11-28.
+REGIONAL_FACTOR = Decimal("1.1")
+REGIONAL_MODELS = frozenset({
+    "gpt-5.4", "gpt-5.4-mini", "gpt-5.4-nano", "gpt-5.4-pro", "gpt-5.5", "gpt-5.5-pro", "gpt-5.6", "gpt-5.6-luna",
+    "gpt-5.6-sol", "gpt-5.6-terra", "gpt-6-astra", "gpt-6-astra-law", "gpt-6-luna", "gpt-6-rosalind", "gpt-6-sol",
+    "gpt-6.1-sol", "gpt-6.1-terra", "gpt-realtime-2.1", "gpt-realtime-2.1-mini",
+})  # fmt: skip
+SUPPOSED_REGIONAL = ("gpt-6-", "gpt-6.")
+OPENAI_HOST = "api.openai.com"
+
+_DATE = re.compile(r"-20\d\d-?[01]\d-?[0-3]\d$")
+
+
+def listed_models() -> frozenset[str]:
+    """Returns the models whose names are in a price list, by their exact names."""
+    return names_in(in_use()) | _CORRECTED
+
+
+def service_tier(answered: str | None) -> str:
+    """Returns the service tier in which a call is billed, from the tier that upstream's answer or the request names.
+
+    `auto`, `standard` and no tier at all count as `default`.
+    """
+    tier = (answered or "").lower()
+    return "default" if tier in ("", "auto", "standard") else tier
+
+
+def billed_model(row: CallRecord) -> str:
+    """Returns the name, in lower case, of the model whose price a call has: the one that answered, else the one that
+    was asked for, else the one that the route implies.
+    """
+    return (called_model(row) or IMPLIED_MODELS.get(row.get("route") or "", "")).lower()
+
+
+def find_rates(model: str, tier: str, at: datetime, own_prices: Sequence[OwnPrice]) -> ModelRates | None:
+    """Returns the price of a model at a time in a service tier: the administrator's, else the listed or an assumed one.
+
+    `model` is in lower case. Returns None if there is no price.
+    """
+    return _own_rates(own_prices, model, tier, at) or list_rates(model, tier, _minute(at))
+
+
+def _own_rates(own_prices: Sequence[OwnPrice], model: str, tier: str, at: datetime) -> ModelRates | None:
+    """Returns the administrator's price that fits the model, service tier and time most closely; None if none fits.
+
+    Returns None, too, if that price is a multiple of the list's, and no list has the model.
+    """
+    fitting = [price for price in own_prices if price.applies(model, tier, at)]
+    if not fitting:
+        return None
+    own = max(fitting, key=lambda price: price.rank(model))
+    if own.multiplier is None:
+        price = _with_own_rates(own, ModelRates(OWN, own.model, tier, {}))
+        # Audio costs what text does, where the administrator says nothing of it.
+        as_text = {f"audio_{kind}": price.rates[kind] for kind in ("input", "output") if kind in price.rates}
+        return replace(price, rates={**as_text, **price.rates})
+    listed = list_rates(model, tier, _minute(at))
+    if listed is None:
+        return None
+    source = f"{OWN}: {own.multiplier.normalize():f} times {listed.source}"
+    return _with_own_rates(own, replace(listed.times(own.multiplier), source=source))
+
+
+def _with_own_rates(own: OwnPrice, price: ModelRates) -> ModelRates:
+    """Returns a price with what an administrator's price states in the place of its rates and fees."""
+    rates = {**price.rates, **own.stated(TOKEN_UNITS)}
+    for name, long in own.stated(f"long_{unit}" for unit in LONG_UNITS).items():
+        unit = name.removeprefix("long_")
+        short = rates.get(unit, rates.get(UNDISCOUNTED.get(unit, "")))
+        if short is not None:
+            base = short.base if isinstance(short, TieredPrices) else short
+            rates[unit] = TieredPrices(base, [Tier(LONG_PROMPT_TOKENS, long)])
+    return replace(
+        price,
+        rates=rates,
+        per_minute=price.per_minute if own.per_minute is None else own.per_minute,
+        per_web_search=price.per_web_search if own.per_web_search is None else own.per_web_search,
+        per_file_search=price.per_file_search if own.per_file_search is None else own.per_file_search,
+        per_picture=price.per_picture if own.per_picture is None else {"*": own.per_picture},
+        has_own_search_fee=own.per_web_search is not None,
+    )
+
+
+def _minute(at: datetime) -> datetime:
+    """Returns the minute of a time, in UTC: for the cache, because no price begins within a minute."""
+    return at.astimezone(UTC).replace(second=0, microsecond=0)
+
+
+def list_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
+    """Returns the price of a model without custom prices: listed, or assumed and provisional; None if there is none.
+
+    It is the price at the configured upstream, which may process data in one region.
+    """
+    price = global_rates(model, tier, at)
+    return price if price is None or not is_regional(settings.OPENAI_BASE_URL) else _regional(price, model)
+
+
+def is_regional(base_url: str) -> bool:
+    """Returns whether upstream takes the price of regional processing: by `REGIONAL_PRICES`, else by its host."""
+    if settings.REGIONAL_PRICES is not None:
+        return settings.REGIONAL_PRICES
+    return (urlsplit(base_url).hostname or "").endswith(f".{OPENAI_HOST}")
+
+
+def _regional(price: ModelRates, model: str) -> ModelRates:
+    """Returns the price of a model with what regional processing adds to it."""
+    family = _DATE.sub("", model)
+    if family not in REGIONAL_MODELS and not family.startswith(SUPPOSED_REGIONAL):
+        return price
+    source = f"{price.source}; regional processing"
+    is_provisional = price.is_provisional or family not in REGIONAL_MODELS
+    return replace(price.times(REGIONAL_FACTOR), source=source, is_provisional=is_provisional)
+
+
+def global_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
+    """Returns the price of a model without custom prices and without regional processing; None if there is none."""
+    return cached_rates(in_use(), model, tier, at)
+
+
+@lru_cache(maxsize=4096)
+def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> ModelRates | None:
+    """Returns what `global_rates` does, for the list of prices in use: another list makes the cached prices void."""
+    price = _in_tier(model, tier, at)
+    if price is None and (family := _DATE.sub("", model)) != model:
+        price = _in_tier(family, tier, at)
+        return None if price is None else replace(price, is_provisional=True)
+    return price
+
+
+def _in_tier(model: str, tier: str, at: datetime) -> ModelRates | None:
+    """Returns the price of a model by its exact name in a service tier: the listed one, else a multiple of the default
+    tier's.
+    """
+    listed = _listed(model, tier, at) or _listed(model, SAME_TIER.get(tier, tier), at)
+    if listed is not None or tier == "default":
+        return listed if listed is None else replace(listed, tier=tier)
+    default = _listed(model, "default", at)
+    if default is None or default.is_free or default.states_total:  # another vendor's tiers are not OpenAI's
+        return None
+    for correction in corrections_of(model, tier, at):
+        if correction.factor is not None:
+            source = f"{default.source}; {correction.origin}"
+            return replace(default.times(correction.factor), source=source, tier=tier)
+    factor = TIER_FACTORS.get(tier)
+    return None if factor is None else replace(default.times(factor), tier=tier, is_provisional=True)
+
+
+def _listed(model: str, tier: str, at: datetime) -> ModelRates | None:
+    """Returns the price that the list has for a model in a service tier, as corrected; None if there is none."""
+    price = published_rates(model, tier, at)
+    for correction in corrections_of(model, tier, at):
+        if correction.same_as:
+            price = _listed(correction.same_as, tier, at)
+        elif correction.rates or correction.per_picture:
+            price = corrected(model, tier, price, correction)
+    return price

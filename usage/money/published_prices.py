@@ -1,0 +1,178 @@
+"""The prices in the list of genai-prices that is in use, and the type that holds any price of a model.
+
+A model has no price here (None) when
+
+* the tier has no listed price at that time. genai-prices knows flex, priority and fast of most models from 2026-10-12
+  on, batch from 2026-10-14 on;
+* the name is not OpenAI's. Weights that anyone may serve (gpt-oss, Llama, DeepSeek, ...) cost what the server's owner
+  says: that is a custom price. Only names that one vendor alone sells are looked up there (`SOLE_SELLERS`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import TypeAlias
+
+from genai_prices.types import ModelInfo, ModelPrice, Provider, Tier, TieredPrices
+
+from usage.money.price_list import SOLE_SELLERS, PriceList, in_use
+
+Rate: TypeAlias = Decimal | TieredPrices
+
+OPEN_WEIGHTS = "gpt-oss-"
+# genai-prices takes any name with "moderation" in it for a moderation model, even a fine-tuned model's.
+MODERATIONS = ("omni-moderation-", "text-moderation-")
+
+# genai-prices' name of the price per million tokens, by the ledger's name of the unit.
+TOKEN_PRICES = {
+    "input": "input_mtok",
+    "cached_input": "cache_read_mtok",
+    "cache_write": "cache_write_mtok",
+    "audio_input": "input_audio_mtok",
+    "cached_audio_input": "cache_audio_read_mtok",
+    "image_input": "input_image_mtok",
+    "cached_image_input": "cache_image_read_mtok",
+    "output": "output_mtok",
+    "audio_output": "output_audio_mtok",
+    "image_output": "output_image_mtok",
+    "characters": "input_mchars",  # of the text to speak
+}
+# A unit on the left without a price costs what the unit on the right costs: no discount is published, so there is none.
+UNDISCOUNTED = {
+    "cached_input": "input",
+    "cache_write": "input",
+    "cached_audio_input": "audio_input",
+    "cached_image_input": "image_input",
+}
+
+
+@dataclass(frozen=True)
+class ModelRates:
+    """The price of one model at one time, in one service tier. `rates` has dollars per million tokens, by unit."""
+
+    source: str
+    model: str
+    tier: str
+    rates: Mapping[str, Rate]
+    per_minute: Decimal | None = None
+    per_web_search: Decimal | None = None
+    per_file_search: Decimal | None = None
+    per_picture: Mapping[str, Decimal] | None = None  # by patterns of `OtherUsage.picture_format`; the first one counts
+    is_provisional: bool = False  # not published for this model and tier: assumed, for example from the model's family
+    is_free: bool = False
+    has_own_search_fee: bool = False  # the administrator states `per_web_search`, so it is used for every search tool
+    states_total: bool = False  # upstream states a total, which must be the sum of input and output
+
+    def rate(self, unit: str, input_tokens: int) -> Decimal | None:
+        """Returns the price of a unit in dollars per million tokens, for a prompt of `input_tokens`.
+
+        A long prompt may have another price for all of its tokens. Returns None if there is no price for the unit.
+        """
+        rate = self.rates.get(unit)
+        if rate is None and unit in UNDISCOUNTED:
+            rate = self.rates.get(UNDISCOUNTED[unit])
+        if isinstance(rate, TieredPrices):
+            return next((tier.price for tier in reversed(rate.tiers) if input_tokens > tier.start), rate.base)
+        return rate
+
+    def picture_rate(self, picture_format: str) -> Decimal | None:
+        """Returns what a picture of this quality and size costs; None if the price says nothing of it."""
+        by_format = (self.per_picture or {}).items()
+        return next((rate for pattern, rate in by_format if fnmatchcase(picture_format, pattern)), None)
+
+    def times(self, factor: Decimal) -> ModelRates:
+        """Returns this price with each token, character, minute and picture at `factor` times its rate.
+
+        Fees stay as they are.
+
+        Hosted tools cost the same in every service tier and region.
+        """
+        rates = {unit: _times(rate, factor) for unit, rate in self.rates.items()}
+        pictures = None if self.per_picture is None else _times_each(self.per_picture, factor)
+        minute = None if self.per_minute is None else self.per_minute * factor
+        return replace(self, rates=rates, per_minute=minute, per_picture=pictures)
+
+
+def _times_each(rates: Mapping[str, Decimal], factor: Decimal) -> Mapping[str, Decimal]:
+    """Returns rates by their names, each multiplied by a factor."""
+    return {name: rate * factor for name, rate in rates.items()}
+
+
+def _times(rate: Rate, factor: Decimal) -> Rate:
+    """Returns a rate multiplied by a factor, at each length of the prompt."""
+    if isinstance(rate, TieredPrices):
+        return TieredPrices(rate.base * factor, [Tier(tier.start, tier.price * factor) for tier in rate.tiers])
+    return rate * factor
+
+
+def published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
+    """Returns the price of a model in the list of genai-prices; None if it has no price that the ledger can apply.
+
+    `model` is in lower case.
+    """
+    prices_in_use = in_use()
+    found = _find_model(prices_in_use, model)
+    if found is None:
+        return None
+    provider, info = found
+    source, is_openais = prices_in_use.source, provider is prices_in_use.openai
+    name = info.id if is_openais else f"{provider.id}/{info.id}"
+    if model.startswith(MODERATIONS):
+        return ModelRates(source, name, tier, {}, is_free=True)
+    prices = _prices_in_tier(info, tier, at)
+    if prices is None:
+        return None
+    rates = {unit: rate for unit, key in TOKEN_PRICES.items() if (rate := getattr(prices, key)) is not None}
+    hour = prices.input_audio_hours if prices.audio_hours is None else prices.audio_hours
+    searches, file_searches = prices.web_searches_kcount, prices.storage_searches_kcount
+    if not rates and hour is None:
+        return None  # priced by something that the ledger does not count
+    return ModelRates(
+        source,
+        name,
+        tier,
+        rates,
+        hour / 60 if isinstance(hour, Decimal) else None,
+        searches / 1000 if isinstance(searches, Decimal) else None,
+        file_searches / 1000 if isinstance(file_searches, Decimal) else None,
+        states_total=not is_openais,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _find_model(prices: PriceList, model: str) -> tuple[Provider, ModelInfo] | None:
+    """Finds the model with a given name in a list of prices, and returns its vendor and its entry.
+
+    OpenAI's models come first; then those of vendors who alone sell a model with that name. Returns None if there is no
+    such model.
+    """
+    info = prices.openai.find_model(model)
+    if info is not None and info.id == "moderation" and not model.startswith(MODERATIONS):
+        info = None
+    if info is not None:
+        return None if model.startswith(OPEN_WEIGHTS) else (prices.openai, info)
+    if "/" in model or ":" in model:  # a reseller's name, or a local server's
+        return None
+    vendors = [vendor for vendor in prices.vendors if vendor.model_match and vendor.model_match.is_match(model)]
+    if len(vendors) != 1 or vendors[0].id not in SOLE_SELLERS:
+        return None
+    info = vendors[0].find_model(model)
+    return None if info is None else (vendors[0], info)
+
+
+def _prices_in_tier(info: ModelInfo, tier: str, at: datetime) -> ModelPrice | None:
+    """Returns the published prices of a model in one service tier; None if genai-prices lists none for that tier.
+
+    Whether they are listed is checked first, because genai-prices would answer with the prices of the default tier.
+    """
+    context = {"processing": "batch"} if tier == "batch" else {"service_tier": tier}
+    known = any(
+        variant.when.items() <= context.items() and (variant.constraint is None or variant.constraint.active(at))
+        for variant in info.price_variants or ()
+    )
+    return info.get_prices(at, context) if known or tier == "default" else None

@@ -1,0 +1,166 @@
+"""Reads the numbers of a dashboard: the sums of the calls in a range of time, in all, by key, model and route, and in
+the bins of its charts; and the sums of the range of time before.
+
+The numbers for all keys are read from the totals, to the minute. Those for one key are read from that key's hours, so
+its ranges of time begin at whole hours. Its latencies are read from its days, and from its hours where the range or a
+bin does not contain the whole day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection
+from django.db.models import DateTimeField, F, Func, Q, QuerySet, Sum, Value
+
+from usage.models import Dimension, Outcome, Span, UsageHour
+from usage.sums.ranges import TimeRange
+from usage.sums.totals_reader import (
+    COUNTERS,
+    EPOCH,
+    LENGTHS,
+    Series,
+    Totals,
+    bins_of,
+    ceiling,
+    floor,
+    read_by_value,
+    read_series,
+    read_totals,
+)
+
+CHARTED = {Dimension.OUTCOME: "calls", Dimension.MODEL: "cost"}
+GROUPS = ("bin", "model", "route", "outcome")
+USED = (Dimension.KEY, Dimension.ROUTE, Dimension.MODEL)
+USED_BY_KEY = (Dimension.ROUTE, Dimension.MODEL)
+# The database adds the histograms up, because sending thousands of them takes longer. The histograms of whole days have
+# been added up before.
+LATENCIES = """
+    WITH counted AS (
+        SELECT hour AS start, duration_ms_histogram AS histogram FROM usage_usagehour
+        WHERE key_name = %(key)s AND (hour >= %(start)s AND hour < %(first)s OR hour >= %(last)s AND hour < %(end)s)
+        UNION ALL
+        SELECT start, duration_ms_histogram FROM usage_usagetotal
+        WHERE span = 'day' AND dimension = 'key' AND value = %(key)s AND start >= %(first)s AND start < %(last)s
+    ), sums AS (
+        SELECT date_bin(make_interval(secs => %(step)s), start, %(epoch)s) AS bin, bucket, sum(calls)::bigint AS calls
+        FROM counted, unnest(histogram) WITH ORDINALITY AS counts(calls, bucket) WHERE calls <> 0 GROUP BY 1, 2
+    )
+    SELECT bin, array_agg(bucket), array_agg(calls) FROM sums GROUP BY bin
+"""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The numbers from which one dashboard is made.
+
+    `totals` are of its range of time, and `before` of the previous range. `by_value` maps each dimension, such as
+    `model`, to a map from names, those with the most calls first, to their totals. `series` has the data of the charts,
+    and `step` is the length of their bins.
+    """
+
+    totals: Totals
+    before: Totals
+    by_value: dict[str, dict[str, Totals]]
+    step: timedelta
+    series: Series
+
+
+def read_all(time_range: TimeRange, now: datetime) -> Reading:
+    before = time_range.before
+    span, step = time_range.bins(now)
+    return Reading(
+        totals=read_totals(time_range.start, time_range.end, now),
+        before=read_totals(before.start, before.end, now),
+        by_value=read_by_value(USED, time_range.start, time_range.end, now),
+        step=step,
+        series=read_series(time_range.start, time_range.end, span, step, CHARTED),
+    )
+
+
+def read_key(key: str, time_range: TimeRange, now: datetime) -> Reading:
+    """Reads the numbers of one key's dashboard from the database, in three queries, and returns them.
+
+    The range of time is extended to begin at a whole hour, because there are no sums by key and model for shorter
+    times.
+    """
+    start, end = floor(time_range.start, Span.HOUR), time_range.end
+    step = max(time_range.bins(now)[1], timedelta(hours=1))
+    bins = bins_of(start, end, step)
+    hours = UsageHour.objects.filter(key_name=key).annotate(bin=_bin(step))
+    series = Series(bins, [None] * len(bins), {dimension: {} for dimension in CHARTED})
+    reading = Reading(Totals(), Totals(), {dimension: {} for dimension in USED_BY_KEY}, step, series)
+    for row in _sums(hours.filter(hour__gte=start, hour__lt=end)):
+        _add(reading, row)
+    before = time_range.before
+    for row in _sums(hours.filter(hour__gte=floor(before.start, Span.HOUR), hour__lt=min(before.end, start))):
+        reading.before.add(row)
+    for moment, histogram in _latencies(key, start, end, step):
+        for totals in (reading.totals, _in_bin(reading, _number(reading, moment))):
+            totals.add_histogram("duration_ms", histogram)
+    for groups in reading.by_value.values():
+        ranked = sorted(groups.items(), key=lambda group: (-group[1].calls, group[0]))
+        groups.clear()
+        groups.update(ranked)
+    return reading
+
+
+def _add(reading: Reading, row: dict[str, Any]) -> None:
+    """Adds the sums in a row of the database to the dashboard's numbers.
+
+    They are added to the totals, to the chart's bin of that time, and to the totals of the row's model and route.
+    """
+    number = _number(reading, row["bin"])
+    reading.totals.add(row)
+    _in_bin(reading, number).add(row)
+    for dimension, column in CHARTED.items():
+        line = reading.series.by_value[dimension].setdefault(row[dimension.value], [0] * len(reading.series.bins))
+        line[number] += row[column]
+    for dimension in USED_BY_KEY:
+        reading.by_value[dimension].setdefault(row[dimension.value], Totals()).add(row)
+
+
+def _number(reading: Reading, moment: datetime) -> int:
+    return (moment - reading.series.bins[0]) // reading.step
+
+
+def _in_bin(reading: Reading, number: int) -> Totals:
+    everything = reading.series.everything
+    totals = everything[number] = everything[number] or Totals()
+    return totals
+
+
+def _sums(hours: QuerySet[UsageHour]) -> Iterator[dict[str, Any]]:
+    """Adds up one key's hours in the database, and yields the sums of each chart bin, model, route and outcome."""
+    named: Any = hours
+    failed = Sum("calls", filter=~Q(outcome=Outcome.SUCCESS), default=0)
+    sums = [failed if name == "errors" else Sum(name) for name in COUNTERS]
+    names = {f"sum_{name}": total for name, total in zip(COUNTERS, sums, strict=True)}
+    for row in named.values_list(*GROUPS).annotate(**names).values_list(*GROUPS, *names):
+        yield dict(zip((*GROUPS, *COUNTERS), row, strict=True))
+
+
+def _latencies(key: str, start: datetime, end: datetime, step: timedelta) -> Iterator[tuple[datetime, list[int]]]:
+    """Adds up one key's latency histograms in the database, and yields each chart bin's start and histogram."""
+    first, last = ceiling(start, Span.DAY), floor(end, Span.DAY)
+    if step < LENGTHS[Span.DAY] or first > last:
+        first = last = end
+    ends = {"start": start, "first": first, "last": last, "end": end}
+    with connection.cursor() as cursor:
+        cursor.execute(LATENCIES, {**ends, "key": key, "step": step.total_seconds(), "epoch": EPOCH})
+        for moment, buckets, counts in cursor.fetchall():
+            histogram = [0] * max(buckets)
+            for bucket, count in zip(buckets, counts, strict=True):
+                histogram[bucket - 1] = count
+            yield moment, histogram
+
+
+def _bin(step: timedelta) -> Func:
+    """Returns the SQL function that computes the start of the chart bin to which an hour belongs.
+
+    `bins_of` computes the starts of bins by the same rule.
+    """
+    return Func(Value(step), F("hour"), Value(EPOCH), function="date_bin", output_field=DateTimeField())

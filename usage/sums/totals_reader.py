@@ -1,0 +1,198 @@
+"""Reads any range of time from the table `UsageTotal`, in few rows, however many calls there were.
+
+A range is divided into whole days, whole hours at its ends, and whole minutes at the ends of those. Totals of minutes
+are deleted after some days; the start and the end of an older range are rounded down to the hour.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import reduce
+from operator import add, or_
+from typing import Any
+
+from django.db.models import IntegerField, Q, Sum
+from django.db.models.functions import Cast, Extract, Floor
+
+from usage.models import Dimension, Span, UsageTotal
+from usage.sums.adding_up import HISTOGRAMS, TOTAL_SUMS
+from usage.sums.histogram import percentile
+
+COUNTERS = ("calls", "errors", "unpriced_calls", *TOTAL_SUMS)
+LENGTHS = {Span.MINUTE: timedelta(minutes=1), Span.HOUR: timedelta(hours=1), Span.DAY: timedelta(days=1)}
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+CHARTED_HISTOGRAMS = ("duration_ms", "overhead_ms")
+MINUTES_KEPT = timedelta(days=3)  # older totals of minutes are deleted; only the shortest ranges of time need them
+MINUTES_READABLE = MINUTES_KEPT - timedelta(hours=12)  # shorter, so that no page reads totals that are being deleted
+
+
+@dataclass
+class Totals:
+    """What some calls add up to: the number of calls and errors, tokens, dollars, times, latency histograms."""
+
+    calls: int = 0
+    errors: int = 0
+    unpriced_calls: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    cost: Decimal = Decimal(0)
+    estimated_cost: Decimal = Decimal(0)
+    provisional_cost: Decimal = Decimal(0)
+    duration_ms: float = 0.0
+    histograms: dict[str, list[int]] = field(default_factory=dict)
+
+    def add(self, row: Mapping[str, object]) -> None:
+        for name in COUNTERS:
+            setattr(self, name, getattr(self, name) + row[name])
+        for name in HISTOGRAMS:
+            counts = row.get(f"{name}_histogram")
+            if counts and isinstance(counts, list):
+                self.add_histogram(name, counts)
+
+    def add_histogram(self, name: str, counts: Sequence[int]) -> None:
+        self.histograms[name] = _added(self.histograms.get(name, []), counts)
+
+    def percentile(self, name: str, share: float) -> float | None:
+        return percentile(self.histograms.get(name, []), share)
+
+
+def read_totals(start: datetime, end: datetime, now: datetime) -> Totals:
+    """Reads the sums of all calls that began from `start` until `end` from the database, and returns them."""
+    totals = Totals()
+    rows = UsageTotal.objects.filter(_within(start, end, now), dimension=Dimension.ALL)
+    for row in rows.values(*COUNTERS, *(f"{name}_histogram" for name in HISTOGRAMS)):
+        totals.add(row)
+    return totals
+
+
+def read_by_value(
+    dimensions: Iterable[Dimension], start: datetime, end: datetime, now: datetime
+) -> dict[str, dict[str, Totals]]:
+    """Reads the sums of the calls that began from `start` until `end`, in groups by key, model, route or outcome.
+
+    Returns, for each of the `dimensions`, a map from its values to their sums. The values with the most calls come
+    first.
+    """
+    found: dict[str, dict[str, Totals]] = {dimension: {} for dimension in dimensions}
+    rows = UsageTotal.objects.filter(_within(start, end, now), dimension__in=list(found))
+    groups = rows.values("dimension", "value").annotate(sum_of_calls=Sum("calls")).order_by("-sum_of_calls", "value")
+    for dimension, value, calls, *sums in groups.values_list("dimension", "value", "sum_of_calls", *map(Sum, COUNTERS)):
+        totals = Totals()
+        totals.add(dict(zip(COUNTERS, sums, strict=True)))
+        if calls or totals.cost or totals.input_tokens or totals.output_tokens:
+            found[dimension][value] = totals
+    return found
+
+
+@dataclass(frozen=True)
+class Series:
+    """The data of the charts over one range of time, which is divided into bins. Each list has one item for each bin.
+
+    `bins` are the times at which the bins begin. `everything` has the sums of all calls in a bin; None if there were
+    none. `by_value[dimension][value]`, such as the list of one model, has a single sum of these calls in each bin, such
+    as their cost; 0 if there were none.
+    """
+
+    bins: list[datetime]
+    everything: list[Totals | None]
+    by_value: dict[Dimension, dict[str, list[Any]]]
+
+
+def read_series(
+    start: datetime, end: datetime, span: Span, step: timedelta, columns: Mapping[Dimension, str]
+) -> Series:
+    """Reads the data of charts from the database: the sums of all calls, and of groups of calls, in each bin of time.
+
+    `columns` maps each dimension whose groups are read, such as the model, to the one column that is added up for them,
+    such as the cost. Bins are `step` long, which is a multiple of `span`; the first bin is the one that contains
+    `start`.
+    """
+    bins = bins_of(start, end, step)
+    first = bins[0]
+    # The database computes the number of the bin, because converting times in Python costs more than all else here.
+    seconds = Extract("start", "epoch", tzinfo=UTC) - int(first.timestamp())
+    place = Cast(Floor(seconds / int(step.total_seconds())), IntegerField())
+    totals = UsageTotal.objects.filter(span=span, start__gte=first, start__lt=end).annotate(bin=place)
+    everything: list[Totals | None] = [None] * len(bins)
+    names = ("bin", *COUNTERS, *(f"{name}_histogram" for name in CHARTED_HISTOGRAMS))
+    for row in totals.filter(dimension=Dimension.ALL).values(*names):
+        bin_totals = everything[row["bin"]] = everything[row["bin"]] or Totals()
+        bin_totals.add(row)
+    by_value: dict[Dimension, dict[str, list[Any]]] = {}
+    for dimension, column in columns.items():
+        lines: dict[str, list[Any]] = defaultdict(lambda: [0] * len(bins))
+        sums = totals.filter(dimension=dimension).values("value", "bin").annotate(amount=Sum(column))
+        for value, number, amount in sums.values_list("value", "bin", "amount"):
+            lines[value][number] = amount
+        by_value[dimension] = dict(lines)
+    return Series(bins, everything, by_value)
+
+
+def bins_of(start: datetime, end: datetime, step: timedelta) -> list[datetime]:
+    """Returns the start of each bin of length `step` that a chart from `start` until `end` has.
+
+    The first bin may begin before `start`, because the bins are the same for all charts with this length.
+    """
+    first = EPOCH + (start - EPOCH) // step * step
+    return [first + number * step for number in range(-((first - end) // step))]
+
+
+def pieces(start: datetime, end: datetime, now: datetime) -> Iterator[tuple[Span, datetime, datetime]]:
+    """Divides a range of time into whole days, then hours, then minutes; yields the unit, start and end of each piece.
+
+    So the range can be read from few totals. A time that is older than all totals of minutes is rounded down to the
+    hour.
+    """
+    spans = [Span.DAY, Span.HOUR, Span.MINUTE]
+    if start < now - MINUTES_READABLE:
+        start = floor(start, Span.HOUR)
+        if end < now - MINUTES_READABLE:
+            end = floor(end, Span.HOUR)
+    yield from _pieces(start, end, spans)
+
+
+def floor(moment: datetime, span: Span) -> datetime:
+    length = LENGTHS[span]
+    return EPOCH + (moment - EPOCH) // length * length
+
+
+def ceiling(moment: datetime, span: Span) -> datetime:
+    whole = floor(moment, span)
+    return whole if whole == moment else whole + LENGTHS[span]
+
+
+def _pieces(start: datetime, end: datetime, spans: Sequence[Span]) -> Iterator[tuple[Span, datetime, datetime]]:
+    if start >= end or not spans:
+        return
+    span, *finer = spans
+    if not finer:  # a part of a minute counts as a whole minute
+        yield span, floor(start, span), end
+        return
+    first, last = ceiling(start, span), floor(end, span)
+    if first >= last:
+        yield from _pieces(start, end, finer)
+        return
+    yield from _pieces(start, first, finer)
+    yield span, first, last
+    yield from _pieces(last, end, finer)
+
+
+def _within(start: datetime, end: datetime, now: datetime) -> Q:
+    return reduce(
+        or_, (Q(span=span, start__gte=first, start__lt=last) for span, first, last in pieces(start, end, now))
+    )
+
+
+def _added(one: Sequence[int], other: Sequence[int]) -> list[int]:
+    """Returns the sum of two histograms, bucket by bucket.
+
+    `map` adds them faster than a loop, and a dashboard adds hundreds of histograms.
+    """
+    if len(one) < len(other):
+        one, other = other, one
+    return [*map(add, one, other), *one[len(other) :]]

@@ -1,0 +1,237 @@
+"""Downloads a newer list of prices from genai-prices, and takes it into use for all processes of this host.
+
+A list is refused, and the one in use stays, if
+
+* it cannot be parsed, or is older than the one in use: its newest price is of an earlier day;
+* a model of OpenAI's is missing that the installed package lists;
+* a price of such a model is more than `MOST_CHANGE` times the package's, or less than that part of it, or any price is
+  above `HIGHEST_RATE`.
+
+The package's list is what a new one is compared with, since it was checked with the release that brought it; otherwise
+prices could drift away in steps. Nothing of this runs on a call's path: `PriceUpdates` has a thread of its own, and one
+process of a host downloads for all.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import httpx2
+from django.conf import settings
+from genai_prices.types import ModelInfo, TieredPrices
+from genai_prices.update_prices import DEFAULT_UPDATE_URL
+
+from usage.money import price_list
+from usage.money.price_list import BUNDLED, PriceList
+from usage.money.published_prices import TOKEN_PRICES
+
+logger = logging.getLogger(__name__)
+
+MOST_CHANGE = 20
+HIGHEST_RATE = Decimal(10_000)  # dollars for a million tokens; the dearest model of 2026 takes $600
+MOST_BYTES = 32 * 1024 * 1024  # the list had 2 MB in 2026
+TIMEOUT = httpx2.Timeout(30, connect=5)
+MOST_NAMED = 5  # models in a message
+FIRST_SECONDS, EVERY_SECONDS = 30.0, 6 * 3600.0  # until the first update of a process, and between updates of a host
+STOP_SECONDS = 2.0
+OTHER_PRICES = ("input_audio_hours", "audio_hours", "web_searches_kcount", "storage_searches_kcount")
+
+
+class UpdateFailed(Exception):
+    """Error: there is no new list, or it was refused; the message says why, in one line."""
+
+
+def update(url: str = "", *, accepts_changes: bool = False) -> PriceList:
+    """Downloads the list of prices, checks it, and takes it into use for all processes of this host; returns it.
+
+    `url` is by default the setting `PRICES_URL`, else the one of genai-prices' own updater. With `accepts_changes`, a
+    list may lack models and have quite other prices.
+
+    Raises:
+        UpdateFailed: the list was not downloaded, was refused, or cannot be stored. The one in use stays.
+    """
+    raw = download(url or settings.PRICES_URL or DEFAULT_UPDATE_URL)
+    fetched_at = datetime.now(UTC)
+    try:
+        new = price_list.parse(raw, fetched_at)
+        found = faults(new, accepts_changes=accepts_changes)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UpdateFailed(f"the list is not one of genai-prices': {type(error).__name__}") from None
+    if found:
+        raise UpdateFailed(f"the list was refused: {'; '.join(found)}")
+    try:
+        _replace(price_list.file(), price_list.as_file(raw, fetched_at))
+    except OSError as error:
+        raise UpdateFailed(f"the list cannot be stored: {error.strerror}") from None
+    price_list.refresh()
+    return new
+
+
+def download(url: str) -> list[dict[str, object]]:
+    """Returns the JSON array at an address.
+
+    Raises:
+        UpdateFailed: nothing came, or something else.
+    """
+    content = bytearray()
+    try:
+        with httpx2.stream("GET", url, timeout=TIMEOUT, follow_redirects=True) as answer:
+            answer.raise_for_status()
+            for piece in answer.iter_bytes():
+                content += piece
+                if len(content) > MOST_BYTES:
+                    raise UpdateFailed(f"the list has more than {MOST_BYTES // 1024**2} MB")
+        raw = json.loads(content)
+    except httpx2.HTTPStatusError as error:
+        raise UpdateFailed(f"the list cannot be downloaded: status {error.response.status_code}") from None
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise UpdateFailed(f"the list cannot be downloaded: {type(error).__name__}") from None
+    except ValueError:
+        raise UpdateFailed("the list is no JSON") from None
+    if not isinstance(raw, list) or not all(isinstance(vendor, dict) for vendor in raw):
+        raise UpdateFailed("the list is no array of vendors")
+    return raw
+
+
+def faults(new: PriceList, *, accepts_changes: bool = False) -> list[str]:
+    """Returns the reasons why a list is refused; none if it can be taken into use."""
+    found = []
+    newest = max(BUNDLED.newest_price, price_list.in_use().newest_price)
+    if new.newest_price < newest:
+        found.append(f"it is older than the one in use: its newest price is of {new.newest_price}, not of {newest}")
+    high = [info.id for info in new.openai.models if any(rate > HIGHEST_RATE for rate in _rates(info).values())]
+    if high:
+        found.append(f"prices above ${HIGHEST_RATE:,} of {_some(high)}")
+    if accepts_changes:
+        return found
+    by_id = {info.id: info for info in new.openai.models}  # an id need not be a name that the model answers to
+    pairs = [(known, by_id.get(known.id) or new.openai.find_model(known.id)) for known in BUNDLED.openai.models]
+    if missing := [known.id for known, listed in pairs if listed is None]:
+        found.append(f"it lacks {_some(missing)}")
+    if moved := [text for known, listed in pairs if listed is not None and (text := _moved(known, listed))]:
+        found.append(f"prices moved by more than {MOST_CHANGE} times: {_some(moved)}")
+    return found
+
+
+def _moved(known: ModelInfo, listed: ModelInfo) -> str:
+    """Returns which price of a model is quite another than before, as `gpt-5 output_mtok $10 → $1000`; else nothing."""
+    before, after = _rates(known), _rates(listed)
+    for name, rate in before.items():
+        now = after.get(name, Decimal(0))
+        if rate and not rate / MOST_CHANGE <= now <= rate * MOST_CHANGE:
+            return f"{known.id} {name} ${rate.normalize():f} → {f'${now.normalize():f}' if name in after else 'none'}"
+    return ""
+
+
+def _rates(info: ModelInfo) -> dict[str, Decimal]:
+    """Returns the prices of a model in the default tier today, by genai-prices' names."""
+    prices = info.get_prices(datetime.now(UTC))
+    stated = {name: getattr(prices, name, None) for name in (*TOKEN_PRICES.values(), *OTHER_PRICES)}
+    rates = {name: rate.base if isinstance(rate, TieredPrices) else rate for name, rate in stated.items()}
+    return {name: rate for name, rate in rates.items() if rate is not None}
+
+
+def _some(names: list[str]) -> str:
+    """Returns some names for a message, and how many more there are."""
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Writes a file in one step: a process that reads it finds the old content or the new one.
+
+    Raises:
+        OSError: it cannot be written; the old one stays.
+    """
+    written = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with written.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        written.replace(path)
+    finally:
+        written.unlink(missing_ok=True)
+
+
+class PriceUpdates:
+    """The thread that downloads a newer list of prices every few hours, if the setting `PRICES_UPDATE` is on.
+
+    Each process has one; the lock of a file lets only one of a host download at a time.
+    """
+
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="prices", daemon=True)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Starts the thread, unless the setting is off."""
+        if settings.PRICES_UPDATE:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Stops the thread; waits for its end for `STOP_SECONDS` at most, and leaves a download behind."""
+        self._stopping.set()
+        if self.is_running:
+            self._thread.join(STOP_SECONDS)
+
+    def _run(self) -> None:
+        pause = FIRST_SECONDS
+        while not self._stopping.wait(pause):
+            pause = EVERY_SECONDS / 6  # a process may have to take over from one that has ended
+            try:
+                update_if_due()
+            except Exception:  # the border: prices of calls do not depend on this thread
+                logger.exception("the price list was not updated, and is tried again later")
+
+
+def update_if_due() -> bool:
+    """Updates the list, if no process of this host has tried to in the last hours; returns whether it was updated.
+
+    A failure is one line in the log.
+    """
+    with _attempt(price_list.file().with_suffix(".lock")) as is_due:
+        if not is_due:
+            return False
+        try:
+            new = update()
+        except UpdateFailed as error:
+            logger.warning("the price list was not updated: %s", error)
+            return False
+        logger.info("the price list was updated: its newest price is of %s", new.newest_price)
+        return True
+
+
+@contextmanager
+def _attempt(path: Path) -> Iterator[bool]:
+    """Yields whether an attempt is due and this process may make it; notes it as the time of a file, which it locks."""
+    with path.open("ab") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        last = os.fstat(stream.fileno())
+        is_first = last.st_size == 0
+        is_due = is_first or not 0 <= time.time() - last.st_mtime < EVERY_SECONDS
+        if is_due:
+            stream.truncate(0)
+            stream.write(b"The time of this file is that of the last attempt to update the price list.\n")
+            stream.flush()
+            os.utime(stream.fileno())
+        yield is_due
