@@ -122,8 +122,8 @@ class AccessKeyAdmin(GuardedAdmin):
             *facts,
             ("About", {"fields": self.about}),
             ("Validity", {"fields": validity}),
-            ("What it may do", {"fields": self.rules}),
-            ("Limits", {"fields": self.limits, "description": "Empty: none."}),
+            ("Permissions", {"fields": self.rules}),
+            ("Limits", {"fields": self.limits, "description": "Leave empty for no limit."}),
             ("Account", {"fields": account}),
         )
 
@@ -206,7 +206,11 @@ class AccessKeyAdmin(GuardedAdmin):
                 form.add_error(None, error)
             else:
                 end = key.previous_valid_until
-                old = f"The old one works until {end:%Y-%m-%d %H:%M} UTC." if end else "The old one is refused."
+                old = (
+                    f"The old key is valid until {end:%Y-%m-%d %H:%M} UTC."
+                    if end
+                    else "The old key is no longer valid."
+                )
                 return self._show(request, key, text, f"This is the new key. {old}")
         return self._ask(request, key, "Rotate", "rotate_key.html", form=form)
 
@@ -219,7 +223,7 @@ class AccessKeyAdmin(GuardedAdmin):
                 key.revoke()
                 self.log_change(request, key, "Revoked.")
             self.message_user(
-                request, f"The key {key} is revoked: every worker refuses it within two seconds.", messages.SUCCESS
+                request, f"The key {key} is revoked. It stops working in about two seconds.", messages.SUCCESS
             )
             return redirect("admin:proxyapi_accesskey_change", key.pk)
         return self._ask(request, key, "Revoke", "revoke_key.html")
@@ -297,10 +301,10 @@ class AccessKeyAdmin(GuardedAdmin):
         found: KeySummary = key.summary  # type: ignore[attr-defined]  # set by KeyChangeList, for the list only
         return found
 
-    @admin.display(description="Key before the rotation")
+    @admin.display(description="Previous key")
     def previous_key(self, key: AccessKey) -> str:
         until = key.previous_valid_until
-        return f"works until {until:%Y-%m-%d %H:%M} UTC" if until and until > timezone.now() else "-"
+        return f"valid until {until:%Y-%m-%d %H:%M} UTC" if until and until > timezone.now() else "-"
 
     @admin.display(description="Own upstream key")
     def own_account(self, key: AccessKey) -> str:

@@ -13,7 +13,7 @@ from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminSelectWidget, U
 from proxyapi.models import AccessKey, check_upstream_key
 
 GRACES = {
-    "0": "none: the old key is refused at once",
+    "0": "none: it stops working at once",
     "3600": "an hour",
     "86400": "a day",
     "604800": "a week",
@@ -40,10 +40,10 @@ class AccessKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscript
         required=False,
         validators=[check_upstream_key],
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
-        help_text="Pays for its calls, instead of the configured one. Kept encrypted, never shown again.",
+        help_text="Pays for the calls of this key, instead of the server's. Stored encrypted, never shown again.",
     )
     forget_upstream_key = forms.BooleanField(
-        required=False, widget=UnfoldBooleanSwitchWidget, help_text="Take the key's own upstream key away."
+        required=False, widget=UnfoldBooleanSwitchWidget, help_text="Remove the upstream key of this key."
     )
 
     class Meta:
@@ -78,11 +78,11 @@ class RotateForm(forms.Form):
     """The form by which the admin rotates an access key; it asks how long the old secret stays valid."""
 
     grace = forms.ChoiceField(
-        label="How long the old key goes on",
+        label="Keep the old key valid for",
         choices=list(GRACES.items()),
         initial="86400",
         widget=UnfoldAdminSelectWidget,
-        help_text="In this time both work.",
+        help_text="Until then, both keys work.",
     )
 
     @property

@@ -39,9 +39,9 @@ _DOLLARS: dict[str, Any] = {
 class LogBodies(models.TextChoices):
     """Which calls of an access key have their bodies (request and answer) stored in the ledger."""
 
-    INHERIT = "inherit", "as LOG_BODIES says"
+    INHERIT = "inherit", "server default"
     ALL = "all", "all"
-    ERRORS = "errors", "of failed calls"
+    ERRORS = "errors", "failed calls only"
     NONE = "none", "none"
 
 
@@ -114,50 +114,53 @@ class AccessKey(models.Model):
 
     name = models.CharField(
         max_length=200, unique=True, validators=[check_name],
-        help_text="How the ledger calls it, for ever: a name cannot be changed.",
+        help_text="Shown in logs and reports. Cannot be changed later.",
     )  # fmt: skip
     # The name in the form that `comparable` returns. Null for a key older than this column whose name looks the same as
     # another key's, and for a key that an older version of the gateway has made since.
     comparable_name = models.CharField(max_length=600, unique=True, null=True, editable=False)  # noqa: DJ001  (as said)
     note = models.TextField(blank=True)
-    owner = models.CharField(max_length=200, blank=True, help_text="The person or the team that uses it.")
+    owner = models.CharField(max_length=200, blank=True, help_text="The person or team that uses the key.")
     tags = ArrayField(
-        models.CharField(max_length=100), default=list, blank=True, help_text="Written into each call's row."
-    )
+        models.CharField(max_length=100), default=list, blank=True,
+        help_text="Copied onto each call, for filtering and reports.",
+    )  # fmt: skip
 
     active = models.BooleanField(default=True, help_text="Off: calls are refused until it is on again.")
-    expires_at = models.DateTimeField(null=True, blank=True, help_text="UTC. Empty: never.")
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="In UTC. Leave empty for no expiry.")
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     allowed_models = ArrayField(
         models.CharField(max_length=200), default=list, blank=True,
-        help_text="Names or patterns such as gpt-4o*. Upper and lower case differ. Empty: all models.",
+        help_text="Names or patterns such as gpt-4o*. Upper and lower case differ. Leave empty to allow all models.",
     )  # fmt: skip
     allowed_routes = ArrayField(
         models.CharField(max_length=100), default=list, blank=True, validators=[check_routes],
-        help_text="As the ledger names them, or patterns: /openai, /v1/responses*. Empty: all routes.",
+        help_text="Routes or patterns such as /openai or /v1/responses*. Leave empty to allow all routes.",
     )  # fmt: skip
     shared_objects = ArrayField(
         models.CharField(max_length=200), default=list, db_default=[], blank=True,
         help_text="Ids or patterns such as vs_abc* or pmpt_*: objects of the account (vector stores, files, prompts)"
-        " that it may read and use, but not change. Empty: only what it has made itself.",
+        " that the key may read and use, but not change. Leave empty to allow only objects that it has made itself.",
     )  # fmt: skip
     requests_per_minute = models.PositiveIntegerField(**_LIMIT)
     tokens_per_minute = models.PositiveBigIntegerField(**_LIMIT)
     parallel_calls = models.PositiveIntegerField(**_LIMIT)
-    budget_day = models.DecimalField("budget per day", help_text="Dollars, by days in UTC.", **_DOLLARS)
-    budget_month = models.DecimalField("budget per month", help_text="Dollars, by months in UTC.", **_DOLLARS)
-    budget_total = models.DecimalField("budget in all", help_text="Dollars.", **_DOLLARS)
+    budget_day = models.DecimalField("budget per day", help_text="In dollars, for a day in UTC.", **_DOLLARS)
+    budget_month = models.DecimalField("budget per month", help_text="In dollars, for a month in UTC.", **_DOLLARS)
+    budget_total = models.DecimalField("lifetime budget", help_text="In dollars, for all calls of the key.", **_DOLLARS)
     max_output_tokens = models.PositiveIntegerField(
-        "output tokens per call", null=True, blank=True, validators=[MinValueValidator(LEAST_OUTPUT_TOKENS)],
-        help_text="A call that sets no limit gets this one; a call that asks for more is refused.",
+        "maximum output tokens per call", null=True, blank=True, validators=[MinValueValidator(LEAST_OUTPUT_TOKENS)],
+        help_text="A call that sets no limit gets this one. A call that asks for more is refused.",
     )  # fmt: skip
     min_output_tokens = models.PositiveIntegerField(
-        "least output tokens", null=True, blank=True, validators=[MinValueValidator(LEAST_OUTPUT_TOKENS)],
-        help_text="A call that sets no limit gets the highest that the budget has room for, but never less than this."
-        " Empty: 1,000.",
+        "minimum output tokens per call", null=True, blank=True, validators=[MinValueValidator(LEAST_OUTPUT_TOKENS)],
+        help_text="For keys with a budget. A call that sets no limit gets the highest limit that the budget can still"
+        " pay for. If that is less than this, the call is refused. Leave empty for 1,000.",
     )  # fmt: skip
-    log_bodies = models.CharField("keep bodies", max_length=10, choices=LogBodies, default=LogBodies.INHERIT)
+    log_bodies = models.CharField(
+        "store prompts and answers", max_length=10, choices=LogBodies, default=LogBodies.INHERIT
+    )
     sealed_upstream_key = models.TextField(blank=True, editable=False, help_text="Fernet; see proxyapi.sealing.")
 
     digest = models.CharField(max_length=64, unique=True, editable=False)

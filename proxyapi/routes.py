@@ -112,6 +112,11 @@ class Route:
         return self.segments[-1]
 
     @property
+    def is_known(self) -> bool:
+        """True if OpenAI's reference has the route's path."""
+        return self.name.removeprefix("/v1") in self.family.paths
+
+    @property
     def is_collection(self) -> bool:
         """True if a GET of the route returns a list of the family's stored objects, or may return one."""
         has_objects = not self.family.is_catalogue and not self.family.is_administration

@@ -14,8 +14,9 @@ from functools import cache
 from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+
+from proxyapi.call_settings import call_settings
 
 PEPPER = b"chatproxy key digests"
 SEAL = b"chatproxy upstream keys at rest"
@@ -57,11 +58,12 @@ def _secret() -> str:
         ImproperlyConfigured: the settings have none, because `serve` has not prepared this process. It must not create
         access keys, which the server would not recognise.
     """
-    if not settings.KEY_SECRET:
+    secret = call_settings().KEY_SECRET
+    if not secret:
         raise ImproperlyConfigured(
             "neither KEY_ENCRYPTION_KEY nor DJANGO_SECRET_KEY is set; start the server once, or set one"
         )
-    return str(settings.KEY_SECRET)
+    return secret
 
 
 @cache

@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,7 +26,10 @@ from chatproxy.postgres.bundled import BundledPostgres
 from tests.chaos.lab import Postgres
 from tests.simulator.server import Simulator, run_simulator
 from tests.support.needs import MARK, mark_tests_that_need_a_server
+from tests.support.polling import PATIENCE
 from tests.support.servers.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, SECURITY_KEY, Gateway, run_gateway
+
+BORDER_SECONDS = 30.0  # before the end of an hour; longer than most tests take
 
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and the servers of the tests would inherit it
 for name in [name for name in os.environ if name.startswith("OPENAI_")]:
@@ -82,6 +86,29 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(os.environ["DATA_DIR"], ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _within_one_hour(request: pytest.FixtureRequest) -> None:
+    """Lets no test that needs a server or a database begin shortly before the end of an hour, a day, a month or a year.
+
+    What the test has written would belong to the day before, when it asks what was spent today.
+    """
+    left = 3600 - time.time() % 3600
+    if left < BORDER_SECONDS and request.node.get_closest_marker(MARK):
+        time.sleep(left)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patient_pages() -> Iterator[None]:
+    """Lets pages in this process wait long for the database.
+
+    On a busy machine their own time may be over before the database is asked.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("usage.database.query_deadline.PAGE_SECONDS", PATIENCE)
+        patch.setattr("proxyapi.pages.reports.MAX_DATABASE_SECONDS", PATIENCE)
+        yield
 
 
 @pytest.fixture

@@ -60,6 +60,7 @@ ORDER = {
         "asgi",
     ),
 }
+HTTP_CALL = re.compile(r"httpx2?\.(get|post|put|patch|delete|head|options|request|stream|Client|AsyncClient)")
 MOST_FILES = MOST_FOLDERS = 12
 LONG_FILE_LINES = 300
 DJANGOS_OWN = {"migrations", "management", "static", "templatetags", "__pycache__"}
@@ -171,6 +172,44 @@ def test_no_test_replaces_a_clock_or_a_sleep_for_the_whole_process() -> None:
         if whole_process.search(path.read_text()) and path != Path(__file__).resolve()
     }
     assert found == {"test_log_lines.py"}  # which puts back a hook of `threading`
+
+
+def test_no_test_fails_because_the_machine_is_busy() -> None:
+    """A test waits for what it asserts, and for as long as `polling.PATIENCE`; no moment of its own is the last one.
+
+    What is measured is judged by the quickest of several runs (`polling.wait_until_quick`).
+    """
+    found = set()
+    for path in (ROOT / "tests").rglob("*.py"):
+        if not {"node_modules", "clients"} & set(path.parts) and path.name != "polling.py":
+            found |= {(path.name, node.lineno, fault) for node, fault in _haste(ast.parse(path.read_text()))}
+    assert found == set()
+
+
+def _haste(tree: ast.Module) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
+    """Yields the places of a test that give the code under test too little time, each with what is wrong."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called, given = ast.unparse(node.func), {keyword.arg: keyword.value for keyword in node.keywords}
+            if HTTP_CALL.fullmatch(called) and not {"timeout", None} & given.keys():
+                yield node, "five seconds for an answer, as httpx2 has it; name a timeout"
+            limits = [*(node.args if called.endswith((".wait", ".join", ".wait_for")) else ()), given.get("timeout")]
+            if called.endswith((".wait", ".join", ".wait_for", ".acquire")) and any(map(_is_seconds, limits)):
+                yield node, "a patience of its own"
+            if "too_slow" not in ast.unparse(given.get("suppress_health_check", ast.Name("too_slow"))):
+                yield node, "hypothesis judges the time of its examples"
+        if isinstance(node, ast.Assert) and re.search(r"(time|perf_counter|monotonic)\(\)[^=]* <", ast.unparse(node)):
+            yield node, "a time is judged once"
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In) and _is_log(node.comparators[0]):
+            yield node, "a line of a log that is not waited for; use wait_for_log"
+
+
+def _is_log(value: ast.expr) -> bool:
+    return isinstance(value, ast.Attribute) and value.attr == "log"
+
+
+def _is_seconds(value: ast.expr | None) -> bool:
+    return isinstance(value, ast.Constant) and isinstance(value.value, int | float) and 1 <= value.value < 60
 
 
 def test_no_test_module_imports_from_another() -> None:

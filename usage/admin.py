@@ -1,4 +1,4 @@
-"""Registers tables with Django's admin: requests, which nobody can change there; own prices; the admin's own log.
+"""Registers tables with Django's admin: requests, which nobody can change there; custom prices; the audit log.
 
 `usage.pages.accounts_admin` registers users and groups.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
@@ -18,6 +19,7 @@ from usage.pages import (
     requests,
 )
 from usage.pages.admin_base import GuardedAdmin, ReadOnlyAdmin
+from usage.pages.needed_prices import PROPOSED
 from usage.sums.ranges import read_moment
 
 
@@ -62,7 +64,7 @@ class ModelPriceAdmin(GuardedAdmin):
                 "fields": (
                     "long_input", "long_cached_input", "long_cache_write", "long_cache_write_12h", "long_output",
                 ),
-                "description": "Empty: the same as for other prompts.",
+                "description": "Leave empty for the same prices as for other prompts.",
             },
         ),
         (
@@ -79,6 +81,15 @@ class ModelPriceAdmin(GuardedAdmin):
             {"fields": ("characters", "per_minute", "per_picture", "per_web_search", "per_file_search")},
         ),
     )  # fmt: skip
+
+    def get_fieldsets(self, request: HttpRequest, obj: ModelPrice | None = None) -> Any:
+        """Returns the groups of the form's fields; where the address fills in a proposed price, the form says so."""
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is not None or PROPOSED not in request.GET:
+            return fieldsets
+        (title, options), *others = fieldsets
+        words = "The prices below are a proposal: those of a model of the same family. Check them before you save."
+        return ((title, {**options, "description": words}), *others)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, object]:
         """Returns the values with which an address fills in the form of a new price; what is no time is left out."""

@@ -26,6 +26,7 @@ COUNTERS = {
     "tokens": ("route", "model", "kind"),
     "cost_dollars": ("route", "model"),
     "cost_taken_back_dollars": ("route", "model"),
+    "unpriced_calls": ("route", "model"),
     "refused": ("reason",),
     "background_looks": (),
     "dead_letters": (),
@@ -107,7 +108,7 @@ class WorkerCounters:
             self._add(("damaged_records",), records)
 
     def count_usage(self, rows: Iterable[SummedRow], replaced: Mapping[str, SummedRow] | None = None) -> None:
-        """Counts the tokens and dollars of rows that have just been inserted into the table of calls.
+        """Counts the tokens and dollars of rows that have just been inserted into the table, and those without a price.
 
         `replaced` maps the request ids of some of these rows to an older row whose estimate the new row replaces. The
         estimate was counted before, so only the difference is added. Counters cannot fall, so if the estimate was too
@@ -121,6 +122,8 @@ class WorkerCounters:
                     if (count := (row[column] or 0) - (estimate.get(column) or 0)) > 0:
                         self._add(("tokens", route, model, kind), count)
                 self._add_dollars(route, model, (row["cost"] or Decimal(0)) - (estimate.get("cost") or Decimal(0)))
+                if row.get("needs_price") and not estimate.get("needs_price"):
+                    self._add(("unpriced_calls", route, model), 1)
 
     def count_repricing(self, before: Iterable[SummedRow], after: Iterable[SummedRow]) -> None:
         """Adds what new costs of rows are more, or less, than the old ones to the counters.

@@ -48,7 +48,7 @@ class Outcome(models.TextChoices):
     UPSTREAM_ERROR = "upstream_error", "upstream error"
     TIMEOUT = "timeout", "timeout"
     UNREACHABLE = "unreachable", "unreachable"
-    CLIENT_CANCELLED = "client_cancelled", "client cancelled"
+    CLIENT_CANCELLED = "client_cancelled", "caller left"
     REJECTED = "rejected", "rejected"
     INTERRUPTED = "interrupted", "interrupted"
 
@@ -427,17 +427,18 @@ class ModelPrice(models.Model):
 
     model = models.CharField(max_length=200, help_text="A name, or a pattern such as gpt-4o-*.")
     service_tier = models.CharField(
-        max_length=50, blank=True, help_text="The tier that upstream answers, such as flex. Empty: the default tier."
-    )
+        max_length=50, blank=True,
+        help_text="The tier that upstream answers, such as flex. Leave empty for the default tier.",
+    )  # fmt: skip
     # Prices that were made before there was this column are for every tier, if they name none.
     every_tier = models.BooleanField(
-        default=False, db_default=True, help_text="If no service tier is given: the price is for every tier."
+        default=False, db_default=True, help_text="Applies the price to every tier; then leave the service tier empty."
     )
     valid_from = models.DateTimeField()
-    valid_until = models.DateTimeField(null=True, blank=True, help_text="Empty: until further notice.")
+    valid_until = models.DateTimeField(null=True, blank=True, help_text="Leave empty if the price has no end.")
     multiplier = models.DecimalField(
         "multiple of the list price",
-        help_text="0.88 is OpenAI's list price less 12 %. What is stated below takes the place of the list's.",
+        help_text="0.88 is OpenAI's list price less 12 %. A price below replaces the one of the list.",
         **_PRICE,
     )
     input = models.DecimalField("input", **_PRICE)
@@ -466,6 +467,7 @@ class ModelPrice(models.Model):
 
     class Meta:
         ordering = ("model", "-valid_from")
+        verbose_name = "custom price"
 
     def __str__(self) -> str:
         return f"{self.model} from {self.valid_from:%Y-%m-%d}"

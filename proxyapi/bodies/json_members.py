@@ -18,6 +18,8 @@ from proxyapi.bodies import large_bodies
 MAX_MEMBERS = 10_000
 _SPACES = frozenset(" \t\n\r")
 _SPACE = re.compile(r"[ \t\n\r]*+")
+# A colon with as much white space around it as is usual, and a value behind it.
+_COLON = re.compile(r"[ \t\n\r]{0,16}+:[ \t\n\r]{0,16}+(?![ \t\n\r])")
 _LONGEST_SPACE = 65536  # characters searched at a time: the event loop may run between two searches
 
 
@@ -111,11 +113,9 @@ def read_members(text: str, at: int = 0, decoder: json.JSONDecoder | None = None
             at = past_space(text, at + 1)
         if text[at : at + 1] != '"':
             raise _fault("Expecting property name enclosed in double quotes", text, at)
-        name, colon = decoder.raw_decode(text, at)
-        colon = past_space(text, colon)
-        if text[colon : colon + 1] != ":":
-            raise _fault("Expecting ':' delimiter", text, colon)
-        value_start = past_space(text, colon + 1)
+        name, end_of_name = decoder.raw_decode(text, at)
+        colon = _COLON.match(text, end_of_name)
+        value_start = _past_colon(text, end_of_name) if colon is None else colon.end()
         value, end = decoder.raw_decode(text, value_start)
         members.append(Member(name, value, at, value_start, end))
         if len(members) > MAX_MEMBERS:
@@ -162,6 +162,17 @@ def past_space(text: str, at: int) -> int:
         at = end
         end = _SPACE.match(text, at, at + _LONGEST_SPACE).end()  # type: ignore[union-attr]  # as above
     return end
+
+
+def _past_colon(text: str, at: int) -> int:
+    """Skips a colon in a JSON text, and white space around it: returns the position of the first character behind.
+
+    Raises `json.JSONDecodeError` if there is no colon.
+    """
+    at = past_space(text, at)
+    if text[at : at + 1] != ":":
+        raise _fault("Expecting ':' delimiter", text, at)
+    return past_space(text, at + 1)
 
 
 def _fault(words: str, text: str, at: int) -> json.JSONDecodeError:

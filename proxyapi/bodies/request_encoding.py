@@ -45,8 +45,11 @@ def encoding_of(headers: Mapping[str, object]) -> str:
     if encoding in {"", "identity"}:
         return ""
     if encoding not in TAKEN:
+        name = _printable(encoding)
         words = (
-            "More than one content encoding" if "," in encoding else f"The content encoding '{_printable(encoding)}'"
+            f"'{name}' is more than one content encoding, which"
+            if "," in encoding
+            else f"The content encoding '{name}'"
         )
         error = UnsupportedMediaType(f"{words} is not supported. {_SENTENCE}")
         error.headers["Accept-Encoding"] = "gzip, deflate"

@@ -26,8 +26,8 @@ from django.db import Error as DatabaseError
 from django.db import connection
 from uuid_utils.compat import uuid7
 
-from proxyapi.call.facts import configured_secrets
 from proxyapi.call.journal_rows import poll_row
+from proxyapi.call_settings import call_settings
 from proxyapi.exceptions import UpstreamFailure
 from proxyapi.threads import in_own_thread
 from proxyapi.upstream import client
@@ -128,7 +128,7 @@ async def ask(response: PendingResponse) -> None:
         maker,
         answer,
         upstream_request_id=looked.request_id,
-        secrets=configured_secrets(),
+        secrets=call_settings().secrets,
         started_at=started_at,
         seconds=time.perf_counter() - started,
         size=len(body),

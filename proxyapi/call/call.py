@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import time
 
-from django.conf import settings
-
 from proxyapi.bodies import large_bodies
 from proxyapi.call.call_request import CallRequest
 from proxyapi.call.facts import CallFacts
 from proxyapi.call.journal_rows import (
     begin_row,
-    body_columns,
     end_row,
     estimated_counts,
     is_counted_later,
     late_facts,
     limited_tokens,
+    text_columns,
     usage_of,
 )
+from proxyapi.call_settings import call_settings
 from proxyapi.exceptions import ProxyError, StorageFull
 from proxyapi.limits import limit_headers
 from proxyapi.limits.output_limits import OUTPUT_LIMIT_HEADER
@@ -60,7 +59,7 @@ class Call:
         self.has_ended = False
         self.timed_out: ProxyError | None = None  # the caller's time is over, and it has got this error
         self._begun: CallRecord | None = None  # the row that `begin` has written
-        self._bodies: CallRecord | None = None  # excerpts of the bodies, if `keep_bodies` has made them
+        self._texts: CallRecord | None = None  # the row's ids and bodies, if `keep_bodies` has made them
 
     def begin(self) -> None:
         """Writes the beginning of the call to the journal, before the call is sent upstream.
@@ -114,7 +113,7 @@ class Call:
         self.facts.stream = True
         if self.facts.asked is not None and self.facts.asked.is_of_text and self.facts.form is None:
             self.facts.asked = None  # a stream may take minutes, and the request's members take memory
-        limit = settings.LOG_BODY_BYTES if self.facts.log_bodies != "none" else 0
+        limit = call_settings().LOG_BODY_BYTES if self.facts.log_bodies != "none" else 0
         self.answer.text = StreamedText(limit, self.facts.secrets)
 
     async def read_answer(self, body: bytes) -> None:
@@ -190,7 +189,9 @@ class Call:
             row["supposed"] = estimated_counts(facts, self.answer) or Counts()
         row |= self.created_objects.columns(self.answer.created)
         if facts.log_bodies == "all" or (facts.log_bodies == "errors" and outcome != Outcome.SUCCESS):
-            row |= self._bodies or self._body_columns(min(settings.LOG_BODY_BYTES, MAX_REDACTED_AT_ONCE_BYTES))
+            row |= self._texts or self._text_columns(min(call_settings().LOG_BODY_BYTES, MAX_REDACTED_AT_ONCE_BYTES))
+        else:
+            row |= self._text_columns(0)
         ledger.end(self.request.request_id, row)
         self.request.resources.settle(row, limited_tokens(facts, counts))
         facts.asked = None
@@ -226,16 +227,16 @@ class Call:
         This is done shortly before the call ends, in a thread if a body is large, and only where excerpts may be longer
         than `MAX_REDACTED_AT_ONCE_BYTES`; `end` itself makes shorter ones.
         """
-        limit = settings.LOG_BODY_BYTES
+        limit = call_settings().LOG_BODY_BYTES
         if limit > MAX_REDACTED_AT_ONCE_BYTES and self.facts.log_bodies != "none":
             size = max(len(self.request.decoded_body), self.facts.response_size, limit)
-            await large_bodies.run_to_the_end(size, self._body_columns, limit, then=self._take_bodies)
+            await large_bodies.run_to_the_end(size, self._text_columns, limit, then=self._take_texts)
 
-    def _body_columns(self, limit: int) -> CallRecord:
-        return body_columns(self.facts, self.answer, limit)
+    def _text_columns(self, limit: int) -> CallRecord:
+        return text_columns(self.facts, self.answer, limit)
 
-    def _take_bodies(self, bodies: CallRecord) -> None:
-        self._bodies = bodies
+    def _take_texts(self, texts: CallRecord) -> None:
+        self._texts = texts
 
     async def wait_until_recorded(self) -> None:
         """Waits, after `end`, until the call's ledger row is on disk and the limits of its key have counted its end.
@@ -255,7 +256,7 @@ class Call:
         if "location" in passed:
             location = location_down(
                 passed.pop("location"),
-                base_url=settings.OPENAI_BASE_URL,
+                base_url=call_settings().OPENAI_BASE_URL,
                 root_path=self.request.root_path,
                 method=self.request.method or "",
                 status=answer.status,

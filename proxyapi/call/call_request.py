@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any, Protocol, cast
 
@@ -66,7 +66,7 @@ class CallRequest(ASGIRequest):
         self.request_id = str(uuid7())
         self.raw_path: bytes = scope["raw_path"]
         self.raw_query: bytes = scope["query_string"]
-        self.raw_headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
+        self.raw_headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
         self.decoded_body = self.raw_body = b""
         self.sender_is_known = False
         self.send = send
@@ -160,24 +160,18 @@ class CallRequest(ASGIRequest):
 
 
 class ProxyRequest(Request):
-    """Django REST framework's request object around a `CallRequest`; the views of the API get this object."""
+    """Django REST framework's request object around a `CallRequest`; the views of the API get this object.
+
+    `caller` is the caller to whom the key in the request belongs, once the key has been checked.
+    """
 
     _request: CallRequest
+    caller: Caller
 
     @property
     def data(self) -> Any:
         """The parsed body of the request: the JSON object, or the fields and files of the form."""
         return super().data
-
-    @property
-    def caller(self) -> Caller:
-        """The caller to whom the key in the request belongs; Django REST framework's name for this is `user`."""
-        caller: Caller = self.user  # type: ignore[assignment]  # DRF types it as a Django user
-        return caller
-
-    @caller.setter
-    def caller(self, caller: Caller) -> None:
-        self.user = caller  # type: ignore[assignment]  # DRF types it as a Django user
 
     @property
     def call_request(self) -> CallRequest:

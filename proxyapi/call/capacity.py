@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.conf import settings
-
+from proxyapi.call_settings import call_settings
 from proxyapi.exceptions import Overloaded, ShuttingDown
 
 # When the server stops, a request's body that is still arriving has so much time left. Nothing has gone upstream yet.
@@ -27,9 +26,8 @@ class Capacity:
         self.draining = False
         self._receiving: set[asyncio.Timeout] = set()
 
-    @contextmanager
-    def slot(self) -> Iterator[None]:
-        """Counts one call as in flight during a `with` block, from the acceptance of its key to its answer's last byte.
+    def take_slot(self) -> None:
+        """Counts one call more as in flight, from the acceptance of its key until `give_slot`.
 
         Raises:
             Overloaded: `MAX_PARALLEL_REQUESTS` calls are in flight already.
@@ -37,14 +35,14 @@ class Capacity:
         self.check_room()
         self.in_flight += 1
         self.peak = max(self.peak, self.in_flight)
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
+
+    def give_slot(self) -> None:
+        """Counts one call less as in flight: the last byte of its answer has been sent, or its caller has left."""
+        self.in_flight -= 1
 
     def check_room(self) -> None:
         """Checks that one more call may run: raises `Overloaded` if `MAX_PARALLEL_REQUESTS` calls are in flight."""
-        if self.in_flight >= settings.MAX_PARALLEL_REQUESTS:
+        if self.in_flight >= call_settings().MAX_PARALLEL_REQUESTS:
             raise Overloaded
 
     @contextmanager

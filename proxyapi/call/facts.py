@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
-
-from django.conf import settings
+from dataclasses import dataclass
 
 from proxyapi.call.call_request import CallRequest
 from proxyapi.call.uploads import FormUpload
+from proxyapi.call_settings import call_settings
 from proxyapi.keys.keyring import Caller
 from proxyapi.limits.output_limits import AddedLimit
 from proxyapi.upstream.credentials import Credentials
 from proxyapi.upstream.request import UpstreamRequest
 from usage.call_record import OtherUsage
 from usage.money.billing import MaxUsage
-
-
-def configured_secrets() -> tuple[str, ...]:
-    """Returns the secrets in the settings, which must not appear in the ledger or in an error that a caller gets."""
-    return tuple(filter(None, (settings.SECURITY_KEY, settings.ACCESS_TOKEN, settings.OPENAI_API_KEY)))
 
 
 @dataclass(slots=True)
@@ -31,10 +25,10 @@ class CallFacts:
 
     request: CallRequest
     log_bodies: str  # `all`, `errors` or `none`: which bodies the ledger keeps
+    secrets: tuple[str, ...]  # to be removed from the row and from errors
     # Who makes the call. A call without a key's name gets no row in the ledger.
     key_name: str = ""
     tags: tuple[str, ...] = ()
-    secrets: tuple[str, ...] = field(default_factory=configured_secrets)  # to be removed from the row and from errors
     # Whether the gateway may ask upstream about the response later, which it can do with the configured key only.
     is_pollable: bool = False
     # What the call asks for.
@@ -62,12 +56,13 @@ class CallFacts:
     @classmethod
     def of(cls, request: CallRequest) -> CallFacts:
         """Creates the facts of a call from its request, before the key in the request has been checked."""
-        return cls(request, settings.LOG_BODIES)
+        given = call_settings()
+        return cls(request, given.LOG_BODIES, given.secrets)
 
     def identify(self, caller: Caller) -> None:
         """Sets who makes the call: the key's name, tags and secrets, and which bodies the ledger keeps for this key."""
         self.key_name, self.tags = caller.name, caller.tags
-        self.log_bodies = settings.LOG_BODIES if caller.log_bodies == "inherit" else caller.log_bodies
+        self.log_bodies = call_settings().LOG_BODIES if caller.log_bodies == "inherit" else caller.log_bodies
         if caller.upstream_key:
             self.secrets = (*self.secrets, caller.upstream_key)
 
@@ -80,7 +75,7 @@ class CallFacts:
         """
         if credentials.api_key not in self.secrets:
             self.secrets = (*self.secrets, credentials.api_key)
-        self.is_pollable = credentials.api_key == settings.OPENAI_API_KEY
+        self.is_pollable = credentials.api_key == call_settings().OPENAI_API_KEY
 
     def keep_body(self, body: bytes) -> None:
         """Stores the body of upstream's answer, which was received whole, and its size."""
@@ -93,7 +88,7 @@ class CallFacts:
         The beginning is `LOG_BODY_BYTES` or a little more, since the ledger keeps that much of a body.
         """
         self.response_size += len(chunk)
-        if len(self.response_body) <= settings.LOG_BODY_BYTES:
+        if len(self.response_body) <= call_settings().LOG_BODY_BYTES:
             self.response_body += chunk
 
     def count_sent(self, size: int) -> None:

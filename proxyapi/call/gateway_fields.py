@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from typing import TypeVar
 from urllib.parse import parse_qsl, unquote_plus, urlencode
 
-from django.conf import settings
 from django.http import QueryDict
 
 from proxyapi.bodies.form_reader import field_path
+from proxyapi.call_settings import call_settings
 from proxyapi.exceptions import BadRequest
 from proxyapi.keys.keyring import Caller
 from proxyapi.upstream.credentials import Credentials, caller_credentials
@@ -94,8 +94,8 @@ def deadline(data: Mapping[str, object], query: QueryDict) -> float:
         BadRequest: `timeout` is not a positive number.
     """
     given = _given(data, query, "timeout")
-    seconds = settings.REQUEST_TIMEOUT
-    if gives_timeout(data, query):
+    seconds = call_settings().REQUEST_TIMEOUT
+    if given not in (None, ""):
         try:
             wanted = float(str(given)) / 1000 if PLAIN_NUMBER.fullmatch(str(given)) else math.nan
         except ValueError:  # an integer with more digits than `str` accepts
@@ -146,7 +146,7 @@ def check_number(data: Mapping[str, object], name: str, low: float, high: float,
 def _given(data: Mapping[str, object], query: QueryDict, name: str) -> object:
     """Returns the value of a field from the request's body or, if the body does not have the field, from the query."""
     value = data.get(name)
-    return query.get(name) if value is None else value
+    return query.get(name) if value is None and query else value
 
 
 def _header_field(data: Mapping[str, object], query: QueryDict, name: str) -> str | None:

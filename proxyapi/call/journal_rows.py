@@ -26,10 +26,10 @@ from usage.answers.created_ids import MAX_RECORDED_IDS
 from usage.answers.errors import NO_ERROR
 from usage.answers.estimates import limited_to_time, tokens_of_text
 from usage.answers.reader import UNFINISHED_STATUSES, AnswerReader
-from usage.answers.row_texts import answer_columns, column_text
+from usage.answers.row_texts import column_text, id_columns, usage_columns
 from usage.answers.sound_length import HEAD_BYTES, length_in_transcript
 from usage.call_record import CallRecord, Counts
-from usage.kept_bodies.excerpts import body_excerpt, form_excerpt, text_size, text_size_of_parts
+from usage.kept_bodies.excerpts import Draft, body_draft, form_draft, text_size, text_size_of_parts
 from usage.kept_bodies.redaction import redact
 from usage.models import Outcome, PendingResponse, Request, UsageSource
 from usage.money.holds import responses_are_polled
@@ -73,13 +73,13 @@ def end_row(
     status: int | None,
     usage: tuple[Counts, UsageSource],
 ) -> CallRecord:
-    """Returns the complete ledger row of a call that has ended, except the columns for the bodies.
+    """Returns the complete ledger row of a call that has ended, except what `text_columns` returns.
 
     `begun` is what `begin_row` returned for the call, or None if the call was never sent upstream. `status` is the HTTP
     status that the caller saw; None if there was no answer.
     """
     error = answer.error or NO_ERROR
-    facts_of_answer = _answer_facts(answer, facts.upstream_request_id, facts.secrets, usage)
+    facts_of_answer = _answer_facts(answer, facts.secrets, usage)
     if facts.is_unbilled or answer.has_failed:
         facts_of_answer["unbilled"] = True
     if facts.asked_usage is not None:
@@ -121,7 +121,8 @@ def poll_row(
         counts, source = {**counts, **supposed_of(response, maker)}, UsageSource.ESTIMATED
     return {
         "incoming_request_id": str(response.request_id),
-        **_answer_facts(answer, upstream_request_id, secrets, (counts, source)),
+        **_answer_facts(answer, secrets, (counts, source)),
+        **id_columns(answer, upstream_request_id, secrets)[0],
         "response_status": column_text(answer.response_status, 50, secrets),
         "response_id": response.response_id,
         "key_name": response.key_name,
@@ -157,13 +158,11 @@ def supposed_of(response: PendingResponse, maker: Request) -> Counts:
     return limited_to_time(response.supposed, (datetime.now(UTC) - response.created_at).total_seconds())
 
 
-def _answer_facts(
-    answer: AnswerReader, upstream_request_id: str, secrets: tuple[str, ...], usage: tuple[Counts, UsageSource]
-) -> CallRecord:
-    """Returns the fields of a ledger row that come from upstream's answer: ids, model, service tier and usage."""
+def _answer_facts(answer: AnswerReader, secrets: tuple[str, ...], usage: tuple[Counts, UsageSource]) -> CallRecord:
+    """Returns the fields of a ledger row that come from upstream's answer: model, service tier and usage."""
     counts, source = usage
     return {
-        **answer_columns(answer, upstream_request_id, secrets),
+        **usage_columns(answer, secrets),
         "response_model": column_text(answer.model, 200, secrets),
         **counts,
         "usage_source": source,
@@ -241,21 +240,29 @@ def limited_tokens(facts: CallFacts, counts: Counts) -> int:
     return (counts.get("input_tokens") or 0) + (counts.get("output_tokens") or 0)
 
 
-def body_columns(facts: CallFacts, answer: AnswerReader, limit: int) -> CallRecord:
-    """Returns a ledger row's columns for the bodies of request and answer: at most `limit` bytes of each, redacted."""
+def text_columns(facts: CallFacts, answer: AnswerReader, limit: int) -> CallRecord:
+    """Returns a ledger row's columns for the texts that differ from call to call: upstream's ids, and both bodies.
+
+    Of each body there are at most `limit` bytes; with a limit of 0, there are none. The texts of a call that has no
+    stream are searched for secrets together, because one search costs little more in a longer text.
+    """
+    secrets = facts.secrets
     if answer.text is not None:
-        response = answer.text.text(limit)
+        response, stream_text = Draft(), answer.text.text(limit)
     else:
-        response = body_excerpt(
-            facts.response_body, facts.response_type, limit, facts.secrets, size=facts.response_size
-        )
-    return {"request_body": _request_excerpt(facts, limit), "response_body": response}
+        response = body_draft(facts.response_body, facts.response_type, limit, secrets, size=facts.response_size)
+        stream_text = ""
+    request = _request_draft(facts, limit)
+    columns, texts = id_columns(answer, facts.upstream_request_id, secrets, request.text, response.text)
+    columns["request_body"] = request.excerpt(texts[0], limit, secrets)
+    columns["response_body"] = stream_text or response.excerpt(texts[1], limit, secrets)
+    return columns
 
 
-def _request_excerpt(facts: CallFacts, limit: int) -> str:
+def _request_draft(facts: CallFacts, limit: int) -> Draft:
     if facts.form is not None:
-        return form_excerpt(facts.form.parts, limit, facts.secrets)
-    return body_excerpt(facts.request.decoded_body, _request_type(facts), limit, facts.secrets)
+        return form_draft(facts.form.parts, limit, facts.secrets)
+    return body_draft(facts.request.decoded_body, _request_type(facts), limit, facts.secrets)
 
 
 def _request_text_size(facts: CallFacts) -> int:

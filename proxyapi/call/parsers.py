@@ -98,7 +98,7 @@ class LargeObject(dict[str, object]):
             try:
                 self.written[member.name] = text[member.value_start : member.end].encode()
             except UnicodeEncodeError:  # the text has half of a surrogate pair, not escaped
-                self.written[member.name] = json.dumps(member.value, separators=(",", ":")).encode()
+                self.written[member.name] = _ENCODER.encode(member.value).encode()
 
 
 def parse_object(body: bytes) -> dict[str, object]:
@@ -114,7 +114,7 @@ def parse_object(body: bytes) -> dict[str, object]:
     try:
         if len(body) > large_bodies.LARGE_BYTES:
             return _parse_large(body)
-        parsed = json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
+        parsed = _DECODER.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
     except RecursionError as error:
         raise BadJSON("The request body is nested too deep.") from error
     except ValueError as error:  # also UnicodeDecodeError and JSONDecodeError
@@ -131,11 +131,11 @@ def write_object(members: Mapping[str, object], parsed: Mapping[str, object]) ->
     unchanged is copied as the bytes that came, and not written anew.
     """
     if not isinstance(parsed, LargeObject):
-        return json.dumps(members, separators=(",", ":")).encode()
+        return _ENCODER.encode(members).encode()
     written = (
         json.dumps(name).encode() + b":" + parsed.written[name]
         if name in parsed and parsed[name] is value
-        else json.dumps({name: value}, separators=(",", ":")).encode()[1:-1]
+        else _ENCODER.encode({name: value}).encode()[1:-1]
         for name, value in members.items()
     )
     return b"{" + b",".join(written) + b"}"
@@ -170,3 +170,8 @@ def _finite(digits: str) -> float:
     if value in (float("inf"), float("-inf")):
         raise JSONFault("a number is out of range")
     return value
+
+
+# `json.loads` and `json.dumps` would make a new one for each call.
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+_ENCODER = json.JSONEncoder(separators=(",", ":"))

@@ -13,10 +13,9 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from django.conf import settings
-
 from proxyapi.call.caller_connection import CallerConnection, Receive
 from proxyapi.call.capacity import capacity
+from proxyapi.call_settings import call_settings
 from proxyapi.exceptions import BodyTooLarge, CallerGone, InvalidKey, RequestTimeout, ShuttingDown
 from proxyapi.strangers.body_memory import stranger_budget
 from proxyapi.strangers.key_search import KeySearch
@@ -52,7 +51,7 @@ class BodyClock:
     def __init__(self, timeout: asyncio.Timeout) -> None:
         self._timeout = timeout
         self._loop = asyncio.get_running_loop()
-        self._last_moment = self._loop.time() + settings.REQUEST_TIMEOUT
+        self._last_moment = self._loop.time() + call_settings().REQUEST_TIMEOUT
         self._wanted = 0
 
     def demand(self, speed: MinimumSpeed, received: int) -> None:
@@ -93,7 +92,8 @@ class IncomingBody:
         self._receive = receive
         self._connection = connection
         self._client_address = client_address
-        self.limit = settings.MAX_UPLOAD_BYTES + FORM_ALLOWANCE_BYTES if is_form else settings.MAX_BODY_BYTES
+        given = call_settings()
+        self.limit = given.MAX_UPLOAD_BYTES + FORM_ALLOWANCE_BYTES if is_form else given.MAX_BODY_BYTES
         self._setting = "MAX_UPLOAD_BYTES" if is_form else "MAX_BODY_BYTES"
         self._call = asyncio.current_task()
 
@@ -107,7 +107,7 @@ class IncomingBody:
 
         This is for a form that is passed upstream while it arrives, and is never in memory as a whole.
         """
-        self.limit, self._setting = settings.MAX_FORM_BYTES, "MAX_FORM_BYTES"
+        self.limit, self._setting = call_settings().MAX_FORM_BYTES, "MAX_FORM_BYTES"
 
     def leave(self) -> None:
         """Decides that the request's body is not read, for a view that needs none.

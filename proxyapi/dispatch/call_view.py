@@ -16,7 +16,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import ClassVar, cast
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.authentication import BaseAuthentication
@@ -29,6 +28,7 @@ from proxyapi.call import gateway_fields
 from proxyapi.call.call import Call
 from proxyapi.call.call_request import CallRequest, ProxyRequest
 from proxyapi.call.capacity import capacity
+from proxyapi.call_settings import call_settings
 from proxyapi.dispatch import model_policy
 from proxyapi.dispatch.authentication import SecurityKeyAuthentication
 from proxyapi.dispatch.base_view import ProxyView
@@ -62,7 +62,8 @@ from usage.models import Outcome
 class CallView(ProxyView):
     """Base class of the views whose requests are sent upstream and recorded in the ledger.
 
-    `route` is the name under which the ledger files the view's requests.
+    `route` is the name under which the ledger files the view's requests. `caller` is the caller to whom the key in the
+    request belongs, once the key has been checked.
     """
 
     authentication_classes: tuple[type[BaseAuthentication], ...] = (SecurityKeyAuthentication,)
@@ -71,6 +72,7 @@ class CallView(ProxyView):
     takes_capacity = True
     takes_timeout: ClassVar[bool] = True  # the field `timeout` of a request is for the gateway
     route: ClassVar[str]
+    caller: Caller
 
     def setup(self, request: HttpRequest, *args: object, **kwargs: object) -> None:
         """Creates the `Call` object for a new request, and sets the route of the request.
@@ -82,20 +84,17 @@ class CallView(ProxyView):
         call_request.route = self.route
         self.call = Call(call_request)
 
-    @property
-    def caller(self) -> Caller:
-        """The caller to whom the key in the request belongs."""
-        return cast(ProxyRequest, self.request).caller
-
     def on_authenticated(self, request: ProxyRequest) -> None:
         """Sets who makes the call, and takes a slot among the calls in flight. Raises `Overloaded` if all are taken.
 
         The call keeps its slot if a key in the body then takes precedence over the one in a header.
         """
         has_slot = bool(self.call.facts.key_name)  # false, unless a key in the body is checked after one in a header
-        self.call.facts.identify(request.caller)
+        self.caller = request.caller
+        self.call.facts.identify(self.caller)
         if not has_slot:
-            request.call_request.resources.enter_context(capacity.slot())
+            capacity.take_slot()
+            request.call_request.resources.callback(capacity.give_slot)
 
     def on_error(self, error: ProxyError) -> None:
         self.call.fail(error, status=error.status_code)
@@ -107,13 +106,13 @@ class CallView(ProxyView):
         self,
         request: UpstreamRequest,
         dialect: Dialect | None = None,
-        rewrite: Callable[[bytes], bytes] = lambda body: body,
+        rewrite: Callable[[bytes], bytes] | None = None,
     ) -> HttpResponseBase:
         """Sends a request upstream after all checks of the call, and returns upstream's answer as a response.
 
         If a `dialect` (the rules for this route's event streams) is given, an answer that is an event stream is relayed
-        as it arrives. Any other answer is read whole first, and `rewrite` is applied to its body if upstream's status
-        is 200.
+        as it arrives. Any other answer is read whole first. If upstream's status is 200, `rewrite`, if it is given, is
+        applied to the answer's body.
         """
         answer = await self.check_and_send(request, dialect)
         if dialect is not None and await self.is_stream(answer):
@@ -139,30 +138,31 @@ class CallView(ProxyView):
         nothing has been sent upstream.
         """
         capacity.check_open()
-        may_stream = (self.call.facts.stream and self.request.method != "HEAD") or request.upload is not None
-        if dialect is not None and settings.SSE_KEEPALIVE_SECONDS and may_stream:
-            self.call.request.early_stream = EarlyStream(self.call, dialect)
+        call, facts, caller = self.call, self.call.facts, self.caller
+        may_stream = (facts.stream and call.request.method != "HEAD") or request.upload is not None
+        if may_stream and dialect is not None and call_settings().SSE_KEEPALIVE_SECONDS:
+            call.request.early_stream = EarlyStream(call, dialect)
         await self.check_models(request)
         if request.json is not None and request.method == "POST":
             fields = request.json.by_name
-            self.call.facts.asked_usage = read_asked_usage(request.route, fields, self.call.facts.model)
-            self.call.answer.expected_pictures = count_pictures(request.route, fields)
+            facts.asked_usage = read_asked_usage(request.route, fields, facts.model)
+            call.answer.expected_pictures = count_pictures(request.route, fields)
         if request.content is not None and request.json is None:
             raise TypeError("a request with content needs `json`: the owners of the objects in it must be checked")
-        access = await ownership_check.check(request, self.caller)
-        self.call.answer.created = access.made
-        self.call.created_objects.exclude(access.named)
+        access = await ownership_check.check(request, caller)
+        call.answer.created = access.made
+        call.created_objects.exclude(access.named)
         self_calls.check_key(request.credentials.api_key)
-        self.call.facts.use_account(request.credentials)
-        self.call.facts.asked = request
+        facts.use_account(request.credentials)
+        facts.asked = request
         if request.upload is None:
-            if self.caller.max_output_tokens is not None and request.method == "POST":
-                self.call.facts.output_limit = limit_by_key(request.route, request.json, self.caller.max_output_tokens)
+            if caller.max_output_tokens is not None and request.method == "POST":
+                facts.output_limit = limit_by_key(request.route, request.json, caller.max_output_tokens)
             await self.reserve(request.method, request.route, request.json or form_of(request))
-            if self.call.facts.output_limit is not None:
+            if facts.output_limit is not None:
                 await self.limit_output(request)
-        self.call.begin()
-        if self.takes_timeout and self.call.request.incoming_body.call_goes_on:
+        call.begin()
+        if self.takes_timeout and call.request.incoming_body.call_goes_on:
             self.answer_in_time(request)
         await ledger.durable()
         return await self.send(request)
@@ -172,7 +172,7 @@ class CallView(ProxyView):
         request_fields = cast(ProxyRequest, self.request)
         if gateway_fields.gives_timeout(request_fields.data, request_fields.query_params):
             self.call.request.caller_deadline = CallerDeadline(self.call, request.deadline)
-            request.deadline = asyncio.get_running_loop().time() + settings.REQUEST_TIMEOUT
+            request.deadline = asyncio.get_running_loop().time() + call_settings().REQUEST_TIMEOUT
 
     async def limit_output(self, request: UpstreamRequest) -> None:
         """Adds the limit of output tokens that the gateway has chosen, if it has, to the body that goes upstream."""
@@ -236,31 +236,33 @@ class CallView(ProxyView):
         self.call.facts.most_usage = reserved.max_usage
 
     async def respond_whole(
-        self, answer: UpstreamAnswer, rewrite: Callable[[bytes], bytes] = lambda body: body
+        self, answer: UpstreamAnswer, rewrite: Callable[[bytes], bytes] | None = None
     ) -> HttpResponse:
         """Reads upstream's answer to its end, ends the call, and returns the response for the caller.
 
-        The row of the call is on disk by then. If upstream's status is 200, `rewrite` is applied to the body.
+        The row of the call is on disk by then. If upstream's status is 200, `rewrite`, if it is given, is applied to
+        the body.
         """
+        call = self.call
         try:
             body = await answer.read()
         finally:
             answer.close()
-        self.call.facts.mark_upstream_ended()
-        await self.call.read_answer(body)
+        call.facts.mark_upstream_ended()
+        await call.read_answer(body)
         if answer.status >= 300:
-            self.call.answer.read_error(body, answer.status)
-        if answer.status == 200:
+            call.answer.read_error(body, answer.status)
+        if answer.status == 200 and rewrite is not None:
             body = await large_bodies.run(len(body), rewrite, body)
-        if answer.status >= 300 or self.call.answer.error is not None:
-            body = await large_bodies.run(len(body), self.call.redacted, body)
-        await self.call.keep_bodies()
-        if self.call.request.incoming_body.left_at is None:
-            self.call.facts.count_sent(0 if self.request.method == "HEAD" else len(body))
-        self.call.end(self.outcome(answer.status), answer.status)
-        response = HttpResponse(body, status=answer.status)
-        set_passed_headers(response, self.call.headers_down(answer))  # the content type is upstream's, or none
-        await self.call.wait_until_recorded()
+        if answer.status >= 300 or call.answer.error is not None:
+            body = await large_bodies.run(len(body), call.redacted, body)
+        await call.keep_bodies()
+        if call.request.incoming_body.left_at is None:
+            call.facts.count_sent(0 if call.request.method == "HEAD" else len(body))
+        call.end(self.outcome(answer.status), answer.status)
+        response = HttpResponse(body, status=answer.status, content_type="")
+        set_passed_headers(response, call.headers_down(answer))  # the content type is upstream's, or none
+        await call.wait_until_recorded()
         return response
 
     def outcome(self, status: int) -> Outcome:
@@ -269,5 +271,5 @@ class CallView(ProxyView):
         Some servers send an error with status 200; a POST has then failed. A GET that returns a stored response with an
         error in it has succeeded.
         """
-        failed = status >= 300 or (self.call.answer.error is not None and self.request.method == "POST")
+        failed = status >= 300 or (self.call.answer.error is not None and self.call.request.method == "POST")
         return Outcome.UPSTREAM_ERROR if failed else Outcome.SUCCESS

@@ -18,8 +18,8 @@ import orjson
 from django.conf import settings
 from django.db import connection, connections
 
+from proxyapi.keys.private_file import write_private
 from proxyapi.models import AccessKey
-from proxyapi.private_file import write_private
 
 logger = logging.getLogger(__name__)
 

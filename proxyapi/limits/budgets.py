@@ -214,8 +214,8 @@ def refusal(
         for span, amount in amounts.items()
         if amount is not None and standing.spent[span] + standing.held[span] + dollars > amount
     ]
-    if not full:  # nothing is reserved for a call whose row is in the ledger: its caller has left
-        return BudgetExceeded("This call has ended.", retry_after=RETRY_AFTER_HELD_SECONDS, is_final=True)
+    if not full:  # nothing is reserved for a call whose row is in the ledger: its caller has left, and may call again
+        return BudgetExceeded("This call has ended.", retry_after=RETRY_AFTER_HELD_SECONDS, is_final=False)
     span, amount, spent, held = full[0]
     ends_by_itself = all(spent + dollars <= amount for _, amount, spent, _ in full)
     hint = " even with the least output that this key allows" if is_limited else "; less, if its output is limited"

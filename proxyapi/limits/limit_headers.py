@@ -46,13 +46,13 @@ def duration(interval: float) -> str:
     milliseconds = math.ceil(round(interval * 1000, 3))
     if 0 < milliseconds < 1000:
         return f"{milliseconds}ms"
+    if milliseconds < 60_000:
+        return f"{milliseconds / 1000:g}s"
     minutes, rest = divmod(milliseconds, 60_000)
     hours, minutes = divmod(minutes, 60)
     seconds, rest = divmod(rest, 1000)
     last = f"{seconds}.{rest:03}".rstrip("0") + "s" if rest else f"{seconds}s"
-    if hours:
-        return f"{hours}h{minutes}m{last}"
-    return f"{minutes}m{last}" if minutes else last
+    return f"{hours}h{minutes}m{last}" if hours else f"{minutes}m{last}"
 
 
 def _headers(window: Window, state: LimitState) -> list[tuple[str, str]]:

@@ -113,7 +113,7 @@ async def _read(request: UpstreamRequest, route: Route, named: NamedObjects) -> 
         BadRequest: the value in the place of an id cannot be an id.
     """
     if request.json is not None:
-        await large_bodies.run(request.text_size, named.add_body, request.json.members)
+        await large_bodies.run(request.json.size, named.add_body, request.json.members)
     if request.form:
         await large_bodies.run(request.text_size, _read_fields, request.form, named)
     if request.query:
@@ -185,7 +185,8 @@ async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObje
     if not all(map(is_object_id, in_path)):
         raise missing
     needed = {*named.references, *in_path}
-    owners = await owners_of(needed, named.mentions)
+    further = _further_segments(route)
+    owners = await owners_of(needed, {*named.mentions, *further})
     if _brings_account(request, caller):
         owners = dict.fromkeys(needed, caller.name) | owners
     is_own = owners.get(route.object_id) == caller.name
@@ -195,6 +196,8 @@ async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObje
         if request.method != "GET" and route.name not in READING_POSTS:
             raise RouteNotAllowed("This object is shared with this key: only the key that made it may change it.")
     elif route.unknown_segments and not _may_follow(route, request.method, owners, caller):
+        raise missing
+    if any(_is_foreign(one, request.method, owners, caller) for one in further):
         raise missing
     await large_bodies.run(request.text_size, _check_named, named, owners, caller)
     return _access(route, request, frozenset({*needed, *named.mentions}), is_own=is_own)
@@ -225,16 +228,36 @@ def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) ->
 def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Caller) -> bool:
     """Returns whether the caller may use a path that OpenAI's reference does not have, and that may contain an id.
 
-    The segments of the path that the reference does not have may be ids; only the first two of them are checked. A POST
-    with a single such segment is an action of the family, and is refused only if the segment is the id of another key's
-    object. Otherwise one of the two must be an object of the caller's key, and neither may belong to another key. A GET
-    is also allowed if one of the two is shared with the key.
+    The segments of the path that the reference does not have may be ids. A POST with a single such segment is an action
+    of the family, and is refused only if the segment is the id of another key's object. Otherwise one of the first two
+    must be an object of the caller's key, or for a GET be shared with the key; and neither may belong to another key.
     """
-    unknown = route.unknown_segments
-    if method == "POST" and len(unknown) == 1:
-        return owners.get(unknown[0], caller.name) == caller.name
-    found = {owners[one] for one in unknown[:2] if one in owners}
-    return found == {caller.name} or (method == "GET" and any(is_shared(one, caller) for one in unknown[:2]))
+    first = route.unknown_segments[:2]
+    if any(_is_foreign(one, method, owners, caller) for one in first):
+        return False
+    if method == "POST" and len(route.unknown_segments) == 1:
+        return True
+    return any(owners.get(one) == caller.name or (method == "GET" and is_shared(one, caller)) for one in first)
+
+
+def _is_foreign(object_id: str, method: str, owners: dict[str, str], caller: Caller) -> bool:
+    """Returns whether an object belongs to another key that does not share it with the caller's key for this method."""
+    if owners.get(object_id, caller.name) == caller.name:
+        return False
+    return method != "GET" or not is_shared(object_id, caller)
+
+
+def _further_segments(route: Route) -> list[str]:
+    """Returns the segments of a path which the reference does not have, that `_may_follow` does not check.
+
+    They may be ids, too: those behind the object in the path, or behind the first two segments that are unknown. None
+    of them may belong to another key.
+    """
+    if not route.is_known:
+        checked = {route.object_id, *route.unknown_segments[:2]}
+        behind = route.segments[len(route.family.segments) :]
+        return [one for one in behind if one not in checked and is_object_id(one)]
+    return []
 
 
 def _missing(place: Reference, object_id: str, name: str | None) -> NotFound:

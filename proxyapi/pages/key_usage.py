@@ -78,9 +78,10 @@ def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, objec
 def _limits(key: AccessKey | Caller) -> list[tuple[str, str]]:
     """Returns the rate limits, models and routes of a key for its usage page, as pairs of a label and a text."""
     numbers = (
-        ("Requests a minute", key.requests_per_minute),
-        ("Tokens a minute", key.tokens_per_minute),
-        ("Calls at once", key.parallel_calls),
+        ("Requests per minute", key.requests_per_minute),
+        ("Tokens per minute", key.tokens_per_minute),
+        ("Parallel calls", key.parallel_calls),
+        ("Output tokens per call", key.max_output_tokens),
     )
     lists = (("Models", key.allowed_models), ("Routes", key.allowed_routes))
     return [

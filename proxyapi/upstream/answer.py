@@ -15,7 +15,11 @@ MAX_WHOLE_BYTES = 256 * 1024 * 1024  # decoded, of an answer that is read whole
 
 
 class UpstreamAnswer:
-    """The answer of upstream to one request. Its head has arrived; its body can be read whole or piece by piece."""
+    """The answer of upstream to one request. Its head has arrived; its body can be read whole or piece by piece.
+
+    `content_type` is its Content-Type header, empty if it has none. `is_event_stream` is true if that header says that
+    the body is a stream of server-sent events.
+    """
 
     def __init__(self, exchange: Exchange, request: UpstreamRequest) -> None:
         self._exchange = exchange
@@ -23,16 +27,8 @@ class UpstreamAnswer:
         self._start = b""  # the beginning of the body, which `begins_as` has read and `chunk` has not returned yet
         self.deadline = request.deadline
         self.status = exchange.status
-
-    @property
-    def content_type(self) -> str:
-        """The Content-Type header of upstream's answer; empty if the answer has none."""
-        return self._exchange.headers.get("content-type", "")
-
-    @property
-    def is_event_stream(self) -> bool:
-        """True if the Content-Type of upstream's answer says that the body is a stream of server-sent events."""
-        return self.content_type.lower().startswith("text/event-stream")
+        self.content_type = exchange.headers.get("content-type", "")
+        self.is_event_stream = self.content_type.lower().startswith("text/event-stream")
 
     @property
     def is_text(self) -> bool:

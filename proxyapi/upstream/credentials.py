@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from django.conf import settings
-
+from proxyapi.call_settings import call_settings
 from proxyapi.exceptions import UpstreamKeyMissing
 from proxyapi.keys.keyring import Caller
 
@@ -36,6 +35,7 @@ def configured_credentials() -> Credentials:
     Raises:
         UpstreamKeyMissing: no upstream key is configured.
     """
-    if not settings.OPENAI_API_KEY:
+    given = call_settings()
+    if not given.OPENAI_API_KEY:
         raise UpstreamKeyMissing
-    return Credentials(settings.OPENAI_API_KEY, settings.OPENAI_PROJECT_KEY, settings.OPENAI_ORGANIZATION)
+    return Credentials(given.OPENAI_API_KEY, given.OPENAI_PROJECT_KEY, given.OPENAI_ORGANIZATION)

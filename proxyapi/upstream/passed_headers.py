@@ -10,7 +10,7 @@ admin's origin.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
 from multidict import CIMultiDict
@@ -19,15 +19,15 @@ Headers = CIMultiDict[str]
 
 KEPT_BACK = {
     # of one connection (RFC 9110, 7.6.1), or of the framing of the message, which the gateway does anew
-    "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "expect",
-    "host", "content-length", "accept-encoding",
+    b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"expect",
+    b"host", b"content-length", b"accept-encoding",
     # what authenticates the caller here, or is a secret of a browser
-    "authorization", "proxy-authorization", "proxy-authenticate", "cookie", "cookie2", "x-security-key", "api-key",
-    "x-api-key",
+    b"authorization", b"proxy-authorization", b"proxy-authenticate", b"cookie", b"cookie2", b"x-security-key",
+    b"api-key", b"x-api-key",
     # what identifies the caller, or tells where the caller is
-    "forwarded", "via", "x-real-ip", "true-client-ip", "origin", "referer",
+    b"forwarded", b"via", b"x-real-ip", b"true-client-ip", b"origin", b"referer",
 }  # fmt: skip
-KEPT_BACK_PREFIXES = ("x-forwarded-", "sec-", "access-control-", "cf-")
+KEPT_BACK_PREFIXES = (b"x-forwarded-", b"sec-", b"access-control-", b"cf-")
 
 PASSED_DOWN = {
     "accept-ranges", "allow", "cache-control", "content-disposition", "content-range", "content-type", "link",
@@ -51,16 +51,21 @@ VALUE = re.compile(r"[\t\x20-\x7e]*")
 READING_METHODS = frozenset({"GET", "HEAD"})
 
 
-def pass_up(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+def pass_up(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
     """Returns the headers of the caller's request that go upstream, repeated ones too, in their order.
 
     Left out are those that identify or authenticate the caller, and those that belong to the caller's connection. The
     names in `headers` must be in lower case.
     """
-    pairs = [(name.decode("latin-1"), _text(value)) for name, value in headers]
-    listed = {word.strip().lower() for name, value in pairs if name == "connection" for word in value.split(",")}
+    listed = {word.strip().lower() for name, value in headers if name == b"connection" for word in value.split(b",")}
     kept_back = KEPT_BACK | listed if listed else KEPT_BACK
-    return Headers([pair for pair in pairs if pair[0] not in kept_back and not pair[0].startswith(KEPT_BACK_PREFIXES)])
+    return Headers(
+        [
+            (name.decode("latin-1"), _text(value))
+            for name, value in headers
+            if name not in kept_back and not name.startswith(KEPT_BACK_PREFIXES)
+        ]
+    )
 
 
 def without_encoding(headers: Headers | None) -> Headers:

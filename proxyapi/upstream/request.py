@@ -40,6 +40,8 @@ class UpstreamRequest:
     `json` the object in them, which policies read.
 
     If `headers` are given, these are sent, with the account's credentials; otherwise those that the SDK would send.
+
+    `route` is the route of `/v1` to which the path belongs; None if `/v1` has no such route.
     """
 
     method: str
@@ -52,11 +54,10 @@ class UpstreamRequest:
     form: list[FormPart] = field(default_factory=list)
     upload: Upload | None = None
     headers: Headers | None = None
+    route: Route | None = field(init=False)
 
-    @property
-    def route(self) -> Route | None:
-        """The route of `/v1` to which the request's path belongs; None if `/v1` has no such route."""
-        return find_route(self.path)
+    def __post_init__(self) -> None:
+        self.route = find_route(self.path)
 
     @property
     def is_of_text(self) -> bool:

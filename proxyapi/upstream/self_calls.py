@@ -11,8 +11,7 @@ import ipaddress
 import socket
 from urllib.parse import urlsplit
 
-from django.conf import settings
-
+from proxyapi.call_settings import call_settings
 from proxyapi.exceptions import LoopDetected
 from proxyapi.keys.keyring import keyring
 from proxyapi.models import PREFIX
@@ -38,7 +37,7 @@ def check_key(api_key: str) -> None:
 
     Raises `LoopDetected` if it is one, because the call would come back to the gateway.
     """
-    may_be_ours = api_key.startswith(PREFIX) or api_key == settings.SECURITY_KEY
+    may_be_ours = api_key.startswith(PREFIX) or api_key == call_settings().SECURITY_KEY
     if may_be_ours and keyring.find(api_key) is not None:
         raise LoopDetected
 

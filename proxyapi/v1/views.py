@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import ClassVar
 from urllib.parse import parse_qsl
 
-from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from rest_framework.authentication import BaseAuthentication
@@ -25,9 +24,10 @@ from proxyapi.bodies import large_bodies, model_places, request_encoding
 from proxyapi.bodies.asked_usage import count_pictures, read_asked_usage
 from proxyapi.bodies.json_body import read_json_body
 from proxyapi.call import gateway_fields
-from proxyapi.call.call_request import ProxyRequest
+from proxyapi.call.call_request import CallRequest, ProxyRequest
 from proxyapi.call.capacity import capacity
 from proxyapi.call.uploads import FormUpload
+from proxyapi.call_settings import call_settings
 from proxyapi.dispatch import model_policy
 from proxyapi.dispatch.authentication import BearerAuthentication
 from proxyapi.dispatch.base_urls import has_endpoint_twice, unknown_endpoint
@@ -97,21 +97,22 @@ class PassThroughView(CallView):
     @openapi.unlisted
     async def handle(self, request: ProxyRequest, path: str) -> HttpResponseBase:
         """Passes the request upstream, and upstream's answer back to the caller."""
-        route = self.open_route(request)
         call = request.call_request
+        route = self.open_route(call)
         upstream_request = UpstreamRequest(
             self.method,
             route.path,
-            credentials=caller_credentials(request.caller),
-            deadline=asyncio.get_running_loop().time() + settings.REQUEST_TIMEOUT,
+            credentials=caller_credentials(self.caller),
+            deadline=asyncio.get_running_loop().time() + call_settings().REQUEST_TIMEOUT,
             query=gateway_fields.passed_query(call.raw_query),
             headers=pass_up(call.raw_headers),
         )
         dialect = DIALECTS.get(route.family.name, ERROR_OBJECT)
         if self.method == "GET":
             dialect = resumed(dialect)
-        encoding = request_encoding.encoding_of(call.META) if request.method == "POST" or call.announces_body else ""
-        if request.method == "POST" and call.is_form and route.family.takes_forms:
+        is_post = self.method == "POST"
+        encoding = request_encoding.encoding_of(call.META) if is_post or call.announces_body else ""
+        if is_post and call.is_form and route.family.takes_forms:
             self.send_form(upstream_request, encoding)
         else:
             await call.read_body()
@@ -141,7 +142,7 @@ class PassThroughView(CallView):
         known = METHODS if self.found is None else self.found.methods
         return [*known[:1], *(["HEAD"] if "GET" in known else []), *known[1:], "OPTIONS"]
 
-    def open_route(self, request: ProxyRequest) -> Route:
+    def open_route(self, request: CallRequest) -> Route:
         """Returns the route of `/v1` that the request is for, if that route is open on this gateway.
 
         Raises `NotFound` if `/v1` has no such route, or if the route's family is closed; raises `WebSocketRefused` for
@@ -151,9 +152,9 @@ class PassThroughView(CallView):
             raise WebSocketRefused
         route = self.found
         if route is None or has_endpoint_twice(route):
-            raise unknown_endpoint(request.method, request.path, self.raw_path, request.call_request.root_path)
+            raise unknown_endpoint(request.method, request.path, self.raw_path, request.root_path)
         name = route.family.name
-        if name not in settings.V1_ROUTES:
+        if name not in call_settings().V1_ROUTES:
             words = f"/v1/{name} is closed on this gateway; its setting V1_ROUTES can open it, by the name {name}."
             raise NotFound(words)
         return route
@@ -229,7 +230,7 @@ class PassThroughView(CallView):
 
         Always returns False if the call is no POST, or if answers of its route state no usage.
         """
-        return self.call.answer.states_usage and self.request.method == "POST" and await answer.begins_as(begins_object)
+        return self.call.answer.states_usage and self.method == "POST" and await answer.begins_as(begins_object)
 
     async def ask_without_usage(self, refusal: UpstreamAnswer, request: UpstreamRequest) -> UpstreamAnswer:
         """Sends the caller's unchanged `request` upstream, after upstream refused it with an added field for usage.

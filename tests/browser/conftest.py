@@ -47,6 +47,28 @@ for name in names:
 print(found)
 """  # noqa: E501  (one long line of the script)
 
+# Calls whose dollars are estimated, provisional, or missing; names and sums as long as they come.
+UNCERTAIN = """
+from datetime import UTC, datetime, timedelta
+from tests.support.ledger.ledgers import call
+from usage.money.row_pricing import Pricer
+from usage.shipping.rows import write_rows
+now = datetime.now(UTC)
+kinds = [
+    {"response_model": "gpt-5-2025-08-07", "usage_source": "estimated", "output_tokens": 12_345},
+    {"response_model": "gpt-4o-2027-01-15", "service_tier": "default"},
+    {"response_model": "gpt-4o-2024-08-06", "usage_source": "estimated", "outcome": "client_cancelled", "stream": True},
+    {"response_model": "gpt-6.1-sol-mega", "service_tier": "priority"},
+    {"response_model": "a-self-hosted-model-with-a-long-name-instruct-awq-q4_k_m", "service_tier": ""},
+]
+names = [f"team-{number}" for number in range(6)]
+rows = [
+    call(now - timedelta(minutes=3), key_name=name, route=route, **kind)
+    for name in names for route in ("/v1/chat/completions", "/v1/responses", "/openai2") for kind in kinds
+]
+write_rows(Pricer().priced(rows))
+"""
+
 SignIn = Callable[..., Page]
 
 
@@ -94,6 +116,14 @@ def key_text(busy_site: Gateway) -> str:
     text = made.stdout.strip()
     busy_site.wait_until_known(text)
     return text
+
+
+@pytest.fixture(scope="session")
+def uncertain_site(busy_site: Gateway, key_text: str) -> Gateway:
+    """Adds calls to the busy server whose dollars are estimated, provisional, or missing, some of them team-3's."""
+    made = busy_site.manage("shell", "--no-imports", "-c", UNCERTAIN)
+    assert made.returncode == 0, made.stderr
+    return busy_site
 
 
 def fill_ledger(url: str, directory: Path, count: int) -> None:

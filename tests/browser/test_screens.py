@@ -21,25 +21,26 @@ LOOKS = {
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_every_page_is_seen(
-    busy_site: Gateway, key_text: str, sign_in: SignIn, open_my_usage: SignIn, look: str, tmp_path: Path
+    uncertain_site: Gateway, key_text: str, sign_in: SignIn, open_my_usage: SignIn, look: str, tmp_path: Path
 ) -> None:
-    page = sign_in(busy_site, **LOOKS[look])
-    one = busy_site.rows("WHERE stream AND outcome = 'success'")[-1]["request_id"]
+    page = sign_in(uncertain_site, **LOOKS[look])
+    one = uncertain_site.rows("WHERE stream AND outcome = 'success'")[-1]["request_id"]
     pages = {
         "index": "/",
         "dashboard": "/admin/?range=month",
         "requests": "/admin/usage/request/",
         "request": f"/admin/usage/request/{one}/change/",
+        "needed-prices": "/admin/usage/needed-prices/?range=month",
         "errors": "/admin/usage/errors/?range=month",
         "keys": KEYS,
-        "key": f"{usage_page(page, busy_site.url)}?range=month",
+        "key": f"{usage_page(page, uncertain_site.url)}?range=month",
         "my-usage-door": "/my-usage/",
     }
     for name, path in pages.items():
-        page.goto(busy_site.url + path)
+        page.goto(uncertain_site.url + path)
         take(page, f"{name}-{look}", tmp_path)
-    page = open_my_usage(busy_site, key_text, **LOOKS[look])
-    page.goto(f"{busy_site.url}/my-usage/?range=month")
+    page = open_my_usage(uncertain_site, key_text, **LOOKS[look])
+    page.goto(f"{uncertain_site.url}/my-usage/?range=month")
     take(page, f"my-usage-{look}", tmp_path)
 
 

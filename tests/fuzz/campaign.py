@@ -33,9 +33,15 @@ def examples(count: int, *, shrinks: bool = True) -> Callable[[Test], Test]:
     phases = (Phase.explicit, Phase.generate, *((Phase.shrink,) if shrinks else ()))
 
     def bounded(test: Test) -> Test:
-        checks = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much)
         bounds = settings(
-            max_examples=count * FACTOR, phases=phases, database=None, deadline=None, suppress_health_check=checks
+            max_examples=count * FACTOR,
+            phases=phases,
+            database=None,
+            suppress_health_check=(
+                HealthCheck.too_slow,
+                HealthCheck.function_scoped_fixture,
+                HealthCheck.filter_too_much,
+            ),
         )
         return bounds(seed(SEED)(test))
 

@@ -89,7 +89,10 @@ class Simulator:
         return self._app.gate.waiting
 
     def clear(self) -> None:
-        """Forgets all requests, queued faults and stored objects, releases waiting answers, and ends a `freeze`."""
+        """Forgets all requests, queued faults and stored objects, releases waiting answers, and ends a `freeze`.
+
+        Requests that are in flight are forgotten, too: they are in neither `requests` nor `in_flight` any more.
+        """
         self._app.reset()
 
     def freeze(self, seed: str = "") -> None:

@@ -11,6 +11,7 @@ from tests.simulator import (
     Simulator,
     run_simulator,
 )
+from tests.support.polling import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def simulator(running: Simulator) -> Simulator:
 
 @pytest.fixture(scope="module")
 def client(running: Simulator) -> Iterator[OpenAI]:
-    options: dict[str, Any] = {"max_retries": 0, "timeout": 10, "_strict_response_validation": True}
+    options: dict[str, Any] = {"max_retries": 0, "timeout": PATIENCE, "_strict_response_validation": True}
     with OpenAI(base_url=running.base_url, api_key="sk-test", **options) as client:
         yield client
 
@@ -35,7 +36,7 @@ def client(running: Simulator) -> Iterator[OpenAI]:
 @pytest.fixture(scope="module")
 def http(running: Simulator) -> Iterator[httpx2.Client]:
     headers = {"authorization": "Bearer sk-test"}
-    with httpx2.Client(base_url=running.base_url, headers=headers, timeout=10) as http:
+    with httpx2.Client(base_url=running.base_url, headers=headers, timeout=PATIENCE) as http:
         yield http
 
 

@@ -16,6 +16,7 @@ from tests.simulator.content.samples import sample
 from tests.simulator.endpoints import audio, chat_request
 from tests.simulator.responses import request
 from tests.simulator_tests.examples import ASK, PERSON, WEATHER
+from tests.support.polling import PATIENCE
 
 
 def test_a_chat_completion_answers_with_a_dated_model_and_its_usage(simulator: Simulator, client: OpenAI) -> None:
@@ -159,7 +160,7 @@ def test_a_bad_chat_request_is_refused(
 
 
 def test_keys_urls_methods_and_bad_json_are_refused(running: Simulator, http: httpx2.Client) -> None:
-    bare = httpx2.post(f"{running.base_url}/chat/completions", json=ASK)
+    bare = httpx2.post(f"{running.base_url}/chat/completions", json=ASK, timeout=PATIENCE)
     assert bare.status_code == 401
     assert bare.json()["error"]["message"].startswith("You didn't provide an API key.")
     invalid = http.post("/chat/completions", json=ASK, headers={"authorization": "Bearer sk-invalid-key"})

@@ -14,6 +14,7 @@ from tests.simulator import (
     Simulator,
 )
 from tests.simulator_tests.examples import ASK, AUDIO, events_of
+from tests.support.polling import PATIENCE, repeat_until
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 409, 418, 422, 429, 500, 502, 503, 504])
@@ -142,8 +143,11 @@ def test_slow_and_paced_answers_take_their_time(http: httpx2.Client) -> None:
 
 
 def test_a_hanging_answer_ends_when_the_client_gives_up(simulator: Simulator, client: OpenAI) -> None:
-    with pytest.raises(openai.APITimeoutError):
-        client.with_options(timeout=0.1).chat.completions.create(**{**ASK, "model": "fault:hang"})
+    def give_up() -> None:
+        with pytest.raises(openai.APITimeoutError):
+            client.with_options(timeout=0.1).chat.completions.create(**{**ASK, "model": "fault:hang"})
+
+    repeat_until(lambda: simulator.requests, give_up)
     simulator.wait_until(lambda: simulator.in_flight == 0)
     assert simulator.last.outcome == "disconnected"
 
@@ -172,12 +176,12 @@ def test_the_gate_holds_the_head_until_released(simulator: Simulator, client: Op
     simulator.wait_until(lambda: simulator.waiting == 1)
     assert (simulator.in_flight, answers) == (1, [])
     simulator.release()
-    thread.join(5)
+    thread.join(PATIENCE)
     simulator.hold()
     threads = [ask("gpt-4o-mini"), ask("gpt-4o-mini")]
     simulator.release(waiting=2)
     for thread in threads:
-        thread.join(5)
+        thread.join(PATIENCE)
     assert len(answers) == 3
 
 

@@ -24,6 +24,7 @@ import pytest
 
 from chatproxy import setting_reader
 from tests.simulator.wire.multipart import parse_form
+from tests.support.polling import wait_until
 from tests.support.servers.gateway import PATIENCE, SECURITY_KEY, Gateway, run_gateway
 
 KEY = {"security_key": SECURITY_KEY}
@@ -179,9 +180,7 @@ def open_files(pid: int) -> int:
 def settle(gateway: Gateway, count: int) -> None:
     """Waits for the rows of all calls: then none is in flight and none waits to be written."""
     where = "WHERE user_agent = 'load-mixed'"
-    deadline = time.monotonic() + PATIENCE
-    while gateway.count(where) < count:
-        assert time.monotonic() < deadline
+    wait_until(lambda: gateway.count(where) >= count)
 
 
 async def test_the_worker_does_not_grow_over_10_000_calls(start_gateway: Callable[..., Gateway], upstream: str) -> None:

@@ -15,6 +15,7 @@ import httpx2
 from tests.simulator.server import Simulator
 from tests.support.inputs.spellings import SPELLINGS, is_gone
 from tests.support.ledger.tables import dump_tables
+from tests.support.polling import PATIENCE
 from tests.support.servers.gateway import Gateway
 
 CALLS = 10_000
@@ -120,7 +121,7 @@ def test_the_journal_itself_has_no_secret(
     start_gateway: Callable[..., Gateway], simulator: Simulator, tmp_path: Path
 ) -> None:
     gateway = start_gateway(SECURITY_KEY=SECURITY_KEY, ACCESS_TOKEN=ACCESS_TOKEN, OPENAI_API_KEY=TEAM_KEY)
-    with httpx2.Client(base_url=gateway.url) as http:
+    with httpx2.Client(base_url=gateway.url, timeout=PATIENCE) as http:
         for plant in PLANTS:
             with suppress(httpx2.RemoteProtocolError):
                 plant(http)  # type: ignore[arg-type]  # the same methods
@@ -135,7 +136,7 @@ def test_no_spelling_of_a_secret_is_in_a_table_the_journal_or_the_log(
 ) -> None:
     gateway = start_gateway(SECURITY_KEY=SECURITY_KEY, ACCESS_TOKEN=ACCESS_TOKEN, OPENAI_API_KEY=TEAM_KEY)
     written = [write(secret) for write in SPELLINGS.values() for secret in (SECURITY_KEY, TEAM_KEY, CHATPROXY_KEY)]
-    with httpx2.Client(base_url=gateway.url) as http:
+    with httpx2.Client(base_url=gateway.url, timeout=PATIENCE) as http:
         for text in written:
             one_line = text.replace("\n", "")
             body = {"security_key": SECURITY_KEY, "input": text, "user": text}

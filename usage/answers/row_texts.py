@@ -48,18 +48,24 @@ def clip(value: str, length: int) -> str:
     return storable(value)[:length]
 
 
-def answer_columns(answer: AnswerReader, upstream_request_id: str, secrets: tuple[str, ...]) -> CallRecord:
-    """Returns the columns of a call's row whose values upstream has stated, with secrets redacted and long texts cut.
+def id_columns(
+    answer: AnswerReader, upstream_request_id: str, secrets: tuple[str, ...], *others: str
+) -> tuple[CallRecord, list[str]]:
+    """Returns the columns of a call's row for upstream's request id and the response id, redacted and cut.
 
-    They are upstream's request id, the response id, the service tier and the usage object.
+    Also returns the texts `others`, such as the bodies that go into the same row, redacted: all texts are searched for
+    secrets together.
     """
     ids = [upstream_request_id, answer.response_id]
     if sum(map(len, ids)) > MAX_CACHED_CHARACTERS:
         ids = [column_text(one, 200, secrets) for one in ids]
-    upstream_request_id, response_id = redact_each(ids, secrets)
+    upstream_request_id, response_id, *texts = redact_each([*ids, *others], secrets)
+    return {"upstream_request_id": clip(upstream_request_id, 200), "response_id": clip(response_id, 200)}, texts
+
+
+def usage_columns(answer: AnswerReader, secrets: tuple[str, ...]) -> CallRecord:
+    """Returns the columns of a call's row for the service tier and the usage that upstream has stated, redacted."""
     columns: CallRecord = {
-        "upstream_request_id": clip(upstream_request_id, 200),
-        "response_id": clip(response_id, 200),
         "service_tier": column_text(answer.service_tier, 50, secrets),
         "usage": _kept_usage(answer.usage, secrets),
     }

@@ -37,7 +37,7 @@ def read_counts(usage: Mapping[str, object]) -> Counts:
         "audio_output_tokens": out.get("audio_tokens"),
     }
     for column, count in stated.items():
-        if is_count(count):
+        if count is not None and is_count(count):
             counts[column] = math.ceil(count)
     seconds = usage.get("seconds")
     if usage.get("type") == "duration" and is_count(seconds):

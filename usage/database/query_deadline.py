@@ -25,12 +25,12 @@ _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 
 @contextmanager
-def limit_query_time(seconds: float = PAGE_SECONDS) -> Iterator[None]:
-    """Sets one deadline, `seconds` from now, for all database queries in the `with` block.
+def limit_query_time(seconds: float | None = None) -> Iterator[None]:
+    """Sets one deadline for all database queries in the `with` block: `seconds` from now, or else `PAGE_SECONDS`.
 
     A query that has no answer by then raises `OperationalError`.
     """
-    token = _deadline.set(time.monotonic() + seconds)
+    token = _deadline.set(time.monotonic() + (PAGE_SECONDS if seconds is None else seconds))
     try:
         yield
     finally:

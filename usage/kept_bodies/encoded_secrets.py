@@ -88,12 +88,16 @@ class LiteralSet:
     """A set of short texts that are searched for together in other texts.
 
     A single character is found much faster than a text, so each text of the set is searched for only if its rarest
-    character has been found.
+    character has been found. A text of the set that contains another one need not be searched for.
     """
 
     def __init__(self, literals: Iterable[str]) -> None:
         by_character: dict[str, list[str]] = {}
-        for literal in literals:
+        shortest: list[str] = []
+        for literal in sorted(literals, key=len):
+            if not any(other in literal for other in shortest):
+                shortest.append(literal)
+        for literal in shortest:
             by_character.setdefault(min(literal, key=_COMMON.find, default=""), []).append(literal)
         self._groups = [(character, tuple(group)) for character, group in by_character.items()]
 

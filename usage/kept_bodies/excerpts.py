@@ -12,9 +12,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from usage.kept_bodies.elision import elide
-from usage.kept_bodies.redaction import REDACTED, is_secret_name, redact
+from usage.kept_bodies.redaction import REDACTED, is_secret_name
 
 MAX_NOTE_BYTES = 64
 MARGIN = 2048  # bytes; more than twice the shortest text that shows any secret, also when each letter is \u0041
@@ -35,20 +36,41 @@ _MAX_PART_HEAD_BYTES = 4096
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def body_excerpt(
+class Draft(NamedTuple):
+    """The readable start of a body, of which an excerpt is made: neither redacted nor cut yet.
+
+    `left_out` is the number of bytes of the body that follow `text` and were not read.
+    """
+
+    text: str = ""
+    left_out: int = 0
+
+    def excerpt(self, redacted: str, limit: int, secrets: Sequence[str]) -> str:
+        """Returns the excerpt of the body: `redacted`, the draft's text without its secrets, cut to `limit` bytes.
+
+        If the draft left out bytes of the body, the end of the text is dropped, because half a secret may stand there.
+        """
+        if not self.left_out and len(redacted) * 4 <= max(limit, 0):
+            return redacted
+        data = redacted.encode()
+        end = min(limit, max(0, len(data) - margin_for(secrets))) if self.left_out else limit
+        return truncate(data, end, self.left_out)
+
+
+def body_draft(
     body: bytes, content_type: str, limit: int, secrets: Sequence[str] = (), *, size: int | None = None
-) -> str:
-    """Returns the excerpt of a request's or an answer's body that the ledger stores: at most about `limit` bytes of it.
+) -> Draft:
+    """Returns the draft for the excerpt of a request's or an answer's body, of which the ledger stores `limit` bytes.
 
     JSON and text are stored as they came, but with placeholders for base64. A form becomes lines of `name: value`, and
-    anything else a placeholder such as `<audio/mpeg, 123 bytes>`. Secrets are redacted; `secrets` are the configured
-    ones. `size` is the size in bytes of the whole body if `body` is only its start.
+    anything else a placeholder such as `<audio/mpeg, 123 bytes>`. `secrets` are the configured ones. `size` is the size
+    in bytes of the whole body if `body` is only its start.
     """
     size = len(body) if size is None else size
     if not body or limit <= 0:
-        return ""
+        return Draft()
     kept, seen = _read_start(body, content_type, limit + margin_for(secrets) + SLACK, size)
-    return _finish(kept.decode("utf-8", "replace"), limit, size - seen, secrets)
+    return Draft(storable(kept.decode("utf-8", "replace")), size - seen)
 
 
 def text_size(body: bytes, content_type: str) -> int:
@@ -93,13 +115,13 @@ class PartExcerpt:
     head: bytes = b""
 
 
-def form_excerpt(parts: Iterable[PartExcerpt], limit: int, secrets: Sequence[str] = ()) -> str:
-    """Returns the excerpt that the ledger stores of a form that was passed on in pieces, as lines of `name: value`.
+def form_draft(parts: Iterable[PartExcerpt], limit: int, secrets: Sequence[str] = ()) -> Draft:
+    """Returns the draft for the excerpt of a form that was passed on in pieces, as lines of `name: value`.
 
     A form whose body was received as a whole has the same excerpt.
     """
     lines, left_out = _read_parts(parts if limit > 0 else (), limit + margin_for(secrets) + SLACK)
-    return _finish(b"\n".join(lines).decode("utf-8", "replace"), limit, left_out, secrets)
+    return Draft(storable(b"\n".join(lines).decode("utf-8", "replace")), left_out)
 
 
 def text_size_of_parts(parts: Iterable[PartExcerpt]) -> int:
@@ -124,19 +146,6 @@ def _read_parts(parts: Iterable[PartExcerpt], budget: int) -> tuple[list[bytes],
         budget -= len(line)
         left_out += part.size - seen
     return lines, left_out
-
-
-def _finish(text: str, limit: int, left_out: int, secrets: Sequence[str]) -> str:
-    """Redacts the secrets in `text`, cuts it to `limit` bytes and returns the result.
-
-    `left_out` is the number of bytes of the body that follow `text` and were not read. If there are any, the end of
-    `text` is dropped, because half a secret may stand there.
-    """
-    text = redact(storable(text), secrets)
-    if not left_out and len(text) * 4 <= limit:
-        return text
-    data = text.encode()
-    return truncate(data, min(limit, max(0, len(data) - margin_for(secrets))) if left_out else limit, left_out)
 
 
 def truncate(data: bytes, end: int, left_out: int) -> str:

@@ -21,6 +21,7 @@ MEANINGS = {
     "tokens": "Tokens of calls in the ledger's tables; cached ones are among the input, reasoning among the output.",
     "cost_dollars": "Cost in dollars of calls that are in the ledger's tables; less cost_taken_back_dollars.",
     "cost_taken_back_dollars": "Dollars that were counted as cost, and turned out to be too much.",
+    "unpriced_calls": "Calls that had no cost when they were written to the tables, because no price is known.",
     "refused": "Requests and connections that were refused, by the code of the error.",
     "background_looks": "Background responses whose end the gateway asked upstream for by itself; these are no calls.",
     "dead_letters": "Rows of calls that the database refused; `manage.py ledger deadletter` lists them.",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 
 from usage.call_record import CallRecord, called_model
-from usage.models import ModelPrice, Request
+from usage.models import Dimension, ModelPrice, Request, Span, UsageTotal
 from usage.money import price_list
 from usage.money.billing import cost_kind, price_call
 from usage.own_prices import OwnPrice
@@ -16,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 30.0
 MOST_ALERTS = 100  # models of which one process writes to the log that they have no price
+ALERTED = timedelta(days=30)  # for which no process writes so again of the same model
 
 
 class Pricer:
@@ -59,9 +61,18 @@ class Pricer:
         return {**row, "cost": None if cost is None else str(cost), "cost_kind": kind, "price": price}
 
     def _alert(self, model: str, tier: str) -> None:
-        """Writes a line to the log on the first call of a model that has no price, once for a process and model."""
-        if model not in self._alerted and len(self._alerted) < MOST_ALERTS:
-            self._alerted.add(model)
+        """Writes a line to the log on the first call of a model that has no price.
+
+        Writes none if a call of the model without a price is in the sums already: then this process, before a restart,
+        or another one has written it. Costs a query for each such model, in the thread that writes rows.
+        """
+        if model in self._alerted or len(self._alerted) >= MOST_ALERTS:
+            return
+        self._alerted.add(model)
+        days = UsageTotal.objects.filter(
+            span=Span.DAY, dimension=Dimension.MODEL, value=model, start__gte=datetime.now(UTC) - ALERTED
+        )
+        if not days.filter(unpriced_calls__gt=0).exists():
             text = "no price is known for model %r, service tier %r: its calls have no cost; add a custom price"
             logger.warning(text, model, tier)
 

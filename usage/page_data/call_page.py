@@ -1,4 +1,4 @@
-"""The content of one call's page: the parts of its duration, the lines of its bill, and the logged bodies.
+"""The content of one call's page: why it failed, the parts of its duration, the lines of its bill, the logged bodies.
 
 `reproduction` writes the command that makes the call again.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from usage.call_record import Price, PricedItem
-from usage.models import CostKind, Request
+from usage.models import CostKind, Outcome, Request
 from usage.money.tool_fees import CONTAINER_MINUTES, CONTAINERS
 from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED
 from usage.page_data import formatting
@@ -87,18 +87,18 @@ def timeline(call: Request) -> list[Phase]:
     """
     total = call.duration_ms
     if call.upstream_ms is None:
-        return _placed([("ours", "Answered by us", total)], total)
+        return _placed([("ours", "Answered by the gateway", total)], total)
     ours = min(call.overhead_ms or 0.0, total)
     received = max(0.0, total - call.upstream_ms - ours)
     begun = received + ours
     first = call.time_to_first_chunk_ms
     if first is None:
-        return _placed([("received", "Receiving the request", received), ("ours", "Our own share", ours),
+        return _placed([("received", "Receiving the request", received), ("ours", "Gateway", ours),
                         ("upstream", "Waiting for upstream", total - begun)], total)  # fmt: skip
     waited = max(0.0, first - begun)
     name = "Streaming the answer" if call.stream else "Passing the answer on"
-    return _placed([("received", "Receiving the request", received), ("ours", "Our own share", ours),
-                    ("upstream", "Waiting for the first byte of upstream's answer", waited),
+    return _placed([("received", "Receiving the request", received), ("ours", "Gateway", ours),
+                    ("upstream", "Waiting for the first byte from upstream", waited),
                     ("stream", name, max(0.0, total - begun - waited))], total)  # fmt: skip
 
 
@@ -114,6 +114,57 @@ def _placed(phases: list[tuple[str, str, float]], total: float) -> list[Phase]:
         placed.append(Phase(name, text, milliseconds, round(at, 2), round(max(width, 2.0), 2)))
         at += width
     return placed
+
+
+def outcome_label(call: Request) -> str:
+    """Returns how a call ended, in a few words.
+
+    Of a stream that upstream broke off with an error the status does not tell it: 200 was already sent.
+    """
+    if call.stream and call.outcome == Outcome.UPSTREAM_ERROR and call.status == 200:
+        return "stream failed"
+    return str(call.get_outcome_display())
+
+
+def error_title(call: Request) -> str:
+    """Returns the title of the error on the page of a failed call: its code, or else how the call ended."""
+    if call.outcome == Outcome.CLIENT_CANCELLED:
+        sent = f"{formatting.size(call.response_bytes)} sent" if call.response_bytes else "nothing sent"
+        return f"Caller left after {formatting.duration(call.duration_ms)} ({sent})"
+    return call.error_code or outcome_label(call).capitalize()
+
+
+def error_text(call: Request) -> str:
+    """Returns what is known of why a call failed: the error's message, or else the status and the answer's first line.
+
+    It may quote the prompt, so it is only for people who may see bodies. Empty if the title says all that is known.
+    """
+    if call.error_message or call.outcome == Outcome.CLIENT_CANCELLED:
+        return call.error_message
+    kept = getattr(call, "body", None)
+    first, _, _ = (kept.response_body if kept else "").lstrip().partition("\n")
+    status = f"Status {call.status}" if call.status else "No status"
+    return f"{status}, {formatting.size(call.response_bytes)} sent, and no error message. {first}".strip()
+
+
+def cost_remark(call: Request) -> str:
+    """Returns what a list says below the cost of a call: why there is none, or that it is not exact; else empty."""
+    if call.cost is not None:
+        return call.cost_kind if call.cost_kind in (CostKind.ESTIMATED, CostKind.PROVISIONAL) else ""
+    return "needs a price" if call.price is None else "counted when it ends"
+
+
+def bill_summary(call: Request) -> str:
+    """Returns, for the head of a call's bill, how certain usage and cost are; or why there is no cost."""
+    price: Mapping[str, object] = call.price or {}
+    if price.get("source") == NOT_BILLED:
+        return "not billed"
+    if price in (COUNTED_BEFORE, COUNTED_LATER):
+        return "counted elsewhere"
+    remark = cost_remark(call)
+    if call.cost is None:
+        return remark
+    return f"usage {call.get_usage_source_display()}, cost {call.cost_kind or CostKind.EXACT}"
 
 
 def bill(call: Request) -> list[BillItem]:
@@ -151,19 +202,21 @@ def bill_note(call: Request) -> str:
         return "The usage of this response was counted when it was made; looking at it again costs nothing."
     if price == COUNTED_LATER:
         return (
-            "The usage of this response became known after this call had ended; it is counted where it was seen first."
+            "The usage of this response became known after this call had ended. It is counted once, in the call that"
+            " learnt it first: search for the response ID."
         )
     if price == COUNTED_AT_END:
         return "The response goes on in the background; its usage is counted when it ends."
     if price.get("source") == NOT_BILLED:
         return f"Not billed. {price.get('note', '')}".strip()
     if call.cost is None:
-        return "No price is known for this model, or upstream did not say what was used. You can add an own price."
+        return "No price is known for this model and service tier."
     kind = {
         CostKind.ESTIMATED: " An estimate: upstream did not state all that was used.",
-        CostKind.PROVISIONAL: " Provisional: this price is not published for this model, but assumed.",
+        CostKind.PROVISIONAL: " Provisional: no price is published for this model and tier, so this one is assumed.",
     }.get(CostKind(call.cost_kind or CostKind.EXACT), "")
-    source = "your own price" if price.get("source") == "own" else f"the price list of {price.get('source', 'unknown')}"
+    listed = f"the price list of {price.get('source', 'unknown')}"
+    source = "your custom price" if price.get("source") == "own" else listed
     return f"By {source}, for {price.get('model') or 'no model'}, tier {price.get('tier') or 'default'}.{kind}"
 
 

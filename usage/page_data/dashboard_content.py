@@ -65,7 +65,7 @@ class UsageRow:
     errors: str  # the percentage of the calls that failed
     tokens: int
     cost: str
-    uncertain: str  # how many of these dollars are not exact; empty if all are
+    uncertain: Sequence[str]  # which of these dollars are not exact, such as "$0.30 estimated"
     average: str  # the average duration of a call
 
 
@@ -76,6 +76,7 @@ class PartStatus:
     label: str
     text: str
     tone: str  # `good`, `bad`, or empty for neither
+    page: str = ""  # the name of the admin's page with details
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def _charts(reading: Reading, *, with_overhead: bool = False) -> Charts:
         for share in (0.5, 0.95, 0.99)
     ]
     if with_overhead:
-        latency.append(ChartSeries(name="Our own, p95", values=_percentiles(everything, "overhead_ms", 0.95)))
+        latency.append(ChartSeries(name="Gateway, p95", values=_percentiles(everything, "overhead_ms", 0.95)))
     return Charts(
         times=[moment.isoformat() for moment in series.bins],
         step=reading.step.total_seconds(),
@@ -151,9 +152,9 @@ def _charts(reading: Reading, *, with_overhead: bool = False) -> Charts:
 def _tokens(everything: TotalsByBin) -> list[ChartSeries]:
     uncached = _values(everything, lambda totals: totals.input_tokens - totals.cached_tokens)
     return [
-        ChartSeries(name="In, not cached", values=uncached),
-        ChartSeries(name="In, cached", values=_values(everything, lambda totals: totals.cached_tokens)),
-        ChartSeries(name="Out", values=_values(everything, lambda totals: totals.output_tokens)),
+        ChartSeries(name="Input, not cached", values=uncached),
+        ChartSeries(name="Input, cached", values=_values(everything, lambda totals: totals.cached_tokens)),
+        ChartSeries(name="Output", values=_values(everything, lambda totals: totals.output_tokens)),
     ]
 
 
@@ -200,7 +201,7 @@ def _usage_rows(groups: Mapping[str, Totals], calls: int) -> list[UsageRow]:
             errors=formatting.share(totals.errors, totals.calls),
             tokens=totals.input_tokens + totals.output_tokens,
             cost=formatting.dollars(totals.cost),
-            uncertain=formatting.uncertain(totals.estimated_cost, totals.provisional_cost),
+            uncertain=formatting.uncertain_parts(totals.cost, totals.estimated_cost, totals.provisional_cost),
             average=formatting.duration(ratio(totals.duration_ms, totals.calls)),
         )
         for name, totals in list(groups.items())[:MAX_TABLE_ROWS]
@@ -227,7 +228,7 @@ def _price_status(reading: Reading) -> list[PartStatus]:
     named = [name or "no model" for name, totals in reading.by_value[Dimension.MODEL].items() if totals.unpriced_calls]
     more = f" and {len(named) - MAX_ALERT_MODELS} more" if len(named) > MAX_ALERT_MODELS else ""
     models = ", ".join(escape_invisible(name, 60) for name in named[:MAX_ALERT_MODELS])
-    return [PartStatus("Prices", f"missing for {models}{more}", "bad")]
+    return [PartStatus("Prices", f"missing for {models}{more}", "bad", page="pages:needed_prices")]
 
 
 def _upstream_status(status: ServerStatus) -> PartStatus:

@@ -84,10 +84,10 @@ def _cost_tile(now: Totals, before: Totals) -> Tile:
     of_a_call = now.cost / now.calls if now.calls else None
     parts = [_figure("a call", of_a_call, None, formatting.dollars)]
     if now.unpriced_calls:
-        label = "needs a price" if now.unpriced_calls == 1 else "need a price"
+        label = "call needs a price" if now.unpriced_calls == 1 else "calls need a price"
         parts.append(Figure(label, formatting.count(now.unpriced_calls), page="pages:needed_prices"))
     cost = _figure("Cost", now.cost, before.cost, formatting.dollars)
-    return Tile("dollars", cost, tuple(parts), formatting.uncertain(now.estimated_cost, now.provisional_cost))
+    return Tile("dollars", cost, tuple(parts), formatting.uncertain(now.cost, now.estimated_cost, now.provisional_cost))
 
 
 def _in_flight_tile(status: ServerStatus) -> Tile:
@@ -98,15 +98,14 @@ def _in_flight_tile(status: ServerStatus) -> Tile:
 
 
 def _input_tile(now: Totals, before: Totals) -> Tile:
-    cached = _figure("cached", now.cached_tokens, before.cached_tokens, formatting.count)
-    share = Figure("of them", formatting.share(now.cached_tokens, now.input_tokens))
-    main = _figure("Tokens in", now.input_tokens, before.input_tokens, formatting.count)
-    return Tile("input_tokens", main, (cached, share))
+    cached = Figure("cached", formatting.share(now.cached_tokens, now.input_tokens))
+    main = _figure("Input tokens", now.input_tokens, before.input_tokens, formatting.count)
+    return Tile("input_tokens", main, (cached,))
 
 
 def _output_tile(now: Totals, before: Totals) -> Tile:
     of_a_call = _figure("a call", ratio(now.output_tokens, now.calls), None, formatting.count)
-    main = _figure("Tokens out", now.output_tokens, before.output_tokens, formatting.count)
+    main = _figure("Output tokens", now.output_tokens, before.output_tokens, formatting.count)
     return Tile("output_tokens", main, (of_a_call,))
 
 
@@ -125,7 +124,7 @@ def _overhead_tile(now: Totals, before: Totals) -> Tile:
         _latency("p95", "overhead_ms", 0.95, now, before),
         _latency("p99", "overhead_ms", 0.99, now, before),
     )
-    return Tile("overhead", _latency("Our own overhead, median", "overhead_ms", 0.5, now, before), parts)
+    return Tile("overhead", _latency("Gateway overhead, median", "overhead_ms", 0.5, now, before), parts)
 
 
 def _latency(label: str, column: str, share: float, now: Totals, before: Totals) -> Figure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -20,6 +20,9 @@ from usage.sums.totals_reader import ceiling, floor, pieces
 MAX_GROUPS = 50
 MAX_KEYS = 5  # names of keys that are shown for each group
 TREND_BINS = 24
+# Longer ranges are read from the totals of whole days. In a shorter one the total of a day would be the only bar of the
+# trend: just after midnight (UTC), the last 24 hours contain all of the day before.
+LONGEST_IN_HOURS = timedelta(days=2)
 OUTCOMES = dict(Outcome.choices)
 
 
@@ -121,7 +124,7 @@ def read_groups(time_range: TimeRange) -> list[ErrorGroup]:
     At most `MAX_GROUPS` are returned. The first and the last hour of the range count as a whole.
     """
     start, end = floor(time_range.start, Span.HOUR), ceiling(time_range.end, Span.HOUR)
-    stretches = list(pieces(start, end, end))
+    stretches = [(Span.HOUR, start, end)] if end - start <= LONGEST_IN_HOURS else list(pieces(start, end, end))
     within = " OR ".join("(span = %s AND start >= %s AND start < %s)" for _ in stretches)
     ends = [value for span, first, last in stretches for value in (span.value, first, last)]
     with connection.cursor() as cursor:

@@ -31,16 +31,46 @@ def dollars(value: Decimal | None) -> str:
     size = abs(value)
     if size >= 100_000:
         return f"${count(float(value))}"
-    places = 2 if size >= 1 or not size else 4 if size >= Decimal("0.01") else 6
-    return f"${value:,.{places}f}"
+    return f"${value:,.{_decimals(size)}f}"
 
 
-def uncertain(estimated: Decimal, provisional: Decimal) -> str:
-    """Returns as text how many dollars of a sum are not exact; empty if all are: "of which $0.30 estimated"."""
-    parts = [
-        f"{dollars(part)} {kind}" for part, kind in ((estimated, "estimated"), (provisional, "provisional")) if part
-    ]
-    return f"of which {', '.join(parts)}" if parts else ""
+def call_dollars(value: Decimal | None) -> str:
+    """Returns the dollars of one call as text, always with six decimals, so that a column of them is aligned.
+
+    Less than a millionth of a dollar is shown as such, and not as zero. A dash stands for None.
+    """
+    if value is None or not value:
+        return dollars(value)
+    return f"${value:,.6f}" if value >= Decimal("0.000001") else "under $0.000001"
+
+
+def uncertain_parts(total: Decimal, estimated: Decimal, provisional: Decimal) -> list[str]:
+    """Returns the parts of a sum of dollars that are not exact, as texts such as "$0.30 estimated"; none if all is.
+
+    They have as many decimals as `dollars` gives the sum `total`.
+    """
+    kinds = ((estimated, "estimated"), (provisional, "provisional"))
+    return [f"{_part(part, total)} {kind}" for part, kind in kinds if part]
+
+
+def uncertain(total: Decimal, estimated: Decimal, provisional: Decimal) -> str:
+    """Returns how many dollars of a sum are not exact, as text: "of which $0.30 estimated"; empty if all are exact."""
+    parts = uncertain_parts(total, estimated, provisional)
+    return f"of which {' and '.join(parts)}" if parts else ""
+
+
+def _part(part: Decimal, total: Decimal) -> str:
+    """Returns a part of a sum of dollars with the decimals of the sum, or "under $0.01" if these would show zero."""
+    decimals = _decimals(abs(total))
+    least = Decimal(1).scaleb(-decimals)
+    return f"under ${least}" if part < least else f"${part:,.{decimals}f}"
+
+
+def _decimals(size: Decimal) -> int:
+    """Returns how many decimals an amount of `size` dollars is shown with."""
+    if size >= 100_000:
+        return 0
+    return 2 if size >= 1 or not size else 4 if size >= Decimal("0.01") else 6
 
 
 def duration(milliseconds: float | None) -> str:

@@ -18,7 +18,7 @@ from usage.page_data import formatting
 from usage.sums.totals_reader import EPOCH
 
 WEEK = timedelta(days=7)
-SPANS = {"day": "today", "month": "this month", "total": "in all"}
+SPANS = {"day": "today", "month": "this month", "total": "total"}
 NEARLY_FULL_PERCENT = 90  # a budget of which so much is spent is marked on the page
 
 
@@ -91,4 +91,10 @@ def _budget_bar(span: str, spent: Decimal, budget: Decimal | None) -> BudgetBar:
     percent = int(100 * share)
     width = float(min(Decimal(100), 100 * share))
     state = "full" if share >= 1 else "nearly" if percent >= NEARLY_FULL_PERCENT else ""
-    return BudgetBar(span, SPANS[span], formatting.dollars(spent), formatting.dollars(budget), percent, width, state)
+    return BudgetBar(span, SPANS[span], formatting.dollars(spent), _budget(budget), percent, width, state)
+
+
+def _budget(dollars: Decimal) -> str:
+    """Returns a budget as text: with cents, and with the two decimals behind them only if they are not zero."""
+    text = f"${dollars:,.4f}"
+    return text[:-2] + text[-2:].rstrip("0")

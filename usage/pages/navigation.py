@@ -34,7 +34,7 @@ def sections(_request: HttpRequest) -> list[Section]:
     """
     return [
         {
-            "title": "What happens",
+            "title": "Activity",
             "items": [
                 _entry("Dashboard", "monitoring", "admin:index"),
                 _entry("Requests", "list_alt", "admin:usage_request_changelist", PERMISSION),
@@ -42,13 +42,13 @@ def sections(_request: HttpRequest) -> list[Section]:
             ],
         },
         {
-            "title": "How it is set up",
+            "title": "Settings",
             "items": [
                 _entry("Keys", "key", "admin:proxyapi_accesskey_changelist", "proxyapi.view_accesskey"),
-                _entry("Own prices", "sell", "admin:usage_modelprice_changelist", "usage.view_modelprice"),
+                _entry("Custom prices", "sell", "admin:usage_modelprice_changelist", "usage.view_modelprice"),
                 _entry("Users", "person", "admin:auth_user_changelist", "auth.view_user"),
                 _entry("Groups", "group", "admin:auth_group_changelist", "auth.view_group"),
-                _entry("Log of the admin", "history", "admin:admin_logentry_changelist", "admin.view_logentry"),
+                _entry("Audit log", "history", "admin:admin_logentry_changelist", "admin.view_logentry"),
             ],
         },
     ]

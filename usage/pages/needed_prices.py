@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponseBase
 
+from usage.models import ModelPrice
 from usage.pages.access import admin_page, render_page
 from usage.pages.dashboard import range_query
-from usage.sums.needed_prices import read_needed_prices
+from usage.sums.needed_prices import NeededPrice, read_needed_prices
 from usage.sums.ranges import range_labels, range_or_default
+
+PROPOSED = "proposed"  # in the address of the form of a custom price: its prices are a proposal
+
+
+@dataclass(frozen=True)
+class NeededPriceLine:
+    """One line of the list: what needs a price, the price that is proposed, and the form of a custom price with it."""
+
+    of: NeededPrice
+    rates: Iterable[tuple[str, str]]  # pairs of a label, as in the form of a custom price, and dollars as text
+    form: str  # the query string with which the form opens filled in
 
 
 @admin_page
@@ -23,7 +37,7 @@ def show(request: HttpRequest) -> HttpResponseBase:
         "admin/usage/needed_prices.html",
         "Needs a price",
         fault=fault,
-        needed=[(price, urlencode(price.as_form())) for price in needed],
+        needed=[_line(price) for price in needed],
         calls=sum(price.calls for price in needed),
         since=min((price.first_at for price in needed), default=None),
         ranges=range_labels(time_range.name),
@@ -31,3 +45,9 @@ def show(request: HttpRequest) -> HttpResponseBase:
         query=range_query(time_range),
         may_add=request.user.has_perm("usage.add_modelprice"),
     )
+
+
+def _line(price: NeededPrice) -> NeededPriceLine:
+    fields = {field.name: str(field.verbose_name) for field in ModelPrice._meta.concrete_fields}
+    rates = [(fields[name].capitalize(), f"${rate.normalize():f}") for name, rate in price.proposed.items()]
+    return NeededPriceLine(price, rates, urlencode({**price.as_form(), **({PROPOSED: "1"} if rates else {})}))

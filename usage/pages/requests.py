@@ -70,10 +70,14 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
         phases=call_page.timeline(call),
         bill=call_page.bill(call),
         bill_note=call_page.bill_note(call),
+        bill_summary=call_page.bill_summary(call),
+        error_title=call_page.error_title(call),
+        needs_price_query=_day_of(call) if call.cost is None and call.price is None else "",
         **(_bodies_context(request, call) if may_see_bodies(request) else {}),
         same_key=urlencode({"key": call.key_name}),
         same_caller=urlencode({"key": call.key_name, "caller": call.client_address or ""}),
         same_error=urlencode(_same_error(call).as_query()),
+        same_response=urlencode({"q": call.response_id}),
     )
 
 
@@ -82,9 +86,15 @@ def _bodies_context(request: HttpRequest, call: Request) -> dict[str, object]:
     url = base_url(request)
     return {
         "bodies": call_page.bodies(call),
+        "error_text": call_page.error_text(call),
         "curl": reproduction.as_curl(call, url),
         "python": reproduction.as_python(call, url),
     }
+
+
+def _day_of(call: Request) -> str:
+    """Returns the query string that selects the day of a call, in UTC, in the address of a page."""
+    return urlencode({"range": f"{call.started_at:%Y-%m-%d}"})
 
 
 def _same_error(call: Request) -> Filters:

@@ -77,12 +77,22 @@ def settle_responses(rows: Iterable[CallRecord]) -> Settled:
     if not own:
         return Settled(every, {})
     exact = _ids_by_response(filter(_states_usage, own))
+    ended = exact | _ids_by_response(filter(_is_stored_completion, own))
+    if ended:  # before anything else of these responses is locked (`usage.shipping.pending_responses`)
+        settle_pending(PendingResponse.objects.filter(pk__in=list(ended)))
     owners = _claim(_ids_by_response(filter(_is_estimate, own)) | exact)
     others = {row["response_id"] for row in own if _is_provisional(row)} - owners.keys()
     owners |= _owners(others)
-    remember_pending([row for row in own if _is_pending(row) and owners.get(row["response_id"], _id(row)) == _id(row)])
-    exact |= _ids_by_response(filter(_is_stored_completion, own))
-    replaced = _replace_estimates(exact, owners, own) if exact else {}
+    remember_pending(
+        [
+            row
+            for row in own
+            if _is_pending(row)
+            and row["response_id"] not in ended
+            and owners.get(row["response_id"], _id(row)) == _id(row)
+        ]
+    )
+    replaced = _replace_estimates(ended, owners, own) if ended else {}
     settled = {_id(row): _with_its_share(row, owners) for row in own}
     return Settled([settled.get(_id(row), row) for row in every], replaced)
 
@@ -126,10 +136,9 @@ def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequ
     """Bills the rows in `exact` for the usage of their responses, in place of older rows that only estimate it.
 
     `exact` maps response ids to request ids, and so does `owners`, which is updated here. Returns a map from the
-    request id of each older row to that of the row which replaces it. The responses in `exact` are polled no longer. No
-    query for older rows is made if each exact row has created its response and is billed for it already.
+    request id of each older row to that of the row which replaces it. No query for older rows is made if each exact row
+    has created its response and is billed for it already.
     """
-    settle_pending(PendingResponse.objects.filter(pk__in=list(exact)))
     read_again = {row["response_id"] for row in rows if row.get("response_id") in exact and not _is_creation(row)}
     wanted = {key: value for key, value in exact.items() if key in read_again or owners.get(key) != value}
     if not wanted:

@@ -4,7 +4,8 @@ Usage that upstream will never state is not free: the call that has made the res
 (`usage.answers.estimates`), as an estimate. If the exact usage is stated later after all, it replaces the estimate
 (`usage.shipping.background_cost`). The reservation of the call's budget ends in the same transaction.
 
-Transactions lock a row of `PendingResponse` first, and rows of calls afterwards, so that they never deadlock.
+Transactions lock rows of `PendingResponse` first, in the order of their ids, and everything else of these responses
+afterwards, so that they never deadlock.
 """
 
 from __future__ import annotations
@@ -55,9 +56,11 @@ def remember_pending(rows: Sequence[CallRecord]) -> None:
 
 
 def settle_pending(pending: QuerySet[PendingResponse]) -> None:
-    """Deletes the given rows of `PendingResponse`, and the budget reservations of their calls."""
-    Hold.objects.filter(pk__in=pending.values("request_id")).delete()
-    pending.delete()
+    """Deletes the given rows of `PendingResponse`, and the budget reservations of their calls, in a transaction."""
+    locked = dict(pending.select_for_update().order_by("pk").values_list("pk", "request_id"))
+    if locked:
+        Hold.objects.filter(pk__in=list(locked.values())).delete()
+        PendingResponse.objects.filter(pk__in=list(locked)).delete()
 
 
 def forget_pending(response: PendingResponse) -> None:

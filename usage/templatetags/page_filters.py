@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 from django import template
+from django.utils.html import format_html
+from django.utils.safestring import mark_safe
 
-from usage.models import Request
-from usage.page_data import formatting
+from usage.models import Request, UsageSource
+from usage.page_data import call_page, formatting
 from usage.page_data.untrusted_text import escape_invisible
 from usage.pages.base_url import own_path
 
@@ -16,6 +18,9 @@ register = template.Library()
 register.simple_tag(own_path)
 register.filter("count", formatting.count)
 register.filter("dollars", formatting.dollars)
+register.filter("call_dollars", formatting.call_dollars)
+register.filter("cost_remark", call_page.cost_remark)
+register.filter("outcome_label", call_page.outcome_label)
 register.filter("duration", formatting.duration)
 register.filter("size", formatting.size)
 
@@ -33,6 +38,15 @@ def visible(value: object, length: int = 0) -> str:
 def called_model(call: Request) -> str:
     """Returns the name of the model that answered a call; if that is unknown, of the model that the call asked for."""
     return call.response_model or call.request_model
+
+
+@register.filter
+def tokens(call: Request, column: str) -> str:
+    """Returns a number of a call's tokens, from the column of this name; an estimate has the sign ≈ before it."""
+    value = getattr(call, column)
+    is_estimate = value is not None and call.usage_source == UsageSource.ESTIMATED
+    mark = '<abbr title="estimated: upstream did not state it">≈</abbr>\N{NARROW NO-BREAK SPACE}' if is_estimate else ""
+    return format_html("{}{}", mark_safe(mark), formatting.count(value))  # noqa: S308  (the mark is a constant)
 
 
 @register.filter

@@ -24,6 +24,7 @@ from chatproxy.models import Limit, LoginAttempts
 from chatproxy.pages import login_throttle
 from chatproxy.pages.login_throttle import PER_NAME_AND_NETWORK, PER_NETWORK, WINDOW
 from chatproxy.start.first_start import GENERATORS
+from tests.support.polling import PATIENCE
 from tests.support.servers.gateway import Gateway
 
 LOGIN = "/admin/login/"
@@ -150,7 +151,7 @@ def test_workers_count_together(start_gateway: Callable[..., Gateway]) -> None:
     gateway = start_gateway(WEB_CONCURRENCY="2")
     statuses = []
     for _ in range(PER_NAME_AND_NETWORK + 1):
-        with httpx2.Client(base_url=gateway.url, timeout=20) as http:
+        with httpx2.Client(base_url=gateway.url, timeout=PATIENCE) as http:
             token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', http.get(LOGIN).text)
             assert token is not None
             form = {"csrfmiddlewaretoken": token[1], "username": "whoever", "password": "wrong"}

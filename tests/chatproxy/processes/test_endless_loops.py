@@ -21,10 +21,10 @@ from proxyapi.keys.keyring import Keyring
 from proxyapi.limits import limiter
 from proxyapi.limits.limiter import Limiter
 from proxyapi.object_owners import owner_store
+from tests.support.polling import PATIENCE
 from usage.upkeep import retention
 from usage.upkeep.retention import DailyPruning
 
-PATIENCE = 30.0
 ERRORS: list[Exception] = [
     OperationalError("away"),
     InterfaceError("closed"),

@@ -50,10 +50,11 @@ class Host:
         finally:
             gateway.stop()
         assert (self.secrets.read_bytes() if self.secrets.exists() else b"") == before
-        assert gateway.log.startswith("chatproxy: ")
-        assert gateway.log.count("\n") == 1
-        assert all(words in gateway.log for words in BOTH_WAYS_OUT)
-        return gateway.log
+        printed = gateway.log
+        assert printed.startswith("chatproxy: ")
+        assert printed.count("\n") == 1
+        assert all(words in printed for words in BOTH_WAYS_OUT)
+        return printed
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ def test_a_built_in_key_may_be_changed(host: Host, name: str) -> None:
     with host.run(**{name: "the-first-of-my-own-0123456789"}):
         pass
     with host.run(**{name: "the-second-of-my-own-9876543210"}) as gateway:
-        assert f"chatproxy: changed since the last start: {name}; other hosts" in gateway.log
+        gateway.wait_for_log(f"chatproxy: changed since the last start: {name}; other hosts")
         assert "of-my-own" not in gateway.log
 
 

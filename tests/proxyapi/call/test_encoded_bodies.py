@@ -208,7 +208,7 @@ def test_the_ledger_keeps_what_was_said(server: Gateway, gateway_database: str) 
 # What is refused.
 
 
-@pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "gzip, gzip", "identity, gzip", "nonsense"])
+@pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "gzip, br", "gzip, gzip", "identity, gzip", "nonsense"])
 @pytest.mark.parametrize("path", ["/v1/responses", "/v1/files", "/openai2", "/openai", "/openai/audio/transcriptions"])
 def test_another_encoding_is_415_before_its_body_comes(
     server: Gateway, upstream: FixedUpstream, path: str, encoding: str
@@ -221,7 +221,7 @@ def test_another_encoding_is_415_before_its_body_comes(
 
     assert (answer.status, answer.error["code"]) == (415, "unsupported_media_type")
     assert "gzip or deflate" in answer.error["message"]
-    assert "," in encoding or f"'{encoding}'" in answer.error["message"]
+    assert f"'{encoding}'" in answer.error["message"]
     assert answer.headers["accept-encoding"] == "gzip, deflate"
     assert upstream.asked == []
 

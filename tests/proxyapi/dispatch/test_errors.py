@@ -18,6 +18,7 @@ from openai.types.chat import ChatCompletion
 from tests.simulator.server import Simulator
 from tests.support.callers.wire import connect, head, in_chunks, json_call
 from tests.support.calls.refusals import BEARER, CALL, FILE, MESSAGES, assert_refused
+from tests.support.polling import repeat_until
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway, free_port, run_gateway
 
 JSON = {**BEARER, "content-type": "application/json"}
@@ -282,7 +283,8 @@ def test_upstream_hanging_up_is_502_and_may_be_billed(gateway: Gateway, simulato
 
 
 def test_upstream_silent_is_504_and_may_be_billed(gateway: Gateway, simulator: Simulator) -> None:
-    answer = gateway.post("/openai", {**CALL, "model": "fault:hang", "timeout": 300})
+    call = {**CALL, "model": "fault:hang", "timeout": 300}
+    answer = repeat_until(lambda: simulator.requests, lambda: gateway.post("/openai", call))
 
     error = assert_refused(answer, 504, "upstream_error", "upstream_timeout")
     assert "may have been billed" in error["message"]

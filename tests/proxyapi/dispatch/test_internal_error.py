@@ -14,6 +14,7 @@ import uvicorn
 from chatproxy.http.protocol import Protocol
 from proxyapi.dispatch.asgi_handler import CallHandler
 from proxyapi.pages.index import IndexView, LivenessView
+from tests.support.polling import PATIENCE
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("broken")
 def test_a_fault_of_ours_is_500(url: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
-        answer = httpx2.get(url)
+        answer = httpx2.get(url, timeout=PATIENCE)
 
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/json"
@@ -66,6 +67,6 @@ def test_a_fault_outside_the_view_is_500_too(url: str, monkeypatch: pytest.Monke
         raise RuntimeError("the detail")
 
     monkeypatch.setattr(LivenessView, "dispatch", fail)
-    answer = httpx2.get(f"{url}/healthz")
+    answer = httpx2.get(f"{url}/healthz", timeout=PATIENCE)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from proxyapi.routes import find_route
 from tests.chaos.lab import Postgres
 from tests.simulator.server import Simulator
 from tests.support.callers.budgeted_keys import ask, database, holds, make_key, settled
+from tests.support.servers.databases import new_database
 from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import Gateway, run_gateway
 from usage.money.billing import highest_cost
@@ -341,23 +341,23 @@ def test_a_form_is_held_for_by_its_fields(
 
 
 def test_a_key_without_a_budget_needs_no_connection(
-    start_gateway: Callable[..., Gateway], gateway_database: str, simulator: Simulator
+    gateway_database: str, simulator: Simulator, tmp_path: Path
 ) -> None:
-    def connections() -> int:
-        query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'chatproxy budgets'"
-        with database(gateway_database) as connection:
+    def connections(url: str) -> int:
+        query = """SELECT count(*) FROM pg_stat_activity
+            WHERE application_name = 'chatproxy budgets' AND datname = current_database()"""
+        with database(url) as connection:
             return int(connection.execute(query).fetchall()[0][0])
 
-    gateway = start_gateway()
-    with_one = make_key(gateway, "with a budget", day="1")
-    before = connections()  # of the servers that other tests share
-    without = make_key(gateway, "without")
-    for path, body in APIS.values():
-        assert ask(gateway, without, path, body).status_code == 200
-        assert gateway.post(path, body).status_code == 200 or path.startswith("/v1")
-    assert connections() == before
-    assert chat(gateway, with_one).status_code == 200
-    assert connections() == before + 1
+    with new_database(gateway_database) as url, run_gateway(simulator.base_url, url, tmp_path) as gateway:
+        with_one = make_key(gateway, "with a budget", day="1")
+        without = make_key(gateway, "without")
+        for path, body in APIS.values():
+            assert ask(gateway, without, path, body).status_code == 200
+            assert gateway.post(path, body).status_code == 200 or path.startswith("/v1")
+        assert connections(url) == 0
+        assert chat(gateway, with_one).status_code == 200
+        assert connections(url) == 1
 
 
 # --- when something is away
@@ -387,9 +387,9 @@ def test_without_a_database_a_small_allowance_goes_on(
         settled(postgres.url, "allowed")
         (postgres.stop if way == "stopped" else postgres.freeze)()
 
-        began = time.monotonic()
         answers = [chat(gateway, key) for _ in range(allowed + 3)]
-        assert time.monotonic() - began < 5, "each call waits for the database"
+        quickest = min(answer.elapsed.total_seconds() for answer in answers)
+        assert quickest < 1, "each call waits for the database"
         assert [answer.status_code for answer in answers] == [200] * allowed + [503] * 3
         assert error_of(answers[-1]) == (503, "server_error", "budget_unavailable")
         assert int(answers[-1].headers["retry-after"]) >= 1

@@ -16,6 +16,7 @@ import pytest
 from proxyapi.object_owners import owner_store
 from tests.chaos.lab import Postgres
 from tests.simulator.server import Simulator
+from tests.support.polling import PATIENCE
 from tests.support.servers.gateway import SECURITY_KEY, Gateway, run_gateway
 
 CALL = {"model": "gpt-4o-mini", "input": "hi"}
@@ -61,7 +62,7 @@ def closing_database(postgres: Postgres) -> Iterator[None]:
 
 
 def client(server: Gateway, key: str) -> httpx2.Client:
-    return httpx2.Client(base_url=server.url, headers={"authorization": f"Bearer {key}"}, timeout=20)
+    return httpx2.Client(base_url=server.url, headers={"authorization": f"Bearer {key}"}, timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_another_keys_response_is_not_there(
 def test_its_own_key_finds_it_at_once_from_every_worker(route: str, path: str, alice: httpx2.Client) -> None:
     key = alice.headers["authorization"]
     for _ in range(3):
-        with httpx2.Client(base_url=alice.base_url, headers={"authorization": key}, timeout=20) as connection:
+        with httpx2.Client(base_url=alice.base_url, headers={"authorization": key}, timeout=PATIENCE) as connection:
             assert ROUTES[route](connection, make(alice, path)).status_code != 404
 
 

@@ -30,6 +30,7 @@ from tests.support.callers.owners import (
     server,
     upload,
 )
+from tests.support.polling import PATIENCE
 from tests.support.servers.gateway import Gateway
 
 __all__ = ("alice", "bob", "default", "server")  # fixtures
@@ -237,7 +238,7 @@ def test_an_id_that_nobody_has_made_here_is_for_the_built_in_key_alone(
     simulator: Simulator, bob: httpx2.Client, default: httpx2.Client
 ) -> None:
     elsewhere = httpx2.post(
-        f"{simulator.base_url}/conversations", json={}, headers={"authorization": "Bearer sk-x"}
+        f"{simulator.base_url}/conversations", json={}, headers={"authorization": "Bearer sk-x"}, timeout=PATIENCE
     ).json()["id"]
     assert default.get(f"/v1/conversations/{elsewhere}").status_code == 200
     heard = len(simulator.requests)

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from proxyapi.models import AccessKey
 from tests.support.ledger.ledgers import call
-from tests.support.ledger.pages import HOSTILE, charts, make_call, make_failure, text_of, tiles
+from tests.support.ledger.pages import HOSTILE, charts, in_one_minute, make_call, make_failure, text_of, tiles
 from usage.money.row_pricing import Pricer
 from usage.shipping.rows import write_rows
 from usage.sums.dashboard_reader import read_key
@@ -25,7 +25,9 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def key(db: None) -> AccessKey:
-    return AccessKey.objects.issue("team a", budget_day=Decimal("0.01"), requests_per_minute=60)[0]
+    return AccessKey.objects.issue(
+        "team a", budget_day=Decimal("0.01"), requests_per_minute=60, max_output_tokens=2000
+    )[0]
 
 
 def page_of(key: AccessKey) -> str:
@@ -52,13 +54,14 @@ def test_it_works(admin: Client, key: AccessKey) -> None:
     assert list(said) == ["calls", "errors", "dollars", "input_tokens", "output_tokens", "latency"]
     assert said["calls"].startswith("Calls 6 +100 %")
     assert said["errors"].startswith("Error rate 33 %")
-    assert said["input_tokens"].startswith("Tokens in 6,000")
+    assert said["input_tokens"].startswith("Input tokens 6,000")
     assert "p95" in said["latency"]
     assert "upstream" not in said["latency"]
     text = text_of(unescape(page)).replace("\u202f", " ")
     assert "of $0.01 today" in text or "of $0.0100 today" in text
-    assert "Requests a minute 60" in text
-    assert "Tokens a minute no limit" in text
+    assert "Requests per minute 60" in text
+    assert "Tokens per minute no limit" in text
+    assert "Output tokens per call 2,000" in text
     assert "broke 1" in text
 
 
@@ -104,8 +107,12 @@ def test_latencies_are_of_the_calls_of_the_time_alone() -> None:
 
 def test_the_json_says_what_the_page_says(admin: Client, key: AccessKey) -> None:
     known_load()
-    page = admin.get(page_of(key)).content.decode()
-    answer = admin.get(page_of(key).rstrip("/") + ".json").json()
+    page, answer = in_one_minute(
+        lambda: (
+            admin.get(page_of(key)).content.decode(),
+            admin.get(page_of(key).rstrip("/") + ".json").json(),
+        )
+    )
 
     assert tiles(answer["fragments"]["tiles"]) == tiles(page)
     assert answer["charts"]["calls"] == charts(page)["calls"]

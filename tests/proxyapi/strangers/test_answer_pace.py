@@ -20,6 +20,7 @@ from proxyapi.strangers.answer_pace import (
     stranger_pace,
 )
 from tests.support.callers.asgi import Asgi
+from tests.support.upstreams.raw import until
 from usage.ledger import ledger
 
 ANYWHERE = [
@@ -107,10 +108,7 @@ async def test_the_more_wait_the_longer_they_wait(monkeypatch: pytest.MonkeyPatc
 async def test_a_stranger_waits_wherever_it_asks(method: str, path: str, headers: dict[str, str]) -> None:
     request = Asgi(method, path, headers={"transfer-encoding": "", **headers})
     asked = asyncio.create_task(request.ask(application))
-    for _ in range(1000):
-        if stranger_pace.waiting or asked.done():
-            break
-        await asyncio.sleep(0.005)
+    await until(lambda: stranger_pace.waiting or asked.done())
     assert stranger_pace.waiting == 1
     assert request.status == 0
     asked.cancel()

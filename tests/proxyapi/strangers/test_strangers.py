@@ -18,6 +18,7 @@ import pytest
 from django.http import multipartparser
 from django.urls import URLPattern
 from django.urls.resolvers import RegexPattern
+from pytest_django.fixtures import Settings
 
 from chatproxy.asgi import application
 from proxyapi import urls
@@ -222,7 +223,11 @@ async def test_a_body_that_stops_is_cut_at_its_clock(path: str, pieces: list[byt
 
 @pytest.mark.parametrize("end", ["end", "departure", "silence", "key", "drain", "cap"])
 async def test_every_end_gives_the_bytes_back(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, budget: StrangerBudget, end: str
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    budget: StrangerBudget,
+    end: str,
 ) -> None:
     if end in {"silence", "drain"}:
         request.getfixturevalue("hurried")
@@ -238,7 +243,7 @@ async def test_every_end_gives_the_bytes_back(
         if end == "cap":
             yield from repeat(bytes(64 * KIB))
 
-    monkeypatch.setattr("django.conf.settings.MAX_BODY_BYTES", 200 * KIB)
+    settings.MAX_BODY_BYTES = 200 * KIB
     then = {"key": "end", "end": "end", "departure": "departure"}.get(end, "silence")
     call = Asgi("POST", "/openai", headers={"content-type": JSON}, pieces=body(), then=then)
 
@@ -289,8 +294,8 @@ async def test_a_connection_is_known_by_a_key_wherever_it_is(place: str) -> None
     assert request.is_known is (place != "nowhere")
 
 
-async def test_a_call_with_two_keys_takes_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("django.conf.settings.MAX_PARALLEL_REQUESTS", 1)
+async def test_a_call_with_two_keys_takes_one_place(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    settings.MAX_PARALLEL_REQUESTS = 1
     monkeypatch.setattr(keyring, "find", lambda text: Caller(text) if text else None)
     headers = {"content-type": JSON, "x-security-key": "one"}
 

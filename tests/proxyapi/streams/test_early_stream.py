@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from tests.support.callers.wire import Wire, WireAnswer, connect, head, json_call
+from tests.support.polling import PATIENCE
 from tests.support.servers.gateway import SECURITY_KEY, Gateway, run_gateway
 from tests.support.upstreams.held import LAST, HeldUpstream, events, held_upstream, whole
 
@@ -234,7 +235,7 @@ def test_upstream_hears_that_the_caller_left_while_it_waited(lively: Gateway, up
     with connect(lively) as wire:
         seen, _ = begin(wire, "/v1/chat/completions", CHAT)
 
-    assert upstream.gone.wait(30)
+    assert upstream.gone.wait(PATIENCE)
     row = lively.row(seen.headers["x-proxy-request-id"])
     assert (row["outcome"], row["status"]) == ("client_cancelled", 200)
 

@@ -13,6 +13,7 @@ import pytest
 from proxyapi.upstream.transport import keep_alive
 from tests.support.callers.wire import connect, json_call
 from tests.support.calls.streamed_calls import CHAT, DONE, RESPONSE, answered, chunk, event
+from tests.support.polling import PATIENCE
 from tests.support.servers.gateway import Gateway, run_gateway
 from tests.support.upstreams.held import LAST, HeldUpstream, events, held_upstream, in_chunk, whole
 
@@ -42,10 +43,19 @@ def odd(_upstream: HeldUpstream, gateway_database: str, tmp_path_factory: pytest
 def hasty(
     _upstream: HeldUpstream, gateway_database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    """A server that waits for upstream's first byte for one second, and for the next one for one second."""
-    with run_gateway(
-        _upstream.url, gateway_database, tmp_path_factory.mktemp("hasty"), FIRST_BYTE_TIMEOUT="1", IDLE_TIMEOUT="1"
-    ) as gateway:
+    """A server that waits for upstream's first byte for one second."""
+    folder = tmp_path_factory.mktemp("hasty")
+    with run_gateway(_upstream.url, gateway_database, folder, FIRST_BYTE_TIMEOUT="1") as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def restless(
+    _upstream: HeldUpstream, gateway_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    """A server that waits for each byte after the first one for one second."""
+    folder = tmp_path_factory.mktemp("restless")
+    with run_gateway(_upstream.url, gateway_database, folder, IDLE_TIMEOUT="1") as gateway:
         yield gateway
 
 
@@ -211,14 +221,14 @@ def test_upstream_must_begin_in_time(hasty: Gateway, upstream: HeldUpstream, str
     assert answer.status == 504
     assert "FIRST_BYTE_TIMEOUT" in answer.error["message"]
     assert hasty.row(answer.headers["x-proxy-request-id"])["outcome"] == "timeout"
-    assert upstream.gone.wait(30)
+    assert upstream.gone.wait(PATIENCE)
 
 
 @pytest.mark.parametrize("sent", [b"", chunk("half"), chunk("a")[:30]], ids=["nothing", "an event", "half an event"])
-def test_upstream_must_go_on_in_time(hasty: Gateway, upstream: HeldUpstream, sent: bytes) -> None:
+def test_upstream_must_go_on_in_time(restless: Gateway, upstream: HeldUpstream, sent: bytes) -> None:
     head, *_ = events()
     upstream.start([head + (in_chunk(sent) if sent else b""), LAST], is_held=False)
-    _, body, row, is_cut = answered(hasty, "/v1/chat/completions", CHAT)
+    _, body, row, is_cut = answered(restless, "/v1/chat/completions", CHAT)
     upstream.release()
 
     assert "IDLE_TIMEOUT" in json.loads(body.rstrip().rpartition(b"data: ")[2])["error"]["message"]

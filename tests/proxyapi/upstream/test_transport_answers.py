@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import gzip
 import zlib
+from contextlib import suppress
 
 import pytest
 
 from proxyapi.bodies.decoding import MAX_STEP_BYTES
-from proxyapi.upstream.exchange import MAX_BUFFERED_BYTES, MAX_HEAD_BYTES
-from proxyapi.upstream.faults import Broken, Late
+from proxyapi.upstream.exchange import MAX_BUFFERED_BYTES, MAX_HEAD_BYTES, Exchange
+from proxyapi.upstream.faults import Broken, ConnectTimeout, Late
+from proxyapi.upstream.transport import Transport
+from tests.support.polling import PATIENCE
 from tests.support.upstreams.raw import OK, Peer, answering, call, raw_upstream, read, silent, transport_to, until
 
 TEXT = b"a text that is long enough to be cut" * 20
@@ -254,22 +257,30 @@ async def test_no_head_in_time_is_late() -> None:
 
 async def test_no_end_in_time_is_late() -> None:
     async with raw_upstream(dripping) as upstream, transport_to(upstream.url) as transport:
-        exchange = await call(transport, seconds=0.05)
+        exchange = await call_in_time(transport, 0.05)
         with pytest.raises(Late):
             await read(exchange)
-        await until(lambda: upstream.peers[0].gone)
+        await until(lambda: all(peer.gone for peer in upstream.peers))
 
 
 async def test_a_taker_that_is_slower_than_upstream_is_late_too() -> None:
     """There is always something to take; it ends nevertheless, with what had come in time."""
     async with raw_upstream(dripping) as upstream, transport_to(upstream.url) as transport:
-        exchange = await call(transport, seconds=0.05)
+        exchange = await call_in_time(transport, 0.05)
         await until(lambda: asyncio.get_running_loop().time() > exchange._deadline and exchange._fault)
         assert await exchange.chunk()
         with pytest.raises(Late):
             await exchange.chunk()
         exchange.close()
-        await until(lambda: upstream.peers[0].gone)
+        await until(lambda: all(peer.gone for peer in upstream.peers))
+
+
+async def call_in_time(transport: Transport, seconds: float) -> Exchange:
+    """Returns an exchange whose head has come before its time was up; on a busy machine several calls may be needed."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with suppress(Late, ConnectTimeout):
+                return await call(transport, seconds=seconds)
 
 
 async def dripping(peer: Peer) -> None:

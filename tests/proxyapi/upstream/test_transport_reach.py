@@ -218,7 +218,7 @@ async def test_connecting_takes_too_long(tls: ssl.SSLContext, patience: float, s
     ):
         with pytest.raises(ConnectTimeout):
             await call(transport, seconds=seconds)
-        await until(lambda: upstream.peers[0].gone)
+        await until(lambda: upstream.peers and upstream.peers[0].gone)
 
 
 async def test_cancelled_while_connecting(tls: ssl.SSLContext) -> None:

@@ -111,7 +111,7 @@ async def test_an_upload_waits_for_upstream() -> None:
     async with raw_upstream(script) as upstream, transport_to(upstream.url) as transport:
         calling = asyncio.create_task(call(transport, large()))
         before = -1
-        while before < taken:  # until it waits
+        while not taken or before < taken:  # until it waits
             before = taken
             await asyncio.sleep(0.05)
         assert 0 < taken < 512

@@ -103,7 +103,7 @@ def test_the_caller_and_the_row_are_told(path: str, url: str, words: str, start_
     assert "127.0.0.1" not in error["message"]
     row = gateway.row(answer)
     assert row["error_message"] == error["message"]
-    assert f"no connection to upstream: {words}" in gateway.log
+    gateway.wait_for_log(f"no connection to upstream: {words}")
 
 
 def subclasses(kind: type[TransportFault]) -> Iterator[type[TransportFault]]:

@@ -11,6 +11,7 @@ import pytest
 
 from proxyapi.exceptions import UnreadableList
 from proxyapi.v1.list_filter import ListPage
+from tests.support.polling import PATIENCE
 from tests.support.servers.gateway import SECURITY_KEY, Gateway, run_gateway
 from tests.support.upstreams.fixed import FixedUpstream, run_fixed_upstream
 
@@ -43,8 +44,8 @@ def bob(server: Gateway, upstream: FixedUpstream) -> Iterator[httpx2.Client]:
         key = server.make_key(f"{name} {uuid4()}")
         headers = {"authorization": f"Bearer {key}"}
         upstream.body = json.dumps({"id": object_id, "object": "vector_store"}).encode()
-        httpx2.post(f"{server.url}/v1/vector_stores", json={}, headers=headers).raise_for_status()
-    with httpx2.Client(base_url=server.url, headers=headers) as http:
+        httpx2.post(f"{server.url}/v1/vector_stores", json={}, headers=headers, timeout=PATIENCE).raise_for_status()
+    with httpx2.Client(base_url=server.url, headers=headers, timeout=PATIENCE) as http:
         yield http
 
 
@@ -175,14 +176,14 @@ def test_errors_and_own_sub_lists_pass_as_they_are(bob: httpx2.Client, upstream:
 
 def test_the_built_in_key_sees_every_list_as_it_is(server: Gateway, upstream: FixedUpstream) -> None:
     upstream.body = listed(HER_ITEM, '{"n": NaN}')
-    answer = httpx2.get(f"{server.url}/v1/files", headers={"authorization": f"Bearer {SECURITY_KEY}"})
+    answer = httpx2.get(f"{server.url}/v1/files", headers={"authorization": f"Bearer {SECURITY_KEY}"}, timeout=PATIENCE)
     assert answer.content == upstream.body
 
 
 def test_the_list_of_models_is_filtered_alike(server: Gateway, upstream: FixedUpstream) -> None:
     key = server.make_key("lists models", "--model", "gpt-4o*")
     gpt, other = '{"id": "gpt-4o-mini", "object": "model"}', '{"id": "o3", "object": "model"}'
-    with httpx2.Client(base_url=server.url, headers={"authorization": f"Bearer {key}"}) as http:
+    with httpx2.Client(base_url=server.url, headers={"authorization": f"Bearer {key}"}, timeout=PATIENCE) as http:
         upstream.body = listed(other, gpt)
         assert http.get("/v1/models").content == listed(gpt)
         for body in (listed(other, '{"n": 1}'), listed(other, '{"id": "x", "n": NaN}'), b"[]"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import httpx2
@@ -13,6 +14,7 @@ import pytest
 from tests.simulator.server import Simulator
 from tests.support.callers.blocking_sdk import open_sdk
 from tests.support.callers.sdk_scenarios import ASK, CALLS, FILE, RESPOND, Scenario, row_of
+from tests.support.polling import repeat_until
 from tests.support.servers.gateway import PATIENCE, SECURITY_KEY, UPSTREAM_KEY, Gateway, run_gateway
 
 KINDS = ["sync", "async"]
@@ -209,19 +211,24 @@ def test_too_many_at_once(kind: str, tight_gateway: Gateway, simulator: Simulato
 
 
 def test_a_caller_without_patience(kind: str, gateway: Gateway, simulator: Simulator) -> None:
-    name = f"impatient {kind}"
-    simulator.fail_next("hang")
-    with (
-        open_sdk(
-            kind, f"{gateway.url}/v1", SECURITY_KEY, max_retries=0, timeout=0.3, default_headers={"x-request-id": name}
-        ) as client,
-        pytest.raises(openai.APITimeoutError),
-    ):
-        client.chat.completions.create(**ASK)
+    simulator.fail_next("hang", times=1000)
+    numbers = count()
 
+    def call() -> str:
+        """Makes a call that is not waited for, and returns its id."""
+        name = f"impatient {kind} {next(numbers)}"
+        options: dict[str, Any] = {"max_retries": 0, "timeout": 0.3, "default_headers": {"x-request-id": name}}
+        with (
+            open_sdk(kind, f"{gateway.url}/v1", SECURITY_KEY, **options) as client,
+            pytest.raises(openai.APITimeoutError),
+        ):
+            client.chat.completions.create(**ASK)
+        return name
+
+    name = repeat_until(lambda: simulator.requests, call)
     [row] = gateway.rows("WHERE incoming_request_id = %s", [name], at_least=1)
     assert (row["outcome"], row["status"]) == ("client_cancelled", None)
-    assert simulator.last.outcome == "disconnected"
+    simulator.wait_until(lambda: simulator.last.outcome == "disconnected")
 
 
 # Streams that die.

@@ -12,6 +12,7 @@ from tests.simulator.server import Simulator
 from tests.support.callers.wire import head, json_call
 from tests.support.calls.v1_calls import ask, assert_refused, the_row
 from tests.support.inputs.varied_forms import FILE, MODEL, write
+from tests.support.polling import PATIENCE
 from tests.support.servers.gateway import SECURITY_KEY, UPSTREAM_KEY, Gateway
 
 KIB = 1024
@@ -62,7 +63,9 @@ def test_a_setting_opens_it(open_gateway: Gateway, simulator: Simulator, family:
     answers = {}
     for path in family.paths:
         written = path.replace("{id}", "x_1") + "?limit=2&after=y"
-        direct = httpx2.get(simulator.base_url + written, headers={"authorization": f"Bearer {UPSTREAM_KEY}"})
+        direct = httpx2.get(
+            simulator.base_url + written, headers={"authorization": f"Bearer {UPSTREAM_KEY}"}, timeout=PATIENCE
+        )
         answers[path] = open_gateway.http.get(f"/v1{written}", headers=BEARER)
 
         assert direct.status_code in {404, 405}

@@ -8,6 +8,7 @@ import pytest
 from tests.simulator.server import Simulator
 from tests.support.callers.wire import connect, json_call
 from tests.support.calls.v1_calls import the_row
+from tests.support.polling import PATIENCE
 from tests.support.servers.gateway import UPSTREAM_KEY, Gateway
 
 SPEECH = {"model": "tts-1", "voice": "alloy", "input": "Hello there"}
@@ -15,7 +16,10 @@ SPEECH = {"model": "tts-1", "voice": "alloy", "input": "Hello there"}
 
 def test_sound_passes_as_it_comes(gateway: Gateway, simulator: Simulator, call_id: str) -> None:
     whole = httpx2.post(
-        f"{simulator.base_url}/audio/speech", json=SPEECH, headers={"authorization": f"Bearer {UPSTREAM_KEY}"}
+        f"{simulator.base_url}/audio/speech",
+        json=SPEECH,
+        headers={"authorization": f"Bearer {UPSTREAM_KEY}"},
+        timeout=PATIENCE,
     ).content
     with connect(gateway) as wire:
         wire.send(json_call("/v1/audio/speech", SPEECH | {"model": "fault:gate-body"}, f"X-Request-Id: {call_id}"))

@@ -138,7 +138,7 @@ class Delivery:
         return True
 
     async def send(self, answer: Answer | Stream) -> None:
-        self._request.status = answer.status if isinstance(answer, Answer) else 200
+        self._recorder.answered(self._request, answer.status if isinstance(answer, Answer) else 200)
         if isinstance(answer, Stream):
             await self._send_stream(answer)
         else:

@@ -90,7 +90,7 @@ class Recorder:
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self._requests: deque[ReceivedRequest] = deque(maxlen=_KEPT_REQUESTS)
-        self._in_flight: set[int] = set()
+        self._in_flight: dict[int, ReceivedRequest] = {}  # by their `id`, which no other has while they are here
 
     @property
     def requests(self) -> list[ReceivedRequest]:
@@ -103,18 +103,28 @@ class Recorder:
             return len(self._in_flight)
 
     def clear(self) -> None:
+        """Forgets all requests, also those that are still in flight: they belong to the test before."""
         with self.changed:
             self._requests.clear()
+            self._in_flight.clear()
             self.changed.notify_all()
 
     def began(self, request: ReceivedRequest) -> None:
         with self.changed:
-            self._in_flight.add(id(request))
+            self._in_flight[id(request)] = request
             self.changed.notify_all()
 
     def received(self, request: ReceivedRequest) -> None:
+        """Records a request whose body is here, unless it has been forgotten since it began."""
         with self.changed:
-            self._requests.append(request)
+            if id(request) in self._in_flight:
+                self._requests.append(request)
+                self.changed.notify_all()
+
+    def answered(self, request: ReceivedRequest, status: int) -> None:
+        """Records the status of the answer to a request, before the answer's head is sent."""
+        with self.changed:
+            request.status = status
             self.changed.notify_all()
 
     def progressed(self, request: ReceivedRequest, events_sent: int) -> None:
@@ -130,7 +140,7 @@ class Recorder:
         """
         with self.changed:
             request.outcome = outcome
-            self._in_flight.discard(id(request))
+            self._in_flight.pop(id(request), None)
             self.changed.notify_all()
 
     def wait_until(self, condition: Callable[[], object], timeout: float) -> None:

@@ -11,10 +11,8 @@ import httpx2
 import psycopg
 
 from tests.support.callers.key_box import insert
-from tests.support.servers.disks import wait_until
+from tests.support.polling import PATIENCE, wait_until
 from tests.support.servers.gateway import Gateway
-
-LEAVES = httpx2.Timeout(20.0)
 
 
 def make_key(gateway: Gateway, name: str, **budgets: str) -> str:
@@ -34,7 +32,7 @@ def database(url: str) -> Iterator[psycopg.Connection[Any]]:
 def ask(gateway: Gateway, key: str, path: str, body: dict[str, Any], **headers: str) -> httpx2.Response:
     """A connection for each call: two workers share them."""
     headers = {"Authorization": f"Bearer {key}", **headers}
-    with httpx2.Client(base_url=gateway.url, timeout=LEAVES) as client:
+    with httpx2.Client(base_url=gateway.url, timeout=PATIENCE) as client:
         return client.post(path, json=body, headers=headers)
 
 
@@ -45,11 +43,11 @@ def holds(url: str, key_name: str) -> list[Decimal]:
 
 
 def spent(url: str, key_name: str) -> tuple[Decimal, Decimal]:
-    """By the days, and by the rows."""
-    days = "SELECT COALESCE(sum(cost), 0) FROM usage_usageday WHERE key_name = %s"
-    rows = "SELECT COALESCE(sum(cost), 0) FROM usage_request WHERE key_name = %s"
+    """By the days, and by the rows; both at one moment."""
+    query = """SELECT (SELECT COALESCE(sum(cost), 0) FROM usage_usageday WHERE key_name = %(key)s),
+        (SELECT COALESCE(sum(cost), 0) FROM usage_request WHERE key_name = %(key)s)"""
     with database(url) as connection:
-        by_days, by_rows = (connection.execute(query, [key_name]).fetchall()[0][0] for query in (days, rows))
+        [(by_days, by_rows)] = connection.execute(query, {"key": key_name}).fetchall()
     return by_days, by_rows
 
 

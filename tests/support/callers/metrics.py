@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import httpx2
+import orjson
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support import polling
@@ -32,6 +37,24 @@ def value(samples: Samples, name: str, **labels: str) -> float:
         for (sample, found), number in samples.items()
         if sample == name and labels.items() <= dict(found).items()
     )
+
+
+def reports_since(gateway: Gateway, moment: float) -> list[dict[str, Any]]:
+    """Returns the reports that the workers of a server have written since `moment` (Unix time), one of each worker."""
+    reports = []
+    for path in Path(gateway.variables["DATA_DIR"], "workers").glob("*.json"):
+        with suppress(FileNotFoundError):  # of a dead worker, taken over meanwhile
+            reports.append(orjson.loads(path.read_bytes()))
+    return [report for report in reports if report.get("at", 0) > moment]
+
+
+def wait_for_reports(gateway: Gateway) -> None:
+    """Waits until `/metrics` has all that has been counted so far, whichever worker answers.
+
+    A worker knows its own numbers, and those of the others as of their last reports.
+    """
+    begin, workers = time.time(), int(gateway.variables.get("WEB_CONCURRENCY", "1"))
+    polling.wait_until(lambda: len(reports_since(gateway, begin)) == workers)
 
 
 def wait_until(gateway: Gateway, holds: Callable[[Samples], bool]) -> Samples:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from html import unescape
-from typing import Any
+from typing import Any, TypeVar
 
 from asgiref.sync import async_to_sync
 from django.test import Client
@@ -16,6 +18,7 @@ from tests.support.ledger.ledgers import call, call_id
 from usage.money.row_pricing import Pricer
 from usage.shipping.rows import write_rows
 
+T = TypeVar("T")
 REQUESTS = "/admin/usage/request/"
 ERRORS = "/admin/usage/errors/"
 DASHBOARD = "/admin/"
@@ -70,6 +73,18 @@ def charts(page: str) -> dict[str, Any]:
     found = re.search(r'<script id="charts" type="application/json">(.*?)</script>', page, flags=re.S)
     assert found
     return dict(json.loads(found[1]))
+
+
+def in_one_minute(read: Callable[[], T]) -> T:
+    """Returns what `read` returns, once it has begun and ended in the same minute.
+
+    Two pages of different minutes differ, since a chart of the last hour has a column for each minute.
+    """
+    while True:
+        minute = time.time() // 60
+        found = read()
+        if time.time() // 60 == minute:
+            return found
 
 
 def pieces_of(answer: Any) -> list[bytes]:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support import polling
 
-PATIENCE = 60.0  # seconds; on a busy machine
+PATIENCE = polling.PATIENCE
 
 
 @contextmanager

@@ -40,8 +40,13 @@ class HeldUpstream(socketserver.ThreadingTCPServer):
         """Lets the upstream send one more piece of its answer."""
         self._permits.release()
 
-    def wait(self) -> None:
-        assert self._permits.acquire(timeout=PATIENCE)
+    def turn(self) -> tuple[list[bytes], bool, threading.Semaphore, threading.Event]:
+        """Returns the pieces, `is_held`, the permits and `gone` of the last `start`.
+
+        A request keeps them to its end, so that one which an earlier test has left behind takes no permit of a later
+        test, and does not set its `gone`.
+        """
+        return self.answer, self.is_held, self._permits, self.gone
 
 
 class _Handler(socketserver.StreamRequestHandler):
@@ -59,13 +64,14 @@ class _Handler(socketserver.StreamRequestHandler):
         if self.server.answers:
             self.wfile.write(self.server.answers.pop(0))
             return
-        for number, piece in enumerate(self.server.answer):
-            if number or self.server.is_held:
-                self.server.wait()
+        answer, is_held, permits, gone = self.server.turn()
+        for number, piece in enumerate(answer):
+            if number or is_held:
+                assert permits.acquire(timeout=PATIENCE)
             with suppress(ConnectionError):
                 self.wfile.write(piece)
-        if not self.server.answer and not self.rfile.read(1):  # it says nothing, until its client leaves
-            self.server.gone.set()
+        if not answer and not self.rfile.read(1):  # it says nothing, until its client leaves
+            gone.set()
 
 
 @contextmanager

@@ -32,7 +32,7 @@ class FakeCall:
     def __init__(self) -> None:
         self.answer = AnswerReader()
         self.request = SimpleNamespace(request_id="req_1", incoming_body=SimpleNamespace(call_goes_on=True))
-        self.facts = CallFacts(self.request, "none")  # type: ignore[arg-type]  # as much of one as is used
+        self.facts = CallFacts(self.request, "none", ())  # type: ignore[arg-type]  # as much of one as is used
         self.events = b""
         self.ended = False
         self.error: type[ProxyError] | None = None

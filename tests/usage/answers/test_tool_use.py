@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.ledger.excerpts import answer_columns
 from usage.answers.reader import MAX_PARSED_BYTES, AnswerReader
-from usage.answers.row_texts import answer_columns
 
 TOOLS = [
     {"type": "web_search_preview", "search_context_size": "low"},

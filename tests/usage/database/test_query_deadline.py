@@ -12,13 +12,14 @@ import psycopg
 import pytest
 
 from tests.chaos.lab import Postgres
-from tests.support.servers.disks import wait_until
+from tests.support.polling import PATIENCE, wait_until
 from tests.support.servers.gateway import Gateway
+from usage.database import query_deadline
 from usage.database.query_deadline import CANCEL_SECONDS, PAGE_SECONDS, DeadlineConnection, limit_query_time
 
 CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 PAGES = ("/admin/", "/admin/usage/dashboard.json", "/admin/usage/errors/", "/admin/usage/request/")
-BUSY_SECONDS = 10.0  # what a busy machine may add
+BUSY_SECONDS = 4.0  # what a busy machine may add to the quickest of several pages
 SLEEP = "SELECT pg_sleep(600)"
 
 
@@ -40,13 +41,11 @@ def test_it_works(outage: tuple[Gateway, Postgres]) -> None:
     call = gateway.post("/openai", CALL)
     gateway.row(call)
     with locked(postgres.url, "LOCK TABLE usage_usagetotal, usage_errortotal IN ACCESS EXCLUSIVE MODE"):
-        began = time.monotonic()
         waiting = gateway.post("/openai", CALL)
         answers = [browser.get(page) for page in PAGES]
-        seconds = (time.monotonic() - began) / len(answers)
 
         assert [is_away(answer) for answer in answers] == [True] * len(PAGES)
-        assert seconds < PAGE_SECONDS + CANCEL_SECONDS + BUSY_SECONDS
+        assert quickest(answers) < PAGE_SECONDS + CANCEL_SECONDS + BUSY_SECONDS
         assert browser.get("/admin/usage/request/" + call.headers["x-proxy-request-id"] + "/change/").status_code == 200
     assert gateway.row(waiting)["outcome"] == "success"
     assert "the database is away" not in gateway.log, "the shipper was hurried"
@@ -75,47 +74,72 @@ def test_a_database_that_has_stopped_without_a_word(outage: tuple[Gateway, Postg
     gateway.row(gateway.post("/openai", CALL))
     postgres.freeze()
     try:
-        began = time.monotonic()
         answers = [browser.get(page) for page in ("/admin/", "/admin/proxyapi/accesskey/", "/my-usage/")]
-        seconds = time.monotonic() - began
         waiting = gateway.post("/openai", CALL)
     finally:
         postgres.thaw()
 
     assert [is_away(answer) for answer in answers] == [True, True, False]
     assert answers[-1].status_code == 200  # the door needs no database
-    assert seconds < 2 * (PAGE_SECONDS + CANCEL_SECONDS) + BUSY_SECONDS
+    assert quickest(answers[:-1]) < PAGE_SECONDS + CANCEL_SECONDS + BUSY_SECONDS
     assert waiting.status_code == 200
     assert gateway.row(waiting)["outcome"] == "success"
     wait_until(lambda: browser.get("/admin/").status_code == 200)
     assert "Traceback" not in gateway.log
 
 
+def quickest(answers: list[httpx2.Response]) -> float:
+    """Returns the seconds of the page that a busy machine has delayed least; a longer wait would delay all of them."""
+    return min(answer.elapsed.total_seconds() for answer in answers)
+
+
 # --- in one process
 
 
 def test_a_query_whose_time_is_up_goes_on_nowhere(gateway_database: str) -> None:
-    with psycopg.connect(gateway_database, autocommit=True) as looker, limit_query_time(0.2):
+    with psycopg.connect(gateway_database, autocommit=True) as looker:
         connection = DeadlineConnection.connect(gateway_database)
-        with pytest.raises(psycopg.OperationalError, match="not answered in time"):
+        with limit_query_time(0.2), pytest.raises(psycopg.OperationalError, match="not answered in time"):
             connection.execute(SLEEP)
         assert connection.closed
         running = "SELECT count(*) FROM pg_stat_activity WHERE query = %s AND state = 'active'"
         wait_until(lambda: looker.execute(running, [SLEEP]).fetchone() == (0,))
 
 
-def test_the_time_is_that_of_all_queries_together(gateway_database: str) -> None:
-    with limit_query_time(1), DeadlineConnection.connect(gateway_database, autocommit=True) as connection:
-        connection.execute("SELECT pg_sleep(0.6)")
+class Clock:
+    """The module's clock, which a test puts on."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(query_deadline, "time", clock)
+    return clock
+
+
+def test_the_time_is_that_of_all_queries_together(gateway_database: str, clock: Clock) -> None:
+    with (
+        limit_query_time(2 * PATIENCE),
+        DeadlineConnection.connect(gateway_database, autocommit=True) as connection,
+    ):
+        connection.execute("SELECT 1")
+        clock.ahead = 2 * PATIENCE - 0.2
         with pytest.raises(psycopg.OperationalError, match="not answered in time"):
-            connection.execute("SELECT pg_sleep(0.6)")
+            connection.execute(SLEEP)
 
 
-def test_whoever_has_its_own_patience_is_left_alone(gateway_database: str) -> None:
+def test_whoever_has_its_own_patience_is_left_alone(gateway_database: str, clock: Clock) -> None:
     with DeadlineConnection.connect(gateway_database) as connection:
-        with limit_query_time(0.2):
+        with limit_query_time(2 * PATIENCE):
             assert connection.execute("SELECT 1").fetchone() == (1,)
-        connection.execute("SELECT pg_sleep(0.4)")
+        clock.ahead = 2 * PATIENCE
+        assert connection.execute("SELECT 2").fetchone() == (2,)
 
 
 def test_an_error_is_still_the_error_that_it_is(gateway_database: str) -> None:

@@ -20,7 +20,8 @@ import pytest
 
 from chatproxy.setting_reader import BASE_DIR
 from tests.support.ledger.journals import FACTS, die, ids, new_id, pass_a_second, read, running
-from tests.support.servers.disks import PretendedOS, fill, small_disk, wait_until
+from tests.support.polling import PATIENCE, wait_until
+from tests.support.servers.disks import PretendedOS, fill, small_disk
 from usage.call_record import RECORD_VERSION
 from usage.journal import full_disk, segments
 from usage.journal import writer as journal_module
@@ -224,7 +225,7 @@ def test_its_thread_survives_a_disk_that_cannot_be_asked(
     with running(tmp_path) as journal:
         disk.fail_sync = True
         journal.end(new_id(), FACTS)
-        assert disk.sync_entered.acquire(timeout=5)
+        assert disk.sync_entered.acquire(timeout=PATIENCE)
         disk.fail_sync = False
         monkeypatch.setattr(disk, "statvfs", None, raising=False)  # a TypeError, whenever it looks
         monkeypatch.setattr(journal_module, "ROOM_CHECK_SECONDS", 0.0)
@@ -449,7 +450,7 @@ async def test_a_caller_that_left_does_not_stop_the_syncing(tmp_path: Path) -> N
         await asyncio.sleep(0)
         gone.cancel()
         journal.end(new_id(), FACTS)
-        await asyncio.wait_for(journal.durable(), 5)
+        await asyncio.wait_for(journal.durable(), PATIENCE)
 
 
 @pytest.mark.parametrize("sync", ["interval", "off"])
@@ -457,7 +458,7 @@ async def test_other_policies_do_not_wait(disk: PretendedOS, tmp_path: Path, syn
     disk.sync_may_go.clear()
     with running(tmp_path, sync=sync) as journal:
         journal.end(new_id(), FACTS)
-        await asyncio.wait_for(journal.durable(), 1)
+        await asyncio.wait_for(journal.durable(), PATIENCE)  # no sync ends meanwhile
         disk.sync_may_go.set()
         if sync == "interval":
             wait_until(lambda: disk.synced)

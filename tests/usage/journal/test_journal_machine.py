@@ -175,4 +175,4 @@ class JournalMachine(RuleBasedStateMachine):
 
 
 TestJournalMachine = JournalMachine.TestCase
-TestJournalMachine.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestJournalMachine.settings = settings(max_examples=40, stateful_step_count=40)

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.inputs.spellings import SPELLINGS, in_base64, is_gone
+from tests.support.ledger.excerpts import answer_columns, body_excerpt
 from usage.answers.reader import AnswerReader
-from usage.answers.row_texts import MAX_USAGE_BYTES, answer_columns, column_text
+from usage.answers.row_texts import MAX_USAGE_BYTES, column_text
 from usage.answers.streamed_text import StreamedText
-from usage.kept_bodies.excerpts import body_excerpt
 from usage.kept_bodies.redaction import REDACTED, redact, redact_answer, redact_each
 
 OWN = ("the-security-key.of-the_gateway42", "correct_horse_battery_staple", "sk-proj-" + "xY9-aB3_" * 19)

@@ -199,6 +199,16 @@ def test_an_estimate_that_was_too_high_is_taken_back() -> None:
     assert dollars == {"cost_taken_back_dollars": pytest.approx(0.3)}
 
 
+def test_calls_without_a_price_are_counted_once() -> None:
+    """Also those whose guess is replaced by the real row; a call that costs something is not counted."""
+    counted = WorkerCounters()
+    rows: list[Any] = [call(reasoning_tokens=None, cost=None, needs_price=True) for _ in range(2)]
+    counted.count_usage([*rows, call(reasoning_tokens=None, cost=Decimal("0.2"), needs_price=False)])
+    counted.count_usage(rows[:1], {str(rows[0]["request_id"]): rows[0]})
+    label = "unpriced_calls", "/openai", "gpt-4o-mini-2024-07-18"
+    assert {name: value for name, value in counted.values.items() if name[0] == "unpriced_calls"} == {label: 2}
+
+
 def test_a_command_leaves_what_it_has_counted_and_it_is_added_once(directory: Path) -> None:
     counters_module.counters.count_call(call())
     worker_files.leave_counts()

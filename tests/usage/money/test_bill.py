@@ -11,8 +11,8 @@ import pytest
 from proxyapi.bodies.asked_usage import count_pictures, read_asked_usage, says_all
 from proxyapi.routes import find_route
 from tests.support.ledger.bill_cases import CASES, EVENTS, SOUND, BillCase
+from tests.support.ledger.excerpts import answer_columns
 from usage.answers.reader import AnswerReader
-from usage.answers.row_texts import answer_columns
 from usage.answers.streamed_text import StreamedText
 from usage.models import Outcome, UsageSource
 from usage.money.billing import cost_kind, price_call

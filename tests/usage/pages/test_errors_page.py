@@ -16,8 +16,9 @@ from django.test.utils import CaptureQueriesContext
 from tests.support.ledger.ledgers import call, call_id
 from tests.support.ledger.pages import ERRORS, HOSTILE, make_call, make_failure, text_of
 from usage.models import KnownError, Request
-from usage.page_data.error_groups import ErrorGroup, ErrorKind
+from usage.page_data.error_groups import ErrorGroup, ErrorKind, read_groups
 from usage.shipping.rows import interrupted, write_rows
+from usage.sums.ranges import TimeRange
 
 pytestmark = pytest.mark.django_db
 MARK = "/admin/usage/errors/mark/"
@@ -124,6 +125,16 @@ def test_the_trend_shows_when(admin: Client) -> None:
     assert busy[1] >= 21
     assert group.trend_path.endswith("20v-20.0h3v20.0z")
     assert group.trend_path.count("M") == 2
+
+
+@pytest.mark.parametrize("hour", [0, 1, 12, 23])
+def test_the_trend_shows_when_at_every_hour_of_the_day(hour: int) -> None:
+    now = datetime(2026, 11, 2, hour, 5, tzinfo=UTC)
+    for hours in (1, 1, 20):
+        make_failure(started_at=now - timedelta(hours=hours))
+    [group] = read_groups(TimeRange("day", now - timedelta(days=1), now))
+
+    assert [count for count in group.trend if count] == [1, 2]
 
 
 # Known

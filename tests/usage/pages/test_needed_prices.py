@@ -13,9 +13,10 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from tests.support.ledger.ledgers import call
-from tests.support.ledger.pages import DASHBOARD, HOSTILE, make_call, text_of
+from tests.support.ledger.pages import DASHBOARD, HOSTILE, REQUESTS, make_call, page_of, text_of
 from usage.models import ModelPrice
 from usage.money.row_pricing import MOST_ALERTS, Pricer
+from usage.page_data import formatting
 from usage.sums.needed_prices import NeededPrice, propose
 from usage.upkeep.repricing import reprice
 
@@ -27,7 +28,7 @@ NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 def needed(admin: Client, **query: str) -> list[NeededPrice]:
     answer = admin.get(LIST, query)
     assert answer.status_code == 200
-    return [price for price, _ in answer.context["needed"]]
+    return [line.of for line in answer.context["needed"]]
 
 
 def test_it_works(admin: Client) -> None:
@@ -43,8 +44,8 @@ def test_it_works(admin: Client) -> None:
     assert len(needed(admin, range="week")) == 3
     page = text_of(admin.get(LIST).content.decode())
     assert "4 calls need a price" in page
-    assert "input $0.15" in page
-    assert "no model of its family has a price" in page
+    assert "Input $0.15" in page
+    assert "No model of the same family has a price." in page
 
 
 def test_the_tile_and_the_alert_of_the_dashboard_lead_to_it(admin: Client) -> None:
@@ -52,8 +53,8 @@ def test_the_tile_and_the_alert_of_the_dashboard_lead_to_it(admin: Client) -> No
     make_call(response_model="nobody-knows")
     page = admin.get(DASHBOARD).content.decode()
 
-    assert f'<a href="{LIST}?range=day"><b>1</b> needs a price</a>' in page
-    assert "Prices missing for nobody-knows" in text_of(page)
+    assert f'<a href="{LIST}?range=day"><b>1</b> call needs a price</a>' in page
+    assert f'<b>Prices</b> <a href="{LIST}?range=day">missing for nobody-knows</a>' in page
 
 
 def test_from_the_list_to_a_price_that_mends_the_call(admin: Client) -> None:
@@ -109,6 +110,47 @@ def test_a_models_first_call_without_a_price_is_logged_once(caplog: pytest.LogCa
     caplog.clear()
     pricer.priced([call(response_model=f"made up {number}") for number in range(2 * MOST_ALERTS)])
     assert len(caplog.records) == MOST_ALERTS - 2
+
+
+def test_another_process_does_not_log_the_same_model_again(caplog: pytest.LogCaptureFixture) -> None:
+    """Until its calls have a price, and it lacks one again: for another service tier, for example."""
+
+    def logged() -> bool:
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "usage.money.row_pricing"):
+            Pricer().priced([call(response_model="ours", service_tier="flex")])
+        return "'ours'" in caplog.text
+
+    assert logged()
+    make_call(response_model="ours")
+    assert not logged()
+    ModelPrice.objects.create(model="ours", valid_from=NOON - timedelta(days=100), input=1, cached_input=1, output=2)
+    reprice(datetime.now(UTC) - timedelta(days=1), unpriced_only=True)
+    assert logged()
+
+
+def test_the_proposal_is_said_in_the_words_of_the_form(admin: Client) -> None:
+    make_call(response_model="gpt-6.1-sol-mega", service_tier="priority")
+    make_call(response_model="nobody-knows")
+    page = admin.get(LIST).content.decode()
+
+    rates = dict(re.findall(r"<li><span>([^<]+)</span> <b>(\$[\d.]+)</b></li>", page))
+    assert {"Input", "Cached input", "Output", "Input of long prompts", "Web search, each"} <= rates.keys()
+    assert "The price of gpt-6.1-sol, in dollars per million tokens" in text_of(page)
+    with_prices, without = re.findall(r'href="(/admin/usage/modelprice/add/\?[^"]*)"', page)
+    if "nobody" in with_prices:
+        with_prices, without = without, with_prices
+    assert "are a proposal" in admin.get(unescape(with_prices)).content.decode()
+    assert "are a proposal" not in admin.get(unescape(without)).content.decode()
+
+
+def test_a_call_that_needs_a_price_says_so_where_it_is_listed_and_on_its_page(admin: Client) -> None:
+    request_id = make_call(response_model="nobody-knows", started_at=datetime(2026, 10, 5, 3, tzinfo=UTC))
+    assert f"{formatting.UNKNOWN} needs a price" in text_of(admin.get(REQUESTS).content.decode())
+    page = admin.get(page_of(request_id)).content.decode()
+    assert "needs a price" in text_of(page)
+    [address] = re.findall(rf'href="({LIST}[^"]*)"', page)
+    assert [one.model for one in needed(admin, range=address.partition("range=")[2])] == ["nobody-knows"]
 
 
 def test_who_may_see_it_and_who_may_add_a_price(client: Client) -> None:

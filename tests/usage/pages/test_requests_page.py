@@ -196,7 +196,7 @@ def test_the_filters_offer_what_there_is(admin: Client) -> None:
 
 def test_an_empty_list_says_what_to_do(admin: Client) -> None:
     assert "how to make the first one" in admin.get(REQUESTS).content.decode()
-    assert "No call like this" in admin.get(REQUESTS, {"key": "x"}).content.decode()
+    assert "No matching calls" in admin.get(REQUESTS, {"key": "x"}).content.decode()
 
 
 # Read only

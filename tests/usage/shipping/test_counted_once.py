@@ -35,6 +35,7 @@ from tests.support.ledger.response_rows import (
     seen,
     unfinished,
 )
+from tests.support.polling import PATIENCE
 from usage.metric_counters import counters
 from usage.models import (
     CountedResponse,
@@ -53,7 +54,7 @@ from usage.upkeep.repricing import reprice
 
 pytestmark = pytest.mark.django_db
 
-SLOW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SLOW = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @pytest.fixture(autouse=True)
@@ -249,7 +250,7 @@ def test_two_processes_that_write_at_the_same_time_count_it_once(pair: tuple[Any
         deliver([pair[0]()])
         second.start()
         _wait_for_a_waiting_transaction(second)
-    second.join(10)
+    second.join(PATIENCE)
     assert not second.is_alive()
     assert counted() == (4005, 500, cost_of(EXACT))
     assert_sums_are_right()
@@ -265,7 +266,9 @@ def _deliver_beside(rows: list[Row]) -> None:
 def _wait_for_a_waiting_transaction(thread: threading.Thread) -> None:
     with connection.cursor() as cursor:
         while thread.is_alive():
-            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
             if cursor.fetchone() != (0,):
                 return
     raise AssertionError("the second transaction did not wait")

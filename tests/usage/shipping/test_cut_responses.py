@@ -17,6 +17,8 @@ import psycopg
 import pytest
 
 from tests.simulator.server import Simulator
+from tests.support.callers.metrics import wait_for_reports
+from tests.support.polling import PATIENCE
 from tests.support.servers.databases import new_database
 from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway, run_gateway
@@ -86,7 +88,7 @@ def corrected(gateway: Gateway, response_id: str) -> tuple[dict[str, Any], dict[
 
 def upstreams_usage(simulator: Simulator, response_id: str) -> dict[str, Any]:
     url = f"{simulator.base_url}/responses/{response_id}"
-    answer = httpx2.get(url, headers={"Authorization": "Bearer sk-any"})
+    answer = httpx2.get(url, headers={"Authorization": "Bearer sk-any"}, timeout=PATIENCE)
     usage: dict[str, Any] = answer.json()["usage"]
     return usage
 
@@ -267,9 +269,11 @@ def test_looks_are_apart_in_metrics_and_marked_on_pages(looking: Gateway, simula
         page = looking.http.get("/metrics", headers={"Authorization": f"Bearer {ACCESS_TOKEN}"}).text
         return sum(float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith(name))
 
+    wait_for_reports(looking)  # of the tests before
     looks, calls = metric("chatproxy_background_looks_total"), metric("chatproxy_calls_total")
     made = looking.post("/openai2", {"model": "gpt-4o", "input": "Say hi.", "background": True}).json()
     _, look = corrected(looking, made["id"])
-    wait_until(lambda: metric("chatproxy_background_looks_total") == looks + 1)
+    wait_for_reports(looking)
+    assert metric("chatproxy_background_looks_total") == looks + 1
     assert metric("chatproxy_calls_total") == calls + 1
     assert json.dumps(look["tags"]) == '["background"]'

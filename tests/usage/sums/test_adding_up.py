@@ -44,7 +44,7 @@ ROWS = st.builds(
     usage_source=st.sampled_from(["exact", "estimated", "unknown"]),
 )  # fmt: skip
 LISTS = st.lists(ROWS, max_size=12, unique_by=lambda row: row["request_id"])
-SLOW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SLOW = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 def write_anew(batches: Sequence[Sequence[Row]]) -> None:

@@ -29,7 +29,7 @@ from usage.upkeep.retention import prune
 
 pytestmark = pytest.mark.django_db
 
-SLOW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SLOW = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 def failed(model: str, **columns: Any) -> Row:

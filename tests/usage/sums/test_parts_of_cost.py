@@ -104,12 +104,29 @@ def test_rebuilt_totals_and_sums_of_pruned_rows_keep_the_parts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("estimated", "provisional", "said"),
-    [("0", "0", ""), ("0.3", "0", "of which $0.3000 estimated"), ("0", "2", "of which $2.00 provisional"),
-     ("1.25", "0.00004", "of which $1.25 estimated, $0.000040 provisional")],
+    ("cost", "estimated", "provisional", "said"),
+    [
+        ("7", "0", "0", ""),
+        ("41.2", "0.3", "0", "of which $0.30 estimated"),
+        ("41.2", "0", "2", "of which $2.00 provisional"),
+        ("0.9", "0.3", "0.02", "of which $0.3000 estimated and $0.0200 provisional"),
+        ("0.002", "0.000034", "0", "of which $0.000034 estimated"),
+        ("41.2", "1.25", "0.00004", "of which $1.25 estimated and under $0.01 provisional"),
+        ("1234567", "345678", "0.3", "of which $345,678 estimated and under $1 provisional"),
+    ],
+)
+def test_pages_say_it_in_words(cost: str, estimated: str, provisional: str, said: str) -> None:
+    """The parts have the decimals of the sum that they are a part of."""
+    assert formatting.uncertain(Decimal(cost), Decimal(estimated), Decimal(provisional)) == said
+
+
+@pytest.mark.parametrize(
+    ("cost", "said"),
+    [(None, formatting.UNKNOWN), ("0", "$0.00"), ("0.00000016", "under $0.000001"), ("0.00225", "$0.002250"),
+     ("0.0201", "$0.020100"), ("1.2154", "$1.215400"), ("1234.5", "$1,234.500000")],
 )  # fmt: skip
-def test_pages_say_it_in_words(estimated: str, provisional: str, said: str) -> None:
-    assert formatting.uncertain(Decimal(estimated), Decimal(provisional)) == said
+def test_the_dollars_of_calls_are_aligned_in_a_list(cost: str | None, said: str) -> None:
+    assert formatting.call_dollars(None if cost is None else Decimal(cost)) == said
 
 
 def test_the_dashboard_the_list_and_the_export_say_it(admin: Client) -> None:
@@ -118,8 +135,8 @@ def test_the_dashboard_the_list_and_the_export_say_it(admin: Client) -> None:
     page = admin.get(DASHBOARD).content.decode()
 
     assert tiles(page)["dollars"].startswith("Cost $42.20 of which $1.30 estimated")
-    assert text_of(page).count("of which $1.30 estimated") == 4  # the tile; the tables of keys, routes and models
-    assert text_of(admin.get(REQUESTS).content.decode()).count("$1.30 estimated") == 1
+    assert text_of(page).count("$1.30 estimated") == 4  # the tile; the tables of keys, routes and models
+    assert text_of(admin.get(REQUESTS).content.decode()).count("$1.300000 estimated") == 1
     text = b"".join(pieces_of(admin.get(f"{REQUESTS}export.csv"))).decode()
     by_kind = {row["cost_kind"]: row for row in csv.DictReader(StringIO(text))}
     assert (by_kind["estimated"]["service_tier"], by_kind["estimated"]["cost"]) == ("flex", "1.30000000")
@@ -135,4 +152,4 @@ def test_what_needs_a_price_is_said_without_what_upstream_does_not_bill(admin: C
     write_rows(Pricer().priced([call(now), failed]))
     assert "price" not in tiles(admin.get(DASHBOARD).content.decode())["dollars"]
     write_rows(Pricer().priced([call(now, response_model="ours")]))
-    assert "1 needs a price" in tiles(admin.get(DASHBOARD).content.decode())["dollars"]
+    assert "1 call needs a price" in tiles(admin.get(DASHBOARD).content.decode())["dollars"]

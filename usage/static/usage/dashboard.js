@@ -41,7 +41,7 @@
   pause.addEventListener("click", () => {
     const paused = pause.getAttribute("aria-pressed") !== "true";
     pause.setAttribute("aria-pressed", paused);
-    pause.textContent = paused ? "Go on" : "Pause";
+    pause.textContent = paused ? "Resume" : "Pause";
     schedule();
   });
   document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); schedule(); });
