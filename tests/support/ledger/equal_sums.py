@@ -65,7 +65,7 @@ class Dollars(NamedTuple):
     def is_in_tile(self, page: str) -> bool:
         """Returns whether the tile of a dashboard's page says these dollars, and how much of them is uncertain."""
         words = tiles(page)["dollars"]
-        uncertain = formatting.uncertain(self.estimated, self.provisional)
+        uncertain = formatting.uncertain(self.all, self.estimated, self.provisional)
         return f"{words} ".startswith(f"Cost {formatting.dollars(self.all)} ") and (uncertain or " a call") in words
 
 
