@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.core.exceptions import ImproperlyConfigured
 
-from proxyapi.call_settings import call_settings
+from proxyapi.cached_settings import call_settings
 
 PEPPER = b"chatproxy key digests"
 SEAL = b"chatproxy upstream keys at rest"

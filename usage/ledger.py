@@ -13,7 +13,7 @@ from django.conf import settings
 from usage.call_record import CallRecord
 from usage.journal.writer import Journal
 from usage.metric_counters import counters
-from usage.money import price_list
+from usage.money import genai_price_list
 from usage.own_prices import OwnPrice
 from usage.shipping.shipper import Shipper
 from usage.upkeep.price_update import PriceUpdates
@@ -41,7 +41,7 @@ class Ledger:
         Raises:
             OSError: the journal cannot be written.
         """
-        price_list.refresh()
+        genai_price_list.refresh()
         self._journal = Journal(
             settings.DATA_DIR / "journal", reserve_bytes=settings.JOURNAL_RESERVE_BYTES, sync=settings.JOURNAL_SYNC
         )

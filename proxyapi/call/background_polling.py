@@ -26,8 +26,8 @@ from django.db import Error as DatabaseError
 from django.db import connection
 from uuid_utils.compat import uuid7
 
+from proxyapi.cached_settings import call_settings
 from proxyapi.call.journal_rows import poll_row
-from proxyapi.call_settings import call_settings
 from proxyapi.exceptions import UpstreamFailure
 from proxyapi.threads import in_own_thread
 from proxyapi.upstream import client

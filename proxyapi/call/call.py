@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 
 from proxyapi.bodies import large_bodies
+from proxyapi.cached_settings import call_settings
 from proxyapi.call.call_request import CallRequest
 from proxyapi.call.facts import CallFacts
 from proxyapi.call.journal_rows import (
@@ -22,7 +23,6 @@ from proxyapi.call.journal_rows import (
     text_columns,
     usage_of,
 )
-from proxyapi.call_settings import call_settings
 from proxyapi.exceptions import ProxyError, StorageFull
 from proxyapi.limits import limit_headers
 from proxyapi.limits.output_limits import OUTPUT_LIMIT_HEADER

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from proxyapi.call_settings import call_settings
+from proxyapi.cached_settings import call_settings
 from proxyapi.exceptions import Overloaded, ShuttingDown
 
 # When the server stops, a request's body that is still arriving has so much time left. Nothing has gone upstream yet.

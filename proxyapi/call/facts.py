@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from proxyapi.cached_settings import call_settings
 from proxyapi.call.call_request import CallRequest
 from proxyapi.call.uploads import FormUpload
-from proxyapi.call_settings import call_settings
 from proxyapi.keys.keyring import Caller
 from proxyapi.limits.output_limits import AddedLimit
 from proxyapi.upstream.credentials import Credentials

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote_plus, urlencode
 from django.http import QueryDict
 
 from proxyapi.bodies.form_reader import field_path
-from proxyapi.call_settings import call_settings
+from proxyapi.cached_settings import call_settings
 from proxyapi.exceptions import BadRequest
 from proxyapi.keys.keyring import Caller
 from proxyapi.upstream.credentials import Credentials, caller_credentials

@@ -13,9 +13,9 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from proxyapi.cached_settings import call_settings
 from proxyapi.call.caller_connection import CallerConnection, Receive
 from proxyapi.call.capacity import capacity
-from proxyapi.call_settings import call_settings
 from proxyapi.exceptions import BodyTooLarge, CallerGone, InvalidKey, RequestTimeout, ShuttingDown
 from proxyapi.strangers.body_memory import stranger_budget
 from proxyapi.strangers.key_search import KeySearch

@@ -24,11 +24,11 @@ from rest_framework.permissions import BasePermission
 from proxyapi.bodies import large_bodies, model_places
 from proxyapi.bodies.asked_usage import count_pictures, read_asked_usage
 from proxyapi.bodies.json_body import JSONBody
+from proxyapi.cached_settings import call_settings
 from proxyapi.call import gateway_fields
 from proxyapi.call.call import Call
 from proxyapi.call.call_request import CallRequest, ProxyRequest
 from proxyapi.call.capacity import capacity
-from proxyapi.call_settings import call_settings
 from proxyapi.dispatch import model_policy
 from proxyapi.dispatch.authentication import SecurityKeyAuthentication
 from proxyapi.dispatch.base_view import ProxyView

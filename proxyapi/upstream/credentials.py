@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from proxyapi.call_settings import call_settings
+from proxyapi.cached_settings import call_settings
 from proxyapi.exceptions import UpstreamKeyMissing
 from proxyapi.keys.keyring import Caller
 

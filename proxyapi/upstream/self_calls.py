@@ -11,7 +11,7 @@ import ipaddress
 import socket
 from urllib.parse import urlsplit
 
-from proxyapi.call_settings import call_settings
+from proxyapi.cached_settings import call_settings
 from proxyapi.exceptions import LoopDetected
 from proxyapi.keys.keyring import keyring
 from proxyapi.models import PREFIX

@@ -23,11 +23,11 @@ from proxyapi import openapi
 from proxyapi.bodies import large_bodies, model_places, request_encoding
 from proxyapi.bodies.asked_usage import count_pictures, read_asked_usage
 from proxyapi.bodies.json_body import read_json_body
+from proxyapi.cached_settings import call_settings
 from proxyapi.call import gateway_fields
 from proxyapi.call.call_request import CallRequest, ProxyRequest
 from proxyapi.call.capacity import capacity
 from proxyapi.call.uploads import FormUpload
-from proxyapi.call_settings import call_settings
 from proxyapi.dispatch import model_policy
 from proxyapi.dispatch.authentication import BearerAuthentication
 from proxyapi.dispatch.base_urls import has_endpoint_twice, unknown_endpoint

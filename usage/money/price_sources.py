@@ -28,8 +28,8 @@ from django.conf import settings
 from genai_prices.types import Tier, TieredPrices
 
 from usage.call_record import CallRecord, called_model
+from usage.money.genai_price_list import PriceList, in_use, names_in
 from usage.money.price_corrections import LONG_PROMPT_TOKENS, corrected, corrections, corrections_of
-from usage.money.price_list import PriceList, in_use, names_in
 from usage.money.published_prices import TOKEN_PRICES, UNDISCOUNTED, ModelRates, published_rates
 from usage.own_prices import OwnPrice
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from usage.call_record import CallRecord, called_model
 from usage.models import Dimension, ModelPrice, Request, Span, UsageTotal
-from usage.money import price_list
+from usage.money import genai_price_list
 from usage.money.billing import cost_kind, price_call
 from usage.own_prices import OwnPrice
 
@@ -40,7 +40,7 @@ class Pricer:
             django.db.Error: the prices cannot be read.
         """
         if time.monotonic() - self._read_at >= REFRESH_SECONDS:
-            price_list.refresh()
+            genai_price_list.refresh()
             self.own = [price.as_own_price() for price in ModelPrice.objects.all()]
             self._read_at = time.monotonic()
 

@@ -31,8 +31,8 @@ from django.conf import settings
 from genai_prices.types import ModelInfo, TieredPrices
 from genai_prices.update_prices import DEFAULT_UPDATE_URL
 
-from usage.money import price_list
-from usage.money.price_list import BUNDLED, PriceList
+from usage.money import genai_price_list
+from usage.money.genai_price_list import BUNDLED, PriceList
 from usage.money.published_prices import TOKEN_PRICES
 
 logger = logging.getLogger(__name__)
@@ -63,17 +63,17 @@ def update(url: str = "", *, accepts_changes: bool = False) -> PriceList:
     raw = download(url or settings.PRICES_URL or DEFAULT_UPDATE_URL)
     fetched_at = datetime.now(UTC)
     try:
-        new = price_list.parse(raw, fetched_at)
+        new = genai_price_list.parse(raw, fetched_at)
         found = faults(new, accepts_changes=accepts_changes)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UpdateFailed(f"the list is not one of genai-prices': {type(error).__name__}") from None
     if found:
         raise UpdateFailed(f"the list was refused: {'; '.join(found)}")
     try:
-        _replace(price_list.file(), price_list.as_file(raw, fetched_at))
+        _replace(genai_price_list.file(), genai_price_list.as_file(raw, fetched_at))
     except OSError as error:
         raise UpdateFailed(f"the list cannot be stored: {error.strerror}") from None
-    price_list.refresh()
+    genai_price_list.refresh()
     return new
 
 
@@ -106,7 +106,7 @@ def download(url: str) -> list[dict[str, object]]:
 def faults(new: PriceList, *, accepts_changes: bool = False) -> list[str]:
     """Returns the reasons why a list is refused; none if it can be taken into use."""
     found = []
-    newest = max(BUNDLED.newest_price, price_list.in_use().newest_price)
+    newest = max(BUNDLED.newest_price, genai_price_list.in_use().newest_price)
     if new.newest_price < newest:
         found.append(f"it is older than the one in use: its newest price is of {new.newest_price}, not of {newest}")
     high = [info.id for info in new.openai.models if any(rate > HIGHEST_RATE for rate in _rates(info).values())]
@@ -205,7 +205,7 @@ def update_if_due() -> bool:
 
     A failure is one line in the log.
     """
-    with _attempt(price_list.file().with_suffix(".lock")) as is_due:
+    with _attempt(genai_price_list.file().with_suffix(".lock")) as is_due:
         if not is_due:
             return False
         try:

@@ -9,8 +9,8 @@ from pytest_django.fixtures import Settings
 
 from proxyapi.exceptions import NotFound, RouteNotAllowed
 from proxyapi.keys.keyring import Caller
-from proxyapi.object_owners import object_access
-from proxyapi.object_owners.object_access import check
+from proxyapi.object_owners import ownership_check
+from proxyapi.object_owners.ownership_check import check
 from proxyapi.routes import find_route
 from proxyapi.upstream.credentials import Credentials
 from proxyapi.upstream.request import UpstreamRequest
@@ -75,7 +75,7 @@ def _owners(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> dict[str, str]:
         return {one: OWNERS[one] for one in {*needed, *others} if one in OWNERS}
 
-    monkeypatch.setattr(object_access, "owners_of", owners_of)
+    monkeypatch.setattr(ownership_check, "owners_of", owners_of)
 
 
 def request(method: str, path: str) -> UpstreamRequest:

@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from usage.models import ModelPrice
-from usage.money.price_list import BUNDLED, names_in
+from usage.money.genai_price_list import BUNDLED, names_in
 from usage.money.price_sources import find_rates
 from usage.money.published_prices import ModelRates
 from usage.own_prices import OwnPrice

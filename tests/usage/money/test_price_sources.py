@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from usage.models import Request
 from usage.money.billing import price_call
-from usage.money.price_list import BUNDLED
+from usage.money.genai_price_list import BUNDLED
 from usage.own_prices import PRICES, OwnPrice
 
 NOW = datetime(2026, 11, 1, 12, 30, 15, tzinfo=UTC)

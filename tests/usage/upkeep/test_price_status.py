@@ -10,7 +10,7 @@ import pytest
 from django.core.management import call_command
 
 from tests.support.ledger.ledgers import call, end, ship
-from usage.money.price_list import BUNDLED
+from usage.money.genai_price_list import BUNDLED
 from usage.upkeep.price_status import RECENT, lacking_prices, price_lists, propose
 
 pytestmark = pytest.mark.django_db(transaction=True)

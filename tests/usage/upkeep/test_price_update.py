@@ -20,8 +20,8 @@ from tests.support.ledger.published_list import models_of, published
 from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import run_gateway
 from tests.support.upstreams.fixed import FixedUpstream, run_fixed_upstream
-from usage.money import price_list
-from usage.money.price_list import BUNDLED, in_use
+from usage.money import genai_price_list
+from usage.money.genai_price_list import BUNDLED, in_use
 from usage.money.price_sources import find_rates, listed_models
 from usage.upkeep.price_update import EVERY_SECONDS, PriceUpdates, UpdateFailed, update, update_if_due
 
@@ -42,8 +42,8 @@ def host(tmp_path: Path, settings: LazySettings, site: FixedUpstream) -> Iterato
     """A host whose list is published by `site`."""
     settings.DATA_DIR, settings.PRICES_URL = tmp_path, site.base_url
     yield tmp_path
-    (tmp_path / price_list.FILE_NAME).unlink(missing_ok=True)
-    price_list.refresh()
+    (tmp_path / genai_price_list.FILE_NAME).unlink(missing_ok=True)
+    genai_price_list.refresh()
     assert in_use() is BUNDLED
 
 
@@ -73,7 +73,7 @@ def test_it_works(site: FixedUpstream, host: Path) -> None:
     assert in_use().source == new.source == f"genai-prices, list of {datetime.now(UTC):%Y-%m-%d}"
     assert price_of("gpt-77") == 12
     assert "gpt-77" in listed_models()
-    assert os.listdir(host) == [price_list.FILE_NAME]
+    assert os.listdir(host) == [genai_price_list.FILE_NAME]
 
 
 def test_the_same_list_says_the_same() -> None:
@@ -165,11 +165,11 @@ def test_without_a_connection_it_is_one_line(site: FixedUpstream, caplog: pytest
 
 
 def test_a_full_or_foreign_disk_is_one_line(host: Path) -> None:
-    (host / price_list.FILE_NAME).mkdir()
+    (host / genai_price_list.FILE_NAME).mkdir()
     with pytest.raises(UpdateFailed, match=r"^the list cannot be stored: Is a directory$"):
         update()
-    assert os.listdir(host) == [price_list.FILE_NAME]
-    (host / price_list.FILE_NAME).rmdir()
+    assert os.listdir(host) == [genai_price_list.FILE_NAME]
+    (host / genai_price_list.FILE_NAME).rmdir()
 
 
 def test_only_one_process_of_a_host_downloads_and_not_often(site: FixedUpstream, host: Path) -> None:
@@ -192,30 +192,30 @@ def test_only_one_process_of_a_host_downloads_and_not_often(site: FixedUpstream,
 def test_another_process_takes_the_list_and_its_absence(site: FixedUpstream, host: Path) -> None:
     """As after a restart, and within the half minute after which the prices are read again."""
     publish(site, with_new_model())
-    content = price_list.as_file(with_new_model(), NOW)
-    (host / price_list.FILE_NAME).write_bytes(content)
-    price_list.refresh()
+    content = genai_price_list.as_file(with_new_model(), NOW)
+    (host / genai_price_list.FILE_NAME).write_bytes(content)
+    genai_price_list.refresh()
     assert price_of("gpt-77") == 12
     kept = in_use()
-    price_list.refresh()
+    genai_price_list.refresh()
     assert in_use() is kept
 
-    (host / price_list.FILE_NAME).unlink()
-    price_list.refresh()
+    (host / genai_price_list.FILE_NAME).unlink()
+    genai_price_list.refresh()
     assert price_of("gpt-77") is None
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"genai_prices": 1, "vendors": {}, "fetched_at": ""}'])
 def test_a_damaged_file_is_no_list(host: Path, content: bytes) -> None:
-    (host / price_list.FILE_NAME).write_bytes(content)
-    price_list.refresh()
+    (host / genai_price_list.FILE_NAME).write_bytes(content)
+    genai_price_list.refresh()
     assert in_use() is BUNDLED
 
 
 def test_another_version_of_the_package_begins_with_its_own_list(host: Path) -> None:
-    stored = json.loads(price_list.as_file(with_new_model(), NOW))
-    (host / price_list.FILE_NAME).write_text(json.dumps({**stored, "genai_prices": "0.0.1"}))
-    price_list.refresh()
+    stored = json.loads(genai_price_list.as_file(with_new_model(), NOW))
+    (host / genai_price_list.FILE_NAME).write_text(json.dumps({**stored, "genai_prices": "0.0.1"}))
+    genai_price_list.refresh()
     assert in_use() is BUNDLED
 
 
@@ -269,7 +269,7 @@ def test_a_server_prices_calls_by_the_list_that_its_host_has(
     site: FixedUpstream, gateway_database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     directory = tmp_path_factory.mktemp("newer")
-    (directory / price_list.FILE_NAME).write_bytes(price_list.as_file(with_new_model(), NOW))
+    (directory / genai_price_list.FILE_NAME).write_bytes(genai_price_list.as_file(with_new_model(), NOW))
     usage = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
     publish(site, {"id": "chatcmpl-1", "object": "chat.completion", "model": "gpt-77", "choices": [], "usage": usage})
     with run_gateway(site.base_url, gateway_database, directory) as gateway:

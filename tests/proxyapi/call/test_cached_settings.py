@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.conf import settings as django_settings
 from pytest_django.fixtures import Settings
 
-from proxyapi.call_settings import CallSettings, call_settings
+from proxyapi.cached_settings import CallSettings, call_settings
 
 
 def test_they_have_the_values_of_djangos_settings() -> None:
