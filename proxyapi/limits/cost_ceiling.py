@@ -30,6 +30,7 @@ from proxyapi.exceptions import RouteNotAllowed
 from proxyapi.limits.output_limits import AddedLimit, OutputLimit, count_answers, is_count, output_limit_of
 from proxyapi.limits.request_content import (
     Form,
+    containers_of,
     dictionaries,
     inline_data,
     is_one_of,
@@ -235,6 +236,7 @@ class RequestedWork:
             file_searches=calls["file_search"],
             pictures=calls["image_generation"],
             picture_models=frozenset(self._named_by_tool("image_generation")),
+            containers=tuple(containers_of(self.values("tools"))),
             kinds=frozenset(heard | seen | ({"audio_output"} if speaks else set())),
         )
 

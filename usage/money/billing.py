@@ -32,10 +32,10 @@ from usage.money.published_prices import ModelRates
 from usage.money.token_units import UnitCounts, count_units, picture_row
 from usage.money.tool_fees import (
     DEFAULT_IMAGE_MODEL,
-    FILE_SEARCH,
     LISTED_IMAGE_MODEL,
     LONG_CACHE_FACTOR,
     Line,
+    highest_fees,
     in_window,
     tool_lines,
 )
@@ -61,7 +61,7 @@ NO_PRICE: Priced = (None, None)
 
 @dataclass(frozen=True)
 class MaxUsage:
-    """The largest numbers of tokens, seconds of audio, searches and pictures that one call can use.
+    """The largest numbers of tokens, seconds of audio, searches, pictures and containers that one call can use.
 
     Tokens may be text or, if `kinds` names them, anything else that has a price of its own, such as `audio_input`. The
     hosted image tool makes `pictures` with `picture_models`, each of at most `PICTURE_TOKENS` in and out; if none is
@@ -77,6 +77,7 @@ class MaxUsage:
     pictures: int = 0
     picture_models: frozenset[str] = frozenset()
     images: int = 0
+    containers: tuple[str, ...] = ()  # by their memory, such as `4g`
 
 
 def highest_cost(model: str, tier: str, at: datetime, most: MaxUsage, own_prices: Sequence[OwnPrice]) -> Decimal | None:
@@ -90,7 +91,7 @@ def highest_cost(model: str, tier: str, at: datetime, most: MaxUsage, own_prices
     prices = {one: find_rates(model.lower(), one, at, own_prices) for one in (asked, "default")}
     if prices[asked] is None:
         return None
-    costs = [_highest(price, most) for price in prices.values() if price is not None]
+    costs = [_highest(model, price, most) for price in prices.values() if price is not None]
     known = [cost for cost in costs if cost is not None]
     pictures = _highest_of_pictures(most, at, own_prices) if most.pictures else NOTHING
     return min(max(known) + pictures, TOO_MUCH) if len(known) == len(costs) and pictures is not None else None
@@ -103,13 +104,13 @@ def _highest_of_pictures(most: MaxUsage, at: datetime, own_prices: Sequence[OwnP
     listed = find_rates(LISTED_IMAGE_MODEL, "default", at, own_prices)
     names = most.picture_models or {DEFAULT_IMAGE_MODEL}
     prices = [find_rates(name.lower(), "default", at, own_prices) or listed for name in names]
-    costs = [None if price is None else _highest(price, usage) for price in prices]
+    costs = [None if price is None else _highest("", price, usage) for price in prices]
     known = [cost for cost in costs if cost is not None]
     return max(known) if len(known) == len(costs) else None
 
 
-def _highest(price: ModelRates, most: MaxUsage) -> Decimal | None:
-    """Returns the most that a call can cost in dollars at one `price` if it uses no more than `most`.
+def _highest(model: str, price: ModelRates, most: MaxUsage) -> Decimal | None:
+    """Returns the most that a call of a model can cost in dollars at one `price` if it uses no more than `most`.
 
     Returns None if the price has no rate for something that the call may use.
     """
@@ -131,9 +132,7 @@ def _highest(price: ModelRates, most: MaxUsage) -> Decimal | None:
         exact += price.per_minute * Decimal(str(most.audio_seconds)) / 60
     if price.per_picture is not None:
         exact += max(price.per_picture.values()) * most.images
-    if price.per_web_search is not None:
-        exact += price.per_web_search * most.web_searches
-    exact += most.file_searches * (FILE_SEARCH if price.per_file_search is None else price.per_file_search)
+    exact += highest_fees(model.lower(), price, most.web_searches, most.file_searches, most.containers)
     return min(exact, TOO_MUCH).quantize(SMALLEST, ROUND_CEILING)
 
 

@@ -6,7 +6,7 @@ another page. They are dollars, and do not depend on the service tier.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -90,15 +90,15 @@ def tool_lines(row: CallRecord, model: str, price: ModelRates) -> Iterator[Line]
     models of other vendors only the price list's fees are known.
     """
     used = row.get("other_usage") or {}
-    is_openais = model.startswith(_OPENAI_NAMES) and not model.startswith("gpt-oss")
-    tool, fee = used.get("search_tool"), _fee_of_search_model(model)
+    is_openais = _is_openais(model)
+    tool, fee = used.get("search_tool"), _fee_of_search_model(model, price)
     if fee is not None:
-        yield Line("web_search", 1, fee if price.per_web_search is None else price.per_web_search, per=1)
+        yield Line("web_search", 1, fee, per=1)
     elif searches := row.get("web_searches") or 0:
         fee = _search_fee(model, price, tool) if is_openais else price.per_web_search
         if fee is not None:
             yield Line("web_search", searches, fee, per=1)
-        is_block = is_openais and tool != PREVIEW_TOOL and model.removeprefix("ft:").startswith(BLOCK_MODELS)
+        is_block = is_openais and tool != PREVIEW_TOOL and _is_billed_by_blocks(model)
         if is_block and (stated := row.get("input_tokens") or 0) < searches * BLOCK_TOKENS:
             rate = price.rate("input", stated)
             yield Line("search_content", searches * BLOCK_TOKENS, rate, kind=CostKind.ESTIMATED)
@@ -113,9 +113,45 @@ def tool_lines(row: CallRecord, model: str, price: ModelRates) -> Iterator[Line]
             yield Line(f"container_{size}", minutes, rate, CONTAINER_MINUTES, source=TOOLS_SOURCE, kind=kind)
 
 
-def _fee_of_search_model(model: str) -> Decimal | None:
-    """Returns what a model that searches the web in each call costs for that; None for any other model."""
-    return next((fee for name, fee in SEARCH_MODELS.items() if model.startswith(name)), None)
+def highest_fees(
+    model: str, price: ModelRates, searches: int, file_searches: int, containers: Sequence[str]
+) -> Decimal:
+    """Returns the most that the searches and containers of one call can cost in dollars, whichever tool searches.
+
+    A container, given by its memory, is taken to run for `CONTAINER_MINUTES`. A model that searches in each call costs
+    its fee without being asked for a search.
+    """
+    fee = _fee_of_search_model(model, price)
+    if fee is not None:
+        dollars = fee
+    elif _is_openais(model):
+        fees = [_search_fee(model, price, tool) or Decimal(0) for tool in (None, PREVIEW_TOOL)]
+        dollars = searches * max(fees)
+        if _is_billed_by_blocks(model):
+            dollars += searches * BLOCK_TOKENS * (price.rate("input", 0) or Decimal(0)) / 1_000_000
+    else:
+        dollars = searches * (price.per_web_search or Decimal(0))
+    dollars += file_searches * (FILE_SEARCH if price.per_file_search is None else price.per_file_search)
+    return dollars + sum((CONTAINERS[size] for size in containers), Decimal(0))
+
+
+def _is_openais(model: str) -> bool:
+    """Returns whether a model, given by its name in lower case, is OpenAI's own."""
+    return model.startswith(_OPENAI_NAMES) and not model.startswith("gpt-oss")
+
+
+def _is_billed_by_blocks(model: str) -> bool:
+    """Returns whether what the searches of a model have found is billed as `BLOCK_TOKENS` for each."""
+    return model.removeprefix("ft:").startswith(BLOCK_MODELS)
+
+
+def _fee_of_search_model(model: str, price: ModelRates) -> Decimal | None:
+    """Returns what a model that searches the web in each call costs for that; None for any other model.
+
+    The price list's own fee is no matter: it may be that of the model's family, whose searches cost less.
+    """
+    fee = next((fee for name, fee in SEARCH_MODELS.items() if model.startswith(name)), None)
+    return price.per_web_search if fee is not None and price.has_own_search_fee else fee
 
 
 def _search_fee(model: str, price: ModelRates, tool: str | None) -> Decimal | None:
