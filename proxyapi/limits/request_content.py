@@ -13,6 +13,8 @@ import binascii
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from usage.answers.tool_use import CONTAINER_SIZES
+
 BYTES_PER_TOKEN = 2  # of ordinary language
 _ORDINARY = b"abcdefghijklmnopqrstuvwxyz \n"
 
@@ -69,6 +71,15 @@ def is_one_of(part: Mapping[str, object], kinds: set[str]) -> bool:
     """Returns whether the `type` of a part of a message is one of these."""
     kind = part.get("type")
     return isinstance(kind, str) and kind in kinds
+
+
+def containers_of(tools: Iterable[Mapping[str, object]]) -> Iterator[str]:
+    """Yields the memory of each container in which one of these tools may run, as the tool states it, or `1g`."""
+    for tool in tools:
+        if is_one_of(tool, {"code_interpreter", "shell"}):
+            place = tool.get("container", tool.get("environment"))
+            stated = place.get("memory_limit") if isinstance(place, dict) else None
+            yield stated if isinstance(stated, str) else CONTAINER_SIZES[0]
 
 
 def inline_data(part: object) -> str:

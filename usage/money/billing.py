@@ -32,11 +32,11 @@ from usage.money.published_prices import ModelRates
 from usage.money.token_units import UnitCounts, count_units, picture_row
 from usage.money.tool_fees import (
     DEFAULT_IMAGE_MODEL,
-    FILE_SEARCH,
     LISTED_IMAGE_MODEL,
     LONG_CACHE_FACTOR,
     Line,
     in_window,
+    most_tool_fees,
     tool_lines,
 )
 from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED, is_unfinished, why_unbilled
@@ -76,6 +76,8 @@ class MaxUsage:
     file_searches: int = 0
     pictures: int = 0
     picture_models: frozenset[str] = frozenset()
+    is_preview_search: bool = False  # its searches are made by the tool `web_search_preview`
+    containers: tuple[str, ...] = ()  # the memory of each container in which tools may run, such as `4g`
     images: int = 0
 
 
@@ -90,7 +92,7 @@ def highest_cost(model: str, tier: str, at: datetime, most: MaxUsage, own_prices
     prices = {one: find_rates(model.lower(), one, at, own_prices) for one in (asked, "default")}
     if prices[asked] is None:
         return None
-    costs = [_highest(price, most) for price in prices.values() if price is not None]
+    costs = [_highest(model.lower(), price, most) for price in prices.values() if price is not None]
     known = [cost for cost in costs if cost is not None]
     pictures = _highest_of_pictures(most, at, own_prices) if most.pictures else NOTHING
     return min(max(known) + pictures, TOO_MUCH) if len(known) == len(costs) and pictures is not None else None
@@ -103,12 +105,12 @@ def _highest_of_pictures(most: MaxUsage, at: datetime, own_prices: Sequence[OwnP
     listed = find_rates(LISTED_IMAGE_MODEL, "default", at, own_prices)
     names = most.picture_models or {DEFAULT_IMAGE_MODEL}
     prices = [find_rates(name.lower(), "default", at, own_prices) or listed for name in names]
-    costs = [None if price is None else _highest(price, usage) for price in prices]
+    costs = [None if price is None else _highest("", price, usage) for price in prices]
     known = [cost for cost in costs if cost is not None]
     return max(known) if len(known) == len(costs) else None
 
 
-def _highest(price: ModelRates, most: MaxUsage) -> Decimal | None:
+def _highest(model: str, price: ModelRates, most: MaxUsage) -> Decimal | None:
     """Returns the most that a call can cost in dollars at one `price` if it uses no more than `most`.
 
     Returns None if the price has no rate for something that the call may use.
@@ -119,10 +121,10 @@ def _highest(price: ModelRates, most: MaxUsage) -> Decimal | None:
     by_picture = price.per_picture is not None and most.images > 0
     exact = Decimal(0)
     for count, units in (
-        (most.input_tokens, ["input", "cached_input", "cache_write", *most.kinds & INPUT_KINDS]),
+        (most.input_tokens, ["input", "cached_input", "cache_write", "cache_write_12h", *most.kinds & INPUT_KINDS]),
         (most.output_tokens, ["output", *most.kinds & OUTPUT_KINDS]),
     ):
-        rates = [rate for unit in units if (rate := price.rate(unit, most.input_tokens)) is not None]
+        rates = [rate for unit in units if (rate := _rate(price, unit, most.input_tokens)) is not None]
         if rates:
             exact += max(rates) * count / 1_000_000
         elif count and not by_minute and not by_picture:
@@ -131,9 +133,7 @@ def _highest(price: ModelRates, most: MaxUsage) -> Decimal | None:
         exact += price.per_minute * Decimal(str(most.audio_seconds)) / 60
     if price.per_picture is not None:
         exact += max(price.per_picture.values()) * most.images
-    if price.per_web_search is not None:
-        exact += price.per_web_search * most.web_searches
-    exact += most.file_searches * (FILE_SEARCH if price.per_file_search is None else price.per_file_search)
+    exact += most_tool_fees(model, price, most)
     return min(exact, TOO_MUCH).quantize(SMALLEST, ROUND_CEILING)
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Protocol
 
-from usage.answers.tool_use import PREVIEW_TOOL
+from usage.answers.tool_use import CONTAINER_SIZES, PREVIEW_TOOL
 from usage.call_record import CallRecord
 from usage.models import CostKind
 from usage.money.published_prices import ModelRates
@@ -47,6 +48,19 @@ _OPENAI_NAMES = ("gpt-", "chatgpt-", "codex-", "computer-use", "o1", "o3", "o4",
 _NOT_REASONING = ("gpt-4", "gpt-3.5", "chatgpt-4o", "gpt-5-chat", "ft:gpt-4", "ft:gpt-3.5")
 _BY_CHARACTERS = ("tts-1",)
 _BY_PICTURES = ("dall-e-",)
+
+
+class ToolCalls(Protocol):
+    """The most calls of hosted tools that a call can make; `containers` has the memory of each, such as `4g`."""
+
+    @property
+    def web_searches(self) -> int: ...
+    @property
+    def is_preview_search(self) -> bool: ...
+    @property
+    def file_searches(self) -> int: ...
+    @property
+    def containers(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -90,15 +104,15 @@ def tool_lines(row: CallRecord, model: str, price: ModelRates) -> Iterator[Line]
     models of other vendors only the price list's fees are known.
     """
     used = row.get("other_usage") or {}
-    is_openais = model.startswith(_OPENAI_NAMES) and not model.startswith("gpt-oss")
-    tool, fee = used.get("search_tool"), _fee_of_search_model(model)
+    is_openais = _is_openais(model)
+    tool, fee = used.get("search_tool"), _fee_of_search_model(model, price)
     if fee is not None:
-        yield Line("web_search", 1, fee if price.per_web_search is None else price.per_web_search, per=1)
+        yield Line("web_search", 1, fee, per=1)
     elif searches := row.get("web_searches") or 0:
         fee = _search_fee(model, price, tool) if is_openais else price.per_web_search
         if fee is not None:
             yield Line("web_search", searches, fee, per=1)
-        is_block = is_openais and tool != PREVIEW_TOOL and model.removeprefix("ft:").startswith(BLOCK_MODELS)
+        is_block = is_openais and tool != PREVIEW_TOOL and is_billed_in_blocks(model)
         if is_block and (stated := row.get("input_tokens") or 0) < searches * BLOCK_TOKENS:
             rate = price.rate("input", stated)
             yield Line("search_content", searches * BLOCK_TOKENS, rate, kind=CostKind.ESTIMATED)
@@ -113,9 +127,37 @@ def tool_lines(row: CallRecord, model: str, price: ModelRates) -> Iterator[Line]
             yield Line(f"container_{size}", minutes, rate, CONTAINER_MINUTES, source=TOOLS_SOURCE, kind=kind)
 
 
-def _fee_of_search_model(model: str) -> Decimal | None:
-    """Returns what a model that searches the web in each call costs for that; None for any other model."""
-    return next((fee for name, fee in SEARCH_MODELS.items() if model.startswith(name)), None)
+def most_tool_fees(model: str, price: ModelRates, most: ToolCalls) -> Decimal:
+    """Returns the most that a call's hosted tools can cost beside tokens, in dollars.
+
+    `model` is in lower case. A search model searches once in each call. A container may run for a whole session.
+    """
+    fee = _fee_of_search_model(model, price)
+    searches = most.web_searches if fee is None else max(1, most.web_searches)
+    if fee is None:
+        tool = PREVIEW_TOOL if most.is_preview_search else None
+        fee = _search_fee(model, price, tool) if _is_openais(model) else price.per_web_search
+    file_fee = FILE_SEARCH if price.per_file_search is None else price.per_file_search
+    containers = sum((CONTAINERS.get(size, CONTAINERS[CONTAINER_SIZES[0]]) for size in most.containers), Decimal(0))
+    return (fee or 0) * searches + file_fee * most.file_searches + containers
+
+
+def is_billed_in_blocks(model: str) -> bool:
+    """Returns whether each search of a model costs `BLOCK_TOKENS` input tokens, whatever it has found."""
+    return model.lower().removeprefix("ft:").startswith(BLOCK_MODELS)
+
+
+def _is_openais(model: str) -> bool:
+    return model.startswith(_OPENAI_NAMES) and not model.startswith("gpt-oss")
+
+
+def _fee_of_search_model(model: str, price: ModelRates) -> Decimal | None:
+    """Returns what a model that searches the web in each call costs for that; None for any other model.
+
+    The price list's fee is that of the search tool, which for these models is another one.
+    """
+    fee = next((fee for name, fee in SEARCH_MODELS.items() if model.startswith(name)), None)
+    return price.per_web_search if fee is not None and price.has_own_search_fee else fee
 
 
 def _search_fee(model: str, price: ModelRates, tool: str | None) -> Decimal | None:
