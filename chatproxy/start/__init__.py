@@ -1,8 +1,8 @@
 """The work of `manage.py serve` before it becomes gunicorn.
 
-`startup` waits for the port and the database, and migrates; `secret_canary` proves that the secrets are those of the
-database; `first_start` generates missing secrets and makes the first admin. `chatproxy.management.commands.serve` calls
-them in this order.
+`startup` waits for the port and the database, and migrates; `waiting_migrations` tries a migration again while its
+tables are in use; `secret_canary` proves that the secrets are those of the database; `first_start` generates missing
+secrets and makes the first admin. `chatproxy.management.commands.serve` calls them in this order.
 
 Imports `http`, `postgres` and the models; not `processes` or `pages`.
 """

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Protocol
 
 import psycopg
-from django.core.management import call_command
 from django.db import connection, connections
 from django.db.utils import Error
 from psycopg import sql
@@ -20,6 +19,7 @@ from psycopg.rows import TupleRow
 from chatproxy.http.connections import allowed_files, files_needed
 from chatproxy.postgres.database_refusals import is_lasting, reason_of
 from chatproxy.postgres.database_settings import find_fault
+from chatproxy.start.waiting_migrations import migrate
 from proxyapi.upstream.proxies import proxy_fault
 from proxyapi.upstream.self_calls import is_own_address
 from usage.database.lock import wait_for_lock
@@ -130,8 +130,8 @@ def wait_for_database(output: Output) -> None:
 def migrated_database(output: Output) -> Iterator[None]:
     """Migrates the database's schema, and holds a lock in the database until the block ends.
 
-    So servers that start at the same time migrate one after the other. A server that waits for another one writes a
-    line to `output`.
+    So servers that start at the same time migrate one after the other. A server that waits for another one, or for a
+    table that a long transaction uses, writes a line to `output`.
 
     Raises:
         StartError: a migration failed; the message is one line.
@@ -142,9 +142,14 @@ def migrated_database(output: Output) -> Iterator[None]:
             "chatproxy: waiting for another server of this database, which is starting and may be migrating it"
         )
 
+    def notice_of_table() -> None:
+        output.write(
+            "chatproxy: a migration waits for transactions that use its tables (a dump, an export?), and is tried again"
+        )
+
     try:
         with wait_for_lock(MIGRATION_LOCK, notice):
-            call_command("migrate", interactive=False, verbosity=0)
+            migrate(notice_of_table)
             yield
     except (Error, psycopg.Error) as error:
         reason = str(error).strip().partition("\n")[0]

@@ -173,13 +173,17 @@ def _answer_facts(answer: AnswerReader, secrets: tuple[str, ...], usage: tuple[C
 def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> tuple[Counts, UsageSource]:
     """Returns a call's token counts, and how they are known: as upstream reported them, or estimated.
 
+    Of a stream of pictures that broke off, those that had not come are estimated by those that had.
+
     A call without reported usage gets an estimate if it `may_be_billed`, or if some text of its answer was relayed. A
     `GET` gets no estimate: the tokens of a response that is still being generated belong to the call that created it,
     which gets none either as long as the gateway is going to ask for them. A response that has failed without a usage
     gets none, because it is not billed.
     """
     if answer.usage is not None:
-        return answer.counts, UsageSource.EXACT
+        is_broken_off = may_be_billed and facts.upstream_ended_at is None
+        is_estimated = is_broken_off and answer.suppose_missing_pictures()
+        return answer.counts, UsageSource.ESTIMATED if is_estimated else UsageSource.EXACT
     route = None if facts.asked is None else facts.asked.route
     if may_be_billed and says_all(facts.asked_usage, route, facts.model):
         return answer.counts, UsageSource.EXACT

@@ -40,9 +40,7 @@ from proxyapi.limits.request_content import (
     tokens_if_text,
 )
 from proxyapi.routes import Route
-from usage.answers.tool_use import PREVIEW_TOOL
 from usage.money.billing import MaxUsage
-from usage.money.tool_fees import BLOCK_TOKENS, is_billed_in_blocks
 
 FRAME_TOKENS = 64  # that upstream adds to the text of a request, such as the role of each message
 SUPPOSED_TOKENS = 32_768
@@ -229,7 +227,6 @@ class RequestedWork:
         }
         elsewhere = len(files) + len(hosted) + len(self.values("web_search_options", *EARLIER_TURNS))
         models = self.models
-        searched = calls["web_search"] if any(is_billed_in_blocks(model) for model in models) else 0
         small = any(model.lower().removeprefix("ft:").startswith("gpt-4o-mini") for model in models)
         speaks = any("audio" in modalities for modalities in self.values("modalities") if isinstance(modalities, list))
         kinds = {"audio_input": sounds, "image_input": images, "audio_output": speaks}
@@ -238,14 +235,12 @@ class RequestedWork:
             + len(images) * (DEAREST_IMAGE_TOKENS if small else IMAGE_TOKENS)
             + _sound_tokens(sum(map(len, sounds)) * 3 // 4)
             + sum(map(most_tokens_of_file, files))
-            + elsewhere * SUPPOSED_TOKENS
-            + searched * BLOCK_TOKENS,
+            + elsewhere * SUPPOSED_TOKENS,
             output_tokens=self.limit.answers * self.limit.tokens(max(map(output_ceiling, models))),
             web_searches=calls["web_search"],
             file_searches=calls["file_search"],
             pictures=calls["image_generation"],
             picture_models=frozenset(self._named_by_tool("image_generation")),
-            is_preview_search=any(kind.startswith(PREVIEW_TOOL) for kind in hosted),
             containers=tuple(containers_of(self.tools)),
             kinds=frozenset(kind for kind, has in kinds.items() if has),
         )

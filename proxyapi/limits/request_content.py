@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from usage.answers.tool_use import CONTAINER_SIZES
 
 BYTES_PER_TOKEN = 2  # of ordinary language
+CONTAINER_MEMBERS = {"code_interpreter": "container", "shell": "environment"}  # of tools that run in containers
 _ORDINARY = b"abcdefghijklmnopqrstuvwxyz \n"
 
 
@@ -73,15 +74,6 @@ def is_one_of(part: Mapping[str, object], kinds: set[str]) -> bool:
     return isinstance(kind, str) and kind in kinds
 
 
-def containers_of(tools: Iterable[Mapping[str, object]]) -> Iterator[str]:
-    """Yields the memory of each container in which one of these tools may run, as the tool states it, or `1g`."""
-    for tool in tools:
-        if is_one_of(tool, {"code_interpreter", "shell"}):
-            place = tool.get("container", tool.get("environment"))
-            stated = place.get("memory_limit") if isinstance(place, dict) else None
-            yield stated if isinstance(stated, str) else CONTAINER_SIZES[0]
-
-
 def inline_data(part: object) -> str:
     """Returns the base64 text in a part of a message; empty if the part has none."""
     if isinstance(part, dict):
@@ -95,3 +87,17 @@ def inline_data(part: object) -> str:
 def tokens_if_text(texts: Iterable[str]) -> int:
     """Returns the tokens that `most_tokens` has counted for these parts of a body, which are no text."""
     return sum(most_tokens(text.encode("utf-8", "surrogatepass")) for text in texts)
+
+
+def containers_of(tools: Iterable[object]) -> Iterator[str]:
+    """Yields the memory of each container in which the hosted tools of a request may run, such as `4g`.
+
+    That of a container which was made before is not in the request: it is taken to have the default.
+    """
+    for tool in dictionaries(tools):
+        kind = tool.get("type")
+        place = tool.get(CONTAINER_MEMBERS.get(kind, "")) if isinstance(kind, str) else None
+        if place is None or (isinstance(place, dict) and place.get("type") == "local"):  # the caller's own computer
+            continue
+        size = place.get("memory_limit") if isinstance(place, dict) else None
+        yield size if isinstance(size, str) and size in CONTAINER_SIZES else CONTAINER_SIZES[0]

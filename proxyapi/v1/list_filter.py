@@ -113,11 +113,15 @@ class ListPage:
         return data
 
 
-async def own_page(request: UpstreamRequest, answer: UpstreamAnswer, keeps: Keeps) -> tuple[UpstreamAnswer, bytes]:
+async def own_page(
+    request: UpstreamRequest, answer: UpstreamAnswer, keeps: Keeps
+) -> tuple[UpstreamAnswer, bytes | None]:
     """Reads pages of upstream's list until one has an item that the caller may see.
 
     Returns upstream's answer for that page, and the bytes of the page with only the items that the caller may see. If
-    there is no such page among the next `MAX_PAGES`, returns the last page that was read, without items.
+    there is no such page among the next `MAX_PAGES`, returns the last page that was read, without items. If upstream
+    answers the request for one of them with an error, returns that answer, unread, and None: a page without items would
+    tell the caller that the list has ended.
 
     Raises:
         UnreadableList: upstream's answer cannot be filtered.
@@ -137,11 +141,9 @@ async def own_page(request: UpstreamRequest, answer: UpstreamAnswer, keeps: Keep
         kept = await large_bodies.run(len(body), page.kept, may_see)
         if kept or following is None or number == MAX_PAGES - 1:
             break
-        next_answer = await client.send(following)
-        if next_answer.status >= 300:
-            next_answer.close()
-            break
-        answer = next_answer
+        answer = await client.send(following)
+        if answer.status >= 300:
+            return answer, None
     return answer, await large_bodies.run(len(body), page.with_items, kept)
 
 

@@ -212,7 +212,11 @@ class PassThroughView(CallView):
             answer = await self.ask_without_usage(answer, as_it_came)
         if answer.status < 300 and (keeps := self.listing_filter()) is not None:
             answer, page = await own_page(request, answer, keeps)  # raises an error for a list that cannot be read
-            response = await self.respond_whole(answer, lambda _: page)
+            if page is None:
+                self.call.read_head(answer)
+                return await self.respond_whole(answer)
+            filtered = page
+            response = await self.respond_whole(answer, lambda _: filtered)
             del response["link"]  # the header may name objects of other keys
             return response
         if await self.is_stream(answer):

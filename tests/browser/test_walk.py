@@ -27,9 +27,10 @@ UNREACHABLE = """
         .filter(one => one.tabIndex < 0 || (one.matches('input, select') && !one.labels.length))
         .map(one => one.outerHTML)
 """
-# Tables that are wider than their place, those in closed details aside.
+# Tables and rows of tabs that are wider than their place, those in closed details aside.
 CUT_OFF = """
-    [...document.querySelectorAll('.cp-wide')].filter(one => one.checkVisibility() && one.scrollWidth > one.clientWidth)
+    [...document.querySelectorAll('.cp-wide, .cp-tabs')]
+        .filter(one => one.checkVisibility() && one.scrollWidth > one.clientWidth)
         .map(one => one.parentElement.innerText.slice(0, 60))
 """
 KEYS = "/admin/proxyapi/accesskey/"
@@ -307,6 +308,7 @@ def test_a_phone_has_room_for_every_page(
     for path in (*PATHS, f"/admin/usage/request/{one}/change/", *of_keys):
         page.goto(uncertain_site.url + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+        assert page.evaluate(CUT_OFF) == [], path
     page = open_my_usage(uncertain_site, key_text, viewport={"width": 390, "height": 844}, color_scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 

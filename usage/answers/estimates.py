@@ -4,6 +4,7 @@
   without showing it gets the tokens in `REASONING_TOKENS` besides.
 * An answer that has not come: the most that the call's limit allows, but no more than a model makes in the time that
   upstream had (`TOKENS_PER_SECOND`).
+* A stream of several pictures of which some have come: each missing one is taken to be as large as the last.
 * Input: beside a streamed answer, a token for every four bytes of the request's text; otherwise what the call's cost
   ceiling supposes (`proxyapi.limits.cost_ceiling`).
 

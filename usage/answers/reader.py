@@ -91,6 +91,7 @@ class AnswerReader:
         self.created: CreatedIds | None = None
         self.expected_pictures = 1
         self._pictures = 0
+        self._picture_usage: dict[str, object] | None = None  # of the picture that has come last
         self._events = 0
         self._has_last_event = False  # a stream with events like those that were read must have a last event
         self._has_last_type = False  # … and that last event must have a type: `[DONE]` alone does not end the stream
@@ -185,12 +186,30 @@ class AnswerReader:
         before = self.usage
         self.usage = None
         self.read(event)
+        self._picture_usage = self.usage or self._picture_usage
         if before is not None and self.usage is not None:
-            self.usage = sum_of(before, self.usage)
-            self.counts.update(read_counts(self.usage))
+            self._add_usage(before)
         self.usage = self.usage or before
         self._pictures += 1
         self.has_ended = self.has_ended or self._pictures >= self.expected_pictures
+
+    def suppose_missing_pictures(self) -> bool:
+        """Adds to the usage of a stream of pictures what the missing ones have probably used; returns whether any are.
+
+        Each of them is taken to be as large as the last that has come.
+        """
+        missing = self.expected_pictures - self._pictures if self._pictures else 0
+        if missing <= 0 or self._picture_usage is None:
+            return False
+        for _ in range(missing):
+            self._add_usage(self._picture_usage)
+        self._pictures = self.expected_pictures
+        return True
+
+    def _add_usage(self, more: dict[str, object]) -> None:
+        """Adds the counts in a usage object to those that have been read."""
+        self.usage = more if self.usage is None else sum_of(more, self.usage)
+        self.counts.update(read_counts(self.usage))
 
     def _end(self, kind: str) -> None:
         """Records that an event of type `kind` has ended the stream; sets `error` if a failed response states none."""

@@ -12,7 +12,7 @@ import orjson
 
 from usage.answers.reader import AnswerReader
 from usage.call_record import CallRecord, OtherUsage
-from usage.kept_bodies.excerpts import SLACK, margin_for
+from usage.kept_bodies.excerpts import SLACK, margin_for, storable
 from usage.kept_bodies.redaction import is_secret_name, redact, redact_each
 
 MAX_CACHED_CHARACTERS = 1000  # a longer text is redacted anew each time
@@ -44,11 +44,8 @@ def _cached_column_text(value: str, length: int, secrets: tuple[str, ...]) -> st
 
 
 def clip(value: str, length: int) -> str:
-    """Returns the first `length` characters of a text, without the characters that PostgreSQL does not take.
-
-    These are NUL and lone surrogates.
-    """
-    return value.replace("\0", "").encode("utf-8", "replace").decode()[:length]
+    """Returns the first `length` characters of a text, as PostgreSQL takes them."""
+    return storable(value)[:length]
 
 
 def id_columns(
@@ -89,13 +86,13 @@ def _kept_other_usage(usage: OtherUsage, secrets: tuple[str, ...]) -> OtherUsage
 def _kept_usage(usage: dict[str, object] | None, secrets: tuple[str, ...]) -> dict[str, object] | None:
     """Returns upstream's usage object as the ledger stores it: with its secrets redacted, and without NUL characters.
 
-    NUL is removed because PostgreSQL's JSON does not take it, and the whole row would be lost. Returns None for an
+    NUL becomes U+FFFD because PostgreSQL's JSON does not take it, and the whole row would be lost. Returns None for an
     object that is nested too deeply or too long, or in which a number had to be redacted.
     """
     if usage is None or _are_plain_names(tuple(_names(usage)), secrets):
         return usage
     try:
-        encoded = orjson.dumps(usage).replace(b"\\u0000", b"").decode()
+        encoded = orjson.dumps(usage).replace(b"\\u0000", b"\\ufffd").decode()
         if len(encoded) > MAX_USAGE_BYTES:
             return None
         kept: dict[str, object] = orjson.loads(redact(encoded, secrets))

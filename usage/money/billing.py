@@ -35,8 +35,8 @@ from usage.money.tool_fees import (
     LISTED_IMAGE_MODEL,
     LONG_CACHE_FACTOR,
     Line,
+    highest_fees,
     in_window,
-    most_tool_fees,
     tool_lines,
 )
 from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED, is_unfinished, why_unbilled
@@ -61,7 +61,7 @@ NO_PRICE: Priced = (None, None)
 
 @dataclass(frozen=True)
 class MaxUsage:
-    """The largest numbers of tokens, seconds of audio, searches and pictures that one call can use.
+    """The largest numbers of tokens, seconds of audio, searches, pictures and containers that one call can use.
 
     Tokens may be text or, if `kinds` names them, anything else that has a price of its own, such as `audio_input`. The
     hosted image tool makes `pictures` with `picture_models`, each of at most `PICTURE_TOKENS` in and out; if none is
@@ -76,9 +76,8 @@ class MaxUsage:
     file_searches: int = 0
     pictures: int = 0
     picture_models: frozenset[str] = frozenset()
-    is_preview_search: bool = False  # its searches are made by the tool `web_search_preview`
-    containers: tuple[str, ...] = ()  # the memory of each container in which tools may run, such as `4g`
     images: int = 0
+    containers: tuple[str, ...] = ()  # by their memory, such as `4g`
 
 
 def highest_cost(model: str, tier: str, at: datetime, most: MaxUsage, own_prices: Sequence[OwnPrice]) -> Decimal | None:
@@ -92,7 +91,7 @@ def highest_cost(model: str, tier: str, at: datetime, most: MaxUsage, own_prices
     prices = {one: find_rates(model.lower(), one, at, own_prices) for one in (asked, "default")}
     if prices[asked] is None:
         return None
-    costs = [_highest(model.lower(), price, most) for price in prices.values() if price is not None]
+    costs = [_highest(model, price, most) for price in prices.values() if price is not None]
     known = [cost for cost in costs if cost is not None]
     pictures = _highest_of_pictures(most, at, own_prices) if most.pictures else NOTHING
     return min(max(known) + pictures, TOO_MUCH) if len(known) == len(costs) and pictures is not None else None
@@ -111,7 +110,7 @@ def _highest_of_pictures(most: MaxUsage, at: datetime, own_prices: Sequence[OwnP
 
 
 def _highest(model: str, price: ModelRates, most: MaxUsage) -> Decimal | None:
-    """Returns the most that a call can cost in dollars at one `price` if it uses no more than `most`.
+    """Returns the most that a call of a model can cost in dollars at one `price` if it uses no more than `most`.
 
     Returns None if the price has no rate for something that the call may use.
     """
@@ -133,7 +132,7 @@ def _highest(model: str, price: ModelRates, most: MaxUsage) -> Decimal | None:
         exact += price.per_minute * Decimal(str(most.audio_seconds)) / 60
     if price.per_picture is not None:
         exact += max(price.per_picture.values()) * most.images
-    exact += most_tool_fees(model, price, most)
+    exact += highest_fees(model.lower(), price, most.web_searches, most.file_searches, most.containers)
     return min(exact, TOO_MUCH).quantize(SMALLEST, ROUND_CEILING)
 
 

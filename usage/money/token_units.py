@@ -123,8 +123,9 @@ def _audio_and_image(
     text_rate = price.rates.get(direction)
     audio_apart = price.rates.get(f"audio_{direction}", text_rate) != text_rate
     image_apart = f"image_{direction}" in price.rates
-    is_stated = audio is not None or "text_tokens" in details or "image_tokens" in details
-    if row.get("usage_source") == UsageSource.ESTIMATED:
+    has_details = "text_tokens" in details or "image_tokens" in details
+    is_stated = audio is not None or has_details
+    if row.get("usage_source") == UsageSource.ESTIMATED and not has_details:
         if image_apart and not is_stated:
             return 0, total
         audio_apart = audio_apart and f"audio_{direction}" in price.rates

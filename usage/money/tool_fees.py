@@ -6,12 +6,11 @@ another page. They are dollars, and do not depend on the service tier.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Protocol
 
-from usage.answers.tool_use import CONTAINER_SIZES, PREVIEW_TOOL
+from usage.answers.tool_use import PREVIEW_TOOL
 from usage.call_record import CallRecord
 from usage.models import CostKind
 from usage.money.published_prices import ModelRates
@@ -48,19 +47,6 @@ _OPENAI_NAMES = ("gpt-", "chatgpt-", "codex-", "computer-use", "o1", "o3", "o4",
 _NOT_REASONING = ("gpt-4", "gpt-3.5", "chatgpt-4o", "gpt-5-chat", "ft:gpt-4", "ft:gpt-3.5")
 _BY_CHARACTERS = ("tts-1",)
 _BY_PICTURES = ("dall-e-",)
-
-
-class ToolCalls(Protocol):
-    """The most calls of hosted tools that a call can make; `containers` has the memory of each, such as `4g`."""
-
-    @property
-    def web_searches(self) -> int: ...
-    @property
-    def is_preview_search(self) -> bool: ...
-    @property
-    def file_searches(self) -> int: ...
-    @property
-    def containers(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -112,7 +98,7 @@ def tool_lines(row: CallRecord, model: str, price: ModelRates) -> Iterator[Line]
         fee = _search_fee(model, price, tool) if is_openais else price.per_web_search
         if fee is not None:
             yield Line("web_search", searches, fee, per=1)
-        is_block = is_openais and tool != PREVIEW_TOOL and is_billed_in_blocks(model)
+        is_block = is_openais and tool != PREVIEW_TOOL and _is_billed_by_blocks(model)
         if is_block and (stated := row.get("input_tokens") or 0) < searches * BLOCK_TOKENS:
             rate = price.rate("input", stated)
             yield Line("search_content", searches * BLOCK_TOKENS, rate, kind=CostKind.ESTIMATED)
@@ -127,34 +113,42 @@ def tool_lines(row: CallRecord, model: str, price: ModelRates) -> Iterator[Line]
             yield Line(f"container_{size}", minutes, rate, CONTAINER_MINUTES, source=TOOLS_SOURCE, kind=kind)
 
 
-def most_tool_fees(model: str, price: ModelRates, most: ToolCalls) -> Decimal:
-    """Returns the most that a call's hosted tools can cost beside tokens, in dollars.
+def highest_fees(
+    model: str, price: ModelRates, searches: int, file_searches: int, containers: Sequence[str]
+) -> Decimal:
+    """Returns the most that the searches and containers of one call can cost in dollars, whichever tool searches.
 
-    `model` is in lower case. A search model searches once in each call. A container may run for a whole session.
+    A container, given by its memory, is taken to run for `CONTAINER_MINUTES`. A model that searches in each call costs
+    its fee without being asked for a search.
     """
     fee = _fee_of_search_model(model, price)
-    searches = most.web_searches if fee is None else max(1, most.web_searches)
-    if fee is None:
-        tool = PREVIEW_TOOL if most.is_preview_search else None
-        fee = _search_fee(model, price, tool) if _is_openais(model) else price.per_web_search
-    file_fee = FILE_SEARCH if price.per_file_search is None else price.per_file_search
-    containers = sum((CONTAINERS.get(size, CONTAINERS[CONTAINER_SIZES[0]]) for size in most.containers), Decimal(0))
-    return (fee or 0) * searches + file_fee * most.file_searches + containers
-
-
-def is_billed_in_blocks(model: str) -> bool:
-    """Returns whether each search of a model costs `BLOCK_TOKENS` input tokens, whatever it has found."""
-    return model.lower().removeprefix("ft:").startswith(BLOCK_MODELS)
+    if fee is not None:
+        dollars = fee
+    elif _is_openais(model):
+        fees = [_search_fee(model, price, tool) or Decimal(0) for tool in (None, PREVIEW_TOOL)]
+        dollars = searches * max(fees)
+        if _is_billed_by_blocks(model):
+            dollars += searches * BLOCK_TOKENS * (price.rate("input", 0) or Decimal(0)) / 1_000_000
+    else:
+        dollars = searches * (price.per_web_search or Decimal(0))
+    dollars += file_searches * (FILE_SEARCH if price.per_file_search is None else price.per_file_search)
+    return dollars + sum((CONTAINERS[size] for size in containers), Decimal(0))
 
 
 def _is_openais(model: str) -> bool:
+    """Returns whether a model, given by its name in lower case, is OpenAI's own."""
     return model.startswith(_OPENAI_NAMES) and not model.startswith("gpt-oss")
+
+
+def _is_billed_by_blocks(model: str) -> bool:
+    """Returns whether what the searches of a model have found is billed as `BLOCK_TOKENS` for each."""
+    return model.removeprefix("ft:").startswith(BLOCK_MODELS)
 
 
 def _fee_of_search_model(model: str, price: ModelRates) -> Decimal | None:
     """Returns what a model that searches the web in each call costs for that; None for any other model.
 
-    The price list's fee is that of the search tool, which for these models is another one.
+    The price list's own fee is no matter: it may be that of the model's family, whose searches cost less.
     """
     fee = next((fee for name, fee in SEARCH_MODELS.items() if model.startswith(name)), None)
     return price.per_web_search if fee is not None and price.has_own_search_fee else fee

@@ -9,6 +9,9 @@ Not billed is a call
 A usage that upstream states is billed, however the call has ended: an `incomplete` response has one, and so can a
 `cancelled` or `failed` one. A call that broke off in the middle may have been billed, and is none of these.
 
+A call of an endpoint whose answers state no usage, such as `/v1/videos`, is none of these either, and has no cost:
+docs/ledger.md lists them.
+
 A background response is billed when it has ended. Until then the row of the call that has created the response has no
 cost, and the price `COUNTED_AT_END`.
 """

@@ -65,7 +65,7 @@ class UsageRow:
     errors: str  # the percentage of the calls that failed
     tokens: int
     cost: str
-    uncertain: Sequence[str]  # which of these dollars are not exact, such as "$0.30 estimated"
+    uncertain: Sequence[str]  # which of these dollars are not exact, such as "$0.30 estimated"; what lacks a price
     average: str  # the average duration of a call
 
 
@@ -200,12 +200,20 @@ def _usage_rows(groups: Mapping[str, Totals], calls: int) -> list[UsageRow]:
             share=round(100 * totals.calls / calls) if calls else 0,
             errors=formatting.share(totals.errors, totals.calls),
             tokens=totals.input_tokens + totals.output_tokens,
-            cost=formatting.dollars(totals.cost),
-            uncertain=formatting.uncertain_parts(totals.cost, totals.estimated_cost, totals.provisional_cost),
+            cost=formatting.dollars(totals.cost if totals.unpriced_calls < totals.calls else None),
+            uncertain=_uncertain(totals),
             average=formatting.duration(ratio(totals.duration_ms, totals.calls)),
         )
         for name, totals in list(groups.items())[:MAX_TABLE_ROWS]
     ]
+
+
+def _uncertain(totals: Totals) -> list[str]:
+    """Returns which dollars of a key, model or route are not exact, and how many of its calls have none, as texts."""
+    parts = formatting.uncertain_parts(totals.cost, totals.estimated_cost, totals.provisional_cost)
+    if unpriced := totals.unpriced_calls:
+        parts.append(f"{formatting.count(unpriced)} need{'s' if unpriced == 1 else ''} a price")
+    return parts
 
 
 # The state of the server's parts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -134,6 +134,11 @@ def read_groups(time_range: TimeRange) -> list[ErrorGroup]:
     _add_samples(groups)
     _add_known(groups)
     return groups
+
+
+def in_state(groups: Iterable[ErrorGroup], state: str) -> list[ErrorGroup]:
+    """Returns the groups that somebody has looked into (`known`), or that nobody has (`new`); for other states, all."""
+    return [group for group in groups if state not in ("new", "known") or bool(group.known) == (state == "known")]
 
 
 def _group(

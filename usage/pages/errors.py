@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
-from usage.page_data.error_groups import MAX_GROUPS, mark_known, read_groups, read_kind, unmark
+from usage.page_data.error_groups import MAX_GROUPS, in_state, mark_known, read_groups, read_kind, unmark
 from usage.pages.access import admin_page, render_page
 from usage.pages.dashboard import range_query
 from usage.sums.ranges import range_labels, range_or_default
@@ -29,7 +29,7 @@ def show(request: HttpRequest) -> HttpResponseBase:
     time_range, fault = range_or_default(request.GET, now)
     groups = read_groups(time_range)
     state = request.GET.get("state", "all")
-    shown = [group for group in groups if state not in ("new", "known") or bool(group.known) == (state == "known")]
+    shown = in_state(groups, state)
     return render_page(
         request,
         "admin/usage/errors.html",

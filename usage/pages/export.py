@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from asgiref.sync import sync_to_async
 from django.http import Http404, HttpRequest, HttpResponseBase, StreamingHttpResponse
 
-from usage.page_data.error_groups import read_groups
+from usage.page_data.error_groups import in_state, read_groups
 from usage.page_data.exports import CONTENT_TYPES, export_calls, export_groups
 from usage.page_data.filters import read_filters
 from usage.pages.access import admin_page, may_see_bodies
@@ -26,14 +26,12 @@ def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
 
 @admin_page
 def errors(request: HttpRequest, kind: str) -> HttpResponseBase:
-    """Sends all groups of failed calls in the range of time of the page of errors as a file; `kind` is `csv` or `json`.
-
-    The groups of kinds that the page hides because of its `state` are in the file, too.
-    """
+    """Sends the groups of failed calls that the page of errors shows as a file; `kind` is `csv` or `json`."""
     _check(kind)
     now = datetime.now(UTC)
     time_range, _fault = range_or_default(request.GET, now)
-    return _download(export_groups(read_groups(time_range), kind), kind, f"errors-{now:%Y%m%d-%H%M}")
+    groups = in_state(read_groups(time_range), request.GET.get("state", ""))
+    return _download(export_groups(groups, kind), kind, f"errors-{now:%Y%m%d-%H%M}")
 
 
 def _check(kind: str) -> None:

@@ -1,5 +1,4 @@
-"""Writes the tables of sums: by hour, key, model, route and outcome; totals for the dashboard; failures for the errors
-page; sums by key and day for budgets.
+"""Writes the tables of sums: of hours; totals for the dashboard; failures for the errors page; key's days for budgets.
 
 Sums are only ever added to, in the transaction that inserts the rows. A row that is removed from the sums is added with
 a negative sign.
@@ -45,8 +44,7 @@ HISTOGRAMS: tuple[HistogramName, ...] = ("duration_ms", "upstream_ms", "overhead
 class Sums:
     """What one group of calls adds up to: the number of calls and errors, tokens, dollars, times, maxima, histograms.
 
-    `histograms` maps the name of a column to the number of calls by bucket. Maxima do not fall when a row is
-    subtracted.
+    `histograms` maps a column's name to the number of calls by bucket. Maxima do not fall when a row is subtracted.
     """
 
     calls: int = 0
@@ -105,8 +103,7 @@ FailureGroup = tuple[str, datetime, str, int, str, str, str, str]  # `FAILURE_KE
 class Failures:
     """The failed calls of one group in the sums: their number, the first and last time, and a sample call.
 
-    Subtracting a row lowers only the number. The times and the sample stay as they are, because their values without
-    that row are unknown.
+    Subtracting a row lowers only the number. The times and the sample stay: their values without it are unknown.
     """
 
     calls: int = 0
@@ -151,13 +148,19 @@ class Rollup:
 
     def write_hours(self, cursor: CursorWrapper) -> None:
         """Adds the sums of this batch of rows to the table of hours, and to the table of each key's days."""
-        hours, days = _Groups(Sums), _Groups(Sums)
+        hours = _Groups(Sums)
         for (minute, *group), sums in self.minutes.items():
             hours[minute.replace(minute=0), *group].merge(sums)
-            days[minute.date(), group[0]].merge(sums)
         if hours:
             cursor.execute(ADD_HOURS, [_json(_hour_columns(hours))])
-            cursor.execute(ADD_DAYS, [_json(_day_columns(days))])
+            self.write_days(cursor)
+
+    def write_days(self, cursor: CursorWrapper) -> None:
+        """Adds the sums to the table of each key's days only."""
+        days = _Groups(Sums)
+        for (minute, *group), sums in self.minutes.items():
+            days[minute.date(), group[0]].merge(sums)
+        cursor.execute(ADD_DAYS, [_json(_day_columns(days))])
 
     def write_totals(self, cursor: CursorWrapper, spans: Collection[Span]) -> None:
         totals = _Groups(Sums)

@@ -1,41 +1,45 @@
-"""Rebuilds the totals and the counts of failures from the sums of hours and the rows.
+"""Rebuilds all sums: of hours and days from the rows, totals and the counts of failures from hours and rows.
 
-This is needed after an update, if older code that did not have these tables has written to the database, or when
-`ledger verify` finds them wrong. Meanwhile, writers wait; none of their calls is lost or counted twice.
+This is needed after an update, if older code that did not have these tables or columns has written to the database, or
+when `ledger verify` finds them wrong. Meanwhile, writers wait; none of their calls is lost or counted twice. Hours that
+agree with their rows stay as they are, and so do those whose rows may have been pruned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import cast
 
 from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 from django.db.models import QuerySet
-from django.db.models.functions import TruncDay
+from django.db.models.functions import TruncDay, TruncHour
 
 from usage.call_record import SummedRow
 from usage.database.clock import database_now
 from usage.ids import first_id
-from usage.models import FAILED, NEEDS_PRICE, ErrorTotal, Outcome, Request, Span, UsageHour, UsageTotal
-from usage.sums.adding_up import HISTOGRAMS, HOUR_KEYS, HOUR_SUMS, SUMMED_NAMES, Rollup, Sums
-from usage.sums.pruned import comparable_since
+from usage.models import FAILED, NEEDS_PRICE, ErrorTotal, Outcome, Request, Span, UsageDay, UsageHour, UsageTotal
+from usage.sums.adding_up import DAY_KEYS, DAY_SUMS, HISTOGRAMS, HOUR_KEYS, HOUR_SUMS, SUMMED_NAMES, Rollup, Sums
+from usage.sums.pruned import DAY, comparable_since
 from usage.sums.totals_reader import MINUTES_KEPT, ceiling
+from usage.upkeep.differing_sums import DAY_GROUPS, HOUR_GROUPS, differing_groups, differing_histograms
 
 BATCH_SIZE = 5000
 
 
-def rebuild_totals(now: datetime | None = None) -> None:
-    """Computes the dashboard's totals and the counts of failures again, from the table of hours and from the rows of
-    calls.
+def rebuild_totals(now: datetime | None = None) -> int:
+    """Computes again the hours and days that are not the sums of their rows, then all totals and counts of failures.
 
-    The new ones replace the old, except for the counts of failures of days whose rows have been deleted.
+    The new ones replace the old, except for the counts of failures of days whose rows have been deleted. Returns the
+    number of hours that were wrong.
     """
     now = now or database_now()
     with transaction.atomic(), connection.cursor() as cursor:
         # Writers add to the table of hours in the transaction that inserts rows. They wait for this lock, so all rows
         # that are read here have been added to the hours.
-        cursor.execute("LOCK TABLE usage_usagehour IN SHARE MODE")
+        cursor.execute("LOCK TABLE usage_usagehour IN SHARE ROW EXCLUSIVE MODE")
+        mended = _mend_hours(cursor)
         UsageTotal.objects.all().delete()
         days = UsageHour.objects.annotate(day=TruncDay("hour", tzinfo=UTC)).order_by("day")
         for day in days.values_list("day", flat=True).distinct():
@@ -50,6 +54,31 @@ def rebuild_totals(now: datetime | None = None) -> None:
         known.delete()
         for rollup in _sums_of_rows(failed):
             rollup.write_failures(cursor)
+    return mended
+
+
+def _mend_hours(cursor: CursorWrapper) -> int:
+    """Computes the wrong sums of hours again from their rows, and those of days from their hours.
+
+    Returns the number of hours that were wrong.
+    """
+    since = comparable_since()
+    hour, day = (f"COALESCE(a.{key}, b.{key})" for key in ("hour", "day"))
+    wrong = differing_groups("usage_usagehour", HOUR_KEYS, HOUR_GROUPS, HOUR_SUMS, since, hour, None)
+    for name in HISTOGRAMS:
+        wrong += differing_histograms(name, since, "hour", None)
+    hours = {hour for (hour,) in wrong}
+    wrong_days = differing_groups("usage_usageday", DAY_KEYS, DAY_GROUPS, DAY_SUMS, since, day, None)
+    days = {hour.date() for hour in hours} | {day for (day,) in wrong_days}
+    UsageHour.objects.filter(hour__in=hours).delete()
+    calls = Request.objects.annotate(hour=TruncHour("started_at", tzinfo=UTC)).filter(hour__in=hours)
+    for rollup in _sums_of_rows(calls) if hours else ():
+        rollup.write_hours(cursor)
+    UsageDay.objects.filter(day__in=days).delete()
+    for day in days:
+        start = datetime.combine(day, time(), UTC)
+        _sums_of_hours(UsageHour.objects.filter(hour__gte=start, hour__lt=start + DAY)).write_days(cursor)
+    return len(hours)
 
 
 def _sums_of_hours(hours: Iterable[UsageHour]) -> Rollup:

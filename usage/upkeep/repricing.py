@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import Q
@@ -11,7 +12,7 @@ from django.db.models import Q
 from usage.call_record import CallRecord, SummedRow
 from usage.ids import first_id
 from usage.metric_counters import counters
-from usage.models import Request
+from usage.models import CostKind, Request, UsageSource
 from usage.money.row_pricing import Pricer
 from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED
 from usage.shipping.background_cost import COUNTED_BEFORE, COUNTED_LATER
@@ -45,12 +46,34 @@ def reprice(since: datetime, *, unpriced_only: bool) -> int:
         changed += len(after)
 
 
+def set_missing_kinds() -> int:
+    """Marks the costs of rows with estimated counts as estimated, where older code has not; corrects the sums, too.
+
+    Other rows without a kind have costs that nobody knows to be uncertain. Returns the number of changed rows.
+    """
+    last, changed = str(UUID(int=0)), 0
+    unmarked = Request.objects.filter(usage_source=UsageSource.ESTIMATED, cost_kind="", cost__gt=0)
+    while True:
+        with transaction.atomic():
+            calls = unmarked.filter(request_id__gt=last).order_by("request_id")
+            rows: list[CallRecord] = list(calls.select_for_update()[:BATCH_SIZE].values(*COLUMNS))
+            if not rows:
+                return changed
+            last = rows[-1]["request_id"]
+            _write([{**row, "cost": str(row["cost"]), "cost_kind": CostKind.ESTIMATED} for row in rows])
+        changed += len(rows)
+
+
 def _apply(rows: list[CallRecord], pricer: Pricer) -> tuple[list[SummedRow], list[SummedRow]]:
     """Computes the cost of the given rows again, and corrects the table and the sums.
 
     Returns the rows whose cost has changed as they were before, and as they are now.
     """
-    repriced = [row for row, old in zip(pricer.priced(rows), rows, strict=True) if _is_changed(row, old)]
+    return _write([row for row, old in zip(pricer.priced(rows), rows, strict=True) if _is_changed(row, old)])
+
+
+def _write(repriced: list[CallRecord]) -> tuple[list[SummedRow], list[SummedRow]]:
+    """Writes the cost, kind and price of rows, and corrects the sums; returns the rows before and after."""
     before, after = update_prices(repriced)
     rollup = Rollup()
     rollup.add(before, sign=-1)

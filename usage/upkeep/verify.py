@@ -17,7 +17,6 @@ from usage.models import Span
 from usage.money.holds import find_strays
 from usage.shipping.digests import IS_UNCHANGED
 from usage.sums.adding_up import (
-    COST_PARTS,
     DAY_KEYS,
     DAY_SUMS,
     DIMENSIONS,
@@ -26,24 +25,25 @@ from usage.sums.adding_up import (
     HOUR_KEYS,
     HOUR_SUMS,
     NEEDS_PRICE_SQL,
-    POLL_SUMS,
     TOTAL_KEYS,
     TOTAL_SUMS,
 )
-from usage.sums.histogram import ENDS
 from usage.sums.pruned import comparable_since
 from usage.sums.summed_names import SUMMED_CODE_SQL, SUMMED_MODEL_SQL
+from usage.upkeep.differing_sums import (
+    DAY_GROUPS,
+    DIFFERS,
+    DIFFERS_CLEARLY,
+    DOUBLES,
+    HOUR,
+    HOUR_GROUPS,
+    IS_CALL,
+    differing_groups,
+    differing_histograms,
+    summed_value,
+)
 
-HOUR = "date_trunc('hour', started_at, 'UTC')"
-DAY = "(started_at AT TIME ZONE 'UTC')::date"
-HOUR_GROUPS = f"{HOUR} AS hour, key_name, {SUMMED_MODEL_SQL} AS model, route, outcome"
-DAY_GROUPS = f"{DAY} AS day, key_name"
-# `a` is added up from the rows, `b` is the table of sums. A group that is missing on one side counts as zeros.
-DIFFERS = "COALESCE(a.{0}, 0) <> COALESCE(b.{0}, 0)"
-# A sum of doubles depends on the order in which they are added, so two such sums may differ a little.
-DOUBLES = {"audio_seconds", "duration_ms"}
-DIFFERS_CLEARLY = "abs(COALESCE(a.{0}, 0) - COALESCE(b.{0}, 0)) > 1e-6 * greatest(1, abs(COALESCE(a.{0}, 0)))"
-IS_CALL = "NOT by_gateway"
+MOST_FAULTS = 100  # of one kind; a check ends after so many
 SHIPPING_SECONDS = 15.0  # within this time a running server writes the calls in its journal to the database
 
 
@@ -77,64 +77,20 @@ def changed_rows() -> Iterator[str]:
 def wrong_sums(
     table: str, keys: tuple[str, ...], groups: str, sums: tuple[str, ...], since: datetime | None
 ) -> Iterator[str]:
-    """Yields a line of text for each group in a table of sums whose sums are not those of the rows of its calls.
-
-    Only groups from `since` on are compared, because older rows may have been pruned while the sums still count them.
-    `groups` is the SQL that computes the `keys` of a row's group.
-    """
-    counters = ", ".join(f"COALESCE(sum({_summed_value(name)}), 0) AS {name}" for name in sums)
-    same = " AND ".join(f"a.{key} = b.{key}" for key in keys)
-    differs = " OR ".join(
-        (DIFFERS_CLEARLY if name in DOUBLES else DIFFERS).format(name) for name in ("calls", "unpriced_calls", *sums)
-    )
-    query = f"""
-        WITH a AS (
-            SELECT {groups}, count(*) FILTER (WHERE {IS_CALL}) AS calls,
-                   count(*) FILTER (WHERE {NEEDS_PRICE_SQL}) AS unpriced_calls, {counters}
-            FROM usage_request GROUP BY {", ".join(str(number + 1) for number in range(len(keys)))}
-        ), b AS (SELECT * FROM {table})
-        SELECT {", ".join(f"COALESCE(a.{key}::text, b.{key}::text)" for key in keys)}
-        FROM a FULL JOIN b ON {same}
-        WHERE COALESCE(a.{keys[0]}, b.{keys[0]}) >= COALESCE(%s, '-infinity'::timestamptz)
-          AND ({differs})
-        LIMIT 100
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(query, [since])
-        for group in cursor.fetchall():
-            yield f"{table} is not the sum of its rows for {' / '.join(group)}"
-
-
-def _summed_value(name: str) -> str:
-    """Returns the SQL expression for what a row adds to the sum `name`; null if that is nothing."""
-    if kind := COST_PARTS.get(name):
-        return f"CASE WHEN cost_kind = '{kind}' THEN cost END"
-    return name if name in POLL_SUMS else f"CASE WHEN {IS_CALL} THEN {name} END"
+    """Yields a line of text for each group in a table of sums whose sums are not those of the rows of its calls."""
+    texts = [f"COALESCE(a.{key}::text, b.{key}::text)" for key in keys]
+    for group in differing_groups(table, keys, groups, sums, since, ", ".join(texts), MOST_FAULTS):
+        yield f"{table} is not the sum of its rows for {' / '.join(group)}"
 
 
 def wrong_histograms(name: str, since: datetime | None) -> Iterator[str]:
     """Yields a line of text for each group in the table of hours whose histogram of latencies is not that of its calls.
 
-    `name` is the latency, such as `duration_ms`. Only groups from `since` on are compared.
+    `name` is the latency, such as `duration_ms`.
     """
-    keys = ", ".join(HOUR_KEYS)
-    numbers = ", ".join(str(number + 1) for number in range(len(HOUR_KEYS) + 1))
-    query = f"""
-        WITH a AS (
-            SELECT {HOUR_GROUPS}, width_bucket({name}, %s::float8[]) AS bucket, count(*) AS count
-            FROM usage_request WHERE {name} IS NOT NULL AND {IS_CALL} GROUP BY {numbers}
-        ), b AS (
-            SELECT {keys}, number - 1 AS bucket, count
-            FROM usage_usagehour, unnest({name}_histogram) WITH ORDINALITY AS counts(count, number) WHERE count <> 0
-        )
-        SELECT DISTINCT {", ".join(f"{key}::text" for key in HOUR_KEYS)} FROM a FULL JOIN b USING ({keys}, bucket)
-        WHERE hour >= COALESCE(%s, '-infinity'::timestamptz) AND a.count IS DISTINCT FROM b.count
-        LIMIT 100
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(query, [ENDS, since])
-        for group in cursor.fetchall():
-            yield f"usage_usagehour's histogram of {name} is off for {' / '.join(group)}"
+    texts = ", ".join(f"{key}::text" for key in HOUR_KEYS)
+    for group in differing_histograms(name, since, texts, MOST_FAULTS):
+        yield f"usage_usagehour's histogram of {name} is off for {' / '.join(group)}"
 
 
 def wrong_totals(since: datetime | None) -> Iterator[str]:
@@ -145,7 +101,7 @@ def wrong_totals(since: datetime | None) -> Iterator[str]:
     day_ago = database_now() - timedelta(days=1)
     minutes_since = max(day_ago, since) if since else day_ago
     hour_columns = ", ".join((*HOUR_KEYS, "calls", "unpriced_calls", *TOTAL_SUMS))
-    row_columns = ", ".join(f"COALESCE({_summed_value(name)}, 0)" for name in TOTAL_SUMS)
+    row_columns = ", ".join(f"COALESCE({summed_value(name)}, 0)" for name in TOTAL_SUMS)
     hours = f"SELECT {hour_columns} FROM usage_usagehour"
     rows = f"""
         SELECT started_at AS hour, key_name, {SUMMED_MODEL_SQL} AS model, route, outcome, ({IS_CALL})::int AS calls,
@@ -259,16 +215,20 @@ def stray_holds() -> Iterator[str]:
 def missing_records(journal: Path) -> Iterator[str]:
     """Yields a line of text for each damaged record in the journal, and for each ended call in it that has no row.
 
+    Of either kind, the first `MOST_FAULTS` are named; one more line says how many others there are.
+
     Waits `SHIPPING_SECONDS` at most for the rows, because a running server may still be writing them.
     """
     wanted: set[str] = set()
+    damaged: list[str] = []
     for path in sorted(journal.glob("*.journal")):
         try:
             for found in segments.read_all(path):
                 wanted.update(record["request_id"] for record in found.records if record["kind"] == "end")
-                yield from (f"{path.name} has a damaged record" for _ in found.damaged)
+                damaged += [f"{path.name} has a damaged record" for _ in found.damaged]
         except FileNotFoundError:  # shipped and deleted in the meantime
             continue
+    yield from _first(damaged, "damaged records are in the journal")
     deadline = time.monotonic() + SHIPPING_SECONDS
     while wanted:
         with connection.cursor() as cursor:
@@ -277,5 +237,12 @@ def missing_records(journal: Path) -> Iterator[str]:
         if not wanted or time.monotonic() > deadline:
             break
         time.sleep(0.5)  # a running server may be writing the rows now
-    for request_id in sorted(wanted)[:100]:
-        yield f"call {request_id} is in the journal and not in the table"
+    missing = [f"call {request_id} is in the journal and not in the table" for request_id in sorted(wanted)]
+    yield from _first(missing, "calls are in the journal and not in the table")
+
+
+def _first(faults: list[str], others: str) -> Iterator[str]:
+    """Yields the first `MOST_FAULTS` of the faults of one kind; if there are more, also how many `others` there are."""
+    yield from faults[:MOST_FAULTS]
+    if len(faults) > MOST_FAULTS:
+        yield f"{len(faults) - MOST_FAULTS:,} more {others}"

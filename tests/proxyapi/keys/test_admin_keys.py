@@ -277,7 +277,7 @@ def test_the_list_says_what_is_spent_and_what_failed(admin: Client) -> None:
     page = text_of(unescape(admin.get(LIST).content.decode())).replace("\u202f", " ")
 
     assert "$1.00 of $10.00 today 10 %" in page
-    assert re.search(r"\$\d.00 of \$0.5000 this month full, \d+00 %", page)
+    assert re.search(r"\$\d.00 of \$0.50 this month full, \d+00 %", page)
     assert "$15.00 of $0.00 total full, 100 %" in page
     assert "2 calls 50 % failed today" in page
     assert "$0.00 this month no calls never" in page

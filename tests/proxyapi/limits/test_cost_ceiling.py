@@ -303,6 +303,51 @@ def test_functions_are_text_and_searches_have_their_fee() -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "tools", "limit", "dollars"),
+    [  # the fee of ten searches, unless `max_tool_calls` limits them; of a container for 20 minutes
+        ("gpt-5", [{"type": "web_search"}], None, "0.1"),
+        ("o3-pro", [{"type": "web_search"}], 1, "0.01"),  # whose list says nothing of searches
+        ("gpt-4.1", [{"type": "web_search_preview"}], 4, "0.1"),
+        ("gpt-4o-mini", [{"type": "web_search"}], 1, "0.0262"),  # $0.025, and 8,000 tokens at $0.15 a million
+        ("gpt-4o-search-preview", [], None, "0.025"),
+        ("gpt-4o-mini-search-preview-2025-03-11", [], None, "0.025"),
+        ("gpt-5-search-api", [], None, "0.01"),
+        ("gpt-5", [{"type": "file_search"}], 2, "0.005"),
+        ("gpt-5", [{"type": "code_interpreter", "container": {"type": "auto"}}], None, "0.03"),
+        ("gpt-5", [{"type": "code_interpreter", "container": {"type": "auto", "memory_limit": "16g"}}], None, "0.48"),
+        ("gpt-5", [{"type": "code_interpreter", "container": "cntr_1"}], None, "0.03"),
+        ("gpt-5", [{"type": "shell", "environment": {"type": "container_auto", "memory_limit": "64g"}}], None, "1.92"),
+        ("gpt-5", [{"type": "shell", "environment": {"type": "container_reference", "container_id": "c"}}], 1, "0.03"),
+        ("gpt-5", [{"type": "shell", "environment": {"type": "local"}}, {"type": "shell"}], None, "0"),
+        ("gpt-5", [{"type": "code_interpreter", "container": {"memory_limit": ["4g"]}}], None, "0.03"),
+        ("gpt-5", [{"type": "function", "name": "code_interpreter", "parameters": {}}], None, "0"),
+    ],
+)
+def test_the_fees_of_tools_are_in_the_most_that_a_call_can_cost(
+    model: str, tools: list[dict[str, Any]], limit: int | None, dollars: str
+) -> None:
+    asked = most_of("/responses", {"model": model, "input": "hi", "tools": tools, "max_tool_calls": limit})
+    tokens_only = replace(asked, web_searches=0, file_searches=0, containers=())
+    with_fees = highest_cost(model, "", NOW, replace(asked, input_tokens=0, output_tokens=0), [])
+    assert with_fees == Decimal(dollars)
+    assert highest_cost(model, "", NOW, replace(tokens_only, input_tokens=0, output_tokens=0), []) == (
+        Decimal(dollars) if "search-" in model else 0
+    )
+
+
+def test_a_fee_of_the_administrators_is_the_one_that_is_reserved() -> None:
+    own = OwnPrice(
+        "gpt-4.1", NOW, multiplier=Decimal(1), per_web_search=Decimal("0.002"), per_file_search=Decimal("0.001")
+    )
+    most = MaxUsage(web_searches=10, file_searches=10)
+    assert highest_cost("gpt-4.1", "", NOW, most, [own]) == Decimal("0.03")
+    searching = OwnPrice(
+        "gpt-4o-search-preview", NOW, input=Decimal(1), output=Decimal(1), per_web_search=Decimal("0.5")
+    )
+    assert highest_cost("gpt-4o-search-preview", "", NOW, MaxUsage(), [searching]) == Decimal("0.5")
+
+
+@pytest.mark.parametrize(
     ("method", "path"),
     [
         ("GET", "/responses/resp_1"), ("DELETE", "/batches/b"), ("POST", "/responses/input_tokens"),

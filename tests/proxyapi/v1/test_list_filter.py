@@ -217,3 +217,17 @@ def test_an_empty_page_is_a_page() -> None:
 def test_an_array_that_is_not_json_is_refused(data: str) -> None:
     with pytest.raises(UnreadableList):
         ListPage(f'{{"data": {data}}}'.encode(), "")
+
+
+@pytest.mark.parametrize("status", [302, 404, 429, 500])
+def test_an_error_in_place_of_a_later_page_is_no_end_of_the_list(
+    bob: httpx2.Client, server: Gateway, upstream: FixedUpstream, status: int
+) -> None:
+    """The gateway asks for that page, since the first has nothing for the caller; who gets the error can ask again."""
+    refusal = b'{"error": {"message": "Slow down", "type": "requests", "param": null, "code": "later"}}'
+    upstream.queued = [(200, listed(json.dumps({"id": HERS}), rest='"has_more": true')), (status, refusal)]
+    answer = bob.get("/v1/vector_stores")
+
+    assert (answer.status_code, answer.content) == (status, refusal)
+    row = server.row(answer)
+    assert (row["status"], row["outcome"], row["error_code"]) == (status, "upstream_error", "later")

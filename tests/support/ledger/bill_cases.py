@@ -327,6 +327,8 @@ CASES: tuple[BillCase, ...] = (
     of_chat("chat, priority", "0.0045", "gpt-5", chat_usage(1000, 100), "priority"),  # 1000 * 2.5 + 100 * 20
     # 100 * 2.5 + 200 * 10 + 25,000 for its one search
     of_chat("search model", "0.02725", "gpt-4o-search-preview", chat_usage(100, 200)),
+    # 100 * 0.15 + 200 * 0.60; the list has the name under gpt-4o-mini, whose searches cost $0.01
+    of_chat("small search model", "0.025135", "gpt-4o-mini-search-preview-2025-03-11", chat_usage(100, 200)),
     # 100 * 1.25 + 200 * 10 + 10,000
     of_chat("reasoning search model", "0.012125", "gpt-5-search-api", chat_usage(100, 200)),
     # 1000 * 0.3 + 100 * 1.2

@@ -12,6 +12,8 @@ from typing import Any
 class FixedUpstream(ThreadingHTTPServer):
     """Upstream that gives every request the same answer, which the test sets.
 
+    Before that, the next requests get the answers in `queued`, each a status and a body.
+
     `asked` has the method, path, headers and body of each request that was received completely, in their order.
     """
 
@@ -25,6 +27,7 @@ class FixedUpstream(ThreadingHTTPServer):
         """Sets the answer to an empty JSON object with status 200, and forgets the requests that were received."""
         self.status, self.content_type, self.body = 200, "application/json", b"{}"
         self.headers: dict[str, str] = {}
+        self.queued: list[tuple[int, bytes]] = []
         self.delay = 0.0  # seconds before each answer
         self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
 
@@ -47,13 +50,14 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         server.asked.append((self.command, self.path, headers, body))
         threading.Event().wait(server.delay)
-        self.send_response(server.status)
+        status, content = server.queued.pop(0) if server.queued else (server.status, server.body)
+        self.send_response(status)
         self.send_header("content-type", server.content_type)
-        self.send_header("content-length", str(len(server.body)))
+        self.send_header("content-length", str(len(content)))
         for name, value in server.headers.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(server.body)
+        self.wfile.write(content)
 
     do_GET = do_POST = do_DELETE = do_HEAD = answer
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from chatproxy.setting_reader import BASE_DIR
 from proxyapi.bodies.asked_usage import count_pictures, read_asked_usage, says_all
-from proxyapi.routes import find_route
+from proxyapi.bodies.json_body import JSONBody
+from proxyapi.limits.supposed_usage import most_usage
+from proxyapi.routes import FAMILIES, Route, find_route
 from tests.support.ledger.bill_cases import CASES, EVENTS, SOUND, BillCase
 from tests.support.ledger.excerpts import answer_columns
 from usage.answers.reader import AnswerReader
@@ -112,6 +116,28 @@ def test_a_picture_by_the_tool_whose_model_is_not_named_costs_what_the_default_o
     row = row_of(case)
     del row["other_usage"]["image_model"]
     assert price_call(row, [])[0] == Decimal("0.03493")
+
+
+def test_the_page_names_each_endpoint_whose_calls_state_no_usage() -> None:
+    """All others are billed by their usage or by an estimate, or cost nothing."""
+    page = (BASE_DIR / "docs" / "ledger.md").read_text().partition("### What is not in the numbers")[2]
+    row: Any = {"method": "POST", "request_model": "gpt-5", "started_at": NOW, "outcome": "success", "upstream_ms": 1.0}
+    row["usage_source"] = UsageSource.UNKNOWN
+    uncounted = set()
+    for family in FAMILIES:
+        for path, methods in family.paths.items():
+            route = find_route(path.removeprefix("/v1").replace("{id}", "x"))
+            assert route is not None
+            row["route"] = route.name
+            cost, _ = price_call(row, [])
+            if "POST" in methods and cost is None and not is_estimated(route):
+                uncounted.add(family.name)
+    assert uncounted == set(re.findall(r"`/v1/(\w+)`", page.partition("state no usage: ")[2].partition(" | ")[0]))
+
+
+def is_estimated(route: Route) -> bool:
+    """Returns whether a call of this route that states no usage gets an estimate."""
+    return most_usage("POST", route, JSONBody(b"{}", []), 0) is not None or route.name == "/v1/moderations"
 
 
 @pytest.mark.parametrize(

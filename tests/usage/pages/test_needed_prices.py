@@ -112,6 +112,20 @@ def test_a_models_first_call_without_a_price_is_logged_once(caplog: pytest.LogCa
     assert len(caplog.records) == MOST_ALERTS - 2
 
 
+def test_what_lacks_a_price_is_not_shown_as_free(admin: Client) -> None:
+    """In the tables of keys, models and routes: with a dash if no call of the line has a cost."""
+    make_call(response_model="nobody-knows", key_name="red")
+    make_call(response_model="nobody-knows", key_name="blue")
+    make_call(key_name="blue")
+    rows = {row.name: row for rows in admin.get(DASHBOARD).context["dashboard"].used.values() for row in rows}
+
+    assert {name: (row.cost == formatting.UNKNOWN, [*row.uncertain]) for name, row in rows.items()} == {
+        "red": (True, ["1 needs a price"]), "blue": (False, ["1 needs a price"]),
+        "nobody-knows": (True, ["2 need a price"]), "gpt-4o-mini-2024-07-18": (False, []),
+        "/openai": (False, ["2 need a price"]),
+    }  # fmt: skip
+
+
 def test_another_process_does_not_log_the_same_model_again(caplog: pytest.LogCaptureFixture) -> None:
     """Until its calls have a price, and it lacks one again: for another service tier, for example."""
 

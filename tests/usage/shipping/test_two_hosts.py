@@ -18,6 +18,7 @@ from pytest_django.fixtures import Settings
 
 from tests.support.ledger.ledgers import call_id
 from tests.support.ledger.response_rows import assert_sums_are_right, cost_of, counted, deliver, queued, seen
+from tests.support.polling import PATIENCE
 from usage.models import CountedResponse, Hold, PendingResponse, Request
 from usage.shipping import background_cost, pending_responses
 from usage.shipping.pending_responses import LEASE, forget_pending, lease_pending, suppose_usage
@@ -55,12 +56,15 @@ class Beside:
         self.thread.start()
         with connection.cursor() as cursor:
             while self.thread.is_alive():
-                cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+                cursor.execute(
+                    "SELECT count(*) FROM pg_stat_activity"
+                    " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+                )
                 if cursor.fetchone() != (0,):
                     return
 
     def join(self) -> None:
-        self.thread.join(20)
+        self.thread.join(PATIENCE)
         assert not self.thread.is_alive()
         assert self.errors == []
 

@@ -190,6 +190,20 @@ def test_a_damaged_record_is_noticed(tmp_path: Path, row: str) -> None:
     assert faults(tmp_path) == [f"{path.name} has a damaged record"]
 
 
+@pytest.mark.parametrize(
+    ("record", "others"),
+    [
+        (lambda: frame(begin(call())).replace(b"POST", b"GOST"), "3 more damaged records are in the journal"),
+        (lambda: end(call()), "3 more calls are in the journal and not in the table"),
+    ],
+)
+def test_of_many_faults_of_a_kind_the_first_are_named(tmp_path: Path, row: str, record: Any, others: str) -> None:
+    leave(tmp_path, *[record() for _ in range(verify.MOST_FAULTS + 3)])
+    found = faults(tmp_path)
+    assert len(found) == verify.MOST_FAULTS + 1
+    assert found[-1] == others
+
+
 def test_every_column_is_in_the_digest_of_the_newest_version() -> None:
     """A new column needs a new version in `usage.shipping.digests`: rows of before have no digest of it."""
     newest = VERSIONS[-1]

@@ -21,7 +21,7 @@ from usage.shipping.delivery import GaveUp
 from usage.shipping.shipper import replay
 from usage.upkeep import retention
 from usage.upkeep.rebuild_totals import rebuild_totals
-from usage.upkeep.repricing import reprice
+from usage.upkeep.repricing import reprice, set_missing_kinds
 from usage.upkeep.verify import find_faults
 
 
@@ -43,7 +43,7 @@ class Command(BaseCommand):
         actions.add_parser("verify", help="prove that rows, sums and journal agree; exit code 1 if not")
         actions.add_parser("replay", help="ship what dead processes have left, and try the dead letters again")
         actions.add_parser("deadletter", help="list the calls that the database refused")
-        actions.add_parser("sum", help="rebuild the dashboard's totals: after an update, once no old code runs")
+        actions.add_parser("sum", help="compute all sums again: after an update, once no old code runs")
         pruning = actions.add_parser(
             "prune", help="delete rows older than RETENTION_DAYS and bodies older than BODY_RETENTION_DAYS, now"
         )
@@ -122,9 +122,10 @@ class Command(BaseCommand):
             self.stdout.write(f"{letter['request_id']}  {letter.get('started_at', '')}  {reason}")
 
     def sum(self, _options: Options) -> None:
-        """Rebuilds the dashboard's totals and counts of failures from the sums of hours and the rows of calls."""
-        rebuild_totals()
-        self.stdout.write("added up")
+        """Rebuilds all sums from the rows of calls, and marks estimated costs that older code has not marked."""
+        marked = set_missing_kinds()
+        mended = rebuild_totals()
+        self.stdout.write(f"added up; {mended} hours were wrong, {marked} estimated costs were not marked")
 
     def prune(self, options: Options) -> None:
         """Deletes the rows and bodies of calls that are older than RETENTION_DAYS and BODY_RETENTION_DAYS.

@@ -1,0 +1,61 @@
+"""Migrates the database while other servers, and people, go on using it.
+
+A statement that alters a table waits until all transactions that have read the table have ended, and every later
+statement about that table waits behind it. So a migration waits for `LOCK_TIMEOUT_MS` only, and is tried again after a
+pause, in which the statements that waited behind it go on. An index that is made concurrently needs no such limit
+(`usage.database.concurrent_indexes`): nothing waits behind it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from django.core.management import call_command
+from django.db import connection
+from django.db.utils import OperationalError
+
+# Less than the second after which a call whose budget cannot be read is refused (`usage.money.reservations`).
+LOCK_TIMEOUT_MS = 500
+PAUSE_SECONDS = 2.0
+NOTICE_SECONDS = 60.0
+# What passes by itself: another transaction has the table, or had locked it in another order.
+IN_THE_WAY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+
+
+def migrate(notice: Callable[[], None]) -> None:
+    """Applies the migrations that the database lacks, however long other transactions use the tables.
+
+    The function `notice` is called when the first try has failed because of them, and then once a minute.
+
+    Raises:
+        django.db.Error: a migration failed for another reason.
+    """
+    notice_at = time.monotonic()
+    while True:
+        try:
+            with connection.execute_wrapper(_limit_wait):
+                call_command("migrate", interactive=False, verbosity=0)
+        except OperationalError as error:
+            if not isinstance(error.__cause__, IN_THE_WAY):
+                raise
+            if time.monotonic() >= notice_at:
+                notice()
+                notice_at = time.monotonic() + NOTICE_SECONDS
+            time.sleep(PAUSE_SECONDS)
+        else:
+            return
+
+
+def _limit_wait(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
+    """Runs one statement of a migration; one in a transaction waits for `LOCK_TIMEOUT_MS` at most for a table.
+
+    The limit is set anew for each statement, since a migration may set another one. It ends with the transaction, so a
+    pooler's connection does not keep it.
+    """
+    database = context["connection"]
+    if database.in_atomic_block:
+        database.connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+    return execute(sql, params, many, context)

@@ -1,0 +1,165 @@
+"""A migration that waits for a table lets everybody else go on with it, and says why it waits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection, transaction
+from django.db.utils import OperationalError, ProgrammingError
+
+from chatproxy.start import waiting_migrations
+from tests.simulator.server import Simulator
+from tests.support.servers.databases import new_database
+from tests.support.servers.gateway import launch_gateway
+from tests.usage.test_migrations import manage
+
+OLD = "0014"  # of the ledger; the migrations after it alter tables
+LINE = "chatproxy: a migration waits for transactions that use its tables"
+
+
+@pytest.fixture
+def old(gateway_database: str, tmp_path: Path) -> Iterator[str]:
+    """The database of an older version, with a key's hour in its sums."""
+    with new_database(gateway_database) as url:
+        manage(url, tmp_path, "migrate", "usage", OLD, "-v", "0")
+        yield url
+
+
+@contextmanager
+def busy(url: str, statement: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    """Holds what a statement locks until the end of the block, as a long export or a dump does."""
+    with psycopg.connect(url) as reader:
+        reader.execute(statement.encode())
+        yield reader
+
+
+# What somebody does for long, and what old code writes meanwhile: tables of which later migrations alter one each.
+USES = {
+    "a dump of the calls": ("LOCK usage_request IN ACCESS SHARE MODE", "SELECT count(*) FROM usage_request"),
+    "a read of the sums": ("SELECT count(*) FROM usage_usagehour", "DELETE FROM usage_usagehour WHERE hour IS NULL"),
+    "a write of the sums": (
+        "LOCK usage_usageday IN ROW EXCLUSIVE MODE",
+        "DELETE FROM usage_usageday WHERE day IS NULL",
+    ),
+    "a read of pending responses": (
+        "SELECT count(*) FROM usage_pendingresponse",
+        "INSERT INTO usage_pendingresponse (response_id, request_id, key_name) VALUES (gen_random_uuid(),"
+        " gen_random_uuid(), 'default')",
+    ),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_start_behind_a_long_reader_holds_up_no_writer(
+    simulator: Simulator, old: str, tmp_path: Path, use: str
+) -> None:
+    holds, works = USES[use]
+    waits = []
+    gateway = launch_gateway(simulator.base_url, old, tmp_path)
+    try:
+        with busy(old, holds), psycopg.connect(old, autocommit=True) as writer:
+            gateway.wait_for_log(LINE)
+            for _ in range(8):  # over several tries of the migration
+                started = time.monotonic()
+                writer.execute(works.encode())
+                waits.append(time.monotonic() - started)
+                writer.execute("SELECT pg_sleep(0.4)")
+            assert "Booting worker" not in gateway.log
+        gateway.wait_for_log("Booting worker")
+    finally:
+        gateway.stop()
+    assert max(waits) < 5 * waiting_migrations.LOCK_TIMEOUT_MS / 1000, waits
+    assert gateway.log.count(LINE) == 1
+
+
+# The loop, with a migration that the test makes up.
+
+
+@pytest.fixture
+def table(transactional_db: None) -> Iterator[str]:
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE of_this_test (number int)")
+    yield "of_this_test"
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE of_this_test")
+
+
+@pytest.fixture
+def altering(monkeypatch: pytest.MonkeyPatch, table: str) -> None:
+    """`migrate` alters the table, after it has set a long limit itself."""
+
+    def alter(*_: object, **__: object) -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL lock_timeout = '1h'")
+            cursor.execute(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS name text")
+
+    monkeypatch.setattr(waiting_migrations, "call_command", alter)
+    monkeypatch.setattr(waiting_migrations, "PAUSE_SECONDS", 0.01)
+
+
+@pytest.mark.usefixtures("altering")
+def test_it_is_tried_until_the_table_is_free(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting_migrations, "LOCK_TIMEOUT_MS", 20)
+    notices = []
+    with psycopg.connect(**_parameters()) as reader:
+        reader.execute(f"LOCK {table} IN ACCESS SHARE MODE".encode())
+
+        def end() -> None:
+            notices.append(1)
+            threading.Timer(0.3, reader.rollback).start()
+
+        waiting_migrations.migrate(end)
+    assert len(notices) == 1
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} DROP COLUMN name")  # it is there
+        cursor.execute("SHOW lock_timeout")
+        assert cursor.fetchone() == ("0",)  # nothing outlives the transaction
+
+
+@pytest.mark.usefixtures("altering")
+def test_a_free_table_is_altered_without_a_word() -> None:
+    waiting_migrations.migrate(_unexpected)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("sql", "error"), [("ALTER TABLE of_nobody ADD x int", ProgrammingError), ("SET LOCAL x.y TO '", ProgrammingError)]
+)
+def test_what_does_not_pass_by_itself_is_raised(
+    monkeypatch: pytest.MonkeyPatch, sql: str, error: type[Exception]
+) -> None:
+    monkeypatch.setattr(waiting_migrations, "call_command", _running(sql))
+    with pytest.raises(error):
+        waiting_migrations.migrate(_unexpected)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_cancelled_statement_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        waiting_migrations, "call_command", _running("SET LOCAL statement_timeout = 10; SELECT pg_sleep(5)")
+    )
+    with pytest.raises(OperationalError, match="statement timeout"):
+        waiting_migrations.migrate(_unexpected)
+
+
+def _running(sql: str) -> Callable[..., None]:
+    def run(*_: object, **__: object) -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(sql)
+
+    return run
+
+
+def _unexpected() -> None:
+    raise AssertionError("nothing was in the way")
+
+
+def _parameters() -> dict[str, Any]:
+    return {name: value for name, value in connection.get_connection_params().items() if name != "cursor_factory"}

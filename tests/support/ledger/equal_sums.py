@@ -1,0 +1,158 @@
+"""Owns the question whether every place that says dollars says the same ones: rows, sums, pages, reports, exports."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from io import StringIO
+from typing import Any, NamedTuple
+
+import pytest
+from django.test import Client
+
+from tests.support.ledger.pages import DASHBOARD, REQUESTS, pieces_of, tiles
+from usage.metric_counters import counters
+from usage.models import Dimension, Request, Span, UsageDay, UsageHour, UsageTotal
+from usage.page_data import formatting
+from usage.sums.dashboard_reader import CHARTED, read_all, read_key
+from usage.sums.ranges import TimeRange, read_range
+from usage.sums.report_reader import GROUPS, read_report
+
+DATED_PAGES = ("usage.pages.dashboard", "usage.pages.export", "usage.pages.requests")
+DATABASE_CLOCKS = ("usage.sums.pruned", "usage.upkeep.verify", "usage.upkeep.rebuild_totals")
+
+
+class Dollars(NamedTuple):
+    """A sum of dollars, and how much of it is exact, estimated and provisional."""
+
+    all: Decimal = Decimal(0)
+    exact: Decimal = Decimal(0)
+    estimated: Decimal = Decimal(0)
+    provisional: Decimal = Decimal(0)
+
+    @classmethod
+    def of_calls(cls, calls: Iterable[tuple[Any, str]]) -> Dollars:
+        """Adds up costs, each given with its kind."""
+        parts = {"exact": Decimal(0), "estimated": Decimal(0), "provisional": Decimal(0)}
+        for cost, kind in calls:
+            if cost not in (None, ""):
+                parts[kind] += Decimal(str(cost))
+        return cls(sum(parts.values(), Decimal(0)), **parts)
+
+    @classmethod
+    def of_sums(cls, sums: Iterable[Any]) -> Dollars:
+        """Adds up rows of a table of sums, or the totals of a dashboard."""
+        found = [(Decimal(row.cost), Decimal(row.estimated_cost), Decimal(row.provisional_cost)) for row in sums]
+        cost, estimated, provisional = (sum(column, Decimal(0)) for column in zip(*found, strict=True)) if found else (
+            Decimal(0), Decimal(0), Decimal(0)
+        )  # fmt: skip
+        return cls(cost, cost - estimated - provisional, estimated, provisional)
+
+    @classmethod
+    def of_report(cls, total: Mapping[str, Any]) -> Dollars:
+        names = ("cost", "cost_estimated", "cost_provisional")
+        cost, estimated, provisional = (round(Decimal(repr(float(total[name]))), 8) for name in names)
+        return cls(cost, cost - estimated - provisional, estimated, provisional)
+
+    @classmethod
+    def of_export(cls, text: str) -> Dollars:
+        """Adds up the calls in a CSV export."""
+        return cls.of_calls((row["cost"], row["cost_kind"]) for row in csv.DictReader(StringIO(text)))
+
+    def is_in_tile(self, page: str) -> bool:
+        """Returns whether the tile of a dashboard's page says these dollars, and how much of them is uncertain."""
+        words = tiles(page)["dollars"]
+        uncertain = formatting.uncertain(self.all, self.estimated, self.provisional)
+        return f"{words} ".startswith(f"Cost {formatting.dollars(self.all)} ") and (uncertain or " a call") in words
+
+
+@contextmanager
+def clock_at(moment: datetime) -> Iterator[None]:
+    """Lets the pages, and whatever compares or deletes rows by the database's time, believe that it is `moment`."""
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return moment
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in DATED_PAGES:
+            patch.setattr(f"{module}.datetime", Clock)
+        for module in DATABASE_CLOCKS:
+            patch.setattr(f"{module}.database_now", lambda: moment)
+        yield
+
+
+def rows_of(time_range: TimeRange) -> list[Request]:
+    return list(Request.objects.filter(started_at__gte=time_range.start, started_at__lt=time_range.end))
+
+
+def of_rows(rows: Iterable[Request]) -> Dollars:
+    return Dollars.of_calls((row.cost, row.cost_kind) for row in rows)
+
+
+def sums_everywhere(name: str, now: datetime, keys: Iterable[str]) -> dict[str, Dollars]:
+    """Returns the dollars of a calendar month or day, such as `2028-02-29`, by the place that says them."""
+    time = read_range({"range": name}, now)
+    start, end = time.start, time.end
+    days = UsageDay.objects.filter(day__gte=start.date(), day__lte=_last_day(end))
+    reading, report = read_all(time, now), read_report(time)
+    found = {
+        "hours": Dollars.of_sums(UsageHour.objects.filter(hour__gte=start, hour__lt=end)),
+        "days of keys": Dollars.of_sums(days),
+        "tile": Dollars.of_sums([reading.totals]),
+        "tile of what follows": Dollars.of_sums([_before_of_next(time, now)]),
+        "chart": Dollars.of_sums(totals for totals in reading.series.everything if totals),
+        "tiles of keys": Dollars.of_sums(read_key(key, time, now).totals for key in keys),
+        "/usage": Dollars.of_report(report["total"]),
+    }
+    for span in (Span.HOUR, Span.DAY):
+        for dimension in Dimension:
+            totals = UsageTotal.objects.filter(span=span, dimension=dimension, start__gte=start, start__lt=end)
+            found[f"totals of {span}s by {dimension}"] = Dollars.of_sums(totals)
+    for name, values in reading.by_value.items():
+        found[f"table by {name}"] = Dollars.of_sums(values.values())
+    for group in GROUPS:
+        groups = [Dollars.of_report(one) for one in read_report(time, (group,))["groups"]]
+        found[f"/usage by {group}"] = Dollars(*(sum(column, Decimal(0)) for column in zip(*groups, strict=True)))
+    for dimension in CHARTED:
+        if CHARTED[dimension] == "cost":
+            lines = reading.series.by_value[dimension].values()
+            whole = sum((Decimal(number) for line in lines for number in line), Decimal(0))
+            found[f"chart by {dimension}"] = found["chart"]._replace(all=whole)
+    return found
+
+
+def _before_of_next(time: TimeRange, now: datetime) -> Any:
+    """Returns the totals that the dashboard of the month or day after `time` compares with."""
+    name = f"{time.end:%Y-%m}" if len(time.name) == len("2028-02") else f"{time.end:%Y-%m-%d}"
+    return read_all(read_range({"range": name}, now), now).before
+
+
+def _last_day(end: datetime) -> date:
+    return datetime.fromtimestamp(end.timestamp() - 1, UTC).date()
+
+
+def metered() -> Decimal:
+    """Returns the dollars that this process shows in `/metrics`, less those that were taken back."""
+    signs = {"cost_dollars": 1, "cost_taken_back_dollars": -1}
+    dollars = sum(signs.get(name, 0) * value for (name, *_), value in counters.values.items())
+    return round(Decimal(repr(float(dollars))), 8)
+
+
+def assert_all_say(name: str, expected: Dollars, now: datetime, keys: Iterable[str], admin: Client) -> None:
+    """Asserts that each place says that the calls of a calendar month or day have cost `expected`."""
+    wrong = {place: found for place, found in sums_everywhere(name, now, keys).items() if found != expected}
+    assert not wrong, f"{name}: {expected} expected"
+    with clock_at(now):
+        page = admin.get(DASHBOARD, {"range": name}).content.decode()
+    assert expected.is_in_tile(page), tiles(page)["dollars"]
+
+
+def exported(name: str, now: datetime, admin: Client) -> Dollars:
+    """Returns the dollars in the CSV export of the calls of a calendar month or day."""
+    with clock_at(now):
+        return Dollars.of_export(b"".join(pieces_of(admin.get(f"{REQUESTS}export.csv", {"range": name}))).decode())

@@ -1,0 +1,94 @@
+"""Compares the sums of hours and days with the rows of calls: which groups do not agree.
+
+`usage.upkeep.verify` names them, and `usage.upkeep.rebuild_totals` computes them again.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.db import connection
+
+from usage.sums.adding_up import COST_PARTS, HOUR_KEYS, NEEDS_PRICE_SQL, POLL_SUMS
+from usage.sums.histogram import ENDS
+from usage.sums.summed_names import SUMMED_MODEL_SQL
+
+HOUR = "date_trunc('hour', started_at, 'UTC')"
+DAY = "(started_at AT TIME ZONE 'UTC')::date"
+HOUR_GROUPS = f"{HOUR} AS hour, key_name, {SUMMED_MODEL_SQL} AS model, route, outcome"
+DAY_GROUPS = f"{DAY} AS day, key_name"
+# `a` is added up from the rows, `b` is the table of sums. A group that is missing on one side counts as zeros.
+DIFFERS = "COALESCE(a.{0}, 0) <> COALESCE(b.{0}, 0)"
+# A sum of doubles depends on the order in which they are added, so two such sums may differ a little.
+DOUBLES = {"audio_seconds", "duration_ms"}
+DIFFERS_CLEARLY = "abs(COALESCE(a.{0}, 0) - COALESCE(b.{0}, 0)) > 1e-6 * greatest(1, abs(COALESCE(a.{0}, 0)))"
+IS_CALL = "NOT by_gateway"
+
+
+def differing_groups(
+    table: str,
+    keys: tuple[str, ...],
+    groups: str,
+    sums: tuple[str, ...],
+    since: datetime | None,
+    wanted: str,
+    most: int | None,
+) -> list[tuple[Any, ...]]:
+    """Returns the groups in a table of sums whose sums are not those of the rows of its calls; at most `most`.
+
+    Only groups from `since` on are compared, because older rows may have been pruned while the sums still count them.
+    `groups` is the SQL that computes the `keys` of a row's group, and `wanted` the SQL that is returned of each group:
+    `a` has the sums of its rows, `b` those in the table.
+    """
+    counters = ", ".join(f"COALESCE(sum({summed_value(name)}), 0) AS {name}" for name in sums)
+    same = " AND ".join(f"a.{key} = b.{key}" for key in keys)
+    differs = " OR ".join(
+        (DIFFERS_CLEARLY if name in DOUBLES else DIFFERS).format(name) for name in ("calls", "unpriced_calls", *sums)
+    )
+    query = f"""
+        WITH a AS (
+            SELECT {groups}, count(*) FILTER (WHERE {IS_CALL}) AS calls,
+                   count(*) FILTER (WHERE {NEEDS_PRICE_SQL}) AS unpriced_calls, {counters}
+            FROM usage_request GROUP BY {", ".join(str(number + 1) for number in range(len(keys)))}
+        ), b AS (SELECT * FROM {table})
+        SELECT {wanted} FROM a FULL JOIN b ON {same}
+        WHERE COALESCE(a.{keys[0]}, b.{keys[0]}) >= COALESCE(%s, '-infinity'::timestamptz)
+          AND ({differs})
+        LIMIT %s
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(query, [since, most])
+        return list(cursor.fetchall())
+
+
+def summed_value(name: str) -> str:
+    """Returns the SQL expression for what a row adds to the sum `name`; null if that is nothing."""
+    if kind := COST_PARTS.get(name):
+        return f"CASE WHEN cost_kind = '{kind}' THEN cost END"
+    return name if name in POLL_SUMS else f"CASE WHEN {IS_CALL} THEN {name} END"
+
+
+def differing_histograms(name: str, since: datetime | None, wanted: str, most: int | None) -> list[tuple[Any, ...]]:
+    """Returns the groups in the table of hours whose histogram of latencies is not that of their calls; at most `most`.
+
+    `name` is the latency, such as `duration_ms`. Only groups from `since` on are compared. `wanted` is the SQL that is
+    returned of each group.
+    """
+    keys = ", ".join(HOUR_KEYS)
+    numbers = ", ".join(str(number + 1) for number in range(len(HOUR_KEYS) + 1))
+    query = f"""
+        WITH a AS (
+            SELECT {HOUR_GROUPS}, width_bucket({name}, %s::float8[]) AS bucket, count(*) AS count
+            FROM usage_request WHERE {name} IS NOT NULL AND {IS_CALL} GROUP BY {numbers}
+        ), b AS (
+            SELECT {keys}, number - 1 AS bucket, count
+            FROM usage_usagehour, unnest({name}_histogram) WITH ORDINALITY AS counts(count, number) WHERE count <> 0
+        )
+        SELECT DISTINCT {wanted} FROM a FULL JOIN b USING ({keys}, bucket)
+        WHERE hour >= COALESCE(%s, '-infinity'::timestamptz) AND a.count IS DISTINCT FROM b.count
+        LIMIT %s
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(query, [ENDS, since, most])
+        return list(cursor.fetchall())
