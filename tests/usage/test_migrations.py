@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import random
 import re
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,7 @@ import pytest
 from django.conf import settings
 
 from tests.support.ledger.ledgers import Row, random_call
-from tests.support.servers.databases import new_database
+from tests.support.servers.databases import manage, new_database
 from usage.sums import adding_up
 from usage.sums.adding_up import Rollup
 
@@ -56,16 +53,6 @@ def imported(path: Path) -> set[str]:
 def test_migrations_import_no_live_code(package: str) -> None:
     for path in sorted((settings.BASE_DIR / package / "migrations").glob("*.py")):
         assert imported(path) <= ALLOWED.keys(), f"{path.name}: what it imports may change; copy what it needs"
-
-
-def manage(url: str, directory: Path, *arguments: str) -> str:
-    variables = os.environ | {"DATABASE_URL": url, "DATA_DIR": str(directory)}
-    done = subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        cwd=settings.BASE_DIR, env=variables, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def write_as_then(connection: psycopg.Connection[Any], rows: list[Row]) -> None:

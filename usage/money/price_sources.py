@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import lru_cache
+from functools import cache, lru_cache
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -162,6 +162,12 @@ def is_regional(base_url: str) -> bool:
     """Returns whether upstream takes the price of regional processing: by `REGIONAL_PRICES`, else by its host."""
     if settings.REGIONAL_PRICES is not None:
         return settings.REGIONAL_PRICES
+    return _is_region_of_openai(base_url)
+
+
+@cache
+def _is_region_of_openai(base_url: str) -> bool:
+    """Returns whether a base URL is that of OpenAI's API in one region. The result is cached, as every row asks."""
     return (urlsplit(base_url).hostname or "").endswith(f".{OPENAI_HOST}")
 
 

@@ -16,9 +16,8 @@ from django.db.utils import OperationalError, ProgrammingError
 
 from chatproxy.start import waiting_migrations
 from tests.simulator.server import Simulator
-from tests.support.servers.databases import new_database
+from tests.support.servers.databases import manage, new_database
 from tests.support.servers.gateway import launch_gateway
-from tests.usage.test_migrations import manage
 
 OLD = "0014"  # of the ledger; the migrations after it alter tables
 LINE = "chatproxy: a migration waits for transactions that use its tables"

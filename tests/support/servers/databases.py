@@ -1,15 +1,22 @@
-"""Owns databases of a test's own on the throw-away PostgreSQL."""
+"""Owns databases of a test's own on the throw-away PostgreSQL, and runs commands of `manage.py` on them."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 from typing import LiteralString
 
 import psycopg
+from django.conf import settings
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
+
+from tests.support.polling import PATIENCE
 
 _numbers = count(1)
 
@@ -31,3 +38,18 @@ def url_of(server_url: str, name: str) -> str:
     """Returns the URL of the database `name` on the server of `server_url`."""
     old = str(conninfo_to_dict(server_url)["dbname"])
     return server_url.replace(f"/{old}?", f"/{name}?")
+
+
+def manage(url: str, directory: Path, *arguments: str) -> str:
+    """Runs a command of `manage.py` on the database at `url`, with `directory` as DATA_DIR; returns what it prints."""
+    done = subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=settings.BASE_DIR,
+        env=os.environ | {"DATABASE_URL": url, "DATA_DIR": str(directory)},
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
