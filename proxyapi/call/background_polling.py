@@ -109,7 +109,7 @@ async def ask(response: PendingResponse) -> None:
         logger.info("background response not seen: %s", failure.code)
         return
     if looked.status in GONE:
-        await in_own_thread(lambda: _end(lambda: forget_pending(response)))
+        await in_own_thread(lambda: _end(lambda: forget_pending(response, is_gone=True)))
     if looked.status in REFUSALS:
         await in_own_thread(lambda: _end(lambda: suppose_usage(response)))
     if looked.status != 200:

@@ -16,6 +16,7 @@ from proxyapi.limits.supposed_usage import (
     counts_without_answer,
     form_of,
     length_of_files,
+    most_of_stream,
     most_usage,
     supposed_counts,
     with_length,
@@ -211,6 +212,8 @@ def estimated_counts(facts: CallFacts, answer: AnswerReader) -> Counts | None:
         size = whole_size if text is None else text.size
         shows_reasoning = text is not None and text.shows_reasoning
         body = facts.request.decoded_body
+        if facts.most_usage is not None:
+            return most_of_stream(facts.most_usage, model, text, whole_size, body, facts.upstream_seconds)
         request_size = _request_text_size(facts)
         return counts_of_streamed_text(model, request_size, size, body, shows_reasoning=shows_reasoning)
     most = facts.most_usage

@@ -22,12 +22,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from proxyapi.bodies import model_places
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.bodies.model_places import NamedModels
 from proxyapi.exceptions import RouteNotAllowed
-from proxyapi.limits.output_limits import AddedLimit, OutputLimit, count_answers, is_count, output_limit_of
+from proxyapi.limits.output_limits import AddedLimit, OutputLimit, count_answers, count_in, output_limit_of
 from proxyapi.limits.request_content import (
     Form,
     containers_of,
@@ -197,6 +198,12 @@ class RequestedWork:
         """Returns the strings among the values of the request's member `name`; an empty string if there are none."""
         return frozenset(value for value in self.values(name) if isinstance(value, str)) or frozenset({""})
 
+    @cached_property
+    def tools(self) -> Sequence[Mapping[str, object]]:
+        """All tools of the request, those included that its `input` brings along (`tool_search_output`)."""
+        nested = [part["tools"] for part in dictionaries(self._fields.values()) if isinstance(part.get("tools"), list)]
+        return [*dictionaries([*self.values("tools"), *nested])]
+
     @property
     def models(self) -> frozenset[str]:
         """All models that the request may run, those of its tools and fallbacks included; '' if it names no model."""
@@ -204,7 +211,7 @@ class RequestedWork:
 
     def count(self, *names: str, otherwise: int) -> int:
         """Returns the highest positive whole number that the request has under these names, or else `otherwise`."""
-        return max(filter(is_count, self.values(*names)), default=otherwise)
+        return max(map(count_in, self.values(*names)), default=0) or otherwise
 
     def conversation(self) -> MaxUsage:
         """Returns the most tokens and web searches that a chat completion or a response can use."""
@@ -213,8 +220,7 @@ class RequestedWork:
         sounds = [inline_data(part.get("input_audio")) for part in parts if is_one_of(part, {"input_audio"})]
         files = [inline_data(part) for part in parts if is_one_of(part, FILE_PARTS)]
         not_text = tokens_if_text([*map(inline_data, images), *sounds, *files])
-        kinds = [str(part.get("type")) for part in dictionaries(self.values("tools"))]
-        hosted = [kind for kind in kinds if kind.startswith(HOSTED_TOOLS)]
+        hosted = [kind for tool in self.tools if (kind := str(tool.get("type"))).startswith(HOSTED_TOOLS)]
         calls = {  # of hosted tools, by kind; `max_tool_calls` is for all of them together
             kind: self.count("max_tool_calls", otherwise=supposed) if any(one.startswith(kind) for one in hosted) else 0
             for kind, supposed in SUPPOSED_CALLS.items()
@@ -223,8 +229,7 @@ class RequestedWork:
         models = self.models
         small = any(model.lower().removeprefix("ft:").startswith("gpt-4o-mini") for model in models)
         speaks = any("audio" in modalities for modalities in self.values("modalities") if isinstance(modalities, list))
-        heard = {"audio_input"} if sounds else set()
-        seen = {"image_input"} if images else set()
+        kinds = {"audio_input": sounds, "image_input": images, "audio_output": speaks}
         return MaxUsage(
             input_tokens=max(self.text_tokens - not_text, 0)
             + len(images) * (DEAREST_IMAGE_TOKENS if small else IMAGE_TOKENS)
@@ -236,13 +241,13 @@ class RequestedWork:
             file_searches=calls["file_search"],
             pictures=calls["image_generation"],
             picture_models=frozenset(self._named_by_tool("image_generation")),
-            containers=tuple(containers_of(self.values("tools"))),
-            kinds=frozenset(heard | seen | ({"audio_output"} if speaks else set())),
+            containers=tuple(containers_of(self.tools)),
+            kinds=frozenset(kind for kind, has in kinds.items() if has),
         )
 
     def _named_by_tool(self, kind: str) -> Iterator[str]:
         """Yields the models that the hosted tools of one kind name."""
-        for tool in dictionaries(self.values("tools")):
+        for tool in self.tools:
             if is_one_of(tool, {kind}) and isinstance(model := tool.get("model"), str):
                 yield model
 

@@ -6,6 +6,7 @@ for the longest answer of the model. A body that states a limit is never changed
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
@@ -115,8 +116,8 @@ def count_answers(fields: Mapping[str, Sequence[object]]) -> int:
     """Returns how many answers a call asks for at most: choices for each of its prompts."""
     lists = [prompt for prompt in fields.get("prompt", ()) if isinstance(prompt, list)]
     prompts = [sum(isinstance(one, str | list) for one in prompt) or 1 for prompt in lists]  # else tokens of one
-    choices = [value for name in ("n", "best_of") for value in fields.get(name, ()) if is_count(value)]
-    return max(prompts, default=1) * max(choices, default=1)
+    choices = [count_in(value) for name in ("n", "best_of") for value in fields.get(name, ())]
+    return max(prompts, default=1) * max([1, *choices])
 
 
 def add_output_limit(body: JSONBody, limit: AddedLimit) -> JSONBody:
@@ -145,6 +146,21 @@ def _stated(names: Sequence[str], fields: Mapping[str, Sequence[object]]) -> Ite
         values = fields.get(name, ())
         if list(values) != [None]:
             yield from ((name, value) for value in values)
+
+
+def count_in(value: object) -> int:
+    """Returns the number of answers or calls for which a value of a request may be taken, 0 if for none.
+
+    Upstream may read `5.0` and `"5"` as 5.
+    """
+    if is_count(value):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return 0
+    try:
+        return max(0, math.ceil(float(value)))
+    except (ValueError, OverflowError):
+        return 0
 
 
 def is_count(value: object) -> TypeGuard[int]:

@@ -21,12 +21,18 @@ from proxyapi.limits.cost_ceiling import (
     ceiling_of,
     output_ceiling,
 )
-from proxyapi.limits.request_content import BYTES_PER_TOKEN, Form
+from proxyapi.limits.request_content import BYTES_PER_TOKEN, Form, most_tokens
 from proxyapi.routes import Route
 from proxyapi.upstream.request import UpstreamRequest
-from usage.answers.estimates import limited_to_time, reasoning_tokens, tokens_of_text
+from usage.answers.estimates import (
+    REASONING_TOKENS_PER_SECOND,
+    limited_to_time,
+    reasoning_tokens,
+    tokens_of_text,
+)
 from usage.answers.reader import parse_body
 from usage.answers.sound_length import length_of_file
+from usage.answers.streamed_text import StreamedText
 from usage.call_record import Counts
 from usage.money.billing import MaxUsage
 
@@ -142,6 +148,29 @@ def counts_of_streamed_text(model: str, request_size: int, size: int, body: byte
     # What has come is no guess, and is counted in full.
     said = tokens_of_text(size)
     return {"input_tokens": tokens_of_text(request_size), "output_tokens": max(said, min(said + reasoned, most))}
+
+
+def most_of_stream(
+    most: MaxUsage, model: str, text: StreamedText | None, whole_size: int, body: bytes, seconds: float
+) -> Counts:
+    """Returns the most that a stream of text can have used of its reservation `most` before it was cut or left.
+
+    The text that has come counts as the most tokens that it can be. A model that reasons invisibly may have reasoned
+    all the time that the text does not account for. `whole_size` is the size in bytes of an answer that came as no
+    stream, and `text` is None then. Searches are left out: those that were made are in the stream. Of sound nobody can
+    tell how much was made, so that only the time limits it.
+    """
+    counts = supposed_counts(most, model)
+    counts.pop("web_searches", None)
+    if "audio_output" in most.kinds:
+        return limited_to_time(counts, seconds)
+    made = tokens_of_text(whole_size) if text is None else text.measure(most_tokens)
+    if text is None or not text.shows_reasoning:
+        parsed = parse_body(body, READ_MEMBERS) if len(body) <= MAX_OUTLINED_BYTES else {}
+        if reasoned := reasoning_tokens(model, effort_in({name: [value] for name, value in parsed.items()})):
+            made = max(made + reasoned, math.ceil(seconds * REASONING_TOKENS_PER_SECOND))
+    counts["output_tokens"] = min(most.output_tokens, made)
+    return counts
 
 
 def effort_in(request: Mapping[str, Sequence[object]]) -> object:

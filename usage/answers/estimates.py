@@ -8,6 +8,10 @@
 * Input: beside a streamed answer, a token for every four bytes of the request's text; otherwise what the call's cost
   ceiling supposes (`proxyapi.limits.cost_ceiling`).
 
+A stream of a key with a budget is estimated by the most that it can have used instead, so that no budget is passed by
+leaving streams: its input as reserved, its text by the rule of the reservation, and at least
+`REASONING_TOKENS_PER_SECOND` of a model that reasons without showing it (`proxyapi.limits.supposed_usage`).
+
 An estimate of output is never above the call's limit. Sound has the length that its transcript or its file states
 (`usage.answers.sound_length`), else the one that the cost ceiling supposes.
 """
@@ -27,6 +31,7 @@ BYTES_PER_TOKEN = 4
 # The fastest model is announced with "more than 1,000 tokens per second" (openai.com, GPT-5.3-Codex-Spark, 2026-02-12;
 # read 2026-11-28), the others make 50 to 200.
 TOKENS_PER_SECOND = 1000
+REASONING_TOKENS_PER_SECOND = 200  # of those others, which are all that reason for long
 # Tokens that a model spends on reasoning before it answers, by its effort. OpenAI states "a few hundred to tens of
 # thousands" (developers.openai.com/api/docs/guides/reasoning, read 2026-11-28); these are for a question of middling
 # difficulty, so one call may cost several times as much.

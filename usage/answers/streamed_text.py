@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import orjson
 
@@ -77,6 +77,14 @@ class StreamedText:
         return self._left_out_bytes + sum(
             part.left_out_bytes + part.size for part in self._parts.values() if part.kind != "error"
         )
+
+    def measure(self, count: Callable[[bytes], int]) -> int:
+        """Returns the sum of `count` over all texts of the answer; of text beyond the limit each byte counts one."""
+        texts = (
+            "".join(part.pieces).encode("utf-8", "replace") for part in self._parts.values() if part.kind != "error"
+        )
+        left_out = self._left_out_bytes + sum(part.left_out_bytes for part in self._parts.values())
+        return left_out + sum(map(count, texts))
 
     @property
     def shows_reasoning(self) -> bool:

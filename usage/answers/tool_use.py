@@ -17,7 +17,9 @@ from usage.call_record import OtherUsage
 PREVIEW_TOOL = "web_search_preview"
 SEARCH_TOOL = "web_search"
 CONTAINER_SIZES = ("1g", "4g", "16g", "64g")  # of memory; the first is upstream's default
-ITEM_EVENT, PICTURE_EVENT = "response.output_item.done", "response.image_generation_call.completed"
+BEGIN_EVENT, ITEM_EVENT = "response.output_item.added", "response.output_item.done"
+PICTURE_EVENT = "response.image_generation_call.completed"
+BILLED_ITEMS = {"web_search_call", "file_search_call", "image_generation_call"}
 MAX_ITEMS = 1000  # of one response; further ones are not read
 MAX_KEPT = 100  # containers, and models of SVG pictures
 MAX_SEARCHES = 10**6
@@ -36,7 +38,8 @@ class ToolUse:
     """The use that one response has made of hosted tools, read from the whole response or from a stream's events."""
 
     def __init__(self) -> None:
-        self.searches = 0  # billed searches of the web
+        self._searches = 0  # billed searches of the web
+        self._begun: dict[str, str] = {}  # the type of each billed item that a stream has begun and not ended, by id
         self._file_searches = 0
         self._containers: set[str] = set()
         self._pictures: list[int] = []  # the estimated tokens of each picture
@@ -55,24 +58,34 @@ class ToolUse:
         if isinstance(stated, dict):
             searched, pictures = stated.get("web_search"), stated.get("image_gen")
             if isinstance(searched, dict) and is_count(count := searched.get("num_requests")):
-                use.searches = min(whole_count(count), MAX_SEARCHES)
+                use._searches = min(whole_count(count), MAX_SEARCHES)
             if isinstance(pictures, dict) and any(whole_count(pictures.get(name)) for name in _COUNTS):
                 use._image_usage = _counts(pictures)
         return use
 
+    @property
+    def searches(self) -> int:
+        """The billed searches of the web; where the stream was cut, also those that it has begun."""
+        return self._searches + self._count_begun("web_search_call")
+
     def read_event(self, kind: str, event: Mapping[str, object]) -> None:
-        """Reads an event of type `kind` that says that a call of a tool is complete; other events are ignored."""
+        """Reads an event that says that a call of a tool begins or is complete; other events are ignored."""
         item = event.get("item")
-        if kind == PICTURE_EVENT:
+        if kind == BEGIN_EVENT and isinstance(item, dict):
+            if (begun := _text(item, "type")) in BILLED_ITEMS and len(self._begun) < MAX_ITEMS:
+                self._begun[_text(item, "id")] = begun
+        elif kind == PICTURE_EVENT:
+            self._begun.pop(_text(event, "item_id"), None)
             self._add_picture(event)
         elif kind == ITEM_EVENT and isinstance(item, dict) and item.get("type") != "image_generation_call":
+            self._begun.pop(_text(item, "id"), None)
             self.read_item(item)  # the events of pictures are mostly too large to be read
 
     def read_item(self, item: Mapping[str, object]) -> None:
         """Reads one complete item of a response's output."""
         kind = item.get("type")
         if kind == "web_search_call":
-            self.searches += _is_billed_search(item)
+            self._searches += _is_billed_search(item)
         elif kind == "file_search_call":
             self._file_searches += _text(item, "status") not in _NOT_MADE
         elif kind == "code_interpreter_call":
@@ -91,8 +104,10 @@ class ToolUse:
     def other_usage(self) -> OtherUsage:
         """Returns what the response's tools have used, as the call's row keeps it; empty if that is nothing."""
         found: OtherUsage = {}
-        if self._image_usage or self._pictures:
-            found["image_tokens"] = self._image_usage or {"output_tokens": sum(self._pictures)}
+        begun = self._count_begun("image_generation_call")
+        if self._image_usage or self._pictures or begun:
+            unknown = begun * PICTURE_TOKENS[_UNKNOWN_QUALITY][-1]
+            found["image_tokens"] = self._image_usage or {"output_tokens": sum(self._pictures) + unknown}
             if not self._image_usage:
                 found["image_tokens_estimated"] = True
             if model := _text(self._tool("image_generation"), "model"):
@@ -101,11 +116,14 @@ class ToolUse:
             found["svg"] = self._svg
         if self.searches:
             found["search_tool"] = self._search_tool()
-        if self._file_searches:
-            found["file_searches"] = self._file_searches
+        if file_searches := self._file_searches + self._count_begun("file_search_call"):
+            found["file_searches"] = file_searches
         if self._containers:
             found["containers"] = [self._container_size()] * len(self._containers)
         return found
+
+    def _count_begun(self, kind: str) -> int:
+        return sum(one == kind for one in self._begun.values())
 
     def _add_picture(self, picture: Mapping[str, object]) -> None:
         """Adds a picture that the image generation tool has made: its item, or the event that says it is complete."""

@@ -120,10 +120,10 @@ def _highest(model: str, price: ModelRates, most: MaxUsage) -> Decimal | None:
     by_picture = price.per_picture is not None and most.images > 0
     exact = Decimal(0)
     for count, units in (
-        (most.input_tokens, ["input", "cached_input", "cache_write", *most.kinds & INPUT_KINDS]),
+        (most.input_tokens, ["input", "cached_input", "cache_write", "cache_write_12h", *most.kinds & INPUT_KINDS]),
         (most.output_tokens, ["output", *most.kinds & OUTPUT_KINDS]),
     ):
-        rates = [rate for unit in units if (rate := price.rate(unit, most.input_tokens)) is not None]
+        rates = [rate for unit in units if (rate := _rate(price, unit, most.input_tokens)) is not None]
         if rates:
             exact += max(rates) * count / 1_000_000
         elif count and not by_minute and not by_picture:

@@ -63,22 +63,31 @@ def settle_pending(pending: QuerySet[PendingResponse]) -> None:
         PendingResponse.objects.filter(pk__in=list(locked)).delete()
 
 
-def forget_pending(response: PendingResponse) -> None:
-    """Ends the polling of a response whose usage upstream will never state: what is supposed of it is counted."""
+def forget_pending(response: PendingResponse, *, is_gone: bool = False) -> None:
+    """Ends the polling of a response whose usage upstream will never state: what is supposed of it is counted.
+
+    `is_gone`: upstream no longer has the response. Nobody knows whether upstream went on with it after it was deleted,
+    so that all that was reserved for it counts, if its key has a budget.
+    """
     with transaction.atomic():
-        _count_supposed(response)
+        _count_supposed(response, is_whole=is_gone and _is_reserved(response))
         settle_pending(PendingResponse.objects.filter(pk=response.pk))
 
 
 def suppose_usage(response: PendingResponse) -> None:
     """Counts the usage that is supposed of a response, because upstream refuses to be asked about it at present.
 
-    The reservation of its call ends. The response goes on being polled: upstream may state the exact usage later.
+    The reservation of its call ends, and all of it counts, since the response may go on upstream. The response goes on
+    being polled: upstream may state the exact usage later.
     """
     with transaction.atomic():
-        _count_supposed(response)
+        _count_supposed(response, is_whole=_is_reserved(response))
         Hold.objects.filter(pk=response.request_id).delete()
     postpone(response)
+
+
+def _is_reserved(response: PendingResponse) -> bool:
+    return Hold.objects.filter(pk=response.request_id).exists()
 
 
 def lease_pending(limit: int) -> list[PendingResponse]:
@@ -104,10 +113,11 @@ def postpone(response: PendingResponse) -> None:
     PendingResponse.objects.filter(pk=response.pk).update(ask_at=ask_at)  # none, if it was settled meanwhile
 
 
-def _count_supposed(response: PendingResponse) -> None:
+def _count_supposed(response: PendingResponse, *, is_whole: bool = False) -> None:
     """Writes the supposed usage into the row of the call that has made a response, and into the sums.
 
     Does nothing if the row has counts or a cost already, or if the response is not pending any more.
+    If `is_whole`, the time that upstream has had for the response does not limit what is supposed.
     """
     if not PendingResponse.objects.select_for_update().filter(pk=response.pk).exists():
         return
@@ -119,13 +129,15 @@ def _count_supposed(response: PendingResponse) -> None:
             response_id=response.response_id, defaults={"request_id": response.request_id}
         )
         if str(owner.request_id) == str(response.request_id):
-            _write_usage(_with_supposed(row, response))
+            _write_usage(_with_supposed(row, response, is_whole=is_whole))
 
 
-def _with_supposed(row: CallRecord, response: PendingResponse) -> CallRecord:
+def _with_supposed(row: CallRecord, response: PendingResponse, *, is_whole: bool) -> CallRecord:
     """Returns a call's row with the usage that is supposed of its response, and the cost of that."""
     if response.supposed is None:  # written by code of before
         supposed: Counts = {"input_tokens": tokens_of_text(row["request_bytes"]), "output_tokens": 0}
+    elif is_whole:
+        supposed = response.supposed
     else:
         supposed = limited_to_time(response.supposed, (database_now() - response.created_at).total_seconds())
     [priced] = Pricer().priced([{**row, **supposed, "usage_source": UsageSource.ESTIMATED}])

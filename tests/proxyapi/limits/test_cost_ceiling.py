@@ -384,8 +384,8 @@ def test_a_ceiling_is_of_the_dearest_kind_and_tier() -> None:
     kinds = frozenset({"audio_input", "audio_output"})
     assert highest_cost("gpt-audio", "", NOW, most, []) == Decimal("12.5")
     assert highest_cost("gpt-audio", "", NOW, MaxUsage(1_000_000, 1_000_000, kinds=kinds), []) == Decimal(96)
-    # a long prompt, all of it written to the cache
-    assert highest_cost("gpt-6-luna", "", NOW, most, []) == Decimal("0.25") + Decimal("0.75")
+    # a long prompt, all of it written to the cache for 12 hours
+    assert highest_cost("gpt-6-luna", "", NOW, most, []) == Decimal("0.40") + Decimal("0.75")
     assert highest_cost("whisper-1", "", NOW, MaxUsage(100, 100, audio_seconds=60), []) == Decimal("0.006")
     assert highest_cost("tts-1", "", NOW, most, []) is None
     assert highest_cost("omni-moderation-latest", "", NOW, most, []) == 0

@@ -38,7 +38,7 @@ class KeyBox:
         return made.pop()
 
 
-def insert(connection: psycopg.Connection[Any], rules: Mapping[str, int | str], name: str = "") -> tuple[str, str]:
+def insert(connection: psycopg.Connection[Any], rules: Mapping[str, object], name: str = "") -> tuple[str, str]:
     """Adds an access key to the database of the running server, and returns the key's name and text.
 
     `AccessKey.objects.issue` would add it to the database of the tests, which is another one. `rules` are fields of the

@@ -163,3 +163,30 @@ def test_any_items_and_tools_are_survived(items: list[Any], stated: dict[str, An
     answer = read({"object": "response", "output": items, "tools": items, "tool_usage": stated, "svg_usage": stated})
     json.dumps(answer_columns(answer, "", ()).get("other_usage"))
     read_events(BEGUN, *({"type": "response.output_item.done", "item": item} for item in items))
+
+
+@pytest.mark.parametrize(
+    ("item", "end", "used", "used_after"),
+    [
+        (PICTURE, {"type": "response.image_generation_call.completed", "item_id": "ig_1", "quality": "low",
+                   "size": "1024x1024"}, {"output_tokens": 6240}, {"output_tokens": 272}),
+        (FILES, {"type": "response.output_item.done", "item": FILES}, 1, 1),
+    ],
+)  # fmt: skip
+def test_what_a_cut_stream_has_begun_counts(
+    item: dict[str, Any], end: dict[str, Any], used: object, used_after: object
+) -> None:
+    added = {"type": "response.output_item.added", "item": {**item, "status": "in_progress"}}
+    name = "image_tokens" if item is PICTURE else "file_searches"
+    assert read_events(BEGUN, added).other_usage[name] == used  # type: ignore[literal-required]  # one of two names
+    assert read_events(BEGUN, added, end).other_usage[name] == used_after  # type: ignore[literal-required]  # as above
+
+
+def test_a_search_that_was_begun_counts_until_it_proves_to_be_none() -> None:
+    def event(kind: str, item: dict[str, Any]) -> dict[str, Any]:
+        return {"type": f"response.output_item.{kind}", "item": item}
+
+    begun = event("added", {**OPENED, "status": "in_progress", "action": None})
+    assert read_events(BEGUN, begun).counts["web_searches"] == 1
+    assert read_events(BEGUN, begun, event("done", OPENED)).counts["web_searches"] == 0
+    assert read_events(BEGUN, begun, event("done", {**SEARCH, "id": "ws_2"})).counts["web_searches"] == 1

@@ -136,6 +136,7 @@ PUBLISHED: list[tuple[str, dict[str, Any], str]] = [
     ("gpt-4.1", {"input_tokens": 100, "output_tokens": 10, "web_searches": 3}, "0.03028"),
     # It searches in each call, for $25 per 1,000: 100 * 2.5 + 25,000
     ("gpt-4o-search-preview", {"input_tokens": 100}, "0.02525"),
+    ("gpt-4o-mini-search-preview", {"input_tokens": 100}, "0.025015"),
     # Anthropic alone sells it, 3 / 15: 1000 * 3 + 100 * 15
     ("claude-sonnet-4-5-20250929", {"input_tokens": 1000, "output_tokens": 100}, "0.0045"),
 ]

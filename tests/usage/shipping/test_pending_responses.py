@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -89,6 +90,20 @@ def test_the_time_that_upstream_had_limits_it() -> None:
     write(row := made(supposed={"input_tokens": 100, "output_tokens": 10**6}))
     forget_pending(pending(timedelta(seconds=20)))
     assert 20_000 <= (Request.objects.get(pk=row["request_id"]).output_tokens or 0) < 30_000
+
+
+@pytest.mark.parametrize("end", [partial(forget_pending, is_gone=True), suppose_usage], ids=["gone", "refused"])
+@pytest.mark.parametrize("is_reserved", [True, False])
+def test_one_that_may_go_on_counts_all_that_was_reserved(end: Any, is_reserved: bool) -> None:
+    """Nobody will know when upstream has ended it; without a budget the time limits what is supposed."""
+    write(row := made(supposed={"input_tokens": 100, "output_tokens": 10**6}))
+    if not is_reserved:
+        Hold.objects.all().delete()
+    end(pending(timedelta(seconds=20)))
+    output = Request.objects.get(pk=row["request_id"]).output_tokens or 0
+    assert (output == 10**6) == is_reserved
+    assert Hold.objects.count() == 0
+    assert_whole()
 
 
 def test_of_a_call_of_older_code_the_input_is_counted() -> None:

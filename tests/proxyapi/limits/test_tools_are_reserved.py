@@ -1,0 +1,114 @@
+"""What hosted tools cost beside tokens is in the reservation: a call that uses them as supposed costs no more.
+
+The costs are those of the published prices, computed by hand. Source: developers.openai.com/api/docs/pricing, "Built-in
+tools", read 2026-11-28.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from proxyapi.bodies.json_body import JSONBody
+from proxyapi.limits.cost_ceiling import ceiling_of
+from proxyapi.limits.output_limits import count_in
+from proxyapi.routes import find_route
+from usage.money.billing import highest_cost
+from usage.money.price_sources import find_rates
+
+NOW = datetime(2026, 11, 28, tzinfo=UTC)
+CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 10}
+
+
+def reserved(path: str, body: dict[str, Any]) -> Decimal:
+    ceiling = ceiling_of("POST", find_route(path), JSONBody.parse(json.dumps(body).encode()))
+    assert ceiling is not None
+    costs = [highest_cost(model, "", NOW, ceiling.max_usage, []) for model in ceiling.models]
+    return max(cost for cost in costs if cost is not None)
+
+
+def reserved_with(model: str, **tool: Any) -> Decimal:
+    return reserved("/responses", {"model": model, "input": "hi", "max_output_tokens": 10, "tools": [tool]})
+
+
+@pytest.mark.parametrize(
+    ("model", "tool", "dollars"),
+    [
+        ("gpt-5", {"type": "web_search"}, "0.10"),  # ten searches for $0.01 each
+        ("gpt-4o", {"type": "web_search_preview"}, "0.25"),  # for $0.025 each: the model does not reason
+        ("gpt-5", {"type": "web_search_preview"}, "0.10"),
+        ("gpt-4o-mini", {"type": "web_search"}, "0.112"),  # and 8,000 input tokens for each
+        ("gpt-5", {"type": "file_search", "vector_store_ids": ["vs_1"]}, "0.025"),
+        ("gpt-5", {"type": "code_interpreter", "container": {"type": "auto"}}, "0.03"),  # 20 minutes
+        ("gpt-5", {"type": "code_interpreter", "container": {"type": "auto", "memory_limit": "64g"}}, "1.92"),
+        ("gpt-5", {"type": "shell", "environment": {"type": "container_auto", "memory_limit": "16g"}}, "0.48"),
+        ("gpt-5", {"type": "code_interpreter", "container": "cntr_1"}, "0.03"),
+        ("gpt-5", {"type": "code_interpreter", "container": {"memory_limit": "odd"}}, "0.03"),
+    ],
+)
+def test_fees_of_tools_are_reserved(model: str, tool: dict[str, Any], dollars: str) -> None:
+    same_tokens = reserved_with(model, type="mcp", server_label="a")
+    fees = reserved_with(model, **tool) - same_tokens
+    assert abs(fees - Decimal(dollars)) < Decimal("0.001")  # the requests are not of the same length
+
+
+@pytest.mark.parametrize(
+    ("model", "dollars"),
+    [("gpt-4o-search-preview", "0.025"), ("gpt-4o-mini-search-preview", "0.025"), ("gpt-5-search-api", "0.01")],
+)
+def test_a_search_model_searches_in_each_call(model: str, dollars: str) -> None:
+    assert reserved("/chat/completions", {**CHAT, "model": model}) > Decimal(dollars)
+
+
+def test_tools_in_the_input_are_reserved() -> None:
+    """Found by a tool search, they are sent back in an item of the input."""
+    body = {"model": "gpt-5", "max_output_tokens": 10, "tools": [{"type": "tool_search"}]}
+    item = {"type": "tool_search_output", "tools": [{"type": "image_generation", "model": "gpt-image-1"}]}
+    with_tool, without = (reserved("/responses", {**body, "input": [one]}) for one in (item, {**item, "tools": []}))
+    assert with_tool - without > Decimal("0.6")
+
+
+def test_long_cache_writes_are_reserved() -> None:
+    """They cost twice the input (developers.openai.com/api/docs/guides/prompt-caching, read 2026-11-28)."""
+    body = {"model": "gpt-6-astra", "input": "1" * 100_000, "max_output_tokens": 10}
+    price = find_rates("gpt-6-astra", "default", NOW, [])
+    assert price is not None
+    assert "cache_write" in price.rates
+    into = price.rate("input", 100_000)
+    assert into is not None
+    assert reserved("/responses", body) >= 2 * into * 100_000 / 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [(5, 5), (5.0, 5), (4.2, 5), ("5", 5), ("5.0", 5), (True, 0), (None, 0), ("many", 0), (-3, 0), (float("inf"), 0),
+     (float("nan"), 0), ([5], 0), (10**400, 10**400)],
+)  # fmt: skip
+def test_a_number_counts_however_it_is_written(value: object, count: int) -> None:
+    assert count_in(value) == count
+
+
+@pytest.mark.parametrize("answers", [8.0, "8"])
+def test_answers_count_however_their_number_is_written(answers: object) -> None:
+    most = [
+        ceiling_of("POST", find_route(path), JSONBody.parse(json.dumps({**body, "n": answers}).encode()))
+        for path, body in (
+            ("/chat/completions", {**CHAT, "model": "gpt-4o"}),
+            ("/images/generations", {"model": "gpt-image-1", "prompt": "a cat"}),
+        )
+    ]
+    one = [
+        ceiling_of("POST", find_route(path), JSONBody.parse(json.dumps(body).encode()))
+        for path, body in (
+            ("/chat/completions", {**CHAT, "model": "gpt-4o"}),
+            ("/images/generations", {"model": "gpt-image-1", "prompt": "a cat"}),
+        )
+    ]
+    for many, single in zip(most, one, strict=True):
+        assert many is not None
+        assert single is not None
+        assert many.max_usage.output_tokens == 8 * single.max_usage.output_tokens
