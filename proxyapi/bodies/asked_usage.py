@@ -23,7 +23,11 @@ Fields = Mapping[str, Sequence[object]]  # all values that are given under each 
 
 
 def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUsage | None:
-    """Returns what the members of a request's body say about its bill; None if that is nothing."""
+    """Returns the facts in a request's body that upstream bills by, besides tokens; None if the body has none.
+
+    They are the completion window of a background response, the number of characters to speak, and the number and the
+    format of the pictures to make. `fields` has the values of the body's members by their names.
+    """
     name = "" if route is None else route.name
     if name == "/v1/responses":
         options = _last(fields, "background_options")
@@ -40,7 +44,11 @@ def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUs
 
 
 def says_all(asked: OtherUsage | None, route: Route | None, model: str) -> bool:
-    """Returns whether a request says all that its call is billed by, so that nothing of it need be estimated."""
+    """Returns whether the request alone tells what upstream will bill, so that no usage need be estimated.
+
+    That is so for speech that is billed by characters, and for images that are billed by the picture. `asked` is what
+    `read_asked_usage` has returned for the request.
+    """
     if asked is None:
         return False
     implied = "" if route is None else IMPLIED_MODELS.get(route.name, "")
@@ -64,6 +72,6 @@ def _picture_format(fields: Fields) -> str:
 
 
 def _last(fields: Fields, name: str) -> object:
-    """Returns the last value that is given under a name; None if there is none."""
+    """Returns the last value that a request's body gives to the member `name`; None if the body does not have it."""
     values = fields.get(name)
     return values[-1] if values else None

@@ -21,11 +21,11 @@ PIECE_BYTES = 4096  # small, because the rest of a piece is copied when a member
 
 
 class Decoder:
-    """Incremental decoder of gzip or deflate: compressed bytes go in by `feed`, and `step` returns decoded ones.
+    """Incremental decoder of gzip or deflate: `feed` takes compressed bytes, and `step` returns decoded ones.
 
     Accepts gzip with any number of members, and deflate with a zlib wrapper or, as some senders make it, without one.
-    `members` is the number of gzip members that have begun. With `is_strict`, data of one encoding is refused where the
-    other is expected.
+    `members` is the number of gzip members that have begun. Data of the other encoding than `encoding` is decoded, too,
+    unless `is_strict` is true: then `step` raises an error for such data.
     """
 
     def __init__(self, encoding: str, *, is_strict: bool = False) -> None:

@@ -127,7 +127,10 @@ def read_part_head(block: bytes) -> PartHead:
 
 
 def _read_headers(block: bytes) -> dict[str, str]:
-    """Parses the headers of one part of a form into a dictionary, by their names in lower case. Raises `BadForm`."""
+    """Parses the headers of one part of a form, and returns a dictionary of their values by their names.
+
+    The names are in lower case. Raises `BadForm`.
+    """
     try:
         lines = block.decode().split("\r\n")
     except UnicodeDecodeError:
@@ -194,7 +197,7 @@ def _read_option(key: str, quoted: str | None, plain: str | None, *, is_last: bo
 def _read_charsets(media_type: str, *, is_file: bool) -> set[str]:
     """Returns the charsets that the Content-Type of a form's field names, in lower case; none for a file.
 
-    Raises `BadForm` for an unknown charset, and for a part that is a multipart or a message itself.
+    Raises `BadForm` for an unknown charset, and for the Content-Types `multipart/…` and `message/…`.
     """
     if media_type.startswith(("multipart/", "message/")):
         raise BadForm("a part is a multipart or a message itself")

@@ -207,9 +207,10 @@ class FormReader:
             self._check_value(name, part)
 
     def _check_name(self, part: PartExcerpt) -> None:
-        """Checks the headers of a form's part if it is one of `SINGLE_FIELDS`, which decide about key, model and cost.
+        """Checks the headers of a form's part if its name is in `SINGLE_FIELDS`; does nothing for other parts.
 
-        Raises `BadForm` if the field is given twice, or is not text, for example a file.
+        These fields decide whose key is used, which account pays, which model runs and what it costs. Raises `BadForm`
+        if such a field is given twice, or is not text, for example a file.
         """
         name = part.name.decode()
         path = field_path(name)

@@ -40,7 +40,9 @@ class JSONBody:
         """Parses the bytes of a body, which must be exactly one JSON object, and returns the object as a `JSONBody`.
 
         Raises:
-            ValueError, RecursionError: as `json_members.read_members`.
+            ValueError: the body is not a JSON object, or has too many members or digits; the message quotes nothing of
+                it.
+            RecursionError: the object is nested too deep.
             BodyTooLarge: the object has more values than `proxyapi.bodies.large_bodies` allows.
         """
         if len(raw) > large_bodies.LARGE_BYTES:
@@ -50,9 +52,9 @@ class JSONBody:
 
     @classmethod
     def written(cls, raw: bytes, values: Mapping[str, object]) -> JSONBody:
-        """Creates the `JSONBody` of an object that the gateway has written itself, as the bytes `raw`.
+        """Creates the `JSONBody` of an object that the gateway itself has written.
 
-        The members of such a body have no positions in a text.
+        `raw` are the bytes of the object, and `values` are its members. Their positions in the text are not known.
         """
         return cls(raw, [Member(name, value, 0, 0, 0) for name, value in values.items()])
 

@@ -137,10 +137,10 @@ def read_object(text: str, decoder: json.JSONDecoder | None = None) -> list[Memb
 
 
 def _decoder_for(text: str) -> json.JSONDecoder:
-    """Returns the JSON decoder that suits the size of a text.
+    """Returns the JSON decoder that suits the size of a text: a fast one for small texts, a safe one for large texts.
 
-    The decoder for a large text bounds the digits of numbers and lets the event loop run meanwhile, but is half as
-    fast.
+    The decoder for large texts limits how many digits the long numbers may have together, and lets the event loop run
+    while it parses numbers. It is half as fast.
     """
     if len(text) <= large_bodies.LARGE_BYTES:
         return DECODER

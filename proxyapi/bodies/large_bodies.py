@@ -35,9 +35,10 @@ _one_thread = ThreadPoolExecutor(1, thread_name_prefix="large body")
 
 
 async def run(size: int, work: Callable[..., T], *arguments: object) -> T:
-    """Calls `work` with the arguments, and returns its result; if `size` is large, in the one thread for large bodies.
+    """Calls `work` with the arguments, and returns its result; works on a large body in a thread.
 
-    `size` is that of the body to be worked on, in bytes. Up to `LARGE_BYTES` the work is done at once.
+    `size` is the size of the body in bytes. Up to `LARGE_BYTES`, `work` is called directly. All large bodies share one
+    thread, so they are worked on one after another.
     """
     if size <= LARGE_BYTES:
         return work(*arguments)
@@ -45,9 +46,9 @@ async def run(size: int, work: Callable[..., T], *arguments: object) -> T:
 
 
 async def run_to_the_end(size: int, work: Callable[..., T], *arguments: object, then: Callable[[T], None]) -> None:
-    """Calls `work` as `run` does, and then `then` with the result, even if the current task is cancelled meanwhile.
+    """Calls `work` as `run` does, then calls `then` with the result, even if the current task is cancelled meanwhile.
 
-    The cancellation is raised afterwards.
+    A cancellation is raised after `then` has returned.
     """
     if size <= LARGE_BYTES:
         then(work(*arguments))

@@ -82,9 +82,10 @@ UNSEEN_MODELS = frozenset({
 
 @dataclass(frozen=True)
 class NamedModels:
-    """The models that a request names: `main` are the values of its own `model`, `others` those named anywhere else.
+    """The models that a request names: `main` in its own field `model`, `others` in any other place, such as its tools.
 
-    None stands for a value that is not text, and for a field that could not be parsed.
+    `main` has several values if the field is given twice. None stands for a value that is not text, and for a field of
+    a form that could not be parsed.
     """
 
     main: tuple[str | None, ...] = ()
@@ -165,10 +166,10 @@ def _in_json(name: str, text: str) -> list[str | None]:
 
 
 def _search(waiting: list[tuple[str, object]]) -> Iterator[str | None]:
-    """Yields the models that members of a JSON object name, at any depth.
+    """Yields the models that are named by the members in `waiting`, or by members nested in them at any depth.
 
-    `waiting` is the list of these members, as names and values; the search empties it. Members with the caller's own
-    text (`TEXT_MEMBERS`) are not searched.
+    `waiting` has members of a JSON object, as pairs of name and value; the search empties this list. Members with text
+    of the caller's own (`TEXT_MEMBERS`) are not searched.
     """
     while waiting:
         name, value = waiting.pop()

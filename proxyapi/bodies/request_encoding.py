@@ -36,7 +36,7 @@ def encoding_of(headers: Mapping[str, object]) -> str:
     `headers` are those of the request, by their WSGI names (`HTTP_CONTENT_ENCODING`).
 
     Raises:
-        UnsupportedMediaType: the encoding is not one of `TAKEN`, or there is more than one.
+        UnsupportedMediaType: the gateway does not accept this encoding, or several encodings are named.
     """
     named = headers.get("HTTP_CONTENT_ENCODING")
     if named is None:
@@ -60,11 +60,12 @@ def encoding_of(headers: Mapping[str, object]) -> str:
 async def decode(body: bytes, encoding: str, limit: int) -> bytes:
     """Undoes the Content-Encoding of a request's body, and returns the decoded body.
 
-    A body that is large, encoded or decoded, is decoded in a thread.
+    A body that has more than `large_bodies.LARGE_BYTES` bytes, before or after decoding, is decoded in a thread.
 
     Raises:
         TooLarge: the decoded body has more than `limit` bytes.
-        BadRequest: the body has another encoding, is incomplete, has bytes behind its end, or can be read in two ways.
+        BadRequest: the body is not valid data of this encoding, is incomplete, has bytes after its end, or can be
+            decoded in two ways with different results.
     """
     small = large_bodies.LARGE_BYTES
     if len(body) <= small:

@@ -171,7 +171,10 @@ def _maker_of(response: PendingResponse) -> Request:
 
 
 def _end(change: Callable[[], None]) -> None:
-    """Makes a change of a background response in the database, and closes the connection of this thread."""
+    """Calls `change`, which changes a background response in the database.
+
+    Then closes this thread's connection to the database.
+    """
     try:
         change()
     finally:

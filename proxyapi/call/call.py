@@ -46,7 +46,7 @@ STATED_OUTCOMES = {Outcome.SUCCESS, Outcome.UPSTREAM_ERROR, Outcome.REJECTED}
 
 
 class Call:
-    """One request of a client to the API, with what upstream answers and with the ledger row that records both.
+    """One request of a client to the API, with upstream's answer to it; writes the ledger row that records the two.
 
     A request without a valid key has no row in the ledger.
     """
@@ -85,7 +85,10 @@ class Call:
             self.request.incoming_body.call_goes_on = not self.facts.stream
 
     def _write_begin(self, row: CallRecord) -> None:
-        """Writes a begin record: what is supposed of the call's usage stands for it if the process is killed."""
+        """Writes the row of a call that begins to the journal, with the usage that the call is supposed to have.
+
+        If the process is killed before the call ends, the call's usage is estimated from this supposed usage.
+        """
         if self.facts.most_usage is not None:
             row = {**row, "supposed": supposed_counts(self.facts.most_usage, self.facts.model)}
         try:
@@ -171,8 +174,8 @@ class Call:
         """Ends the call: writes its ledger row to the journal, and settles its key's limits and budget reservation.
 
         Only the first call of this method has an effect, and only if the request had a valid key. `status` is the HTTP
-        status that the caller saw; None if there was no answer. `may_be_billed`: upstream may have worked on the call;
-        by default, unless upstream has stated an error.
+        status that the caller saw; None if there was no answer. `may_be_billed` tells whether upstream may have worked
+        on the call; None means that it may, unless upstream has stated an error.
         """
         facts = self.facts
         if self.has_ended or not facts.key_name:
@@ -204,9 +207,10 @@ class Call:
         return self.facts.form is None or self.facts.form.complete
 
     def _as_the_caller_saw_it(self, outcome: Outcome, status: int | None) -> tuple[Outcome, int | None]:
-        """Returns outcome and status of a call, which may have ended for its caller before it ended upstream.
+        """Returns the outcome and the status of the call as its caller saw them.
 
-        Then the row's error says so.
+        The caller may have left or got status 504 while the call went on upstream. In that case, the error in the
+        call's ledger row is set to say so.
         """
         body, stated = self.request.incoming_body, self.answer.error
         if self.timed_out is not None:
@@ -222,10 +226,10 @@ class Call:
         return Outcome.CLIENT_CANCELLED, None
 
     async def keep_bodies(self) -> None:
-        """Makes the excerpts of the bodies of request and answer that the call's ledger row will have.
+        """Makes the excerpts of both bodies, the request's and the answer's, that the call's ledger row will have.
 
-        This is done shortly before the call ends, in a thread if a body is large, and only where excerpts may be longer
-        than `MAX_REDACTED_AT_ONCE_BYTES`; `end` itself makes shorter ones.
+        This is called shortly before the call ends. It does something only if `LOG_BODY_BYTES` is more than
+        `MAX_REDACTED_AT_ONCE_BYTES`, and works in a thread if a body is large. Shorter excerpts are made by `end`.
         """
         limit = call_settings().LOG_BODY_BYTES
         if limit > MAX_REDACTED_AT_ONCE_BYTES and self.facts.log_bodies != "none":
@@ -249,8 +253,8 @@ class Call:
     def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
         """Returns the headers of upstream's answer as the caller gets them, without secrets.
 
-        A `Location` at upstream becomes one at the gateway. Where both upstream and the caller's key have a rate limit,
-        the headers state the limit of which less is left.
+        A `Location` at upstream becomes one at the gateway. If upstream and the caller's key both have a rate limit,
+        the headers report the limit that has less remaining.
         """
         facts, passed = self.facts, answer.passed_headers()
         if "location" in passed:

@@ -45,10 +45,13 @@ class EarlyAnswer(Protocol):
 
 
 class AnswerTimer(Protocol):
-    """The caller's own time limit of a call that may go on beyond it (`proxyapi.dispatch.caller_deadline`)."""
+    """Interface of the timer for the caller's own time limit: when it is over, the caller gets status 504.
+
+    The call goes on upstream until its usage is known. `proxyapi.dispatch.caller_deadline` implements this interface.
+    """
 
     async def stop(self) -> None:
-        """Stops the time limit, and waits until an answer that has begun is sent."""
+        """Stops the timer. If it has begun to send the error to the caller, waits until the error is sent."""
 
 
 class CallRequest(ASGIRequest):
@@ -147,10 +150,12 @@ class CallRequest(ASGIRequest):
         self.META["CONTENT_LENGTH"] = str(len(self.decoded_body))  # a chunked body came without this header
 
     async def _decode_body(self) -> None:
-        """Undoes the request's Content-Encoding: decodes `raw_body`, and stores the result as `decoded_body`.
+        """Undoes the request's Content-Encoding, if it has one: decodes `raw_body` into `decoded_body`.
 
-        Raises `BodyTooLarge` for a body that is too large once decoded, where `request_encoding.decode` raises
-        `TooLarge`, and otherwise what that function raises.
+        Raises:
+            BodyTooLarge: the decoded body is over the size limit.
+            UnsupportedMediaType: the encoding is not supported.
+            BadRequest: the body is not valid data of its encoding.
         """
         if encoding := request_encoding.encoding_of(self.META):
             try:

@@ -47,7 +47,7 @@ class Capacity:
 
     @contextmanager
     def receiving(self, timeout: asyncio.Timeout) -> Iterator[None]:
-        """Registers the time limit of a request's body while the body arrives, so that `drain` can shorten this limit.
+        """Context manager for the arrival of a request's body: lets `drain` shorten `timeout`, the body's time limit.
 
         If the server is stopping already, the limit is shortened at once.
         """

@@ -55,10 +55,7 @@ def begin_row(facts: CallFacts) -> CallRecord:
 
 
 def late_facts(facts: CallFacts) -> CallRecord:
-    """Returns the fields of a call's ledger row that may become known only after the call has begun.
-
-    A form, for example, may name its model in its last field.
-    """
+    """Returns the fields of a call's ledger row that may be known only later, such as a model in the last form field."""
     return {
         "request_model": column_text(facts.model, 200, facts.secrets),
         "stream": facts.stream,
@@ -142,7 +139,7 @@ def poll_row(
 
 
 def _sound_seconds(facts: CallFacts, asked: UpstreamRequest) -> float | None:
-    """Returns the length of the sound that a call has sent, by its transcript or else by its files; None if unknown."""
+    """Returns the seconds of audio that a call has uploaded, by the transcript or else by the files; None if unknown."""
     stated = length_in_transcript(facts.response_body) if facts.response_is_whole else None
     if stated is not None:
         return stated
@@ -153,7 +150,7 @@ def _sound_seconds(facts: CallFacts, asked: UpstreamRequest) -> float | None:
 
 
 def supposed_of(response: PendingResponse, maker: Request) -> Counts:
-    """Returns the estimate for a background response that has ended without a usage, and that may be billed."""
+    """Returns the estimated counts of a background response that ended without a usage, and that may be billed."""
     if response.supposed is None:
         return {"input_tokens": tokens_of_text(maker.request_bytes), "output_tokens": 0}
     return limited_to_time(response.supposed, (datetime.now(UTC) - response.created_at).total_seconds())
@@ -171,14 +168,12 @@ def _answer_facts(answer: AnswerReader, secrets: tuple[str, ...], usage: tuple[C
 
 
 def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> tuple[Counts, UsageSource]:
-    """Returns a call's token counts, and how they are known: as upstream reported them, or estimated.
+    """Returns a call's token counts, and their source: upstream has reported them, or they are estimated or unknown.
 
-    Of a stream of pictures that broke off, those that had not come are estimated by those that had.
-
-    A call without reported usage gets an estimate if it `may_be_billed`, or if some text of its answer was relayed. A
-    `GET` gets no estimate: the tokens of a response that is still being generated belong to the call that created it,
-    which gets none either as long as the gateway is going to ask for them. A response that has failed without a usage
-    gets none, because it is not billed.
+    If a stream of pictures broke off, the missing pictures are estimated by those that came. Any other call without a
+    reported usage is estimated if it `may_be_billed`, or if some text of its answer was relayed. Not estimated are: a
+    `GET`, because the tokens of a response belong to the call that created it; a call whose usage the gateway is going
+    to poll for; and a response that failed without a usage, because it is not billed.
     """
     if answer.usage is not None:
         is_broken_off = may_be_billed and facts.upstream_ended_at is None
@@ -199,13 +194,13 @@ def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> 
 
 
 def is_counted_later(facts: CallFacts, answer: AnswerReader) -> bool:
-    """Returns whether the call has made a response that goes on, and whose usage the gateway is going to ask for."""
+    """Returns whether the gateway is going to poll for the usage of a call, because its response is not finished."""
     is_unfinished = facts.response_is_whole and answer.response_status in UNFINISHED_STATUSES
     return is_unfinished and facts.is_pollable and responses_are_polled()
 
 
 def estimated_counts(facts: CallFacts, answer: AnswerReader) -> Counts | None:
-    """Returns an estimate of what the call has used (`usage.answers.estimates`); None if it cannot have used tokens."""
+    """Returns the estimated token counts of a call (`usage.answers.estimates`); None if it cannot have used tokens."""
     asked, text, model = facts.asked, answer.text, answer.model or facts.model
     if asked is None or (facts.stream and asked.is_of_text):
         whole_size = facts.response_size if facts.response_is_whole else 0
@@ -282,9 +277,8 @@ def _request_type(facts: CallFacts) -> str:
 def _timings(facts: CallFacts) -> CallRecord:
     """Returns the columns of a call's ledger row that state how long the call took, in milliseconds.
 
-    `overhead_ms` is the time that the gateway has added to upstream's.
-
-    A call that went on without its caller has lasted until the caller left; `upstream_ms` may then be longer.
+    `overhead_ms` is the time that the gateway has added to upstream's. A call that went on without its caller has
+    lasted until the caller left; `upstream_ms` may then be longer.
     """
     request, now = facts.request, time.perf_counter()
     seen_until = request.incoming_body.left_at or now

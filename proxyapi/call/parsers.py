@@ -105,8 +105,8 @@ def parse_object(body: bytes) -> dict[str, object]:
     """Parses a request's body as JSON and returns the object in it; an empty body counts as an empty object.
 
     Raises:
-        BadJSON: the body is not JSON (RFC 8259), is not an object, is nested too deep, or has a number that no double
-            or 4,300-digit integer can hold.
+        BadJSON: the body is not JSON (RFC 8259), is not an object, is nested too deep, has a number beyond the range of
+            a double, or has an integer of more than 4,300 digits.
         BodyTooLarge: the body has more values than `proxyapi.bodies.large_bodies` allows.
     """
     if not body.strip():

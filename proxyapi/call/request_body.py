@@ -76,8 +76,9 @@ class IncomingBody:
     """The body of one request while it arrives from the client.
 
     `size` is the number of bytes that have come, `limit` the most that may come, `announced` the request's
-    Content-Length, if there is one. `complete` is true once the whole body has come, `caller_gone` once the client has
-    hung up, at `left_at` (`time.perf_counter()` seconds). `call_goes_on`: that does not cancel the call.
+    Content-Length, if there is one. `complete` is true once the whole body has come. `caller_gone` is true once the
+    client has hung up; this cancels the call, unless `call_goes_on` is true. `left_at` is the time
+    (`time.perf_counter()` seconds) at which the client hung up, or got status 504 while the call went on.
     """
 
     def __init__(
@@ -251,7 +252,7 @@ class IncomingBody:
         return BodyTooLarge(f"{what} is larger than {self.limit} bytes{reason}.")
 
     def _departed(self) -> None:
-        """Cancels the task of the call, because the client has hung up, unless the call goes on for its usage."""
+        """Records that the client has hung up, and cancels the call's task, unless the call goes on for its usage."""
         self.caller_gone = True
         if self.left_at is None:
             self.left_at = time.perf_counter()

@@ -170,7 +170,7 @@ class ProxyView(APIView):
     def perform_authentication(self, request: Request) -> None:
         """Finds the caller to whom the key in the request belongs, and sets `request.caller`.
 
-        Raises the authenticator's error if there is no valid key: other than in Django REST framework, no user is
+        Raises the authenticator's error if there is no valid key. Unlike in Django REST framework, no request is
         anonymous. A view without authenticators needs no key.
         """
         for authenticator in self.get_authenticators():
@@ -189,9 +189,8 @@ class ProxyView(APIView):
     async def check_policies(self, request: ProxyRequest) -> None:
         """Checks a request against the permissions and the limits of the caller's key.
 
-        Raises an error if it may not go on.
-
-        All checks are made in memory, but limits that are counted in Redis are waited for.
+        Raises an error if the request may not go on. Waits only for limits that are counted in Redis; all other checks
+        are made in memory.
         """
         self.on_authenticated(request)
         self.check_permissions(request)

@@ -168,14 +168,17 @@ class CallView(ProxyView):
         return await self.send(request)
 
     def answer_in_time(self, request: UpstreamRequest) -> None:
-        """Lets a call go on upstream when its caller's own time limit is over; the caller gets status 504 then."""
+        """Starts a timer for the time limit that the caller has set, if any; when it ends, the caller gets status 504.
+
+        The call goes on upstream, for at most `REQUEST_TIMEOUT` in all.
+        """
         request_fields = cast(ProxyRequest, self.request)
         if gateway_fields.gives_timeout(request_fields.data, request_fields.query_params):
             self.call.request.caller_deadline = CallerDeadline(self.call, request.deadline)
             request.deadline = asyncio.get_running_loop().time() + call_settings().REQUEST_TIMEOUT
 
     async def limit_output(self, request: UpstreamRequest) -> None:
-        """Adds the limit of output tokens that the gateway has chosen, if it has, to the body that goes upstream."""
+        """Adds a limit of output tokens to the body that goes upstream, if the gateway has chosen one for the call."""
         limit = self.call.facts.output_limit
         if limit is None or request.json is None:
             return

@@ -27,16 +27,19 @@ class CallerDeadline:
         self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
 
     async def stop(self) -> None:
-        """Stops the time limit, and waits until an answer that has begun is sent. From then on only the handler sends.
+        """Stops the timer. If it has begun to send status 504 to the caller, waits until this answer is sent.
 
-        `IncomingBody.left_at` tells whether the caller has been answered.
+        From then on only the call's handler sends to the caller. `IncomingBody.left_at` is not None if the caller has
+        got this answer, or has left.
         """
         self._timer.cancel()
         if self._task is not None:
             await asyncio.wait({self._task})
 
     def _expire(self) -> None:
-        """Answers the caller, unless the call has ended or its caller has left."""
+        """Begins to send status 504 to the caller, whose time is over, unless the call has ended or the caller has
+        left.
+        """
         body = self._call.request.incoming_body
         if self._call.has_ended or body.left_at is not None:
             return
@@ -45,7 +48,7 @@ class CallerDeadline:
         self._task = asyncio.create_task(self._answer(self._call.timed_out))
 
     async def _answer(self, error: UpstreamTimeout) -> None:
-        """Sends the error, with CORS headers for a call from a browser."""
+        """Sends `error` to the caller as an answer with status 504, with CORS headers if a browser has made the call."""
         request = self._call.request
         response = render(error, request)
         if "HTTP_ORIGIN" in request.META:

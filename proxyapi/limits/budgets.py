@@ -53,7 +53,8 @@ class Reservation:
     def settle(self, row: CallRecord) -> None:
         """Replaces the dollars that were reserved for a call by the call's cost, which is computed from its ledger row.
 
-        That of a response that goes on in the background stays as it is, as long as the gateway is going to poll it.
+        The reservation stays unchanged for a response that goes on in the background and that the gateway is going to
+        poll.
         """
         if row["response_status"] in UNFINISHED_STATUSES and row["pollable"] and responses_are_polled():
             return
@@ -75,10 +76,10 @@ class Allowances:
         self._used: dict[str, tuple[Decimal, int]] = {}
 
     def use(self, caller: Caller, dollars: Decimal, least: Decimal) -> Decimal:
-        """Takes one call, and the dollars that it can cost, from what its key may spend while the database is away.
+        """Takes the cost of one call from the allowance that the call's key has while the database is away.
 
-        If less than `dollars` is left, but no less than `least`, all of it is taken. Returns the dollars that were
-        taken.
+        Takes `dollars` or, if less is left, all that is left, but only if this is at least `least`. Returns the dollars
+        that were taken.
 
         Raises:
             BudgetUnavailable: the key may not spend so much, or make so many calls, in this outage. Nothing was taken.
@@ -109,19 +110,22 @@ async def find_ceiling(method: str, route: Route | None, body: JSONBody | Form |
 async def reserve(
     reservation: Reservation, day: date, caller: Caller, ceiling: CostCeiling, dollars: Decimal
 ) -> CostCeiling:
-    """Reserves `dollars` of the budgets of the caller's key for a call, before the call is sent upstream.
+    """Reserves the highest price of a call from the budgets of the caller's key, before the call is sent upstream.
 
     `dollars` is the price of the call's `ceiling`. If a budget has less left, and the gateway may limit the call's
-    output, what is left is reserved, and the output gets the highest limit that it can pay for, but not less than the
-    key's `min_output_tokens`. Returns the ceiling of the call with this limit. The dollars for this least output are
-    those of the default tier if the call names none: a key shall not be refused what upstream mostly costs. So if
-    upstream answers in a dearer tier, the last call that fits can take the key past its budget by as much.
+    output, only the dollars that are left are reserved. The output is then limited to as many tokens as these dollars
+    can pay for, but not to less than the key's `min_output_tokens`. Returns the call's cost ceiling: `ceiling`, or a
+    lower one with this limit.
+
+    If the call names no service tier, this least output is priced in the default tier, because that is what upstream
+    mostly charges: a key shall not be refused for a price that is rarely asked. If upstream then answers in a dearer
+    tier, the last call that fits can exceed the key's budget by the difference.
 
     `day` is the UTC day on which the call began. While the database is away, the dollars are taken from the small
     allowance that the key has for such times (see `Allowances`).
 
     Raises:
-        BudgetExceeded: a budget of the key has less than `dollars` left. Nothing was reserved.
+        BudgetExceeded: a budget of the key has too little left, even for the least output. Nothing was reserved.
         BudgetUnavailable: the database does not answer, and the key's allowance is used up.
     """
     limit, budgets = ceiling.adjustable, caller.budgets
@@ -145,7 +149,10 @@ async def reserve(
 
 
 def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeiling:
-    """Returns the ceiling with the most output tokens that costs no more than `dollars`, but no less than `floor`."""
+    """Returns `ceiling` with its output limited to as many tokens as `dollars` can pay for.
+
+    The output is never limited to less than that of `floor`, even if `dollars` cannot pay for so much.
+    """
     limit = ceiling.adjustable
     assert limit is not None  # noqa: S101  (only such a call has got less than it asked for)
     low, high = (one.max_usage.output_tokens // limit.answers for one in (floor, ceiling))
@@ -159,8 +166,9 @@ def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeili
 def price_of(ceiling: CostCeiling, *, in_named_tier: bool = False) -> Decimal:
     """Returns the cost in dollars of a call that uses as much as its cost ceiling allows.
 
-    The call may name several models and service tiers; those with the highest price count. A call that names no tier
-    may be answered in any tier that the setting `PROJECT_SERVICE_TIER` allows, unless only the `in_named_tier` counts.
+    The call may name several models and service tiers; the dearest of them counts. A call that names no tier is priced
+    in the default tier and, unless `in_named_tier` is true, also in the tiers that the setting `PROJECT_SERVICE_TIER`
+    allows.
 
     Raises:
         ModelNotPriced: a model has no price.
@@ -204,9 +212,10 @@ def refusal(
 ) -> BudgetExceeded:
     """Builds the error for a call that may cost more than a budget of its key has left.
 
-    `is_limited`: `dollars` is the cost of the call with the lowest limit of its output that its key allows. The message
-    names the longest budget that would be exceeded. `Retry-After` is short if the call would fit as soon as the calls
-    in flight have ended. Otherwise it is the time until that budget begins anew, and `is_final` is true.
+    `dollars` is the most that the call can cost. If `is_limited` is true, it is the cost with the least output to which
+    the gateway may limit the call. The message names the longest budget that would be exceeded. `Retry-After` is short
+    if the call would fit as soon as the calls in flight have ended. Otherwise it is the time until that budget begins
+    anew, and the error's `is_final` is true.
     """
     amounts = {"total": budgets.total, "month": budgets.month, "day": budgets.day}
     full = [

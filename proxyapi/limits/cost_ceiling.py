@@ -93,9 +93,10 @@ SPEECH_IS_NOT_COUNTED = "This key has a budget, and upstream says what speech co
 
 @dataclass(frozen=True)
 class CostCeiling:
-    """The most tokens, audio and searches that one call can use, with the models and service tiers that may run it.
+    """The most that one call can use (tokens, audio, searches), and the models and service tiers that may answer it.
 
-    `output_limit` is what the call says about its output; None if no member of its body can limit it.
+    `output_limit` describes how the call's body limits the output, or could limit it; None if no member of the body
+    can.
     """
 
     models: frozenset[str]
@@ -105,12 +106,12 @@ class CostCeiling:
 
     @property
     def adjustable(self) -> OutputLimit | None:
-        """The limit that the gateway may add to the call's body; None if the call states one, or cannot have one."""
+        """The output limit that the gateway may add to the body; None if the body has one, or if it cannot have one."""
         return None if self.output_limit is None or self.output_limit.stated else self.output_limit
 
     @property
     def added_limit(self) -> AddedLimit | None:
-        """The limit that holds a call to this ceiling; None if the gateway may not add one."""
+        """The output limit to add to the body to keep the call within this ceiling; None if none may be added."""
         limit = self.adjustable
         return None if limit is None else AddedLimit(limit.member, self.max_usage.output_tokens // limit.answers)
 
@@ -170,7 +171,10 @@ def output_ceiling(model: str) -> int:
 
 
 class RequestedWork:
-    """The work that a request asks for, by its JSON body or form: the most tokens, audio and searches it can use."""
+    """The work that a request asks for, read from its JSON body or its form.
+
+    The methods compute the most tokens, audio and searches that a request can use at each of upstream's routes.
+    """
 
     def __init__(self, body: JSONBody | Form | None) -> None:
         self._fields: Mapping[str, Sequence[object]] = {}
@@ -195,18 +199,20 @@ class RequestedWork:
         return [value for name in names for value in self._fields.get(name, []) if value is not None]
 
     def texts(self, name: str) -> frozenset[str]:
-        """Returns the strings among the values of the request's member `name`; an empty string if there are none."""
+        """Returns the strings among the values of the request's member `name`; if there are none, one empty string."""
         return frozenset(value for value in self.values(name) if isinstance(value, str)) or frozenset({""})
 
     @cached_property
     def tools(self) -> Sequence[Mapping[str, object]]:
-        """All tools of the request, those included that its `input` brings along (`tool_search_output`)."""
+        """All tools that the request may use, including tools that are listed in its `input` (`tool_search_output`)."""
         nested = [part["tools"] for part in dictionaries(self._fields.values()) if isinstance(part.get("tools"), list)]
         return [*dictionaries([*self.values("tools"), *nested])]
 
     @property
     def models(self) -> frozenset[str]:
-        """All models that the request may run, those of its tools and fallbacks included; '' if it names no model."""
+        """All models that the request, its tools and its fallbacks name; '' stands for a missing one or one that is no
+        text.
+        """
         return frozenset(model or "" for model in (*(self._named.main or ("",)), *self._named.others))
 
     def count(self, *names: str, otherwise: int) -> int:
@@ -286,7 +292,7 @@ class RequestedWork:
 
 
 def _sound_tokens(size: int) -> int:
-    """Returns the most input tokens that sound of so many bytes can have."""
+    """Returns the most input tokens that audio of `size` bytes can have."""
     return math.ceil(size / SOUND_BYTES_PER_SECOND * SOUND_TOKENS_PER_SECOND)
 
 

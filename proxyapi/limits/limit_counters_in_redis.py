@@ -142,7 +142,10 @@ class PerMinute(RateLimitItemPerMinute):
 
 
 class PreciseRedisStorage(RedisStorage):
-    """Adapts the Redis storage of the Python library `limits`: with this gateway's client, and milliseconds."""
+    """Adapts the Redis storage of the Python library `limits` to this gateway.
+
+    It uses the gateway's own client of Redis, and reads the times at which counts expire to the millisecond.
+    """
 
     STORAGE_SCHEME = None  # type: ignore[assignment]  # the library need not find this class by a URL
 

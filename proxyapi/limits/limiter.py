@@ -54,8 +54,8 @@ class Ticket:
     def settle(self, tokens: int = 0) -> None:
         """Frees the slot of a call that has ended, and counts its tokens against the limit of its key.
 
-        Does nothing if the call has been settled before, so a call may be settled early and again when everything is
-        closed.
+        Only the first call of this method has an effect. So a call may be settled early, and once more when all that it
+        uses is closed.
         """
         if self._ended:
             return
@@ -116,7 +116,7 @@ class Limiter:
 
     @property
     def degraded(self) -> bool:
-        """True while Redis, which should count for all processes, is unavailable, so that each counts for itself."""
+        """True while Redis is unavailable, so that each process counts alone and not all of them together in Redis."""
         return self._link is not None and self._link.away_since is not None
 
     @property
@@ -131,7 +131,8 @@ class Limiter:
     def state(self) -> str:
         """Where limits are counted, for the status pages: `shared`, `per process` or `per process since …`.
 
-        `shared` means in Redis, `per process` that `REDIS_URL` is not set, and the last one that Redis is unavailable.
+        `shared`: in Redis, for all processes. `per process`: in each process alone, because `REDIS_URL` is not set.
+        `per process since …`: in each process alone, because Redis has been unavailable since that time.
         """
         if self._link is None:
             return "per process"
@@ -170,9 +171,10 @@ class Limiter:
         return await self._process.pace(name, seconds)
 
     def settle(self, ticket: Ticket, tokens: int) -> asyncio.Task[None] | None:
-        """Frees the slot of the ticket of a call that has ended, and counts the call's tokens.
+        """Frees the slot of a call that has ended, and counts the call's tokens.
 
-        Returns the task that does so here and in Redis; None without Redis, because then all is done at once.
+        With Redis, returns the task that does this in this process and in Redis. Without Redis, does all at once and
+        returns None.
         """
         if self._link is None:
             self._process.settle_now(ticket.caller, ticket.lease, tokens)

@@ -32,10 +32,11 @@ DEFAULT_LIMITS = {"/v1/completions": 16}
 
 @dataclass(frozen=True)
 class OutputLimit:
-    """What a call's body says about the length of its output.
+    """The limits of its output that a call's body states, and the limit that the gateway may add.
 
-    `member` is the member that the gateway may add; `stated` has the names and values of those that the body has.
-    Each of the call's `answers` may have `default` tokens if there is no limit; None: as many as the model can put out.
+    `stated` has the names and the values of the limits in the body. `member` is the name under which the gateway may
+    add a limit. `answers` is the number of answers that the call asks for. Without a limit, each answer may have
+    `default` tokens; if that is None, as many as the model can put out.
     """
 
     member: str
@@ -44,10 +45,10 @@ class OutputLimit:
     default: int | None = None
 
     def capped(self, tokens: int) -> int:
-        """Returns the limit to add, so that the call has no more than `tokens` output tokens in all.
+        """Returns the limit for each answer that keeps all answers of the call together within `tokens` output tokens.
 
         Raises:
-            OutputLimitExceeded: the call has more answers than tokens.
+            OutputLimitExceeded: the call asks for more answers than it may have tokens.
         """
         if self.answers > tokens:
             words = f"This key may have {tokens} output tokens per call, and the call asks for {self.answers} answers."
@@ -55,11 +56,17 @@ class OutputLimit:
         return self.at_most(tokens // self.answers)
 
     def at_most(self, tokens: int) -> int:
-        """Returns a limit that does not lengthen the answer beyond what it would have been without a limit."""
+        """Returns `tokens` or, if that is less, the number of tokens that an answer may have without any limit.
+
+        So the limit that the gateway adds never makes an answer longer.
+        """
         return tokens if self.default is None else min(tokens, self.default)
 
     def tokens(self, most: int) -> int:
-        """Returns the most output tokens that one answer can have, of a model that puts out `most`."""
+        """Returns the most output tokens that one answer can have, from a model that can put out at most `most`.
+
+        This is the highest limit that the body states, or `most` if it states none or one of them is not a number.
+        """
         values = [value for _, value in self.stated]
         limits = [value for value in values if is_count(value)]
         return max(limits) if limits and len(limits) == len(values) else most
@@ -88,10 +95,10 @@ class AddedLimit:
 def limit_by_key(route: Route | None, body: JSONBody | None, cap: int) -> AddedLimit | None:
     """Returns the limit to add to a call of a key that may have `cap` output tokens per call.
 
-    Returns None if the call states a limit, or if no member limits its output.
+    Returns None if the call states a limit, or if no member of its body can limit its output.
 
     Raises:
-        OutputLimitExceeded: the call states a higher limit, or asks for more answers than tokens.
+        OutputLimitExceeded: the call states a higher limit, or asks for more than `cap` answers.
     """
     limit = output_limit_of(route, body)
     if limit is None:
@@ -113,7 +120,7 @@ def output_limit_of(route: Route | None, body: JSONBody | None) -> OutputLimit |
 
 
 def count_answers(fields: Mapping[str, Sequence[object]]) -> int:
-    """Returns how many answers a call asks for at most: choices for each of its prompts."""
+    """Returns the most answers that a request can ask for: its number of prompts times the choices for each prompt."""
     lists = [prompt for prompt in fields.get("prompt", ()) if isinstance(prompt, list)]
     prompts = [sum(isinstance(one, str | list) for one in prompt) or 1 for prompt in lists]  # else tokens of one
     choices = [count_in(value) for name in ("n", "best_of") for value in fields.get(name, ())]
@@ -138,9 +145,10 @@ def add_output_limit(body: JSONBody, limit: AddedLimit) -> JSONBody:
 
 
 def _stated(names: Sequence[str], fields: Mapping[str, Sequence[object]]) -> Iterator[tuple[str, object]]:
-    """Yields name and value of each limit that a body states. One null is no limit.
+    """Yields the name and the value of each output limit that a body states.
 
-    Of a name that is given twice all values are yielded: it is for upstream to decide which of them counts.
+    A name that is given once, with null, states no limit. If a name is given twice, all of its values are yielded,
+    because upstream decides which of them counts.
     """
     for name in names:
         values = fields.get(name, ())
@@ -149,7 +157,7 @@ def _stated(names: Sequence[str], fields: Mapping[str, Sequence[object]]) -> Ite
 
 
 def count_in(value: object) -> int:
-    """Returns the number of answers or calls for which a value of a request may be taken, 0 if for none.
+    """Returns the number of answers or calls that upstream may read in a value of a request; 0 if it is no number.
 
     Upstream may read `5.0` and `"5"` as 5.
     """

@@ -42,13 +42,16 @@ class Form:
 
 
 def most_tokens(text: bytes) -> int:
-    """Returns the most tokens that a text of these bytes can be."""
+    """Returns the most tokens that a text can have. `text` is the text as bytes."""
     dense = len(text.translate(None, _ORDINARY))
     return dense - (dense - len(text)) // BYTES_PER_TOKEN
 
 
 def most_tokens_of_file(inline: str) -> int:
-    """Returns the most tokens of text that a file can be, which a request has inline as base64 or as a data URL."""
+    """Returns the most tokens of text that a file in a request can have.
+
+    `inline` is the file's content as it is in the request: as base64, or as a data URL.
+    """
     try:
         content = base64.b64decode(inline.partition(",")[2] or inline)
     except (binascii.Error, ValueError):  # upstream will refuse it, or knows how to read it
@@ -69,7 +72,7 @@ def dictionaries(values: Iterable[object]) -> Iterator[dict[str, object]]:
 
 
 def is_one_of(part: Mapping[str, object], kinds: set[str]) -> bool:
-    """Returns whether the `type` of a part of a message is one of these."""
+    """Returns whether the `type` of `part`, a part of a message or a tool, is one of `kinds`."""
     kind = part.get("type")
     return isinstance(kind, str) and kind in kinds
 
@@ -85,14 +88,17 @@ def inline_data(part: object) -> str:
 
 
 def tokens_if_text(texts: Iterable[str]) -> int:
-    """Returns the tokens that `most_tokens` has counted for these parts of a body, which are no text."""
+    """Returns how many tokens `most_tokens` counts for strings in a body that are not text, such as images in base64.
+
+    The result can be subtracted from a count that was made as if the whole body were text.
+    """
     return sum(most_tokens(text.encode("utf-8", "surrogatepass")) for text in texts)
 
 
 def containers_of(tools: Iterable[object]) -> Iterator[str]:
-    """Yields the memory of each container in which the hosted tools of a request may run, such as `4g`.
+    """Yields the memory size, such as `4g`, of each container in which the hosted tools of a request may run.
 
-    That of a container which was made before is not in the request: it is taken to have the default.
+    A container that was created before has a size that the request does not state; the default size is assumed.
     """
     for tool in dictionaries(tools):
         kind = tool.get("type")

@@ -55,10 +55,10 @@ def form_of(request: UpstreamRequest) -> Form | None:
 
 
 def most_usage(method: str, route: Route | None, body: JSONBody | Form | None, text_size: int) -> MaxUsage | None:
-    """Returns the most that a call can have used; None for a call that costs nothing, or whose usage has no tokens.
+    """Returns the most that a call can have used; None if the call costs nothing, or if its cost cannot be computed.
 
-    Of a large JSON body, which would take long to search, the members are read that are no objects or lists; its text
-    is taken to be `text_size` bytes.
+    Searching a large JSON body would take long. Only its members that are neither objects nor lists are read, and its
+    text is taken to be `text_size` bytes.
     """
     if route is not None and route.name == SPEECH and isinstance(body, JSONBody):
         return _speech(body)
@@ -76,7 +76,10 @@ def most_usage(method: str, route: Route | None, body: JSONBody | Form | None, t
 
 
 def with_length(most: MaxUsage, seconds: float) -> MaxUsage:
-    """Returns what a transcription can have used at most, of a sound whose length is known; it never grows by that."""
+    """Lowers `most`, the most that a transcription can have used, to what audio of `seconds` can have used.
+
+    Returns the result, which is never higher than `most`.
+    """
     length = min(math.ceil(seconds), most.audio_seconds)
     tokens = math.floor((most.audio_seconds - length) * SOUND_TOKENS_PER_SECOND)
     output = math.ceil(length * TRANSCRIPT_TOKENS_PER_SECOND) + FRAME_TOKENS
@@ -84,24 +87,30 @@ def with_length(most: MaxUsage, seconds: float) -> MaxUsage:
 
 
 def length_of_files(files: Iterable[tuple[bytes, int]]) -> float | None:
-    """Returns the seconds of sound in files, each given by its first bytes and its size; None if one does not tell."""
+    """Returns the total length of audio files in seconds; None if the length of one of them cannot be found out.
+
+    `files` has the first bytes and the size in bytes of each file.
+    """
     lengths = [length_of_file(head, size) for head, size in files]
     known = [length for length in lengths if length is not None]
     return sum(known) if known and len(known) == len(lengths) else None
 
 
 def _speech(body: JSONBody) -> MaxUsage:
-    """Returns about what it takes to speak a text; upstream states it in streams of events only."""
+    """Returns the estimated tokens of a request to turn text into speech, by the length of the text.
+
+    Upstream states the usage of such requests only in streams of events.
+    """
     characters = sum(len(text) for text in body.values("input") if isinstance(text, str))
     output = math.ceil(characters * SPEECH_TOKENS_PER_CHARACTER)
     return MaxUsage(tokens_of_text(characters), output, kinds=frozenset({"audio_output"}))
 
 
 def supposed_counts(most: MaxUsage, model: str) -> Counts:
-    """Returns a cost ceiling as the counts of a ledger row, such that they cost what the ceiling does.
+    """Converts the most that a call can use to counts for its ledger row, which then has the price of that usage.
 
-    All tokens are of the dearest kind that the call can have. Of images there is no such count: pricing supposes the
-    dearest kind by itself.
+    All tokens are counted as the dearest kind that the call can have, such as audio. Tokens of images have no count of
+    their own: pricing assumes their dearest kind.
     """
     if most.audio_seconds and model.lower().startswith(BILLED_BY_LENGTH):
         return {"audio_seconds": most.audio_seconds}
@@ -115,14 +124,17 @@ def supposed_counts(most: MaxUsage, model: str) -> Counts:
 
 
 def counts_without_answer(most: MaxUsage, model: str, seconds: float) -> Counts:
-    """Returns the estimate for a call of whose answer nothing has come; upstream had the call for `seconds`."""
+    """Returns the estimated counts of a call that upstream has had for `seconds` without sending any of its answer.
+
+    `most` is the most that the call can have used.
+    """
     return limited_to_time(supposed_counts(most, model), seconds)
 
 
 def counts_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str, Sequence[object]]) -> Counts:
-    """Returns the estimate for a call whose answer has come, in `size` bytes, without saying what it has used.
+    """Returns the estimated counts of a call whose answer, of `size` bytes, has come without stating a usage.
 
-    `request` has the values of the request's members by their names.
+    `most` is the most that the call can have used. `request` has the values of the request's members by their names.
     """
     counts = supposed_counts(most, model)
     if (limit := counts.get("output_tokens")) is not None:
@@ -134,10 +146,11 @@ def counts_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str
 
 
 def counts_of_streamed_text(model: str, request_size: int, size: int, body: bytes, *, shows_reasoning: bool) -> Counts:
-    """Returns the estimate for a stream of text that was cut, or that was left before its first text.
+    """Returns the estimated counts of a call whose answer is a stream of text that ended without stating a usage.
 
-    `request_size` is the size of the text in the request, `size` that of the text that has come, in bytes; `body` is
-    the request's whole body.
+    The stream was cut, or the caller left before its first text. `request_size` is the size of the text in the request,
+    `size` that of the text that has come, in bytes; `body` is the request's whole body. `shows_reasoning`: the text
+    that has come includes the model's reasoning, so that no other reasoning is supposed.
     """
     parsed = parse_body(body, READ_MEMBERS) if len(body) <= MAX_OUTLINED_BYTES else {}
     request = {name: [value] for name, value in parsed.items()}
@@ -153,12 +166,13 @@ def counts_of_streamed_text(model: str, request_size: int, size: int, body: byte
 def most_of_stream(
     most: MaxUsage, model: str, text: StreamedText | None, whole_size: int, body: bytes, seconds: float
 ) -> Counts:
-    """Returns the most that a stream of text can have used of its reservation `most` before it was cut or left.
+    """Returns the most that a call can have used whose answer is a stream of text that ended without stating a usage.
 
-    The text that has come counts as the most tokens that it can be. A model that reasons invisibly may have reasoned
-    all the time that the text does not account for. `whole_size` is the size in bytes of an answer that came as no
-    stream, and `text` is None then. Searches are left out: those that were made are in the stream. Of sound nobody can
-    tell how much was made, so that only the time limits it.
+    `most` is what was reserved for the call; the stream was cut, or the caller left. The text that has come is counted
+    as the most tokens that it can have. A model that does not show its reasoning may have reasoned all the time,
+    `seconds`, that the text does not account for. Web searches are not counted, because those that were made are in the
+    stream. How much audio was made is not known, so only the time limits it. For an answer that came as no stream,
+    `text` is None and `whole_size` is the answer's size in bytes.
     """
     counts = supposed_counts(most, model)
     counts.pop("web_searches", None)

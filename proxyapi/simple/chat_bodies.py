@@ -103,8 +103,8 @@ def chatgpt_body(data: Mapping[str, object]) -> dict[str, object]:
 def chatgpt_answer(completion: bytes) -> bytes:
     """Converts upstream's chat completion to the answer of `/chatgpt`: a message of the npm library `chatgpt`, as JSON.
 
-    An answer that is no completion is returned unchanged. So is one with more values than a request may have, because
-    reading it would take too long.
+    An answer that is not a chat completion is returned unchanged. So is an answer with more values than a request's
+    body may have, because reading it would take too long.
     """
     try:
         if len(completion) > large_bodies.LARGE_BYTES:

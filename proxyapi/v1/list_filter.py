@@ -36,9 +36,9 @@ _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=make_object, parse_c
 
 
 class _Reader(json.JSONDecoder):
-    """JSON decoder for the members of a list's page: reads an array as the ids and positions of its items.
+    """JSON decoder for the members of a list's page: decodes an array to the ids and the positions of its items.
 
-    Values that are no arrays are decoded as usual.
+    Values that are not arrays are decoded as usual.
     """
 
     def raw_decode(self, text: str, idx: int = 0) -> tuple[object, int]:
@@ -119,9 +119,9 @@ async def own_page(
     """Reads pages of upstream's list until one has an item that the caller may see.
 
     Returns upstream's answer for that page, and the bytes of the page with only the items that the caller may see. If
-    there is no such page among the next `MAX_PAGES`, returns the last page that was read, without items. If upstream
-    answers the request for one of them with an error, returns that answer, unread, and None: a page without items would
-    tell the caller that the list has ended.
+    none of the next `MAX_PAGES` pages has such an item, returns the last page that was read, without items. If upstream
+    answers the request for a further page with an error, returns this error answer, whose body has not been read, and
+    None: a page without items would tell the caller that the list has ended.
 
     Raises:
         UnreadableList: upstream's answer cannot be filtered.

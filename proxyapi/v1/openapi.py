@@ -36,8 +36,9 @@ HELLO = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say h
 class Operation(NamedTuple):
     """The description of one operation of `/v1`, from which its entry in `/openapi.json` is made.
 
-    `body` is an example of a JSON body or, if `form`, the schemas of a form's fields. `answers` are the media types of
-    the answer, and `query` the names of its query parameters.
+    `body` is an example of the JSON body; if `form` is true, the body is a form, and `body` has the schemas of its
+    fields. `answers` are the media types that an answer may have. `query` has the names of the operation's query
+    parameters.
     """
 
     method: str

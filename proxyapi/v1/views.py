@@ -233,13 +233,15 @@ class PassThroughView(CallView):
         return self.call.answer.states_usage and self.method == "POST" and await answer.begins_as(begins_object)
 
     async def ask_without_usage(self, refusal: UpstreamAnswer, request: UpstreamRequest) -> UpstreamAnswer:
-        """Sends the caller's unchanged `request` upstream, after upstream refused it with an added field for usage.
+        """Sends the caller's unchanged `request` upstream, after upstream has refused it with an added field for usage.
 
-        `refusal` is upstream's error answer. If it does not name the field, it is returned, and nothing is sent.
-        Otherwise the answer to `request` is returned. This is the only call that is sent again: upstream has refused it
-        before doing any work, so nothing was billed. If upstream accepts the body without the field, the field is no
-        longer added to other calls. If upstream refuses that body, too, the field is not at fault and goes on being
-        added: any caller could make an error name the field.
+        `refusal` is upstream's error answer. If this answer does not name the field, it is returned, and nothing is
+        sent. Otherwise `request` is sent, and its answer is returned. No other call is ever sent twice; this one may
+        be, because upstream has refused it before doing any work, so nothing was billed.
+
+        If upstream accepts `request` without the field, the field is no longer added to other calls. If upstream
+        refuses it again, the field is not the cause, and is still added to other calls. Without this check, any caller
+        could end that by causing an error that names the field.
         """
         try:
             body = await refusal.read()
