@@ -55,7 +55,7 @@ def begin_row(facts: CallFacts) -> CallRecord:
 
 
 def late_facts(facts: CallFacts) -> CallRecord:
-    """Returns the fields of a call's ledger row that may be known only later, such as a model in the last form field."""
+    """Returns the fields of a call's ledger row that may be known only late, such as a model in the last form field."""
     return {
         "request_model": column_text(facts.model, 200, facts.secrets),
         "stream": facts.stream,
@@ -139,7 +139,7 @@ def poll_row(
 
 
 def _sound_seconds(facts: CallFacts, asked: UpstreamRequest) -> float | None:
-    """Returns the seconds of audio that a call has uploaded, by the transcript or else by the files; None if unknown."""
+    """Returns the seconds of audio that a call has uploaded, by the transcript or else the files; None if unknown."""
     stated = length_in_transcript(facts.response_body) if facts.response_is_whole else None
     if stated is not None:
         return stated

@@ -37,9 +37,7 @@ class CallerDeadline:
             await asyncio.wait({self._task})
 
     def _expire(self) -> None:
-        """Begins to send status 504 to the caller, whose time is over, unless the call has ended or the caller has
-        left.
-        """
+        """Begins to send status 504 to the caller, whose time is over; does nothing if the call or the caller is gone."""
         body = self._call.request.incoming_body
         if self._call.has_ended or body.left_at is not None:
             return
@@ -48,7 +46,7 @@ class CallerDeadline:
         self._task = asyncio.create_task(self._answer(self._call.timed_out))
 
     async def _answer(self, error: UpstreamTimeout) -> None:
-        """Sends `error` to the caller as an answer with status 504, with CORS headers if a browser has made the call."""
+        """Sends `error` to the caller as an answer with status 504; with CORS headers if a browser made the call."""
         request = self._call.request
         response = render(error, request)
         if "HTTP_ORIGIN" in request.META:

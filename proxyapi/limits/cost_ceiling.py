@@ -171,10 +171,7 @@ def output_ceiling(model: str) -> int:
 
 
 class RequestedWork:
-    """The work that a request asks for, read from its JSON body or its form.
-
-    The methods compute the most tokens, audio and searches that a request can use at each of upstream's routes.
-    """
+    """What a request asks for, by its JSON body or its form. Its methods compute the most that the request can use."""
 
     def __init__(self, body: JSONBody | Form | None) -> None:
         self._fields: Mapping[str, Sequence[object]] = {}
@@ -210,9 +207,7 @@ class RequestedWork:
 
     @property
     def models(self) -> frozenset[str]:
-        """All models that the request, its tools and its fallbacks name; '' stands for a missing one or one that is no
-        text.
-        """
+        """All models that the request, its tools and its fallbacks name; includes '' if a model is missing or not text."""
         return frozenset(model or "" for model in (*(self._named.main or ("",)), *self._named.others))
 
     def count(self, *names: str, otherwise: int) -> int:
