@@ -104,7 +104,7 @@ def outside_strings(body: bytes) -> Iterator[bytes]:
 def decode(data: bytes, errors: str) -> str:
     """Decodes the bytes of a large body from UTF-8 to text, slice by slice, so that the event loop may run meanwhile.
 
-    `errors` is that of `bytes.decode`.
+    `errors` has the meaning that it has for `bytes.decode`, such as `strict`.
     """
     decoder = codecs.getincrementaldecoder("utf-8")(errors)
     return "".join([*map(decoder.decode, _slices(data)), decoder.decode(b"", final=True)])

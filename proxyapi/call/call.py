@@ -46,7 +46,7 @@ STATED_OUTCOMES = {Outcome.SUCCESS, Outcome.UPSTREAM_ERROR, Outcome.REJECTED}
 
 
 class Call:
-    """One request of a client to the API, with upstream's answer to it; writes the ledger row that records the two.
+    """One request of a client to the API, with upstream's answer to it; writes the ledger row that records both.
 
     A request without a valid key has no row in the ledger.
     """
@@ -85,7 +85,7 @@ class Call:
             self.request.incoming_body.call_goes_on = not self.facts.stream
 
     def _write_begin(self, row: CallRecord) -> None:
-        """Writes the row of a call that begins to the journal, with the usage that the call is supposed to have.
+        """Writes to the journal the row of a call that has begun, with the usage that the call is supposed to have.
 
         If the process is killed before the call ends, the call's usage is estimated from this supposed usage.
         """
@@ -253,8 +253,8 @@ class Call:
     def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
         """Returns the headers of upstream's answer as the caller gets them, without secrets.
 
-        A `Location` at upstream becomes one at the gateway. If upstream and the caller's key both have a rate limit,
-        the headers report the limit that has less remaining.
+        A `Location` at upstream becomes one at the gateway. Where the caller's key has a rate limit, and less of it is
+        left than of upstream's, the headers report the limit of the key.
         """
         facts, passed = self.facts, answer.passed_headers()
         if "location" in passed:

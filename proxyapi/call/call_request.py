@@ -51,7 +51,7 @@ class AnswerTimer(Protocol):
     """
 
     async def stop(self) -> None:
-        """Stops the timer. If it has begun to send the error to the caller, waits until the error is sent."""
+        """Stops the timer. If it has begun to send status 504 to the caller, waits until this answer is sent."""
 
 
 class CallRequest(ASGIRequest):

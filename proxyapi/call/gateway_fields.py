@@ -128,10 +128,11 @@ def require(data: Mapping[str, object], name: str, kind: type[T] | tuple[type[T]
 
 
 def check_number(data: Mapping[str, object], name: str, low: float, high: float, *, whole: bool = False) -> None:
-    """Checks a field of a request's body that may be missing and otherwise must be a number, whole if `whole` is true.
+    """Checks that a field of a request's body is a number from `low` to `high`, if the body has the field.
 
     Raises:
-        BadRequest: the field is no such number from `low` to `high`; the error's `param` names the field.
+        BadRequest: the field is not such a number, or is not whole although `whole` is true; the error's `param` names
+            the field.
     """
     value = data.get(name)
     if value is None:

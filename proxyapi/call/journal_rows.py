@@ -139,7 +139,7 @@ def poll_row(
 
 
 def _sound_seconds(facts: CallFacts, asked: UpstreamRequest) -> float | None:
-    """Returns the seconds of audio that a call has uploaded, by the transcript or else the files; None if unknown."""
+    """Returns the seconds of uploaded audio, by the answer's transcript or else by the files; None if unknown."""
     stated = length_in_transcript(facts.response_body) if facts.response_is_whole else None
     if stated is not None:
         return stated
@@ -150,7 +150,7 @@ def _sound_seconds(facts: CallFacts, asked: UpstreamRequest) -> float | None:
 
 
 def supposed_of(response: PendingResponse, maker: Request) -> Counts:
-    """Returns the estimated counts of a background response that ended without a usage, and that may be billed."""
+    """Returns estimated token counts for a background response that may be billed, but ended without a usage."""
     if response.supposed is None:
         return {"input_tokens": tokens_of_text(maker.request_bytes), "output_tokens": 0}
     return limited_to_time(response.supposed, (datetime.now(UTC) - response.created_at).total_seconds())
@@ -168,7 +168,7 @@ def _answer_facts(answer: AnswerReader, secrets: tuple[str, ...], usage: tuple[C
 
 
 def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> tuple[Counts, UsageSource]:
-    """Returns a call's token counts, and their source: upstream has reported them, or they are estimated or unknown.
+    """Returns a call's token counts, and their source: reported by upstream, estimated or unknown.
 
     If a stream of pictures broke off, the missing pictures are estimated by those that came. Any other call without a
     reported usage is estimated if it `may_be_billed`, or if some text of its answer was relayed. Not estimated are: a
@@ -194,7 +194,7 @@ def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> 
 
 
 def is_counted_later(facts: CallFacts, answer: AnswerReader) -> bool:
-    """Returns whether the gateway is going to poll for the usage of a call, because its response is not finished."""
+    """Returns whether the gateway will poll for a call's usage, because the response it created is not finished."""
     is_unfinished = facts.response_is_whole and answer.response_status in UNFINISHED_STATUSES
     return is_unfinished and facts.is_pollable and responses_are_polled()
 

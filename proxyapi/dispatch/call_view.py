@@ -133,9 +133,9 @@ class CallView(ProxyView):
         """Checks whether the caller may make this call, writes its beginning to the journal, and sends it upstream.
 
         Returns upstream's answer, of which only the head has been read. If a `dialect` (the rules for this route's
-        event streams) is given, a caller that has asked for a stream gets comments until upstream answers. If a check
-        fails, the error of `check_models`, `ownership_check.check`, `self_calls.check_key` or `reserve` is raised, and
-        nothing has been sent upstream.
+        event streams) is given, a caller that has asked for a stream is sent keep-alive comments until upstream
+        answers. If a check fails, the error of `check_models`, `ownership_check.check`, `self_calls.check_key` or
+        `reserve` is raised, and nothing has been sent upstream.
         """
         capacity.check_open()
         call, facts, caller = self.call, self.call.facts, self.caller

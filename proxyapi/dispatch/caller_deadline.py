@@ -37,7 +37,10 @@ class CallerDeadline:
             await asyncio.wait({self._task})
 
     def _expire(self) -> None:
-        """Begins to send status 504 to the caller, whose time is over; does nothing if the call or the caller is gone."""
+        """Begins to send status 504 to the caller, because the caller's time limit is over.
+
+        Does nothing if the call has ended or the caller has left.
+        """
         body = self._call.request.incoming_body
         if self._call.has_ended or body.left_at is not None:
             return

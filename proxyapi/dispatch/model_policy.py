@@ -16,12 +16,12 @@ from proxyapi.routes import Route
 def check_models(route: Route | None, method: str, named: NamedModels, caller: Caller) -> None:
     """Checks all models that a request to upstream names, for a caller whose key is limited to some models.
 
-    A POST must name a model in its member `model`, unless its route is known to make no model run. Otherwise upstream
+    A POST must name a model in its member `model`, unless its route is known not to run any model. Otherwise upstream
     would choose the model: from a prompt template, or as the default of a path that the gateway does not know.
 
     Raises:
         ModelNotAllowed: one of the models is not allowed, or no model is named.
-        RouteNotAllowed: the request makes models run that it does not name.
+        RouteNotAllowed: the request runs models that it does not name.
         NotFound: the path is that of a model that is not allowed.
     """
     name = "" if route is None else route.name

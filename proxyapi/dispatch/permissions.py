@@ -35,8 +35,8 @@ def check_route(caller: Caller, route: str) -> None:
 def check_model(caller: Caller, model: str) -> None:
     """Checks that the caller's key may use `model`, the model that a call names or else the gateway's default.
 
-    `model` is empty if there is none of the two. Then a key that is limited to some models is refused, because upstream
-    would choose the model, for example from a prompt template.
+    `model` is empty if there is neither. Then a key that is limited to some models is refused, because upstream would
+    choose the model, for example from a prompt template.
 
     Raises:
         ModelNotAllowed: the key may not use the model; the error's `param` is `model`.

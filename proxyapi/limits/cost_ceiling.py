@@ -106,7 +106,7 @@ class CostCeiling:
 
     @property
     def adjustable(self) -> OutputLimit | None:
-        """The output limit that the gateway may add to the body; None if the body has one, or if it cannot have one."""
+        """The output limit that the gateway may add to the body; None if the body has one already, or can have none."""
         return None if self.output_limit is None or self.output_limit.stated else self.output_limit
 
     @property
@@ -116,7 +116,7 @@ class CostCeiling:
         return None if limit is None else AddedLimit(limit.member, self.max_usage.output_tokens // limit.answers)
 
     def with_output(self, tokens: int) -> CostCeiling:
-        """Returns the ceiling of the same call if each of its answers is limited to so many output tokens."""
+        """Returns this ceiling for the same call with at most `tokens` output tokens in each of its answers."""
         answers = 1 if self.output_limit is None else self.output_limit.answers
         output = min(self.max_usage.output_tokens, tokens * answers)
         return replace(self, max_usage=replace(self.max_usage, output_tokens=output))
@@ -207,11 +207,14 @@ class RequestedWork:
 
     @property
     def models(self) -> frozenset[str]:
-        """All models that the request, its tools and its fallbacks name; includes '' if a model is missing or not text."""
+        """All models that the request may run, including those of its tools and fallbacks.
+
+        An empty string stands for a model that is missing or is not text.
+        """
         return frozenset(model or "" for model in (*(self._named.main or ("",)), *self._named.others))
 
     def count(self, *names: str, otherwise: int) -> int:
-        """Returns the highest positive whole number that the request has under these names, or else `otherwise`."""
+        """Returns the highest positive whole number among the values under these names, or `otherwise` without any."""
         return max(map(count_in, self.values(*names)), default=0) or otherwise
 
     def conversation(self) -> MaxUsage:

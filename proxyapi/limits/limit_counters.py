@@ -28,8 +28,8 @@ class CountersUnavailable(Exception):
 class LimitState(NamedTuple):
     """How much of a key's limit per minute is left: `remaining` of `limit` requests or tokens.
 
-    `reset` is in seconds. For requests it is the time until one more is allowed; for tokens it is the time until their
-    minute ends, and with it their count.
+    `reset` is in seconds. For requests it is the time until one more is allowed; for tokens it is the time until the
+    current minute of the key ends and the count starts anew.
     """
 
     limit: int

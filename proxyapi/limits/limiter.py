@@ -159,10 +159,10 @@ class Limiter:
         return ticket
 
     async def pace(self, name: str, seconds: int) -> float:
-        """Lets an event, such as a request for the page `name`, happen once in so many seconds.
+        """Lets an event, such as a request for the page `name`, happen at most once in `seconds` seconds.
 
         With Redis this holds for all processes together. Returns 0 and remembers the event if it may happen now;
-        otherwise the seconds until the next may happen.
+        otherwise returns the seconds until it may.
         """
         if self._link is not None and self._shared is not None:
             shared = self._shared

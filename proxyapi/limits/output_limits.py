@@ -65,7 +65,7 @@ class OutputLimit:
     def tokens(self, most: int) -> int:
         """Returns the most output tokens that one answer can have, from a model that can put out at most `most`.
 
-        This is the highest limit that the body states, or `most` if it states none or one of them is not a number.
+        This is the highest limit that the body states, or `most` if it states no limit, or one that is not a number.
         """
         values = [value for _, value in self.stated]
         limits = [value for value in values if is_count(value)]

@@ -42,7 +42,7 @@ class Form:
 
 
 def most_tokens(text: bytes) -> int:
-    """Returns the most tokens that a text can have. `text` is the text as bytes."""
+    """Returns an upper limit of the number of tokens in a text, which is given as bytes."""
     dense = len(text.translate(None, _ORDINARY))
     return dense - (dense - len(text)) // BYTES_PER_TOKEN
 

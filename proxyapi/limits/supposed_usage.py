@@ -57,8 +57,8 @@ def form_of(request: UpstreamRequest) -> Form | None:
 def most_usage(method: str, route: Route | None, body: JSONBody | Form | None, text_size: int) -> MaxUsage | None:
     """Returns the most that a call can have used; None if the call costs nothing, or if its cost cannot be computed.
 
-    Searching a large JSON body would take long. Only its members that are neither objects nor lists are read, and its
-    text is taken to be `text_size` bytes.
+    Searching a large JSON body would take long, so only those of its members are read that are neither objects nor
+    lists, and its text is taken to be `text_size` bytes.
     """
     if route is not None and route.name == SPEECH and isinstance(body, JSONBody):
         return _speech(body)
@@ -76,9 +76,9 @@ def most_usage(method: str, route: Route | None, body: JSONBody | Form | None, t
 
 
 def with_length(most: MaxUsage, seconds: float) -> MaxUsage:
-    """Lowers `most`, the most that a transcription can have used, to what audio of `seconds` can have used.
+    """Returns `most`, the most that a transcription can have used, lowered to what audio of `seconds` can have used.
 
-    Returns the result, which is never higher than `most`.
+    The result is never higher than `most`.
     """
     length = min(math.ceil(seconds), most.audio_seconds)
     tokens = math.floor((most.audio_seconds - length) * SOUND_TOKENS_PER_SECOND)
@@ -150,7 +150,7 @@ def counts_of_streamed_text(model: str, request_size: int, size: int, body: byte
 
     The stream was cut, or the caller left before its first text. `request_size` is the size of the text in the request,
     `size` that of the text that has come, in bytes; `body` is the request's whole body. `shows_reasoning`: the text
-    that has come includes the model's reasoning, so that no other reasoning is supposed.
+    that has come includes the model's reasoning, so no hidden reasoning is added to the estimate.
     """
     parsed = parse_body(body, READ_MEMBERS) if len(body) <= MAX_OUTLINED_BYTES else {}
     request = {name: [value] for name, value in parsed.items()}
@@ -166,13 +166,13 @@ def counts_of_streamed_text(model: str, request_size: int, size: int, body: byte
 def most_of_stream(
     most: MaxUsage, model: str, text: StreamedText | None, whole_size: int, body: bytes, seconds: float
 ) -> Counts:
-    """Returns the most that a call can have used whose answer is a stream of text that ended without stating a usage.
+    """Returns the most that a call can have used if its answer, a stream of text, ended without stating a usage.
 
     `most` is what was reserved for the call; the stream was cut, or the caller left. The text that has come is counted
     as the most tokens that it can have. A model that does not show its reasoning may have reasoned all the time,
     `seconds`, that the text does not account for. Web searches are not counted, because those that were made are in the
-    stream. How much audio was made is not known, so only the time limits it. For an answer that came as no stream,
-    `text` is None and `whole_size` is the answer's size in bytes.
+    stream. How much audio was made is not known, so it is limited only to what a model can make in that time. For an
+    answer that came as no stream, `text` is None and `whole_size` is the answer's size in bytes.
     """
     counts = supposed_counts(most, model)
     counts.pop("web_searches", None)

@@ -241,7 +241,7 @@ class PassThroughView(CallView):
 
         If upstream accepts `request` without the field, the field is no longer added to other calls. If upstream
         refuses it again, the field is not the cause, and is still added to other calls. Without this check, any caller
-        could end that by causing an error that names the field.
+        could stop the adding by causing an error that names the field.
         """
         try:
             body = await refusal.read()
