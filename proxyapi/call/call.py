@@ -253,8 +253,8 @@ class Call:
     def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
         """Returns the headers of upstream's answer as the caller gets them, without secrets.
 
-        A `Location` at upstream becomes one at the gateway. Where the caller's key has a rate limit, and less of it is
-        left than of upstream's, the headers report the limit of the key.
+        A `Location` at upstream becomes one at the gateway. If the caller's key has a rate limit, and upstream states
+        none or has more left of its own, the headers report the limit of the key.
         """
         facts, passed = self.facts, answer.passed_headers()
         if "location" in passed:

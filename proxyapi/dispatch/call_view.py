@@ -170,7 +170,7 @@ class CallView(ProxyView):
     def answer_in_time(self, request: UpstreamRequest) -> None:
         """Starts a timer for the time limit that the caller has set, if any; when it ends, the caller gets status 504.
 
-        The call goes on upstream, for at most `REQUEST_TIMEOUT` in all.
+        The call itself may go on upstream for `REQUEST_TIMEOUT` from now on.
         """
         request_fields = cast(ProxyRequest, self.request)
         if gateway_fields.gives_timeout(request_fields.data, request_fields.query_params):

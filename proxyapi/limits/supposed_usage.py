@@ -124,7 +124,7 @@ def supposed_counts(most: MaxUsage, model: str) -> Counts:
 
 
 def counts_without_answer(most: MaxUsage, model: str, seconds: float) -> Counts:
-    """Returns the estimated counts of a call that upstream has had for `seconds` without sending any of its answer.
+    """Returns the estimated usage of a call that upstream has had for `seconds` without sending any of its answer.
 
     `most` is the most that the call can have used.
     """
@@ -132,7 +132,7 @@ def counts_without_answer(most: MaxUsage, model: str, seconds: float) -> Counts:
 
 
 def counts_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str, Sequence[object]]) -> Counts:
-    """Returns the estimated counts of a call whose answer, of `size` bytes, has come without stating a usage.
+    """Returns the estimated usage of a call whose answer, of `size` bytes, has come without stating a usage.
 
     `most` is the most that the call can have used. `request` has the values of the request's members by their names.
     """
@@ -146,7 +146,7 @@ def counts_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str
 
 
 def counts_of_streamed_text(model: str, request_size: int, size: int, body: bytes, *, shows_reasoning: bool) -> Counts:
-    """Returns the estimated counts of a call whose answer is a stream of text that ended without stating a usage.
+    """Returns the estimated usage of a call whose answer is a stream of text that ended without stating a usage.
 
     The stream was cut, or the caller left before its first text. `request_size` is the size of the text in the request,
     `size` that of the text that has come, in bytes; `body` is the request's whole body. `shows_reasoning`: the text
