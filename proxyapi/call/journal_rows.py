@@ -139,7 +139,7 @@ def poll_row(
 
 
 def _sound_seconds(facts: CallFacts, asked: UpstreamRequest) -> float | None:
-    """Returns the seconds of uploaded audio, by the answer's transcript or else by the files; None if unknown."""
+    """Returns the seconds of audio that the caller has sent, as the answer or else the files tell; None if unknown."""
     stated = length_in_transcript(facts.response_body) if facts.response_is_whole else None
     if stated is not None:
         return stated
@@ -239,10 +239,10 @@ def limited_tokens(facts: CallFacts, counts: Counts) -> int:
 
 
 def text_columns(facts: CallFacts, answer: AnswerReader, limit: int) -> CallRecord:
-    """Returns a ledger row's columns for the texts that differ from call to call: upstream's ids, and both bodies.
+    """Returns the columns of a call's ledger row with texts of the call: upstream's ids, and excerpts of both bodies.
 
-    Of each body there are at most `limit` bytes; with a limit of 0, there are none. The texts of a call that has no
-    stream are searched for secrets together, because one search costs little more in a longer text.
+    An excerpt has at most `limit` bytes; with a limit of 0, it is empty. The texts of a call that has no stream are
+    searched for secrets together, because one search costs little more in a longer text.
     """
     secrets = facts.secrets
     if answer.text is not None:

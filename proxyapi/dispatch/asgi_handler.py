@@ -103,7 +103,7 @@ class CallHandler:
         """Sends a response to the client, whole or as a stream, in the way that the kind of response requires.
 
         To a client without a valid key the response may be sent late, at the pace of `proxyapi.strangers.answer_pace`.
-        Nothing is sent if the call went on after its caller had left, or had got status 504.
+        Nothing is sent if the caller left, or got status 504, while the call went on upstream.
         """
         if request.caller_deadline is not None:
             await request.caller_deadline.stop()

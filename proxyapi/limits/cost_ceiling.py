@@ -111,7 +111,7 @@ class CostCeiling:
 
     @property
     def added_limit(self) -> AddedLimit | None:
-        """The output limit to add to the body to keep the call within this ceiling; None if none may be added."""
+        """The output limit that the gateway must add to keep the call within this ceiling; None if it may add none."""
         limit = self.adjustable
         return None if limit is None else AddedLimit(limit.member, self.max_usage.output_tokens // limit.answers)
 

@@ -116,7 +116,7 @@ class Limiter:
 
     @property
     def degraded(self) -> bool:
-        """True while Redis is unavailable, so that each process counts alone and not all of them together in Redis."""
+        """True while Redis is unavailable, so that each process counts the use of limits for itself alone."""
         return self._link is not None and self._link.away_since is not None
 
     @property
