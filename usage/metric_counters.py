@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -107,22 +107,24 @@ class WorkerCounters:
         with self._lock:
             self._add(("damaged_records",), records)
 
-    def count_usage(self, rows: Iterable[SummedRow], replaced: Mapping[str, SummedRow] | None = None) -> None:
+    def count_usage(self, rows: Iterable[SummedRow], replaced: Mapping[str, Sequence[SummedRow]] | None = None) -> None:
         """Counts the tokens and dollars of rows that have just been inserted into the table, and those without a price.
 
-        `replaced` maps the request ids of some of these rows to an older row whose estimate the new row replaces. The
-        estimate was counted before, so only the difference is added. Counters cannot fall, so if the estimate was too
-        high, the dollars in excess are added to those taken back, and the tokens in excess stay.
+        `replaced` maps the request ids of some of these rows to older rows that the new row replaces: those with an
+        estimate of the same response, and a less complete row of the same call. These were counted before, so only the
+        difference is added. Counters cannot fall, so if the older rows had too much, the dollars in excess are added to
+        those taken back, and the tokens in excess stay.
         """
         with self._lock:
             for row in rows:
                 route, model = row["route"], self._label(row)
-                estimate = replaced.get(str(row["request_id"]), {}) if replaced else {}
+                before = replaced.get(str(row["request_id"]), ()) if replaced else ()
                 for kind, column in TOKENS.items():
-                    if (count := (row[column] or 0) - (estimate.get(column) or 0)) > 0:
+                    if (count := (row[column] or 0) - sum(one.get(column) or 0 for one in before)) > 0:
                         self._add(("tokens", route, model, kind), count)
-                self._add_dollars(route, model, (row["cost"] or Decimal(0)) - (estimate.get("cost") or Decimal(0)))
-                if row.get("needs_price") and not estimate.get("needs_price"):
+                counted = sum((one.get("cost") or Decimal(0) for one in before), Decimal(0))
+                self._add_dollars(route, model, (row["cost"] or Decimal(0)) - counted)
+                if row.get("needs_price") and not any(one.get("needs_price") for one in before):
                     self._add(("unpriced_calls", route, model), 1)
 
     def count_repricing(self, before: Iterable[SummedRow], after: Iterable[SummedRow]) -> None:

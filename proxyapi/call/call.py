@@ -100,10 +100,11 @@ class Call:
         """Reads upstream's request id and the Content-Type from the head of upstream's answer, for the ledger.
 
         Also records the object that the answer's `Location` header names, if the call creates one that way. The body of
-        an answer with an error or a redirect is not searched for new objects.
+        an answer with an error or a redirect is not searched for new objects. Of a call that is sent a second time,
+        because upstream has refused a field that the gateway had added, the second answer counts.
         """
-        if answer.status >= 300:
-            self.facts.was_refused = True
+        self.facts.was_refused = answer.status >= 300
+        if self.facts.was_refused:
             self.answer.created = None
         elif (created := self.answer.created) is not None and created.is_in_location:
             created.read_location(answer.passed_headers().get("location", ""))

@@ -1,6 +1,7 @@
 """The rows that a call leaves in the journal, made of its facts and of what was read of its answer.
 
-Nothing goes into a row that has not been redacted and cut to the length of its column.
+Nothing goes into a row that has not been redacted and cut to the length of its column. Over 300 lines, since all that is
+read of a call for its row, its tokens included, stands together.
 """
 
 from __future__ import annotations
@@ -189,14 +190,20 @@ def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> 
     if (has_text or may_be_billed) and not is_counted_later(facts, answer):
         estimate = estimated_counts(facts, answer)
         if estimate is not None:
-            return {**estimate, **answer.counts}, UsageSource.ESTIMATED
+            # A response that goes on has stated no searches but those until now: what is supposed of them counts.
+            stated = Counts() if _is_unfinished(facts, answer) else answer.counts
+            return {**estimate, **stated}, UsageSource.ESTIMATED
     return answer.counts, UsageSource.UNKNOWN
 
 
 def is_counted_later(facts: CallFacts, answer: AnswerReader) -> bool:
     """Returns whether the gateway will poll for a call's usage, because the response it created is not finished."""
-    is_unfinished = facts.response_is_whole and answer.response_status in UNFINISHED_STATUSES
-    return is_unfinished and facts.is_pollable and responses_are_polled()
+    return _is_unfinished(facts, answer) and facts.is_pollable and responses_are_polled()
+
+
+def _is_unfinished(facts: CallFacts, answer: AnswerReader) -> bool:
+    """Returns whether the call's answer is whole, and has a response that goes on in the background."""
+    return facts.response_is_whole and answer.response_status in UNFINISHED_STATUSES
 
 
 def estimated_counts(facts: CallFacts, answer: AnswerReader) -> Counts | None:

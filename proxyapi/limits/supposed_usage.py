@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeGuard
 
 from proxyapi.bodies import large_bodies
 from proxyapi.bodies.json_body import JSONBody
@@ -21,6 +20,7 @@ from proxyapi.limits.cost_ceiling import (
     ceiling_of,
     output_ceiling,
 )
+from proxyapi.limits.output_limits import is_count
 from proxyapi.limits.request_content import BYTES_PER_TOKEN, Form, most_tokens
 from proxyapi.routes import Route
 from proxyapi.upstream.request import UpstreamRequest
@@ -155,8 +155,8 @@ def counts_of_streamed_text(model: str, request_size: int, size: int, body: byte
     parsed = parse_body(body, READ_MEMBERS) if len(body) <= MAX_OUTLINED_BYTES else {}
     request = {name: [value] for name, value in parsed.items()}
     reasoned = 0 if shows_reasoning else reasoning_tokens(model, effort_in(request))
-    limits = [limit for name in OUTPUT_LIMITS for limit in request.get(name, ()) if _is_limit(limit)]
-    choices = [count for count in request.get("n", ()) if _is_limit(count)]
+    limits = [limit for name in OUTPUT_LIMITS for limit in request.get(name, ()) if is_count(limit)]
+    choices = [count for count in request.get("n", ()) if is_count(count)]
     most = max(limits, default=output_ceiling(model)) * max(choices, default=1)
     # What has come is no guess, and is counted in full.
     said = tokens_of_text(size)
@@ -192,8 +192,3 @@ def effort_in(request: Mapping[str, Sequence[object]]) -> object:
     reasoning = [value.get("effort") for value in request.get("reasoning", ()) if isinstance(value, dict)]
     given = [value for value in (*request.get("reasoning_effort", ()), *reasoning) if value is not None]
     return given[-1] if given else None
-
-
-def _is_limit(value: object) -> TypeGuard[int]:
-    """Returns whether a value can be the limit of a call's output."""
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -1,7 +1,7 @@
 """Reads how long a sound is, for calls that are billed by its length without saying it: from the transcript, the file.
 
 Subtitles end with the time of the last words, and a verbose transcript states a `duration`. Of a file the beginning is
-enough in four formats: WAV (the rate of its samples), FLAC and MP4 (the length itself), and MP3 (the number of frames,
+enough in four formats: WAV (its bytes a second), FLAC and MP4 (the length itself), and MP3 (the number of frames,
 or the bit rate of the first one, which is wrong for files of varying bit rate without such a number). A caller could
 write a false length into a file; upstream measures the sound itself.
 """
@@ -67,8 +67,9 @@ def _plausible(seconds: float) -> float | None:
 
 def _length_of_wav(head: bytes, size: int) -> float:
     at = head.index(b"fmt ") if b"fmt " in head else len(head)
-    rate, _, block = struct.unpack_from("<IIH", head, at + 12)
-    return float(size / (rate * block))
+    # A block of compressed sound has many samples, so the bytes a second are not those of a block times the samples.
+    _, bytes_per_second = struct.unpack_from("<II", head, at + 12)
+    return float(size / bytes_per_second)
 
 
 def _length_of_flac(head: bytes) -> float:

@@ -1,8 +1,7 @@
 """What the journal does while the disk is full: new calls are refused, the ends of calls in flight kept in memory.
 
 The disk is full when it has less free space than the reserve (`JOURNAL_RESERVE_BYTES`), or has refused a record. A call
-that has begun must get its row, so its end is kept and tried again each second; a call that has not begun is refused
-The disk is full when it has less free space than the reserve (`JOURNAL_RESERVE_BYTES`) or has refused a record. A call
+that has begun must get its row, so its end is kept and tried again each second; a call that has not begun is refused.
 
 Elsewhere a full disk stops no call: `proxyapi.object_owners` then knows the owners of new objects in memory only, until
 the calls' rows have them.

@@ -106,9 +106,12 @@ def find_rates(model: str, tier: str, at: datetime, own_prices: Sequence[OwnPric
 def _own_rates(own_prices: Sequence[OwnPrice], model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the administrator's price that fits the model, service tier and time most closely; None if none fits.
 
-    Returns None, too, if that price is a multiple of the list's, and no list has the model.
+    Returns None, too, if that price is a multiple of the list's, and no list has the model. A price for a tier is also
+    for the tier's other name, if there is none for that.
     """
     fitting = [price for price in own_prices if price.applies(model, tier, at)]
+    if tier in SAME_TIER and not any(price.service_tier for price in fitting):
+        fitting += [price for price in own_prices if price.applies(model, SAME_TIER[tier], at)]
     if not fitting:
         return None
     own = max(fitting, key=lambda price: price.rank(model))

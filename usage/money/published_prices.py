@@ -88,9 +88,7 @@ class ModelRates:
     def times(self, factor: Decimal) -> ModelRates:
         """Returns this price with each token, character, minute and picture at `factor` times its rate.
 
-        Fees stay as they are.
-
-        Hosted tools cost the same in every service tier and region.
+        Fees stay as they are: hosted tools cost the same in every service tier and region.
         """
         rates = {unit: _times(rate, factor) for unit, rate in self.rates.items()}
         pictures = None if self.per_picture is None else _times_each(self.per_picture, factor)

@@ -20,7 +20,8 @@ from usage.page_data.search import find_all
 from usage.page_data.untrusted_text import csv_cell, escape_invisible
 
 MESSAGE = "error_message"  # only for those who may see bodies: upstream may quote the prompt in it
-# Of the price from which the cost was computed. Rates are dollars by unit: of a million, of a minute, or of each.
+# Of the price from which the cost was computed. Rates are dollars by unit: of a million, of a minute, or of each. Those
+# of another model, which a hosted tool has run, have its name before the unit: `gpt-image-1 output`.
 PRICE_COLUMNS = ("price_source", "price_model", "price_tier", "price_rates")
 COLUMNS = (
     "started_at", "request_id", "incoming_request_id", "upstream_request_id", "response_id", "key_name", "method",
@@ -62,7 +63,9 @@ def _call_row(call: Request, columns: Sequence[str]) -> Row:
 def _price_row(price: Price) -> Row:
     """Returns the values of `PRICE_COLUMNS` for a call's price."""
     rates = dict(price.get("per_million", {}))
-    rates |= {item["unit"]: item["rate"] for item in price.get("items", []) if "rate" in item}
+    for item in price.get("items", []):
+        if "rate" in item:
+            rates[f"{item.get('model', '')} {item['unit']}".strip()] = item["rate"]
     rates |= {name: str(rate) for name in ("per_minute", "per_web_search") if (rate := price.get(name))}
     texts = (price.get("source", ""), price.get("model", ""), price.get("tier", ""))
     return dict(zip(PRICE_COLUMNS, (*texts, orjson.dumps(rates).decode() if rates else ""), strict=True))

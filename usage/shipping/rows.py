@@ -7,6 +7,7 @@ subtracted from the sums. The transaction also ends the calls' reservations of b
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
@@ -99,6 +100,8 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
             cursor.execute(DELETE_BODIES, [[row["request_id"] for row in lesser]])
         settled = settle_responses(mark_unknown(cursor, list(by_id.values())))
         replaced = _take_estimates_back(cursor, settled.replaced, rollup)
+        for row in lesser:
+            replaced[str(row["request_id"])].append(row)
         cursor.execute(INSERT_ROWS, [orjson.dumps([_columns(row) for row in settled.rows]).decode()])
         inserted = fetch_summed_rows(cursor)
         rollup.add(inserted)
@@ -110,21 +113,26 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
     return len(inserted)
 
 
-def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rollup: Rollup) -> dict[str, SummedRow]:
+def _take_estimates_back(
+    cursor: CursorWrapper, replaced: Mapping[str, str], rollup: Rollup
+) -> defaultdict[str, list[SummedRow]]:
     """Removes the estimated usage from older rows in the table and from the sums, because newer rows state it exactly.
 
     `replaced` maps the request id of each older row to that of the newer one. Returns a map from the request ids of the
-    newer rows to the older rows, with their estimates.
+    newer rows to the older rows, of which there may be several, with their estimates.
     """
+    found: defaultdict[str, list[SummedRow]] = defaultdict(list)
     if not replaced:
-        return {}
+        return found
     cursor.execute(READ_ROWS, [list(replaced)])
     before = fetch_summed_rows(cursor)
     rollup.add(before, sign=-1)
     cursor.execute(COUNT_NOTHING, [list(replaced)])
     rollup.add(fetch_summed_rows(cursor))
     cursor.execute(UPDATE_DIGESTS, [list(replaced)])
-    return {replaced[str(row["request_id"])]: row for row in before}
+    for row in before:
+        found[replaced[str(row["request_id"])]].append(row)
+    return found
 
 
 def _estimated(rows: Iterable[CallRecord], inserted: Iterable[SummedRow]) -> list[str]:

@@ -22,6 +22,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from proxyapi.limits.cost_ceiling import SUPPOSED_SEARCHES
 from tests.simulator.server import Simulator
 from tests.support.callers.budgeted_keys import ask, database, holds, make_key, settled
 from tests.support.callers.key_box import insert
@@ -29,6 +30,7 @@ from tests.support.callers.wire import connect, head
 from tests.support.servers.databases import new_database
 from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import PATIENCE, Gateway, run_gateway
+from usage.money.tool_fees import WEB_SEARCH
 
 MOST_TOKENS = 200
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "word " * 400}], "max_tokens": MOST_TOKENS}
@@ -377,3 +379,21 @@ def test_without_polling_nothing_stays_held(
         assert [one["usage_source"] for one in paid] == ["exact"]
         assert settled(own_database, name) == paid[0]["cost"]
         assert gateway.manage("ledger", "verify").returncode == 0
+
+
+def test_without_polling_the_searches_that_are_to_come_are_supposed(
+    simulator: Simulator, gateway_database: str, tmp_path: Path
+) -> None:
+    """The answer that creates a response has an empty `output`, which says nothing of its searches."""
+    name = "unpolled search"
+    with (
+        new_database(gateway_database) as own_database,
+        run_gateway(simulator.base_url, own_database, tmp_path, BACKGROUND_POLL_SECONDS="0") as gateway,
+    ):
+        key = make_key(gateway, name, total="1")
+        body = {**RESPONSE, "background": True, "tools": [{"type": "web_search"}]}
+        made = ask(gateway, key, "/v1/responses", body)
+        assert made.status_code == 200
+        row = gateway.row(made)
+        assert (row["usage_source"], row["web_searches"]) == ("estimated", SUPPOSED_SEARCHES)
+        assert row["cost"] >= SUPPOSED_SEARCHES * WEB_SEARCH

@@ -45,6 +45,12 @@ def wav(seconds: int) -> bytes:
     return file.getvalue()
 
 
+def compressed_wav(seconds: int) -> bytes:
+    """IMA ADPCM: a block of 256 bytes has 505 samples."""
+    head = b"RIFF0000WAVEfmt " + struct.pack("<IHHIIHHHH", 20, 0x11, 1, 8000, 4055, 256, 4, 2, 505) + b"data0000"
+    return head + bytes(4055 * seconds)
+
+
 def flac(seconds: int) -> bytes:
     packed = 44_100 << 44 | 1 << 41 | 15 << 36 | 44_100 * seconds
     return b"fLaC\x80\0\0\x22" + bytes(10) + struct.pack(">Q", packed) + bytes(16)
@@ -72,6 +78,7 @@ def with_frames(seconds: float) -> bytes:
     ("file", "seconds"),
     [
         (wav(3), 3),
+        (compressed_wav(60), 60),
         (flac(70), 70),
         (mp4(70), 70),
         (mp4(70, version=1), 70),

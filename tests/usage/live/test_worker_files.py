@@ -194,7 +194,7 @@ def test_dollars_follow_later_prices_up_and_down() -> None:
 def test_an_estimate_that_was_too_high_is_taken_back() -> None:
     counted = WorkerCounters()
     row = call(reasoning_tokens=None, cost=Decimal("0.2"))
-    counted.count_usage([row], {str(row["request_id"]): call(cost=Decimal("0.5"))})
+    counted.count_usage([row], {str(row["request_id"]): [call(cost=Decimal("0.2")), call(cost=Decimal("0.3"))]})
     dollars = {name: value for (name, *_), value in counted.values.items() if "dollars" in name}
     assert dollars == {"cost_taken_back_dollars": pytest.approx(0.3)}
 
@@ -204,7 +204,7 @@ def test_calls_without_a_price_are_counted_once() -> None:
     counted = WorkerCounters()
     rows: list[Any] = [call(reasoning_tokens=None, cost=None, needs_price=True) for _ in range(2)]
     counted.count_usage([*rows, call(reasoning_tokens=None, cost=Decimal("0.2"), needs_price=False)])
-    counted.count_usage(rows[:1], {str(rows[0]["request_id"]): rows[0]})
+    counted.count_usage(rows[:1], {str(rows[0]["request_id"]): [rows[0]]})
     label = "unpriced_calls", "/openai", "gpt-4o-mini-2024-07-18"
     assert {name: value for name, value in counted.values.items() if name[0] == "unpriced_calls"} == {label: 2}
 

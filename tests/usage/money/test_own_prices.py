@@ -44,6 +44,8 @@ def cost(model: str, price: OwnPrice, *, tier: str = "default", **columns: Any) 
         ({"input": "1", "every_tier": True}, "flex", "1"),
         ({"input": "1", "service_tier": "flex"}, "flex", "1"),
         ({"input": "1", "service_tier": "flex", "every_tier": True}, "default", "10"),
+        ({"input": "1", "service_tier": "priority"}, "fast", "1"),  # two names of one tier
+        ({"input": "1", "service_tier": "fast"}, "priority", "1"),
         ({"multiplier": "0.88"}, "default", "8.8"),
         ({"multiplier": "0.88"}, "flex", "5"),
         ({"multiplier": "0.88", "every_tier": True}, "flex", "4.4"),
@@ -61,6 +63,18 @@ def test_a_price_for_the_default_tier_is_more_specific_than_one_for_every_tier()
     for order in (prices, prices[::-1]):
         rates = {tier: find_rates("local", tier, NOW, order) for tier in ("default", "flex")}
         assert {tier: found and found.rate("input", 1) for tier, found in rates.items()} == {"default": 2, "flex": 1}
+
+
+def test_a_price_for_a_tier_is_also_for_the_other_name_of_that_tier() -> None:
+    every, priority, fast = (
+        own("local", input="1", every_tier=True),
+        own("local", input="2", service_tier="priority"),
+        own("local", input="3", service_tier="fast"),
+    )
+    for prices, dollars in (([every, priority], 2), ([priority, every], 2), ([every, priority, fast], 3), ([every], 1)):
+        found = find_rates("local", "fast", NOW, prices)
+        assert found is not None
+        assert found.rate("input", 1) == dollars
 
 
 @pytest.mark.parametrize("unit", [unit for unit in TOKEN_UNITS if unit != "input"])

@@ -41,6 +41,7 @@ from usage.journal import segments
 from usage.journal.records import frame
 from usage.journal.undelivered import DEAD_LETTERS
 from usage.journal.writer import Journal
+from usage.metric_counters import counters
 from usage.models import Request, RequestBody
 from usage.shipping.delivery import Delivery, GaveUp
 from usage.shipping.shipper import Shipper, adopt_dead
@@ -278,6 +279,20 @@ def test_a_late_end_replaces_the_guess_and_its_sums(tmp_path: Path) -> None:
     ship(tmp_path, begin(row))  # a guess never replaces what is known
     assert Request.objects.get().outcome == "success"
     assert_sums_are_right()
+
+
+def test_metrics_count_the_guess_and_its_real_end_once(tmp_path: Path) -> None:
+    def dollars() -> float:
+        signs = {"cost_dollars": 1, "cost_taken_back_dollars": -1}
+        return sum(signs.get(name, 0) * value for (name, *_), value in counters.values.items())
+
+    before, row = dollars(), call()
+    ship(tmp_path, begin(row))
+    assert dollars() > before
+    ship(tmp_path, end(row))
+    cost = Request.objects.get().cost
+    assert cost is not None
+    assert dollars() - before == pytest.approx(float(cost))
 
 
 def test_a_real_end_that_is_an_internal_error_replaces_the_guess(tmp_path: Path) -> None:

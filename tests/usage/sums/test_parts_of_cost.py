@@ -145,6 +145,19 @@ def test_the_dashboard_the_list_and_the_export_say_it(admin: Client) -> None:
     assert orjson.loads(by_kind["exact"]["price_rates"]) == {"input": "0.15"}
 
 
+def test_the_export_has_the_rates_of_each_model_of_a_call(admin: Client) -> None:
+    """The output of a hosted image tool has a rate of its own, which is not that of the call's model."""
+    row = of_kind("estimated", "0.2", datetime.now(UTC))
+    own = {"unit": "output", "count": 100, "dollars": "0.00006"}
+    of_tool = {"unit": "output", "count": 6240, "dollars": "0.19994", "rate": "40", "model": "gpt-image-1"}
+    price = {**row["price"], "per_million": {"input": "0.15", "output": "0.6"}, "items": [own, of_tool]}
+    write_rows([{**row, "price": price}])
+    text = b"".join(pieces_of(admin.get(f"{REQUESTS}export.csv"))).decode()
+    [exported] = csv.DictReader(StringIO(text))
+    rates = {"input": "0.15", "output": "0.6", "gpt-image-1 output": "40"}
+    assert orjson.loads(exported["price_rates"]) == rates
+
+
 def test_what_needs_a_price_is_said_without_what_upstream_does_not_bill(admin: Client) -> None:
     now = datetime.now(UTC)
     failed = call(now, outcome="upstream_error", status=500, usage=None, usage_source="unknown",
