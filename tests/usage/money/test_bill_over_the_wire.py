@@ -10,9 +10,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.support.callers.metrics import Samples, value, wait_until
 from tests.support.ledger.bill_cases import CASES, KNOWN, BillCase, response
+from tests.support.ledger.equal_sums import Dollars
 from tests.support.servers.databases import new_database
-from tests.support.servers.gateway import SECURITY_KEY, Gateway, run_gateway
+from tests.support.servers.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, SECURITY_KEY, Gateway, run_gateway
 from tests.support.upstreams.fixed import FixedUpstream, run_fixed_upstream
 
 AUTH = {"Authorization": f"Bearer {SECURITY_KEY}"}
@@ -34,7 +36,7 @@ def database(gateway_database: str) -> Iterator[str]:
 def billing(upstream: FixedUpstream, database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway with a ledger of its own, whose upstream answers as a test says."""
     # It polls, so that background responses are counted when they end; but no poll comes in between.
-    settings = {"V1_ROUTES": "all", "BACKGROUND_POLL_SECONDS": "3600"}
+    settings = {"V1_ROUTES": "all", "BACKGROUND_POLL_SECONDS": "3600", "ADMIN_PASSWORD": ADMIN_PASSWORD}
     with run_gateway(upstream.base_url, database, tmp_path_factory.mktemp("billing"), **settings) as gateway:
         yield gateway
 
@@ -55,6 +57,21 @@ def make(gateway: Gateway, upstream: FixedUpstream, case: BillCase) -> str:
 def call(gateway: Gateway, upstream: FixedUpstream, case: BillCase) -> dict[str, Any]:
     """Makes a call, and returns its row."""
     return gateway.row(make(gateway, upstream, case))
+
+
+def assert_programs_and_pages_say(gateway: Gateway, expected: Dollars) -> None:
+    """Asserts that `/usage`, `/metrics`, the dashboard and the export of calls say the dollars of all calls."""
+    usage = gateway.http.get("/usage", params={"access_token": ACCESS_TOKEN, "range": "week"}).json()
+    assert Dollars.of_report(usage["total"]) == expected
+    wait_until(gateway, lambda samples: metered(samples) == expected.all)
+    browser, week = gateway.sign_in(), {"range": "week"}
+    assert expected.is_in_tile(browser.get("/admin/", params=week).text)
+    assert Dollars.of_export(browser.get("/admin/usage/request/export.csv", params=week).text) == expected
+
+
+def metered(samples: Samples) -> Decimal:
+    dollars = value(samples, "chatproxy_cost_dollars_total") - value(samples, "chatproxy_cost_taken_back_dollars_total")
+    return round(Decimal(repr(dollars)), 8)
 
 
 def test_rows_and_sums_are_what_openai_bills(billing: Gateway, upstream: FixedUpstream, database: str) -> None:
@@ -85,9 +102,13 @@ def test_rows_and_sums_are_what_openai_bills(billing: Gateway, upstream: FixedUp
 
     total = sum(Decimal(case.dollars or 0) for case in CASES), 0  # what has not ended yet needs no price
     assert sums() == [total] * 4
+    expected = Dollars.of_calls((row["cost"], row["cost_kind"] or "exact") for row in rows.values())
+    assert expected.all == total[0]
+    assert_programs_and_pages_say(billing, expected)
     repriced = billing.manage("ledger", "reprice", "--since", "2020-01-01", "--all")
     assert repriced.returncode == 0, repriced.stderr
     assert sums() == [total] * 4
+    assert_programs_and_pages_say(billing, expected)
     verified = billing.manage("ledger", "verify")
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
