@@ -1,7 +1,7 @@
 """The rows that a call leaves in the journal, made of its facts and of what was read of its answer.
 
-Nothing goes into a row that has not been redacted and cut to the length of its column. Over 300 lines, since all that is
-read of a call for its row, its tokens included, stands together.
+Nothing goes into a row that has not been redacted and cut to the length of its column. Over 300 lines, since all that
+is read of a call for its row, its tokens included, stands together.
 """
 
 from __future__ import annotations
