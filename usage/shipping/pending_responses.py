@@ -15,7 +15,7 @@ from datetime import timedelta
 
 import orjson
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from usage.answers.estimates import limited_to_time, tokens_of_text
 from usage.call_record import COUNTS, CallRecord, Counts
@@ -117,12 +117,16 @@ def _count_supposed(response: PendingResponse, *, is_whole: bool = False) -> Non
     """Writes the supposed usage into the row of the call that has made a response, and into the sums.
 
     Does nothing if the row has counts or a cost already, or if the response is not pending any more.
-    If `is_whole`, the time that upstream has had for the response does not limit what is supposed.
+    If `is_whole`, the time that upstream has had for the response does not limit what is supposed. It then also takes
+    the place of the estimate for a stream that its caller has left while its response went on.
     """
     if not PendingResponse.objects.select_for_update().filter(pk=response.pk).exists():
         return
-    rows = Request.objects.select_for_update().filter(pk=response.request_id, cost__isnull=True)
-    found: list[CallRecord] = list(rows.filter(usage_source=UsageSource.UNKNOWN).values(*COLUMNS))
+    wanted = Q(usage_source=UsageSource.UNKNOWN, cost__isnull=True)
+    if is_whole and response.supposed is not None:
+        wanted |= Q(usage_source=UsageSource.ESTIMATED)
+    rows = Request.objects.select_for_update().filter(wanted, pk=response.request_id)
+    found: list[CallRecord] = list(rows.values(*COLUMNS))
     for row in found:
         # Of several rows that estimate a response, one counts. The exact one may replace it later.
         owner, _ = CountedResponse.objects.get_or_create(
@@ -158,4 +162,4 @@ def _write_usage(row: CallRecord) -> None:
         rollup.add(before, sign=-1)
         rollup.add(after)
         rollup.write(cursor)
-    counters.count_usage(after)
+    counters.count_usage(after, {str(request_id): before})
