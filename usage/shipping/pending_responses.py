@@ -11,7 +11,7 @@ afterwards, so that they never deadlock.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import orjson
 from django.db import connection, transaction
@@ -138,14 +138,19 @@ def _count_supposed(response: PendingResponse, *, is_whole: bool = False) -> Non
 
 def _with_supposed(row: CallRecord, response: PendingResponse, *, is_whole: bool) -> CallRecord:
     """Returns a call's row with the usage that is supposed of its response, and the cost of that."""
-    if response.supposed is None:  # written by code of before
-        supposed: Counts = {"input_tokens": tokens_of_text(row["request_bytes"]), "output_tokens": 0}
-    elif is_whole:
-        supposed = response.supposed
+    if is_whole and response.supposed is not None:
+        supposed: Counts = response.supposed
     else:
-        supposed = limited_to_time(response.supposed, (database_now() - response.created_at).total_seconds())
+        supposed = supposed_by(response, row["request_bytes"], database_now())
     [priced] = Pricer().priced([{**row, **supposed, "usage_source": UsageSource.ESTIMATED}])
     return priced
+
+
+def supposed_by(response: PendingResponse, request_bytes: int, moment: datetime) -> Counts:
+    """Returns the estimate for a background response, if upstream has worked on it until `moment` at most."""
+    if response.supposed is None:  # written by code of before
+        return {"input_tokens": tokens_of_text(request_bytes), "output_tokens": 0}
+    return limited_to_time(response.supposed, (moment - response.created_at).total_seconds())
 
 
 def _write_usage(row: CallRecord) -> None:
