@@ -191,6 +191,9 @@ class Call:
         row = end_row(facts, self.answer, self._begun, outcome, facts.early_status or status, (counts, source))
         if source == UsageSource.UNKNOWN and may_be_billed and is_counted_later(facts, self.answer):
             row["supposed"] = estimated_counts(facts, self.answer) or Counts()
+        elif source == UsageSource.ESTIMATED and facts.most_usage is not None and self.answer.is_background:
+            # The stream was left, and its response goes on: if it is deleted then, all that was reserved counts.
+            row["supposed"] = supposed_counts(facts.most_usage, self.answer.model or facts.model)
         row |= self.created_objects.columns(self.answer.created)
         if facts.log_bodies == "all" or (facts.log_bodies == "errors" and outcome != Outcome.SUCCESS):
             row |= self._texts or self._text_columns(min(call_settings().LOG_BODY_BYTES, MAX_REDACTED_AT_ONCE_BYTES))

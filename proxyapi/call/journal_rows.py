@@ -1,7 +1,8 @@
 """The rows that a call leaves in the journal, made of its facts and of what was read of its answer.
 
-Nothing goes into a row that has not been redacted and cut to the length of its column. Over 300 lines, since all that
-is read of a call for its row, its tokens included, stands together.
+Nothing goes into a row that has not been redacted and cut to the length of its column.
+
+Over 300 lines, since the rows of a call's beginning, of its end and of polls share the rules of their columns.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from proxyapi.upstream.request import UpstreamRequest
 from usage.addresses import plain_address
 from usage.answers.created_ids import MAX_RECORDED_IDS
 from usage.answers.errors import NO_ERROR
-from usage.answers.estimates import limited_to_time, tokens_of_text
 from usage.answers.reader import UNFINISHED_STATUSES, AnswerReader
 from usage.answers.row_texts import column_text, id_columns, usage_columns
 from usage.answers.sound_length import HEAD_BYTES, length_in_transcript
@@ -35,6 +35,7 @@ from usage.kept_bodies.excerpts import Draft, body_draft, form_draft, text_size,
 from usage.kept_bodies.redaction import redact
 from usage.models import Outcome, PendingResponse, Request, UsageSource
 from usage.money.holds import responses_are_polled
+from usage.shipping.pending_responses import supposed_by
 
 
 def begin_row(facts: CallFacts) -> CallRecord:
@@ -117,7 +118,8 @@ def poll_row(
     counts, source = answer.counts, UsageSource.EXACT if answer.usage is not None else UsageSource.UNKNOWN
     is_estimated = maker.usage_source == UsageSource.ESTIMATED
     if answer.usage is None and answer.response_status == "cancelled" and not is_estimated:  # it may be billed
-        counts, source = {**counts, **supposed_of(response, maker)}, UsageSource.ESTIMATED
+        supposed = supposed_by(response, maker.request_bytes, datetime.now(UTC))
+        counts, source = {**counts, **supposed}, UsageSource.ESTIMATED
     return {
         "incoming_request_id": str(response.request_id),
         **_answer_facts(answer, secrets, (counts, source)),
@@ -148,13 +150,6 @@ def _sound_seconds(facts: CallFacts, asked: UpstreamRequest) -> float | None:
         return length_of_files((part.head, part.size) for part in facts.form.parts if part.file_name is not None)
     files = [content for _, (file_name, content, _) in asked.form if file_name is not None]
     return length_of_files((content[:HEAD_BYTES], len(content)) for content in files)
-
-
-def supposed_of(response: PendingResponse, maker: Request) -> Counts:
-    """Returns estimated token counts for a background response that may be billed, but ended without a usage."""
-    if response.supposed is None:
-        return {"input_tokens": tokens_of_text(maker.request_bytes), "output_tokens": 0}
-    return limited_to_time(response.supposed, (datetime.now(UTC) - response.created_at).total_seconds())
 
 
 def _answer_facts(answer: AnswerReader, secrets: tuple[str, ...], usage: tuple[Counts, UsageSource]) -> CallRecord:

@@ -71,7 +71,7 @@ class AnswerReader:
     without any event counts as cut off. `text`, if there is one, collects the text of every event, and `created`, if
     the call may create objects, their ids. `expected_pictures` is the number of pictures that the call has asked the
     Images API for; the last of them ends a stream. `tools` has what the hosted tools of a response have used, as soon
-    as something of that has been read.
+    as something of that has been read. `is_background`: the response goes on without its caller.
     """
 
     def __init__(self) -> None:
@@ -79,6 +79,7 @@ class AnswerReader:
         self.response_id = ""
         self.service_tier = ""
         self.response_status = ""
+        self.is_background = False
         self.states_usage = True
         self.usage: dict[str, object] | None = None
         self.counts: Counts = {}
@@ -233,6 +234,7 @@ class AnswerReader:
         if _text(answer, "object") in {"chat.completion", "chat.completion.chunk", "response", "conversation"}:
             self.response_id = _text(answer, "id") or self.response_id
             self.response_status = _text(answer, "status") or self.response_status
+            self.is_background = self.is_background or answer.get("background") is True
         usage = answer.get("usage")
         if self.states_usage and isinstance(usage, dict) and _text(answer, "status") not in UNFINISHED_STATUSES:
             self.usage = usage

@@ -11,11 +11,11 @@ afterwards, so that they never deadlock.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import orjson
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from usage.answers.estimates import limited_to_time, tokens_of_text
 from usage.call_record import COUNTS, CallRecord, Counts
@@ -117,12 +117,16 @@ def _count_supposed(response: PendingResponse, *, is_whole: bool = False) -> Non
     """Writes the supposed usage into the row of the call that has made a response, and into the sums.
 
     Does nothing if the row has counts or a cost already, or if the response is not pending any more.
-    If `is_whole`, the time that upstream has had for the response does not limit what is supposed.
+    If `is_whole`, the time that upstream has had for the response does not limit what is supposed. It then also takes
+    the place of the estimate for a stream that its caller has left while its response went on.
     """
     if not PendingResponse.objects.select_for_update().filter(pk=response.pk).exists():
         return
-    rows = Request.objects.select_for_update().filter(pk=response.request_id, cost__isnull=True)
-    found: list[CallRecord] = list(rows.filter(usage_source=UsageSource.UNKNOWN).values(*COLUMNS))
+    wanted = Q(usage_source=UsageSource.UNKNOWN, cost__isnull=True)
+    if is_whole and response.supposed is not None:
+        wanted |= Q(usage_source=UsageSource.ESTIMATED)
+    rows = Request.objects.select_for_update().filter(wanted, pk=response.request_id)
+    found: list[CallRecord] = list(rows.values(*COLUMNS))
     for row in found:
         # Of several rows that estimate a response, one counts. The exact one may replace it later.
         owner, _ = CountedResponse.objects.get_or_create(
@@ -134,14 +138,19 @@ def _count_supposed(response: PendingResponse, *, is_whole: bool = False) -> Non
 
 def _with_supposed(row: CallRecord, response: PendingResponse, *, is_whole: bool) -> CallRecord:
     """Returns a call's row with the usage that is supposed of its response, and the cost of that."""
-    if response.supposed is None:  # written by code of before
-        supposed: Counts = {"input_tokens": tokens_of_text(row["request_bytes"]), "output_tokens": 0}
-    elif is_whole:
-        supposed = response.supposed
+    if is_whole and response.supposed is not None:
+        supposed: Counts = response.supposed
     else:
-        supposed = limited_to_time(response.supposed, (database_now() - response.created_at).total_seconds())
+        supposed = supposed_by(response, row["request_bytes"], database_now())
     [priced] = Pricer().priced([{**row, **supposed, "usage_source": UsageSource.ESTIMATED}])
     return priced
+
+
+def supposed_by(response: PendingResponse, request_bytes: int, moment: datetime) -> Counts:
+    """Returns the estimate for a background response, if upstream has worked on it until `moment` at most."""
+    if response.supposed is None:  # written by code of before
+        return {"input_tokens": tokens_of_text(request_bytes), "output_tokens": 0}
+    return limited_to_time(response.supposed, (moment - response.created_at).total_seconds())
 
 
 def _write_usage(row: CallRecord) -> None:
@@ -158,4 +167,4 @@ def _write_usage(row: CallRecord) -> None:
         rollup.add(before, sign=-1)
         rollup.add(after)
         rollup.write(cursor)
-    counters.count_usage(after)
+    counters.count_usage(after, {str(request_id): before})

@@ -45,6 +45,7 @@ STUB_COLUMNS = (
     *(name for name in ROW_COLUMNS if name not in NOT_IN_STUB),
     "method", "stream", "service_tier", "response_id", "usage", "usage_source", "other_usage",
 )  # fmt: skip
+Replaced = tuple[str, SummedRow]  # the request id of a row, and an older row that it replaces
 LEAST_TEXTS = ("key_name", "method", "route")
 CUT_TEXTS = {"key_name", "method", "route", "request_model", "response_model"}
 
@@ -99,9 +100,9 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
             rollup.add(lesser, sign=-1)
             cursor.execute(DELETE_BODIES, [[row["request_id"] for row in lesser]])
         settled = settle_responses(mark_unknown(cursor, list(by_id.values())))
-        replaced = _take_estimates_back(cursor, settled.replaced, rollup)
-        for row in lesser:
-            replaced[str(row["request_id"])].append(row)
+        replaced = defaultdict(list, {str(row["request_id"]): [row] for row in lesser})
+        for newer, row in _take_estimates_back(cursor, settled.replaced, rollup):
+            replaced[newer].append(row)
         cursor.execute(INSERT_ROWS, [orjson.dumps([_columns(row) for row in settled.rows]).decode()])
         inserted = fetch_summed_rows(cursor)
         rollup.add(inserted)
@@ -113,26 +114,20 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
     return len(inserted)
 
 
-def _take_estimates_back(
-    cursor: CursorWrapper, replaced: Mapping[str, str], rollup: Rollup
-) -> defaultdict[str, list[SummedRow]]:
+def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rollup: Rollup) -> list[Replaced]:
     """Removes the estimated usage from older rows in the table and from the sums, because newer rows state it exactly.
 
-    `replaced` maps the request id of each older row to that of the newer one. Returns a map from the request ids of the
-    newer rows to the older rows, of which there may be several, with their estimates.
+    `replaced` maps the request id of each older row to that of the newer one. Returns each older row behind the latter.
     """
-    found: defaultdict[str, list[SummedRow]] = defaultdict(list)
     if not replaced:
-        return found
+        return []
     cursor.execute(READ_ROWS, [list(replaced)])
     before = fetch_summed_rows(cursor)
     rollup.add(before, sign=-1)
     cursor.execute(COUNT_NOTHING, [list(replaced)])
     rollup.add(fetch_summed_rows(cursor))
     cursor.execute(UPDATE_DIGESTS, [list(replaced)])
-    for row in before:
-        found[replaced[str(row["request_id"])]].append(row)
-    return found
+    return [(replaced[str(row["request_id"])], row) for row in before]
 
 
 def _estimated(rows: Iterable[CallRecord], inserted: Iterable[SummedRow]) -> list[str]:
@@ -185,7 +180,7 @@ def _columns(row: CallRecord) -> dict[str, object]:
 
 
 def _priced_columns(row: CallRecord) -> dict[str, object]:
-    """Returns the request id of a row and what pricing has set in it: the columns that `UPDATE_PRICES` takes."""
+    """Returns the columns of a row that `UPDATE_PRICES` takes: its request id, and what pricing has set in it."""
     return {name: row[name] for name in ("request_id", "cost", "cost_kind", "price")}
 
 
@@ -235,8 +230,7 @@ def bare_stub(row: CallRecord) -> CallRecord:
 def _made_by(row: CallRecord) -> CallRecord:
     """Returns the fields of a call's record that a stub must have although they are no columns of the table.
 
-    They are the ids of the objects that the call has created, whether upstream stores these until they are deleted, the
-    status of the call's response, and whether the gateway may poll that response.
+    They tell which objects the call has created, and whether these last; how its response stands, and who may poll it.
     """
     return {
         "objects": object_ids(row) if _has_owner(row) else [],

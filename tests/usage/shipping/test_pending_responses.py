@@ -153,6 +153,23 @@ def test_an_estimate_that_is_there_stays() -> None:
     assert_whole()
 
 
+@pytest.mark.parametrize("end", [partial(forget_pending, is_gone=True), suppose_usage], ids=["gone", "refused"])
+def test_a_stream_that_was_left_in_the_background_counts_all_that_was_reserved(end: Any) -> None:
+    """Its estimate is of what had come until then, and upstream has gone on."""
+    estimate = {"input_tokens": 5, "output_tokens": 6, "usage_source": "estimated", "response_status": "in_progress"}
+    write(row := made(**estimate))
+    assert 0 < spent() < COST
+    end(pending())
+    stored = Request.objects.get(pk=row["request_id"])
+    assert (stored.input_tokens, stored.output_tokens, stored.usage_source) == (100, 1000, "estimated")
+    assert spent() == COST
+    assert Hold.objects.count() == 0
+    assert_whole()
+    write(seen := exact())
+    assert spent() == Request.objects.get(pk=seen["request_id"]).cost
+    assert_whole()
+
+
 def test_one_that_was_counted_meanwhile_stays_as_it_is() -> None:
     write(made())
     response = pending()
