@@ -121,7 +121,7 @@ def _plan_deletion(table: str, wanted: datetime, mark: datetime | None, *, all_a
     """Returns which rows of `table` are to be deleted now, of all the rows of calls before the time `wanted`.
 
     `mark` is the time up to which the last deletion went; None if there was none. Unless `all_at_once` is true, at most
-    the calls of a few days (`PRUNED_AT_ONCE`) before and after that time are deleted.
+    the calls between `PRUNED_AT_ONCE` (a few days) before `mark` and as long after it are deleted.
     """
     if all_at_once:
         return Deletion(table, None, wanted, wanted)
