@@ -108,7 +108,7 @@ class WorkerCounters:
             self._add(("damaged_records",), records)
 
     def count_usage(self, rows: Iterable[SummedRow], replaced: Mapping[str, SummedRow] | None = None) -> None:
-        """Counts the tokens and dollars of rows just inserted into the table, and those of the rows that have no price.
+        """Counts the tokens and dollars of rows just inserted into the table, and how many of the rows have no price.
 
         `replaced` maps the request ids of some of these rows to an older row, with an estimate that the new row
         replaces. The estimate was counted before, so only the difference is added. Counters cannot fall: if the

@@ -473,7 +473,7 @@ class ModelPrice(models.Model):
         return f"{self.model} from {self.valid_from:%Y-%m-%d}"
 
     def clean(self) -> None:
-        """Checks those rules for the fields of a price that concern several fields at once.
+        """Checks the rules for a price that concern several of its fields together.
 
         Raises:
             ValidationError: nothing is priced, a price is negative, or both a service tier and every tier are chosen.

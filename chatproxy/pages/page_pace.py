@@ -197,7 +197,7 @@ def login_cookies() -> tuple[str, str]:
 
 
 def cookies_of(scope: HTTPScope) -> dict[str, str]:
-    """Returns, by name, the values of a request's cookies that a login has set: session cookies and device cookies.
+    """Returns, by name, the values of a request's cookies that a login has set, those that mark a device included.
 
     Returns none if the Cookie header is too long.
     """

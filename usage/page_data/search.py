@@ -238,7 +238,7 @@ def _find_rare(conditions: Sequence[Condition]) -> Condition | None:
 def _names_like(dimension: Dimension, text: str) -> list[str]:
     """Returns the names of keys, or of models, that contain the given text; at most `MAX_NAMES`.
 
-    They are read from the table of totals, which has every name and far fewer rows than the table of calls.
+    They are read from the table of totals, which has all names in far fewer rows than the table of calls.
     """
     names = UsageTotal.objects.filter(span=Span.DAY, dimension=dimension, value__icontains=text).order_by("value")
     return list(names.values_list("value", flat=True).distinct()[:MAX_NAMES])

@@ -106,7 +106,7 @@ def download(url: str) -> list[dict[str, object]]:
 def faults(new: PriceList, *, accepts_changes: bool = False) -> list[str]:
     """Checks a downloaded price list, and returns the reasons to refuse it; an empty list if it can be put into use.
 
-    With `accepts_changes`, missing models and prices that have changed very much are no reasons.
+    With `accepts_changes`, a list is not refused for lacking models or for prices that have changed very much.
     """
     found = []
     newest = max(BUNDLED.newest_price, genai_price_list.in_use().newest_price)
@@ -127,7 +127,7 @@ def faults(new: PriceList, *, accepts_changes: bool = False) -> list[str]:
 
 
 def _moved(known: ModelInfo, listed: ModelInfo) -> str:
-    """Returns a text about the first price of a model that has changed by more than `MOST_CHANGE` times.
+    """Returns a text about the first price of a model that has changed by more than a factor of `MOST_CHANGE`.
 
     For example `gpt-5 output_mtok $10 → $1000`; the text is empty if there is no such price.
     """

@@ -29,7 +29,7 @@ BATCH_SIZE = 5000
 
 
 def rebuild_totals(now: datetime | None = None) -> int:
-    """Corrects all tables of sums: computes sums again from the rows of calls, and replaces the stored ones.
+    """Corrects all tables of sums: computes sums again, and replaces the stored ones.
 
     Sums of hours and days are computed again only where they are wrong, totals and counts of failures always. The
     counts of failures of days whose rows have been deleted stay as they are. Returns the number of hours that were

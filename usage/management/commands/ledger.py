@@ -133,7 +133,7 @@ class Command(BaseCommand):
     def prune(self, options: Options) -> None:
         """Deletes the rows and bodies of calls that are older than RETENTION_DAYS and BODY_RETENTION_DAYS.
 
-        Without `--yes`, deletes those of a few days at most. Prints how many were deleted.
+        Without `--yes`, deletes at most the rows and bodies of a few days. Prints how many were deleted.
         """
         try:
             pruned = retention.prune(all_at_once=options["yes"])

@@ -57,7 +57,7 @@ class Command(BaseCommand):
         """Downloads the newest list of genai-prices, puts it into use, and prints its source and newest price's day.
 
         Raises:
-            CommandError: there is no newer list, or the downloaded one was refused.
+            CommandError: no list was downloaded, or the list was refused or cannot be stored.
         """
         before = names_in(in_use())
         try:
