@@ -92,9 +92,9 @@ def _split(value: str) -> SplitResult | None:
 
 
 def _split_of_several_hosts(value: str) -> SplitResult | None:
-    """Returns the parts of a URL with several hosts, as PostgreSQL allows it; None if the URL has not several hosts.
+    """Returns the parts of a URL with several hosts, as PostgreSQL allows it; None if the URL has only one host.
 
-    It is for a URL whose port could not be read: `urlsplit` reads the ports of several hosts as one, which is no
+    It is for a URL whose port could not be read: `urlsplit` takes the ports of several hosts for one, which is no
     number.
     """
     try:

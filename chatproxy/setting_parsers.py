@@ -46,8 +46,8 @@ TOO_SHORT = f"is too short; {STRONG}"
 def strong_secret(value: str) -> str:
     """Checks that strangers cannot guess a secret over the network, and returns the secret unchanged.
 
-    A secret of fewer than `MIN_LENGTH` characters passes here, but `chatproxy.setting_reader.read` refuses it if other
-    machines can reach the server.
+    At least `MIN_LENGTH_ON_LOOPBACK` characters are required here. A secret of fewer than `MIN_LENGTH` is refused
+    later, by `chatproxy.setting_reader.read`, if other machines can reach the server.
 
     Raises:
         ValueError: the secret is too short or easily guessed; the message does not contain it.

@@ -176,7 +176,8 @@ def data_dir(environment: Mapping[str, str]) -> Path:
 def load() -> Values:
     """Reads the settings from the environment and the `.env` files, and returns their typed values by name.
 
-    A variable in the environment counts before one in `.env.local`, then come `.env` and `DATA_DIR/secrets.env`.
+    A variable in the environment takes precedence over one in `.env.local`, then come `.env` and
+    `DATA_DIR/secrets.env`.
 
     Raises:
         ImproperlyConfigured: a value is bad, or a file cannot be read; the message is one line.

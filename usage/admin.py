@@ -83,7 +83,10 @@ class ModelPriceAdmin(GuardedAdmin):
     )  # fmt: skip
 
     def get_fieldsets(self, request: HttpRequest, obj: ModelPrice | None = None) -> Any:
-        """Returns the groups of the form's fields; where the address fills in a proposed price, the form says so."""
+        """Returns the groups of fields in the form of a price.
+
+        If the page's address fills in a proposed price, a note above the fields says so.
+        """
         fieldsets = super().get_fieldsets(request, obj)
         if obj is not None or PROPOSED not in request.GET:
             return fieldsets
@@ -92,7 +95,10 @@ class ModelPriceAdmin(GuardedAdmin):
         return ((title, {**options, "description": words}), *others)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, object]:
-        """Returns the values with which an address fills in the form of a new price; what is no time is left out."""
+        """Returns the values with which the form of a new price opens: those in the query string of the page's address.
+
+        Times are parsed; a text that states no time is left out.
+        """
         initial: dict[str, object] = dict(super().get_changeform_initial_data(request))
         for name in ("valid_from", "valid_until"):
             if name in initial:

@@ -85,7 +85,10 @@ class Price(TypedDict, total=False):
 
 
 class OtherUsage(TypedDict, total=False):
-    """What upstream bills of a call beside its usage object, as answer and request state it; without what is zero."""
+    """What upstream bills for a call in addition to the usage object: images, searches, containers and the like.
+
+    The values are read from the answer and the request. A field whose value would be zero is absent.
+    """
 
     image_tokens: dict[str, object]  # of the image generation tool: a usage object
     image_tokens_estimated: bool  # upstream has not stated them

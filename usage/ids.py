@@ -13,7 +13,7 @@ from uuid_utils import uuid7
 
 
 def first_id(moment: datetime) -> UUID:
-    """Returns the lowest UUIDv7 of a point in time: earlier ids are lower, ids that are made from then on are not."""
+    """Returns the lowest UUIDv7 that can be made at a point in time; every id that was made before it is lower."""
     return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 

@@ -23,9 +23,10 @@ DRAIN_SECONDS = 20.0
 
 
 class Ledger:
-    """The journal of this process, the thread that writes it to the database, and the thread that deletes old rows.
+    """The parts of one process that keep the ledger: its journal and its threads.
 
-    Call `start` in each worker, after the fork, because threads do not survive a fork.
+    The threads write the journal to the database, delete old rows, and update the price list. Call `start` in each
+    worker, after the fork, because threads do not survive a fork.
     """
 
     def __init__(self) -> None:

@@ -57,7 +57,7 @@ Histograms = dict[tuple[str, str], list[float]]
 
 
 class WorkerCounters:
-    """The counters and histograms that this process shows in `/metrics`. All methods may be called from any thread."""
+    """The counters and histograms of this process for the page `/metrics`. Any thread may call the methods."""
 
     def __init__(self) -> None:
         self.values: Values = {}
@@ -108,12 +108,12 @@ class WorkerCounters:
             self._add(("damaged_records",), records)
 
     def count_usage(self, rows: Iterable[SummedRow], replaced: Mapping[str, Sequence[SummedRow]] | None = None) -> None:
-        """Counts the tokens and dollars of rows that have just been inserted into the table, and those without a price.
+        """Counts the tokens and dollars of rows just inserted into the table, and how many of the rows have no price.
 
         `replaced` maps the request ids of some of these rows to older rows that the new row replaces: those with an
         estimate of the same response, and a less complete row of the same call. These were counted before, so only the
-        difference is added. Counters cannot fall, so if the older rows had too much, the dollars in excess are added to
-        those taken back, and the tokens in excess stay.
+        difference is added. Counters cannot fall: if the older rows had too much, the dollars in excess are added to a
+        second counter, of dollars taken back, and the tokens in excess stay counted.
         """
         with self._lock:
             for row in rows:
@@ -128,7 +128,7 @@ class WorkerCounters:
                     self._add(("unpriced_calls", route, model), 1)
 
     def count_repricing(self, before: Iterable[SummedRow], after: Iterable[SummedRow]) -> None:
-        """Adds what new costs of rows are more, or less, than the old ones to the counters.
+        """Adds changes of cost to the counters: increases to the dollars of cost, decreases to the dollars taken back.
 
         `before` and `after` are the same rows with their old and new costs, in any order.
         """
@@ -158,7 +158,10 @@ class WorkerCounters:
         return name if not name or name in self._models else OTHER
 
     def _add_dollars(self, route: str, model: str, dollars: Decimal) -> None:
-        """Adds dollars to the cost, or negative ones to those that are taken back: a counter cannot fall."""
+        """Adds dollars to the counter of costs or, if `dollars` is negative, to the counter of dollars taken back.
+
+        There are two counters because a counter cannot fall.
+        """
         if dollars:
             name = "cost_dollars" if dollars > 0 else "cost_taken_back_dollars"
             self._add((name, route, model), float(abs(dollars)))

@@ -18,7 +18,7 @@ from usage.own_prices import PRICES, OwnPrice
 
 
 class _PriceOptions(TypedDict):
-    """The type of the options that all price columns of the tables share."""
+    """The options of a database column that holds a price."""
 
     max_digits: int
     decimal_places: int
@@ -27,7 +27,7 @@ class _PriceOptions(TypedDict):
 
 
 class _PartOptions(TypedDict):
-    """The options that the columns share which hold a part of a sum of dollars."""
+    """The options of a database column that holds a part of a sum of dollars, such as the estimated part."""
 
     max_digits: int
     decimal_places: int
@@ -305,8 +305,8 @@ class UsageTotal(models.Model):
 class ErrorTotal(models.Model):
     """The number of one key's calls that failed in the same way in one hour or on one day (UTC).
 
-    If a row is subtracted from the sums later, `first_at`, `last_at` and `sample_id` stay as they are, and may be from
-    that row. Only `usage.sums.adding_up` writes this table.
+    When a call is subtracted from `calls` later, `first_at`, `last_at` and `sample_id` stay as they are, so they may be
+    those of a call that is no longer counted. Only `usage.sums.adding_up` writes this table.
     """
 
     pk = models.CompositePrimaryKey("span", "start", "outcome", "status", "error_code", "model", "route", "key_name")
@@ -338,9 +338,9 @@ class ErrorTotal(models.Model):
 
 
 class KnownName(models.Model):
-    """The name of a model, or an error code, whose calls have sums of their own.
+    """The name of a model, or an error code, whose calls are added up separately.
 
-    The calls of all other names are added up under one name, because a caller can send any number of names. Only
+    The calls of all other names are added up under one common name, because a caller can send any number of names. Only
     `usage.sums.summed_names` writes this table.
     """
 
@@ -473,10 +473,10 @@ class ModelPrice(models.Model):
         return f"{self.model} from {self.valid_from:%Y-%m-%d}"
 
     def clean(self) -> None:
-        """Checks what one field cannot know of another.
+        """Checks the rules for a price that concern several of its fields together.
 
         Raises:
-            ValidationError: nothing is priced, a price is negative, or the two tier fields contradict each other.
+            ValidationError: nothing is priced, a price is negative, or both a service tier and every tier are chosen.
         """
         prices = self.as_own_price().stated(PRICES)
         if not prices:

@@ -17,13 +17,13 @@ from fnmatch import fnmatchcase
 class OwnPrice:
     """The price of a model that the administrator has set, in dollars, never negative.
 
-    The price is valid from `valid_from` (aware) until just before `valid_until`. An empty `service_tier` is the default
-    tier, or every tier with `every_tier`.
+    The price is valid from `valid_from` (aware) until just before `valid_until`. If `every_tier` is true, it is the
+    price in every service tier; otherwise it is that of `service_tier`, where an empty text means the default tier.
 
-    With a `multiplier`, the price is this multiple of the list's for the model and tier; what is stated beside it takes
-    the place of the list's. Without one, the input price applies where there is none for cached input or cache writes,
-    and the text price where there is none for audio. A call that uses any other unit without a price has no cost; only
-    what hosted tools cost is known without it (`usage.money.tool_fees`).
+    With a `multiplier`, the price is the list price for the model and tier times `multiplier`; a price that is stated
+    as well replaces the one in the list. Without a `multiplier`, the input price also applies to cached input and to
+    cache writes, and the text price to audio, where these have no price of their own. A call that uses any other unit
+    without a price has no cost; only the fees of hosted tools are known without it (`usage.money.tool_fees`).
     """
 
     model: str
@@ -78,7 +78,7 @@ class OwnPrice:
         return self.model.lower() == model, len(self.model), one_tier, self.valid_from
 
     def stated(self, names: Iterable[str]) -> dict[str, Decimal]:
-        """Returns the prices of the given names that are stated, by name."""
+        """Returns, by name, those of the prices called `names` that the administrator has stated."""
         return {name: price for name in names if (price := getattr(self, name)) is not None}
 
 

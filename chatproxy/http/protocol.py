@@ -219,9 +219,9 @@ class Protocol(RequestReader):
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        """Starts the next request of the connection after an answer is complete, or registers the connection as idle.
+        """Registers the connection as idle after an answer is complete, if no further request waits on it.
 
-        The start of a request is uvicorn's part.
+        uvicorn's own method, which is called first, starts a request that waits.
         """
         super().on_response_complete()
         if self.timeout_keep_alive_task is not None:

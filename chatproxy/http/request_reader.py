@@ -229,7 +229,7 @@ class RequestReader(HttpToolsProtocol):
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_timed_out)
 
     def _head_timed_out(self) -> None:
-        """Closes the connection, because the next request is late; waits again while a request is being answered."""
+        """Closes the connection if the next request's head is late; waits again while a request is being answered."""
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
         else:
@@ -250,7 +250,7 @@ class RequestReader(HttpToolsProtocol):
         place of the fault in the received bytes decides what happens:
 
             behind complete requests that are not answered yet       they are answered, then the connection is closed
-            in the body of a request that waits for its turn         the same; this request itself is not answered
+            in the body of a request that waits for its turn         only those before it are answered, then closed
             in the body of a request whose answer has begun          closed at once, in the middle of the answer
             in the body of a request that is not answered yet        answered with 400, and closed
             in a head, with nothing unanswered before it             answered with 400, and closed
@@ -266,7 +266,7 @@ class RequestReader(HttpToolsProtocol):
             self._refuse_request(BadRequest(msg))
 
     def _take_last_whole_request(self) -> RequestResponseCycle | None:
-        """Returns the newest request that is complete and not answered, or None; drops an incomplete one that waits."""
+        """Returns the newest request that is complete and not answered, or None; drops an incomplete queued request."""
         running = self._running
         if self.pipeline and self.cycle.more_body:
             self.pipeline.popleft()  # the newest request; those in front of it are complete

@@ -42,7 +42,7 @@ def make_groups(apps, schema_editor):
 
 
 def make_permissions(apps, using):
-    """Creates the permissions that the roles contain.
+    """Creates the permissions that the roles contain, so that a migration can use them.
 
     Django creates them only when all migrations have run, which is too late for this migration on a new database.
     """

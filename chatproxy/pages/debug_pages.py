@@ -47,8 +47,8 @@ DEBUG_STATUSES = frozenset({400, 404, 500})
 class LocalDebugPages:
     """Middleware that removes secrets from Django's debug pages, and shows them to clients on this machine only.
 
-    Other clients get the name of the status as plain text. The middleware stands in front of the others that may fail,
-    so that the debug pages of their errors pass through it.
+    Other clients get the name of the status as plain text. This middleware stands in front of all other middleware that
+    may fail, so that the debug pages of their errors pass through it.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:

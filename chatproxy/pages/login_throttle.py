@@ -151,7 +151,7 @@ def count_attempt(limits: list[Limit]) -> float:
 def take_back(limits: list[Limit]) -> None:
     """Takes a successful login back out of the counts of login attempts.
 
-    The counts of the user's own device, and of the user name from this network, start anew; other counts sink by one.
+    The counts of the user's own device, and of the user name from this network, start anew; other counts fall by one.
     """
     LoginAttempts.objects.filter(subject__in=[one.subject for one in limits if one.is_own]).delete()
     shared = [one.subject for one in limits if not one.is_own]

@@ -197,7 +197,7 @@ def login_cookies() -> tuple[str, str]:
 
 
 def cookies_of(scope: HTTPScope) -> dict[str, str]:
-    """Returns the values of those cookies of a request that a login sets, by name; cookies of known devices included.
+    """Returns, by name, the values of a request's cookies that a login has set, those that mark a device included.
 
     Returns none if the Cookie header is too long.
     """
@@ -225,8 +225,9 @@ COOKIE = re.compile(rb"(?<![^;\s])([^=;\s]+)=([^;\s]*)")
 def _wait(until: float, rate: Rate, now: float) -> float:
     """Returns how many seconds after the time `now` a request must wait to keep to `rate`.
 
-    `until` is the time at which all requests admitted so far would be done if they ran one after the other at that
-    rate. A request may run earlier than that, by the time that the `burst` of requests takes at that rate.
+    `until` is the time at which all admitted requests would be done if they ran one after the other, `per_second` in
+    each second. Because `burst` requests may run at once, a request may run earlier than `until`, by the time that
+    `burst` requests take.
     """
     return max(0.0, round(until - rate.burst / rate.per_second - now, 3))
 

@@ -145,7 +145,7 @@ class BundledPostgres:
 
     @property
     def _cluster(self) -> Cluster:
-        """The PostgreSQL cluster with the directory of its socket."""
+        """The PostgreSQL cluster of this `DATA_DIR`: an object with the cluster's directory and that of its socket."""
         return Cluster(self.cluster, self._socket_dir)
 
     @property

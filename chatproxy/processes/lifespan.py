@@ -87,7 +87,7 @@ async def start_parts(steps: ShutdownSteps) -> None:
 
 
 def freeze_loaded_objects() -> None:
-    """Turns Python's garbage collection on, and excludes all objects that exist now from it.
+    """Turns Python's garbage collection on for new objects, and excludes all objects that exist now from it.
 
     Nearly all of them stay until the process ends, so searching them again and again would only cost time.
     """

@@ -35,8 +35,8 @@ REPLACE_SECONDS = 60.0  # several workers may ask at once; after the first, requ
 class MasterSignals:
     """The gateway's signal handlers in gunicorn's master process.
 
-    Created before gunicorn sets its own handlers, because only then one can see whether `nohup` has set SIGHUP to be
-    ignored; it then stays ignored.
+    Create this object before gunicorn sets its own handlers: afterwards nobody can see whether `nohup` has set SIGHUP
+    to be ignored. If it has, SIGHUP stays ignored.
     """
 
     def __init__(self) -> None:

@@ -26,9 +26,9 @@ IN_THE_WAY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
 
 def migrate(notice: Callable[[], None]) -> None:
-    """Applies the migrations that the database lacks, however long other transactions use the tables.
+    """Applies the migrations that the database lacks, and tries again while other transactions use the tables.
 
-    The function `notice` is called when the first try has failed because of them, and then once a minute.
+    The function `notice` is called when the first try has failed because of such transactions, and then once a minute.
 
     Raises:
         django.db.Error: a migration failed for another reason.
@@ -50,7 +50,7 @@ def migrate(notice: Callable[[], None]) -> None:
 
 
 def _limit_wait(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
-    """Runs one statement of a migration; one in a transaction waits for `LOCK_TIMEOUT_MS` at most for a table.
+    """Runs one SQL statement of a migration; within a transaction, it waits for a table for `LOCK_TIMEOUT_MS` at most.
 
     The limit is set anew for each statement, since a migration may set another one. It ends with the transaction, so a
     pooler's connection does not keep it.

@@ -166,10 +166,11 @@ def test_a_refused_start_prints_one_line_without_it(tmp_path: Path, name: str, s
 
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_a_setting_with_the_name_of_a_secret_is_treated_as_one(name: str) -> None:
-    """`OPENAI_PROJECT_KEY` is a project's id, a base URL may have no password, and the number of wrong keys is none."""
+    """`OPENAI_PROJECT_KEY` is a project's id, base URLs may have no password, and the number of wrong keys is none."""
     looks_secret = re.search("KEY|TOKEN|SECRET|PASSWORD|URL", name) and name not in {
         "OPENAI_PROJECT_KEY",
         "OPENAI_BASE_URL",
+        "PRICES_URL",
         "INVALID_KEYS_PER_MINUTE",
     }
     assert bool(looks_secret) == (name in setting_reader.SECRETS | setting_reader.URLS_WITH_PASSWORDS)

@@ -16,8 +16,9 @@ INVALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)"
 class AddIndex(AddIndexConcurrently):
     """Operation of a migration that adds an index to a table while calls are being written to the table.
 
-    The migration must have `atomic = False`. The operation waits for transactions that are writing, but blocks no new
-    ones. If a run that failed has left an invalid index, that index is replaced.
+    The migration must have `atomic = False`. The operation waits until the transactions that are already writing to the
+    table have ended, but new ones may write meanwhile. If a run that failed has left an invalid index, that index is
+    replaced.
     """
 
     def database_forwards(

@@ -26,7 +26,7 @@ _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 @contextmanager
 def limit_query_time(seconds: float | None = None) -> Iterator[None]:
-    """Sets one deadline for all database queries in the `with` block: `seconds` from now, or else `PAGE_SECONDS`.
+    """Sets one deadline for all database queries in the `with` block: `seconds` from now, by default `PAGE_SECONDS`.
 
     A query that has no answer by then raises `OperationalError`.
     """

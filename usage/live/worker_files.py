@@ -80,7 +80,7 @@ class WorkerFile:
     def stop(self) -> None:
         """Writes this worker's last report, and unlocks its lock file, so that other workers know that it has ended.
 
-        The next one that reads the reports adds this worker's counts to those of the other dead workers.
+        The next process that reads the reports adds this worker's counters to the sums of the dead workers.
         """
         self._stopping.set()
         self._thread.join(REPORT_SECONDS)
@@ -120,16 +120,16 @@ class WorkerFile:
 
 @dataclass
 class WorkerReports:
-    """The reports of all living workers, and the sums of what all workers have counted, dead workers included."""
+    """The reports of all living workers, and the sums of the counters of all workers, dead workers included."""
 
     alive: list[WorkerReport] = field(default_factory=list)
     counted: ServerCounters = field(default_factory=ServerCounters)
 
 
 def read_worker_reports() -> WorkerReports:
-    """Reads and returns the reports of all workers of this host; adds the counts of dead ones to `departed.json`.
+    """Reads and returns the reports of all workers of this host.
 
-    This works on a full disk, too.
+    Adds the counters of workers that have died to the file `departed.json`. A full disk causes no error.
     """
     workers = WorkerReports()
     if not directory().exists():
@@ -155,9 +155,10 @@ def read_worker_reports() -> WorkerReports:
 
 
 def leave_counts() -> None:
-    """Writes what this process has counted into a file for the next reader of the reports, who adds it once.
+    """Writes the counters of this process, which is a command such as `ledger`, into a file among the workers' reports.
 
-    For commands, which end at once: the file has no lock, so that its writer counts as dead.
+    The next process that reads the reports adds the counters to the sums, once, and deletes the file: the file has no
+    lock, so the process that wrote it counts as dead.
 
     Raises:
         OSError: DATA_DIR cannot be written.

@@ -119,7 +119,7 @@ def _placed(phases: list[tuple[str, str, float]], total: float) -> list[Phase]:
 def outcome_label(call: Request) -> str:
     """Returns how a call ended, in a few words.
 
-    Of a stream that upstream broke off with an error the status does not tell it: 200 was already sent.
+    A stream that upstream broke off with an error is named as failed, because its HTTP status, 200, was sent before.
     """
     if call.stream and call.outcome == Outcome.UPSTREAM_ERROR and call.status == 200:
         return "stream failed"
@@ -148,14 +148,20 @@ def error_text(call: Request) -> str:
 
 
 def cost_remark(call: Request) -> str:
-    """Returns what a list says below the cost of a call: why there is none, or that it is not exact; else empty."""
+    """Returns the remark that a list of calls shows below a call's cost.
+
+    It says why there is no cost, or that the cost is not exact; it is empty if the cost is exact.
+    """
     if call.cost is not None:
         return call.cost_kind if call.cost_kind in (CostKind.ESTIMATED, CostKind.PROVISIONAL) else ""
     return "needs a price" if call.price is None else "counted when it ends"
 
 
 def bill_summary(call: Request) -> str:
-    """Returns, for the head of a call's bill, how certain usage and cost are; or why there is no cost."""
+    """Returns the text at the head of a call's bill.
+
+    It says how certain the token counts and the cost are, or why the call has no cost.
+    """
     price: Mapping[str, object] = call.price or {}
     if price.get("source") == NOT_BILLED:
         return "not billed"

@@ -209,7 +209,10 @@ def _usage_rows(groups: Mapping[str, Totals], calls: int) -> list[UsageRow]:
 
 
 def _uncertain(totals: Totals) -> list[str]:
-    """Returns which dollars of a key, model or route are not exact, and how many of its calls have none, as texts."""
+    """Returns texts on what is uncertain in the cost of a key, model or route.
+
+    They say how many dollars are estimated or use an assumed price, and how many calls need a price.
+    """
     parts = formatting.uncertain_parts(totals.cost, totals.estimated_cost, totals.provisional_cost)
     if unpriced := totals.unpriced_calls:
         parts.append(f"{formatting.count(unpriced)} need{'s' if unpriced == 1 else ''} a price")

@@ -67,7 +67,7 @@ def make_tiles(reading: Reading, status: ServerStatus | None, time_range: TimeRa
 
 
 def _pace(calls: int, minutes: float) -> Figure:
-    """Returns the average number of calls per minute, for a tile of the dashboard; per day if there are few calls."""
+    """Returns the average number of calls per minute, for a tile of the dashboard; if there are few calls, per day."""
     per_minute = calls / minutes
     if per_minute >= MIN_CALLS_PER_MINUTE:
         return Figure("a minute", f"{per_minute:,.1f}")

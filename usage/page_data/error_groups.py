@@ -121,7 +121,8 @@ GROUPS_SQL = f"""
 def read_groups(time_range: TimeRange) -> list[ErrorGroup]:
     """Reads from the database the groups of calls that failed in the same way within a range of time, largest first.
 
-    At most `MAX_GROUPS` are returned. The first and the last hour of the range count as a whole.
+    At most `MAX_GROUPS` groups are returned. The range is extended to whole hours, because failures are counted by
+    hour.
     """
     start, end = floor(time_range.start, Span.HOUR), ceiling(time_range.end, Span.HOUR)
     stretches = [(Span.HOUR, start, end)] if end - start <= LONGEST_IN_HOURS else list(pieces(start, end, end))
@@ -137,7 +138,10 @@ def read_groups(time_range: TimeRange) -> list[ErrorGroup]:
 
 
 def in_state(groups: Iterable[ErrorGroup], state: str) -> list[ErrorGroup]:
-    """Returns the groups that somebody has looked into (`known`), or that nobody has (`new`); for other states, all."""
+    """Returns those of the groups whose kind of error is in the given state.
+
+    `known`: somebody has looked into it; `new`: nobody has. For any other state, all groups are returned.
+    """
     return [group for group in groups if state not in ("new", "known") or bool(group.known) == (state == "known")]
 
 

@@ -26,11 +26,10 @@ FAILURES = frozenset(Outcome.values) - {Outcome.SUCCESS}
 
 @dataclass(frozen=True)
 class Filters:
-    """The filters by which the list of requests selects calls. An empty text, or None, means no filter.
+    """The filters by which the list of requests selects calls. An empty text, or None, means: no such filter.
 
-    `faults` has a sentence for the reader of the page about each filter that could not be read, and is therefore left
-    out. If `with_messages` is true, the text `q` is also searched for in the messages of errors, which may quote
-    prompts.
+    `faults` has a sentence, for the reader of the page, about each filter that could not be read and is not applied. If
+    `with_messages` is true, the text `q` is also searched for in the messages of errors, which may quote prompts.
     """
 
     q: str = ""  # a whole id, or a part of a name, of an error's code or of its message

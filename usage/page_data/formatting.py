@@ -45,9 +45,9 @@ def call_dollars(value: Decimal | None) -> str:
 
 
 def uncertain_parts(total: Decimal, estimated: Decimal, provisional: Decimal) -> list[str]:
-    """Returns the parts of a sum of dollars that are not exact, as texts such as "$0.30 estimated"; none if all is.
+    """Returns the parts of a sum of dollars that are not exact, as texts such as "$0.30 estimated".
 
-    They have as many decimals as `dollars` gives the sum `total`.
+    The list is empty if the whole sum is exact. The parts have as many decimals as `dollars` gives the sum `total`.
     """
     kinds = ((estimated, "estimated"), (provisional, "provisional"))
     return [f"{_part(part, total)} {kind}" for part, kind in kinds if part]

@@ -71,7 +71,7 @@ def budget_bars(spent: Spent, budgets: Mapping[str, Decimal | None]) -> list[Bud
     """Returns the bars that show one key's spending today, this month and in all, each against the key's budget.
 
     `budgets` maps each of `SPANS` to the budget in dollars, or to None. Dollars that are reserved for calls in flight
-    count as spent, because they also do when a further call is admitted.
+    count as spent, as they do when the gateway decides whether the budget admits a further call.
     """
     return [_budget_bar(span, getattr(spent, span), budgets.get(span)) for span in SPANS]
 
@@ -95,6 +95,6 @@ def _budget_bar(span: str, spent: Decimal, budget: Decimal | None) -> BudgetBar:
 
 
 def _budget(dollars: Decimal) -> str:
-    """Returns a budget as text: with cents, and with the two decimals behind them only if they are not zero."""
+    """Returns a budget in dollars as text with two to four decimals: zeros in the last two places are left out."""
     text = f"${dollars:,.4f}"
     return text[:-2] + text[-2:].rstrip("0")

@@ -40,8 +40,9 @@ SLICE_COLUMNS = f"""request_id, key_name, {CALLED_MODEL_SQL} AS model, unknown_m
 class Page:
     """One page of search results: calls, newest first.
 
-    If `before` is set, there may be older calls, and the next page shows calls from before this id. Then either this
-    page is full, or the time was up when the calls back to `searched_to` had been searched.
+    If `before` is set, there may be older calls, and the next page has those with a lower request id than `before`.
+    This page then ended because it is full or because the time was up; `searched_to` is the time back to which calls
+    have been searched.
     """
 
     calls: list[Request]
@@ -52,11 +53,11 @@ class Page:
 
 @dataclass
 class IndexScan:
-    """One search through the calls, newest first, slice by slice.
+    """One search through the calls, newest first, in slices.
 
-    It reads the calls in the order of an index, and checks the conditions `others` on each. If there is a condition
-    `rare`, on cost or duration, only the few calls that fulfil it are read. They are found by the index of that column,
-    which is not in the order of time, so they are sorted by id.
+    It reads the calls in the order of an index, and checks on each call the conditions `others`, for which no index is
+    used. If there is a condition `rare`, on cost or duration, only the few calls that fulfil it are read. They are
+    found by the index of that column, which is not in the order of time, so they are sorted by id.
     """
 
     along: Condition | None  # the scan follows the index of this condition; None: it follows the primary key
@@ -166,7 +167,8 @@ def find_all(filters: Filters, batch: int = 1000) -> Iterator[list[Request]]:
 def find_by_id(text: str) -> list[Request]:
     """Returns the calls that have the given text as their request id or, if there are none, as another of their ids.
 
-    The other ids are in `ID_COLUMNS`; the first of these columns in which any call has the id decides.
+    The columns of other ids, `ID_COLUMNS`, are searched in order; the calls of the first column with a match are
+    returned.
     """
     try:
         if call := Request.objects.filter(pk=UUID(text)).first():
@@ -236,7 +238,7 @@ def _find_rare(conditions: Sequence[Condition]) -> Condition | None:
 def _names_like(dimension: Dimension, text: str) -> list[str]:
     """Returns the names of keys, or of models, that contain the given text; at most `MAX_NAMES`.
 
-    They are read from the totals, which have all names in few rows.
+    They are read from the table of totals, which has all names in far fewer rows than the table of calls.
     """
     names = UsageTotal.objects.filter(span=Span.DAY, dimension=dimension, value__icontains=text).order_by("value")
     return list(names.values_list("value", flat=True).distinct()[:MAX_NAMES])
@@ -254,7 +256,7 @@ def _found_by_all(scans: Sequence[IndexScan], wanted: int) -> list[UUID]:
 
 
 def _border(scans: Sequence[IndexScan]) -> UUID | None:
-    """Returns the request id back to which every scan has searched; None if all scans have ended."""
+    """Returns the lowest request id back to which every scan has searched; None if all scans have ended."""
     return max((scan.at for scan in scans if not scan.is_done and scan.at is not None), default=None)
 
 

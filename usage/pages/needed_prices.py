@@ -20,7 +20,10 @@ PROPOSED = "proposed"  # in the address of the form of a custom price: its price
 
 @dataclass(frozen=True)
 class NeededPriceLine:
-    """One line of the list: what needs a price, the price that is proposed, and the form of a custom price with it."""
+    """One line on the page of needed prices: a model and tier, the proposed price, and a query string for the form.
+
+    The query string fills in the form of a custom price with the proposed price.
+    """
 
     of: NeededPrice
     rates: Iterable[tuple[str, str]]  # pairs of a label, as in the form of a custom price, and dollars as text
@@ -29,7 +32,7 @@ class NeededPriceLine:
 
 @admin_page
 def show(request: HttpRequest) -> HttpResponseBase:
-    """Shows the calls of a range of time that need a price, by model and service tier."""
+    """Answers with the page that lists the calls of a range of time that need a price, by model and service tier."""
     time_range, fault = range_or_default(request.GET, datetime.now(UTC))
     needed = read_needed_prices(time_range)
     return render_page(

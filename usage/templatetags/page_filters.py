@@ -43,7 +43,7 @@ def called_model(call: Request) -> str:
 
 @register.filter
 def tokens(call: Request, column: str) -> str:
-    """Returns a number of a call's tokens, from the column of this name; an estimate has the sign ≈ before it."""
+    """Returns, as HTML, the number of tokens in the column `column` of a call; before an estimate stands the sign ≈."""
     value = getattr(call, column)
     is_estimate = value is not None and call.usage_source == UsageSource.ESTIMATED
     mark = '<abbr title="estimated: upstream did not state it">≈</abbr>\N{NARROW NO-BREAK SPACE}' if is_estimate else ""

@@ -35,11 +35,12 @@ def differing_groups(
     wanted: str,
     most: int | None,
 ) -> list[tuple[Any, ...]]:
-    """Returns the groups in a table of sums whose sums are not those of the rows of its calls; at most `most`.
+    """Returns the groups in a table of sums whose sums differ from those of the rows of their calls; at most `most`.
 
     Only groups from `since` on are compared, because older rows may have been pruned while the sums still count them.
-    `groups` is the SQL that computes the `keys` of a row's group, and `wanted` the SQL that is returned of each group:
-    `a` has the sums of its rows, `b` those in the table.
+    `keys` are the columns that name a group, and `groups` is the SQL that computes them from a call's row. `wanted` is
+    the SQL of the values to return for each group; in it, `a` is the sums of the calls' rows, and `b` those in the
+    table.
     """
     counters = ", ".join(f"COALESCE(sum({summed_value(name)}), 0) AS {name}" for name in sums)
     same = " AND ".join(f"a.{key} = b.{key}" for key in keys)
@@ -63,17 +64,20 @@ def differing_groups(
 
 
 def summed_value(name: str) -> str:
-    """Returns the SQL expression for what a row adds to the sum `name`; null if that is nothing."""
+    """Returns the SQL expression for the number that a call's row adds to the sum `name`.
+
+    The expression is null for a row that adds nothing.
+    """
     if kind := COST_PARTS.get(name):
         return f"CASE WHEN cost_kind = '{kind}' THEN cost END"
     return name if name in POLL_SUMS else f"CASE WHEN {IS_CALL} THEN {name} END"
 
 
 def differing_histograms(name: str, since: datetime | None, wanted: str, most: int | None) -> list[tuple[Any, ...]]:
-    """Returns the groups in the table of hours whose histogram of latencies is not that of their calls; at most `most`.
+    """Returns the groups in the table of hours whose histogram of latencies differs from that of their calls.
 
-    `name` is the latency, such as `duration_ms`. Only groups from `since` on are compared. `wanted` is the SQL that is
-    returned of each group.
+    At most `most` are returned. `name` is the latency, such as `duration_ms`. Only groups from `since` on are compared.
+    `wanted` is the SQL of the values to return for each group.
     """
     keys = ", ".join(HOUR_KEYS)
     numbers = ", ".join(str(number + 1) for number in range(len(HOUR_KEYS) + 1))

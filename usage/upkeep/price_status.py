@@ -23,8 +23,11 @@ LEAST_LIKENESS = 0.75  # of two names, from 0 to 1: gpt-6.3-sol and gpt-6.2-sol 
 
 @dataclass(frozen=True)
 class PriceLists:
-    """The age of the price lists: the newest day on which a price of OpenAI's begins in genai-prices' list, and the
-    newest day on which a correction was read. `fetched_at` is when the list was downloaded; None for the package's.
+    """The age of the price list of genai-prices that is in use, and of the corrections to it.
+
+    `newest_price` is the day on which the newest of OpenAI's prices in the list begins, `corrections_read` the newest
+    day on which somebody has read a correction in its source. `fetched_at` is the time at which the list was
+    downloaded; None if it is the list that comes with the package.
     """
 
     source: str
@@ -38,7 +41,7 @@ class PriceLists:
 class LackingPrice:
     """A model and tier of recent calls for which no price is known, or only an assumed one (`is_provisional`).
 
-    `proposal` is the price of the listed model whose name is most alike, in that tier; None if there is none.
+    `proposal` is the price, in that tier, of the listed model whose name is most alike; None if there is none.
     """
 
     model: str
@@ -49,7 +52,7 @@ class LackingPrice:
 
 
 def price_lists() -> PriceLists:
-    """Returns how old the price lists are; takes a downloaded one into use before."""
+    """Returns how old the price lists are. Before that, puts a newly downloaded list into use in this process."""
     refresh()
     prices = in_use()
     return PriceLists(
@@ -71,9 +74,9 @@ def lacking_prices(now: datetime | None = None) -> list[LackingPrice]:
 
 
 def propose(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the listed or assumed price of a model in a tier, else that of the listed model whose name is most alike.
+    """Returns the listed or assumed price of a model in a tier.
 
-    Returns None if no name is alike.
+    If there is none, returns the price of the listed model whose name is most alike; None if no name is alike.
     """
     price = list_rates(model.lower(), tier, at)
     if price is None and (alike := get_close_matches(model.lower(), listed_models(), n=1, cutoff=LEAST_LIKENESS)):
@@ -82,7 +85,10 @@ def propose(model: str, tier: str, at: datetime) -> ModelRates | None:
 
 
 def _grouped(calls: QuerySet[Request], now: datetime, *, is_provisional: bool) -> Iterator[LackingPrice]:
-    """Yields how many of the given calls have which model and tier; most calls first."""
+    """Yields each model and tier of the given calls, with the number of these calls and a proposed price.
+
+    The model and tier with the most calls come first.
+    """
     groups = calls.annotate(called_model=CALLED_MODEL).values_list("called_model", "service_tier")
     for model, tier, number in groups.annotate(number=Count("pk")).order_by("-number"):
         billed = service_tier(tier)

@@ -48,17 +48,17 @@ OTHER_PRICES = ("input_audio_hours", "audio_hours", "web_searches_kcount", "stor
 
 
 class UpdateFailed(Exception):
-    """Error: there is no new list, or it was refused; the message says why, in one line."""
+    """Error: the price list was not updated; the message says in one line why."""
 
 
 def update(url: str = "", *, accepts_changes: bool = False) -> PriceList:
-    """Downloads the list of prices, checks it, and takes it into use for all processes of this host; returns it.
+    """Downloads the price list, checks it, puts it into use for all processes of this host, and returns it.
 
-    `url` is by default the setting `PRICES_URL`, else the one of genai-prices' own updater. With `accepts_changes`, a
-    list may lack models and have quite other prices.
+    `url` is by default the setting `PRICES_URL` or, if that is empty, the address that genai-prices' own updater uses.
+    With `accepts_changes`, the list may lack models and have prices that differ very much from those before.
 
     Raises:
-        UpdateFailed: the list was not downloaded, was refused, or cannot be stored. The one in use stays.
+        UpdateFailed: the list was not downloaded, was refused, or cannot be stored. The list in use stays in use.
     """
     raw = download(url or settings.PRICES_URL or DEFAULT_UPDATE_URL)
     fetched_at = datetime.now(UTC)
@@ -78,10 +78,10 @@ def update(url: str = "", *, accepts_changes: bool = False) -> PriceList:
 
 
 def download(url: str) -> list[dict[str, object]]:
-    """Returns the JSON array at an address.
+    """Downloads a price list from the URL `url`, and returns it: a JSON array with an object for each vendor.
 
     Raises:
-        UpdateFailed: nothing came, or something else.
+        UpdateFailed: the download failed, or what came is too large or is no such array.
     """
     content = bytearray()
     try:
@@ -104,7 +104,10 @@ def download(url: str) -> list[dict[str, object]]:
 
 
 def faults(new: PriceList, *, accepts_changes: bool = False) -> list[str]:
-    """Returns the reasons why a list is refused; none if it can be taken into use."""
+    """Checks a downloaded price list, and returns the reasons to refuse it; an empty list if it can be put into use.
+
+    With `accepts_changes`, a list is not refused for lacking models or for prices that have changed very much.
+    """
     found = []
     newest = max(BUNDLED.newest_price, genai_price_list.in_use().newest_price)
     if new.newest_price < newest:
@@ -124,7 +127,10 @@ def faults(new: PriceList, *, accepts_changes: bool = False) -> list[str]:
 
 
 def _moved(known: ModelInfo, listed: ModelInfo) -> str:
-    """Returns which price of a model is quite another than before, as `gpt-5 output_mtok $10 → $1000`; else nothing."""
+    """Returns a text about the first price of a model that has changed by more than a factor of `MOST_CHANGE`.
+
+    For example `gpt-5 output_mtok $10 → $1000`; the text is empty if there is no such price.
+    """
     before, after = _rates(known), _rates(listed)
     for name, rate in before.items():
         now = after.get(name, Decimal(0))
@@ -134,7 +140,7 @@ def _moved(known: ModelInfo, listed: ModelInfo) -> str:
 
 
 def _rates(info: ModelInfo) -> dict[str, Decimal]:
-    """Returns the prices of a model in the default tier today, by genai-prices' names."""
+    """Returns the prices that a model has today in the default tier, by the names of genai-prices' fields."""
     prices = info.get_prices(datetime.now(UTC))
     stated = {name: getattr(prices, name, None) for name in (*TOKEN_PRICES.values(), *OTHER_PRICES)}
     rates = {name: rate.base if isinstance(rate, TieredPrices) else rate for name, rate in stated.items()}
@@ -142,16 +148,16 @@ def _rates(info: ModelInfo) -> dict[str, Decimal]:
 
 
 def _some(names: list[str]) -> str:
-    """Returns some names for a message, and how many more there are."""
+    """Returns the first `MOST_NAMED` of the names, for an error message, and the number of the other names."""
     more = len(names) - MOST_NAMED
     return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Writes a file in one step: a process that reads it finds the old content or the new one.
+    """Replaces the file `path` in one step, so that a process that reads it finds the old content or the new one.
 
     Raises:
-        OSError: it cannot be written; the old one stays.
+        OSError: the file cannot be written; the old content stays.
     """
     written = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -165,9 +171,9 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 class PriceUpdates:
-    """The thread that downloads a newer list of prices every few hours, if the setting `PRICES_UPDATE` is on.
+    """The thread that downloads a newer price list every few hours, if the setting `PRICES_UPDATE` is on.
 
-    Each process has one; the lock of a file lets only one of a host download at a time.
+    Each process has such a thread; a lock on a file lets only one process of a host download at a time.
     """
 
     def __init__(self) -> None:
@@ -176,16 +182,19 @@ class PriceUpdates:
 
     @property
     def is_running(self) -> bool:
-        """Whether the thread runs."""
+        """Whether the thread that updates the price list is running."""
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Starts the thread, unless the setting is off."""
+        """Starts the thread that updates the price list, unless the setting `PRICES_UPDATE` is off."""
         if settings.PRICES_UPDATE:
             self._thread.start()
 
     def stop(self) -> None:
-        """Stops the thread; waits for its end for `STOP_SECONDS` at most, and leaves a download behind."""
+        """Stops the thread that updates the price list; waits for its end for `STOP_SECONDS` at most.
+
+        A download that takes longer is left to end by itself.
+        """
         self._stopping.set()
         if self.is_running:
             self._thread.join(STOP_SECONDS)
@@ -201,9 +210,9 @@ class PriceUpdates:
 
 
 def update_if_due() -> bool:
-    """Updates the list, if no process of this host has tried to in the last hours; returns whether it was updated.
+    """Updates the price list if no process of this host has tried to in the last `EVERY_SECONDS`.
 
-    A failure is one line in the log.
+    Returns whether the list was updated. If the update fails, a line is logged, and no error is raised.
     """
     with _attempt(genai_price_list.file().with_suffix(".lock")) as is_due:
         if not is_due:
@@ -219,7 +228,11 @@ def update_if_due() -> bool:
 
 @contextmanager
 def _attempt(path: Path) -> Iterator[bool]:
-    """Yields whether an attempt is due and this process may make it; notes it as the time of a file, which it locks."""
+    """Locks the file `path` for the `with` block, and yields whether this process is to update the price list now.
+
+    Yields False if another process has the lock, or if the last attempt is less than `EVERY_SECONDS` ago. The time of
+    the last attempt is stored as the file's modification time.
+    """
     with path.open("ab") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

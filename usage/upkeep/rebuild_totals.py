@@ -29,10 +29,11 @@ BATCH_SIZE = 5000
 
 
 def rebuild_totals(now: datetime | None = None) -> int:
-    """Computes again the hours and days that are not the sums of their rows, then all totals and counts of failures.
+    """Corrects all tables of sums: computes sums again, and replaces the stored ones.
 
-    The new ones replace the old, except for the counts of failures of days whose rows have been deleted. Returns the
-    number of hours that were wrong.
+    Sums of hours and days are computed again only where they are wrong, totals and counts of failures always. The
+    counts of failures of days whose rows have been deleted stay as they are. Returns the number of hours that were
+    wrong.
     """
     now = now or database_now()
     with transaction.atomic(), connection.cursor() as cursor:
@@ -58,7 +59,7 @@ def rebuild_totals(now: datetime | None = None) -> int:
 
 
 def _mend_hours(cursor: CursorWrapper) -> int:
-    """Computes the wrong sums of hours again from their rows, and those of days from their hours.
+    """Computes wrong sums of hours again from the rows of calls, and wrong sums of days from the sums of hours.
 
     Returns the number of hours that were wrong.
     """
@@ -95,7 +96,7 @@ def _sums_of_hours(hours: Iterable[UsageHour]) -> Rollup:
 
 
 def summed_rows(calls: QuerySet[Request]) -> Iterable[SummedRow]:
-    """Reads the rows of calls for `Rollup.add`."""
+    """Reads from the rows of the given calls the values that `Rollup.add` adds up."""
     return cast(Iterable[SummedRow], calls.annotate(needs_price=NEEDS_PRICE).values(*SUMMED_NAMES))
 
 

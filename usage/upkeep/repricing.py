@@ -23,7 +23,7 @@ BATCH_SIZE = 500
 
 
 def reprice(since: datetime, *, unpriced_only: bool) -> int:
-    """Computes the cost of the calls since a time again, and corrects their rows and the sums.
+    """Computes the cost of all calls from a time on again, and corrects their rows and the sums.
 
     With `unpriced_only`, this is done only for calls without a cost. Returns the number of costs that have changed.
     """
@@ -47,9 +47,10 @@ def reprice(since: datetime, *, unpriced_only: bool) -> int:
 
 
 def set_missing_kinds() -> int:
-    """Marks the costs of rows with estimated counts as estimated, where older code has not; corrects the sums, too.
+    """Marks costs that rest on estimated token counts as estimated, where older code has not; corrects the sums, too.
 
-    Other rows without a kind have costs that nobody knows to be uncertain. Returns the number of changed rows.
+    Other rows whose cost has no kind stay unmarked, because nothing says that their cost is uncertain. Returns the
+    number of changed rows.
     """
     last, changed = str(UUID(int=0)), 0
     unmarked = Request.objects.filter(usage_source=UsageSource.ESTIMATED, cost_kind="", cost__gt=0)

@@ -105,7 +105,7 @@ def test_a_nul_in_the_usage_costs_no_row(odd: Gateway, upstream: RawUpstream) ->
 
     row = odd.row(odd.post("/openai", CALL))
 
-    assert (row["input_tokens"], row["usage"]["note"]) == (3, "ab")
+    assert (row["input_tokens"], row["usage"]["note"]) == (3, "a\ufffdb")
 
 
 EARLY = b'HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: {"type":"x"}\n\n'

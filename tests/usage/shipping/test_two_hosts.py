@@ -74,10 +74,10 @@ def stopped_before(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, othe
     """In the block, the first call of a function first lets the other host run until that waits."""
     real, main = getattr(module, name), threading.current_thread()
 
-    def stopped(*arguments: Any) -> Any:
+    def stopped(*arguments: Any, **options: Any) -> Any:
         if threading.current_thread() is main and not other.thread.ident:
             other.start_and_wait_until_it_waits()
-        return real(*arguments)
+        return real(*arguments, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(module, name, stopped)

@@ -122,7 +122,10 @@ class Command(BaseCommand):
             self.stdout.write(f"{letter['request_id']}  {letter.get('started_at', '')}  {reason}")
 
     def sum(self, _options: Options) -> None:
-        """Rebuilds all sums from the rows of calls, and marks estimated costs that older code has not marked."""
+        """Computes all sums again from the rows of calls.
+
+        Also marks costs that rest on estimated token counts as estimated, where an older version has not done so.
+        """
         marked = set_missing_kinds()
         mended = rebuild_totals()
         self.stdout.write(f"added up; {mended} hours were wrong, {marked} estimated costs were not marked")
@@ -130,7 +133,7 @@ class Command(BaseCommand):
     def prune(self, options: Options) -> None:
         """Deletes the rows and bodies of calls that are older than RETENTION_DAYS and BODY_RETENTION_DAYS.
 
-        Without `--yes`, deletes those of a few days at most. Prints how many were deleted.
+        Without `--yes`, deletes at most the rows and bodies of a few days. Prints how many were deleted.
         """
         try:
             pruned = retention.prune(all_at_once=options["yes"])

@@ -39,7 +39,11 @@ class Command(BaseCommand):
         )
 
     def handle(self, *_args: object, **options: Unpack[PricesOptions]) -> None:
-        """Runs the action of the command `prices`: calls the method of that name."""
+        """Runs the action of the command `prices` that was chosen: `update` or `status`.
+
+        Raises:
+            CommandError: the database cannot be reached, or the action failed.
+        """
         try:
             if options["action"] == "update":
                 self.update(options["url"], accepts_changes=options["accept_changes"])
@@ -50,10 +54,10 @@ class Command(BaseCommand):
             raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
 
     def update(self, url: str, *, accepts_changes: bool) -> None:
-        """Downloads the newest list of genai-prices, and takes it into use; prints which one it is.
+        """Downloads the newest list of genai-prices, puts it into use, and prints its source and newest price's day.
 
         Raises:
-            CommandError: there is no new list, or it was refused.
+            CommandError: no list was downloaded, or the list was refused or cannot be stored.
         """
         before = names_in(in_use())
         try:
@@ -65,8 +69,9 @@ class Command(BaseCommand):
         self.stdout.write(f"{new.source}, is in use: its newest price is of {newest}; models that are new: {added}")
 
     def status(self) -> None:
-        """Prints the age of the price lists, and a line for each model and tier that needs a price or has an assumed
-        one.
+        """Prints the age of the price lists, and one line for each model and tier without a known price.
+
+        A model and tier for which a price is assumed gets a line, too.
         """
         lists = price_lists()
         today = datetime.now(UTC).date()
@@ -84,12 +89,12 @@ class Command(BaseCommand):
 
 
 def _day(day: date, today: date) -> str:
-    """Returns a day and how long ago it was, as `2026-11-03 (25 days ago)`."""
+    """Returns, as text, a day and how long ago it was: `2026-11-03 (25 days ago)`."""
     return f"{day} ({(today - day).days} days ago)"
 
 
 def _line(lacking: LackingPrice) -> str:
-    """Returns the line of a model and tier: how many calls, and the price that is proposed."""
+    """Returns a line of text about a model and tier that lack a price: the number of calls, and the proposed price."""
     proposal = "no similar model is listed" if lacking.proposal is None else _proposal(lacking.proposal)
     return f"{lacking.calls:>8,} calls  {lacking.model or '(no model)'}  {lacking.tier}  {proposal}"
 
