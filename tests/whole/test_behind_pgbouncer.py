@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +17,11 @@ from django.core.management import find_commands, load_command_class
 from chatproxy import setting_reader
 from tests.simulator.server import Simulator
 from tests.support.callers.all_pages import REFUSED, fill, paths_of_pages
+from tests.support.ledger.published_list import published
 from tests.support.servers.databases import new_database
 from tests.support.servers.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, SECURITY_KEY, Gateway, run_gateway
 from tests.support.servers.pgbouncer import run_pgbouncer
+from tests.support.upstreams.fixed import run_fixed_upstream
 
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 CONNECTIONS = 40  # looked at; they come in turns
@@ -132,6 +135,7 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
     "ledger replay": (["ledger", "replay"], ""),
     "ledger prune": (["ledger", "prune", "--yes"], "pruned 20 rows"),
     "ledger verify": (["ledger", "verify"], ""),
+    "prices update": (["prices", "update"], "genai-prices"),
     "prices status": (["prices", "status"], "genai-prices"),
 }
 MAKE_OLD_CALLS = """
@@ -164,7 +168,9 @@ def test_every_command(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> Non
     gateway.row(gateway.post("/openai", CHAT))
     made = gateway.manage("shell", "-v", "0", "-c", MAKE_OLD_CALLS)
     assert made.returncode == 0, made.stderr
-    with others_at_work(gateway):
+    with others_at_work(gateway), run_fixed_upstream() as list_of_prices:
+        list_of_prices.body = json.dumps(published()).encode()
+        monkeypatch.setitem(gateway.variables, "PRICES_URL", list_of_prices.base_url)
         for name, (arguments, words) in COMMANDS.items():
             done = gateway.manage(*arguments)
             said = done.stdout + done.stderr

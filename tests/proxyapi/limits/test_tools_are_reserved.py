@@ -41,7 +41,7 @@ def reserved_with(model: str, **tool: Any) -> Decimal:
         ("gpt-5", {"type": "web_search"}, "0.10"),  # ten searches for $0.01 each
         ("gpt-4o", {"type": "web_search_preview"}, "0.25"),  # for $0.025 each: the model does not reason
         ("gpt-5", {"type": "web_search_preview"}, "0.10"),
-        ("gpt-4o-mini", {"type": "web_search"}, "0.112"),  # and 8,000 input tokens for each
+        ("gpt-4o-mini", {"type": "web_search"}, "0.262"),  # as the preview's, and 8,000 input tokens for each
         ("gpt-5", {"type": "file_search", "vector_store_ids": ["vs_1"]}, "0.025"),
         ("gpt-5", {"type": "code_interpreter", "container": {"type": "auto"}}, "0.03"),  # 20 minutes
         ("gpt-5", {"type": "code_interpreter", "container": {"type": "auto", "memory_limit": "64g"}}, "1.92"),

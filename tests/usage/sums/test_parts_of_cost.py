@@ -150,8 +150,8 @@ def test_the_export_has_the_rates_of_each_model_of_a_call(admin: Client) -> None
     row = of_kind("estimated", "0.2", datetime.now(UTC))
     own = {"unit": "output", "count": 100, "dollars": "0.00006"}
     of_tool = {"unit": "output", "count": 6240, "dollars": "0.19994", "rate": "40", "model": "gpt-image-1"}
-    price = {**row["price"], "per_million": {"input": "0.15", "output": "0.6"}, "items": [own, of_tool]}
-    write_rows([{**row, "price": price}])
+    row["price"] |= {"per_million": {"input": "0.15", "output": "0.6"}, "items": [own, of_tool]}
+    write_rows([row])
     text = b"".join(pieces_of(admin.get(f"{REQUESTS}export.csv"))).decode()
     [exported] = csv.DictReader(StringIO(text))
     rates = {"input": "0.15", "output": "0.6", "gpt-image-1 output": "40"}
