@@ -79,7 +79,11 @@ class StreamedText:
         )
 
     def measure(self, count: Callable[[bytes], int]) -> int:
-        """Returns the sum of `count` over all texts of the answer; of text beyond the limit each byte counts one."""
+        """Returns the size of the answer's text without errors: the sum of the results of `count` for each collected
+        text.
+
+        `count` may, for example, count tokens. Each byte that was not collected because of the limit is counted as one.
+        """
         texts = (
             "".join(part.pieces).encode("utf-8", "replace") for part in self._parts.values() if part.kind != "error"
         )

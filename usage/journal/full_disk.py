@@ -25,9 +25,10 @@ class JournalFull(Exception):
 
 
 class FullDisk:
-    """What waits while the disk of one journal is full. Whoever calls a method holds the journal's lock.
+    """State of one journal while its disk is full: the end records kept in memory, and the number of dropped rows.
 
-    `is_full`: new calls must be refused. `write` appends a line to the journal; returns False if the disk refuses it.
+    A caller of any method must hold the journal's lock. `is_full` is True while new calls must be refused. `write` is
+    the function that appends a line to the journal, and returns False if the disk refuses it.
     """
 
     def __init__(self, directory: Path, reserve_bytes: int, write: Callable[[bytes], bool]) -> None:
@@ -40,7 +41,7 @@ class FullDisk:
 
     @property
     def has_kept(self) -> bool:
-        """True while end records wait in memory. A later one must wait behind them."""
+        """True while end records wait in memory. Further end records must then be kept, too, so that their order stays."""
         return bool(self._kept)
 
     def keep(self, request_id: str, line: bytes) -> None:
@@ -49,7 +50,7 @@ class FullDisk:
         self._kept[request_id] = line
 
     def drop(self) -> None:
-        """Counts a row that is not written: that of a call which was refused while the disk was full."""
+        """Counts one refused call whose row is not written, because the call was refused while the disk was full."""
         self._dropped += 1
 
     def write_kept(self) -> Iterator[str]:
@@ -75,7 +76,9 @@ class FullDisk:
             self._log_dropped()
 
     def log_lost(self) -> None:
-        """Logs, when the journal is closed, whose ends are lost, and how many rows of refused calls were dropped."""
+        """Logs what a closing journal could not write: calls whose end records are lost, and how many rows were
+        dropped.
+        """
         self._log_dropped()
         if self._kept:
             logger.error(

@@ -240,7 +240,7 @@ def _made_by(row: CallRecord) -> CallRecord:
 
 
 def _has_owner(row: CallRecord) -> bool:
-    """Returns whether a row has the full name of its API key, because a name that was cut could be another key's."""
+    """Returns whether a row has an API key's name that the table can store uncut: a cut name could be another key's."""
     name = row.get("key_name")
     return _is_sound("key_name", name) and _fitted("key_name", name) == name
 
