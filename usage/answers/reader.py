@@ -111,12 +111,12 @@ class AnswerReader:
 
     @property
     def other_usage(self) -> OtherUsage:
-        """The billed usage that is not in upstream's usage object, such as searches; empty if the answer states none."""
+        """The billed usage that is not in upstream's usage object, such as web searches; empty if there is none."""
         return OtherUsage() if self.tools is None else self.tools.other_usage()
 
     @property
     def has_failed(self) -> bool:
-        """True if the answer is a response that failed and has no usage object; upstream does not bill such a response."""
+        """True if the answer is a response that failed and has no usage object; upstream does not bill it."""
         return self.response_status == "failed" and self.usage is None
 
     @property
@@ -181,9 +181,7 @@ class AnswerReader:
             self._read_error_event(self.text.choice_error, data)
 
     def _read_picture(self, event: Mapping[str, object]) -> None:
-        """Reads the usage from the event that completes a picture, and adds it to that of the stream's earlier
-        pictures.
-        """
+        """Adds the usage in an event that completes one picture to the usage of the stream's earlier pictures."""
         before = self.usage
         self.usage = None
         self.read(event)
@@ -195,10 +193,10 @@ class AnswerReader:
         self.has_ended = self.has_ended or self._pictures >= self.expected_pictures
 
     def suppose_missing_pictures(self) -> bool:
-        """Adds an estimated usage for each picture missing in the stream, if at least one has come; returns whether it
-        did.
+        """Adds an estimated usage for each picture missing in the stream; returns whether any was added.
 
-        A missing picture is taken to have used as much as the last one that has come.
+        A missing picture is taken to have used as much as the last one that has come; if none has come, nothing is
+        added.
         """
         missing = self.expected_pictures - self._pictures if self._pictures else 0
         if missing <= 0 or self._picture_usage is None:

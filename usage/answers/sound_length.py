@@ -32,7 +32,7 @@ _LAYER_3 = 1
 
 
 def length_in_transcript(body: bytes) -> float | None:
-    """Returns the length of a sound in seconds, as its transcript (JSON or subtitles) states it; None if it does not."""
+    """Returns the length in seconds of a sound, as its transcript (JSON or subtitles) states it; else None."""
     if body[:1] == b"{":
         stated = parse_body(body, {"duration"}).get("duration")
         try:

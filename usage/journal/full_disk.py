@@ -1,8 +1,8 @@
 """What the journal does while the disk is full: new calls are refused, the ends of calls in flight kept in memory.
 
 The disk is full when it has less free space than the reserve (`JOURNAL_RESERVE_BYTES`), or has refused a record. A call
-that has begun must get its row, so its end is kept and tried again each second; a call that has not begun is refused
-The disk is full when it has less free space than the reserve (`JOURNAL_RESERVE_BYTES`) or has refused a record. A call
+that has begun must get its row, so its end is kept and tried again each second. A call that has not begun is refused,
+and its row is dropped and only counted, since there may be many of them and they cost nothing.
 
 Elsewhere a full disk stops no call: `proxyapi.object_owners` then knows the owners of new objects in memory only, until
 the calls' rows have them.
@@ -41,7 +41,7 @@ class FullDisk:
 
     @property
     def has_kept(self) -> bool:
-        """True while end records wait in memory. Further end records must then be kept, too, so that their order stays."""
+        """True while end records wait in memory. Further end records must wait, too, to be written after them."""
         return bool(self._kept)
 
     def keep(self, request_id: str, line: bytes) -> None:
@@ -76,9 +76,7 @@ class FullDisk:
             self._log_dropped()
 
     def log_lost(self) -> None:
-        """Logs what a closing journal could not write: calls whose end records are lost, and how many rows were
-        dropped.
-        """
+        """Logs what a closing journal could not write: lost end records, and the number of dropped rows."""
         self._log_dropped()
         if self._kept:
             logger.error(

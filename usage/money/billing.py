@@ -188,8 +188,9 @@ def _lines(counts: UnitCounts, price: ModelRates, input_tokens: int, picture_for
 
 
 def _rate(price: ModelRates, unit: str, input_tokens: int) -> Decimal | None:
-    """Returns the rate of a unit in dollars per million; that of 12-hour cache writes by OpenAI's rule, if it is not
-    listed.
+    """Returns the rate of a unit in dollars per million; computes an unlisted rate of 12-hour cache writes.
+
+    OpenAI's rule computes it from the rate of the input.
     """
     rate = price.rate(unit, input_tokens)
     if rate is None and unit == "cache_write_12h":

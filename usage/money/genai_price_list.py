@@ -52,7 +52,7 @@ class PriceList:
 
     @property
     def newest_price(self) -> date:
-        """The latest date from which an OpenAI price in this list is valid; `date.min` if the list states no such date."""
+        """The latest date from which an OpenAI price in this list is valid; `date.min` if the list states none."""
         days = [date.min]
         for info in self.openai.models:
             conditional = info.prices if isinstance(info.prices, list) else []

@@ -43,7 +43,7 @@ def count_units(row: CallRecord, price: ModelRates) -> UnitCounts | None:
 
 
 def picture_row(usage: Mapping[str, object]) -> CallRecord:
-    """Converts the usage object of an image tool to a call's row, as if a call of the Images API had used the tokens."""
+    """Converts the usage object of an image tool to a call's row, as a call of the Images API would have it."""
     cached = usage.get("cached_tokens_details")
     by_kind = None
     if isinstance(cached, dict):

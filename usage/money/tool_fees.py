@@ -77,7 +77,10 @@ def is_billed_by_pictures(model: str) -> bool:
 
 
 def in_window(price: ModelRates, window: str | None) -> ModelRates:
-    """Returns the price of a background response that has the given completion window: lower prices of all tokens."""
+    """Returns the price of a background response that has the given completion window: a multiple below 1 of `price`.
+
+    Without a window, or outside the default tier, `price` is returned unchanged.
+    """
     factor = WINDOW_FACTORS.get(window or "")
     if factor is None or price.tier != "default":
         return price

@@ -38,7 +38,7 @@ class NeededPrice:
     proposed: Mapping[str, Decimal] = field(default_factory=dict)
 
     def as_form(self) -> dict[str, str]:
-        """Returns the initial values of the form for a custom price, which is valid from the day of the first call on."""
+        """Returns the initial values of the form for a custom price, which is valid from the first call's day on."""
         tier = service_tier(self.tier)
         return {
             "model": self.model,
@@ -79,9 +79,9 @@ def propose(model: str, tier: str, at: datetime) -> tuple[str, dict[str, Decimal
 
 
 def _family(model: str) -> Iterator[str]:
-    """Yields shorter names of a model, under which a price may be listed: `gpt-5-x` and `gpt-5` for `gpt-5-x-2026`.
+    """Yields shorter names under which a model's family may be listed: for `a-b-c`, these are `a-b` and `a`.
 
-    A vendor's name before a `/` is removed first.
+    A vendor's name before the last `/` is left out; if there is one, the rest of the name is yielded first.
     """
     name = model.rpartition("/")[2]
     if name != model:
