@@ -86,7 +86,7 @@ def _length_of_flac(head: bytes) -> float:
 def _length_of_mp4(head: bytes) -> float:
     """Returns the length in seconds of the sound in an MP4 file; NaN if the first bytes of the file do not state it.
 
-    The movie header (`mvhd`) states a time scale and a duration, but may also be at the end of the file.
+    The movie header (`mvhd`) states a time scale and a duration. It is read only if it is near the start of the file.
     """
     at = head.find(b"mvhd") + 4
     if at < 4:

@@ -188,9 +188,9 @@ def _lines(counts: UnitCounts, price: ModelRates, input_tokens: int, picture_for
 
 
 def _rate(price: ModelRates, unit: str, input_tokens: int) -> Decimal | None:
-    """Returns the rate of a unit in dollars per million; computes an unlisted rate of 12-hour cache writes.
+    """Returns the rate of a unit in dollars per million, for a prompt of `input_tokens`; None if there is none.
 
-    OpenAI's rule computes it from the rate of the input.
+    An unlisted rate of 12-hour cache writes is computed from the input rate by OpenAI's rule.
     """
     rate = price.rate(unit, input_tokens)
     if rate is None and unit == "cache_write_12h":

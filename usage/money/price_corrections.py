@@ -112,7 +112,7 @@ def _correction(entry: Mapping[str, Any]) -> Correction:
 
 
 def _rate(text: str, long: str | None) -> Rate:
-    """Returns the rate in `text`, and `long`, if given, as the rate of all tokens of a long prompt, as one `Rate`."""
+    """Returns a rate: `text` for prompts of usual length and, if `long` is not None, `long` for long prompts."""
     rate = Decimal(text)
     return rate if long is None else TieredPrices(rate, [Tier(LONG_PROMPT_TOKENS, Decimal(long))])
 

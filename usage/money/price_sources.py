@@ -108,8 +108,7 @@ def find_rates(model: str, tier: str, at: datetime, own_prices: Sequence[OwnPric
 def _own_rates(own_prices: Sequence[OwnPrice], model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the administrator's price that fits a model, service tier and time most closely; None if none fits.
 
-    The administrator may state a price as a multiple of the listed one. Returns None, too, if that is so, and the model
-    is not listed.
+    If that price is a multiple of the listed price, and the model is not listed, returns None, too.
     """
     fitting = [price for price in own_prices if price.applies(model, tier, at)]
     if not fitting:
@@ -128,7 +127,7 @@ def _own_rates(own_prices: Sequence[OwnPrice], model: str, tier: str, at: dateti
 
 
 def _with_own_rates(own: OwnPrice, price: ModelRates) -> ModelRates:
-    """Returns `price` with those rates and fees replaced that the administrator's price `own` states."""
+    """Returns `price`, with its rates and fees replaced by those that the administrator's price `own` states."""
     rates = {**price.rates, **own.stated(TOKEN_UNITS)}
     for name, long in own.stated(f"long_{unit}" for unit in LONG_UNITS).items():
         unit = name.removeprefix("long_")

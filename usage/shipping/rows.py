@@ -212,15 +212,12 @@ def stub(row: CallRecord) -> CallRecord:
 
 
 def least_stub(row: CallRecord) -> CallRecord:
-    """Returns a shorter row than `stub`, for when the database refuses that one.
-
-    It has the call's ids, numbers, API key, method, route and the objects that it has created.
-    """
+    """Returns a shorter row than `stub`, if the database refuses that one: ids, numbers, key, method, route, objects."""
     return {**bare_stub(row), **_sound_columns(row, SUMS)}
 
 
 def bare_stub(row: CallRecord) -> CallRecord:
-    """Returns the shortest row of a call, if the database refuses all others: ids, key, method, route, created objects."""
+    """Returns the shortest row of a call, if the database refuses all others: ids, key, method, route, objects."""
     mark: CallRecord = {"by_gateway": True} if row.get("by_gateway") is True else {}
     return {**_stub_of(row), **_sound_columns(row, LEAST_TEXTS), **_made_by(row), **mark}
 

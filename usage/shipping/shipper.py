@@ -175,7 +175,7 @@ def adopt_dead(
     """Writes the journals that dead processes have left in `directory` to the database, and deletes them.
 
     The journal of the process with the id `besides` is left alone. The function `between` is called after each part of
-    a journal, for example to write newer records in the meantime.
+    a journal, so that other records need not wait for the end of a long one.
     """
     for writer in segments.writers(directory):
         if writer == besides:
