@@ -212,12 +212,12 @@ def stub(row: CallRecord) -> CallRecord:
 
 
 def least_stub(row: CallRecord) -> CallRecord:
-    """Returns a shorter row than `stub`, if the database refuses that one: ids, numbers, key, method, route, objects."""
+    """Returns a shorter row than `stub`, if that is refused: ids, numbers, key, method, route and created objects."""
     return {**bare_stub(row), **_sound_columns(row, SUMS)}
 
 
 def bare_stub(row: CallRecord) -> CallRecord:
-    """Returns the shortest row of a call, if the database refuses all others: ids, key, method, route, objects."""
+    """Returns the shortest row of a call, if all others are refused: ids, key, method, route and created objects."""
     mark: CallRecord = {"by_gateway": True} if row.get("by_gateway") is True else {}
     return {**_stub_of(row), **_sound_columns(row, LEAST_TEXTS), **_made_by(row), **mark}
 
