@@ -55,7 +55,7 @@ def tokens_of_text(size: int) -> int:
 
 
 def tokens_made_in(seconds: float) -> int:
-    """Returns the most output tokens that a model makes in a time; at least 1."""
+    """Returns the highest number of output tokens that a model can make in `seconds` seconds; at least 1."""
     return math.ceil(max(seconds, 0.001) * TOKENS_PER_SECOND)
 
 
@@ -76,7 +76,7 @@ def reasoning_tokens(model: str, effort: object) -> int:
 
 
 def limited_to_time(supposed: Counts, seconds: float) -> Counts:
-    """Returns counts with no more output than a model makes in `seconds`."""
+    """Returns a call's supposed token counts with the output cut to what a model can make in `seconds` seconds."""
     counts = supposed.copy()
     made = tokens_made_in(seconds)
     output = counts.get("output_tokens") or 0
@@ -88,10 +88,12 @@ def limited_to_time(supposed: Counts, seconds: float) -> Counts:
 
 
 def estimate_interrupted(begin: CallRecord) -> CallRecord:
-    """Returns the counts of a call whose process was killed, from the record of its beginning; empty without any.
+    """Returns estimated token counts of a call whose process was killed, from the journal's record of the call's start.
 
-    What the call's reservation supposes is in that record; upstream has worked until now at most. Of a call without a
-    reservation only the size of its request is known, so that its input is estimated and its output is not.
+    If the call had a reservation, the record states the usage that the reservation supposes. The output tokens of it
+    are limited to what a model can make between the start of the call and now. Without a reservation only the size of
+    the request is known: the input tokens are estimated from it, and the output counts as 0. The result is empty if
+    there is nothing to estimate from.
     """
     if (supposed := begin.get("supposed")) is not None:
         seconds = (datetime.now(UTC) - started_at(begin["request_id"])).total_seconds()

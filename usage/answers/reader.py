@@ -66,12 +66,12 @@ _TYPE = re.compile(rb'"type"\s*+:\s*+"((?:response|transcript|image|speech)[._a-
 class AnswerReader:
     """Reader of what the ledger needs from upstream's answer to one call: ids, model, service tier, usage and error.
 
-    `states_usage` is False if the usage in the answer is not the consumption of this call; then it is not read.
+    Set `states_usage` to False if the usage in the answer is not the consumption of this call; then it is not read.
     `has_ended` is True once the event that ends this kind of stream has been read. With `must_end`, also a stream
-    without any event counts as cut off. `text`, if there is one, collects the text of every event, and `created`, if
-    the call may create objects, their ids. `expected_pictures` is the number of pictures that the call has asked the
-    Images API for; the last of them ends a stream. `tools` has what the hosted tools of a response have used, as soon
-    as something of that has been read. `is_background`: the response goes on without its caller.
+    without any event counts as cut off. `text`, if set, collects the text of every event, and `created`, if set, the
+    ids of created objects. `expected_pictures` is the number of pictures that the call has asked the Images API for;
+    the last of them ends a stream. `tools` is the use of hosted tools read so far; None before any. `is_background` is
+    True if the response goes on without its caller.
     """
 
     def __init__(self) -> None:
@@ -113,12 +113,12 @@ class AnswerReader:
 
     @property
     def other_usage(self) -> OtherUsage:
-        """What upstream bills beside the usage object, as far as the answer states it; empty if that is nothing."""
+        """The billed usage that is not in upstream's usage object, such as web searches; empty if there is none."""
         return OtherUsage() if self.tools is None else self.tools.other_usage()
 
     @property
     def has_failed(self) -> bool:
-        """True of a response that has failed without a usage, so that it is not billed."""
+        """True if the answer is a response that failed and has no usage object; upstream does not bill it."""
         return self.response_status == "failed" and self.usage is None
 
     @property
@@ -183,7 +183,7 @@ class AnswerReader:
             self._read_error_event(self.text.choice_error, data)
 
     def _read_picture(self, event: Mapping[str, object]) -> None:
-        """Reads the usage of one picture of a stream, and adds it to that of the pictures before it."""
+        """Adds the usage in an event that completes one picture to the usage of the stream's earlier pictures."""
         before = self.usage
         self.usage = None
         self.read(event)
@@ -195,9 +195,10 @@ class AnswerReader:
         self.has_ended = self.has_ended or self._pictures >= self.expected_pictures
 
     def suppose_missing_pictures(self) -> bool:
-        """Adds to the usage of a stream of pictures what the missing ones have probably used; returns whether any are.
+        """Adds an estimated usage for each picture missing in the stream; returns whether any was added.
 
-        Each of them is taken to be as large as the last that has come.
+        A missing picture is taken to have used as much as the last one that has come; if none has come, nothing is
+        added.
         """
         missing = self.expected_pictures - self._pictures if self._pictures else 0
         if missing <= 0 or self._picture_usage is None:

@@ -53,8 +53,8 @@ def id_columns(
 ) -> tuple[CallRecord, list[str]]:
     """Returns the columns of a call's row for upstream's request id and the response id, redacted and cut.
 
-    Also returns the texts `others`, such as the bodies that go into the same row, redacted: all texts are searched for
-    secrets together.
+    Also returns `others`, further texts for the same row such as the bodies, redacted but not cut. All texts are
+    searched for secrets in one pass, which is faster.
     """
     ids = [upstream_request_id, answer.response_id]
     if sum(map(len, ids)) > MAX_CACHED_CHARACTERS:
@@ -75,7 +75,10 @@ def usage_columns(answer: AnswerReader, secrets: tuple[str, ...]) -> CallRecord:
 
 
 def _kept_other_usage(usage: OtherUsage, secrets: tuple[str, ...]) -> OtherUsage:
-    """Returns what upstream bills beside its usage object as the ledger stores it: names of models without secrets."""
+    """Redacts secrets in the names of models in `usage`, which upstream bills beside its usage object; returns `usage`.
+
+    The names are also cut to the length that the ledger stores.
+    """
     if "image_model" in usage:
         usage["image_model"] = column_text(usage["image_model"], 200, secrets)
     for written in usage.get("svg", ()):
@@ -102,9 +105,9 @@ def _kept_usage(usage: dict[str, object] | None, secrets: tuple[str, ...]) -> di
 
 
 def _names(usage: Mapping[str, object]) -> Iterator[str | None]:
-    """Yields the names in a usage object: of its counts, its objects with counts, and the counts in these objects.
+    """Yields every name in a usage object, also in the objects directly inside it, to check them for secrets.
 
-    Yields None for each member that is anything else, such as a text.
+    Yields None for each value that is neither a number nor such an object, for example a text.
     """
     for name, value in usage.items():
         yield name

@@ -32,7 +32,7 @@ _LAYER_3 = 1
 
 
 def length_in_transcript(body: bytes) -> float | None:
-    """Returns the seconds of sound that a transcript says it is of; None if it does not say."""
+    """Returns the length in seconds of a sound, as its transcript (JSON or subtitles) states it; else None."""
     if body[:1] == b"{":
         stated = parse_body(body, {"duration"}).get("duration")
         try:
@@ -47,7 +47,10 @@ def length_in_transcript(body: bytes) -> float | None:
 
 
 def length_of_file(head: bytes, size: int) -> float | None:
-    """Returns the seconds of sound in a file of `size` bytes, by its first `HEAD_BYTES`; None if these do not tell."""
+    """Returns the length in seconds of the sound in a file of `size` bytes, computed from the file's first bytes.
+
+    `head` are the first `HEAD_BYTES` bytes. Returns None if the length cannot be computed from them.
+    """
     try:
         if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
             return _plausible(_length_of_wav(head, size))
@@ -61,7 +64,7 @@ def length_of_file(head: bytes, size: int) -> float | None:
 
 
 def _plausible(seconds: float) -> float | None:
-    """Returns a length; None for one that no sound can have."""
+    """Returns `seconds` if it can be the length of a sound, that is finite and more than 0; otherwise None."""
     return seconds if math.isfinite(seconds) and seconds > 0 else None
 
 
@@ -73,13 +76,19 @@ def _length_of_wav(head: bytes, size: int) -> float:
 
 
 def _length_of_flac(head: bytes) -> float:
-    """The first block, STREAMINFO, has the sample rate in 20 bits and, 8 bits later, the number of samples in 36."""
+    """Returns the length in seconds of the sound in a FLAC file, computed from the first bytes of the file.
+
+    The first block, STREAMINFO, has the sample rate in 20 bits and, 8 bits later, the number of samples in 36 bits.
+    """
     (packed,) = struct.unpack_from(">Q", head, 18)
     return float((packed & 0xF_FFFF_FFFF) / (packed >> 44))
 
 
 def _length_of_mp4(head: bytes) -> float:
-    """The movie header has a time scale and a duration in it, if it stands at the beginning of the file."""
+    """Returns the length in seconds of the sound in an MP4 file; NaN if the first bytes of the file do not state it.
+
+    The movie header (`mvhd`) states a time scale and a duration. It is read only if it is near the start of the file.
+    """
     at = head.find(b"mvhd") + 4
     if at < 4:
         return math.nan

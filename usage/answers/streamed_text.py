@@ -79,7 +79,10 @@ class StreamedText:
         )
 
     def measure(self, count: Callable[[bytes], int]) -> int:
-        """Returns the sum of `count` over all texts of the answer; of text beyond the limit each byte counts one."""
+        """Returns the size of the answer's text without errors: the sum of `count(text)` over all collected texts.
+
+        `count` may, for example, count tokens. Each byte that was not collected because of the limit is counted as one.
+        """
         texts = (
             "".join(part.pieces).encode("utf-8", "replace") for part in self._parts.values() if part.kind != "error"
         )
@@ -119,7 +122,7 @@ class StreamedText:
         return truncate("\n\n".join(blocks).encode(), max(0, limit), left_out)
 
     def _add(self, source: str, kind: str, text: object, name: object = "", number: object = 0) -> None:
-        """Adds `text` to the part of the answer with this source, kind and number, as far as the limit allows.
+        """Adds `text` to one part of the answer, given by its source, kind and number, as far as the limit allows.
 
         Ignores a `text` that is no string, because upstream may send anything. With an empty `text`, only the tool's
         name `name` is stored in the part; if `name` is empty, too, nothing happens.

@@ -46,7 +46,10 @@ def read_counts(usage: Mapping[str, object]) -> Counts:
 
 
 def sum_of(first: Mapping[str, object], second: Mapping[str, object]) -> dict[str, object]:
-    """Adds the counts of two usage objects, also in the objects inside them; of other members the second's is taken."""
+    """Returns the sum of two usage objects: adds counts of the same name, also in the objects inside them.
+
+    Of any other member that both have, such as a text, the value of `second` is taken.
+    """
     found: dict[str, object] = {**first, **second}
     for name in first.keys() & second.keys():
         one, other = first[name], second[name]

@@ -35,7 +35,7 @@ _UNKNOWN_QUALITY = "high"  # also `auto`: an estimate is rather too high than to
 
 
 class ToolUse:
-    """The use that one response has made of hosted tools, read from the whole response or from a stream's events."""
+    """The use that one response has made of hosted tools, such as web search; read from the response or its stream."""
 
     def __init__(self) -> None:
         self._searches = 0  # billed searches of the web
@@ -49,7 +49,10 @@ class ToolUse:
 
     @classmethod
     def of_response(cls, response: Mapping[str, object]) -> ToolUse:
-        """Reads a whole response, or the state of one that is still being made, which has its tools already."""
+        """Returns the use of hosted tools that a response states: a complete one, or one that upstream is still making.
+
+        An unfinished response lists its configured tools already, but not yet all items of its output.
+        """
         use = cls()
         use._tools = _objects(response.get("tools"))
         for item in _objects(response.get("output")):
@@ -65,7 +68,7 @@ class ToolUse:
 
     @property
     def searches(self) -> int:
-        """The billed searches of the web; where the stream was cut, also those that it has begun."""
+        """The number of billed web searches, including those that began in a stream and whose end has not been read."""
         return self._searches + self._count_begun("web_search_call")
 
     def read_event(self, kind: str, event: Mapping[str, object]) -> None:
@@ -97,12 +100,12 @@ class ToolUse:
             self.read_svg(item.get("svg_usage"))
 
     def read_svg(self, usage: object) -> None:
-        """Reads the usage of a model that has written an SVG picture, if that is what `usage` is."""
+        """Reads the usage object of a model that has written an SVG picture; ignores `usage` if it names no model."""
         if isinstance(usage, dict) and len(self._svg) < MAX_KEPT and isinstance(usage.get("model"), str):
             self._svg.append({**_counts(usage), "model": usage["model"]})
 
     def other_usage(self) -> OtherUsage:
-        """Returns what the response's tools have used, as the call's row keeps it; empty if that is nothing."""
+        """Returns the use of hosted tools in the form in which the call's row stores it; empty if no tool was used."""
         found: OtherUsage = {}
         begun = self._count_begun("image_generation_call")
         if self._image_usage or self._pictures or begun:
@@ -132,19 +135,23 @@ class ToolUse:
             self._pictures.append(by_quality[picture.get("size") != "1024x1024"])
 
     def _add_container(self, container_id: object) -> None:
-        """Adds the container in which a tool has run, once however often it has run there."""
+        """Counts the container in which a tool has run; a container in which tools run several times counts once."""
         if isinstance(container_id, str) and container_id and len(self._containers) < MAX_KEPT:
             self._containers.add(container_id)
 
     def _search_tool(self) -> str:
-        """Returns the tool that has searched the web; of several the newer one, whose searches every model can make."""
+        """Returns the type of the tool by which the response's web searches are billed.
+
+        This is the preview tool only if the response has it and no other search tool. Otherwise it is the newer tool,
+        whose searches every model can make.
+        """
         kinds = {_text(tool, "type") for tool in self._tools}
         searching = {kind for kind in kinds if kind.startswith(SEARCH_TOOL)}
         only_preview = searching and all(kind.startswith(PREVIEW_TOOL) for kind in searching)
         return PREVIEW_TOOL if only_preview else SEARCH_TOOL
 
     def _container_size(self) -> str:
-        """Returns the memory of the response's containers as its tools state it, such as `4g`; else the default."""
+        """Returns the memory of the response's containers, such as `4g`, as its tools state it; else the default."""
         for tool, member in (("code_interpreter", "container"), ("shell", "environment")):
             place = self._tool(tool).get(member)
             if isinstance(place, dict) and (size := _text(place, "memory_limit")) in CONTAINER_SIZES:

@@ -1,7 +1,8 @@
 """What the journal does while the disk is full: new calls are refused, the ends of calls in flight kept in memory.
 
 The disk is full when it has less free space than the reserve (`JOURNAL_RESERVE_BYTES`), or has refused a record. A call
-that has begun must get its row, so its end is kept and tried again each second; a call that has not begun is refused.
+that has begun must get its row, so its end is kept and tried again each second. A call that has not begun is refused,
+and its row is dropped and only counted, since there may be many of them and they cost nothing.
 
 Elsewhere a full disk stops no call: `proxyapi.object_owners` then knows the owners of new objects in memory only, until
 the calls' rows have them.
@@ -24,9 +25,10 @@ class JournalFull(Exception):
 
 
 class FullDisk:
-    """What waits while the disk of one journal is full. Whoever calls a method holds the journal's lock.
+    """State of one journal while its disk is full: the end records kept in memory, and the number of dropped rows.
 
-    `is_full`: new calls must be refused. `write` appends a line to the journal; returns False if the disk refuses it.
+    A caller of any method must hold the journal's lock. `is_full` is True while new calls must be refused. `write` is
+    the function that appends a line to the journal, and returns False if the disk refuses it.
     """
 
     def __init__(self, directory: Path, reserve_bytes: int, write: Callable[[bytes], bool]) -> None:
@@ -39,7 +41,7 @@ class FullDisk:
 
     @property
     def has_kept(self) -> bool:
-        """True while end records wait in memory. A later one must wait behind them."""
+        """True while end records wait in memory. Further end records must wait, too, to be written after them."""
         return bool(self._kept)
 
     def keep(self, request_id: str, line: bytes) -> None:
@@ -48,7 +50,7 @@ class FullDisk:
         self._kept[request_id] = line
 
     def drop(self) -> None:
-        """Counts a row that is not written: that of a call which was refused while the disk was full."""
+        """Counts one refused call whose row is not written, because the call was refused while the disk was full."""
         self._dropped += 1
 
     def write_kept(self) -> Iterator[str]:
@@ -74,7 +76,7 @@ class FullDisk:
             self._log_dropped()
 
     def log_lost(self) -> None:
-        """Logs, when the journal is closed, whose ends are lost, and how many rows of refused calls were dropped."""
+        """Logs what a closing journal could not write: lost end records, and the number of dropped rows."""
         self._log_dropped()
         if self._kept:
             logger.error(

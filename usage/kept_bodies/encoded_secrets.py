@@ -39,8 +39,9 @@ class EncodedForms(NamedTuple):
 class Base64Form(NamedTuple):
     """One of the three ways in which a secret can be written in base64, depending on the number of bytes before it.
 
-    A text that contains the secret in this form contains the letters `first` or the letters `second`. It need not
-    contain both, because a line may end within one of them, but they are too short for a line to end within both.
+    `pattern` matches the secret in this form. A text that contains it also contains `first` or `second`, two short
+    parts of the form, which are searched for beforehand because that is faster. A line may end within one of the two
+    parts, but they are too short for a line to end within both.
     """
 
     first: str

@@ -61,11 +61,12 @@ NO_PRICE: Priced = (None, None)
 
 @dataclass(frozen=True)
 class MaxUsage:
-    """The largest numbers of tokens, seconds of audio, searches, pictures and containers that one call can use.
+    """The upper limits of what one call can use: of tokens, seconds of audio, searches, pictures and containers.
 
-    Tokens may be text or, if `kinds` names them, anything else that has a price of its own, such as `audio_input`. The
-    hosted image tool makes `pictures` with `picture_models`, each of at most `PICTURE_TOKENS` in and out; if none is
-    named, with its default model. A model that takes a price for each picture makes `images` of them.
+    Tokens are text or, if `kinds` names them, others with a price of their own, such as `audio_input`. The hosted image
+    tool makes at most `pictures` pictures with `picture_models` (if empty: its default model), each with at most
+    `PICTURE_TOKENS` input and as many output tokens. `images` is the number of pictures that the call's own model
+    makes, if it has a price for each picture.
     """
 
     input_tokens: int = 0
@@ -187,7 +188,10 @@ def _lines(counts: UnitCounts, price: ModelRates, input_tokens: int, picture_for
 
 
 def _rate(price: ModelRates, unit: str, input_tokens: int) -> Decimal | None:
-    """Returns the price of a million of a unit; that of 12-hour cache writes by OpenAI's rule, if it is not listed."""
+    """Returns the rate of a unit in dollars per million, for a prompt of `input_tokens`; None if there is none.
+
+    An unlisted rate of 12-hour cache writes is computed from the input rate by OpenAI's rule.
+    """
     rate = price.rate(unit, input_tokens)
     if rate is None and unit == "cache_write_12h":
         into = price.rate("input", input_tokens)
@@ -198,7 +202,7 @@ def _rate(price: ModelRates, unit: str, input_tokens: int) -> Decimal | None:
 def _lines_of_other_models(used: OtherUsage, at: datetime, own_prices: Sequence[OwnPrice]) -> Iterator[Line]:
     """Yields the lines of a call's bill for the models that its hosted tools have run, at the prices of these models.
 
-    A picture costs what the model of the tool takes; of a model without a price, provisionally, what another one does.
+    If the model of the image tool has no price, the price of `LISTED_IMAGE_MODEL` is taken, and marked as provisional.
     """
     if pictures := used.get("image_tokens"):
         name = used.get("image_model", DEFAULT_IMAGE_MODEL).lower()
@@ -214,7 +218,10 @@ def _lines_of_other_models(used: OtherUsage, at: datetime, own_prices: Sequence[
 
 
 def _lines_of_model(name: str, price: ModelRates | None, row: CallRecord, kind: str) -> Iterator[Line]:
-    """Yields the lines of a bill for what a model other than the call's has used; without a rate if it has no price."""
+    """Yields the lines of a call's bill for a model other than the call's own, such as the model of a tool.
+
+    If the model has no price, or its counts cannot be trusted, yields a single line without a rate.
+    """
     counts = None if price is None else count_units(row, price)
     if price is None or counts is None:
         yield Line("output", row.get("output_tokens") or 0, None, model=name)
@@ -227,7 +234,8 @@ def _lines_of_model(name: str, price: ModelRates | None, row: CallRecord, kind: 
 def cost_kind(row: CallRecord, price: Price | None) -> str:
     """Returns how certain the cost of a call is, as a value of `CostKind`; an empty text for a call without a cost.
 
-    `price` is the one that `price_call` has returned for the row. Estimated counts weigh more than an assumed price.
+    `price` is the one that `price_call` has returned for the row. If both the counts are estimated and the price is
+    assumed, returns the kind for estimated counts.
     """
     if price is None or price == COUNTED_AT_END:
         return ""
@@ -275,7 +283,7 @@ def _bill(price: ModelRates, input_tokens: int, lines: Sequence[Line]) -> Priced
 
 
 def _with_origin(item: PricedItem, line: Line) -> PricedItem:
-    """Returns an item of a bill with the model, source and kind of its line, as far as they are not the bill's own."""
+    """Adds to an item of a bill the model, price source and cost kind that its line states, and returns the item."""
     if line.model:
         item["model"] = line.model
     if line.source:

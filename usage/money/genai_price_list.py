@@ -35,9 +35,10 @@ SOLE_SELLERS = frozenset({"anthropic", "google", "x-ai"})  # vendors of models t
 
 @dataclass(frozen=True, eq=False)
 class PriceList:
-    """The prices of the vendors that the ledger knows, as genai-prices states them.
+    """A list of model prices, as the package genai-prices publishes it, with only the vendors that this ledger uses.
 
-    `source` names the list in the rows that are priced by it. `fetched_at` is None for the list of the package.
+    `source` is the name of the list that is stored in the rows of the calls which it prices. `fetched_at` is None for
+    the list that is part of the installed package.
     """
 
     vendors: Sequence[Provider]
@@ -46,12 +47,12 @@ class PriceList:
 
     @property
     def openai(self) -> Provider:
-        """The models of OpenAI's, with their prices."""
+        """OpenAI's entry in this list: its models with their prices."""
         return next(vendor for vendor in self.vendors if vendor.id == OPENAI)
 
     @property
     def newest_price(self) -> date:
-        """The newest day on which a price of OpenAI's begins, as far as the list says so; else the first day of all."""
+        """The latest date from which an OpenAI price in this list is valid; `date.min` if the list states none."""
         days = [date.min]
         for info in self.openai.models:
             conditional = info.prices if isinstance(info.prices, list) else []
@@ -65,32 +66,33 @@ BUNDLED = PriceList(providers, f"genai-prices {VERSION}")
 
 
 class _InUse:
-    """The list in use, and the state of the file when it was last read: None if there was no file."""
+    """The price list in use, and the time, size and inode of its downloaded file when read; None without a file."""
 
     prices = BUNDLED
     file_state: tuple[int, int, int] | None = None
 
 
 def in_use() -> PriceList:
-    """Returns the list from which prices are taken now."""
+    """Returns the price list that this process uses now."""
     return _InUse.prices
 
 
 @lru_cache(maxsize=4)
 def names_in(prices: PriceList) -> frozenset[str]:
-    """Returns the names of OpenAI's models in a list."""
+    """Returns the names of all OpenAI models in a price list."""
     return frozenset(info.id for info in prices.openai.models)
 
 
 def file() -> Path:
-    """Returns the path of the downloaded list."""
+    """Returns the path at which a downloaded price list is stored."""
     return Path(settings.DATA_DIR) / FILE_NAME
 
 
 def refresh() -> None:
-    """Takes the downloaded list into use, if it has changed since it was last read; the package's, if it is gone.
+    """Makes this process use the downloaded price list if its file has changed, or the package's if the file is gone.
 
-    A list that cannot be read is logged, and the one in use stays. Costs one look at the file if nothing has changed.
+    A file that cannot be read is logged, and the present list stays in use. If nothing has changed, this costs one
+    `stat` of the file.
     """
     try:
         found = file().stat()
@@ -109,10 +111,12 @@ def refresh() -> None:
 
 
 def read(content: bytes) -> PriceList | None:
-    """Returns the list in a file that `as_file` has made; None if that was done with another version of the package.
+    """Returns the price list in the content of a file that `as_file` has made.
+
+    Returns None if the file was made with another version of genai-prices.
 
     Raises:
-        ValueError, KeyError, TypeError: the content is something else.
+        ValueError, KeyError, TypeError: the content is not such a file's.
     """
     stored = json.loads(content)
     if stored["genai_prices"] != VERSION:
@@ -133,7 +137,10 @@ def parse(raw: Sequence[Mapping[str, Any]], fetched_at: datetime) -> PriceList:
 
 
 def known_vendors(raw: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the vendors of a published list that the ledger knows, without what is needed to read their answers."""
+    """Returns the entries of a published price list for the vendors that this ledger uses.
+
+    Their `extractors`, by which genai-prices reads usage from answers, are left out.
+    """
     return [
         {name: value for name, value in vendor.items() if name != "extractors"}
         for vendor in raw
@@ -142,6 +149,6 @@ def known_vendors(raw: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def as_file(raw: Sequence[Mapping[str, Any]], fetched_at: datetime) -> bytes:
-    """Returns the content of the file for a list that was downloaded."""
+    """Returns the content of the file in which a downloaded price list is stored, as `read` reads it."""
     vendors = known_vendors(raw)
     return json.dumps({"genai_prices": VERSION, "fetched_at": fetched_at.isoformat(), "vendors": vendors}).encode()

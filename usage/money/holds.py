@@ -58,10 +58,10 @@ SPENT = """
 
 @dataclass(frozen=True)
 class Spent:
-    """The dollars that one key has spent on a day, in that day's month and in all, reservations included.
+    """The dollars that one key has spent on one day, in the month of that day, and since the key's first call.
 
-    `held` are the dollars that are reserved for calls in flight. `last_day` is the UTC day of the key's newest call;
-    None if there is none.
+    The dollars that are reserved for calls in flight are included in these three, and stated separately in `held`.
+    `last_day` is the UTC day of the key's newest call; None if there is none.
     """
 
     day: Decimal = Decimal(0)
@@ -72,9 +72,9 @@ class Spent:
 
 
 def spent_by(keys: Collection[str], today: date) -> dict[str, Spent]:
-    """Returns, by key, the dollars that each of `keys` has spent on the UTC day `today`, in its month and in all.
+    """Returns, by key, the dollars that each of `keys` has spent on the UTC day `today`, in its month, and in total.
 
-    Reservations count as spent. One query reads all of it.
+    Reserved dollars count as spent. All is read in one query.
     """
     none = Decimal(0)
     with connection.cursor() as cursor:

@@ -36,7 +36,10 @@ LONG_PROMPT_TOKENS = 272_000
 
 @dataclass(frozen=True)
 class Correction:
-    """One entry of the file of corrections; the module's docstring says what its fields mean."""
+    """One entry of `price_corrections.json`: prices that genai-prices lacks or has wrong.
+
+    The module's docstring says what its fields mean.
+    """
 
     models: tuple[str, ...]
     tiers: tuple[str, ...]
@@ -50,7 +53,7 @@ class Correction:
     per_picture: Mapping[str, Decimal] | None = None
 
     def applies(self, model: str, tier: str, at: datetime) -> bool:
-        """Returns whether this entry is for a model (in lower case) in a service tier at a time."""
+        """Returns whether this correction is valid for a model (in lower case) in a service tier at the time `at`."""
         return (
             any(fnmatchcase(model, pattern) for pattern in self.models)
             and (tier in self.tiers or "*" in self.tiers)
@@ -60,23 +63,26 @@ class Correction:
 
     @property
     def origin(self) -> str:
-        """The text that names the source of the price in a call's row."""
+        """The text that a call's row stores as the source of its price, if the price is from this correction."""
         return f"{self.source} (read {self.read})"
 
 
 @cache
 def corrections() -> Sequence[Correction]:
-    """Returns the entries of the file of corrections."""
+    """Returns all entries of the file `price_corrections.json`."""
     return [_correction(entry) for entry in json.loads(FILE.read_text())]
 
 
 def corrections_of(model: str, tier: str, at: datetime) -> list[Correction]:
-    """Returns the entries that are for a model (in lower case) in a service tier at a time."""
+    """Returns the price corrections that are valid for a model (in lower case) in a service tier at the time `at`."""
     return [correction for correction in corrections() if correction.applies(model, tier, at)]
 
 
 def corrected(model: str, tier: str, listed: ModelRates | None, correction: Correction) -> ModelRates:
-    """Returns the listed price of a model with the rates of a correction; the correction's alone if none is listed."""
+    """Returns the price of a model after a correction: rates of the correction replace those of the `listed` price.
+
+    If `listed` is None, the price has only the correction's rates.
+    """
     if listed is None:
         return ModelRates(correction.origin, model, tier, correction.rates, per_picture=correction.per_picture)
     keeps_any = any(unit not in correction.rates for unit in listed.rates)
@@ -86,7 +92,7 @@ def corrected(model: str, tier: str, listed: ModelRates | None, correction: Corr
 
 
 def _correction(entry: Mapping[str, Any]) -> Correction:
-    """Returns an entry of the file as a correction."""
+    """Converts an entry of `price_corrections.json`, as parsed JSON, to a `Correction`."""
     long = entry.get("per_million_long", {})
     rates = {unit: _rate(text, long.get(unit)) for unit, text in entry.get("per_million", {}).items()}
     until, factor = entry["valid_until"], entry.get("factor")
@@ -106,7 +112,7 @@ def _correction(entry: Mapping[str, Any]) -> Correction:
 
 
 def _rate(text: str, long: str | None) -> Rate:
-    """Returns a rate; one that is another for long prompts, if the entry says so."""
+    """Returns a rate: `text` for prompts of usual length and, if `long` is not None, `long` for long prompts."""
     rate = Decimal(text)
     return rate if long is None else TieredPrices(rate, [Tier(LONG_PROMPT_TOKENS, Decimal(long))])
 

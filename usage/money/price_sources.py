@@ -89,8 +89,10 @@ def service_tier(answered: str | None) -> str:
 
 
 def billed_model(row: CallRecord) -> str:
-    """Returns the name, in lower case, of the model whose price a call has: the one that answered, else the one that
-    was asked for, else the one that the route implies.
+    """Returns the name, in lower case, of the model by whose price a call is billed.
+
+    This is the model that has answered; else the one that the request names; else the one that upstream uses by default
+    for the call's route.
     """
     return (called_model(row) or IMPLIED_MODELS.get(row.get("route") or "", "")).lower()
 
@@ -104,10 +106,10 @@ def find_rates(model: str, tier: str, at: datetime, own_prices: Sequence[OwnPric
 
 
 def _own_rates(own_prices: Sequence[OwnPrice], model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the administrator's price that fits the model, service tier and time most closely; None if none fits.
+    """Returns the administrator's price that fits a model, service tier and time most closely; None if none fits.
 
-    Returns None, too, if that price is a multiple of the list's, and no list has the model. A price for a tier is also
-    for the tier's other name, if there is none for that.
+    If that price is a multiple of the listed price, and the model is not listed, returns None, too. A price for a tier
+    is also for the tier's other name, unless there is a price for that name.
     """
     fitting = [price for price in own_prices if price.applies(model, tier, at)]
     if tier in SAME_TIER and not any(price.service_tier for price in fitting):
@@ -128,7 +130,7 @@ def _own_rates(own_prices: Sequence[OwnPrice], model: str, tier: str, at: dateti
 
 
 def _with_own_rates(own: OwnPrice, price: ModelRates) -> ModelRates:
-    """Returns a price with what an administrator's price states in the place of its rates and fees."""
+    """Returns `price`, with its rates and fees replaced by those that the administrator's price `own` states."""
     rates = {**price.rates, **own.stated(TOKEN_UNITS)}
     for name, long in own.stated(f"long_{unit}" for unit in LONG_UNITS).items():
         unit = name.removeprefix("long_")
@@ -148,7 +150,7 @@ def _with_own_rates(own: OwnPrice, price: ModelRates) -> ModelRates:
 
 
 def _minute(at: datetime) -> datetime:
-    """Returns the minute of a time, in UTC: for the cache, because no price begins within a minute."""
+    """Returns a time in UTC, cut to the minute: a key for cached prices, because no price begins within a minute."""
     return at.astimezone(UTC).replace(second=0, microsecond=0)
 
 
@@ -170,7 +172,7 @@ def is_regional(base_url: str) -> bool:
 
 @cache
 def _is_region_of_openai(base_url: str) -> bool:
-    """Returns whether a base URL is that of OpenAI's API in one region. The result is cached, as every row asks."""
+    """Returns whether a base URL is that of OpenAI's API in one region, from a cache: pricing asks for each row."""
     return (urlsplit(base_url).hostname or "").endswith(f".{OPENAI_HOST}")
 
 
@@ -191,7 +193,10 @@ def global_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
 
 @lru_cache(maxsize=4096)
 def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns what `global_rates` does, for the list of prices in use: another list makes the cached prices void."""
+    """Returns the same price as `global_rates`, from a cache that is separate for each price list `_prices`.
+
+    So no price of an earlier list is returned once another list is in use.
+    """
     price = _in_tier(model, tier, at)
     if price is None and (family := _DATE.sub("", model)) != model:
         price = _in_tier(family, tier, at)

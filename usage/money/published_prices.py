@@ -86,9 +86,9 @@ class ModelRates:
         return next((rate for pattern, rate in by_format if fnmatchcase(picture_format, pattern)), None)
 
     def times(self, factor: Decimal) -> ModelRates:
-        """Returns this price with each token, character, minute and picture at `factor` times its rate.
+        """Returns this price with the rates of tokens, characters, minutes and pictures multiplied by `factor`.
 
-        Fees stay as they are: hosted tools cost the same in every service tier and region.
+        The fees of searches and containers stay, because hosted tools cost the same in every service tier and region.
         """
         rates = {unit: _times(rate, factor) for unit, rate in self.rates.items()}
         pictures = None if self.per_picture is None else _times_each(self.per_picture, factor)

@@ -103,11 +103,12 @@ class ReservationsUnavailable(Exception):
 
 @dataclass(frozen=True)
 class Wanted:
-    """The dollars that a call wants to reserve from the budgets of its key.
+    """Request for a reservation: the dollars that a call should get from the budgets of its key.
 
-    `day` is the UTC day on which the call has begun. Budgets are in dollars, and None if there is no limit. If they
-    have less room than `dollars`, all of it is reserved, as long as it is no less than `least`. Unless `is_last_try`,
-    this is not done where other reservations take more than half of the room: these may be about to end.
+    `day` is the UTC day on which the call has begun. A budget is in dollars; None means no limit. If the budgets have
+    less than `dollars` left, all that is left is reserved, provided that it is at least `least`. Where other
+    reservations hold more than half of the unspent dollars, this is done only with `is_last_try`, because they may be
+    about to end.
     """
 
     request_id: str
@@ -121,7 +122,10 @@ class Wanted:
     is_last_try: bool = False
 
     def values(self) -> dict[str, object]:
-        """Returns the parameters of `TAKE`; `since` is the first day that counts for a budget, None for all days."""
+        """Returns the parameters of the SQL statement `TAKE`, which makes this reservation.
+
+        `since` is the first day whose costs must be added up for the budgets; None for all days.
+        """
         month_start = self.day.replace(day=1)
         month_end = (month_start + timedelta(days=31)).replace(day=1)
         since = self.day if self.month_budget is None else month_start
@@ -131,10 +135,11 @@ class Wanted:
 
 @dataclass(frozen=True)
 class BudgetState:
-    """The dollars that a key has spent and those that it has reserved, each by span: `day`, `month` and `total`.
+    """The state of a key's budgets after an attempt to reserve: dollars spent, and dollars reserved before the attempt.
 
-    `taken` are the dollars that were reserved, None if the reservation was not made. For a span without a budget, some
-    of the spent dollars may be left out.
+    `spent` and `held` (the reserved dollars) map the spans `day`, `month` and `total` to dollars. `taken` is what the
+    attempt has reserved, in dollars; None if it has failed. For a span without a budget, some of the spent dollars may
+    be left out.
     """
 
     taken: Decimal | None
@@ -143,7 +148,10 @@ class BudgetState:
 
 
 class Reservations:
-    """The budget reservations of one worker. `open` must be called in the event loop that serves calls."""
+    """Client of one worker process for budget reservations in the database.
+
+    Call `open` before use, in the event loop that serves calls.
+    """
 
     def __init__(self) -> None:
         self.fault = ""

@@ -78,10 +78,11 @@ class Pricer:
 
 
 def with_windows(rows: list[CallRecord]) -> list[CallRecord]:
-    """Returns the rows; one that states the usage of an earlier background response gets the response's window.
+    """Returns the rows with the completion window of their background response added, on which the price depends.
 
-    Only the request that has created the response names its completion window, on which the price depends. That call's
-    row is in the table, or among `rows`. Costs a query if there is such a row, which is rare.
+    Only rows that state the usage of a response from an earlier call lack the window, since only the request that
+    creates a response names it. That call's row is in the table, or among `rows`. Costs a query if there is such a row,
+    which is rare.
     """
     later = [row for row in rows if row.get("response_id") and row.get("usage") and _is_of_earlier_response(row)]
     if not later:
@@ -102,6 +103,6 @@ def with_windows(rows: list[CallRecord]) -> list[CallRecord]:
 
 
 def _is_of_earlier_response(row: CallRecord) -> bool:
-    """Returns whether a row is of a call, or of a poll, that has read a response which an earlier call has created."""
+    """Returns whether a row is of a call, or of the gateway's poll, that has read the response of an earlier call."""
     route = str(row.get("route"))
     return route.startswith(("/openai2", "/v1/responses")) and ("{id}" in route or bool(row.get("by_gateway")))

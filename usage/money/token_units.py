@@ -43,7 +43,7 @@ def count_units(row: CallRecord, price: ModelRates) -> UnitCounts | None:
 
 
 def picture_row(usage: Mapping[str, object]) -> CallRecord:
-    """Returns the usage of a hosted tool that makes pictures as the row of a call of the Images API would have it."""
+    """Converts the usage object of an image tool to a call's row, as a call of the Images API would have it."""
     cached = usage.get("cached_tokens_details")
     by_kind = None
     if isinstance(cached, dict):
@@ -115,9 +115,10 @@ def _audio_and_image(
 ) -> tuple[int, int] | None:
     """Returns how many of a call's `total` input or output tokens are billed as audio, and how many as image.
 
-    Returns None if upstream did not state that. Most models bill image tokens as text; for these the number of image
-    tokens is 0. The output of a model of pictures is image tokens, as far as upstream does not say that it is text: the
-    events of a stream state their number only. Of estimated tokens nothing is stated: they count as the dearest kind.
+    The rest is billed as text. Returns None if upstream has not stated what is needed, or if its counts contradict each
+    other. Image tokens count as 0 where `price` has no rate of their own for them, because most models bill them as
+    text. If upstream does not split the output of an image model (events of a stream do not), all of it counts as image
+    tokens. Estimated tokens are not split either: all of them count as the dearest kind.
     """
     audio = row.get("audio_input_tokens") if direction == "input" else row.get("audio_output_tokens")
     text_rate = price.rates.get(direction)

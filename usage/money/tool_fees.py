@@ -51,9 +51,10 @@ _BY_PICTURES = ("dall-e-",)
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a call's bill before it is added up: `rate` is the price of `per` units, None if it is not known.
+    """One line of a call's bill, not yet multiplied: `count` units at `rate` dollars for each `per` units.
 
-    `model`, `source` and `kind` are there if they differ from those of the rest of the bill.
+    `rate` is None if it is not known. `model`, `source` and `kind` are set only if they differ from those of the whole
+    bill.
     """
 
     unit: str
@@ -76,7 +77,10 @@ def is_billed_by_pictures(model: str) -> bool:
 
 
 def in_window(price: ModelRates, window: str | None) -> ModelRates:
-    """Returns the price of a background response that has the given completion window: lower prices of all tokens."""
+    """Returns the price of a background response that has the given completion window: a multiple below 1 of `price`.
+
+    Without a window, or outside the default tier, `price` is returned unchanged.
+    """
     factor = WINDOW_FACTORS.get(window or "")
     if factor is None or price.tier != "default":
         return price
@@ -141,14 +145,15 @@ def _is_openais(model: str) -> bool:
 
 
 def _is_billed_by_blocks(model: str) -> bool:
-    """Returns whether what the searches of a model have found is billed as `BLOCK_TOKENS` for each."""
+    """Returns whether a model is billed a fixed number of input tokens (`BLOCK_TOKENS`) for what each search finds."""
     return model.removeprefix("ft:").startswith(BLOCK_MODELS)
 
 
 def _fee_of_search_model(model: str, price: ModelRates) -> Decimal | None:
-    """Returns what a model that searches the web in each call costs for that; None for any other model.
+    """Returns the dollars for one search of a model that searches the web in each call; None for any other model.
 
-    The price list's own fee is no matter: it may be that of the model's family, whose searches cost less.
+    An administrator's fee comes first. The published list's fee is not used, because it may be that of the model's
+    family, whose searches cost less.
     """
     fee = next((fee for name, fee in SEARCH_MODELS.items() if model.startswith(name)), None)
     return price.per_web_search if fee is not None and price.has_own_search_fee else fee

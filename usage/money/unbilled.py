@@ -49,9 +49,9 @@ _COUNTING_ROUTES = ("/openai2/input_tokens", "/v1/responses/input_tokens")  # th
 
 
 def why_unbilled(row: CallRecord) -> str:
-    """Returns the reason why upstream does not bill a call; an empty text for a call that upstream may bill.
+    """Returns a sentence that says why upstream does not bill a call; an empty text if upstream may bill it.
 
-    A call whose usage is known or estimated may be billed, unless it has only counted tokens.
+    A call whose usage is known or estimated may be billed, except on routes that only count tokens.
     """
     route = row.get("route") or ""
     if route in _COUNTING_ROUTES or route.startswith("/v1/conversations"):

@@ -171,7 +171,7 @@ def _is_creation(row: CallRecord) -> bool:
 
 
 def _has_all_usage(row: CallRecord) -> bool:
-    """Returns whether no other call's row can state the usage in this call's row, so that rows need not be compared.
+    """Returns whether no other call's row can state the usage in this row, so that the rows need not be compared.
 
     This is true of most chats, and quick to find out.
     """
@@ -191,15 +191,16 @@ def _is_final(row: CallRecord) -> bool:
 
 
 def _states_usage(row: CallRecord) -> bool:
-    """Returns whether the call's row states the exact usage of a response of the Responses API, or its only estimate.
+    """Returns whether a row states the usage of a response of the Responses API definitively.
 
-    A response that has failed without a usage is not billed: its usage is exactly nothing.
+    That is the exact usage; or, where upstream will never state one, the gateway's only estimate, or no usage at all
+    for a failed response, which is not billed.
     """
     return (_has_exact_usage(row) or _has_ended_without_usage(row)) and _is_of_response(row)
 
 
 def _has_ended_without_usage(row: CallRecord) -> bool:
-    """Returns whether a row is the last word on a response that has ended without a usage.
+    """Returns whether a row reports the final state of a response that has ended without a usage from upstream.
 
     A failed response has none because it is not billed. A cancelled one may be billed: the gateway's own poll estimates
     its usage.
@@ -247,9 +248,10 @@ def _is_pending(row: CallRecord) -> bool:
 
 
 def _is_stored_completion(row: CallRecord) -> bool:
-    """Returns whether the row is of a call that has read a stored chat completion, and has the completion's usage.
+    """Returns whether the row is of a call that has read a stored chat completion, and states the completion's usage.
 
-    Such a row is billed for that usage only if it replaces an estimate; otherwise the call that made the completion is.
+    The call that has created the completion is billed for this usage. Only if that call's row has an estimate, the row
+    of the reading call is billed instead.
     """
     return (
         _has_exact_usage(row)

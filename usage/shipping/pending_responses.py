@@ -64,10 +64,11 @@ def settle_pending(pending: QuerySet[PendingResponse]) -> None:
 
 
 def forget_pending(response: PendingResponse, *, is_gone: bool = False) -> None:
-    """Ends the polling of a response whose usage upstream will never state: what is supposed of it is counted.
+    """Ends the polling of a background response whose usage upstream will never state, and counts its supposed usage.
 
-    `is_gone`: upstream no longer has the response. Nobody knows whether upstream went on with it after it was deleted,
-    so that all that was reserved for it counts, if its key has a budget.
+    The supposed usage is written to the row of the call and added to the sums. `is_gone` means that upstream no longer
+    has the response. Nobody knows whether upstream went on with it after it was deleted, so in that case all of the
+    reserved usage counts, if the call has a reservation.
     """
     with transaction.atomic():
         _count_supposed(response, is_whole=is_gone and _is_reserved(response))
@@ -75,10 +76,10 @@ def forget_pending(response: PendingResponse, *, is_gone: bool = False) -> None:
 
 
 def suppose_usage(response: PendingResponse) -> None:
-    """Counts the usage that is supposed of a response, because upstream refuses to be asked about it at present.
+    """Counts the supposed usage of a background response, because upstream refuses at present to state its status.
 
-    The reservation of its call ends, and all of it counts, since the response may go on upstream. The response goes on
-    being polled: upstream may state the exact usage later.
+    The budget reservation of the call is deleted. If there was one, all of the reserved usage counts, since upstream
+    may go on with the response. The response is still polled, because upstream may state the exact usage later.
     """
     with transaction.atomic():
         _count_supposed(response, is_whole=_is_reserved(response))
@@ -114,11 +115,11 @@ def postpone(response: PendingResponse) -> None:
 
 
 def _count_supposed(response: PendingResponse, *, is_whole: bool = False) -> None:
-    """Writes the supposed usage into the row of the call that has made a response, and into the sums.
+    """Writes the supposed usage of a background response to the row of the call that has created it, and to the sums.
 
-    Does nothing if the row has counts or a cost already, or if the response is not pending any more.
-    If `is_whole`, the time that upstream has had for the response does not limit what is supposed. It then also takes
-    the place of the estimate for a stream that its caller has left while its response went on.
+    Does nothing if the row has counts or a cost already, or if the response is no longer pending. Unless `is_whole`,
+    the output tokens are limited to what a model can make in the time since the response was created. If `is_whole`,
+    the supposed usage also replaces the estimate for a stream that its caller has left while its response went on.
     """
     if not PendingResponse.objects.select_for_update().filter(pk=response.pk).exists():
         return
@@ -137,7 +138,7 @@ def _count_supposed(response: PendingResponse, *, is_whole: bool = False) -> Non
 
 
 def _with_supposed(row: CallRecord, response: PendingResponse, *, is_whole: bool) -> CallRecord:
-    """Returns a call's row with the usage that is supposed of its response, and the cost of that."""
+    """Returns a call's row with the supposed usage of its background response, and the cost of that usage."""
     if is_whole and response.supposed is not None:
         supposed: Counts = response.supposed
     else:

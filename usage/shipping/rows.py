@@ -215,14 +215,12 @@ def stub(row: CallRecord) -> CallRecord:
 
 
 def least_stub(row: CallRecord) -> CallRecord:
-    """Returns a shorter row than `stub`, if the database refuses that one: ids, numbers, key, method, route and
-    objects.
-    """
+    """Returns a shorter row than `stub`, if that is refused: ids, numbers, key, method, route and created objects."""
     return {**bare_stub(row), **_sound_columns(row, SUMS)}
 
 
 def bare_stub(row: CallRecord) -> CallRecord:
-    """Returns the shortest row of a call, if the database refuses all longer ones: ids, key, method, route, objects."""
+    """Returns the shortest row of a call, if all others are refused: ids, key, method, route and created objects."""
     mark: CallRecord = {"by_gateway": True} if row.get("by_gateway") is True else {}
     return {**_stub_of(row), **_sound_columns(row, LEAST_TEXTS), **_made_by(row), **mark}
 
@@ -242,7 +240,7 @@ def _made_by(row: CallRecord) -> CallRecord:
 
 
 def _has_owner(row: CallRecord) -> bool:
-    """Returns whether a row has the full name of its API key, because a name that was cut could be another key's."""
+    """Returns whether a row has an API key's name that the table can store uncut: a cut name could be another key's."""
     name = row.get("key_name")
     return _is_sound("key_name", name) and _fitted("key_name", name) == name
 

@@ -174,7 +174,8 @@ def adopt_dead(
 ) -> None:
     """Writes the journals that dead processes have left in `directory` to the database, and deletes them.
 
-    The journal of the process with the id `besides` is left alone. `between` is called after each part of a journal.
+    The journal of the process with the id `besides` is left alone. The function `between` is called after each part of
+    a journal, so that other records need not wait for the end of a long one.
     """
     for writer in segments.writers(directory):
         if writer == besides:

@@ -156,7 +156,7 @@ class Rollup:
             self.write_days(cursor)
 
     def write_days(self, cursor: CursorWrapper) -> None:
-        """Adds the sums to the table of each key's days only."""
+        """Adds the sums of this batch to the table of each key's days, but to no other table."""
         days = _Groups(Sums)
         for (minute, *group), sums in self.minutes.items():
             days[minute.date(), group[0]].merge(sums)

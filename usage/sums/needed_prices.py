@@ -22,10 +22,11 @@ MOST_GROUPS = 200
 
 @dataclass(frozen=True)
 class NeededPrice:
-    """A model and a service tier whose calls have no price.
+    """A model and a service tier in which calls have no price, with a proposal for a custom price.
 
-    `family` is the model whose price is proposed; empty if no model of the family has one. `proposed` maps the fields
-    of a custom price (`usage.models.ModelPrice`) to dollars.
+    `family` is the listed model whose price is proposed; empty if no related model has a price. `proposed` maps the
+    fields of a custom price (`usage.models.ModelPrice`) to dollars. `calls` is the number of calls without a price,
+    from `first_at` to `last_at`.
     """
 
     model: str
@@ -37,7 +38,7 @@ class NeededPrice:
     proposed: Mapping[str, Decimal] = field(default_factory=dict)
 
     def as_form(self) -> dict[str, str]:
-        """Returns the values with which the form of a custom price is filled in, valid from the first call's day on."""
+        """Returns the initial values of the form for a custom price, which is valid from the first call's day on."""
         tier = service_tier(self.tier)
         return {
             "model": self.model,
@@ -78,7 +79,10 @@ def propose(model: str, tier: str, at: datetime) -> tuple[str, dict[str, Decimal
 
 
 def _family(model: str) -> Iterator[str]:
-    """Yields the names from which a model's may be derived: without its last part, without the last two, and so on."""
+    """Yields shorter names under which a model's family may be listed: for `a-b-c`, these are `a-b` and `a`.
+
+    A vendor's name before the last `/` is left out; if there is one, the rest of the name is yielded first.
+    """
     name = model.rpartition("/")[2]
     if name != model:
         yield name
@@ -88,7 +92,7 @@ def _family(model: str) -> Iterator[str]:
 
 
 def _fields_of(price: ModelRates) -> dict[str, Decimal]:
-    """Returns a price by the names of the fields of a custom price."""
+    """Converts a price to a map from the field names of a custom price (`usage.models.ModelPrice`) to dollars."""
     found: dict[str, Decimal] = {}
     for unit, rate in price.rates.items():
         if unit not in TOKEN_UNITS or rate is None:

@@ -85,9 +85,10 @@ class TimeRange:
         return TimeRange(CUSTOM, start, self.start if is_whole else min(start + self.length, self.start))
 
     def bins(self, now: datetime) -> tuple[Span, timedelta]:
-        """Returns how a chart divides this range of time: the span of the totals to read, and the length of a bin.
+        """Returns how a chart divides this range of time: which sums to read, and the length of a bin.
 
-        Totals of minutes are used only for ranges in the last days, because older ones are deleted.
+        Sums are stored by minute, by hour and by day. Those by minute are used only for ranges within the last days,
+        because older ones are deleted.
         """
         coarser = [
             (span, step)
@@ -124,7 +125,7 @@ def range_labels(chosen: str = "") -> dict[str, str]:
 
 
 def _unit_of(name: str) -> CalendarUnit | None:
-    """Returns whether a range's name means a calendar month or a calendar day; None if it means neither."""
+    """Returns whether a range's name, such as `today`, means a calendar "day" or "month"; None if it means neither."""
     if name in ("today", "yesterday"):
         return "day"
     if name in ("this_month", "last_month"):
