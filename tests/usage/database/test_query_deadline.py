@@ -107,12 +107,13 @@ def test_a_query_whose_time_is_up_goes_on_nowhere(gateway_database: str) -> None
 
 
 class Clock:
-    """The module's clock, which a test puts on."""
+    """The module's clock, which a test puts on: by `ahead` at once, or by `step` at each reading."""
 
     def __init__(self) -> None:
-        self.ahead = 0.0
+        self.ahead = self.step = 0.0
 
     def monotonic(self) -> float:
+        self.ahead += self.step
         return time.monotonic() + self.ahead
 
 
@@ -128,10 +129,18 @@ def test_the_time_is_that_of_all_queries_together(gateway_database: str, clock: 
         limit_query_time(2 * PATIENCE),
         DeadlineConnection.connect(gateway_database, autocommit=True) as connection,
     ):
+        clock.step = 2 * PATIENCE - 0.2
         connection.execute("SELECT 1")
-        clock.ahead = 2 * PATIENCE - 0.2
+        clock.step = 0
         with pytest.raises(psycopg.OperationalError, match="not answered in time"):
             connection.execute(SLEEP)
+
+
+def test_what_a_page_does_between_its_queries_does_not_count(gateway_database: str, clock: Clock) -> None:
+    with limit_query_time(PATIENCE), DeadlineConnection.connect(gateway_database) as connection:
+        connection.execute("SELECT 1")
+        clock.ahead = 10 * PATIENCE
+        assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_whoever_has_its_own_patience_is_left_alone(gateway_database: str, clock: Clock) -> None:
