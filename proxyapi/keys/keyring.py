@@ -84,7 +84,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class KeyInForce:
-    """One valid secret of an access key: the caller that sends it, and the time at which it expires (Unix time).
+    """One secret of an access key: the caller that sends it, and the time at which it expires (Unix time).
 
     The keyring has one for each secret, under the digest of the secret.
     """

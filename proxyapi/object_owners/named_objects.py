@@ -116,8 +116,8 @@ class NamedObjects:
     ) -> None:
         """Adds the ids that the members of one JSON object name, and puts nested values on `stack`, to be searched too.
 
-        If `weak` is true, all ids are added to `mentions`, none to `references`. If `ids` is true, the object is a tool
-        call, and its member `id` is left out, because it is not the id of a stored object.
+        If `weak` is true, the ids are added to `mentions` instead of `references`. If `ids` is true, the object is a
+        tool call, and its member `id` is left out, because it is not the id of a stored object.
         """
         for pair in pairs:
             value = pair[1]

@@ -40,7 +40,7 @@ RETRY_PAUSE = 0.1  # seconds, times the number of attempts
 
 @cache
 def client() -> AsyncOpenAI:
-    """Returns the OpenAI SDK's client of this process, which supplies the base URL and most of a request's headers.
+    """Returns the OpenAI SDK's client of this process, which supplies the base URL and the SDK's own headers.
 
     Its API key is a placeholder, which `account_headers` replaces by the key of the account that pays for the request.
     """
