@@ -145,7 +145,7 @@ class AccessKeyAdmin(GuardedAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Mapping[str, object] | None = None
     ) -> HttpResponse:
-        """Shows the form for a new access key, with the button Save alone.
+        """Shows the form for a new access key, with Save as its only button.
 
         The other buttons would skip the next page, which is the only one that shows the key's secret.
         """
@@ -270,7 +270,7 @@ class AccessKeyAdmin(GuardedAdmin):
     def spending(self, key: AccessKey) -> str:
         """Renders, for the admin's list, bars with the dollars spent and reserved of each budget of an access key.
 
-        For a key without budgets, renders the dollars of this month.
+        For a key without budgets, renders the dollars that it has spent and reserved this month.
         """
         found = budget_bars(self._summary(key).spent, key.budgets)
         shown_bars = [bar for bar in found if bar.budget] or [bar for bar in found if bar.span == "month"]
@@ -326,7 +326,7 @@ def _key_or_404(object_id: str) -> AccessKey:
 def _curl(request: HttpRequest, key: AccessKey, text: str) -> str:
     """Returns a `curl` command with which the holder of a new key can make a first call.
 
-    It uses a route and a model that the key may use, as far as such are known.
+    It names a route and a model that the key may use; if none is known, the first example route or the default model.
     """
     route = next((route for route in EXAMPLES if is_allowed(route, key.allowed_routes)), EXAMPLES[0])
     named = (name for name in key.allowed_models if not set(name) & set("*?[]'\"\\"))

@@ -16,7 +16,7 @@ from django.dispatch import receiver
 
 @dataclass
 class CallSettings:
-    """The values of the settings that calls read, under the settings' own names."""
+    """The values of the settings that are needed to handle a call, under the settings' own names."""
 
     ACCESS_TOKEN: str | None
     KEY_SECRET: str | None
@@ -43,7 +43,10 @@ class CallSettings:
 
 @cache
 def call_settings() -> CallSettings:
-    """Returns the settings that calls read. They are gathered once, because a server's settings never change."""
+    """Returns the settings that are needed to handle a call.
+
+    They are gathered once, because a server's settings never change.
+    """
     return CallSettings(**{field.name: getattr(settings, field.name) for field in fields(CallSettings)})
 
 

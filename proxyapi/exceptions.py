@@ -127,9 +127,9 @@ class InvalidKey(ProxyError):
 
 
 class OutputLimitExceeded(BadRequest):
-    """A call that asks for more output tokens than its key may have per call.
+    """Error 400: a call asks for more output tokens than its key may have per call.
 
-    OpenAI answers a limit above the model's own with the same status and type.
+    OpenAI answers with the same status and error type if a call asks for more output tokens than the model can give.
     """
 
     code = "output_limit_exceeded"

@@ -23,7 +23,9 @@ _UNSEEN = re.compile(
 
 
 def normalised(name: str) -> str:
-    """Returns the name of a new access key as it will be stored: in Unicode's form NFKC, without full-width letters.
+    """Returns the name of a new access key as it will be stored: in Unicode's form NFKC.
+
+    In this form full-width letters, for example, have become ordinary ones.
 
     A name with unprintable characters is returned unchanged, because `check_name` will refuse it.
     """

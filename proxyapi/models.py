@@ -88,7 +88,8 @@ class AccessKeyManager(models.Manager["AccessKey"]):
     def is_taken(self, name: str) -> bool:
         """Returns whether an access key has this name, or a name that looks the same.
 
-        Keys without a `comparable_name`, which an older version has made, are compared one by one: they are few.
+        Keys that an older version of the gateway created have no `comparable_name`. They are few, and their names are
+        compared one by one.
         """
         wanted = comparable(name)
         if self.filter(comparable_name=wanted).exists():

@@ -205,7 +205,9 @@ def _read_paths() -> Mapping[str, Mapping[str, tuple[str, ...]]]:
 
 @dataclass
 class _Node:
-    """A node in the tree of the paths of OpenAI's reference, one for each segment; `below` has the next segments.
+    """A node in the tree of the paths of OpenAI's reference: one segment of a path.
+
+    `below` maps each segment that may come next to its node.
 
     `family` and `name` are those of the path that ends here; None and empty if no path does.
     """

@@ -76,7 +76,7 @@ class Caller:
     def is_limited(self) -> bool:
         """True if the key has a limit of requests, tokens or parallel calls, so that its calls must be counted.
 
-        Budgets do not matter here, because they are reserved apart from these counts.
+        Budgets do not matter here, because dollars are reserved separately and need none of these counts.
         """
         limits = (self.requests_per_minute, self.tokens_per_minute, self.parallel_calls)
         return any(limit is not None for limit in limits)
@@ -84,7 +84,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class KeyInForce:
-    """The caller whose access key has a certain secret, and the time until which this secret is valid (Unix time).
+    """One secret of an access key: the caller that sends it, and the time at which it expires (Unix time).
 
     The keyring has one for each secret, under the digest of the secret.
     """
@@ -194,7 +194,7 @@ class Keyring:
     def _look(self) -> None:
         """Reads the keys from the database if they have changed, and writes a copy of them to the disk.
 
-        Logs what fails; the keys in memory stay valid.
+        If the database or the disk fails, logs the error; the keys in memory stay valid.
         """
         try:
             marker = key_snapshots.marker()

@@ -76,8 +76,8 @@ def load(marker: str) -> Snapshot:
 def leave_pool() -> None:
     """Gives the current thread a database connection of its own, outside of the connection pool.
 
-    After an outage the pool waits longer and longer before it connects again. A database server that vanishes without
-    closing the connection is given up after ten seconds.
+    The reason is that after an outage the pool waits longer and longer before it connects again. If the database server
+    vanishes without closing the connection, this connection fails after ten seconds.
     """
     own = connections["default"].copy()
     options = own.settings_dict["OPTIONS"]

@@ -44,9 +44,9 @@ MENTION: Final = Reference("")  # a place whose id is refused only if another ke
 class NamedObjects:
     """Collects the ids of stored objects that a request names, such as the file in `file_id`.
 
-    `references` maps the ids that upstream looks up to the `Reference` of their place and the name of their member.
+    `references` maps each id that upstream looks up to a pair: its place in the request, and its member's name.
     `mentions` has the ids that upstream need not look up, as in an earlier answer that the request repeats. `family` is
-    that of the request's route. With `skips_faults`, values that cannot be ids are skipped instead of refused.
+    the route's family, such as `files`. With `skips_faults`, values that cannot be ids are skipped and not refused.
     """
 
     def __init__(self, family: str = "", *, skips_faults: bool = False) -> None:
@@ -78,10 +78,10 @@ class NamedObjects:
         """Adds the ids of stored objects that a field of a form names, also those in JSON that the field contains.
 
         Names such as `file_ids[]` and `image[file_id]` mean what `file_ids` and `file_id` mean in JSON. `value` is None
-        for a file; `is_whole` is false if only the beginning of the field is here.
+        for a file; `is_whole` is false if `value` is only its beginning.
 
         Raises:
-            BadRequest: as `add_body`; also if a file stands in the place of an id, or JSON is not whole.
+            BadRequest: as `add_body`; also if a file stands in the place of an id, or if JSON in the field is cut off.
         """
         path = field_path(name)
         if value is None:
@@ -116,8 +116,8 @@ class NamedObjects:
     ) -> None:
         """Adds the ids that the members of one JSON object name, and puts nested values on `stack`, to be searched too.
 
-        With `weak`, all ids are added to `mentions`. With `ids`, a member `id` is left out, because it is the id of a
-        tool call and not of a stored object.
+        If `weak` is true, the ids are added to `mentions` instead of `references`. If `ids` is true, the object is a
+        tool call, and its member `id` is left out, because it is not the id of a stored object.
         """
         for pair in pairs:
             value = pair[1]
@@ -176,7 +176,7 @@ class NamedObjects:
                 self._read_members(((name, one),), stack, weak=weak or name in mentioned, ids=False)
 
     def _refer(self, value: object, place: Reference, name: str) -> None:
-        """Adds to `references` an id that upstream looks up; skips a value that is no id, or raises `BadRequest`."""
+        """Adds an id to `references`; raises `BadRequest` for a value that is none, or skips it with `skips_faults`."""
         if not is_object_id(value):
             self._fault(f"Invalid '{_shown(name)}': this can be no id.", param=_shown(name), code="invalid_value")
             return
@@ -189,7 +189,7 @@ class NamedObjects:
             self._bound()
 
     def _bound(self) -> None:
-        """Raises `BadRequest` if the request names more than `MOST_NAMED` stored objects, unless faults are skipped."""
+        """Raises `BadRequest` if more than `MOST_NAMED` stored objects are named, unless `skips_faults` is set."""
         if len(self.references) + len(self.mentions) > MOST_NAMED:
             self._fault(f"The request names more than {MOST_NAMED:,} stored objects.")
 
@@ -197,7 +197,7 @@ class NamedObjects:
         """Returns the value of the JSON in a form's field; the text itself if it is not JSON.
 
         Raises:
-            BadRequest: the JSON is nested too deep, unless faults are skipped.
+            BadRequest: the JSON is nested too deep; with `skips_faults` the text is returned instead.
         """
         try:
             return DECODER.decode(text)
@@ -265,12 +265,12 @@ def _place(folded: str) -> Reference | None:
 
 
 def _is_plain(values: list[object]) -> bool:
-    """Returns whether a long list has only strings, numbers, booleans and nulls; short lists are searched anyway."""
+    """Returns whether a list is long and has no lists or objects in it, so that it need not be searched for ids."""
     return len(values) > _LONG_LIST and set(map(type, values)) <= _PLAIN
 
 
 def _ids_in(value: object) -> Iterable[tuple[object, bool]]:
-    """Yields each id in a member's value: with True if it is a plain string, with False if it is an object's `id`."""
+    """Yields pairs: each id in a member's value, and True for a plain string or False for the `id` of an object."""
     values = [value]
     while values:
         one = values.pop()

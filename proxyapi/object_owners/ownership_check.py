@@ -228,9 +228,10 @@ def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) ->
 def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Caller) -> bool:
     """Returns whether the caller may use a path that OpenAI's reference does not have, and that may contain an id.
 
-    The segments of the path that the reference does not have may be ids. A POST with a single such segment is an action
-    of the family, and is refused only if the segment is the id of another key's object. Otherwise one of the first two
-    must be an object of the caller's key, or for a GET be shared with the key; and neither may belong to another key.
+    Any of the path's unknown segments, which the reference does not have, may be an id. The first two are checked:
+    neither may be the id of another key's object, unless the method is GET and the object is shared with the caller's
+    key. One of the two must be the id of an object of the caller's key or, for a GET, of an object shared with it. This
+    second rule is not applied to a POST with only one unknown segment, which names an action of the family.
     """
     first = route.unknown_segments[:2]
     if any(_is_foreign(one, method, owners, caller) for one in first):
@@ -248,10 +249,10 @@ def _is_foreign(object_id: str, method: str, owners: dict[str, str], caller: Cal
 
 
 def _further_segments(route: Route) -> list[str]:
-    """Returns the segments of a path which the reference does not have, that `_may_follow` does not check.
+    """Returns those segments of an unknown path that may be ids, but that `_may_follow` does not check.
 
-    They may be ids, too: those behind the object in the path, or behind the first two segments that are unknown. None
-    of them may belong to another key.
+    They follow the id in the path or, without one, the first two segments that OpenAI's reference does not have. The
+    caller of this function checks that none of them is the id of another key's object.
     """
     if not route.is_known:
         checked = {route.object_id, *route.unknown_segments[:2]}

@@ -19,8 +19,8 @@ from proxyapi.strangers.client_network import client_network
 class StrangerBudget:
     """The memory that one worker may use for request bodies whose senders have shown no valid key yet.
 
-    `bytes_in_use` are the bytes in use, of which `change` counts at most half the budget for one network. `limit` is
-    the number of bytes that may be in use.
+    `limit` is the number of bytes that may be in use, and `bytes_in_use` the number that are. In `bytes_in_use` one
+    client's network counts with at most half of `limit`.
     """
 
     def __init__(self, limit: int) -> None:

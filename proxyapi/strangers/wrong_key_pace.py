@@ -113,7 +113,7 @@ class RefusalPace:
 def _forget_frames(fault: BaseException | None) -> None:
     """Removes the tracebacks of an error and its causes, whose frames could keep a request's body in memory.
 
-    The answer to such a request may wait for long.
+    The error is kept until the request is answered, and this answer may be delayed for long.
     """
     while fault is not None:
         fault.__traceback__ = None

@@ -76,10 +76,11 @@ class EarlyStream:
         return asyncio.get_running_loop().call_later(settings.SSE_KEEPALIVE_SECONDS, self._begin)
 
     def _begin(self) -> None:
-        """Starts the task that sends a stream before upstream has answered, or, if that is too early, the timer again.
+        """Starts the task that sends a stream before upstream has answered. If it is too early, starts the timer again.
 
-        It is too early while the request has not arrived whole, because the last field of a form may be the one that
-        asks for a stream, and while the caller's socket takes no bytes. A call that asks for no stream never gets one.
+        It is too early while the caller's socket takes no bytes. It is also too early while the request has not arrived
+        whole, because the last field of a form may be the one that asks for a stream. A call that asks for no stream
+        never gets one.
         """
         connection = self._call.request.connection
         if self._call.facts.stream and connection.has_whole_body and connection.takes_bytes:
@@ -90,8 +91,8 @@ class EarlyStream:
     async def _run(self, request: CallRequest) -> None:
         """Sends the caller the head of a stream, and then a comment every `SSE_KEEPALIVE_SECONDS`.
 
-        When upstream has answered, `stop` ends this by cancelling the task. A comment that would have to wait for the
-        caller's socket is not sent, so that no comment is cut in half then.
+        When upstream has answered, `stop` cancels the task that runs this. A comment that would have to wait for the
+        caller's socket is not sent, because the cancellation could cut it in half.
         """
         try:
             self.has_begun = True

@@ -70,16 +70,19 @@ CHAT = Dialect(sse.error_object, must_end=True)
 
 @cache
 def resumed(dialect: Dialect) -> Dialect:
-    """Returns a copy of `dialect` for a stream that a caller resumes in the middle, which may have no events left."""
+    """Returns a copy of `dialect` for a stream that a caller resumes in the middle.
+
+    Such a stream may have no events left, so it does not count as cut off if it has none.
+    """
     return replace(dialect, must_end=False)
 
 
 class Relay(ABC):
     """Base class: passes one answer of upstream's to the caller while the answer still arrives.
 
-    `end` is the end of the call, which is written before the last bytes leave. `may_comment`: a comment may follow the
-    bytes that have been sent. `has_commented`: a comment has been sent. `last_sent` is the `time.perf_counter()` when
-    bytes were last sent.
+    `end` ends the call and writes its ledger row, before the last bytes are sent. `may_comment` is True while a comment
+    may follow the bytes that have been sent, and `has_commented` once a comment has been sent. `last_sent` is the time
+    when bytes were last sent, by `time.perf_counter()`.
     """
 
     may_comment = False
@@ -186,7 +189,7 @@ class EventRelay(Relay):
         return self._read_events(events) if events else b""
 
     def _read_events(self, events: bytes) -> bytes:
-        """Takes from whole events what the ledger needs; returns them for the caller, errors without secrets."""
+        """Reads from whole events what the ledger needs; returns them for the caller, errors with secrets redacted."""
         is_first, self._last_events = not self._last_events, events
         self._call.read_events(events)
         passed = self._dialect.to_caller(events)

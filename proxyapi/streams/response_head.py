@@ -30,7 +30,7 @@ def set_passed_headers(response: HttpResponseBase, headers: Mapping[str, str]) -
 
 
 def head_of(request: CallRequest, response: HttpResponseBase) -> Head:
-    """Returns the ASGI message that begins an answer, with the headers of `response` and those of all answers."""
+    """Returns the ASGI message that begins an answer: the headers of `response`, and those that every answer has."""
     stored = response.headers._store  # {"vary": ("Vary", "origin")}; reading `items()` takes 15 times as long
     headers = [(name.encode("ascii"), value.encode("latin-1")) for name, (_, value) in stored.items()]
     if "vary" not in stored:

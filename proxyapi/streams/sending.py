@@ -28,7 +28,7 @@ NO_TIMEOUT = nullcontext()
 
 
 async def send_whole(request: CallRequest, response: HttpResponse) -> None:
-    """Sends a response that is here as a whole."""
+    """Sends the caller the head and the body of a response whose body is complete in memory."""
     start = head_of(request, response)
     if response.status_code not in NO_BODY_STATUSES and not response.has_header("content-length"):
         start["headers"].append((b"content-length", str(len(response.content)).encode()))
@@ -40,10 +40,10 @@ async def send_whole(request: CallRequest, response: HttpResponse) -> None:
 
 
 def time_limit(request: CallRequest) -> AbstractAsyncContextManager[object]:
-    """Returns the time limit for sending a whole answer.
+    """Returns a context manager that limits the time for sending a whole answer, or one that sets no limit.
 
-    A time limit costs a thirtieth of a call. It is only needed if the answer may have to wait, behind another one on
-    the connection that the caller does not take.
+    A limit is needed only if the answer may have to wait, behind an earlier one on the connection that the caller does
+    not read. It is left out otherwise, because setting it takes a thirtieth of the time of a call.
     """
     waits = not request.connection.takes_bytes or request.method == "HEAD"
     return asyncio.timeout(settings.REQUEST_TIMEOUT) if waits else NO_TIMEOUT

@@ -71,9 +71,9 @@ class EventFramer:
     def _end_by_single_line_ends(self, chunk: bytes) -> int:
         """Returns where the last complete event in the held bytes ends, if no blank lines separate the events.
 
-        Such a stream separates events by single line ends; the first data line shows whether it is of this kind. That
-        line is looked for once, since an event may have many lines. Returns 0 for other streams, and if fewer than two
-        events are held.
+        Such a stream separates events by single line ends; the first data line shows whether it is of this kind. The
+        result of this test is kept, because an event may have many lines. Returns 0 for other streams, and if fewer
+        than two events are held.
         """
         if self._has_single_line_ends is None:
             if not (b"\n" in chunk or b"\r" in chunk):
@@ -89,7 +89,7 @@ class EventFramer:
 
 
 def _end_of_last_blank_line(held: bytearray, start: int) -> int:
-    """Returns the position just after the last blank line in `held` that ends after `start`; 0 if there is none.
+    """Returns the position just after the last blank line in the bytes `held` that ends after `start`, or else 0.
 
     LF CR may be the beginning of LF CR LF, so it counts as a blank line only once the next byte has arrived.
     """
@@ -134,7 +134,7 @@ def is_error_object(data: bytes) -> bool:
 
 
 def responses_error(error: ProxyError, request_id: str, last_events: bytes) -> bytes:
-    """Returns the event by which the Responses API tells an error, made from an error of the gateway's.
+    """Returns the event by which the Responses API reports an error, made from an error of the gateway's.
 
     Its shape is the SDK's `ResponseErrorEvent`. Its sequence number follows that of the last event in `last_events`,
     the events that the caller got last.

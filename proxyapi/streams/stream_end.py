@@ -14,9 +14,10 @@ from usage.models import Outcome
 
 
 class StreamEnd:
-    """The end of one call whose answer passes while it arrives. A call that has ended stays as it has ended.
+    """Ends one call whose answer is passed to the caller while it arrives, and records how the call has ended.
 
-    `is_broken`: the caller does not get all of the answer, so its connection must be cut instead of ended.
+    Only the first end counts. `is_broken` is True if the caller does not get all of the answer: then the connection
+    must be cut instead of ended cleanly.
     """
 
     def __init__(self, call: Call, answer: UpstreamAnswer) -> None:

@@ -85,11 +85,11 @@ class UpstreamAnswer:
         return self._body
 
     async def begins_as(self, reads: Callable[[bytes], bool | None]) -> bool:
-        """Returns whether `reads` accepts the beginning of upstream's body, whatever its Content-Type says.
+        """Returns whether the function `reads` accepts the beginning of upstream's body, whatever the Content-Type.
 
-        `reads` is called with all bytes of the body so far, and returns True, False, or None while they are too few to
-        decide. A body that ends before that is not accepted. `chunk` and `read` return the bytes again later. If the
-        connection fails, the answer is closed; raises the errors of `chunk`.
+        `reads` is called with all bytes of the body so far; it returns True, False or, while they are too few, None.
+        A body that ends before the decision is not accepted. The bytes are kept, and `chunk` and `read` return
+        them later. If the connection fails, closes the answer and raises the errors of `chunk`.
         """
         try:
             while (begins := reads(self._start)) is None and (piece := await self._chunk(bytes)):

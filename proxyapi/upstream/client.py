@@ -40,9 +40,9 @@ RETRY_PAUSE = 0.1  # seconds, times the number of attempts
 
 @cache
 def client() -> AsyncOpenAI:
-    """Returns the OpenAI SDK's client of this process, which supplies the base URL and the headers of an account.
+    """Returns the OpenAI SDK's client of this process, which supplies the base URL and the SDK's own headers.
 
-    The key in it is a placeholder: `account_headers` puts in the key of each account.
+    Its API key is a placeholder, which `account_headers` replaces by the key of the account that pays for the request.
     """
     # The variable could add a header to every call, and no argument switches it off.
     os.environ.pop("OPENAI_CUSTOM_HEADERS", None)

@@ -165,7 +165,7 @@ def _faults(error: ValidationError) -> list[str]:
 
 
 def _read(path: str | None) -> str:
-    """Reads an upstream key from a file, or from standard input if the path is `-`; without a path, returns no text.
+    """Reads an upstream key from a file, or from standard input if the path is `-`; returns "" without a path.
 
     The key is not taken from the command line, because other users of the host can see that.
 
