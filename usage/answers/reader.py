@@ -69,9 +69,8 @@ class AnswerReader:
     Set `states_usage` to False if the usage in the answer is not the consumption of this call; then it is not read.
     `has_ended` is True once the event that ends this kind of stream has been read. With `must_end`, also a stream
     without any event counts as cut off. `text`, if set, collects the text of every event, and `created`, if set, the
-    ids of created objects. `expected_pictures` is the number of pictures that the call has asked the Images API for;
-    the last of them ends a stream. `tools` is the use of hosted tools read so far; None before any. `is_background` is
-    True if the response goes on without its caller.
+    ids of created objects. `expected_pictures` is how many the call has asked the Images API for; the last of them ends
+    a stream. `tools` is the use of hosted tools read so far. `is_background`: the response goes on without its caller.
     """
 
     def __init__(self) -> None:
