@@ -96,7 +96,7 @@ def _within_one_hour(request: pytest.FixtureRequest) -> None:
     """
     left = 3600 - time.time() % 3600
     if left < BORDER_SECONDS and request.node.get_closest_marker(MARK):
-        time.sleep(left)
+        time.sleep(left)  # until the hour has changed: it is the clock itself that is waited for
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -44,6 +44,7 @@ def migrate(notice: Callable[[], None]) -> None:
             if time.monotonic() >= notice_at:
                 notice()
                 notice_at = time.monotonic() + NOTICE_SECONDS
+            # Lets those through that waited behind the statement. The end of a lock is told to nobody.
             time.sleep(PAUSE_SECONDS)
         else:
             return

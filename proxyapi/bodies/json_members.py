@@ -160,7 +160,7 @@ def past_space(text: str, at: int) -> int:
     end = _SPACE.match(text, at, at + _LONGEST_SPACE).end()  # type: ignore[union-attr]  # it always matches
     while end - at == _LONGEST_SPACE:
         at = end
-        end = _SPACE.match(text, at, at + _LONGEST_SPACE).end()  # type: ignore[union-attr]  # as above
+        end = _SPACE.match(text, at, at + _LONGEST_SPACE).end()  # type: ignore[union-attr]  # it always matches
     return end
 
 

@@ -207,12 +207,12 @@ class _Elision:
         stop = self._find(b'"', start)
         if stop - end <= self._readable:
             self._readable -= stop - end
-            return _BASE64.match(body, end, stop).end()  # type: ignore[union-attr]  # as above
+            return _BASE64.match(body, end, stop).end()  # type: ignore[union-attr]  # always matches
         step = max(_STEP_BYTES, (stop - start) // 256)
         at = end
         while at + step < stop and _BASE64_SAMPLE.match(body, at + step):
             at += step
-        return _BASE64.match(body, at, min(at + step + _STEP_BYTES, stop)).end()  # type: ignore[union-attr]  # as above
+        return _BASE64.match(body, at, min(at + step + _STEP_BYTES, stop)).end()  # type: ignore[union-attr]  # matches
 
     def _find(self, byte: bytes, start: int) -> int:
         """Returns the position of the next `byte` in the body from `start` on, or the end of the body if there is none.

@@ -173,7 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer({**frame, "object": "chat.completion", "choices": [choice], "usage": usage}, script)
 
     def _make(self, limit: int, script: str) -> int:
-        """Works on an answer of `limit` tokens, and returns how many it has made."""
+        """Sleeps as long as a model works on an answer of `limit` tokens, and returns how many it has made."""
         if script == "hang":
             self._wait_until_left()
         else:

@@ -179,7 +179,7 @@ def test_what_a_cut_stream_has_begun_counts(
     added = {"type": "response.output_item.added", "item": {**item, "status": "in_progress"}}
     name = "image_tokens" if item is PICTURE else "file_searches"
     assert read_events(BEGUN, added).other_usage[name] == used  # type: ignore[literal-required]  # one of two names
-    assert read_events(BEGUN, added, end).other_usage[name] == used_after  # type: ignore[literal-required]  # as above
+    assert read_events(BEGUN, added, end).other_usage[name] == used_after  # type: ignore[literal-required]  # one of two
 
 
 def test_a_search_that_was_begun_counts_until_it_proves_to_be_none() -> None:

@@ -98,7 +98,7 @@ def test_counters_go_on_through_kill_9_and_a_new_start(
 def test_without_the_access_token_there_is_nothing_to_read(
     gateway: Gateway, options: dict[str, dict[str, str]]
 ) -> None:
-    answer = httpx2.get(f"{gateway.url}/metrics", **options, timeout=PATIENCE)  # type: ignore[arg-type]
+    answer = httpx2.get(f"{gateway.url}/metrics", **options, timeout=PATIENCE)  # type: ignore[arg-type]  # `params`
 
     assert answer.status_code == 403
     assert answer.json()["error"]["code"] == "invalid_key"
