@@ -25,7 +25,7 @@ _NAME = re.compile(r"(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*[=:][ \t]*
 _SINGLE_QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'", re.DOTALL)
 _DOUBLE_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _REST = re.compile(r"[ \t]*(?:#[^\n]*)?(?:\n|\Z)")
-_UNQUOTED = re.compile(r"([^\n]*?)(?:[ \t]+(?:#[^\n]*)?)?(?:\n|\Z)")
+_COMMENT = re.compile(r"[ \t]#")
 _IGNORED = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\n)*[ \t]*(?:#[^\n]*\Z)?")
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
@@ -50,6 +50,8 @@ def read_env_file(path: Path) -> dict[str, str]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _fault(path, content.count(b"\n", 0, error.start) + 1, "is not UTF-8 text") from None
+    if "\0" in text:  # no variable of an environment can have one
+        raise _fault(path, text[: text.index("\0")].count("\n") + 1, "has a NUL character, as text in UTF-16 has")
     return dict(_variables(path, text.replace("\r\n", "\n")))
 
 
@@ -80,30 +82,45 @@ def _variables(path: Path, text: str) -> Iterator[tuple[str, str]]:
 
     `path` is the path of the file, which error messages name.
     """
+
+    def fault(at: int, words: str) -> EnvFileError:
+        return _fault(path, text.count("\n", 0, at) + 1, words)
+
+    def check_line_ends(start: int, end: int) -> None:
+        if (at := text.find("\r", start, end)) >= 0:  # else all that follows would be one value, or one comment
+            raise fault(at, "has a carriage return without a line feed")
+
     at = _end(_IGNORED.match(text))
+    check_line_ends(0, at)
     while at < len(text):
-        line = text.count("\n", 0, at) + 1
+        start = at
         name = _NAME.match(text, at)
         if name is None:
-            raise _fault(path, line, "is not NAME=value, nor a comment with #")
+            raise fault(start, "is not NAME=value, nor a comment with #")
         at = name.end()
         quote = text[at : at + 1]
         if quote in {"'", '"'}:
             quoted = (_SINGLE_QUOTED if quote == "'" else _DOUBLE_QUOTED).match(text, at)
             if quoted is None:
-                raise _fault(path, line, "has a quote that is not closed")
+                raise fault(start, "has a quote that is not closed")
             rest = _REST.match(text, quoted.end())
             if rest is None:
-                raise _fault(path, line, "has text behind the closing quote; a comment needs #")
+                raise fault(start, "has text behind the closing quote; a comment needs #")
+            check_line_ends(quoted.end(), rest.end())
             yield name[1], _unescaped(quoted[1], quote)
             at = rest.end()
         elif quote == "#" and text[at - 1] in " \t":
             yield name[1], ""  # a comment in the place of a value
         else:
-            unquoted = _UNQUOTED.match(text, at)
-            yield name[1], unquoted[1] if unquoted else ""
-            at = _end(unquoted)
+            end = text.find("\n", at)
+            end = len(text) if end < 0 else end
+            check_line_ends(at, end)
+            comment = _COMMENT.search(text, at, end)
+            yield name[1], text[at : comment.start() if comment else end].rstrip(" \t")
+            at = end
+        ignored = at
         at = _end(_IGNORED.match(text, at))
+        check_line_ends(ignored, at)
 
 
 def _unescaped(value: str, quote: str) -> str:

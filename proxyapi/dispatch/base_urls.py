@@ -1,4 +1,4 @@
-"""Finds the path of `/v1` that a client with a wrong base URL means, for the hint in its 404.
+"""Finds the path of `/v1` that a client with a wrong base URL, or with a misspelt path, means: the hint in its 404.
 
 A client appends the path of an endpoint to its base URL. If the base URL has `/v1` twice or not at all, a slash at its
 end, `/openai` or `/api` in front, or a whole endpoint in it, the path that arrives can be recognised by its end.
@@ -6,12 +6,17 @@ end, `/openai` or `/api` in front, or a whole endpoint in it, the path that arri
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+from functools import cache
+
 from proxyapi.exceptions import NotFound
-from proxyapi.routes import LONGEST_PATH, Route, find_route
+from proxyapi.routes import FAMILIES, LONGEST_PATH, Route, find_route
 
 MAX_SEGMENTS = 16  # of a path. Bounds the work: the rest of the path from each segment on is looked up
 # Segments that the base URLs of other servers have in front of the paths of OpenAI's API, such as `/api/v1`.
 PREFIXES = frozenset({"v1", "openai", "api"})
+LONGEST_MISSPELT_PATH = 100  # characters. Bounds the work as well: each segment is compared with the known ones
+LIKENESS = 0.8  # from which a segment of a path may be meant; `difflib` calls equal texts 1.0
 BASE_URL = "The base URL for a client is this gateway's address and /v1, once, with nothing behind it."
 
 
@@ -66,5 +71,66 @@ def unknown_endpoint(method: str | None, path: str, raw_path: str, root_path: st
     `root_path` is what clients have in front of every path of the gateway, such as `/ai`; it may be empty.
     """
     words = f"Unknown endpoint: {method} {path}"
-    meant = meant_path(raw_path)
-    return NotFound(f"{words}. Did you mean {root_path}{meant}? {BASE_URL}" if meant else words)
+    if raw_path.rstrip("/") == "/v1":
+        return NotFound(f"{words}. {BASE_URL} A path such as /models is appended to it.")
+    if nearest := nearest_path(raw_path):  # first: the end of a misspelt path may be a path of its own
+        return NotFound(f"{words}. Did you mean {root_path}{nearest}?")
+    if meant := meant_path(raw_path):
+        return NotFound(f"{words}. Did you mean {root_path}{meant}? {BASE_URL}")
+    return NotFound(words)
+
+
+class KnownSegment:
+    """A segment in the tree of the known paths of `/v1`: those that may follow it, and whether a path may end here."""
+
+    __slots__ = ("below", "is_end")
+
+    def __init__(self) -> None:
+        self.below: dict[str, KnownSegment] = {}
+        self.is_end = False
+
+
+def nearest_path(raw_path: str) -> str:
+    """Guesses which known path of `/v1` is meant by `raw_path`, which is unknown: misspelt, or only its beginning.
+
+    Returns an empty string if none is near. Both paths are as they come over the wire.
+    """
+    if not raw_path.startswith("/v1/") or len(raw_path) > LONGEST_MISSPELT_PATH:
+        return ""
+    node, found = _known_paths(), []
+    for segment in raw_path.removeprefix("/v1/").rstrip("/").split("/"):
+        name = _nearest_segment(segment, node.below)
+        if not name:
+            return ""
+        node = node.below[name]
+        found.append(segment if name == "{id}" else name)
+    while not node.is_end:  # such as `/chat`
+        name, node = next(iter(node.below.items()))
+        found.append(name)
+    nearest = "/" + "/".join(found)
+    route = find_route(nearest)  # None for an id that is no segment, such as `..`
+    is_new = f"/v1{nearest}" != raw_path.rstrip("/")
+    return f"/v1{nearest}" if is_new and route is not None and _is_known(route) else ""
+
+
+def _nearest_segment(segment: str, known: dict[str, KnownSegment]) -> str:
+    """Returns that one of `known` segments which `segment` means; an empty string if there is none."""
+    spelt = segment.lower().replace("-", "_")
+    if segment in known or spelt in known:
+        return segment if segment in known else spelt
+    if "{id}" in known:
+        return "{id}"
+    return next(iter(get_close_matches(spelt, known, n=1, cutoff=LIKENESS)), "")
+
+
+@cache
+def _known_paths() -> KnownSegment:
+    """Returns the tree of the paths that OpenAI's API is known to have below `/v1`."""
+    root = KnownSegment()
+    for family in FAMILIES:
+        for path in family.paths:
+            node = root
+            for segment in path.strip("/").split("/"):
+                node = node.below.setdefault(segment, KnownSegment())
+            node.is_end = True
+    return root

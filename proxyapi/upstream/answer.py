@@ -127,7 +127,8 @@ class UpstreamAnswer:
             raise UpstreamTimeout(f"Upstream did not finish in time. {MAYBE_BILLED}") from fault
         except TransportFault as fault:
             raise UpstreamUnreachable(
-                f"The connection to upstream broke during the answer. {MAYBE_BILLED}", code="upstream_disconnected"
+                f"The connection to upstream broke during the answer: {fault}. {MAYBE_BILLED}",
+                code="upstream_disconnected",
             ) from fault
 
     def close(self) -> None:

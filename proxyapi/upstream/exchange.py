@@ -29,7 +29,7 @@ import httptools
 from multidict import CIMultiDict
 
 from proxyapi.bodies.decoding import ENCODINGS, Decoder
-from proxyapi.upstream.faults import Broken, InvalidStatus, Late, Silent
+from proxyapi.upstream.faults import Broken, InvalidStatus, Late, Silent, lost, no_http
 from proxyapi.upstream.passed_headers import Headers
 
 Body = bytes | AsyncIterator[bytes] | None
@@ -295,7 +295,7 @@ class Exchange:
         try:
             self._decode(decoder)
         except zlib.error as fault:
-            self._fail(Broken(str(fault)))
+            self._fail(Broken(f"its encoded answer is damaged ({fault})"))
             return
         if not decoder.has_more:
             if self._state is State.DECODING:
@@ -353,7 +353,7 @@ class Exchange:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as fault:
             raised = fault.__context__  # the exception of a callback, such as `on_body`
-            self._fail(raised if isinstance(raised, Broken) else Broken(str(raised or fault)))
+            self._fail(raised if isinstance(raised, Broken) else no_http(b"" if self.status else data, fault))
             self._connection.close()  # even if the answer was whole: bytes that nobody asked for followed it
         if not self.status and self._head_size > MAX_HEAD_BYTES:
             self._fail(Broken("the head of its answer is too large"))
@@ -368,7 +368,7 @@ class Exchange:
     def connection_lost(self, exc: Exception | None) -> None:
         """Fails the exchange because its connection is gone, unless the whole answer has arrived before."""
         if self._state < State.DECODING:
-            self._fail(Broken(str(exc or "it was closed")))
+            self._fail(lost(exc))
 
     def _ends_with_connection(self) -> bool:
         """Returns whether the answer ends with the connection, because it states no length (RFC 9112, 6.3)."""

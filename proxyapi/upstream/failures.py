@@ -18,17 +18,20 @@ MAYBE_BILLED = "The call may have reached upstream and may have been billed."
 
 
 class UnreachableLog:
-    """Log of the reasons why upstream cannot be reached: each at most once a minute, with the system's own words."""
+    """Log of the reasons why upstream gives no answer: each at most once a minute, with the system's own words."""
 
     def __init__(self) -> None:
         self._logged_at: dict[str, float] = {}
 
-    def add(self, fault: NotConnected) -> None:
-        """Logs why upstream cannot be reached, unless the same reason was logged within the last minute."""
+    def add(self, fault: NotConnected | Broken) -> None:
+        """Logs why upstream gives no answer, unless the same reason was logged within the last minute."""
         now = time.monotonic()
-        if now - self._logged_at.get(fault.reason, -math.inf) >= UNREACHABLE_LOG_SECONDS:
-            self._logged_at[fault.reason] = now
-            logger.warning("no connection to upstream: %s (%s)", fault.reason, fault.__cause__ or "no fault")
+        what = "no connection to upstream" if isinstance(fault, NotConnected) else "no usable answer from upstream"
+        words = f"{what}: {fault}"
+        if now - self._logged_at.get(words, -math.inf) >= UNREACHABLE_LOG_SECONDS:
+            self._logged_at[words] = now
+            systems_words = str(fault.__cause__ or "")
+            logger.warning("%s", words if systems_words in words else f"{words} ({systems_words})")
 
 
 unreachable_log = UnreachableLog()
@@ -38,7 +41,7 @@ def error_of(fault: TransportFault, request: UpstreamRequest) -> ProxyError:
     """Returns the error that the caller gets for `fault`, which ended a request before the head of an answer arrived.
 
     The error is a `RequestTimeout` if the deadline passed while the caller was still sending the body. The message of
-    any other error says whether upstream may have billed the call. A failure to connect is logged, too.
+    any other error says whether upstream may have billed the call. A connection that fails or breaks is logged, too.
     """
     match fault:
         case ConnectTimeout():
@@ -50,9 +53,11 @@ def error_of(fault: TransportFault, request: UpstreamRequest) -> ProxyError:
             words = f"No connection to upstream: {fault.reason}. {NOT_BILLED}"
             return UpstreamUnreachable(words, is_unbilled=True)
         case InvalidStatus():
+            unreachable_log.add(fault)
             return UpstreamUnreachable(f"Upstream broke HTTP's rules: {fault}. {MAYBE_BILLED}")
         case Broken():
-            return UpstreamUnreachable(f"The connection to upstream broke before an answer. {MAYBE_BILLED}")
+            unreachable_log.add(fault)
+            return UpstreamUnreachable(f"The connection to upstream broke before an answer: {fault}. {MAYBE_BILLED}")
         case Silent():
             return UpstreamTimeout(
                 f"Upstream did not begin to answer within {fault.seconds:g} seconds ({fault.setting}). {MAYBE_BILLED}"

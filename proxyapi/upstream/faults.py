@@ -29,14 +29,23 @@ CERTIFICATE_FAULTS = {
 }
 SYSTEM_FAULTS = {
     errno.ECONNREFUSED: "it refuses connections",
-    errno.ECONNRESET: "it closed the connection at once",
-    errno.EPIPE: "it closed the connection at once",
     errno.ENETUNREACH: "no network leads to it",
     errno.EHOSTUNREACH: "no network leads to it",
     errno.EMFILE: "this machine has no open file left for it",
     errno.ENFILE: "this machine has no open file left for it",
     errno.EADDRNOTAVAIL: "this machine has no port left for it",
 }
+
+
+# Words for a connection that broke after it had been opened, by the system's error number.
+LOST_CONNECTIONS = {
+    errno.ECONNRESET: "it reset the connection",
+    errno.EPIPE: "it closed the connection",
+    errno.ETIMEDOUT: "the network to it was lost",
+    errno.ENETUNREACH: "the network to it was lost",
+    errno.EHOSTUNREACH: "the network to it was lost",
+}
+TLS_RECORDS = (b"\x15\x03", b"\x16\x03")  # the first bytes of an alert and of a handshake (RFC 8446, 5.1)
 
 
 class ProxyRefused(ConnectionError):
@@ -79,7 +88,10 @@ class Silent(Late):
 
 
 class Broken(TransportFault):
-    """Error: the connection to upstream broke before the end of the answer, or the answer breaks the rules of HTTP."""
+    """Error: the connection to upstream broke before the end of the answer, or the answer breaks the rules of HTTP.
+
+    Its text says why, in words for a caller, without host, address or key.
+    """
 
 
 class InvalidStatus(Broken):
@@ -103,7 +115,39 @@ def not_connected(fault: OSError | UnicodeError, *, is_proxy: bool) -> NotConnec
             what = CERTIFICATE_FAULTS.get(fault.verify_code, "it cannot be verified")
             return NotConnected(f"its certificate is not trusted: {what}")
         case ssl.SSLError():
-            return NotConnected("TLS with it failed; is it https:// at all?")
+            return NotConnected("TLS with it failed; it may speak http:// only")
+        case ConnectionResetError() | ConnectionAbortedError() | BrokenPipeError():  # asyncio's own have no number
+            reason = "it closed the connection at once"
         case OSError():
             reason = SYSTEM_FAULTS.get(fault.errno or 0, "it cannot be connected to")
     return NotConnected(f"the proxy on the way: {reason}" if is_proxy else reason)
+
+
+def lost(fault: Exception | None) -> Broken:
+    """Returns a `Broken` that tells a caller, in words, how an open connection to upstream was lost.
+
+    `fault` is the system's error; None if upstream has closed the connection in an orderly way.
+    """
+    match fault:
+        case None:
+            reason = "it closed the connection"
+        case ssl.SSLError():
+            reason = "TLS with it failed"
+        case OSError():
+            reason = LOST_CONNECTIONS.get(fault.errno or errno.ECONNRESET, "the connection failed")
+        case _:
+            reason = "the connection failed"
+    broken = Broken(reason)
+    broken.__cause__ = fault
+    return broken
+
+
+def no_http(start: bytes, fault: Exception) -> Broken:
+    """Returns a `Broken` for bytes from upstream that are not HTTP; `start` are its first ones, if no head came before.
+
+    `fault` is the parser's error, whose text is one of the parser's own phrases and has nothing of upstream's in it.
+    """
+    is_tls = start.startswith(TLS_RECORDS)
+    broken = Broken("it speaks TLS; it may need https://" if is_tls else f"its answer breaks HTTP's rules ({fault})")
+    broken.__cause__ = fault
+    return broken

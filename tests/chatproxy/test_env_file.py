@@ -52,6 +52,14 @@ READ: dict[str, dict[str, str]] = {
     "A=1\nA=2": {"A": "2"},
     "A=ключ": {"A": "ключ"},
     "A=x\u2028y\x0bz": {"A": "x\u2028y\x0bz"},
+    "A-B=1\na.b=2\nexport=3": {"A-B": "1", "a.b": "2", "export": "3"},
+    "A==b=": {"A": "=b="},
+    "A=1\nA=": {"A": ""},
+    "A=a \t b \t #c #d": {"A": "a \t b"},
+    "A='x\ry'\nB=1": {"A": "x\ry", "B": "1"},
+    "A=" + "x" * 2**20: {"A": "x" * 2**20},
+    "A=x" + " " * 2**17 + "y": {"A": "x" + " " * 2**17 + "y"},
+    "A=1\n" * 2**17: {"A": "1"},
 }
 # What cannot be read, the number of its line, and the fault.
 FAULTS: dict[str, tuple[int, str]] = {
@@ -63,6 +71,22 @@ FAULTS: dict[str, tuple[int, str]] = {
     f"={SECRET}": (1, "is not NAME=value"),
     f"setenv A {SECRET}": (1, "is not NAME=value"),
     f"export {SECRET}": (1, "is not NAME=value"),
+    "=": (1, "is not NAME=value"),
+    "KEY\n": (1, "is not NAME=value"),
+    "export\n": (1, "is not NAME=value"),
+    f"A\xa0={SECRET}": (1, "is not NAME=value"),
+    f"A=1\n\ufeffB={SECRET}": (2, "is not NAME=value"),
+    f"A=1\nB=x\0{SECRET}": (2, "has a NUL character"),
+    f"A='\n\0{SECRET}'": (2, "has a NUL character"),
+    f"A={SECRET}".encode("utf-16-le").decode(): (1, "has a NUL character"),
+    f"A={SECRET}".encode("utf-16-be").decode(): (1, "has a NUL character"),
+    f"A=1\rB={SECRET}\r": (1, "has a carriage return"),
+    f"A=1\n# c\rB={SECRET}\r": (2, "has a carriage return"),
+    f"# c\rB={SECRET}": (1, "has a carriage return"),
+    f"A=''# c\rB={SECRET}": (1, "has a carriage return"),
+    f"A=1 # c\rB={SECRET}": (1, "has a carriage return"),
+    f"A= # c\rB={SECRET}": (1, "has a carriage return"),
+    f"A=1\r\nB=2\r{SECRET}": (2, "has a carriage return"),
     f"A='{SECRET}": (1, "has a quote that is not closed"),
     f'A=1\nB="{SECRET}\nC=2\n': (2, "has a quote that is not closed"),
     f"A=1\nB='x' {SECRET}": (2, "has text behind the closing quote"),
@@ -76,14 +100,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / ".env"
 
 
-@pytest.mark.parametrize("content", READ)
+@pytest.mark.parametrize("content", READ, ids=range(len(READ)))
 def test_it_works(path: Path, content: str) -> None:
     path.write_bytes(content.encode())
 
     assert read_env_file(path) == READ[content]
 
 
-@pytest.mark.parametrize("content", FAULTS)
+@pytest.mark.parametrize("content", FAULTS, ids=range(len(FAULTS)))
 def test_what_cannot_be_read_is_named_by_its_line(path: Path, content: str) -> None:
     line, fault = FAULTS[content]
     path.write_bytes(content.encode())
@@ -95,6 +119,13 @@ def test_what_cannot_be_read_is_named_by_its_line(path: Path, content: str) -> N
     assert pieces_in(words) == []
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_another_encoding_with_its_mark_is_no_text(path: Path, encoding: str) -> None:
+    path.write_bytes(f"A={SECRET}".encode(encoding))
+    with pytest.raises(EnvFileError, match="line 1 is not UTF-8 text"):
+        read_env_file(path)
 
 
 def test_bytes_that_are_no_text_are_named_by_their_line(path: Path) -> None:
@@ -168,7 +199,7 @@ def test_whatever_is_in_a_file_is_read_or_refused(tmp_path_factory: pytest.TempP
     assert not words or re.fullmatch(re.escape(str(path)) + r", line \d+ (is not|has) [A-Za-z=#,; -]+", words)
 
 
-@given(st.dictionaries(st.sampled_from("ABC"), st.text(st.characters(codec="utf-8", exclude_characters="\r"))))
+@given(st.dictionaries(st.sampled_from("ABC"), st.text(st.characters(codec="utf-8", exclude_characters="\0\r"))))
 def test_what_is_quoted_is_read_as_it_was(tmp_path_factory: pytest.TempPathFactory, values: dict[str, str]) -> None:
     path = tmp_path_factory.getbasetemp() / "quoted.env"
     escaped = {name: value.replace("\\", "\\\\").replace('"', '\\"') for name, value in values.items()}

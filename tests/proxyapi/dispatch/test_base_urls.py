@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxyapi.dispatch import base_urls
-from proxyapi.dispatch.base_urls import meant_path
+from proxyapi.dispatch.base_urls import BASE_URL, meant_path, nearest_path
 from proxyapi.routes import FAMILIES, Route, find_route
 from tests.simulator.server import Simulator
 from tests.support.callers.wire import connect, head
@@ -75,6 +75,53 @@ def test_the_answer_says_it(gateway: Gateway, simulator: Simulator, path: str, m
     assert f"Did you mean {meant}?" in answer.error["message"]
     assert "base URL" in answer.error["message"]
     assert simulator.requests == []
+
+
+NEAREST = {
+    "/v1/chat": "/v1/chat/completions",
+    "/v1/chat/": "/v1/chat/completions",
+    "/v1/chat/completion": "/v1/chat/completions",
+    "/v1/Chat/Completions": "/v1/chat/completions",
+    "/v1/fine-tuning/jobs": "/v1/fine_tuning/jobs",
+    "/v1/fine-tuning/jobs/ftjob_1/events": "/v1/fine_tuning/jobs/ftjob_1/events",
+    "/v1/vector-stores": "/v1/vector_stores",
+    "/v1/vector-stores/vs_1/files": "/v1/vector_stores/vs_1/files",
+    "/v1/model": "/v1/models",
+    "/v1/completion": "/v1/completions",
+    "/v1/embedding": "/v1/embeddings",
+    "/v1/moderation": "/v1/moderations",
+    "/v1/response": "/v1/responses",
+    "/v1/response/resp_1": "/v1/responses/resp_1",
+}
+NOT_NEAR = (
+    "/v1/", "/v1/engines", "/v1/x", "/v1/wp-login.php", "/v1/response/..", "/v1/response/%2e%2e", "/v1/messages",
+    "/chat", "/v1/chat/completions", "/v1/models", "/v1/model/" + "x" * 100, "/v1/{id}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", NEAREST)
+def test_a_misspelt_path_is_told_the_nearest(gateway: Gateway, simulator: Simulator, path: str) -> None:
+    assert nearest_path(path) == NEAREST[path]
+    answer = gateway.http.get(path, headers={"authorization": f"Bearer {SECURITY_KEY}"})
+
+    assert answer.status_code == 404
+    assert answer.json()["error"]["message"].endswith(f". Did you mean {NEAREST[path]}?")
+    assert simulator.requests == []
+
+
+@pytest.mark.parametrize("path", NOT_NEAR)
+def test_what_is_near_to_nothing_gets_no_hint(path: str) -> None:
+    assert nearest_path(path) == ""
+
+
+@pytest.mark.parametrize("path", ["/v1", "/v1/"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_the_base_url_alone_is_told_what_follows_it(gateway: Gateway, path: str, method: str) -> None:
+    answer = gateway.http.request(method, path, headers={"authorization": f"Bearer {SECURITY_KEY}"})
+
+    assert answer.status_code == 404
+    assert BASE_URL in answer.json()["error"]["message"]
+    assert "/models" in answer.json()["error"]["message"]
 
 
 def test_an_id_of_a_model_may_begin_as_its_path_does(gateway: Gateway, simulator: Simulator) -> None:

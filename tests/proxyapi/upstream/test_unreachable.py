@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
-from collections.abc import Iterator
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,6 +31,7 @@ from proxyapi.upstream.faults import (
     not_connected,
 )
 from proxyapi.upstream.request import UpstreamRequest
+from tests.support.polling import PATIENCE
 from tests.support.servers.gateway import SECURITY_KEY, Gateway, free_port
 
 BEARER = {"authorization": f"Bearer {SECURITY_KEY}"}
@@ -49,7 +53,12 @@ FAULTS: list[tuple[OSError | UnicodeError, str]] = [
     (OSError(SECRET), "it cannot be connected to"),
     *((untrusted(code), f"its certificate is not trusted: {words}") for code, words in CERTIFICATE_FAULTS.items()),
     (untrusted(1), "its certificate is not trusted: it cannot be verified"),
-    (ssl.SSLError(1, SECRET), "TLS with it failed; is it https:// at all?"),
+    (ssl.SSLError(1, SECRET), "TLS with it failed; it may speak http:// only"),
+    *(
+        (fault, "it closed the connection at once")
+        for fault in (ConnectionResetError(), ConnectionAbortedError(SECRET))
+    ),
+    *((OSError(number, SECRET), "it closed the connection at once") for number in (errno.ECONNRESET, errno.EPIPE)),
     (ProxyRefused("it answered 407"), "the proxy did not connect (it answered 407)"),
 ]
 
@@ -81,7 +90,104 @@ def test_the_log_says_each_reason_once_a_minute(
     now += 60
     log.add(fault)
     words = "no connection to upstream: its name is not known ([Errno -2] Name or service not known)"
-    assert caplog.messages == [words, "no connection to upstream: it refuses connections (no fault)", words]
+    assert caplog.messages == [words, "no connection to upstream: it refuses connections", words]
+
+
+def test_the_log_says_nothing_twice(caplog: pytest.LogCaptureFixture) -> None:
+    refused = ProxyRefused("it answered 407")
+    fault = not_connected(refused, is_proxy=True)
+    fault.__cause__ = refused
+    UnreachableLog().add(fault)
+
+    assert caplog.messages == ["no connection to upstream: the proxy did not connect (it answered 407)"]
+
+
+def reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def alert(connection: socket.socket) -> None:
+    connection.sendall(b"\x15\x03\x01\x00\x02\x02\x46")  # protocol_version, as OpenSSL answers to plain HTTP
+
+
+# What upstream does with a call that it has received, and the reason that is known.
+ENDINGS: dict[str, tuple[Callable[[socket.socket], object], str]] = {
+    "closed": (lambda _: None, "it closed the connection"),
+    "reset": (reset, "it reset the connection"),
+    "closed in the head": (lambda one: one.sendall(b"HTTP/1.1 200 OK\r\nconte"), "it closed the connection"),
+    "TLS": (alert, "it speaks TLS; it may need https://"),
+    "no HTTP": (lambda one: one.sendall(b"220 mail.internal.example ESMTP\r\n\r\n"), "its answer breaks HTTP's rules"),
+    "no status": (lambda one: one.sendall(b"HTTP/1.1 099 X\r\n\r\n"), "its answer has the status 099"),
+    "an encoding": (
+        lambda one: one.sendall(b"HTTP/1.1 200 OK\r\ncontent-encoding: x-own\r\ncontent-length: 1\r\n\r\na"),
+        "its answer is encoded as x-own",
+    ),
+}
+
+
+@contextmanager
+def ending_upstream(end: Callable[[socket.socket], object]) -> Iterator[str]:
+    """Runs an upstream that reads a call and ends the connection with `end`; yields its base URL."""
+
+    def serve() -> None:
+        with suppress(OSError):  # of the listener, which the test closes
+            while True:
+                connection, _ = listener.accept()
+                with connection:
+                    received = b""
+                    while b"\r\n\r\n" not in received or not received.endswith(b"}"):
+                        received += connection.recv(65536)
+                    end(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(PATIENCE)
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_a_connection_that_ends_says_why(name: str, start_gateway: Any) -> None:
+    end, words = ENDINGS[name]
+    with ending_upstream(end) as url:
+        gateway: Gateway = start_gateway(OPENAI_BASE_URL=url)
+        answer = gateway.http.post("/v1/chat/completions", headers=BEARER, json=CHAT)
+        error = answer.json()["error"]
+
+        assert (answer.status_code, error["code"]) == (502, "upstream_unreachable")
+        assert f": {words}" in error["message"]
+        assert ".." not in error["message"]
+        assert "?." not in error["message"]
+        assert "example" not in error["message"]
+        assert error["message"].endswith(MAYBE_BILLED)
+        assert gateway.row(answer)["error_message"] == error["message"]
+        gateway.wait_for_log(f"no usable answer from upstream: {words}")
+
+
+@pytest.mark.parametrize("end", ["speaks plain HTTP", "closes"])
+def test_tls_where_there_is_none_says_so(end: str, start_gateway: Any) -> None:
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    if end == "speaks plain HTTP":
+                        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    words = {"speaks plain HTTP": "TLS with it failed; it may speak http:// only", "closes": "it closed the connection"}
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        gateway: Gateway = start_gateway(OPENAI_BASE_URL=f"https://127.0.0.1:{listener.getsockname()[1]}/v1")
+        answer = gateway.http.post("/v1/chat/completions", headers=BEARER, json=CHAT)
+        listener.shutdown(socket.SHUT_RDWR)
+
+    message = answer.json()["error"]["message"]
+    assert message.startswith(f"No connection to upstream: {words[end]}")
+    assert message.endswith(f". {NOT_BILLED}")
+    assert gateway.row(answer)["error_message"] == message
+    gateway.wait_for_log(f"no connection to upstream: {words[end]}")
 
 
 @pytest.mark.parametrize(
