@@ -28,6 +28,7 @@ from bench.ledger.ledger_rows import fill
 fill(int(sys.argv[3]))
 """
 # Keys whose calls are in the ledger already, with room in their budgets, little of it, and none; the last text is said.
+# A budget is a part of what was spent, and a cent at least: shortly after midnight a day has no call yet.
 ISSUING = """
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -37,7 +38,7 @@ names = [f"team-{number}" for number in range(6)]
 spent = spent_by(names, datetime.now(UTC).date())
 parts = {"team-0": (5, 0, 0), "team-1": (2.4, 1.7, 0), "team-2": (0, 1.05, 1.6), "team-3": (3, 1.4, 1.08), "team-4": (0, 0.9, 0)}
 for name in names:
-    day, month, total = (round(Decimal(part) * sum_of, 2) or None for part, sum_of in zip(
+    day, month, total = (max(round(Decimal(part) * sum_of, 2), Decimal("0.01")) if part else None for part, sum_of in zip(
         parts.get(name, (0, 0, 0)), (spent[name].day, spent[name].month, spent[name].total)))
     key, text = AccessKey.objects.issue(
         name, owner="Ada" if name == "team-3" else "", budget_day=day, budget_month=month, budget_total=total,
