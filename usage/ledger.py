@@ -11,11 +11,11 @@ from contextlib import ExitStack
 from django.conf import settings
 
 from usage.call_record import CallRecord
+from usage.custom_prices import OwnPrice
 from usage.journal.writer import Journal
+from usage.journal_shipping.shipper import Shipper
 from usage.metric_counters import counters
 from usage.money import genai_price_list
-from usage.own_prices import OwnPrice
-from usage.shipping.shipper import Shipper
 from usage.upkeep.price_update import PriceUpdates
 from usage.upkeep.retention import DailyPruning
 

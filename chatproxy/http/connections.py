@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from proxyapi.strangers.client_network import client_network
+from proxyapi.unauthenticated.client_network import client_network
 from usage.addresses import both_forms
 
 logger = logging.getLogger(__name__)

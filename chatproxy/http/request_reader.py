@@ -23,7 +23,7 @@ from chatproxy.http.connections import Connections
 from chatproxy.http.reading_turns import reading_turns
 from chatproxy.http.upgrades import BehindHead, head_without_offer, make_parser
 from proxyapi.exceptions import BadRequest, ProxyError
-from proxyapi.strangers.answer_pace import stranger_pace
+from proxyapi.unauthenticated.answer_pace import stranger_pace
 from proxyapi.upstream.passed_headers import INERT
 
 # Request line and headers. One read, of up to 256 KiB, may pass the bound before it is checked.

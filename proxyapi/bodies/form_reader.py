@@ -20,7 +20,7 @@ from urllib.parse import unquote, unquote_plus
 
 from proxyapi.bodies.form_headers import MAX_HEAD_BYTES, PartHead, read_boundary, read_part_head
 from proxyapi.exceptions import BadForm
-from usage.answers.sound_length import HEAD_BYTES
+from usage.answers.audio_duration import HEAD_BYTES
 from usage.kept_bodies.excerpts import PartExcerpt
 
 MAX_PARTS = 128  # an image edit has at most 16 images and some twenty fields; with MAX_KEPT_BYTES it bounds the memory

@@ -6,7 +6,7 @@ not stored. Such a request of the gateway's own is a poll. A poll that finds a r
 model and route of the call that has made the response. A poll that finds the response unfinished writes no row.
 
 Of a response that is gone, or ends without saying what it has used, the call that made it gets an estimate
-(`usage.shipping.pending_responses`). So it does while upstream refuses to be asked.
+(`usage.journal_shipping.pending_responses`). So it does while upstream refuses to be asked.
 
 A process asks about at most `BATCH` responses at a time, and leases no more than it can ask about at once: the lease of
 a response that had to wait its turn would expire, and another process would ask about the same response.
@@ -35,17 +35,17 @@ from proxyapi.upstream.credentials import configured_credentials
 from proxyapi.upstream.request import UpstreamRequest
 from usage.answers.created_ids import CreatedIds
 from usage.answers.reader import TERMINAL_STATUSES, UNFINISHED_STATUSES, AnswerReader
+from usage.journal_shipping.background_cost import ROUTES
+from usage.journal_shipping.pending_responses import forget_pending, lease_pending, postpone, suppose_usage
 from usage.ledger import ledger
 from usage.models import PendingResponse, Request, UsageSource
-from usage.money.holds import responses_are_polled
-from usage.shipping.background_cost import ROUTES
-from usage.shipping.pending_responses import forget_pending, lease_pending, postpone, suppose_usage
+from usage.money.spent_and_reserved import responses_are_polled
 
 logger = logging.getLogger(__name__)
 
 WAITING = "background responses wait for the database: %s"
 BATCH = 20
-# Time limit of one request; shorter than a lease (`usage.shipping.pending_responses`).
+# Time limit of one request; shorter than a lease (`usage.journal_shipping.pending_responses`).
 POLL_TIMEOUT_SECONDS = 30.0
 # What `poll_row` reads of the call that has made a response: in the event loop no other column can be read later.
 MAKER_COLUMNS = ("route", "request_model", "tags", "request_bytes", "usage_source")

@@ -26,7 +26,7 @@ from proxyapi.call.journal_rows import (
 from proxyapi.exceptions import ProxyError, StorageFull
 from proxyapi.limits import limit_headers
 from proxyapi.limits.output_limits import OUTPUT_LIMIT_HEADER
-from proxyapi.limits.supposed_usage import supposed_counts
+from proxyapi.limits.usage_estimates import supposed_counts
 from proxyapi.object_owners.created_objects import CreatedObjects
 from proxyapi.upstream.answer import UpstreamAnswer
 from proxyapi.upstream.passed_headers import location_down

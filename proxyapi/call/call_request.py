@@ -20,7 +20,7 @@ from proxyapi.call.caller_connection import Receive, Scope, Send, connection_of,
 from proxyapi.call.request_body import SMALL_BODY_BYTES, IncomingBody
 from proxyapi.exceptions import ProxyError
 from proxyapi.keys.keyring import Caller
-from proxyapi.strangers.key_search import KeySearch
+from proxyapi.unauthenticated.key_search import KeySearch
 
 NO_QUERY = QueryDict()
 INCOMING_ID = re.compile(r"[\x20-\x7e]{1,128}")

@@ -2,8 +2,9 @@
 
 Nothing else calls ASGI's `receive` for a call of the API. While the body arrives, the caller's departure raises
 `CallerGone`; from then on a departure cancels the call, or is only noted if the call is to go on without its caller.
-The body of a sender without a valid key, as yet, has a shorter time limit, counts in `proxyapi.strangers.body_memory`,
-and is searched for a key while it arrives (`proxyapi.strangers.key_search`).
+The body of a sender without a valid key, as yet, has a shorter time limit, counts in
+`proxyapi.unauthenticated.body_memory`, and is searched for a key while it arrives
+(`proxyapi.unauthenticated.key_search`).
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from proxyapi.cached_settings import call_settings
 from proxyapi.call.caller_connection import CallerConnection, Receive
 from proxyapi.call.capacity import capacity
 from proxyapi.exceptions import BodyTooLarge, CallerGone, InvalidKey, RequestTimeout, ShuttingDown
-from proxyapi.strangers.body_memory import stranger_budget
-from proxyapi.strangers.key_search import KeySearch
+from proxyapi.unauthenticated.body_memory import stranger_budget
+from proxyapi.unauthenticated.key_search import KeySearch
 
 # How much larger than MAX_UPLOAD_BYTES, the limit for its file, a form in memory may be: for fields and part headers.
 FORM_ALLOWANCE_BYTES = 1024 * 1024

@@ -36,8 +36,8 @@ from proxyapi.exceptions import (
     render,
 )
 from proxyapi.keys.keyring import Caller
-from proxyapi.strangers.key_search import KeySearch
-from proxyapi.strangers.wrong_key_pace import refusal_pace
+from proxyapi.unauthenticated.key_search import KeySearch
+from proxyapi.unauthenticated.wrong_key_pace import refusal_pace
 from usage.metric_counters import counters
 from usage.models import Outcome
 

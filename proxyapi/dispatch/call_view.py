@@ -22,7 +22,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import BasePermission
 
 from proxyapi.bodies import large_bodies, model_places
-from proxyapi.bodies.asked_usage import count_pictures, read_asked_usage
+from proxyapi.bodies.billing_parameters import count_pictures, read_asked_usage
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.cached_settings import call_settings
 from proxyapi.call import gateway_fields
@@ -44,7 +44,7 @@ from proxyapi.limits import budgets
 from proxyapi.limits.budgets import Reservation
 from proxyapi.limits.output_limits import add_output_limit, limit_by_key
 from proxyapi.limits.request_content import Form
-from proxyapi.limits.supposed_usage import form_of
+from proxyapi.limits.usage_estimates import form_of
 from proxyapi.object_owners import ownership_check
 from proxyapi.routes import Route
 from proxyapi.streams.early_stream import EarlyStream

@@ -27,8 +27,8 @@ from usage.call_record import CallRecord
 from usage.ledger import ledger
 from usage.models import UsageSource
 from usage.money.billing import highest_cost, price_call
-from usage.money.holds import responses_are_polled
 from usage.money.reservations import BudgetState, ReservationsUnavailable, Wanted, reservations
+from usage.money.spent_and_reserved import responses_are_polled
 
 OUTAGE_PART = Decimal("0.05")
 OUTAGE_CALLS = 20

@@ -2,8 +2,8 @@
 
 An owner is recorded before the object's id leaves, as a symbolic link in `DATA_DIR/owners`: a link is made by a single
 system call, is never half written, and is seen by every worker of this host at once. Once the call's row is in the
-database, `usage.shipping.stored_object_owners` has the owner too, and the link is removed. An object that is in neither
-place was not created through this gateway.
+database, `usage.journal_shipping.stored_object_rows` has the owner too, and the link is removed. An object that is in
+neither place was not created through this gateway.
 
 An owner never changes, so a worker keeps the owners that it has read in memory.
 """
@@ -26,7 +26,7 @@ from django.db import connection
 
 from proxyapi.exceptions import DatabaseUnavailable
 from proxyapi.threads import in_own_thread
-from usage.shipping.stored_object_owners import makers
+from usage.journal_shipping.stored_object_rows import makers
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from rest_framework.authentication import BaseAuthentication
 
 from proxyapi import openapi
 from proxyapi.bodies import large_bodies, model_places, request_encoding
-from proxyapi.bodies.asked_usage import count_pictures, read_asked_usage
+from proxyapi.bodies.billing_parameters import count_pictures, read_asked_usage
 from proxyapi.bodies.json_body import read_json_body
 from proxyapi.cached_settings import call_settings
 from proxyapi.call import gateway_fields

@@ -26,6 +26,7 @@ from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from typing import TypeAlias
 
 from usage.call_record import CallRecord, OtherUsage, Price, PricedItem
+from usage.custom_prices import OwnPrice
 from usage.models import CostKind, UsageSource
 from usage.money.price_sources import billed_model, find_rates, service_tier
 from usage.money.published_prices import ModelRates
@@ -40,7 +41,6 @@ from usage.money.tool_fees import (
     tool_lines,
 )
 from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED, is_unfinished, why_unbilled
-from usage.own_prices import OwnPrice
 
 # Units in which only calls with audio or images are billed.
 INPUT_KINDS = frozenset({"audio_input", "image_input"})

@@ -28,10 +28,10 @@ from django.conf import settings
 from genai_prices.types import Tier, TieredPrices
 
 from usage.call_record import CallRecord, called_model
+from usage.custom_prices import OwnPrice
 from usage.money.genai_price_list import PriceList, in_use, names_in
 from usage.money.price_corrections import LONG_PROMPT_TOKENS, corrected, corrections, corrections_of
 from usage.money.published_prices import TOKEN_PRICES, UNDISCOUNTED, ModelRates, published_rates
-from usage.own_prices import OwnPrice
 
 _CORRECTED = frozenset(name for correction in corrections() for name in correction.models if "*" not in name)
 # How much a tier costs, as a multiple of the default one. Flex and batch: developers.openai.com/api/docs/guides/

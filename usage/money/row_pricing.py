@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from usage.call_record import CallRecord, called_model
+from usage.custom_prices import OwnPrice
 from usage.models import Dimension, ModelPrice, Request, Span, UsageTotal
 from usage.money import genai_price_list
 from usage.money.billing import cost_kind, price_call
-from usage.own_prices import OwnPrice
 
 logger = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from django.db import connection
 from usage.database.clock import database_now
 from usage.ids import first_id
 from usage.journal import segments
+from usage.journal_shipping.digests import IS_UNCHANGED
 from usage.models import Span
-from usage.money.holds import find_strays
-from usage.shipping.digests import IS_UNCHANGED
+from usage.money.spent_and_reserved import find_strays
 from usage.sums.adding_up import (
     DAY_KEYS,
     DAY_SUMS,

@@ -27,8 +27,8 @@ from tests.support.ledger.ledgers import call_id
 from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import Gateway
 from tests.support.upstreams.raw import until
+from usage.journal_shipping import pending_responses
 from usage.models import PendingResponse
-from usage.shipping import pending_responses
 
 REQUEST = UpstreamRequest("GET", "/responses", Credentials("sk-any"), deadline=0.0)
 

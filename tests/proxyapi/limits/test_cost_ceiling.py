@@ -40,9 +40,9 @@ from proxyapi.upstream.request import UpstreamRequest
 from tests.simulator.content.tokens import estimate_chat_prompt_tokens
 from tests.simulator.server import Simulator
 from tests.support.servers.gateway import Gateway
+from usage.custom_prices import OwnPrice
 from usage.ledger import ledger
 from usage.money.billing import MaxUsage, highest_cost
-from usage.own_prices import OwnPrice
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 HI = [{"role": "user", "content": "hi"}]

@@ -9,12 +9,12 @@ from pathlib import Path
 import openai
 import pytest
 
+from usage.custom_prices import OwnPrice
 from usage.models import ModelPrice
 from usage.money.genai_price_list import BUNDLED, names_in
 from usage.money.price_sources import find_rates
 from usage.money.published_prices import ModelRates
-from usage.own_prices import OwnPrice
-from usage.sums.needed_prices import propose
+from usage.sums.unpriced_calls import propose
 
 NOW = datetime(2026, 11, 28, 12, 30, tzinfo=UTC)
 TYPES = Path(openai.__file__).parent / "types"

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from usage.custom_prices import PRICES, OwnPrice
 from usage.models import Request
 from usage.money.billing import price_call
 from usage.money.genai_price_list import BUNDLED
-from usage.own_prices import PRICES, OwnPrice
 
 NOW = datetime(2026, 11, 1, 12, 30, 15, tzinfo=UTC)
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)

@@ -8,9 +8,9 @@ from decimal import Decimal
 import pytest
 from pytest_django.fixtures import Settings
 
+from usage.custom_prices import OwnPrice
 from usage.money.price_sources import find_rates
 from usage.money.published_prices import ModelRates
-from usage.own_prices import OwnPrice
 
 NOW = datetime(2026, 11, 28, 12, 30, tzinfo=UTC)
 
