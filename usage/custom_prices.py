@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 
 
 @dataclass(frozen=True)
-class OwnPrice:
+class CustomPrice:
     """The price of a model that the administrator has set, in dollars, never negative.
 
     The price is valid from `valid_from` (aware) until just before `valid_until`. If `every_tier` is true, it is the
@@ -85,6 +85,6 @@ class OwnPrice:
 # The fields that are prices or a factor of prices.
 PRICES = tuple(
     field.name
-    for field in fields(OwnPrice)
+    for field in fields(CustomPrice)
     if field.name not in {"model", "valid_from", "valid_until", "service_tier", "every_tier"}
 )

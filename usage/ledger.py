@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from django.conf import settings
 
 from usage.call_record import CallRecord
-from usage.custom_prices import OwnPrice
+from usage.custom_prices import CustomPrice
 from usage.journal.writer import Journal
 from usage.journal_shipping.shipper import Shipper
 from usage.metric_counters import counters
@@ -100,7 +100,7 @@ class Ledger:
         return self.shipper.lag_bytes
 
     @property
-    def own_prices(self) -> Sequence[OwnPrice] | None:
+    def custom_prices(self) -> Sequence[CustomPrice] | None:
         """The prices that the administrator has set for models; None until they have been read from the database."""
         return self.shipper.delivery.pricer.own
 

@@ -14,7 +14,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Coalesce, Now, NullIf
 
-from usage.custom_prices import PRICES, OwnPrice
+from usage.custom_prices import PRICES, CustomPrice
 
 
 class _PriceOptions(TypedDict):
@@ -478,7 +478,7 @@ class ModelPrice(models.Model):
         Raises:
             ValidationError: nothing is priced, a price is negative, or both a service tier and every tier are chosen.
         """
-        prices = self.as_own_price().stated(PRICES)
+        prices = self.as_custom_price().stated(PRICES)
         if not prices:
             raise ValidationError("Give at least one price, or a multiple of the list price.")
         if negative := [name for name, value in prices.items() if value < 0]:
@@ -486,8 +486,8 @@ class ModelPrice(models.Model):
         if self.every_tier and self.service_tier:
             raise ValidationError({"every_tier": "Leave the service tier empty, or this box."})
 
-    def as_own_price(self) -> OwnPrice:
-        return OwnPrice(**{field.name: getattr(self, field.name) for field in fields(OwnPrice)})
+    def as_custom_price(self) -> CustomPrice:
+        return CustomPrice(**{field.name: getattr(self, field.name) for field in fields(CustomPrice)})
 
 
 class LedgerState(models.Model):

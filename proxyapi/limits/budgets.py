@@ -58,7 +58,7 @@ class Reservation:
         """
         if row["response_status"] in UNFINISHED_STATUSES and row["pollable"] and responses_are_polled():
             return
-        cost, _ = price_call(row, ledger.own_prices or ())
+        cost, _ = price_call(row, ledger.custom_prices or ())
         if cost is None and row["usage_source"] != UsageSource.UNKNOWN:
             return  # it has cost something, but no price is known: held until its row is written
         reservations.settle(self.request_id, cost or Decimal(0))
@@ -174,7 +174,7 @@ def price_of(ceiling: CostCeiling, *, in_named_tier: bool = False) -> Decimal:
         ModelNotPriced: a model has no price.
         BudgetUnavailable: a model has no built-in price, and the administrator's prices have not been read yet.
     """
-    own = ledger.own_prices
+    own = ledger.custom_prices
     now = datetime.now(UTC)
     costs = []
     for model in ceiling.models:

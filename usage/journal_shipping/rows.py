@@ -2,8 +2,7 @@
 
 Each call is counted exactly once: a row's primary key is its request id, and sums are added only from rows that this
 transaction really inserted. A more complete row of a call (`RANK`) replaces a less complete one, whose numbers are
-subtracted from the sums. The transaction also ends the calls' reservations of budgets
-(`usage.money.spent_and_reserved`).
+subtracted from the sums. It also ends the calls' budget reservations (`usage.money.spent_and_reserved`).
 """
 
 from __future__ import annotations

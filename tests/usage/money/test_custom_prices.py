@@ -11,7 +11,7 @@ import pytest
 from django.core.exceptions import ValidationError
 
 from usage.admin import ModelPriceAdmin
-from usage.custom_prices import PRICES, OwnPrice
+from usage.custom_prices import PRICES, CustomPrice
 from usage.models import ModelPrice
 from usage.money.billing import price_call
 from usage.money.price_sources import TOKEN_UNITS, find_rates
@@ -21,12 +21,12 @@ NOW = datetime(2026, 11, 28, 12, 30, tzinfo=UTC)
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
-def own(model: str = "gpt-6-astra", **stated: Any) -> OwnPrice:
+def own(model: str = "gpt-6-astra", **stated: Any) -> CustomPrice:
     columns: dict[str, Any] = {name: Decimal(v) if name in PRICES else v for name, v in stated.items()}
-    return OwnPrice(model, LONG_AGO, **columns)
+    return CustomPrice(model, LONG_AGO, **columns)
 
 
-def cost(model: str, price: OwnPrice, *, tier: str = "default", **columns: Any) -> Decimal | None:
+def cost(model: str, price: CustomPrice, *, tier: str = "default", **columns: Any) -> Decimal | None:
     row: Any = {
         "method": "POST", "route": "/v1/responses", "response_model": model, "service_tier": tier, "started_at": NOW,
         "outcome": "success", "usage_source": "exact", **columns,
@@ -87,9 +87,9 @@ def test_each_unit_that_is_published_can_have_a_price_of_ones_own(unit: str) -> 
 
 def test_no_published_unit_is_forgotten() -> None:
     assert set(TOKEN_PRICES) <= set(PRICES)
-    assert {field.name for field in fields(OwnPrice)} <= {field.name for field in ModelPrice._meta.get_fields()}
+    assert {field.name for field in fields(CustomPrice)} <= {field.name for field in ModelPrice._meta.get_fields()}
     shown = [name for _, options in ModelPriceAdmin.fieldsets for name in options["fields"]]
-    assert sorted(shown) == sorted(field.name for field in fields(OwnPrice))
+    assert sorted(shown) == sorted(field.name for field in fields(CustomPrice))
 
 
 def test_long_prompts() -> None:
