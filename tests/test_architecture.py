@@ -240,3 +240,17 @@ def test_no_two_classes_have_one_name() -> None:
         if isinstance(node, ast.ClassDef) and node.name != "Command"
     )
     assert [name for name, number in classes.items() if number > 1] == []
+
+
+def test_a_name_that_is_a_claim_is_one_of_a_boolean() -> None:
+    """`is_closed` returns a bool, and `find_row` returns what it has found, so that a call reads as what it does."""
+    claim = re.compile(r"_*(is|has|are|can|may|must|needs|was|should|does)_(?!.*_sql$)")
+    search = re.compile(r"_*(find|compute)_")
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.returns is not None:
+                returned = ast.unparse(node.returns)
+                if claim.match(node.name):
+                    assert re.match(r"bool\b|Type(Is|Guard)\b", returned), (name, node.name)
+                if search.match(node.name):
+                    assert returned != "None", (name, node.name)

@@ -75,8 +75,8 @@ class Visitor(NamedTuple):
 class PagePace:
     """The limits of one worker on pages that are requested without a login: how many a second, and how many at once.
 
-    Used from the worker's event loop only, except `remember`, which any thread may call. `clock` and `sleep` are in
-    seconds, and replaced in tests.
+    Used from the worker's event loop only, except `remember_cookie`, which any thread may call. `clock` and `sleep` are
+    in seconds, and replaced in tests.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class PagePace:
         now = self._clock()
         return any(self._good_until.get(_digest(cookies.get(name, "")), 0.0) > now for name in login_cookies())
 
-    def remember(self, cookie: str) -> None:
+    def remember_cookie(self, cookie: str) -> None:
         """Stores the digest of a valid login cookie, so that requests with this cookie are not limited."""
         if len(self._good_until) >= MAX_COOKIES:
             self._good_until.clear()
@@ -185,9 +185,9 @@ class RememberSignedIn:
         session, key = (request.COOKIES.get(name, "") for name in login_cookies())
         user = getattr(request, "_cached_user", None)  # Django's; `request.user` might make a query of its own
         if session and user is not None and user.is_authenticated:
-            page_pace.remember(session)
+            page_pace.remember_cookie(session)
         if key and my_usage.find_signed_in(request) is not None:
-            page_pace.remember(key)
+            page_pace.remember_cookie(key)
         return response
 
 

@@ -83,7 +83,7 @@ class FormReader:
             if self.end_size:
                 self._check_tail(data[at:])
                 break
-            after = self._read_head(data, at) if self._in_head else self._read_content(data, at)
+            after = self._read_part_headers(data, at) if self._in_head else self._read_content(data, at)
             if after is None:
                 return
             at = after
@@ -115,7 +115,7 @@ class FormReader:
         if not (CRLF * 2).startswith(tail):
             raise BadForm("there is text behind its last boundary")
 
-    def _read_head(self, data: bytes, at: int) -> int | None:
+    def _read_part_headers(self, data: bytes, at: int) -> int | None:
         """Reads the headers of a form's part, which begin at position `at` of `data`, and adds the part to `parts`.
 
         Returns the position behind the headers; None if the end of the headers has not arrived yet.

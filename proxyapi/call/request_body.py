@@ -64,7 +64,7 @@ class BodyClock:
         if not capacity.draining:  # otherwise `Capacity.drain` has set a shorter time already
             self._timeout.reschedule(min(self._last_moment, self._loop.time() + speed.seconds))
 
-    def tick(self, speed: MinimumSpeed, received: int) -> None:
+    def extend_if_met(self, speed: MinimumSpeed, received: int) -> None:
         """Starts the next period of a body's minimum speed, if the bytes that this period requires have arrived.
 
         `received` is the number of the body's bytes that are here already.
@@ -150,7 +150,7 @@ class IncomingBody:
                     clock.demand(CALLER_SPEED, self.size)
                     async for piece in self.pieces():
                         pieces.append(piece)
-                        clock.tick(CALLER_SPEED, self.size)
+                        clock.extend_if_met(CALLER_SPEED, self.size)
         except TimeoutError:
             raise (ShuttingDown() if capacity.draining else RequestTimeout()) from None
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -166,7 +166,7 @@ class IncomingBody:
             async for piece in self.pieces():
                 unsearched += piece
                 share.add(len(piece))
-                clock.tick(STRANGER_SPEED, self.size)
+                clock.extend_if_met(STRANGER_SPEED, self.size)
                 if len(unsearched) >= SEARCHED_BYTES:
                     pieces.append(bytes(unsearched))
                     unsearched.clear()

@@ -125,7 +125,7 @@ class CallHandler:
                 await self._continue_early_answer(request, request.early_stream, response, send)
                 return
         if isinstance(response, RelayResponse) and request.method == "HEAD":
-            await response.relay.end.write_row_at_head()
+            await response.relay.end.finish_without_body()
             await send(head_of(request, response))
             await send({"type": "http.response.body", "body": b""})
         elif isinstance(response, RelayResponse):

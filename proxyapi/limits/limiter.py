@@ -229,7 +229,7 @@ class Limiter:
             await asyncio.sleep(RENEW_SECONDS)
             try:
                 shared.forget_ended()
-                if link.rested:
+                if link.may_probe:
                     await link.probe(shared.renew)
             except Exception:  # the border: if this task ended, nobody would notice that Redis is back
                 logger.exception("the shared limits could not be renewed")

@@ -40,7 +40,7 @@ class RedisLink:
         self._rested_at = 0.0
 
     @property
-    def rested(self) -> bool:
+    def may_probe(self) -> bool:
         """True when Redis may be probed again, because `REST_SECONDS` have passed since its last failure."""
         return time.monotonic() >= self._rested_at
 

@@ -44,7 +44,7 @@ _owners: dict[str, str] = {}
 _unknown_until: dict[str, float] = {}
 
 
-def remember(object_id: str, key_name: str) -> None:
+def record_owner(object_id: str, key_name: str) -> None:
     """Records that the key `key_name` has created a stored object, unless an owner is recorded for it already.
 
     Takes some 40 µs, and never fails: if the disk is full, only this process knows the owner, until the call's row has

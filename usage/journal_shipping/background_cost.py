@@ -74,7 +74,7 @@ def settle_responses(rows: Iterable[CallRecord]) -> Settled:
     rows.
     """
     every = list(rows)
-    own = [row for row in every if not _has_all_usage(row)]
+    own = [row for row in every if not _has_unshared_usage(row)]
     if not own:
         return Settled(every, {})
     exact = _ids_by_response(filter(_states_usage, own))
@@ -171,7 +171,7 @@ def _is_creation(row: CallRecord) -> bool:
     return "{id}" not in str(row.get("route")) and not row.get("by_gateway")
 
 
-def _has_all_usage(row: CallRecord) -> bool:
+def _has_unshared_usage(row: CallRecord) -> bool:
     """Returns whether no other call's row can state the usage in this row, so that the rows need not be compared.
 
     This is true of most chats, and quick to find out.

@@ -148,7 +148,7 @@ class Delivery:
         logger.error("%d dead letters cannot be read, and are set aside in %s", len(torn), DAMAGED)
         undelivered.append(self._directory / DAMAGED, torn)
 
-    def find_pruned(self) -> None:
+    def load_pruned(self) -> None:
         """Reads from the database up to which request id the rows of calls have been deleted because of their age
         (pruned).
 

@@ -182,7 +182,7 @@ def adopt_dead(
             continue
         with segments.adopted(directory, writer) as paths:
             if paths:
-                delivery.find_pruned()
+                delivery.load_pruned()
                 _ship_dead(paths, delivery, between)
                 for path in paths:
                     path.unlink(missing_ok=True)
@@ -224,7 +224,7 @@ def replay(directory: Path) -> Delivery:
     delivery = Delivery(directory, deadline=time.monotonic())
     retried = undelivered.begin_retry(directory)
     if retried.exists():
-        delivery.find_pruned()
+        delivery.load_pruned()
         torn = []
         for line in retried.read_bytes().splitlines():
             letter = undelivered.read_letter(line)
@@ -247,7 +247,7 @@ def _replay_newer(directory: Path, delivery: Delivery) -> None:
     retried = undelivered.begin_retry(directory, NEWER, NEWER_RETRIED)
     if not retried.exists():
         return
-    delivery.find_pruned()
+    delivery.load_pruned()
     found = scan(retried.read_bytes())
     delivery.set_aside(found.damaged)
     delivery.set_aside_newer(found.newer)

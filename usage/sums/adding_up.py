@@ -153,9 +153,9 @@ class Rollup:
             hours[minute.replace(minute=0), *group].merge(sums)
         if hours:
             cursor.execute(ADD_HOURS, [_json(_hour_columns(hours))])
-            self.write_days(cursor)
+            self.add_to_days(cursor)
 
-    def write_days(self, cursor: CursorWrapper) -> None:
+    def add_to_days(self, cursor: CursorWrapper) -> None:
         """Adds the sums of this batch to the table of each key's days, but to no other table."""
         days = _Groups(Sums)
         for (minute, *group), sums in self.minutes.items():

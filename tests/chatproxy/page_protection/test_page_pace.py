@@ -242,7 +242,7 @@ def scope_with(*cookies: bytes) -> HTTPScope:
 
 @pytest.mark.parametrize("header", [b"%b=a", b"x=1; %b=a", b"x=1;%b=a;y=2", b"%b=a ; x"])
 def test_a_cookie_is_found_among_others(pace: PagePace, header: bytes) -> None:
-    pace.remember("a")
+    pace.remember_cookie("a")
     assert has_good_cookie(pace, header % b"chatproxy_session")
     assert cookies_of(scope_with(b"x=1", header % b"chatproxy_session")) == {"chatproxy_session": "a"}
 
@@ -262,13 +262,13 @@ def test_a_cookie_is_found_among_others(pace: PagePace, header: bytes) -> None:
     ],
 )
 def test_an_odd_cookie_is_none(pace: PagePace, cookie: bytes) -> None:
-    pace.remember("something")
+    pace.remember_cookie("something")
     assert not has_good_cookie(pace, cookie)
 
 
 def test_the_cookies_that_are_remembered_are_bounded(pace: PagePace) -> None:
     for number in range(module.MAX_COOKIES + 10):
-        pace.remember(str(number))
+        pace.remember_cookie(str(number))
     assert len(pace._good_until) == 10
 
 

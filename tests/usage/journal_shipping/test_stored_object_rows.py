@@ -97,7 +97,7 @@ class TestInTheDatabase:
         monkeypatch.setattr(connection, "close", lambda: None)
         settings.DATA_DIR = tmp_path / "data"
         for object_id in ("x", "a/b%2F", "ü", "unshipped"):
-            owner_store.remember(object_id, "a/ key")
+            owner_store.record_owner(object_id, "a/ key")
         ship(tmp_path, end(call(key_name="a/ key", objects=["x", "a/b%2F", "ü"])))
         links = list((tmp_path / "data" / "owners").glob("*/*"))
         owner_store.sweep(links[0].lstat().st_mtime + 10)
