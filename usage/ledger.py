@@ -132,12 +132,12 @@ class Ledger:
         """Asks the shipper's thread to write the journal to the database now, because somebody waits for the rows."""
         self.shipper.ship_soon()
 
-    async def durable(self) -> None:
+    async def wait_until_durable(self) -> None:
         """Waits until all journal records that were written so far would survive a power cut.
 
         Returns at once unless the setting `JOURNAL_SYNC` is `always`.
         """
-        await self.journal.durable()
+        await self.journal.wait_until_durable()
 
 
 ledger = Ledger()

@@ -43,7 +43,7 @@ def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUs
     return None
 
 
-def says_all(asked: OtherUsage | None, route: Route | None, model: str) -> bool:
+def states_whole_bill(asked: OtherUsage | None, route: Route | None, model: str) -> bool:
     """Returns whether the request alone tells what upstream will bill, so that no usage need be estimated.
 
     That is so for speech that is billed by characters, and for images that are billed by the picture. `asked` is what

@@ -25,7 +25,7 @@ from usage.kept_bodies.excerpts import PartExcerpt
 
 MAX_PARTS = 128  # an image edit has at most 16 images and some twenty fields; with MAX_KEPT_BYTES it bounds the memory
 MAX_KEPT_BYTES = 64 * 1024  # of one field's value
-LARGE_PIECE = 4096  # bytes; only for such pieces `_passes_content` is worth its cost
+LARGE_PIECE = 4096  # bytes; only for such pieces `_read_as_content` is worth its cost
 CRLF = b"\r\n"
 
 # Fields that decide who calls, whose account pays, which model runs or what it may cost.
@@ -73,7 +73,7 @@ class FormReader:
 
     def feed(self, piece: bytes) -> None:
         """Reads the next piece of the form, and adds what it contains to `parts`. Raises `BadForm`."""
-        if self._head is not None and self._passes_content(piece):
+        if self._head is not None and self._read_as_content(piece):
             return
         data = self._rest + piece if self._rest else piece
         at = 0
@@ -96,7 +96,7 @@ class FormReader:
         if self._rest not in (b"", CRLF, CRLF * 2):
             raise BadForm("there is text behind its last boundary")
 
-    def _passes_content(self, piece: bytes) -> bool:
+    def _read_as_content(self, piece: bytes) -> bool:
         """Reads a large piece of the form without copying it, if the piece has nothing but content of one part.
 
         Returns whether it has been read. If not, the piece must be searched for boundaries and headers.

@@ -109,16 +109,16 @@ async def ask(response: PendingResponse) -> None:
         logger.info("background response not seen: %s", failure.code)
         return
     if looked.status in GONE:
-        await in_own_thread(lambda: _end(lambda: forget_pending(response, is_gone=True)))
+        await in_own_thread(lambda: _change_in_database(lambda: forget_pending(response, is_gone=True)))
     if looked.status in REFUSALS:
-        await in_own_thread(lambda: _end(lambda: suppose_usage(response)))
+        await in_own_thread(lambda: _change_in_database(lambda: suppose_usage(response)))
     if looked.status != 200:
         return
     answer = AnswerReader()
     answer.created = CreatedIds(is_creating=False, lasts=False)
     answer.read_body(body)
     if answer.response_status in UNFINISHED_STATUSES:
-        await in_own_thread(lambda: _end(lambda: postpone(response)))
+        await in_own_thread(lambda: _change_in_database(lambda: postpone(response)))
         return
     if answer.usage is None and answer.response_status not in TERMINAL_STATUSES:
         return  # no response came, but perhaps a proxy's error page: asks again when the lease has expired
@@ -136,7 +136,7 @@ async def ask(response: PendingResponse) -> None:
     ledger.record_poll(str(uuid7()), row)
     settles = answer.response_status == "failed" or row["usage_source"] == UsageSource.ESTIMATED
     if answer.usage is None and not settles:  # it ended without a usage, and the row does not end the polling
-        await in_own_thread(lambda: _end(lambda: forget_pending(response)))
+        await in_own_thread(lambda: _change_in_database(lambda: forget_pending(response)))
 
 
 def _lease(limit: int) -> list[PendingResponse]:
@@ -170,7 +170,7 @@ def _maker_of(response: PendingResponse) -> Request:
     return maker if maker and maker.route.startswith(ROUTES) else Request(route=ROUTES[-1])
 
 
-def _end(change: Callable[[], None]) -> None:
+def _change_in_database(change: Callable[[], None]) -> None:
     """Calls `change`, which changes a background response in the database.
 
     Then closes this thread's connection to the database.

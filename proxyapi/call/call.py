@@ -251,8 +251,8 @@ class Call:
 
         The last byte of the answer may be sent only then.
         """
-        await ledger.durable()
-        await self.request.resources.settled()
+        await ledger.wait_until_durable()
+        await self.request.resources.wait_until_settled()
 
     def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
         """Returns the headers of upstream's answer as the caller gets them, without secrets.

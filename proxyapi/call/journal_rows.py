@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
-from proxyapi.bodies.billing_parameters import says_all
+from proxyapi.bodies.billing_parameters import states_whole_bill
 from proxyapi.call.facts import CallFacts
 from proxyapi.limits.usage_estimates import (
     counts_of_answer,
@@ -176,7 +176,7 @@ def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> 
         is_estimated = is_broken_off and answer.suppose_missing_pictures()
         return answer.counts, UsageSource.ESTIMATED if is_estimated else UsageSource.EXACT
     route = None if facts.asked is None else facts.asked.route
-    if may_be_billed and says_all(facts.asked_usage, route, facts.model):
+    if may_be_billed and states_whole_bill(facts.asked_usage, route, facts.model):
         return answer.counts, UsageSource.EXACT
     method = facts.request.method if facts.asked is None else facts.asked.method
     if method == "GET" or answer.has_failed:

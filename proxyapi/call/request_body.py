@@ -99,7 +99,7 @@ class IncomingBody:
         self._setting = "MAX_UPLOAD_BYTES" if is_form else "MAX_BODY_BYTES"
         self._call = asyncio.current_task()
 
-    def restrict(self, limit: int) -> None:
+    def lower_limit(self, limit: int) -> None:
         """Lowers the number of bytes that the request's body may have to `limit`; a lower limit stays as it is."""
         if limit < self.limit:
             self.limit, self._setting = limit, ""

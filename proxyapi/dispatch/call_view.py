@@ -164,7 +164,7 @@ class CallView(ProxyView):
         call.begin()
         if self.takes_timeout and call.request.incoming_body.call_goes_on:
             self.answer_in_time(request)
-        await ledger.durable()
+        await ledger.wait_until_durable()
         return await self.send(request)
 
     def answer_in_time(self, request: UpstreamRequest) -> None:

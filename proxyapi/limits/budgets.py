@@ -183,7 +183,7 @@ def price_of(ceiling: CostCeiling, *, in_named_tier: bool = False) -> Decimal:
             if cost is None and own is None:
                 raise BudgetUnavailable
             if cost is None:
-                raise ModelNotPriced(unpriced(model, tier), param="model")
+                raise ModelNotPriced(unpriced_message(model, tier), param="model")
             costs.append(cost)
         if in_named_tier or ceiling.tiers.isdisjoint(UNNAMED_TIERS):
             continue
@@ -193,7 +193,7 @@ def price_of(ceiling: CostCeiling, *, in_named_tier: bool = False) -> Decimal:
     return max(costs)
 
 
-def unpriced(model: str, tier: str) -> str:
+def unpriced_message(model: str, tier: str) -> str:
     """Returns the message of the error for a call whose model has no price, or that names no model.
 
     Only keys with a budget get this error.

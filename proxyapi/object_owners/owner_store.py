@@ -67,7 +67,7 @@ def record_owner(object_id: str, key_name: str) -> None:
     except ValueError:
         logger.warning("an owner could not be remembered: the id is no name for a file")
         return
-    _keep(object_id, key_name)
+    _cache_owner(object_id, key_name)
 
 
 async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> dict[str, str]:
@@ -93,7 +93,7 @@ async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> di
             raise DatabaseUnavailable from error
         return known
     for object_id, owner in found.items():
-        _keep(object_id, owner)
+        _cache_owner(object_id, owner)
     if len(_unknown_until) > MAX_CACHED:
         _unknown_until.clear()
     _unknown_until.update(dict.fromkeys(set(others_unknown) - found.keys(), now + UNKNOWN_SECONDS))
@@ -202,12 +202,12 @@ def _read_owner(object_id: str, known: dict[str, str]) -> bool:
             return False
         if linked_id != object_id:
             return False
-        _keep(object_id, owner)
+        _cache_owner(object_id, owner)
     known[object_id] = owner
     return True
 
 
-def _keep(object_id: str, owner: str) -> None:
+def _cache_owner(object_id: str, owner: str) -> None:
     """Stores the owner of an object in this process's memory, which forgets all owners when it is full."""
     if len(_owners) >= MAX_CACHED:
         _owners.clear()

@@ -184,7 +184,7 @@ class PassThroughView(CallView):
         """
         self.call.facts.model = next(iter(form.field("model")), "")
         self.call.facts.stream = "true" in map(str.lower, form.field("stream"))
-        self.call.request.body_received()
+        self.call.request.mark_body_received()
         assert self.found is not None  # noqa: S101  (it is open)
         fields = {name: form.field(name) for name in ("n", "quality", "size")}
         self.call.facts.asked_usage = read_asked_usage(self.found, fields, self.call.facts.model)

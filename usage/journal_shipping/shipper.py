@@ -161,7 +161,7 @@ class Shipper:
             self.delivery.deliver(ends + guesses)
             offset = self._offsets[segment.path] = offset + found.size
         if closed:
-            self._journal.shipped(segment)
+            self._journal.delete_shipped(segment)
             self._offsets.pop(segment.path, None)
 
 

@@ -72,7 +72,7 @@ def flood(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def _keyring(monkeypatch: pytest.MonkeyPatch) -> None:
     """This process knows SECURITY_KEY, as a worker does."""
     monkeypatch.setattr(keyring, "_entries", keyring._entries)
-    keyring._take(None)
+    keyring._replace_keys(None)
     monkeypatch.setattr(ledger, "end", lambda *_: None)
 
 

@@ -83,7 +83,7 @@ def _worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setattr(ledger, "_journal", journal)
     monkeypatch.setattr(ledger, "_shipper", Shipper(journal))
     monkeypatch.setattr(keyring, "_entries", keyring._entries)
-    keyring._take(None)
+    keyring._replace_keys(None)
     yield
     journal.close()
     journal.release()
