@@ -266,7 +266,7 @@ class RequestReader(HttpToolsProtocol):
             self._refuse_request(BadRequest(msg))
 
     def _take_last_whole_request(self) -> RequestResponseCycle | None:
-        """Returns the newest request that is complete and not answered, or None; drops an incomplete queued request."""
+        """Returns the newest complete request that is not answered, or None; drops an incomplete one from the queue."""
         running = self._running
         if self.pipeline and self.cycle.more_body:
             self.pipeline.popleft()  # the newest request; those in front of it are complete

@@ -51,7 +51,7 @@ class AnswerTimer(Protocol):
     """
 
     async def stop(self) -> None:
-        """Stops the timer. If it has begun to send status 504 to the caller, waits until this answer is sent."""
+        """Stops the timer of the caller's time limit. If it has begun to send status 504, waits until that is sent."""
 
 
 class CallRequest(ASGIRequest):

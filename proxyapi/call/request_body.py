@@ -65,7 +65,7 @@ class BodyClock:
             self._timeout.reschedule(min(self._last_moment, self._loop.time() + speed.seconds))
 
     def extend_if_met(self, speed: MinimumSpeed, received: int) -> None:
-        """Starts the next period of a body's minimum speed, if the bytes that this period requires have arrived.
+        """Extends the body's time limit by one period of its minimum speed, if this period's bytes have all arrived.
 
         `received` is the number of the body's bytes that are here already.
         """

@@ -130,7 +130,7 @@ class CallView(ProxyView):
         return answer.is_event_stream or (self.call.facts.stream and await answer.begins_as(begins_stream))
 
     async def check_and_send(self, request: UpstreamRequest, dialect: Dialect | None = None) -> UpstreamAnswer:
-        """Checks whether the caller may make this call, writes its beginning to the journal, and sends it upstream.
+        """Checks that the caller may make the call, writes its beginning to the journal, and sends the call upstream.
 
         Returns upstream's answer, of which only the head has been read. If a `dialect` (the rules for this route's
         event streams) is given, a caller that has asked for a stream is sent keep-alive comments until upstream

@@ -151,7 +151,7 @@ async def reserve(
 def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeiling:
     """Returns `ceiling` with its output limited to as many tokens as `dollars` can pay for.
 
-    The output is never limited to less than that of `floor`, even if `dollars` cannot pay for so much.
+    The output is never limited to less than the output of the ceiling `floor`, even if `dollars` cannot pay for it.
     """
     limit = ceiling.adjustable
     assert limit is not None  # noqa: S101  (only such a call has got less than it asked for)

@@ -161,7 +161,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _remove(links: dict[str, Path]) -> None:
-    """Deletes those of the given links whose owners the database has as well; `links` has their paths by object id."""
+    """Deletes the symbolic links whose owners the database has as well; `links` has the links' paths by object id."""
     for object_id in _makers(links) if links else ():
         links[object_id].unlink(missing_ok=True)
 
@@ -193,7 +193,7 @@ async def _read_owners(object_ids: Collection[str], known: dict[str, str]) -> li
 
 
 def _read_owner(object_id: str, known: dict[str, str]) -> bool:
-    """Adds the owner of an object to `known`, from memory or its link; returns whether this host has recorded one."""
+    """Adds an object's owner to `known`, if this host has recorded one, and returns whether it has."""
     owner = _owners.get(object_id)
     if owner is None:
         try:

@@ -155,7 +155,7 @@ class Relay(ABC):
         return []
 
     def _pass_on(self, send_now: SendNow, chunk: bytes) -> bytes:
-        """Takes from a chunk what the ledger needs, sends it at once if possible, and returns the bytes not sent."""
+        """Takes from a chunk what the ledger needs, sends the chunk at once if possible; returns the bytes not sent."""
         ready = self._read_chunk(chunk)
         if not ready or self._is_complete or not send_now(ready):
             return ready

@@ -76,7 +76,7 @@ def usage_columns(answer: AnswerReader, secrets: tuple[str, ...]) -> CallRecord:
 
 
 def _kept_other_usage(usage: OtherUsage, secrets: tuple[str, ...]) -> OtherUsage:
-    """Redacts secrets in the names of models in `usage`, which upstream bills beside its usage object; returns `usage`.
+    """Redacts secrets in the names of models in `usage`, the billed usage beside upstream's usage object; returns it.
 
     The names are also cut to the length that the ledger stores.
     """

@@ -117,7 +117,7 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
 def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rollup: Rollup) -> list[Replaced]:
     """Removes the estimated usage from older rows in the table and from the sums, because newer rows state it exactly.
 
-    `replaced` maps the request id of each older row to that of the newer one. Returns each older row behind the latter.
+    `replaced` maps the request id of each older row to that of the newer one. Returns pairs of newer id and older row.
     """
     if not replaced:
         return []

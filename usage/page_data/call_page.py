@@ -202,7 +202,7 @@ def _bill_item(item: PricedItem, price: Price) -> BillItem:
 
 
 def bill_note(call: Request) -> str:
-    """Returns a sentence for below a call's bill: by which price the call was billed, or why it has no cost."""
+    """Returns the sentence that stands below a call's bill: by which price it was billed, or why it has no cost."""
     price: Mapping[str, object] = call.price or {}
     if price == COUNTED_BEFORE:
         return "The usage of this response was counted when it was made; looking at it again costs nothing."

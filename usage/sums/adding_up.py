@@ -103,7 +103,7 @@ FailureGroup = tuple[str, datetime, str, int, str, str, str, str]  # `FAILURE_KE
 class Failures:
     """The failed calls of one group in the sums: their number, the first and last time, and a sample call.
 
-    Subtracting a row lowers only the number. The times and the sample stay: their values without it are unknown.
+    Subtracting a row lowers only the number. The times and the sample stay, since those of the other rows are unknown.
     """
 
     calls: int = 0
