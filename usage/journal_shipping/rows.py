@@ -24,7 +24,7 @@ from usage.journal_shipping.digests import DIGEST
 from usage.journal_shipping.stored_object_rows import object_ids, write_objects
 from usage.metric_counters import counters
 from usage.models import Outcome, Request, UsageSource
-from usage.money.spent_and_reserved import settle_holds
+from usage.money.spent_and_reserved import settle_reservations
 from usage.sums.adding_up import ROW_COLUMNS, SUMMED_SQL, SUMS, Rollup
 from usage.sums.summed_names import mark_unknown
 from usage.sums.summed_rows import fetch_summed_rows
@@ -108,7 +108,7 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
         rollup.add(inserted)
         _insert_bodies(cursor, (by_id[str(row["request_id"])] for row in inserted))
         rollup.write(cursor)
-        settle_holds(cursor, list(by_id), _estimated(settled.rows, inserted))
+        settle_reservations(cursor, list(by_id), _estimated(settled.rows, inserted))
         write_objects(by_id.values())
     counters.count_usage(inserted, replaced)
     return len(inserted)

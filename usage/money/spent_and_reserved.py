@@ -91,7 +91,7 @@ def responses_are_polled() -> bool:
     return bool(settings.BACKGROUND_POLL_SECONDS and settings.OPENAI_API_KEY)
 
 
-def settle_holds(cursor: CursorWrapper, ids: Iterable[str], estimated: Collection[str] = ()) -> None:
+def settle_reservations(cursor: CursorWrapper, ids: Iterable[str], estimated: Collection[str] = ()) -> None:
     """Deletes the budget reservations of the calls `ids`; called in the transaction that has written the calls' rows.
 
     The reservation of a call with a background response stays as long as the gateway polls for the end of the response.
