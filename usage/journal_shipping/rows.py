@@ -230,7 +230,7 @@ def bare_stub(row: CallRecord) -> CallRecord:
 def _made_by(row: CallRecord) -> CallRecord:
     """Returns the fields of a call's record that a stub must have although they are no columns of the table.
 
-    They tell which objects the call has created, and whether these last; how its response stands, and who may poll it.
+    They say which objects the call has created, if these last, the state of its response, and if that may be polled.
     """
     return {
         "objects": object_ids(row) if _has_owner(row) else [],

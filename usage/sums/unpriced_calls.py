@@ -67,7 +67,7 @@ def read_needed_prices(time_range: TimeRange) -> list[NeededPrice]:
 
 
 def propose(model: str, tier: str, at: datetime) -> tuple[str, dict[str, Decimal]]:
-    """Returns the name of a listed model of the same family, and its price by the names of a custom price's fields.
+    """Returns a listed model of the given model's family, and its price by the names of a custom price's fields.
 
     Both are empty if no model of the family has a price.
     """
