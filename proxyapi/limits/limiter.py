@@ -78,7 +78,7 @@ class Ticket:
 
 
 class Limiter:
-    """Enforces the limits of all keys in one worker process: requests and tokens per minute, and parallel calls.
+    """Enforcer of the limits of all keys in one worker process: requests and tokens per minute, and parallel calls.
 
     `start` must run on the worker's event loop.
     """

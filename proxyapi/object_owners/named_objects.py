@@ -42,7 +42,7 @@ MENTION: Final = Reference("")  # a place whose id is refused only if another ke
 
 
 class NamedObjects:
-    """Collects the ids of stored objects that a request names, such as the file in `file_id`.
+    """The ids of stored objects that a request names, such as the file in `file_id`, collected part by part.
 
     `references` maps each id that upstream looks up to a pair: its place in the request, and its member's name.
     `mentions` has the ids that upstream need not look up, as in an earlier answer that the request repeats. `family` is

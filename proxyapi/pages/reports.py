@@ -33,7 +33,7 @@ Answer = TypeVar("Answer")
 
 
 class AccessTokenOrKey(BaseAuthentication):
-    """Authenticates a request for a report by `ACCESS_TOKEN` or by an access key.
+    """Authentication of a request for a report, by `ACCESS_TOKEN` or by an access key.
 
     The token may see the usage of all keys; a key may see its own usage only.
     """

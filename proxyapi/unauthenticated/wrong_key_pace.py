@@ -41,7 +41,7 @@ class Window:
 
 
 class RefusalPace:
-    """Counts the requests of each network that were refused for a missing or wrong key; too many get a 429.
+    """The count of each network's requests that were refused for a missing or wrong key; too many get a 429.
 
     Used from the event loop only.
     """
