@@ -36,12 +36,12 @@ from proxyapi.keys.globs import is_allowed
 from proxyapi.models import AccessKey
 from proxyapi.pages import key_usage
 from proxyapi.pages.key_usage import KeyFacts
+from usage.admin_pages.access import may_see
+from usage.admin_pages.admin_base import GuardedAdmin
+from usage.admin_pages.base_url import base_url
 from usage.page_data.formatting import count
 from usage.page_data.key_summary import KeySummary, budget_bars, last_used, read_summaries
 from usage.page_data.untrusted_text import escape_invisible
-from usage.pages.access import may_see
-from usage.pages.admin_base import GuardedAdmin
-from usage.pages.base_url import base_url
 
 USAGE = "proxyapi_accesskey_usage"
 USAGE_DATA = f"{USAGE}_data"

@@ -16,8 +16,8 @@
     ├── BodyTooLarge          413  body_too_large
     ├── UnsupportedMediaType  415  unsupported_media_type
     ├── RateLimited           429  rate_limited
-    │   ├── TooManyInvalidKeys     too_many_invalid_keys, instead of InvalidKey (proxyapi.strangers.wrong_key_pace)
-    │   └── TooManyPages           too_many_pages, for pages without a login (chatproxy.pages.page_pace)
+    │   ├── TooManyInvalidKeys     too_many_invalid_keys, instead of InvalidKey (unauthenticated.wrong_key_pace)
+    │   └── TooManyPages           too_many_pages, for pages without a login (chatproxy.page_protection.page_pace)
     ├── BudgetExceeded        429  budget_exceeded
     ├── InternalError         500  internal_error
     ├── Unavailable           503  with Retry-After

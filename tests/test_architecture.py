@@ -29,25 +29,25 @@ ORDER = {
         "journal",
         "money",
         "sums",
-        "shipping",
+        "journal_shipping",
         "upkeep",
         "ledger",
         "live",
         "page_data",
-        "pages",
+        "admin_pages",
         "admin templatetags management",
     ),
     "proxyapi": (
         "bodies",
         "keys",
-        "strangers",
+        "unauthenticated",
         "upstream",
         "limits",
         "object_owners",
         "call",
         "streams",
         "dispatch",
-        "simple v1",
+        "simple_api v1",
         "pages",
         "urls admin_forms management",
         "admin",
@@ -55,7 +55,7 @@ ORDER = {
     "chatproxy": (
         "http postgres",
         "settings",
-        "start processes pages",
+        "start processes page_protection",
         "entry urls management",
         "asgi",
     ),
@@ -132,6 +132,14 @@ def test_a_folder_has_a_map_and_no_more_than_a_dozen_files(package: str) -> None
     for folder in [ROOT / package, *folders]:
         assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text())), folder
         assert len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) <= MOST_FILES, folder
+
+
+@pytest.mark.parametrize("package", ORDER)
+def test_the_map_of_a_folder_names_all_of_its_files(package: str) -> None:
+    for folder in (path for path in (ROOT / package).iterdir() if path.is_dir() and path.name not in DJANGOS_OWN):
+        told = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+        names = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+        assert {name for name in names if f"`{name}`" not in told} == set(), folder
 
 
 def test_every_folder_has_its_place_in_the_order() -> None:
@@ -232,3 +240,17 @@ def test_no_two_classes_have_one_name() -> None:
         if isinstance(node, ast.ClassDef) and node.name != "Command"
     )
     assert [name for name, number in classes.items() if number > 1] == []
+
+
+def test_a_name_that_is_a_claim_is_one_of_a_boolean() -> None:
+    """`is_closed` returns a bool, and `find_row` returns what it has found, so that a call reads as what it does."""
+    claim = re.compile(r"_*(is|has|are|can|may|must|needs|was|should|does)_(?!.*_sql$)")
+    search = re.compile(r"_*(find|compute)_")
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.returns is not None:
+                returned = ast.unparse(node.returns)
+                if claim.match(node.name):
+                    assert re.match(r"bool\b|Type(Is|Guard)\b", returned), (name, node.name)
+                if search.match(node.name):
+                    assert returned != "None", (name, node.name)

@@ -46,7 +46,7 @@ async def run(size: int, work: Callable[..., T], *arguments: object) -> T:
 
 
 async def run_to_the_end(size: int, work: Callable[..., T], *arguments: object, then: Callable[[T], None]) -> None:
-    """Calls `work` as `run` does, then calls `then` with the result, even if the current task is cancelled meanwhile.
+    """Calls `work` as `run` does, and then `then` with the result of `work`, even if the task is cancelled meanwhile.
 
     A cancellation is raised after `then` has returned.
     """

@@ -22,7 +22,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import BasePermission
 
 from proxyapi.bodies import large_bodies, model_places
-from proxyapi.bodies.asked_usage import count_pictures, read_asked_usage
+from proxyapi.bodies.billing_parameters import count_pictures, read_asked_usage
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.cached_settings import call_settings
 from proxyapi.call import gateway_fields
@@ -44,7 +44,7 @@ from proxyapi.limits import budgets
 from proxyapi.limits.budgets import Reservation
 from proxyapi.limits.output_limits import add_output_limit, limit_by_key
 from proxyapi.limits.request_content import Form
-from proxyapi.limits.supposed_usage import form_of
+from proxyapi.limits.usage_estimates import form_of
 from proxyapi.object_owners import ownership_check
 from proxyapi.routes import Route
 from proxyapi.streams.early_stream import EarlyStream
@@ -130,7 +130,7 @@ class CallView(ProxyView):
         return answer.is_event_stream or (self.call.facts.stream and await answer.begins_as(begins_stream))
 
     async def check_and_send(self, request: UpstreamRequest, dialect: Dialect | None = None) -> UpstreamAnswer:
-        """Checks whether the caller may make this call, writes its beginning to the journal, and sends it upstream.
+        """Checks that the caller may make the call, writes its beginning to the journal, and sends the call upstream.
 
         Returns upstream's answer, of which only the head has been read. If a `dialect` (the rules for this route's
         event streams) is given, a caller that has asked for a stream is sent keep-alive comments until upstream
@@ -164,7 +164,7 @@ class CallView(ProxyView):
         call.begin()
         if self.takes_timeout and call.request.incoming_body.call_goes_on:
             self.answer_in_time(request)
-        await ledger.durable()
+        await ledger.wait_until_durable()
         return await self.send(request)
 
     def answer_in_time(self, request: UpstreamRequest) -> None:

@@ -31,7 +31,7 @@ class CreatedObjects:
         """
         for object_id in objects.take_new():
             if object_id not in self._named:
-                owner_store.remember(object_id, key_name)
+                owner_store.record_owner(object_id, key_name)
                 self._made.append(object_id)
 
     def columns(self, objects: CreatedIds | None) -> CallRecord:

@@ -46,7 +46,7 @@ IN_LOCATION = frozenset({"/v1/realtime/calls"})
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Result of the check of a request: `named` has the ids of the stored objects that the request names.
+    """The result of checking a request's stored objects: `named` has the ids of those that the request names.
 
     `made` is the reader that finds the ids of new objects in the answer; None if the call creates none.
     """

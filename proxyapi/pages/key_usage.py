@@ -16,12 +16,12 @@ from django.http import HttpRequest, JsonResponse
 
 from proxyapi.keys.keyring import Caller
 from proxyapi.models import AccessKey
-from usage.money.holds import spent_by
+from usage.admin_pages import dashboard
+from usage.admin_pages.access import may_see_bodies
+from usage.money.spent_and_reserved import spent_by
 from usage.page_data.formatting import count, dollars
 from usage.page_data.key_summary import budget_bars
 from usage.page_data.newest_calls import read_newest_calls_of_key
-from usage.pages import dashboard
-from usage.pages.access import may_see_bodies
 
 NEWEST_CALLS = 20
 

@@ -1,6 +1,6 @@
 """The pages that need `ACCESS_TOKEN`: the newest calls, and the versions and limits of this server.
 
-`/health` and `/health2`, which need it too and call upstream, are in `proxyapi.simple.health`.
+`/health` and `/health2`, which need it too and call upstream, are in `proxyapi.simple_api.health`.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from django.test.utils import CaptureQueriesContext
 from tests.simulator.server import Simulator
 from tests.support.ledger.ledgers import NOON, call
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway, run_gateway
+from usage.journal_shipping.rows import write_rows
 from usage.money.row_pricing import Pricer
-from usage.shipping.rows import write_rows
 from usage.sums.ranges import TimeRange
 from usage.sums.report_reader import read_groups, read_report
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.ledger.ledgers import call
+from usage.journal_shipping.rows import write_rows
 from usage.models import Dimension, Span
 from usage.money.row_pricing import Pricer
-from usage.shipping.rows import write_rows
 from usage.sums.ranges import NAMED, TimeRange, read_range
 from usage.sums.totals_reader import LENGTHS, MINUTES_READABLE, floor, pieces, read_by_value, read_series, read_totals
 
