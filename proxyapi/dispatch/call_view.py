@@ -134,7 +134,7 @@ class CallView(ProxyView):
 
         Returns upstream's answer, of which only the head has been read. If a `dialect` (the rules for this route's
         event streams) is given, a caller that has asked for a stream is sent keep-alive comments until upstream
-        answers. If a check fails, the error of `check_models`, `ownership_check.check`, `self_calls.check_key` or
+        answers. If a check fails, the error of `check_models`, `ownership_check.check`, `self_calls.check` or
         `reserve` is raised, and nothing has been sent upstream.
         """
         capacity.check_open()
@@ -152,7 +152,7 @@ class CallView(ProxyView):
         access = await ownership_check.check(request, caller)
         call.answer.created = access.made
         call.created_objects.exclude(access.named)
-        self_calls.check_key(request.credentials.api_key)
+        self_calls.check(request.credentials.api_key, call.request.META.get("HTTP_VIA", ""))
         facts.use_account(request.credentials)
         facts.asked = request
         if request.upload is None:

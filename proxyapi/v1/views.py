@@ -54,6 +54,7 @@ from proxyapi.upstream.answer import UpstreamAnswer
 from proxyapi.upstream.credentials import caller_credentials
 from proxyapi.upstream.passed_headers import pass_up, without_encoding
 from proxyapi.upstream.request import UpstreamRequest
+from proxyapi.upstream.self_calls import gateways_passed
 from proxyapi.v1.list_filter import Keeps, read_visible_page
 from usage.answers.reader import begins_object
 
@@ -99,13 +100,16 @@ class PassThroughView(CallView):
         """Passes the request upstream, and upstream's answer back to the caller."""
         call = request.call_request
         route = self.open_route(call)
+        headers = pass_up(call.raw_headers)
+        if gateways := gateways_passed(call.META.get("HTTP_VIA", "")):
+            headers["Via"] = gateways
         upstream_request = UpstreamRequest(
             self.method,
             route.path,
             credentials=caller_credentials(self.caller),
             deadline=asyncio.get_running_loop().time() + call_settings().REQUEST_TIMEOUT,
             query=gateway_fields.passed_query(call.raw_query),
-            headers=pass_up(call.raw_headers),
+            headers=headers,
         )
         dialect = DIALECTS.get(route.family.name, ERROR_OBJECT)
         if self.method == "GET":
