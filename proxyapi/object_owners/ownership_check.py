@@ -156,7 +156,7 @@ def _read_form(parts: Sequence[PartExcerpt], may_be_odd: bool) -> NamedObjects:
     return named
 
 
-async def visible(object_ids: Collection[str], caller: Caller) -> Callable[[str], bool]:
+async def visibility_test(object_ids: Collection[str], caller: Caller) -> Callable[[str], bool]:
     """Returns a function that tells whether the caller's key may see the object with a given id, one of `object_ids`.
 
     Used to remove the objects of other keys from a list that upstream has sent.

@@ -45,10 +45,10 @@ class KeyFacts:
         return cls(key.name, budgets, tuple(_limits(key)), is_own)
 
 
-def page(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str, object]:
+def page_context(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str, object]:
     """Returns the template context of the page that shows a key's usage.
 
-    `data_url` is the address from which the open page is refreshed, with what `data` returns.
+    `data_url` is the address from which the open page is refreshed, with what `data_response` returns.
     """
     context = dashboard.dashboard_context(request, data_url, key.name)
     for own in _fragments(request, key).values():
@@ -56,7 +56,7 @@ def page(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str, object
     return context
 
 
-def data(request: HttpRequest, key: KeyFacts) -> JsonResponse:
+def data_response(request: HttpRequest, key: KeyFacts) -> JsonResponse:
     """Returns the JSON response from which an open page with a key's usage is refreshed."""
     return dashboard.refresh_response(request, _fragments(request, key), key.name)
 

@@ -57,7 +57,7 @@ def show(request: HttpRequest) -> HttpResponse:
     entry = find_signed_in(request)
     if entry is None or entry.caller is None:
         return render(request, "my_usage/sign_in.html", {"has_left": COOKIE in request.COOKIES})
-    context = key_usage.page(request, KeyFacts.of(entry.caller, is_own=True), reverse("my_usage:data"))
+    context = key_usage.page_context(request, KeyFacts.of(entry.caller, is_own=True), reverse("my_usage:data"))
     return render(request, "my_usage/usage.html", {**context, "valid_until": entry.ends_at})
 
 
@@ -68,7 +68,7 @@ def data(request: HttpRequest) -> HttpResponse:
     entry = find_signed_in(request)
     if entry is None or entry.caller is None:
         return JsonResponse({"error": "Sign in again."}, status=401)
-    return key_usage.data(request, KeyFacts.of(entry.caller, is_own=True))
+    return key_usage.data_response(request, KeyFacts.of(entry.caller, is_own=True))
 
 
 @require_POST
