@@ -231,15 +231,24 @@ def test_no_test_module_imports_from_another() -> None:
     assert found == set()
 
 
-def test_no_two_classes_have_one_name() -> None:
-    """A name stands for one thing; only Django's commands must all be called `Command`."""
-    classes = Counter(
-        node.name
+def test_no_two_types_have_one_name() -> None:
+    """A name stands for one thing, a class or an alias; only Django's commands must all be called `Command`."""
+    types = Counter(
+        name
         for path in MODULES.values()
         for node in ast.parse(path.read_text()).body
-        if isinstance(node, ast.ClassDef) and node.name != "Command"
+        for name in _names_of_types(node)
+        if name != "Command"
     )
-    assert [name for name, number in classes.items() if number > 1] == []
+    assert [name for name, number in types.items() if number > 1] == []
+
+
+def _names_of_types(node: ast.stmt) -> Iterator[str]:
+    """Yields the name of a class, or of an alias such as `Json = dict[str, object]`."""
+    if isinstance(node, ast.ClassDef):
+        yield node.name
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    yield from (one.id for one in targets if isinstance(one, ast.Name) and re.match(r"_?[A-Z][a-z]", one.id))
 
 
 def test_a_name_that_is_a_claim_is_one_of_a_boolean() -> None:

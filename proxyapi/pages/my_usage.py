@@ -30,10 +30,10 @@ COOKIE_SECONDS = 3600
 SITE_PATH = "/my-usage/"
 SALT = "proxyapi.my_usage"
 MAX_KEY_CHARACTERS = 500
-View = Callable[[HttpRequest], HttpResponse]
+PageView = Callable[[HttpRequest], HttpResponse]
 
 
-def private_page(view: View) -> View:
+def private_page(view: PageView) -> PageView:
     """Decorates a view of the site My usage with headers that keep its page private.
 
     Browsers do not store the page, and run only the gateway's own scripts in it.
