@@ -181,14 +181,14 @@ class NamedObjects:
             self._fault(f"Invalid '{_shown(name)}': this can be no id.", param=_shown(name), code="invalid_value")
             return
         self.references.setdefault(value, (place, _shown(name)))
-        self._bound()
+        self._check_number()
 
     def _mention(self, value: object) -> None:
         if is_object_id(value):
             self.mentions.add(value)
-            self._bound()
+            self._check_number()
 
-    def _bound(self) -> None:
+    def _check_number(self) -> None:
         """Raises `BadRequest` if more than `MOST_NAMED` stored objects are named, unless `skips_faults` is set."""
         if len(self.references) + len(self.mentions) > MOST_NAMED:
             self._fault(f"The request names more than {MOST_NAMED:,} stored objects.")
