@@ -124,7 +124,7 @@ def admin(db: None) -> Client:
 @pytest.fixture
 def impatient_shipper(monkeypatch: pytest.MonkeyPatch) -> None:
     """The shipper looks, and tries again, at once."""
-    from usage.shipping import delivery, shipper  # as above
+    from usage.journal_shipping import delivery, shipper  # as above
 
     monkeypatch.setattr(delivery, "FIRST_BACKOFF", 0.001)
     monkeypatch.setattr(delivery, "LONGEST_BACKOFF", 0.01)

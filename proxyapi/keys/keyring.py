@@ -142,10 +142,10 @@ class Keyring:
         Waits until the thread has tried once, or for `START_SECONDS` at most.
         """
         try:
-            self._take(key_snapshots.read())
+            self._replace_keys(key_snapshots.read())
         except (LookupError, TypeError, ValueError, ArithmeticError) as error:
             logger.warning("the copy of the keys on disk is damaged: %s", type(error).__name__)
-            self._take(None)
+            self._replace_keys(None)
         self._stopping.clear()
         self._looked.clear()
         self._thread = threading.Thread(target=self._run, name="keyring", daemon=True)
@@ -185,13 +185,13 @@ class Keyring:
         try:
             key_snapshots.leave_pool()
             while not self._stopping.is_set():
-                self._look()
+                self._refresh()
                 self._looked.set()
                 self._stopping.wait(REFRESH_SECONDS)
         finally:
             connections.close_all()
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         """Reads the keys from the database if they have changed, and writes a copy of them to the disk.
 
         If the database or the disk fails, logs the error; the keys in memory stay valid.
@@ -199,13 +199,13 @@ class Keyring:
         try:
             marker = key_snapshots.marker()
             if self._snapshot is None or marker != self._snapshot.marker:
-                self._take(key_snapshots.load(marker))
+                self._replace_keys(key_snapshots.load(marker))
                 self._unwritten = True
             self._confirmed_at = time.time()
         except Exception as error:
             # The border: the keys in memory stay valid, and a second later the keyring tries again.
             connections.close_all()
-            self._say(f"the keys cannot be refreshed, and those known stay in force: {type(error).__name__}")
+            self._log_fault(f"the keys cannot be refreshed, and those known stay in force: {type(error).__name__}")
             return
         fault = ""
         if self._unwritten and self._snapshot is not None:
@@ -216,9 +216,9 @@ class Keyring:
                 # The border: the keys in memory are valid, and a second later the keyring tries to write again.
                 reason = error.strerror if isinstance(error, OSError) else type(error).__name__
                 fault = f"the keys cannot be written to DATA_DIR: {reason}"
-        self._say(fault)
+        self._log_fault(fault)
 
-    def _say(self, fault: str) -> None:
+    def _log_fault(self, fault: str) -> None:
         """Logs a fault of the keyring when it begins, and once more when it is over; an empty `fault` means none.
 
         A fault that goes on is not logged again every second.
@@ -229,7 +229,7 @@ class Keyring:
             logger.info("the keys are fresh again")
         self._fault = fault
 
-    def _take(self, snapshot: Snapshot | None) -> None:
+    def _replace_keys(self, snapshot: Snapshot | None) -> None:
         """Replaces all keys in memory by those of a snapshot; without a snapshot, only `SECURITY_KEY` remains."""
         records = snapshot.records if snapshot else []
         entries = dict(_entries(records))

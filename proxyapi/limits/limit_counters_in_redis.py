@@ -75,18 +75,18 @@ class SharedCounters(LimitCounters):
         await asyncio.gather(*steps)
 
     async def count_request(self, name: str, limit: int) -> tuple[bool, LimitState]:
-        item = PerMinute(limit, namespace="requests")
+        item = MinuteLimit(limit, namespace="requests")
         counted, stats = await asyncio.gather(self._moving.hit(item, name), self._moving.get_window_stats(item, name))
         return counted, _limit_state(item, stats.reset_time, stats.remaining)
 
     async def remaining_tokens(self, name: str, limit: int) -> LimitState:
-        item = PerMinute(limit, namespace="tokens")
+        item = MinuteLimit(limit, namespace="tokens")
         key = item.key_for(name)
         spent, ends_at = await asyncio.gather(self._storage.get(key), self._storage.get_expiry(key))
         return _limit_state(item, ends_at, limit - spent)
 
     async def add_tokens(self, name: str, limit: int, tokens: int) -> None:
-        await self._fixed.hit(PerMinute(limit, namespace="tokens"), name, cost=tokens)
+        await self._fixed.hit(MinuteLimit(limit, namespace="tokens"), name, cost=tokens)
 
     async def pace(self, name: str, seconds: int) -> float:
         item = RateLimitItemPerSecond(1, seconds, namespace="pace")
@@ -134,7 +134,7 @@ class SharedCounters(LimitCounters):
         self._unconfirmed = {place: since for place, since in self._unconfirmed.items() if since > begin}
 
 
-class PerMinute(RateLimitItemPerMinute):
+class MinuteLimit(RateLimitItemPerMinute):
     """A limit per minute. Its count is stored under the key's name alone, so a change of the limit keeps the count."""
 
     def key_for(self, *identifiers: bytes | str | int | float) -> str:
@@ -142,7 +142,7 @@ class PerMinute(RateLimitItemPerMinute):
 
 
 class PreciseRedisStorage(RedisStorage):
-    """Adapts the Redis storage of the Python library `limits` to this gateway.
+    """The Redis storage of the Python library `limits`, adapted to this gateway.
 
     It uses the gateway's own client of Redis, and reads the times at which counts expire to the millisecond.
     """

@@ -40,7 +40,7 @@ class RedisLink:
         self._rested_at = 0.0
 
     @property
-    def rested(self) -> bool:
+    def may_probe(self) -> bool:
         """True when Redis may be probed again, because `REST_SECONDS` have passed since its last failure."""
         return time.monotonic() >= self._rested_at
 
@@ -55,7 +55,7 @@ class RedisLink:
         try:
             return await question()
         except Exception as fault:  # the border: no call fails because of Redis
-            self._lost(fault)
+            self._record_failure(fault)
             raise CountersUnavailable from fault
 
     async def probe(self, question: Callable[[], Awaitable[None]]) -> None:
@@ -66,13 +66,13 @@ class RedisLink:
         try:
             await question()
         except Exception as fault:  # the border, as above
-            self._lost(fault)
+            self._record_failure(fault)
         else:
             if self.away_since is not None:
                 logger.info("Redis is back: limits are shared again")
             self.away_since = None
 
-    def _lost(self, fault: Exception) -> None:
+    def _record_failure(self, fault: Exception) -> None:
         """Records a failure of Redis, and logs a warning if it is the first one of an outage."""
         self._rested_at = time.monotonic() + REST_SECONDS
         if self.away_since is None:

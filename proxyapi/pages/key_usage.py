@@ -16,12 +16,12 @@ from django.http import HttpRequest, JsonResponse
 
 from proxyapi.keys.keyring import Caller
 from proxyapi.models import AccessKey
-from usage.money.holds import spent_by
+from usage.admin_pages import dashboard
+from usage.admin_pages.access import may_see_bodies
+from usage.money.spent_and_reserved import spent_by
 from usage.page_data.formatting import count, dollars
 from usage.page_data.key_summary import budget_bars
 from usage.page_data.newest_calls import read_newest_calls_of_key
-from usage.pages import dashboard
-from usage.pages.access import may_see_bodies
 from usage.sums.ranges import range_or_default
 
 NEWEST_CALLS = 20
@@ -46,10 +46,10 @@ class KeyFacts:
         return cls(key.name, budgets, tuple(_limits(key)), is_own)
 
 
-def page(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str, object]:
+def page_context(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str, object]:
     """Returns the template context of the page that shows a key's usage.
 
-    `data_url` is the address from which the open page is refreshed, with what `data` returns.
+    `data_url` is the address from which the open page is refreshed, with what `data_response` returns.
     """
     context = dashboard.dashboard_context(request, data_url, key.name)
     for own in _fragments(request, key).values():
@@ -57,7 +57,7 @@ def page(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str, object
     return context
 
 
-def data(request: HttpRequest, key: KeyFacts) -> JsonResponse:
+def data_response(request: HttpRequest, key: KeyFacts) -> JsonResponse:
     """Returns the JSON response from which an open page with a key's usage is refreshed."""
     return dashboard.refresh_response(request, _fragments(request, key), key.name)
 

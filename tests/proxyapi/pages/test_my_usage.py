@@ -25,8 +25,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from chatproxy.models import LoginAttempts
-from chatproxy.pages.known_device import KEY_DEVICE
-from chatproxy.pages.login_throttle import PER_NETWORK
+from chatproxy.page_protection.known_device import KEY_DEVICE
+from chatproxy.page_protection.login_throttle import PER_NETWORK
 from proxyapi.keys.keyring import Keyring
 from proxyapi.models import AccessKey
 from proxyapi.pages import my_usage

@@ -22,11 +22,11 @@ from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import Gateway
 from usage.database import clock
 from usage.database.clock import database_now
+from usage.journal_shipping import pending_responses
+from usage.journal_shipping.pending_responses import lease_pending
 from usage.models import Hold, LedgerState, PendingResponse, Request, RequestBody, Span, UsageTotal
-from usage.money import holds
-from usage.money.holds import drop_orphans
-from usage.shipping import pending_responses
-from usage.shipping.pending_responses import lease_pending
+from usage.money import spent_and_reserved
+from usage.money.spent_and_reserved import drop_orphans
 from usage.sums import pruned
 from usage.upkeep.retention import prune, prune_if_due
 from usage.upkeep.verify import find_faults
@@ -193,7 +193,7 @@ def test_a_hold_is_as_old_as_the_database_says(
         def now(cls, tz: Any = None) -> Any:
             return datetime.now(tz) + ahead
 
-    monkeypatch.setattr(holds, "datetime", Moved)
+    monkeypatch.setattr(spent_and_reserved, "datetime", Moved)
     row = call()
     Hold.objects.create(pk=UUID(row["request_id"]), key_name="a", day=NOW.date(), dollars=1)
     assert drop_orphans() == 0
