@@ -181,13 +181,13 @@ class AccessKeyAdmin(GuardedAdmin):
     @action(description="Usage", url_path="usage", permissions=["view", "usage"])  # type: ignore[untyped-decorator]  # unfold's
     def usage(self, request: HttpRequest, object_id: str) -> HttpResponse:
         key = _key_or_404(object_id)
-        facts = key_usage.page(request, KeyFacts.of(key), reverse(f"admin:{USAGE_DATA}", args=[key.pk]))
+        facts = key_usage.page_context(request, KeyFacts.of(key), reverse(f"admin:{USAGE_DATA}", args=[key.pk]))
         return self._ask(request, key, "Usage of", "usage.html", **facts)
 
     def usage_data(self, request: HttpRequest, object_id: str) -> HttpResponse:
         if not (may_see(request) and self.has_view_permission(request)):
             raise PermissionDenied
-        return key_usage.data(request, KeyFacts.of(_key_or_404(object_id)))
+        return key_usage.data_response(request, KeyFacts.of(_key_or_404(object_id)))
 
     # Rotating and revoking a key
 

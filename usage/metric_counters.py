@@ -50,9 +50,9 @@ MOST_MODELS = 100
 OTHER = "other"
 UNREACHED = {Outcome.TIMEOUT, Outcome.UNREACHABLE}
 
-# `Values`: the value of a counter by its name and labels. `Histograms`: by name and route, the number of calls in each
-# bucket and, as the last item, the sum of the seconds.
-Values = dict[tuple[str, ...], float]
+# `CounterValues`: the value of a counter by its name and labels. `Histograms`: by name and route, the number of calls
+# in each bucket and, as the last item, the sum of the seconds.
+CounterValues = dict[tuple[str, ...], float]
 Histograms = dict[tuple[str, str], list[float]]
 
 
@@ -60,7 +60,7 @@ class WorkerCounters:
     """The counters and histograms of this process for the page `/metrics`. Any thread may call the methods."""
 
     def __init__(self) -> None:
-        self.values: Values = {}
+        self.values: CounterValues = {}
         self.histograms: Histograms = {}
         # Seconds of `time.monotonic()`: which of them is newer must not depend on a clock that was put back in between.
         self.upstream_answered_at: float | None = None
@@ -182,7 +182,7 @@ class ServerCounters:
     """The counters and histograms of several processes, added up."""
 
     def __init__(self) -> None:
-        self.values: Values = {}
+        self.values: CounterValues = {}
         self.histograms: Histograms = {}
 
     def add(self, snapshot: Mapping[str, Any]) -> None:

@@ -36,7 +36,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
-from chatproxy.models import Limit, LoginAttempts
+from chatproxy.models import LoginAttempts, LoginLimit
 from chatproxy.page_protection import known_device
 from chatproxy.page_protection.database_unavailable import unavailable_page
 from chatproxy.page_protection.known_device import ADMIN_DEVICE, KEY_DEVICE
@@ -107,7 +107,7 @@ class LoginThrottle:
         return answer
 
 
-def limits_of_admin(request: HttpRequest) -> list[Limit]:
+def limits_of_admin(request: HttpRequest) -> list[LoginLimit]:
     """Returns the limits that apply to an attempt to sign in to the admin, in the order in which they are counted.
 
     From a device on which this user has signed in before, only the limit of the device applies; otherwise those of the
@@ -117,16 +117,16 @@ def limits_of_admin(request: HttpRequest) -> list[Limit]:
     device = ADMIN_DEVICE.read(request.COOKIES)
     user = known_device.user_of(device)
     if device is not None and user is not None and normal_name(user.get_username()) == name:
-        return [Limit(_digest("device", device.device_id), PER_DEVICE, is_own=True)]
+        return [LoginLimit(_digest("device", device.device_id), PER_DEVICE, is_own=True)]
     network = client_network(_address(request))
     return [
         *_limits_of_address(request, "address"),
-        Limit(_digest("name from", f"{network} {name}"), PER_NAME_AND_NETWORK, is_own=True),
-        Limit(_digest("name", name), PER_NAME),
+        LoginLimit(_digest("name from", f"{network} {name}"), PER_NAME_AND_NETWORK, is_own=True),
+        LoginLimit(_digest("name", name), PER_NAME),
     ]
 
 
-def limits_of_key(request: HttpRequest) -> list[Limit]:
+def limits_of_key(request: HttpRequest) -> list[LoginLimit]:
     """Returns the limits that apply to an attempt to sign in to "My usage", in the order in which they are counted.
 
     From a device on which this key has signed in before, only the limit of the device applies; otherwise those of the
@@ -134,11 +134,11 @@ def limits_of_key(request: HttpRequest) -> list[Limit]:
     """
     device = KEY_DEVICE.read(request.COOKIES)
     if device is not None and known_device.has_valid_key(device):
-        return [Limit(_digest("device of a key", device.device_id), PER_DEVICE, is_own=True)]
+        return [LoginLimit(_digest("device of a key", device.device_id), PER_DEVICE, is_own=True)]
     return _limits_of_address(request, "address of a key")
 
 
-def count_attempt(limits: list[Limit]) -> float:
+def count_attempt(limits: list[LoginLimit]) -> float:
     """Counts a login attempt under the limits that apply to it, and deletes old counts.
 
     Returns 0 if the password may be checked, else the seconds until the next attempt is allowed.
@@ -148,7 +148,7 @@ def count_attempt(limits: list[Limit]) -> float:
     return 0.0 if seconds is None else max(1.0, seconds)
 
 
-def take_back(limits: list[Limit]) -> None:
+def take_back(limits: list[LoginLimit]) -> None:
     """Takes a successful login back out of the counts of login attempts.
 
     The counts of the user's own device, and of the user name from this network, start anew; other counts fall by one.
@@ -183,15 +183,15 @@ def normal_name(name: str) -> str:
     return unicodedata.normalize("NFKC", name).casefold().strip()
 
 
-def _limits_of_address(request: HttpRequest, kind: str) -> list[Limit]:
+def _limits_of_address(request: HttpRequest, kind: str) -> list[LoginLimit]:
     """Returns the limits on login attempts of the client's network, and of the /48 of an IPv6 address.
 
     `kind` separates attempts at the admin from those at "My usage".
     """
     address = _address(request)
     network, site = client_network(address), client_site(address)
-    limits = [Limit(_digest(kind, network), PER_NETWORK)]
-    return limits if site == network else [Limit(_digest(kind, site), PER_SITE), *limits]
+    limits = [LoginLimit(_digest(kind, network), PER_NETWORK)]
+    return limits if site == network else [LoginLimit(_digest(kind, site), PER_SITE), *limits]
 
 
 def _address(request: HttpRequest) -> str:

@@ -48,15 +48,15 @@ MAX_COOKIE_BYTES = 8192  # a longer Cookie header is not read
 WARNING_SECONDS = 60.0
 
 
-class Rate(NamedTuple):
+class PageRate(NamedTuple):
     """Limit on the speed of requests for pages: how many per second, and how many at once after a pause (`burst`)."""
 
     per_second: float
     burst: float
 
 
-WORKER_RATE = Rate(12.0, 100.0)
-CLIENT_RATE = Rate(10.0, 80.0)
+WORKER_RATE = PageRate(12.0, 100.0)
+CLIENT_RATE = PageRate(10.0, 80.0)
 # Requests that run at the same time. Each may hold one of the 8 connections of the worker's pool.
 WORKER_PARALLEL = 4
 CLIENT_PARALLEL = 2
@@ -222,7 +222,7 @@ def visitor_of(cookies: Mapping[str, str], address: str) -> Visitor:
 COOKIE = re.compile(rb"(?<![^;\s])([^=;\s]+)=([^;\s]*)")
 
 
-def _wait(until: float, rate: Rate, now: float) -> float:
+def _wait(until: float, rate: PageRate, now: float) -> float:
     """Returns how many seconds after the time `now` a request must wait to keep to `rate`.
 
     `until` is the time at which all admitted requests would be done if they ran one after the other, `per_second` in

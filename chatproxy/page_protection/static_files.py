@@ -26,11 +26,11 @@ class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it has no type
     def serve(static_file: StaticFile, request: HttpRequest) -> WhiteNoiseFileResponse:
         response = WhiteNoiseMiddleware.serve(static_file, request)
         if isinstance(request, ASGIRequest) and response.file_to_stream is not None:
-            response.streaming_content = pieces(response.file_to_stream)
+            response.streaming_content = file_pieces(response.file_to_stream)
         return response
 
 
-async def pieces(file: BinaryIO) -> AsyncGenerator[bytes]:
+async def file_pieces(file: BinaryIO) -> AsyncGenerator[bytes]:
     """Yields the content of `file` piece by piece, and closes the file at the end.
 
     Each piece is read in a thread, because reading from a disk would block the event loop.

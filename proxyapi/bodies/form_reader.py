@@ -39,7 +39,7 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f]")
 
 
 class FormReader:
-    """Reads one multipart form, piece by piece as it arrives, and checks that it follows this module's strict grammar.
+    """Reader of one multipart form, which arrives in pieces; checks that the form follows this module's strict grammar.
 
     `parts` are the parts whose headers have arrived so far. `feed` and `end` raise `BadForm`, and the reader must not
     be used after that.

@@ -120,7 +120,7 @@ def in_utf_8(body: bytes) -> bytes:
 
 
 class Numbers:
-    """Parses the numbers of one JSON text in Python code, during which the event loop can run.
+    """Parser of the numbers in one JSON text, in Python code, so that the event loop can run meanwhile.
 
     Raises `ValueError` if the text's long numbers together have more than `MAX_LONG_DIGITS` digits.
     """

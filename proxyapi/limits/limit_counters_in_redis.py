@@ -142,7 +142,7 @@ class MinuteLimit(RateLimitItemPerMinute):
 
 
 class PreciseRedisStorage(RedisStorage):
-    """Adapts the Redis storage of the Python library `limits` to this gateway.
+    """The Redis storage of the Python library `limits`, adapted to this gateway.
 
     It uses the gateway's own client of Redis, and reads the times at which counts expire to the millisecond.
     """

@@ -21,10 +21,10 @@ from proxyapi.limits import limit_headers
 from proxyapi.limits.limit_counters import (
     WINDOW_SECONDS,
     CountersUnavailable,
+    LimitKind,
     LimitState,
     ProcessCounters,
     Verdict,
-    Window,
 )
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Ticket:
     def __init__(self, limiter: Limiter, caller: Caller, lease: str) -> None:
         self.caller = caller
         self.lease = lease
-        self.limit_states: dict[Window, LimitState] = {}
+        self.limit_states: dict[LimitKind, LimitState] = {}
         self._limiter = limiter
         self._ended = False
         self._settling: asyncio.Task[None] | None = None
@@ -78,7 +78,7 @@ class Ticket:
 
 
 class Limiter:
-    """Enforces the limits of all keys in one worker process: requests and tokens per minute, and parallel calls.
+    """Enforcer of the limits of all keys in one worker process: requests and tokens per minute, and parallel calls.
 
     `start` must run on the worker's event loop.
     """

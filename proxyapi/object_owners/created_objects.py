@@ -10,7 +10,7 @@ from usage.call_record import CallRecord
 
 
 class CreatedObjects:
-    """Collects the ids of the objects that one call has created upstream, and records the call's key as their owner.
+    """The ids of the objects that one call has created upstream; records the call's key as the owner of these objects.
 
     Ids that the request names are not among them, although answers repeat such ids.
     """

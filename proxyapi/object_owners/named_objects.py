@@ -28,8 +28,8 @@ from proxyapi.object_owners.object_places import (
     OWN_NAMES,
     REFERENCES,
     REFERENCES_OF,
+    PlainString,
     Reference,
-    Text,
 )
 from usage.answers.created_ids import is_object_id
 
@@ -41,7 +41,7 @@ MENTION: Final = Reference("")  # a place whose id is refused only if another ke
 
 
 class NamedObjects:
-    """Collects the ids of stored objects that a request names, such as the file in `file_id`.
+    """The ids of stored objects that a request names, such as the file in `file_id`, collected part by part.
 
     `references` maps each id that upstream looks up to a pair: its place in the request, and its member's name.
     `mentions` has the ids that upstream need not look up, as in an earlier answer that the request repeats. `family` is
@@ -85,7 +85,7 @@ class NamedObjects:
         path = field_path(name)
         if value is None:
             place = _place(path[-1])
-            if place is not None and place is not MENTION and place.text is Text.REFERENCE:
+            if place is not None and place is not MENTION and place.text is PlainString.REFERENCE:
                 self._fault(f"Invalid '{_shown(name)}': expected text, not a file.", param=_shown(name))
             return
         is_json = value.lstrip()[:1] in {"{", "["}
@@ -147,9 +147,9 @@ class NamedObjects:
         if place is MENTION:
             place = self._references.get(name.casefold(), MENTION)
         for one, is_text in _ids_in(value):
-            if place is MENTION or weak or (is_text and place.text is Text.MENTION):
+            if place is MENTION or weak or (is_text and place.text is PlainString.MENTION):
                 self._mention(one)
-            elif not is_text or place.text is Text.REFERENCE:
+            elif not is_text or place.text is PlainString.REFERENCE:
                 self._refer(one, place, name)
 
     def _read_items(self, value: object, stack: _Stack, *, weak: bool) -> None:

@@ -50,7 +50,7 @@ def time_limit(request: CallRequest) -> AbstractAsyncContextManager[object]:
 
 
 class EventStream:
-    """Sends the caller an answer that a relay passes on as it arrives: a stream of events, or any other body."""
+    """Sender of an answer that a relay passes to the caller as it arrives: a stream of events, or any other body."""
 
     def __init__(self, relay: Relay, send: Send, connection: CallerConnection, http_version: str) -> None:
         self._relay = relay

@@ -14,7 +14,7 @@ from usage.models import Outcome
 
 
 class StreamEnd:
-    """Ends one call whose answer is passed to the caller while it arrives, and records how the call has ended.
+    """The end of one call whose answer is passed to the caller while it arrives; records how the call has ended.
 
     Only the first end counts. `is_broken` is True if the caller does not get all of the answer: then the connection
     must be cut instead of ended cleanly.

@@ -31,7 +31,7 @@ FORM_FIELD = re.compile(rb'name="?security_key"?(?![^\r\n]*filename)[^\r\n]*\r\n
 
 
 class KeySearch:
-    """Searches the body of one request for a valid key, while the body arrives in pieces.
+    """The search for a valid key in the body of one request, while the body arrives in pieces.
 
     Of the pieces that have been searched only the end of the last one is kept, where a key may have begun.
     """

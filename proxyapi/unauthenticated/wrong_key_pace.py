@@ -30,7 +30,7 @@ MAX_LINES = 20  # per sweep: a client with many addresses must not fill the log
 
 
 @dataclass
-class Window:
+class RefusalWindow:
     """The number of requests from one network that were refused for a missing or wrong key since `began`.
 
     `began` is the time of the first of them, in seconds of `time.monotonic`. A window ends after `WINDOW_SECONDS`.
@@ -41,13 +41,13 @@ class Window:
 
 
 class RefusalPace:
-    """Counts the requests of each network that were refused for a missing or wrong key; too many get a 429.
+    """The count of each network's requests that were refused for a missing or wrong key; too many get a 429.
 
     Used from the event loop only.
     """
 
     def __init__(self) -> None:
-        self._windows: OrderedDict[str, Window] = OrderedDict()
+        self._windows: OrderedDict[str, RefusalWindow] = OrderedDict()
         self._sweep: asyncio.TimerHandle | None = None
 
     def refuse(self, error: InvalidKey, address: str) -> ProxyError:
@@ -75,7 +75,7 @@ class RefusalPace:
         if window is None or now - window.began >= WINDOW_SECONDS:
             if window is not None:
                 _log(network, window)
-            window = self._windows[network] = Window(began=now)
+            window = self._windows[network] = RefusalWindow(began=now)
             if len(self._windows) > MAX_NETWORKS:
                 self._windows.popitem(last=False)
             self._schedule_sweep()
@@ -120,7 +120,7 @@ def _forget_frames(fault: BaseException | None) -> None:
         fault = fault.__context__
 
 
-def _log(network: str, window: Window) -> None:
+def _log(network: str, window: RefusalWindow) -> None:
     """Logs how many requests of `network` were refused for a missing or wrong key within a minute."""
     logger.warning("%d requests with a missing or invalid key from %s within a minute", window.count, network)
 

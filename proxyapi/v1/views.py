@@ -285,7 +285,7 @@ def models_of(caller: Caller) -> Keeps:
 
 def objects_of(caller: Caller) -> Keeps:
     """Returns a filter for lists of stored objects, which keeps only the objects that the caller's key may see."""
-    return lambda object_ids: ownership_check.visible(object_ids, caller)
+    return lambda object_ids: ownership_check.visibility_test(object_ids, caller)
 
 
 def asks_for_stream(query: bytes) -> bool:

@@ -21,7 +21,7 @@ ALERTED = timedelta(days=30)  # for which no process writes so again of the same
 
 
 class Pricer:
-    """Computes the cost of calls, by the administrator's prices first, then by the published ones.
+    """Calculator of the cost of calls, by the administrator's prices first, then by the published ones.
 
     `own` are the administrator's prices, which are read from the database every half minute; None until they have been
     read once. Any thread may read `own`.

@@ -61,12 +61,12 @@ def read_needed_prices(time_range: TimeRange) -> list[NeededPrice]:
     needed = []
     for group in groups.order_by("-calls", "model", "service_tier")[:MOST_GROUPS]:
         tier = group.pop("service_tier")
-        family, proposed = propose(group["model"], tier, time_range.end)
+        family, proposed = propose_custom_price(group["model"], tier, time_range.end)
         needed.append(NeededPrice(**group, tier=tier, family=family, proposed=proposed))
     return needed
 
 
-def propose(model: str, tier: str, at: datetime) -> tuple[str, dict[str, Decimal]]:
+def propose_custom_price(model: str, tier: str, at: datetime) -> tuple[str, dict[str, Decimal]]:
     """Returns a listed model of the given model's family, and its price by the names of a custom price's fields.
 
     Both are empty if no model of the family has a price.

@@ -20,7 +20,7 @@ from django.test import Client
 from django.utils import timezone
 
 from chatproxy import setting_reader
-from chatproxy.models import Limit, LoginAttempts
+from chatproxy.models import LoginAttempts, LoginLimit
 from chatproxy.page_protection import login_throttle
 from chatproxy.page_protection.login_throttle import PER_NAME_AND_NETWORK, PER_NETWORK, WINDOW
 from chatproxy.start.first_start import GENERATORS
@@ -95,7 +95,7 @@ def test_the_count_ends_with_its_window(root: User) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_attempts_at_once_get_no_further() -> None:
     def attempt() -> None:
-        waits.append(login_throttle.count_attempt([Limit("somebody", PER_NAME_AND_NETWORK)]))
+        waits.append(login_throttle.count_attempt([LoginLimit("somebody", PER_NAME_AND_NETWORK)]))
         connections.close_all()
 
     waits: list[float] = []

@@ -85,7 +85,7 @@ def admitted(pace: PagePace, network: Callable[[int], str], cost: float = 1, *, 
 )
 @pytest.mark.parametrize("cost", [1, LOGIN_COST])
 def test_a_burst_passes_at_once_and_the_rest_waits_or_is_refused(
-    pace: PagePace, clock: Clock, network: Callable[[int], str], rate: module.Rate, cost: float
+    pace: PagePace, clock: Clock, network: Callable[[int], str], rate: module.PageRate, cost: float
 ) -> None:
     waits = admitted(pace, network, cost)
     assert waits.count(0) == rate.burst // cost

@@ -12,7 +12,7 @@ import pytest
 from django.contrib.staticfiles import finders
 
 from chatproxy.asgi import application
-from chatproxy.page_protection.static_files import PIECE_BYTES, pieces
+from chatproxy.page_protection.static_files import PIECE_BYTES, file_pieces
 from tests.support.callers.asgi import Asgi
 
 FILES = [
@@ -94,7 +94,7 @@ async def test_a_file_is_closed_when_its_reader_leaves(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(bytes(3 * PIECE_BYTES))
     file = path.open("rb")
-    async with aclosing(pieces(file)) as content:
+    async with aclosing(file_pieces(file)) as content:
         assert len(await anext(content)) == PIECE_BYTES
         assert not file.closed
     assert file.closed

@@ -28,7 +28,7 @@ from proxyapi.object_owners.object_places import (
     OWN_NAMES,
     REFERENCES,
     REFERENCES_OF,
-    Text,
+    PlainString,
 )
 from usage.answers.created_ids import is_object_id
 
@@ -97,7 +97,7 @@ def test_a_name_is_a_reference_in_its_family_and_a_mention_elsewhere(family: str
         assert named.mentions == {A} - references
 
 
-TEXT_PLACES = [name for name, place in REFERENCES.items() if place.text is Text.REFERENCE]
+TEXT_PLACES = [name for name, place in REFERENCES.items() if place.text is PlainString.REFERENCE]
 
 
 @pytest.mark.parametrize("name", TEXT_PLACES)
@@ -125,7 +125,9 @@ def test_a_place_is_found_however_it_is_written(name: str) -> None:
         assert A in named_in(body)[0], body
 
 
-@pytest.mark.parametrize("name", [name for name, place in REFERENCES.items() if place.text is not Text.REFERENCE])
+@pytest.mark.parametrize(
+    "name", [name for name, place in REFERENCES.items() if place.text is not PlainString.REFERENCE]
+)
 def test_an_object_in_a_place_of_words_is_found_and_the_words_are_not(name: str) -> None:
     assert named_in(f'{{"{name}":{{"id":"{A}"}}}}')[0] == {A}
     assert named_in(f'{{"{name}":[{{"id":"{A}"}}]}}')[0] == {A}

@@ -240,6 +240,18 @@ def test_nothing_of_another_key_is_in_it(keys: Keyring) -> None:
     assert {line["name"]: sum(line["values"]) for line in charts(page)["calls"]} == {"Success": 1, "Timeout": 1}
 
 
+@pytest.mark.parametrize(("chosen", "shown"), [("day", {"new"}), ("month", {"new", "old"})])
+@pytest.mark.parametrize("address", [HOME, DATA])
+def test_the_newest_calls_are_those_of_the_time_shown(
+    keys: Keyring, address: str, chosen: str, shown: set[str]
+) -> None:
+    _, text = make_key(keys, "mine")
+    made = {name: make_call(minutes, key_name="mine") for name, minutes in (("new", 1), ("old", 5 * 24 * 60))}
+    page = signed_in(text).get(address, {"range": chosen}).content.decode()
+
+    assert {name for name, request_id in made.items() if str(request_id) in page} == shown
+
+
 def test_after_a_rotation_each_text_opens_it_while_it_works(keys: Keyring) -> None:
     key, old = make_key(keys, "mine")
     with_old = signed_in(old)

@@ -17,7 +17,7 @@ from tests.support.ledger.pages import DASHBOARD, HOSTILE, REQUESTS, make_call, 
 from usage.models import ModelPrice
 from usage.money.row_pricing import MOST_ALERTS, Pricer
 from usage.page_data import formatting
-from usage.sums.unpriced_calls import NeededPrice, propose
+from usage.sums.unpriced_calls import NeededPrice, propose_custom_price
 from usage.upkeep.repricing import reprice
 
 pytestmark = pytest.mark.django_db
@@ -92,7 +92,7 @@ def test_a_form_whose_address_has_no_time_opens_all_the_same(admin: Client, time
     ],
 )
 def test_the_price_of_the_family_is_proposed(model: str, tier: str, family: str, rates: dict[str, str]) -> None:
-    name, proposed = propose(model, tier, NOON)
+    name, proposed = propose_custom_price(model, tier, NOON)
 
     assert name == family
     assert {unit: proposed[unit] for unit in rates} == {unit: Decimal(rate) for unit, rate in rates.items()}

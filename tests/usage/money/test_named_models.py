@@ -14,7 +14,7 @@ from usage.models import ModelPrice
 from usage.money.genai_price_list import BUNDLED, names_in
 from usage.money.price_sources import find_rates
 from usage.money.published_prices import ModelRates
-from usage.sums.unpriced_calls import propose
+from usage.sums.unpriced_calls import propose_custom_price
 
 NOW = datetime(2026, 11, 28, 12, 30, tzinfo=UTC)
 TYPES = Path(openai.__file__).parent / "types"
@@ -86,7 +86,7 @@ def test_a_price_of_ones_own_can_say_what_the_published_one_says(name: str) -> N
     assert published is not None
     if published.is_free:
         return
-    family, fields = propose(f"{name}-unknown", "default", NOW)
+    family, fields = propose_custom_price(f"{name}-unknown", "default", NOW)
     assert family == name
     own: CustomPrice = ModelPrice(model=name, valid_from=NOW, **fields).as_custom_price()
     repeated = find_rates(name, "default", NOW, [own])
