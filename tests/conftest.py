@@ -25,6 +25,7 @@ from chatproxy import setting_reader
 from chatproxy.postgres.bundled import BundledPostgres
 from tests.chaos.lab import Postgres
 from tests.simulator.server import Simulator, run_simulator
+from tests.support.moved_clock import ProcessClock, PutClock, Traveller
 from tests.support.needs import MARK, mark_tests_that_need_a_server
 from tests.support.polling import PATIENCE
 from tests.support.servers.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, SECURITY_KEY, Gateway, run_gateway
@@ -97,6 +98,12 @@ def _within_one_hour(request: pytest.FixtureRequest) -> None:
     left = 3600 - time.time() % 3600
     if left < BORDER_SECONDS and request.node.get_closest_marker(MARK):
         time.sleep(left)  # until the hour has changed: it is the clock itself that is waited for
+
+
+@pytest.fixture
+def put_clock(time_machine: Traveller) -> PutClock:
+    """Puts the clock of this process ahead of the true time, or behind it."""
+    return ProcessClock(time_machine).put
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -62,7 +62,8 @@ class WorkerCounters:
     def __init__(self) -> None:
         self.values: CounterValues = {}
         self.histograms: Histograms = {}
-        self.upstream_answered_at: float | None = None  # Unix time
+        # Seconds of `time.monotonic()`: which of them is newer must not depend on a clock that was put back in between.
+        self.upstream_answered_at: float | None = None
         self.upstream_failed_at: float | None = None
         self._models: set[str] = set()
         self._lock = threading.Lock()
@@ -80,9 +81,9 @@ class WorkerCounters:
                 if (milliseconds := row.get(column)) is not None:
                     self._observe((name, route), milliseconds / 1000)
             if outcome in UNREACHED:
-                self.upstream_failed_at = time.time()
+                self.upstream_failed_at = time.monotonic()
             elif row.get("upstream_ms") is not None and outcome != Outcome.CLIENT_CANCELLED:
-                self.upstream_answered_at = time.time()
+                self.upstream_answered_at = time.monotonic()
 
     def count_refusal(self, reason: str) -> None:
         """Counts a request or connection that the gateway has refused, by the code of the error.

@@ -20,7 +20,7 @@ from limits.typing import AsyncRedisClient
 from redis.asyncio import Redis
 
 from proxyapi.keys.keyring import Caller
-from proxyapi.limits.limit_counters import LimitCounters, LimitState
+from proxyapi.limits.limit_counters import WINDOW_SECONDS, LimitCounters, LimitState
 
 PREFIX = "chatproxy"
 LEASE_SECONDS = 15
@@ -92,7 +92,7 @@ class SharedCounters(LimitCounters):
         item = RateLimitItemPerSecond(1, seconds, namespace="pace")
         if await self._moving.hit(item, name):
             return 0.0
-        return max(0.0, (await self._moving.get_window_stats(item, name)).reset_time - time.time())
+        return _seconds_until((await self._moving.get_window_stats(item, name)).reset_time, seconds)
 
     async def take_slot(self, name: str, lease: str, limit: int) -> bool:
         return bool(await self._take_slot_script(keys=[_key(name)], args=[limit, LEASE_SECONDS, lease]))
@@ -168,4 +168,9 @@ def _key(name: str) -> str:
 
 
 def _limit_state(item: RateLimitItem, reset_at: float, remaining: int) -> LimitState:
-    return LimitState(item.amount, max(0, remaining), max(0.0, reset_at - time.time()))
+    return LimitState(item.amount, max(0, remaining), _seconds_until(reset_at, WINDOW_SECONDS))
+
+
+def _seconds_until(reset_at: float, most: float) -> float:
+    """Returns the seconds until the Unix time `reset_at`, and `most` if the clock was put back meanwhile."""
+    return min(max(0.0, reset_at - time.time()), most)

@@ -16,6 +16,7 @@ from typing import TypeVar
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from proxyapi.limits.limit_counters import CountersUnavailable
 from usage.timeouts import result_within
@@ -65,7 +66,7 @@ class RedisLink:
         """
         try:
             await question()
-        except Exception as fault:  # the border, as above
+        except Exception as fault:  # the border: whatever the error is, limits are counted in this process meanwhile
             self._record_failure(fault)
         else:
             if self.away_since is not None:
@@ -73,8 +74,13 @@ class RedisLink:
             self.away_since = None
 
     def _record_failure(self, fault: Exception) -> None:
-        """Records a failure of Redis, and logs a warning if it is the first one of an outage."""
+        """Records a failure of Redis, and logs a warning if it is the first one of an outage.
+
+        An error that neither Redis nor the network causes is one of the gateway's, and is logged with its traceback.
+        """
         self._rested_at = time.monotonic() + REST_SECONDS
+        if not isinstance(fault, RedisError | OSError):
+            logger.error("limits could not be counted in Redis", exc_info=fault)
         if self.away_since is None:
             self.away_since = datetime.now(UTC)
             # Only the type: the error's text could contain a URL with a password.

@@ -1,8 +1,7 @@
 """Finds the ids of stored objects in the body, the form and the query of a request, by the tables of `object_places`.
 
 Names are read in every way in which upstream may read them: in any letter case, and with all values of a name that is
-given twice. The search uses a list as its stack instead of recursion, so no nesting is too deep; it visits each value
-once.
+given twice. The search uses a list as its stack instead of recursion, so no nesting is too deep.
 """
 
 from __future__ import annotations
@@ -156,7 +155,8 @@ class NamedObjects:
     def _read_items(self, value: object, stack: _Stack, *, weak: bool) -> None:
         """Adds the ids that the items of a request's input name.
 
-        An item without content is a reference to a stored item; all other members are read as those of any JSON object.
+        An item without content is a reference to a stored item, unless `weak` is true: upstream looks up no item of an
+        earlier answer. All other members are read as those of any JSON object.
         """
         items = value if isinstance(value, list) else [value]
         for item in () if _is_plain(items) else items:
@@ -169,7 +169,7 @@ class NamedObjects:
             kind = types[0] if len(types) == 1 and isinstance(types[0], str) else ""
             mentioned = ITEM_MENTIONS.get(kind, ())
             found = [one for name, one in pairs if name.casefold() == "id" and isinstance(one, str)]
-            if found and (len(found) > 1 or len(types) > 1 or not _has_content(kind, item)):
+            if not weak and found and (len(found) > 1 or len(types) > 1 or not _has_content(kind, item)):
                 for object_id in found:
                     self._refer(object_id, ITEM, "input")
             for name, one in pairs:

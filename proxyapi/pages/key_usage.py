@@ -22,6 +22,7 @@ from usage.money.spent_and_reserved import spent_by
 from usage.page_data.formatting import count, dollars
 from usage.page_data.key_summary import budget_bars
 from usage.page_data.newest_calls import read_newest_calls_of_key
+from usage.sums.ranges import range_or_default
 
 NEWEST_CALLS = 20
 
@@ -63,7 +64,8 @@ def data_response(request: HttpRequest, key: KeyFacts) -> JsonResponse:
 
 def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, object]]:
     """Returns the parts of a key's usage page that are refreshed while it is open, each with its template context."""
-    spent = spent_by([key.name], datetime.now(UTC).date())[key.name]
+    now = datetime.now(UTC)
+    spent = spent_by([key.name], now.date())[key.name]
     held = dollars(spent.held) if spent.held else ""
     found: dict[str, dict[str, object]] = {
         "budgets": {"budget_bars": budget_bars(spent, key.budgets), "limits": key.limits, "held": held},
@@ -71,7 +73,8 @@ def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, objec
         "used": {"is_own": key.is_own, "key_query": urlencode({"key": key.name})},
     }
     if key.is_own:
-        return {**found, "own_calls": {"calls": read_newest_calls_of_key(key.name, NEWEST_CALLS)}}
+        time_range, _ = range_or_default(request.GET, now)
+        return {**found, "own_calls": {"calls": read_newest_calls_of_key(key.name, time_range, NEWEST_CALLS)}}
     return {**found, "newest_errors": {**found["used"], "sees_bodies": may_see_bodies(request)}}
 
 

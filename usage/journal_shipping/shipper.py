@@ -41,7 +41,7 @@ class Shipper:
 
     def __init__(self, journal: Journal) -> None:
         self.delivery = Delivery(journal.directory)
-        self.complete_at = time.time()  # all records that were written before this Unix time are in the database
+        self.complete_at = time.monotonic()  # all records that were written before this moment are in the database
         self.fault = ""  # the class name of the unexpected error that ended the last round; empty without one
         self._journal = journal
         self._offsets: dict[Path, int] = {}
@@ -144,7 +144,7 @@ class Shipper:
 
     def _ship_own(self) -> None:
         """Writes all records that are now in this process's own journal to the database."""
-        began = time.time()
+        began = time.monotonic()
         for segment in list(self._journal.segments):
             self._ship(segment)
         self.complete_at = began

@@ -17,7 +17,7 @@ from usage.live.status import ServerStatus
 from usage.models import Dimension, Outcome, Request, UsageTotal
 from usage.page_data import formatting
 from usage.page_data.dashboard_tiles import Tile, make_tiles, ratio
-from usage.page_data.newest_calls import read_newest_calls, read_newest_failures_of_key
+from usage.page_data.newest_calls import read_newest_failures, read_newest_failures_of_key
 from usage.page_data.untrusted_text import escape_invisible
 from usage.sums.dashboard_reader import DashboardNumbers, read_all, read_key
 from usage.sums.ranges import TimeRange
@@ -103,7 +103,7 @@ def read_dashboard(time_range: TimeRange, status: ServerStatus, now: datetime) -
         tiles=make_tiles(reading, status, time_range),
         charts=_charts(reading, with_overhead=True),
         used=_usage_tables(reading),
-        errors=read_newest_calls(MAX_NEWEST_ERRORS, failed_only=True),
+        errors=read_newest_failures(time_range, MAX_NEWEST_ERRORS),
         statuses=[*_statuses(status), *_price_status(reading)],
         is_empty=not reading.totals.calls and not UsageTotal.objects.exists(),
     )

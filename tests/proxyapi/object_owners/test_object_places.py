@@ -189,6 +189,32 @@ def test_citations_of_an_earlier_answer_are_mentions() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"id": A},
+        {"id": A, "type": "item_reference"},
+        {"id": A, "type": "message", "content": []},
+        {"id": A, "type": "reasoning", "summary": []},
+        {"id": A, "input": [{"id": A}]},
+        {"id": A, "file_id": A},
+        [{"id": A}],
+    ],
+)
+@pytest.mark.parametrize("items", ["input", "items", "instructions"])
+@pytest.mark.parametrize("above", ["results", "annotations"])
+def test_items_in_an_earlier_answer_are_mentions(above: str, items: str, item: object) -> None:
+    for value in (item, [item], [[item]]):
+        answer = {"type": "file_search_call", "id": "fs_1", "queries": ["x"], above: [{items: value}]}
+        assert named_in(json.dumps({"input": [answer]})) == (set(), {"fs_1", A}), value
+        assert named_in(json.dumps({"input": [{**answer, above: {"deep": {items: value}}}]})) == (set(), {"fs_1", A})
+
+
+@pytest.mark.parametrize("bad", ["\0", "x" * 513, ""])
+def test_what_can_be_no_id_is_left_alone_in_an_earlier_answer(bad: str) -> None:
+    assert named_in(json.dumps({"messages": [{"annotations": [{"items": [{"id": bad}]}]}]})) == (set(), set())
+
+
 def test_what_the_caller_makes_up_names_nothing() -> None:
     schema = {"type": "object", "properties": {"file_id": {"type": "string", "id": A}}, "id": A}
     body = {

@@ -108,6 +108,20 @@ def test_the_newest_errors_are_there(admin: Client) -> None:
     assert "broke 7" in page
 
 
+@pytest.mark.parametrize("address", [DASHBOARD, JSON])
+@pytest.mark.parametrize(
+    ("chosen", "shown"), [("hour", ["new"]), ("day", ["new", "hours old"]), ("month", ["new", "hours old", "days old"])]
+)
+def test_the_newest_errors_are_those_of_the_time_shown(
+    admin: Client, address: str, chosen: str, shown: list[str]
+) -> None:
+    for minutes, name in ((5, "new"), (5 * 60, "hours old"), (5 * 24 * 60, "days old")):
+        make_failure(minutes, error_message=f"{name} one")
+    page = admin.get(address, {"range": chosen}).content.decode()
+
+    assert [name for name in ("new", "hours old", "days old") if f"{name} one" in page] == shown
+
+
 def test_the_json_says_what_the_page_says(admin: Client) -> None:
     known_load()
     page, answer = in_one_minute(

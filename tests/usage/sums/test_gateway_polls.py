@@ -117,7 +117,7 @@ def test_a_row_of_older_code_is_a_call_and_its_digest_is_right() -> None:
 def test_they_are_marked_wherever_rows_are_listed(made: Row, admin: Client) -> None:
     look = Request.objects.get(by_gateway=True)
     assert [str(row.pk) for row in read_newest_calls(failed_only=False)] == [made["request_id"]]
-    assert [str(row.pk) for row in read_newest_calls_of_key("default", 10)] == [made["request_id"]]
+    assert [str(row.pk) for row in read_newest_calls_of_key("default", RANGE, 10)] == [made["request_id"]]
     assert admin.get("/admin/usage/request/").content.decode().count("by the gateway") == 1
     page = admin.get(f"/admin/usage/request/{look.pk}/change/").content.decode()
     assert f"/admin/usage/request/{made['request_id']}/change/" in page
