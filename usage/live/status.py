@@ -127,7 +127,7 @@ def build_report(*, in_flight: int, draining: bool, gauges: Mapping[str, float |
 def _unix_time(moment: float | None) -> float | None:
     """Returns a moment of `time.monotonic()` as Unix time by the present clock; None if there is no moment.
 
-    Each report has the times anew. So after the clock of this machine was set, the times of all workers, and the time
-    at which they are read, are of one clock again.
+    The times are converted anew for each report. So when this machine's clock has been set, the times of all workers
+    agree again with the clock by which they are read.
     """
     return None if moment is None else time.time() - (time.monotonic() - moment)
