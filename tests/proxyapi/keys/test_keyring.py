@@ -1,4 +1,7 @@
-"""The keys in memory: fresh in two seconds in every worker, there when the database is not, without a text on disk."""
+"""The keys in memory: fresh in two seconds in every worker, there when the database is not, without a text on disk.
+
+Over 300 lines, since the tests in one process and those of whole servers are of the same promises.
+"""
 
 from __future__ import annotations
 
